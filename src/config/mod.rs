@@ -1,0 +1,231 @@
+//! The settings: typed values that are valid by construction.
+//!
+//! Two steps: what was written (`load`), then what it means (this file's types).
+
+mod defaults;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use secrecy::SecretString;
+
+pub use values::{ByteSize, CallStatus, OriginUrl, RoutePattern};
+
+/// Everything that can be set. [`Config::default`] is a working proxy.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// `[server]`: the listener that services talk to.
+    pub server: Server,
+    /// `[admin]`: the listener for the people who operate the proxy.
+    pub admin: Admin,
+    /// `[upstream]`: the origin server.
+    pub upstream: Upstream,
+    /// `[cache]`: what is stored and how much of it.
+    pub cache: Cache,
+    /// `[freshness]`: for how long a stored response is used.
+    pub freshness: Freshness,
+    /// `[views]`: the query options that ask for a part of a response.
+    pub views: Views,
+    /// `[limits]`: what one request may weigh.
+    pub limits: Limits,
+    /// `[log]`: what is written to standard output.
+    pub log: Log,
+}
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Address the proxy listens on.
+    pub listen: SocketAddr,
+    /// Worker threads; 0 means one a core.
+    pub workers: usize,
+    /// Open client connections at once; further ones wait in the backlog.
+    pub max_connections: usize,
+    /// Time a client has to send a request head.
+    pub header_timeout: Duration,
+    /// Time a connection may stay open without a request.
+    pub idle_timeout: Duration,
+    /// Time that requests in flight have to finish after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Address of metrics, health and purge.
+    pub listen: SocketAddr,
+    /// The token a purge needs, read from `admin.token_file`. Without one, only a
+    /// loopback listener accepts purges.
+    pub token: Option<SecretString>,
+    /// Where the token was read from.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `[upstream]`
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The origin server: scheme and authority, no path.
+    pub url: OriginUrl,
+    /// Time to connect, TLS included.
+    pub connect_timeout: Duration,
+    /// Time from the end of the request to the response head.
+    pub response_timeout: Duration,
+    /// Time a cacheable fetch may take in all; on a streamed exchange, the longest silence.
+    pub total_timeout: Duration,
+    /// Extra certificate authorities (PEM), beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Request fields sent on for cacheable requests, beside the built-in list.
+    pub forward_headers: Vec<HeaderName>,
+}
+
+/// `[cache]`
+#[derive(Clone, Debug)]
+pub struct Cache {
+    /// Which paths are cacheable.
+    pub routes: Vec<Route>,
+    /// Bytes of memory for stored responses, overhead included.
+    pub capacity: ByteSize,
+    /// Largest body that is stored; a larger one is streamed.
+    pub max_entry: ByteSize,
+}
+
+/// One item of `cache.routes`: a pattern, or `{ path = "...", ttl = "..." }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The path pattern.
+    pub path: RoutePattern,
+    /// Lifetime where no other rule speaks; `freshness.default` when absent.
+    pub ttl: Option<Duration>,
+}
+
+/// `[freshness]`
+#[derive(Clone, Debug)]
+pub struct Freshness {
+    /// Lifetime where no other rule speaks.
+    pub default: Duration,
+    /// Whether the origin's `Cache-Control`, `CDN-Cache-Control` and `Expires` decide.
+    pub origin: OriginRule,
+    /// What `private` means here.
+    pub private: PrivateRule,
+    /// Lifetime of a 404 or 410 that says nothing about itself.
+    pub not_found: Duration,
+    /// How long after its lifetime a call in a terminal status is served while it is refreshed.
+    pub stale_while_revalidate: Duration,
+    /// How long after its lifetime a response is served when the origin fails.
+    pub stale_if_error: Duration,
+    /// Nothing is used longer than this.
+    pub hard_limit: Duration,
+    /// How long before its expiry a pre-signed URL is no longer served.
+    pub signed_url_margin: Duration,
+    /// Whether clients' `Cache-Control` request directives are honoured.
+    pub client_directives: ClientDirectives,
+    /// `[freshness.status]`: lifetime of a call by its status, indexed by [`CallStatus`].
+    pub status: [Duration; CallStatus::ALL.len()],
+    /// `[freshness.live]`: top-level fields that change on their own, and how fresh a view that
+    /// shows one has to be.
+    pub live: Vec<(String, Duration)>,
+    /// `freshness.settling`: lifetime of a call that has just ended.
+    pub settling: Duration,
+    /// `freshness.settling_window`: how long after its end a call is still settling.
+    pub settling_window: Duration,
+}
+
+/// `freshness.origin`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OriginRule {
+    /// The origin's own word decides.
+    Obey,
+    /// Our rules decide; `no-store` is still honoured.
+    Override,
+}
+
+/// `freshness.private`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrivateRule {
+    /// Stored for the one token it was fetched with.
+    Token,
+    /// Not stored, as RFC 9111 has it for a shared cache.
+    Refuse,
+}
+
+/// `freshness.client_directives`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientDirectives {
+    /// Honoured (RFC 9111 §5.2.1).
+    Obey,
+    /// Read past.
+    Ignore,
+}
+
+/// `[views]`
+#[derive(Clone, Debug)]
+pub struct Views {
+    /// Query option that removes fields.
+    pub strip_option: String,
+    /// Query option that keeps fields.
+    pub fields_option: String,
+    /// Query option that names a configured view.
+    pub view_option: String,
+    /// `[views.named]`: the configured views.
+    pub named: Vec<NamedView>,
+}
+
+/// One configured view: what `?view=name` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedView {
+    /// The name clients use.
+    pub name: String,
+    /// Its `fields` list, in the grammar of the query option.
+    pub fields: Option<String>,
+    /// Its `strip` list, in the grammar of the query option.
+    pub strip: Option<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Requests waiting for the origin at once; further ones get 503.
+    pub in_flight: usize,
+    /// Bytes of a request target; a longer one gets 414.
+    pub uri: usize,
+    /// Bytes of a request head; a larger one gets 431.
+    pub header_bytes: usize,
+    /// Fields in a request head; more get 431.
+    pub headers: usize,
+    /// Bytes of a request body; a larger one gets 413.
+    pub request_body: ByteSize,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// JSON lines, or text for a terminal.
+    pub format: LogFormat,
+    /// The least severe level that is written.
+    pub level: LogLevel,
+    /// One line a request.
+    pub access: bool,
+}
+
+/// `log.format`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For a terminal.
+    Text,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the usual five")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}

@@ -1,0 +1,1 @@
+//! JSON as bytes: finding where values begin and end without building them.

@@ -1,0 +1,3 @@
+//! The `stuut-cache` program.
+
+fn main() {}

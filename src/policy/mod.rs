@@ -1,0 +1,17 @@
+//! What may be stored, for how long, and what it is good for now (RFC 9111).
+//!
+//! Pure: heads, settings and a [`Moment`] in, answers out. No clock, no lock, no await.
+
+use std::time::{Duration, SystemTime};
+
+/// A point in time on both clocks.
+///
+/// Ages are measured on `mono`, which never steps; dates the origin wrote are
+/// compared with `wall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Time since the process began.
+    pub mono: Duration,
+    /// The date.
+    pub wall: SystemTime,
+}

@@ -1,0 +1,1 @@
+//! Views: which fields of a call a client wants.
