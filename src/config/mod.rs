@@ -10,12 +10,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use values::{ByteSize, CallStatus, OriginUrl, RoutePattern};
 
 /// Everything that can be set. [`Config::default`] is a working proxy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// `[server]`: the listener that services talk to.
     pub server: Server,
@@ -36,7 +36,7 @@ pub struct Config {
 }
 
 /// `[server]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Server {
     /// Address the proxy listens on.
     pub listen: SocketAddr,
@@ -64,8 +64,19 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
 }
 
+/// Two configurations are compared in tests and on a reload, never against what a
+/// client presents; that comparison takes constant time and stands where purges arrive.
+impl PartialEq for Admin {
+    fn eq(&self, other: &Self) -> bool {
+        let token = |admin: &Self| admin.token.as_ref().map(|t| t.expose_secret().to_owned());
+        self.listen == other.listen
+            && self.token_file == other.token_file
+            && token(self) == token(other)
+    }
+}
+
 /// `[upstream]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// The origin server: scheme and authority, no path.
     pub url: OriginUrl,
@@ -82,7 +93,7 @@ pub struct Upstream {
 }
 
 /// `[cache]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cache {
     /// Which paths are cacheable.
     pub routes: Vec<Route>,
@@ -102,7 +113,7 @@ pub struct Route {
 }
 
 /// `[freshness]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Freshness {
     /// Lifetime where no other rule speaks.
     pub default: Duration,
@@ -161,7 +172,7 @@ pub enum ClientDirectives {
 }
 
 /// `[views]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Views {
     /// Query option that removes fields.
     pub strip_option: String,
@@ -185,7 +196,7 @@ pub struct NamedView {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Requests waiting for the origin at once; further ones get 503.
     pub in_flight: usize,
@@ -200,7 +211,7 @@ pub struct Limits {
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Log {
     /// JSON lines, or text for a terminal.
     pub format: LogFormat,

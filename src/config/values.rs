@@ -1,8 +1,68 @@
 //! Values that cannot be wrong: sizes, the origin's address, route patterns, call statuses.
 
+use std::fmt;
+
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// More than any machine has; the bound keeps sums of sizes from overflowing.
+    pub const MAX: Self = Self(1 << 60);
+
+    /// Reads a number with its unit: `64MiB`, `512 KiB`, `1.5GB`, `100B`.
+    ///
+    /// A bare number is refused: some would mean bytes by it and some MiB.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what is wrong and what to write instead.
+    pub fn parse(written: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{written:?} is not a size; write a number with B, KiB, MiB or GiB, e.g. \"64MiB\""
+            )
+        };
+        // The crate also takes `64M` and `64Mb`, which read as something else.
+        if !written.ends_with('B') {
+            return Err(wrong());
+        }
+        let size = Self(
+            written
+                .parse::<bytesize::ByteSize>()
+                .map_err(|_| wrong())?
+                .0,
+        );
+        if size > Self::MAX {
+            return Err(format!(
+                "{written:?} is too large; write at most {}",
+                Self::MAX
+            ));
+        }
+        Ok(size)
+    }
+}
+
+/// The shortest spelling that [`ByteSize::parse`] reads back exactly: `64MiB`, `1025B`.
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [
+            (60, "EiB"),
+            (50, "PiB"),
+            (40, "TiB"),
+            (30, "GiB"),
+            (20, "MiB"),
+            (10, "KiB"),
+        ];
+        let exact = units
+            .into_iter()
+            .find(|(shift, _)| self.0 != 0 && self.0.trailing_zeros() >= *shift);
+        match exact {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
 
 /// The origin server: `http` or `https`, host and port, nothing behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +83,13 @@ impl OriginUrl {
                 "{written:?} is not an origin; write https://host or http://host:port, without a path"
             )
         };
+        // What stands before the @ is a secret, so this sentence does not repeat it.
+        if written.contains('@') {
+            return Err(
+                "an origin has no user name or password; write https://host or http://host:port"
+                    .to_owned(),
+            );
+        }
         let parts = written
             .parse::<http::Uri>()
             .map_err(|_| wrong())?
@@ -34,7 +101,10 @@ impl OriginUrl {
             .path_and_query
             .is_none_or(|rest| rest.as_str() == "/" || rest.as_str().is_empty());
         let known = scheme == http::uri::Scheme::HTTP || scheme == http::uri::Scheme::HTTPS;
-        if !bare || !known || authority.as_str().contains('@') || authority.host().is_empty() {
+        // `http` takes any digits for a port, and `https://host:` too.
+        let port =
+            authority.as_str().len() == authority.host().len() || authority.port_u16().is_some();
+        if !bare || !known || !port || authority.host().is_empty() {
             return Err(wrong());
         }
         Ok(Self { scheme, authority })
@@ -50,6 +120,13 @@ impl OriginUrl {
     #[must_use]
     pub fn authority(&self) -> &http::uri::Authority {
         &self.authority
+    }
+}
+
+/// As people write it: `https://api.stuut.ai`.
+impl fmt::Display for OriginUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
     }
 }
 
@@ -69,9 +146,19 @@ impl RoutePattern {
                 "{written:?} is not a route; a route begins with /, e.g. \"/v1/calls/{{call_id}}\""
             ));
         }
+        // A request path has none of these, so such a route would never match.
+        if written.contains(|c: char| !c.is_ascii_graphic() || c == '?' || c == '#') {
+            return Err(format!(
+                "{written:?} is not a route; a route is a path in ASCII, without query, fragment or blanks"
+            ));
+        }
         matchit::Router::new()
             .insert(written, ())
-            .map_err(|e| format!("{written:?} is not a route: {e}"))?;
+            .map_err(|error| {
+                format!(
+                    "{written:?} is not a route ({error}); write one such as \"/v1/calls/{{call_id}}\""
+                )
+            })?;
         Ok(Self(written.to_owned()))
     }
 
