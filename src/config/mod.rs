@@ -1,9 +1,45 @@
 //! The settings: typed values that are valid by construction.
 //!
-//! Two steps: what was written (`load`), then what it means (this file's types).
+//! Two steps: what was written (`document`, `outside` → `node`), then what it means
+//! (`keys` → this file's types). A default is overridden by the file, the file by a
+//! variable, a variable by a flag; everything that is wrong is told at once.
+//!
+//! ```
+//! use stuut_cache::config::{self, Document, Flag};
+//!
+//! let file = Document { name: "proxy.toml", text: "[cache]\ncapacity = \"64 megs\"\n" };
+//! let variables = [("STUUT_CACHE__CACHE__MAX_ENTRY".to_owned(), "1MiB".to_owned())];
+//! let flags = [Flag::new("--listen", "server.listen", "8080")];
+//!
+//! let problems = config::read(Some(file), &variables, &flags).finish().expect_err("two faults");
+//! assert_eq!(
+//!     problems.to_string(),
+//!     "proxy.toml:2:12: cache.capacity: \"64 megs\" is not a size; write a number with B, KiB, \
+//!      MiB or GiB, e.g. \"64MiB\"\n\
+//!      --listen: server.listen: \"8080\" is not an address; write an IP address and a port, e.g. \
+//!      \"127.0.0.1:8080\""
+//! );
+//! ```
 
+mod checks;
 mod defaults;
+mod document;
+mod files;
+mod keys;
+mod lists;
+mod load;
+mod nearest;
+mod node;
+mod outside;
+mod place;
+mod problems;
+pub mod render;
+mod setting;
+mod tables;
+#[cfg(test)]
+mod tests;
 mod values;
+mod words;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +48,11 @@ use std::time::Duration;
 use http::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use keys::{KEYS, Key};
+pub use load::{Document, Draft, Loaded, draft, load, read};
+pub use outside::{Flag, environment};
+pub use place::{Place, Sources, VARIABLE_PREFIX, variable};
+pub use problems::{Problem, Problems};
 pub use values::{ByteSize, CallStatus, OriginUrl, RoutePattern};
 
 /// Everything that can be set. [`Config::default`] is a working proxy.

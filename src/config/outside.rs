@@ -1,0 +1,107 @@
+//! Variables and flags → the same nodes that a file gives, so that one reader serves all three.
+
+use super::node::{Entry, Node, Written};
+use super::place::VARIABLE_PREFIX;
+use super::{Place, Problems};
+
+/// A command line flag that sets a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Flag {
+    /// As it is written on the command line: `--listen`.
+    pub name: String,
+    /// The key it sets: `server.listen`.
+    pub key: String,
+    /// What was written behind it.
+    pub value: String,
+}
+
+impl Flag {
+    /// A flag `name` that sets `key` to `value`.
+    pub fn new(name: impl Into<String>, key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            key: key.into(),
+            value: value.into(),
+        }
+    }
+}
+
+/// The variables of this process that are settings, by name.
+///
+/// One that is not UTF-8 is kept with its broken parts replaced: its value is then
+/// refused by its key instead of being overlooked.
+#[must_use]
+pub fn environment() -> Vec<(String, String)> {
+    let mut variables: Vec<_> = std::env::vars_os()
+        .map(|(name, value)| {
+            let name = name.to_string_lossy().into_owned();
+            (name, value.to_string_lossy().into_owned())
+        })
+        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
+        .collect();
+    variables.sort();
+    variables
+}
+
+/// `STUUT_CACHE__SERVER__LISTEN=x` → `server = { listen = x }`. Other variables are passed over.
+pub(super) fn variables(variables: &[(String, String)], problems: &mut Problems) -> Vec<Entry> {
+    let mut tree = Vec::new();
+    for (name, value) in variables {
+        let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else {
+            continue;
+        };
+        let key = rest.to_ascii_lowercase().replace("__", ".");
+        let place = Place::Variable(name.clone());
+        insert(&mut tree, &key, &key, value, &place, problems);
+    }
+    tree
+}
+
+/// `--listen x` → `server = { listen = x }`.
+pub(super) fn flags(flags: &[Flag], problems: &mut Problems) -> Vec<Entry> {
+    let mut tree = Vec::new();
+    for Flag { name, key, value } in flags {
+        let place = Place::Flag(name.clone());
+        insert(&mut tree, key, key, value, &place, problems);
+    }
+    tree
+}
+
+fn insert(
+    tree: &mut Vec<Entry>,
+    key: &str,
+    rest: &str,
+    value: &str,
+    place: &Place,
+    problems: &mut Problems,
+) {
+    let (name, inner) = match rest.split_once('.') {
+        Some((name, inner)) => (name, Some(inner)),
+        None => (rest, None),
+    };
+    let Some(entry) = tree.iter_mut().find(|entry| entry.name == name) else {
+        let mut entry = Entry {
+            name: name.to_owned(),
+            place: place.clone(),
+            node: Node {
+                value: Written::Bare(value.to_owned()),
+                place: place.clone(),
+            },
+        };
+        if let Some(inner) = inner {
+            let mut entries = Vec::new();
+            insert(&mut entries, key, inner, value, place, problems);
+            entry.node.value = Written::Table(entries);
+        }
+        tree.push(entry);
+        return;
+    };
+    if let (Some(inner), Written::Table(entries)) = (inner, &mut entry.node.value) {
+        insert(entries, key, inner, value, place, problems);
+        return;
+    }
+    // The same key twice, or a table as a whole beside an entry of it: neither has
+    // an order that a reader could rely on.
+    let message = format!("already given by {}; keep one of the two", entry.place);
+    problems.add(place, key, message);
+}

@@ -1,0 +1,128 @@
+//! Settings → TOML: the shipped file, the README's table, the effective configuration.
+
+use std::fmt::Write as _;
+
+use super::keys::{KEYS, Key, Lines};
+use super::{Config, Place, Sources};
+
+/// What every value kind looks like, at the top of the shipped file.
+const KINDS: &str = "\
+# The configuration of stuut-cache. Every key is shown at its default: a file needs only what differs.
+#
+# Each key can be set by a variable too, STUUT_CACHE__SERVER__LISTEN for server.listen, and some by a
+# flag, such as --listen. Flags override variables, variables override the file.
+#
+#   duration   a string of numbers with units: \"250ms\", \"10s\", \"5m\", \"1h 30m\", \"24h\"; at most a year;
+#              a lifetime of \"0s\" means: stored, and validated before each use
+#   size       a string with a unit: \"512B\", \"64KiB\", \"8MiB\", \"1GiB\"; kB, MB and GB count in thousands
+#   address    an IP address and a port: \"127.0.0.1:8080\", \"[::]:8080\"; port 0 lets the system choose
+#   number     without quotes: 1024
+#   switch     true or false
+#   file       a path, from the directory the program runs in; \"\" means none
+#   list       [\"a\", \"b\"]; in a variable also a,b
+#   table      { a = \"1m\" }; adds to the built-in entries and replaces those of the same name
+#
+# In a variable or a flag a string stands without quotes. The names in a variable are read in lower
+# case, so a table's entry with capitals is set by the whole table: STUUT_CACHE__FRESHNESS__LIVE='{ A = \"1m\" }'.
+#
+# stuut-cache check names everything that is wrong with a file, and where.
+";
+
+/// The shipped file: every key at its default with its meaning.
+#[must_use]
+pub fn shipped() -> String {
+    let above = |key: &Key| format!("# {}\n", key.meaning);
+    let toml = document(&Config::default(), above, &|_| String::new());
+    format!("{KINDS}{toml}")
+}
+
+/// The configuration as it is, as TOML that reads back the same. A value that is not the
+/// default says where it came from. Secrets are not in it: the admin token is its file's name.
+#[must_use]
+pub fn effective(config: &Config, sources: &Sources) -> String {
+    let beside = |key: &str| match sources.of(key) {
+        Place::Default => String::new(),
+        place => format!("  # {place}"),
+    };
+    let toml = document(config, |_| String::new(), &beside);
+    format!("# {sources}; a line without a place is a default\n{toml}")
+}
+
+/// All keys with their values, section by section.
+fn document(config: &Config, above: fn(&Key) -> String, beside: &dyn Fn(&str) -> String) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for key in KEYS {
+        match (key.written)(config) {
+            Lines::One(value) => {
+                if section != key.section() {
+                    section = key.section();
+                    let _ = write!(out, "\n[{section}]\n");
+                }
+                out.push_str(&above(key));
+                let _ = writeln!(out, "{} = {value}{}", key.short(), beside(key.name));
+            }
+            Lines::Table(lines) => {
+                section = key.name;
+                let _ = write!(out, "\n{}[{section}]\n", above(key));
+                for (name, value) in lines {
+                    let name = bare_or_quoted(&name);
+                    let beside = beside(&format!("{section}.{name}"));
+                    let _ = writeln!(out, "{name} = {value}{beside}");
+                }
+            }
+        }
+    }
+    out
+}
+
+/// The README's table: key, default, meaning.
+#[must_use]
+pub fn readme_table() -> String {
+    let config = Config::default();
+    let mut out = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+    for key in KEYS {
+        let default = match (key.written)(&config) {
+            Lines::One(value) => value,
+            Lines::Table(lines) => lines
+                .iter()
+                .map(|(name, value)| format!("{} = {value}", bare_or_quoted(name)))
+                .collect::<Vec<_>>()
+                .join(", "),
+        };
+        let meaning = key.meaning.replace('|', "\\|");
+        let default = default.replace('|', "\\|");
+        let _ = writeln!(out, "| `{}` | `{default}` | {meaning} |", key.name);
+    }
+    out
+}
+
+/// A TOML basic string.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            // Also for messages: a control character must not reach a terminal.
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A TOML key.
+pub(super) fn bare_or_quoted(name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(bare) {
+        name.to_owned()
+    } else {
+        quoted(name)
+    }
+}

@@ -1,0 +1,94 @@
+//! Rules between keys, one row each.
+
+use super::{all, file, good, told};
+
+const DISAGREEMENTS: &[(&str, &str)] = &[
+    (
+        "server.listen = \"127.0.0.1:9090\"",
+        "proxy.toml:1:17: server.listen: server.listen (127.0.0.1:9090) and admin.listen \
+         (127.0.0.1:9090) are the same; write another port for one of them",
+    ),
+    (
+        "admin.listen = \"0.0.0.0:8080\"",
+        "proxy.toml:1:16: admin.listen: server.listen (127.0.0.1:8080) and admin.listen \
+         (0.0.0.0:8080) are the same; write another port for one of them",
+    ),
+    (
+        "cache.capacity = \"4MiB\"",
+        "proxy.toml:1:18: cache.capacity: cache.max_entry (8MiB) is larger than cache.capacity \
+         (4MiB); write a smaller entry or a larger capacity",
+    ),
+    (
+        "upstream.total_timeout = \"2s\"",
+        "proxy.toml:1:26: upstream.total_timeout: upstream.connect_timeout is longer than \
+         upstream.total_timeout, which includes it; write a shorter one or a longer total",
+    ),
+    (
+        "limits = { uri = \"10KiB\", header_bytes = \"8KiB\" }",
+        "proxy.toml:1:42: limits.header_bytes: limits.uri is larger than limits.header_bytes, \
+         which includes it; write a smaller target or a larger head",
+    ),
+    (
+        "views.strip_option = \"fields\"",
+        "proxy.toml:1:22: views.strip_option: two query options are called \"fields\"; write \
+         distinct names",
+    ),
+    (
+        "views.view_option = \"strip\"",
+        "proxy.toml:1:21: views.view_option: two query options are called \"strip\"; write distinct \
+         names",
+    ),
+    (
+        "views = { fields_option = \"x\", view_option = \"x\" }",
+        "proxy.toml:1:46: views.view_option: two query options are called \"x\"; write distinct \
+         names",
+    ),
+];
+
+#[test]
+fn keys_that_disagree_are_told_at_the_one_written_last() {
+    for (text, expected) in DISAGREEMENTS {
+        assert_eq!(told(file(text)), *expected, "\n{text}");
+    }
+}
+
+#[test]
+fn the_flag_that_breaks_a_good_file_is_blamed() {
+    let draft = all(
+        "admin.listen = \"127.0.0.1:7000\"",
+        &[],
+        &[("--listen", "server.listen", "127.0.0.1:7000")],
+    );
+    assert!(told(draft).starts_with("--listen: server.listen: "));
+}
+
+#[test]
+fn two_listeners_may_both_ask_for_any_port() {
+    good(file(
+        "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"",
+    ));
+}
+
+#[test]
+fn a_value_that_could_not_be_read_disagrees_with_nothing() {
+    // The default capacity is smaller than this entry, but it is not what was meant.
+    let told = told(file(
+        "cache.max_entry = \"1GiB\"\ncache.capacity = \"2 gigs\"",
+    ));
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+#[test]
+fn a_rule_of_another_room_is_told_at_the_place_of_its_key() {
+    let text = "[views.named]\nsmall = { fields = \"id\", strip = \"a..b\" }\n[zoo]\n";
+    let mut draft = all(text, &[("VIEWS__NAMED__LIGHT__STRIP", "a(")], &[]);
+    draft.refuse("views.named.small.strip", "an empty name at 3");
+    draft.refuse("views.named.light.strip", "( is not closed");
+    assert_eq!(
+        told(draft),
+        "proxy.toml:2:34: views.named.small.strip: an empty name at 3\n\
+         proxy.toml:3:2: zoo: unknown section; known here: server, admin, upstream, cache, \
+         freshness, views, limits, log\n\
+         STUUT_CACHE__VIEWS__NAMED__LIGHT__STRIP: views.named.light.strip: ( is not closed"
+    );
+}

@@ -1,0 +1,112 @@
+//! No key is dead: each can be set by file, variable and flag, and sets nothing else.
+
+use super::{Config, Draft, all, file, good};
+use crate::config::keys::Lines;
+use crate::config::{CallStatus, KEYS, Key, variable};
+
+/// Another value than the default for every key, in TOML.
+const OTHERS: &[(&str, &str)] = &[
+    ("server.listen", r#""[::1]:81""#),
+    ("server.workers", "3"),
+    ("server.max_connections", "77"),
+    ("server.header_timeout", r#""11s""#),
+    ("server.idle_timeout", r#""12s""#),
+    ("server.drain_timeout", r#""0s""#),
+    ("admin.listen", r#""10.0.0.1:91""#),
+    ("admin.token_file", r#""/run/token""#),
+    ("upstream.url", r#""http://localhost:8000""#),
+    ("upstream.connect_timeout", r#""250ms""#),
+    ("upstream.response_timeout", r#""13s""#),
+    ("upstream.total_timeout", r#""14s""#),
+    ("upstream.ca_file", r#""/etc/ca.pem""#),
+    ("upstream.forward_headers", r#"["x-tenant", "x-locale"]"#),
+    (
+        "cache.routes",
+        r#"["/a", { path = "/b/{*rest}", ttl = "15s" }]"#,
+    ),
+    ("cache.capacity", r#""1GiB""#),
+    ("cache.max_entry", r#""100kB""#),
+    ("freshness.default", r#""16s""#),
+    ("freshness.origin", r#""override""#),
+    ("freshness.private", r#""refuse""#),
+    ("freshness.not_found", r#""17s""#),
+    ("freshness.stale_while_revalidate", r#""18s""#),
+    ("freshness.stale_if_error", r#""19s""#),
+    ("freshness.hard_limit", r#""7d""#),
+    ("freshness.signed_url_margin", r#""21s""#),
+    ("freshness.client_directives", r#""ignore""#),
+    ("freshness.settling", r#""22s""#),
+    ("freshness.settling_window", r#""23s""#),
+    ("freshness.status.pending_approval", r#""24s""#),
+    ("freshness.status.queued", r#""25s""#),
+    ("freshness.status.registered", r#""26s""#),
+    ("freshness.status.initiated", r#""27s""#),
+    ("freshness.status.ringing", r#""28s""#),
+    ("freshness.status.canceled", r#""29s""#),
+    ("freshness.status.in_progress", r#""31s""#),
+    ("freshness.status.completed", r#""32s""#),
+    ("freshness.status.busy", r#""33s""#),
+    ("freshness.status.no_answer", r#""34s""#),
+    ("freshness.status.failed", r#""1h 30m""#),
+    ("freshness.live", r#"{ "a b" = "35s", partner = "off" }"#),
+    ("views.strip_option", r#""without""#),
+    ("views.fields_option", r#""only""#),
+    ("views.view_option", r#""as""#),
+    ("views.named", r#"{ tiny = { fields = "id,status" } }"#),
+    ("limits.in_flight", "36"),
+    ("limits.uri", r#""4KiB""#),
+    ("limits.header_bytes", r#""16KiB""#),
+    ("limits.headers", "37"),
+    ("limits.request_body", r#""1.5MiB""#),
+    ("log.format", r#""text""#),
+    ("log.level", r#""debug""#),
+    ("log.access", "false"),
+];
+
+fn written(key: &Key, config: &Config) -> Vec<(String, String)> {
+    match (key.written)(config) {
+        Lines::One(value) => vec![(String::new(), value)],
+        Lines::Table(lines) => lines,
+    }
+}
+
+#[track_caller]
+fn sets_only(key: &Key, draft: Draft) {
+    let (config, default) = (good(draft), Config::default());
+    assert_ne!(config, default, "{}", key.name);
+    let changed: Vec<_> = KEYS
+        .iter()
+        .filter(|other| written(other, &config) != written(other, &default))
+        .map(|other| other.name)
+        .collect();
+    assert_eq!(changed, [key.name]);
+}
+
+#[test]
+fn every_key_is_set_by_file_by_variable_and_by_flag() {
+    for key in KEYS {
+        let other = OTHERS.iter().find(|(name, _)| *name == key.name);
+        let (name, value) = other.unwrap_or_else(|| panic!("{} has no row here", key.name));
+        sets_only(key, file(&format!("{name} = {value}")));
+
+        // In a variable a string stands without quotes.
+        let value = value.trim_matches('"');
+        let variable = variable(name);
+        let variable = variable
+            .strip_prefix("STUUT_CACHE__")
+            .expect("every variable has the prefix");
+        sets_only(key, all("", &[(variable, value)], &[]));
+        sets_only(key, all("", &[], &[("--flag", name, value)]));
+    }
+    assert_eq!(OTHERS.len(), KEYS.len());
+}
+
+#[test]
+fn every_status_has_its_own_key() {
+    for status in CallStatus::ALL {
+        let key = format!("freshness.status.{}", status.as_str());
+        let config = good(file(&format!("{key} = \"42s\"")));
+        let lifetime = config.freshness.status[status as usize];
+        assert_eq!(lifetime.as_secs(), 42, "{key}");
+    }
+}

@@ -1,0 +1,352 @@
+//! One row a fault: what was written, and every line that is told about it.
+
+use super::{all, file, told};
+
+const FAULTS: &[(&str, &str)] = &[
+    // Values that do not mean anything, or are of another kind.
+    (
+        r#"[cache]
+capacity = "64M""#,
+        r#"proxy.toml:2:12: cache.capacity: "64M" is not a size; write a number with B, KiB, MiB or GiB, e.g. "64MiB""#,
+    ),
+    (
+        "[cache]\ncapacity = 64",
+        r#"proxy.toml:2:12: cache.capacity: expected a size such as "64MiB", found integer 64"#,
+    ),
+    (
+        r#"[cache]
+capacity = "99999999EiB""#,
+        r#"proxy.toml:2:12: cache.capacity: "99999999EiB" is too large; write at most 1EiB"#,
+    ),
+    (
+        r#"[cache]
+capacity = "1024""#,
+        r#"proxy.toml:2:12: cache.capacity: "1024" is not a size; write a number with B, KiB, MiB or GiB, e.g. "64MiB""#,
+    ),
+    (
+        "server.idle_timeout = 10",
+        r#"proxy.toml:1:23: server.idle_timeout: expected a duration such as "10s", found integer 10"#,
+    ),
+    (
+        r#"server.idle_timeout = "10""#,
+        r#"proxy.toml:1:23: server.idle_timeout: "10" is not a duration; write numbers with ms, s, m, h or d, e.g. "10s""#,
+    ),
+    (
+        r#"server.idle_timeout = "0s""#,
+        r#"proxy.toml:1:23: server.idle_timeout: "0s" leaves no time at all; write a longer duration"#,
+    ),
+    (
+        r#"server.idle_timeout = "2y""#,
+        r#"proxy.toml:1:23: server.idle_timeout: "2y" is longer than a year; write at most "365d""#,
+    ),
+    (
+        r#"server.workers = "four""#,
+        r#"proxy.toml:1:18: server.workers: expected a whole number such as 100, found string "four""#,
+    ),
+    (
+        "server.workers = -1",
+        "proxy.toml:1:18: server.workers: expected a whole number such as 100, found integer -1",
+    ),
+    (
+        "server.workers = 1.5",
+        "proxy.toml:1:18: server.workers: expected a whole number such as 100, found float 1.5",
+    ),
+    (
+        "server.workers = 5000",
+        "proxy.toml:1:18: server.workers: 5000 is out of range; write a number from 0 to 1024",
+    ),
+    (
+        r#"server.listen = "localhost:8080""#,
+        r#"proxy.toml:1:17: server.listen: "localhost:8080" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080""#,
+    ),
+    (
+        "server.listen = 8080",
+        r#"proxy.toml:1:17: server.listen: expected an address such as "127.0.0.1:8080", found integer 8080"#,
+    ),
+    (
+        r#"upstream.url = "https://api.stuut.ai/v1""#,
+        r#"proxy.toml:1:16: upstream.url: "https://api.stuut.ai/v1" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
+        r#"upstream.url = "api.stuut.ai""#,
+        r#"proxy.toml:1:16: upstream.url: "api.stuut.ai" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
+        r#"upstream.url = "https://me:secret@api.stuut.ai""#,
+        "proxy.toml:1:16: upstream.url: an origin has no user name or password; write https://host or http://host:port",
+    ),
+    (
+        r#"upstream.url = "https://h:99999""#,
+        r#"proxy.toml:1:16: upstream.url: "https://h:99999" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
+        r#"upstream.url = "https://h:""#,
+        r#"proxy.toml:1:16: upstream.url: "https://h:" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
+        r#"upstream.url = "ftp://h""#,
+        r#"proxy.toml:1:16: upstream.url: "ftp://h" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
+        r#"upstream.forward_headers = ["x tenant", "Host", "If-None-Match", 3, "x-ok"]"#,
+        r#"proxy.toml:1:29: upstream.forward_headers[0]: "x tenant" is not a field name; write one such as "x-tenant"
+proxy.toml:1:41: upstream.forward_headers[1]: "host" is the proxy's own to send or to remove; leave it out
+proxy.toml:1:49: upstream.forward_headers[2]: "if-none-match" is the proxy's own to send or to remove; leave it out
+proxy.toml:1:66: upstream.forward_headers[3]: expected a field name such as "x-tenant", found integer 3"#,
+    ),
+    (
+        r#"upstream.forward_headers = "x-tenant""#,
+        r#"proxy.toml:1:28: upstream.forward_headers: expected a list of field names such as ["x-tenant"], found string "x-tenant""#,
+    ),
+    (
+        "upstream.ca_file = 3",
+        r#"proxy.toml:1:20: upstream.ca_file: expected the path of a file such as "/etc/stuut-cache/file", found integer 3"#,
+    ),
+    (
+        r#"cache.routes = ["v1", "/a/{id}", "/a/{other}", "/b", "/b", "/c?d", "/{a", {ttl="1s"}, {path="/d", tll = "1s"}, {path="/e",ttl=3}, 4]"#,
+        r#"proxy.toml:1:17: cache.routes[0]: "v1" is not a route; a route begins with /, e.g. "/v1/calls/{call_id}"
+proxy.toml:1:34: cache.routes[2]: "/a/{other}" matches the same paths as "/a/{id}"; keep one of the two
+proxy.toml:1:54: cache.routes[4]: "/b" is listed twice; keep one of the two
+proxy.toml:1:60: cache.routes[5]: "/c?d" is not a route; a route is a path in ASCII, without query, fragment or blanks
+proxy.toml:1:68: cache.routes[6]: "/{a" is not a route (Parameters must be registered with a valid name); write one such as "/v1/calls/{call_id}"
+proxy.toml:1:75: cache.routes[7]: a route needs a path; write { path = "/v1/x", ttl = "30s" }
+proxy.toml:1:99: cache.routes[8].tll: unknown key; did you mean ttl?
+proxy.toml:1:127: cache.routes[9].ttl: expected a duration such as "10s", found integer 3
+proxy.toml:1:131: cache.routes[10]: expected a route such as "/v1/calls/{call_id}" or { path = "/v1/x", ttl = "30s" }, found integer 4"#,
+    ),
+    (
+        r#"freshness.origin = "obbey""#,
+        r#"proxy.toml:1:20: freshness.origin: "obbey" is not known here; write "obey" or "override""#,
+    ),
+    (
+        r#"log.level = "warning""#,
+        r#"proxy.toml:1:13: log.level: "warning" is not known here; write "error", "warn", "info", "debug" or "trace""#,
+    ),
+    (
+        r#"log.access = "yes""#,
+        r#"proxy.toml:1:14: log.access: expected true or false, found string "yes""#,
+    ),
+    (
+        "log.access = 2024-01-01",
+        "proxy.toml:1:14: log.access: expected true or false, found date 2024-01-01",
+    ),
+    (
+        "freshness.status = 3",
+        "proxy.toml:1:20: freshness.status: expected the table [freshness.status], found integer 3",
+    ),
+    (
+        r#"freshness.live = ["a"]"#,
+        r#"proxy.toml:1:18: freshness.live: expected a table such as { invoices = "1m" }, found a list"#,
+    ),
+    (
+        r#"freshness.live.a = "x""#,
+        r#"proxy.toml:1:20: freshness.live.a: "x" is not a duration; write numbers with ms, s, m, h or d, e.g. "10s""#,
+    ),
+    (
+        "views.named.light = {}",
+        r#"proxy.toml:1:21: views.named.light: a view without fields and strip removes nothing; write one of them, or "off" to have no view of this name"#,
+    ),
+    (
+        r#"views.named.light = "of""#,
+        r#"proxy.toml:1:21: views.named.light: expected a view such as { strip = "invoices" }, or "off", found string "of""#,
+    ),
+    (
+        r#"views.named."a b" = { strip = 3 }"#,
+        r#"proxy.toml:1:21: views.named."a b": "a b" is not the name of a view; write up to 64 letters, digits, - or _
+proxy.toml:1:31: views.named."a b".strip: expected a string, found integer 3"#,
+    ),
+    (
+        r#"views.strip_option = """#,
+        r#"proxy.toml:1:22: views.strip_option: "" is not the name of a query option; write letters, digits, -, ., _ or ~"#,
+    ),
+    (
+        r#"views.strip_option = "a&b""#,
+        r#"proxy.toml:1:22: views.strip_option: "a&b" is not the name of a query option; write letters, digits, -, ., _ or ~"#,
+    ),
+    (
+        r#"limits.header_bytes = "1KiB""#,
+        r#"proxy.toml:1:23: limits.header_bytes: "1KiB" is out of range; write a size from "8KiB" to "16MiB""#,
+    ),
+    (
+        r#"limits.uri = "1MiB""#,
+        r#"proxy.toml:1:14: limits.uri: "1MiB" is out of range; write a size from "1B" to "65534B""#,
+    ),
+    (
+        "limits.headers = 0",
+        "proxy.toml:1:18: limits.headers: 0 is out of range; write a number from 1 to 32768",
+    ),
+    (
+        "server = 3",
+        "proxy.toml:1:10: server: expected the table [server], found integer 3",
+    ),
+    // Names that are not known.
+    (
+        r#"freshness.status.ringin = "1s""#,
+        "proxy.toml:1:18: freshness.status.ringin: unknown key; did you mean freshness.status.ringing?",
+    ),
+    (
+        r#"views.named.light = { stirp = "a" }"#,
+        "proxy.toml:1:23: views.named.light.stirp: unknown key; did you mean strip?",
+    ),
+    (
+        r#"listen = "x""#,
+        "proxy.toml:1:1: listen: unknown key; did you mean server.listen?",
+    ),
+    (
+        r#"[cache]
+listen = "x""#,
+        "proxy.toml:2:1: cache.listen: unknown key; did you mean server.listen?",
+    ),
+    (
+        r#"[sever]
+listen = "x""#,
+        "proxy.toml:1:2: sever: unknown section; did you mean server?",
+    ),
+    (
+        r#"[zzz]
+listen = "x""#,
+        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, views, limits, log",
+    ),
+    (
+        r#"[admin]
+token = "secret""#,
+        "proxy.toml:2:1: admin.token: unknown key; did you mean admin.token_file?",
+    ),
+    (
+        "[server]\nzzzzz = 1",
+        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout",
+    ),
+    // Text that is not TOML, and names given twice.
+    (
+        "[server]\nworkers = 1\nworkers = 2",
+        "proxy.toml:3:1: workers: given twice; keep one of the two",
+    ),
+    (
+        r#"[server]
+workers = 1
+[server]
+listen = "x""#,
+        r#"proxy.toml:3:2: server: given twice; keep one of the two
+proxy.toml:4:10: server.listen: "x" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080""#,
+    ),
+    (
+        "[server\nworkers = 1",
+        "proxy.toml:1:8: not TOML: unclosed table, expected `]`",
+    ),
+    (
+        "[server]\nworkers = ",
+        "proxy.toml:2:11: not TOML: string values must be quoted, expected literal string",
+    ),
+    (
+        r#"[server]
+workers = "a
+listen=3"#,
+        r#"proxy.toml:2:13: not TOML: invalid basic string, expected `"`"#,
+    ),
+    (
+        "x",
+        "proxy.toml:1:2: not TOML: key with no value, expected `=`",
+    ),
+    (
+        r#"server.workers = [[[[[[1
+"é" = 1 "#,
+        "proxy.toml:2:1: not TOML: missing comma between array elements, expected `,`",
+    ),
+    (
+        r#""é" = "x" # é
+"ü".ä = 3"#,
+        "proxy.toml:2:5: not TOML: invalid unquoted key, expected letters, numbers, `-`, `_`",
+    ),
+];
+
+#[test]
+fn each_fault_is_told_with_its_place_and_its_remedy() {
+    assert!(FAULTS.len() > 50, "a table without rows proves nothing");
+    for (text, expected) in FAULTS {
+        assert_eq!(told(file(text)), *expected, "\n{text}");
+    }
+}
+
+#[test]
+fn three_planted_faults_are_told_at_once() {
+    let text = "\
+[server]
+listen = \"127.0.0.1\"
+
+[cache]
+capcity = \"64MiB\"
+";
+    let draft = all(
+        text,
+        &[("FRESHNESS__STATUS__RINGING", "soon")],
+        &[("--upstream", "upstream.url", "api.stuut.ai")],
+    );
+    assert_eq!(
+        told(draft),
+        r#"proxy.toml:2:10: server.listen: "127.0.0.1" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080"
+proxy.toml:5:1: cache.capcity: unknown key; did you mean cache.capacity?
+STUUT_CACHE__FRESHNESS__STATUS__RINGING: freshness.status.ringing: "soon" is not a duration; write numbers with ms, s, m, h or d, e.g. "10s"
+--upstream: upstream.url: "api.stuut.ai" is not an origin; write https://host or http://host:port, without a path"#
+    );
+}
+
+#[test]
+fn a_variable_is_refused_in_its_own_spelling() {
+    let rows: &[(&[(&str, &str)], &str)] = &[
+        (
+            &[("SERVER__LISEN", "x")],
+            "STUUT_CACHE__SERVER__LISEN: server.lisen: unknown key; did you mean \
+             STUUT_CACHE__SERVER__LISTEN?",
+        ),
+        (
+            &[("SERVER", "x")],
+            "STUUT_CACHE__SERVER: server: expected the table [server], found \"x\"",
+        ),
+        (
+            &[("SERVER__WORKERS__MORE", "1")],
+            "STUUT_CACHE__SERVER__WORKERS__MORE: server.workers: expected a whole number such as \
+             100, found a table",
+        ),
+        (
+            &[("server__workers", "1"), ("SERVER__WORKERS", "2")],
+            "STUUT_CACHE__SERVER__WORKERS: server.workers: already given by \
+             STUUT_CACHE__server__workers; keep one of the two",
+        ),
+        (
+            &[
+                ("FRESHNESS__LIVE", "{}"),
+                ("FRESHNESS__LIVE__PARTNER", "1m"),
+            ],
+            "STUUT_CACHE__FRESHNESS__LIVE__PARTNER: freshness.live.partner: already given by \
+             STUUT_CACHE__FRESHNESS__LIVE; keep one of the two",
+        ),
+        (
+            &[("CACHE__ROUTES", "[\"/a\", 3")],
+            "STUUT_CACHE__CACHE__ROUTES: cache.routes: not a TOML value: unclosed array, expected \
+             `]`",
+        ),
+        (
+            &[("LOG__FORMAT", "\"json\"")],
+            "STUUT_CACHE__LOG__FORMAT: log.format: \"\\\"json\\\"\" is not known here; write \"json\" \
+             or \"text\"",
+        ),
+    ];
+    for (variables, expected) in rows {
+        assert_eq!(told(all("", variables, &[])), *expected, "{variables:?}");
+    }
+}
+
+#[test]
+fn a_secret_that_has_lost_its_way_is_not_repeated() {
+    let text = "[admin]\ntoken = \"hunter2\"\n[upstream]\nurl = \"https://me:hunter2@h\"\n";
+    let draft = all(text, &[("ADMIN__TOKEN", "hunter2")], &[]);
+    let told = told(draft);
+    assert_eq!(told.lines().count(), 3, "{told}");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_control_character_does_not_reach_the_terminal() {
+    let told = told(file("\"a\\u001b[2J\" = 1\nlog.level = \"\\u001b[2J\""));
+    assert!(!told.contains('\u{1b}'), "{told:?}");
+}

@@ -1,0 +1,54 @@
+//! What is written and what it comes to mean: faults, precedence, round trips, shipped files.
+
+mod agreement;
+mod every_key;
+mod faults;
+mod named_files;
+mod precedence;
+mod round_trip;
+
+use super::{Config, Document, Draft, Flag, Loaded, read};
+
+/// A file of this text, and nothing else.
+fn file(text: &str) -> Draft {
+    all(text, &[], &[])
+}
+
+/// A file, variables without their prefix, and flags as `(name, key, value)`.
+fn all(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Draft {
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (format!("STUUT_CACHE__{name}"), (*value).to_owned()))
+        .collect();
+    let flags: Vec<_> = flags
+        .iter()
+        .map(|(name, key, value)| Flag::new(*name, *key, *value))
+        .collect();
+    let document = Document {
+        name: "proxy.toml",
+        text,
+    };
+    read(Some(document), &variables, &flags)
+}
+
+/// The settings, where nothing is wrong.
+#[track_caller]
+fn good(draft: Draft) -> Config {
+    loaded(draft).config
+}
+
+#[track_caller]
+fn loaded(draft: Draft) -> Loaded {
+    draft
+        .finish()
+        .unwrap_or_else(|problems| panic!("should be good, but:\n{problems}"))
+}
+
+/// What is told, where something is wrong.
+#[track_caller]
+fn told(draft: Draft) -> String {
+    match draft.finish() {
+        Ok(_) => panic!("should be refused"),
+        Err(problems) => problems.to_string(),
+    }
+}

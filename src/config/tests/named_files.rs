@@ -1,0 +1,86 @@
+//! The files that a configuration names, and the configuration file itself.
+
+use std::path::Path;
+
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+use crate::config::{Flag, Loaded, Problems, load, render};
+
+/// Loads with `key` set to a file of this content.
+fn with_file(key: &str, content: &[u8]) -> Result<Loaded, Problems> {
+    let dir = TempDir::new().expect("a temporary directory");
+    let path = dir.path().join("named");
+    std::fs::write(&path, content).expect("a file in it");
+    load(
+        None,
+        &[],
+        &[Flag::new("--file", key, path.to_string_lossy())],
+    )
+}
+
+fn told(result: Result<Loaded, Problems>) -> String {
+    match result {
+        Ok(_) => panic!("should be refused"),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+#[test]
+fn the_token_is_the_first_line_and_is_never_printed() {
+    let loaded = with_file("admin.token_file", b"  s3cr3t-T0ken==\r\n# a remark\n")
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let token = loaded.config.admin.token.as_ref().expect("a token");
+    assert_eq!(token.expose_secret(), "s3cr3t-T0ken==");
+    let effective = render::effective(&loaded.config, &loaded.sources);
+    for printed in [format!("{loaded:?}"), effective] {
+        assert!(!printed.contains("s3cr3t"), "{printed}");
+        assert!(printed.contains("named"), "{printed}");
+    }
+}
+
+#[test]
+fn a_file_without_a_token_is_refused_without_showing_it() {
+    for (content, expected) in [
+        (&b""[..], "first line is empty"),
+        (b"\ntoken", "first line is empty"),
+        (b"Bearer s3cr3t", "not a bearer token"),
+        (b"s3cr=3t", "not a bearer token"),
+        (b"====", "not a bearer token"),
+        (b"s3cr3t\xff", "cannot be read"),
+    ] {
+        let told = told(with_file("admin.token_file", content));
+        assert!(told.starts_with("--file: admin.token_file: "), "{told}");
+        assert!(told.contains(expected), "{told}");
+        assert!(!told.contains("s3cr"), "{told}");
+    }
+}
+
+#[test]
+fn a_file_of_authorities_holds_certificates() {
+    let pem = b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    assert!(with_file("upstream.ca_file", pem).is_ok());
+    let told = told(with_file("upstream.ca_file", b"hello"));
+    assert!(told.contains("holds no certificate"), "{told}");
+}
+
+#[test]
+fn files_that_are_missing_are_told_together() {
+    let path = Path::new("/nowhere/proxy.toml");
+    let flags = [
+        Flag::new("--a", "admin.token_file", "/nowhere/token"),
+        Flag::new("--b", "upstream.ca_file", "/nowhere/ca"),
+    ];
+    // The entry would not fit the default capacity, but who knows what the file says.
+    let variables = [(
+        "STUUT_CACHE__CACHE__MAX_ENTRY".to_owned(),
+        "1GiB".to_owned(),
+    )];
+    assert_eq!(
+        told(load(Some(path), &variables, &flags)),
+        "/nowhere/proxy.toml: cannot be read: No such file or directory (os error 2); write the \
+         path of a TOML file\n\
+         --a: admin.token_file: the file cannot be read: No such file or directory (os error 2)\n\
+         --b: upstream.ca_file: the file cannot be read: No such file or directory (os error 2)"
+    );
+}
