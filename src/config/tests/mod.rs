@@ -6,6 +6,7 @@ mod faults;
 mod named_files;
 mod precedence;
 mod round_trip;
+mod shipped;
 
 use super::{Config, Document, Draft, Flag, Loaded, read};
 
