@@ -1,0 +1,142 @@
+//! Call ids: which calls exist, whose they are, and what is special about them.
+//!
+//! An id says everything: `call_<organisation>_<number>` is an ordinary call, and
+//! `call_<kind>_<organisation>_<number>` one with a peculiarity ([`Kind`]). The number has at
+//! least four digits and counts from 1. Nothing is looked up, so a million calls cost nothing.
+
+use std::fmt;
+
+/// A call that exists, by its parts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CallId {
+    pub(super) kind: Kind,
+    pub(super) organisation: String,
+    pub(super) number: u32,
+}
+
+/// What is special about a call, as its id says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// An ordinary call; its number decides its life and its size.
+    Plain,
+    /// Long completed, around 4 KB: no invoices, a short partner.
+    Small,
+    /// Long completed, around 400 KB.
+    Large,
+    /// Begins when it is first asked for and is over half a minute later.
+    Live,
+    /// Waits for its approval, then lives as a live one.
+    Pending,
+    /// Ended because the line was busy.
+    Busy,
+    /// Ended because nobody answered.
+    NoAnswer,
+    /// Ended by a failure of the line.
+    Failed,
+    /// Ended before it began.
+    Canceled,
+    /// Long completed, and answered only after `Options::slow`.
+    Slow,
+    /// Always answered with 500.
+    Fault500,
+    /// Always answered with 429 and `Retry-After`.
+    Fault429,
+    /// Declared whole and torn in the middle of its body.
+    FaultReset,
+}
+
+const KINDS: [(Kind, &str); 12] = [
+    (Kind::Small, "small_"),
+    (Kind::Large, "large_"),
+    (Kind::Live, "live_"),
+    (Kind::Pending, "pending_"),
+    (Kind::Busy, "busy_"),
+    (Kind::NoAnswer, "no_answer_"),
+    (Kind::Failed, "failed_"),
+    (Kind::Canceled, "canceled_"),
+    (Kind::Slow, "slow_"),
+    (Kind::Fault500, "fault_500_"),
+    (Kind::Fault429, "fault_429_"),
+    (Kind::FaultReset, "fault_reset_"),
+];
+
+// === impl CallId ===
+
+impl CallId {
+    /// An ordinary call of an organisation.
+    pub(super) fn plain(organisation: &str, number: u32) -> Self {
+        Self {
+            kind: Kind::Plain,
+            organisation: organisation.to_owned(),
+            number,
+        }
+    }
+
+    /// Reads an id in exactly the form that [`fmt::Display`] writes; `None` names no call.
+    pub(super) fn parse(written: &str) -> Option<Self> {
+        let rest = written.strip_prefix("call_")?;
+        let (kind, rest) = KINDS
+            .iter()
+            .find_map(|(kind, name)| Some((*kind, rest.strip_prefix(name)?)))
+            .unwrap_or((Kind::Plain, rest));
+        let (organisation, digits) = rest.split_once('_')?;
+        let id = Self {
+            kind,
+            organisation: organisation.to_owned(),
+            number: digits.parse().ok()?,
+        };
+        // One call has one id: `+1`, `01` and `00001` are not other spellings of it.
+        (id.number > 0 && id.to_string() == written).then_some(id)
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = KINDS
+            .iter()
+            .find_map(|(kind, name)| (*kind == self.kind).then_some(*name))
+            .unwrap_or_default();
+        write!(f, "call_{kind}{}_{:04}", self.organisation, self.number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        for written in [
+            "call_acme_0001",
+            "call_live_acme_0001",
+            "call_no_answer_globex_0042",
+            "call_fault_reset_initech_12345",
+        ] {
+            let id = CallId::parse(written).expect("the id is well formed");
+            assert_eq!(id.to_string(), written);
+            assert!(
+                written.len() <= 32,
+                "{written} is longer than the API's ids"
+            );
+        }
+    }
+
+    #[test]
+    fn other_spellings_name_no_call() {
+        for written in [
+            "",
+            "call_",
+            "call_acme",
+            "call_acme_",
+            "call_acme_1",
+            "call_acme_0000",
+            "call_acme_+001",
+            "call_acme_00001",
+            "Call_acme_0001",
+            "call_odd_acme_0001",
+            "call_acme_99999999999",
+        ] {
+            assert_eq!(CallId::parse(written), None, "{written}");
+        }
+    }
+}

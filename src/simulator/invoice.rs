@@ -1,0 +1,230 @@
+//! An invoice with everything that hangs on it: the partner again, lines, e-mails, payments.
+
+use serde_json::Value;
+
+use super::call_id::CallId;
+use super::dice::{Dice, Money};
+use super::object::object;
+use super::scene::Scene;
+use super::{email, integration, partner, payment, people, time};
+
+const PRODUCTS: [(&str, &str, &str); 6] = [
+    (
+        "Pallet handling",
+        "Inbound pallets, unloading and storage",
+        "service",
+    ),
+    (
+        "Freight surcharge",
+        "Fuel surcharge for the billing period",
+        "fee",
+    ),
+    (
+        "Sensor kit MK-3",
+        "Temperature and humidity, calibrated",
+        "goods",
+    ),
+    (
+        "Maintenance plan",
+        "Quarterly visit, parts included",
+        "subscription",
+    ),
+    ("Cold chain labels", "Roll of 500, tamper evident", "goods"),
+    (
+        "Route planning",
+        "Planner licence, ten vehicles",
+        "subscription",
+    ),
+];
+
+/// The sums of an invoice, in agreement with its lines.
+#[derive(Clone, Copy, Debug)]
+struct Sums {
+    subtotal: Money,
+    discount: Money,
+    tax: Money,
+    total: Money,
+    paid: Money,
+}
+
+/// A partner's invoice, as the `which`-th of a call shows it; `partner` is the partner's own document.
+pub(super) fn invoice(
+    scene: &Scene,
+    call: &CallId,
+    owing: u32,
+    which: u32,
+    partner: &Value,
+) -> Value {
+    let number = number(call, which);
+    let mut dice = scene.dice("invoice", &number);
+    let id = scene.id("inv", &number);
+    let lines: Vec<_> = (0..dice.within(1..=3))
+        .map(|line| line_item(scene, owing, &id, line))
+        .collect();
+    let sums = sums(&lines.iter().map(|line| line.1).collect::<Vec<_>>());
+    let issued = scene.moment(&mut dice, 45..=120);
+    let due = issued + time::DAY * 30;
+    let issued_at = time::written(issued);
+    let name = partner::name(scene, owing);
+    let site = format!("https://pay.{}.example", scene.organisation);
+    object! {
+        "amount_due": Money(sums.total.0 - sums.paid.0),
+        "currency": partner::currency(scene, owing),
+        "object": "invoice",
+        "remote_id": dice.within(10_000..=99_999).to_string(),
+        "total_amount": sums.total,
+        "amount_paid": sums.paid,
+        "assignee": people::user(scene, owing),
+        "billing_address": people::address(scene, &name, "billing"),
+        "billing_address_id": people::address_number(scene, &name, "billing"),
+        "billing_email": format!("ap@{}", partner::domain(scene, owing)),
+        "calls": earlier_calls(scene, &mut dice),
+        "created_at": issued_at.as_str(),
+        "custom_fields": any(&mut dice),
+        "due_date": time::written(due),
+        "emails": vec![email::email(scene, owing, &id, &number, which)],
+        "in_dispute": dice.one_in(6),
+        "is_issued_email_sent": true,
+        "issued_at": issued_at.as_str(),
+        "last_outreach_at": scene.days_ago(&mut dice, 1..=10),
+        "last_outreach_channel": dice.pick(&["email", "call"]),
+        "last_outreach_to": format!("ap@{}", partner::domain(scene, owing)),
+        "last_synced_at": scene.days_ago(&mut dice, 0..=0),
+        "line_items": lines.into_iter().map(|line| line.0).collect::<Vec<_>>(),
+        "linked_integration": integration::linked(scene),
+        "marked_uncollectible_at": Value::Null,
+        "memo": dice.one_in(2).then_some("Thank you for your business."),
+        "modified_at": scene.days_ago(&mut dice, 0..=3),
+        "number": number.as_str(),
+        "order_number": format!("SO-{}", dice.within(10_000..=99_999)),
+        "paid_at": Value::Null,
+        "partner": with_outreach(partner, &mut dice),
+        "partner_id": partner::id(scene, owing),
+        "payments": vec![payment::payment(scene, owing, &id, sums.paid)],
+        "pdf": pdf(scene, &mut dice, &id),
+        "pdf_id": scene.id("file", &id),
+        "period_end_date": issued_at.as_str(),
+        "period_start_date": time::written(issued - time::DAY * 30),
+        "private_note": dice.one_in(3).then_some("Ask for the new controller first."),
+        "promised_to_pay_date": dice.one_in(2).then(|| time::date(time::days_after(scene.started, 7))),
+        "purchase_order_number": format!("PO-{}", dice.within(1_000..=9_999)),
+        "remote_created_at": issued_at.as_str(),
+        "remote_invoice_pdf": format!("{site}/invoices/{id}.pdf"),
+        "remote_metadata": any(&mut dice),
+        "remote_modified_at": scene.days_ago(&mut dice, 1..=20),
+        "remote_partner_id": dice.within(100..=99_999).to_string(),
+        "remote_payment_portal_url": format!("{site}/invoices/{id}"),
+        "remote_payment_status": dice.pick(&["processing", "open", "failed"]),
+        "remote_status": "AUTHORISED",
+        "requires_line_item_sync": false,
+        "shipping_address": people::address(scene, &name, "shipping"),
+        "shipping_address_id": people::address_number(scene, &name, "shipping"),
+        "status": dice.pick(&["past_due", "partially_paid", "open"]),
+        "subtotal": sums.subtotal,
+        "sync_status": dice.pick(&["complete", "partial"]),
+        "total_discount": sums.discount,
+        "total_tax": sums.tax,
+        "type": "receivable",
+        "voided_at": Value::Null,
+        "id": id,
+    }
+}
+
+/// The number that people say: the call's and the invoice's place in it.
+pub(super) fn number(call: &CallId, which: u32) -> String {
+    format!("INV-{:05}-{which:02}", call.number)
+}
+
+fn line_item(scene: &Scene, owing: u32, invoice: &str, line: u32) -> (Value, Money) {
+    let mut dice = scene.dice("line", &format!("{invoice}/{line}"));
+    let (name, description, product_type) = dice.pick(&PRODUCTS);
+    let quantity = dice.within(1..=40);
+    let unit = dice.money(5..=400);
+    let total = Money(unit.0 * quantity);
+    let from = scene.moment(&mut dice, 60..=120);
+    let at = time::written(from);
+    let item = object! {
+        "invoice_id": invoice,
+        "object": "line_item",
+        "remote_id": format!("{}-{}", dice.within(10_000..=99_999), line + 1),
+        "created_at": at.as_str(),
+        "currency": partner::currency(scene, owing),
+        "custom_fields": any(&mut dice),
+        "description": description,
+        "line_number": line + 1,
+        "modified_at": at.as_str(),
+        "name": name,
+        "period_end_date": time::written(from + time::DAY * 30),
+        "period_start_date": at.as_str(),
+        "product_type": product_type,
+        "quantity": quantity,
+        "remote_created_at": at.as_str(),
+        "remote_metadata": any(&mut dice),
+        "remote_modified_at": at,
+        "total_amount": total,
+        "total_discount": 0,
+        "total_tax": Money(total.0 / 20),
+        "unit_amount": unit,
+    };
+    (item, total)
+}
+
+fn sums(lines: &[Money]) -> Sums {
+    let subtotal = lines.iter().map(|line| line.0).sum::<u32>();
+    let discount = subtotal / 50;
+    let tax = lines.iter().map(|line| line.0 / 20).sum::<u32>();
+    let total = subtotal - discount + tax;
+    Sums {
+        subtotal: Money(subtotal),
+        discount: Money(discount),
+        tax: Money(tax),
+        total: Money(total),
+        paid: Money(total / 4),
+    }
+}
+
+/// Where the document says nothing about a type, any of them turns up.
+fn any(dice: &mut Dice) -> Value {
+    match dice.within(0..=3) {
+        0 => Value::Null,
+        1 => Value::from("net30"),
+        2 => object! { "cost_center": dice.within(100..=999), "approved": dice.one_in(2) },
+        _ => Value::from(vec!["net30", "portal"]),
+    }
+}
+
+fn pdf(scene: &Scene, dice: &mut Dice, invoice: &str) -> Value {
+    match dice.within(0..=2) {
+        0 => Value::Null,
+        1 => Value::from(scene.id("file", invoice)),
+        _ => {
+            let created = scene.moment(dice, 40..=44);
+            email::attachment(scene, invoice, created)
+        }
+    }
+}
+
+fn earlier_calls(scene: &Scene, dice: &mut Dice) -> Value {
+    if dice.one_in(2) {
+        return Value::from(Vec::<Value>::new());
+    }
+    Value::from(vec![object! {
+        "object": "call",
+        "id": dice.id("call"),
+        "direction": "outbound",
+        "status": "no_answer",
+        "created_at": scene.days_ago(dice, 31..=60),
+    }])
+}
+
+/// The partner inside an invoice has two members more than the call's own.
+fn with_outreach(partner: &Value, dice: &mut Dice) -> Value {
+    let mut partner = partner.clone();
+    if let Some(members) = partner.as_object_mut() {
+        for channel in ["call", "email"] {
+            let name = format!("is_{channel}_outreach_manually_paused");
+            members.insert(name, dice.one_in(5).into());
+        }
+    }
+    partner
+}

@@ -1,0 +1,381 @@
+//! The life of a call: which status it has at a moment, and what is known of it by then.
+//!
+//! A life is a list of steps from the call's birth; what a call is at `now` are the steps
+//! that lie behind it. Ordinary calls are spread by the last digit of their number:
+//!
+//! | digit | life |
+//! |---|---|
+//! | 1 2 3 4 5 | completed between an hour and 30 days before the simulator began |
+//! | 6 | begins within the minute before |
+//! | 7 | ended less than 30 s before: transcript and summary are still to come |
+//! | 8 | is born within ten minutes after; 404 until then |
+//! | 9 | ended as busy, unanswered, failed or canceled, before |
+//! | 0 | waits for its approval |
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::call_id::{CallId, Kind};
+use super::dice::Dice;
+
+/// A call's status, as the API writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    PendingApproval,
+    Queued,
+    Registered,
+    Initiated,
+    Ringing,
+    Canceled,
+    InProgress,
+    Completed,
+    Busy,
+    NoAnswer,
+    Failed,
+}
+
+/// What a call is at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Phase {
+    pub(super) status: Status,
+    /// How many steps lie behind: two phases of a life with the same count are the same.
+    pub(super) steps: usize,
+    pub(super) created: Timestamp,
+    /// The last step, if there was one after the birth.
+    pub(super) modified: Option<Timestamp>,
+    pub(super) began: Option<Timestamp>,
+    pub(super) ended: Option<Timestamp>,
+    pub(super) has_transcript: bool,
+    pub(super) has_summary: bool,
+}
+
+/// What clients did to a call's life.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Events {
+    /// When a live call was first asked for.
+    pub(super) first_asked: Option<Timestamp>,
+    /// When a pending call was approved.
+    pub(super) approved: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    born: Timestamp,
+    steps: Vec<(Duration, Step)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Status(Status),
+    Transcript,
+    Summary,
+}
+
+/// How long each part of a call takes, in seconds.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    queued: u32,
+    registered: u32,
+    initiated: u32,
+    ringing: u32,
+    talk: u32,
+    transcript: u32,
+    summary: u32,
+}
+
+/// Short enough to be watched.
+const WATCHED: Pace = Pace {
+    queued: 3,
+    registered: 1,
+    initiated: 1,
+    ringing: 5,
+    talk: 20,
+    transcript: 10,
+    summary: 10,
+};
+
+// === impl Status ===
+
+impl Status {
+    /// The API's word.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::PendingApproval => "pending_approval",
+            Self::Queued => "queued",
+            Self::Registered => "registered",
+            Self::Initiated => "initiated",
+            Self::Ringing => "ringing",
+            Self::Canceled => "canceled",
+            Self::InProgress => "in_progress",
+            Self::Completed => "completed",
+            Self::Busy => "busy",
+            Self::NoAnswer => "no_answer",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Why the line was cut, once it was.
+    pub(super) fn disconnection(self) -> Option<&'static str> {
+        match self {
+            Self::Completed => Some("user_hangup"),
+            Self::Busy => Some("dial_busy"),
+            Self::NoAnswer => Some("dial_no_answer"),
+            Self::Failed => Some("dial_failed"),
+            Self::Canceled => Some("canceled_by_user"),
+            Self::PendingApproval
+            | Self::Queued
+            | Self::Registered
+            | Self::Initiated
+            | Self::Ringing
+            | Self::InProgress => None,
+        }
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    fn of(dice: &mut Dice) -> Self {
+        Self {
+            queued: dice.within(5..=20),
+            registered: dice.within(1..=3),
+            initiated: dice.within(1..=3),
+            ringing: dice.within(4..=20),
+            talk: dice.within(60..=360),
+            transcript: dice.within(20..=60),
+            summary: dice.within(15..=60),
+        }
+    }
+
+    /// From the birth to the end of a call that was answered.
+    fn to_end(self) -> u32 {
+        self.queued + self.registered + self.initiated + self.ringing + self.talk
+    }
+}
+
+// === impl Life ===
+
+impl Life {
+    /// The life of `id` in a simulator that began at `started`; `None` for a live call that
+    /// nobody has asked for yet.
+    pub(super) fn of(id: &CallId, started: Timestamp, events: Events) -> Option<Self> {
+        let mut dice = Dice::of(&["life", &id.to_string()]);
+        let pace = Pace::of(&mut dice);
+        let before = |seconds: u32| started - Duration::from_secs(u64::from(seconds));
+        let long_ago = before(dice.within(3_600..=30 * 86_400));
+        let unlucky = dice.pick(&[
+            Status::Busy,
+            Status::NoAnswer,
+            Status::Failed,
+            Status::Canceled,
+        ]);
+        let life = match (id.kind, id.number % 10) {
+            (Kind::Live, _) => Self::new(events.first_asked?, WATCHED, Status::Completed),
+            (Kind::Pending, _) | (Kind::Plain, 0) => {
+                Self::pending(before(dice.within(600..=86_400)), events.approved)
+            }
+            (Kind::Busy, _) => Self::new(long_ago, pace, Status::Busy),
+            (Kind::NoAnswer, _) => Self::new(long_ago, pace, Status::NoAnswer),
+            (Kind::Failed, _) => Self::new(long_ago, pace, Status::Failed),
+            (Kind::Canceled, _) => Self::new(long_ago, pace, Status::Canceled),
+            (Kind::Plain, 6) => Self::new(before(dice.within(0..=60)), pace, Status::Completed),
+            (Kind::Plain, 7) => {
+                // Younger than the transcript takes at least, so that it is yet to come.
+                let age = pace.to_end() + dice.within(0..=15);
+                Self::new(before(age), pace, Status::Completed)
+            }
+            (Kind::Plain, 8) => {
+                let later = Duration::from_secs(u64::from(dice.within(1..=600)));
+                Self::new(started + later, pace, Status::Completed)
+            }
+            (Kind::Plain, 9) => Self::new(long_ago, pace, unlucky),
+            _ => Self::new(long_ago, pace, Status::Completed),
+        };
+        Some(life)
+    }
+
+    /// A call from its birth to this end.
+    fn new(born: Timestamp, pace: Pace, end: Status) -> Self {
+        let mut life = Self {
+            born,
+            steps: Vec::new(),
+        };
+        life.run(0, pace, end);
+        life
+    }
+
+    /// A call that waits for its approval.
+    fn pending(born: Timestamp, approved: Option<Timestamp>) -> Self {
+        let mut life = Self {
+            born,
+            steps: vec![(Duration::ZERO, Step::Status(Status::PendingApproval))],
+        };
+        if let Some(approved) = approved {
+            let waited = approved.as_second() - born.as_second();
+            let waited = u32::try_from(waited).expect("an approval follows the birth soon");
+            life.run(waited, WATCHED, Status::Completed);
+        }
+        life
+    }
+
+    /// Adds the steps of a call that enters the queue at second `at`.
+    fn run(&mut self, mut at: u32, pace: Pace, end: Status) {
+        let mut then = |wait: u32, step: Step| {
+            at += wait;
+            self.steps.push((Duration::from_secs(u64::from(at)), step));
+        };
+        then(0, Step::Status(Status::Queued));
+        if end == Status::Canceled {
+            then(pace.queued, Step::Status(end));
+            return;
+        }
+        then(pace.queued, Step::Status(Status::Registered));
+        then(pace.registered, Step::Status(Status::Initiated));
+        if end == Status::Failed {
+            then(pace.initiated, Step::Status(end));
+            return;
+        }
+        then(pace.initiated, Step::Status(Status::Ringing));
+        if end != Status::Completed {
+            then(pace.ringing, Step::Status(end));
+            return;
+        }
+        then(pace.ringing, Step::Status(Status::InProgress));
+        then(pace.talk, Step::Status(Status::Completed));
+        then(pace.transcript, Step::Transcript);
+        then(pace.summary, Step::Summary);
+    }
+
+    /// What the call is at `now`; `None` before its birth.
+    pub(super) fn at(&self, now: Timestamp) -> Option<Phase> {
+        let mut phase = Phase {
+            status: Status::Queued,
+            steps: 0,
+            created: self.born,
+            modified: None,
+            began: None,
+            ended: None,
+            has_transcript: false,
+            has_summary: false,
+        };
+        for (after, step) in &self.steps {
+            let moment = self.born + *after;
+            if moment > now {
+                break;
+            }
+            if phase.steps > 0 {
+                phase.modified = Some(moment);
+            }
+            phase.steps += 1;
+            match step {
+                Step::Transcript => phase.has_transcript = true,
+                Step::Summary => phase.has_summary = true,
+                Step::Status(status) => {
+                    phase.status = *status;
+                    if *status == Status::InProgress {
+                        phase.began = Some(moment);
+                    }
+                    if status.disconnection().is_some() {
+                        phase.ended = Some(moment);
+                    }
+                }
+            }
+        }
+        (phase.steps > 0).then_some(phase)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STARTED: i64 = 1_790_000_000;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(STARTED + second).expect("a test's second is in range")
+    }
+
+    fn phase(id: &str, second: i64, events: Events) -> Option<Phase> {
+        let id = CallId::parse(id).expect("a test's id is well formed");
+        Life::of(&id, at(0), events)?.at(at(second))
+    }
+
+    #[test]
+    fn a_live_call_goes_through_every_status_once_asked_for() {
+        let events = Events {
+            first_asked: Some(at(100)),
+            ..Events::default()
+        };
+        let seen: Vec<_> = [100, 103, 104, 105, 110, 130]
+            .map(|second| phase("call_live_acme_0001", second, events))
+            .into_iter()
+            .map(|phase| phase.expect("the call is born").status.as_str())
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                "queued",
+                "registered",
+                "initiated",
+                "ringing",
+                "in_progress",
+                "completed"
+            ]
+        );
+        assert_eq!(phase("call_live_acme_0001", 100, Events::default()), None);
+    }
+
+    #[test]
+    fn the_transcript_follows_the_end_and_the_summary_follows_it() {
+        let events = Events {
+            first_asked: Some(at(0)),
+            ..Events::default()
+        };
+        let known = |second| {
+            let phase = phase("call_live_acme_0001", second, events).expect("the call is born");
+            assert_eq!(phase.ended, Some(at(30)));
+            (phase.has_transcript, phase.has_summary, phase.modified)
+        };
+        assert_eq!(known(30), (false, false, Some(at(30))));
+        assert_eq!(known(40), (true, false, Some(at(40))));
+        assert_eq!(known(50), (true, true, Some(at(50))));
+    }
+
+    #[test]
+    fn a_pending_call_waits_until_it_is_approved() {
+        let waiting = phase("call_pending_acme_0001", 86_400, Events::default());
+        assert_eq!(
+            waiting.expect("the call is born").status,
+            Status::PendingApproval
+        );
+        let events = Events {
+            approved: Some(at(10)),
+            ..Events::default()
+        };
+        let queued = phase("call_pending_acme_0001", 10, events).expect("the call is born");
+        assert_eq!(queued.status, Status::Queued);
+        assert_eq!(queued.modified, Some(at(10)));
+    }
+
+    #[test]
+    fn the_last_digit_of_a_number_decides_its_life() {
+        let completed = phase("call_acme_0001", 0, Events::default()).expect("long completed");
+        assert!(completed.has_summary);
+        let settling = phase("call_acme_0007", 0, Events::default()).expect("just completed");
+        assert_eq!(settling.status, Status::Completed);
+        assert!(!settling.has_transcript);
+        assert_eq!(phase("call_acme_0008", 0, Events::default()), None);
+        assert!(phase("call_acme_0008", 600, Events::default()).is_some());
+        for (id, status) in [
+            ("call_busy_acme_0001", Status::Busy),
+            ("call_no_answer_acme_0001", Status::NoAnswer),
+            ("call_failed_acme_0001", Status::Failed),
+            ("call_canceled_acme_0001", Status::Canceled),
+        ] {
+            let ended = phase(id, 0, Events::default()).expect("ended long ago");
+            assert_eq!(ended.status, status);
+            assert_eq!(ended.began, None);
+        }
+    }
+}

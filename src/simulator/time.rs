@@ -1,0 +1,111 @@
+//! Dates as the API writes them, and pre-signed addresses that expire.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// A whole day.
+pub(super) const DAY: Duration = Duration::from_hours(24);
+
+/// `moment` without its fraction of a second.
+pub(super) fn whole_second(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).expect("a timestamp's own second is in range")
+}
+
+/// A date and time of the API: `2026-03-01T09:30:00Z`.
+pub(super) fn written(moment: Timestamp) -> String {
+    moment.to_string()
+}
+
+/// A date of the API: `2026-03-01`.
+pub(super) fn date(moment: Timestamp) -> String {
+    moment.strftime("%Y-%m-%d").to_string()
+}
+
+/// Days before `moment`, at some second of the day.
+pub(super) fn days_before(moment: Timestamp, days: u32, second: u32) -> Timestamp {
+    moment - DAY * days - Duration::from_secs(u64::from(second))
+}
+
+/// Days after `moment`.
+pub(super) fn days_after(moment: Timestamp, days: u32) -> Timestamp {
+    moment + DAY * days
+}
+
+/// When addresses were signed and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signature {
+    pub(super) signed_at: Timestamp,
+    pub(super) valid_for: Duration,
+}
+
+// === impl Signature ===
+
+impl Signature {
+    /// The signature in force at `now`.
+    ///
+    /// Addresses are signed anew three times in each lifetime, counted from `started`: the
+    /// bytes stand still within such a window, and an address that was just handed out is
+    /// good for two thirds of its lifetime at least.
+    pub(super) fn at(now: Timestamp, started: Timestamp, valid_for: Duration) -> Self {
+        let window = i64::try_from(valid_for.as_secs() / 3)
+            .unwrap_or(i64::MAX)
+            .max(1);
+        let since = now.as_second() - started.as_second();
+        let signed_at = now.as_second() - since.rem_euclid(window);
+        Self {
+            signed_at: Timestamp::from_second(signed_at)
+                .expect("a window before now is in a timestamp's range"),
+            valid_for,
+        }
+    }
+
+    /// The end of the addresses' lifetime.
+    pub(super) fn expires_at(&self) -> Timestamp {
+        self.signed_at + self.valid_for
+    }
+
+    /// An address of `object` in the organisation's bucket that expires with this signature.
+    ///
+    /// The signature proves nothing; it only changes whenever a real one would.
+    pub(super) fn sign(&self, organisation: &str, object: &str) -> String {
+        let signed = self.signed_at.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let day = &signed[..8];
+        let seconds = self.valid_for.as_secs();
+        let proof = blake3::hash(format!("{organisation}/{object}/{signed}/{seconds}").as_bytes());
+        format!(
+            "https://{organisation}-files.storage.example/{object}\
+             ?X-Amz-Algorithm=AWS4-HMAC-SHA256\
+             &X-Amz-Credential=SIMULATED%2F{day}%2Fus-east-1%2Fs3%2Faws4_request\
+             &X-Amz-Date={signed}&X-Amz-Expires={seconds}&X-Amz-SignedHeaders=host\
+             &X-Amz-Signature={}",
+            proof.to_hex()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).expect("a test's second is in range")
+    }
+
+    #[test]
+    fn a_signature_stands_still_within_its_window() {
+        let valid_for = Duration::from_secs(900);
+        let first = Signature::at(at(1_000), at(1_000), valid_for);
+        assert_eq!(first, Signature::at(at(1_299), at(1_000), valid_for));
+        let next = Signature::at(at(1_300), at(1_000), valid_for);
+        assert_eq!(next.signed_at, at(1_300));
+        assert_eq!(next.expires_at(), at(2_200));
+    }
+
+    #[test]
+    fn the_address_says_when_it_expires() {
+        let signature = Signature::at(at(0), at(0), Duration::from_secs(900));
+        let address = signature.sign("acme", "files/a.pdf");
+        assert!(address.contains("X-Amz-Date=19700101T000000Z&X-Amz-Expires=900&"));
+    }
+}
