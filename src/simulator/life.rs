@@ -51,7 +51,7 @@ pub(super) struct Phase {
 }
 
 /// What clients did to a call's life.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Events {
     /// When a live call was first asked for.
     pub(super) first_asked: Option<Timestamp>,

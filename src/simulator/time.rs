@@ -1,11 +1,23 @@
 //! Dates as the API writes them, and pre-signed addresses that expire.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use jiff::Timestamp;
 
 /// A whole day.
 pub(super) const DAY: Duration = Duration::from_hours(24);
+
+/// A clock's date on the API's calendar, which knows the years -9999 to 9999.
+pub(super) fn moment(wall: SystemTime) -> Timestamp {
+    Timestamp::try_from(wall).expect("the clock stands within the calendar's years")
+}
+
+/// The `Date` field of an answer given at `wall`.
+pub(super) fn date_field(wall: SystemTime) -> HeaderValue {
+    HeaderValue::try_from(httpdate::fmt_http_date(wall))
+        .expect("a date is made of visible ASCII characters")
+}
 
 /// `moment` without its fraction of a second.
 pub(super) fn whole_second(moment: Timestamp) -> Timestamp {
@@ -94,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_signature_stands_still_within_its_window() {
-        let valid_for = Duration::from_secs(900);
+        let valid_for = Duration::from_mins(15);
         let first = Signature::at(at(1_000), at(1_000), valid_for);
         assert_eq!(first, Signature::at(at(1_299), at(1_000), valid_for));
         let next = Signature::at(at(1_300), at(1_000), valid_for);
@@ -104,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_address_says_when_it_expires() {
-        let signature = Signature::at(at(0), at(0), Duration::from_secs(900));
+        let signature = Signature::at(at(0), at(0), Duration::from_mins(15));
         let address = signature.sign("acme", "files/a.pdf");
         assert!(address.contains("X-Amz-Date=19700101T000000Z&X-Amz-Expires=900&"));
     }

@@ -1,0 +1,375 @@
+//! The endpoints: which request is answered with what, at a moment, without a socket.
+
+use bytes::Bytes;
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, DATE, ETAG, IF_NONE_MATCH,
+};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use jiff::Timestamp;
+
+use super::answer::{self, Answer, Refusal};
+use super::call_id::{CallId, Kind};
+use super::fault::Fault;
+use super::life::Status;
+use super::lookup::etag;
+use super::time::{self, whole_second};
+use super::{Organisation, Outcome, Simulator, edit};
+
+/// The longest body that is read; longer ones are refused.
+pub(super) const BODY_LIMIT: usize = 64 << 10;
+
+type Reply = Result<Response<Bytes>, Refusal>;
+
+/// What a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Calls,
+    Call(&'a str),
+    Approve(&'a str),
+}
+
+impl Simulator {
+    /// Answers one request, now: the whole API without a socket.
+    ///
+    /// `target` is the request's path and query; `body` matters to a PATCH only. The delay of
+    /// the answer is said and not waited for.
+    #[must_use]
+    pub fn answer(
+        &self,
+        method: &Method,
+        target: &Uri,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Answer {
+        let nth = self.next_request();
+        let wall = self.0.clock.now().wall;
+        let now = time::moment(wall);
+        let fault = self.fault(nth);
+
+        let reply = self.reply(method, target, headers, body, now, fault);
+        let retry_after = self.0.options.retry_after;
+        let mut response = reply.unwrap_or_else(|refusal| refusal.respond(retry_after));
+
+        // The clock's own date: a cache that shares the clock sees no skew.
+        response.headers_mut().insert(DATE, time::date_field(wall));
+
+        let kind = named_kind(target);
+        let torn = fault == Some(Fault::Torn) || kind == Some(Kind::FaultReset);
+        let whole = response.status() == StatusCode::OK && *method == Method::GET;
+        let outcome = if torn && whole {
+            Outcome::Torn
+        } else {
+            Outcome::Answered(response.status())
+        };
+        if *method == Method::HEAD {
+            *response.body_mut() = Bytes::new();
+        }
+        self.count(method, target.path(), outcome);
+        Answer {
+            response,
+            delay: self.delay(nth, kind),
+            outcome,
+        }
+    }
+
+    fn reply(
+        &self,
+        method: &Method,
+        target: &Uri,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+        fault: Option<Fault>,
+    ) -> Reply {
+        let organisation = self.organisation(headers).ok_or(Refusal::Token)?;
+        let route = Route::of(target.path()).ok_or(Refusal::NotFound)?;
+        match fault {
+            Some(Fault::Broken) => return Err(Refusal::Broken),
+            Some(Fault::Throttled) => return Err(Refusal::Throttled),
+            Some(Fault::Unavailable) => return Err(Refusal::Unavailable),
+            Some(Fault::Torn) | None => {}
+        }
+        match (route, method.as_str()) {
+            (Route::Calls, "GET" | "HEAD") => {
+                let page = self.page(organisation, target.query().unwrap_or_default(), now)?;
+                let body = Bytes::from(page.to_string());
+                let etag = etag(&body);
+                Ok(self.representation(headers, body, &etag))
+            }
+            (Route::Call(id), "GET" | "HEAD") => {
+                let found = self.find(organisation, id, now)?;
+                match found.id.kind {
+                    Kind::Fault500 => return Err(Refusal::Broken),
+                    Kind::Fault429 => return Err(Refusal::Throttled),
+                    _ => {}
+                }
+                let rendered = self.render(&found, now);
+                Ok(self.representation(headers, rendered.body, &rendered.etag))
+            }
+            (Route::Call(id), "PATCH") => self.patch(organisation, id, body, now),
+            (Route::Approve(id), "POST") => self.approve(organisation, id, now),
+            (route, _) => Err(Refusal::Method {
+                allowed: route.allowed(),
+            }),
+        }
+    }
+
+    /// Whose token the request has.
+    fn organisation(&self, headers: &HeaderMap) -> Option<&Organisation> {
+        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        let (field, None) = (fields.next()?, fields.next()) else {
+            return None;
+        };
+        let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("bearer") || self.is_revoked(token) {
+            return None;
+        }
+        self.0
+            .options
+            .organisations
+            .iter()
+            .find(|organisation| organisation.admits(token))
+    }
+
+    /// 200 with these bytes, or 304 for a client that has them.
+    fn representation(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+        etag: &HeaderValue,
+    ) -> Response<Bytes> {
+        let options = &self.0.options;
+        let mut response = answer::whole(StatusCode::OK, body);
+        if options.etag && matches(headers, etag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Bytes::new();
+            response.headers_mut().remove(CONTENT_LENGTH);
+            response.headers_mut().remove(CONTENT_TYPE);
+        }
+        let fields = response.headers_mut();
+        if options.etag {
+            fields.insert(ETAG, etag.clone());
+        }
+        if let Some(cache_control) = &options.cache_control {
+            fields.insert(CACHE_CONTROL, cache_control.clone());
+        }
+        response
+    }
+
+    fn patch(&self, organisation: &Organisation, id: &str, body: &[u8], now: Timestamp) -> Reply {
+        let found = self.find(organisation, id, now)?;
+        if body.len() > BODY_LIMIT {
+            return Err(Refusal::TooLarge);
+        }
+        let edits = edit::parse(body).map_err(Refusal::Malformed)?;
+        let last = found.phase.modified.unwrap_or(found.phase.created);
+        self.state().change(&found.id).edit(edits, last, now);
+        self.after_change(found.id, now)
+    }
+
+    fn approve(&self, organisation: &Organisation, id: &str, now: Timestamp) -> Reply {
+        let found = self.find(organisation, id, now)?;
+        if found.phase.status != Status::PendingApproval {
+            return Err(Refusal::NotPending);
+        }
+        let mut state = self.state();
+        // Of two approvals at the same time the first one counts.
+        let events = &mut state.change(&found.id).events;
+        events.approved.get_or_insert(whole_second(now));
+        drop(state);
+        self.after_change(found.id, now)
+    }
+
+    /// The call as it is after a change; an answer to an unsafe method has no validators.
+    fn after_change(&self, id: CallId, now: Timestamp) -> Reply {
+        let found = self.look(id, now).ok_or(Refusal::NotFound)?;
+        Ok(answer::whole(StatusCode::OK, self.render(&found, now).body))
+    }
+}
+
+// === impl Route ===
+
+impl<'a> Route<'a> {
+    fn of(path: &'a str) -> Option<Self> {
+        if path == "/v1/calls" {
+            return Some(Self::Calls);
+        }
+        let rest = path.strip_prefix("/v1/calls/")?;
+        match rest.split_once('/') {
+            None if !rest.is_empty() => Some(Self::Call(rest)),
+            Some((id, "approve")) if !id.is_empty() => Some(Self::Approve(id)),
+            _ => None,
+        }
+    }
+
+    fn allowed(self) -> &'static str {
+        match self {
+            Self::Calls => "GET, HEAD",
+            Self::Call(_) => "GET, HEAD, PATCH",
+            Self::Approve(_) => "POST",
+        }
+    }
+}
+
+/// The kind of the call that a request is for.
+fn named_kind(target: &Uri) -> Option<Kind> {
+    let Some(Route::Call(id)) = Route::of(target.path()) else {
+        return None;
+    };
+    CallId::parse(id).map(|id| id.kind)
+}
+
+/// Whether `If-None-Match` names `etag`, by the weak comparison (RFC 9110 §13.1.2).
+fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let own = etag.as_bytes();
+    headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|field| field.to_str().ok())
+        // No tag of ours has a comma in it.
+        .flat_map(|field| field.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == own)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::RETRY_AFTER;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::simulator::{Options, demo};
+
+    fn simulator(options: Options) -> Simulator {
+        let began = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000);
+        Simulator::new(options, Clock::manual(began))
+    }
+
+    fn ask(simulator: &Simulator, method: &Method, target: &str, token: &str) -> Answer {
+        let target = target.parse().expect("a test's target is well formed");
+        let mut headers = HeaderMap::new();
+        let credential = HeaderValue::try_from(format!("Bearer {token}"));
+        headers.insert(AUTHORIZATION, credential.expect("a test's token is ASCII"));
+        simulator.answer(method, &target, &headers, b"")
+    }
+
+    #[test]
+    fn a_foreign_call_and_a_call_that_does_not_exist_look_the_same() {
+        let simulator = simulator(Options::default());
+        let ask = |id: &str| {
+            let target = format!("/v1/calls/{id}");
+            ask(&simulator, &Method::GET, &target, demo::FOREIGN_TOKEN).response
+        };
+        let foreign = ask(demo::CALL);
+        let absent = ask("call_globex_9999");
+        assert_eq!(foreign.status(), 404);
+        assert_eq!(foreign.headers(), absent.headers());
+        assert_eq!(foreign.body(), absent.body());
+    }
+
+    #[test]
+    fn another_method_is_told_which_would_do() {
+        let simulator = simulator(Options::default());
+        for (target, allowed) in [
+            ("/v1/calls", "GET, HEAD"),
+            ("/v1/calls/call_acme_0001", "GET, HEAD, PATCH"),
+            ("/v1/calls/call_acme_0001/approve", "POST"),
+        ] {
+            let answer = ask(&simulator, &Method::DELETE, target, demo::TOKEN);
+            assert_eq!(answer.response.status(), 405);
+            assert_eq!(answer.response.headers()["allow"], allowed);
+        }
+        let absent = ask(&simulator, &Method::GET, "/v1/calls/", demo::TOKEN);
+        assert_eq!(absent.response.status(), 404);
+    }
+
+    #[test]
+    fn a_revoked_token_is_refused_until_it_is_restored() {
+        let simulator = simulator(Options::default());
+        let status = || {
+            ask(&simulator, &Method::GET, "/v1/calls", demo::TOKEN)
+                .response
+                .status()
+        };
+        assert_eq!(status(), 200);
+        simulator.revoke(demo::TOKEN);
+        assert_eq!(status(), 401);
+        simulator.restore(demo::TOKEN);
+        assert_eq!(status(), 200);
+    }
+
+    #[test]
+    fn what_the_real_api_does_not_say_is_said_on_request_only() {
+        let target = format!("/v1/calls/{}", demo::CALL);
+        let plain = ask(
+            &simulator(Options::default()),
+            &Method::GET,
+            &target,
+            demo::TOKEN,
+        );
+        assert!(!plain.response.headers().contains_key(CACHE_CONTROL));
+        let options = Options {
+            cache_control: Some(HeaderValue::from_static("max-age=10")),
+            etag: false,
+            ..Options::default()
+        };
+        let told = ask(&simulator(options), &Method::GET, &target, demo::TOKEN);
+        assert_eq!(told.response.headers()[CACHE_CONTROL], "max-age=10");
+        assert!(!told.response.headers().contains_key(ETAG));
+    }
+
+    #[test]
+    fn the_fault_rate_is_kept_and_repeats_itself() {
+        let statuses = |rate: f64| -> Vec<Outcome> {
+            let simulator = simulator(Options {
+                fault_rate: rate,
+                ..Options::default()
+            });
+            (0..400)
+                .map(|_| ask(&simulator, &Method::GET, "/v1/calls", demo::TOKEN).outcome)
+                .collect()
+        };
+        let faults = |outcomes: &[Outcome]| {
+            let good = Outcome::Answered(StatusCode::OK);
+            outcomes.iter().filter(|outcome| **outcome != good).count()
+        };
+        let quarter = statuses(0.25);
+        assert!(
+            (70..=130).contains(&faults(&quarter)),
+            "{}",
+            faults(&quarter)
+        );
+        assert!(quarter.contains(&Outcome::Torn));
+        assert_eq!(quarter, statuses(0.25));
+        assert_eq!(faults(&statuses(0.0)), 0);
+        assert_eq!(faults(&statuses(1.0)), 400);
+    }
+
+    #[test]
+    fn the_delay_is_latency_and_jitter_and_slowness() {
+        use std::time::Duration;
+        let simulator = simulator(Options {
+            latency: Duration::from_millis(80),
+            jitter: Duration::from_millis(20),
+            slow: Duration::from_secs(3),
+            ..Options::default()
+        });
+        let plain = ask(&simulator, &Method::GET, "/v1/calls", demo::TOKEN).delay;
+        assert!((80..=100).contains(&plain.as_millis()), "{plain:?}");
+        let target = format!("/v1/calls/{}", demo::SLOW_CALL);
+        let slow = ask(&simulator, &Method::GET, &target, demo::TOKEN).delay;
+        assert!((3_080..=3_100).contains(&slow.as_millis()), "{slow:?}");
+    }
+
+    #[test]
+    fn a_throttled_client_is_told_when_to_come_back() {
+        let answer = ask(
+            &simulator(Options::default()),
+            &Method::GET,
+            "/v1/calls/call_fault_429_acme_0001",
+            demo::TOKEN,
+        );
+        assert_eq!(answer.response.status(), 429);
+        assert_eq!(answer.response.headers()[RETRY_AFTER], "1");
+    }
+}

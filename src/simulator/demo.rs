@@ -1,0 +1,29 @@
+//! What a demonstration asks for: tokens and calls that [`Options::default`](super::Options) has.
+
+/// A token of the organisation *acme*.
+pub const TOKEN: &str = "demo-acme-1";
+
+/// Another token of *acme*: it sees the same calls.
+pub const SECOND_TOKEN: &str = "demo-acme-2";
+
+/// A token of *globex*: to it, the calls of *acme* do not exist.
+pub const FOREIGN_TOKEN: &str = "demo-globex-1";
+
+/// A call of *acme* that was completed long ago; around 40 KB.
+pub const CALL: &str = "call_acme_0001";
+
+/// A call of *acme* that was completed long ago; around 5 KB.
+pub const SMALL_CALL: &str = "call_small_acme_0001";
+
+/// A call of *acme* that was completed long ago; around 400 KB.
+pub const LARGE_CALL: &str = "call_large_acme_0001";
+
+/// A call of *acme* that begins when it is first asked for, is completed after 30 s and has
+/// its transcript after 40 s, its summary after 50 s.
+pub const LIVE_CALL: &str = "call_live_acme_0001";
+
+/// A call of *acme* that waits for `POST /v1/calls/{id}/approve`.
+pub const PENDING_CALL: &str = "call_pending_acme_0001";
+
+/// A call of *acme* that is answered only after [`Options::slow`](super::Options::slow).
+pub const SLOW_CALL: &str = "call_slow_acme_0001";

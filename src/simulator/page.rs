@@ -1,0 +1,63 @@
+//! The list of calls, a page at a time.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::answer::Refusal;
+use super::call_id::CallId;
+use super::object::object;
+use super::{Organisation, Simulator, call};
+
+/// How many calls a page has, unless `limit` says otherwise.
+const PAGE: usize = 20;
+
+/// How many calls a page has at most.
+const LONGEST_PAGE: usize = 100;
+
+impl Simulator {
+    /// A page of the organisation's ordinary calls that are born, by number.
+    pub(super) fn page(
+        &self,
+        organisation: &Organisation,
+        query: &str,
+        now: Timestamp,
+    ) -> Result<Value, Refusal> {
+        let malformed = |sentence: &str| Refusal::Malformed(sentence.to_owned());
+        let (mut limit, mut after) = (PAGE, 0);
+        for option in query.split('&') {
+            match option.split_once('=') {
+                Some(("limit", number)) => {
+                    limit = number
+                        .parse()
+                        .ok()
+                        .filter(|limit| (1..=LONGEST_PAGE).contains(limit))
+                        .ok_or_else(|| malformed("limit: a number from 1 to 100 is expected"))?;
+                }
+                Some(("cursor", cursor)) => {
+                    after = CallId::parse(cursor)
+                        .filter(|id| *id == CallId::plain(organisation.name(), id.number))
+                        .ok_or_else(|| malformed("cursor: not one of this list"))?
+                        .number;
+                }
+                _ => {}
+            }
+        }
+        let scene = self.scene(organisation.name(), now);
+        let mut calls: Vec<_> = (after.saturating_add(1)..=self.0.options.calls)
+            .filter_map(|number| self.look(CallId::plain(organisation.name(), number), now))
+            .take(limit + 1)
+            .collect();
+        // One more than was asked for tells whether there is a next page.
+        let has_more = calls.len() > limit;
+        calls.truncate(limit);
+        let next = calls
+            .last()
+            .filter(|_| has_more)
+            .map(|last| last.id.to_string());
+        let data: Vec<_> = calls
+            .iter()
+            .map(|found| call::listed(&scene, &found.id, &found.phase))
+            .collect();
+        Ok(object! { "object": "list", "data": data, "has_more": has_more, "next_cursor": next })
+    }
+}
