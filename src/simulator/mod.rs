@@ -1,6 +1,6 @@
 //! A simulated Stuut API: invented calls with a life cycle, tokens, latency and faults.
 //!
-//! It answers requests without a socket
+//! It answers real HTTP on a real socket ([`serve()`]) and the same requests without one
 //! ([`Simulator::answer`]). It knows nothing of the proxy in front of it.
 //!
 //! # Endpoints
@@ -79,6 +79,7 @@ mod requests;
 mod scene;
 #[cfg(test)]
 mod schema;
+mod serve;
 mod state;
 mod time;
 mod transcript;
@@ -95,6 +96,7 @@ use crate::clock::Clock;
 pub use answer::Answer;
 pub use options::{Error, Options, Organisation};
 pub use requests::{Outcome, Requests};
+pub use serve::serve;
 
 use call_id::CallId;
 use state::State;
