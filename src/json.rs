@@ -1,1 +1,0 @@
-//! JSON as bytes: finding where values begin and end without building them.

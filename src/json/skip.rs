@@ -1,0 +1,227 @@
+//! Reading past a whole value, checking it on the way.
+
+use super::scan::{blanks, byte, member_name, scalar};
+use super::{Fault, MAX_DEPTH};
+
+/// Which of the open containers are objects: one bit each, so that skipping allocates nothing.
+struct Kinds([u64; MAX_DEPTH / 64]);
+
+/// Reads past the value that begins at `at`, inside `depth` open containers, and answers the
+/// position behind it.
+///
+/// Everything is checked but UTF-8.
+///
+/// # Errors
+///
+/// [`Fault::NotJson`] where the grammar is broken, [`Fault::TooDeep`] where more than
+/// [`MAX_DEPTH`] containers are open, `depth` included.
+#[inline]
+pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, Fault> {
+    match byte(text, at) {
+        b'{' | b'[' => skip_container(text, at, depth),
+        _ => scalar(text, at),
+    }
+}
+
+/// Whether a text is one JSON value in UTF-8, no deeper than [`MAX_DEPTH`].
+///
+/// # Errors
+///
+/// As [`skip_value`], and [`Fault::NotJson`] for text that is not UTF-8 or goes on behind the
+/// value.
+pub fn check(text: &[u8]) -> Result<(), Fault> {
+    std::str::from_utf8(text).map_err(|_| Fault::NotJson)?;
+    let end = skip_value(text, blanks(text, 0), 0)?;
+    if blanks(text, end) == text.len() {
+        Ok(())
+    } else {
+        Err(Fault::NotJson)
+    }
+}
+
+fn skip_container(text: &[u8], mut at: usize, base: usize) -> Result<usize, Fault> {
+    let mut kinds = Kinds([0; MAX_DEPTH / 64]);
+    let mut depth = base;
+    // Each turn opens the container at `at`.
+    'open: loop {
+        if depth >= MAX_DEPTH {
+            return Err(Fault::TooDeep);
+        }
+        let mut object = byte(text, at) == b'{';
+        kinds.set(depth, object);
+        depth += 1;
+        at = blanks(text, at + 1);
+        let mut empty = byte(text, at) == if object { b'}' } else { b']' };
+        // Each turn reads one member or element, unless the container has none.
+        loop {
+            if !empty {
+                if object {
+                    at = member_name(text, at)?.1;
+                }
+                if matches!(byte(text, at), b'{' | b'[') {
+                    continue 'open;
+                }
+                at = scalar(text, at)?;
+            }
+            empty = false;
+            // Each turn closes one container.
+            loop {
+                at = blanks(text, at);
+                match byte(text, at) {
+                    b',' => break,
+                    b'}' if object => {}
+                    b']' if !object => {}
+                    _ => return Err(Fault::NotJson),
+                }
+                at += 1;
+                depth -= 1;
+                if depth == base {
+                    return Ok(at);
+                }
+                object = kinds.get(depth - 1);
+            }
+            at = blanks(text, at + 1);
+        }
+    }
+}
+
+impl Kinds {
+    #[inline]
+    fn set(&mut self, place: usize, object: bool) {
+        let bit = 1 << (place % 64);
+        if object {
+            self.0[place / 64] |= bit;
+        } else {
+            self.0[place / 64] &= !bit;
+        }
+    }
+
+    #[inline]
+    fn get(&self, place: usize) -> bool {
+        self.0[place / 64] >> (place % 64) & 1 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn valid_texts_are_read_to_their_end() {
+        for text in [
+            "{}",
+            "[]",
+            " [ ] ",
+            "null",
+            r#""x""#,
+            "-1.5e3",
+            r#"{"a":{"b":[1,[],{}]},"c":null}"#,
+            "{ \"a\" : 1 ,\r\n\t\"b\" : [ true , false ] }",
+            r#"["\ud800"]"#,
+            "[1e999]",
+            r#"{"a":1,"a":2}"#,
+        ] {
+            assert_eq!(check(text.as_bytes()), Ok(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_texts_are_refused() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[",
+            "{]",
+            "[}",
+            "[1,]",
+            "[,]",
+            "[,1]",
+            r#"{"a":1,}"#,
+            "{,}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            "{a:1}",
+            "[1 2]",
+            "[]]",
+            "{}{}",
+            "nul",
+            "nulll",
+            "01",
+            "[01]",
+            "\u{feff}{}",
+            "[\"a\tb\"]",
+            "'a'",
+            "[1]\0",
+            r#"{"a":[{"b":1]}"#,
+        ] {
+            assert_eq!(check(text.as_bytes()), Err(Fault::NotJson), "{text}");
+        }
+        assert_eq!(check(b"[\"\xff\"]"), Err(Fault::NotJson));
+    }
+
+    #[test]
+    fn nesting_is_counted_not_recursed() {
+        let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
+        assert_eq!(check(&nested(MAX_DEPTH)), Ok(()));
+        assert_eq!(check(&nested(MAX_DEPTH + 1)), Err(Fault::TooDeep));
+        assert_eq!(check(&nested(4_000_000)), Err(Fault::TooDeep));
+        assert_eq!(skip_value(&nested(24), 0, MAX_DEPTH - 24), Ok(48));
+        assert_eq!(skip_value(b"[]", 0, MAX_DEPTH), Err(Fault::TooDeep));
+        assert_eq!(skip_value(b"1", 0, MAX_DEPTH), Ok(1));
+    }
+
+    /// What `serde_json` refuses for its value, not for its grammar.
+    fn only_a_matter_of_value(error: &serde_json::Error) -> bool {
+        let message = error.to_string();
+        [
+            "number out of range",
+            "surrogate",
+            "hex escape",
+            "recursion limit",
+        ]
+        .iter()
+        .any(|reason| message.contains(reason))
+    }
+
+    fn agrees_with_serde(text: &[u8]) {
+        let ours = check(text).is_ok();
+        match serde_json::from_slice::<serde_json::Value>(text) {
+            Ok(_) => assert!(ours, "{:?}", String::from_utf8_lossy(text)),
+            Err(e) if only_a_matter_of_value(&e) => {}
+            Err(e) => assert!(!ours, "{e}: {:?}", String::from_utf8_lossy(text)),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn validity_is_that_of_serde_json(
+            text in r#"([\[\]{},: \n]|"[a\\"nu\n]{0,9}"|-?[0-9.eE+]{1,5}|true|false|null|"k":){0,12}"#,
+        ) {
+            agrees_with_serde(text.as_bytes());
+        }
+
+        #[test]
+        fn validity_survives_a_changed_byte(at in 0..SAMPLE.len(), byte in any::<u8>()) {
+            let mut text = SAMPLE.as_bytes().to_vec();
+            text[at] = byte;
+            agrees_with_serde(&text);
+            text.truncate(at);
+            agrees_with_serde(&text);
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_answered(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+            agrees_with_serde(&text);
+        }
+    }
+
+    const SAMPLE: &str = concat!(
+        r#"{"id":"c1","n":[0,-1.5e+3,{"é":null}], "t" : "a\n\u00e9\\\"b long enough for a word","#,
+        "\n        \"o\": {\"p\": true, \"q\": false}, \"e\": [], \"f\": {} }\n"
+    );
+}
