@@ -1,0 +1,162 @@
+//! What can be wrong with the view a client asks for, and how that is said.
+
+use std::fmt;
+
+use super::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT};
+
+/// An option of the query that cannot be read. The request is answered 400.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The option's name, as configured.
+    pub option: String,
+    /// The character of the decoded value where reading stopped, counted from 1. Where the
+    /// percent-encoding itself is broken, the character of the value as sent.
+    pub position: usize,
+    /// What is wrong there.
+    pub kind: FaultKind,
+}
+
+/// What is wrong with a list, or with the name of a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A name is expected and there is none: `a..b`, `a,`, `()`, or an empty value.
+    MissingName,
+    /// A blank without a backslash.
+    Blank,
+    /// A star beside other characters.
+    Star,
+    /// `**` in a list of fields to keep.
+    DeepInFields,
+    /// `**` with no name behind it.
+    DeepWithoutName,
+    /// A backslash before something that needs none, or at the end.
+    Escape,
+    /// A parenthesis that is never closed.
+    Unclosed,
+    /// A parenthesis that closes nothing.
+    Unopened,
+    /// Something else than a comma or a parenthesis behind a group.
+    BehindGroup,
+    /// The lists of one option have more than [`MAX_TEXT`] bytes.
+    TooLong,
+    /// The lists of one option have more than [`MAX_PATHS`] paths, groups written out.
+    TooManyPaths,
+    /// A path has more than [`MAX_SEGMENTS`] segments.
+    TooManySegments,
+    /// A name has more than [`MAX_NAME`] bytes.
+    NameTooLong,
+    /// `%` without two hexadecimal digits.
+    Percent,
+    /// The decoded value is not UTF-8.
+    NotUtf8,
+    /// No configured view has this name.
+    UnknownView {
+        /// The names that are configured.
+        known: Vec<String>,
+    },
+}
+
+// === impl Fault ===
+
+impl Fault {
+    /// The same fault, said of an option.
+    pub(super) fn of(option: &str, (position, kind): (usize, FaultKind)) -> Self {
+        Self {
+            option: option.to_owned(),
+            position,
+            kind,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            option,
+            position,
+            kind,
+        } = self;
+        write!(f, "{option}: character {position}: {kind}")
+    }
+}
+
+impl std::error::Error for Fault {}
+
+// === impl FaultKind ===
+
+impl FaultKind {
+    /// A short name that does not change, for counting and for tests.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::MissingName => "missing-name",
+            Self::Blank => "blank",
+            Self::Star => "star",
+            Self::DeepInFields => "deep-in-fields",
+            Self::DeepWithoutName => "deep-without-name",
+            Self::Escape => "escape",
+            Self::Unclosed => "unclosed",
+            Self::Unopened => "unopened",
+            Self::BehindGroup => "behind-group",
+            Self::TooLong => "too-long",
+            Self::TooManyPaths => "too-many-paths",
+            Self::TooManySegments => "too-many-segments",
+            Self::NameTooLong => "name-too-long",
+            Self::Percent => "percent",
+            Self::NotUtf8 => "not-utf-8",
+            Self::UnknownView { .. } => "unknown-view",
+        }
+    }
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingName => f.write_str(
+                r"a field name is expected here; write the name, or \e where the name is empty",
+            ),
+            Self::Blank => f.write_str(
+                "a blank cannot stand here; leave it out, or put a backslash before it where it is part of a name",
+            ),
+            Self::Star => f.write_str(
+                r"a star stands alone between dots; write \* where it is part of a name",
+            ),
+            Self::DeepInFields => {
+                f.write_str("** can only be stripped; write the path of the field to keep")
+            }
+            Self::DeepWithoutName => {
+                f.write_str("** needs a field name behind it, as in **.name")
+            }
+            Self::Escape => f.write_str(
+                r"a backslash stands before one of . , ( ) * \ or a blank, or is \e for the empty name",
+            ),
+            Self::Unclosed => f.write_str("this parenthesis is not closed"),
+            Self::Unopened => f.write_str("this parenthesis closes nothing"),
+            Self::BehindGroup => {
+                f.write_str("a group ends its item; a comma or a closing parenthesis follows it")
+            }
+            Self::TooLong => write!(f, "the list goes on behind its {MAX_TEXT} bytes"),
+            Self::TooManyPaths => write!(
+                f,
+                "this is one path more than {MAX_PATHS}, groups written out"
+            ),
+            Self::TooManySegments => write!(
+                f,
+                "this is one segment more than a path may have, {MAX_SEGMENTS}"
+            ),
+            Self::NameTooLong => {
+                write!(f, "this field name is longer than {MAX_NAME} bytes")
+            }
+            Self::Percent => {
+                f.write_str("% is followed by two hexadecimal digits; write %25 for a percent sign")
+            }
+            Self::NotUtf8 => f.write_str("this is not UTF-8"),
+            Self::UnknownView { known } if known.is_empty() => {
+                f.write_str("no view has this name, and none is configured")
+            }
+            Self::UnknownView { known } => {
+                write!(f, "no view has this name; known: {}", known.join(", "))
+            }
+        }
+    }
+}

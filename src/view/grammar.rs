@@ -1,0 +1,418 @@
+//! The grammar of a list of fields: text in, paths with groups written out.
+//!
+//! ```text
+//! list    = item *("," item)
+//! item    = path ["(" list ")"]
+//! path    = segment *("." segment)
+//! segment = "*" / "**" / "\e" / name
+//! ```
+//!
+//! A backslash takes the meaning from `. , ( ) * \` and blanks (space, tab, CR, LF); `\e` is
+//! the empty name. `**` stands for any number of levels, none included; it is for lists that
+//! strip, and a name follows it. A group may give it that name: `**(a,b)`.
+
+use std::fmt;
+
+use super::{FaultKind, MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT};
+
+/// One step of a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Segment {
+    /// `*`: a member of any name.
+    Any,
+    /// `**`: any number of levels.
+    Deep,
+    /// A member of this name.
+    Name(Box<str>),
+}
+
+/// From the root to a member; arrays on the way are not mentioned.
+pub(super) type Path = Vec<Segment>;
+
+/// Which of the two lists is read: only one of them knows `**`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum List {
+    Fields,
+    Strip,
+}
+
+/// The paths of one list so far. Its limits hold over all texts that are read into it.
+#[derive(Debug, Default)]
+pub(super) struct Paths {
+    pub(super) paths: Vec<Path>,
+    bytes: usize,
+}
+
+/// A place in a text, and what is wrong there.
+pub(super) type Wrong = (usize, FaultKind);
+
+/// The characters that mean something and need a backslash in a name.
+const MARKS: [char; 10] = ['.', ',', '(', ')', '*', '\\', ' ', '\t', '\r', '\n'];
+
+/// What is still to be read of a text. Places are counted in bytes here.
+struct Reader<'a> {
+    rest: &'a str,
+    at: usize,
+    list: List,
+    /// The path being read, the prefix of its group included.
+    path: Path,
+    /// Where the last segment of `path` begins.
+    last: usize,
+    /// The open groups.
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Copy)]
+struct Group {
+    /// Where its parenthesis stands.
+    open: usize,
+    /// How many segments its prefix has.
+    prefix: usize,
+    /// Where the last of them begins.
+    last: usize,
+}
+
+// === impl Paths ===
+
+impl Paths {
+    /// Reads one text of a list and adds its paths.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and at which character, counted from 1.
+    pub(super) fn read(&mut self, text: &str, list: List) -> Result<(), Wrong> {
+        let character = |at: usize| text[..at].chars().count() + 1;
+        let room = MAX_TEXT - self.bytes;
+        if text.len() > room {
+            return Err((
+                character(text.floor_char_boundary(room)),
+                FaultKind::TooLong,
+            ));
+        }
+        self.bytes += text.len();
+        Reader {
+            rest: text,
+            at: 0,
+            list,
+            path: Path::new(),
+            last: 0,
+            groups: Vec::new(),
+        }
+        .list(&mut self.paths)
+        .map_err(|(at, kind)| (character(at), kind))
+    }
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    fn list(mut self, paths: &mut Vec<Path>) -> Result<(), Wrong> {
+        loop {
+            let begin = self.at;
+            self.path()?;
+            let open = self.at;
+            if self.take("(") {
+                self.groups.push(Group {
+                    open,
+                    prefix: self.path.len(),
+                    last: self.last,
+                });
+                continue;
+            }
+            if self.path.last() == Some(&Segment::Deep) {
+                return Err((self.last, FaultKind::DeepWithoutName));
+            }
+            if paths.len() == MAX_PATHS {
+                return Err((begin, FaultKind::TooManyPaths));
+            }
+            paths.push(self.path.clone());
+            if !self.behind_path()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Segments up to one of `, ( )` or the end.
+    fn path(&mut self) -> Result<(), Wrong> {
+        loop {
+            let begin = self.at;
+            let segment = self.segment()?;
+            if segment == Segment::Deep && self.list == List::Fields {
+                return Err((begin, FaultKind::DeepInFields));
+            }
+            if self.path.last() == Some(&Segment::Deep) && !matches!(segment, Segment::Name(_)) {
+                return Err((self.last, FaultKind::DeepWithoutName));
+            }
+            if self.path.len() == MAX_SEGMENTS {
+                return Err((begin, FaultKind::TooManySegments));
+            }
+            self.path.push(segment);
+            self.last = begin;
+            if !self.take(".") {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Closes the groups that end here; answers whether another item follows.
+    fn behind_path(&mut self) -> Result<bool, Wrong> {
+        loop {
+            let at = self.at;
+            let group = self.groups.last().copied();
+            if self.take(")") {
+                self.groups.pop().ok_or((at, FaultKind::Unopened))?;
+            } else if self.take(",") {
+                self.path.truncate(group.map_or(0, |group| group.prefix));
+                self.last = group.map_or(0, |group| group.last);
+                return Ok(true);
+            } else if !self.rest.is_empty() {
+                // A path runs up to one of the marks above, so this stands behind a group.
+                return Err((at, FaultKind::BehindGroup));
+            } else if let Some(group) = group {
+                return Err((group.open, FaultKind::Unclosed));
+            } else {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn segment(&mut self) -> Result<Segment, Wrong> {
+        let begin = self.at;
+        let (segment, otherwise) = if self.take("**") {
+            (Segment::Deep, FaultKind::Star)
+        } else if self.take("*") {
+            (Segment::Any, FaultKind::Star)
+        } else if self.take(r"\e") {
+            (Segment::Name(Box::default()), FaultKind::Escape)
+        } else {
+            return self.name();
+        };
+        if self.rest.is_empty() || self.rest.starts_with(['.', ',', '(', ')']) {
+            Ok(segment)
+        } else {
+            Err((begin, otherwise))
+        }
+    }
+
+    fn name(&mut self) -> Result<Segment, Wrong> {
+        let begin = self.at;
+        let mut name = String::new();
+        loop {
+            let plain = self.rest.find(MARKS).unwrap_or(self.rest.len());
+            name.push_str(&self.rest[..plain]);
+            self.advance(plain);
+            let mut next = self.rest.chars();
+            match (next.next(), next.next()) {
+                (None | Some('.' | ',' | '(' | ')'), _) => break,
+                (Some('*'), _) => return Err((self.at, FaultKind::Star)),
+                (Some('\\'), Some(mark)) if MARKS.contains(&mark) => {
+                    name.push(mark);
+                    self.advance(2);
+                }
+                (Some('\\'), _) => return Err((self.at, FaultKind::Escape)),
+                (Some(_), _) => return Err((self.at, FaultKind::Blank)),
+            }
+        }
+        match name.len() {
+            0 => Err((begin, FaultKind::MissingName)),
+            1..=MAX_NAME => Ok(Segment::Name(name.into_boxed_str())),
+            _ => Err((begin, FaultKind::NameTooLong)),
+        }
+    }
+
+    /// Steps over `mark` if it stands here.
+    fn take(&mut self, mark: &str) -> bool {
+        let here = self.rest.starts_with(mark);
+        if here {
+            self.advance(mark.len());
+        }
+        here
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.rest = &self.rest[bytes..];
+        self.at += bytes;
+    }
+}
+
+// === impl Segment ===
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Deep => f.write_str("**"),
+            Self::Name(name) if name.is_empty() => f.write_str(r"\e"),
+            Self::Name(name) => {
+                let mut rest = &**name;
+                while let Some(at) = rest.find(MARKS) {
+                    let (plain, marked) = rest.split_at(at);
+                    let (mark, behind) = marked.split_at(1);
+                    write!(f, "{plain}\\{mark}")?;
+                    rest = behind;
+                }
+                f.write_str(rest)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written_out(text: &str, list: List) -> Result<String, Wrong> {
+        let mut read = Paths::default();
+        read.read(text, list)?;
+        let path = |path: &Path| {
+            path.iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(".")
+        };
+        Ok(read.paths.iter().map(path).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn lists_are_written_out() {
+        for (text, paths) in [
+            ("a", "a"),
+            ("a,b.c", "a b.c"),
+            ("a(b,c)", "a.b a.c"),
+            ("a.b(c,d(e,f.g)),h", "a.b.c a.b.d.e a.b.d.f.g h"),
+            ("a(b),c", "a.b c"),
+            ("a(b(c))", "a.b.c"),
+            ("*.a.*", "*.a.*"),
+            ("**.a", "**.a"),
+            ("**(a,b.*)", "**.a **.b.*"),
+            ("a.**.b.**.c", "a.**.b.**.c"),
+            (r"\e.a.\e", r"\e.a.\e"),
+            (r"**.\e", r"**.\e"),
+            (r"a\.b\,c\(d\)\*\\e\ f", r"a\.b\,c\(d\)\*\\e\ f"),
+            (r"\*", r"\*"),
+            ("naïve.日本", "naïve.日本"),
+            ("a+b", "a+b"),
+        ] {
+            assert_eq!(
+                written_out(text, List::Strip),
+                Ok(paths.to_owned()),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn faults_say_where() {
+        use FaultKind::*;
+        for (text, place, kind) in [
+            ("", 1, MissingName),
+            (",", 1, MissingName),
+            ("a,", 3, MissingName),
+            ("a,,b", 3, MissingName),
+            (".a", 1, MissingName),
+            ("a.", 3, MissingName),
+            ("a..b", 3, MissingName),
+            ("a()", 3, MissingName),
+            ("a(b,)", 5, MissingName),
+            ("(a)", 1, MissingName),
+            ("a.(b)", 3, MissingName),
+            ("é..b", 3, MissingName),
+            ("a, b", 3, Blank),
+            (" a", 1, Blank),
+            ("a\t", 2, Blank),
+            ("a*", 2, Star),
+            ("*a", 1, Star),
+            ("a.***", 3, Star),
+            (r"*\e", 1, Star),
+            (r"\**", 3, Star),
+            (r"\e*", 1, Escape),
+            ("**", 1, DeepWithoutName),
+            ("a.**", 3, DeepWithoutName),
+            ("**.*", 1, DeepWithoutName),
+            ("a.**.**.b", 3, DeepWithoutName),
+            ("**(a,*)", 1, DeepWithoutName),
+            ("b,**(**.c)", 3, DeepWithoutName),
+            (r"a\b", 2, Escape),
+            (r"a\", 2, Escape),
+            (r"\ea", 1, Escape),
+            (r"a\e", 2, Escape),
+            (r"\e\e", 1, Escape),
+            ("a(b", 2, Unclosed),
+            ("a(b(c)", 2, Unclosed),
+            ("a)", 2, Unopened),
+            ("a(b))", 5, Unopened),
+            ("a(b)c", 5, BehindGroup),
+            ("a(b).c", 5, BehindGroup),
+            ("a(b)(c)", 5, BehindGroup),
+        ] {
+            assert_eq!(
+                written_out(text, List::Strip),
+                Err((place, kind)),
+                "{text:?}"
+            );
+        }
+        for (text, place) in [("**.a", 1), ("a,b.**.c", 5), ("a(**(b))", 3)] {
+            assert_eq!(
+                written_out(text, List::Fields),
+                Err((place, DeepInFields)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn limits_hold() {
+        let names = |count: usize| vec!["a"; count].join(",");
+        let steps = |count: usize| vec!["a"; count].join(".");
+        for (text, wrong) in [
+            (names(64), None),
+            (names(65), Some((129, FaultKind::TooManyPaths))),
+            (
+                format!("a({})", names(65)),
+                Some((131, FaultKind::TooManyPaths)),
+            ),
+            (steps(32), None),
+            (steps(33), Some((65, FaultKind::TooManySegments))),
+            (
+                format!("{}(b,c.d)", steps(31)),
+                Some((67, FaultKind::TooManySegments)),
+            ),
+            ("a".repeat(256), None),
+            ("a".repeat(257), Some((1, FaultKind::NameTooLong))),
+            ("é".repeat(128), None),
+            (
+                "b.".to_owned() + &"é".repeat(129),
+                Some((3, FaultKind::NameTooLong)),
+            ),
+            (r"\.".repeat(256), None),
+            (format!("{},a", r"\.".repeat(256)), None),
+            ([&*"a".repeat(255); 8].join(",") + "b", None),
+        ] {
+            assert_eq!(written_out(&text, List::Strip).err(), wrong, "{text}");
+        }
+        let long = [&*"é".repeat(128); 8].join(",");
+        assert_eq!(
+            written_out(&long, List::Strip),
+            Err((1028, FaultKind::TooLong)),
+            "2,055 bytes"
+        );
+    }
+
+    #[test]
+    fn limits_count_over_several_texts() {
+        let mut read = Paths::default();
+        let text = vec!["a"; 40].join(",");
+        assert_eq!(read.read(&text, List::Strip), Ok(()));
+        assert_eq!(
+            read.read(&text, List::Strip),
+            Err((49, FaultKind::TooManyPaths))
+        );
+        let mut read = Paths::default();
+        let text = vec!["a".repeat(200); 6].join(",");
+        assert_eq!(read.read(&text, List::Strip), Ok(()));
+        assert_eq!(
+            read.read(&text, List::Strip),
+            Err((844, FaultKind::TooLong))
+        );
+    }
+}

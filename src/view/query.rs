@@ -1,0 +1,256 @@
+//! The query options that ask for a view: taken out, the rest left exactly as sent.
+
+use std::borrow::Cow;
+
+use super::grammar::List;
+use super::options::Which;
+use super::percent::decode;
+use super::{Draft, Fault, Options, View};
+
+/// What a query asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    /// The query without the options of this room, byte for byte; `None` where nothing is left
+    /// of it, or there was none. An empty query (`/x?`) is a query.
+    pub remaining: Option<Cow<'a, str>>,
+    /// What to show; `None` means everything.
+    pub view: Option<View>,
+}
+
+/// Takes the view options out of a query (the text behind `?`, as sent).
+///
+/// A query is cut at `&`. A piece is an option where its name is exactly a configured one, not
+/// percent-encoded; its value is percent-decoded, `+` being a plus sign. All other pieces stay
+/// as sent, in their order. Without any of the options, nothing is allocated.
+///
+/// An option that is repeated adds to its list. `view=name` adds the lists of that view: with
+/// `view=light&fields=id`, the fields of `light` and `id` are kept, and what `light` strips
+/// goes. Limits hold for all lists of a kind together.
+///
+/// # Errors
+///
+/// A [`Fault`] that names the option, the character of its value and what is wrong. An empty
+/// list is a fault: `fields=` could mean nothing or everything.
+pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked<'a>, Fault> {
+    let pieces = || query.into_iter().flat_map(|query| query.split('&'));
+    let mut asking = pieces().filter_map(|piece| options.option(piece));
+    let view = match (asking.next(), asking.next()) {
+        (None, _) => {
+            return Ok(Asked {
+                remaining: query.map(Cow::Borrowed),
+                view: None,
+            });
+        }
+        (Some((Which::View, value)), None) => {
+            let named = options.named(value);
+            let named = named.map_err(|wrong| Fault::of(&options.view, wrong))?;
+            Some(named.view.clone())
+        }
+        _ => read_view(pieces(), options)?,
+    };
+    let mut rest = pieces().filter(|piece| options.option(piece).is_none());
+    let remaining = rest.next().map(|first| {
+        rest.fold(first.to_owned(), |mut query, piece| {
+            query.push('&');
+            query.push_str(piece);
+            query
+        })
+    });
+    Ok(Asked {
+        remaining: remaining.map(Cow::Owned),
+        view,
+    })
+}
+
+/// The view of all options among the pieces of a query.
+fn read_view<'a>(
+    pieces: impl Iterator<Item = &'a str>,
+    options: &Options,
+) -> Result<Option<View>, Fault> {
+    let mut draft = Draft::default();
+    for piece in pieces {
+        let Some((which, value)) = options.option(piece) else {
+            continue;
+        };
+        match which {
+            Which::Fields => decode(value)
+                .and_then(|text| draft.read(&text, List::Fields))
+                .map_err(|wrong| Fault::of(&options.fields, wrong))?,
+            Which::Strip => decode(value)
+                .and_then(|text| draft.read(&text, List::Strip))
+                .map_err(|wrong| Fault::of(&options.strip, wrong))?,
+            Which::View => options
+                .named(value)
+                // A valid view can only be too much beside the lists before it. The
+                // client does not see its text: the fault is where its name stands.
+                .and_then(|named| draft.add(&named.lists).map_err(|(_, (_, kind))| (1, kind)))
+                .map_err(|wrong| Fault::of(&options.view, wrong))?,
+        }
+    }
+    Ok(draft.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FaultKind;
+    use super::*;
+    use crate::config::{NamedView, Views};
+
+    fn options() -> Options {
+        Options::new(&Views {
+            named: vec![
+                NamedView {
+                    name: "light".to_owned(),
+                    fields: None,
+                    strip: Some("invoices,**.linked_integration".to_owned()),
+                },
+                NamedView {
+                    name: "état 2".to_owned(),
+                    fields: Some("id,status".to_owned()),
+                    strip: Some("partner".to_owned()),
+                },
+            ],
+            ..Views::default()
+        })
+        .expect("these views are valid")
+    }
+
+    #[test]
+    fn options_are_taken_out_and_the_rest_stays_as_sent() {
+        let options = options();
+        for (query, remaining, view) in [
+            (None, None, None),
+            (Some(""), Some(""), None),
+            (Some("&"), Some("&"), None),
+            (Some("a=1&b=%20&&c"), Some("a=1&b=%20&&c"), None),
+            (Some("strip=a"), None, Some("strip=a")),
+            (Some("strip=a&"), Some(""), Some("strip=a")),
+            (Some("&strip=a"), Some(""), Some("strip=a")),
+            (
+                Some("b=%7e&strip=a&B=+"),
+                Some("b=%7e&B=+"),
+                Some("strip=a"),
+            ),
+            (Some("x=1&strip=a&&y"), Some("x=1&&y"), Some("strip=a")),
+            (Some("strip=b&strip=a"), None, Some("strip=a,b")),
+            (
+                Some("strip=a.b&x&fields=a&strip=a"),
+                Some("x"),
+                Some("fields=a strip=a"),
+            ),
+            (Some("strip=a%2Cb%20"), None, None),
+            (Some("strip=a+b"), None, Some("strip=a+b")),
+            (Some("strip=a%5C%20b"), None, Some(r"strip=a\ b")),
+            (Some("strip=a=b"), None, Some("strip=a=b")),
+            (
+                Some("Strip=a&strips=b&stri=c"),
+                Some("Strip=a&strips=b&stri=c"),
+                None,
+            ),
+            (Some("s%74rip=a"), Some("s%74rip=a"), None),
+            (Some("strip=a;b=1"), None, Some("strip=a;b=1")),
+            (Some("fields=*"), None, None),
+            (Some("fields=*&a"), Some("a"), None),
+            (
+                Some("view=light"),
+                None,
+                Some("strip=**.linked_integration,invoices"),
+            ),
+            (
+                Some("view=light&view=light&a=1"),
+                Some("a=1"),
+                Some("strip=**.linked_integration,invoices"),
+            ),
+            (
+                Some("view=light&strip=a,invoices.id&fields=b"),
+                None,
+                Some("fields=b strip=**.linked_integration,a,invoices"),
+            ),
+            (
+                Some("fields=b&view=%C3%A9tat%202&view=light"),
+                None,
+                Some("fields=b,id,status strip=**.linked_integration,invoices,partner"),
+            ),
+        ] {
+            match read_query(query, &options) {
+                Ok(asked) => {
+                    assert_eq!(asked.remaining.as_deref(), remaining, "{query:?}");
+                    assert_eq!(asked.view.as_ref().map(View::as_str), view, "{query:?}");
+                }
+                Err(fault) => assert_eq!(
+                    (query, fault.kind),
+                    (Some("strip=a%2Cb%20"), FaultKind::Blank),
+                ),
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_without_options_is_borrowed() {
+        let asked = read_query(Some("a=1&b=2"), &options()).expect("nothing is asked");
+        assert!(matches!(asked.remaining, Some(Cow::Borrowed("a=1&b=2"))));
+    }
+
+    #[test]
+    fn faults_name_the_option_the_character_and_the_reason() {
+        let options = options();
+        for (query, sentence) in [
+            (
+                "strip=",
+                r"strip: character 1: a field name is expected here; write the name, or \e where the name is empty",
+            ),
+            (
+                "a=1&fields",
+                r"fields: character 1: a field name is expected here; write the name, or \e where the name is empty",
+            ),
+            (
+                "strip=a&strip=b..c",
+                r"strip: character 3: a field name is expected here; write the name, or \e where the name is empty",
+            ),
+            (
+                "strip=%C3%A9%28a",
+                "strip: character 2: this parenthesis is not closed",
+            ),
+            (
+                "strip=a%2",
+                "strip: character 2: % is followed by two hexadecimal digits; write %25 for a percent sign",
+            ),
+            ("strip=a%FF", "strip: character 2: this is not UTF-8"),
+            (
+                "view=",
+                "view: character 1: no view has this name; known: light, état 2",
+            ),
+            (
+                "view=Light",
+                "view: character 1: no view has this name; known: light, état 2",
+            ),
+            (
+                "strip=a&view=none&fields=a*",
+                "view: character 1: no view has this name; known: light, état 2",
+            ),
+        ] {
+            let fault = read_query(Some(query), &options).expect_err(query);
+            assert_eq!(fault.to_string(), sentence, "{query}");
+        }
+        let many = format!("strip={}&view=light", vec!["a"; 63].join(","));
+        let fault = read_query(Some(&many), &options).expect_err("65 paths");
+        assert_eq!(
+            fault.to_string(),
+            "view: character 1: this is one path more than 64, groups written out"
+        );
+    }
+
+    #[test]
+    fn option_names_are_settings() {
+        let views = Views {
+            strip_option: "x-strip".to_owned(),
+            ..Views::default()
+        };
+        let options = Options::new(&views).expect("another name is fine");
+        let asked = read_query(Some("strip=a&x-strip=b"), &options).expect("a list");
+        assert_eq!(asked.remaining.as_deref(), Some("strip=a"));
+        assert_eq!(asked.view.as_ref().map(View::as_str), Some("strip=b"));
+        let fault = read_query(Some("x-strip=b,"), &options).expect_err("half a list");
+        assert_eq!(fault.option, "x-strip");
+    }
+}
