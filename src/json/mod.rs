@@ -21,6 +21,7 @@ mod scan;
 mod skip;
 mod text;
 
+pub(crate) use scan::{blanks, byte, member_name};
 pub use skip::{check, skip_value};
 pub use text::{Raw, unescape};
 

@@ -11,7 +11,7 @@ const SPACES: u64 = 0x2020_2020_2020_2020;
 
 /// The byte at a position; 0, which JSON allows nowhere, behind the end.
 #[inline]
-pub(super) fn byte(text: &[u8], at: usize) -> u8 {
+pub(crate) fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or(0)
 }
 
@@ -24,7 +24,7 @@ fn word(text: &[u8], at: usize) -> Option<u64> {
 
 /// The position of the first byte that is no blank (RFC 8259 §2).
 #[inline]
-pub(super) fn blanks(text: &[u8], at: usize) -> usize {
+pub(crate) fn blanks(text: &[u8], at: usize) -> usize {
     // Compact JSON has none: one comparison, and no call.
     if byte(text, at) > b' ' {
         at
@@ -112,7 +112,7 @@ fn escape(text: &[u8], at: usize) -> Result<usize, Fault> {
 /// A member's name, its colon and the blanks around that: takes the position of the opening
 /// quote, answers the name and the position of the value.
 #[inline]
-pub(super) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Fault> {
+pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Fault> {
     if byte(text, at) != b'"' {
         return Err(Fault::NotJson);
     }

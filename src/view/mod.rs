@@ -8,21 +8,42 @@
 //! | `fields=id,partner(id,name)` | only these |
 //! | `view=light` | what the configured view `light` says |
 //!
-//! [`read_query`] takes them out of a query and answers the [`View`] they mean. Where fields
-//! are both kept and stripped, what is kept is chosen first and the strips apply to that.
+//! [`read_query`] takes them out of a query and answers the [`View`] they mean; [`prune`]
+//! takes away what that view does not show. Where fields are both kept and stripped, what is
+//! kept is chosen first and the strips apply to that.
 //!
 //! - Paths pass through arrays: `invoices.id` is the `id` of every invoice. Only members of
 //!   objects go, never an element of an array; emptied containers stay as `{}`.
 //! - To keep `partner.id` is to keep `partner`, and of an object there only `id`. A `partner`
 //!   that is `null`, or any other value without members, stays as it is.
 //! - A name that no document has is no fault.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use stuut_cache::config::Views;
+//! use stuut_cache::view::{self, Options, Pruned};
+//!
+//! let options = Options::new(&Views::default()).expect("the defaults are valid");
+//! let asked = view::read_query(Some("page=2&strip=partner(name)"), &options)?;
+//! assert_eq!(asked.remaining.as_deref(), Some("page=2"));
+//!
+//! let view = asked.view.expect("strip asks for a view");
+//! let body = Bytes::from(r#"{"id":"c1","partner":{"id":7,"name":"Foo"}}"#);
+//! let Pruned::Part(part) = view::prune(&body, &view) else {
+//!     panic!("there is a name to take away");
+//! };
+//! assert_eq!(part, r#"{"id":"c1","partner":{"id":7}}"#);
+//! # Ok::<(), view::Fault>(())
+//! ```
 
 mod canonical;
 mod fault;
 mod grammar;
 mod options;
 mod percent;
+mod prune;
 mod query;
+mod tree;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -30,6 +51,7 @@ use std::sync::Arc;
 
 pub use fault::{Fault, FaultKind};
 pub use options::{Options, OptionsFault};
+pub use prune::{Pruned, Skipped, prune};
 pub use query::{Asked, read_query};
 
 use grammar::{List, Path, Paths, Segment, Wrong};
@@ -100,6 +122,14 @@ impl View {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0.text
+    }
+
+    fn fields(&self) -> &[Path] {
+        &self.0.fields
+    }
+
+    fn strip(&self) -> &[Path] {
+        &self.0.strip
     }
 }
 

@@ -1,0 +1,227 @@
+//! Taking away what a view does not show: one pass over the bytes, checking and copying.
+
+use bytes::Bytes;
+
+use crate::json::{self, MAX_DEPTH, blanks, byte, member_name, skip_value};
+
+use super::View;
+use super::tree::{Reached, Stack, Step, Tree, mark};
+
+/// What a view makes of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pruned {
+    /// Nothing went. The same bytes, not a copy.
+    Whole(Bytes),
+    /// What is left.
+    Part(Bytes),
+    /// The body cannot be read, and is to be served as it is.
+    Skipped(Skipped),
+}
+
+/// Why a view was not applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Skipped {
+    /// The body is not valid JSON in UTF-8.
+    NotJson,
+    /// The body nests deeper than [`json::MAX_DEPTH`].
+    TooDeep,
+}
+
+/// Takes away from a JSON body what `view` does not show.
+///
+/// The whole body is checked, the parts that go as well. What remains is exactly as sent. A
+/// member that goes takes with it the blanks before its name, and one comma: the one behind it,
+/// or, where no member stays behind it, the one before it with the blanks before that. Blanks
+/// before a closing brace stay. So what is left depends only on which members are left, not
+/// on the order in which the others went.
+///
+/// Names are compared with their escapes resolved; one with half of a surrogate pair is matched
+/// by `*` alone.
+#[must_use]
+pub fn prune(body: &Bytes, view: &View) -> Pruned {
+    let tree = Tree::new(view);
+    let mut part = Part {
+        text: body,
+        out: Vec::new(),
+        copied: 0,
+    };
+    let read = match std::str::from_utf8(body) {
+        Ok(_) => read(&tree, &mut part),
+        Err(_) => Err(json::Fault::NotJson),
+    };
+    match read {
+        // A cut ends behind the brace before it.
+        Ok(()) if part.copied == 0 => Pruned::Whole(body.clone()),
+        Ok(()) => Pruned::Part(part.finish()),
+        Err(json::Fault::NotJson) => Pruned::Skipped(Skipped::NotJson),
+        Err(json::Fault::TooDeep) => Pruned::Skipped(Skipped::TooDeep),
+    }
+}
+
+/// What has been copied so far.
+struct Part<'a> {
+    text: &'a [u8],
+    out: Vec<u8>,
+    /// The place in the text up to which all that stays is in `out`.
+    copied: usize,
+}
+
+/// An open container that paths lead into.
+struct Open {
+    object: bool,
+    reached: Reached,
+    /// The length of the stack to return to when it closes.
+    floor: usize,
+    /// The end of the last value that stays; at first the place behind the brace.
+    kept: usize,
+    /// Where members that go have begun, behind a comma or the brace.
+    gap: Option<usize>,
+    /// The end of the last value that goes.
+    gone: usize,
+}
+
+fn read(tree: &Tree<'_>, part: &mut Part<'_>) -> Result<(), json::Fault> {
+    let text = part.text;
+    let mut stack = Stack::default();
+    let mut at = blanks(text, 0);
+    let reached = tree.root(&mut stack);
+    let mut outer: Vec<Open> = Vec::new();
+    let mut open = match byte(text, at) {
+        b'{' | b'[' => Open::new(text, at, reached, 0),
+        _ => return end(text, skip_value(text, at, 0)?),
+    };
+    at += 1;
+    let mut first = true;
+    // Each turn reads one member or element, or closes a container.
+    loop {
+        let mut begin = at;
+        at = blanks(text, at);
+        match byte(text, at) {
+            b',' if !first => {
+                begin = at + 1;
+                at = blanks(text, begin);
+            }
+            b'}' | b']' if byte(text, at) == open.closing() => {
+                if open.gap.is_some() {
+                    part.cut(open.kept, open.gone);
+                }
+                stack.truncate(open.floor);
+                at += 1;
+                let Some(around) = outer.pop() else {
+                    return end(text, at);
+                };
+                open = around;
+                open.kept = at;
+                first = false;
+                continue;
+            }
+            _ if !first => return Err(json::Fault::NotJson),
+            _ => {}
+        }
+        first = false;
+        let floor = stack.len();
+        let reached = if open.object {
+            let (name, value) = member_name(text, at)?;
+            at = value;
+            let step = if name.escaped {
+                tree.step(open.reached, Some(&name.unescaped()), &mut stack)
+            } else if open.reached.mentions(mark(name.bytes)) {
+                tree.step(open.reached, Some(name.bytes), &mut stack)
+            } else {
+                tree.other(open.reached, &mut stack)
+            };
+            if matches!(step, Step::Remove) {
+                at = skip_value(text, at, outer.len() + 1)?;
+                open.gap.get_or_insert(begin);
+                open.gone = at;
+                continue;
+            }
+            if let Some(gap) = open.gap.take() {
+                part.cut(gap, begin);
+            }
+            match step {
+                Step::Into(reached) => Some(reached),
+                _ => None,
+            }
+        } else {
+            Some(open.reached)
+        };
+        if let (b'{' | b'[', Some(reached)) = (byte(text, at), reached) {
+            outer.push(open);
+            if outer.len() == MAX_DEPTH {
+                return Err(json::Fault::TooDeep);
+            }
+            open = Open::new(text, at, reached, floor);
+            at += 1;
+            first = true;
+        } else {
+            stack.truncate(floor);
+            at = skip_value(text, at, outer.len() + 1)?;
+            open.kept = at;
+        }
+    }
+}
+
+/// Nothing but blanks may follow.
+fn end(text: &[u8], at: usize) -> Result<(), json::Fault> {
+    if blanks(text, at) == text.len() {
+        Ok(())
+    } else {
+        Err(json::Fault::NotJson)
+    }
+}
+
+// === impl Part ===
+
+impl Part<'_> {
+    /// Leaves out the text from one place to another, and copies what lies before.
+    fn cut(&mut self, from: usize, to: usize) {
+        if self.copied == 0 {
+            self.out.reserve_exact(self.text.len() - (to - from));
+        }
+        self.out.extend_from_slice(&self.text[self.copied..from]);
+        self.copied = to;
+    }
+
+    fn finish(mut self) -> Bytes {
+        self.out.extend_from_slice(&self.text[self.copied..]);
+        // A stored part weighs what it shows.
+        self.out.shrink_to_fit();
+        Bytes::from(self.out)
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn new(text: &[u8], at: usize, reached: Reached, floor: usize) -> Self {
+        Self {
+            object: byte(text, at) == b'{',
+            reached,
+            floor,
+            kept: at + 1,
+            gap: None,
+            gone: 0,
+        }
+    }
+
+    fn closing(&self) -> u8 {
+        if self.object { b'}' } else { b']' }
+    }
+}
+
+// === impl Skipped ===
+
+impl Skipped {
+    /// The reason, as the response field and the metric give it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotJson => "not-json",
+            Self::TooDeep => "too-deep",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! What goes, what stays, and which blanks: one row each.
+
+use super::*;
+
+fn pruned(body: &str, fields: &str, strip: &str) -> String {
+    let list = |text: &'static str| (!text.is_empty()).then_some(text);
+    let fields = list(String::leak(fields.to_owned()));
+    let strip = list(String::leak(strip.to_owned()));
+    let view = View::parse(fields, strip)
+        .expect("the rows of this table are lists")
+        .expect("and ask for something");
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    let out = match prune(&body, &view) {
+        Pruned::Whole(whole) => {
+            assert_eq!(whole.as_ptr(), body.as_ptr(), "not a copy");
+            assert_eq!(whole, body);
+            whole
+        }
+        Pruned::Part(part) => {
+            assert!(part.len() < body.len());
+            part
+        }
+        Pruned::Skipped(reason) => return reason.as_str().to_owned(),
+    };
+    String::from_utf8(out.to_vec()).expect("cut at characters")
+}
+
+#[test]
+fn strips_take_members_away() {
+    for (strip, body, left) in [
+        ("a", r#"{"a":1}"#, "{}"),
+        ("a", r#"{"a":1,"b":2}"#, r#"{"b":2}"#),
+        ("b", r#"{"a":1,"b":2}"#, r#"{"a":1}"#),
+        ("b", r#"{"a":1,"b":2,"c":3}"#, r#"{"a":1,"c":3}"#),
+        ("b,c", r#"{"a":1,"b":2,"c":3}"#, r#"{"a":1}"#),
+        ("a,c", r#"{"a":1,"b":2,"c":3}"#, r#"{"b":2}"#),
+        ("a", r#"{"a":1,"b":{"a":1},"a":{}}"#, r#"{"b":{"a":1}}"#),
+        ("a.b", r#"{"a":{"b":1}}"#, r#"{"a":{}}"#),
+        ("a.b", r#"{"a":null,"b":1}"#, r#"{"a":null,"b":1}"#),
+        (
+            "a.b",
+            r#"{"a":[{"b":1},2,[{"b":3,"c":4}]]}"#,
+            r#"{"a":[{},2,[{"c":4}]]}"#,
+        ),
+        ("*", r#"{"a":1,"b":{}}"#, "{}"),
+        (
+            "*.a",
+            r#"{"a":1,"b":{"a":2,"c":3}}"#,
+            r#"{"a":1,"b":{"c":3}}"#,
+        ),
+        (
+            "**.a",
+            r#"{"a":1,"b":{"a":2,"c":[{"a":[{"a":1}]}]}}"#,
+            r#"{"b":{"c":[{}]}}"#,
+        ),
+        (
+            "x.**.a",
+            r#"{"a":1,"x":{"a":2,"b":{"a":3}},"y":{"x":{"a":4}}}"#,
+            r#"{"a":1,"x":{"b":{}},"y":{"x":{"a":4}}}"#,
+        ),
+        (
+            "**.a.b",
+            r#"{"a":{"a":{"b":1},"b":2},"b":3}"#,
+            r#"{"a":{"a":{}},"b":3}"#,
+        ),
+        (
+            "**.a.**.b",
+            r#"{"b":1,"a":{"b":2,"a":{"c":{"b":3,"d":4}}}}"#,
+            r#"{"b":1,"a":{"a":{"c":{"d":4}}}}"#,
+        ),
+        (
+            "a",
+            r#"[{"a":1},[{"a":2,"b":3}],"a"]"#,
+            r#"[{},[{"b":3}],"a"]"#,
+        ),
+        ("a", r#""a""#, r#""a""#),
+        (r"\e", r#"{"":1,"a":2}"#, r#"{"a":2}"#),
+        (r"a\.b", r#"{"a.b":1,"a":{"b":2}}"#, r#"{"a":{"b":2}}"#),
+        ("é", r#"{"\u00e9":1,"é":2,"e":3}"#, r#"{"e":3}"#),
+        ("😀", r#"{"\ud83d\ude00":1,"\ud83d":2}"#, r#"{"\ud83d":2}"#),
+        ("a\u{fffd}", r#"{"a\ud800":1}"#, r#"{"a\ud800":1}"#),
+        ("*", r#"{"a\ud800":1}"#, "{}"),
+        ("a", r#"{"\u0061":1,"b":"\u0061"}"#, r#"{"b":"\u0061"}"#),
+    ] {
+        assert_eq!(pruned(body, "", strip), left, "{strip} of {body}");
+    }
+}
+
+#[test]
+fn fields_keep_members() {
+    for (fields, body, left) in [
+        ("a", r#"{"a":1,"b":2}"#, r#"{"a":1}"#),
+        ("a", r#"{"b":2}"#, "{}"),
+        ("a", r#"{"a":{"b":{"c":1}}}"#, r#"{"a":{"b":{"c":1}}}"#),
+        (
+            "p(id)",
+            r#"{"p":{"id":1,"n":2},"id":3}"#,
+            r#"{"p":{"id":1}}"#,
+        ),
+        ("p(id)", r#"{"p":null,"q":null}"#, r#"{"p":null}"#),
+        ("p(id)", r#"{"p":"text","q":[]}"#, r#"{"p":"text"}"#),
+        (
+            "p(id)",
+            r#"{"p":[1,{"id":2,"n":3},[{"n":4}]]}"#,
+            r#"{"p":[1,{"id":2},[{}]]}"#,
+        ),
+        ("p.id", r#"{"p":{"n":1}}"#, r#"{"p":{}}"#),
+        (
+            "*.id",
+            r#"{"a":{"id":1,"n":2},"b":3}"#,
+            r#"{"a":{"id":1},"b":3}"#,
+        ),
+        (
+            "*.id,a",
+            r#"{"a":{"id":1,"n":2},"b":{"n":3}}"#,
+            r#"{"a":{"id":1,"n":2},"b":{}}"#,
+        ),
+        (
+            "a.*",
+            r#"{"a":{"b":{"c":1}},"d":1}"#,
+            r#"{"a":{"b":{"c":1}}}"#,
+        ),
+        ("id", r#"[{"id":1,"n":2},{"n":3},4]"#, r#"[{"id":1},{},4]"#),
+        ("a", "17", "17"),
+    ] {
+        assert_eq!(pruned(body, fields, ""), left, "{fields} of {body}");
+    }
+}
+
+#[test]
+fn fields_come_first_then_strips() {
+    for (fields, strip, body, left) in [
+        (
+            "a",
+            "a.b",
+            r#"{"a":{"b":1,"c":2},"d":3}"#,
+            r#"{"a":{"c":2}}"#,
+        ),
+        ("a", "a", r#"{"a":1,"b":2}"#, "{}"),
+        ("a.b", "a", r#"{"a":{"b":1}}"#, "{}"),
+        (
+            "a(b,c)",
+            "**.c",
+            r#"{"a":{"b":{"c":1},"c":2,"d":3}}"#,
+            r#"{"a":{"b":{}}}"#,
+        ),
+        (
+            "*.b",
+            "**.c",
+            r#"{"a":{"b":{"c":1,"d":2},"c":2}}"#,
+            r#"{"a":{"b":{"d":2}}}"#,
+        ),
+    ] {
+        assert_eq!(
+            pruned(body, fields, strip),
+            left,
+            "{fields} {strip} of {body}"
+        );
+    }
+}
+
+#[test]
+fn blanks_go_with_the_member_behind_them() {
+    for (strip, body, left) in [
+        ("a", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "{\n  \"b\": 2\n}\n"),
+        ("b", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "{\n  \"a\": 1\n}\n"),
+        (
+            "b",
+            "{\n  \"a\": 1,\n  \"b\": 2,\n\"c\":3}",
+            "{\n  \"a\": 1,\n\"c\":3}",
+        ),
+        ("a,b", "{\n  \"a\": 1,\n  \"b\": 2\n}", "{\n}"),
+        ("b", r#"{"a":1 ,"b":2 }"#, r#"{"a":1 }"#),
+        ("b", r#"{"a":1 , "b":2 , "c":3 }"#, r#"{"a":1 , "c":3 }"#),
+        ("a", r#"{ "a" : 1 }"#, "{ }"),
+        (
+            "a",
+            r#" [ { "a" : 1 , "b" : [ ] } ] "#,
+            r#" [ { "b" : [ ] } ] "#,
+        ),
+    ] {
+        assert_eq!(pruned(body, "", strip), left, "{strip} of {body}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    for (body, reason) in [
+        ("", "not-json"),
+        ("{", "not-json"),
+        (r#"{"b":1"#, "not-json"),
+        (r#"{"b":1,}"#, "not-json"),
+        (r#"{,"b":1}"#, "not-json"),
+        (r#"{"a":[1,]}"#, "not-json"),
+        (r#"{"a":nul,"b":1}"#, "not-json"),
+        (r#"{"b":{"a":1]}"#, "not-json"),
+        (r#"{"a":1}}"#, "not-json"),
+        (r#"{"a":1} x"#, "not-json"),
+        (r#"{"b" 1}"#, "not-json"),
+        ("[1 2]", "not-json"),
+        ("[,]", "not-json"),
+    ] {
+        for strip in ["a", "**.a", "x"] {
+            assert_eq!(pruned(body, "", strip), reason, "{body}");
+        }
+        assert_eq!(pruned(body, "a", ""), reason, "{body}");
+    }
+    let latin = Bytes::from_static(b"{\"a\":\"\xe9\"}");
+    let view = View::parse(None, Some("a"))
+        .expect("a list")
+        .expect("a view");
+    assert_eq!(prune(&latin, &view), Pruned::Skipped(Skipped::NotJson));
+}
+
+#[test]
+fn depth_is_counted_alike_inside_and_outside_of_paths() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"{"b":"#, "}")] {
+        for strip in ["**.a", "b", "a", "a.a.a.a", "b.b.b.x"] {
+            let nested = |depth: usize| open.repeat(depth) + "[]" + &close.repeat(depth);
+            assert_ne!(pruned(&nested(MAX_DEPTH - 1), "", strip), "too-deep");
+            assert_eq!(pruned(&nested(MAX_DEPTH), "", strip), "too-deep");
+        }
+    }
+}
