@@ -2,7 +2,19 @@
 //!
 //! Pure: heads, settings and a [`Moment`] in, answers out. No clock, no lock, no await.
 
+mod dates;
+mod directive;
+mod directives;
+mod list;
+mod targeted;
+mod validators;
+
 use std::time::{Duration, SystemTime};
+
+pub use dates::http_date;
+pub use directive::Delta;
+pub use directives::{RequestDirectives, ResponseDirectives};
+pub use validators::{Condition, EntityTag, condition, has_origin_condition, range_applies};
 
 /// A point in time on both clocks.
 ///

@@ -1,0 +1,314 @@
+//! HTTP dates: the three forms of RFC 9110 §5.6.7, read strictly.
+//!
+//! The `httpdate` crate writes our dates, but does not read them: its pivot for two-digit
+//! years is fixed at 1970, it knows no date before that, and it matches letter case where
+//! RFC 9111 §4.2 asks a cache not to.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, HeaderName};
+
+const DAY: i64 = 86_400;
+const WEEKDAYS: [&str; 7] = [
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+];
+const MONTHS: [&str; 12] = [
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+];
+
+/// A field whose value is one date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DateField {
+    /// The field is not there.
+    Absent,
+    /// It is there and is not one valid date; several lines are no date either.
+    Invalid,
+    /// A date.
+    At(SystemTime),
+}
+
+impl DateField {
+    /// Reads a field of `head`.
+    pub(super) fn read(head: &HeaderMap, name: &HeaderName, now: SystemTime) -> Self {
+        let mut lines = head.get_all(name).iter();
+        match (lines.next(), lines.next()) {
+            (None, _) => Self::Absent,
+            (Some(line), None) => http_date(line.as_bytes(), now).map_or(Self::Invalid, Self::At),
+            (Some(_), Some(_)) => Self::Invalid,
+        }
+    }
+
+    /// The date, where there is a valid one.
+    pub(super) fn valid(self) -> Option<SystemTime> {
+        match self {
+            Self::At(date) => Some(date),
+            Self::Absent | Self::Invalid => None,
+        }
+    }
+}
+
+/// Reads an HTTP date: IMF-fixdate, RFC 850 or asctime form (RFC 9110 §5.6.7).
+///
+/// `now` settles the century of a two-digit year. Letter case is ignored (RFC 9111 §4.2);
+/// everything else has to be exact: digits, blanks, a weekday that belongs to the date, and
+/// `GMT`. `UTC` is not in the grammar, and taking it for a date would only prolong a lifetime.
+#[must_use]
+pub fn http_date(written: &[u8], now: SystemTime) -> Option<SystemTime> {
+    let seconds = imf_fixdate(written)
+        .or_else(|| asctime(written))
+        .or_else(|| rfc850(written, now))?;
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 {
+        UNIX_EPOCH.checked_sub(distance)
+    } else {
+        UNIX_EPOCH.checked_add(distance)
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`
+fn imf_fixdate(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 29] = text.try_into().ok()?;
+    layout(text, "???, ?? ??? ???? ??:??:?? GMT")?;
+    let days = days(year(&text[12..16])?, month(&text[8..11])?, &text[5..7])?;
+    belongs(&text[..3], days, 3)?;
+    Some(days * DAY + time(&text[17..25])?)
+}
+
+/// `Sun Nov  6 08:49:37 1994`
+fn asctime(text: &[u8]) -> Option<i64> {
+    let text: &[u8; 24] = text.try_into().ok()?;
+    layout(text, "??? ??? ?? ??:??:?? ????")?;
+    // A one-digit day has a blank before it, never a zero.
+    let mut day = [text[8], text[9]];
+    match day[0] {
+        b' ' => day[0] = b'0',
+        b'0' => return None,
+        _ => {}
+    }
+    let days = days(year(&text[20..])?, month(&text[4..7])?, &day)?;
+    belongs(&text[..3], days, 3)?;
+    Some(days * DAY + time(&text[11..19])?)
+}
+
+/// `Sunday, 06-Nov-94 08:49:37 GMT`
+fn rfc850(text: &[u8], now: SystemTime) -> Option<i64> {
+    let comma = text.iter().position(|&byte| byte == b',')?;
+    let (weekday, rest) = text.split_at(comma);
+    let rest: &[u8; 24] = rest.try_into().ok()?;
+    layout(rest, ", ??-???-?? ??:??:?? GMT")?;
+    let (day, month, time) = (&rest[2..4], month(&rest[5..8])?, time(&rest[12..20])?);
+    let two_digits = i64::from(two(&rest[9..11])?);
+
+    // More than 50 years ahead means the most recent past year with these two digits
+    // (RFC 9110 §5.6.7): of the three candidates, the latest that is not.
+    let now = match now.duration_since(UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_secs()).ok()?,
+        Err(_) => 0,
+    };
+    let century = year_of(now.div_euclid(DAY)).div_euclid(100) * 100;
+    let year = [century + 100, century, century - 100]
+        .into_iter()
+        .map(|century| century + two_digits)
+        .find(|&year| {
+            // Fifty years before a leap day there is none.
+            let before = days(year - 50, month, day).or_else(|| days(year - 50, month, b"28"));
+            before.is_some_and(|days| days * DAY + time <= now)
+        })?;
+    let days = days(year, month, day)?;
+    belongs(weekday, days, usize::MAX)?;
+    Some(days * DAY + time)
+}
+
+/// Whether everything but the `?` is as in `pattern`, letter case aside.
+fn layout(text: &[u8], pattern: &str) -> Option<()> {
+    let fits =
+        |(&byte, expected): (&u8, u8)| expected == b'?' || byte.eq_ignore_ascii_case(&expected);
+    (text.len() == pattern.len() && text.iter().zip(pattern.bytes()).all(fits)).then_some(())
+}
+
+/// Whether `name` is the weekday of that day, written with at most `letters` letters.
+fn belongs(name: &[u8], days: i64, letters: usize) -> Option<()> {
+    // 1 January 1970 was a Thursday.
+    let index = usize::try_from((days + 4).rem_euclid(7)).expect("0 to 6");
+    let weekday = WEEKDAYS[index].as_bytes();
+    let expected = &weekday[..weekday.len().min(letters)];
+    name.eq_ignore_ascii_case(expected).then_some(())
+}
+
+fn month(name: &[u8]) -> Option<u8> {
+    let index = MONTHS
+        .iter()
+        .position(|month| name.eq_ignore_ascii_case(month.as_bytes()))?;
+    Some(u8::try_from(index).expect("0 to 11") + 1)
+}
+
+fn year(digits: &[u8]) -> Option<i64> {
+    Some(i64::from(two(&digits[..2])?) * 100 + i64::from(two(&digits[2..])?))
+}
+
+fn two(digits: &[u8]) -> Option<u8> {
+    match digits {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some((tens - b'0') * 10 + (ones - b'0')),
+        _ => None,
+    }
+}
+
+/// `08:49:37`, in seconds; the leap second exists only at the end of a day.
+fn time(text: &[u8]) -> Option<i64> {
+    let (hour, minute, second) = (two(&text[..2])?, two(&text[3..5])?, two(&text[6..])?);
+    let leap = (hour, minute, second) == (23, 59, 60);
+    (hour < 24 && minute < 60 && (second < 60 || leap))
+        .then(|| i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second))
+}
+
+/// Days since 1 January 1970 in the proleptic Gregorian calendar; `None` for a day that the
+/// month does not have.
+fn days(year: i64, month: u8, day: &[u8]) -> Option<i64> {
+    let day = two(day)?;
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = match month {
+        2 => 28 + u8::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if day == 0 || day > length {
+        return None;
+    }
+    // Years that begin in March end with the leap day, so months have fixed offsets.
+    let year = if month > 2 { year } else { year - 1 };
+    let month = i64::from((month + 9) % 12);
+    let in_year = (153 * month + 2) / 5 + i64::from(day) - 1;
+    let whole = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    Some(whole + in_year - 719_468)
+}
+
+/// The year of a day since 1 January 1970.
+fn year_of(day: i64) -> i64 {
+    let mut year = 1970 + day / 366;
+    while days(year + 1, 1, b"01").is_some_and(|start| start <= day) {
+        year += 1;
+    }
+    year
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    /// 6 November 1994, 08:49:37.
+    const EXAMPLE: u64 = 784_111_777;
+    /// 2026-01-01.
+    const NOW: u64 = 1_767_225_600;
+
+    #[test]
+    fn the_three_forms_are_one_date() {
+        for text in [
+            "Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov  6 08:49:37 1994",
+            // RFC 9111 §4.2: letter case is not a reason to miss a date.
+            "sun, 06 nov 1994 08:49:37 gmt",
+            "SUNDAY, 06-NOV-94 08:49:37 Gmt",
+        ] {
+            assert_eq!(
+                http_date(text.as_bytes(), at(NOW)),
+                Some(at(EXAMPLE)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn anything_else_is_not_a_date() {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "now",
+            "784111777",
+            "1994-11-06T08:49:37Z",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 6 Nov 1994 08:49:37 GMT",
+            "Sun,  6 Nov 1994 08:49:37 GMT",
+            "Sun 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37",
+            "Sun, 06 Nov 1994 08:49:37 UTC",
+            "Sun, 06 Nov 1994 08:49:37 AEST",
+            "Sun, 06 Nov 1994 08:49:37 +0000",
+            "Sun, 06 Nov 1994 08:49:37 GMT ",
+            " Sun, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1994 08:49:37 GMT, x",
+            "Sun, 06  Nov 1994 08:49:37 GMT",
+            "Sun, 06-Nov-1994 08:49:37 GMT",
+            "Sun, 06 Nov 94 08:49:37 GMT",
+            "Sun, 06 Nov 1994 8:49:37 GMT",
+            "Sun, 06 Nov 1994 08.49.37 GMT",
+            "Sun, 06 Nov 1994 24:00:00 GMT",
+            "Sun, 06 Nov 1994 08:60:37 GMT",
+            "Sun, 06 Nov 1994 08:49:60 GMT",
+            "Sun, 00 Nov 1994 08:49:37 GMT",
+            "Thu, 31 Nov 1994 08:49:37 GMT",
+            "Wed, 29 Feb 1995 08:49:37 GMT",
+            "Sun, 06 Non 1994 08:49:37 GMT",
+            "Sun, 06 Nov +994 08:49:37 GMT",
+            "Sun, 06-Nov-94 08:49:37 GMT",
+            "Sunday, 06-Nov-94 08:49:37 UTC",
+            "Saturday, 06-Nov-94 08:49:37 GMT",
+            "Sun Nov 06 08:49:37 1994",
+            "Sun Nov 6 08:49:37 1994",
+            "Sun Nov  6 08:49:37 1994 GMT",
+        ] {
+            assert_eq!(http_date(text.as_bytes(), at(NOW)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_date_we_write_is_read_back() {
+        for day in (0..100_000).step_by(13) {
+            let date = at(day * 86_400 + day % 86_400);
+            let text = httpdate::fmt_http_date(date);
+            assert_eq!(http_date(text.as_bytes(), at(NOW)), Some(date), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_two_digit_year_is_never_more_than_fifty_years_ahead() {
+        let year = |text: &str, now| {
+            let date = http_date(text.as_bytes(), at(now)).expect("the table holds dates");
+            let seconds = date
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs());
+            year_of(i64::try_from(seconds / 86_400).expect("small"))
+        };
+        assert_eq!(year("Wednesday, 01-Jan-76 00:00:00 GMT", NOW), 2076);
+        assert_eq!(year("Friday, 02-Jan-76 00:00:00 GMT", NOW), 1976);
+        assert_eq!(year("Tuesday, 29-Feb-00 00:00:00 GMT", NOW), 2000);
+        assert_eq!(year("Thursday, 01-Jan-26 00:00:00 GMT", NOW), 2026);
+        // 2095: the year 10 lies ahead, in the next century.
+        assert_eq!(
+            year("Wednesday, 01-Jan-10 00:00:00 GMT", 3_944_678_400),
+            2110
+        );
+    }
+
+    #[test]
+    fn dates_before_1970_and_leap_seconds_exist() {
+        let old = http_date(b"Mon, 01 Jan 1900 00:00:00 GMT", at(NOW));
+        assert_eq!(
+            old,
+            UNIX_EPOCH.checked_sub(Duration::from_hours(25_567 * 24))
+        );
+        let leap = http_date(b"Sat, 31 Dec 2016 23:59:60 GMT", at(NOW));
+        assert_eq!(leap, Some(at(1_483_228_800)));
+    }
+}

@@ -1,0 +1,123 @@
+//! One cache directive: its name, its argument, and the numbers it may hold (RFC 9111 §5.2).
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::list::{self, Quotes};
+
+/// The largest number of seconds: a greater one counts as this (RFC 9111 §1.2.2).
+pub(super) const MOST_SECONDS: u32 = 1 << 31;
+
+/// The argument of a directive that takes a number of seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
+    Seconds(u32),
+    /// Not a number, or two that differ: the response counts as stale (RFC 9111 §4.2.1).
+    Invalid,
+}
+
+/// One element of the field: a name we may know, and what came with it.
+pub(super) struct Directive<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) argument: Argument<'a>,
+}
+
+pub(super) enum Argument<'a> {
+    Absent,
+    Value(Cow<'a, [u8]>),
+    Malformed { open_quote: bool },
+}
+
+// === impl Delta ===
+
+impl Delta {
+    /// Digits and nothing else: signs, fractions and units are invalid.
+    pub(super) fn read(argument: &Argument<'_>) -> Self {
+        match argument {
+            Argument::Value(digits) => seconds(digits).map_or(Self::Invalid, Self::Seconds),
+            Argument::Absent | Argument::Malformed { .. } => Self::Invalid,
+        }
+    }
+
+    /// As a length of time; nothing at all when it is invalid.
+    #[must_use]
+    pub fn length(self) -> Duration {
+        match self {
+            Self::Seconds(seconds) => Duration::from_secs(seconds.into()),
+            Self::Invalid => Duration::ZERO,
+        }
+    }
+
+    /// Of two that differ neither can be trusted; two that agree are one.
+    pub(super) fn join(slot: &mut Option<Self>, found: Self) {
+        *slot = Some(match *slot {
+            Some(before) if before != found => Self::Invalid,
+            _ => found,
+        });
+    }
+}
+
+/// A number of seconds written in digits, at most 2^31 (RFC 9111 §1.2.2).
+pub(super) fn seconds(digits: &[u8]) -> Option<u32> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = digits.iter().fold(0_u32, |sum, digit| {
+        (sum.saturating_mul(10)).saturating_add(u32::from(digit - b'0'))
+    });
+    Some(number.min(MOST_SECONDS))
+}
+
+// === impl Directive ===
+
+impl<'a> Directive<'a> {
+    /// The name is the longest token at the beginning, so that `no-store; x` is no-store.
+    pub(super) fn read(element: &'a [u8]) -> Self {
+        let end = element
+            .iter()
+            .position(|&byte| !list::is_token(byte))
+            .unwrap_or(element.len());
+        let (name, rest) = element.split_at(end);
+        let argument = match rest {
+            [] => Argument::Absent,
+            [b'=', written @ ..] => Argument::read(written),
+            // Also `max-age =60`: no blank may stand before the sign.
+            _ => Argument::malformed(rest),
+        };
+        Self { name, argument }
+    }
+}
+
+impl<'a> Argument<'a> {
+    /// A token or a quoted string; §5.2 has recipients take both forms of every argument.
+    fn read(written: &'a [u8]) -> Self {
+        match written {
+            [b'"', ..] => match list::closing(written, 0, Quotes::Escaped) {
+                Some(end) if end + 1 == written.len() => Self::Value(unescape(&written[1..end])),
+                _ => Self::malformed(written),
+            },
+            [_, ..] if written.iter().copied().all(list::is_token) => {
+                Self::Value(Cow::Borrowed(written))
+            }
+            _ => Self::malformed(written),
+        }
+    }
+
+    fn malformed(written: &[u8]) -> Self {
+        let open_quote = written.contains(&b'"');
+        Self::Malformed { open_quote }
+    }
+}
+
+fn unescape(quoted: &[u8]) -> Cow<'_, [u8]> {
+    if !quoted.contains(&b'\\') {
+        return Cow::Borrowed(quoted);
+    }
+    let mut bytes = quoted.iter().copied();
+    let plain = std::iter::from_fn(|| match bytes.next() {
+        Some(b'\\') => bytes.next(),
+        other => other,
+    });
+    Cow::Owned(plain.collect())
+}

@@ -1,0 +1,302 @@
+//! Cache directives: what `Cache-Control` and `Pragma` say (RFC 9111 §5.2, §5.4).
+//!
+//! Reading is lenient in form and strict in effect: whatever restricts is obeyed even when
+//! it is malformed, whatever permits only when it is well formed.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+
+use super::directive::{Argument, Delta, Directive, MOST_SECONDS};
+use super::list::{self, Quotes};
+use super::targeted;
+use crate::config::ClientDirectives;
+
+/// What a response's directives say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each directive")]
+pub struct ResponseDirectives {
+    /// §5.2.2.5: not to be stored.
+    pub no_store: bool,
+    /// §5.2.2.4: validated before each use. With field names too: we would have to keep
+    /// those fields apart, so the whole response is validated, which §5.2.2.4 permits.
+    pub no_cache: bool,
+    /// §5.2.2.7: for one user. With field names too, as §5.2.2.7 permits.
+    pub private: bool,
+    /// §5.2.2.9: may be stored where it otherwise might not.
+    pub public: bool,
+    /// §5.2.2.2: never served stale.
+    pub must_revalidate: bool,
+    /// §5.2.2.8: never served stale by a shared cache.
+    pub proxy_revalidate: bool,
+    /// §5.2.2.3: only for those who understand the status code.
+    pub must_understand: bool,
+    /// §5.2.2.6: not to be transformed.
+    pub no_transform: bool,
+    /// §5.2.2.1
+    pub max_age: Option<Delta>,
+    /// §5.2.2.10
+    pub s_maxage: Option<Delta>,
+    /// RFC 5861 §3
+    pub stale_while_revalidate: Option<Delta>,
+    /// RFC 5861 §4
+    pub stale_if_error: Option<Delta>,
+    /// Something in the field cannot be read, and it may have been a lifetime.
+    pub malformed: bool,
+    /// They come from `CDN-Cache-Control`, which also replaces `Expires` (RFC 9213 §2.1).
+    pub targeted: bool,
+}
+
+/// What a request's directives ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each directive")]
+pub struct RequestDirectives {
+    /// §5.2.1.4: only after validation.
+    pub no_cache: bool,
+    /// §5.2.1.5: the response is not to be stored.
+    pub no_store: bool,
+    /// §5.2.1.7: from the store or not at all.
+    pub only_if_cached: bool,
+    /// §5.2.1.6: not to be transformed.
+    pub no_transform: bool,
+    /// §5.2.1.1: no older than this.
+    pub max_age: Option<Duration>,
+    /// §5.2.1.3: fresh for at least this long.
+    pub min_fresh: Option<Duration>,
+    /// §5.2.1.2: stale by no more than this; [`Duration::MAX`] when any staleness will do.
+    pub max_stale: Option<Duration>,
+}
+
+// === impl ResponseDirectives ===
+
+impl ResponseDirectives {
+    /// What this response says to us: `CDN-Cache-Control` if it is valid and not empty
+    /// (RFC 9213 §2.1), else `Cache-Control`. `Pragma` means nothing in a response.
+    #[must_use]
+    pub fn read(head: &HeaderMap) -> Self {
+        if let Some(targeted) = targeted::read(head) {
+            return targeted;
+        }
+        let mut said = Self::default();
+        for element in list::elements(head, &header::CACHE_CONTROL, Quotes::Escaped) {
+            said.add(&Directive::read(element));
+        }
+        said
+    }
+
+    fn add(&mut self, directive: &Directive<'_>) {
+        let known = self.take(directive);
+        // `public; max-age=0` begins with a name we know and hides what follows; so does a
+        // quote left open. Any other unknown element is ignored (§5.2.3).
+        if let Argument::Malformed { open_quote } = directive.argument {
+            self.malformed |= known || open_quote;
+        }
+    }
+
+    /// Takes a directive in, and answers whether it is one we know.
+    fn take(&mut self, directive: &Directive<'_>) -> bool {
+        let plain = matches!(directive.argument, Argument::Absent);
+        let delta = Delta::read(&directive.argument);
+        match directive.name.to_ascii_lowercase().as_slice() {
+            b"no-store" => self.no_store = true,
+            b"no-cache" => self.no_cache = true,
+            b"private" => self.private = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"no-transform" => self.no_transform = true,
+            b"public" => self.public |= plain,
+            b"must-understand" => self.must_understand |= plain,
+            b"max-age" => Delta::join(&mut self.max_age, delta),
+            b"s-maxage" => Delta::join(&mut self.s_maxage, delta),
+            b"stale-while-revalidate" => Delta::join(&mut self.stale_while_revalidate, delta),
+            b"stale-if-error" => Delta::join(&mut self.stale_if_error, delta),
+            _ => return false,
+        }
+        true
+    }
+}
+
+// === impl RequestDirectives ===
+
+impl RequestDirectives {
+    /// What this request asks for; nothing under `freshness.client_directives = "ignore"`.
+    ///
+    /// `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 §5.4).
+    #[must_use]
+    pub fn read(head: &HeaderMap, rule: ClientDirectives) -> Self {
+        let mut ask = Self::default();
+        if rule == ClientDirectives::Ignore {
+            return ask;
+        }
+        for element in list::elements(head, &header::CACHE_CONTROL, Quotes::Escaped) {
+            ask.add(&Directive::read(element));
+        }
+        if !head.contains_key(header::CACHE_CONTROL) {
+            ask.no_cache = list::elements(head, &header::PRAGMA, Quotes::Escaped)
+                .any(|element| element.eq_ignore_ascii_case(b"no-cache"));
+        }
+        ask
+    }
+
+    /// An unreadable or repeated demand is taken at its strictest; an unreadable permission
+    /// is none.
+    fn add(&mut self, directive: &Directive<'_>) {
+        let length = || Delta::read(&directive.argument).length();
+        match directive.name.to_ascii_lowercase().as_slice() {
+            b"no-cache" => self.no_cache = true,
+            b"no-store" => self.no_store = true,
+            b"only-if-cached" => self.only_if_cached = true,
+            b"no-transform" => self.no_transform = true,
+            b"max-age" => {
+                self.max_age = Some(self.max_age.map_or_else(length, |old| old.min(length())));
+            }
+            b"min-fresh" => {
+                let asked = match Delta::read(&directive.argument) {
+                    Delta::Invalid => Duration::from_secs(MOST_SECONDS.into()),
+                    valid @ Delta::Seconds(_) => valid.length(),
+                };
+                self.min_fresh = Some(self.min_fresh.map_or(asked, |old| old.max(asked)));
+            }
+            b"max-stale" => {
+                let asked = match directive.argument {
+                    Argument::Absent => Duration::MAX,
+                    _ => length(),
+                };
+                self.max_stale = Some(self.max_stale.map_or(asked, |old| old.min(asked)));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Delta::{Invalid, Seconds};
+
+    fn head(name: &header::HeaderName, lines: &[&'static str]) -> HeaderMap {
+        let mut head = HeaderMap::new();
+        for line in lines {
+            head.append(name, header::HeaderValue::from_static(line));
+        }
+        head
+    }
+
+    #[test]
+    fn max_age_is_digits_and_nothing_else() {
+        let table: &[(&[&str], Option<Delta>)] = &[
+            (&[], None),
+            (&["max-age=60"], Some(Seconds(60))),
+            (&["MAX-Age=60"], Some(Seconds(60))),
+            (&["max-age=\"60\""], Some(Seconds(60))),
+            (&["max-age=\"6\\0\""], Some(Seconds(60))),
+            (&["max-age=060"], Some(Seconds(60))),
+            (&[",, max-age=60 ,"], Some(Seconds(60))),
+            (&["public", "max-age=60"], Some(Seconds(60))),
+            (&["max-age=60, max-age=060"], Some(Seconds(60))),
+            (&["max-age=60, max-age=61"], Some(Invalid)),
+            (&["max-age=60", "max-age=1"], Some(Invalid)),
+            (&["max-age=60, max-age=x"], Some(Invalid)),
+            (&["max-age=2147483648"], Some(Seconds(MOST_SECONDS))),
+            (
+                &["max-age=99999999999999999999"],
+                Some(Seconds(MOST_SECONDS)),
+            ),
+            (&["max-age"], Some(Invalid)),
+            (&["max-age="], Some(Invalid)),
+            (&["max-age=\"\""], Some(Invalid)),
+            (&["max-age=-1"], Some(Invalid)),
+            (&["max-age=+1"], Some(Invalid)),
+            (&["max-age=1.0"], Some(Invalid)),
+            (&["max-age=60s"], Some(Invalid)),
+            (&["max-age=s60"], Some(Invalid)),
+            (&["max-age='60'"], Some(Invalid)),
+            (&["max-age =60"], Some(Invalid)),
+            (&["max-age= 60"], Some(Invalid)),
+            (&["max-age=60; public"], Some(Invalid)),
+            (&["x=\"max-age=1\", max-age=60"], Some(Seconds(60))),
+            (&["max-age=60, x=\"\\\", max-age=1\""], Some(Seconds(60))),
+            (&["xmax-age=60"], None),
+        ];
+        for (lines, then) in table {
+            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, lines));
+            assert_eq!(said.max_age, *then, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_restricts_is_obeyed_even_when_malformed() {
+        for line in [
+            "no-store",
+            "NO-STORE",
+            "no-store=1",
+            "no-store; x",
+            "a=\"b, no-store",
+        ] {
+            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
+            assert!(said.no_store, "{line}");
+        }
+        for line in ["x=no-store", "x=\"no-store\"", "no-storex", "x no-store"] {
+            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
+            assert!(!said.no_store, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_permits_has_to_be_well_formed() {
+        for line in ["public=1", "public; x", "public=\"\""] {
+            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
+            assert!(!said.public, "{line}");
+        }
+    }
+
+    #[test]
+    fn unknown_directives_are_ignored_unless_they_may_hide_a_lifetime() {
+        let table = [
+            ("max-age=60, x, y=1, z=\"1\", @, ü", false),
+            ("max-age=60, x y z", false),
+            ("public; max-age=0, max-age=60", true),
+            ("x=\"y, max-age=60", true),
+        ];
+        for (line, malformed) in table {
+            let value = header::HeaderValue::from_bytes(line.as_bytes()).expect("visible bytes");
+            let head = HeaderMap::from_iter([(header::CACHE_CONTROL, value)]);
+            assert_eq!(
+                ResponseDirectives::read(&head).malformed,
+                malformed,
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn demands_of_a_request_are_taken_at_their_strictest() {
+        let ask = |lines: &[&'static str]| {
+            RequestDirectives::read(&head(&header::CACHE_CONTROL, lines), ClientDirectives::Obey)
+        };
+        let seconds = |s| Some(Duration::from_secs(s));
+        assert_eq!(ask(&["max-age=9, max-age=5"]).max_age, seconds(5));
+        assert_eq!(ask(&["max-age=x"]).max_age, seconds(0));
+        assert_eq!(ask(&["min-fresh=9", "min-fresh=5"]).min_fresh, seconds(9));
+        assert_eq!(
+            ask(&["min-fresh=x"]).min_fresh,
+            seconds(MOST_SECONDS.into())
+        );
+        assert_eq!(ask(&["max-stale"]).max_stale, Some(Duration::MAX));
+        assert_eq!(ask(&["max-stale, max-stale=3"]).max_stale, seconds(3));
+        assert_eq!(ask(&["max-stale=x"]).max_stale, seconds(0));
+        assert!(ask(&["Only-If-Cached"]).only_if_cached);
+    }
+
+    #[test]
+    fn pragma_counts_only_where_there_is_no_cache_control() {
+        let mut pragma = head(&header::PRAGMA, &["x, No-Cache"]);
+        assert!(RequestDirectives::read(&pragma, ClientDirectives::Obey).no_cache);
+        assert!(!RequestDirectives::read(&pragma, ClientDirectives::Ignore).no_cache);
+        pragma.append(
+            header::CACHE_CONTROL,
+            header::HeaderValue::from_static("max-age=1"),
+        );
+        assert!(!RequestDirectives::read(&pragma, ClientDirectives::Obey).no_cache);
+    }
+}

@@ -1,0 +1,116 @@
+//! The list syntax of RFC 9110 §5.6.1: elements over several field lines, quotes respected.
+//!
+//! Lines are split one by one rather than joined first, so that a quote left open on one
+//! line cannot swallow the next.
+
+use http::{HeaderMap, HeaderName};
+
+/// How a quoted part of an element ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quotes {
+    /// A quoted string (RFC 9110 §5.6.4): a backslash takes the next byte with it.
+    Escaped,
+    /// An entity tag (RFC 9110 §8.8.3): a backslash is a byte like any other.
+    Plain,
+}
+
+/// The elements of a list field, blanks around them and empty ones removed.
+pub(super) fn elements<'a>(
+    head: &'a HeaderMap,
+    name: &HeaderName,
+    quotes: Quotes,
+) -> impl Iterator<Item = &'a [u8]> {
+    head.get_all(name)
+        .iter()
+        .flat_map(move |line| split(line.as_bytes(), quotes))
+}
+
+/// The elements of one field line.
+pub(super) fn split(line: &[u8], quotes: Quotes) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let left = rest?;
+        let end = comma(left, quotes);
+        rest = left.get(end + 1..);
+        Some(trim(&left[..end]))
+    })
+    .filter(|element| !element.is_empty())
+}
+
+/// Where the first element of `left` ends.
+fn comma(left: &[u8], quotes: Quotes) -> usize {
+    let mut at = 0;
+    while at < left.len() {
+        match left[at] {
+            b',' => return at,
+            // A quote that is never closed is a byte like any other: what stands behind it
+            // may be a `no-store` that must not go unread.
+            b'"' => at = closing(left, at, quotes).unwrap_or(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    left.len()
+}
+
+/// Where the quote that opens at `open` closes.
+pub(super) fn closing(text: &[u8], open: usize, quotes: Quotes) -> Option<usize> {
+    let mut at = open + 1;
+    while at < text.len() {
+        match text[at] {
+            b'"' => return Some(at),
+            b'\\' if quotes == Quotes::Escaped => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// Without the optional whitespace around it (RFC 9110 §5.6.3).
+pub(super) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// Whether a byte may stand in a token (RFC 9110 §5.6.2).
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(line: &str, quotes: Quotes) -> Vec<&str> {
+        split(line.as_bytes(), quotes)
+            .map(|element| std::str::from_utf8(element).expect("the table is text"))
+            .collect()
+    }
+
+    #[test]
+    fn lists_are_split_at_commas_outside_quotes() {
+        let table: &[(&str, &[&str])] = &[
+            ("", &[]),
+            (" , ,\t", &[]),
+            ("a", &["a"]),
+            (",a ,, b\t,", &["a", "b"]),
+            (r#"a="b, c", d"#, &[r#"a="b, c""#, "d"]),
+            (r#"a="b\", c", d"#, &[r#"a="b\", c""#, "d"]),
+            (r#"a="b, no-store"#, &[r#"a="b"#, "no-store"]),
+            (r#"a="b\"#, &[r#"a="b\"#]),
+        ];
+        for (line, then) in table {
+            assert_eq!(texts(line, Quotes::Escaped), *then, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_in_an_entity_tag_escapes_nothing() {
+        assert_eq!(
+            texts(r#""a\", "b,c""#, Quotes::Plain),
+            [r#""a\""#, r#""b,c""#]
+        );
+    }
+}
