@@ -2,9 +2,13 @@
 //!
 //! Pure: heads, settings and a [`Moment`] in, answers out. No clock, no lock, no await.
 
+mod age;
 mod dates;
 mod directive;
 mod directives;
+mod facts;
+mod freshness;
+mod lifetime;
 mod list;
 mod targeted;
 mod validators;
@@ -14,6 +18,9 @@ use std::time::{Duration, SystemTime};
 pub use dates::http_date;
 pub use directive::Delta;
 pub use directives::{RequestDirectives, ResponseDirectives};
+pub use facts::Facts;
+pub use freshness::{Exchange, Freshness, StaleUse, assess};
+pub use lifetime::{Lifetime, Rule};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition, range_applies};
 
 /// A point in time on both clocks.
