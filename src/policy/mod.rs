@@ -7,11 +7,15 @@ mod dates;
 mod directive;
 mod directives;
 mod facts;
+mod fields;
 mod freshness;
 mod lifetime;
 mod list;
+mod renewal;
+mod storing;
 mod targeted;
 mod validators;
+mod vary;
 
 use std::time::{Duration, SystemTime};
 
@@ -19,9 +23,13 @@ pub use dates::http_date;
 pub use directive::Delta;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use facts::Facts;
+pub use fields::storable;
 pub use freshness::{Exchange, Freshness, StaleUse, assess};
 pub use lifetime::{Lifetime, Rule};
+pub use renewal::{Renewal, make_conditional, remove_conditions, renewal, update};
+pub use storing::{NotStored, Sharing, may_store};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition, range_applies};
+pub use vary::Selecting;
 
 /// A point in time on both clocks.
 ///

@@ -1,0 +1,78 @@
+//! Which fields of a response are stored with it (RFC 9111 §3.1).
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::list::{self, Quotes};
+
+/// The fields to store: all but those that concern one connection or one proxy.
+///
+/// Gone are `Connection`, whatever it names, the hop-by-hop fields of RFC 9110 §7.6.1, and
+/// those of proxy authentication. A `Date` is added where there is none, as RFC 9110 §6.6.1
+/// asks of whoever stores a message.
+#[must_use]
+pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
+    let named: Vec<HeaderName> = list::elements(response, &header::CONNECTION, Quotes::Escaped)
+        .filter_map(|option| HeaderName::from_bytes(option).ok())
+        .collect();
+    let mut kept = HeaderMap::with_capacity(response.len() + 1);
+    for (name, value) in response {
+        if !is_of_the_connection(name) && !named.contains(name) {
+            kept.append(name, value.clone());
+        }
+    }
+    kept.entry(header::DATE).or_insert_with(|| date(received));
+    kept
+}
+
+fn date(at: SystemTime) -> HeaderValue {
+    let text = httpdate::fmt_http_date(at.max(SystemTime::UNIX_EPOCH));
+    HeaderValue::from_str(&text).expect("a date is letters, digits and blanks")
+}
+
+fn is_of_the_connection(name: &HeaderName) -> bool {
+    [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::TRAILER,
+        header::UPGRADE,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+    ]
+    .contains(name)
+        || matches!(
+            name.as_str(),
+            "keep-alive" | "proxy-connection" | "proxy-authentication-info"
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_the_connection_are_not_stored() {
+        let response: HeaderMap = [
+            ("connection", "x-hop, \"y\", Keep-Alive"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-authenticate", "Basic"),
+            ("x-kept", "1"),
+        ]
+        .into_iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
+        .collect();
+        let kept = storable(&response, SystemTime::UNIX_EPOCH);
+        assert_eq!(kept.len(), 2);
+        assert_eq!(kept["x-kept"], "1");
+        assert_eq!(kept[header::DATE], "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+}

@@ -1,0 +1,163 @@
+//! May a response be stored? (RFC 9111 §3)
+
+use http::{Method, StatusCode, header};
+
+use super::directives::{RequestDirectives, ResponseDirectives};
+use super::freshness::{Exchange, Freshness, StaleUse};
+use super::renewal;
+use super::vary;
+use crate::config::{self, PrivateRule};
+
+/// Who will be served from a stored response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The one token it was fetched with.
+    ///
+    /// RFC 9111 §3.5 keeps a shared cache from reusing responses to requests with
+    /// `Authorization`. Its concern is that another user gets them; here none does, so we
+    /// depart from it and store.
+    OneToken,
+    /// Several tokens, each only after the origin itself has answered 2xx to that token for
+    /// that key.
+    ///
+    /// A departure from §3.5 as well: the origin has decided about each of them, as it would
+    /// have on forwarding; what is shared is the body, not the decision.
+    Admitted,
+    /// Anyone who asks: the plain rule of §3.5.
+    Anyone,
+}
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NotStored {
+    /// The method is not GET.
+    Method,
+    /// The client asked for it: `no-store` (§5.2.1.5).
+    RequestNoStore,
+    /// The origin asked for it: `no-store` (§5.2.2.5).
+    NoStore,
+    /// `must-understand`, and a status that we do not (§5.2.2.3).
+    NotUnderstood,
+    /// `private`, and more than one user (§5.2.2.7).
+    Private,
+    /// A status that is never stored.
+    Status,
+    /// It sets a cookie, which is meant for one client and one time.
+    SetCookie,
+    /// `Vary` has a member that no later request can match (§4.1).
+    Vary,
+    /// Only an explicit lifetime would make a response with this status worth storing.
+    NoFreshness,
+    /// The request carried a credential, and the response does not say that others may see
+    /// it (§3.5).
+    Authorization,
+    /// It is stale, cannot be validated, and may not be served stale.
+    Useless,
+}
+
+impl NotStored {
+    /// The reason's name in logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::RequestNoStore => "request_no_store",
+            Self::NoStore => "no_store",
+            Self::NotUnderstood => "not_understood",
+            Self::Private => "private",
+            Self::Status => "status",
+            Self::SetCookie => "set_cookie",
+            Self::Vary => "vary",
+            Self::NoFreshness => "no_freshness",
+            Self::Authorization => "authorization",
+            Self::Useless => "useless",
+        }
+    }
+}
+
+/// Whether a complete response may be stored, by its heads and the answer of
+/// [`assess`](super::assess).
+///
+/// # Errors
+///
+/// The first reason that forbids it.
+pub fn may_store(
+    exchange: &Exchange<'_>,
+    freshness: &Freshness,
+    sharing: Sharing,
+    settings: &config::Freshness,
+) -> Result<(), NotStored> {
+    let said = ResponseDirectives::read(exchange.response);
+    let ask = RequestDirectives::read(exchange.request, settings.client_directives);
+    let shared = sharing != Sharing::OneToken;
+    let reasons = [
+        (exchange.method != Method::GET, NotStored::Method),
+        (ask.no_store, NotStored::RequestNoStore),
+        (never_stored(exchange.status), NotStored::Status),
+        (
+            said.must_understand && !understood(exchange.status),
+            NotStored::NotUnderstood,
+        ),
+        // §5.2.2.3: who understands the status sets the `no-store` beside it aside.
+        (said.no_store && !said.must_understand, NotStored::NoStore),
+        (
+            said.private && (shared || settings.private == PrivateRule::Refuse),
+            NotStored::Private,
+        ),
+        (
+            exchange.response.contains_key(header::SET_COOKIE),
+            NotStored::SetCookie,
+        ),
+        (
+            vary::is_unmatchable(exchange.response, shared),
+            NotStored::Vary,
+        ),
+        (
+            sharing == Sharing::Anyone
+                && exchange.request.contains_key(header::AUTHORIZATION)
+                && !(said.public || said.must_revalidate || said.s_maxage.is_some()),
+            NotStored::Authorization,
+        ),
+        (
+            freshness.lifetime.rule == super::Rule::Silent
+                || is_error(exchange.status) && !has_time_left(freshness),
+            NotStored::NoFreshness,
+        ),
+        (is_useless(exchange, freshness), NotStored::Useless),
+    ];
+    reasons
+        .into_iter()
+        .find_map(|(applies, reason)| applies.then_some(reason))
+        .map_or(Ok(()), Err)
+}
+
+/// Refusals belong to one token at one time; parts, informational responses and a 304 are
+/// nothing to serve from (§3.3: we combine no parts).
+fn never_stored(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status.as_u16(), 206 | 304 | 401 | 403 | 407 | 429)
+}
+
+/// The final statuses of RFC 9110 whose requirements on caches we meet: all but those of
+/// range requests.
+fn understood(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        200..=205 | 300..=303 | 305 | 307 | 308 | 400..=415 | 417 | 421 | 422 | 426 | 500..=505
+    )
+}
+
+fn is_error(status: StatusCode) -> bool {
+    status.as_u16() >= 400
+}
+
+fn has_time_left(freshness: &Freshness) -> bool {
+    freshness.lifetime.length > freshness.initial_age
+}
+
+/// Nothing could ever be made of it but to fetch it again.
+fn is_useless(exchange: &Exchange<'_>, freshness: &Freshness) -> bool {
+    let only_by_validation =
+        freshness.stale_use == StaleUse::Forbidden && !has_time_left(freshness);
+    freshness.initial_age >= freshness.hard_limit
+        || only_by_validation && !renewal::has_validator(exchange.response)
+}
