@@ -16,6 +16,7 @@ mod storing;
 mod targeted;
 mod validators;
 mod vary;
+mod verdict;
 
 use std::time::{Duration, SystemTime};
 
@@ -30,6 +31,7 @@ pub use renewal::{Renewal, make_conditional, remove_conditions, renewal, update}
 pub use storing::{NotStored, Sharing, may_store};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition, range_applies};
 pub use vary::Selecting;
+pub use verdict::{Verdict, ViewCap, ttl_seconds, verdict};
 
 /// A point in time on both clocks.
 ///

@@ -1,0 +1,330 @@
+//! What a stored response is good for now: the answer to one request (RFC 9111 §4.2, §5.2.1).
+
+use std::time::{Duration, SystemTime};
+
+use super::directives::RequestDirectives;
+use super::freshness::{Freshness, StaleUse};
+use super::{Facts, Moment};
+use crate::config;
+
+/// What a stored response is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Serve it.
+    Fresh {
+        /// For how long it stays so.
+        ttl: Duration,
+    },
+    /// Serve it now, and refresh it in the background.
+    Usable {
+        /// For how long it has been stale.
+        stale_for: Duration,
+    },
+    /// Validate it with the origin, or fetch it, before anything is served.
+    Stale {
+        /// If the origin fails, it may be served as long as `now.mono` is less than this.
+        on_error_until: Option<Duration>,
+    },
+    /// Fetch it, without conditions: no validation makes this body good again.
+    Unusable,
+}
+
+/// How long what a view shows may be served, whatever the lifetime of the whole is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewCap {
+    /// The lifetime of the liveliest part it shows (`freshness.live`).
+    pub live: Option<Duration>,
+    /// When the first pre-signed URL it shows is as good as expired
+    /// (`freshness.signed_url_margin`). Nothing is served from then on, stale or not.
+    pub signed_until: Option<SystemTime>,
+}
+
+// === impl ViewCap ===
+
+impl ViewCap {
+    /// The caps for a body, or for the part of it that a view shows.
+    #[must_use]
+    pub fn of(shown: &Facts, settings: &config::Freshness) -> Self {
+        let live = settings.live.iter().enumerate();
+        Self {
+            live: live
+                .filter(|(bit, _)| {
+                    u32::try_from(*bit)
+                        .is_ok_and(|bit| shown.live.checked_shr(bit).unwrap_or(0) & 1 == 1)
+                })
+                .map(|(_, (_, cap))| *cap)
+                .min(),
+            signed_until: shown.signed_until.map(|end| {
+                end.checked_sub(settings.signed_url_margin)
+                    .unwrap_or(SystemTime::UNIX_EPOCH)
+            }),
+        }
+    }
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Whether it is served without asking the origin first. If not, `only-if-cached` means
+    /// 504 (RFC 9111 §5.2.1.7).
+    #[must_use]
+    pub fn serves_now(self) -> bool {
+        matches!(self, Self::Fresh { .. } | Self::Usable { .. })
+    }
+}
+
+/// What a stored response is good for now, in a view with these caps, for a request that
+/// asks this.
+#[must_use]
+pub fn verdict(entry: &Freshness, cap: ViewCap, ask: &RequestDirectives, now: Moment) -> Verdict {
+    let end = end(entry, cap, now);
+    let Some(left) = positive(end, now.mono) else {
+        return Verdict::Unusable;
+    };
+    let age = entry.age(now);
+    let length = length(entry, cap);
+    let refused = Verdict::Stale {
+        on_error_until: None,
+    };
+    if ask.no_cache || ask.max_age.is_some_and(|most| is_too_old(age, most)) {
+        return refused;
+    }
+    if let Some(fresh) = positive(length, age) {
+        let ttl = fresh.min(left);
+        let enough = ask.min_fresh.is_none_or(|least| ttl >= least);
+        // What is not fresh enough for a client is no good to it on an error either.
+        return if enough {
+            Verdict::Fresh { ttl }
+        } else {
+            refused
+        };
+    }
+    let StaleUse::Allowed {
+        while_revalidate,
+        if_error,
+    } = entry.stale_use
+    else {
+        return refused;
+    };
+    // §5.2.1.1, §5.2.1.3: who asks for freshness does not want a stale response, unless it
+    // says so.
+    if ask.min_fresh.is_some() || ask.max_age.is_some() && ask.max_stale.is_none() {
+        return refused;
+    }
+    let stale_for = age.saturating_sub(length);
+    if stale_for < while_revalidate || ask.max_stale.is_some_and(|most| stale_for <= most) {
+        return Verdict::Usable { stale_for };
+    }
+    let on_error_until =
+        positive(if_error, stale_for).map(|more| now.mono.saturating_add(more).min(end));
+    Verdict::Stale { on_error_until }
+}
+
+/// What is left of the lifetime in whole seconds, rounded down: the `ttl` of `Cache-Status`
+/// (RFC 9211 §2.4). Negative when stale.
+#[must_use]
+pub fn ttl_seconds(entry: &Freshness, cap: ViewCap, now: Moment) -> i64 {
+    let age = entry.age(now);
+    let length = length(entry, cap);
+    let end = end(entry, cap, now);
+    let whole = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    if let (Some(fresh), Some(left)) = (positive(length, age), positive(end, now.mono)) {
+        return whole(fresh.min(left));
+    }
+    let over = age.saturating_sub(length).max(now.mono.saturating_sub(end));
+    -whole(over) - i64::from(over.subsec_nanos() > 0)
+}
+
+/// The lifetime in a view.
+fn length(entry: &Freshness, cap: ViewCap) -> Duration {
+    entry.lifetime.length.min(cap.live.unwrap_or(Duration::MAX))
+}
+
+/// By how much `more` exceeds `less`, if it does.
+fn positive(more: Duration, less: Duration) -> Option<Duration> {
+    more.checked_sub(less).filter(|rest| !rest.is_zero())
+}
+
+/// Whether a response is older than a client accepts. `max-age=0` means validation, also in
+/// the first instant of a response.
+fn is_too_old(age: Duration, most: Duration) -> bool {
+    age > most || most.is_zero()
+}
+
+/// The time on `now.mono`'s clock from which nothing is served: the hard limit, or the expiry
+/// of what the view shows.
+fn end(entry: &Freshness, cap: ViewCap, now: Moment) -> Duration {
+    let arrived = entry.received.mono;
+    let limit = arrived.saturating_add(entry.hard_limit.saturating_sub(entry.initial_age));
+    let Some(signed_until) = cap.signed_until else {
+        return limit;
+    };
+    // A wall clock that was set back since the response arrived must not revive its URLs.
+    let wall = entry
+        .received
+        .wall
+        .checked_add(now.mono.saturating_sub(arrived))
+        .map_or(now.wall, |counted| counted.max(now.wall));
+    match signed_until.duration_since(wall) {
+        Ok(left) => limit.min(now.mono.saturating_add(left)),
+        Err(passed) => limit.min(now.mono.saturating_sub(passed.duration())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Lifetime, Rule};
+    use super::*;
+
+    const HOUR: u64 = 3_600;
+
+    fn at(seconds: u64) -> Moment {
+        Moment {
+            mono: Duration::from_secs(seconds),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+        }
+    }
+
+    /// Arrived at 0, fresh for a minute.
+    fn entry() -> Freshness {
+        Freshness {
+            received: at(0),
+            initial_age: Duration::ZERO,
+            lifetime: Lifetime {
+                length: Duration::from_mins(1),
+                rule: Rule::MaxAge,
+            },
+            stale_use: StaleUse::Allowed {
+                while_revalidate: Duration::from_secs(5),
+                if_error: Duration::from_mins(5),
+            },
+            hard_limit: Duration::from_secs(HOUR),
+        }
+    }
+
+    fn of(cap: ViewCap, seconds: u64) -> (Verdict, i64) {
+        let verdict = verdict(&entry(), cap, &RequestDirectives::default(), at(seconds));
+        (verdict, ttl_seconds(&entry(), cap, at(seconds)))
+    }
+
+    #[test]
+    fn a_response_ages_from_fresh_to_unusable() {
+        let seconds = Duration::from_secs;
+        let table = [
+            (0, Verdict::Fresh { ttl: seconds(60) }, 60),
+            (59, Verdict::Fresh { ttl: seconds(1) }, 1),
+            (
+                60,
+                Verdict::Usable {
+                    stale_for: seconds(0),
+                },
+                0,
+            ),
+            (
+                64,
+                Verdict::Usable {
+                    stale_for: seconds(4),
+                },
+                -4,
+            ),
+            (
+                65,
+                Verdict::Stale {
+                    on_error_until: Some(seconds(360)),
+                },
+                -5,
+            ),
+            (
+                359,
+                Verdict::Stale {
+                    on_error_until: Some(seconds(360)),
+                },
+                -299,
+            ),
+            (
+                360,
+                Verdict::Stale {
+                    on_error_until: None,
+                },
+                -300,
+            ),
+            (
+                HOUR - 1,
+                Verdict::Stale {
+                    on_error_until: None,
+                },
+                -3_539,
+            ),
+            (HOUR, Verdict::Unusable, -3_540),
+        ];
+        for (second, then, ttl) in table {
+            assert_eq!(of(ViewCap::default(), second), (then, ttl), "{second}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_no_fresher_than_its_liveliest_part() {
+        let settings = config::Freshness {
+            live: [("a", 40), ("b", 20), ("c", 1)]
+                .map(|(name, cap)| (name.to_owned(), Duration::from_secs(cap)))
+                .to_vec(),
+            ..config::Freshness::default()
+        };
+        let shown = Facts {
+            live: 0b011,
+            ..Facts::default()
+        };
+        let cap = ViewCap::of(&shown, &settings);
+        assert_eq!(cap.live, Some(Duration::from_secs(20)));
+        let ttl = Duration::from_secs(10);
+        assert_eq!(of(cap, 10), (Verdict::Fresh { ttl }, 10));
+        let stale_for = Duration::from_secs(1);
+        assert_eq!(of(cap, 21), (Verdict::Usable { stale_for }, -1));
+        assert_eq!(
+            ViewCap::of(&Facts::default(), &settings),
+            ViewCap::default()
+        );
+    }
+
+    #[test]
+    fn nothing_shows_an_expired_url() {
+        let shown = Facts {
+            signed_until: Some(at(80).wall),
+            ..Facts::default()
+        };
+        // The margin of 30 s leaves 50.
+        let cap = ViewCap::of(&shown, &config::Freshness::default());
+        let ttl = Duration::from_secs(1);
+        assert_eq!(of(cap, 49), (Verdict::Fresh { ttl }, 1));
+        assert_eq!(of(cap, 50), (Verdict::Unusable, 0));
+        assert_eq!(of(cap, 55), (Verdict::Unusable, -5));
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_revives_no_url() {
+        let cap = ViewCap {
+            live: None,
+            signed_until: Some(at(50).wall),
+        };
+        let set_back = Moment {
+            wall: at(0).wall,
+            ..at(55)
+        };
+        let ask = RequestDirectives::default();
+        assert_eq!(verdict(&entry(), cap, &ask, set_back), Verdict::Unusable);
+    }
+
+    #[test]
+    fn an_error_window_ends_with_the_hard_limit() {
+        let entry = Freshness {
+            hard_limit: Duration::from_secs(100),
+            ..entry()
+        };
+        let ask = RequestDirectives::default();
+        let on_error_until = Some(Duration::from_secs(100));
+        assert_eq!(
+            verdict(&entry, ViewCap::default(), &ask, at(70)),
+            Verdict::Stale { on_error_until }
+        );
+    }
+}
