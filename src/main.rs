@@ -1,3 +1,16 @@
 //! The `stuut-cache` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use stuut_cache::cli::Cli;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("stuut-cache: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

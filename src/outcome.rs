@@ -1,2 +1,307 @@
-//! How a request was answered: defined once, rendered as the `Cache-Status` field (RFC 9211),
-//! the metric label and the log field.
+//! How a request was answered: defined once; the `Cache-Status` field (RFC 9211), the metric
+//! label and the log field are its renderings.
+
+use std::fmt::Write;
+
+use http::HeaderValue;
+
+use crate::label::{Label, labels};
+use crate::policy::NotStored;
+use crate::request::{Bypass, Refusal};
+
+/// The name of this cache in `Cache-Status`, `Proxy-Status` and `Via`.
+pub const CACHE_NAME: &str = "stuut-cache";
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// From the store, fresh for another `ttl` seconds.
+    Hit {
+        /// Seconds of freshness left.
+        ttl: i64,
+    },
+    /// From the store, no longer fresh (RFC 9111 §4.2.4).
+    Stale {
+        /// Seconds of freshness left: negative.
+        ttl: i64,
+        /// Why stale was good enough.
+        why: ServedStale,
+    },
+    /// By the origin, which was asked because of `why`.
+    Fetched {
+        /// Why the store could not answer.
+        why: Forward,
+        /// The origin's status.
+        status: u16,
+        /// Whether the response was stored, and how fresh it is, or why it was not.
+        stored: Result<i64, NotStored>,
+        /// Whether another request's fetch answered this one too.
+        collapsed: bool,
+    },
+    /// By the origin, without asking the store.
+    Bypassed {
+        /// Why the store was not asked.
+        reason: Bypass,
+        /// The origin's status.
+        status: u16,
+    },
+    /// By the proxy: the request is malformed or beyond a limit.
+    Refused(Refusal),
+    /// By the proxy: the origin could not be asked, or its answer not used.
+    Failed {
+        /// Why the origin was asked.
+        why: Forward,
+        /// What went wrong.
+        fault: Fault,
+    },
+    /// By the proxy: nothing stored is good enough, and the origin is not to be asked.
+    OnlyIfCached,
+    /// By the proxy: it panicked, which is a bug.
+    Panicked,
+}
+
+labels! {
+    /// Why a request went to the origin: the `fwd` parameter (RFC 9211 §2.2).
+    pub enum Forward {
+        /// Nothing stored.
+        Miss => "miss",
+        /// Stored, no longer fresh.
+        Stale => "stale",
+        /// Stored and fresh, but the request asks for more.
+        Request => "request",
+        /// Stored, but for other request fields (RFC 9111 §4.1).
+        VaryMiss => "vary-miss",
+        /// The method is never answered from the store.
+        Method => "method",
+        /// The request is not one that the cache handles.
+        Bypass => "bypass",
+    }
+}
+
+labels! {
+    /// Why a stale response was served.
+    pub enum ServedStale {
+        /// While it is refreshed in the background (RFC 5861 §3).
+        Revalidating => "stale-while-revalidate",
+        /// Because the origin failed (RFC 5861 §4).
+        OnError => "stale-if-error",
+        /// Because the client accepts it (`max-stale`).
+        Accepted => "max-stale",
+    }
+}
+
+labels! {
+    /// What went wrong between proxy and origin: the error types of RFC 9209 §2.3.
+    pub enum Fault {
+        /// The origin's name has no address.
+        Dns => "dns_error",
+        /// Nobody listens there.
+        Refused => "connection_refused",
+        /// No connection within `upstream.connect_timeout`.
+        ConnectTimeout => "connection_timeout",
+        /// The connection failed, or ended before the response did.
+        Terminated => "connection_terminated",
+        /// The TLS handshake failed.
+        Tls => "tls_protocol_error",
+        /// The origin's certificate is not trusted.
+        Certificate => "tls_certificate_error",
+        /// No response in time.
+        ResponseTimeout => "http_response_timeout",
+        /// The response ended before its length, or its last chunk.
+        Incomplete => "http_response_incomplete",
+        /// The response is not HTTP, or a head beyond the limits.
+        Protocol => "http_protocol_error",
+        /// The client's request body broke off.
+        RequestBody => "http_request_error",
+        /// Too many requests wait for the origin already (`limits.in_flight`).
+        Overload => "connection_limit_reached",
+        /// The proxy is at fault.
+        Internal => "proxy_internal_error",
+    }
+}
+
+labels! {
+    /// The `outcome` label: an [`Outcome`] without its numbers.
+    pub enum OutcomeLabel {
+        /// [`Outcome::Hit`].
+        Hit => "hit",
+        /// [`Outcome::Stale`].
+        Stale => "stale",
+        /// [`Outcome::Fetched`], nothing stored.
+        Miss => "miss",
+        /// [`Outcome::Fetched`], stored but not fresh, or not wanted.
+        Expired => "expired",
+        /// [`Outcome::Fetched`] on another request's fetch.
+        Collapsed => "collapsed",
+        /// [`Outcome::Bypassed`].
+        Bypass => "bypass",
+        /// [`Outcome::Refused`].
+        Refused => "refused",
+        /// [`Outcome::Failed`] and [`Outcome::Panicked`].
+        Failed => "failed",
+    }
+}
+
+impl Outcome {
+    /// The metric label and log field.
+    #[must_use]
+    pub fn label(&self) -> OutcomeLabel {
+        match self {
+            Self::Hit { .. } => OutcomeLabel::Hit,
+            Self::Stale { .. } => OutcomeLabel::Stale,
+            Self::Fetched {
+                collapsed: true, ..
+            } => OutcomeLabel::Collapsed,
+            Self::Fetched {
+                why: Forward::Miss | Forward::VaryMiss,
+                ..
+            } => OutcomeLabel::Miss,
+            Self::Fetched { .. } => OutcomeLabel::Expired,
+            Self::Bypassed { .. } => OutcomeLabel::Bypass,
+            Self::Refused(_) | Self::OnlyIfCached => OutcomeLabel::Refused,
+            Self::Failed { .. } | Self::Panicked => OutcomeLabel::Failed,
+        }
+    }
+
+    /// The reason behind the outcome, where there is one to name.
+    #[must_use]
+    pub fn detail(&self) -> Option<&'static str> {
+        match self {
+            Self::Hit { .. } | Self::Fetched { stored: Ok(_), .. } => None,
+            Self::Stale { why, .. } => Some(why.as_str()),
+            Self::Fetched {
+                stored: Err(reason),
+                ..
+            } => Some(reason.as_str()),
+            Self::Bypassed { reason, .. } => Some(reason.as_str()),
+            Self::Refused(refusal) => Some(refusal.as_str()),
+            Self::Failed { fault, .. } => Some(fault.as_str()),
+            Self::OnlyIfCached => Some("only-if-cached"),
+            Self::Panicked => Some("panic"),
+        }
+    }
+
+    /// The `Cache-Status` field (RFC 9211 §2).
+    #[must_use]
+    pub fn cache_status(&self) -> HeaderValue {
+        let mut text = String::with_capacity(64);
+        text.push_str(CACHE_NAME);
+        let written = match *self {
+            Self::Hit { ttl } => write!(text, "; hit; ttl={ttl}"),
+            Self::Stale { ttl, why } => write!(text, "; hit; ttl={ttl}; detail={}", why.as_str()),
+            Self::Fetched {
+                why,
+                status,
+                stored,
+                collapsed,
+            } => {
+                let collapsed = if collapsed { "; collapsed" } else { "" };
+                let fwd = why.as_str();
+                match stored {
+                    Ok(ttl) => write!(
+                        text,
+                        "; fwd={fwd}; fwd-status={status}; stored; ttl={ttl}{collapsed}"
+                    ),
+                    Err(reason) => {
+                        write!(
+                            text,
+                            "; fwd={fwd}; fwd-status={status}{collapsed}; detail={}",
+                            reason.as_str()
+                        )
+                    }
+                }
+            }
+            Self::Bypassed { reason, status } => {
+                let fwd = reason.forward().as_str();
+                write!(
+                    text,
+                    "; fwd={fwd}; fwd-status={status}; detail={}",
+                    reason.as_str()
+                )
+            }
+            Self::Failed { why, fault } => {
+                write!(text, "; fwd={}; detail={}", why.as_str(), fault.as_str())
+            }
+            Self::Refused(_) | Self::OnlyIfCached | Self::Panicked => {
+                write!(
+                    text,
+                    "; detail={}",
+                    self.detail().expect("each has a reason")
+                )
+            }
+        };
+        written.expect("a string takes what is written to it");
+        HeaderValue::try_from(text).expect("tokens and integers are a field value")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_outcome_has_three_renderings() {
+        let cases = [
+            (Outcome::Hit { ttl: 37 }, "stuut-cache; hit; ttl=37", "hit"),
+            (
+                Outcome::Stale {
+                    ttl: -3,
+                    why: ServedStale::OnError,
+                },
+                "stuut-cache; hit; ttl=-3; detail=stale-if-error",
+                "stale",
+            ),
+            (
+                Outcome::Fetched {
+                    why: Forward::Miss,
+                    status: 200,
+                    stored: Ok(60),
+                    collapsed: false,
+                },
+                "stuut-cache; fwd=miss; fwd-status=200; stored; ttl=60",
+                "miss",
+            ),
+            (
+                Outcome::Fetched {
+                    why: Forward::Stale,
+                    status: 200,
+                    stored: Ok(60),
+                    collapsed: true,
+                },
+                "stuut-cache; fwd=stale; fwd-status=200; stored; ttl=60; collapsed",
+                "collapsed",
+            ),
+            (
+                Outcome::Fetched {
+                    why: Forward::Stale,
+                    status: 200,
+                    stored: Err(NotStored::NoStore),
+                    collapsed: false,
+                },
+                "stuut-cache; fwd=stale; fwd-status=200; detail=no-store",
+                "expired",
+            ),
+            (
+                Outcome::Bypassed {
+                    reason: Bypass::Method,
+                    status: 204,
+                },
+                "stuut-cache; fwd=method; fwd-status=204; detail=method",
+                "bypass",
+            ),
+            (
+                Outcome::Failed {
+                    why: Forward::Miss,
+                    fault: Fault::Refused,
+                },
+                "stuut-cache; fwd=miss; detail=connection_refused",
+                "failed",
+            ),
+            (Outcome::Panicked, "stuut-cache; detail=panic", "failed"),
+        ];
+        for (outcome, field, label) in cases {
+            assert_eq!(outcome.cache_status(), field);
+            assert_eq!(outcome.label().as_str(), label);
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub use freshness::{Exchange, Freshness, StaleUse, assess};
 pub use invalidate::{canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
 pub use range::{Ranged, ranged};
-pub use renewal::{Renewal, make_conditional, remove_conditions, renewal, update};
+pub use renewal::{Renewal, is_failure, make_conditional, remove_conditions, renewal, update};
 pub use storing::{NotStored, Sharing, may_store};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition, range_applies};
 pub use vary::Selecting;

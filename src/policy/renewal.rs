@@ -40,9 +40,15 @@ pub fn renewal(
         304 if selects(stored, answer, now) => Renewal::Renewed,
         304 => Renewal::Mistaken,
         401 | 403 | 404 | 410 => Renewal::Ended,
-        500 | 502 | 503 | 504 => Renewal::Failed,
+        _ if is_failure(status) => Renewal::Failed,
         _ => Renewal::Replaced,
     }
+}
+
+/// Whether the origin failed: the errors of RFC 5861 §4.
+#[must_use]
+pub fn is_failure(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
 /// Replaces the conditions of `request` by those that validate `stored`, and answers whether

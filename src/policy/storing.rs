@@ -7,6 +7,7 @@ use super::freshness::{Exchange, Freshness, StaleUse};
 use super::renewal;
 use super::vary;
 use crate::config::{self, PrivateRule};
+use crate::label::labels;
 
 /// Who will be served from a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,51 +28,41 @@ pub enum Sharing {
     Anyone,
 }
 
-/// Why a response is not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum NotStored {
-    /// The method is not GET.
-    Method,
-    /// The client asked for it: `no-store` (§5.2.1.5).
-    RequestNoStore,
-    /// The origin asked for it: `no-store` (§5.2.2.5).
-    NoStore,
-    /// `must-understand`, and a status that we do not (§5.2.2.3).
-    NotUnderstood,
-    /// `private`, and more than one user (§5.2.2.7).
-    Private,
-    /// A status that is never stored.
-    Status,
-    /// It sets a cookie, which is meant for one client and one time.
-    SetCookie,
-    /// `Vary` has a member that no later request can match (§4.1).
-    Vary,
-    /// Only an explicit lifetime would make a response with this status worth storing.
-    NoFreshness,
-    /// The request carried a credential, and the response does not say that others may see
-    /// it (§3.5).
-    Authorization,
-    /// It is stale, cannot be validated, and may not be served stale.
-    Useless,
-}
-
-impl NotStored {
-    /// The reason's name in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::RequestNoStore => "request_no_store",
-            Self::NoStore => "no_store",
-            Self::NotUnderstood => "not_understood",
-            Self::Private => "private",
-            Self::Status => "status",
-            Self::SetCookie => "set_cookie",
-            Self::Vary => "vary",
-            Self::NoFreshness => "no_freshness",
-            Self::Authorization => "authorization",
-            Self::Useless => "useless",
-        }
+labels! {
+    /// Why a response is not stored. [`may_store`] answers the first part of these; the last four
+    /// are for whoever does the storing.
+    pub enum NotStored {
+        /// The method is not GET.
+        Method => "method",
+        /// The client asked for it: `no-store` (§5.2.1.5).
+        RequestNoStore => "request-no-store",
+        /// The origin asked for it: `no-store` (§5.2.2.5).
+        NoStore => "no-store",
+        /// `must-understand`, and a status that we do not (§5.2.2.3).
+        NotUnderstood => "not-understood",
+        /// `private`, and more than one user (§5.2.2.7).
+        Private => "private",
+        /// A status that is never stored.
+        Status => "status",
+        /// It sets a cookie, which is meant for one client and one time.
+        SetCookie => "set-cookie",
+        /// `Vary` has a member that no later request can match (§4.1).
+        Vary => "vary",
+        /// Only an explicit lifetime would make a response with this status worth storing.
+        NoFreshness => "no-freshness",
+        /// The request carried a credential, and the response does not say that others may see
+        /// it (§3.5).
+        Authorization => "authorization",
+        /// It is stale, cannot be validated, and may not be served stale.
+        Useless => "useless",
+        /// The origin failed; what is stored may serve a while longer.
+        OriginFailed => "origin-failed",
+        /// The body is larger than `cache.max_entry`.
+        TooLarge => "too-large",
+        /// The body ends where the connection does: nobody can say whether it is whole.
+        CloseDelimited => "close-delimited",
+        /// A purge, a write or a refusal came in while it was fetched.
+        Fenced => "fenced",
     }
 }
 

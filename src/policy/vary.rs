@@ -50,6 +50,12 @@ impl Selecting {
         Some(Self(captured.collect()))
     }
 
+    /// Whether any request with the same key will do.
+    #[must_use]
+    pub fn nominates_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `request` has the same values, absent ones included.
     #[must_use]
     pub fn matches(&self, request: &HeaderMap) -> bool {

@@ -1,0 +1,191 @@
+//! The listener for the people who operate the proxy: metrics, health, status, purge.
+//!
+//! It is a listener of its own, on loopback unless configured otherwise; nothing of it answers
+//! on the proxy's port.
+
+mod purge;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::SecretString;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::cache::Store;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::request::Routes;
+use crate::server::Drain;
+use crate::telemetry::Metrics;
+
+/// Connections at once: a scraper or two, a probe, an operator.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Time a client has to send a request head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time a connection may last. Scrapers and probes connect again.
+const CONNECTION_LIFETIME: Duration = Duration::from_mins(10);
+
+/// The admin listener's answers.
+#[derive(Debug)]
+pub struct Admin {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    routes: Routes,
+    drain: Drain,
+    clock: Clock,
+    token: Option<SecretString>,
+    /// Whether only this machine can connect.
+    loopback: bool,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Admin {
+    /// The admin side of this store.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        store: Arc<Store>,
+        metrics: Arc<Metrics>,
+        drain: Drain,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            store,
+            metrics,
+            routes: Routes::new(&config.cache.routes),
+            drain,
+            clock,
+            token: config.admin.token.clone(),
+            loopback: config.admin.listen.ip().is_loopback(),
+        }
+    }
+
+    /// Answers for as long as the process lives: the probes are to be heard while the proxy
+    /// drains.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let place = Arc::clone(&places)
+                .acquire_owned()
+                .await
+                .expect("the semaphore is never closed");
+            let Ok((socket, _)) = listener.accept().await else {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let admin = Arc::clone(&self);
+            tokio::spawn(async move {
+                // Past its lifetime, or broken: either way it is over.
+                let _ = tokio::time::timeout(CONNECTION_LIFETIME, admin.connection(socket)).await;
+                drop(place);
+            });
+        }
+    }
+
+    async fn connection(self: Arc<Self>, socket: TcpStream) -> Result<(), hyper::Error> {
+        let service = service_fn(move |request| {
+            let admin = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(admin.answer(&request)) }
+        });
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .serve_connection(TokioIo::new(socket), service)
+            .await
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Answer {
+        let path = request.uri().path();
+        let allowed: &[Method] = match path {
+            "/metrics" | "/livez" | "/readyz" | "/status" => &[Method::GET, Method::HEAD],
+            "/purge" => &[Method::POST],
+            _ => {
+                return text(
+                    StatusCode::NOT_FOUND,
+                    "try /metrics /livez /readyz /status or POST /purge\n",
+                );
+            }
+        };
+        if !allowed.contains(request.method()) {
+            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
+            let methods = if path == "/purge" {
+                "POST"
+            } else {
+                "GET, HEAD"
+            };
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(methods));
+            return answer;
+        }
+        match path {
+            "/metrics" => self.metrics(),
+            "/readyz" if self.drain.has_begun() => {
+                text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            }
+            "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
+            "/status" => self.status(),
+            _ => self.purge(request.headers(), request.uri().query()),
+        }
+    }
+
+    fn metrics(&self) -> Answer {
+        self.store.measure();
+        typed(
+            StatusCode::OK,
+            "text/plain; version=0.0.4",
+            self.metrics.render(),
+        )
+    }
+
+    fn status(&self) -> Answer {
+        self.store.measure();
+        let metrics = &self.metrics;
+        let status = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "ready": !self.drain.has_begun(),
+            "uptime_seconds": self.clock.now().mono.as_secs(),
+            "connections": metrics.connections.get(),
+            "in_flight": metrics.in_flight.get(),
+            "upstream_in_flight": metrics.upstream_in_flight.get(),
+            "cache": {
+                "entries": metrics.cache_entries.get(),
+                "weight_bytes": metrics.cache_weight.get(),
+                "capacity_bytes": metrics.cache_capacity.get(),
+            },
+        });
+        json(StatusCode::OK, &status)
+    }
+}
+
+fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
+    typed(status, "application/json", format!("{value}\n"))
+}
+
+fn text(status: StatusCode, body: &'static str) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

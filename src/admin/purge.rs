@@ -1,0 +1,136 @@
+//! `POST /purge`: an operator declares stored responses void.
+//!
+//! | query | what is voided |
+//! |---|---|
+//! | `call=ID` | the call, in every scope, with every query |
+//! | `path=/v1/calls/ID` | the same by path |
+//! | `scope=1a2b3c4d` | all that one token may see; the digest is the `scope` of the access log |
+//! | `all` | everything |
+//!
+//! Fetches in flight are voided with what is stored.
+
+use http::header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Admin, Answer, json, text};
+use crate::request::ScopeId;
+use crate::telemetry::Invalidation;
+
+/// What is to be purged.
+#[derive(Debug, PartialEq, Eq)]
+enum Purge<'a> {
+    Call(&'a str),
+    Path(&'a str),
+    Scope(ScopeId),
+    All,
+}
+
+impl Admin {
+    pub(super) fn purge(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
+        if !self.may_purge(headers) {
+            tracing::warn!("a purge without the admin token was refused");
+            let mut refusal = text(
+                StatusCode::UNAUTHORIZED,
+                "a purge needs the token of admin.token_file\n",
+            );
+            refusal
+                .headers_mut()
+                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return refusal;
+        }
+        let Some(purge) = Purge::read(query.unwrap_or_default()) else {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "say what: ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) or ?all\n",
+            );
+        };
+        match purge {
+            Purge::Call(id) => {
+                let paths = self.routes.paths_of_call(id);
+                paths.for_each(|path| self.store.void_path(&path, Invalidation::PurgeCall));
+            }
+            Purge::Path(path) => self.store.void_path(path, Invalidation::PurgeCall),
+            Purge::Scope(id) => self.store.void_scope(id, Invalidation::PurgeScope),
+            Purge::All => self.store.void_all(),
+        }
+        let freed = self.store.sweep();
+        tracing::info!(freed, "purged by an operator");
+        json(StatusCode::OK, &serde_json::json!({ "freed": freed }))
+    }
+
+    /// With a token configured, it is needed. Without one, only this machine can connect; a page
+    /// in a browser here must not purge either, and those send an `Origin`.
+    fn may_purge(&self, headers: &HeaderMap) -> bool {
+        match &self.token {
+            Some(token) => headers
+                .get(AUTHORIZATION)
+                .is_some_and(|given| is_token(token, given)),
+            None => self.loopback && !headers.contains_key(ORIGIN),
+        }
+    }
+}
+
+/// Compares digests: equal in time whatever differs, the length too.
+fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
+    let Some(given) = given.as_bytes().strip_prefix(b"Bearer ") else {
+        return false;
+    };
+    blake3::hash(given) == blake3::hash(token.expose_secret().as_bytes())
+}
+
+impl<'a> Purge<'a> {
+    fn read(query: &'a str) -> Option<Self> {
+        match query.split_once('=') {
+            Some(("call", id)) if !id.is_empty() && !id.contains(['/', '&']) => {
+                Some(Self::Call(id))
+            }
+            Some(("path", path)) if path.starts_with('/') && !path.contains('&') => {
+                Some(Self::Path(path))
+            }
+            Some(("scope", digest)) => ScopeId::parse(digest).map(Self::Scope),
+            None if query == "all" => Some(Self::All),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_purge_is_said_exactly() {
+        let id = ScopeId::parse("1a2b3c4d").expect("eight hex digits");
+        let cases = [
+            ("call=c1", Some(Purge::Call("c1"))),
+            ("path=/v1/calls/c1", Some(Purge::Path("/v1/calls/c1"))),
+            ("scope=1a2b3c4d", Some(Purge::Scope(id))),
+            ("scope=1a2b3c4d5e6f", Some(Purge::Scope(id))),
+            ("all", Some(Purge::All)),
+            ("", None),
+            ("all=1", None),
+            ("call=", None),
+            ("call=a/b", None),
+            ("call=a&all", None),
+            ("path=v1", None),
+            ("scope=1a2b", None),
+            ("scope=not-hex!", None),
+            ("everything", None),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(Purge::read(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_compared_whole() {
+        let token = SecretString::from("correct-horse");
+        let is = |given| is_token(&token, &HeaderValue::from_static(given));
+        assert!(is("Bearer correct-horse"));
+        assert!(!is("Bearer correct-hors"));
+        assert!(!is("Bearer correct-horse2"));
+        assert!(!is("Bearer "));
+        assert!(!is("correct-horse"));
+    }
+}

@@ -1,0 +1,122 @@
+//! A stored response: the origin's whole body, and the parts of it that were asked for.
+//!
+//! Store the whole, show the part: one stored response serves every view of it. A view is
+//! derived once, and kept with its entry.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+
+use super::Fence;
+use crate::policy::{Freshness, Selecting, ViewCap};
+use crate::request::Scope;
+use crate::view::View;
+
+/// Views that are kept with one entry; a further one is derived at each request.
+const MAX_VIEWS: usize = 8;
+
+/// What an entry weighs beside its bytes: its own fields, moka's bookkeeping, the allocations.
+const ENTRY_OVERHEAD: usize = 400 + size_of::<Entry>();
+
+/// What a header field weighs beside its bytes.
+const FIELD_OVERHEAD: usize = 104;
+
+/// A stored response.
+#[derive(Debug)]
+pub struct Entry {
+    /// Status, fields and body as the origin sent them.
+    pub whole: Arc<Representation>,
+    /// How long it is good for.
+    pub freshness: Freshness,
+    /// Which requests it answers, of those with its key.
+    pub vary: Selecting,
+    /// Whose it is. Compared with the asker's at every read.
+    pub scope: Scope,
+    /// What its fetch began under.
+    pub fence: Fence,
+    /// Whether it was not the origin itself that answered, but a cache before it.
+    pub came_with_age: bool,
+    /// A plain mutex: held for a look at a short list.
+    views: Mutex<Vec<(View, Arc<Representation>)>>,
+}
+
+/// What a client can be sent: a head that is ready but for what changes with time, and a body.
+#[derive(Debug)]
+pub struct Representation {
+    /// The status.
+    pub status: StatusCode,
+    /// The end-to-end fields, `Via` and `Date` among them; `Age` and `Cache-Status` are added
+    /// when it is sent.
+    pub headers: HeaderMap,
+    /// The bytes.
+    pub body: Bytes,
+    /// What bounds its use beside the entry's own freshness.
+    pub cap: ViewCap,
+}
+
+impl Entry {
+    /// A response, none of whose parts was asked for yet.
+    #[must_use]
+    pub fn new(
+        whole: Representation,
+        freshness: Freshness,
+        vary: Selecting,
+        scope: Scope,
+        fence: Fence,
+        came_with_age: bool,
+    ) -> Self {
+        Self {
+            whole: Arc::new(whole),
+            freshness,
+            vary,
+            scope,
+            fence,
+            came_with_age,
+            views: Mutex::default(),
+        }
+    }
+
+    /// The remembered part of this response, if it was asked for before.
+    #[must_use]
+    pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views
+            .iter()
+            .find(|(known, _)| known == view)
+            .map(|(_, part)| Arc::clone(part))
+    }
+
+    /// Remembers a part, unless as many are known as are kept. Answers whether it did, and the
+    /// entry is to be weighed again.
+    #[must_use]
+    pub fn remember(&self, view: &View, part: &Arc<Representation>) -> bool {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = views.len() < MAX_VIEWS && views.iter().all(|(known, _)| known != view);
+        if room {
+            views.push((view.clone(), Arc::clone(part)));
+        }
+        room
+    }
+
+    /// Bytes of memory that go when this entry does.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_view = |(view, part): &(View, Arc<Representation>)| {
+            // A part with nothing removed shares the bytes of the whole.
+            let shared = part.body.as_ptr() == self.whole.body.as_ptr();
+            part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()
+        };
+        ENTRY_OVERHEAD + self.whole.weight() + views.iter().map(of_view).sum::<usize>()
+    }
+}
+
+impl Representation {
+    fn weight(&self) -> usize {
+        let fields = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
+            name.as_str().len() + value.len() + FIELD_OVERHEAD
+        };
+        size_of::<Self>() + self.body.len() + self.headers.iter().map(fields).sum::<usize>()
+    }
+}

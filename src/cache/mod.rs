@@ -1,0 +1,13 @@
+//! Stored responses: entries, the store on moka, the fence, the flights.
+//!
+//! Knows nothing of the origin: the hallway fetches, and brings here what may be kept.
+
+mod entry;
+mod fence;
+mod flight;
+mod store;
+
+pub use entry::{Entry, Representation};
+pub use fence::Fence;
+pub use flight::{Boarding, Flights, Lead, Waiting};
+pub use store::{Found, Store};

@@ -1,0 +1,253 @@
+//! The store: moka bounds it and evicts; the fence and the scope decide what may come out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use moka::notification::RemovalCause;
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+use tokio::sync::Notify;
+
+use super::fence::Generations;
+use super::{Entry, Fence};
+use crate::config::Config;
+use crate::policy::NotStored;
+use crate::request::{CacheKey, Prehashed, ScopeId};
+use crate::telemetry::{Eviction, Invalidation, Metrics};
+
+/// Stored responses of one key that differ in nominated request fields (RFC 9111 §4.1). Beyond
+/// it, the one stored longest ago goes.
+const MAX_VARIANTS: usize = 8;
+
+/// How often what was voided is swept out of memory, at most.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every stored response.
+#[derive(Debug)]
+pub struct Store {
+    cache: Cache<CacheKey, Variants, Prehashed>,
+    generations: Generations,
+    metrics: Arc<Metrics>,
+    /// Told when something was voided.
+    voided: Notify,
+}
+
+/// Newest first.
+type Variants = Arc<[Arc<Entry>]>;
+
+/// What the store holds for a request.
+#[derive(Debug)]
+pub enum Found {
+    /// A response that answers it, if its freshness allows.
+    Entry(Arc<Entry>),
+    /// Responses to other values of the nominated fields.
+    OtherVariant,
+    /// Nothing.
+    Nothing,
+}
+
+impl Store {
+    /// An empty store of `cache.capacity` bytes.
+    #[must_use]
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
+        let evictions = Arc::clone(&metrics);
+        let cache = Cache::builder()
+            .max_capacity(config.cache.capacity.0)
+            .weigher(|key: &CacheKey, variants: &Variants| {
+                let bytes =
+                    key.heap_bytes() + variants.iter().map(|entry| entry.weight()).sum::<usize>();
+                u32::try_from(bytes).unwrap_or(u32::MAX)
+            })
+            .time_to_live(config.freshness.hard_limit)
+            .eviction_listener(move |_, _, cause| {
+                let cause = match cause {
+                    RemovalCause::Size => Eviction::Size,
+                    RemovalCause::Expired => Eviction::Expired,
+                    RemovalCause::Replaced => Eviction::Replaced,
+                    RemovalCause::Explicit => Eviction::Void,
+                };
+                evictions.evictions.of(cause).inc();
+            })
+            .build_with_hasher(Prehashed::default());
+        metrics
+            .cache_capacity
+            .set(i64::try_from(config.cache.capacity.0).unwrap_or(i64::MAX));
+        Self {
+            cache,
+            generations: Generations::new(),
+            metrics,
+            voided: Notify::new(),
+        }
+    }
+
+    /// What is stored for this key. `sent` is the request as the origin would get it; it is made
+    /// only where the origin has nominated fields (RFC 9111 §4.1).
+    #[must_use]
+    pub fn find(&self, key: &CacheKey, sent: impl FnOnce() -> HeaderMap) -> Found {
+        let Some(variants) = self.cache.get(key) else {
+            return Found::Nothing;
+        };
+        let mut standing = variants
+            .iter()
+            .filter(|entry| self.stands(key, entry))
+            .peekable();
+        match standing.peek() {
+            None => return Found::Nothing,
+            Some(entry) if entry.vary.nominates_nothing() => {
+                return Found::Entry(Arc::clone(entry));
+            }
+            Some(_) => {}
+        }
+        let sent = sent();
+        match standing.find(|entry| entry.vary.matches(&sent)) {
+            Some(entry) => Found::Entry(Arc::clone(entry)),
+            None => Found::OtherVariant,
+        }
+    }
+
+    /// Whether an entry may still come out. The key has its scope already; that it is compared
+    /// once more is the lock on the door of the locked room.
+    fn stands(&self, key: &CacheKey, entry: &Entry) -> bool {
+        entry.scope == *key.scope() && self.generations.hold(&entry.fence)
+    }
+
+    /// What a fetch for this key begins under.
+    #[must_use]
+    pub fn fence(&self, key: &CacheKey) -> Fence {
+        self.generations.fence(key)
+    }
+
+    /// Whether nothing has voided what began under this fence.
+    #[must_use]
+    pub fn holds(&self, fence: Fence) -> bool {
+        self.generations.hold(&fence)
+    }
+
+    /// Stores a response, beside those of its key that answer other requests.
+    ///
+    /// # Errors
+    ///
+    /// [`NotStored::Fenced`] when something voided it while it was fetched.
+    pub fn put(&self, key: &CacheKey, entry: &Arc<Entry>) -> Result<(), NotStored> {
+        if !self.generations.hold(&entry.fence) {
+            self.metrics.fenced.inc();
+            return Err(NotStored::Fenced);
+        }
+        self.cache.entry_by_ref(key).and_upsert_with(|stored| {
+            let stored = stored.map(moka::Entry::into_value);
+            let others = stored.iter().flat_map(|variants| variants.iter());
+            let others = others.filter(|other| self.stands(key, other) && entry.vary != other.vary);
+            std::iter::once(entry)
+                .chain(others.take(MAX_VARIANTS - 1))
+                .map(Arc::clone)
+                .collect()
+        });
+        Ok(())
+    }
+
+    /// Weighs an entry again after it has grown, if it is still the one that is stored.
+    pub fn weigh(&self, key: &CacheKey, entry: &Arc<Entry>) {
+        self.cache
+            .entry_by_ref(key)
+            .and_compute_with(|stored| match stored {
+                Some(stored) if stored.value().iter().any(|other| Arc::ptr_eq(other, entry)) => {
+                    Op::Put(stored.into_value())
+                }
+                _ => Op::Nop,
+            });
+    }
+
+    /// Ends an entry whose refresh was refused, if it is still stored.
+    pub fn remove(&self, key: &CacheKey, entry: &Arc<Entry>) {
+        self.cache.entry_by_ref(key).and_compute_with(|stored| {
+            let Some(stored) = stored else { return Op::Nop };
+            let rest: Variants = stored
+                .value()
+                .iter()
+                .filter(|other| !Arc::ptr_eq(other, entry))
+                .map(Arc::clone)
+                .collect();
+            if rest.is_empty() {
+                Op::Remove
+            } else {
+                Op::Put(rest)
+            }
+        });
+    }
+
+    /// Voids a call in every scope, with every query.
+    pub fn void_path(&self, path: &str, cause: Invalidation) {
+        self.generations.void_path(path);
+        self.void(cause);
+    }
+
+    /// Voids all that one scope may see.
+    pub fn void_scope(&self, scope: ScopeId, cause: Invalidation) {
+        self.generations.void_scope(scope);
+        self.void(cause);
+    }
+
+    /// Voids everything.
+    pub fn void_all(&self) {
+        self.generations.void_all();
+        self.void(Invalidation::PurgeAll);
+    }
+
+    fn void(&self, cause: Invalidation) {
+        self.metrics.invalidations.of(cause).inc();
+        self.voided.notify_one();
+    }
+
+    /// Frees the memory of what was voided; answers how many keys went.
+    pub fn sweep(&self) -> usize {
+        let keys: Vec<_> = self
+            .cache
+            .iter()
+            .filter(|(key, variants)| !self.any_stands(key, variants))
+            .collect();
+        let mut swept = 0;
+        for (key, _) in keys {
+            let removed = self
+                .cache
+                .entry_by_ref(&*key)
+                .and_compute_with(|stored| match stored {
+                    Some(stored) if !self.any_stands(&key, stored.value()) => Op::Remove,
+                    _ => Op::Nop,
+                });
+            swept += usize::from(matches!(
+                removed,
+                moka::ops::compute::CompResult::Removed(_)
+            ));
+        }
+        self.cache.run_pending_tasks();
+        swept
+    }
+
+    fn any_stands(&self, key: &CacheKey, variants: &Variants) -> bool {
+        variants.iter().any(|entry| self.stands(key, entry))
+    }
+
+    /// Sweeps whenever something was voided, but not all the time.
+    pub async fn sweep_when_voided(self: Arc<Self>) {
+        loop {
+            self.voided.notified().await;
+            let store = Arc::clone(&self);
+            // A walk over all entries: not for a thread that answers requests.
+            let _ = tokio::task::spawn_blocking(move || store.sweep()).await;
+            tokio::time::sleep(SWEEP_PAUSE).await;
+        }
+    }
+
+    /// Brings the gauges up to date.
+    pub fn measure(&self) {
+        self.cache.run_pending_tasks();
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics
+            .cache_entries
+            .set(gauge(self.cache.entry_count()));
+        self.metrics
+            .cache_weight
+            .set(gauge(self.cache.weighted_size()));
+    }
+}

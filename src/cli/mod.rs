@@ -1,0 +1,113 @@
+//! The command line: what to do, and with which settings.
+
+mod demo;
+mod serve;
+mod simulate;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Flag, Loaded, Problems};
+use crate::view;
+
+/// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// A caching reverse proxy for the Stuut API.
+///
+/// Internal services change only their base URL; each bearer token has a store of its own.
+#[derive(Debug, Parser)]
+#[command(version, about, long_about, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy (what happens without a command, too)
+    Serve(Settings),
+    /// Say everything that is wrong with the configuration, or show what is in effect
+    Check(Settings),
+    /// Show the proxy at work on a simulated API: no account, no network; stays up
+    Demo(demo::Arguments),
+    /// Run the simulated Stuut API alone
+    Simulate(simulate::Arguments),
+}
+
+/// Where the settings come from: a file, over it the environment (`STUUT_CACHE__SECTION__KEY`),
+/// over both these flags.
+#[derive(Debug, Args)]
+struct Settings {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address the proxy listens on [server.listen]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Address of metrics, health and purge [admin.listen]
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<String>,
+    /// The origin server [upstream.url]
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+}
+
+impl Cli {
+    /// Does what was asked; answers the exit status.
+    ///
+    /// # Errors
+    ///
+    /// What kept it from being done.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command.unwrap_or(Command::Serve(self.settings)) {
+            Command::Serve(settings) => with(&settings, serve::run),
+            Command::Check(settings) => with(&settings, |loaded| {
+                print!(
+                    "{}",
+                    config::render::effective(&loaded.config, &loaded.sources)
+                );
+                Ok(ExitCode::SUCCESS)
+            }),
+            Command::Demo(arguments) => demo::run(&arguments),
+            Command::Simulate(arguments) => simulate::run(&arguments),
+        }
+    }
+}
+
+/// Goes on with the settings, or says everything that is wrong with them.
+fn with(
+    settings: &Settings,
+    go_on: impl FnOnce(Loaded) -> anyhow::Result<ExitCode>,
+) -> anyhow::Result<ExitCode> {
+    match load(settings) {
+        Ok(loaded) => go_on(loaded),
+        Err(problems) => {
+            eprintln!("{problems}");
+            Ok(ExitCode::from(EXIT_CONFIG))
+        }
+    }
+}
+
+fn load(settings: &Settings) -> Result<Loaded, Problems> {
+    let flags = [
+        ("--listen", "server.listen", &settings.listen),
+        ("--admin-listen", "admin.listen", &settings.admin_listen),
+        ("--upstream", "upstream.url", &settings.upstream),
+    ];
+    let flags: Vec<_> = flags
+        .into_iter()
+        .filter_map(|(name, key, value)| Some(Flag::new(name, key, value.as_deref()?)))
+        .collect();
+    let mut draft = config::draft(settings.config.as_deref(), &config::environment(), &flags);
+    if let Err(faults) = view::Options::new(&draft.config().views) {
+        for fault in faults {
+            draft.refuse(&fault.key, fault.reason);
+        }
+    }
+    draft.finish()
+}

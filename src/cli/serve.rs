@@ -1,0 +1,65 @@
+//! `serve`: the proxy, from the start line to the drain.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::clock::Clock;
+use crate::config::{Config, Loaded};
+use crate::process::Process;
+use crate::telemetry;
+
+/// Exit status of a second signal: the drain was cut short.
+const EXIT_INTERRUPTED: u8 = 130;
+
+pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    let Loaded { config, sources } = loaded;
+    telemetry::init_log(&config.log);
+    telemetry::log_panics();
+    runtime(config.server.workers)?.block_on(serve(&config, &sources.to_string()))
+}
+
+/// The runtime: `server.workers` threads, or one a core.
+pub(super) fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if workers > 0 {
+        builder.worker_threads(workers);
+    }
+    builder
+        .enable_all()
+        .build()
+        .context("the system gives no threads")
+}
+
+async fn serve(config: &Config, sources: &str) -> anyhow::Result<ExitCode> {
+    // Before anything is bound, so that a signal during the start is not lost.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let process = Process::start(config, &Clock::system())?;
+    tracing::info!(
+        address = %process.address,
+        admin_address = %process.admin_address,
+        origin = %config.upstream.url,
+        capacity = %config.cache.capacity,
+        configuration = sources,
+        version = env!("CARGO_PKG_VERSION"),
+        "stuut-cache listens on {}, admin on {}, for {}",
+        process.address,
+        process.admin_address,
+        config.upstream.url
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining: requests in flight are finished, a second signal ends at once");
+    tokio::select! {
+        () = process.stop() => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ = terminate.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        _ = interrupt.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+    }
+}

@@ -1,0 +1,124 @@
+//! `simulate`: the simulated Stuut API alone.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use http::HeaderValue;
+use tokio_util::sync::CancellationToken;
+
+use super::serve::runtime;
+use crate::clock::Clock;
+use crate::server::listen;
+use crate::simulator::{self, Options, Organisation, Simulator, demo};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Address it listens on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    behaviour: Behaviour,
+}
+
+/// How the simulated API behaves.
+#[derive(Debug, Args)]
+struct Behaviour {
+    /// Time an answer takes
+    #[arg(long, value_name = "DURATION", default_value = "80ms", value_parser = humantime::parse_duration)]
+    latency: Duration,
+    /// Up to this much more, by the request
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    jitter: Duration,
+    /// What a `call_slow_…` takes in addition
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    slow: Duration,
+    /// Share of requests that fail, from 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    fault_rate: f64,
+    /// Calls of each organisation
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
+    calls: u32,
+    /// Cache-Control of every call; none by default, as the real API says nothing
+    #[arg(long, value_name = "VALUE", value_parser = HeaderValue::from_str)]
+    cache_control: Option<HeaderValue>,
+    /// Answer without entity tags
+    #[arg(long)]
+    no_etag: bool,
+    /// For how long addresses are signed
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
+    signed_for: Duration,
+    /// Retry-After of a 429 or 503
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    retry_after: Duration,
+    /// One more organisation and its tokens
+    #[arg(long, value_name = "NAME=TOKEN,TOKEN", value_parser = organisation)]
+    organisation: Vec<Organisation>,
+}
+
+impl Behaviour {
+    fn options(&self) -> Options {
+        let mut options = Options {
+            latency: self.latency,
+            jitter: self.jitter,
+            slow: self.slow,
+            fault_rate: self.fault_rate,
+            calls: self.calls,
+            cache_control: self.cache_control.clone(),
+            etag: !self.no_etag,
+            signed_for: self.signed_for,
+            retry_after: self.retry_after,
+            ..Options::default()
+        };
+        options
+            .organisations
+            .extend(self.organisation.iter().cloned());
+        options
+    }
+}
+
+fn share(written: &str) -> Result<f64, String> {
+    written
+        .parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "write a number from 0 to 1, e.g. 0.05".to_owned())
+}
+
+fn organisation(written: &str) -> Result<Organisation, String> {
+    let (name, tokens) = written
+        .split_once('=')
+        .ok_or("write a name and its tokens, e.g. acme=token-1,token-2")?;
+    Organisation::new(name, tokens.split(',')).map_err(|error| error.to_string())
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let options = arguments.behaviour.options();
+    runtime(0)?.block_on(async {
+        let listener = listen("--listen", arguments.listen)?;
+        let base = format!("http://{}", listener.local_addr()?);
+        println!("the simulated Stuut API listens on {base}; try");
+        println!(
+            "curl -H 'Authorization: Bearer {}' {base}/v1/calls/{}",
+            demo::TOKEN,
+            demo::CALL
+        );
+        let end = CancellationToken::new();
+        let mut serving = std::pin::pin!(simulator::serve(
+            listener,
+            Simulator::new(options, Clock::system()),
+            end.clone()
+        ));
+        tokio::select! {
+            () = &mut serving => {}
+            stopped = tokio::signal::ctrl_c() => {
+                stopped.context("cannot listen for Ctrl-C")?;
+                end.cancel();
+                serving.await;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,41 @@
+//! Closed sets of names: enums whose values become metric labels and log fields.
+//!
+//! Nothing that a client can invent is a label; whatever is counted by kind has such an enum.
+
+/// An enum with a fixed name for each of its values.
+pub trait Label: Copy + 'static {
+    /// Every value, in the order of [`Label::index`].
+    const ALL: &'static [Self];
+
+    /// The place of this value in [`Label::ALL`].
+    fn index(self) -> usize;
+
+    /// The name of this value in metrics and logs.
+    fn as_str(self) -> &'static str;
+}
+
+/// Declares an enum together with the names of its values.
+macro_rules! labels {
+    (
+        $(#[$enum_meta:meta])*
+        $vis:vis enum $name:ident { $( $(#[$meta:meta])* $value:ident => $text:literal, )+ }
+    ) => {
+        $(#[$enum_meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        $vis enum $name { $( $(#[$meta])* $value, )+ }
+
+        impl $crate::label::Label for $name {
+            const ALL: &'static [Self] = &[$( Self::$value, )+];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn as_str(self) -> &'static str {
+                match self { $( Self::$value => $text, )+ }
+            }
+        }
+    };
+}
+
+pub(crate) use labels;

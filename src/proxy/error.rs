@@ -1,0 +1,191 @@
+//! The proxy's own answers: the one place that knows status codes.
+//!
+//! What a client sees is a problem document (RFC 9457) with a stable `type`, and where the
+//! origin is at fault a `Proxy-Status` (RFC 9209); what the log sees is the whole chain, once.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use thiserror::Error;
+
+use super::body::{Body, Report};
+use crate::label::Label as _;
+use crate::outcome::{CACHE_NAME, Fault, Forward, Outcome};
+use crate::request::{Refusal, Refused, RouteId, Scope};
+use crate::telemetry::RequestId;
+use crate::upstream::FetchError;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// Seconds after which a client that was turned away may try again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// Why the proxy answers for itself.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The request ends at the door.
+    #[error("{}", .0.sentence)]
+    Refused(Refused),
+    /// The origin could not be asked, or its answer not used.
+    #[error("{source}")]
+    Fetch {
+        /// What went wrong.
+        source: FetchError,
+        /// Why the origin was asked.
+        why: Forward,
+    },
+    /// `only-if-cached`, and nothing stored is good enough (RFC 9111 §5.2.1.7).
+    #[error("the request asks for a stored response only, and there is none to use")]
+    OnlyIfCached,
+    /// A bug.
+    #[error("the proxy failed on this request; its log says where")]
+    Panicked,
+}
+
+impl Error {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Refused(refused) => refusal_status(refused.why),
+            Self::Fetch { source, .. } if source.is_upload_too_large() => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::Fetch { source, .. } => fault_status(source.fault()),
+            Self::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The last part of the problem's `type`.
+    fn slug(&self) -> &'static str {
+        match self {
+            Self::Refused(refused) => refused.why.as_str(),
+            Self::Fetch { source, .. } if source.is_upload_too_large() => {
+                Refusal::BodyTooLarge.as_str()
+            }
+            Self::Fetch { source, .. } => source.fault().as_str(),
+            Self::OnlyIfCached => "only-if-cached",
+            Self::Panicked => "panic",
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Refused(refused) => Outcome::Refused(refused.why),
+            Self::Fetch { source, .. } if source.is_upload_too_large() => {
+                Outcome::Refused(Refusal::BodyTooLarge)
+            }
+            Self::Fetch { source, why } => Outcome::Failed {
+                why: *why,
+                fault: source.fault(),
+            },
+            Self::OnlyIfCached => Outcome::OnlyIfCached,
+            Self::Panicked => Outcome::Panicked,
+        }
+    }
+
+    /// Whether the rest of the connection can be trusted. What is ambiguous in one request could
+    /// be read as the beginning of the next.
+    fn ends_connection(&self) -> bool {
+        match self {
+            Self::Refused(refused) => !matches!(refused.why, Refusal::View | Refusal::LastHop),
+            Self::Fetch { source, .. } => source.fault() == Fault::RequestBody,
+            Self::OnlyIfCached | Self::Panicked => false,
+        }
+    }
+
+    /// The response, and its report.
+    #[must_use]
+    pub fn into_response(
+        self,
+        id: &RequestId,
+        route: Option<RouteId>,
+        scope: Option<Scope>,
+    ) -> Response<Body> {
+        let status = self.status();
+        let outcome = self.outcome();
+        let document = serde_json::json!({
+            "type": format!("urn:stuut-cache:{}", self.slug()),
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+            "request_id": id.to_string(),
+        });
+        let body = Body::whole(
+            Bytes::from(document.to_string()),
+            Report {
+                outcome,
+                route,
+                scope,
+            },
+        );
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let fields = response.headers_mut();
+        fields.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        // An error is about this moment; nobody downstream is to keep it.
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(CACHE_STATUS, outcome.cache_status());
+        fields.insert(RequestId::FIELD, id.to_header());
+        if let Self::Fetch { source, .. } = &self {
+            fields.insert(PROXY_STATUS, proxy_status(source));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            fields.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            fields.insert(
+                ALLOW,
+                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+            );
+        }
+        if self.ends_connection() {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn refusal_status(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::HostMissing
+        | Refusal::HostRepeated
+        | Refusal::HostInvalid
+        | Refusal::HostContradicts
+        | Refusal::AuthorizationRepeated
+        | Refusal::View => StatusCode::BAD_REQUEST,
+        Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
+        Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::Connect | Refusal::Trace => StatusCode::METHOD_NOT_ALLOWED,
+        Refusal::LastHop => StatusCode::OK,
+    }
+}
+
+fn fault_status(fault: Fault) -> StatusCode {
+    match fault {
+        Fault::Dns
+        | Fault::Refused
+        | Fault::Terminated
+        | Fault::Tls
+        | Fault::Certificate
+        | Fault::Incomplete
+        | Fault::Protocol => StatusCode::BAD_GATEWAY,
+        Fault::ConnectTimeout | Fault::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Fault::RequestBody => StatusCode::BAD_REQUEST,
+        Fault::Overload => StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// `stuut-cache; error=connection_refused; details="..."`
+fn proxy_status(error: &FetchError) -> HeaderValue {
+    let text = format!(
+        "{CACHE_NAME}; error={}; details=\"{error}\"",
+        error.fault().as_str()
+    );
+    HeaderValue::try_from(text).expect("our sentences have no quotes and no control characters")
+}

@@ -1,0 +1,141 @@
+//! The way past the cache: a request goes to the origin as it is, and its answer comes back as
+//! it is. What it does to stored responses on its way is noted here.
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::{Body, Report};
+use super::error::{CACHE_STATUS, Error};
+use super::{Proxy, refused_token};
+use crate::label::Label as _;
+use crate::outcome::Outcome;
+use crate::policy;
+use crate::request::Bypass;
+use crate::telemetry::{Invalidation, RequestId};
+use crate::upstream::{self, headers};
+
+impl Proxy {
+    /// Sends a request on, and hands back the origin's answer.
+    pub(super) async fn forward(
+        &self,
+        mut head: Parts,
+        body: Incoming,
+        reason: Bypass,
+        id: &RequestId,
+    ) -> Response<Body> {
+        self.metrics.bypass.of(reason).inc();
+        let scope = self.parser.scope(&head.headers);
+        let target = head
+            .uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        headers::of_forward(&mut head.headers, head.version);
+        head.headers
+            .entry(RequestId::FIELD)
+            .or_insert_with(|| id.to_header());
+
+        let write = Write::begin(self, &head.method, target.path());
+        let response = match self
+            .upstream
+            .forward(head.method.clone(), &target, head.headers, body)
+            .await
+        {
+            Ok(response) => response,
+            Err(source) => {
+                if upstream::never_sent(source.fault()) {
+                    write.never_happened();
+                }
+                tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", super::chain(&source));
+                let route = self.parser.routes().find(target.path());
+                return Error::Fetch {
+                    source,
+                    why: reason.forward(),
+                }
+                .into_response(id, route, scope);
+            }
+        };
+        let (mut parts, stream) = response.into_parts();
+        write.answered(parts.status, &parts.headers);
+        if let Some(scope) = scope.filter(|_| refused_token(parts.status)) {
+            self.token_refused(&scope);
+        }
+        headers::of_response(&mut parts.headers, parts.version);
+        let outcome = Outcome::Bypassed {
+            reason,
+            status: parts.status.as_u16(),
+        };
+        let route = self.parser.routes().find(target.path());
+        parts.headers.append(CACHE_STATUS, outcome.cache_status());
+        let mut response = Response::new(Body::stream(
+            Box::new(stream),
+            Report {
+                outcome,
+                route,
+                scope,
+            },
+        ));
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = parts.headers;
+        response
+    }
+}
+
+/// An unsafe request on its way (RFC 9111 §4.4).
+///
+/// Unless the origin says that it did nothing, what it may have changed is voided: also when
+/// the client hangs up half-way, or the answer is lost. Then nobody knows whether the origin
+/// acted.
+struct Write<'a> {
+    proxy: &'a Proxy,
+    method: &'a Method,
+    path: &'a str,
+    pending: bool,
+}
+
+impl<'a> Write<'a> {
+    fn begin(proxy: &'a Proxy, method: &'a Method, path: &'a str) -> Self {
+        Self {
+            proxy,
+            method,
+            path,
+            pending: policy::is_unsafe(method),
+        }
+    }
+
+    /// The origin cannot have seen it.
+    fn never_happened(mut self) {
+        self.pending = false;
+    }
+
+    fn answered(mut self, status: StatusCode, response: &HeaderMap) {
+        // A 5xx may come from a gateway, after the origin behind it has acted.
+        let status = if status.is_server_error() {
+            StatusCode::OK
+        } else {
+            status
+        };
+        if self.pending {
+            self.void(status, response);
+        }
+        self.pending = false;
+    }
+
+    fn void(&self, status: StatusCode, response: &HeaderMap) {
+        let origin = self.proxy.upstream.origin();
+        let written = policy::invalidated(self.method, self.path, status, response, origin);
+        for path in written.iter().flat_map(|path| policy::self_and_above(path)) {
+            self.proxy.store.void_path(path, Invalidation::Write);
+        }
+    }
+}
+
+impl Drop for Write<'_> {
+    fn drop(&mut self) {
+        if self.pending {
+            self.void(StatusCode::OK, &HeaderMap::new());
+        }
+    }
+}

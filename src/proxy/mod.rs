@@ -1,0 +1,294 @@
+//! The hallway: the life of a request, read straight down.
+//!
+//! Parse; past the cache, or look up; fresh, usable while it is refreshed, or fetch; respond.
+//! Every question on the way is answered by a room below this one. The rooms for stored
+//! responses and for the origin are strangers to each other; they meet here.
+
+mod body;
+mod error;
+mod fetch;
+mod forward;
+mod respond;
+mod show;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::cache::{Entry, Flights, Found, Representation, Store};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::label::Label as _;
+use crate::outcome::{Forward, Outcome, ServedStale};
+use crate::policy::{self, Moment, RequestDirectives, Verdict};
+use crate::request::{Call, Parsed, Parser, Scope};
+use crate::telemetry::{Invalidation, Metrics, RequestId};
+use crate::upstream::{Upstream, headers};
+use fetch::{Fetched, Landing};
+use respond::Ask;
+
+pub use body::{Body, Report};
+pub use error::Error;
+
+/// A request that has come in.
+#[derive(Debug)]
+pub struct Arrived<B = Incoming> {
+    /// As hyper has read it.
+    pub request: Request<B>,
+    /// Its id.
+    pub id: RequestId,
+    /// When its head was complete.
+    pub at: Moment,
+}
+
+/// The proxy: what happens to a request between the sockets and the rooms.
+#[derive(Debug)]
+pub struct Proxy {
+    parser: Parser,
+    store: Arc<Store>,
+    flights: Arc<Flights<Landing>>,
+    upstream: Upstream,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    freshness: config::Freshness,
+    settings: config::Upstream,
+}
+
+/// A stored response, and the part of it that a client wants.
+#[derive(Debug)]
+struct Shown {
+    entry: Arc<Entry>,
+    part: Arc<Representation>,
+}
+
+/// What the store has for a request.
+enum Lookup {
+    /// Serve it.
+    Fresh(Shown),
+    /// Serve it, and refresh it in the background.
+    Usable(Shown, ServedStale),
+    /// Ask the origin about it.
+    Stale {
+        why: Forward,
+        shown: Shown,
+        fallback: Fallback,
+    },
+    /// Ask the origin.
+    Miss(Forward),
+}
+
+/// Whether what is stored may be served when the origin fails.
+#[derive(Clone, Copy, Debug)]
+enum Fallback {
+    /// Until this time on the monotonic clock.
+    Until(std::time::Duration),
+    Forbidden,
+    /// Not even to be validated: no 304 makes this body good again.
+    Unusable,
+}
+
+impl Proxy {
+    /// A proxy of these parts.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        parser: Parser,
+        store: Arc<Store>,
+        upstream: Upstream,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            parser,
+            store,
+            flights: Arc::default(),
+            upstream,
+            metrics,
+            clock,
+            freshness: config.freshness.clone(),
+            settings: config.upstream.clone(),
+        }
+    }
+
+    /// Answers a request. Whatever happens is a response.
+    pub async fn answer(self: &Arc<Self>, arrived: Arrived) -> Response<Body> {
+        let Arrived { request, id, at } = arrived;
+        let (head, body) = request.into_parts();
+        match self.parser.parse(&head, !body.is_end_stream()) {
+            Ok(Parsed::Call(call)) => self.answer_call(call, head, &id, at).await,
+            Ok(Parsed::Bypass(reason)) => self.forward(head, body, reason, &id).await,
+            Err(refused) => Error::Refused(refused).into_response(&id, None, None),
+        }
+    }
+
+    async fn answer_call(
+        self: &Arc<Self>,
+        call: Call,
+        head: Parts,
+        id: &RequestId,
+        now: Moment,
+    ) -> Response<Body> {
+        let directives = RequestDirectives::read(&head.headers, self.freshness.client_directives);
+        let ask = Ask {
+            call: &call,
+            head: &head,
+        };
+        let (why, stale) = match self.look_up(&ask, &directives, now).await {
+            Lookup::Fresh(shown) => {
+                let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);
+                return respond::stored(&ask, &shown, Outcome::Hit { ttl }, now);
+            }
+            Lookup::Usable(shown, reason) => {
+                self.refresh(&call, &head, &shown.entry, id);
+                return respond::stale(&ask, &shown, reason, now);
+            }
+            Lookup::Stale {
+                why,
+                shown,
+                fallback,
+            } => (why, Some((shown, fallback))),
+            Lookup::Miss(why) => (why, None),
+        };
+        if directives.only_if_cached {
+            return Error::OnlyIfCached.into_response(
+                id,
+                Some(call.route),
+                Some(*call.key.scope()),
+            );
+        }
+        let (stored, fallback) = match stale {
+            Some((shown, fallback)) => (Some(shown), fallback),
+            None => (None, Fallback::Forbidden),
+        };
+        let known = stored
+            .as_ref()
+            .filter(|_| !matches!(fallback, Fallback::Unusable));
+        let fetched = self
+            .fetch(&call, &head, known.map(|shown| &shown.entry), id)
+            .await;
+        if fetched.is_failure() {
+            let now = self.clock.now();
+            if let (Some(shown), Fallback::Until(end)) = (&stored, fallback)
+                && now.mono < end
+                && self.store.holds(shown.entry.fence)
+            {
+                return respond::stale(&ask, shown, ServedStale::OnError, now);
+            }
+        }
+        self.respond_fetched(&ask, fetched, why, id).await
+    }
+
+    /// What the store has for this request, in the view it asks for.
+    async fn look_up(&self, ask: &Ask<'_>, directives: &RequestDirectives, now: Moment) -> Lookup {
+        let sent = || {
+            headers::of_fetch(
+                &ask.head.headers,
+                ask.head.version,
+                &self.settings.forward_headers,
+            )
+        };
+        let entry = match self.store.find(&ask.call.key, sent) {
+            Found::Entry(entry) => entry,
+            Found::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
+            Found::Nothing => return Lookup::Miss(Forward::Miss),
+        };
+        let part = self
+            .show(&ask.call.key, &entry, ask.call.view.as_ref())
+            .await;
+        let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
+        let is_fresh = policy::ttl_seconds(&entry.freshness, part.cap, now) >= 0;
+        let why = if is_fresh {
+            Forward::Request
+        } else {
+            Forward::Stale
+        };
+        let shown = Shown { entry, part };
+        match verdict {
+            Verdict::Fresh { .. } => Lookup::Fresh(shown),
+            Verdict::Usable { .. } if directives.max_stale.is_some() => {
+                Lookup::Usable(shown, ServedStale::Accepted)
+            }
+            Verdict::Usable { .. } => Lookup::Usable(shown, ServedStale::Revalidating),
+            Verdict::Stale { on_error_until } => {
+                let fallback = on_error_until.map_or(Fallback::Forbidden, Fallback::Until);
+                Lookup::Stale {
+                    why,
+                    shown,
+                    fallback,
+                }
+            }
+            Verdict::Unusable => Lookup::Stale {
+                why,
+                shown,
+                fallback: Fallback::Unusable,
+            },
+        }
+    }
+
+    async fn respond_fetched(
+        &self,
+        ask: &Ask<'_>,
+        fetched: Fetched,
+        why: Forward,
+        id: &RequestId,
+    ) -> Response<Body> {
+        match fetched {
+            Fetched::Whole {
+                entry,
+                stored,
+                status,
+                collapsed,
+            } => {
+                let part = self
+                    .show(&ask.call.key, &entry, ask.call.view.as_ref())
+                    .await;
+                let now = self.clock.now();
+                let ttl = policy::ttl_seconds(&entry.freshness, part.cap, now);
+                let outcome = Outcome::Fetched {
+                    why,
+                    status,
+                    stored: stored.map(|()| ttl),
+                    collapsed,
+                };
+                respond::stored(ask, &Shown { entry, part }, outcome, now)
+            }
+            Fetched::Stream { head, body, reason } => {
+                respond::streamed(ask, head, body, why, reason)
+            }
+            Fetched::Failed(source) => {
+                tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", chain(&source));
+                Error::Fetch { source, why }.into_response(
+                    id,
+                    Some(ask.call.route),
+                    Some(*ask.call.key.scope()),
+                )
+            }
+        }
+    }
+
+    /// The origin has refused a token: whatever that token could see is void, at once.
+    fn token_refused(&self, scope: &Scope) {
+        self.metrics.tokens_refused.inc();
+        self.store.void_scope(scope.id(), Invalidation::Refusal);
+    }
+
+    /// How long a waiter waits: as long as a fetch of its own might have taken.
+    fn patience(&self) -> Instant {
+        Instant::now() + self.settings.total_timeout
+    }
+}
+
+/// Whether this status says that the token is not good (any more).
+fn refused_token(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

@@ -1,0 +1,141 @@
+//! Responses: a stored head, what changes with time added, and the bytes.
+
+use bytes::Bytes;
+use http::header::{
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
+
+use super::Shown;
+use super::body::{Body, Report};
+use super::error::CACHE_STATUS;
+use crate::cache::{Entry, Representation};
+use crate::outcome::{CACHE_NAME, Forward, Outcome, ServedStale};
+use crate::policy::{self, Condition, Moment, NotStored};
+use crate::request::Call;
+use crate::upstream::{ResponseStream, headers};
+
+/// A cacheable request: what it amounts to, and its head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask<'a> {
+    pub(super) call: &'a Call,
+    pub(super) head: &'a Parts,
+}
+
+impl Ask<'_> {
+    fn report(&self, outcome: Outcome) -> Report {
+        Report {
+            outcome,
+            route: Some(self.call.route),
+            scope: Some(*self.call.key.scope()),
+        }
+    }
+}
+
+/// The head of a representation, from the fields as they are stored.
+///
+/// Room for what changes with time is in it already, so that adding it to a copy moves nothing.
+/// `Content-Length` is left to hyper, which writes it from the body that is really sent.
+pub(super) fn prepare(mut fields: HeaderMap, received: Version) -> HeaderMap {
+    headers::of_response(&mut fields, received);
+    fields.insert(AGE, HeaderValue::from_static("0"));
+    fields.insert(CACHE_STATUS, HeaderValue::from_static(CACHE_NAME));
+    fields.remove(CONTENT_LENGTH);
+    fields
+}
+
+/// A response from bytes at hand; 304 where the client has them already.
+pub(super) fn stored(
+    ask: &Ask<'_>,
+    shown: &Shown,
+    outcome: Outcome,
+    now: Moment,
+) -> Response<Body> {
+    let Shown { entry, part } = shown;
+    let mut headers = part.headers.clone();
+    // The presence of Age says that the origin did not generate the response for this request
+    // (RFC 9111 §5.1).
+    if entry.came_with_age || !matches!(outcome, Outcome::Fetched { .. }) {
+        headers.insert(AGE, HeaderValue::from(entry.freshness.age(now).as_secs()));
+    } else {
+        headers.remove(AGE);
+    }
+    headers.insert(CACHE_STATUS, outcome.cache_status());
+    let report = ask.report(outcome);
+    if is_conditional(&ask.head.headers) && has_it(ask, entry, part) {
+        return not_modified(headers, report);
+    }
+    let body = if ask.call.head_only {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
+        Bytes::new()
+    } else {
+        part.body.clone()
+    };
+    let mut response = Response::new(Body::whole(body, report));
+    *response.status_mut() = part.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// A response that is no longer fresh.
+pub(super) fn stale(ask: &Ask<'_>, shown: &Shown, why: ServedStale, now: Moment) -> Response<Body> {
+    let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);
+    stored(ask, shown, Outcome::Stale { ttl, why }, now)
+}
+
+/// A response that is passed on as it comes, because it cannot be stored whole.
+#[expect(
+    clippy::boxed_local,
+    reason = "it comes boxed, to keep the enum it comes in small"
+)]
+pub(super) fn streamed(
+    ask: &Ask<'_>,
+    mut head: Box<response::Parts>,
+    body: Box<ResponseStream>,
+    why: Forward,
+    reason: NotStored,
+) -> Response<Body> {
+    headers::of_response(&mut head.headers, head.version);
+    let outcome = Outcome::Fetched {
+        why,
+        status: head.status.as_u16(),
+        stored: Err(reason),
+        collapsed: false,
+    };
+    head.headers.append(CACHE_STATUS, outcome.cache_status());
+    let body = if ask.call.head_only {
+        Body::whole(Bytes::new(), ask.report(outcome))
+    } else {
+        Body::stream(body, ask.report(outcome))
+    };
+    Response::from_parts(*head, body)
+}
+
+fn is_conditional(request: &HeaderMap) -> bool {
+    request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
+}
+
+fn has_it(ask: &Ask<'_>, entry: &Entry, part: &Representation) -> bool {
+    let (etag, received) = (part.headers.get(ETAG), entry.freshness.received.wall);
+    policy::condition(
+        &ask.head.headers,
+        part.status,
+        etag,
+        &part.headers,
+        received,
+    ) == Condition::NotModified
+}
+
+/// RFC 9110 §15.4.5: what describes the content stays away, what updates the client's own stored
+/// response goes along.
+fn not_modified(mut headers: HeaderMap, report: Report) -> Response<Body> {
+    for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE] {
+        headers.remove(name);
+    }
+    let mut response = Response::new(Body::whole(Bytes::new(), report));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,131 @@
+//! The cache key: whose response, to what target.
+
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
+
+use super::Scope;
+
+/// Seeded per process, so that nobody outside can choose paths that collide.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The primary cache key (RFC 9111 §2): scope, path and remaining query, byte for byte as sent.
+///
+/// The one constructor needs a [`Scope`]: a key without an owner cannot be written. The hash is
+/// computed once; the store and the flights use it as it is.
+#[derive(Clone, Debug)]
+pub struct CacheKey {
+    hash: u64,
+    scope: Scope,
+    path: Box<str>,
+    /// `None` is `/x`, `Some("")` is `/x?`: two targets to the origin, so two keys.
+    query: Option<Box<str>>,
+}
+
+impl CacheKey {
+    /// The key of what `scope` gets at this target.
+    #[must_use]
+    pub fn new(scope: Scope, path: &str, query: Option<&str>) -> Self {
+        let hash = SEED.hash_one((scope, path, query));
+        Self {
+            hash,
+            scope,
+            path: path.into(),
+            query: query.map(Into::into),
+        }
+    }
+
+    /// Who may share the response.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The path, as sent.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query without view options, as sent.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// Bytes this key holds on the heap.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.path.len() + self.query().map_or(0, str::len)
+    }
+}
+
+impl PartialEq for CacheKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && self.scope == other.scope
+            && self.path == other.path
+            && self.query == other.query
+    }
+}
+
+impl Eq for CacheKey {}
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Takes the hash a [`CacheKey`] brings with it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prehashed(u64);
+
+impl Hasher for Prehashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a cache key writes one u64");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+impl BuildHasher for Prehashed {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::request::ScopeKey;
+
+    proptest! {
+        /// Small alphabets, so that equal and nearly equal triples come up often.
+        #[test]
+        fn keys_are_equal_exactly_when_scope_path_and_query_are(
+            a in ("[ab]{1,2}", "/[ab/%?]{0,3}", proptest::option::of("[ab&=]{0,2}")),
+            b in ("[ab]{1,2}", "/[ab/%?]{0,3}", proptest::option::of("[ab&=]{0,2}")),
+        ) {
+            static SCOPES: LazyLock<ScopeKey> = LazyLock::new(ScopeKey::random);
+            let key = |(token, path, query): &(String, String, Option<String>)| {
+                let credential = HeaderValue::try_from(format!("Bearer {token}")).expect("a field value");
+                CacheKey::new(SCOPES.scope(&credential), path, query.as_deref())
+            };
+            prop_assert_eq!(key(&a) == key(&b), a == b);
+            if a == b {
+                prop_assert_eq!(Prehashed::default().hash_one(key(&a)), Prehashed::default().hash_one(key(&b)));
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The door: what a request asks for, decided from its head alone: parsed once, so that afterwards
+//! the type is the proof.
+//!
+//! [`Parser::parse`] answers with a [`Parsed::Call`], which the cache may answer; a
+//! [`Parsed::Bypass`], which is forwarded untouched, with the reason; or a [`Refusal`].
+
+mod key;
+mod route;
+mod scope;
+mod target;
+
+use http::request::Parts;
+use http::{HeaderMap, Method, header};
+
+use crate::config::{ByteSize, Config, Limits};
+use crate::label::labels;
+use crate::outcome::Forward;
+use crate::policy;
+use crate::view::{self, View};
+
+pub use key::{CacheKey, Prehashed};
+pub use route::{RouteId, Routes};
+pub use scope::{Credential, Scope, ScopeId, ScopeKey};
+pub use target::max_forwards;
+
+/// Reads request heads by the configured routes, view options and limits.
+#[derive(Debug)]
+pub struct Parser {
+    routes: Routes,
+    scopes: ScopeKey,
+    views: view::Options,
+    limits: Limits,
+}
+
+/// A request that has come through the door.
+#[derive(Debug)]
+pub enum Parsed {
+    /// One that the cache may answer.
+    Call(Call),
+    /// One that goes to the origin as it is.
+    Bypass(Bypass),
+}
+
+/// A cacheable request.
+#[derive(Debug)]
+pub struct Call {
+    /// Which of `cache.routes` it matched.
+    pub route: RouteId,
+    /// Where its response is stored.
+    pub key: CacheKey,
+    /// The part of the response the client wants; `None` is the whole.
+    pub view: Option<View>,
+    /// Whether only the head is wanted (HEAD).
+    pub head_only: bool,
+}
+
+labels! {
+    /// Why a request is not the cache's business.
+    pub enum Bypass {
+        /// Neither GET nor HEAD.
+        Method => "method",
+        /// The path matches none of `cache.routes`.
+        Route => "route",
+        /// No single bearer token, so no scope to store under.
+        Credential => "credential",
+        /// The request has a body.
+        Body => "body",
+        /// A part of the bytes is asked for.
+        Range => "range",
+        /// Another protocol is asked for.
+        Upgrade => "upgrade",
+        /// A condition that only the origin can judge (RFC 9111 §4.3.2).
+        Condition => "condition",
+    }
+}
+
+impl Bypass {
+    /// The `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
+    #[must_use]
+    pub fn forward(self) -> Forward {
+        match self {
+            Self::Method => Forward::Method,
+            _ => Forward::Bypass,
+        }
+    }
+}
+
+labels! {
+    /// Why a request ends at the door.
+    pub enum Refusal {
+        /// HTTP/1.1 without `Host`.
+        HostMissing => "host-missing",
+        /// More than one `Host`.
+        HostRepeated => "host-repeated",
+        /// `Host` is not a host and port.
+        HostInvalid => "host-invalid",
+        /// `Host` and the absolute target name different hosts.
+        HostContradicts => "host-contradicts",
+        /// More than one `Authorization`.
+        AuthorizationRepeated => "authorization-repeated",
+        /// The target is longer than `limits.uri`.
+        UriTooLong => "uri-too-long",
+        /// More fields than `limits.headers`.
+        HeadTooLarge => "head-too-large",
+        /// The declared body is larger than `limits.request_body`.
+        BodyTooLarge => "body-too-large",
+        /// CONNECT is not offered.
+        Connect => "connect",
+        /// TRACE is not offered: it would echo the credential.
+        Trace => "trace",
+        /// OPTIONS with `Max-Forwards: 0` is answered here (RFC 9110 §7.6.2).
+        LastHop => "last-hop",
+        /// A view option that cannot be read.
+        View => "view",
+    }
+}
+
+/// A request that ends at the door, and the sentence that tells its sender why.
+#[derive(Debug)]
+pub struct Refused {
+    /// The reason as a value.
+    pub why: Refusal,
+    /// The reason in words, with the place of the fault where there is one.
+    pub sentence: String,
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self {
+            why,
+            sentence: why.sentence().to_owned(),
+        }
+    }
+}
+
+impl Refusal {
+    fn sentence(self) -> &'static str {
+        match self {
+            Self::HostMissing => "an HTTP/1.1 request needs a Host field",
+            Self::HostRepeated => "more than one Host field; send one",
+            Self::HostInvalid => "the Host field is not a host and port",
+            Self::HostContradicts => {
+                "the Host field and the absolute request target name different hosts"
+            }
+            Self::AuthorizationRepeated => "more than one Authorization field; send one",
+            Self::UriTooLong => "the request target is longer than limits.uri",
+            Self::HeadTooLarge => "the request head has more fields than limits.headers",
+            Self::BodyTooLarge => "the request body is larger than limits.request_body",
+            Self::Connect => "this proxy opens no tunnels",
+            Self::Trace => "TRACE is not offered; it would echo the credential",
+            Self::LastHop => "Max-Forwards is 0: the request goes no further",
+            Self::View => "a view option cannot be read",
+        }
+    }
+}
+
+impl Parser {
+    /// A parser for this configuration, with a scope key of its own.
+    ///
+    /// # Errors
+    ///
+    /// The configured views whose lists cannot be read.
+    pub fn new(config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
+        Ok(Self {
+            routes: Routes::new(&config.cache.routes),
+            scopes: ScopeKey::random(),
+            views: view::Options::new(&config.views)?,
+            limits: config.limits.clone(),
+        })
+    }
+
+    /// The compiled routes.
+    #[must_use]
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
+    /// What this request asks for.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed or beyond a limit.
+    pub fn parse(&self, head: &Parts, has_body: bool) -> Result<Parsed, Refused> {
+        target::check(head, &self.limits)?;
+        self.check_body(&head.headers)?;
+        let credential = match Credential::read(&head.headers) {
+            Credential::Repeated => return Err(Refusal::AuthorizationRepeated.into()),
+            Credential::Bearer(value) => Some(value),
+            Credential::Other => None,
+        };
+        let bypass = |reason| Ok(Parsed::Bypass(reason));
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            return bypass(Bypass::Method);
+        }
+        let path = head.uri.path();
+        let Some(route) = self.routes.find(path) else {
+            return bypass(Bypass::Route);
+        };
+        let Some(credential) = credential else {
+            return bypass(Bypass::Credential);
+        };
+        if has_body {
+            return bypass(Bypass::Body);
+        }
+        if head.headers.contains_key(header::RANGE) {
+            return bypass(Bypass::Range);
+        }
+        if head.headers.contains_key(header::UPGRADE) {
+            return bypass(Bypass::Upgrade);
+        }
+        if policy::has_origin_condition(&head.headers) {
+            return bypass(Bypass::Condition);
+        }
+        let asked = view::read_query(head.uri.query(), &self.views).map_err(|fault| Refused {
+            why: Refusal::View,
+            sentence: fault.to_string(),
+        })?;
+        let key = CacheKey::new(
+            self.scopes.scope(credential),
+            path,
+            asked.remaining.as_deref(),
+        );
+        Ok(Parsed::Call(Call {
+            route,
+            key,
+            view: asked.view,
+            head_only: head.method == Method::HEAD,
+        }))
+    }
+
+    /// The scope whose stored responses a refusal by the origin ends.
+    #[must_use]
+    pub fn scope(&self, headers: &HeaderMap) -> Option<Scope> {
+        match Credential::read(headers) {
+            Credential::Bearer(value) => Some(self.scopes.scope(value)),
+            Credential::Other | Credential::Repeated => None,
+        }
+    }
+
+    /// A declared length over the limit is refused before anything is forwarded; an undeclared
+    /// one is counted while it streams.
+    fn check_body(&self, headers: &HeaderMap) -> Result<(), Refused> {
+        let declared = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
+        match declared {
+            Some(length) if self.limits.request_body < ByteSize(length) => {
+                Err(Refusal::BodyTooLarge.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Routes: which paths are cacheable.
+
+use std::time::Duration;
+
+use crate::config::Route;
+
+/// The compiled `cache.routes`.
+#[derive(Debug)]
+pub struct Routes {
+    patterns: matchit::Router<usize>,
+    routes: Vec<Route>,
+}
+
+/// The place of a route in `cache.routes`: what metrics resolve their children by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteId(pub usize);
+
+impl Routes {
+    /// Compiles patterns that the configuration has found free of conflict.
+    ///
+    /// # Panics
+    ///
+    /// When two patterns conflict, which the configuration refuses.
+    #[must_use]
+    pub fn new(routes: &[Route]) -> Self {
+        let mut patterns = matchit::Router::new();
+        for (index, route) in routes.iter().enumerate() {
+            patterns
+                .insert(route.path.as_str(), index)
+                .expect("the configuration refuses routes in conflict");
+        }
+        Self {
+            patterns,
+            routes: routes.to_vec(),
+        }
+    }
+
+    /// The route of a path, compared byte for byte: nothing is decoded or normalised.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<RouteId> {
+        self.patterns
+            .at(path)
+            .ok()
+            .map(|found| RouteId(*found.value))
+    }
+
+    /// The route's own lifetime, where one is configured.
+    #[must_use]
+    pub fn ttl(&self, route: RouteId) -> Option<Duration> {
+        self.routes[route.0].ttl
+    }
+
+    /// The patterns, in the order of their ids.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|route| route.path.as_str())
+    }
+
+    /// The paths a call id may stand at: each route with one parameter, filled in.
+    pub fn paths_of_call<'a>(&'a self, call_id: &'a str) -> impl Iterator<Item = String> + 'a {
+        self.names().filter_map(move |pattern| {
+            let (before, rest) = pattern.split_once('{')?;
+            let (_, after) = rest.split_once('}')?;
+            (!after.contains('{')).then(|| format!("{before}{call_id}{after}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, RoutePattern};
+
+    #[test]
+    fn a_call_is_cacheable_and_spellings_are_compared_byte_for_byte() {
+        let routes = Routes::new(&Config::default().cache.routes);
+        let cases = [
+            ("/v1/calls/c1", true),
+            ("/v1/calls/c%31", true),
+            ("/v1/calls/", false),
+            ("/v1/calls", false),
+            ("/v1/calls/c1/", false),
+            ("/v1/calls/c1/approve", false),
+            ("/V1/calls/c1", false),
+            ("//v1/calls/c1", false),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(routes.find(path).is_some(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_call_id_stands_at_each_route_with_one_parameter() {
+        let route = |path| Route {
+            path: RoutePattern::parse(path).expect("a pattern"),
+            ttl: None,
+        };
+        let routes = Routes::new(&[
+            route("/v1/calls/{id}"),
+            route("/v2/{org}/calls/{id}"),
+            route("/x/{*rest}"),
+        ]);
+        let paths: Vec<_> = routes.paths_of_call("c1").collect();
+        assert_eq!(paths, ["/v1/calls/c1", "/x/c1"]);
+    }
+}

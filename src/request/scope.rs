@@ -1,0 +1,217 @@
+//! The scope: who may share a stored response. In `token` mode, the holder of one bearer token.
+//!
+//! A scope is a keyed digest of the whole credential; the credential itself is kept nowhere.
+
+use std::fmt;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
+
+/// Longest credential that is cached for; a longer one is forwarded without being stored.
+const MAX_CREDENTIAL: usize = 8 << 10;
+
+/// The key that turns credentials into scopes. Random per process, so that a digest seen in a
+/// log says nothing about a token and cannot be computed elsewhere.
+#[derive(Clone)]
+pub struct ScopeKey([u8; 32]);
+
+/// Who may share a stored response.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Scope([u8; 32]);
+
+/// The beginning of a scope's digest: enough to name it in a log and to purge it, too little to
+/// stand for it in a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScopeId(u32);
+
+/// What the `Authorization` fields of a request amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// One bearer token of RFC 6750 form.
+    Bearer(&'a HeaderValue),
+    /// None, another scheme, or a form that RFC 6750 does not know: the origin's to judge.
+    Other,
+    /// More than one field line: two readers could pick different ones.
+    Repeated,
+}
+
+impl ScopeKey {
+    /// A new random key.
+    ///
+    /// # Panics
+    ///
+    /// When the system has no randomness, without which tokens could not be told apart safely.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the system has a source of randomness");
+        Self(key)
+    }
+
+    /// The scope of a credential: a digest of the whole field value, scheme included.
+    #[must_use]
+    pub fn scope(&self, credential: &HeaderValue) -> Scope {
+        Scope(*blake3::keyed_hash(&self.0, credential.as_bytes()).as_bytes())
+    }
+}
+
+impl<'a> Credential<'a> {
+    /// Reads the `Authorization` field.
+    #[must_use]
+    pub fn read(headers: &'a HeaderMap) -> Self {
+        let mut lines = headers.get_all(AUTHORIZATION).iter();
+        match (lines.next(), lines.next()) {
+            (Some(_), Some(_)) => Self::Repeated,
+            (Some(value), None) if is_bearer(value.as_bytes()) => Self::Bearer(value),
+            (Some(_) | None, _) => Self::Other,
+        }
+    }
+}
+
+/// `Bearer` 1*SP b64token (RFC 6750 §2.1); the scheme in any case (RFC 9110 §11.1).
+fn is_bearer(credential: &[u8]) -> bool {
+    const SCHEME: &[u8] = b"bearer ";
+    if credential.len() > MAX_CREDENTIAL || credential.len() < SCHEME.len() {
+        return false;
+    }
+    let (scheme, rest) = credential.split_at(SCHEME.len());
+    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(rest.trim_ascii_start())
+}
+
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+fn is_b64token(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
+    let (body, _) = token.split_at(token.len() - padding);
+    !body.is_empty()
+        && body
+            .iter()
+            .all(|&b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+impl Scope {
+    /// What logs call it.
+    #[must_use]
+    pub fn id(&self) -> ScopeId {
+        let (head, _) = self
+            .0
+            .split_first_chunk()
+            .expect("a digest is longer than four bytes");
+        ScopeId(u32::from_be_bytes(*head))
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scope({})", self.id())
+    }
+}
+
+impl ScopeId {
+    /// Reads the first eight of what must be hex digits.
+    #[must_use]
+    pub fn parse(written: &str) -> Option<Self> {
+        let hex = written.bytes().all(|b| b.is_ascii_hexdigit());
+        let head = written.get(..8).filter(|_| hex)?;
+        u32::from_str_radix(head, 16).ok().map(Self)
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// Eight hex digits.
+impl fmt::Display for ScopeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl fmt::Debug for ScopeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScopeKey(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential(lines: &[&str]) -> &'static str {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(
+                AUTHORIZATION,
+                HeaderValue::from_bytes(line.as_bytes()).expect("a field value"),
+            );
+        }
+        match Credential::read(&headers) {
+            Credential::Bearer(_) => "bearer",
+            Credential::Other => "other",
+            Credential::Repeated => "repeated",
+        }
+    }
+
+    #[test]
+    fn only_one_line_with_one_token_of_rfc_6750_form_is_a_bearer_credential() {
+        let long = format!("Bearer {}", "a".repeat(16 << 10));
+        let cases: &[(&[&str], &str)] = &[
+            (&["Bearer abc"], "bearer"),
+            (&["bearer abc"], "bearer"),
+            (&["BEARER   abc=="], "bearer"),
+            (&["Bearer a-._~+/1"], "bearer"),
+            (&[], "other"),
+            (&[""], "other"),
+            (&["Bearer"], "other"),
+            (&["Bearer "], "other"),
+            (&["Bearer =="], "other"),
+            (&["Bearer a=b"], "other"),
+            (&["Bearer a b"], "other"),
+            (&["Bearer a, Bearer b"], "other"),
+            (&["Bearer a,b"], "other"),
+            (&["Bearer\tabc"], "other"),
+            (&["Bearer zażółć"], "other"),
+            (&["Basic dXNlcjpwYXNz"], "other"),
+            (&["Bearerabc"], "other"),
+            (&[&long], "other"),
+            (&["Bearer a", "Bearer a"], "repeated"),
+            (&["Bearer a", "Basic b"], "repeated"),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(credential(lines), *expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let id = ScopeKey::random()
+            .scope(&HeaderValue::from_static("Bearer a"))
+            .id();
+        assert_eq!(ScopeId::parse(&id.to_string()), Some(id));
+        assert_eq!(ScopeId::parse("123"), None);
+        assert_eq!(ScopeId::parse("123456é"), None);
+    }
+
+    #[test]
+    fn scopes_differ_by_credential_and_by_key() {
+        let (a, b) = (
+            HeaderValue::from_static("Bearer a"),
+            HeaderValue::from_static("Bearer b"),
+        );
+        let key = ScopeKey::random();
+        assert_eq!(key.scope(&a), key.scope(&a));
+        assert_ne!(key.scope(&a), key.scope(&b));
+        assert_ne!(key.scope(&a), ScopeKey::random().scope(&a));
+    }
+
+    #[test]
+    fn debug_shows_neither_key_nor_whole_digest() {
+        let key = ScopeKey([7; 32]);
+        let scope = key.scope(&HeaderValue::from_static("Bearer a"));
+        assert_eq!(format!("{key:?}"), "ScopeKey(***)");
+        assert_eq!(format!("{scope:?}"), format!("Scope({})", scope.id()));
+        assert_eq!(scope.id().to_string().len(), 8);
+    }
+}

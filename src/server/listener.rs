@@ -1,0 +1,47 @@
+//! Listening sockets.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4_096;
+
+/// An address that cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address} ({key}); is it in use, or not an address of this machine?")]
+pub struct ListenError {
+    key: &'static str,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// Listens on `address`, which `key` has set.
+///
+/// # Errors
+///
+/// When the address is in use, not of this machine, or not ours to take.
+pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
+    bind(address).map_err(|source| ListenError {
+        key,
+        address,
+        source,
+    })
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    // A restart may bind while connections of the last run linger.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}

@@ -1,0 +1,96 @@
+//! The sockets: listeners, connections and their bounds, the tower stack, the drain.
+//!
+//! Nothing below this room knows of sockets.
+
+mod catch_panic;
+mod connection;
+mod drain;
+mod listener;
+mod observe;
+mod pulse;
+mod stack;
+
+pub use drain::Drain;
+pub use listener::{ListenError, listen};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::proxy::Proxy;
+use crate::telemetry::{AccessLog, Metrics};
+use connection::Protocol;
+use observe::Observatory;
+
+/// How long to wait before accepting again when the system has no descriptor to give: until
+/// some connection ends, trying again at once would only burn the processor.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection is served with.
+#[derive(Debug)]
+pub struct Server {
+    proxy: Arc<Proxy>,
+    observatory: Arc<Observatory>,
+    settings: config::Server,
+    protocol: Protocol,
+    places: Arc<Semaphore>,
+}
+
+impl Server {
+    /// A server for this proxy. Without an access log, requests are only counted.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        proxy: Arc<Proxy>,
+        metrics: Arc<Metrics>,
+        access: Option<AccessLog>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            proxy,
+            observatory: Arc::new(Observatory {
+                metrics,
+                access,
+                clock,
+            }),
+            settings: config.server.clone(),
+            protocol: connection::protocol(&config.limits),
+            places: Arc::new(Semaphore::new(config.server.max_connections)),
+        }
+    }
+
+    /// Accepts connections until the drain begins, then waits for those that are open.
+    ///
+    /// A connection beyond `server.max_connections` waits in the system's backlog.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Drain) {
+        loop {
+            let place = tokio::select! {
+                place = Arc::clone(&self.places).acquire_owned() => place.expect("the semaphore is never closed"),
+                () = drain.begun() => break,
+            };
+            let socket = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _)) => socket,
+                    Err(error) => {
+                        tracing::warn!("cannot accept a connection: {error}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
+                () = drain.begun() => break,
+            };
+            let server = Arc::clone(&self);
+            let connection = drain.clone();
+            drain.track(async move {
+                connection::serve(&server, socket, connection).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        drain.finished(self.settings.drain_timeout).await;
+    }
+}

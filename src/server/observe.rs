@@ -1,0 +1,231 @@
+//! A layer that gives each request its id and its time, and counts and logs it at its end.
+//!
+//! A request ends when its response body does, or when the connection drops it: that is defined
+//! here, once, for the metrics, the log and the connection's own timer.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::{Layer, Service};
+
+use super::pulse::{Beat, Pulse};
+use crate::clock::Clock;
+use crate::policy::Moment;
+use crate::proxy::{Arrived, Body};
+use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
+
+/// What requests are observed with; one for the whole server.
+#[derive(Debug)]
+pub(super) struct Observatory {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) access: Option<AccessLog>,
+    pub(super) clock: Clock,
+}
+
+/// Makes [`Observe`] services.
+#[derive(Clone, Debug)]
+pub(super) struct ObserveLayer {
+    observatory: Arc<Observatory>,
+    pulse: Arc<Pulse>,
+}
+
+/// Observes what the inner service answers.
+#[derive(Clone, Debug)]
+pub(super) struct Observe<S> {
+    inner: S,
+    layer: ObserveLayer,
+}
+
+pin_project! {
+    /// An answer on its way.
+    pub(super) struct Observing<F> {
+        #[pin]
+        answer: F,
+        sight: Option<Sight>,
+    }
+}
+
+/// A body whose end is the end of its request.
+#[derive(Debug)]
+pub(super) struct Observed<B> {
+    body: B,
+    end: End,
+}
+
+/// A request in sight. Dropped before it is answered, the client has gone.
+#[derive(Debug)]
+struct Sight {
+    observatory: Arc<Observatory>,
+    at: Moment,
+    id: RequestId,
+    method: Method,
+    target: Option<PathAndQuery>,
+    _beat: Beat,
+}
+
+/// Counts and logs when dropped.
+#[derive(Debug)]
+struct End {
+    sight: Sight,
+    status: StatusCode,
+    report: crate::proxy::Report,
+    bytes: u64,
+    complete: bool,
+}
+
+impl ObserveLayer {
+    pub(super) fn new(observatory: Arc<Observatory>, pulse: Arc<Pulse>) -> Self {
+        Self { observatory, pulse }
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Observe<S> {
+        Observe {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<S> Service<Request<Incoming>> for Observe<S>
+where
+    S: Service<Arrived, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Observed<Body>>;
+    type Error = Infallible;
+    type Future = Observing<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let observatory = Arc::clone(&self.layer.observatory);
+        observatory.metrics.in_flight.inc();
+        let at = observatory.clock.now();
+        let id = RequestId::read(request.headers());
+        let sight = Sight {
+            observatory,
+            at,
+            id: id.clone(),
+            method: request.method().clone(),
+            target: request.uri().path_and_query().cloned(),
+            _beat: self.layer.pulse.begin(),
+        };
+        Observing {
+            answer: self.inner.call(Arrived { request, id, at }),
+            sight: Some(sight),
+        }
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observing<F> {
+    type Output = Result<Response<Observed<Body>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let Ok(response) = ready!(this.answer.poll(cx));
+        let sight = this
+            .sight
+            .take()
+            .expect("a future is not polled after it is ready");
+        let (status, report) = (response.status(), response.body().report());
+        Poll::Ready(Ok(response.map(|body| {
+            let complete = http_body::Body::is_end_stream(&body);
+            Observed {
+                body,
+                end: End {
+                    sight,
+                    status,
+                    report,
+                    bytes: 0,
+                    complete,
+                },
+            }
+        })))
+    }
+}
+
+impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Observed<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let Self { body, end } = self.get_mut();
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                end.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                end.complete = body.is_end_stream();
+            }
+            Some(Err(_)) => {}
+            None => end.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Sight {
+    fn drop(&mut self) {
+        self.observatory.metrics.in_flight.dec();
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let Self {
+            sight,
+            status,
+            report,
+            bytes,
+            complete,
+        } = self;
+        let Observatory {
+            metrics,
+            access,
+            clock,
+        } = &*sight.observatory;
+        let took = clock.now().mono.saturating_sub(sight.at.mono);
+        let outcome = report.outcome.label();
+        metrics
+            .requests
+            .count(report.route, &sight.method, *status, outcome);
+        metrics.request_duration.of(outcome).observe(seconds(took));
+        metrics.response_bytes.inc_by(*bytes);
+        let Some(access) = access else { return };
+        access.push(Record {
+            at: sight.at.wall,
+            took,
+            id: sight.id.clone(),
+            method: sight.method.clone(),
+            target: sight.target.take(),
+            status: *status,
+            outcome: report.outcome,
+            bytes: *bytes,
+            complete: *complete,
+            scope: report.scope,
+        });
+    }
+}

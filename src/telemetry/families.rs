@@ -1,0 +1,142 @@
+//! The table of metrics: each declared once, with the help that tells an operator what to do.
+
+/// A metric family.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// The name after the prefix `stuut_cache_`.
+    pub name: &'static str,
+    /// Counter, gauge or histogram.
+    pub kind: Kind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// What it counts, and what to do about it.
+    pub help: &'static str,
+}
+
+/// What a family measures with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes up.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Durations in buckets, in seconds.
+    Histogram,
+}
+
+impl Kind {
+    /// As the text format names it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind: Kind::Counter,
+        labels,
+        help,
+    }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family {
+        name,
+        kind: Kind::Gauge,
+        labels,
+        help,
+    }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family {
+        name,
+        kind: Kind::Histogram,
+        labels,
+        help,
+    }
+}
+
+/// Bounds of the duration histograms: a hit takes some 50 µs, an origin up to its deadline.
+pub(super) const SECONDS: &[f64] = &[
+    0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+/// Bounds of the pruning histogram: 40 KB take some 30 µs.
+pub(super) const PRUNE_SECONDS: &[f64] = &[0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1];
+
+macro_rules! families {
+    ($( $constant:ident = $family:expr; )+) => {
+        $( pub(super) const $constant: Family = $family; )+
+
+        /// Every family, in the order of the README.
+        pub const ALL: &[Family] = &[$( $constant, )+];
+    };
+}
+
+families! {
+    REQUESTS = counter("requests_total", &["route", "method", "status", "outcome"],
+        "Requests answered, by how. Hit ratio: outcome=\"hit\" over all.");
+    REQUEST_DURATION = histogram("request_duration_seconds", &["outcome"],
+        "From request head to the end of the response body. Slow hits mean a starved CPU or slow readers.");
+    RESPONSE_BYTES = counter("response_bytes_total", &[],
+        "Body bytes sent to clients.");
+    IN_FLIGHT = gauge("in_flight", &[],
+        "Requests being answered now.");
+    CONNECTIONS = gauge("connections", &[],
+        "Client connections open now. At server.max_connections new ones wait in the backlog.");
+    CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
+        "Client connections ended by a bound of the proxy. Many header_timeout mean slow or hostile clients.");
+    UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
+        "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
+    UPSTREAM_DURATION = histogram("upstream_duration_seconds", &[],
+        "From asking the origin to its response head.");
+    UPSTREAM_BYTES = counter("upstream_bytes_total", &[],
+        "Body bytes received from the origin.");
+    UPSTREAM_IN_FLIGHT = gauge("upstream_in_flight", &[],
+        "Requests waiting for the origin now. At limits.in_flight further ones get 503.");
+    CACHE_ENTRIES = gauge("cache_entries", &[],
+        "Stored responses.");
+    CACHE_WEIGHT = gauge("cache_weight_bytes", &[],
+        "Memory of stored responses, keys, heads and views included.");
+    CACHE_CAPACITY = gauge("cache_capacity_bytes", &[],
+        "cache.capacity.");
+    EVICTIONS = counter("evictions_total", &["cause"],
+        "Stored responses dropped by the store. Steady cause=\"size\" with a falling hit ratio: raise cache.capacity.");
+    INVALIDATIONS = counter("invalidations_total", &["cause"],
+        "Times that stored responses were declared void.");
+    NOT_STORED = counter("not_stored_total", &["reason"],
+        "Responses to cacheable requests that were not stored.");
+    BYPASS = counter("bypass_total", &["reason"],
+        "Requests forwarded without asking the store.");
+    COLLAPSED = counter("collapsed_total", &[],
+        "Requests that waited for another one's fetch instead of asking the origin.");
+    FENCED = counter("fenced_total", &[],
+        "Fetched responses not stored because a purge, a write or a refusal came in between.");
+    VIEW = counter("view_total", &["result"],
+        "Views served: derived now, from memory, the whole because nothing goes, or skipped with a reason.");
+    VIEW_REMOVED_BYTES = counter("view_removed_bytes_total", &[],
+        "Body bytes that views spared clients.");
+    PRUNE_DURATION = histogram("prune_duration_seconds", &[],
+        "Time to derive a view from a stored body.");
+    TOKENS_REFUSED = counter("tokens_refused_total", &[],
+        "401 and 403 answers of the origin. A burst: revoked or mistyped tokens.");
+    LOG_DROPPED = counter("log_dropped_total", &[],
+        "Access lines dropped because standard output does not keep up.");
+    BUILD_INFO = gauge("build_info", &["version"],
+        "1, with the version of the running binary.");
+}

@@ -1,0 +1,394 @@
+//! The instruments: every family of the table with its children resolved at start, so that
+//! counting on the way of a request is an addition.
+
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::families::{self as family, Family};
+use crate::label::{Label, labels};
+use crate::outcome::{Fault, OutcomeLabel};
+use crate::policy::NotStored;
+use crate::request::{Bypass, RouteId, Routes};
+
+const PREFIX: &str = "stuut_cache";
+
+/// Every instrument of the proxy.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered.
+    pub requests: Requests,
+    /// From request head to the end of the response body.
+    pub request_duration: PerLabel<OutcomeLabel, Histogram>,
+    /// Body bytes sent to clients.
+    pub response_bytes: IntCounter,
+    /// Requests being answered now.
+    pub in_flight: IntGauge,
+    /// Client connections open now.
+    pub connections: IntGauge,
+    /// Client connections ended by a bound.
+    pub connections_closed: PerLabel<ConnectionBound, IntCounter>,
+    /// Requests to the origin, by result.
+    pub upstream_requests: UpstreamRequests,
+    /// From asking the origin to its response head.
+    pub upstream_duration: Histogram,
+    /// Body bytes received from the origin.
+    pub upstream_bytes: IntCounter,
+    /// Requests waiting for the origin now.
+    pub upstream_in_flight: IntGauge,
+    /// Stored responses.
+    pub cache_entries: IntGauge,
+    /// Their memory.
+    pub cache_weight: IntGauge,
+    /// `cache.capacity`.
+    pub cache_capacity: IntGauge,
+    /// Stored responses dropped by the store.
+    pub evictions: PerLabel<Eviction, IntCounter>,
+    /// Times that stored responses were declared void.
+    pub invalidations: PerLabel<Invalidation, IntCounter>,
+    /// Responses that were not stored.
+    pub not_stored: PerLabel<NotStored, IntCounter>,
+    /// Requests that the store was not asked for.
+    pub bypass: PerLabel<Bypass, IntCounter>,
+    /// Requests answered by another one's fetch.
+    pub collapsed: IntCounter,
+    /// Responses discarded by the fence.
+    pub fenced: IntCounter,
+    /// Views served.
+    pub view: PerLabel<ViewResult, IntCounter>,
+    /// Body bytes that views removed.
+    pub view_removed_bytes: IntCounter,
+    /// Time to derive a view.
+    pub prune_duration: Histogram,
+    /// Refusals of tokens by the origin.
+    pub tokens_refused: IntCounter,
+    /// Access lines dropped.
+    pub log_dropped: IntCounter,
+}
+
+labels! {
+    /// Why the store dropped a response.
+    pub enum Eviction {
+        /// Room was needed.
+        Size => "size",
+        /// It outlived `freshness.hard_limit`.
+        Expired => "expired",
+        /// A newer response took its place.
+        Replaced => "replaced",
+        /// It had been declared void.
+        Void => "void",
+    }
+}
+
+labels! {
+    /// Why stored responses were declared void.
+    pub enum Invalidation {
+        /// A successful unsafe request (RFC 9111 §4.4), or one whose end is unknown.
+        Write => "write",
+        /// The origin refused a token.
+        Refusal => "refusal",
+        /// An operator purged a call.
+        PurgeCall => "purge_call",
+        /// An operator purged a scope.
+        PurgeScope => "purge_scope",
+        /// An operator purged everything.
+        PurgeAll => "purge_all",
+    }
+}
+
+labels! {
+    /// How a view was served.
+    pub enum ViewResult {
+        /// Derived from the stored body now.
+        Derived => "derived",
+        /// Remembered from an earlier request.
+        Memoised => "memoised",
+        /// Nothing to remove: the stored body itself.
+        Whole => "whole",
+        /// Not JSON: served whole.
+        NotJson => "skipped_not_json",
+        /// Nested too deeply: served whole.
+        TooDeep => "skipped_too_deep",
+        /// Not declared as JSON, encoded, or not a 200: served whole.
+        NotACall => "skipped_not_a_call",
+    }
+}
+
+labels! {
+    /// The bound of a client connection that ended it.
+    pub enum ConnectionBound {
+        /// No whole request head within `server.header_timeout`.
+        HeaderTimeout => "header_timeout",
+        /// No request within `server.idle_timeout`.
+        IdleTimeout => "idle_timeout",
+        /// A response that the client did not read for `server.idle_timeout`.
+        Stalled => "stalled",
+        /// Still busy at the end of `server.drain_timeout`.
+        DrainTimeout => "drain_timeout",
+    }
+}
+
+labels! {
+    /// The `method` label.
+    enum MethodLabel {
+        Get => "GET",
+        Head => "HEAD",
+        Post => "POST",
+        Put => "PUT",
+        Patch => "PATCH",
+        Delete => "DELETE",
+        Options => "OPTIONS",
+        Other => "other",
+    }
+}
+
+/// One instrument for each value of a closed enum.
+#[derive(Debug)]
+pub struct PerLabel<L, M> {
+    children: Box<[M]>,
+    labels: PhantomData<L>,
+}
+
+impl<L: Label, M> PerLabel<L, M> {
+    fn new(child: impl FnMut(L) -> M) -> Self {
+        Self {
+            children: L::ALL.iter().copied().map(child).collect(),
+            labels: PhantomData,
+        }
+    }
+
+    /// The instrument of this value.
+    #[must_use]
+    pub fn of(&self, label: L) -> &M {
+        &self.children[label.index()]
+    }
+}
+
+/// The statuses that are told apart; any other is counted by its class.
+const STATUSES: &[&str] = &[
+    "1xx", "2xx", "3xx", "4xx", "5xx", "200", "201", "204", "206", "304", "400", "401", "403",
+    "404", "405", "408", "409", "410", "413", "414", "422", "429", "431", "500", "501", "502",
+    "503", "504",
+];
+
+fn status_index(status: StatusCode) -> usize {
+    let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+    STATUSES[5..]
+        .iter()
+        .position(|known| *known == status.as_str())
+        .map_or(class, |at| at + 5)
+}
+
+/// `requests_total`: children are made when first counted, then found by index.
+#[derive(Debug)]
+pub struct Requests {
+    family: IntCounterVec,
+    routes: Vec<String>,
+    children: Box<[OnceLock<IntCounter>]>,
+}
+
+impl Requests {
+    fn new(family: IntCounterVec, routes: &Routes) -> Self {
+        let routes: Vec<_> = routes
+            .names()
+            .map(str::to_owned)
+            .chain(["other".to_owned()])
+            .collect();
+        let count =
+            routes.len() * MethodLabel::ALL.len() * STATUSES.len() * OutcomeLabel::ALL.len();
+        Self {
+            family,
+            routes,
+            children: std::iter::repeat_with(OnceLock::new).take(count).collect(),
+        }
+    }
+
+    /// Counts one answered request.
+    pub fn count(
+        &self,
+        route: Option<RouteId>,
+        method: &Method,
+        status: StatusCode,
+        outcome: OutcomeLabel,
+    ) {
+        let route = route.map_or(self.routes.len() - 1, |route| route.0);
+        let method = method_label(method);
+        let status = status_index(status);
+        let index = ((route * MethodLabel::ALL.len() + method.index()) * STATUSES.len() + status)
+            * OutcomeLabel::ALL.len()
+            + outcome.index();
+        let child = || {
+            let labels = [
+                &self.routes[route],
+                method.as_str(),
+                STATUSES[status],
+                outcome.as_str(),
+            ];
+            self.family.with_label_values(&labels)
+        };
+        self.children[index].get_or_init(child).inc();
+    }
+}
+
+fn method_label(method: &Method) -> MethodLabel {
+    match *method {
+        Method::GET => MethodLabel::Get,
+        Method::HEAD => MethodLabel::Head,
+        Method::POST => MethodLabel::Post,
+        Method::PUT => MethodLabel::Put,
+        Method::PATCH => MethodLabel::Patch,
+        Method::DELETE => MethodLabel::Delete,
+        Method::OPTIONS => MethodLabel::Options,
+        _ => MethodLabel::Other,
+    }
+}
+
+/// `upstream_requests_total`: by status or by fault.
+#[derive(Debug)]
+pub struct UpstreamRequests {
+    statuses: Box<[IntCounter]>,
+    faults: PerLabel<Fault, IntCounter>,
+}
+
+impl UpstreamRequests {
+    /// The origin answered.
+    pub fn answered(&self, status: StatusCode) {
+        self.statuses[status_index(status)].inc();
+    }
+
+    /// The origin failed.
+    pub fn failed(&self, fault: Fault) {
+        self.faults.of(fault).inc();
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// Registers every family of the table.
+    ///
+    /// # Panics
+    ///
+    /// When the table declares a family twice or with an invalid name, which a test would show.
+    #[must_use]
+    pub fn new(routes: &Routes) -> Self {
+        let r = Registry::new();
+        #[cfg(target_os = "linux")]
+        register(
+            &r,
+            prometheus::process_collector::ProcessCollector::for_self(),
+        );
+        registered(
+            &r,
+            IntGaugeVec::new(opts(family::BUILD_INFO), family::BUILD_INFO.labels),
+        )
+        .with_label_values(&[env!("CARGO_PKG_VERSION")])
+        .set(1);
+        let upstream = counters(&r, family::UPSTREAM_REQUESTS);
+        Self {
+            requests: Requests::new(counters(&r, family::REQUESTS), routes),
+            request_duration: {
+                let family = histograms(&r, family::REQUEST_DURATION, family::SECONDS);
+                PerLabel::new(|label: OutcomeLabel| family.with_label_values(&[label.as_str()]))
+            },
+            response_bytes: counter(&r, family::RESPONSE_BYTES),
+            in_flight: gauge(&r, family::IN_FLIGHT),
+            connections: gauge(&r, family::CONNECTIONS),
+            connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
+            upstream_requests: UpstreamRequests {
+                statuses: STATUSES
+                    .iter()
+                    .map(|status| upstream.with_label_values(&[*status]))
+                    .collect(),
+                faults: PerLabel::new(|fault: Fault| upstream.with_label_values(&[fault.as_str()])),
+            },
+            upstream_duration: histogram(&r, family::UPSTREAM_DURATION, family::SECONDS),
+            upstream_bytes: counter(&r, family::UPSTREAM_BYTES),
+            upstream_in_flight: gauge(&r, family::UPSTREAM_IN_FLIGHT),
+            cache_entries: gauge(&r, family::CACHE_ENTRIES),
+            cache_weight: gauge(&r, family::CACHE_WEIGHT),
+            cache_capacity: gauge(&r, family::CACHE_CAPACITY),
+            evictions: by_label(&r, family::EVICTIONS),
+            invalidations: by_label(&r, family::INVALIDATIONS),
+            not_stored: by_label(&r, family::NOT_STORED),
+            bypass: by_label(&r, family::BYPASS),
+            collapsed: counter(&r, family::COLLAPSED),
+            fenced: counter(&r, family::FENCED),
+            view: by_label(&r, family::VIEW),
+            view_removed_bytes: counter(&r, family::VIEW_REMOVED_BYTES),
+            prune_duration: histogram(&r, family::PRUNE_DURATION, family::PRUNE_SECONDS),
+            tokens_refused: counter(&r, family::TOKENS_REFUSED),
+            log_dropped: counter(&r, family::LOG_DROPPED),
+            registry: r,
+        }
+    }
+
+    /// The text format, as `/metrics` answers it.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(16 << 10);
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("registered families are valid");
+        text
+    }
+}
+
+/// A duration in the unit of the histograms.
+#[must_use]
+pub fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+fn opts(family: Family) -> Opts {
+    Opts::new(family.name, family.help).namespace(PREFIX)
+}
+
+fn register(registry: &Registry, collector: impl prometheus::core::Collector + 'static) {
+    registry
+        .register(Box::new(collector))
+        .expect("each family is declared once");
+}
+
+fn registered<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    made: prometheus::Result<C>,
+) -> C {
+    let collector = made.expect("the table's names and labels are valid");
+    register(registry, collector.clone());
+    collector
+}
+
+fn counter(registry: &Registry, family: Family) -> IntCounter {
+    registered(registry, IntCounter::with_opts(opts(family)))
+}
+
+fn counters(registry: &Registry, family: Family) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(opts(family), family.labels))
+}
+
+fn by_label<L: Label>(registry: &Registry, family: Family) -> PerLabel<L, IntCounter> {
+    let vec = counters(registry, family);
+    PerLabel::new(|label: L| vec.with_label_values(&[label.as_str()]))
+}
+
+fn gauge(registry: &Registry, family: Family) -> IntGauge {
+    registered(registry, IntGauge::with_opts(opts(family)))
+}
+
+fn histogram(registry: &Registry, family: Family, bounds: &[f64]) -> Histogram {
+    let opts = HistogramOpts::from(opts(family)).buckets(bounds.to_vec());
+    registered(registry, Histogram::with_opts(opts))
+}
+
+fn histograms(registry: &Registry, family: Family, bounds: &[f64]) -> HistogramVec {
+    let opts = HistogramOpts::from(opts(family)).buckets(bounds.to_vec());
+    registered(registry, HistogramVec::new(opts, family.labels))
+}

@@ -1,0 +1,15 @@
+//! The instruments: metrics, log and access log. A token never comes this far.
+
+mod access;
+mod families;
+mod log;
+mod metrics;
+mod request_id;
+
+pub use access::{AccessLog, Record};
+pub use families::{ALL as FAMILIES, Family, Kind};
+pub use log::{init as init_log, log_panics};
+pub use metrics::{
+    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, ViewResult, seconds,
+};
+pub use request_id::RequestId;

@@ -1,0 +1,92 @@
+//! The request id: the client's own `X-Request-Id` where it is usable, else one of ours.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// Longest id that is taken over from a client.
+const MAX_LENGTH: usize = 128;
+
+/// Names one request in logs, problem documents and at the origin.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// The client's.
+    Given(HeaderValue),
+    /// Ours: unlike any other of this process, unlikely to be one of another.
+    Made(u64),
+}
+
+impl RequestId {
+    /// The field that carries it.
+    pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
+
+    /// The id of a request with these fields.
+    #[must_use]
+    pub fn read(headers: &HeaderMap) -> Self {
+        static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        match headers.get(&Self::FIELD) {
+            Some(id) if is_usable(id) => Self::Given(id.clone()),
+            // The product with an odd number walks through all 64-bit values before it repeats.
+            _ => Self::Made(
+                COUNT
+                    .fetch_add(1, Ordering::Relaxed)
+                    .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                    .wrapping_add(*PROCESS),
+            ),
+        }
+    }
+
+    /// The id as a field value.
+    #[must_use]
+    pub fn to_header(&self) -> HeaderValue {
+        match self {
+            Self::Given(id) => id.clone(),
+            Self::Made(_) => {
+                HeaderValue::try_from(self.to_string()).expect("hex digits are a field value")
+            }
+        }
+    }
+}
+
+/// Printable without quoting, so that it stays one word in every log.
+fn is_usable(id: &HeaderValue) -> bool {
+    (1..=MAX_LENGTH).contains(&id.len())
+        && id
+            .as_bytes()
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(id) => f.write_str(id.to_str().unwrap_or_default()),
+            Self::Made(id) => write!(f, "{id:016x}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usable_id_is_taken_over_and_any_other_is_replaced() {
+        let id = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RequestId::FIELD, HeaderValue::from_static(value));
+            RequestId::read(&headers).to_string()
+        };
+        assert_eq!(id("7f3a-1"), "7f3a-1");
+        assert_ne!(id("two words"), "two words");
+        assert_ne!(id("\"quoted\""), "\"quoted\"");
+        assert_ne!(
+            RequestId::read(&HeaderMap::new()).to_string(),
+            RequestId::read(&HeaderMap::new()).to_string()
+        );
+    }
+}

@@ -1,0 +1,299 @@
+//! Bodies on their way: the client's to the origin, and the origin's to the client.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use prometheus::{IntCounter, IntGauge};
+use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+
+use super::FetchError;
+use crate::config;
+use crate::outcome::Fault;
+
+/// A request body.
+#[derive(Debug)]
+pub(super) enum Outbound {
+    /// None.
+    Empty,
+    /// The client's, as it comes.
+    Client {
+        body: Incoming,
+        left: u64,
+        upload: Upload,
+    },
+}
+
+/// Why the client's body did not go out whole.
+#[derive(Debug, Error)]
+pub(super) enum UploadError {
+    #[error("the request body is larger than limits.request_body")]
+    TooLarge,
+    #[error("the client's request body broke off")]
+    Broken(#[source] hyper::Error),
+}
+
+/// How far an upload has come: shared between the body that moves and the one who waits.
+#[derive(Clone, Debug)]
+pub(super) struct Upload(Arc<Progress>);
+
+#[derive(Debug)]
+struct Progress {
+    began: Instant,
+    /// Microseconds after `began` at which bytes last moved.
+    moved: AtomicU64,
+    ended: AtomicBool,
+}
+
+/// A response body on its way from the origin.
+///
+/// Ends with an error, so that the client's connection breaks off rather than end as if the
+/// body were whole, when the origin breaks off or is silent for too long.
+#[derive(Debug)]
+pub struct ResponseStream {
+    read: Bytes,
+    rest: Incoming,
+    silence: Silence,
+    bytes: IntCounter,
+    /// Held to the end: the request waits for the origin as long as its body comes.
+    _ticket: Ticket,
+}
+
+/// A place among the requests that wait for the origin (`limits.in_flight`); free when dropped.
+#[derive(Debug)]
+pub struct Ticket {
+    _place: OwnedSemaphorePermit,
+    in_flight: IntGauge,
+}
+
+/// A timer that is set again only when it has run out, so that moving bytes do not touch it.
+///
+/// Silence begins when the origin is asked for bytes and has none; while the client is slow to
+/// take what came, nobody waits for the origin.
+#[derive(Debug)]
+struct Silence {
+    limit: Duration,
+    since: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+// === impl Outbound ===
+
+impl Outbound {
+    pub(super) fn upload(body: Incoming, limit: u64) -> (Self, Upload) {
+        let upload = Upload::begin(false);
+        (
+            Self::Client {
+                body,
+                left: limit,
+                upload: upload.clone(),
+            },
+            upload,
+        )
+    }
+}
+
+impl Body for Outbound {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let Self::Client { body, left, upload } = self.get_mut() else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
+        upload.moved(frame.is_none());
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => {
+                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match left.checked_sub(size) {
+                    Some(rest) => {
+                        *left = rest;
+                        Some(Ok(frame))
+                    }
+                    None => Some(Err(UploadError::TooLarge)),
+                }
+            }
+            Some(Err(error)) => Some(Err(UploadError::Broken(error))),
+            None => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client { body, upload, .. } => {
+                let ended = body.is_end_stream();
+                if ended {
+                    // hyper asks no further once it has been told.
+                    upload.moved(true);
+                }
+                ended
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client { body, .. } => body.size_hint(),
+        }
+    }
+}
+
+// === impl Upload ===
+
+impl Upload {
+    /// For a request without a body.
+    pub(super) fn none() -> Self {
+        Self::begin(true)
+    }
+
+    fn begin(ended: bool) -> Self {
+        Self(Arc::new(Progress {
+            began: Instant::now(),
+            moved: AtomicU64::new(0),
+            ended: ended.into(),
+        }))
+    }
+
+    fn moved(&self, ended: bool) {
+        if !self.0.ended.load(Ordering::Relaxed) {
+            let micros = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.0.moved.store(micros, Ordering::Relaxed);
+            self.0.ended.store(ended, Ordering::Release);
+        }
+    }
+
+    /// When the wait for the response head is over, as far as is known now.
+    pub(super) fn deadline(&self, settings: &config::Upstream) -> Instant {
+        let limit = if self.0.ended.load(Ordering::Acquire) {
+            settings.connect_timeout + settings.response_timeout
+        } else {
+            settings.total_timeout
+        };
+        self.0.began + Duration::from_micros(self.0.moved.load(Ordering::Relaxed)) + limit
+    }
+}
+
+// === impl ResponseStream ===
+
+impl ResponseStream {
+    pub(super) fn new(
+        read: Bytes,
+        rest: Incoming,
+        limit: Duration,
+        ticket: Ticket,
+        bytes: IntCounter,
+    ) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limit));
+        Self {
+            read,
+            rest,
+            silence: Silence {
+                limit,
+                since: None,
+                timer,
+            },
+            bytes,
+            _ticket: ticket,
+        }
+    }
+}
+
+impl Body for ResponseStream {
+    type Data = Bytes;
+    type Error = FetchError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+        let this = self.get_mut();
+        if !this.read.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.read)))));
+        }
+        match Pin::new(&mut this.rest).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.silence.since = None;
+                this.bytes
+                    .inc_by(frame.data_ref().map_or(0, Bytes::len) as u64);
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(FetchError::from_body(error)))),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending => this
+                .silence
+                .poll(cx)
+                .map(|limit| Some(Err(FetchError::silent(limit)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.read.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read = self.read.len() as u64;
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(read));
+        if let Some(upper) = rest.upper().and_then(|upper| upper.checked_add(read)) {
+            hint.set_upper(upper);
+        }
+        hint
+    }
+}
+
+impl Silence {
+    /// Ready when nothing was heard for `limit`.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let deadline = since + self.limit;
+            if deadline <= Instant::now() {
+                return Poll::Ready(self.limit);
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+impl FetchError {
+    fn silent(limit: Duration) -> Self {
+        let limit = humantime::format_duration(limit);
+        Self::new(
+            Fault::ResponseTimeout,
+            &format!("not a byte within {limit} (upstream.total_timeout)"),
+        )
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    pub(super) fn new(place: OwnedSemaphorePermit, in_flight: IntGauge) -> Self {
+        in_flight.inc();
+        Self {
+            _place: place,
+            in_flight,
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.in_flight.dec();
+    }
+}

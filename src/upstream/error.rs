@@ -1,0 +1,198 @@
+//! What can go wrong between proxy and origin.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hyper_util::client::legacy;
+use thiserror::Error;
+
+use super::body::UploadError;
+use super::connector::ConnectTimeout;
+use crate::config;
+use crate::outcome::Fault;
+
+/// A client that cannot be set up.
+#[derive(Debug, Error)]
+pub enum SetupError {
+    /// The system's trust store, or the extra authorities, cannot be used.
+    #[error("the trust store for TLS to the origin cannot be used")]
+    Trust(#[from] rustls::Error),
+    /// `upstream.ca_file` cannot be read.
+    #[error(
+        "upstream.ca_file {path}: cannot be read; write the path of a PEM file with certificates"
+    )]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: rustls::pki_types::pem::Error,
+    },
+}
+
+/// A request to the origin that failed. Cheap to clone: all who waited for it get one.
+#[derive(Clone, Debug, Error)]
+#[error("upstream: {sentence}")]
+pub struct FetchError {
+    fault: Fault,
+    sentence: String,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+    too_large: bool,
+}
+
+impl FetchError {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// Whether the failure is that the client's body is beyond `limits.request_body`.
+    #[must_use]
+    pub fn is_upload_too_large(&self) -> bool {
+        self.too_large
+    }
+
+    /// The task that fetched ended without an answer: a bug.
+    #[must_use]
+    pub fn lost() -> Self {
+        Self::new(Fault::Internal, "the fetch ended without an answer")
+    }
+
+    /// This waiter has waited for as long as a fetch may take.
+    #[must_use]
+    pub fn waited(settings: &config::Upstream) -> Self {
+        Self::no_end(settings)
+    }
+
+    /// A 304 to a request without a condition, or about another response than the stored one.
+    #[must_use]
+    pub fn unasked_not_modified() -> Self {
+        Self::new(Fault::Protocol, "the origin answers 304 to what nobody has")
+    }
+
+    pub(super) fn overload() -> Self {
+        Self::new(
+            Fault::Overload,
+            "as many requests as limits.in_flight wait for the origin already",
+        )
+    }
+
+    pub(super) fn protocol(sentence: &str) -> Self {
+        Self::new(Fault::Protocol, sentence)
+    }
+
+    pub(super) fn no_head(settings: &config::Upstream) -> Self {
+        let limit = humantime::format_duration(settings.response_timeout);
+        Self::new(
+            Fault::ResponseTimeout,
+            &format!("no response head within {limit} (upstream.response_timeout)"),
+        )
+    }
+
+    pub(super) fn no_end(settings: &config::Upstream) -> Self {
+        let limit = humantime::format_duration(settings.total_timeout);
+        Self::new(
+            Fault::ResponseTimeout,
+            &format!("no whole response within {limit} (upstream.total_timeout)"),
+        )
+    }
+
+    pub(super) fn from_client(error: legacy::Error) -> Self {
+        let fault = if error.is_connect() {
+            connect_fault(&error)
+        } else {
+            exchange_fault(&error)
+        };
+        let too_large =
+            find::<UploadError>(&error).is_some_and(|error| matches!(error, UploadError::TooLarge));
+        let sentence = match fault {
+            Fault::Dns => "the origin's name cannot be resolved",
+            Fault::Refused => "the origin refuses connections",
+            Fault::ConnectTimeout => "no connection within upstream.connect_timeout",
+            Fault::Certificate => "the origin's certificate is not trusted",
+            Fault::Tls => "the TLS handshake with the origin failed",
+            Fault::Protocol => "the origin's response is not valid HTTP",
+            Fault::RequestBody => "the client's request body broke off",
+            _ => "the connection to the origin broke off",
+        };
+        Self {
+            source: Some(Arc::new(error)),
+            too_large,
+            ..Self::new(fault, sentence)
+        }
+    }
+
+    pub(super) fn from_body(error: hyper::Error) -> Self {
+        let (fault, sentence) = if error.is_parse() {
+            (
+                Fault::Protocol,
+                "the origin's response body is not valid HTTP",
+            )
+        } else {
+            (Fault::Incomplete, "the origin's response body broke off")
+        };
+        Self {
+            source: Some(Arc::new(error)),
+            ..Self::new(fault, sentence)
+        }
+    }
+
+    pub(super) fn new(fault: Fault, sentence: &str) -> Self {
+        Self {
+            fault,
+            sentence: sentence.to_owned(),
+            source: None,
+            too_large: false,
+        }
+    }
+}
+
+fn connect_fault(error: &legacy::Error) -> Fault {
+    if find::<ConnectTimeout>(error).is_some() {
+        return Fault::ConnectTimeout;
+    }
+    match find::<rustls::Error>(error) {
+        Some(rustls::Error::InvalidCertificate(_)) => return Fault::Certificate,
+        Some(_) => return Fault::Tls,
+        None => {}
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => Fault::Refused,
+        Some(io::ErrorKind::TimedOut) => Fault::ConnectTimeout,
+        // hyper-util keeps the type of its resolver's error to itself; its words are the sign.
+        _ if chain(error).any(|cause| cause.to_string().contains("dns error")) => Fault::Dns,
+        _ => Fault::Terminated,
+    }
+}
+
+fn exchange_fault(error: &legacy::Error) -> Fault {
+    if find::<UploadError>(error).is_some() {
+        return Fault::RequestBody;
+    }
+    match find::<hyper::Error>(error) {
+        Some(error) if error.is_parse() => Fault::Protocol,
+        _ => Fault::Terminated,
+    }
+}
+
+fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
+        let error: &'a (dyn StdError + 'static) = *error;
+        // An io::Error keeps what it wraps to itself unless it is asked this way.
+        match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    chain(error).find_map(|cause| cause.downcast_ref())
+}

@@ -1,0 +1,181 @@
+//! Which fields go on, in which direction (RFC 9110 §7.6).
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, HOST, MAX_FORWARDS,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::outcome::CACHE_NAME;
+
+/// Fields between neighbours, whatever `Connection` says (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// Request fields that go on with a cacheable request. Whatever could change the answer
+/// without being part of the key stays behind: forward what was keyed.
+const ALLOWED: [HeaderName; 8] = [
+    AUTHORIZATION,
+    ACCEPT,
+    ACCEPT_LANGUAGE,
+    USER_AGENT,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("baggage"),
+    HeaderName::from_static("x-request-id"),
+];
+
+/// The request fields of a fetch: the allow-list and `more`, and `identity` as the coding.
+#[must_use]
+pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(8);
+    for name in ALLOWED.iter().chain(more) {
+        for value in client.get_all(name) {
+            fields.append(name, value.clone());
+        }
+    }
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    for value in client.get_all(VIA) {
+        fields.append(VIA, value.clone());
+    }
+    fields.append(VIA, via(version));
+    fields
+}
+
+/// The request fields of a forwarded request: all but those of the client's own connection.
+pub fn of_forward(fields: &mut HeaderMap, version: Version) {
+    remove_hop_by_hop(fields);
+    fields.remove(HOST);
+    if let Some(left) = crate::request::max_forwards(fields) {
+        fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
+    fields.append(VIA, via(version));
+}
+
+/// The response fields as they go on to the client.
+pub fn of_response(fields: &mut HeaderMap, version: Version) {
+    remove_hop_by_hop(fields);
+    fields.append(VIA, via(version));
+}
+
+fn remove_hop_by_hop(fields: &mut HeaderMap) {
+    for name in nominated(fields) {
+        // `Connection: authorization` would turn a request with a credential into one without:
+        // the origin's answer would be somebody else's.
+        if name != AUTHORIZATION {
+            fields.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        fields.remove(name);
+    }
+}
+
+/// The fields that `Connection` names.
+fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
+    fields
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect()
+}
+
+/// `Via` names the protocol a message was received with, and who received it.
+fn via(received: Version) -> HeaderValue {
+    const {
+        // Keeps the literals below in step with the name.
+        assert!(matches!(CACHE_NAME.as_bytes(), b"stuut-cache"));
+    }
+    HeaderValue::from_static(match received {
+        Version::HTTP_2 => "2 stuut-cache",
+        Version::HTTP_10 => "1.0 stuut-cache",
+        _ => "1.1 stuut-cache",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&str, &str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| {
+                (
+                    name.parse::<HeaderName>().expect("a name"),
+                    value.parse().expect("a value"),
+                )
+            })
+            .collect()
+    }
+
+    fn lines(fields: &HeaderMap) -> Vec<String> {
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn a_fetch_carries_what_was_keyed_and_nothing_else() {
+        let client = fields(&[
+            ("authorization", "Bearer a"),
+            ("cookie", "c=1"),
+            ("if-none-match", "\"x\""),
+            ("x-forwarded-host", "evil"),
+            ("accept", "application/json"),
+            ("accept-encoding", "br"),
+            ("x-tenant", "t1"),
+        ]);
+        let sent = of_fetch(
+            &client,
+            Version::HTTP_11,
+            &[HeaderName::from_static("x-tenant")],
+        );
+        let expected = [
+            "authorization: Bearer a",
+            "accept: application/json",
+            "x-tenant: t1",
+            "accept-encoding: identity",
+            "via: 1.1 stuut-cache",
+        ];
+        assert_eq!(lines(&sent), expected);
+    }
+
+    #[test]
+    fn hop_by_hop_fields_stay_and_the_credential_goes_on() {
+        let mut sent = fields(&[
+            ("host", "proxy.internal"),
+            ("connection", "keep-alive, X-Hop, authorization"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("authorization", "Bearer a"),
+            ("cookie", "c=1"),
+            ("max-forwards", "3"),
+            ("via", "1.1 before"),
+        ]);
+        of_forward(&mut sent, Version::HTTP_2);
+        let expected = [
+            "authorization: Bearer a",
+            "cookie: c=1",
+            "max-forwards: 2",
+            "via: 1.1 before",
+            "via: 2 stuut-cache",
+        ];
+        let mut got = lines(&sent);
+        got.sort();
+        assert_eq!(got, expected);
+    }
+}

@@ -1,0 +1,307 @@
+//! The origin server, as the proxy sees it: asked over pooled connections, within deadlines.
+//!
+//! Two ways to ask. [`Upstream::fetch`] is for the cache: it reads the whole body within a cap
+//! and one deadline. [`Upstream::forward`] is for everything else: it streams both ways, and
+//! bounds silence rather than time. Nothing here knows of stored responses.
+
+mod body;
+mod connector;
+mod error;
+pub mod headers;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, Uri, Version, response};
+use http_body::Body as _;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{self, Config};
+use crate::outcome::Fault;
+use crate::telemetry::{Metrics, seconds};
+use body::{Outbound, Upload};
+use connector::Connector;
+
+pub use body::{ResponseStream, Ticket};
+pub use error::{FetchError, SetupError};
+
+/// How long an idle connection to the origin is kept. Below the 60 s after which most servers
+/// close theirs, so that a request seldom meets a connection that is just going away.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// Idle connections that are kept.
+const POOL_SIZE: usize = 128;
+
+/// Bytes of a response head; more is a protocol error.
+const MAX_HEAD: usize = 256 << 10;
+
+/// The origin server.
+#[derive(Debug)]
+pub struct Upstream {
+    client: Client<Connector, Outbound>,
+    settings: config::Upstream,
+    max_body: u64,
+    max_upload: u64,
+    places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+/// The origin's answer to a fetch.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and fields, as received.
+    pub head: response::Parts,
+    /// The body.
+    pub body: AnswerBody,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub enum AnswerBody {
+    /// All of it: the length was reached, the last chunk seen, or the stream ended.
+    Whole(Bytes),
+    /// Larger than the cap: what was read, and the rest as it comes.
+    TooLarge(ResponseStream),
+    /// Ends where the connection does, so nobody can say whether it is whole.
+    CloseDelimited(ResponseStream),
+}
+
+impl Upstream {
+    /// A client for the configured origin.
+    ///
+    /// # Errors
+    ///
+    /// When the trust store or `upstream.ca_file` cannot be used.
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
+        let connector = Connector::new(&config.upstream)?;
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .pool_max_idle_per_host(POOL_SIZE)
+            .http1_max_buf_size(MAX_HEAD)
+            .build(connector);
+        Ok(Self {
+            client,
+            settings: config.upstream.clone(),
+            max_body: config.cache.max_entry.0,
+            max_upload: config.limits.request_body.0,
+            places: Arc::new(Semaphore::new(config.limits.in_flight)),
+            metrics,
+        })
+    }
+
+    /// Gets `target` and reads the body, up to `cache.max_entry`, within `upstream.total_timeout`.
+    ///
+    /// # Errors
+    ///
+    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP.
+    pub async fn fetch(
+        &self,
+        target: &PathAndQuery,
+        headers: HeaderMap,
+    ) -> Result<Answer, FetchError> {
+        let deadline = Instant::now() + self.settings.total_timeout;
+        let ticket = self.ticket()?;
+        let mut request = Request::new(Outbound::Empty);
+        *request.uri_mut() = self.uri(target);
+        *request.headers_mut() = headers;
+
+        let head_deadline = deadline
+            .min(Instant::now() + self.settings.connect_timeout + self.settings.response_timeout);
+        let response = self.send(request, |answer| async move {
+            timeout_at(head_deadline, answer)
+                .await
+                .map_err(|_| FetchError::no_head(&self.settings))?
+        });
+        let (head, body) = response.await?.into_parts();
+        match timeout_at(deadline, self.read(&head, body, ticket)).await {
+            Ok(body) => Ok(Answer {
+                head,
+                body: self.counted(body)?,
+            }),
+            Err(_) => Err(self.failed(FetchError::no_end(&self.settings))),
+        }
+    }
+
+    /// Sends a request on as it is, its body as it comes, and hands back the answer the same way.
+    ///
+    /// # Errors
+    ///
+    /// When the origin cannot be reached, is late or does not speak HTTP, or the client's body
+    /// breaks off or is beyond `limits.request_body`.
+    pub async fn forward(
+        &self,
+        method: Method,
+        target: &PathAndQuery,
+        headers: HeaderMap,
+        body: Incoming,
+    ) -> Result<Response<ResponseStream>, FetchError> {
+        let ticket = self.ticket()?;
+        let (outbound, upload) = if body.is_end_stream() {
+            (Outbound::Empty, Upload::none())
+        } else {
+            Outbound::upload(body, self.max_upload)
+        };
+        let mut request = Request::new(outbound);
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri(target);
+        *request.headers_mut() = headers;
+
+        let response = self
+            .send(request, |answer| async move {
+                let mut answer = std::pin::pin!(answer);
+                loop {
+                    // While the client still uploads, silence is bounded; then the wait for the head.
+                    let deadline = upload.deadline(&self.settings);
+                    match timeout_at(deadline, &mut answer).await {
+                        Ok(answer) => break answer,
+                        Err(_) if upload.deadline(&self.settings) > deadline => {}
+                        Err(_) => break Err(FetchError::no_head(&self.settings)),
+                    }
+                }
+            })
+            .await?;
+        Ok(response.map(|body| self.stream(Bytes::new(), body, ticket)))
+    }
+
+    /// Sends, waits by `wait`, and counts how it went.
+    async fn send<F>(
+        &self,
+        request: Request<Outbound>,
+        wait: impl FnOnce(PendingAnswer) -> F,
+    ) -> Result<Response<Incoming>, FetchError>
+    where
+        F: Future<Output = Result<Response<Incoming>, FetchError>>,
+    {
+        let asked = Instant::now();
+        let answer = self.client.request(request);
+        let answer: PendingAnswer =
+            Box::pin(async move { answer.await.map_err(FetchError::from_client) });
+        let response = wait(answer).await.map_err(|error| self.failed(error))?;
+        self.metrics
+            .upstream_duration
+            .observe(seconds(asked.elapsed()));
+        if response.status().is_informational() {
+            // A 101 that nobody asked for: hyper passes it on as if it were an answer.
+            return Err(self.failed(FetchError::protocol(
+                "an interim status instead of a final one",
+            )));
+        }
+        self.metrics.upstream_requests.answered(response.status());
+        Ok(response)
+    }
+
+    async fn read(
+        &self,
+        head: &response::Parts,
+        mut body: Incoming,
+        ticket: Ticket,
+    ) -> Result<AnswerBody, FetchError> {
+        let declared = body.size_hint().exact();
+        let delimited = head.version == Version::HTTP_2
+            || declared.is_some()
+            || head.headers.contains_key(CONTENT_LENGTH)
+            || head.headers.contains_key(TRANSFER_ENCODING);
+        if !delimited {
+            return Ok(AnswerBody::CloseDelimited(self.stream(
+                Bytes::new(),
+                body,
+                ticket,
+            )));
+        }
+        if declared.is_some_and(|length| length > self.max_body) {
+            return Ok(AnswerBody::TooLarge(self.stream(
+                Bytes::new(),
+                body,
+                ticket,
+            )));
+        }
+        // The body gets an allocation of its own size: what hyper hands out are slices of read
+        // buffers, and a stored one would hold on to the whole buffer.
+        let expected = declared.and_then(|length| usize::try_from(length).ok());
+        let mut whole = BytesMut::with_capacity(expected.unwrap_or(0));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(FetchError::from_body)?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            self.metrics.upstream_bytes.inc_by(data.len() as u64);
+            whole.extend_from_slice(&data);
+            if whole.len() as u64 > self.max_body {
+                return Ok(AnswerBody::TooLarge(self.stream(
+                    whole.freeze(),
+                    body,
+                    ticket,
+                )));
+            }
+        }
+        let whole = if expected == Some(whole.len()) {
+            whole.freeze()
+        } else {
+            Bytes::copy_from_slice(&whole)
+        };
+        Ok(AnswerBody::Whole(whole))
+    }
+
+    fn stream(&self, read: Bytes, rest: Incoming, ticket: Ticket) -> ResponseStream {
+        let bytes = self.metrics.upstream_bytes.clone();
+        ResponseStream::new(read, rest, self.settings.total_timeout, ticket, bytes)
+    }
+
+    /// The configured origin.
+    #[must_use]
+    pub fn origin(&self) -> &config::OriginUrl {
+        &self.settings.url
+    }
+
+    fn uri(&self, target: &PathAndQuery) -> Uri {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(self.settings.url.scheme().clone());
+        parts.authority = Some(self.settings.url.authority().clone());
+        parts.path_and_query = Some(target.clone());
+        Uri::from_parts(parts).expect("scheme, authority and target make a URI")
+    }
+
+    /// A place among the requests that wait for the origin.
+    fn ticket(&self) -> Result<Ticket, FetchError> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| self.failed(FetchError::overload()))?;
+        Ok(Ticket::new(place, self.metrics.upstream_in_flight.clone()))
+    }
+
+    fn counted<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
+        result.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: FetchError) -> FetchError {
+        self.metrics.upstream_requests.failed(error.fault());
+        error
+    }
+}
+
+/// Boxed, so that waiting for it can be done in a loop without pinning the caller.
+type PendingAnswer =
+    std::pin::Pin<Box<dyn Future<Output = Result<Response<Incoming>, FetchError>> + Send>>;
+
+/// Whether this failure happened before the origin can have acted on the request.
+#[must_use]
+pub fn never_sent(fault: Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Dns
+            | Fault::Refused
+            | Fault::ConnectTimeout
+            | Fault::Tls
+            | Fault::Certificate
+            | Fault::Overload
+    )
+}
