@@ -1,6 +1,25 @@
 //! What may be stored, for how long, and what it is good for now (RFC 9111).
 //!
 //! Pure: heads, settings and a [`Moment`] in, answers out. No clock, no lock, no await.
+//! What it answers, in the life of a request:
+//!
+//! 1. The request asks for something: [`RequestDirectives::read`]. One with an
+//!    [origin condition](has_origin_condition) is forwarded.
+//! 2. Of the responses stored under its key, one was [selected](Selecting::matches) by the
+//!    fields that `Vary` nominates.
+//! 3. [`verdict`] says what that one is good for, in a view with its [`ViewCap`]: `Fresh` and
+//!    `Usable` are served, with a [`condition`] of the client turning a 200 into a 304;
+//!    `Stale` is validated; `Unusable` and a miss are fetched.
+//! 4. A request that validates is [made conditional](make_conditional), and [`renewal`] reads
+//!    the answer: a 304 [updates](update) the stored fields, another answer replaces them.
+//! 5. What arrived, or was renewed, is [assessed](assess): its age, its lifetime and the
+//!    [`Rule`] that set it, its stale use. That [`Freshness`] is kept with the response.
+//! 6. [`may_store`] says whether it is stored, [`storable`] which of its fields, and
+//!    [`Selecting::capture`] for which requests.
+//! 7. A write names the paths it has [invalidated].
+//!
+//! Where this departs from an RFC, the place says so with the section and the reason; the
+//! tables in `tests/rfc9111` list what is required, what is done, and what is declined.
 
 mod age;
 mod dates;
