@@ -1,0 +1,73 @@
+//! Heads from lines of text, moments from seconds, and one exchange to assess.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use stuut_cache::config;
+use stuut_cache::policy::{self, Exchange, Facts, Freshness, Moment, NotStored, Sharing};
+
+/// When every response here arrives: Sun, 06 Nov 1994 08:49:37 GMT.
+const ARRIVAL: u64 = 784_111_777;
+
+/// `name: value` lines as a head.
+pub(crate) fn head(lines: &[&str]) -> HeaderMap {
+    let mut head = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':').expect("a line has a colon");
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
+        let value = HeaderValue::from_bytes(value.trim().as_bytes()).expect("a field value");
+        head.append(name, value);
+    }
+    head
+}
+
+/// So many seconds after the response arrived.
+pub(crate) fn after(seconds: u64) -> Moment {
+    Moment {
+        mono: Duration::from_secs(1_000 + seconds),
+        wall: SystemTime::UNIX_EPOCH + Duration::from_secs(ARRIVAL + seconds),
+    }
+}
+
+/// An answer of the origin, and the request it answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Fetched<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) request: &'a [&'a str],
+    pub(crate) status: u16,
+    pub(crate) response: &'a [&'a str],
+    pub(crate) sharing: Sharing,
+}
+
+impl Default for Fetched<'_> {
+    fn default() -> Self {
+        Self {
+            method: "GET",
+            request: &["authorization: Bearer a"],
+            status: 200,
+            response: &[],
+            sharing: Sharing::OneToken,
+        }
+    }
+}
+
+impl Fetched<'_> {
+    /// Assesses it under `settings`, with nothing known of the body.
+    pub(crate) fn assess(
+        &self,
+        settings: &config::Freshness,
+    ) -> (Freshness, Result<(), NotStored>) {
+        let (request, response) = (head(self.request), head(self.response));
+        let exchange = Exchange {
+            method: &Method::from_bytes(self.method.as_bytes()).expect("a method"),
+            request: &request,
+            status: StatusCode::from_u16(self.status).expect("a status"),
+            response: &response,
+            requested: after(0),
+            received: after(0),
+        };
+        let freshness = policy::assess(&exchange, &Facts::default(), settings, None);
+        let stored = policy::may_store(&exchange, &freshness, self.sharing, settings);
+        (freshness, stored)
+    }
+}
