@@ -1,7 +1,5 @@
 //! One spelling for lists that mean the same: covered paths dropped, the rest sorted.
 
-use std::fmt::Write;
-
 use super::grammar::{Path, Segment};
 
 /// Drops every path that another one covers, and sorts what remains.
@@ -28,12 +26,12 @@ pub(super) fn normalise(mut paths: Vec<Path>) -> Vec<Path> {
 pub(super) fn write_list(paths: &[Path], text: &mut String) {
     for (n, path) in paths.iter().enumerate() {
         for (m, segment) in path.iter().enumerate() {
-            let before = match (n, m) {
-                (0, 0) => "",
-                (_, 0) => ",",
-                _ => ".",
-            };
-            write!(text, "{before}{segment}").expect("a String takes all that is written");
+            match (n, m) {
+                (0, 0) => {}
+                (_, 0) => text.push(','),
+                _ => text.push('.'),
+            }
+            segment.write(text);
         }
     }
 }

@@ -11,7 +11,8 @@
 //! the empty name. `**` stands for any number of levels, none included; it is for lists that
 //! strip, and a name follows it. A group may give it that name: `**(a,b)`.
 
-use std::fmt;
+use std::borrow::Cow;
+use std::mem;
 
 use super::{FaultKind, MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT};
 
@@ -46,8 +47,19 @@ pub(super) struct Paths {
 /// A place in a text, and what is wrong there.
 pub(super) type Wrong = (usize, FaultKind);
 
-/// The characters that mean something and need a backslash in a name.
-const MARKS: [char; 10] = ['.', ',', '(', ')', '*', '\\', ' ', '\t', '\r', '\n'];
+/// Whether a character means something and needs a backslash in a name.
+fn is_mark(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'.' | b',' | b'(' | b')' | b'*' | b'\\' | b' ' | b'\t' | b'\r' | b'\n'
+    )
+}
+
+/// How much of a text comes before the first mark. Marks are ASCII, so this is between
+/// characters.
+fn plain(text: &str) -> usize {
+    text.bytes().position(is_mark).unwrap_or(text.len())
+}
 
 /// What is still to be read of a text. Places are counted in bytes here.
 struct Reader<'a> {
@@ -125,7 +137,11 @@ impl Reader<'_> {
             if paths.len() == MAX_PATHS {
                 return Err((begin, FaultKind::TooManyPaths));
             }
-            paths.push(self.path.clone());
+            paths.push(if self.groups.is_empty() {
+                mem::take(&mut self.path)
+            } else {
+                self.path.clone()
+            });
             if !self.behind_path()? {
                 return Ok(());
             }
@@ -196,26 +212,26 @@ impl Reader<'_> {
 
     fn name(&mut self) -> Result<Segment, Wrong> {
         let begin = self.at;
-        let mut name = String::new();
+        let mut name = Cow::Borrowed("");
         loop {
-            let plain = self.rest.find(MARKS).unwrap_or(self.rest.len());
-            name.push_str(&self.rest[..plain]);
+            // Without a backslash, which is rare, the name is a piece of the text.
+            let plain = plain(self.rest);
+            name += &self.rest[..plain];
             self.advance(plain);
-            let mut next = self.rest.chars();
-            match (next.next(), next.next()) {
-                (None | Some('.' | ',' | '(' | ')'), _) => break,
-                (Some('*'), _) => return Err((self.at, FaultKind::Star)),
-                (Some('\\'), Some(mark)) if MARKS.contains(&mark) => {
-                    name.push(mark);
+            match *self.rest.as_bytes() {
+                [] | [b'.' | b',' | b'(' | b')', ..] => break,
+                [b'*', ..] => return Err((self.at, FaultKind::Star)),
+                [b'\\', mark, ..] if is_mark(mark) => {
+                    name.to_mut().push(char::from(mark));
                     self.advance(2);
                 }
-                (Some('\\'), _) => return Err((self.at, FaultKind::Escape)),
-                (Some(_), _) => return Err((self.at, FaultKind::Blank)),
+                [b'\\', ..] => return Err((self.at, FaultKind::Escape)),
+                _ => return Err((self.at, FaultKind::Blank)),
             }
         }
         match name.len() {
             0 => Err((begin, FaultKind::MissingName)),
-            1..=MAX_NAME => Ok(Segment::Name(name.into_boxed_str())),
+            1..=MAX_NAME => Ok(Segment::Name(name.into())),
             _ => Err((begin, FaultKind::NameTooLong)),
         }
     }
@@ -237,21 +253,25 @@ impl Reader<'_> {
 
 // === impl Segment ===
 
-impl fmt::Display for Segment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Segment {
+    /// Writes the segment as it can be read again.
+    pub(super) fn write(&self, text: &mut String) {
         match self {
-            Self::Any => f.write_str("*"),
-            Self::Deep => f.write_str("**"),
-            Self::Name(name) if name.is_empty() => f.write_str(r"\e"),
+            Self::Any => text.push('*'),
+            Self::Deep => text.push_str("**"),
+            Self::Name(name) if name.is_empty() => text.push_str(r"\e"),
             Self::Name(name) => {
                 let mut rest = &**name;
-                while let Some(at) = rest.find(MARKS) {
-                    let (plain, marked) = rest.split_at(at);
-                    let (mark, behind) = marked.split_at(1);
-                    write!(f, "{plain}\\{mark}")?;
-                    rest = behind;
+                loop {
+                    let (before, marked) = rest.split_at(plain(rest));
+                    text.push_str(before);
+                    if marked.is_empty() {
+                        return;
+                    }
+                    text.push('\\');
+                    text.push_str(&marked[..1]);
+                    rest = &marked[1..];
                 }
-                f.write_str(rest)
             }
         }
     }

@@ -128,7 +128,8 @@ fn read(tree: &Tree<'_>, part: &mut Part<'_>) -> Result<(), json::Fault> {
             } else if open.reached.mentions(mark(name.bytes)) {
                 tree.step(open.reached, Some(name.bytes), &mut stack)
             } else {
-                tree.other(open.reached, &mut stack)
+                let container = matches!(byte(text, at), b'{' | b'[');
+                tree.other(open.reached, container, &mut stack)
             };
             if matches!(step, Step::Remove) {
                 at = skip_value(text, at, outer.len() + 1)?;

@@ -138,13 +138,15 @@ impl<'v> Tree<'v> {
         self.sum_up(0, self.all, stack)
     }
 
-    /// What becomes of a member that no path mentions by name, where `*` is none of the paths.
+    /// What becomes of a member that no path mentions, by name or by `*`.
     #[inline]
-    pub(super) fn other(&self, from: Reached, stack: &mut Stack) -> Step {
-        match (from.all, from.stays) {
-            (false, _) => Step::Remove,
-            (true, false) => Step::Keep,
-            (true, true) => self.step(from, None, stack),
+    pub(super) fn other(&self, from: Reached, container: bool, stack: &mut Stack) -> Step {
+        if !from.all {
+            Step::Remove
+        } else if from.stays && container {
+            self.step(from, None, stack)
+        } else {
+            Step::Keep
         }
     }
 

@@ -5,13 +5,20 @@ use super::*;
 fn written_out(text: &str, list: List) -> Result<String, Wrong> {
     let mut read = Paths::default();
     read.read(text, list)?;
-    let path = |path: &Path| {
-        path.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(".")
-    };
-    Ok(read.paths.iter().map(path).collect::<Vec<_>>().join(" "))
+    let mut out = String::new();
+    for (n, path) in read.paths.iter().enumerate() {
+        for (m, segment) in path.iter().enumerate() {
+            out.push_str(if m > 0 {
+                "."
+            } else if n > 0 {
+                " "
+            } else {
+                ""
+            });
+            segment.write(&mut out);
+        }
+    }
+    Ok(out)
 }
 
 #[test]
