@@ -54,7 +54,7 @@ pub use renewal::{Renewal, is_failure, make_conditional, remove_conditions, rene
 pub use storing::{NotStored, Sharing, may_store};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition, range_applies};
 pub use vary::Selecting;
-pub use verdict::{Verdict, ViewCap, ttl_seconds, verdict};
+pub use verdict::{Verdict, ViewCap, is_fresh, ttl_seconds, verdict};
 
 /// A point in time on both clocks.
 ///

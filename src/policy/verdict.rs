@@ -120,6 +120,13 @@ pub fn verdict(entry: &Freshness, cap: ViewCap, ask: &RequestDirectives, now: Mo
     Verdict::Stale { on_error_until }
 }
 
+/// Whether a stored response is fresh in a view, whatever the request asks for.
+#[must_use]
+pub fn is_fresh(entry: &Freshness, cap: ViewCap, now: Moment) -> bool {
+    positive(length(entry, cap), entry.age(now)).is_some()
+        && positive(end(entry, cap, now), now.mono).is_some()
+}
+
 /// What is left of the lifetime in whole seconds, rounded down: the `ttl` of `Cache-Status`
 /// (RFC 9211 §2.4). Negative when stale.
 #[must_use]

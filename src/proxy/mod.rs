@@ -200,7 +200,7 @@ impl Proxy {
             .show(&ask.call.key, &entry, ask.call.view.as_ref())
             .await;
         let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
-        let is_fresh = policy::ttl_seconds(&entry.freshness, part.cap, now) >= 0;
+        let is_fresh = policy::is_fresh(&entry.freshness, part.cap, now);
         let why = if is_fresh {
             Forward::Request
         } else {

@@ -1,0 +1,99 @@
+//! No response reaches a token it was not fetched for.
+
+use std::sync::Arc;
+
+use crate::support::{Origin, Proxy, Reply};
+
+#[tokio::test]
+async fn a_call_fetched_with_one_token_is_a_miss_for_another() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    let other = proxy.get("/v1/calls/c1").bearer("b").await.assert_miss();
+    assert_eq!(other.json()["asked_by"], "Bearer b");
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn spellings_of_one_token_are_scopes_of_their_own() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    for credential in ["Bearer a", "bearer a", "Bearer  a", "Bearer a="] {
+        let answer = proxy
+            .get("/v1/calls/c1")
+            .header("authorization", credential)
+            .await
+            .assert_miss();
+        assert_eq!(answer.json()["asked_by"], credential);
+    }
+}
+
+/// The origin tells each body who asked for it; nobody may ever see another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tokens_ids_and_clients_never_see_each_others_calls() {
+    const TOKENS: usize = 20;
+    const CALLS: usize = 10;
+    const CLIENTS: usize = 40;
+    const ROUNDS: usize = 60;
+
+    let origin = Origin::start().await;
+    // Small, so that entries are evicted and fetched again all the time.
+    let proxy = Arc::new(
+        Proxy::with(&origin, |config| {
+            config.cache.capacity = stuut_cache::config::ByteSize(64 << 10);
+            config.cache.max_entry = stuut_cache::config::ByteSize(32 << 10);
+        })
+        .await,
+    );
+    let clients = (0..CLIENTS).map(|client| {
+        let proxy = Arc::clone(&proxy);
+        tokio::spawn(async move {
+            for round in 0..ROUNDS {
+                let token = format!("token-{}", (client * 7 + round * 3) % TOKENS);
+                let target = format!("/v1/calls/c{}", (client + round * 5) % CALLS);
+                let query = ["", "?strip=number", "?fields=asked_by,target"][round % 3];
+                let answer = proxy
+                    .get(&format!("{target}{query}"))
+                    .bearer(&token)
+                    .await
+                    .assert_status(200);
+                assert_eq!(
+                    answer.json()["asked_by"],
+                    format!("Bearer {token}"),
+                    "{answer}"
+                );
+                assert_eq!(answer.json()["target"], target, "{answer}");
+                if round % 10 == client % 10 {
+                    proxy.pass_seconds(7);
+                }
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.expect("a client ends well");
+    }
+    assert!(proxy.metric("stuut_cache_requests_total{method=\"GET\",outcome=\"hit\",route=\"/v1/calls/{call_id}\",status=\"200\"}").await > 0.0);
+}
+
+#[tokio::test]
+async fn a_refusal_on_any_route_ends_what_the_token_may_see() {
+    for status in [401, 403] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+        proxy.get("/v1/calls/c1").bearer("b").await.assert_miss();
+        proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
+
+        origin.reply("/v1/other", Reply::new(status));
+        proxy
+            .get("/v1/other")
+            .bearer("a")
+            .await
+            .assert_status(status);
+
+        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+        proxy.get("/v1/calls/c1").bearer("b").await.assert_hit();
+    }
+}

@@ -1,0 +1,18 @@
+//! The small language of the stories.
+//!
+//! ```ignore
+//! let origin = Origin::start().await;
+//! let proxy = Proxy::start(&origin).await;
+//!
+//! proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+//! proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
+//! origin.assert_requests(1);
+//! ```
+
+mod answer;
+mod origin;
+mod proxy;
+
+pub use answer::Answer;
+pub use origin::{Gate, Origin, Reply, Seen};
+pub use proxy::{Proxy, Request};

@@ -1,0 +1,393 @@
+//! An origin on a raw socket: it records every byte it is sent, and answers as scripted, whole,
+//! torn, late or not at all.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+/// A scripted origin. What is not scripted is answered by an echo: 200, JSON, with the target,
+/// the credential that asked and a number that grows with every request.
+#[derive(Clone)]
+pub struct Origin(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    seen: Mutex<Vec<Seen>>,
+    scripts: Mutex<HashMap<String, Script>>,
+}
+
+#[derive(Default)]
+struct Script {
+    /// Answered in this order; the last one stays.
+    replies: Vec<Reply>,
+    gate: Option<Gate>,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Everything up to the empty line, byte for byte.
+    pub head: String,
+    /// The body, chunks put together.
+    pub body: Vec<u8>,
+}
+
+/// An answer, in the order its parts go out.
+#[derive(Clone, Debug, Default)]
+pub struct Reply {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    framing: Framing,
+    raw: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Framing {
+    #[default]
+    Length,
+    /// In chunks of this size.
+    Chunked(usize),
+    /// No length: the body ends with the connection.
+    Close,
+    /// The length is declared, but only so many bytes are sent before the connection closes.
+    TornAfter(usize),
+    /// The same with chunks.
+    TornChunksAfter(usize),
+}
+
+/// Holds answers back until it is opened, once for each.
+#[derive(Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// Lets one answer go.
+    pub fn open(&self) {
+        self.0.add_permits(1);
+    }
+
+    /// Lets all answers go, from now on.
+    pub fn open_for_all(&self) {
+        self.0.add_permits(1 << 20);
+    }
+}
+
+impl Origin {
+    /// Listens on a port of the system's choice.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
+        let origin = Self(Arc::new(Inner {
+            address: listener
+                .local_addr()
+                .expect("a bound socket has an address"),
+            seen: Mutex::default(),
+            scripts: Mutex::default(),
+        }));
+        let serving = origin.clone();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let origin = serving.clone();
+                tokio::spawn(async move { origin.serve(socket).await });
+            }
+        });
+        origin
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Answers this target (path and query, as sent) with `reply` from now on.
+    pub fn reply(&self, target: &str, reply: Reply) {
+        self.0
+            .scripts
+            .lock()
+            .expect("no poison")
+            .entry(target.to_owned())
+            .or_default()
+            .replies = vec![reply];
+    }
+
+    /// Answers this target with these replies in turn; the last one stays.
+    pub fn replies(&self, target: &str, mut replies: Vec<Reply>) {
+        replies.reverse();
+        self.0
+            .scripts
+            .lock()
+            .expect("no poison")
+            .entry(target.to_owned())
+            .or_default()
+            .replies = replies;
+    }
+
+    /// Holds the answers to this target back.
+    pub fn hold(&self, target: &str) -> Gate {
+        let gate = Gate(Arc::new(Semaphore::new(0)));
+        self.0
+            .scripts
+            .lock()
+            .expect("no poison")
+            .entry(target.to_owned())
+            .or_default()
+            .gate = Some(gate.clone());
+        gate
+    }
+
+    /// Every request so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.0.seen.lock().expect("no poison").clone()
+    }
+
+    /// The newest request.
+    #[track_caller]
+    pub fn last(&self) -> Seen {
+        self.seen().pop().expect("a request has reached the origin")
+    }
+
+    #[track_caller]
+    pub fn assert_requests(&self, count: usize) {
+        let seen = self.seen();
+        assert_eq!(seen.len(), count, "requests at the origin: {seen:#?}");
+    }
+
+    /// Waits until so many requests have arrived (they may still be held).
+    pub async fn until_requests(&self, count: usize) {
+        while self.seen().len() < count {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn serve(&self, mut socket: TcpStream) {
+        let mut unread = Vec::new();
+        while let Some(seen) = read_request(&mut socket, &mut unread).await {
+            let number = {
+                let mut all = self.0.seen.lock().expect("no poison");
+                all.push(seen.clone());
+                all.len()
+            };
+            let (reply, gate) = self.script(&seen, number);
+            if let Some(Gate(gate)) = gate {
+                gate.acquire()
+                    .await
+                    .expect("a gate is never closed")
+                    .forget();
+            }
+            let (bytes, keep) = reply.render(seen.method());
+            if socket.write_all(&bytes).await.is_err() || !keep {
+                return;
+            }
+        }
+    }
+
+    fn script(&self, seen: &Seen, number: usize) -> (Reply, Option<Gate>) {
+        let mut scripts = self.0.scripts.lock().expect("no poison");
+        let Some(script) = scripts.get_mut(seen.target()) else {
+            return (echo(seen, number), None);
+        };
+        let reply = match script.replies.len() {
+            0 => echo(seen, number),
+            1 => script.replies[0].clone(),
+            _ => script.replies.pop().expect("there are several"),
+        };
+        (reply, script.gate.clone())
+    }
+}
+
+fn echo(seen: &Seen, number: usize) -> Reply {
+    let body = serde_json::json!({
+        "target": seen.target(),
+        "asked_by": seen.header("authorization"),
+        "number": number,
+    });
+    Reply::json(&body.to_string())
+}
+
+impl Seen {
+    pub fn method(&self) -> &str {
+        self.head.split(' ').next().unwrap_or_default()
+    }
+
+    pub fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// The value of a field; several lines joined by a comma.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let lines: Vec<_> = self
+            .head
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_once(':'))
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+            .collect();
+        (!lines.is_empty()).then(|| lines.join(", "))
+    }
+}
+
+impl Reply {
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            ..Self::default()
+        }
+    }
+
+    /// 200 with a JSON body.
+    pub fn json(body: &str) -> Self {
+        Self::new(200)
+            .header("content-type", "application/json")
+            .body(body)
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
+        self.body = body.as_ref().to_vec();
+        self
+    }
+
+    pub fn chunked(mut self, size: usize) -> Self {
+        self.framing = Framing::Chunked(size);
+        self
+    }
+
+    /// No length; the connection closes behind the body.
+    pub fn until_close(mut self) -> Self {
+        self.framing = Framing::Close;
+        self
+    }
+
+    /// The declared length is a promise that is broken after so many bytes.
+    pub fn torn_after(mut self, bytes: usize) -> Self {
+        self.framing = Framing::TornAfter(bytes);
+        self
+    }
+
+    /// The last chunk never comes.
+    pub fn torn_chunks_after(mut self, bytes: usize) -> Self {
+        self.framing = Framing::TornChunksAfter(bytes);
+        self
+    }
+
+    /// These bytes and nothing else, then the connection closes.
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
+        Self {
+            raw: Some(bytes.as_ref().to_vec()),
+            ..Self::default()
+        }
+    }
+
+    /// The bytes, and whether the connection stays open behind them.
+    fn render(&self, method: &str) -> (Vec<u8>, bool) {
+        if let Some(raw) = &self.raw {
+            return (raw.clone(), false);
+        }
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
+        for (name, value) in &self.headers {
+            write!(head, "{name}: {value}\r\n").expect("a string takes what is written to it");
+        }
+        let bodiless = method == "HEAD" || matches!(self.status, 204 | 304);
+        match self.framing {
+            _ if self.status == 304 || self.status == 204 => {}
+            Framing::Length | Framing::TornAfter(_) => {
+                write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
+            }
+            Framing::Chunked(_) | Framing::TornChunksAfter(_) => {
+                head.push_str("transfer-encoding: chunked\r\n")
+            }
+            Framing::Close => head.push_str("connection: close\r\n"),
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        if bodiless {
+            return (bytes, true);
+        }
+        match self.framing {
+            Framing::Length => bytes.extend(&self.body),
+            Framing::Close => bytes.extend(&self.body),
+            Framing::TornAfter(sent) => bytes.extend(&self.body[..sent]),
+            Framing::Chunked(size) => {
+                chunks(&mut bytes, &self.body, size);
+                bytes.extend(b"0\r\n\r\n");
+            }
+            Framing::TornChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
+        }
+        (
+            bytes,
+            matches!(self.framing, Framing::Length | Framing::Chunked(_)),
+        )
+    }
+}
+
+fn chunks(out: &mut Vec<u8>, body: &[u8], size: usize) {
+    for chunk in body.chunks(size) {
+        out.extend(format!("{:x}\r\n", chunk.len()).bytes());
+        out.extend(chunk);
+        out.extend(b"\r\n");
+    }
+}
+
+/// Reads one request; `None` when the connection ends.
+async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Seen> {
+    let end = loop {
+        match unread.windows(4).position(|window| window == b"\r\n\r\n") {
+            Some(at) => break at + 4,
+            None => more(socket, unread).await?,
+        }
+    };
+    let head = String::from_utf8_lossy(&unread.drain(..end).collect::<Vec<_>>()).into_owned();
+    let mut seen = Seen {
+        head,
+        body: Vec::new(),
+    };
+    if let Some(length) = seen
+        .header("content-length")
+        .and_then(|length| length.parse().ok())
+    {
+        while unread.len() < length {
+            more(socket, unread).await?;
+        }
+        seen.body = unread.drain(..length).collect();
+    } else if seen.header("transfer-encoding").is_some() {
+        seen.body = read_chunks(socket, unread).await?;
+    }
+    Some(seen)
+}
+
+async fn read_chunks(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line = loop {
+            match unread.windows(2).position(|window| window == b"\r\n") {
+                Some(at) => break unread.drain(..at + 2).collect::<Vec<_>>(),
+                None => more(socket, unread).await?,
+            }
+        };
+        let size = String::from_utf8_lossy(&line);
+        let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        while unread.len() < size + 2 {
+            more(socket, unread).await?;
+        }
+        body.extend(unread.drain(..size));
+        unread.drain(..2);
+        if size == 0 {
+            return Some(body);
+        }
+    }
+}
+
+async fn more(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<()> {
+    let read = socket.read_buf(unread).await.ok()?;
+    (read > 0).then_some(())
+}
