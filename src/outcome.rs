@@ -142,6 +142,15 @@ labels! {
     }
 }
 
+impl From<Bypass> for Forward {
+    fn from(reason: Bypass) -> Self {
+        match reason {
+            Bypass::Method => Self::Method,
+            _ => Self::Bypass,
+        }
+    }
+}
+
 impl Outcome {
     /// The metric label and log field.
     #[must_use]
@@ -212,7 +221,7 @@ impl Outcome {
                 }
             }
             Self::Bypassed { reason, status } => {
-                let fwd = reason.forward().as_str();
+                let fwd = Forward::from(reason).as_str();
                 write!(
                     text,
                     "; fwd={fwd}; fwd-status={status}; detail={}",

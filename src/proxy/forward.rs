@@ -52,7 +52,7 @@ impl Proxy {
                 let route = self.parser.routes().find(target.path());
                 return Error::Fetch {
                     source,
-                    why: reason.forward(),
+                    why: reason.into(),
                 }
                 .into_response(id, route, scope);
             }

@@ -14,7 +14,6 @@ use http::{HeaderMap, Method, header};
 
 use crate::config::{ByteSize, Config, Limits};
 use crate::label::labels;
-use crate::outcome::Forward;
 use crate::policy;
 use crate::view::{self, View};
 
@@ -71,17 +70,6 @@ labels! {
         Upgrade => "upgrade",
         /// A condition that only the origin can judge (RFC 9111 §4.3.2).
         Condition => "condition",
-    }
-}
-
-impl Bypass {
-    /// The `fwd` parameter of `Cache-Status` (RFC 9211 §2.2).
-    #[must_use]
-    pub fn forward(self) -> Forward {
-        match self {
-            Self::Method => Forward::Method,
-            _ => Forward::Bypass,
-        }
     }
 }
 
