@@ -230,10 +230,9 @@ fn name() -> impl Strategy<Value = &'static str> {
 /// A name as a document may write it.
 fn written(name: &str) -> BoxedStrategy<String> {
     let plain = format!("\"{name}\"");
-    let escaped: String = name
-        .encode_utf16()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect();
+    let escaped = name.encode_utf16().fold(String::new(), |escaped, unit| {
+        escaped + &format!("\\u{unit:04x}")
+    });
     prop_oneof![
         8 => Just(plain),
         1 => Just(format!("\"{escaped}\"")),
