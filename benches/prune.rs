@@ -1,4 +1,5 @@
-//! What it costs to derive a view, beside doing it with `serde_json::Value`.
+//! What it costs to derive a view and to read a body's facts, beside deriving the view with
+//! `serde_json::Value`.
 //!
 //! `cargo bench --bench prune`; figures mean something only beside each other in one run.
 
@@ -7,7 +8,8 @@ use std::hint::black_box;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
-use stuut_cache::config::Views;
+use stuut_cache::config::{Freshness, Views};
+use stuut_cache::policy::facts;
 use stuut_cache::view::{self, Options, Pruned, View, prune};
 
 mod call;
@@ -42,6 +44,10 @@ fn pruning(c: &mut Criterion) {
                 b.iter(|| prune(black_box(&body), view));
             });
         }
+        let live = Freshness::default().live;
+        group.bench_function("facts", |b| {
+            b.iter(|| facts::read(black_box(&body), &live));
+        });
         group.bench_function("serde_json strip", |b| {
             b.iter(|| {
                 let mut value: Value =

@@ -21,7 +21,7 @@ mod scan;
 mod skip;
 mod text;
 
-pub(crate) use scan::{blanks, byte, member_name};
+pub(crate) use scan::{blanks, byte, member_name, scalar};
 pub use skip::{check, skip_value};
 pub use text::{Raw, unescape};
 

@@ -131,7 +131,7 @@ pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Fa
 
 /// A string, number or literal at a position: answers the position behind it.
 #[inline]
-pub(super) fn scalar(text: &[u8], at: usize) -> Result<usize, Fault> {
+pub(crate) fn scalar(text: &[u8], at: usize) -> Result<usize, Fault> {
     match byte(text, at) {
         b'"' => Ok(string(text, at + 1)?.0),
         b't' => literal(text, at, b"true"),
