@@ -25,7 +25,7 @@ mod age;
 mod dates;
 mod directive;
 mod directives;
-mod facts;
+pub mod facts;
 mod fields;
 mod freshness;
 mod invalidate;

@@ -45,15 +45,8 @@ impl ViewCap {
     /// The caps for a body, or for the part of it that a view shows.
     #[must_use]
     pub fn of(shown: &Facts, settings: &config::Freshness) -> Self {
-        let live = settings.live.iter().enumerate();
         Self {
-            live: live
-                .filter(|(bit, _)| {
-                    u32::try_from(*bit)
-                        .is_ok_and(|bit| shown.live.checked_shr(bit).unwrap_or(0) & 1 == 1)
-                })
-                .map(|(_, (_, cap))| *cap)
-                .min(),
+            live: shown.live.shortest(&settings.live),
             signed_until: shown.signed_until.map(|end| {
                 end.checked_sub(settings.signed_url_margin)
                     .unwrap_or(SystemTime::UNIX_EPOCH)
@@ -180,7 +173,7 @@ fn end(entry: &Freshness, cap: ViewCap, now: Moment) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lifetime, Rule};
+    use super::super::{Lifetime, Rule, facts};
     use super::*;
 
     const HOUR: u64 = 3_600;
@@ -277,10 +270,7 @@ mod tests {
                 .to_vec(),
             ..config::Freshness::default()
         };
-        let shown = Facts {
-            live: 0b011,
-            ..Facts::default()
-        };
+        let shown = facts::read(br#"{"a":{},"b":[]}"#, &settings.live).expect("JSON");
         let cap = ViewCap::of(&shown, &settings);
         assert_eq!(cap.live, Some(Duration::from_secs(20)));
         let ttl = Duration::from_secs(10);

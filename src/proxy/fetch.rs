@@ -14,8 +14,7 @@ use super::{Proxy, refused_token, respond};
 use crate::cache::{Boarding, Entry, Fence, Lead, Representation};
 use crate::config::ClientDirectives;
 use crate::policy::{
-    self, Exchange, Facts, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing,
-    ViewCap,
+    self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewCap,
 };
 use crate::request::{CacheKey, Call, RouteId};
 use crate::telemetry::RequestId;
@@ -297,7 +296,7 @@ impl Proxy {
             requested,
             received,
         };
-        let facts = Facts::read(&body, &self.freshness.live);
+        let facts = policy::facts::read(&body, &self.freshness.live).unwrap_or_default();
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
         let may_store =

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::Proxy;
 use crate::cache::{Entry, Representation};
-use crate::policy::{Facts, ViewCap};
+use crate::policy::{ViewCap, facts};
 use crate::request::CacheKey;
 use crate::telemetry::{ViewResult, seconds};
 use crate::view::{self, Pruned, Skipped, View};
@@ -64,13 +64,17 @@ impl Proxy {
         if let Some(reason) = not_a_call(whole) {
             return (skipped(whole, reason), ViewResult::NotACall);
         }
-        let (body, settings) = (whole.body.clone(), self.freshness.clone());
+        let (body, whole_cap, settings) = (whole.body.clone(), whole.cap, self.freshness.clone());
         let view = view.clone();
         let prune = move || {
             let pruned = view::prune(&body, &view);
             let cap = match &pruned {
-                Pruned::Part(body) => ViewCap::of(&Facts::read(body, &settings.live), &settings),
-                Pruned::Whole(_) | Pruned::Skipped(_) => ViewCap::default(),
+                // What shows neither a live part nor a signed address has no part that does.
+                Pruned::Part(body) if whole_cap != ViewCap::default() => ViewCap::of(
+                    &facts::read(body, &settings.live).unwrap_or_default(),
+                    &settings,
+                ),
+                _ => whole_cap,
             };
             (pruned, cap)
         };

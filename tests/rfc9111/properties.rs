@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proptest::prelude::*;
 use stuut_cache::config::{self, CallStatus, ClientDirectives, OriginUrl};
 use stuut_cache::policy::{
-    Delta, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
+    self, Delta, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
     ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewCap, assess, canonical_path,
     condition, http_date, invalidated, ranged, storable, ttl_seconds, verdict,
 };
@@ -98,7 +98,17 @@ fn ask() -> impl Strategy<Value = RequestDirectives> {
 fn facts() -> impl Strategy<Value = Facts> {
     let status = prop::option::of(prop::sample::select(CallStatus::ALL.to_vec()));
     let time = || prop::option::of(seconds(2_000).prop_map(|ago| after(0).wall - ago));
-    (status, time(), time(), any::<bool>(), any::<u64>(), time()).prop_map(
+    let live = prop::sample::select(vec![
+        "{}",
+        r#"{"invoices":[]}"#,
+        r#"{"partner":{},"workflow":{}}"#,
+    ])
+    .prop_map(|body| {
+        policy::facts::read(body.as_bytes(), &config::Freshness::default().live)
+            .expect("JSON")
+            .live
+    });
+    (status, time(), time(), any::<bool>(), live, time()).prop_map(
         |(status, end_time, modified_at, unfinished, live, signed_until)| Facts {
             status,
             end_time,

@@ -1,0 +1,313 @@
+//! What a body says about how long it may be used: read once, when it is stored or derived.
+//!
+//! Facts are of the bytes they were read from. A view's bytes have facts of their own: fewer
+//! live parts, fewer pre-signed URLs. What a view does not show is missing from its facts as
+//! well, so the lifetime by [`Facts::status`] and [`Facts::unfinished`] is that of the whole
+//! body's facts, and only the caps ([`Facts::live`], [`Facts::signed_until`]) are the view's.
+
+mod signed;
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::config::CallStatus;
+use crate::json::{self, MAX_DEPTH, Raw, blanks, byte, member_name, scalar};
+
+use signed::Signed;
+
+/// What a body says about itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The call's status; `None` where the body is no object, has no `status` or one the API
+    /// does not document.
+    pub status: Option<CallStatus>,
+    /// When the call ended.
+    pub end_time: Option<SystemTime>,
+    /// When the call was last changed.
+    pub modified_at: Option<SystemTime>,
+    /// The call is completed and its `transcript`, `summary` or `sentiment` is still missing:
+    /// null, or not there at all.
+    pub unfinished: bool,
+    /// The live parts that the body shows.
+    pub live: LiveParts,
+    /// The earliest moment at which a pre-signed URL somewhere in the body stops working; `None`
+    /// where there is none. The epoch where one is there and does not say.
+    pub signed_until: Option<SystemTime>,
+}
+
+/// Which of the configured live parts a body shows, by their place in `freshness.live`.
+///
+/// From the 64th part on, to show one is to show all: too many rather than too few.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveParts(u64);
+
+/// What is read while the body is walked through.
+struct Reading<'l> {
+    facts: Facts,
+    live: &'l [(String, Duration)],
+    /// `transcript`, `summary` and `sentiment`, where they are there and not null.
+    finished: [bool; 3],
+}
+
+/// An open container.
+struct Open {
+    object: bool,
+    link: Link,
+}
+
+/// `presigned_url` and `presigned_url_expires_at` of one object.
+#[derive(Default)]
+struct Link {
+    /// What the URL itself says, where there is one.
+    url: Option<Signed>,
+    expires_at: Option<SystemTime>,
+}
+
+/// Reads the facts of a body in one pass; `live` is `freshness.live`.
+///
+/// `None` where the body is not JSON, or too deep to read. A body that is no object has no
+/// facts but the pre-signed URLs in it.
+///
+/// A string is looked into where it is, as a whole, a URL of `http` or `https` with a query; a
+/// URL inside of other text is not found. Of two members with one name, the last counts, except
+/// that a live part is shown where any of them shows it.
+#[must_use]
+pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
+    let mut reading = Reading {
+        facts: Facts::default(),
+        live,
+        finished: [false; 3],
+    };
+    std::str::from_utf8(body).ok()?;
+    reading.walk(body).ok()?;
+    Some(reading.finish())
+}
+
+/// A time as the API writes it (RFC 3339); without an offset it is taken for UTC.
+fn time(text: &str) -> Option<SystemTime> {
+    let stamp = text
+        .parse()
+        .or_else(|_| format!("{text}Z").parse::<jiff::Timestamp>());
+    stamp.ok()?.try_into().ok()
+}
+
+/// The text of a scalar that is a string.
+fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+    let bytes = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let escaped = memchr::memchr(b'\\', bytes).is_some();
+    match (Raw { bytes, escaped }).unescaped() {
+        Cow::Borrowed(plain) => std::str::from_utf8(plain).ok().map(Cow::Borrowed),
+        Cow::Owned(plain) => String::from_utf8(plain).ok().map(Cow::Owned),
+    }
+}
+
+// === impl Reading ===
+
+impl Reading<'_> {
+    fn walk(&mut self, body: &[u8]) -> Result<(), json::Fault> {
+        let mut at = blanks(body, 0);
+        let mut open = match byte(body, at) {
+            b'{' | b'[' => Open::new(body, at),
+            _ => {
+                let end = scalar(body, at)?;
+                self.signed(signed::read(&body[at..end]));
+                return ended(body, end);
+            }
+        };
+        let mut outer: Vec<Open> = Vec::new();
+        at += 1;
+        let mut first = true;
+        // Each turn reads one member or element, or closes a container.
+        loop {
+            at = blanks(body, at);
+            match byte(body, at) {
+                b',' if !first => at = blanks(body, at + 1),
+                b'}' | b']' if byte(body, at) == open.closing() => {
+                    self.signed(open.link.signed());
+                    at += 1;
+                    let Some(around) = outer.pop() else {
+                        return ended(body, at);
+                    };
+                    open = around;
+                    first = false;
+                    continue;
+                }
+                _ if !first => return Err(json::Fault::NotJson),
+                _ => {}
+            }
+            let mut name = None;
+            if open.object {
+                let (read, value) = member_name(body, at)?;
+                name = Some(read);
+                at = value;
+            }
+            let begin = at;
+            let container = matches!(byte(body, at), b'{' | b'[');
+            if !container {
+                at = scalar(body, at)?;
+            }
+            // Of a container, nothing: that it is there is all that is asked.
+            let value = &body[begin..at];
+            let mut signed = signed::read(value);
+            if let Some(name) = name {
+                let name = name.unescaped();
+                if outer.is_empty() {
+                    self.part(&name, value);
+                }
+                signed = open.link.member(&name, value, signed);
+            }
+            self.signed(signed);
+            first = container;
+            if container {
+                outer.push(open);
+                if outer.len() == MAX_DEPTH {
+                    return Err(json::Fault::TooDeep);
+                }
+                open = Open::new(body, at);
+                at += 1;
+            }
+        }
+    }
+
+    /// A member of the outermost object; the value is empty where it is a container.
+    fn part(&mut self, name: &[u8], value: &[u8]) {
+        let there = value != b"null";
+        let time = || text(value).as_deref().and_then(time);
+        match name {
+            b"status" => {
+                let status = text(value);
+                let of = |known: &CallStatus| Some(known.as_str()) == status.as_deref();
+                self.facts.status = CallStatus::ALL.into_iter().find(of);
+            }
+            b"end_time" => self.facts.end_time = time(),
+            b"modified_at" => self.facts.modified_at = time(),
+            b"transcript" => self.finished[0] = there,
+            b"summary" => self.finished[1] = there,
+            b"sentiment" => self.finished[2] = there,
+            _ => {}
+        }
+        // Apart from the names above: any of them may be configured as a live part.
+        if there {
+            for (place, _) in self
+                .live
+                .iter()
+                .enumerate()
+                .filter(|(_, (live, _))| live.as_bytes() == name)
+            {
+                self.facts.live.insert(place);
+            }
+        }
+    }
+
+    fn signed(&mut self, signed: Signed) {
+        let until = match signed {
+            Signed::No => return,
+            Signed::Until(until) => until,
+            // A URL that will expire at an unknown time may have expired already.
+            Signed::Unreadable => UNIX_EPOCH,
+        };
+        let earlier = self
+            .facts
+            .signed_until
+            .map_or(until, |other| other.min(until));
+        self.facts.signed_until = Some(earlier);
+    }
+
+    fn finish(mut self) -> Facts {
+        let completed = self.facts.status == Some(CallStatus::Completed);
+        self.facts.unfinished = completed && self.finished.contains(&false);
+        self.facts
+    }
+}
+
+/// Nothing but blanks may follow.
+fn ended(body: &[u8], at: usize) -> Result<(), json::Fault> {
+    if blanks(body, at) == body.len() {
+        Ok(())
+    } else {
+        Err(json::Fault::NotJson)
+    }
+}
+
+// === impl Open ===
+
+impl Open {
+    fn new(body: &[u8], at: usize) -> Self {
+        Self {
+            object: byte(body, at) == b'{',
+            link: Link::default(),
+        }
+    }
+
+    fn closing(&self) -> u8 {
+        if self.object { b'}' } else { b']' }
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    /// Takes note of a member; answers what its value says that is not for the link to say.
+    #[inline]
+    fn member(&mut self, name: &[u8], value: &[u8], signed: Signed) -> Signed {
+        match name {
+            b"presigned_url" if value.len() > 2 && value[0] == b'"' => {
+                self.url = Some(signed);
+                Signed::No
+            }
+            b"presigned_url_expires_at" => {
+                self.expires_at = text(value).as_deref().and_then(time);
+                signed
+            }
+            _ => signed,
+        }
+    }
+
+    /// The earlier of what the URL says and what stands beside it.
+    fn signed(&self) -> Signed {
+        match (self.url, self.expires_at) {
+            (None, _) => Signed::No,
+            (Some(Signed::Until(own)), Some(beside)) => Signed::Until(own.min(beside)),
+            (Some(Signed::Until(only)), None) | (Some(_), Some(only)) => Signed::Until(only),
+            (Some(_), None) => Signed::Unreadable,
+        }
+    }
+}
+
+// === impl LiveParts ===
+
+impl LiveParts {
+    /// Whether no live part is shown.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether the part at this place of `freshness.live` is shown.
+    #[must_use]
+    pub fn contains(self, place: usize) -> bool {
+        self.0 & Self::bit(place) != 0
+    }
+
+    /// The shortest lifetime among the parts that are shown; `live` is what the facts were
+    /// read with.
+    #[must_use]
+    pub fn shortest(self, live: &[(String, Duration)]) -> Option<Duration> {
+        let shown = live
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| self.contains(*place));
+        shown.map(|(_, (_, lifetime))| *lifetime).min()
+    }
+
+    fn insert(&mut self, place: usize) {
+        self.0 |= Self::bit(place);
+    }
+
+    fn bit(place: usize) -> u64 {
+        1 << place.min(63)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Pre-signed URLs: until when the links work that a storage service has signed.
+//!
+//! | signed by | its parameters |
+//! |---|---|
+//! | AWS signature version 4 and its like | `X-Amz-Date` + `X-Amz-Expires`; also `X-Goog-…`, `X-Oss-…` |
+//! | AWS version 2, `CloudFront`, Google version 2 | `Expires` (Unix seconds) with `Signature` |
+//! | Azure | `se` (a time) with `sig` |
+//!
+//! Names are compared in any case. What is signed and does not say until when, or says it in
+//! another way (a `CloudFront` policy, an Azure stored access policy), is [`Signed::Unreadable`].
+
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{text, time};
+
+/// What a URL says of its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Signed {
+    /// It is no pre-signed URL.
+    No,
+    /// It works until then.
+    Until(SystemTime),
+    /// It is signed, and its end cannot be told.
+    Unreadable,
+}
+
+/// How long a URL is trusted that was signed with the credentials of a session. They end at a
+/// time of their own that the URL does not show, and the URL with them; an hour is the usual
+/// length of a session.
+const SESSION: Duration = Duration::from_hours(1);
+
+/// The parameters that matter, as sent.
+#[derive(Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a parameter that is there or not"
+)]
+struct Parameters<'a> {
+    /// `X-…-Date`, `X-…-Expires`, and whether there is an `X-…-Signature`.
+    date: Option<&'a str>,
+    lifetime: Option<&'a str>,
+    signed: bool,
+    /// `X-…-Security-Token`
+    session: bool,
+    /// `Expires`, `Signature`, and one of the parameters that come with it.
+    expires: Option<&'a str>,
+    signature: bool,
+    key: bool,
+    /// `se`, `sig`, and one of the parameters that come with it.
+    se: Option<&'a str>,
+    sig: bool,
+    azure: bool,
+}
+
+/// What a value says, where it is a string that is a URL with a query.
+#[inline]
+pub(super) fn read(value: &[u8]) -> Signed {
+    // Nearly all values end here. A URL may begin with an escape, if it insists.
+    match value {
+        [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..] => read_url(value),
+        _ => Signed::No,
+    }
+}
+
+fn read_url(value: &[u8]) -> Signed {
+    let Some(text) = text(value) else {
+        return Signed::No;
+    };
+    let web = ["http://", "https://"].iter().any(|scheme| {
+        text.get(..scheme.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    });
+    let (url, _) = text.split_once('#').unwrap_or((&text, ""));
+    match url.split_once('?') {
+        Some((_, query)) if web => Parameters::of(query).until(),
+        _ => Signed::No,
+    }
+}
+
+// === impl Parameters ===
+
+impl<'a> Parameters<'a> {
+    fn of(query: &'a str) -> Self {
+        let mut found = Self::default();
+        for piece in query.split('&') {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            // Where the text was meant for HTML, `&` is `&amp;`.
+            let name = name.strip_prefix("amp;").unwrap_or(name);
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            if let Some(rest) = after_vendor(name) {
+                let is = |known: &str| rest.eq_ignore_ascii_case(known);
+                if is("date") {
+                    found.date = Some(value);
+                } else if is("expires") {
+                    found.lifetime = Some(value);
+                } else if is("signature") {
+                    found.signed = true;
+                } else if is("security-token") {
+                    found.session = true;
+                }
+            } else if is("Expires") {
+                found.expires = Some(value);
+            } else if is("Signature") {
+                found.signature = true;
+            } else if is("se") {
+                found.se = Some(value);
+            } else if is("sig") {
+                found.sig = true;
+            } else if is("sv") || is("si") {
+                found.azure = true;
+            } else if ["Policy", "Key-Pair-Id", "AWSAccessKeyId", "GoogleAccessId"]
+                .iter()
+                .any(|known| is(known))
+            {
+                found.key = true;
+            }
+        }
+        found
+    }
+
+    fn until(&self) -> Signed {
+        let until = if self.lifetime.is_some() || self.signed {
+            self.dated()
+        } else if self.signature && (self.expires.is_some() || self.key) {
+            // How long the session's credentials hold cannot be told without a date.
+            self.expires.filter(|_| !self.session).and_then(unix)
+        } else if self.sig && (self.se.is_some() || self.azure) {
+            self.se.and_then(|se| time(&decoded(se))).or_else(|| {
+                // Azure allows a date alone: its first moment.
+                time(&(decoded(self.se?) + "T00:00:00"))
+            })
+        } else {
+            return Signed::No;
+        };
+        until.map_or(Signed::Unreadable, Signed::Until)
+    }
+
+    fn dated(&self) -> Option<SystemTime> {
+        let date = time(&decoded(self.date?))?;
+        let lifetime = Duration::from_secs(self.lifetime?.parse().ok()?);
+        let lifetime = if self.session {
+            lifetime.min(SESSION)
+        } else {
+            lifetime
+        };
+        date.checked_add(lifetime)
+    }
+}
+
+/// What follows `X-Amz-`, `X-Goog-` and their like.
+fn after_vendor(name: &str) -> Option<&str> {
+    let (x, rest) = name.split_once('-')?;
+    let (_, rest) = rest.split_once('-')?;
+    x.eq_ignore_ascii_case("x").then_some(rest)
+}
+
+fn unix(seconds: &str) -> Option<SystemTime> {
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))
+}
+
+/// Resolves the percent-encodings a time may have: `:` and `+`.
+fn decoded(value: &str) -> Cow<'_, str> {
+    if !value.contains('%') {
+        return Cow::Borrowed(value);
+    }
+    let value = value.replace("%3A", ":").replace("%3a", ":");
+    Cow::Owned(value.replace("%2B", "+").replace("%2b", "+"))
+}
