@@ -165,8 +165,9 @@ impl Server {
         for load in loads {
             load.join().map_err(|_| "a load panicked")??;
         }
-        let spent = self.cpu()? - before;
-        Ok(spent.as_secs_f64() * 1e6 / (requests / CONNECTIONS * CONNECTIONS) as f64)
+        let spent = self.cpu()?.saturating_sub(before);
+        let answered = u32::try_from(requests / CONNECTIONS * CONNECTIONS)?;
+        Ok(spent.as_secs_f64() * 1e6 / f64::from(answered))
     }
 
     /// Processor time of all threads so far.

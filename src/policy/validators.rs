@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::dates::{DateField, http_date};
+use super::dates::DateField;
 use super::list::{self, Quotes};
 
 /// An entity tag (RFC 9110 §8.8.3).
@@ -127,39 +127,6 @@ fn is_unmodified(request: &HeaderMap, stored: &HeaderMap, received: SystemTime) 
         .find_map(|name| DateField::read(stored, name, received).valid())
         .unwrap_or(received);
     since.valid().is_some_and(|since| changed <= since)
-}
-
-/// Whether a `Range` still applies: evaluates `If-Range` (RFC 9110 §13.1.5).
-///
-/// A tag has to match strongly; a date has to be that of `Last-Modified`, and a strong one,
-/// at least a second older than `Date` (§8.8.2.2).
-#[must_use]
-pub fn range_applies(
-    request: &HeaderMap,
-    etag: Option<&HeaderValue>,
-    stored: &HeaderMap,
-    received: SystemTime,
-) -> bool {
-    let mut lines = request.get_all(header::IF_RANGE).iter();
-    let line = match (lines.next(), lines.next()) {
-        (None, _) => return true,
-        (Some(line), None) => line.as_bytes(),
-        _ => return false,
-    };
-    if let Some(theirs) = EntityTag::parse(line) {
-        return etag
-            .and_then(|value| EntityTag::parse(value.as_bytes()))
-            .is_some_and(|ours| ours.equals_strongly(theirs));
-    }
-    let date = |name| DateField::read(stored, name, received).valid();
-    match (
-        http_date(line, received),
-        date(&header::LAST_MODIFIED),
-        date(&header::DATE),
-    ) {
-        (Some(theirs), Some(changed), Some(made)) => theirs == changed && changed < made,
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use stuut_cache::config::{self, CallStatus, ClientDirectives, OriginUrl};
 use stuut_cache::policy::{
     self, Delta, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
     ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewCap, assess, canonical_path,
-    condition, http_date, invalidated, ranged, storable, ttl_seconds, verdict,
+    condition, http_date, invalidated, storable, ttl_seconds, verdict,
 };
 
 use crate::support::after;
@@ -200,7 +200,6 @@ proptest! {
         let _ = RequestDirectives::read(&head, ClientDirectives::Obey);
         let _ = EntityTag::parse(value.as_bytes());
         let _ = http_date(value.as_bytes(), now);
-        let _ = ranged(value.as_bytes(), 100);
         let _ = condition(&head, StatusCode::OK, Some(&value), &head, now);
         let _ = Selecting::capture(&head, &head).map(|selecting| selecting.matches(&head));
         let _ = storable(&head, after(0).wall);
