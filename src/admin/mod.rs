@@ -3,6 +3,7 @@
 //! It is a listener of its own, on loopback unless configured otherwise; nothing of it answers
 //! on the proxy's port.
 
+mod explain;
 mod purge;
 
 use std::convert::Infallible;
@@ -109,12 +110,14 @@ impl Admin {
     fn answer(&self, request: &Request<Incoming>) -> Answer {
         let path = request.uri().path();
         let allowed: &[Method] = match path {
-            "/metrics" | "/livez" | "/readyz" | "/status" => &[Method::GET, Method::HEAD],
+            "/metrics" | "/livez" | "/readyz" | "/status" | "/explain" => {
+                &[Method::GET, Method::HEAD]
+            }
             "/purge" => &[Method::POST],
             _ => {
                 return text(
                     StatusCode::NOT_FOUND,
-                    "try /metrics /livez /readyz /status or POST /purge\n",
+                    "try /metrics /livez /readyz /status /explain or POST /purge\n",
                 );
             }
         };
@@ -137,6 +140,7 @@ impl Admin {
             }
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
             "/status" => self.status(),
+            "/explain" => self.explain(request.uri().query()),
             _ => self.purge(request.headers(), request.uri().query()),
         }
     }

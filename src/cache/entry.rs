@@ -87,6 +87,15 @@ impl Entry {
             .map(|(_, part)| Arc::clone(part))
     }
 
+    /// Every part that is remembered.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(View, Arc<Representation>)> {
+        self.views
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     /// Remembers a part, unless as many are known as are kept. Answers whether it did, and the
     /// entry is to be weighed again.
     #[must_use]

@@ -10,4 +10,4 @@ mod store;
 pub use entry::{Entry, Representation};
 pub use fence::Fence;
 pub use flight::{Boarding, Flights, Lead, Waiting};
-pub use store::{Found, Store};
+pub use store::{Found, Store, Stored};

@@ -47,6 +47,17 @@ pub enum Found {
     Nothing,
 }
 
+/// A stored response as an operator sees it.
+#[derive(Debug)]
+pub struct Stored {
+    /// Where it is stored.
+    pub key: Arc<CacheKey>,
+    /// The response.
+    pub entry: Arc<Entry>,
+    /// Whether nothing has voided it.
+    pub stands: bool,
+}
+
 impl Store {
     /// An empty store of `cache.capacity` bytes.
     #[must_use]
@@ -144,6 +155,23 @@ impl Store {
                 .collect()
         });
         Ok(())
+    }
+
+    /// Every response stored for this path, or only those of one scope. Walks over all entries.
+    #[must_use]
+    pub fn stored(&self, path: &str, scope: Option<ScopeId>) -> Vec<Stored> {
+        let of_path = |key: &CacheKey| {
+            key.path() == path && scope.is_none_or(|scope| key.scope().id() == scope)
+        };
+        let mut found = Vec::new();
+        for (key, variants) in self.cache.iter().filter(|(key, _)| of_path(key)) {
+            found.extend(variants.iter().map(|entry| Stored {
+                key: Arc::clone(&key),
+                entry: Arc::clone(entry),
+                stands: self.stands(&key, entry),
+            }));
+        }
+        found
     }
 
     /// Weighs an entry again after it has grown, if it is still the one that is stored.

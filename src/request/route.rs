@@ -50,6 +50,12 @@ impl Routes {
         self.routes[route.0].ttl
     }
 
+    /// The pattern of a route.
+    #[must_use]
+    pub fn name(&self, route: RouteId) -> &str {
+        self.routes[route.0].path.as_str()
+    }
+
     /// The patterns, in the order of their ids.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| route.path.as_str())

@@ -1,0 +1,129 @@
+//! `GET /explain?path=/v1/calls/ID[&scope=DIGEST]`: why a call is, or is not, a hit.
+//!
+//! For each stored response of the path: whose it is, how old, for how long fresh, which rule
+//! decided, what bounds each view of it, and whether something has declared it void.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Admin, Answer, json as answer, text};
+use crate::cache::{Entry, Representation, Stored};
+use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
+use crate::request::ScopeId;
+
+impl Admin {
+    pub(super) fn explain(&self, query: Option<&str>) -> Answer {
+        let Some(asked) = Asked::read(query.unwrap_or_default()) else {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "say which: ?path=/v1/calls/ID, and &scope=DIGEST for one token's alone\n",
+            );
+        };
+        let now = self.clock.now();
+        let stored: Vec<_> = self
+            .store
+            .stored(asked.path, asked.scope)
+            .iter()
+            .map(|stored| response(stored, now))
+            .collect();
+        let route = self
+            .routes
+            .find(asked.path)
+            .map(|route| self.routes.name(route));
+        let summary = match (route, stored.is_empty()) {
+            (None, _) => "no cacheable route matches: every request for it is forwarded",
+            (Some(_), true) => "nothing is stored: the next request for it is a miss",
+            (Some(_), false) => "what is stored is below; anything else is a miss",
+        };
+        answer(
+            StatusCode::OK,
+            &json!({ "summary": summary, "route": route, "stored": stored }),
+        )
+    }
+}
+
+/// What is to be explained.
+struct Asked<'a> {
+    path: &'a str,
+    scope: Option<ScopeId>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(query: &'a str) -> Option<Self> {
+        let (path, scope) = match query.split_once("&scope=") {
+            Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),
+            None => (query, None),
+        };
+        let path = path
+            .strip_prefix("path=")
+            .filter(|path| path.starts_with('/') && !path.contains('&'))?;
+        Some(Self { path, scope })
+    }
+}
+
+fn response(stored: &Stored, now: Moment) -> Value {
+    let Stored { key, entry, stands } = stored;
+    let freshness = &entry.freshness;
+    let views = entry.parts();
+    let views = views
+        .iter()
+        .map(|(view, part)| (view.as_str().to_owned(), shown(entry, part, *stands, now)));
+    json!({
+        "scope": key.scope().id().to_string(),
+        "query": key.query(),
+        "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
+        "status": entry.whole.status.as_u16(),
+        "void": !stands,
+        "age_seconds": freshness.age(now).as_secs(),
+        "lifetime_seconds": freshness.lifetime.length.as_secs(),
+        "rule": freshness.lifetime.rule.as_str(),
+        "stale": stale_use(freshness.stale_use),
+        "weight_bytes": entry.weight(),
+        "whole": shown(entry, &entry.whole, *stands, now),
+        "views": views.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+/// What a request for this part would meet now.
+fn shown(entry: &Entry, part: &Representation, stands: bool, now: Moment) -> Value {
+    let verdict = policy::verdict(
+        &entry.freshness,
+        part.cap,
+        &RequestDirectives::default(),
+        now,
+    );
+    let then = match verdict {
+        _ if !stands => "miss: declared void by a purge, a write or a refused token",
+        Verdict::Fresh { .. } => "hit",
+        Verdict::Usable { .. } => "hit, stale, and refreshed in the background",
+        Verdict::Stale {
+            on_error_until: Some(_),
+        } => "asked of the origin; served stale if that fails",
+        Verdict::Stale {
+            on_error_until: None,
+        } => "asked of the origin",
+        Verdict::Unusable => {
+            "fetched anew: a signed address has expired, or freshness.hard_limit is reached"
+        }
+    };
+    json!({
+        "next_request": then,
+        "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.cap, now),
+        "live_part_seconds": part.cap.live.map(|cap| cap.as_secs()),
+        "signed_until": part.cap.signed_until.map(|end| humantime::format_rfc3339_seconds(end).to_string()),
+        "body_bytes": part.body.len(),
+    })
+}
+
+fn stale_use(stale: StaleUse) -> Value {
+    match stale {
+        StaleUse::Forbidden => json!("forbidden"),
+        StaleUse::Allowed {
+            while_revalidate,
+            if_error,
+        } => json!({
+            "while_revalidate_seconds": while_revalidate.as_secs(),
+            "if_error_seconds": if_error.as_secs(),
+        }),
+    }
+}
