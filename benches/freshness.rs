@@ -90,10 +90,10 @@ impl Tally {
 }
 
 fn watch(rules: Rules, view: Option<&View>) -> Tally {
-    let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
     let options = Options {
         calls: CALLS,
-        signed_for: Duration::from_secs(30 * 60 * 60),
+        signed_for: Duration::from_hours(30),
         ..Options::default()
     };
     let simulator = Simulator::new(options, clock.clone());
@@ -170,7 +170,7 @@ impl Current {
             Some(Pruned::Part(part)) => {
                 facts::read(&part, &settings.live).expect("a part of JSON is JSON")
             }
-            _ => whole.clone(),
+            _ => whole,
         };
         let exchange = Exchange {
             method: &Method::GET,
