@@ -3,6 +3,8 @@
 //! Recording a request is a push under a short lock. The writer is woken once for a batch. When
 //! standard output does not keep up, lines are dropped and counted; requests never wait.
 
+mod line;
+
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -14,9 +16,9 @@ use prometheus::IntCounter;
 
 use super::RequestId;
 use crate::config::LogFormat;
-use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::request::Scope;
+use line::Lines;
 
 /// Lines that wait for the writer at most.
 const QUEUE: usize = 1 << 16;
@@ -84,14 +86,14 @@ impl AccessLog {
         let queue = Arc::new(Queue::default());
         let shared = Arc::clone(&queue);
         let write = move || {
-            let mut lines = Vec::new();
+            let mut lines = Lines::new(format);
             while let Some(batch) = shared.next_batch() {
                 lines.clear();
                 for record in &batch {
-                    line(&mut lines, format, record);
+                    lines.push(record);
                 }
                 // Nobody is left to tell when standard output is gone.
-                let _ = out.write_all(&lines).and_then(|()| out.flush());
+                let _ = out.write_all(lines.bytes()).and_then(|()| out.flush());
             }
         };
         let writer = std::thread::Builder::new()
@@ -156,54 +158,6 @@ impl Queue {
         let batch = std::mem::replace(&mut waiting.records, room);
         (!batch.is_empty()).then_some(batch)
     }
-}
-
-fn line(out: &mut Vec<u8>, format: LogFormat, record: &Record) {
-    let Record {
-        id,
-        method,
-        status,
-        outcome,
-        bytes,
-        complete,
-        ..
-    } = record;
-    let at = humantime::format_rfc3339_micros(record.at);
-    let path = record.target.as_ref().map_or("", PathAndQuery::path);
-    let status = status.as_u16();
-    let label = outcome.label().as_str();
-    let detail = outcome.detail();
-    let seconds = record.took.as_secs_f64();
-    let scope = record.scope.map(|scope| scope.id());
-    let written = match format {
-        LogFormat::Json => {
-            let path = serde_json::Value::from(path);
-            let detail = detail
-                .map(|detail| format!(r#","detail":"{detail}""#))
-                .unwrap_or_default();
-            let scope = scope
-                .map(|scope| format!(r#","scope":"{scope}""#))
-                .unwrap_or_default();
-            writeln!(
-                out,
-                r#"{{"timestamp":"{at}","level":"INFO","message":"{method} {status} {label}","method":"{method}","path":{path},"status":{status},"outcome":"{label}"{detail},"duration_seconds":{seconds:.6},"response_bytes":{bytes},"complete":{complete}{scope},"request_id":"{id}","target":"access"}}"#
-            )
-        }
-        LogFormat::Text => {
-            let detail = detail
-                .map(|detail| format!(" detail={detail}"))
-                .unwrap_or_default();
-            let scope = scope
-                .map(|scope| format!(" scope={scope}"))
-                .unwrap_or_default();
-            writeln!(
-                out,
-                "{at}  INFO access: {method} {path} {status} {label}{detail} duration_seconds={seconds:.6} \
-                 response_bytes={bytes} complete={complete}{scope} request_id={id}"
-            )
-        }
-    };
-    written.expect("a vector takes what is written to it");
 }
 
 #[cfg(test)]
