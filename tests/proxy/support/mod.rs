@@ -10,9 +10,11 @@
 //! ```
 
 mod answer;
+mod by_hand;
 mod origin;
 mod proxy;
 
 pub use answer::Answer;
+pub use by_hand::{ByHand, Wire};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use proxy::{Proxy, Request};

@@ -35,6 +35,8 @@ pub struct Seen {
     pub head: String,
     /// The body, chunks put together.
     pub body: Vec<u8>,
+    /// The lines behind the last chunk.
+    pub trailers: String,
 }
 
 /// An answer, in the order its parts go out.
@@ -44,7 +46,13 @@ pub struct Reply {
     headers: Vec<(String, String)>,
     body: Vec<u8>,
     framing: Framing,
-    raw: Option<Vec<u8>>,
+    raw: Option<Raw>,
+}
+
+#[derive(Clone, Debug)]
+struct Raw {
+    bytes: Vec<u8>,
+    kept_open: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -283,7 +291,21 @@ impl Reply {
     /// These bytes and nothing else, then the connection closes.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self {
-            raw: Some(bytes.as_ref().to_vec()),
+            raw: Some(Raw {
+                bytes: bytes.as_ref().to_vec(),
+                kept_open: false,
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// These bytes and nothing else, and the connection stays open.
+    pub fn raw_kept_open(bytes: impl AsRef<[u8]>) -> Self {
+        Self {
+            raw: Some(Raw {
+                bytes: bytes.as_ref().to_vec(),
+                kept_open: true,
+            }),
             ..Self::default()
         }
     }
@@ -291,7 +313,7 @@ impl Reply {
     /// The bytes, and whether the connection stays open behind them.
     fn render(&self, method: &str) -> (Vec<u8>, bool) {
         if let Some(raw) = &self.raw {
-            return (raw.clone(), false);
+            return (raw.bytes.clone(), raw.kept_open);
         }
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.headers {
@@ -304,7 +326,7 @@ impl Reply {
                 write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
             }
             Framing::Chunked(_) | Framing::TornChunksAfter(_) => {
-                head.push_str("transfer-encoding: chunked\r\n")
+                head.push_str("transfer-encoding: chunked\r\n");
             }
             Framing::Close => head.push_str("connection: close\r\n"),
         }
@@ -314,8 +336,7 @@ impl Reply {
             return (bytes, true);
         }
         match self.framing {
-            Framing::Length => bytes.extend(&self.body),
-            Framing::Close => bytes.extend(&self.body),
+            Framing::Length | Framing::Close => bytes.extend(&self.body),
             Framing::TornAfter(sent) => bytes.extend(&self.body[..sent]),
             Framing::Chunked(size) => {
                 chunks(&mut bytes, &self.body, size);
@@ -339,7 +360,7 @@ fn chunks(out: &mut Vec<u8>, body: &[u8], size: usize) {
 }
 
 /// Reads one request; `None` when the connection ends.
-async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Seen> {
+pub(super) async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Seen> {
     let end = loop {
         match unread.windows(4).position(|window| window == b"\r\n\r\n") {
             Some(at) => break at + 4,
@@ -350,6 +371,7 @@ async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Se
     let mut seen = Seen {
         head,
         body: Vec::new(),
+        trailers: String::new(),
     };
     if let Some(length) = seen
         .header("content-length")
@@ -360,29 +382,41 @@ async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Se
         }
         seen.body = unread.drain(..length).collect();
     } else if seen.header("transfer-encoding").is_some() {
-        seen.body = read_chunks(socket, unread).await?;
+        read_chunks(socket, unread, &mut seen).await?;
     }
     Some(seen)
 }
 
-async fn read_chunks(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let mut body = Vec::new();
+async fn read_chunks(socket: &mut TcpStream, unread: &mut Vec<u8>, seen: &mut Seen) -> Option<()> {
     loop {
-        let line = loop {
-            match unread.windows(2).position(|window| window == b"\r\n") {
-                Some(at) => break unread.drain(..at + 2).collect::<Vec<_>>(),
-                None => more(socket, unread).await?,
-            }
-        };
-        let size = String::from_utf8_lossy(&line);
+        let size = read_line(socket, unread).await?;
         let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;
+        if size == 0 {
+            break;
+        }
         while unread.len() < size + 2 {
             more(socket, unread).await?;
         }
-        body.extend(unread.drain(..size));
+        seen.body.extend(unread.drain(..size));
         unread.drain(..2);
-        if size == 0 {
-            return Some(body);
+    }
+    loop {
+        let line = read_line(socket, unread).await?;
+        if line == "\r\n" {
+            return Some(());
+        }
+        seen.trailers.push_str(&line);
+    }
+}
+
+async fn read_line(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<String> {
+    loop {
+        match unread.windows(2).position(|window| window == b"\r\n") {
+            Some(at) => {
+                let line = unread.drain(..at + 2).collect::<Vec<_>>();
+                return Some(String::from_utf8_lossy(&line).into_owned());
+            }
+            None => more(socket, unread).await?,
         }
     }
 }

@@ -8,16 +8,17 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{Config, OriginUrl};
 use stuut_cache::process::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Answer, Origin};
+use super::{Answer, Origin, Wire};
 
 /// A proxy in front of a scripted origin, on a clock that only the story moves.
 pub struct Proxy {
@@ -36,12 +37,16 @@ impl Proxy {
 
     /// The default configuration, but for what `change` changes.
     pub async fn with(origin: &Origin, change: impl FnOnce(&mut Config)) -> Self {
+        Self::before(&format!("http://{}", origin.address()), change).await
+    }
+
+    /// The same, in front of whatever is at `url`.
+    pub async fn before(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen.set_port(0);
         config.admin.listen.set_port(0);
         config.log.access = false;
-        config.upstream.url =
-            OriginUrl::parse(&format!("http://{}", origin.address())).expect("an origin");
+        config.upstream.url = OriginUrl::parse(url).expect("an origin");
         change(&mut config);
         // A whole second, as dates on the wire are.
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
@@ -105,6 +110,28 @@ impl Proxy {
         TcpStream::connect(self.address)
             .await
             .expect("the proxy accepts")
+    }
+
+    /// An HTTP/2 connection by prior knowledge.
+    pub async fn http2(&self) -> http2::SendRequest<Full<Bytes>> {
+        let io = TokioIo::new(self.connect().await);
+        let (client, connection) = http2::handshake(TokioExecutor::new(), io)
+            .await
+            .expect("the proxy speaks HTTP/2");
+        tokio::spawn(connection);
+        client
+    }
+
+    /// A connection that the story moves by hand.
+    pub async fn wire(&self) -> Wire {
+        Wire::new(self.connect().await)
+    }
+
+    /// Waits until a metric has this value.
+    pub async fn until_metric(&self, line: &str, value: f64) {
+        while (self.metric(line).await - value).abs() > f64::EPSILON {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Moves time.
