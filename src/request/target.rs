@@ -57,12 +57,18 @@ fn check_host(head: &Parts) -> Result<(), Refusal> {
         .to_str()
         .ok()
         .and_then(|host| host.parse().ok())
-        .filter(|host: &Authority| !host.as_str().contains('@'))
+        .filter(is_host_and_port)
         .ok_or(Refusal::HostInvalid)?;
     if named.is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host.as_str())) {
         return Err(Refusal::HostContradicts);
     }
     Ok(())
+}
+
+/// `http` takes user names, and any text for a port.
+fn is_host_and_port(host: &Authority) -> bool {
+    let port = host.as_str().strip_prefix(host.host());
+    port.is_some_and(|port| matches!(port, "" | ":") || host.port_u16().is_some())
 }
 
 /// `Max-Forwards` (RFC 9110 §7.6.2); a value that is not a number is not one.
@@ -99,6 +105,9 @@ mod tests {
             (get().header(HOST, "a b"), Some(Refusal::HostInvalid)),
             (get().header(HOST, "user@a"), Some(Refusal::HostInvalid)),
             (get().header(HOST, "a/b"), Some(Refusal::HostInvalid)),
+            (get().header(HOST, "a:port"), Some(Refusal::HostInvalid)),
+            (get().header(HOST, "a:65536"), Some(Refusal::HostInvalid)),
+            (get().header(HOST, "a:"), None),
             (Request::get("http://a/x").header(HOST, "A"), None),
             (
                 Request::get("http://a/x").header(HOST, "b"),

@@ -343,6 +343,7 @@ async fn a_request_without_one_valid_host_is_refused_and_its_connection_ends() {
         ("host: user@a\r\n", "host-invalid"),
         ("host: a/b\r\n", "host-invalid"),
         ("host: a, b\r\n", "host-invalid"),
+        ("host: a:port\r\n", "host-invalid"),
     ];
     for (host, slug) in cases {
         // The second request must never be read.
