@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, Uri, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -155,6 +155,12 @@ impl Upstream {
         *request.method_mut() = method;
         *request.uri_mut() = self.uri(target);
         *request.headers_mut() = headers;
+        if request.body().size_hint().exact().is_none() {
+            // hyper takes a GET or HEAD of unknown length for one without a body. HTTP/2 drops
+            // the field.
+            let chunked = HeaderValue::from_static("chunked");
+            request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+        }
 
         let response = self
             .send(request, |answer| async move {

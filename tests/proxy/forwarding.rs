@@ -67,6 +67,26 @@ async fn every_method_goes_on_with_its_body_and_fields_and_so_does_the_answer() 
 }
 
 #[tokio::test]
+async fn a_body_of_unknown_length_goes_on_with_every_method() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    for method in ["GET", "HEAD", "POST", "DELETE", "BREW"] {
+        for target in ["/v1/other", "/v1/calls/c1"] {
+            let mut bytes = request(
+                &format!("{method} {target}"),
+                &["authorization: Bearer a", "transfer-encoding: chunked"],
+            );
+            bytes.push_str("4\r\nsome\r\n5\r\n body\r\n0\r\n\r\n");
+            let answer = proxy.raw(bytes).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            let seen = origin.last();
+            assert_eq!(seen.body, b"some body", "{method} {target}: {}", seen.head);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_target_goes_on_byte_for_byte() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
