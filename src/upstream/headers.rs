@@ -1,8 +1,9 @@
 //! Which fields go on, in which direction (RFC 9110 §7.6).
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, HOST, MAX_FORWARDS,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, COOKIE, HOST,
+    MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    USER_AGENT, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -43,6 +44,7 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
         }
     }
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    join_cookies(&mut fields, version);
     for value in client.get_all(VIA) {
         fields.append(VIA, value.clone());
     }
@@ -54,6 +56,7 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
 pub fn of_forward(fields: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(fields);
     fields.remove(HOST);
+    join_cookies(fields, version);
     if let Some(left) = crate::request::max_forwards(fields) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
@@ -76,6 +79,22 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
     }
     for name in &HOP_BY_HOP {
         fields.remove(name);
+    }
+}
+
+/// Puts together what HTTP/2 may cut into crumbs; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
+fn join_cookies(fields: &mut HeaderMap, version: Version) {
+    let crumbs: Vec<_> = fields
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if version == Version::HTTP_2 && crumbs.len() > 1 {
+        let line = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]));
+        fields.insert(
+            COOKIE,
+            line.expect("field values and \"; \" make a field value"),
+        );
     }
 }
 

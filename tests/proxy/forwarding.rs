@@ -438,6 +438,29 @@ async fn repeated_fields_stay_apart_and_in_order() {
     assert!(head.contains("x-ask: 2\r\nx-ask: 1, 3\r\n"), "{head}");
 }
 
+/// RFC 9113 §8.2.3: HTTP/2 may cut the field into crumbs, HTTP/1.1 knows one line.
+#[tokio::test]
+async fn cookie_crumbs_of_http2_are_put_together() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    let mut client = proxy.http2().await;
+    let request = http::Request::get(format!("http://{}/v1/other", proxy.address))
+        .header("cookie", "a=1")
+        .header("cookie", "b=2; c=3")
+        .body(http_body_util::Full::default())
+        .expect("a request");
+    let response = client.send_request(request).await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    let seen = origin.last();
+    assert!(
+        seen.head.contains("cookie: a=1; b=2; c=3\r\n"),
+        "{}",
+        seen.head
+    );
+    assert_eq!(seen.header("via").as_deref(), Some("2 stuut-cache"));
+}
+
 #[tokio::test]
 async fn every_status_passes() {
     let origin = Origin::start().await;
