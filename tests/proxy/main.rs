@@ -7,3 +7,4 @@ mod support;
 mod forwarding;
 mod hits;
 mod isolation;
+mod origin_faults;
