@@ -1,8 +1,8 @@
 //! Which fields go on, in which direction (RFC 9110 §7.6).
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, COOKIE, HOST,
-    MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE,
+    HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
     USER_AGENT, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
@@ -65,6 +65,11 @@ pub fn of_forward(fields: &mut HeaderMap, version: Version) {
 
 /// The response fields as they go on to the client.
 pub fn of_response(fields: &mut HeaderMap, version: Version) {
+    if fields.contains_key(TRANSFER_ENCODING) {
+        // The chunks were the body, whatever the length says (RFC 9112 §6.3); sent on, hyper
+        // would believe the length and cut the body there.
+        fields.remove(CONTENT_LENGTH);
+    }
     remove_hop_by_hop(fields);
     fields.append(VIA, via(version));
 }

@@ -414,6 +414,35 @@ async fn interim_answers_are_not_the_answer() {
     proxy.get(CALL).bearer("a").await.assert_hit();
 }
 
+/// RFC 9112 §6.3: the chunks are the body.
+#[tokio::test]
+async fn an_answer_with_length_and_chunks_loses_the_length_and_keeps_the_body() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    for fields in [
+        "content-length: 2\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 20",
+    ] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
+        for target in [CALL, OTHER] {
+            origin.reply(target, Reply::raw_kept_open(&answer));
+            for _ in 0..2 {
+                let answer = proxy.get(target).bearer("a").await.assert_body("body");
+                let length = answer.header("content-length");
+                assert!(length.is_none_or(|length| length == "4"), "{answer}");
+            }
+        }
+        proxy
+            .request(Method::HEAD, OTHER)
+            .await
+            .assert_no_header("content-length");
+        proxy
+            .admin(Method::POST, "/purge?all")
+            .await
+            .assert_status(200);
+    }
+}
+
 /// What comes behind a body could be taken for the answer to the next request.
 #[tokio::test]
 async fn bytes_behind_a_body_never_answer_the_next_request() {
