@@ -109,6 +109,17 @@ fn broken_heads() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "http_protocol_error",
         ),
         (
+            "a coding nobody asked for",
+            head("transfer-encoding: gzip"),
+            "http_protocol_error",
+        ),
+        (
+            "a coding nobody asked for, in chunks",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+                .to_vec(),
+            "http_protocol_error",
+        ),
+        (
             "chunks of HTTP/1.0",
             b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_vec(),
             "http_protocol_error",
