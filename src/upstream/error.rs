@@ -125,7 +125,14 @@ impl FetchError {
     }
 
     pub(super) fn from_body(error: hyper::Error) -> Self {
-        let (fault, sentence) = if error.is_parse() {
+        let is_nonsense = find::<io::Error>(&error).is_some_and(|error| {
+            // What hyper's decoder of chunks says.
+            matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+            )
+        });
+        let (fault, sentence) = if error.is_parse() || is_nonsense {
             (
                 Fault::Protocol,
                 "the origin's response body is not valid HTTP",

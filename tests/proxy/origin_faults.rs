@@ -146,6 +146,20 @@ fn broken_bodies() -> Vec<(&'static str, Reply, &'static str)> {
             whole.torn_after(0),
             "http_response_incomplete",
         ),
+        (
+            "a chunk without a size",
+            Reply::raw(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\nnonsense\r\n",
+            ),
+            "http_protocol_error",
+        ),
+        (
+            "a chunk longer than its size",
+            Reply::raw(
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}}}\r\n0\r\n\r\n",
+            ),
+            "http_protocol_error",
+        ),
     ]
 }
 
