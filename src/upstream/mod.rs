@@ -100,6 +100,7 @@ impl Upstream {
     }
 
     /// Gets `target` and reads the body, up to `cache.max_entry`, within `upstream.total_timeout`.
+    /// Asks once more where the connection ends before the head does.
     ///
     /// # Errors
     ///
@@ -111,18 +112,25 @@ impl Upstream {
     ) -> Result<Answer, FetchError> {
         let deadline = Instant::now() + self.settings.total_timeout;
         let ticket = self.ticket()?;
-        let mut request = Request::new(Outbound::Empty);
-        *request.uri_mut() = self.uri(target);
-        *request.headers_mut() = headers;
-
         let head_deadline = deadline
             .min(Instant::now() + self.settings.connect_timeout + self.settings.response_timeout);
-        let response = self.send(request, |answer| async move {
-            timeout_at(head_deadline, answer)
-                .await
-                .map_err(|_| FetchError::no_head(&self.settings))?
-        });
-        let (head, body) = response.await?.into_parts();
+        let ask = |headers| {
+            let mut request = Request::new(Outbound::Empty);
+            *request.uri_mut() = self.uri(target);
+            *request.headers_mut() = headers;
+            self.send(request, |answer| async move {
+                timeout_at(head_deadline, answer)
+                    .await
+                    .map_err(|_| FetchError::no_head(&self.settings))?
+            })
+        };
+        let response = match ask(headers.clone()).await {
+            // A pooled connection may go away just as it is used. hyper asks again only what it
+            // has not begun to write; a GET may be asked twice (RFC 9110 §9.2.2).
+            Err(error) if error.fault() == Fault::Terminated => ask(headers).await,
+            answered => answered,
+        };
+        let (head, body) = response?.into_parts();
         match timeout_at(deadline, self.read(&head, body, ticket)).await {
             Ok(body) => Ok(Answer {
                 head,
