@@ -8,3 +8,4 @@ mod forwarding;
 mod hits;
 mod isolation;
 mod origin_faults;
+mod server;

@@ -10,11 +10,13 @@
 //! ```
 
 mod answer;
+mod binary;
 mod by_hand;
 mod origin;
 mod proxy;
 
 pub use answer::Answer;
+pub use binary::Binary;
 pub use by_hand::{ByHand, Wire};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use proxy::{Proxy, Request};

@@ -1,0 +1,383 @@
+//! The connections of clients: how they are spoken with, bounded and ended.
+
+use std::time::Duration;
+
+use http::{Method, Request};
+use http_body_util::{BodyExt as _, Full};
+use tokio::net::TcpStream;
+
+use crate::support::{Binary, Origin, Proxy, Reply, Wire};
+
+const CALL: &str = "/v1/calls/c1";
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+}
+
+/// Connections that ended by this bound.
+fn closed_by(bound: &str) -> String {
+    format!("stuut_cache_connections_closed_total{{reason=\"{bound}\"}}")
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_in_order_on_one_connection() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let held = origin.hold("/v1/first");
+
+    let mut client = proxy.wire().await;
+    client
+        .send([get("/v1/first"), get(CALL), get("/v1/third")].concat())
+        .await;
+    origin.until_requests(1).await;
+    held.open();
+    for target in ["/v1/first", CALL, "/v1/third"] {
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        let body = client.until("}").await;
+        assert!(body.contains(&format!("\"{target}\"")), "{body}");
+    }
+    client.send(get(CALL)).await;
+    assert!(client.head().await.contains("stuut-cache; hit"));
+}
+
+#[tokio::test]
+async fn http2_by_prior_knowledge_is_spoken_on_the_same_port() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let held = origin.hold("/v1/slow");
+    let client = proxy.http2().await;
+    let ask = |method: Method, target: &str, body: &'static str| {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{target}", proxy.address))
+            .header("authorization", "Bearer a")
+            .body(Full::from(body))
+            .expect("a request");
+        let mut client = client.clone();
+        async move {
+            let response = client.send_request(request).await.expect("an answer");
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.expect("a whole body").to_bytes();
+            (head, body)
+        }
+    };
+
+    // One that is held keeps no other from being answered.
+    let slow = tokio::spawn(ask(Method::GET, "/v1/slow", ""));
+    origin.until_requests(1).await;
+    let (head, _) = ask(Method::GET, CALL, "").await;
+    assert_eq!(head.version, http::Version::HTTP_2);
+    assert!(
+        head.headers["cache-status"]
+            .to_str()
+            .is_ok_and(|status| status.contains("fwd=miss"))
+    );
+    let (head, stored) = ask(Method::GET, CALL, "").await;
+    assert!(
+        head.headers["cache-status"]
+            .to_str()
+            .is_ok_and(|status| status.contains("; hit"))
+    );
+    assert!(stored.starts_with(b"{"));
+    let (head, _) = ask(Method::POST, "/v1/other", "a body").await;
+    assert_eq!(head.status, 200);
+    assert_eq!(origin.last().body, b"a body");
+
+    held.open();
+    let (head, _) = slow.await.expect("the request ends well");
+    assert_eq!(head.status, 200);
+    assert_eq!(
+        proxy.metric("stuut_cache_connections").await.to_bits(),
+        1f64.to_bits()
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_more_is_still_answered() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    for target in [CALL, "/v1/other"] {
+        let held = origin.hold(target);
+        let asked = origin.seen().len();
+        let mut client = proxy.wire().await;
+        client.send(get(target)).await;
+        client.half_close().await;
+        origin.until_requests(asked + 1).await;
+        held.open();
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with('}'), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_head_ends_its_connection() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.header_timeout = Duration::from_millis(100);
+    })
+    .await;
+
+    let mut client = proxy.wire().await;
+    client.send("GET / HTTP/1.1\r\nho").await;
+    assert_eq!(client.rest().await, "");
+    // Behind an answered request too.
+    let mut client = proxy.wire().await;
+    client.send(get("/v1/other")).await;
+    client.until("}").await;
+    client.send("GET / HTTP/1.1\r\nho").await;
+    assert_eq!(client.rest().await, "");
+    proxy.until_metric(&closed_by("header_timeout"), 2.0).await;
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn a_head_over_the_limits_is_refused() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.limits.uri = 100;
+        config.limits.headers = 10;
+        config.limits.header_bytes = 8 << 10;
+    })
+    .await;
+
+    proxy
+        .get(&format!("/{}", "a".repeat(99)))
+        .await
+        .assert_status(200);
+    proxy
+        .get(&format!("/{}", "a".repeat(100)))
+        .await
+        .assert_problem(414, "uri-too-long")
+        .assert_header("connection", "close");
+
+    let with = |fields: usize| {
+        let fields: String = (1..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+        format!("GET /v1/other HTTP/1.1\r\nhost: a\r\n{fields}connection: close\r\n\r\n")
+    };
+    let ok = proxy.raw(with(9)).await;
+    assert!(ok.starts_with("HTTP/1.1 200"), "{ok}");
+    let refused = proxy.raw(with(10)).await;
+    assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+
+    // A head that has no end by then.
+    let endless = format!("GET /v1/other HTTP/1.1\r\nx: {:x<8192}", "");
+    let refused = proxy.raw(&endless[..8 << 10]).await;
+    assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn a_hundred_fields_are_the_default_limit() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    for (fields, status) in [(100, "200"), (101, "431")] {
+        let fields: String = (2..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let answer = proxy
+            .raw(format!(
+                "GET /v1/other HTTP/1.1\r\nhost: a\r\n{fields}connection: close\r\n\r\n"
+            ))
+            .await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
+    origin.assert_requests(1);
+}
+
+/// RFC 9112 §6.3 leaves it to the server to read the chunks and to end the connection: hyper
+/// does, and the length does not go on.
+#[tokio::test]
+async fn a_length_beside_chunks_goes_no_further() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    for fields in [
+        "content-length: 3\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 3",
+    ] {
+        let answer = proxy
+            .raw(format!(
+                "POST /v1/other HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n{}",
+                get("/v1/smuggled")
+            ))
+            .await;
+        assert_eq!(answer.matches("date: ").count(), 1, "{answer}");
+        let seen = origin.last();
+        assert_eq!(seen.target(), "/v1/other");
+        assert_eq!(seen.body, b"{}");
+        assert_eq!(seen.header("content-length"), None);
+    }
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn a_body_of_nonsense_is_400_and_ends_its_connection() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let answer = proxy
+        .raw(format!(
+            "POST /v1/other HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n{}",
+            get("/v1/smuggled")
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert!(answer.contains("http_request_error"), "{answer}");
+    assert_eq!(answer.matches("date: ").count(), 1, "{answer}");
+    origin.assert_requests(0);
+}
+
+#[tokio::test]
+async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
+    proxy
+        .get("/v1/calls/stored")
+        .bearer("a")
+        .await
+        .assert_miss();
+    let held = origin.hold("/v1/slow");
+    let mut slow = proxy.wire().await;
+    slow.send(get("/v1/slow")).await;
+    origin.until_requests(2).await;
+
+    for target in [CALL, "/v1/other"] {
+        proxy
+            .get(target)
+            .bearer("a")
+            .await
+            .assert_problem(503, "connection_limit_reached")
+            .assert_header("retry-after", "1");
+    }
+    // What is stored needs no origin.
+    proxy.get("/v1/calls/stored").bearer("a").await.assert_hit();
+    origin.assert_requests(2);
+
+    held.open();
+    slow.until("}").await;
+    proxy
+        .until_metric("stuut_cache_upstream_in_flight", 0.0)
+        .await;
+    for target in [CALL, "/v1/other"] {
+        proxy.get(target).bearer("a").await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_for_its_turn() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.server.max_connections = 1).await;
+    let mut first = proxy.wire().await;
+    first.send(get(CALL)).await;
+    first.until("}").await;
+
+    let mut second = proxy.wire().await;
+    second.send(get("/v1/second")).await;
+    for _ in 0..20 {
+        first.send(get("/v1/first")).await;
+        first.until("}").await;
+    }
+    assert!(
+        origin
+            .seen()
+            .iter()
+            .all(|seen| seen.target() != "/v1/second")
+    );
+
+    drop(first);
+    assert!(second.head().await.starts_with("HTTP/1.1 200"));
+}
+
+/// What the admin listener says to this.
+async fn admin(address: std::net::SocketAddr, target: &str) -> String {
+    let socket = TcpStream::connect(address).await.expect("it accepts");
+    let mut client = Wire::new(socket);
+    client
+        .send(format!(
+            "GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+    client.rest().await
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let (address, admin_address) = (proxy.address, proxy.admin);
+    let body = "x".repeat(100_000);
+    let mut in_flight = Vec::new();
+    let mut gates = Vec::new();
+    for target in [CALL, "/v1/other"] {
+        origin.reply(target, Reply::json(&body));
+        gates.push(origin.hold(target));
+        let mut client = proxy.wire().await;
+        client.send(get(target)).await;
+        in_flight.push(client);
+    }
+    let mut idle = proxy.wire().await;
+    idle.send(get("/v1/idle")).await;
+    idle.until("}").await;
+    origin.until_requests(3).await;
+    assert!(
+        admin(admin_address, "/readyz")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+
+    let stopping = tokio::spawn(proxy.stop());
+    assert_eq!(idle.rest().await, "");
+    while TcpStream::connect(address).await.is_ok() {}
+    let ready = admin(admin_address, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let live = admin(admin_address, "/livez").await;
+    assert!(live.starts_with("HTTP/1.1 200"), "{live}");
+    assert!(!stopping.is_finished());
+
+    gates.iter().for_each(|gate| gate.open());
+    for client in in_flight {
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with(&body), "{answer}");
+    }
+    stopping.await.expect("the drain ends");
+}
+
+#[tokio::test]
+async fn a_drain_breaks_off_what_does_not_finish() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.drain_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let _held = origin.hold("/v1/stuck");
+    let mut stuck = proxy.wire().await;
+    stuck.send(get("/v1/stuck")).await;
+    let mut dripping = proxy.wire().await;
+    dripping.send("GET / HTTP/1.1\r\nho").await;
+    origin.until_requests(1).await;
+
+    proxy.stop().await;
+    assert_eq!(stuck.rest().await, "");
+    assert_eq!(dripping.rest().await, "");
+}
+
+#[tokio::test]
+async fn sigterm_lets_requests_finish_and_exits_with_success() {
+    let origin = Origin::start().await;
+    let held = origin.hold("/v1/slow");
+    let mut binary = Binary::start(&format!("http://{}", origin.address()), &[]);
+    let mut slow = binary.wire().await;
+    slow.send(get("/v1/slow")).await;
+    origin.until_requests(1).await;
+
+    binary.terminate();
+    while TcpStream::connect(binary.address).await.is_ok() {}
+    held.open();
+    let answer = slow.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with('}'), "{answer}");
+    assert!(binary.wait().success());
+}
