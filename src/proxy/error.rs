@@ -156,6 +156,7 @@ fn refusal_status(refusal: Refusal) -> StatusCode {
         | Refusal::HostInvalid
         | Refusal::HostContradicts
         | Refusal::AuthorizationRepeated
+        | Refusal::TransferCoding
         | Refusal::View => StatusCode::BAD_REQUEST,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

@@ -20,7 +20,7 @@ use crate::view::{self, View};
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
 pub use scope::{Credential, Scope, ScopeId, ScopeKey};
-pub use target::max_forwards;
+pub use target::{is_plainly_coded, max_forwards};
 
 /// Reads request heads by the configured routes, view options and limits.
 #[derive(Debug)]
@@ -92,6 +92,8 @@ labels! {
         HeadTooLarge => "head-too-large",
         /// The declared body is larger than `limits.request_body`.
         BodyTooLarge => "body-too-large",
+        /// A transfer coding other than one `chunked` (RFC 9112 §6.1).
+        TransferCoding => "transfer-coding",
         /// CONNECT is not offered.
         Connect => "connect",
         /// TRACE is not offered: it would echo the credential.
@@ -134,6 +136,9 @@ impl Refusal {
             Self::UriTooLong => "the request target is longer than limits.uri",
             Self::HeadTooLarge => "the request head has more fields than limits.headers",
             Self::BodyTooLarge => "the request body is larger than limits.request_body",
+            Self::TransferCoding => {
+                "the body comes in a transfer coding other than chunked; send it without"
+            }
             Self::Connect => "this proxy opens no tunnels",
             Self::Trace => "TRACE is not offered; it would echo the credential",
             Self::LastHop => "Max-Forwards is 0: the request goes no further",

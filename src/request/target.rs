@@ -1,6 +1,6 @@
-//! The checks of a request head that come before its meaning: host, target, method, size.
+//! The checks of a request head that come before its meaning: host, target, method, size, framing.
 
-use http::header::{HOST, MAX_FORWARDS};
+use http::header::{HOST, MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Version};
@@ -22,6 +22,9 @@ pub(super) fn check(head: &Parts, limits: &Limits) -> Result<(), Refusal> {
     }
     check_size(head, limits)?;
     check_host(head)?;
+    if !is_plainly_coded(&head.headers) {
+        return Err(Refusal::TransferCoding);
+    }
     match max_forwards(&head.headers) {
         Some(0) if head.method == Method::OPTIONS => Err(Refusal::LastHop),
         _ => Ok(()),
@@ -77,6 +80,15 @@ pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
     headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
 }
 
+/// Whether a body comes in no other transfer coding than chunks: nobody asked for one.
+#[must_use]
+pub fn is_plainly_coded(fields: &HeaderMap) -> bool {
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next();
+    first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use http::Request;
@@ -112,6 +124,29 @@ mod tests {
             (
                 Request::get("http://a/x").header(HOST, "b"),
                 Some(Refusal::HostContradicts),
+            ),
+        ];
+        for (request, expected) in cases {
+            let shown = format!("{request:?}");
+            assert_eq!(refusal(request), expected, "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_body_comes_plain_or_in_chunks() {
+        let post = || Request::post("/").header(HOST, "a");
+        let cases = [
+            (post(), None),
+            (post().header(TRANSFER_ENCODING, "Chunked"), None),
+            (
+                post().header(TRANSFER_ENCODING, "gzip, chunked"),
+                Some(Refusal::TransferCoding),
+            ),
+            (
+                post()
+                    .header(TRANSFER_ENCODING, "chunked")
+                    .header(TRANSFER_ENCODING, "chunked"),
+                Some(Refusal::TransferCoding),
             ),
         ];
         for (request, expected) in cases {

@@ -74,15 +74,6 @@ pub fn of_response(fields: &mut HeaderMap, version: Version) {
     fields.append(VIA, via(version));
 }
 
-/// Whether a body comes in no other transfer coding than chunks: nobody asked for one.
-#[must_use]
-pub fn is_plainly_coded(response: &HeaderMap) -> bool {
-    let mut codings = response.get_all(TRANSFER_ENCODING).iter();
-    let first = codings.next();
-    first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
-}
-
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
     for name in nominated(fields) {
         // `Connection: authorization` would turn a request with a credential into one without:

@@ -210,7 +210,7 @@ impl Upstream {
                 "an interim status instead of a final one",
             )));
         }
-        if !headers::is_plainly_coded(response.headers()) {
+        if !crate::request::is_plainly_coded(response.headers()) {
             // hyper leaves the coding to its reader, and reads what does not end in chunks to
             // the end of the connection.
             return Err(self.failed(FetchError::protocol(

@@ -188,6 +188,57 @@ async fn a_hundred_fields_are_the_default_limit() {
     origin.assert_requests(1);
 }
 
+/// What two readers could cut differently is refused, and nothing behind it is read.
+#[tokio::test]
+async fn ambiguous_framing_is_refused_and_its_connection_ends() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let chunks = "2\r\n{}\r\n0\r\n\r\n";
+    let cases = [
+        ("content-length: 2\r\ncontent-length: 3", "{}"),
+        ("content-length: 2, 3", "{}"),
+        ("content-length: +2", "{}"),
+        ("content-length: 0x2", "{}"),
+        ("content-length: -1", ""),
+        ("transfer-encoding: gzip", chunks),
+        ("transfer-encoding: gzip, chunked", chunks),
+        ("transfer-encoding: chunked, chunked", chunks),
+        (
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+            chunks,
+        ),
+        (
+            "transfer-encoding: identity\r\ntransfer-encoding: chunked",
+            chunks,
+        ),
+        ("transfer-encoding: chunked, identity", chunks),
+        ("transfer-encoding: x", chunks),
+        ("transfer-encoding: chunked;a=b", chunks),
+        ("transfer-encoding : chunked", chunks),
+        ("x: a\rb", ""),
+        ("x: a\0b", ""),
+        ("x: a\r\n folded: b", ""),
+    ];
+    for (fields, body) in cases {
+        let answer = proxy
+            .raw(format!(
+                "POST /v1/other HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n{body}{}",
+                get("/v1/smuggled")
+            ))
+            .await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{fields:?}: {answer}");
+        assert_eq!(answer.matches("date: ").count(), 1, "{fields:?}: {answer}");
+    }
+    let answer = proxy
+        .raw("POST /v1/other HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n")
+        .await;
+    assert!(
+        answer.starts_with("HTTP/1.0 400") || answer.starts_with("HTTP/1.1 400"),
+        "{answer}"
+    );
+    origin.assert_requests(0);
+}
+
 /// RFC 9112 §6.3 leaves it to the server to read the chunks and to end the connection: hyper
 /// does, and the length does not go on.
 #[tokio::test]
