@@ -7,7 +7,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::telemetry::ConnectionBound;
+
+/// How a client begins HTTP/2 (RFC 9113 §3.4). It comes in one read from all who mean well.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a connection is doing, shared by its socket, its requests and its timer.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub(super) struct Pulse {
     last: AtomicU64,
     /// Milliseconds after `born` of the first byte since the last request ended; 0 is none.
     head: AtomicU64,
+    /// HTTP/2: what comes between requests is a ping or a window, not the beginning of a head.
+    is_http2: AtomicBool,
 }
 
 /// When a connection is to be looked at again, or which bound it has reached.
@@ -47,6 +52,7 @@ impl Pulse {
             busy: AtomicUsize::new(0),
             last: AtomicU64::new(0),
             head: AtomicU64::new(0),
+            is_http2: AtomicBool::new(false),
         })
     }
 
@@ -57,12 +63,20 @@ impl Pulse {
         Beat(Arc::clone(self))
     }
 
-    fn read(&self) {
+    fn read(&self, bytes: &[u8]) {
         let now = self.now();
-        self.last.store(now, Ordering::Relaxed);
-        if self.busy.load(Ordering::Relaxed) == 0 && self.head.load(Ordering::Relaxed) == 0 {
-            self.head.store(now, Ordering::Relaxed);
+        if self.busy.load(Ordering::Relaxed) == 0 {
+            if self.is_http2.load(Ordering::Relaxed) {
+                // Nor is it life: a head could drip in, frame by frame, for ever.
+                return;
+            }
+            if bytes.starts_with(HTTP2_PREFACE) {
+                self.is_http2.store(true, Ordering::Relaxed);
+            } else if self.head.load(Ordering::Relaxed) == 0 {
+                self.head.store(now, Ordering::Relaxed);
+            }
         }
+        self.last.store(now, Ordering::Relaxed);
     }
 
     fn wrote(&self) {
@@ -138,8 +152,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Felt<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.pulse.read();
+        if let bytes @ [_, ..] = &buf.filled()[before..] {
+            this.pulse.read(bytes);
         }
         polled
     }
@@ -206,11 +220,11 @@ mod tests {
 
         let pulse = Pulse::new();
         pass(Duration::from_secs(1)).await;
-        pulse.read();
+        pulse.read(b"G");
         for _ in 0..9 {
             pass(Duration::from_secs(1)).await;
             // A byte now and then does not prolong a head.
-            pulse.read();
+            pulse.read(b"G");
             assert!(matches!(pulse.check(&settings), Check::At(_)));
         }
         pass(Duration::from_secs(1)).await;
@@ -231,6 +245,24 @@ mod tests {
 
         drop(beat);
         pass(settings.idle_timeout).await;
+        assert_eq!(
+            pulse.check(&settings),
+            Check::Reached(ConnectionBound::IdleTimeout)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn http2_frames_between_requests_are_neither_a_head_nor_life() {
+        let settings = Config::default().server;
+        let pulse = Pulse::new();
+        pulse.read(HTTP2_PREFACE);
+        drop(pulse.begin());
+        for _ in 0..74 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            pulse.read(b"ping");
+            assert!(matches!(pulse.check(&settings), Check::At(_)));
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(
             pulse.check(&settings),
             Check::Reached(ConnectionBound::IdleTimeout)

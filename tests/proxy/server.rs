@@ -133,6 +133,29 @@ async fn a_slow_head_ends_its_connection() {
     origin.assert_requests(1);
 }
 
+/// Frames of HTTP/2 between requests are no request head: a ping, a window, a setting.
+#[tokio::test]
+async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0stilhere";
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.header_timeout = Duration::from_millis(100);
+    })
+    .await;
+
+    let mut idle = proxy.wire().await;
+    idle.send([PREFACE, PING].concat()).await;
+    idle.until("stilhere").await;
+    // It is the older one of the two: a bound that held for both would have ended it first.
+    let mut slow = proxy.wire().await;
+    slow.send("GET / HTTP/1.1\r\nho").await;
+    assert_eq!(slow.rest().await, "");
+
+    idle.send(PING).await;
+    idle.until("stilhere").await;
+}
+
 #[tokio::test]
 async fn a_head_over_the_limits_is_refused() {
     let origin = Origin::start().await;
