@@ -52,7 +52,10 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
     let io = TokioIo::new(Felt::new(socket, Arc::clone(&pulse)));
     let service = stack::for_connection(server, &pulse);
     let mut connection = pin!(server.protocol.serve_connection(io, service));
-    let mut timer = pin!(tokio::time::sleep(server.settings.header_timeout));
+    let settings = &server.settings;
+    // Either of the two may be the shorter.
+    let first_look = settings.header_timeout.min(settings.idle_timeout);
+    let mut timer = pin!(tokio::time::sleep(first_look));
     let mut draining = false;
 
     let bound = loop {
@@ -63,7 +66,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
                 }
                 return;
             }
-            () = timer.as_mut() => match pulse.check(&server.settings) {
+            () = timer.as_mut() => match pulse.check(settings) {
                 Check::At(next) => timer.as_mut().reset(next),
                 Check::Reached(bound) => break bound,
             },
@@ -84,7 +87,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
         // An HTTP/2 client is told; an HTTP/1.1 connection just closes.
         connection.as_mut().graceful_shutdown();
         let _ = tokio::time::timeout(
-            server.settings.header_timeout,
+            settings.header_timeout,
             poll_fn(|cx| connection.as_mut().poll(cx)),
         )
         .await;

@@ -133,6 +133,23 @@ async fn a_slow_head_ends_its_connection() {
     origin.assert_requests(1);
 }
 
+#[tokio::test]
+async fn an_idle_connection_ends() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.idle_timeout = Duration::from_millis(100);
+    })
+    .await;
+
+    let mut client = proxy.wire().await;
+    client.send(get(CALL)).await;
+    client.until("}").await;
+    assert_eq!(client.rest().await, "");
+    let silent = proxy.wire().await;
+    assert_eq!(silent.rest().await, "");
+    proxy.until_metric(&closed_by("idle_timeout"), 2.0).await;
+}
+
 /// Frames of HTTP/2 between requests are no request head: a ping, a window, a setting.
 #[tokio::test]
 async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
