@@ -9,3 +9,4 @@ mod hits;
 mod isolation;
 mod origin_faults;
 mod server;
+mod upstream_tls;

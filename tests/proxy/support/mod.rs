@@ -14,9 +14,11 @@ mod binary;
 mod by_hand;
 mod origin;
 mod proxy;
+mod tls;
 
 pub use answer::Answer;
 pub use binary::Binary;
 pub use by_hand::{ByHand, Wire};
 pub use origin::{Gate, Origin, Reply, Seen};
-pub use proxy::{Proxy, Request};
+pub use proxy::Proxy;
+pub use tls::{Authority, TlsOrigin};

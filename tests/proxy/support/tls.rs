@@ -1,0 +1,147 @@
+//! An origin that speaks TLS, with certificates made for the story.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tempfile::NamedTempFile;
+use tokio::net::TcpListener;
+use tokio::sync::Barrier;
+use tokio_rustls::TlsAcceptor;
+
+/// An authority that no system knows.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate, for `upstream.ca_file`.
+    pub file: NamedTempFile,
+}
+
+/// Answers every request with what it was asked, as JSON.
+pub struct TlsOrigin {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new([]).expect("no names are fine");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let file = NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), certificate.pem()).expect("the file can be written");
+        Self {
+            issuer: Issuer::new(params, key),
+            file,
+        }
+    }
+
+    /// What a server of this name needs, with the protocols it offers.
+    fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key in DER");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows them")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("certificate and key belong together");
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+impl TlsOrigin {
+    /// An origin that this authority vouches for under this name. Requests to `/v1/together` wait
+    /// until so many have come.
+    pub async fn start(
+        authority: &Authority,
+        name: &str,
+        protocols: &[&str],
+        together: usize,
+    ) -> Self {
+        let acceptor = authority.server(name, protocols);
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
+        let origin = Self {
+            address: listener.local_addr().expect("a bound socket has one"),
+            connections: Arc::default(),
+        };
+        let connections = Arc::clone(&origin.connections);
+        let barrier = Arc::new(Barrier::new(together));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, barrier) = (acceptor.clone(), Arc::clone(&barrier));
+                let connections = Arc::clone(&connections);
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(socket).await else {
+                        return;
+                    };
+                    connections.fetch_add(1, Ordering::SeqCst);
+                    let service = service_fn(move |request| answer(request, Arc::clone(&barrier)));
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    // The proxy's clock is not the machine's.
+                    server.http1().auto_date_header(false);
+                    server.http2().auto_date_header(false);
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        origin
+    }
+
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    /// Handshakes that have succeeded.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    barrier: Arc<Barrier>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    if head.uri.path() == "/v1/together" {
+        barrier.wait().await;
+    }
+    let fields: serde_json::Map<_, _> = head
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+            (name.to_string(), value.into())
+        })
+        .collect();
+    let document = serde_json::json!({
+        "version": format!("{:?}", head.version),
+        "target": head.uri.path_and_query().map(ToString::to_string),
+        "authority": head.uri.authority().map(ToString::to_string),
+        "fields": fields,
+        "body": String::from_utf8_lossy(&body),
+    });
+    let response = Response::builder()
+        .header("content-type", "application/json")
+        .body(Full::from(document.to_string()));
+    Ok(response.expect("a response"))
+}

@@ -1,0 +1,169 @@
+//! The origin over TLS: whom the proxy trusts, and what it speaks.
+
+use futures_util::future::join_all;
+use http::Method;
+use stuut_cache::config::ByteSize;
+
+use crate::support::{Authority, ByHand, Proxy, TlsOrigin};
+
+const CALL: &str = "/v1/calls/c1";
+const OTHER: &str = "/v1/other";
+
+/// A proxy that trusts this authority beside the system's.
+async fn trusting(authority: &Authority, url: &str) -> Proxy {
+    Proxy::before(url, |config| {
+        config.upstream.ca_file = Some(authority.file.path().to_owned());
+    })
+    .await
+}
+
+async fn assert_fails(proxy: &Proxy, error: &str) {
+    for target in [CALL, OTHER] {
+        let answer = proxy
+            .get(target)
+            .bearer("a")
+            .await
+            .assert_problem(502, error);
+        let said = answer.header("proxy-status").unwrap_or_default();
+        let expected = format!("stuut-cache; error={error}; ");
+        assert!(said.starts_with(&expected), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_ca_file_vouches_for_is_asked_over_http11() {
+    let authority = Authority::new();
+    for protocols in [&["http/1.1"][..], &[]] {
+        let origin = TlsOrigin::start(&authority, "localhost", protocols, 1).await;
+        let proxy = trusting(&authority, &origin.url()).await;
+
+        let answer = proxy.get(CALL).bearer("a").await.assert_miss();
+        assert_eq!(answer.json()["version"], "HTTP/1.1", "{answer}");
+        proxy.get(CALL).bearer("a").await.assert_hit();
+        // One connection is kept and used again.
+        for _ in 0..3 {
+            proxy.get(OTHER).await.assert_status(200);
+        }
+        assert_eq!(origin.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn concurrent_requests_share_one_http2_connection() {
+    const TOGETHER: usize = 50;
+    let authority = Authority::new();
+    let origin = TlsOrigin::start(&authority, "localhost", &["h2", "http/1.1"], TOGETHER).await;
+    let proxy = trusting(&authority, &origin.url()).await;
+
+    let answer = proxy.get(CALL).bearer("a").await.assert_miss();
+    assert_eq!(answer.json()["version"], "HTTP/2.0", "{answer}");
+    proxy.get(CALL).bearer("a").await.assert_hit();
+
+    // None of them is answered before all of them have come.
+    let answers = (0..TOGETHER).map(|_| proxy.get("/v1/together").into_future());
+    for answer in join_all(answers).await {
+        answer.assert_status(200);
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
+async fn what_passes_the_cache_by_is_the_same_over_http2() {
+    let authority = Authority::new();
+    let origin = TlsOrigin::start(&authority, "localhost", &["h2"], 1).await;
+    let proxy = trusting(&authority, &origin.url()).await;
+
+    let target = "/v1//other/../a%2Fb;c?&&d=%7e&";
+    let answer = proxy
+        .request(Method::PATCH, target)
+        .bearer("a")
+        .header("x-ask", "1")
+        .header("keep-alive", "timeout=5")
+        .header("te", "trailers")
+        .body("a body")
+        .await
+        .assert_status(200)
+        .assert_header("via", "2 stuut-cache");
+    let said = answer.json();
+    assert_eq!(said["target"], target);
+    assert_eq!(said["body"], "a body");
+    assert_eq!(
+        said["authority"],
+        origin.url().trim_start_matches("https://")
+    );
+    let fields = &said["fields"];
+    assert_eq!(fields["authorization"], "Bearer a");
+    assert_eq!(fields["x-ask"], "1");
+    assert_eq!(fields["via"], "1.1 stuut-cache");
+    for name in ["host", "keep-alive", "connection", "te"] {
+        assert!(fields[name].is_null(), "{name}: {answer}");
+    }
+
+    for method in ["GET", "POST"] {
+        let answer = proxy
+            .raw(format!(
+                "{method} {OTHER} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+                 transfer-encoding: chunked\r\n\r\n4\r\nsome\r\n0\r\n\r\n"
+            ))
+            .await;
+        assert!(answer.contains("\"body\":\"some\""), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_nobody_knows_is_not_trusted() {
+    let (known, unknown) = (Authority::new(), Authority::new());
+    let origin = TlsOrigin::start(&unknown, "localhost", &["h2", "http/1.1"], 1).await;
+
+    assert_fails(
+        &Proxy::before(&origin.url(), |_| {}).await,
+        "tls_certificate_error",
+    )
+    .await;
+    assert_fails(
+        &trusting(&known, &origin.url()).await,
+        "tls_certificate_error",
+    )
+    .await;
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_not_trusted() {
+    let authority = Authority::new();
+    let origin = TlsOrigin::start(&authority, "elsewhere.test", &["http/1.1"], 1).await;
+
+    assert_fails(
+        &trusting(&authority, &origin.url()).await,
+        "tls_certificate_error",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_origin_that_speaks_plain_http_is_a_tls_error() {
+    let origin = ByHand::start().await;
+    let url = format!("https://localhost:{}", origin.address.port());
+    let proxy = Proxy::before(&url, |_| {}).await;
+
+    let plain = tokio::spawn(async move {
+        loop {
+            let mut line = origin.accept().await;
+            // A greeting in a language it does not speak.
+            line.some().await;
+            line.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+                .await;
+        }
+    });
+    assert_fails(&proxy, "tls_protocol_error").await;
+    plain.abort();
+}
+
+/// Two providers in one process would ask to be chosen between.
+#[test]
+fn ring_is_the_only_provider_of_cryptography() {
+    let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
+    let lock = std::fs::read_to_string(lock).expect("the lock file");
+    assert!(lock.contains("name = \"ring\""));
+    assert!(!lock.contains("aws-lc"));
+}
