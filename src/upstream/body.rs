@@ -1,8 +1,8 @@
 //! Bodies on their way: the client's to the origin, and the origin's to the client.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ pub(super) enum Outbound {
 }
 
 /// Why the client's body did not go out whole.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, Error)]
 pub(super) enum UploadError {
     #[error("the request body is larger than limits.request_body")]
     TooLarge,
     #[error("the client's request body broke off")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] Arc<hyper::Error>),
 }
 
 /// How far an upload has come: shared between the body that moves and the one who waits.
@@ -50,6 +50,8 @@ struct Progress {
     /// Microseconds after `began` at which bytes last moved.
     moved: AtomicU64,
     ended: AtomicBool,
+    /// Noted here because hyper's HTTP/2 client tells only that the stream was reset.
+    failed: OnceLock<UploadError>,
 }
 
 /// A response body on its way from the origin.
@@ -121,10 +123,10 @@ impl Body for Outbound {
                         *left = rest;
                         Some(Ok(frame))
                     }
-                    None => Some(Err(UploadError::TooLarge)),
+                    None => Some(Err(upload.failed(UploadError::TooLarge))),
                 }
             }
-            Some(Err(error)) => Some(Err(UploadError::Broken(error))),
+            Some(Err(error)) => Some(Err(upload.failed(UploadError::Broken(error.into())))),
             None => None,
         })
     }
@@ -164,6 +166,7 @@ impl Upload {
             began: Instant::now(),
             moved: AtomicU64::new(0),
             ended: ended.into(),
+            failed: OnceLock::new(),
         }))
     }
 
@@ -172,6 +175,18 @@ impl Upload {
             let micros = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.0.moved.store(micros, Ordering::Relaxed);
             self.0.ended.store(ended, Ordering::Release);
+        }
+    }
+
+    fn failed(&self, error: UploadError) -> UploadError {
+        self.0.failed.get_or_init(|| error).clone()
+    }
+
+    /// What became of the request: an upload that failed is why the exchange did.
+    pub(super) fn blame(&self, error: FetchError) -> FetchError {
+        match self.0.failed.get() {
+            Some(upload) => FetchError::from_upload(upload),
+            None => error,
         }
     }
 

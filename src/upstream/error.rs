@@ -105,8 +105,6 @@ impl FetchError {
         } else {
             exchange_fault(&error)
         };
-        let too_large =
-            find::<UploadError>(&error).is_some_and(|error| matches!(error, UploadError::TooLarge));
         let sentence = match fault {
             Fault::Dns => "the origin's name cannot be resolved",
             Fault::Refused => "the origin refuses connections",
@@ -114,13 +112,23 @@ impl FetchError {
             Fault::Certificate => "the origin's certificate is not trusted",
             Fault::Tls => "the TLS handshake with the origin failed",
             Fault::Protocol => "the origin's response is not valid HTTP",
-            Fault::RequestBody => "the client's request body broke off",
             _ => "the connection to the origin broke off",
         };
         Self {
             source: Some(Arc::new(error)),
-            too_large,
             ..Self::new(fault, sentence)
+        }
+    }
+
+    pub(super) fn from_upload(error: &UploadError) -> Self {
+        let broken: Option<Arc<dyn StdError + Send + Sync>> = match error {
+            UploadError::TooLarge => None,
+            UploadError::Broken(source) => Some(Arc::clone(source) as _),
+        };
+        Self {
+            too_large: broken.is_none(),
+            source: broken,
+            ..Self::new(Fault::RequestBody, &error.to_string())
         }
     }
 
@@ -175,9 +183,6 @@ fn connect_fault(error: &legacy::Error) -> Fault {
 }
 
 fn exchange_fault(error: &legacy::Error) -> Fault {
-    if find::<UploadError>(error).is_some() {
-        return Fault::RequestBody;
-    }
     match find::<hyper::Error>(error) {
         Some(error) if error.is_parse() => Fault::Protocol,
         _ => Fault::Terminated,

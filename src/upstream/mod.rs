@@ -177,7 +177,7 @@ impl Upstream {
                     // While the client still uploads, silence is bounded; then the wait for the head.
                     let deadline = upload.deadline(&self.settings);
                     match timeout_at(deadline, &mut answer).await {
-                        Ok(answer) => break answer,
+                        Ok(answer) => break answer.map_err(|error| upload.blame(error)),
                         Err(_) if upload.deadline(&self.settings) > deadline => {}
                         Err(_) => break Err(FetchError::no_head(&self.settings)),
                     }

@@ -111,6 +111,32 @@ async fn what_passes_the_cache_by_is_the_same_over_http2() {
 }
 
 #[tokio::test]
+async fn an_upload_over_the_limit_is_413_over_http2_too() {
+    let authority = Authority::new();
+    let origin = TlsOrigin::start(&authority, "localhost", &["h2"], 1).await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.upstream.ca_file = Some(authority.file.path().to_owned());
+        config.limits.request_body = ByteSize(3);
+    })
+    .await;
+
+    let answer = proxy
+        .raw(format!(
+            "POST {OTHER} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+             4\r\nsome\r\n0\r\n\r\n"
+        ))
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(
+        answer.contains("larger than limits.request_body"),
+        "{answer}"
+    );
+    // The connection outlives the request.
+    proxy.get(OTHER).await.assert_status(200);
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
 async fn an_authority_that_nobody_knows_is_not_trusted() {
     let (known, unknown) = (Authority::new(), Authority::new());
     let origin = TlsOrigin::start(&unknown, "localhost", &["h2", "http/1.1"], 1).await;
