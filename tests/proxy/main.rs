@@ -9,4 +9,5 @@ mod hits;
 mod isolation;
 mod origin_faults;
 mod server;
+mod streaming;
 mod upstream_tls;

@@ -70,7 +70,6 @@ impl Wire {
     }
 
     /// Everything up to and with `end`.
-    #[track_caller]
     pub async fn until(&mut self, end: &str) -> String {
         let at = loop {
             let found = self
@@ -88,6 +87,19 @@ impl Wire {
         };
         let read = self.unread.drain(..at).collect::<Vec<_>>();
         String::from_utf8_lossy(&read).into_owned()
+    }
+
+    /// So many bytes.
+    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        while self.unread.len() < count {
+            assert!(
+                self.more().await,
+                "closed after {} bytes",
+                self.unread.len()
+            );
+        }
+        let rest = self.unread.split_off(count);
+        std::mem::replace(&mut self.unread, rest)
     }
 
     /// A head, with its empty line.

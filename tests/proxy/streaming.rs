@@ -1,0 +1,264 @@
+//! What passes by streams: in little memory, both ways at once, and no byte waits for the last.
+
+use bytes::Bytes;
+
+use crate::support::{Binary, ByHand, Proxy, Wire};
+
+const MIB: usize = 1 << 20;
+
+/// Bytes that move in each direction.
+const LARGE: usize = 64 * MIB;
+
+/// By how much the program may grow while they move: buffers of sockets and of hyper, nothing
+/// that grows with the body.
+const MAY_GROW: u64 = 8 << 20;
+
+/// A piece of a large body.
+const PIECE: usize = 64 << 10;
+
+/// The piece at this place; no two are alike.
+fn piece(at: usize) -> Bytes {
+    let mut piece = vec![0; PIECE];
+    blake3::Hasher::new()
+        .update(&at.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut piece);
+    piece.into()
+}
+
+async fn send_large(wire: &mut Wire) {
+    for at in 0..LARGE / PIECE {
+        wire.send(piece(at)).await;
+    }
+}
+
+/// Reads the large body, and finds every byte where it belongs.
+async fn receive_large(wire: &mut Wire) {
+    for at in 0..LARGE / PIECE {
+        assert!(
+            wire.exactly(PIECE).await == piece(at),
+            "piece {at} is another"
+        );
+    }
+}
+
+fn head(line: &str) -> String {
+    format!("{line}\r\nhost: a\r\ncontent-length: {LARGE}\r\n\r\n")
+}
+
+/// The program in front of an origin by hand, warm, and what memory it has at its ease.
+async fn program(origin: &ByHand) -> (Binary, u64) {
+    let binary = Binary::start(&origin.url(), &[("SERVER__WORKERS", "2")]);
+    let mut client = binary.wire().await;
+    client
+        .send("GET /v1/warm HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    let mut line = origin.accept().await;
+    line.request().await;
+    line.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    client.head().await;
+    let idle = binary.peak_memory();
+    (binary, idle)
+}
+
+#[track_caller]
+fn assert_flat(binary: &Binary, idle: u64) {
+    let grown = binary.peak_memory() - idle;
+    assert!(grown < MAY_GROW, "grew by {grown} bytes from {idle}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_download_takes_little_memory() {
+    let origin = ByHand::start().await;
+    let (binary, idle) = program(&origin).await;
+    // Not stored, because too large: the same for one that the cache looks at.
+    for target in ["/v1/other", "/v1/calls/c1"] {
+        let mut client = binary.wire().await;
+        client
+            .send(format!(
+                "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
+            ))
+            .await;
+        let mut line = origin.accept().await;
+        line.request().await;
+        line.send(head("HTTP/1.1 200 OK")).await;
+        let sending = tokio::spawn(async move { send_large(&mut line).await });
+        client.head().await;
+        receive_large(&mut client).await;
+        sending.await.expect("the origin can send all");
+    }
+    assert_flat(&binary, idle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_upload_takes_little_memory() {
+    let origin = ByHand::start().await;
+    let (binary, idle) = program(&origin).await;
+    let mut client = binary.wire().await;
+    client.send(head("POST /v1/other HTTP/1.1")).await;
+    let mut line = origin.accept().await;
+    line.head().await;
+    let sending = tokio::spawn(async move {
+        send_large(&mut client).await;
+        client
+    });
+    receive_large(&mut line).await;
+    line.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    let mut client = sending.await.expect("the client can send all");
+    assert!(client.head().await.starts_with("HTTP/1.1 204"));
+    assert_flat(&binary, idle);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_echo_streams_both_ways_at_once() {
+    let origin = ByHand::start().await;
+    let (binary, idle) = program(&origin).await;
+    let mut client = binary.wire().await;
+    client.send(head("POST /v1/other HTTP/1.1")).await;
+    let mut line = origin.accept().await;
+    line.head().await;
+    line.send(head("HTTP/1.1 200 OK")).await;
+    client.head().await;
+    let echo = tokio::spawn(async move {
+        for _ in 0..LARGE / PIECE {
+            let piece = line.exactly(PIECE).await;
+            line.send(piece).await;
+        }
+    });
+    // Each piece has to come back before the next one goes.
+    for at in 0..LARGE / PIECE {
+        client.send(piece(at)).await;
+        assert!(
+            client.exactly(PIECE).await == piece(at),
+            "piece {at} is another"
+        );
+    }
+    echo.await.expect("the echo ends well");
+    assert_flat(&binary, idle);
+}
+
+#[tokio::test]
+async fn the_first_bytes_arrive_before_the_last_are_sent() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let framings = [
+        ("content-length: 10\r\n\r\n", "first", " last", ""),
+        (
+            "transfer-encoding: chunked\r\n\r\n",
+            "5\r\nfirst\r\n",
+            "5\r\n last\r\n",
+            "0\r\n\r\n",
+        ),
+        ("connection: close\r\n\r\n", "first", " last", ""),
+    ];
+    for (fields, first, last, end) in framings {
+        let mut client = proxy.wire().await;
+        client
+            .send("GET /v1/other HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await;
+        let mut line = origin.accept().await;
+        line.request().await;
+        // Not even the head waits for the body.
+        line.send(format!("HTTP/1.1 200 OK\r\n{fields}")).await;
+        client.head().await;
+        line.send(first).await;
+        client.until("first").await;
+        line.send(last).await;
+        client.until("last").await;
+        line.send(end).await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_reaches_the_origin_while_it_is_sent() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let mut client = proxy.wire().await;
+    client
+        .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    let mut line = origin.accept().await;
+    line.head().await;
+    client.send("5\r\nfirst\r\n").await;
+    line.until("first").await;
+    client.send("4\r\nlast\r\n0\r\n\r\n").await;
+    line.until("0\r\n\r\n").await;
+    line.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert!(client.head().await.starts_with("HTTP/1.1 204"));
+}
+
+/// An origin may refuse an upload without reading it.
+#[tokio::test]
+async fn an_answer_may_come_before_the_upload_has_ended() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let mut client = proxy.wire().await;
+    client
+        .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin")
+        .await;
+    let mut line = origin.accept().await;
+    line.until("begin").await;
+    line.send("HTTP/1.1 422 No\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno")
+        .await;
+    drop(line);
+    assert!(client.head().await.starts_with("HTTP/1.1 422"));
+    client.until("no").await;
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_frees_the_connection_to_the_origin() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.cache.max_entry = stuut_cache::config::ByteSize(1_000);
+    })
+    .await;
+    for target in ["/v1/other", "/v1/calls/c1"] {
+        let mut client = proxy.wire().await;
+        client
+            .send(format!(
+                "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
+            ))
+            .await;
+        let mut line = origin.accept().await;
+        line.request().await;
+        line.send(head("HTTP/1.1 200 OK")).await;
+        line.send(piece(0)).await;
+        client.head().await;
+        client.exactly(PIECE).await;
+        client.reset();
+
+        // Nobody is there to read on, so neither does the proxy.
+        while line.try_send(piece(1)).await.is_ok() {}
+        proxy
+            .until_metric("stuut_cache_upstream_in_flight", 0.0)
+            .await;
+        proxy.until_metric("stuut_cache_in_flight", 0.0).await;
+        proxy.until_metric("stuut_cache_connections", 0.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    for reset in [true, false] {
+        let mut client = proxy.wire().await;
+        client.send(head("POST /v1/other HTTP/1.1")).await;
+        client.send(piece(0)).await;
+        let mut line = origin.accept().await;
+        line.head().await;
+        line.exactly(PIECE).await;
+        if reset {
+            client.reset();
+        } else {
+            drop(client);
+        }
+        // A body that has not come whole must not look as if it had.
+        assert_eq!(line.rest().await, "");
+        proxy
+            .until_metric("stuut_cache_upstream_in_flight", 0.0)
+            .await;
+        proxy.until_metric("stuut_cache_in_flight", 0.0).await;
+    }
+}
