@@ -6,7 +6,7 @@ use crate::support::{Origin, Proxy, Reply};
 
 /// A request by hand, to be answered and closed.
 fn request(line: &str, fields: &[&str]) -> String {
-    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+    let fields: String = fields.iter().flat_map(|field| [field, "\r\n"]).collect();
     format!("{line} HTTP/1.1\r\nhost: proxy.internal\r\nconnection: close\r\n{fields}\r\n")
 }
 

@@ -23,14 +23,14 @@ fn closed_by(bound: &str) -> String {
 async fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let held = origin.hold("/v1/first");
+    let gate = origin.hold("/v1/first");
 
     let mut client = proxy.wire().await;
     client
         .send([get("/v1/first"), get(CALL), get("/v1/third")].concat())
         .await;
     origin.until_requests(1).await;
-    held.open();
+    gate.open();
     for target in ["/v1/first", CALL, "/v1/third"] {
         let head = client.head().await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
@@ -45,7 +45,7 @@ async fn pipelined_requests_are_answered_in_order_on_one_connection() {
 async fn http2_by_prior_knowledge_is_spoken_on_the_same_port() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let held = origin.hold("/v1/slow");
+    let gate = origin.hold("/v1/slow");
     let client = proxy.http2().await;
     let ask = |method: Method, target: &str, body: &'static str| {
         let request = Request::builder()
@@ -84,7 +84,7 @@ async fn http2_by_prior_knowledge_is_spoken_on_the_same_port() {
     assert_eq!(head.status, 200);
     assert_eq!(origin.last().body, b"a body");
 
-    held.open();
+    gate.open();
     let (head, _) = slow.await.expect("the request ends well");
     assert_eq!(head.status, 200);
     assert_eq!(
@@ -99,13 +99,13 @@ async fn a_client_that_sends_no_more_is_still_answered() {
     let proxy = Proxy::start(&origin).await;
 
     for target in [CALL, "/v1/other"] {
-        let held = origin.hold(target);
+        let gate = origin.hold(target);
         let asked = origin.seen().len();
         let mut client = proxy.wire().await;
         client.send(get(target)).await;
         client.half_close().await;
         origin.until_requests(asked + 1).await;
-        held.open();
+        gate.open();
         let answer = client.rest().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
@@ -194,7 +194,10 @@ async fn a_head_over_the_limits_is_refused() {
         .assert_header("connection", "close");
 
     let with = |fields: usize| {
-        let fields: String = (1..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let fields = (1..fields)
+            .map(|n| format!("x-{n}: 1\r\n"))
+            .collect::<Vec<_>>()
+            .concat();
         format!("GET /v1/other HTTP/1.1\r\nhost: a\r\n{fields}connection: close\r\n\r\n")
     };
     let ok = proxy.raw(with(9)).await;
@@ -214,7 +217,10 @@ async fn a_hundred_fields_are_the_default_limit() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for (fields, status) in [(100, "200"), (101, "431")] {
-        let fields: String = (2..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let fields = (2..fields)
+            .map(|n| format!("x-{n}: 1\r\n"))
+            .collect::<Vec<_>>()
+            .concat();
         let answer = proxy
             .raw(format!(
                 "GET /v1/other HTTP/1.1\r\nhost: a\r\n{fields}connection: close\r\n\r\n"
@@ -329,7 +335,7 @@ async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
         .bearer("a")
         .await
         .assert_miss();
-    let held = origin.hold("/v1/slow");
+    let gate = origin.hold("/v1/slow");
     let mut slow = proxy.wire().await;
     slow.send(get("/v1/slow")).await;
     origin.until_requests(2).await;
@@ -346,7 +352,7 @@ async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
     proxy.get("/v1/calls/stored").bearer("a").await.assert_hit();
     origin.assert_requests(2);
 
-    held.open();
+    gate.open();
     slow.until("}").await;
     proxy
         .until_metric("stuut_cache_upstream_in_flight", 0.0)
@@ -427,7 +433,9 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     assert!(live.starts_with("HTTP/1.1 200"), "{live}");
     assert!(!stopping.is_finished());
 
-    gates.iter().for_each(|gate| gate.open());
+    for gate in gates {
+        gate.open_for_all();
+    }
     for client in in_flight {
         let answer = client.rest().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -443,7 +451,7 @@ async fn a_drain_breaks_off_what_does_not_finish() {
         config.server.drain_timeout = Duration::from_millis(100);
     })
     .await;
-    let _held = origin.hold("/v1/stuck");
+    let _gate = origin.hold("/v1/stuck");
     let mut stuck = proxy.wire().await;
     stuck.send(get("/v1/stuck")).await;
     let mut dripping = proxy.wire().await;
@@ -458,7 +466,7 @@ async fn a_drain_breaks_off_what_does_not_finish() {
 #[tokio::test]
 async fn sigterm_lets_requests_finish_and_exits_with_success() {
     let origin = Origin::start().await;
-    let held = origin.hold("/v1/slow");
+    let gate = origin.hold("/v1/slow");
     let mut binary = Binary::start(&format!("http://{}", origin.address()), &[]);
     let mut slow = binary.wire().await;
     slow.send(get("/v1/slow")).await;
@@ -466,7 +474,7 @@ async fn sigterm_lets_requests_finish_and_exits_with_success() {
 
     binary.terminate();
     while TcpStream::connect(binary.address).await.is_ok() {}
-    held.open();
+    gate.open();
     let answer = slow.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with('}'), "{answer}");

@@ -19,6 +19,6 @@ mod tls;
 pub use answer::Answer;
 pub use binary::Binary;
 pub use by_hand::{ByHand, Wire};
-pub use origin::{Gate, Origin, Reply, Seen};
+pub use origin::{Origin, Reply, Seen};
 pub use proxy::Proxy;
 pub use tls::{Authority, TlsOrigin};

@@ -41,6 +41,7 @@ impl Proxy {
     }
 
     /// The same, in front of whatever is at `url`.
+    #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
     pub async fn before(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen.set_port(0);
@@ -49,7 +50,7 @@ impl Proxy {
         config.upstream.url = OriginUrl::parse(url).expect("an origin");
         change(&mut config);
         // A whole second, as dates on the wire are.
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
         let process = Process::start(&config, &clock).expect("the proxy starts");
         Self {
             clock,
@@ -74,12 +75,12 @@ impl Proxy {
     }
 
     fn to(&self, address: SocketAddr, method: Method, target: &str) -> Request<'_> {
-        let request = http::Request::builder()
+        let builder = http::Request::builder()
             .method(method)
             .uri(format!("http://{address}{target}"));
         Request {
             proxy: self,
-            request,
+            builder,
             body: Bytes::new(),
         }
     }
@@ -151,7 +152,7 @@ impl Proxy {
 /// A request that is sent when it is awaited.
 pub struct Request<'a> {
     proxy: &'a Proxy,
-    request: http::request::Builder,
+    builder: http::request::Builder,
     body: Bytes,
 }
 
@@ -162,7 +163,7 @@ impl Request<'_> {
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a field name");
-        self.request = self.request.header(
+        self.builder = self.builder.header(
             name,
             HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
         );
@@ -180,7 +181,7 @@ impl<'a> IntoFuture for Request<'a> {
     type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let request = self.request.body(Full::new(self.body)).expect("a request");
+        let request = self.builder.body(Full::new(self.body)).expect("a request");
         let shown = format!("{} {}", request.method(), request.uri());
         let client = self.proxy.client.clone();
         Box::pin(async move {
