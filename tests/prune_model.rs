@@ -1,5 +1,7 @@
 //! Pruning against two models that are slow and plain: one on the text, one on values.
 
+use std::fmt::Write as _;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -230,10 +232,10 @@ fn name() -> impl Strategy<Value = &'static str> {
 /// A name as a document may write it.
 fn written(name: &str) -> BoxedStrategy<String> {
     let plain = format!("\"{name}\"");
-    let escaped: String = name
-        .encode_utf16()
-        .map(|unit| format!("\\u{unit:04x}"))
-        .collect();
+    let mut escaped = String::new();
+    for unit in name.encode_utf16() {
+        write!(escaped, "\\u{unit:04x}").expect("a string takes what is written to it");
+    }
     prop_oneof![
         8 => Just(plain),
         1 => Just(format!("\"{escaped}\"")),

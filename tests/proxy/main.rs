@@ -1,6 +1,12 @@
 //! Stories over real sockets: a client, the running proxy, and an origin that does as it is told.
 
+#![expect(
+    unreachable_pub,
+    reason = "the stories are one binary; what the support module offers them is public to them"
+)]
+
 mod support;
 
+mod freshness;
 mod hits;
 mod isolation;

@@ -13,6 +13,22 @@ mod answer;
 mod origin;
 mod proxy;
 
+use std::time::Duration;
+
 pub use answer::Answer;
-pub use origin::{Gate, Origin, Reply, Seen};
-pub use proxy::{Proxy, Request};
+pub use origin::{Gate, Origin, Reply};
+pub use proxy::{Pending, Proxy};
+
+/// Gives way until something has happened elsewhere. The deadline is there so that a story in
+/// which it never does ends with a sentence; nothing depends on its length.
+pub async fn until(what: &str, happened: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !happened().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    if tokio::time::timeout(patience, waiting).await.is_err() {
+        panic!("it never came to {what}");
+    }
+}

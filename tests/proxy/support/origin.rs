@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::until;
 
 /// A scripted origin. What is not scripted is answered by an echo: 200, JSON, with the target,
 /// the credential that asked and a number that grows with every request.
@@ -17,6 +20,7 @@ pub struct Origin(Arc<Inner>);
 
 struct Inner {
     address: SocketAddr,
+    accepting: Mutex<Option<JoinHandle<()>>>,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<HashMap<String, Script>>,
 }
@@ -45,6 +49,12 @@ pub struct Reply {
     body: Vec<u8>,
     framing: Framing,
     raw: Option<Vec<u8>>,
+    /// The body is made when it is asked for: the echo.
+    echo: bool,
+    /// The connection closes behind it, although the body has a length.
+    closing: bool,
+    /// The connection is reset in place of an answer.
+    reset: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,17 +97,29 @@ impl Origin {
             address: listener
                 .local_addr()
                 .expect("a bound socket has an address"),
+            accepting: Mutex::default(),
             seen: Mutex::default(),
             scripts: Mutex::default(),
         }));
         let serving = origin.clone();
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let origin = serving.clone();
                 tokio::spawn(async move { origin.serve(socket).await });
             }
         });
+        *origin.0.accepting.lock().expect("no poison") = Some(accepting);
         origin
+    }
+
+    /// From now on connections are refused. Those that are open stay so: answer with
+    /// [`Reply::closing`] before.
+    pub async fn go_away(&self) {
+        let accepting = self.0.accepting.lock().expect("no poison").take();
+        let accepting = accepting.expect("an origin goes away once");
+        accepting.abort();
+        // Until it has ended, the port is still listened on.
+        let _ = accepting.await;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -159,9 +181,8 @@ impl Origin {
 
     /// Waits until so many requests have arrived (they may still be held).
     pub async fn until_requests(&self, count: usize) {
-        while self.seen().len() < count {
-            tokio::task::yield_now().await;
-        }
+        let what = format!("{count} requests at the origin");
+        until(&what, async || self.seen().len() >= count).await;
     }
 
     async fn serve(&self, mut socket: TcpStream) {
@@ -179,6 +200,10 @@ impl Origin {
                     .expect("a gate is never closed")
                     .forget();
             }
+            if reply.reset {
+                let _ = socket.set_zero_linger();
+                return;
+            }
             let (bytes, keep) = reply.render(seen.method());
             if socket.write_all(&bytes).await.is_err() || !keep {
                 return;
@@ -188,25 +213,26 @@ impl Origin {
 
     fn script(&self, seen: &Seen, number: usize) -> (Reply, Option<Gate>) {
         let mut scripts = self.0.scripts.lock().expect("no poison");
-        let Some(script) = scripts.get_mut(seen.target()) else {
-            return (echo(seen, number), None);
-        };
-        let reply = match script.replies.len() {
-            0 => echo(seen, number),
+        let script = scripts.entry(seen.target().to_owned()).or_default();
+        let mut reply = match script.replies.len() {
+            0 => Reply::echo(),
             1 => script.replies[0].clone(),
             _ => script.replies.pop().expect("there are several"),
         };
+        if reply.echo {
+            reply.body = echo(seen, number).into_bytes();
+        }
         (reply, script.gate.clone())
     }
 }
 
-fn echo(seen: &Seen, number: usize) -> Reply {
+fn echo(seen: &Seen, number: usize) -> String {
     let body = serde_json::json!({
         "target": seen.target(),
         "asked_by": seen.header("authorization"),
         "number": number,
     });
-    Reply::json(&body.to_string())
+    body.to_string()
 }
 
 impl Seen {
@@ -247,6 +273,14 @@ impl Reply {
             .body(body)
     }
 
+    /// 200 with what was asked, by whom, and a number that grows with every request.
+    pub fn echo() -> Self {
+        Self {
+            echo: true,
+            ..Self::json("")
+        }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -280,6 +314,20 @@ impl Reply {
         self
     }
 
+    /// The connection closes behind the answer, so that the next request needs a new one.
+    pub fn closing(mut self) -> Self {
+        self.closing = true;
+        self.header("connection", "close")
+    }
+
+    /// The connection is reset in place of an answer.
+    pub fn reset() -> Self {
+        Self {
+            reset: true,
+            ..Self::default()
+        }
+    }
+
     /// These bytes and nothing else, then the connection closes.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self {
@@ -304,18 +352,17 @@ impl Reply {
                 write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
             }
             Framing::Chunked(_) | Framing::TornChunksAfter(_) => {
-                head.push_str("transfer-encoding: chunked\r\n")
+                head.push_str("transfer-encoding: chunked\r\n");
             }
             Framing::Close => head.push_str("connection: close\r\n"),
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         if bodiless {
-            return (bytes, true);
+            return (bytes, !self.closing);
         }
         match self.framing {
-            Framing::Length => bytes.extend(&self.body),
-            Framing::Close => bytes.extend(&self.body),
+            Framing::Length | Framing::Close => bytes.extend(&self.body),
             Framing::TornAfter(sent) => bytes.extend(&self.body[..sent]),
             Framing::Chunked(size) => {
                 chunks(&mut bytes, &self.body, size);
@@ -323,10 +370,8 @@ impl Reply {
             }
             Framing::TornChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
         }
-        (
-            bytes,
-            matches!(self.framing, Framing::Length | Framing::Chunked(_)),
-        )
+        let whole = matches!(self.framing, Framing::Length | Framing::Chunked(_));
+        (bytes, whole && !self.closing)
     }
 }
 

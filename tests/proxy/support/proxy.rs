@@ -16,8 +16,12 @@ use stuut_cache::config::{Config, OriginUrl};
 use stuut_cache::process::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-use super::{Answer, Origin};
+use super::{Answer, Origin, until};
+
+/// When every story begins: 2027-01-15 08:00:00 UTC, a whole second, as dates on the wire are.
+const START: Duration = Duration::from_hours(500_000);
 
 /// A proxy in front of a scripted origin, on a clock that only the story moves.
 pub struct Proxy {
@@ -26,6 +30,8 @@ pub struct Proxy {
     pub admin: SocketAddr,
     process: Process,
     client: Client<HttpConnector, Full<Bytes>>,
+    /// By prior knowledge.
+    http2: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl Proxy {
@@ -35,6 +41,10 @@ impl Proxy {
     }
 
     /// The default configuration, but for what `change` changes.
+    #[expect(
+        clippy::unused_async,
+        reason = "it needs a runtime, and reads like `start`"
+    )]
     pub async fn with(origin: &Origin, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen.set_port(0);
@@ -43,8 +53,7 @@ impl Proxy {
         config.upstream.url =
             OriginUrl::parse(&format!("http://{}", origin.address())).expect("an origin");
         change(&mut config);
-        // A whole second, as dates on the wire are.
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);
         let process = Process::start(&config, &clock).expect("the proxy starts");
         Self {
             clock,
@@ -52,6 +61,9 @@ impl Proxy {
             admin: process.admin_address,
             process,
             client: Client::builder(TokioExecutor::new()).build_http(),
+            http2: Client::builder(TokioExecutor::new())
+                .http2_only(true)
+                .build_http(),
         }
     }
 
@@ -69,12 +81,13 @@ impl Proxy {
     }
 
     fn to(&self, address: SocketAddr, method: Method, target: &str) -> Request<'_> {
-        let request = http::Request::builder()
+        let head = http::Request::builder()
             .method(method)
             .uri(format!("http://{address}{target}"));
         Request {
             proxy: self,
-            request,
+            client: &self.client,
+            head,
             body: Bytes::new(),
         }
     }
@@ -86,6 +99,26 @@ impl Proxy {
             .lines()
             .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+    }
+
+    /// Waits until a metric line has this value.
+    pub async fn until_metric(&self, line: &str, value: u32) {
+        let what = format!("{line} {value}");
+        until(&what, async || {
+            self.metric(line).await.to_string() == value.to_string()
+        })
+        .await;
+    }
+
+    /// The value of a date field, so many seconds from now on the story's clock.
+    pub fn date(&self, seconds_from_now: i64) -> String {
+        let now = self.clock.now().wall;
+        let by = Duration::from_secs(seconds_from_now.unsigned_abs());
+        httpdate::fmt_http_date(if seconds_from_now < 0 {
+            now - by
+        } else {
+            now + by
+        })
     }
 
     /// Sends bytes as they are and reads until the proxy closes the connection.
@@ -124,9 +157,13 @@ impl Proxy {
 /// A request that is sent when it is awaited.
 pub struct Request<'a> {
     proxy: &'a Proxy,
-    request: http::request::Builder,
+    client: &'a Client<HttpConnector, Full<Bytes>>,
+    head: http::request::Builder,
     body: Bytes,
 }
+
+/// A request that is on its way.
+pub struct Pending(JoinHandle<Answer>);
 
 impl Request<'_> {
     pub fn bearer(self, token: &str) -> Self {
@@ -135,7 +172,7 @@ impl Request<'_> {
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
         let name: HeaderName = name.parse().expect("a field name");
-        self.request = self.request.header(
+        self.head = self.head.header(
             name,
             HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
         );
@@ -146,17 +183,23 @@ impl Request<'_> {
         self.body = body.into();
         self
     }
-}
 
-impl<'a> IntoFuture for Request<'a> {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+    /// Over HTTP/2, where hanging up reaches the proxy at once.
+    pub fn over_http2(mut self) -> Self {
+        self.client = &self.proxy.http2;
+        self
+    }
 
-    fn into_future(self) -> Self::IntoFuture {
-        let request = self.request.body(Full::new(self.body)).expect("a request");
+    /// Sends it now, and leaves the answer for later.
+    pub fn start(self) -> Pending {
+        Pending(tokio::spawn(self.send()))
+    }
+
+    fn send(self) -> impl Future<Output = Answer> + Send + use<> {
+        let request = self.head.body(Full::new(self.body)).expect("a request");
         let shown = format!("{} {}", request.method(), request.uri());
-        let client = self.proxy.client.clone();
-        Box::pin(async move {
+        let client = self.client.clone();
+        async move {
             let response = client.request(request).await.expect("the proxy answers");
             let (head, body) = response.into_parts();
             let body = body
@@ -164,6 +207,32 @@ impl<'a> IntoFuture for Request<'a> {
                 .await
                 .map(http_body_util::Collected::to_bytes);
             Answer::new(shown, head, body)
-        })
+        }
+    }
+}
+
+impl Pending {
+    /// The client gives up.
+    pub async fn hang_up(self) {
+        self.0.abort();
+        let _ = self.0.await;
+    }
+}
+
+impl IntoFuture for Pending {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.0.await.expect("the proxy answers") })
+    }
+}
+
+impl<'a> IntoFuture for Request<'a> {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
     }
 }
