@@ -191,7 +191,7 @@ impl Proxy {
     /// Asks the origin, and stores what may be stored.
     async fn carry_out(&self, order: &Order) -> Fetched {
         let mut sent = order.sent.clone();
-        let validating = order
+        let mut validating = order
             .stored
             .as_ref()
             .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
@@ -202,6 +202,7 @@ impl Proxy {
                 .is_ok_and(|exchange| order.is_mistaken(exchange))
         {
             // A 304 about some other response than the stored one: ask again, for the whole.
+            validating = false;
             exchange = self.ask(order, order.sent.clone()).await;
         }
         let asked = match exchange {
@@ -209,7 +210,7 @@ impl Proxy {
             Err(error) => return Fetched::Failed(error),
         };
         let status = asked.answer.head.status;
-        if status == StatusCode::NOT_MODIFIED && (!validating || order.is_mistaken(&asked)) {
+        if status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
             return Fetched::Failed(FetchError::unasked_not_modified());
         }

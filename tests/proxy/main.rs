@@ -10,3 +10,4 @@ mod support;
 mod freshness;
 mod hits;
 mod isolation;
+mod validation;
