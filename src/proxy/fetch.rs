@@ -153,13 +153,15 @@ impl Proxy {
             headers::of_fetch(&head.headers, head.version, &self.settings.forward_headers);
         sent.entry(RequestId::FIELD)
             .or_insert_with(|| id.to_header());
+        let fence = self.store.fence(&call.key);
         Order {
             key: call.key.clone(),
             route: call.route,
             client: head.headers.clone(),
             sent,
-            stored: stored.cloned(),
-            fence: self.store.fence(&call.key),
+            // What was voided since it was looked up is not to come back by way of a 304.
+            stored: stored.filter(|stored| stored.fence == fence).cloned(),
+            fence,
         }
     }
 

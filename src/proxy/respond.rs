@@ -79,6 +79,12 @@ pub(super) fn stored(
     response
 }
 
+/// A fresh response from the store.
+pub(super) fn hit(ask: &Ask<'_>, shown: &Shown, now: Moment) -> Response<Body> {
+    let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);
+    stored(ask, shown, Outcome::Hit { ttl }, now)
+}
+
 /// A response that is no longer fresh.
 pub(super) fn stale(ask: &Ask<'_>, shown: &Shown, why: ServedStale, now: Moment) -> Response<Body> {
     let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);

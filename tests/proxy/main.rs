@@ -10,4 +10,5 @@ mod support;
 mod freshness;
 mod hits;
 mod isolation;
+mod stale;
 mod validation;
