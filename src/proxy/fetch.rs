@@ -254,12 +254,8 @@ impl Proxy {
         body: ResponseStream,
         reason: NotStored,
     ) -> Fetched {
-        if let Some(stored) = order
-            .stored
-            .as_ref()
-            .filter(|_| !policy::is_failure(head.status))
-        {
-            self.store.remove(&order.key, stored);
+        if !policy::is_failure(head.status) {
+            self.store.end(&order.key, &order.sent);
         }
         self.metrics.not_stored.of(reason).inc();
         Fetched::Stream {
@@ -324,14 +320,14 @@ impl Proxy {
         let stored = match renewal {
             // What is stored may still serve while the origin fails; an error does not replace it.
             Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
-            _ => may_store.and_then(|()| self.store.put(&order.key, &entry)),
+            _ => may_store.and_then(|()| self.store.put(&order.key, &order.sent, &entry)),
         };
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();
             // The origin has said something newer: what was stored is not to come back, not
-            // even when the origin fails later.
-            if let Some((old, _)) = renewal.filter(|_| reason != NotStored::OriginFailed) {
-                self.store.remove(&order.key, old);
+            // even when the origin fails later. What the fence holds back is the older.
+            if reason != NotStored::Fenced && !policy::is_failure(head.status) {
+                self.store.end(&order.key, &order.sent);
             }
         }
         Fetched::Whole {
