@@ -127,7 +127,7 @@ impl Proxy {
     }
 
     /// Refreshes a stored response in the background, with the token of the request that asked,
-    /// unless somebody fetches it already.
+    /// unless somebody fetches it already, or what this request brings must not be stored.
     pub(super) fn refresh(
         self: &Arc<Self>,
         call: &Call,
@@ -135,6 +135,9 @@ impl Proxy {
         stored: &Arc<Entry>,
         id: &RequestId,
     ) {
+        if forbids_storing(&head.headers, self.freshness.client_directives) {
+            return;
+        }
         let order = self.order(call, head, Some(stored), id);
         if let Boarding::Lead(lead) = self.flights.board(&call.key, order.fence) {
             let (answer, _nobody) = oneshot::channel();

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod client_directives;
 mod freshness;
 mod hits;
 mod isolation;
