@@ -8,8 +8,10 @@
 mod support;
 
 mod client_directives;
+mod collapse;
 mod freshness;
 mod hits;
 mod isolation;
 mod stale;
 mod validation;
+mod vary;
