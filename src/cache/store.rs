@@ -179,10 +179,17 @@ impl Store {
         });
     }
 
-    /// Voids a call in every scope, with every query.
-    pub fn void_path(&self, path: &str, cause: Invalidation) {
-        self.generations.void_path(path);
-        self.void(cause);
+    /// Voids what is stored at these paths, in every scope, with every query. However many they
+    /// are, it is one invalidation.
+    pub fn void_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
+        let mut voided = false;
+        for path in paths {
+            self.generations.void_path(path.as_ref());
+            voided = true;
+        }
+        if voided {
+            self.void(cause);
+        }
     }
 
     /// Voids all that one scope may see.

@@ -11,6 +11,7 @@ mod client_directives;
 mod collapse;
 mod freshness;
 mod hits;
+mod invalidation;
 mod isolation;
 mod stale;
 mod validation;

@@ -11,13 +11,17 @@
 
 mod answer;
 mod origin;
+mod program;
 mod proxy;
+mod request;
 
 use std::time::Duration;
 
 pub use answer::Answer;
 pub use origin::{Gate, Origin, Reply};
-pub use proxy::{Pending, Proxy};
+pub use program::Program;
+pub use proxy::Proxy;
+pub use request::{Clients, Pending, Request};
 
 /// Gives way until something has happened elsewhere. The deadline is there so that a story in
 /// which it never does ends with a sentence; nothing depends on its length.

@@ -51,16 +51,18 @@ pub struct Reply {
     raw: Option<Vec<u8>>,
     /// The body is made when it is asked for: the echo.
     echo: bool,
-    /// The connection closes behind it, although the body has a length.
-    closing: bool,
     /// The connection is reset in place of an answer.
     reset: bool,
+    /// Who has the entity tag already is answered 304.
+    validating: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Framing {
     #[default]
     Length,
+    /// The same, and the connection closes behind it.
+    Closing,
     /// In chunks of this size.
     Chunked(usize),
     /// No length: the body ends with the connection.
@@ -222,6 +224,9 @@ impl Origin {
         if reply.echo {
             reply.body = echo(seen, number).into_bytes();
         }
+        if reply.validating && seen.header("if-none-match").as_deref() == reply.tag() {
+            reply.status = 304;
+        }
         (reply, script.gate.clone())
     }
 }
@@ -316,8 +321,19 @@ impl Reply {
 
     /// The connection closes behind the answer, so that the next request needs a new one.
     pub fn closing(mut self) -> Self {
-        self.closing = true;
+        self.framing = Framing::Closing;
         self.header("connection", "close")
+    }
+
+    /// With this entity tag; who has it already is answered 304.
+    pub fn validating(mut self, tag: &str) -> Self {
+        self.validating = true;
+        self.header("etag", tag)
+    }
+
+    fn tag(&self) -> Option<&str> {
+        let (_, tag) = self.headers.iter().find(|(name, _)| name == "etag")?;
+        Some(tag)
     }
 
     /// The connection is reset in place of an answer.
@@ -348,7 +364,7 @@ impl Reply {
         let bodiless = method == "HEAD" || matches!(self.status, 204 | 304);
         match self.framing {
             _ if self.status == 304 || self.status == 204 => {}
-            Framing::Length | Framing::TornAfter(_) => {
+            Framing::Length | Framing::Closing | Framing::TornAfter(_) => {
                 write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
             }
             Framing::Chunked(_) | Framing::TornChunksAfter(_) => {
@@ -359,10 +375,10 @@ impl Reply {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         if bodiless {
-            return (bytes, !self.closing);
+            return (bytes, self.framing != Framing::Closing);
         }
         match self.framing {
-            Framing::Length | Framing::Close => bytes.extend(&self.body),
+            Framing::Length | Framing::Closing | Framing::Close => bytes.extend(&self.body),
             Framing::TornAfter(sent) => bytes.extend(&self.body[..sent]),
             Framing::Chunked(size) => {
                 chunks(&mut bytes, &self.body, size);
@@ -371,7 +387,7 @@ impl Reply {
             Framing::TornChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
         }
         let whole = matches!(self.framing, Framing::Length | Framing::Chunked(_));
-        (bytes, whole && !self.closing)
+        (bytes, whole)
     }
 }
 

@@ -1,24 +1,16 @@
-//! The running proxy, and the requests a story sends to it.
+//! The running proxy.
 
-use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http::Method;
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{Config, OriginUrl};
 use stuut_cache::process::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 
-use super::{Answer, Origin, until};
+use super::{Clients, Origin, Request, until};
 
 /// When every story begins: 2027-01-15 08:00:00 UTC, a whole second, as dates on the wire are.
 const START: Duration = Duration::from_hours(500_000);
@@ -29,9 +21,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     process: Process,
-    client: Client<HttpConnector, Full<Bytes>>,
-    /// By prior knowledge.
-    http2: Client<HttpConnector, Full<Bytes>>,
+    clients: Clients,
 }
 
 impl Proxy {
@@ -60,36 +50,21 @@ impl Proxy {
             address: process.address,
             admin: process.admin_address,
             process,
-            client: Client::builder(TokioExecutor::new()).build_http(),
-            http2: Client::builder(TokioExecutor::new())
-                .http2_only(true)
-                .build_http(),
+            clients: Clients::new(),
         }
     }
 
-    pub fn get(&self, target: &str) -> Request<'_> {
+    pub fn get(&self, target: &str) -> Request {
         self.request(Method::GET, target)
     }
 
-    pub fn request(&self, method: Method, target: &str) -> Request<'_> {
-        self.to(self.address, method, target)
+    pub fn request(&self, method: Method, target: &str) -> Request {
+        self.clients.request(self.address, method, target)
     }
 
     /// A request to the admin listener.
-    pub fn admin(&self, method: Method, target: &str) -> Request<'_> {
-        self.to(self.admin, method, target)
-    }
-
-    fn to(&self, address: SocketAddr, method: Method, target: &str) -> Request<'_> {
-        let head = http::Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{target}"));
-        Request {
-            proxy: self,
-            client: &self.client,
-            head,
-            body: Bytes::new(),
-        }
+    pub fn admin(&self, method: Method, target: &str) -> Request {
+        self.clients.request(self.admin, method, target)
     }
 
     /// The value of a metric line, e.g. `stuut_cache_collapsed_total`; 0 when it is not there.
@@ -151,88 +126,5 @@ impl Proxy {
 
     pub async fn stop(self) {
         self.process.stop().await;
-    }
-}
-
-/// A request that is sent when it is awaited.
-pub struct Request<'a> {
-    proxy: &'a Proxy,
-    client: &'a Client<HttpConnector, Full<Bytes>>,
-    head: http::request::Builder,
-    body: Bytes,
-}
-
-/// A request that is on its way.
-pub struct Pending(JoinHandle<Answer>);
-
-impl Request<'_> {
-    pub fn bearer(self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
-    }
-
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        let name: HeaderName = name.parse().expect("a field name");
-        self.head = self.head.header(
-            name,
-            HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
-        );
-        self
-    }
-
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-
-    /// Over HTTP/2, where hanging up reaches the proxy at once.
-    pub fn over_http2(mut self) -> Self {
-        self.client = &self.proxy.http2;
-        self
-    }
-
-    /// Sends it now, and leaves the answer for later.
-    pub fn start(self) -> Pending {
-        Pending(tokio::spawn(self.send()))
-    }
-
-    fn send(self) -> impl Future<Output = Answer> + Send + use<> {
-        let request = self.head.body(Full::new(self.body)).expect("a request");
-        let shown = format!("{} {}", request.method(), request.uri());
-        let client = self.client.clone();
-        async move {
-            let response = client.request(request).await.expect("the proxy answers");
-            let (head, body) = response.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map(http_body_util::Collected::to_bytes);
-            Answer::new(shown, head, body)
-        }
-    }
-}
-
-impl Pending {
-    /// The client gives up.
-    pub async fn hang_up(self) {
-        self.0.abort();
-        let _ = self.0.await;
-    }
-}
-
-impl IntoFuture for Pending {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.await.expect("the proxy answers") })
-    }
-}
-
-impl<'a> IntoFuture for Request<'a> {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.send())
     }
 }
