@@ -16,3 +16,4 @@ mod isolation;
 mod stale;
 mod validation;
 mod vary;
+mod views;
