@@ -9,10 +9,12 @@ mod support;
 
 mod client_directives;
 mod collapse;
+mod fence;
 mod freshness;
 mod hits;
 mod invalidation;
 mod isolation;
+mod resurrection;
 mod stale;
 mod validation;
 mod vary;
