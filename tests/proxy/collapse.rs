@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Gate, Origin, Pending, Proxy, Reply};
+use crate::support::{Clients, Gate, Origin, Pending, Proxy, Reply, until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -297,4 +297,26 @@ async fn a_stale_response_is_validated_once_for_all() {
         one.await.assert_forwarded("stale").assert_body("{}");
     }
     origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn all_who_wait_are_answered_before_the_proxy_stops() {
+    let (origin, proxy, gate) = held().await;
+    let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+    let (clients, admin) = (Clients::new(), proxy.admin);
+    let stopping = tokio::spawn(proxy.stop());
+    until("a drain", async || {
+        clients
+            .request(admin, Method::GET, "/readyz")
+            .await
+            .status()
+            == 503
+    })
+    .await;
+    gate.open();
+    for one in waiting.into_iter().chain([leader]) {
+        one.await.assert_status(200);
+    }
+    stopping.await.expect("it stops");
+    origin.assert_requests(1);
 }

@@ -8,12 +8,14 @@ use crate::support::{Answer, Origin, Proxy, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 async fn get(proxy: &Proxy) -> Answer {
     proxy.get(CALL).bearer("a").await
 }
 
 /// The answer to a first request, from an origin that sends these fields.
-async fn first(status: u16, fields: &[(&str, &str)]) -> (Origin, Proxy, Answer) {
+async fn first(status: u16, fields: Fields<'_>) -> (Origin, Proxy, Answer) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(CALL, reply(status, fields));
@@ -21,7 +23,7 @@ async fn first(status: u16, fields: &[(&str, &str)]) -> (Origin, Proxy, Answer) 
     (origin, proxy, answer)
 }
 
-fn reply(status: u16, fields: &[(&str, &str)]) -> Reply {
+fn reply(status: u16, fields: Fields<'_>) -> Reply {
     let reply = Reply::new(status).header("content-type", "application/json");
     let reply = fields
         .iter()
@@ -178,7 +180,7 @@ async fn a_tenth_of_the_time_without_change_is_a_lifetime() {
 
 #[tokio::test]
 async fn what_is_not_stored_says_why_and_is_counted() {
-    let table: &[(u16, &[(&str, &str)], &str)] = &[
+    let table: &[(u16, Fields<'_>, &str)] = &[
         (200, &[("cache-control", "no-store")], "no-store"),
         (
             200,
@@ -396,4 +398,23 @@ async fn a_body_of_unknown_end_or_beyond_the_limit_is_passed_on_and_not_stored()
     origin.reply(CALL, Reply::json(&large[1..]).chunked(400));
     get(&proxy).await.assert_miss();
     get(&proxy).await.assert_hit().assert_body(&large[1..]);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_while_it_is_passed_on_breaks_off_for_the_client() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.cache.max_entry = stuut_cache::config::ByteSize(100_000);
+    })
+    .await;
+    let large = "x".repeat(1_000_000);
+    for torn in [
+        Reply::json(&large).torn_after(900_000),
+        Reply::json(&large).torn_chunks_after(900_000),
+    ] {
+        origin.reply(CALL, torn);
+        get(&proxy).await.assert_status(200).assert_broken_off();
+    }
+    origin.reply(CALL, reply(200, &[]));
+    get(&proxy).await.assert_miss();
 }

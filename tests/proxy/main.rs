@@ -15,6 +15,7 @@ mod hits;
 mod invalidation;
 mod isolation;
 mod resurrection;
+mod secrets;
 mod stale;
 mod validation;
 mod vary;

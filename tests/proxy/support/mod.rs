@@ -32,7 +32,6 @@ pub async fn until(what: &str, happened: impl AsyncFn() -> bool) {
         }
     };
     let patience = Duration::from_secs(30);
-    if tokio::time::timeout(patience, waiting).await.is_err() {
-        panic!("it never came to {what}");
-    }
+    let came = tokio::time::timeout(patience, waiting).await.is_ok();
+    assert!(came, "it never came to {what}");
 }
