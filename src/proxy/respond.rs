@@ -68,7 +68,10 @@ pub(super) fn stored(
         return not_modified(headers, report);
     }
     let body = if ask.call.head_only {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
+        // A 204 has no length, not even 0 (RFC 9110 §8.6).
+        if part.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
+        }
         Bytes::new()
     } else {
         part.body.clone()
