@@ -1,7 +1,5 @@
 //! Pruning against two models that are slow and plain: one on the text, one on values.
 
-use std::fmt::Write as _;
-
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
@@ -232,10 +230,9 @@ fn name() -> impl Strategy<Value = &'static str> {
 /// A name as a document may write it.
 fn written(name: &str) -> BoxedStrategy<String> {
     let plain = format!("\"{name}\"");
-    let mut escaped = String::new();
-    for unit in name.encode_utf16() {
-        write!(escaped, "\\u{unit:04x}").expect("a string takes what is written to it");
-    }
+    let escaped = name.encode_utf16().fold(String::new(), |escaped, unit| {
+        escaped + &format!("\\u{unit:04x}")
+    });
     prop_oneof![
         8 => Just(plain),
         1 => Just(format!("\"{escaped}\"")),
