@@ -48,9 +48,11 @@ impl Admin {
         match purge {
             Purge::Call(id) => {
                 let paths = self.routes.paths_of_call(id);
-                paths.for_each(|path| self.store.void_path(&path, Invalidation::PurgeCall));
+                self.store.void_paths(paths, Invalidation::PurgeCall);
             }
-            Purge::Path(path) => self.store.void_path(path, Invalidation::PurgeCall),
+            Purge::Path(path) => self
+                .store
+                .void_paths([path].into_iter(), Invalidation::PurgeCall),
             Purge::Scope(id) => self.store.void_scope(id, Invalidation::PurgeScope),
             Purge::All => self.store.void_all(),
         }

@@ -129,18 +129,19 @@ impl Store {
         self.generations.fence(key)
     }
 
-    /// Whether nothing has voided what began under this fence.
-    #[must_use]
-    pub fn holds(&self, fence: Fence) -> bool {
-        self.generations.hold(&fence)
-    }
-
-    /// Stores a response, beside those of its key that answer other requests.
+    /// Stores the response to a request that was sent like this, beside those of its key that
+    /// answer other requests. What answered this one before goes, also where `Vary` has changed
+    /// in between: it could come back when the newer one ends.
     ///
     /// # Errors
     ///
     /// [`NotStored::Fenced`] when something voided it while it was fetched.
-    pub fn put(&self, key: &CacheKey, entry: &Arc<Entry>) -> Result<(), NotStored> {
+    pub fn put(
+        &self,
+        key: &CacheKey,
+        sent: &HeaderMap,
+        entry: &Arc<Entry>,
+    ) -> Result<(), NotStored> {
         if !self.generations.hold(&entry.fence) {
             self.metrics.fenced.inc();
             return Err(NotStored::Fenced);
@@ -148,7 +149,8 @@ impl Store {
         self.cache.entry_by_ref(key).and_upsert_with(|stored| {
             let stored = stored.map(moka::Entry::into_value);
             let others = stored.iter().flat_map(|variants| variants.iter());
-            let others = others.filter(|other| self.stands(key, other) && entry.vary != other.vary);
+            let others =
+                others.filter(|other| self.stands(key, other) && !other.vary.matches(sent));
             std::iter::once(entry)
                 .chain(others.take(MAX_VARIANTS - 1))
                 .map(Arc::clone)
@@ -186,14 +188,15 @@ impl Store {
             });
     }
 
-    /// Ends an entry whose refresh was refused, if it is still stored.
-    pub fn remove(&self, key: &CacheKey, entry: &Arc<Entry>) {
+    /// Ends what is stored for a request that is sent like this: the origin has said something
+    /// newer, and that is not stored.
+    pub fn end(&self, key: &CacheKey, sent: &HeaderMap) {
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let Some(stored) = stored else { return Op::Nop };
             let rest: Variants = stored
                 .value()
                 .iter()
-                .filter(|other| !Arc::ptr_eq(other, entry))
+                .filter(|other| !other.vary.matches(sent))
                 .map(Arc::clone)
                 .collect();
             if rest.is_empty() {
@@ -204,10 +207,17 @@ impl Store {
         });
     }
 
-    /// Voids a call in every scope, with every query.
-    pub fn void_path(&self, path: &str, cause: Invalidation) {
-        self.generations.void_path(path);
-        self.void(cause);
+    /// Voids what is stored at these paths, in every scope, with every query. However many they
+    /// are, it is one invalidation.
+    pub fn void_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
+        let mut voided = false;
+        for path in paths {
+            self.generations.void_path(path.as_ref());
+            voided = true;
+        }
+        if voided {
+            self.void(cause);
+        }
     }
 
     /// Voids all that one scope may see.

@@ -126,7 +126,7 @@ impl Proxy {
     }
 
     /// Refreshes a stored response in the background, with the token of the request that asked,
-    /// unless somebody fetches it already.
+    /// unless somebody fetches it already, or what this request brings must not be stored.
     pub(super) fn refresh(
         self: &Arc<Self>,
         call: &Call,
@@ -134,6 +134,9 @@ impl Proxy {
         stored: &Arc<Entry>,
         id: &RequestId,
     ) {
+        if forbids_storing(&head.headers, self.freshness.client_directives) {
+            return;
+        }
         let order = self.order(call, head, Some(stored), id);
         if let Boarding::Lead(lead) = self.flights.board(&call.key, order.fence) {
             let (answer, _nobody) = oneshot::channel();
@@ -152,13 +155,15 @@ impl Proxy {
             headers::of_fetch(&head.headers, head.version, &self.settings.forward_headers);
         sent.entry(RequestId::FIELD)
             .or_insert_with(|| id.to_header());
+        let fence = self.store.fence(&call.key);
         Order {
             key: call.key.clone(),
             route: call.route,
             client: head.headers.clone(),
             sent,
-            stored: stored.cloned(),
-            fence: self.store.fence(&call.key),
+            // What was voided since it was looked up is not to come back by way of a 304.
+            stored: stored.filter(|stored| stored.fence == fence).cloned(),
+            fence,
         }
     }
 
@@ -190,7 +195,7 @@ impl Proxy {
     /// Asks the origin, and stores what may be stored.
     async fn carry_out(&self, order: &Order) -> Fetched {
         let mut sent = order.sent.clone();
-        let validating = order
+        let mut validating = order
             .stored
             .as_ref()
             .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
@@ -201,6 +206,7 @@ impl Proxy {
                 .is_ok_and(|exchange| order.is_mistaken(exchange))
         {
             // A 304 about some other response than the stored one: ask again, for the whole.
+            validating = false;
             exchange = self.ask(order, order.sent.clone()).await;
         }
         let asked = match exchange {
@@ -208,7 +214,7 @@ impl Proxy {
             Err(error) => return Fetched::Failed(error),
         };
         let status = asked.answer.head.status;
-        if status == StatusCode::NOT_MODIFIED && (!validating || order.is_mistaken(&asked)) {
+        if status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
             return Fetched::Failed(FetchError::unasked_not_modified());
         }
@@ -250,12 +256,8 @@ impl Proxy {
         body: ResponseStream,
         reason: NotStored,
     ) -> Fetched {
-        if let Some(stored) = order
-            .stored
-            .as_ref()
-            .filter(|_| !policy::is_failure(head.status))
-        {
-            self.store.remove(&order.key, stored);
+        if !policy::is_failure(head.status) {
+            self.store.end(&order.key, &order.sent);
         }
         self.metrics.not_stored.of(reason).inc();
         Fetched::Stream {
@@ -320,14 +322,14 @@ impl Proxy {
         let stored = match renewal {
             // What is stored may still serve while the origin fails; an error does not replace it.
             Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
-            _ => may_store.and_then(|()| self.store.put(&order.key, &entry)),
+            _ => may_store.and_then(|()| self.store.put(&order.key, &order.sent, &entry)),
         };
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();
             // The origin has said something newer: what was stored is not to come back, not
-            // even when the origin fails later.
-            if let Some((old, _)) = renewal.filter(|_| reason != NotStored::OriginFailed) {
-                self.store.remove(&order.key, old);
+            // even when the origin fails later. What the fence holds back is the older.
+            if reason != NotStored::Fenced && !policy::is_failure(head.status) {
+                self.store.end(&order.key, &order.sent);
             }
         }
         Fetched::Whole {

@@ -126,9 +126,8 @@ impl<'a> Write<'a> {
     fn void(&self, status: StatusCode, response: &HeaderMap) {
         let origin = self.proxy.upstream.origin();
         let written = policy::invalidated(self.method, self.path, status, response, origin);
-        for path in written.iter().flat_map(|path| policy::self_and_above(path)) {
-            self.proxy.store.void_path(path, Invalidation::Write);
-        }
+        let paths = written.iter().flat_map(|path| policy::self_and_above(path));
+        self.proxy.store.void_paths(paths, Invalidation::Write);
     }
 }
 

@@ -75,20 +75,11 @@ enum Lookup {
     Stale {
         why: Forward,
         shown: Shown,
-        fallback: Fallback,
+        /// Whether it may be served if the origin fails.
+        stands_in: bool,
     },
-    /// Ask the origin.
+    /// Ask the origin for the whole: nothing is stored, or no 304 makes it good again.
     Miss(Forward),
-}
-
-/// Whether what is stored may be served when the origin fails.
-#[derive(Clone, Copy, Debug)]
-enum Fallback {
-    /// Until this time on the monotonic clock.
-    Until(std::time::Duration),
-    Forbidden,
-    /// Not even to be validated: no 304 makes this body good again.
-    Unusable,
 }
 
 impl Proxy {
@@ -137,20 +128,13 @@ impl Proxy {
             call: &call,
             head: &head,
         };
-        let (why, stale) = match self.look_up(&ask, &directives, now).await {
-            Lookup::Fresh(shown) => {
-                let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);
-                return respond::stored(&ask, &shown, Outcome::Hit { ttl }, now);
-            }
+        let (why, known) = match self.look_up(&ask, &directives, now).await {
+            Lookup::Fresh(shown) => return respond::hit(&ask, &shown, now),
             Lookup::Usable(shown, reason) => {
                 self.refresh(&call, &head, &shown.entry, id);
                 return respond::stale(&ask, &shown, reason, now);
             }
-            Lookup::Stale {
-                why,
-                shown,
-                fallback,
-            } => (why, Some((shown, fallback))),
+            Lookup::Stale { why, shown, .. } => (why, Some(shown.entry)),
             Lookup::Miss(why) => (why, None),
         };
         if directives.only_if_cached {
@@ -160,26 +144,36 @@ impl Proxy {
                 Some(*call.key.scope()),
             );
         }
-        let (stored, fallback) = match stale {
-            Some((shown, fallback)) => (Some(shown), fallback),
-            None => (None, Fallback::Forbidden),
-        };
-        let known = stored
-            .as_ref()
-            .filter(|_| !matches!(fallback, Fallback::Unusable));
-        let fetched = self
-            .fetch(&call, &head, known.map(|shown| &shown.entry), id)
-            .await;
-        if fetched.is_failure() {
-            let now = self.clock.now();
-            if let (Some(shown), Fallback::Until(end)) = (&stored, fallback)
-                && now.mono < end
-                && self.store.holds(shown.entry.fence)
-            {
-                return respond::stale(&ask, shown, ServedStale::OnError, now);
-            }
+        let fetched = self.fetch(&call, &head, known.as_ref(), id).await;
+        if known.is_some()
+            && fetched.is_failure()
+            && let Some(response) = self.stand_in(&ask, &directives).await
+        {
+            return response;
         }
         self.respond_fetched(&ask, fetched, why, id).await
+    }
+
+    /// What is served in place of an origin that fails.
+    ///
+    /// The store is asked again: what it had when the request came in may be void by now, or
+    /// have been followed by something newer.
+    async fn stand_in(
+        &self,
+        ask: &Ask<'_>,
+        directives: &RequestDirectives,
+    ) -> Option<Response<Body>> {
+        let now = self.clock.now();
+        match self.look_up(ask, directives, now).await {
+            Lookup::Fresh(shown) => Some(respond::hit(ask, &shown, now)),
+            Lookup::Usable(shown, _)
+            | Lookup::Stale {
+                shown,
+                stands_in: true,
+                ..
+            } => Some(respond::stale(ask, &shown, ServedStale::OnError, now)),
+            Lookup::Stale { .. } | Lookup::Miss(_) => None,
+        }
     }
 
     /// What the store has for this request, in the view it asks for.
@@ -213,19 +207,12 @@ impl Proxy {
                 Lookup::Usable(shown, ServedStale::Accepted)
             }
             Verdict::Usable { .. } => Lookup::Usable(shown, ServedStale::Revalidating),
-            Verdict::Stale { on_error_until } => {
-                let fallback = on_error_until.map_or(Fallback::Forbidden, Fallback::Until);
-                Lookup::Stale {
-                    why,
-                    shown,
-                    fallback,
-                }
-            }
-            Verdict::Unusable => Lookup::Stale {
+            Verdict::Stale { on_error_until } => Lookup::Stale {
                 why,
                 shown,
-                fallback: Fallback::Unusable,
+                stands_in: on_error_until.is_some(),
             },
+            Verdict::Unusable => Lookup::Miss(why),
         }
     }
 

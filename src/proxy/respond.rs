@@ -68,7 +68,10 @@ pub(super) fn stored(
         return not_modified(headers, report);
     }
     let body = if ask.call.head_only {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
+        // A 204 has no length, not even 0 (RFC 9110 §8.6).
+        if part.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
+        }
         Bytes::new()
     } else {
         part.body.clone()
@@ -77,6 +80,12 @@ pub(super) fn stored(
     *response.status_mut() = part.status;
     *response.headers_mut() = headers;
     response
+}
+
+/// A fresh response from the store.
+pub(super) fn hit(ask: &Ask<'_>, shown: &Shown, now: Moment) -> Response<Body> {
+    let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);
+    stored(ask, shown, Outcome::Hit { ttl }, now)
 }
 
 /// A response that is no longer fresh.

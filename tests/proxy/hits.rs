@@ -65,3 +65,19 @@ async fn head_is_answered_from_a_stored_get() {
         .assert_body("");
     origin.assert_requests(1);
 }
+
+#[tokio::test]
+async fn an_answer_without_content_has_no_length_either() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply("/v1/calls/c1", Reply::new(204));
+    for method in [Method::GET, Method::GET, Method::HEAD] {
+        proxy
+            .request(method, "/v1/calls/c1")
+            .bearer("a")
+            .await
+            .assert_status(204)
+            .assert_no_header("content-length");
+    }
+    origin.assert_requests(1);
+}

@@ -4,10 +4,21 @@
 
 mod support;
 
+mod client_directives;
+mod collapse;
+mod fence;
 mod forwarding;
+mod freshness;
 mod hits;
+mod invalidation;
 mod isolation;
 mod origin_faults;
+mod resurrection;
+mod secrets;
 mod server;
+mod stale;
 mod streaming;
 mod upstream_tls;
+mod validation;
+mod vary;
+mod views;

@@ -342,7 +342,7 @@ async fn a_connection_that_is_reset_is_502_or_a_broken_body() {
         line.send(half).await;
         // The proxy has passed the beginning on before it meets the reset.
         proxy
-            .until_metric("stuut_cache_upstream_bytes_total", 8.0)
+            .until_metric("stuut_cache_upstream_bytes_total", 8)
             .await;
         line.reset();
     });

@@ -129,7 +129,7 @@ async fn a_slow_head_ends_its_connection() {
     client.until("}").await;
     client.send("GET / HTTP/1.1\r\nho").await;
     assert_eq!(client.rest().await, "");
-    proxy.until_metric(&closed_by("header_timeout"), 2.0).await;
+    proxy.until_metric(&closed_by("header_timeout"), 2).await;
     origin.assert_requests(1);
 }
 
@@ -147,7 +147,7 @@ async fn an_idle_connection_ends() {
     assert_eq!(client.rest().await, "");
     let silent = proxy.wire().await;
     assert_eq!(silent.rest().await, "");
-    proxy.until_metric(&closed_by("idle_timeout"), 2.0).await;
+    proxy.until_metric(&closed_by("idle_timeout"), 2).await;
 }
 
 /// Frames of HTTP/2 between requests are no request head: a ping, a window, a setting.
@@ -355,7 +355,7 @@ async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
     gate.open();
     slow.until("}").await;
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0.0)
+        .until_metric("stuut_cache_upstream_in_flight", 0)
         .await;
     for target in [CALL, "/v1/other"] {
         proxy.get(target).bearer("a").await.assert_status(200);

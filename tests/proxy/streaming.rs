@@ -231,10 +231,10 @@ async fn a_client_that_hangs_up_frees_the_connection_to_the_origin() {
         // Nobody is there to read on, so neither does the proxy.
         while line.try_send(piece(1)).await.is_ok() {}
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 0.0)
+            .until_metric("stuut_cache_upstream_in_flight", 0)
             .await;
-        proxy.until_metric("stuut_cache_in_flight", 0.0).await;
-        proxy.until_metric("stuut_cache_connections", 0.0).await;
+        proxy.until_metric("stuut_cache_in_flight", 0).await;
+        proxy.until_metric("stuut_cache_connections", 0).await;
     }
 }
 
@@ -257,8 +257,8 @@ async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() 
         // A body that has not come whole must not look as if it had.
         assert_eq!(line.rest().await, "");
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 0.0)
+            .until_metric("stuut_cache_upstream_in_flight", 0)
             .await;
-        proxy.until_metric("stuut_cache_in_flight", 0.0).await;
+        proxy.until_metric("stuut_cache_in_flight", 0).await;
     }
 }

@@ -95,6 +95,17 @@ impl Answer {
         self
     }
 
+    /// The origin was asked, for this reason.
+    #[track_caller]
+    pub fn assert_forwarded(self, why: &str) -> Self {
+        let expected = format!("stuut-cache; fwd={why};");
+        assert!(
+            self.cache_status().starts_with(&expected),
+            "expected {expected} {self}"
+        );
+        self
+    }
+
     #[track_caller]
     pub fn assert_cache_status(self, expected: &str) -> Self {
         assert_eq!(self.cache_status(), expected, "{self}");

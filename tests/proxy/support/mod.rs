@@ -13,12 +13,31 @@ mod answer;
 mod binary;
 mod by_hand;
 mod origin;
+mod program;
 mod proxy;
+mod request;
 mod tls;
+
+use std::time::Duration;
 
 pub use answer::Answer;
 pub use binary::Binary;
 pub use by_hand::{ByHand, Wire};
-pub use origin::{Origin, Reply, Seen};
+pub use origin::{Gate, Origin, Reply, Seen};
+pub use program::Program;
 pub use proxy::Proxy;
+pub use request::{Clients, Pending, Request};
 pub use tls::{Authority, TlsOrigin};
+
+/// Gives way until something has happened elsewhere. The deadline is there so that a story in
+/// which it never does ends with a sentence; nothing depends on its length.
+pub async fn until(what: &str, happened: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !happened().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = Duration::from_secs(30);
+    let came = tokio::time::timeout(patience, waiting).await.is_ok();
+    assert!(came, "it never came to {what}");
+}

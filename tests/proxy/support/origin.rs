@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::until;
 
 /// A scripted origin. What is not scripted is answered by an echo: 200, JSON, with the target,
 /// the credential that asked and a number that grows with every request.
@@ -17,6 +20,7 @@ pub struct Origin(Arc<Inner>);
 
 struct Inner {
     address: SocketAddr,
+    accepting: Mutex<Option<JoinHandle<()>>>,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<HashMap<String, Script>>,
 }
@@ -47,6 +51,12 @@ pub struct Reply {
     body: Vec<u8>,
     framing: Framing,
     raw: Option<Raw>,
+    /// The body is made when it is asked for: the echo.
+    echo: bool,
+    /// The connection is reset in place of an answer.
+    reset: bool,
+    /// Who has the entity tag already is answered 304.
+    validating: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +69,8 @@ struct Raw {
 enum Framing {
     #[default]
     Length,
+    /// The same, and the connection closes behind it.
+    Closing,
     /// In chunks of this size.
     Chunked(usize),
     /// No length: the body ends with the connection.
@@ -95,17 +107,29 @@ impl Origin {
             address: listener
                 .local_addr()
                 .expect("a bound socket has an address"),
+            accepting: Mutex::default(),
             seen: Mutex::default(),
             scripts: Mutex::default(),
         }));
         let serving = origin.clone();
-        tokio::spawn(async move {
+        let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let origin = serving.clone();
                 tokio::spawn(async move { origin.serve(socket).await });
             }
         });
+        *origin.0.accepting.lock().expect("no poison") = Some(accepting);
         origin
+    }
+
+    /// From now on connections are refused. Those that are open stay so: answer with
+    /// [`Reply::closing`] before.
+    pub async fn go_away(&self) {
+        let accepting = self.0.accepting.lock().expect("no poison").take();
+        let accepting = accepting.expect("an origin goes away once");
+        accepting.abort();
+        // Until it has ended, the port is still listened on.
+        let _ = accepting.await;
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -167,9 +191,8 @@ impl Origin {
 
     /// Waits until so many requests have arrived (they may still be held).
     pub async fn until_requests(&self, count: usize) {
-        while self.seen().len() < count {
-            tokio::task::yield_now().await;
-        }
+        let what = format!("{count} requests at the origin");
+        until(&what, async || self.seen().len() >= count).await;
     }
 
     async fn serve(&self, mut socket: TcpStream) {
@@ -187,6 +210,10 @@ impl Origin {
                     .expect("a gate is never closed")
                     .forget();
             }
+            if reply.reset {
+                let _ = socket.set_zero_linger();
+                return;
+            }
             let (bytes, keep) = reply.render(seen.method());
             if socket.write_all(&bytes).await.is_err() || !keep {
                 return;
@@ -196,25 +223,29 @@ impl Origin {
 
     fn script(&self, seen: &Seen, number: usize) -> (Reply, Option<Gate>) {
         let mut scripts = self.0.scripts.lock().expect("no poison");
-        let Some(script) = scripts.get_mut(seen.target()) else {
-            return (echo(seen, number), None);
-        };
-        let reply = match script.replies.len() {
-            0 => echo(seen, number),
+        let script = scripts.entry(seen.target().to_owned()).or_default();
+        let mut reply = match script.replies.len() {
+            0 => Reply::echo(),
             1 => script.replies[0].clone(),
             _ => script.replies.pop().expect("there are several"),
         };
+        if reply.echo {
+            reply.body = echo(seen, number).into_bytes();
+        }
+        if reply.validating && seen.header("if-none-match").as_deref() == reply.tag() {
+            reply.status = 304;
+        }
         (reply, script.gate.clone())
     }
 }
 
-fn echo(seen: &Seen, number: usize) -> Reply {
+fn echo(seen: &Seen, number: usize) -> String {
     let body = serde_json::json!({
         "target": seen.target(),
         "asked_by": seen.header("authorization"),
         "number": number,
     });
-    Reply::json(&body.to_string())
+    body.to_string()
 }
 
 impl Seen {
@@ -255,6 +286,14 @@ impl Reply {
             .body(body)
     }
 
+    /// 200 with what was asked, by whom, and a number that grows with every request.
+    pub fn echo() -> Self {
+        Self {
+            echo: true,
+            ..Self::json("")
+        }
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -286,6 +325,31 @@ impl Reply {
     pub fn torn_chunks_after(mut self, bytes: usize) -> Self {
         self.framing = Framing::TornChunksAfter(bytes);
         self
+    }
+
+    /// The connection closes behind the answer, so that the next request needs a new one.
+    pub fn closing(mut self) -> Self {
+        self.framing = Framing::Closing;
+        self.header("connection", "close")
+    }
+
+    /// With this entity tag; who has it already is answered 304.
+    pub fn validating(mut self, tag: &str) -> Self {
+        self.validating = true;
+        self.header("etag", tag)
+    }
+
+    fn tag(&self) -> Option<&str> {
+        let (_, tag) = self.headers.iter().find(|(name, _)| name == "etag")?;
+        Some(tag)
+    }
+
+    /// The connection is reset in place of an answer.
+    pub fn reset() -> Self {
+        Self {
+            reset: true,
+            ..Self::default()
+        }
     }
 
     /// These bytes and nothing else, then the connection closes.
@@ -322,7 +386,7 @@ impl Reply {
         let bodiless = method == "HEAD" || matches!(self.status, 204 | 304);
         match self.framing {
             _ if self.status == 304 || self.status == 204 => {}
-            Framing::Length | Framing::TornAfter(_) => {
+            Framing::Length | Framing::Closing | Framing::TornAfter(_) => {
                 write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
             }
             Framing::Chunked(_) | Framing::TornChunksAfter(_) => {
@@ -333,10 +397,10 @@ impl Reply {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         if bodiless {
-            return (bytes, true);
+            return (bytes, self.framing != Framing::Closing);
         }
         match self.framing {
-            Framing::Length | Framing::Close => bytes.extend(&self.body),
+            Framing::Length | Framing::Closing | Framing::Close => bytes.extend(&self.body),
             Framing::TornAfter(sent) => bytes.extend(&self.body[..sent]),
             Framing::Chunked(size) => {
                 chunks(&mut bytes, &self.body, size);
@@ -344,10 +408,8 @@ impl Reply {
             }
             Framing::TornChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
         }
-        (
-            bytes,
-            matches!(self.framing, Framing::Length | Framing::Chunked(_)),
-        )
+        let whole = matches!(self.framing, Framing::Length | Framing::Chunked(_));
+        (bytes, whole)
     }
 }
 

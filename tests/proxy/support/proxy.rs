@@ -1,16 +1,12 @@
-//! The running proxy, and the requests a story sends to it.
+//! The running proxy.
 
-use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method};
-use http_body_util::{BodyExt as _, Full};
+use http::Method;
+use http_body_util::Full;
 use hyper::client::conn::http2;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{Config, OriginUrl};
@@ -18,7 +14,10 @@ use stuut_cache::process::Process;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Answer, Origin, Wire};
+use super::{Clients, Origin, Request, Wire, until};
+
+/// When every story begins: 2027-01-15 08:00:00 UTC, a whole second, as dates on the wire are.
+const START: Duration = Duration::from_hours(500_000);
 
 /// A proxy in front of a scripted origin, on a clock that only the story moves.
 pub struct Proxy {
@@ -26,7 +25,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     process: Process,
-    client: Client<HttpConnector, Full<Bytes>>,
+    clients: Clients,
 }
 
 impl Proxy {
@@ -49,40 +48,28 @@ impl Proxy {
         config.log.access = false;
         config.upstream.url = OriginUrl::parse(url).expect("an origin");
         change(&mut config);
-        // A whole second, as dates on the wire are.
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);
         let process = Process::start(&config, &clock).expect("the proxy starts");
         Self {
             clock,
             address: process.address,
             admin: process.admin_address,
             process,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            clients: Clients::new(),
         }
     }
 
-    pub fn get(&self, target: &str) -> Request<'_> {
+    pub fn get(&self, target: &str) -> Request {
         self.request(Method::GET, target)
     }
 
-    pub fn request(&self, method: Method, target: &str) -> Request<'_> {
-        self.to(self.address, method, target)
+    pub fn request(&self, method: Method, target: &str) -> Request {
+        self.clients.request(self.address, method, target)
     }
 
     /// A request to the admin listener.
-    pub fn admin(&self, method: Method, target: &str) -> Request<'_> {
-        self.to(self.admin, method, target)
-    }
-
-    fn to(&self, address: SocketAddr, method: Method, target: &str) -> Request<'_> {
-        let builder = http::Request::builder()
-            .method(method)
-            .uri(format!("http://{address}{target}"));
-        Request {
-            proxy: self,
-            builder,
-            body: Bytes::new(),
-        }
+    pub fn admin(&self, method: Method, target: &str) -> Request {
+        self.clients.request(self.admin, method, target)
     }
 
     /// The value of a metric line, e.g. `stuut_cache_collapsed_total`; 0 when it is not there.
@@ -92,6 +79,26 @@ impl Proxy {
             .lines()
             .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+    }
+
+    /// Waits until a metric line has this value.
+    pub async fn until_metric(&self, line: &str, value: u32) {
+        let what = format!("{line} {value}");
+        until(&what, async || {
+            self.metric(line).await.to_string() == value.to_string()
+        })
+        .await;
+    }
+
+    /// The value of a date field, so many seconds from now on the story's clock.
+    pub fn date(&self, seconds_from_now: i64) -> String {
+        let now = self.clock.now().wall;
+        let by = Duration::from_secs(seconds_from_now.unsigned_abs());
+        httpdate::fmt_http_date(if seconds_from_now < 0 {
+            now - by
+        } else {
+            now + by
+        })
     }
 
     /// Sends bytes as they are and reads until the proxy closes the connection.
@@ -128,13 +135,6 @@ impl Proxy {
         Wire::new(self.connect().await)
     }
 
-    /// Waits until a metric has this value.
-    pub async fn until_metric(&self, line: &str, value: f64) {
-        while (self.metric(line).await - value).abs() > f64::EPSILON {
-            tokio::task::yield_now().await;
-        }
-    }
-
     /// Moves time.
     pub fn pass(&self, time: Duration) {
         self.clock.advance(time);
@@ -146,52 +146,5 @@ impl Proxy {
 
     pub async fn stop(self) {
         self.process.stop().await;
-    }
-}
-
-/// A request that is sent when it is awaited.
-pub struct Request<'a> {
-    proxy: &'a Proxy,
-    builder: http::request::Builder,
-    body: Bytes,
-}
-
-impl Request<'_> {
-    pub fn bearer(self, token: &str) -> Self {
-        self.header("authorization", &format!("Bearer {token}"))
-    }
-
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        let name: HeaderName = name.parse().expect("a field name");
-        self.builder = self.builder.header(
-            name,
-            HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
-        );
-        self
-    }
-
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
-        self
-    }
-}
-
-impl<'a> IntoFuture for Request<'a> {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let request = self.builder.body(Full::new(self.body)).expect("a request");
-        let shown = format!("{} {}", request.method(), request.uri());
-        let client = self.proxy.client.clone();
-        Box::pin(async move {
-            let response = client.request(request).await.expect("the proxy answers");
-            let (head, body) = response.into_parts();
-            let body = body
-                .collect()
-                .await
-                .map(http_body_util::Collected::to_bytes);
-            Answer::new(shown, head, body)
-        })
     }
 }

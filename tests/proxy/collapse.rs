@@ -1,0 +1,328 @@
+//! One fetch in the air for each key, whoever asks.
+
+use std::time::Duration;
+
+use http::Method;
+
+use crate::support::{Clients, Gate, Origin, Pending, Proxy, Reply, until};
+
+const CALL: &str = "/v1/calls/c1";
+
+/// A call whose answers are held back.
+async fn held() -> (Origin, Proxy, Gate) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let gate = origin.hold(CALL);
+    (origin, proxy, gate)
+}
+
+/// A request that has reached the origin, and `count` that wait for its answer.
+async fn boarded(origin: &Origin, proxy: &Proxy, count: u32) -> (Pending, Vec<Pending>) {
+    let leader = proxy.get(CALL).bearer("a").over_http2().start();
+    origin.until_requests(1).await;
+    let waiting = (0..count)
+        .map(|_| proxy.get(CALL).bearer("a").over_http2().start())
+        .collect();
+    until_waiting(proxy, count).await;
+    (leader, waiting)
+}
+
+async fn until_waiting(proxy: &Proxy, count: u32) {
+    proxy
+        .until_metric("stuut_cache_collapsed_total", count)
+        .await;
+}
+
+async fn until_in_flight(proxy: &Proxy, count: u32) {
+    proxy.until_metric("stuut_cache_in_flight", count).await;
+}
+
+#[tokio::test]
+async fn two_hundred_clients_of_one_call_are_one_request_to_the_origin() {
+    let (origin, proxy, gate) = held().await;
+    let all: Vec<_> = (0..200)
+        .map(|_| proxy.get(CALL).bearer("a").start())
+        .collect();
+    until_waiting(&proxy, 199).await;
+    gate.open();
+
+    let (mut bodies, mut collapsed) = (Vec::new(), 0);
+    for one in all {
+        let answer = one.await.assert_status(200).assert_forwarded("miss");
+        collapsed += usize::from(answer.cache_status().ends_with("; collapsed"));
+        bodies.push(answer.text());
+    }
+    bodies.dedup();
+    assert_eq!((bodies.len(), collapsed), (1, 199));
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn a_leader_that_hangs_up_takes_nothing_with_it() {
+    let (origin, proxy, gate) = held().await;
+    let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+    leader.hang_up().await;
+    until_in_flight(&proxy, 3).await;
+    gate.open();
+    for one in waiting {
+        one.await.assert_cache_status(
+            "stuut-cache; fwd=miss; fwd-status=200; stored; ttl=60; collapsed",
+        );
+    }
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn a_fetch_that_nobody_waits_for_any_more_still_fills_the_store() {
+    let (origin, proxy, gate) = held().await;
+    let (leader, waiting) = boarded(&origin, &proxy, 2).await;
+    for one in waiting.into_iter().chain([leader]) {
+        one.hang_up().await;
+    }
+    until_in_flight(&proxy, 0).await;
+    gate.open();
+    proxy.until_metric("stuut_cache_cache_entries", 1).await;
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_shared_sets_everybody_free_at_once() {
+    for unshared in [
+        Reply::echo().header("cache-control", "no-store"),
+        Reply::echo().header("set-cookie", "s=1"),
+        Reply::echo().header("vary", "*"),
+        Reply::echo().until_close(),
+    ] {
+        let (origin, proxy, gate) = held().await;
+        origin.reply(CALL, unshared);
+        let (leader, waiting) = boarded(&origin, &proxy, 9).await;
+        gate.open();
+        leader.await.assert_status(200);
+        // All of them are at the origin while not one has been answered: nobody queues.
+        origin.until_requests(10).await;
+        gate.open_for_all();
+        let mut numbers = Vec::new();
+        for one in waiting {
+            let answer = one.await.assert_status(200);
+            assert!(!answer.cache_status().contains("collapsed"), "{answer}");
+            numbers.push(answer.json()["number"].as_u64());
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), 9, "each has an answer of its own");
+        origin.assert_requests(10);
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_shared_and_not_stored() {
+    for (failure, status, said) in [
+        (
+            Reply::new(500),
+            500,
+            "fwd-status=500; collapsed; detail=no-freshness",
+        ),
+        (
+            Reply::new(401),
+            401,
+            "fwd-status=401; collapsed; detail=status",
+        ),
+        (
+            Reply::new(429),
+            429,
+            "fwd-status=429; collapsed; detail=status",
+        ),
+        (Reply::reset(), 502, "detail=connection_terminated"),
+        (
+            Reply::json("12345").torn_after(2),
+            502,
+            "detail=http_response_incomplete",
+        ),
+        (
+            Reply::json("12345").torn_chunks_after(2),
+            502,
+            "detail=http_response_incomplete",
+        ),
+    ] {
+        // Where nothing at all came back, the origin is asked once more.
+        let tries = if said == "detail=connection_terminated" {
+            2
+        } else {
+            1
+        };
+        let (origin, proxy, gate) = held().await;
+        origin.reply(CALL, failure);
+        let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+        gate.open_for_all();
+        leader.await.assert_status(status);
+        for one in waiting {
+            one.await
+                .assert_status(status)
+                .assert_cache_status(&format!("stuut-cache; fwd=miss; {said}"));
+        }
+        origin.assert_requests(tries);
+        proxy
+            .get(CALL)
+            .bearer("a")
+            .await
+            .assert_miss()
+            .assert_status(status);
+        origin.assert_requests(2 * tries);
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_another_variant_asks_alone() {
+    let (origin, proxy, gate) = held().await;
+    origin.reply(CALL, Reply::echo().header("vary", "accept"));
+    let plain = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(1).await;
+    let same = proxy.get(CALL).bearer("a").start();
+    let other = proxy
+        .get(CALL)
+        .bearer("a")
+        .header("accept", "text/csv")
+        .start();
+    until_waiting(&proxy, 2).await;
+    gate.open_for_all();
+    let plain = plain.await.text();
+    same.await.assert_body(plain);
+    let other = other.await.assert_forwarded("miss");
+    assert_eq!(other.json()["number"], 2);
+    assert_eq!(origin.last().header("accept").as_deref(), Some("text/csv"));
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .header("accept", "text/csv")
+        .await
+        .assert_hit()
+        .assert_body(other.text());
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn views_and_heads_of_one_call_wait_for_the_same_fetch() {
+    let (origin, proxy, gate) = held().await;
+    origin.reply(CALL, Reply::json("{\"a\":1,\"b\":2}"));
+    let (leader, _) = boarded(&origin, &proxy, 0).await;
+    let view = proxy.get("/v1/calls/c1?strip=a").bearer("a").start();
+    let head = proxy.request(Method::HEAD, CALL).bearer("a").start();
+    until_waiting(&proxy, 2).await;
+    gate.open();
+    leader.await.assert_body("{\"a\":1,\"b\":2}");
+    view.await.assert_body("{\"b\":2}");
+    head.await
+        .assert_header("content-length", "13")
+        .assert_body("");
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn a_request_that_must_not_be_stored_shares_with_nobody() {
+    let (origin, proxy, gate) = held().await;
+    let (leader, _) = boarded(&origin, &proxy, 0).await;
+    let alone: Vec<_> = (0..2)
+        .map(|_| {
+            let request = proxy.get(CALL).bearer("a");
+            request.header("cache-control", "no-store").start()
+        })
+        .collect();
+    origin.until_requests(3).await;
+    gate.open_for_all();
+    leader.await.assert_status(200);
+    for one in alone {
+        one.await
+            .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=request-no-store");
+    }
+    assert_eq!(
+        proxy
+            .metric("stuut_cache_collapsed_total")
+            .await
+            .to_string(),
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn two_tokens_never_share_a_fetch() {
+    let (origin, proxy, gate) = held().await;
+    let both = ["a", "b"].map(|token| proxy.get(CALL).bearer(token).start());
+    origin.until_requests(2).await;
+    gate.open_for_all();
+    for (token, one) in ["a", "b"].into_iter().zip(both) {
+        let answer = one.await;
+        assert_eq!(answer.json()["asked_by"], format!("Bearer {token}"));
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_an_origin_that_never_answers_is_told_so() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.total_timeout = Duration::from_millis(300);
+    })
+    .await;
+    origin.hold(CALL);
+    let all: Vec<_> = (0..3)
+        .map(|_| proxy.get(CALL).bearer("a").start())
+        .collect();
+    for one in all {
+        one.await.assert_problem(504, "http_response_timeout");
+    }
+    until_in_flight(&proxy, 0).await;
+    // Nothing is left in the air that the next request would wait for.
+    let before = origin.seen().len();
+    let gate = origin.hold(CALL);
+    gate.open_for_all();
+    proxy.get(CALL).bearer("a").await.assert_status(200);
+    assert_eq!(origin.seen().len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_stale_response_is_validated_once_for_all() {
+    let (origin, proxy, gate) = held().await;
+    origin.replies(
+        CALL,
+        vec![
+            Reply::json("{}")
+                .header("etag", "\"1\"")
+                .header("cache-control", "max-age=10"),
+            Reply::new(304).header("etag", "\"1\""),
+        ],
+    );
+    gate.open();
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.pass_seconds(10);
+    let all: Vec<_> = (0..5)
+        .map(|_| proxy.get(CALL).bearer("a").start())
+        .collect();
+    until_waiting(&proxy, 4).await;
+    gate.open();
+    for one in all {
+        one.await.assert_forwarded("stale").assert_body("{}");
+    }
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn all_who_wait_are_answered_before_the_proxy_stops() {
+    let (origin, proxy, gate) = held().await;
+    let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+    let (clients, admin) = (Clients::new(), proxy.admin);
+    let stopping = tokio::spawn(proxy.stop());
+    until("a drain", async || {
+        clients
+            .request(admin, Method::GET, "/readyz")
+            .await
+            .status()
+            == 503
+    })
+    .await;
+    gate.open();
+    for one in waiting.into_iter().chain([leader]) {
+        one.await.assert_status(200);
+    }
+    stopping.await.expect("it stops");
+    origin.assert_requests(1);
+}

@@ -1,0 +1,249 @@
+//! What is void stays void, also when a fetch that began before lands after.
+
+use http::Method;
+
+use crate::support::{Answer, Gate, Origin, Pending, Proxy, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+
+async fn get(proxy: &Proxy) -> Answer {
+    proxy.get(CALL).bearer("a").await
+}
+
+fn version(number: u64) -> Reply {
+    Reply::json(&format!("{{\"version\":{number}}}")).header(
+        "cache-control",
+        "max-age=10, stale-while-revalidate=60, stale-if-error=60",
+    )
+}
+
+/// Everything that voids a call.
+#[derive(Clone, Copy, Debug)]
+enum Void {
+    PurgeAll,
+    PurgeCall,
+    Write,
+    LostWrite,
+    Refusal,
+}
+
+const VOIDS: [Void; 5] = [
+    Void::PurgeAll,
+    Void::PurgeCall,
+    Void::Write,
+    Void::LostWrite,
+    Void::Refusal,
+];
+
+impl Void {
+    async fn happen(self, proxy: &Proxy, origin: &Origin) {
+        let approve = "/v1/calls/c1/approve";
+        let done = match self {
+            Self::PurgeAll => proxy.admin(Method::POST, "/purge?all").await,
+            Self::PurgeCall => proxy.admin(Method::POST, "/purge?call=c1").await,
+            Self::Write => proxy.request(Method::POST, approve).bearer("w").await,
+            Self::LostWrite => {
+                origin.reply(approve, Reply::reset());
+                proxy.request(Method::POST, approve).bearer("w").await
+            }
+            Self::Refusal => {
+                origin.reply("/v1/me", Reply::new(401));
+                proxy.get("/v1/me").bearer("a").await
+            }
+        };
+        drop(done);
+    }
+}
+
+/// A fetch of version 1 that is held, with `waiting` that have joined it.
+async fn held(waiting: u32) -> (Origin, Proxy, Gate, Vec<Pending>) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply(CALL, version(1));
+    let gate = origin.hold(CALL);
+    let mut all = vec![proxy.get(CALL).bearer("a").start()];
+    origin.until_requests(1).await;
+    all.extend((0..waiting).map(|_| proxy.get(CALL).bearer("a").start()));
+    proxy
+        .until_metric("stuut_cache_collapsed_total", waiting)
+        .await;
+    (origin, proxy, gate, all)
+}
+
+#[tokio::test]
+async fn a_fetch_that_was_voided_in_the_air_answers_its_own_clients_and_is_not_stored() {
+    for void in VOIDS {
+        let (origin, proxy, gate, all) = held(2).await;
+        void.happen(&proxy, &origin).await;
+        origin.reply(CALL, version(2));
+        gate.open_for_all();
+        for one in all {
+            let answer = one.await.assert_body("{\"version\":1}");
+            let status = answer.cache_status();
+            assert!(status.ends_with("detail=fenced"), "{void:?}: {answer}");
+        }
+        assert_eq!(
+            proxy.metric("stuut_cache_fenced_total").await.to_string(),
+            "1"
+        );
+        get(&proxy)
+            .await
+            .assert_miss()
+            .assert_body("{\"version\":2}");
+        get(&proxy)
+            .await
+            .assert_hit()
+            .assert_body("{\"version\":2}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_after_does_not_join_a_fetch_from_before() {
+    for void in VOIDS {
+        let (origin, proxy, gate, mut all) = held(0).await;
+        void.happen(&proxy, &origin).await;
+        origin.reply(CALL, version(2));
+        let seen = origin.seen().len();
+        let after = proxy.get(CALL).bearer("a").start();
+        origin.until_requests(seen + 1).await;
+        gate.open();
+        let before = all.pop().expect("there is one");
+        before.await.assert_body("{\"version\":1}");
+        // Those who come now wait for the newer one.
+        let later = proxy.get(CALL).bearer("a").start();
+        proxy.until_metric("stuut_cache_collapsed_total", 1).await;
+        gate.open();
+        for one in [after, later] {
+            one.await.assert_body("{\"version\":2}");
+        }
+        get(&proxy)
+            .await
+            .assert_hit()
+            .assert_body("{\"version\":2}");
+        assert_eq!(origin.seen().len(), seen + 1, "{void:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_late_landing_from_before_leaves_the_newer_one_in_place() {
+    for void in VOIDS {
+        let (origin, proxy, old_gate, all) = held(1).await;
+        void.happen(&proxy, &origin).await;
+        origin.reply(CALL, version(2));
+        origin.hold(CALL).open_for_all();
+        get(&proxy)
+            .await
+            .assert_miss()
+            .assert_body("{\"version\":2}");
+        old_gate.open();
+        for one in all {
+            one.await.assert_body("{\"version\":1}");
+        }
+        get(&proxy)
+            .await
+            .assert_hit()
+            .assert_body("{\"version\":2}");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
+    for void in VOIDS {
+        for lands_first in [true, false] {
+            let origin = Origin::start().await;
+            let proxy = Proxy::start(&origin).await;
+            origin.reply(CALL, version(1).validating("\"1\""));
+            get(&proxy).await;
+            let gate = origin.hold(CALL);
+            proxy.pass_seconds(10);
+            get(&proxy).await.assert_stale("stale-while-revalidate");
+            origin.until_requests(2).await;
+
+            void.happen(&proxy, &origin).await;
+            origin.reply(CALL, version(2).validating("\"2\""));
+            let seen = origin.seen().len();
+            if lands_first {
+                gate.open();
+                proxy
+                    .until_metric("stuut_cache_upstream_in_flight", 0)
+                    .await;
+            }
+            origin.hold(CALL).open_for_all();
+            get(&proxy)
+                .await
+                .assert_miss()
+                .assert_body("{\"version\":2}");
+            assert_eq!(origin.last().header("if-none-match"), None);
+            gate.open();
+            proxy.until_metric("stuut_cache_fenced_total", 1).await;
+            get(&proxy)
+                .await
+                .assert_hit()
+                .assert_body("{\"version\":2}");
+            assert_eq!(origin.seen().len(), seen + 1, "{void:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_voided_response_does_not_stand_in_for_a_failing_origin() {
+    for void in VOIDS {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        origin.replies(
+            CALL,
+            vec![
+                Reply::json("{}").header("cache-control", "max-age=10, stale-if-error=60"),
+                Reply::new(503),
+            ],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        let gate = origin.hold(CALL);
+        let asking = proxy.get(CALL).bearer("a").start();
+        origin.until_requests(2).await;
+        void.happen(&proxy, &origin).await;
+        gate.open();
+        let answer = asking.await;
+        assert_eq!(answer.status(), 503, "{void:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_is_derived_while_its_call_is_voided_goes_with_it() {
+    // Large enough to be derived on another thread.
+    let large = "x".repeat(300_000);
+    let body = |number: u64| format!("{{\"version\":{number},\"b\":\"{large}\"}}");
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let view = "/v1/calls/c1?strip=b";
+    for round in 1..20 {
+        origin.reply(CALL, Reply::json(&body(round)));
+        get(&proxy).await.assert_status(200);
+        let deriving = proxy.get(view).bearer("a").start();
+        origin.reply(CALL, Reply::json(&body(round + 1)));
+        Void::PurgeCall.happen(&proxy, &origin).await;
+        let new = proxy.get(view).bearer("a").await;
+        assert_eq!(new.json()["version"], round + 1, "{new}");
+        deriving.await.assert_status(200);
+        Void::PurgeCall.happen(&proxy, &origin).await;
+    }
+}
+
+#[tokio::test]
+async fn other_calls_in_the_air_are_not_voided() {
+    // Paths share slots; of several others, not all share one with the call.
+    let (origin, proxy, gate, _all) = held(0).await;
+    let others = ["/v1/calls/c2", "/v1/calls/c3", "/v1/calls/c4"];
+    let gates = others.map(|other| origin.hold(other));
+    let pending = others.map(|other| proxy.get(other).bearer("a").start());
+    origin.until_requests(4).await;
+    Void::PurgeCall.happen(&proxy, &origin).await;
+    gate.open();
+    gates.iter().for_each(Gate::open);
+    let mut stored = 0;
+    for one in pending {
+        stored += usize::from(one.await.cache_status().contains("stored"));
+    }
+    assert!(stored > 0);
+}

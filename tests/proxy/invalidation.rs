@@ -1,0 +1,417 @@
+//! What a write, an operator or a refusal makes void.
+
+use http::Method;
+use secrecy::SecretString;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{Answer, Origin, Program, Proxy, Reply, Request, until};
+
+const CALL: &str = "/v1/calls/c1";
+
+async fn pair() -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    (origin, proxy)
+}
+
+/// What is stored of the call: two tokens, two queries.
+const STORED: [(&str, &str); 4] = [
+    ("a", "/v1/calls/c1"),
+    ("a", "/v1/calls/c1?x=1"),
+    ("b", "/v1/calls/c1"),
+    ("b", "/v1/calls/c1?"),
+];
+
+async fn store(proxy: &Proxy) {
+    for (token, target) in STORED {
+        proxy.get(target).bearer(token).await.assert_status(200);
+    }
+    assert_stored(proxy).await;
+}
+
+async fn assert_stored(proxy: &Proxy) {
+    for (token, target) in STORED {
+        proxy.get(target).bearer(token).await.assert_hit();
+    }
+}
+
+async fn assert_void(proxy: &Proxy) {
+    for (token, target) in STORED {
+        proxy.get(target).bearer(token).await.assert_miss();
+    }
+}
+
+fn write(proxy: &Proxy, method: &str, target: &str) -> Request {
+    let method = Method::from_bytes(method.as_bytes()).expect("a method");
+    proxy.request(method, target).bearer("w").body("{}")
+}
+
+/// Paths, and scopes, share slots in which they are voided together: of several others, not
+/// all share one.
+async fn assert_some_hit(requests: impl IntoIterator<Item = Request>) {
+    let mut hits = 0;
+    for request in requests {
+        hits += usize::from(request.await.cache_status().contains("hit"));
+    }
+    assert!(hits > 0, "others stay");
+}
+
+#[tokio::test]
+async fn a_write_voids_the_call_for_every_token_and_query() {
+    for method in ["PATCH", "POST", "PUT", "DELETE", "BREW", "get"] {
+        for status in [200, 204, 303] {
+            let (origin, proxy) = pair().await;
+            store(&proxy).await;
+            origin.reply(CALL, Reply::new(status));
+            write(&proxy, method, CALL).await.assert_status(status);
+            origin.reply(CALL, Reply::echo());
+            assert_void(&proxy).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_below_a_call_voids_it_and_no_other() {
+    for target in [
+        "/v1/calls/c1/approve",
+        "/v1/calls/c1/",
+        "/v1/calls/c1?notify=1",
+        "/v1/calls/c1/notes/7?x",
+    ] {
+        let (_origin, proxy) = pair().await;
+        store(&proxy).await;
+        let others = ["/v1/calls/c", "/v1/calls/c11", "/v1/calls/c2"];
+        for other in others {
+            proxy.get(other).bearer("a").await;
+        }
+        write(&proxy, "POST", target).await.assert_status(200);
+        assert_void(&proxy).await;
+        assert_some_hit(others.map(|other| proxy.get(other).bearer("a"))).await;
+        let counted = proxy
+            .metric("stuut_cache_invalidations_total{cause=\"write\"}")
+            .await;
+        assert_eq!(counted.to_string(), "1", "one write is counted once");
+    }
+}
+
+#[tokio::test]
+async fn spellings_of_one_path_are_voided_together() {
+    for (read, written) in [
+        ("/v1/calls/c1", "/v1/calls/%631"),
+        ("/v1/calls/%63%31", "/v1/calls/c1"),
+        ("/v1/calls/a%2fb", "/v1/calls/a%2Fb"),
+        ("/v1/calls/c1", "/v1/calls/./x/../c1"),
+    ] {
+        let (_origin, proxy) = pair().await;
+        proxy.get(read).bearer("a").await.assert_miss();
+        proxy.get(read).bearer("a").await.assert_hit();
+        write(&proxy, "PATCH", written).await.assert_status(200);
+        proxy.get(read).bearer("a").await.assert_miss();
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_the_origin_declines_voids_nothing() {
+    for status in [400, 404, 405, 409, 412, 422, 429] {
+        let (origin, proxy) = pair().await;
+        store(&proxy).await;
+        origin.reply("/v1/calls/c1/approve", Reply::new(status));
+        write(&proxy, "POST", "/v1/calls/c1/approve")
+            .await
+            .assert_status(status);
+        assert_stored(&proxy).await;
+    }
+}
+
+#[tokio::test]
+async fn a_safe_method_voids_nothing() {
+    let (_origin, proxy) = pair().await;
+    store(&proxy).await;
+    for method in ["OPTIONS", "HEAD", "GET"] {
+        write(&proxy, method, CALL).await.assert_status(200);
+    }
+    assert_stored(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_write_whose_end_nobody_knows_voids_the_call() {
+    for lost in [
+        Reply::new(500),
+        Reply::new(503),
+        Reply::reset(),
+        Reply::raw(""),
+        Reply::raw("HTTP/1.1 2"),
+        Reply::json("{}").torn_after(1),
+    ] {
+        let (origin, proxy) = pair().await;
+        store(&proxy).await;
+        origin.reply("/v1/calls/c1/approve", lost);
+        write(&proxy, "POST", "/v1/calls/c1/approve").await;
+        assert_void(&proxy).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_on_its_write_voids_the_call() {
+    let (origin, proxy) = pair().await;
+    store(&proxy).await;
+    origin.hold("/v1/calls/c1/approve");
+    let writing = write(&proxy, "POST", "/v1/calls/c1/approve")
+        .over_http2()
+        .start();
+    origin.until_requests(5).await;
+    assert_stored(&proxy).await;
+    writing.hang_up().await;
+    until_void(&proxy).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_voids_the_call() {
+    let (_origin, proxy) = pair().await;
+    store(&proxy).await;
+    let mut socket = proxy.connect().await;
+    socket
+        .write_all(b"PATCH /v1/calls/c1 HTTP/1.1\r\nhost: p\r\ncontent-length: 9\r\n\r\nhalf")
+        .await
+        .expect("the proxy takes bytes");
+    proxy
+        .until_metric("stuut_cache_bypass_total{reason=\"method\"}", 1)
+        .await;
+    assert_stored(&proxy).await;
+    drop(socket);
+    until_void(&proxy).await;
+}
+
+async fn until_void(proxy: &Proxy) {
+    let line = "stuut_cache_invalidations_total{cause=\"write\"}";
+    until("a voided call", async || proxy.metric(line).await > 0.0).await;
+    assert_void(proxy).await;
+}
+
+#[tokio::test]
+async fn a_write_that_never_left_voids_nothing() {
+    let (origin, proxy) = pair().await;
+    for (_, target) in STORED {
+        origin.reply(target, Reply::echo().closing());
+    }
+    store(&proxy).await;
+    origin.go_away().await;
+    write(&proxy, "PATCH", CALL)
+        .await
+        .assert_problem(502, "connection_refused")
+        .assert_cache_status("stuut-cache; fwd=method; detail=connection_refused");
+    assert_stored(&proxy).await;
+}
+
+#[tokio::test]
+async fn locations_are_voided_on_the_same_origin() {
+    for name in ["location", "content-location"] {
+        for (target, voids) in [
+            ("/v1/calls/c1", true),
+            ("/v1/calls/c1?x=1#y", true),
+            ("calls/c1", true),
+            ("http://ORIGIN/v1/calls/c1", true),
+            ("//ORIGIN/v1/calls/%631", true),
+            ("http://other.example/v1/calls/c1", false),
+            ("https://ORIGIN/v1/calls/c1", false),
+            ("//other.example/v1/calls/c1", false),
+        ] {
+            let (origin, proxy) = pair().await;
+            store(&proxy).await;
+            let target = target.replace("ORIGIN", &origin.address().to_string());
+            origin.reply("/v1/calls", Reply::new(201).header(name, &target));
+            write(&proxy, "POST", "/v1/calls").await.assert_status(201);
+            if voids {
+                assert_void(&proxy).await;
+            } else {
+                assert_stored(&proxy).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_location_in_a_declined_write_voids_nothing() {
+    let (origin, proxy) = pair().await;
+    store(&proxy).await;
+    origin.reply("/v1/calls", Reply::new(409).header("location", CALL));
+    write(&proxy, "POST", "/v1/calls").await.assert_status(409);
+    assert_stored(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_refused_write_ends_what_its_token_may_see_and_nothing_else() {
+    let (origin, proxy) = pair().await;
+    store(&proxy).await;
+    for token in ["c", "d"] {
+        proxy.get(CALL).bearer(token).await;
+    }
+    origin.reply("/v1/calls/c1/approve", Reply::new(403));
+    proxy
+        .request(Method::POST, "/v1/calls/c1/approve")
+        .bearer("a")
+        .await
+        .assert_status(403);
+    for (token, target) in STORED.into_iter().filter(|(token, _)| *token == "a") {
+        proxy.get(target).bearer(token).await.assert_miss();
+    }
+    assert_some_hit(["b", "c", "d"].map(|token| proxy.get(CALL).bearer(token))).await;
+}
+
+async fn purge(proxy: &Proxy, what: &str) -> Answer {
+    proxy.admin(Method::POST, &format!("/purge?{what}")).await
+}
+
+#[tokio::test]
+async fn an_operator_purges_a_call_for_every_token_and_query() {
+    for what in [
+        "call=c1",
+        "call=%631",
+        "path=/v1/calls/c1",
+        "path=/v1/calls/%631",
+    ] {
+        let (_origin, proxy) = pair().await;
+        store(&proxy).await;
+        let others = ["/v1/calls/c2", "/v1/calls/c11", "/v1/calls/c3"];
+        for other in others {
+            proxy.get(other).bearer("a").await;
+        }
+        let freed = purge(&proxy, what).await.assert_status(200);
+        assert!(freed.json()["freed"].as_u64() >= Some(4), "{freed}");
+        assert_void(&proxy).await;
+        assert_some_hit(others.map(|other| proxy.get(other).bearer("a"))).await;
+    }
+}
+
+#[tokio::test]
+async fn an_operator_purges_everything_and_the_memory_goes_with_it() {
+    let (_origin, proxy) = pair().await;
+    store(&proxy).await;
+    proxy.get("/v1/calls/c2").bearer("a").await;
+    let answer = purge(&proxy, "all").await.assert_status(200);
+    assert_eq!(answer.json()["freed"], 5);
+    for gauge in [
+        "stuut_cache_cache_entries",
+        "stuut_cache_cache_weight_bytes",
+    ] {
+        assert_eq!(proxy.metric(gauge).await.to_string(), "0", "{gauge}");
+    }
+    assert_void(&proxy).await;
+    proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
+}
+
+#[tokio::test]
+async fn a_purge_that_does_not_say_what_voids_nothing() {
+    let (_origin, proxy) = pair().await;
+    store(&proxy).await;
+    for what in [
+        "",
+        "call=",
+        "call=a/b",
+        "path=v1",
+        "scope=123",
+        "scope=nothex!!",
+        "all=1",
+        "everything",
+    ] {
+        purge(&proxy, what).await.assert_status(400);
+    }
+    proxy
+        .admin(Method::GET, "/purge?all")
+        .await
+        .assert_status(405)
+        .assert_header("allow", "POST");
+    // On the port for clients it is a request like any other.
+    proxy
+        .request(Method::POST, "/purge?all")
+        .await
+        .assert_status(200);
+    assert_stored(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_purge_needs_the_token_where_one_is_configured() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.admin.token = Some(SecretString::from("let-me"));
+    })
+    .await;
+    store(&proxy).await;
+    for credential in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer let-m",
+        "Bearer let-me-not",
+        "Basic let-me",
+        "let-me",
+    ] {
+        proxy
+            .admin(Method::POST, "/purge?all")
+            .header("authorization", credential)
+            .await
+            .assert_status(401)
+            .assert_header("www-authenticate", "Bearer");
+    }
+    purge(&proxy, "all").await.assert_status(401);
+    assert_stored(&proxy).await;
+    proxy
+        .admin(Method::POST, "/purge?all")
+        .bearer("let-me")
+        .await
+        .assert_status(200);
+    assert_void(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_does_not_purge() {
+    let (_origin, proxy) = pair().await;
+    store(&proxy).await;
+    for from in ["http://localhost:3000", "null"] {
+        proxy
+            .admin(Method::POST, "/purge?all")
+            .header("origin", from)
+            .await
+            .assert_status(401);
+    }
+    assert_stored(&proxy).await;
+}
+
+#[tokio::test]
+async fn a_scope_is_purged_by_the_digest_of_the_access_log() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[]).await;
+    let tokens = ["a", "b", "c", "d"];
+    for token in tokens {
+        program.get(CALL).bearer(token).await.assert_miss();
+    }
+    // The first line of the access log is that of the first request.
+    let scope = |written: &str| {
+        let line = written
+            .lines()
+            .find(|line| line.contains("\"target\":\"access\""))?;
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        Some(
+            line["scope"]
+                .as_str()
+                .expect("a call has a scope")
+                .to_owned(),
+        )
+    };
+    until("an access line", async || {
+        scope(&program.written()).is_some()
+    })
+    .await;
+    let scope = scope(&program.written()).expect("it has just been there");
+    program
+        .admin(Method::POST, &format!("/purge?scope={scope}"))
+        .await
+        .assert_status(200);
+    program.get(CALL).bearer("a").await.assert_miss();
+    assert_some_hit(
+        tokens[1..]
+            .iter()
+            .map(|token| program.get(CALL).bearer(token)),
+    )
+    .await;
+}

@@ -1,0 +1,396 @@
+//! What is served past its lifetime, and what is not.
+
+use std::time::Duration;
+
+use crate::support::{Answer, Origin, Proxy, Reply, until};
+
+const CALL: &str = "/v1/calls/c1";
+
+async fn get(proxy: &Proxy) -> Answer {
+    proxy.get(CALL).bearer("a").await
+}
+
+async fn pair() -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    (origin, proxy)
+}
+
+fn reply(body: &str, cache_control: &str) -> Reply {
+    Reply::json(body).header("cache-control", cache_control)
+}
+
+/// Waits until no fetch is in the air any more.
+async fn until_landed(proxy: &Proxy) {
+    proxy
+        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+}
+
+/// Waits until there is another answer than this one; answers the one after that.
+async fn until_not(proxy: &Proxy, body: &str) -> Answer {
+    until("another answer", async || get(proxy).await.text() != body).await;
+    get(proxy).await
+}
+
+#[tokio::test]
+async fn a_stale_response_is_served_within_its_window_while_one_request_refreshes_it() {
+    let (origin, proxy) = pair().await;
+    let rule = "max-age=10, stale-while-revalidate=5";
+    origin.reply(CALL, reply("1", rule));
+    get(&proxy).await.assert_miss();
+    let gate = origin.hold(CALL);
+    origin.reply(CALL, reply("2", rule));
+
+    proxy.pass(Duration::from_millis(14_999));
+    for _ in 0..20 {
+        get(&proxy)
+            .await
+            .assert_cache_status("stuut-cache; hit; ttl=-5; detail=stale-while-revalidate")
+            .assert_header("age", "14")
+            .assert_body("1");
+    }
+    origin.until_requests(2).await;
+    origin.assert_requests(2);
+    gate.open_for_all();
+    until_not(&proxy, "1")
+        .await
+        .assert_cache_status("stuut-cache; hit; ttl=10")
+        .assert_body("2");
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn the_window_to_revalidate_ends_exactly() {
+    let (origin, proxy) = pair().await;
+    let rule = "max-age=10, stale-while-revalidate=5";
+    origin.replies(CALL, vec![reply("1", rule), reply("2", rule)]);
+    get(&proxy).await;
+    proxy.pass_seconds(15);
+    get(&proxy).await.assert_forwarded("stale").assert_body("2");
+}
+
+#[tokio::test]
+async fn nothing_is_served_while_it_is_refreshed_unless_somebody_says_so() {
+    let (origin, proxy) = pair().await;
+    origin.replies(
+        CALL,
+        vec![reply("1", "max-age=10"), reply("2", "max-age=10")],
+    );
+    get(&proxy).await;
+    proxy.pass_seconds(10);
+    get(&proxy).await.assert_forwarded("stale").assert_body("2");
+}
+
+#[tokio::test]
+async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_asked() {
+    let (origin, proxy) = pair().await;
+    let rule = "max-age=10, stale-while-revalidate=5";
+    origin.reply(CALL, Reply::echo().header("cache-control", rule));
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_miss();
+    }
+    proxy.pass_seconds(10);
+    proxy
+        .get(CALL)
+        .bearer("b")
+        .header("accept-language", "fy")
+        .header("x-request-id", "the-one-that-asked")
+        .await
+        .assert_stale("stale-while-revalidate");
+    origin.until_requests(3).await;
+    let asked = origin.last();
+    assert_eq!(asked.header("authorization").as_deref(), Some("Bearer b"));
+    assert_eq!(asked.header("accept-language").as_deref(), Some("fy"));
+    assert_eq!(
+        asked.header("x-request-id").as_deref(),
+        Some("the-one-that-asked")
+    );
+    until_landed(&proxy).await;
+    // The other token's response is as stale as before.
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_stale("stale-while-revalidate");
+    origin.until_requests(4).await;
+    assert_eq!(
+        origin.last().header("authorization").as_deref(),
+        Some("Bearer a")
+    );
+}
+
+#[tokio::test]
+async fn a_refresh_in_the_background_validates() {
+    let (origin, proxy) = pair().await;
+    origin.replies(
+        CALL,
+        vec![
+            reply("1", "max-age=10, stale-while-revalidate=5").header("etag", "\"1\""),
+            Reply::new(304).header("x-renewed", "1"),
+        ],
+    );
+    get(&proxy).await;
+    proxy.pass_seconds(12);
+    get(&proxy).await.assert_stale("stale-while-revalidate");
+    origin.until_requests(2).await;
+    assert_eq!(
+        origin.last().header("if-none-match").as_deref(),
+        Some("\"1\"")
+    );
+    until_landed(&proxy).await;
+    until("a renewed response", async || {
+        get(&proxy).await.header("x-renewed").is_some()
+    })
+    .await;
+    get(&proxy)
+        .await
+        .assert_cache_status("stuut-cache; hit; ttl=10")
+        .assert_body("1");
+    origin.assert_requests(2);
+}
+
+/// All the ways an origin can fail that a stale response may stand in for.
+fn failures() -> Vec<Reply> {
+    vec![
+        Reply::new(500),
+        Reply::new(502),
+        Reply::new(503).header("retry-after", "9"),
+        Reply::new(504),
+        Reply::new(503).header("cache-control", "max-age=60"),
+        Reply::new(500).header("cache-control", "no-store"),
+        Reply::new(500).body("x").until_close(),
+        Reply::raw(""),
+        Reply::raw("this is not HTTP\r\n\r\n"),
+        Reply::reset(),
+        Reply::json("0123456789").torn_after(5),
+        Reply::json("0123456789").torn_chunks_after(5),
+    ]
+}
+
+#[tokio::test]
+async fn a_stale_response_stands_in_for_an_origin_that_fails() {
+    for failure in failures() {
+        let (origin, proxy) = pair().await;
+        let said = format!("{failure:?}");
+        origin.replies(
+            CALL,
+            vec![reply("1", "max-age=10, stale-if-error=20"), failure],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        get(&proxy)
+            .await
+            .assert_cache_status("stuut-cache; hit; ttl=0; detail=stale-if-error")
+            .assert_header("age", "10")
+            .assert_status(200)
+            .assert_body("1");
+        proxy.pass(Duration::from_millis(19_999));
+        get(&proxy)
+            .await
+            .assert_stale("stale-if-error")
+            .assert_body("1");
+        proxy.pass(Duration::from_millis(1));
+        let answer = get(&proxy).await.assert_forwarded("stale");
+        assert!(answer.status() >= 500, "{said}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
+    let (origin, proxy) = pair().await;
+    origin.reply(CALL, reply("1", "max-age=10").closing());
+    get(&proxy).await;
+    origin.go_away().await;
+    proxy.pass(Duration::from_millis(309_999));
+    get(&proxy)
+        .await
+        .assert_cache_status("stuut-cache; hit; ttl=-300; detail=stale-if-error")
+        .assert_body("1");
+    proxy.pass(Duration::from_millis(1));
+    get(&proxy)
+        .await
+        .assert_problem(502, "connection_refused")
+        .assert_cache_status("stuut-cache; fwd=stale; detail=connection_refused");
+}
+
+#[tokio::test]
+async fn the_window_is_judged_when_the_origin_has_failed_not_when_it_was_asked() {
+    let (origin, proxy) = pair().await;
+    origin.replies(
+        CALL,
+        vec![reply("1", "max-age=10, stale-if-error=20"), Reply::new(500)],
+    );
+    get(&proxy).await;
+    let gate = origin.hold(CALL);
+    proxy.pass_seconds(29);
+    let asking = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(2).await;
+    proxy.pass_seconds(1);
+    gate.open();
+    asking.await.assert_status(500).assert_forwarded("stale");
+}
+
+#[tokio::test]
+async fn what_forbids_stale_use_forbids_it_on_a_broken_origin_too() {
+    for rule in [
+        "max-age=10, must-revalidate",
+        "max-age=10, proxy-revalidate",
+        "max-age=10, must-revalidate, stale-while-revalidate=60, stale-if-error=60",
+        "s-maxage=10",
+        "s-maxage=10, stale-if-error=60",
+        "no-cache, stale-while-revalidate=60, stale-if-error=60",
+        "max-age=10, stale-if-error=0",
+    ] {
+        let (origin, proxy) = pair().await;
+        origin.replies(
+            CALL,
+            vec![reply("1", rule).header("etag", "\"1\""), Reply::reset()],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        get(&proxy)
+            .await
+            .assert_problem(502, "connection_terminated")
+            .assert_cache_status("stuut-cache; fwd=stale; detail=connection_terminated");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_or_a_missing_call_ends_what_was_stored() {
+    for status in [401, 403, 404, 410] {
+        let (origin, proxy) = pair().await;
+        origin.replies(
+            CALL,
+            vec![
+                reply("1", "max-age=10, stale-if-error=600"),
+                Reply::new(status),
+                Reply::new(500),
+            ],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        get(&proxy)
+            .await
+            .assert_forwarded("stale")
+            .assert_status(status);
+        proxy.pass_seconds(5);
+        get(&proxy).await.assert_status(500);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_or_a_missing_call_ends_it_also_in_the_background() {
+    for status in [401, 403, 404, 410] {
+        let (origin, proxy) = pair().await;
+        origin.replies(
+            CALL,
+            vec![
+                reply(
+                    "1",
+                    "max-age=10, stale-while-revalidate=600, stale-if-error=600",
+                ),
+                Reply::new(status),
+                Reply::new(500),
+            ],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        get(&proxy).await.assert_stale("stale-while-revalidate");
+        let end = until_not(&proxy, "1").await;
+        // 401 and 403 are not stored, 404 and 410 are for five seconds.
+        assert_eq!(
+            end.status(),
+            if status < 404 { 500 } else { status },
+            "{end}"
+        );
+        proxy.pass_seconds(5);
+        get(&proxy).await.assert_status(500);
+    }
+}
+
+#[tokio::test]
+async fn a_failed_refresh_in_the_background_leaves_what_was_stored() {
+    for failure in [Reply::new(503), Reply::reset()] {
+        let (origin, proxy) = pair().await;
+        let rule = "max-age=10, stale-while-revalidate=60";
+        origin.replies(CALL, vec![reply("1", rule), failure, reply("2", rule)]);
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        get(&proxy).await.assert_stale("stale-while-revalidate");
+        until_not(&proxy, "1").await.assert_hit().assert_body("2");
+        origin.assert_requests(3);
+    }
+}
+
+/// Answers that say something new and are not stored themselves.
+fn news() -> Vec<Reply> {
+    vec![
+        reply("2", "no-store"),
+        reply("2", "max-age=60").header("set-cookie", "s=1"),
+        reply("2", "max-age=60").header("vary", "*"),
+        reply("2", "max-age=60").until_close(),
+        Reply::new(302).body("2"),
+        Reply::new(429).body("2"),
+        Reply::new(400).body("2"),
+    ]
+}
+
+#[tokio::test]
+async fn what_was_stored_never_comes_back_behind_news_that_may_not_be_stored() {
+    for rule in [
+        "max-age=10, stale-if-error=600",
+        "max-age=10, stale-while-revalidate=600, stale-if-error=600",
+    ] {
+        for newer in news() {
+            let (origin, proxy) = pair().await;
+            let said = format!("{rule} {newer:?}");
+            origin.replies(CALL, vec![reply("1", rule), newer, Reply::new(500)]);
+            get(&proxy).await;
+            proxy.pass_seconds(10);
+            let end = until_not(&proxy, "1").await;
+            assert_eq!(end.status(), 500, "{said}: {end}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_old_variant_does_not_come_back_behind_a_newer_answer_without_vary() {
+    let (origin, proxy) = pair().await;
+    origin.replies(
+        CALL,
+        vec![
+            reply("1", "max-age=10, stale-if-error=600").header("vary", "accept"),
+            reply("2", "max-age=10"),
+            reply("3", "no-store"),
+            Reply::new(500),
+        ],
+    );
+    for (body, status) in [("1", 200), ("2", 200), ("3", 200), ("", 500)] {
+        get(&proxy).await.assert_status(status).assert_body(body);
+        proxy.pass_seconds(10);
+    }
+}
+
+#[tokio::test]
+async fn who_waited_for_news_that_may_not_be_stored_is_not_served_what_they_replace() {
+    let (origin, proxy) = pair().await;
+    origin.replies(
+        CALL,
+        vec![
+            reply("1", "max-age=10, stale-if-error=600"),
+            reply("2", "no-store"),
+            Reply::new(500),
+        ],
+    );
+    get(&proxy).await;
+    proxy.pass_seconds(10);
+    let gate = origin.hold(CALL);
+    let first = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(2).await;
+    let second = proxy.get(CALL).bearer("a").start();
+    proxy.until_metric("stuut_cache_collapsed_total", 1).await;
+    gate.open_for_all();
+    first.await.assert_body("2");
+    second.await.assert_status(500);
+}

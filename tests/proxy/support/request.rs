@@ -1,0 +1,130 @@
+//! The requests that a story sends.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::task::JoinHandle;
+
+use super::Answer;
+
+type Http = Client<HttpConnector, Full<Bytes>>;
+
+/// What requests are sent with.
+#[derive(Clone)]
+pub struct Clients {
+    http1: Http,
+    /// By prior knowledge.
+    http2: Http,
+}
+
+impl Clients {
+    pub fn new() -> Self {
+        Self {
+            http1: Client::builder(TokioExecutor::new()).build_http(),
+            http2: Client::builder(TokioExecutor::new())
+                .http2_only(true)
+                .build_http(),
+        }
+    }
+
+    pub fn request(&self, address: SocketAddr, method: Method, target: &str) -> Request {
+        Request {
+            clients: self.clone(),
+            http2: false,
+            head: http::Request::builder()
+                .method(method)
+                .uri(format!("http://{address}{target}")),
+            body: Bytes::new(),
+        }
+    }
+}
+
+/// A request that is sent when it is awaited.
+pub struct Request {
+    clients: Clients,
+    http2: bool,
+    head: http::request::Builder,
+    body: Bytes,
+}
+
+/// A request that is on its way.
+pub struct Pending(JoinHandle<Answer>);
+
+impl Request {
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let name: HeaderName = name.parse().expect("a field name");
+        self.head = self.head.header(
+            name,
+            HeaderValue::from_bytes(value.as_bytes()).expect("a field value"),
+        );
+        self
+    }
+
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Over HTTP/2, where hanging up reaches the proxy at once.
+    pub fn over_http2(mut self) -> Self {
+        self.http2 = true;
+        self
+    }
+
+    /// Sends it now, and leaves the answer for later.
+    pub fn start(self) -> Pending {
+        Pending(tokio::spawn(self.send()))
+    }
+
+    fn send(self) -> impl Future<Output = Answer> + Send {
+        let request = self.head.body(Full::new(self.body)).expect("a request");
+        let shown = format!("{} {}", request.method(), request.uri());
+        let Clients { http1, http2 } = self.clients;
+        let client = if self.http2 { http2 } else { http1 };
+        async move {
+            let response = client.request(request).await.expect("the proxy answers");
+            let (head, body) = response.into_parts();
+            let body = body
+                .collect()
+                .await
+                .map(http_body_util::Collected::to_bytes);
+            Answer::new(shown, head, body)
+        }
+    }
+}
+
+impl Pending {
+    /// The client gives up.
+    pub async fn hang_up(self) {
+        self.0.abort();
+        let _ = self.0.await;
+    }
+}
+
+impl IntoFuture for Pending {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.0.await.expect("the proxy answers") })
+    }
+}
+
+impl IntoFuture for Request {
+    type Output = Answer;
+    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.send())
+    }
+}

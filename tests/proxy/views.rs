@@ -1,0 +1,385 @@
+//! The part of a response that a client asks for, exact to the byte.
+
+use http::Method;
+
+use crate::support::{Answer, Origin, Proxy, Reply};
+
+/// Blanks, escapes, numbers and an order that a parser would not keep.
+const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
+
+async fn with(reply: Reply) -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply("/v1/calls/c1", reply);
+    (origin, proxy)
+}
+
+async fn get(proxy: &Proxy, query: &str) -> Answer {
+    proxy
+        .get(&format!("/v1/calls/c1?{query}"))
+        .bearer("a")
+        .await
+}
+
+async fn views(proxy: &Proxy, result: &str) -> f64 {
+    let line = format!("stuut_cache_view_total{{result=\"{result}\"}}");
+    proxy.metric(&line).await
+}
+
+#[tokio::test]
+async fn what_is_not_taken_away_stays_to_the_byte() {
+    let (origin, proxy) = with(Reply::json(BODY)).await;
+    let table = [
+        (
+            "strip=partner,invoices",
+            "{ \"id\" : \"c\\u0031\",\"id\":\"twice\" }",
+        ),
+        (
+            "strip=partner.contacts.x,partner.name,id",
+            "{\n\t\"partner\":{\"id\":7.50,\"contacts\":[{\"id\":1},{\"id\":2}]} ,\"invoices\":[ ] }",
+        ),
+        ("fields=partner(id)", "{\n\t\"partner\":{\"id\":7.50} }"),
+        (
+            "view=light",
+            "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\"} ,\"id\":\"twice\" }",
+        ),
+        ("strip=nothing.like.this", BODY),
+        ("fields=*", BODY),
+    ];
+    for (query, body) in &table {
+        get(&proxy, query)
+            .await
+            .assert_status(200)
+            .assert_body(body);
+    }
+    for (query, body) in &table {
+        get(&proxy, query)
+            .await
+            .assert_hit()
+            .assert_header("content-length", &body.len().to_string())
+            .assert_no_header("stuut-cache-view")
+            .assert_body(body);
+    }
+    get(&proxy, "").await; // Another target: `?` and no query.
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn a_view_on_a_miss_is_that_on_a_hit() {
+    let (_origin, proxy) = with(Reply::json(BODY).header("etag", "\"w\"")).await;
+    let query = "strip=partner.contacts&fields=id,partner";
+    let miss = get(&proxy, query).await.assert_miss();
+    let hit = get(&proxy, query)
+        .await
+        .assert_hit()
+        .assert_body(miss.body());
+    for name in ["etag", "content-length", "content-type", "date", "via"] {
+        assert_eq!(miss.header(name), hit.header(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn spellings_of_one_view_share_one_body() {
+    let (_origin, proxy) = with(Reply::json(BODY)).await;
+    let first = get(&proxy, "strip=partner(name,contacts.x),id").await;
+    for query in [
+        "strip=id,partner.contacts.x,partner.name",
+        "strip=id&strip=partner(contacts(x),name)",
+        "strip=%69d,partner.name,partner.contacts.x,partner.contacts.x",
+        "strip=partner.name,**.x,partner.contacts.x,id",
+    ] {
+        get(&proxy, query)
+            .await
+            .assert_hit()
+            .assert_body(first.body());
+    }
+    let shared = views(&proxy, "memoised").await;
+    assert_eq!(shared.to_string(), "3", "**.x is another view");
+    assert_eq!(views(&proxy, "derived").await.to_string(), "2");
+}
+
+#[tokio::test]
+async fn a_view_has_a_tag_of_its_own() {
+    let (origin, proxy) = with(Reply::json(BODY).header("etag", "\"w\"")).await;
+    let tag = |answer: Answer| answer.header("etag").expect("a tag");
+    let whole = tag(proxy.get("/v1/calls/c1").bearer("a").await);
+    let (one, other) = (
+        tag(get(&proxy, "strip=id").await),
+        tag(get(&proxy, "strip=partner").await),
+    );
+    assert_eq!(whole, "\"w\"");
+    assert!(one != whole && other != whole && one != other);
+    for (query, has, status) in [
+        ("strip=id", &one, 304),
+        ("strip=id", &other, 200),
+        ("strip=id", &whole, 200),
+        // Nothing goes, so it is the whole.
+        ("strip=nothing", &whole, 304),
+        ("fields=*", &one, 200),
+    ] {
+        proxy
+            .get(&format!("/v1/calls/c1?{query}"))
+            .bearer("a")
+            .header("if-none-match", has)
+            .await
+            .assert_hit()
+            .assert_status(status);
+    }
+    // The same bytes have the same tag, whatever was taken away to get them.
+    assert_eq!(tag(get(&proxy, "strip=id,nothing").await), one);
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn view_options_stay_here_and_the_rest_of_the_query_goes_on_as_it_came() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    for (query, sent) in [
+        ("?strip=a", ""),
+        ("?x=%7e&strip=a&&y=+", "?x=%7e&&y=+"),
+        ("?view=light&fields=id&a", "?a"),
+        ("?strip=a&", "?"),
+        ("?Strip=a&%73trip=b&strips=c", "?Strip=a&%73trip=b&strips=c"),
+    ] {
+        proxy
+            .get(&format!("/v1/calls/c1{query}"))
+            .bearer("a")
+            .await
+            .assert_status(200);
+        assert_eq!(origin.last().target(), format!("/v1/calls/c1{sent}"));
+    }
+    // Past the cache nothing is an option.
+    proxy.get("/v1/other?strip=a").bearer("a").await;
+    assert_eq!(origin.last().target(), "/v1/other?strip=a");
+}
+
+#[tokio::test]
+async fn a_fault_in_a_view_is_said_with_its_place_before_anything_is_asked() {
+    let (origin, proxy) = with(Reply::json(BODY)).await;
+    for (query, detail) in [
+        ("strip=a..b", "strip: character 3: "),
+        ("strip=", "strip: character 1: "),
+        ("strip", "strip: character 1: "),
+        (
+            "fields=a,**.b",
+            "fields: character 3: ** can only be stripped; write the path of the field to keep",
+        ),
+        ("fields=a(b", "fields: character 2: "),
+        ("x=1&strip=%zz", "strip: character 1: "),
+        ("view=dark", "view: character 1: "),
+    ] {
+        let answer = get(&proxy, query)
+            .await
+            .assert_problem(400, "view")
+            .assert_cache_status("stuut-cache; detail=view");
+        let said = answer.json()["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert!(said.starts_with(detail), "{query}: {said}");
+    }
+    origin.assert_requests(0);
+}
+
+#[tokio::test]
+async fn what_views_do_not_apply_to_is_served_whole_with_the_reason() {
+    let deep = format!("{}{}", "[".repeat(1_100), "]".repeat(1_100));
+    let json = |body: &str| Reply::json(body);
+    let table = [
+        (json("{\"a\":1,}"), 200, "not-json", "not_json"),
+        (json("{\"a\":1} x"), 200, "not-json", "not_json"),
+        (json(""), 200, "not-json", "not_json"),
+        (json(&deep), 200, "too-deep", "too_deep"),
+        (
+            json("{\"a\":1}").header("content-encoding", "gzip"),
+            200,
+            "encoded",
+            "not_a_call",
+        ),
+        (
+            json("{\"a\":1}").header("cache-control", "public, No-Transform"),
+            200,
+            "no-transform",
+            "not_a_call",
+        ),
+        (
+            Reply::new(200).body("{\"a\":1}"),
+            200,
+            "not-declared-json",
+            "not_a_call",
+        ),
+        (
+            Reply::new(200)
+                .header("content-type", "text/html; x=application/json")
+                .body("{\"a\":1}"),
+            200,
+            "not-declared-json",
+            "not_a_call",
+        ),
+        (
+            Reply::new(404)
+                .header("content-type", "application/json")
+                .body("{\"a\":1}"),
+            404,
+            "status",
+            "not_a_call",
+        ),
+    ];
+    for (reply, status, reason, counted) in table {
+        let (origin, proxy) = with(reply.header("etag", "\"w\"").header("digest", "x")).await;
+        let whole = proxy.get("/v1/calls/c1").bearer("a").await;
+        let said = format!("skipped; reason={reason}");
+        for _ in 0..2 {
+            get(&proxy, "strip=a")
+                .await
+                .assert_hit()
+                .assert_status(status)
+                .assert_header("stuut-cache-view", &said)
+                .assert_header("etag", "\"w\"")
+                .assert_header("digest", "x")
+                .assert_body(whole.body());
+        }
+        whole.assert_no_header("stuut-cache-view");
+        let result = format!("skipped_{counted}");
+        assert_eq!(views(&proxy, &result).await.to_string(), "1", "{reason}");
+        origin.assert_requests(1);
+    }
+}
+
+#[tokio::test]
+async fn json_by_any_name_has_views() {
+    for name in [
+        "application/json; charset=utf-8",
+        "Application/JSON",
+        "application/vnd.stuut+json",
+    ] {
+        let (_origin, proxy) = with(
+            Reply::new(200)
+                .header("content-type", name)
+                .body("{\"a\":1,\"b\":2}"),
+        )
+        .await;
+        get(&proxy, "strip=a")
+            .await
+            .assert_body("{\"b\":2}")
+            .assert_header("content-type", name);
+    }
+}
+
+#[tokio::test]
+async fn digests_and_ranges_of_the_whole_are_not_those_of_a_view() {
+    let whole = [
+        "content-digest",
+        "repr-digest",
+        "digest",
+        "content-md5",
+        "accept-ranges",
+    ];
+    let reply = whole
+        .iter()
+        .fold(Reply::json("{\"a\":1,\"b\":2}"), |reply, name| {
+            reply.header(name, "x")
+        });
+    let (_origin, proxy) = with(reply.header("x-other", "x")).await;
+    let view = get(&proxy, "strip=a").await.assert_header("x-other", "x");
+    for name in whole {
+        assert_eq!(view.header(name), None, "{name}");
+    }
+    let answer = proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
+    for name in whole {
+        assert_eq!(answer.header(name).as_deref(), Some("x"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn more_views_than_are_remembered_are_still_right() {
+    let members: Vec<_> = (0..12).map(|n| format!("\"m{n}\":{n}")).collect();
+    let (origin, proxy) = with(Reply::json(&format!("{{{}}}", members.join(",")))).await;
+    for _ in 0..2 {
+        for n in 0..12 {
+            get(&proxy, &format!("fields=m{n}"))
+                .await
+                .assert_body(format!("{{\"m{n}\":{n}}}"));
+        }
+    }
+    assert_eq!(views(&proxy, "memoised").await.to_string(), "8");
+    assert_eq!(views(&proxy, "derived").await.to_string(), "16");
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn the_head_of_a_view_is_that_of_its_get() {
+    let (origin, proxy) = with(Reply::json("{\"a\":1,\"b\":2}").header("etag", "\"w\"")).await;
+    let head = proxy
+        .request(Method::HEAD, "/v1/calls/c1?strip=a")
+        .bearer("a")
+        .await
+        .assert_miss()
+        .assert_header("content-length", "7")
+        .assert_body("");
+    let view = get(&proxy, "strip=a")
+        .await
+        .assert_hit()
+        .assert_body("{\"b\":2}");
+    assert_eq!(head.header("etag"), view.header("etag"));
+    assert_eq!(origin.last().method(), "GET");
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn what_a_view_weighs_is_counted() {
+    let large = "x".repeat(10_000);
+    let (_origin, proxy) = with(Reply::json(&format!("{{\"a\":1,\"b\":\"{large}\"}}"))).await;
+    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
+    proxy.get("/v1/calls/c1").bearer("a").await;
+    let whole = weight().await;
+    get(&proxy, "strip=nothing").await;
+    let with_nothing_gone = weight().await;
+    get(&proxy, "strip=a").await;
+    let own = weight().await;
+    get(&proxy, "strip=a").await.assert_hit();
+    assert!(whole > 10_000.0 && whole < 12_000.0, "{whole}");
+    assert!(
+        with_nothing_gone - whole < 2_000.0,
+        "the bytes of the whole are shared: {with_nothing_gone}"
+    );
+    assert!(
+        own - with_nothing_gone > 10_000.0 && own - with_nothing_gone < 12_000.0,
+        "{own}"
+    );
+    assert_eq!(
+        weight().await.to_string(),
+        own.to_string(),
+        "remembered once"
+    );
+    let spared = proxy.metric("stuut_cache_view_removed_bytes_total").await;
+    assert_eq!(spared.to_string(), (2 * "\"a\":1,".len()).to_string());
+}
+
+#[tokio::test]
+async fn a_large_view_is_derived_off_the_path_and_is_as_exact() {
+    let large = "y".repeat(400_000);
+    let (_origin, proxy) = with(Reply::json(&format!("{{\"a\":1, \"b\":\"{large}\"}}"))).await;
+    let view = format!("{{ \"b\":\"{large}\"}}");
+    get(&proxy, "strip=a")
+        .await
+        .assert_miss()
+        .assert_body(&view);
+    get(&proxy, "strip=a").await.assert_hit().assert_body(&view);
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_has_views_too() {
+    let (_origin, proxy) = with(Reply::json("{\"a\":1,\"b\":2}")).await;
+    for outcome in ["fwd=miss", "hit"] {
+        let answer = proxy
+            .raw("GET /v1/calls/c1?strip=a HTTP/1.0\r\nauthorization: Bearer a\r\n\r\n")
+            .await;
+        assert!(
+            answer.contains(&format!("stuut-cache; {outcome};")),
+            "{answer}"
+        );
+        assert!(answer.contains("\r\ncontent-length: 7\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n{\"b\":2}"), "{answer}");
+    }
+}
