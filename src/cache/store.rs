@@ -207,6 +207,11 @@ impl Store {
         });
     }
 
+    /// Ends every variant that is stored: the origin says that there is nothing.
+    pub fn end_all(&self, key: &CacheKey) {
+        self.cache.invalidate(key);
+    }
+
     /// Voids what is stored at these paths, in every scope, with every query. However many they
     /// are, it is one invalidation.
     pub fn void_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {

@@ -48,8 +48,10 @@ pub use fields::storable;
 pub use freshness::{Exchange, Freshness, StaleUse, assess};
 pub use invalidate::{canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
-pub use renewal::{Renewal, is_failure, make_conditional, remove_conditions, renewal, update};
-pub use storing::{NotStored, Sharing, may_store};
+pub use renewal::{
+    Renewal, is_failure, is_gone, make_conditional, remove_conditions, renewal, update,
+};
+pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition};
 pub use vary::Selecting;
 pub use verdict::{Verdict, ViewCap, is_fresh, ttl_seconds, verdict};

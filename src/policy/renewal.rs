@@ -27,8 +27,8 @@ pub enum Renewal {
 
 /// Reads the answer to a refresh of a stored response.
 ///
-/// 401, 403, 404 and 410 end it. 500, 502, 503 and 504 are the errors of RFC 5861 §4, as is
-/// no answer at all. Anything else is news.
+/// 401, 403, 404 and 410 end it. A [failure](is_failure) leaves it, as does no answer at all.
+/// Anything else is news.
 #[must_use]
 pub fn renewal(
     stored: &HeaderMap,
@@ -39,16 +39,24 @@ pub fn renewal(
     match status.as_u16() {
         304 if selects(stored, answer, now) => Renewal::Renewed,
         304 => Renewal::Mistaken,
-        401 | 403 | 404 | 410 => Renewal::Ended,
+        401 | 403 => Renewal::Ended,
+        _ if is_gone(status) => Renewal::Ended,
         _ if is_failure(status) => Renewal::Failed,
         _ => Renewal::Replaced,
     }
 }
 
-/// Whether the origin failed: the errors of RFC 5861 §4.
+/// Whether the origin failed: the errors of RFC 5861 §4, and those that say "not now" (408, 425,
+/// 429). They tell of this request and this moment, and nothing of what is stored.
 #[must_use]
 pub fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 500 | 502 | 503 | 504)
+    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Whether the origin says that there is nothing (any more): that ends every variant of it.
+#[must_use]
+pub fn is_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 /// Replaces the conditions of `request` by those that validate `stored`, and answers whether

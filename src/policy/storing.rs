@@ -1,6 +1,6 @@
 //! May a response be stored? (RFC 9111 §3)
 
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::freshness::{Exchange, Freshness, StaleUse};
@@ -122,10 +122,25 @@ pub fn may_store(
         .map_or(Ok(()), Err)
 }
 
-/// Refusals belong to one token at one time; parts, informational responses and a 304 are
+/// Whether a response is meant for one request alone, so that it is neither stored nor shared
+/// with those who asked at the same time: it says `no-store`, sets a cookie, or has a `Vary` that
+/// nothing matches.
+#[must_use]
+pub fn is_for_one(status: StatusCode, response: &HeaderMap, sharing: Sharing) -> bool {
+    let said = ResponseDirectives::read(response);
+    said.no_store && !(said.must_understand && understood(status))
+        || response.contains_key(header::SET_COOKIE)
+        || vary::is_unmatchable(response, sharing != Sharing::OneToken)
+}
+
+/// Refusals belong to one token at one time, and so do the failures of one moment; parts, informational responses and a 304 are
 /// nothing to serve from (§3.3: we combine no parts).
 fn never_stored(status: StatusCode) -> bool {
-    status.is_informational() || matches!(status.as_u16(), 206 | 304 | 401 | 403 | 407 | 429)
+    status.is_informational()
+        || matches!(
+            status.as_u16(),
+            206 | 304 | 401 | 403 | 407 | 408 | 425 | 429
+        )
 }
 
 /// The final statuses of RFC 9110 whose requirements on caches we meet: all but those of
@@ -137,7 +152,9 @@ fn understood(status: StatusCode) -> bool {
     )
 }
 
-fn is_error(status: StatusCode) -> bool {
+/// Whether a status says that something went wrong, here or there.
+#[must_use]
+pub fn is_error(status: StatusCode) -> bool {
     status.as_u16() >= 400
 }
 

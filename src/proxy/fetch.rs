@@ -1,45 +1,33 @@
-//! Fetching for the cache: one fetch in the air per key, on a task of its own, and what becomes
-//! of its answer.
+//! Fetching for the cache: one fetch in the air per key, on a task of its own, and who waits for
+//! it. The exchange with the origin itself is next door.
 
 use std::sync::Arc;
 
-use http::header::{AGE, VIA};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, response};
+use http::{HeaderMap, response};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use super::{Proxy, refused_token, respond};
-use crate::cache::{Boarding, Entry, Fence, Lead, Representation};
+use super::Proxy;
+use crate::cache::{Boarding, Entry, Fence, Lead};
 use crate::config::ClientDirectives;
-use crate::policy::{
-    self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewCap,
-};
+use crate::policy::{self, NotStored, RequestDirectives};
 use crate::request::{CacheKey, Call, RouteId};
 use crate::telemetry::RequestId;
-use crate::upstream::{Answer, AnswerBody, FetchError, ResponseStream, headers};
+use crate::upstream::{FetchError, ResponseStream, headers};
 
 /// What a fetch is to bring.
 #[derive(Debug)]
-struct Order {
-    key: CacheKey,
-    route: RouteId,
+pub(super) struct Order {
+    pub(super) key: CacheKey,
+    pub(super) route: RouteId,
     /// The client's own fields, by which storing is decided.
-    client: HeaderMap,
+    pub(super) client: HeaderMap,
     /// The fields that go to the origin.
-    sent: HeaderMap,
+    pub(super) sent: HeaderMap,
     /// What is stored already and may be validated.
-    stored: Option<Arc<Entry>>,
-    fence: Fence,
-}
-
-/// The origin's answer, and when it was asked and answered.
-#[derive(Debug)]
-struct Asked {
-    answer: Answer,
-    requested: Moment,
-    received: Moment,
+    pub(super) stored: Option<Arc<Entry>>,
+    pub(super) fence: Fence,
 }
 
 /// What a fetch has brought to one who asked.
@@ -185,187 +173,32 @@ impl Proxy {
     ) {
         let proxy = Arc::clone(self);
         tokio::spawn(async move {
-            let fetched = proxy.carry_out(&order).await;
-            lead.land(fetched.landing());
+            let fetched = match proxy.ask(&order).await {
+                Ok(asked) if asked.is_for_one() => {
+                    // Nobody waits for the body of an answer that is not for them.
+                    lead.land(Landing::Unshared);
+                    proxy.receive(&order, asked).await
+                }
+                Ok(asked) => {
+                    let fetched = proxy.receive(&order, asked).await;
+                    lead.land(fetched.landing());
+                    fetched
+                }
+                Err(error) => {
+                    lead.land(Landing::Failed(error.clone()));
+                    Fetched::Failed(error)
+                }
+            };
             // The one who asked may be gone.
             let _ = answer.send(fetched);
         });
     }
-
-    /// Asks the origin, and stores what may be stored.
-    async fn carry_out(&self, order: &Order) -> Fetched {
-        let mut sent = order.sent.clone();
-        let mut validating = order
-            .stored
-            .as_ref()
-            .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
-        let mut exchange = self.ask(order, sent).await;
-        if validating
-            && exchange
-                .as_ref()
-                .is_ok_and(|exchange| order.is_mistaken(exchange))
-        {
-            // A 304 about some other response than the stored one: ask again, for the whole.
-            validating = false;
-            exchange = self.ask(order, order.sent.clone()).await;
-        }
-        let asked = match exchange {
-            Ok(asked) => asked,
-            Err(error) => return Fetched::Failed(error),
-        };
-        let status = asked.answer.head.status;
-        if status == StatusCode::NOT_MODIFIED && !validating {
-            // Nobody asked whether anything was modified; there is nothing to answer with.
-            return Fetched::Failed(FetchError::unasked_not_modified());
-        }
-        if refused_token(status) {
-            self.token_refused(order.key.scope());
-        }
-        match asked.answer.body {
-            AnswerBody::Whole(body) => self.keep(
-                order,
-                &asked.answer.head,
-                body,
-                asked.requested,
-                asked.received,
-            ),
-            AnswerBody::TooLarge(body) => {
-                self.pass(order, asked.answer.head, body, NotStored::TooLarge)
-            }
-            AnswerBody::CloseDelimited(body) => {
-                self.pass(order, asked.answer.head, body, NotStored::CloseDelimited)
-            }
-        }
-    }
-
-    async fn ask(&self, order: &Order, sent: HeaderMap) -> Result<Asked, FetchError> {
-        let requested = self.clock.now();
-        let answer = self.upstream.fetch(&target(&order.key), sent).await?;
-        Ok(Asked {
-            answer,
-            requested,
-            received: self.clock.now(),
-        })
-    }
-
-    /// Passes on what cannot be stored. What it would have replaced goes all the same.
-    fn pass(
-        &self,
-        order: &Order,
-        head: response::Parts,
-        body: ResponseStream,
-        reason: NotStored,
-    ) -> Fetched {
-        if !policy::is_failure(head.status) {
-            self.store.end(&order.key, &order.sent);
-        }
-        self.metrics.not_stored.of(reason).inc();
-        Fetched::Stream {
-            head: Box::new(head),
-            body: Box::new(body),
-            reason,
-        }
-    }
-
-    /// Makes an entry of a whole response, and stores it if it may be stored.
-    fn keep(
-        &self,
-        order: &Order,
-        head: &response::Parts,
-        body: bytes::Bytes,
-        requested: Moment,
-        received: Moment,
-    ) -> Fetched {
-        let renewal = order.renewal(head, received);
-        let (status, fields, body) = match renewal {
-            Some((stored, Renewal::Renewed)) => {
-                let mut fields = stored.whole.headers.clone();
-                fields.remove(VIA);
-                policy::update(&mut fields, &head.headers, received.wall);
-                (stored.whole.status, fields, stored.whole.body.clone())
-            }
-            _ => (
-                head.status,
-                policy::storable(&head.headers, received.wall),
-                body,
-            ),
-        };
-        let exchange = Exchange {
-            method: &Method::GET,
-            request: &order.client,
-            status,
-            response: &fields,
-            requested,
-            received,
-        };
-        let facts = policy::facts::read(&body, &self.freshness.live).unwrap_or_default();
-        let route_ttl = self.parser.routes().ttl(order.route);
-        let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
-        let may_store =
-            policy::may_store(&exchange, &freshness, Sharing::OneToken, &self.freshness);
-        let vary = Selecting::capture(&fields, &order.sent).unwrap_or_default();
-        let came_with_age = fields.contains_key(AGE);
-        let whole = Representation {
-            status,
-            headers: respond::prepare(fields, head.version),
-            body,
-            cap: ViewCap::of(&facts, &self.freshness),
-        };
-        let entry = Arc::new(Entry::new(
-            whole,
-            freshness,
-            vary,
-            *order.key.scope(),
-            order.fence,
-            came_with_age,
-        ));
-        let stored = match renewal {
-            // What is stored may still serve while the origin fails; an error does not replace it.
-            Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
-            _ => may_store.and_then(|()| self.store.put(&order.key, &order.sent, &entry)),
-        };
-        if let Err(reason) = stored {
-            self.metrics.not_stored.of(reason).inc();
-            // The origin has said something newer: what was stored is not to come back, not
-            // even when the origin fails later. What the fence holds back is the older.
-            if reason != NotStored::Fenced && !policy::is_failure(head.status) {
-                self.store.end(&order.key, &order.sent);
-            }
-        }
-        Fetched::Whole {
-            entry,
-            stored,
-            status: head.status.as_u16(),
-            collapsed: false,
-        }
-    }
-}
-
-impl Order {
-    /// What the answer means for the stored response, if there is one.
-    fn renewal(&self, head: &response::Parts, received: Moment) -> Option<(&Arc<Entry>, Renewal)> {
-        let stored = self.stored.as_ref()?;
-        Some((
-            stored,
-            policy::renewal(
-                &stored.whole.headers,
-                head.status,
-                &head.headers,
-                received.wall,
-            ),
-        ))
-    }
-
-    fn is_mistaken(&self, asked: &Asked) -> bool {
-        matches!(
-            self.renewal(&asked.answer.head, asked.received),
-            Some((_, Renewal::Mistaken))
-        )
-    }
 }
 
 impl Fetched {
-    /// What those who waited get of it.
+    /// What those who waited get of it, where its head allows that they share: what was stored, or
+    /// only kept from that by the fence (they asked before the purge), and an error, which their
+    /// own token, the same one, would meet a moment later too.
     fn landing(&self) -> Landing {
         match self {
             Self::Whole {
@@ -373,39 +206,21 @@ impl Fetched {
                 stored,
                 status,
                 ..
-            } if is_shared(*stored, entry.whole.status) => Landing::Whole {
-                entry: Arc::clone(entry),
-                stored: *stored,
-                status: *status,
-            },
+            } if matches!(stored, Ok(()) | Err(NotStored::Fenced))
+                || policy::is_error(entry.whole.status) =>
+            {
+                Landing::Whole {
+                    entry: Arc::clone(entry),
+                    stored: *stored,
+                    status: *status,
+                }
+            }
             Self::Whole { .. } | Self::Stream { .. } => Landing::Unshared,
             Self::Failed(error) => Landing::Failed(error.clone()),
         }
     }
 }
 
-/// Whether those who waited may have a response: when it was stored, when only the fence kept it
-/// from that (they asked before the purge), and when it is an error, which their own token, the
-/// same one, would meet a moment later too.
-fn is_shared(stored: Result<(), NotStored>, status: StatusCode) -> bool {
-    match stored {
-        Ok(()) | Err(NotStored::Fenced) => true,
-        Err(
-            NotStored::NoStore | NotStored::RequestNoStore | NotStored::SetCookie | NotStored::Vary,
-        ) => false,
-        Err(_) => status.is_client_error() || status.is_server_error(),
-    }
-}
-
 fn forbids_storing(client: &HeaderMap, rule: ClientDirectives) -> bool {
     RequestDirectives::read(client, rule).no_store
-}
-
-/// The request target of a key: its bytes as they came.
-fn target(key: &CacheKey) -> PathAndQuery {
-    let target = match key.query() {
-        Some(query) => PathAndQuery::try_from(format!("{}?{query}", key.path())),
-        None => PathAndQuery::try_from(key.path()),
-    };
-    target.expect("the parts of a valid target make a valid target")
 }

@@ -6,6 +6,7 @@
 
 mod body;
 mod error;
+mod exchange;
 mod fetch;
 mod forward;
 mod respond;

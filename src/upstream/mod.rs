@@ -1,8 +1,9 @@
 //! The origin server, as the proxy sees it: asked over pooled connections, within deadlines.
 //!
-//! Two ways to ask. [`Upstream::fetch`] is for the cache: it reads the whole body within a cap
-//! and one deadline. [`Upstream::forward`] is for everything else: it streams both ways, and
-//! bounds silence rather than time. Nothing here knows of stored responses.
+//! Two ways to ask. [`Upstream::fetch`] is for the cache: the head, so that it can be judged, then
+//! by [`Upstream::read`] the whole body, within a cap and one deadline. [`Upstream::forward`] is
+//! for everything else: it streams both ways, and bounds silence rather than time. Nothing here
+//! knows of stored responses.
 
 mod body;
 mod connector;
@@ -54,13 +55,21 @@ pub struct Upstream {
     metrics: Arc<Metrics>,
 }
 
-/// The origin's answer to a fetch.
+/// The origin's answer to a fetch: its head, before anything of its body is read.
 #[derive(Debug)]
 pub struct Answer {
     /// Status and fields, as received.
     pub head: response::Parts,
-    /// The body.
-    pub body: AnswerBody,
+    /// The body, for [`Upstream::read`].
+    pub body: Unread,
+}
+
+/// A body that is still to be read.
+#[derive(Debug)]
+pub struct Unread {
+    body: Incoming,
+    ticket: Ticket,
+    deadline: Instant,
 }
 
 /// The body of an answer.
@@ -99,8 +108,7 @@ impl Upstream {
         })
     }
 
-    /// Gets `target` and reads the body, up to `cache.max_entry`, within `upstream.total_timeout`.
-    /// Asks once more where the connection ends before the head does.
+    /// Gets the head of `target`. Asks once more where the connection ends before the head does.
     ///
     /// # Errors
     ///
@@ -131,11 +139,32 @@ impl Upstream {
             answered => answered,
         };
         let (head, body) = response?.into_parts();
-        match timeout_at(deadline, self.read(&head, body, ticket)).await {
-            Ok(body) => Ok(Answer {
-                head,
-                body: self.counted(body)?,
-            }),
+        let body = Unread {
+            body,
+            ticket,
+            deadline,
+        };
+        Ok(Answer { head, body })
+    }
+
+    /// Reads the body of an answer, up to `cache.max_entry`, within `upstream.total_timeout` of
+    /// the beginning of its fetch.
+    ///
+    /// # Errors
+    ///
+    /// When the origin is late, breaks off or does not speak HTTP.
+    pub async fn read(
+        &self,
+        head: &response::Parts,
+        unread: Unread,
+    ) -> Result<AnswerBody, FetchError> {
+        let Unread {
+            body,
+            ticket,
+            deadline,
+        } = unread;
+        match timeout_at(deadline, self.collect(head, body, ticket)).await {
+            Ok(body) => self.counted(body),
             Err(_) => Err(self.failed(FetchError::no_end(&self.settings))),
         }
     }
@@ -221,7 +250,7 @@ impl Upstream {
         Ok(response)
     }
 
-    async fn read(
+    async fn collect(
         &self,
         head: &response::Parts,
         mut body: Incoming,

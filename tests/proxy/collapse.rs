@@ -116,6 +116,43 @@ async fn an_answer_that_is_not_shared_sets_everybody_free_at_once() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_the_body_of_an_answer_that_is_not_for_them() {
+    for field in ["cache-control: no-store", "set-cookie: s=1", "vary: *"] {
+        let (origin, proxy, gate) = held().await;
+        let endless = format!("HTTP/1.1 200 OK\r\n{field}\r\ncontent-length: 9\r\n\r\nto come");
+        origin.replies(CALL, vec![Reply::raw_kept_open(endless), Reply::echo()]);
+        let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+        gate.open_for_all();
+        for one in waiting {
+            one.await.assert_status(200);
+        }
+        leader.hang_up().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_for_all_is_not_shared_with_an_error_either() {
+    for field in [
+        ("set-cookie", "session=of-the-first"),
+        ("cache-control", "no-store"),
+        ("vary", "*"),
+    ] {
+        for status in [429, 500] {
+            let (origin, proxy, gate) = held().await;
+            let first = Reply::new(status).header(field.0, field.1);
+            origin.replies(CALL, vec![first, Reply::new(status)]);
+            let (leader, waiting) = boarded(&origin, &proxy, 2).await;
+            gate.open_for_all();
+            leader.await.assert_header(field.0, field.1);
+            for one in waiting {
+                let answer = one.await.assert_status(status).assert_no_header(field.0);
+                assert!(!answer.cache_status().contains("collapsed"), "{answer}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_error_is_shared_and_not_stored() {
     for (failure, status, said) in [
         (

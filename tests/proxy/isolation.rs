@@ -97,3 +97,20 @@ async fn a_refusal_on_any_route_ends_what_the_token_may_see() {
         proxy.get("/v1/calls/c1").bearer("b").await.assert_hit();
     }
 }
+
+#[tokio::test]
+async fn a_refusal_on_another_call_counts_though_its_body_breaks_off() {
+    for status in [401, 403] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+        origin.reply(
+            "/v1/calls/c2",
+            Reply::new(status)
+                .body("the token was revoked")
+                .torn_after(3),
+        );
+        proxy.get("/v1/calls/c2").bearer("a").await;
+        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    }
+}

@@ -213,3 +213,25 @@ async fn all_variants_go_with_a_write() {
         assert!(!answer.cache_status().contains("hit"), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn all_variants_go_with_a_call_that_is_gone() {
+    for status in [404, 410] {
+        let (origin, proxy) = varying(&["accept-language"]).await;
+        get(&proxy, &[("accept-language", "de")])
+            .await
+            .assert_miss();
+        get(&proxy, &[("accept-language", "en")]).await;
+        let gone = Reply::new(status).header("cache-control", "no-store");
+        origin.reply("/v1/calls/c1", gone);
+        for language in ["de", "en"] {
+            let fields = [("accept-language", language), ("cache-control", "no-cache")];
+            let asks = if language == "de" {
+                &fields[..]
+            } else {
+                &fields[..1]
+            };
+            get(&proxy, asks).await.assert_status(status);
+        }
+    }
+}

@@ -383,3 +383,18 @@ async fn a_client_of_http_1_0_has_views_too() {
         assert!(answer.ends_with("\r\n\r\n{\"b\":2}"), "{answer}");
     }
 }
+
+#[tokio::test]
+async fn a_view_goes_with_its_call_also_where_the_whole_was_unusable_already() {
+    // Signed for a minute; the margin of 30 s leaves the other half.
+    let body = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
+    let (origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
+    let whole = "/v1/calls/c1";
+    proxy.get(whole).bearer("a").await.assert_miss();
+    proxy.pass_seconds(40);
+    get(&proxy, "fields=id").await.assert_hit();
+    let gone = Reply::new(404).header("cache-control", "no-store");
+    origin.reply(whole, gone);
+    proxy.get(whole).bearer("a").await.assert_status(404);
+    get(&proxy, "fields=id").await.assert_status(404);
+}

@@ -87,12 +87,12 @@ fn responses_are_stored_where_section_3_allows_it() {
         row("3 unknown final status", status(299, max_age), Ok(())),
         row("3 unknown final status", status(299, &[]), Err(NoFreshness)),
     ];
-    for code in [401, 403, 407, 429] {
+    for code in [401, 403, 407, 408, 425, 429] {
         cases.push(Case {
             section: "3 refusals",
             fetched: status(code, max_age),
             then: Err(Status),
-            departs: Some("a refusal belongs to one token at one time; storing is a MAY"),
+            departs: Some("a refusal is of one token at one time, a \"not now\" of one moment; storing is a MAY"),
         });
     }
     check(&cases, &config::Freshness::default());

@@ -1,0 +1,231 @@
+//! One exchange with the origin for the cache: its head is judged before its body is read, and
+//! what may be stored of it is.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AGE, VIA};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, StatusCode, response};
+
+use super::fetch::{Fetched, Order};
+use super::{Proxy, refused_token, respond};
+use crate::cache::{Entry, Representation};
+use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
+use crate::request::CacheKey;
+use crate::upstream::{AnswerBody, FetchError, ResponseStream, Unread};
+
+/// The head of the origin's answer, and when it was asked and answered.
+#[derive(Debug)]
+pub(super) struct Asked {
+    head: response::Parts,
+    body: Unread,
+    requested: Moment,
+    received: Moment,
+}
+
+impl Proxy {
+    /// Asks the origin, and stores what may be stored.
+    pub(super) async fn carry_out(&self, order: &Order) -> Fetched {
+        match self.ask(order).await {
+            Ok(asked) => self.receive(order, asked).await,
+            Err(error) => Fetched::Failed(error),
+        }
+    }
+
+    /// Asks the origin about what is stored, or for the whole, and acts on what the head of its
+    /// answer says: a refusal counts, whatever becomes of the words that go with it.
+    pub(super) async fn ask(&self, order: &Order) -> Result<Asked, FetchError> {
+        let mut sent = order.sent.clone();
+        let mut validating = order
+            .stored
+            .as_ref()
+            .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
+        let mut asked = self.send(order, sent).await?;
+        if validating && order.is_mistaken(&asked) {
+            // A 304 about some other response than the stored one: ask again, for the whole.
+            validating = false;
+            asked = self.send(order, order.sent.clone()).await?;
+        }
+        if asked.head.status == StatusCode::NOT_MODIFIED && !validating {
+            // Nobody asked whether anything was modified; there is nothing to answer with.
+            return Err(FetchError::unasked_not_modified());
+        }
+        self.judge(order, &asked);
+        Ok(asked)
+    }
+
+    async fn send(&self, order: &Order, sent: HeaderMap) -> Result<Asked, FetchError> {
+        let requested = self.clock.now();
+        let answer = self.upstream.fetch(&target(&order.key), sent).await?;
+        Ok(Asked {
+            head: answer.head,
+            body: answer.body,
+            requested,
+            received: self.clock.now(),
+        })
+    }
+
+    /// What a head ends. The body may come late or torn, and by then the stored response would
+    /// have stood in for it.
+    fn judge(&self, order: &Order, asked: &Asked) {
+        let status = asked.head.status;
+        if refused_token(status) {
+            self.token_refused(order.key.scope());
+        } else if policy::is_gone(status) {
+            self.store.end_all(&order.key);
+        } else if asked.is_for_one() && !policy::is_failure(status) {
+            // Those who wait for it are let go now, and must not find what it has replaced.
+            self.store.end(&order.key, &order.sent);
+        }
+    }
+
+    /// Reads the body, and stores what may be stored.
+    pub(super) async fn receive(&self, order: &Order, asked: Asked) -> Fetched {
+        let Asked {
+            head,
+            body,
+            requested,
+            received,
+        } = asked;
+        match self.upstream.read(&head, body).await {
+            Ok(AnswerBody::Whole(body)) => self.keep(order, &head, body, requested, received),
+            Ok(AnswerBody::TooLarge(body)) => self.pass(order, head, body, NotStored::TooLarge),
+            Ok(AnswerBody::CloseDelimited(body)) => {
+                self.pass(order, head, body, NotStored::CloseDelimited)
+            }
+            Err(error) => Fetched::Failed(error),
+        }
+    }
+
+    /// Passes on what cannot be stored. What it would have replaced goes all the same.
+    fn pass(
+        &self,
+        order: &Order,
+        head: response::Parts,
+        body: ResponseStream,
+        reason: NotStored,
+    ) -> Fetched {
+        if !policy::is_failure(head.status) {
+            self.store.end(&order.key, &order.sent);
+        }
+        self.metrics.not_stored.of(reason).inc();
+        Fetched::Stream {
+            head: Box::new(head),
+            body: Box::new(body),
+            reason,
+        }
+    }
+
+    /// Makes an entry of a whole response, and stores it if it may be stored.
+    fn keep(
+        &self,
+        order: &Order,
+        head: &response::Parts,
+        body: Bytes,
+        requested: Moment,
+        received: Moment,
+    ) -> Fetched {
+        let renewal = order.renewal(head, received);
+        let (status, fields, body) = match renewal {
+            Some((stored, Renewal::Renewed)) => {
+                let mut fields = stored.whole.headers.clone();
+                fields.remove(VIA);
+                policy::update(&mut fields, &head.headers, received.wall);
+                (stored.whole.status, fields, stored.whole.body.clone())
+            }
+            _ => (
+                head.status,
+                policy::storable(&head.headers, received.wall),
+                body,
+            ),
+        };
+        let exchange = Exchange {
+            method: &Method::GET,
+            request: &order.client,
+            status,
+            response: &fields,
+            requested,
+            received,
+        };
+        let facts = policy::facts::read(&body, &self.freshness.live).unwrap_or_default();
+        let route_ttl = self.parser.routes().ttl(order.route);
+        let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
+        let may_store =
+            policy::may_store(&exchange, &freshness, Sharing::OneToken, &self.freshness);
+        let vary = Selecting::capture(&fields, &order.sent).unwrap_or_default();
+        let came_with_age = fields.contains_key(AGE);
+        let whole = Representation {
+            status,
+            headers: respond::prepare(fields, head.version),
+            body,
+            cap: ViewCap::of(&facts, &self.freshness),
+        };
+        let entry = Arc::new(Entry::new(
+            whole,
+            freshness,
+            vary,
+            *order.key.scope(),
+            order.fence,
+            came_with_age,
+        ));
+        let stored = match renewal {
+            // What is stored may still serve while the origin fails; an error does not replace it.
+            Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
+            _ => may_store.and_then(|()| self.store.put(&order.key, &order.sent, &entry)),
+        };
+        if let Err(reason) = stored {
+            self.metrics.not_stored.of(reason).inc();
+            // The origin has said something newer: what was stored is not to come back, not
+            // even when the origin fails later. What the fence holds back is the older.
+            if reason != NotStored::Fenced && !policy::is_failure(head.status) {
+                self.store.end(&order.key, &order.sent);
+            }
+        }
+        Fetched::Whole {
+            entry,
+            stored,
+            status: head.status.as_u16(),
+            collapsed: false,
+        }
+    }
+}
+
+impl Order {
+    /// What the answer means for the stored response, if there is one.
+    fn renewal(&self, head: &response::Parts, received: Moment) -> Option<(&Arc<Entry>, Renewal)> {
+        let stored = self.stored.as_ref()?;
+        Some((
+            stored,
+            policy::renewal(
+                &stored.whole.headers,
+                head.status,
+                &head.headers,
+                received.wall,
+            ),
+        ))
+    }
+
+    fn is_mistaken(&self, asked: &Asked) -> bool {
+        matches!(
+            self.renewal(&asked.head, asked.received),
+            Some((_, Renewal::Mistaken))
+        )
+    }
+}
+
+impl Asked {
+    /// Whether nobody but the one it was fetched for may have it.
+    pub(super) fn is_for_one(&self) -> bool {
+        policy::is_for_one(self.head.status, &self.head.headers, Sharing::OneToken)
+    }
+}
+
+/// The request target of a key: its bytes as they came.
+fn target(key: &CacheKey) -> PathAndQuery {
+    let target = match key.query() {
+        Some(query) => PathAndQuery::try_from(format!("{}?{query}", key.path())),
+        None => PathAndQuery::try_from(key.path()),
+    };
+    target.expect("the parts of a valid target make a valid target")
+}
