@@ -16,8 +16,9 @@ use crate::view::View;
 /// Views that are kept with one entry; a further one is derived at each request.
 const MAX_VIEWS: usize = 8;
 
-/// What an entry weighs beside its bytes: its own fields, moka's bookkeeping, the allocations.
-const ENTRY_OVERHEAD: usize = 400 + size_of::<Entry>();
+/// What an entry weighs beside its bytes: its own fields, moka's bookkeeping, the allocations,
+/// the generations it stands under.
+const ENTRY_OVERHEAD: usize = 560 + size_of::<Entry>();
 
 /// What a header field weighs beside its bytes.
 const FIELD_OVERHEAD: usize = 104;

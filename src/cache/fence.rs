@@ -5,97 +5,228 @@
 //! it may be stored, and is served, only while they still stand. So one atomic addition voids
 //! every stored response of a call in all scopes, and every fetch of it in the air, at once and
 //! with no search. What is void is swept out of memory later.
+//!
+//! A generation exists as long as something stored or in the air stands under it, so nothing is
+//! ever voided together with something else, and what has nothing to lose costs nothing.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use super::cells::Cells;
+use super::unsettled::Unsettled;
+use crate::config::Route;
 use crate::policy::canonical_path;
-use crate::request::{CacheKey, ScopeId};
+use crate::request::{CacheKey, Prehashed, Routes, Scope, ScopeId};
 
-/// Paths and scopes are counted in this many slots each. Two that share a slot are voided
-/// together: a needless fetch, never a wrong answer.
-const SLOTS: usize = 1 << 14;
+/// Paths above a stored one under which it is voided too. Beyond them only deep paths of
+/// `{*rest}` routes lie.
+const MAX_ABOVE: usize = 8;
+
+/// Keys whose newest answer was not stored are remembered in this many slots. Two that share one
+/// cost a response that could have been stored, and only while both are fetched twice at once.
+const ENDS: usize = 1 << 12;
 
 /// The current generations.
 #[derive(Debug)]
 pub(super) struct Generations {
     all: AtomicU64,
-    paths: Box<[AtomicU64]>,
-    scopes: Box<[AtomicU64]>,
-    /// Keyed per process, so that nobody outside can make two paths share a slot.
+    paths: Cells<u64>,
+    scopes: Cells<Scope>,
+    unsettled: Mutex<Unsettled>,
+    /// Counts fetches in the order they begin.
+    turns: AtomicU64,
+    ends: Box<[AtomicU64]>,
+    routes: Routes,
+    /// Keyed per process, so that nobody outside can make two paths meet.
     seed: RandomState,
 }
 
-/// The generations that a fetch began under.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a fetch begins under, and when it does.
+#[derive(Clone, Debug)]
 pub struct Fence {
     all: u64,
-    path: (usize, u64),
-    scope: (usize, u64),
+    scope: Held,
+    path: Held,
+    above: Box<[Held]>,
+    turn: u64,
+    /// Whether no write of unknown end may still change what it fetches.
+    settled: bool,
+}
+
+/// A generation, and where it stood.
+#[derive(Clone, Debug)]
+struct Held {
+    cell: Arc<AtomicU64>,
+    then: u64,
+}
+
+/// What of a path is voided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// What is stored for the path itself.
+    Here,
+    /// What is stored for paths below it.
+    Below,
 }
 
 impl Generations {
-    pub(super) fn new() -> Self {
-        let slots = || {
-            std::iter::repeat_with(AtomicU64::default)
-                .take(SLOTS)
-                .collect()
-        };
+    pub(super) fn new(routes: &[Route]) -> Self {
         Self {
             all: AtomicU64::default(),
-            paths: slots(),
-            scopes: slots(),
+            paths: Cells::default(),
+            scopes: Cells::default(),
+            unsettled: Mutex::default(),
+            turns: AtomicU64::default(),
+            ends: std::iter::repeat_with(AtomicU64::default)
+                .take(ENDS)
+                .collect(),
+            routes: Routes::new(routes),
             seed: RandomState::new(),
         }
     }
 
-    /// The generations that stand now for this key.
-    pub(super) fn fence(&self, key: &CacheKey) -> Fence {
-        let path = self.path_slot(key.path());
-        let scope = scope_slot(key.scope().id());
-        Fence {
-            all: self.all.load(Ordering::SeqCst),
-            path: (path, self.paths[path].load(Ordering::SeqCst)),
-            scope: (scope, self.scopes[scope].load(Ordering::SeqCst)),
-        }
+    /// What stands now for this key.
+    pub(super) fn fence(&self, key: &CacheKey, now: Duration) -> Fence {
+        let path = canonical_path(key.path());
+        let here = self.hash(&path, Reach::Here);
+        let above: Vec<u64> = self
+            .above(key.path(), &path)
+            .map(|above| self.hash(above, Reach::Below))
+            .collect();
+        // The generations come first: a write that ends now either moves one of them, or has
+        // said before that it is unsettled.
+        let (held, all) = (Held::of(self.paths.cell(here)), &self.all);
+        let fence = Fence {
+            all: all.load(Ordering::SeqCst),
+            scope: Held::of(self.scopes.cell(*key.scope())),
+            path: held,
+            above: above
+                .iter()
+                .map(|above| Held::of(self.paths.cell(*above)))
+                .collect(),
+            turn: self.turns.fetch_add(1, Ordering::SeqCst),
+            settled: true,
+        };
+        let unsettled = self.lock_unsettled();
+        let settled =
+            !unsettled.holds(here, now) && !above.iter().any(|above| unsettled.holds(*above, now));
+        Fence { settled, ..fence }
     }
 
     /// Whether nothing has voided what this fence stands for.
     pub(super) fn hold(&self, fence: &Fence) -> bool {
         self.all.load(Ordering::SeqCst) == fence.all
-            && self.paths[fence.path.0].load(Ordering::SeqCst) == fence.path.1
-            && self.scopes[fence.scope.0].load(Ordering::SeqCst) == fence.scope.1
+            && fence.path.stands()
+            && fence.scope.stands()
+            && fence.above.iter().all(Held::stands)
     }
 
-    pub(super) fn void_path(&self, path: &str) {
-        self.paths[self.path_slot(path)].fetch_add(1, Ordering::SeqCst);
+    /// Whether what was fetched under this fence may be stored: nothing has voided it, no write
+    /// may have changed it unseen, and no later fetch for its key has brought what ended it.
+    pub(super) fn admit(&self, key: &CacheKey, fence: &Fence) -> bool {
+        fence.settled
+            && self.hold(fence)
+            && self.ends[end_slot(key)].load(Ordering::SeqCst) <= fence.turn
     }
 
-    pub(super) fn void_scope(&self, scope: ScopeId) {
-        self.scopes[scope_slot(scope)].fetch_add(1, Ordering::SeqCst);
+    /// What fetches before this one bring for its key is not stored any more.
+    pub(super) fn end(&self, key: &CacheKey, fence: &Fence) {
+        self.ends[end_slot(key)].fetch_max(fence.turn, Ordering::SeqCst);
+    }
+
+    /// Answers whether there was anything to void.
+    pub(super) fn void_path(&self, path: &str, reach: Reach) -> bool {
+        self.paths.advance(&self.hash(&canonical_path(path), reach))
+    }
+
+    /// What is fetched for this path before `until` is not stored.
+    pub(super) fn unsettle(&self, path: &str, reach: Reach, until: Duration, now: Duration) {
+        let path = self.hash(&canonical_path(path), reach);
+        self.lock_unsettled().add(path, until, now);
+    }
+
+    /// Answers whether there was anything to void.
+    pub(super) fn void_scope(&self, scope: &Scope) -> bool {
+        self.scopes.advance(scope)
+    }
+
+    /// Every scope that logs call by this name.
+    pub(super) fn void_named_scope(&self, id: ScopeId) {
+        self.scopes.advance_all(|scope| scope.id() == id);
     }
 
     pub(super) fn void_all(&self) {
         self.all.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn path_slot(&self, path: &str) -> usize {
-        // Equivalent spellings are voided together; the keys keep them apart.
-        slot(self.seed.hash_one(canonical_path(path)))
+    /// The paths above a stored one that stand for the same thing: from where the last parameter
+    /// of its route begins. A list, or the root, is not one of them: whoever writes there does not
+    /// void everybody's calls.
+    fn above<'a>(&self, sent: &str, path: &'a str) -> impl Iterator<Item = &'a str> {
+        let pattern = self.routes.find(sent).map(|route| self.routes.name(route));
+        let fixed = pattern
+            .and_then(|pattern| pattern.rsplit_once('{'))
+            .map_or(usize::MAX, |(before, _)| before.matches('/').count());
+        path.match_indices('/')
+            .map(|(at, _)| &path[..at])
+            .skip(fixed)
+            .take(MAX_ABOVE)
+    }
+
+    fn hash(&self, path: &str, reach: Reach) -> u64 {
+        self.seed.hash_one((path, reach))
+    }
+
+    fn lock_unsettled(&self) -> std::sync::MutexGuard<'_, Unsettled> {
+        // A map operation does not panic half-way.
+        self.unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A scope is a keyed digest already: its beginning is as good as a hash.
-fn scope_slot(scope: ScopeId) -> usize {
-    slot(u64::from(scope.number()))
+impl Fence {
+    /// Whether two fetches began under the same generations.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.all == other.all
+            && self.settled == other.settled
+            && self.scope.is_as(&other.scope)
+            && self.path.is_as(&other.path)
+            && self.above.len() == other.above.len()
+            && std::iter::zip(&self.above, &other.above).all(|(a, b)| a.is_as(b))
+    }
+
+    /// Whether this fetch began after that one (RFC 9111 §4: the most recent response).
+    #[must_use]
+    pub fn is_after(&self, other: &Self) -> bool {
+        self.turn > other.turn
+    }
+}
+
+impl Held {
+    fn of(cell: Arc<AtomicU64>) -> Self {
+        let then = cell.load(Ordering::SeqCst);
+        Self { cell, then }
+    }
+
+    fn stands(&self) -> bool {
+        self.cell.load(Ordering::SeqCst) == self.then
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cell, &other.cell) && self.then == other.then
+    }
 }
 
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the remainder is below SLOTS"
+    reason = "the remainder is below ENDS"
 )]
-fn slot(hash: u64) -> usize {
-    (hash % SLOTS as u64) as usize
+fn end_slot(key: &CacheKey) -> usize {
+    (Prehashed::default().hash_one(key) % ENDS as u64) as usize
 }
 
 #[cfg(test)]
@@ -103,34 +234,90 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::config::RoutePattern;
     use crate::request::ScopeKey;
+
+    fn generations(patterns: &[&str]) -> Generations {
+        let route = |pattern: &&str| Route {
+            path: RoutePattern::parse(pattern).expect("a pattern"),
+            ttl: None,
+        };
+        Generations::new(&patterns.iter().map(route).collect::<Vec<_>>())
+    }
+
+    fn key(path: &str) -> CacheKey {
+        let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
+        CacheKey::new(scope, path, Some("x=1"))
+    }
 
     #[test]
     fn a_fence_falls_with_its_path_its_scope_or_all_and_with_nothing_else() {
-        let generations = Generations::new();
-        let scopes = ScopeKey::random();
-        let a = scopes.scope(&HeaderValue::from_static("Bearer a"));
-        let key = CacheKey::new(a, "/v1/calls/c1", Some("x=1"));
+        let generations = generations(&["/v1/calls/{id}"]);
+        let key = key("/v1/calls/c1");
+        let fence = || generations.fence(&key, Duration::ZERO);
 
-        let fence = generations.fence(&key);
-        let other_path = (2..100)
-            .map(|n| format!("/v1/calls/c{n}"))
-            .find(|p| generations.path_slot(p) != fence.path.0);
-        generations.void_path(&other_path.expect("not all paths share a slot"));
-        let other_scope = ScopeId::parse(&format!("{:08x}", a.id().number() ^ 1)).expect("hex");
-        generations.void_scope(other_scope);
-        assert!(generations.hold(&fence));
+        let stands = fence();
+        for n in 2..50_000 {
+            assert!(!generations.void_path(&format!("/v1/calls/c{n}"), Reach::Here));
+        }
+        for above in ["/v1/calls", "/v1", "/"] {
+            assert!(!generations.void_path(above, Reach::Here));
+            assert!(!generations.void_path(above, Reach::Below));
+        }
+        let other = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
+        assert!(!generations.void_scope(&other));
+        generations.void_named_scope(other.id());
+        assert!(generations.hold(&stands));
 
         for void in [
-            (|g: &Generations, _: ScopeId| g.void_path("/v1/calls/c1"))
-                as fn(&Generations, ScopeId),
-            |g, scope| g.void_scope(scope),
+            (|g: &Generations, _: &Scope| {
+                g.void_path("/v1/calls/%63%31", Reach::Here);
+            }) as fn(&Generations, &Scope),
+            |g, scope| {
+                g.void_scope(scope);
+            },
+            |g, scope| g.void_named_scope(scope.id()),
             |g, _| g.void_all(),
         ] {
-            let fence = generations.fence(&key);
+            let fence = fence();
             assert!(generations.hold(&fence));
-            void(&generations, a.id());
+            void(&generations, key.scope());
             assert!(!generations.hold(&fence));
         }
+    }
+
+    #[test]
+    fn what_lies_below_falls_with_what_it_is_a_part_of() {
+        let patterns = ["/v1/calls/{*rest}", "/v2/{org}/calls/{id}/transcript"];
+        for (path, above, falls) in [
+            ("/v1/calls/c1/transcript", "/v1/calls/c1", true),
+            ("/v1/calls/c1/a/b", "/v1/calls/c1", true),
+            ("/v1/calls/c1/a/b", "/v1/calls/c1/a", true),
+            ("/v1/calls/c1/transcript", "/v1/calls", false),
+            ("/v1/calls/c1/transcript", "/v1/calls/c", false),
+            ("/v2/o/calls/c1/transcript", "/v2/o/calls/c1", true),
+            ("/v2/o/calls/c1/transcript", "/v2/o/calls", false),
+            ("/v2/o/calls/c1/transcript", "/v2/o", false),
+        ] {
+            let generations = generations(&patterns);
+            let fence = generations.fence(&key(path), Duration::ZERO);
+            generations.void_path(above, Reach::Here);
+            assert!(generations.hold(&fence), "{path} {above}");
+            generations.void_path(above, Reach::Below);
+            assert_eq!(!generations.hold(&fence), falls, "{path} {above}");
+        }
+    }
+
+    #[test]
+    fn what_is_fetched_while_a_write_is_unsettled_is_not_admitted_later_either() {
+        let generations = generations(&["/v1/calls/{id}"]);
+        let key = key("/v1/calls/c1");
+        let second = Duration::from_secs(1);
+        generations.unsettle(key.path(), Reach::Here, second, Duration::ZERO);
+        let early = generations.fence(&key, Duration::ZERO);
+        let late = generations.fence(&key, second);
+        assert!(!generations.admit(&key, &early));
+        assert!(generations.admit(&key, &late));
+        assert!(generations.hold(&early) && !early.is_as(&late));
     }
 }

@@ -44,7 +44,6 @@ pub enum Boarding<V> {
 pub struct Lead<V> {
     flights: Arc<Flights<V>>,
     key: CacheKey,
-    fence: Fence,
     landed: watch::Sender<Option<V>>,
 }
 
@@ -65,17 +64,17 @@ impl<V: Clone> Flights<V> {
     ///
     /// A flight that began under another fence is not joined: a client that has just written to
     /// a call must not be answered by a fetch that began before.
-    pub fn board(self: &Arc<Self>, key: &CacheKey, fence: Fence) -> Boarding<V> {
+    pub fn board(self: &Arc<Self>, key: &CacheKey, fence: &Fence) -> Boarding<V> {
         let mut in_air = self.lock();
-        if let Some(flight) = in_air.get(key).filter(|flight| flight.fence == fence) {
+        if let Some(flight) = in_air.get(key).filter(|flight| flight.fence.is_as(fence)) {
             return Boarding::Wait(Waiting(flight.landing.clone()));
         }
         let (landed, landing) = watch::channel(None);
+        let fence = fence.clone();
         in_air.insert(key.clone(), Flight { fence, landing });
         Boarding::Lead(Lead {
             flights: Arc::clone(self),
             key: key.clone(),
-            fence,
             landed,
         })
     }
@@ -100,27 +99,22 @@ impl<V> Flights<V> {
     }
 
     /// Takes a flight out of the air, unless a later one has taken its place.
-    fn remove(&self, key: &CacheKey, fence: &Fence) {
+    fn remove(&self, key: &CacheKey, landed: &watch::Sender<Option<V>>) {
         let mut in_air = self.lock();
-        if in_air.get(key).is_some_and(|flight| flight.fence == *fence) {
+        let is_it = |flight: &Flight<V>| flight.landing.same_channel(&landed.subscribe());
+        if in_air.get(key).is_some_and(is_it) {
             in_air.remove(key);
         }
     }
 }
 
 impl<V> Lead<V> {
-    /// What the fetch began under.
-    #[must_use]
-    pub fn fence(&self) -> Fence {
-        self.fence
-    }
-
     /// Ends the flight with `value` for everyone who waits.
     ///
     /// What is to be found in the store must be there already: from now on, the next to ask
     /// starts a flight of its own.
     pub fn land(self, value: V) {
-        self.flights.remove(&self.key, &self.fence);
+        self.flights.remove(&self.key, &self.landed);
         self.landed.send_replace(Some(value));
     }
 }
@@ -128,7 +122,7 @@ impl<V> Lead<V> {
 impl<V> Drop for Lead<V> {
     fn drop(&mut self) {
         if self.landed.borrow().is_none() {
-            self.flights.remove(&self.key, &self.fence);
+            self.flights.remove(&self.key, &self.landed);
         }
     }
 }
@@ -143,10 +137,14 @@ impl<V: Clone> Waiting<V> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::HeaderValue;
 
+    use super::super::Reach;
     use super::super::fence::Generations;
     use super::*;
+    use crate::config::Config;
     use crate::request::ScopeKey;
 
     struct Air {
@@ -158,12 +156,13 @@ mod tests {
         fn new() -> Self {
             Self {
                 flights: Arc::default(),
-                generations: Generations::new(),
+                generations: Generations::new(&Config::default().cache.routes),
             }
         }
 
         fn board(&self, key: &CacheKey) -> Boarding<u8> {
-            self.flights.board(key, self.generations.fence(key))
+            self.flights
+                .board(key, &self.generations.fence(key, Duration::ZERO))
         }
 
         #[track_caller]
@@ -219,7 +218,7 @@ mod tests {
         let (air, key) = (Air::new(), key("/v1/calls/c1"));
         let before = air.lead(&key);
         let waiting = air.wait(&key);
-        air.generations.void_path(key.path());
+        air.generations.void_path(key.path(), Reach::Here);
         let after = air.lead(&key);
         before.land(1);
         assert_eq!(

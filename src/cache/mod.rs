@@ -2,12 +2,14 @@
 //!
 //! Knows nothing of the origin: the hallway fetches, and brings here what may be kept.
 
+mod cells;
 mod entry;
 mod fence;
 mod flight;
 mod store;
+mod unsettled;
 
 pub use entry::{Entry, Representation};
-pub use fence::Fence;
+pub use fence::{Fence, Reach};
 pub use flight::{Boarding, Flights, Lead, Waiting};
 pub use store::{Found, Store, Stored};

@@ -1,5 +1,6 @@
 //! The store: moka bounds it and evicts; the fence and the scope decide what may come out.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use moka::sync::Cache;
 use tokio::sync::Notify;
 
 use super::fence::Generations;
-use super::{Entry, Fence};
+use super::{Entry, Fence, Reach};
 use crate::config::Config;
 use crate::policy::NotStored;
-use crate::request::{CacheKey, Prehashed, ScopeId};
+use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
 use crate::telemetry::{Eviction, Invalidation, Metrics};
 
 /// Stored responses of one key that differ in nominated request fields (RFC 9111 §4.1). Beyond
@@ -75,8 +76,10 @@ impl Store {
                 let cause = match cause {
                     RemovalCause::Size => Eviction::Size,
                     RemovalCause::Expired => Eviction::Expired,
-                    RemovalCause::Replaced => Eviction::Replaced,
                     RemovalCause::Explicit => Eviction::Void,
+                    // So it is called too when an entry is only weighed again: counted where one
+                    // is stored.
+                    RemovalCause::Replaced => return,
                 };
                 evictions.evictions.of(cause).inc();
             })
@@ -86,7 +89,7 @@ impl Store {
             .set(i64::try_from(config.cache.capacity.0).unwrap_or(i64::MAX));
         Self {
             cache,
-            generations: Generations::new(),
+            generations: Generations::new(&config.cache.routes),
             metrics,
             voided: Notify::new(),
         }
@@ -123,10 +126,16 @@ impl Store {
         entry.scope == *key.scope() && self.generations.hold(&entry.fence)
     }
 
-    /// What a fetch for this key begins under.
+    /// What a fetch for this key begins under; `now` is on the clock of ages.
     #[must_use]
-    pub fn fence(&self, key: &CacheKey) -> Fence {
-        self.generations.fence(key)
+    pub fn fence(&self, key: &CacheKey, now: Duration) -> Fence {
+        self.generations.fence(key, now)
+    }
+
+    /// Whether nothing has voided what was fetched under this fence.
+    #[must_use]
+    pub fn holds(&self, fence: &Fence) -> bool {
+        self.generations.hold(fence)
     }
 
     /// Stores the response to a request that was sent like this, beside those of its key that
@@ -135,27 +144,44 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`NotStored::Fenced`] when something voided it while it was fetched.
+    /// [`NotStored::Fenced`] when something voided it while it was fetched, or may have, or when
+    /// a fetch that began later has already brought something newer.
     pub fn put(
         &self,
         key: &CacheKey,
         sent: &HeaderMap,
         entry: &Arc<Entry>,
     ) -> Result<(), NotStored> {
-        if !self.generations.hold(&entry.fence) {
+        let (mut admitted, mut replaced) = (false, false);
+        self.cache.entry_by_ref(key).and_compute_with(|stored| {
+            let stored = stored.map(moka::Entry::into_value);
+            let standing = stored.iter().flat_map(|variants| variants.iter());
+            let standing = standing.filter(|other| self.stands(key, other));
+            let (answered, others): (Vec<_>, Vec<_>) =
+                standing.partition(|other| other.vary.matches(sent));
+            admitted = self.generations.admit(key, &entry.fence)
+                && !answered
+                    .iter()
+                    .any(|other| other.fence.is_after(&entry.fence));
+            if !admitted {
+                return Op::Nop;
+            }
+            replaced = !answered.is_empty();
+            let others = others.into_iter().take(MAX_VARIANTS - 1);
+            Op::Put(
+                std::iter::once(entry)
+                    .chain(others)
+                    .map(Arc::clone)
+                    .collect(),
+            )
+        });
+        if replaced {
+            self.metrics.evictions.of(Eviction::Replaced).inc();
+        }
+        if !admitted {
             self.metrics.fenced.inc();
             return Err(NotStored::Fenced);
         }
-        self.cache.entry_by_ref(key).and_upsert_with(|stored| {
-            let stored = stored.map(moka::Entry::into_value);
-            let others = stored.iter().flat_map(|variants| variants.iter());
-            let others =
-                others.filter(|other| self.stands(key, other) && !other.vary.matches(sent));
-            std::iter::once(entry)
-                .chain(others.take(MAX_VARIANTS - 1))
-                .map(Arc::clone)
-                .collect()
-        });
         Ok(())
     }
 
@@ -188,15 +214,26 @@ impl Store {
             });
     }
 
-    /// Ends what is stored for a request that is sent like this: the origin has said something
-    /// newer, and that is not stored.
-    pub fn end(&self, key: &CacheKey, sent: &HeaderMap) {
+    /// Ends what is stored for a request that is sent like this: a fetch has brought something
+    /// newer, and that is not stored. Nor is, from now on, what fetches before it bring.
+    pub fn end(&self, key: &CacheKey, sent: &HeaderMap, by: &Fence) {
+        self.end_where(key, by, |entry| entry.vary.matches(sent));
+    }
+
+    /// Ends every variant that is stored: the origin says that there is nothing.
+    pub fn end_all(&self, key: &CacheKey, by: &Fence) {
+        self.end_where(key, by, |_| true);
+    }
+
+    fn end_where(&self, key: &CacheKey, by: &Fence, is_meant: impl Fn(&Entry) -> bool) {
+        // First: what comes to be stored after the search below is to find it.
+        self.generations.end(key, by);
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let Some(stored) = stored else { return Op::Nop };
             let rest: Variants = stored
                 .value()
                 .iter()
-                .filter(|other| !other.vary.matches(sent))
+                .filter(|other| other.fence.is_after(by) || !is_meant(other))
                 .map(Arc::clone)
                 .collect();
             if rest.is_empty() {
@@ -207,27 +244,48 @@ impl Store {
         });
     }
 
-    /// Ends every variant that is stored: the origin says that there is nothing.
-    pub fn end_all(&self, key: &CacheKey) {
-        self.cache.invalidate(key);
+    /// Voids what is stored at these paths and below them, in every scope, with every query.
+    /// However many they are, it is one invalidation.
+    pub fn void_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
+        for path in paths {
+            for reach in [Reach::Here, Reach::Below] {
+                self.generations.void_path(path.as_ref(), reach);
+            }
+        }
+        self.void(cause);
     }
 
-    /// Voids what is stored at these paths, in every scope, with every query. However many they
-    /// are, it is one invalidation.
-    pub fn void_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
+    /// Voids what a write has, or may have, changed. While it is `unsettled`, what is fetched is
+    /// not stored: nobody knows whether the write is still to come.
+    pub fn void_written<'p>(
+        &self,
+        paths: impl Iterator<Item = (&'p str, Reach)>,
+        unsettled: Option<&Range<Duration>>,
+    ) {
         let mut voided = false;
-        for path in paths {
-            self.generations.void_path(path.as_ref());
-            voided = true;
+        for (path, reach) in paths {
+            if let Some(Range { start, end }) = unsettled {
+                // First: a fetch that begins in between finds one or the other.
+                self.generations.unsettle(path, reach, *end, *start);
+            }
+            voided |= self.generations.void_path(path, reach);
         }
         if voided {
-            self.void(cause);
+            self.void(Invalidation::Write);
         }
     }
 
-    /// Voids all that one scope may see.
+    /// Voids all that this scope may see. Where it has nothing stored and nothing in the air, it
+    /// costs a look: guessed tokens are refused in great numbers.
+    pub fn refuse(&self, scope: &Scope) {
+        if self.generations.void_scope(scope) {
+            self.void(Invalidation::Refusal);
+        }
+    }
+
+    /// Voids all that one scope may see, by the name that logs give it.
     pub fn void_scope(&self, scope: ScopeId, cause: Invalidation) {
-        self.generations.void_scope(scope);
+        self.generations.void_named_scope(scope);
         self.void(cause);
     }
 

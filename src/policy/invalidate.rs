@@ -6,6 +6,10 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use crate::config::OriginUrl;
 
+/// Paths above a written one that count. It bounds what one request can cost; a path that is
+/// written and is deeper counts itself.
+const MOST_ABOVE: usize = 16;
+
 /// Whether a method may change something: all but the four safe ones of RFC 9110 §9.2.1,
 /// so unknown ones too (RFC 9111 §4.4).
 #[must_use]
@@ -13,12 +17,20 @@ pub fn is_unsafe(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
+/// Whether a method adds to what lies below its target, and changes nothing that does already:
+/// POST is how calls are made.
+#[must_use]
+pub fn adds_below(method: &Method) -> bool {
+    method == Method::POST
+}
+
 /// The paths that an exchange has written to, in the form of [`canonical_path`].
 ///
 /// Only an unsafe method that succeeded, with 2xx or 3xx, has. It touches the request's path
 /// and those of `Location` and `Content-Location` on the origin itself; a host has no say
 /// over others (§4.4). What is stored under any query of these paths, and of those
-/// [above](self_and_above) them, is to be dropped.
+/// [above](self_and_above) them, is to be dropped; and unless it only [adds](adds_below), what is
+/// a part of them.
 #[must_use]
 pub fn invalidated(
     method: &Method,
@@ -45,15 +57,16 @@ pub fn invalidated(
     paths
 }
 
-/// A path and all that lie above it, segment by segment.
+/// A path and those that lie above it, segment by segment, down to [`MOST_ABOVE`] segments.
 ///
 /// §4.4 leaves further invalidation to the cache: `POST /v1/calls/x/approve` changes
 /// `/v1/calls/x`, and very likely the list it stands in.
 pub fn self_and_above(path: &str) -> impl Iterator<Item = &str> {
-    std::iter::successors(Some(path), |path| {
-        let cut = path.rfind('/').filter(|_| path.len() > 1)?;
-        Some(&path[..cut.max(1)])
-    })
+    let above = path
+        .match_indices('/')
+        .map(|(at, _)| &path[..at.max(1)])
+        .filter(move |above| *above != path);
+    std::iter::once(path).chain(above.take(MOST_ABOVE))
 }
 
 /// One spelling for all equivalent ones of a path (RFC 3986 §6.2.2): percent-encodings of
@@ -186,13 +199,13 @@ mod tests {
                 "/v1/calls/x/approve",
                 &[
                     "/v1/calls/x/approve",
-                    "/v1/calls/x",
-                    "/v1/calls",
-                    "/v1",
                     "/",
+                    "/v1",
+                    "/v1/calls",
+                    "/v1/calls/x",
                 ],
             ),
-            ("/a/", &["/a/", "/a", "/"]),
+            ("/a/", &["/a/", "/", "/a"]),
             ("/", &["/"]),
             ("*", &["*"]),
         ];
@@ -200,6 +213,11 @@ mod tests {
             assert_eq!(paths("POST", path, 204, ""), [*path]);
             assert_eq!(self_and_above(path).collect::<Vec<_>>(), *then);
         }
+    }
+
+    #[test]
+    fn a_path_without_end_costs_no_more_than_another() {
+        assert_eq!(self_and_above(&"/a".repeat(4_000)).count(), 1 + MOST_ABOVE);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub use directives::{RequestDirectives, ResponseDirectives};
 pub use facts::Facts;
 pub use fields::storable;
 pub use freshness::{Exchange, Freshness, StaleUse, assess};
-pub use invalidate::{canonical_path, invalidated, is_unsafe, self_and_above};
+pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
 pub use renewal::{
     Renewal, is_failure, is_gone, make_conditional, remove_conditions, renewal, update,

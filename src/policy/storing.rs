@@ -61,7 +61,8 @@ labels! {
         TooLarge => "too-large",
         /// The body ends where the connection does: nobody can say whether it is whole.
         CloseDelimited => "close-delimited",
-        /// A purge, a write or a refusal came in while it was fetched.
+        /// A purge, a write or a refusal came in while it was fetched, or something newer; or a write
+        /// whose end nobody knows may still change it.
         Fenced => "fenced",
     }
 }

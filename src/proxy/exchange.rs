@@ -73,10 +73,10 @@ impl Proxy {
         if refused_token(status) {
             self.token_refused(order.key.scope());
         } else if policy::is_gone(status) {
-            self.store.end_all(&order.key);
+            self.store.end_all(&order.key, &order.fence);
         } else if asked.is_for_one() && !policy::is_failure(status) {
             // Those who wait for it are let go now, and must not find what it has replaced.
-            self.store.end(&order.key, &order.sent);
+            self.store.end(&order.key, &order.sent, &order.fence);
         }
     }
 
@@ -107,7 +107,7 @@ impl Proxy {
         reason: NotStored,
     ) -> Fetched {
         if !policy::is_failure(head.status) {
-            self.store.end(&order.key, &order.sent);
+            self.store.end(&order.key, &order.sent, &order.fence);
         }
         self.metrics.not_stored.of(reason).inc();
         Fetched::Stream {
@@ -166,7 +166,7 @@ impl Proxy {
             freshness,
             vary,
             *order.key.scope(),
-            order.fence,
+            order.fence.clone(),
             came_with_age,
         ));
         let stored = match renewal {
@@ -179,7 +179,7 @@ impl Proxy {
             // The origin has said something newer: what was stored is not to come back, not
             // even when the origin fails later. What the fence holds back is the older.
             if reason != NotStored::Fenced && !policy::is_failure(head.status) {
-                self.store.end(&order.key, &order.sent);
+                self.store.end(&order.key, &order.sent, &order.fence);
             }
         }
         Fetched::Whole {

@@ -89,7 +89,7 @@ impl Proxy {
             // What must not be stored must not be shared either.
             return self.carry_out(&order).await;
         }
-        let waiting = match self.flights.board(&call.key, order.fence) {
+        let waiting = match self.flights.board(&call.key, &order.fence) {
             Boarding::Lead(lead) => return self.lead(lead, order).await,
             Boarding::Wait(waiting) => waiting,
         };
@@ -126,7 +126,7 @@ impl Proxy {
             return;
         }
         let order = self.order(call, head, Some(stored), id);
-        if let Boarding::Lead(lead) = self.flights.board(&call.key, order.fence) {
+        if let Boarding::Lead(lead) = self.flights.board(&call.key, &order.fence) {
             let (answer, _nobody) = oneshot::channel();
             self.take_off(lead, order, answer);
         }
@@ -143,14 +143,16 @@ impl Proxy {
             headers::of_fetch(&head.headers, head.version, &self.settings.forward_headers);
         sent.entry(RequestId::FIELD)
             .or_insert_with(|| id.to_header());
-        let fence = self.store.fence(&call.key);
+        let fence = self.store.fence(&call.key, self.clock.now().mono);
         Order {
             key: call.key.clone(),
             route: call.route,
             client: head.headers.clone(),
             sent,
             // What was voided since it was looked up is not to come back by way of a 304.
-            stored: stored.filter(|stored| stored.fence == fence).cloned(),
+            stored: stored
+                .filter(|stored| self.store.holds(&stored.fence))
+                .cloned(),
             fence,
         }
     }

@@ -1,6 +1,9 @@
 //! The way past the cache: a request goes to the origin as it is, and its answer comes back as
 //! it is. What it does to stored responses on its way is noted here.
 
+use std::ops::Range;
+use std::time::Duration;
+
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
@@ -9,11 +12,12 @@ use hyper::body::Incoming;
 use super::body::{Body, Report};
 use super::error::{CACHE_STATUS, Error};
 use super::{Proxy, refused_token};
+use crate::cache::Reach;
 use crate::label::Label as _;
-use crate::outcome::Outcome;
+use crate::outcome::{Fault, Outcome};
 use crate::policy;
 use crate::request::Bypass;
-use crate::telemetry::{Invalidation, RequestId};
+use crate::telemetry::RequestId;
 use crate::upstream::{self, headers};
 
 impl Proxy {
@@ -45,9 +49,7 @@ impl Proxy {
         {
             Ok(response) => response,
             Err(source) => {
-                if upstream::never_sent(source.fault()) {
-                    write.never_happened();
-                }
+                write.failed(source.fault());
                 tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", super::chain(&source));
                 let route = self.parser.routes().find(target.path());
                 return Error::Fetch {
@@ -87,7 +89,7 @@ impl Proxy {
 ///
 /// Unless the origin says that it did nothing, what it may have changed is voided: also when
 /// the client hangs up half-way, or the answer is lost. Then nobody knows whether the origin
-/// acted.
+/// has acted, or is still to act: for a while nothing that is fetched there is stored.
 struct Write<'a> {
     proxy: &'a Proxy,
     method: &'a Method,
@@ -105,36 +107,49 @@ impl<'a> Write<'a> {
         }
     }
 
-    /// The origin cannot have seen it.
-    fn never_happened(mut self) {
-        self.pending = false;
+    fn failed(mut self, fault: Fault) {
+        if upstream::never_sent(fault) {
+            // The origin cannot have seen it.
+            self.pending = false;
+        } else if self.pending && fault == Fault::RequestBody {
+            // What came of it was no request. An origin that acts on parts can only have done so
+            // at the place that was named.
+            self.pending = false;
+            let path = std::iter::once((self.path, Reach::Here));
+            self.proxy.store.void_written(path, Some(&self.doubt()));
+        }
     }
 
     fn answered(mut self, status: StatusCode, response: &HeaderMap) {
-        // A 5xx may come from a gateway, after the origin behind it has acted.
-        let status = if status.is_server_error() {
-            StatusCode::OK
-        } else {
-            status
-        };
-        if self.pending {
-            self.void(status, response);
+        // A 5xx may come from a gateway: the origin behind it may have acted, or be at it.
+        if self.pending && !status.is_server_error() {
+            self.pending = false;
+            self.void(status, response, None);
         }
-        self.pending = false;
     }
 
-    fn void(&self, status: StatusCode, response: &HeaderMap) {
+    fn void(&self, status: StatusCode, response: &HeaderMap, doubt: Option<&Range<Duration>>) {
         let origin = self.proxy.upstream.origin();
         let written = policy::invalidated(self.method, self.path, status, response, origin);
-        let paths = written.iter().flat_map(|path| policy::self_and_above(path));
-        self.proxy.store.void_paths(paths, Invalidation::Write);
+        let below = !policy::adds_below(self.method);
+        let paths = written.iter().flat_map(|path| {
+            let here = policy::self_and_above(path).map(|path| (path, Reach::Here));
+            here.chain(below.then_some((path.as_str(), Reach::Below)))
+        });
+        self.proxy.store.void_written(paths, doubt);
+    }
+
+    /// For how long the origin may still be at it: as long as we would wait for any answer.
+    fn doubt(&self) -> Range<Duration> {
+        let now = self.proxy.clock.now().mono;
+        now..now + self.proxy.settings.total_timeout
     }
 }
 
 impl Drop for Write<'_> {
     fn drop(&mut self) {
         if self.pending {
-            self.void(StatusCode::OK, &HeaderMap::new());
+            self.void(StatusCode::OK, &HeaderMap::new(), Some(&self.doubt()));
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::label::Label as _;
 use crate::outcome::{Forward, Outcome, ServedStale};
 use crate::policy::{self, Moment, RequestDirectives, Verdict};
 use crate::request::{Call, Parsed, Parser, Scope};
-use crate::telemetry::{Invalidation, Metrics, RequestId};
+use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{Upstream, headers};
 use fetch::{Fetched, Landing};
 use respond::Ask;
@@ -261,7 +261,7 @@ impl Proxy {
     /// The origin has refused a token: whatever that token could see is void, at once.
     fn token_refused(&self, scope: &Scope) {
         self.metrics.tokens_refused.inc();
-        self.store.void_scope(scope.id(), Invalidation::Refusal);
+        self.store.refuse(scope);
     }
 
     /// How long a waiter waits: as long as a fetch of its own might have taken.

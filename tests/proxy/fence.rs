@@ -1,5 +1,7 @@
 //! What is void stays void, also when a fetch that began before lands after.
 
+use std::time::Duration;
+
 use http::Method;
 
 use crate::support::{Answer, Gate, Origin, Pending, Proxy, Reply};
@@ -44,7 +46,10 @@ impl Void {
             Self::Write => proxy.request(Method::POST, approve).bearer("w").await,
             Self::LostWrite => {
                 origin.reply(approve, Reply::reset());
-                proxy.request(Method::POST, approve).bearer("w").await
+                let lost = proxy.request(Method::POST, approve).bearer("w").await;
+                // Until then nothing is stored, whoever fetches it.
+                proxy.pass_seconds(30);
+                lost
             }
             Self::Refusal => {
                 origin.reply("/v1/me", Reply::new(401));
@@ -232,7 +237,6 @@ async fn a_view_that_is_derived_while_its_call_is_voided_goes_with_it() {
 
 #[tokio::test]
 async fn other_calls_in_the_air_are_not_voided() {
-    // Paths share slots; of several others, not all share one with the call.
     let (origin, proxy, gate, _all) = held(0).await;
     let others = ["/v1/calls/c2", "/v1/calls/c3", "/v1/calls/c4"];
     let gates = others.map(|other| origin.hold(other));
@@ -241,9 +245,108 @@ async fn other_calls_in_the_air_are_not_voided() {
     Void::PurgeCall.happen(&proxy, &origin).await;
     gate.open();
     gates.iter().for_each(Gate::open);
-    let mut stored = 0;
     for one in pending {
-        stored += usize::from(one.await.cache_status().contains("stored"));
+        let answer = one.await;
+        assert!(answer.cache_status().contains("stored"), "{answer}");
     }
-    assert!(stored > 0);
+}
+
+#[tokio::test]
+async fn a_write_that_the_origin_acts_on_after_all_leaves_nothing_from_before_it() {
+    let approve = "/v1/calls/c1/approve";
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.connect_timeout = Duration::from_millis(50);
+        config.upstream.response_timeout = Duration::from_millis(50);
+    })
+    .await;
+    origin.reply(CALL, version(1));
+    let gate = origin.hold(approve);
+    proxy
+        .request(Method::POST, approve)
+        .bearer("w")
+        .await
+        .assert_status(504);
+    // The origin is still busy with it.
+    let answer = get(&proxy).await.assert_body("{\"version\":1}");
+    assert!(answer.cache_status().ends_with("detail=fenced"), "{answer}");
+    proxy.pass(Duration::from_millis(29_999));
+    let late = proxy.get(CALL).bearer("a").await;
+    assert!(late.cache_status().ends_with("detail=fenced"), "{late}");
+    // Now it acts.
+    origin.reply(CALL, version(2));
+    gate.open_for_all();
+    get(&proxy).await.assert_body("{\"version\":2}");
+    proxy.pass(Duration::from_millis(1));
+    get(&proxy).await.assert_miss();
+    get(&proxy)
+        .await
+        .assert_hit()
+        .assert_body("{\"version\":2}");
+}
+
+#[tokio::test]
+async fn what_was_fetched_before_a_lost_write_was_over_is_not_stored_after_it() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply("/v1/calls/c1/approve", Reply::reset());
+    proxy
+        .request(Method::POST, "/v1/calls/c1/approve")
+        .bearer("w")
+        .await;
+    origin.reply(CALL, version(1));
+    let gate = origin.hold(CALL);
+    let seen = origin.seen().len();
+    let asking = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(seen + 1).await;
+    proxy.pass_seconds(30);
+    gate.open_for_all();
+    let answer = asking.await;
+    assert!(answer.cache_status().ends_with("detail=fenced"), "{answer}");
+    get(&proxy).await.assert_miss();
+    get(&proxy).await.assert_hit();
+}
+
+#[tokio::test]
+async fn an_older_answer_that_comes_late_does_not_replace_a_newer_one() {
+    for newer in ["max-age=600", "no-store"] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        let reply = |body: &str, rule| Reply::json(body).header("cache-control", rule);
+        origin.replies(
+            CALL,
+            vec![
+                reply("\"for one\"", "no-store"),
+                reply("\"old\"", "max-age=600"),
+                reply("\"new\"", newer),
+                reply("\"newest\"", "max-age=600"),
+            ],
+        );
+        let get = || proxy.get(CALL).bearer("a");
+        let first_gate = origin.hold(CALL);
+        let first = get().start();
+        origin.until_requests(1).await;
+        let second = get().start();
+        proxy.until_metric("stuut_cache_in_flight", 2).await;
+        // What the first gets is for nobody else: the second asks for itself, and is held.
+        let second_gate = origin.hold(CALL);
+        first_gate.open_for_all();
+        first.await;
+        origin.until_requests(2).await;
+        let third_gate = origin.hold(CALL);
+        let third = get().start();
+        origin.until_requests(3).await;
+        third_gate.open_for_all();
+        third.await.assert_body("\"new\"");
+        second_gate.open_for_all();
+        let late = second.await.assert_body("\"old\"");
+        assert!(late.cache_status().ends_with("detail=fenced"), "{late}");
+        let body = if newer == "no-store" {
+            "\"newest\""
+        } else {
+            "\"new\""
+        };
+        get().await.assert_body(body);
+        get().await.assert_hit().assert_body(body);
+    }
 }

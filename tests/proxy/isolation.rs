@@ -114,3 +114,28 @@ async fn a_refusal_on_another_call_counts_though_its_body_breaks_off() {
         proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
     }
 }
+
+#[tokio::test]
+async fn wrong_tokens_void_nothing_that_good_tokens_may_see() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply("/v1/other", Reply::new(401));
+    for token in 0..100 {
+        let token = format!("good-{token}");
+        proxy.get("/v1/calls/c1").bearer(&token).await.assert_miss();
+    }
+    for guess in 0..1_000 {
+        let guess = format!("guess-{guess}");
+        proxy
+            .get("/v1/other")
+            .bearer(&guess)
+            .await
+            .assert_status(401);
+    }
+    for token in 0..100 {
+        let token = format!("good-{token}");
+        proxy.get("/v1/calls/c1").bearer(&token).await.assert_hit();
+    }
+    let voided = "stuut_cache_invalidations_total{cause=\"refusal\"}";
+    assert_eq!(proxy.metric(voided).await.to_string(), "0");
+}

@@ -193,8 +193,8 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                     hits += 1;
                     continue;
                 }
-                let fence = world.store.fence(&world.key);
-                match world.flights.board(&world.key, fence) {
+                let fence = world.store.fence(&world.key, Duration::ZERO);
+                match world.flights.board(&world.key, &fence) {
                     Boarding::Lead(lead) => air.push(Fetch {
                         lead,
                         fence,
@@ -214,7 +214,7 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                 let Some(version) = fetch.seen else { continue };
                 if dice.below(8) == 0 {
                     // It may not be stored, and ends what is.
-                    world.store.end(&world.key, &world.sent);
+                    world.store.end(&world.key, &world.sent, &fetch.fence);
                 } else {
                     world.store(fetch.fence, version);
                 }
@@ -272,7 +272,7 @@ fn threads_that_fetch_write_and_read_bring_nothing_back() {
             threads.spawn(move || {
                 let dice = Dice::new(seed);
                 while !done.load(Ordering::Relaxed) {
-                    let fence = world.store.fence(&world.key);
+                    let fence = world.store.fence(&world.key, Duration::ZERO);
                     let version = world.version();
                     if dice.below(2) == 0 {
                         std::thread::yield_now();
