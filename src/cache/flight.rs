@@ -69,14 +69,24 @@ impl<V: Clone> Flights<V> {
         if let Some(flight) = in_air.get(key).filter(|flight| flight.fence.is_as(fence)) {
             return Boarding::Wait(Waiting(flight.landing.clone()));
         }
+        Boarding::Lead(self.start(&mut in_air, key, fence))
+    }
+
+    /// Starts a flight for this key, whatever is in the air: for a client that is not to be
+    /// answered by what was asked before it came. The next to board join this one.
+    pub fn lead(self: &Arc<Self>, key: &CacheKey, fence: &Fence) -> Lead<V> {
+        self.start(&mut self.lock(), key, fence)
+    }
+
+    fn start(self: &Arc<Self>, in_air: &mut InAir<V>, key: &CacheKey, fence: &Fence) -> Lead<V> {
         let (landed, landing) = watch::channel(None);
         let fence = fence.clone();
         in_air.insert(key.clone(), Flight { fence, landing });
-        Boarding::Lead(Lead {
+        Lead {
             flights: Arc::clone(self),
             key: key.clone(),
             landed,
-        })
+        }
     }
 
     /// Fetches in the air now.
@@ -229,6 +239,24 @@ mod tests {
         let late = air.wait(&key);
         after.land(2);
         assert_eq!(late.landing().await, Some(2));
+        assert!(air.flights.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_leads_whatever_is_in_the_air_is_joined_by_those_who_come_after() {
+        let (air, key) = (Air::new(), key("/v1/calls/c1"));
+        let before = air.lead(&key);
+        let early = air.wait(&key);
+        let fence = air.generations.fence(&key, Duration::ZERO);
+        let after = air.flights.lead(&key, &fence);
+        let late = air.wait(&key);
+        before.land(1);
+        assert_eq!(air.flights.len(), 1, "it takes only itself out of the air");
+        after.land(2);
+        assert_eq!(
+            (early.landing().await, late.landing().await),
+            (Some(1), Some(2))
+        );
         assert!(air.flights.is_empty());
     }
 

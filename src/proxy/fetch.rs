@@ -2,6 +2,7 @@
 //! it. The exchange with the origin itself is next door.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, response};
@@ -10,7 +11,6 @@ use tokio::time::timeout_at;
 
 use super::Proxy;
 use crate::cache::{Boarding, Entry, Fence, Lead};
-use crate::config::ClientDirectives;
 use crate::policy::{self, NotStored, RequestDirectives};
 use crate::request::{CacheKey, Call, RouteId};
 use crate::telemetry::RequestId;
@@ -85,30 +85,45 @@ impl Proxy {
         id: &RequestId,
     ) -> Fetched {
         let order = self.order(call, head, stored, id);
-        if forbids_storing(&order.client, self.freshness.client_directives) {
+        let asks = RequestDirectives::read(&order.client, self.freshness.client_directives);
+        if asks.no_store {
             // What must not be stored must not be shared either.
             return self.carry_out(&order).await;
         }
-        let waiting = match self.flights.board(&call.key, &order.fence) {
+        let boarding = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
+            // A fetch that began before this request may have been answered before it, too.
+            Boarding::Lead(self.flights.lead(&call.key, &order.fence))
+        } else {
+            self.flights.board(&call.key, &order.fence)
+        };
+        let waiting = match boarding {
             Boarding::Lead(lead) => return self.lead(lead, order).await,
             Boarding::Wait(waiting) => waiting,
         };
-        self.metrics.collapsed.inc();
         match timeout_at(self.patience(), waiting.landing()).await {
             Ok(Some(Landing::Whole {
                 entry,
                 stored,
                 status,
-            })) if entry.vary.matches(&order.sent) => Fetched::Whole {
-                entry,
-                stored,
-                status,
-                collapsed: true,
-            },
-            Ok(Some(Landing::Failed(error))) => Fetched::Failed(error),
+            })) if entry.vary.matches(&order.sent) => {
+                self.metrics.collapsed.inc();
+                Fetched::Whole {
+                    entry,
+                    stored,
+                    status,
+                    collapsed: true,
+                }
+            }
+            Ok(Some(Landing::Failed(error))) => {
+                self.metrics.collapsed.inc();
+                Fetched::Failed(error)
+            }
             // Not for us, or nothing came: everybody for themselves, all at once rather than one
             // after the other.
-            Ok(_) => self.carry_out(&order).await,
+            Ok(_) => {
+                let order = self.order(call, head, stored, id);
+                self.carry_out(&order).await
+            }
             Err(_) => Fetched::Failed(FetchError::waited(&self.settings)),
         }
     }
@@ -122,7 +137,8 @@ impl Proxy {
         stored: &Arc<Entry>,
         id: &RequestId,
     ) {
-        if forbids_storing(&head.headers, self.freshness.client_directives) {
+        let asks = RequestDirectives::read(&head.headers, self.freshness.client_directives);
+        if asks.no_store {
             return;
         }
         let order = self.order(call, head, Some(stored), id);
@@ -221,8 +237,4 @@ impl Fetched {
             Self::Failed(error) => Landing::Failed(error.clone()),
         }
     }
-}
-
-fn forbids_storing(client: &HeaderMap, rule: ClientDirectives) -> bool {
-    RequestDirectives::read(client, rule).no_store
 }

@@ -27,14 +27,19 @@ async fn boarded(origin: &Origin, proxy: &Proxy, count: u32) -> (Pending, Vec<Pe
     (leader, waiting)
 }
 
+/// So many wait beside the one who fetches.
 async fn until_waiting(proxy: &Proxy, count: u32) {
-    proxy
-        .until_metric("stuut_cache_collapsed_total", count)
-        .await;
+    until_in_flight(proxy, count + 1).await;
 }
 
 async fn until_in_flight(proxy: &Proxy, count: u32) {
     proxy.until_metric("stuut_cache_in_flight", count).await;
+}
+
+/// Those who were answered by another one's fetch.
+async fn counted(proxy: &Proxy) -> String {
+    let count = proxy.metric("stuut_cache_collapsed_total").await;
+    count.to_string()
 }
 
 #[tokio::test]
@@ -54,6 +59,7 @@ async fn two_hundred_clients_of_one_call_are_one_request_to_the_origin() {
     }
     bodies.dedup();
     assert_eq!((bodies.len(), collapsed), (1, 199));
+    assert_eq!(counted(&proxy).await, "199");
     origin.assert_requests(1);
 }
 
@@ -111,6 +117,7 @@ async fn an_answer_that_is_not_shared_sets_everybody_free_at_once() {
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 9, "each has an answer of its own");
+        assert_eq!(counted(&proxy).await, "0");
         origin.assert_requests(10);
     }
 }
@@ -272,13 +279,31 @@ async fn a_request_that_must_not_be_stored_shares_with_nobody() {
         one.await
             .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=request-no-store");
     }
-    assert_eq!(
-        proxy
-            .metric("stuut_cache_collapsed_total")
-            .await
-            .to_string(),
-        "0"
-    );
+    assert_eq!(counted(&proxy).await, "0");
+}
+
+#[tokio::test]
+async fn who_insists_on_asking_is_not_answered_by_what_was_asked_before() {
+    for insists in ["no-cache", "max-age=0"] {
+        let (origin, proxy, gate) = held().await;
+        origin.replies(CALL, vec![Reply::json("\"old\""), Reply::json("\"new\"")]);
+        let first = proxy.get(CALL).bearer("a").start();
+        origin.until_requests(1).await;
+        // The call changes behind the proxy's back, and its writer wants to see that.
+        let second = proxy.get(CALL).bearer("a").header("cache-control", insists);
+        let second = second.start();
+        origin.until_requests(2).await;
+        // Who comes now may have the newer one.
+        let third = proxy.get(CALL).bearer("a").start();
+        until_in_flight(&proxy, 3).await;
+        gate.open_for_all();
+        first.await.assert_body("\"old\"");
+        second.await.assert_body("\"new\"");
+        third.await.assert_body("\"new\"");
+        let stored = proxy.get(CALL).bearer("a").await;
+        stored.assert_hit().assert_body("\"new\"");
+        origin.assert_requests(2);
+    }
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn held(waiting: u32) -> (Origin, Proxy, Gate, Vec<Pending>) {
     origin.until_requests(1).await;
     all.extend((0..waiting).map(|_| proxy.get(CALL).bearer("a").start()));
     proxy
-        .until_metric("stuut_cache_collapsed_total", waiting)
+        .until_metric("stuut_cache_in_flight", waiting + 1)
         .await;
     (origin, proxy, gate, all)
 }
@@ -116,7 +116,7 @@ async fn who_comes_after_does_not_join_a_fetch_from_before() {
         before.await.assert_body("{\"version\":1}");
         // Those who come now wait for the newer one.
         let later = proxy.get(CALL).bearer("a").start();
-        proxy.until_metric("stuut_cache_collapsed_total", 1).await;
+        proxy.until_metric("stuut_cache_in_flight", 2).await;
         gate.open();
         for one in [after, later] {
             one.await.assert_body("{\"version\":2}");

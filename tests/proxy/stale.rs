@@ -439,7 +439,7 @@ async fn who_waited_for_news_that_may_not_be_stored_is_not_served_what_they_repl
     let first = proxy.get(CALL).bearer("a").start();
     origin.until_requests(2).await;
     let second = proxy.get(CALL).bearer("a").start();
-    proxy.until_metric("stuut_cache_collapsed_total", 1).await;
+    proxy.until_metric("stuut_cache_in_flight", 2).await;
     gate.open_for_all();
     first.await.assert_body("2");
     second.await.assert_status(500);
