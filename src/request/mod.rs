@@ -4,18 +4,20 @@
 //! [`Parser::parse`] answers with a [`Parsed::Call`], which the cache may answer; a
 //! [`Parsed::Bypass`], which is forwarded untouched, with the reason; or a [`Refusal`].
 
+mod fields;
 mod key;
 mod route;
 mod scope;
 mod target;
 
 use http::request::Parts;
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method};
 
-use crate::config::{ByteSize, Config, Limits};
+use crate::config::{Config, Limits};
 use crate::label::labels;
-use crate::policy;
 use crate::view::{self, View};
+
+use fields::{Fields, Line};
 
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
@@ -51,6 +53,10 @@ pub struct Call {
     pub view: Option<View>,
     /// Whether only the head is wanted (HEAD).
     pub head_only: bool,
+    /// Whether it has a condition that the stored response may answer with 304.
+    pub conditional: bool,
+    /// Whether it has cache directives.
+    pub directed: bool,
 }
 
 labels! {
@@ -174,12 +180,12 @@ impl Parser {
     ///
     /// When it is malformed or beyond a limit.
     pub fn parse(&self, head: &Parts, has_body: bool) -> Result<Parsed, Refused> {
-        target::check(head, &self.limits)?;
-        self.check_body(&head.headers)?;
-        let credential = match Credential::read(&head.headers) {
-            Credential::Repeated => return Err(Refusal::AuthorizationRepeated.into()),
-            Credential::Bearer(value) => Some(value),
-            Credential::Other => None,
+        let fields = Fields::read(&head.headers);
+        target::check(head, &fields, &self.limits)?;
+        let credential = match fields.authorization {
+            Line::Several => return Err(Refusal::AuthorizationRepeated.into()),
+            Line::One(value) => Some(value).filter(|value| scope::is_bearer(value.as_bytes())),
+            Line::Absent => None,
         };
         let bypass = |reason| Ok(Parsed::Bypass(reason));
         if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -195,13 +201,13 @@ impl Parser {
         if has_body {
             return bypass(Bypass::Body);
         }
-        if head.headers.contains_key(header::RANGE) {
+        if fields.ranged {
             return bypass(Bypass::Range);
         }
-        if head.headers.contains_key(header::UPGRADE) {
+        if fields.upgrading {
             return bypass(Bypass::Upgrade);
         }
-        if policy::has_origin_condition(&head.headers) {
+        if fields.for_the_origin {
             return bypass(Bypass::Condition);
         }
         let asked = view::read_query(head.uri.query(), &self.views).map_err(|fault| Refused {
@@ -218,6 +224,8 @@ impl Parser {
             key,
             view: asked.view,
             head_only: head.method == Method::HEAD,
+            conditional: fields.conditional,
+            directed: fields.directed,
         }))
     }
 
@@ -227,20 +235,6 @@ impl Parser {
         match Credential::read(headers) {
             Credential::Bearer(value) => Some(self.scopes.scope(value)),
             Credential::Other | Credential::Repeated => None,
-        }
-    }
-
-    /// A declared length over the limit is refused before anything is forwarded; an undeclared
-    /// one is counted while it streams.
-    fn check_body(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let declared = headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
-        match declared {
-            Some(length) if self.limits.request_body < ByteSize(length) => {
-                Err(Refusal::BodyTooLarge.into())
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Credential<'a> {
 }
 
 /// `Bearer` 1*SP b64token (RFC 6750 §2.1); the scheme in any case (RFC 9110 §11.1).
-fn is_bearer(credential: &[u8]) -> bool {
+pub(super) fn is_bearer(credential: &[u8]) -> bool {
     const SCHEME: &[u8] = b"bearer ";
     if credential.len() > MAX_CREDENTIAL || credential.len() < SCHEME.len() {
         return false;

@@ -1,11 +1,13 @@
 //! The checks of a request head that come before its meaning: host, target, method, size, framing.
 
-use http::header::{HOST, MAX_FORWARDS, TRANSFER_ENCODING};
+use std::net::Ipv6Addr;
+
+use http::header::{MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::Authority;
 use http::{HeaderMap, Method, Version};
 
 use super::Refusal;
+use super::fields::{Fields, Line};
 use crate::config::Limits;
 
 /// Refuses what two readers could understand differently, and what is too large.
@@ -13,25 +15,29 @@ use crate::config::Limits;
 /// # Errors
 ///
 /// The first rule that the head breaks.
-pub(super) fn check(head: &Parts, limits: &Limits) -> Result<(), Refusal> {
+pub(super) fn check(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
     if head.method == Method::TRACE {
         return Err(Refusal::Trace);
     }
-    check_size(head, limits)?;
-    check_host(head)?;
-    if !is_plainly_coded(&head.headers) {
-        return Err(Refusal::TransferCoding);
+    check_size(head, fields, limits)?;
+    check_host(head, fields)?;
+    match fields.transfer_encoding {
+        Line::Absent => {}
+        Line::One(coding) if is_chunked(coding.as_bytes()) => {}
+        Line::One(_) | Line::Several => return Err(Refusal::TransferCoding),
     }
-    match max_forwards(&head.headers) {
-        Some(0) if head.method == Method::OPTIONS => Err(Refusal::LastHop),
+    match fields.max_forwards.text() {
+        Some("0") if head.method == Method::OPTIONS => Err(Refusal::LastHop),
         _ => Ok(()),
     }
 }
 
-fn check_size(head: &Parts, limits: &Limits) -> Result<(), Refusal> {
+/// A declared length over the limit is refused before anything is forwarded; an undeclared one
+/// is counted while it streams.
+fn check_size(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
     let target = head
         .uri
         .path_and_query()
@@ -42,36 +48,67 @@ fn check_size(head: &Parts, limits: &Limits) -> Result<(), Refusal> {
     if head.headers.len() > limits.headers {
         return Err(Refusal::HeadTooLarge);
     }
-    Ok(())
+    match fields
+        .content_length
+        .text()
+        .and_then(|length| length.parse().ok())
+    {
+        Some(length) if limits.request_body.0 < length => Err(Refusal::BodyTooLarge),
+        _ => Ok(()),
+    }
 }
 
 /// RFC 9112 §3.2: one `Host`, valid, and equal to an absolute-form target's authority.
-fn check_host(head: &Parts) -> Result<(), Refusal> {
-    let mut lines = head.headers.get_all(HOST).iter();
+fn check_host(head: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
     let named = head.uri.authority();
-    let host = match (lines.next(), lines.next()) {
-        (Some(_), Some(_)) => return Err(Refusal::HostRepeated),
-        (Some(host), None) => host,
+    let host = match fields.host {
+        Line::Several => return Err(Refusal::HostRepeated),
+        Line::One(host) => host.to_str().map_err(|_| Refusal::HostInvalid)?,
         // HTTP/2 names the host in `:authority`; HTTP/1.0 need not name it at all.
-        (None, _) if named.is_some() || head.version == Version::HTTP_10 => return Ok(()),
-        (None, _) => return Err(Refusal::HostMissing),
+        Line::Absent if named.is_some() || head.version == Version::HTTP_10 => return Ok(()),
+        Line::Absent => return Err(Refusal::HostMissing),
     };
-    let host: Authority = host
-        .to_str()
-        .ok()
-        .and_then(|host| host.parse().ok())
-        .filter(is_host_and_port)
-        .ok_or(Refusal::HostInvalid)?;
-    if named.is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host.as_str())) {
+    if !is_host_and_port(host) {
+        return Err(Refusal::HostInvalid);
+    }
+    if named.is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host)) {
         return Err(Refusal::HostContradicts);
     }
     Ok(())
 }
 
-/// `http` takes user names, and any text for a port.
-fn is_host_and_port(host: &Authority) -> bool {
-    let port = host.as_str().strip_prefix(host.host());
-    port.is_some_and(|port| matches!(port, "" | ":") || host.port_u16().is_some())
+/// `uri-host [ ":" port ]` (RFC 3986 §3.2.2): an address in brackets or a name, and a port that
+/// is one.
+fn is_host_and_port(text: &str) -> bool {
+    let (is_host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((address, port)) = rest.split_once(']') else {
+            return false;
+        };
+        (address.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+        (is_name(name), port)
+    };
+    let is_port = match port.strip_prefix(':') {
+        Some(digits) => {
+            digits.is_empty()
+                || digits.bytes().all(|b| b.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+        None => port.is_empty(),
+    };
+    is_host && is_port
+}
+
+/// `reg-name`, which an IPv4 address is too; not an empty one.
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&b))
+}
+
+fn is_chunked(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"chunked")
 }
 
 /// `Max-Forwards` (RFC 9110 §7.6.2); a value that is not a number is not one.
@@ -85,20 +122,25 @@ pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
 pub fn is_plainly_coded(fields: &HeaderMap) -> bool {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();
-    first.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
+    first.is_none_or(|coding| is_chunked(coding.as_bytes())) && codings.next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use http::Request;
+    use http::header::HOST;
 
     use super::*;
     use crate::config::Config;
 
     fn refusal(request: http::request::Builder) -> Option<Refusal> {
         let (head, ()) = request.body(()).expect("a request").into_parts();
-        check(&head, &Config::default().limits).err()
+        check(
+            &head,
+            &Fields::read(&head.headers),
+            &Config::default().limits,
+        )
+        .err()
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
 
+use super::drain::Stage;
 use super::pulse::{Check, Felt, Pulse};
 use super::{Drain, Server, stack};
 use crate::config;
@@ -43,6 +45,13 @@ impl Drop for Open {
     }
 }
 
+/// What a connection is woken for.
+enum Event<E> {
+    Ended(Result<(), E>),
+    Look,
+    Stage,
+}
+
 /// Serves a connection to its end.
 pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain) {
     let _open = Open::new(&server.observatory.metrics.connections);
@@ -56,25 +65,43 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
     // Either of the two may be the shorter.
     let first_look = settings.header_timeout.min(settings.idle_timeout);
     let mut timer = pin!(tokio::time::sleep(first_look));
-    let mut draining = false;
+    let (mut stages, mut sign) = (drain.stages(), drain.stages());
 
     let bound = loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
+        let mut next_stage = pin!(stages.changed());
+        let mut registered = false;
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Event::Ended(ended));
+            }
+            if timer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Event::Look);
+            }
+            // Every connection is told by the same channel, behind one lock. Once it knows this
+            // task, whose waker is always the same, a look at the sign is enough.
+            if registered && !sign.has_changed().unwrap_or(true) {
+                return Poll::Pending;
+            }
+            registered = true;
+            next_stage.as_mut().poll(cx).map(|_| Event::Stage)
+        })
+        .await;
+        match event {
+            Event::Ended(ended) => {
                 if let Err(error) = ended {
                     tracing::debug!("connection ended: {error}");
                 }
                 return;
             }
-            () = timer.as_mut() => match pulse.check(settings) {
+            Event::Look => match pulse.check(settings) {
                 Check::At(next) => timer.as_mut().reset(next),
                 Check::Reached(bound) => break bound,
             },
-            () = drain.begun(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = drain.over() => break ConnectionBound::DrainTimeout,
+            Event::Stage => match *sign.borrow_and_update() {
+                Stage::Serving => {}
+                Stage::Draining => connection.as_mut().graceful_shutdown(),
+                Stage::Over => break ConnectionBound::DrainTimeout,
+            },
         }
     };
     server

@@ -1,39 +1,54 @@
 //! The drain: stop accepting, finish what is in flight, then end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
+
+/// How far the end of the proxy has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is not ending.
+    #[default]
+    Serving,
+    /// Requests in flight are finished; nothing new is begun.
+    Draining,
+    /// The time for finishing is over.
+    Over,
+}
 
 /// Shared by all who must know that the proxy is ending. Clones are the same drain.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    begun: CancellationToken,
-    /// Cancelled when the time for finishing is over.
-    over: CancellationToken,
+    stage: Arc<watch::Sender<Stage>>,
     connections: TaskTracker,
 }
 
 impl Drain {
     /// Begins the drain.
     pub fn begin(&self) {
-        self.begun.cancel();
+        self.stage.send_replace(Stage::Draining);
     }
 
     /// Whether the drain has begun.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.begun.is_cancelled()
+        *self.stage.borrow() != Stage::Serving
     }
 
     /// Waits until the drain begins.
     pub async fn begun(&self) {
-        self.begun.cancelled().await;
+        let begun = |stage: &Stage| *stage != Stage::Serving;
+        // The sender is ours: it is there as long as we wait.
+        let _ = self.stage.subscribe().wait_for(begun).await;
     }
 
-    /// Waits until whoever is still busy has to stop.
-    pub(super) async fn over(&self) {
-        self.over.cancelled().await;
+    /// Tells of every stage from now on, the present one included.
+    pub(super) fn stages(&self) -> watch::Receiver<Stage> {
+        let mut stages = self.stage.subscribe();
+        stages.mark_changed();
+        stages
     }
 
     /// Runs a connection that the drain waits for.
@@ -52,7 +67,7 @@ impl Drain {
                 connections = self.connections.len(),
                 "requests still in flight after server.drain_timeout are broken off"
             );
-            self.over.cancel();
+            self.stage.send_replace(Stage::Over);
             self.connections.wait().await;
         }
     }

@@ -68,7 +68,7 @@ struct Sight {
     id: RequestId,
     method: Method,
     target: Option<PathAndQuery>,
-    _beat: Beat,
+    beat: Beat,
 }
 
 /// Counts and logs when dropped.
@@ -121,7 +121,7 @@ where
             id: id.clone(),
             method: request.method().clone(),
             target: request.uri().path_and_query().cloned(),
-            _beat: self.layer.pulse.begin(),
+            beat: self.layer.pulse.begin(),
         };
         Observing {
             answer: self.inner.call(Arrived { request, id, at }),
@@ -136,10 +136,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observin
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(response) = ready!(this.answer.poll(cx));
-        let sight = this
+        let mut sight = this
             .sight
             .take()
             .expect("a future is not polled after it is ready");
+        sight.beat.answer();
         let (status, report) = (response.status(), response.body().report());
         Poll::Ready(Ok(response.map(|body| {
             let complete = http_body::Body::is_end_stream(&body);

@@ -1,8 +1,10 @@
 //! The pulse of a connection: what it is doing and since when, so that one timer can bound it.
 //!
 //! hyper's own header timeout makes and drops a timer a request, and counts the pause between
-//! requests as part of a head. Here bytes and requests leave a mark each, two stores, and the
-//! connection's one timer looks at the marks when it runs out.
+//! requests as part of a head. Here bytes and requests leave a mark each, and the connection's
+//! one timer looks at the marks. Only the beginning of a head asks what time it is; of all else
+//! it is enough to know whether it happened since the last look, so the idle bounds are kept to
+//! within `server.header_timeout`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -26,7 +28,11 @@ pub(super) struct Pulse {
     born: Instant,
     /// Requests whose responses have not ended.
     busy: AtomicUsize,
-    /// Milliseconds after `born` of the last byte moved or request begun or ended.
+    /// Those of them whose responses are on their way to the client.
+    answering: AtomicUsize,
+    /// Whether bytes moved, or a request ended, since the last look.
+    moved: AtomicBool,
+    /// Milliseconds after `born` of the last look that found something moved.
     last: AtomicU64,
     /// Milliseconds after `born` of the first byte since the last request ended; 0 is none.
     head: AtomicU64,
@@ -43,13 +49,18 @@ pub(super) enum Check {
 
 /// A request on this connection; ends when dropped.
 #[derive(Debug)]
-pub(super) struct Beat(Arc<Pulse>);
+pub(super) struct Beat {
+    pulse: Arc<Pulse>,
+    answering: bool,
+}
 
 impl Pulse {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             born: Instant::now(),
             busy: AtomicUsize::new(0),
+            answering: AtomicUsize::new(0),
+            moved: AtomicBool::new(false),
             last: AtomicU64::new(0),
             head: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
@@ -60,11 +71,13 @@ impl Pulse {
     pub(super) fn begin(self: &Arc<Self>) -> Beat {
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
-        Beat(Arc::clone(self))
+        Beat {
+            pulse: Arc::clone(self),
+            answering: false,
+        }
     }
 
     fn read(&self, bytes: &[u8]) {
-        let now = self.now();
         if self.busy.load(Ordering::Relaxed) == 0 {
             if self.is_http2.load(Ordering::Relaxed) {
                 // Nor is it life: a head could drip in, frame by frame, for ever.
@@ -73,14 +86,14 @@ impl Pulse {
             if bytes.starts_with(HTTP2_PREFACE) {
                 self.is_http2.store(true, Ordering::Relaxed);
             } else if self.head.load(Ordering::Relaxed) == 0 {
-                self.head.store(now, Ordering::Relaxed);
+                self.head.store(self.now(), Ordering::Relaxed);
             }
         }
-        self.last.store(now, Ordering::Relaxed);
+        self.mark();
     }
 
-    fn wrote(&self) {
-        self.last.store(self.now(), Ordering::Relaxed);
+    fn mark(&self) {
+        self.moved.store(true, Ordering::Relaxed);
     }
 
     /// Milliseconds of life; at least one, since 0 means "none".
@@ -92,14 +105,18 @@ impl Pulse {
 
     /// Whether a bound is reached, else when to look again.
     pub(super) fn check(&self, settings: &config::Server) -> Check {
+        if self.moved.swap(false, Ordering::Relaxed) {
+            self.last.store(self.now(), Ordering::Relaxed);
+        }
+        let next_look = Instant::now() + settings.header_timeout;
+        let busy = self.busy.load(Ordering::Relaxed);
         let head = self.head.load(Ordering::Relaxed);
-        let (since, limit, bound) = if self.busy.load(Ordering::Relaxed) > 0 {
-            // The origin has deadlines of its own, all of them shorter than a client may idle.
-            (
-                self.last.load(Ordering::Relaxed),
-                settings.idle_timeout,
-                ConnectionBound::Stalled,
-            )
+        let last = self.last.load(Ordering::Relaxed);
+        let (since, limit, bound) = if busy > self.answering.load(Ordering::Relaxed) {
+            // It waits for the origin, which has deadlines of its own.
+            return Check::At(next_look);
+        } else if busy > 0 {
+            (last, settings.idle_timeout, ConnectionBound::Stalled)
         } else if head > 0 {
             (
                 head,
@@ -107,26 +124,34 @@ impl Pulse {
                 ConnectionBound::HeaderTimeout,
             )
         } else {
-            (
-                self.last.load(Ordering::Relaxed),
-                settings.idle_timeout,
-                ConnectionBound::IdleTimeout,
-            )
+            (last, settings.idle_timeout, ConnectionBound::IdleTimeout)
         };
         let deadline = self.born + Duration::from_millis(since) + limit;
         if deadline <= Instant::now() {
             Check::Reached(bound)
         } else {
             // A head may begin at any time: look at least as often as one may take.
-            Check::At(deadline.min(Instant::now() + settings.header_timeout))
+            Check::At(deadline.min(next_look))
         }
+    }
+}
+
+impl Beat {
+    /// The response is on its way: from here on it is the client who may be slow.
+    pub(super) fn answer(&mut self) {
+        self.answering = true;
+        self.pulse.answering.fetch_add(1, Ordering::Relaxed);
+        self.pulse.mark();
     }
 }
 
 impl Drop for Beat {
     fn drop(&mut self) {
-        self.0.last.store(self.0.now(), Ordering::Relaxed);
-        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+        self.pulse.mark();
+        if self.answering {
+            self.pulse.answering.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.pulse.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -168,7 +193,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_write(cx, bytes);
         if polled.is_ready() {
-            this.pulse.wrote();
+            this.pulse.mark();
         }
         polled
     }
@@ -181,7 +206,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
         if polled.is_ready() {
-            this.pulse.wrote();
+            this.pulse.mark();
         }
         polled
     }
@@ -233,17 +258,24 @@ mod tests {
             Check::Reached(ConnectionBound::HeaderTimeout)
         );
 
-        let beat = pulse.begin();
+        let mut beat = pulse.begin();
+        pass(2 * settings.idle_timeout).await;
+        assert!(
+            matches!(pulse.check(&settings), Check::At(_)),
+            "it waits for the origin"
+        );
+        beat.answer();
         assert!(matches!(pulse.check(&settings), Check::At(_)));
         pass(settings.idle_timeout).await;
         assert_eq!(
             pulse.check(&settings),
             Check::Reached(ConnectionBound::Stalled)
         );
-        pulse.wrote();
+        pulse.mark();
         assert!(matches!(pulse.check(&settings), Check::At(_)));
 
         drop(beat);
+        assert!(matches!(pulse.check(&settings), Check::At(_)));
         pass(settings.idle_timeout).await;
         assert_eq!(
             pulse.check(&settings),

@@ -1,0 +1,74 @@
+//! The fields of a request head that decide where the request goes, found in one pass over it.
+//!
+//! A dozen look-ups by name would cost a hit more than everything that is then done with them.
+
+use http::{HeaderMap, HeaderValue};
+
+/// What the head says about itself.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each question")]
+pub(super) struct Fields<'a> {
+    pub(super) host: Line<'a>,
+    pub(super) authorization: Line<'a>,
+    pub(super) content_length: Line<'a>,
+    pub(super) transfer_encoding: Line<'a>,
+    pub(super) max_forwards: Line<'a>,
+    /// `Range`.
+    pub(super) ranged: bool,
+    /// `Upgrade`.
+    pub(super) upgrading: bool,
+    /// `If-Match` or `If-Unmodified-Since`: for the origin to judge (RFC 9111 §4.3.2).
+    pub(super) for_the_origin: bool,
+    /// `If-None-Match` or `If-Modified-Since`: for us to judge.
+    pub(super) conditional: bool,
+    /// `Cache-Control` or `Pragma`.
+    pub(super) directed: bool,
+}
+
+/// A field that should stand at most once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Line<'a> {
+    #[default]
+    Absent,
+    One(&'a HeaderValue),
+    Several,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn read(head: &'a HeaderMap) -> Self {
+        let mut fields = Self::default();
+        for (name, value) in head {
+            match name.as_str() {
+                "host" => fields.host.add(value),
+                "authorization" => fields.authorization.add(value),
+                "content-length" => fields.content_length.add(value),
+                "transfer-encoding" => fields.transfer_encoding.add(value),
+                "max-forwards" => fields.max_forwards.add(value),
+                "range" => fields.ranged = true,
+                "upgrade" => fields.upgrading = true,
+                "if-match" | "if-unmodified-since" => fields.for_the_origin = true,
+                "if-none-match" | "if-modified-since" => fields.conditional = true,
+                "cache-control" | "pragma" => fields.directed = true,
+                _ => {}
+            }
+        }
+        fields
+    }
+}
+
+impl<'a> Line<'a> {
+    fn add(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        };
+    }
+
+    /// The text of the one line, if it is text.
+    pub(super) fn text(self) -> Option<&'a str> {
+        match self {
+            Self::One(value) => value.to_str().ok(),
+            Self::Absent | Self::Several => None,
+        }
+    }
+}
