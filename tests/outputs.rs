@@ -1,0 +1,48 @@
+//! What people read, as snapshots. After a change on purpose: `INSTA_UPDATE=always cargo test
+//! --test outputs`, and a look at the difference.
+
+use std::process::Output;
+
+use assert_cmd::Command;
+use stuut_cache::config::Config;
+use stuut_cache::request::Routes;
+use stuut_cache::telemetry::Metrics;
+
+fn stuut_cache(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+    command.args(arguments).env_clear().output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+#[test]
+fn help_of_every_command() {
+    for command in ["", "serve", "check", "demo", "simulate"] {
+        let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
+        let name = format!("help_{}", if command.is_empty() { "stuut-cache" } else { command });
+        insta::assert_snapshot!(name, text(&stuut_cache(&arguments).stdout));
+    }
+}
+
+#[test]
+fn metrics_tell_what_they_mean() {
+    let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
+    let rendered = text(&metrics.render());
+    let ours = rendered.lines().filter(|line| line.starts_with("# ") && line.contains(" stuut_cache_"));
+    insta::assert_snapshot!("metrics", ours.collect::<Vec<_>>().join("\n"));
+}
+
+/// Three faults planted in one file are told at once, each with its place and its remedy.
+#[test]
+fn check_tells_every_fault_at_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("proxy.toml");
+    let faults = "[server]\nlisten = \"8080\"\n\n[cache]\ncapacity = \"64 megs\"\n\n[upstraem]\nurl = \"https://api.stuut.ai\"\n";
+    std::fs::write(&path, faults).expect("a temporary file");
+    let output = stuut_cache(&["check", "--config", path.to_str().expect("a path of text")]);
+    assert_eq!(output.status.code(), Some(78), "EX_CONFIG of sysexits.h");
+    let told = text(&output.stderr).replace(&*folder.path().to_string_lossy(), "FOLDER");
+    insta::assert_snapshot!("check", told);
+}
