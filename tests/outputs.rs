@@ -10,7 +10,11 @@ use stuut_cache::telemetry::Metrics;
 
 fn stuut_cache(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
-    command.args(arguments).env_clear().output().expect("the program runs")
+    command
+        .args(arguments)
+        .env_clear()
+        .output()
+        .expect("the program runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -21,7 +25,14 @@ fn text(bytes: &[u8]) -> String {
 fn help_of_every_command() {
     for command in ["", "serve", "check", "demo", "simulate"] {
         let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
-        let name = format!("help_{}", if command.is_empty() { "stuut-cache" } else { command });
+        let name = format!(
+            "help_{}",
+            if command.is_empty() {
+                "stuut-cache"
+            } else {
+                command
+            }
+        );
         insta::assert_snapshot!(name, text(&stuut_cache(&arguments).stdout));
     }
 }
@@ -30,7 +41,9 @@ fn help_of_every_command() {
 fn metrics_tell_what_they_mean() {
     let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
     let rendered = text(&metrics.render());
-    let ours = rendered.lines().filter(|line| line.starts_with("# ") && line.contains(" stuut_cache_"));
+    let ours = rendered
+        .lines()
+        .filter(|line| line.starts_with("# ") && line.contains(" stuut_cache_"));
     insta::assert_snapshot!("metrics", ours.collect::<Vec<_>>().join("\n"));
 }
 

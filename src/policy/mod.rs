@@ -7,10 +7,10 @@
 //!    [origin condition](has_origin_condition) is forwarded.
 //! 2. Of the responses stored under its key, one was [selected](Selecting::matches) by the
 //!    fields that `Vary` nominates.
-//! 3. [`verdict`] says what that one is good for, in a view with its [`ViewCap`]: `Fresh` and
+//! 3. [`verdict()`] says what that one is good for, in a view with its [`ViewCap`]: `Fresh` and
 //!    `Usable` are served, with a [`condition`] of the client turning a 200 into a 304;
 //!    `Stale` is validated; `Unusable` and a miss are fetched.
-//! 4. A request that validates is [made conditional](make_conditional), and [`renewal`] reads
+//! 4. A request that validates is [made conditional](make_conditional), and [`renewal()`] reads
 //!    the answer: a 304 [updates](update) the stored fields, another answer replaces them.
 //! 5. What arrived, or was renewed, is [assessed](assess): its age, its lifetime and the
 //!    [`Rule`] that set it, its stale use. That [`Freshness`] is kept with the response.

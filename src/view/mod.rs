@@ -8,7 +8,7 @@
 //! | `fields=id,partner(id,name)` | only these |
 //! | `view=light` | what the configured view `light` says |
 //!
-//! [`read_query`] takes them out of a query and answers the [`View`] they mean; [`prune`]
+//! [`read_query`] takes them out of a query and answers the [`View`] they mean; [`prune()`]
 //! takes away what that view does not show. Where fields are both kept and stripped, what is
 //! kept is chosen first and the strips apply to that.
 //!
