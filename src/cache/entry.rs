@@ -4,11 +4,13 @@
 //! derived once, and kept with its entry.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
-use super::Fence;
+use super::admission::Admitted;
+use super::{Admission, Fence};
 use crate::policy::{Freshness, Selecting, ViewCap};
 use crate::request::Scope;
 use crate::view::View;
@@ -39,6 +41,8 @@ pub struct Entry {
     /// Whether it was not the origin itself that answered, but a cache before it.
     pub came_with_age: bool,
     /// A plain mutex: held for a look at a short list.
+    /// Who of those that share its scope may see it.
+    admitted: Admitted,
     views: Mutex<Vec<(View, Arc<Representation>)>>,
 }
 
@@ -74,8 +78,29 @@ impl Entry {
             scope,
             fence,
             came_with_age,
+            admitted: Admitted::default(),
             views: Mutex::default(),
         }
+    }
+
+    /// Whether the origin has answered this token for this key lately.
+    #[must_use]
+    pub fn admits(&self, holder: &Scope, now: Duration) -> bool {
+        self.admitted.admits(holder, now)
+    }
+
+    /// The origin has answered a token.
+    pub fn admit(&self, admission: Admission) {
+        self.admitted.add(admission);
+    }
+
+    /// The origin has refused a token this response.
+    pub fn dismiss(&self, holder: &Scope) {
+        self.admitted.remove(holder);
+    }
+
+    pub(super) fn inherit(&self, older: &Self) {
+        self.admitted.inherit(&older.admitted);
     }
 
     /// The remembered part of this response, if it was asked for before.
@@ -118,7 +143,10 @@ impl Entry {
             let shared = part.body.as_ptr() == self.whole.body.as_ptr();
             part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()
         };
-        ENTRY_OVERHEAD + self.whole.weight() + views.iter().map(of_view).sum::<usize>()
+        ENTRY_OVERHEAD
+            + self.admitted.weight()
+            + self.whole.weight()
+            + views.iter().map(of_view).sum::<usize>()
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Fence {
 
 /// A generation, and where it stood.
 #[derive(Clone, Debug)]
-struct Held {
+pub(super) struct Held {
     cell: Arc<AtomicU64>,
     then: u64,
 }
@@ -113,6 +113,11 @@ impl Generations {
         let settled =
             !unsettled.holds(here, now) && !above.iter().any(|above| unsettled.holds(*above, now));
         Fence { settled, ..fence }
+    }
+
+    /// Where a token stands now.
+    pub(super) fn standing(&self, holder: &Scope) -> Held {
+        Held::of(self.scopes.cell(*holder))
     }
 
     /// Whether nothing has voided what this fence stands for.
@@ -212,7 +217,7 @@ impl Held {
         Self { cell, then }
     }
 
-    fn stands(&self) -> bool {
+    pub(super) fn stands(&self) -> bool {
         self.cell.load(Ordering::SeqCst) == self.then
     }
 

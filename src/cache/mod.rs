@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of the origin: the hallway fetches, and brings here what may be kept.
 
+mod admission;
 mod cells;
 mod entry;
 mod fence;
@@ -9,6 +10,7 @@ mod flight;
 mod store;
 mod unsettled;
 
+pub use admission::{Admission, Candidate};
 pub use entry::{Entry, Representation};
 pub use fence::{Fence, Reach};
 pub use flight::{Boarding, Flights, Lead, Waiting};

@@ -11,7 +11,7 @@ use moka::sync::Cache;
 use tokio::sync::Notify;
 
 use super::fence::Generations;
-use super::{Entry, Fence, Reach};
+use super::{Candidate, Entry, Fence, Reach};
 use crate::config::Config;
 use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
@@ -132,6 +132,12 @@ impl Store {
         self.generations.fence(key, now)
     }
 
+    /// A token that is about to ask the origin for itself.
+    #[must_use]
+    pub fn candidate(&self, holder: Scope) -> Candidate {
+        Candidate::new(holder, self.generations.standing(&holder))
+    }
+
     /// Whether nothing has voided what was fetched under this fence.
     #[must_use]
     pub fn holds(&self, fence: &Fence) -> bool {
@@ -167,6 +173,9 @@ impl Store {
                 return Op::Nop;
             }
             replaced = !answered.is_empty();
+            for older in &answered {
+                entry.inherit(older);
+            }
             let others = others.into_iter().take(MAX_VARIANTS - 1);
             Op::Put(
                 std::iter::once(entry)

@@ -1,6 +1,7 @@
 //! The command line: what to do, and with which settings.
 
 mod demo;
+mod digest;
 mod serve;
 mod simulate;
 
@@ -37,6 +38,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the simulated Stuut API alone
     Simulate(simulate::Arguments),
+    /// Print the digest of the token on standard input, for [scope.named]
+    Digest,
 }
 
 /// Where the settings come from: a file, over it the environment (`STUUT_CACHE__SECTION__KEY`),
@@ -75,6 +78,7 @@ impl Cli {
             }),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
+            Command::Digest => digest::run(),
         }
     }
 }

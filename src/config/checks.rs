@@ -1,7 +1,9 @@
 //! What must agree between keys.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::render::bare_or_quoted;
 use super::{Config, Draft};
 
 /// A rule between keys: what is wrong, if something is.
@@ -89,6 +91,28 @@ pub(super) fn agree(draft: &mut Draft) {
         if let Some(key) = last {
             draft.refuse(key, message);
         }
+    }
+    one_scope_a_token(draft);
+}
+
+fn one_scope_a_token(draft: &mut Draft) {
+    let mut seen = HashMap::new();
+    let mut twice = Vec::new();
+    for scope in &draft.config.scope.named {
+        for token in &scope.tokens {
+            if let Some(before) = seen.insert(*token, &scope.name) {
+                let message = format!(
+                    "one of these tokens is listed in {before:?} already; a token has one scope"
+                );
+                twice.push((
+                    format!("scope.named.{}", bare_or_quoted(&scope.name)),
+                    message,
+                ));
+            }
+        }
+    }
+    for (key, message) in twice {
+        draft.refuse(&key, message);
     }
 }
 

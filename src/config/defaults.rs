@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{
     Admin, ByteSize, Cache, CallStatus, ClientDirectives, Freshness, Limits, Log, LogFormat,
-    LogLevel, NamedView, OriginRule, OriginUrl, PrivateRule, Route, RoutePattern, Server, Upstream,
-    Views,
+    LogLevel, NamedView, OriginRule, OriginUrl, PrivateRule, Route, RoutePattern, Scope, ScopeMode,
+    Server, Upstream, Views,
 };
 
 const fn loopback(port: u16) -> SocketAddr {
@@ -103,6 +103,16 @@ fn status_lifetime(status: CallStatus) -> Duration {
         | CallStatus::Busy
         | CallStatus::NoAnswer
         | CallStatus::Failed => Duration::from_mins(10),
+    }
+}
+
+impl Default for Scope {
+    fn default() -> Self {
+        Self {
+            mode: ScopeMode::Token,
+            admission_ttl: Duration::from_mins(1),
+            named: Vec::new(),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Lists: the routes that are cacheable, and the request fields that are sent on.
+//! Lists: cacheable routes, request fields that are sent on, tokens that share.
 
 use http::HeaderName;
 
@@ -6,7 +6,7 @@ use super::nearest::nearest;
 use super::node::{Entry, Node};
 use super::render::{bare_or_quoted, quoted};
 use super::setting::{Setting, Word};
-use super::{Problems, Route, RoutePattern};
+use super::{Problems, Route, RoutePattern, TokenDigest};
 
 impl Setting for Vec<Route> {
     fn expected() -> String {
@@ -123,18 +123,39 @@ impl Setting for Vec<HeaderName> {
     }
 
     fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        let items = items::<Self>(node, key, problems)?;
-        let before = problems.len();
-        let names = items
-            .iter()
-            .enumerate()
-            .filter_map(|(i, item)| HeaderName::read(item, &format!("{key}[{i}]"), problems))
-            .collect();
-        (problems.len() == before).then_some(names)
+        words(node, key, problems)
     }
 
     fn written(&self) -> String {
         list(self.iter().map(Setting::written))
+    }
+}
+
+impl Setting for Vec<TokenDigest> {
+    fn expected() -> String {
+        "a list of token digests".to_owned()
+    }
+
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        words(node, key, problems)
+    }
+
+    fn written(&self) -> String {
+        list(self.iter().map(Setting::written))
+    }
+}
+
+impl Word for TokenDigest {
+    fn expected() -> String {
+        "the digest of a token".to_owned()
+    }
+
+    fn parse(written: &str) -> Result<Self, String> {
+        Self::parse(written)
+    }
+
+    fn word(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -198,6 +219,21 @@ fn items<'a, T: Setting>(
     node.list(&T::expected())
         .map_err(|message| problems.add(&node.place, key, message))
         .ok()
+}
+
+/// A list of words, every faulty one told.
+fn words<T: Word>(node: &Node, key: &str, problems: &mut Problems) -> Option<Vec<T>>
+where
+    Vec<T>: Setting,
+{
+    let items = items::<Vec<T>>(node, key, problems)?;
+    let before = problems.len();
+    let words = items
+        .iter()
+        .enumerate()
+        .filter_map(|(i, item)| T::read(item, &format!("{key}[{i}]"), problems))
+        .collect();
+    (problems.len() == before).then_some(words)
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

@@ -53,7 +53,7 @@ pub use load::{Document, Draft, Loaded, draft, load, read};
 pub use outside::{Flag, environment};
 pub use place::{Place, Sources, VARIABLE_PREFIX, variable};
 pub use problems::{Problem, Problems};
-pub use values::{ByteSize, CallStatus, OriginUrl, RoutePattern};
+pub use values::{ByteSize, CallStatus, OriginUrl, RoutePattern, TokenDigest};
 
 /// Everything that can be set. [`Config::default`] is a working proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -68,6 +68,8 @@ pub struct Config {
     pub cache: Cache,
     /// `[freshness]`: for how long a stored response is used.
     pub freshness: Freshness,
+    /// `[scope]`: who may share a stored response.
+    pub scope: Scope,
     /// `[views]`: the query options that ask for a part of a response.
     pub views: Views,
     /// `[limits]`: what one request may weigh.
@@ -210,6 +212,36 @@ pub enum ClientDirectives {
     Obey,
     /// Read past.
     Ignore,
+}
+
+/// `[scope]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// Whether tokens may share.
+    pub mode: ScopeMode,
+    /// How long after the origin has answered a token 2xx for a call, that token is served the
+    /// call from a shared store.
+    pub admission_ttl: Duration,
+    /// `[scope.named]`: which tokens share.
+    pub named: Vec<NamedScope>,
+}
+
+/// `scope.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeMode {
+    /// Every token has a store of its own.
+    Token,
+    /// The tokens of a named scope share one; any other has its own.
+    Named,
+}
+
+/// Tokens that share a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedScope {
+    /// Its name in the file.
+    pub name: String,
+    /// Its tokens.
+    pub tokens: Vec<TokenDigest>,
 }
 
 /// `[views]`

@@ -1,4 +1,5 @@
-//! Tables whose names the operator chooses: `[freshness.live]` and `[views.named]`.
+//! Tables whose names the operator chooses: `[freshness.live]`, `[scope.named]` and
+//! `[views.named]`.
 //!
 //! What is written adds to what is built in and replaces an entry of the same name;
 //! `"off"` takes an entry away. A name keeps one entry: a view written again is not
@@ -10,7 +11,7 @@ use super::lists::unknown;
 use super::node::{Entry, Node};
 use super::render::{bare_or_quoted, quoted};
 use super::setting::Setting;
-use super::{Config, NamedView, Problems, Sources};
+use super::{Config, NamedScope, NamedView, Problems, Sources};
 
 const OFF: &str = "off";
 
@@ -97,6 +98,36 @@ impl Item for (String, Duration) {
 
     fn built_in() -> Vec<Self> {
         Config::default().freshness.live
+    }
+}
+
+/// `[scope.named]`
+impl Item for NamedScope {
+    const TABLE: &'static str = "a table such as { billing = [\"DIGEST\", \"DIGEST\"] }";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read(name: &str, node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        let tokens = Vec::read(node, key, problems)?;
+        if tokens.len() < 2 {
+            let message = "a scope is for tokens that share; write the digests of two or more";
+            problems.add(&node.place, key, message);
+            return None;
+        }
+        Some(Self {
+            name: name.to_owned(),
+            tokens,
+        })
+    }
+
+    fn written(&self) -> String {
+        self.tokens.written()
+    }
+
+    fn built_in() -> Vec<Self> {
+        Vec::new()
     }
 }
 

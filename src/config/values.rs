@@ -1,4 +1,5 @@
-//! Values that cannot be wrong: sizes, the origin's address, route patterns, call statuses.
+//! Values that cannot be wrong: sizes, the origin's address, route patterns, token digests, call
+//! statuses.
 
 use std::fmt;
 
@@ -166,6 +167,49 @@ impl RoutePattern {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What stands for a token in a configuration: `stuut-cache digest` prints it.
+///
+/// The same on every machine, and of no use to whoever reads the file: the token cannot be had
+/// from it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenDigest([u8; 32]);
+
+impl TokenDigest {
+    /// Makes digests of tokens unlike any other use of the same function.
+    const CONTEXT: &str = "stuut-cache scope.named 2026-11 digest of a bearer token";
+
+    /// The digest of a token, without the scheme before it.
+    #[must_use]
+    pub fn of(token: &[u8]) -> Self {
+        Self(blake3::derive_key(Self::CONTEXT, token))
+    }
+
+    /// Reads 64 hex digits.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what to write instead.
+    pub fn parse(written: &str) -> Result<Self, String> {
+        blake3::Hash::from_hex(written).map(|digest| Self(*digest.as_bytes())).map_err(|_| {
+            // Not repeated: it may be the token itself.
+            "this is not the digest of a token; write the 64 hex digits that \"stuut-cache digest\" prints".to_owned()
+        })
+    }
+}
+
+/// 64 hex digits.
+impl fmt::Display for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for TokenDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenDigest({self})")
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::render::quoted;
 use super::setting::Word;
-use super::{ByteSize, ClientDirectives, LogFormat, LogLevel, OriginRule, OriginUrl, PrivateRule};
+use super::{
+    ByteSize, ClientDirectives, LogFormat, LogLevel, OriginRule, OriginUrl, PrivateRule, ScopeMode,
+};
 
 /// Longer than any of these is meant, and short enough to be added to a date.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
@@ -146,6 +148,7 @@ macro_rules! choice {
 choice!(OriginRule: "obey" = Obey, "override" = Override);
 choice!(PrivateRule: "token" = Token, "refuse" = Refuse);
 choice!(ClientDirectives: "obey" = Obey, "ignore" = Ignore);
+choice!(ScopeMode: "token" = Token, "named" = Named);
 choice!(LogFormat: "json" = Json, "text" = Text);
 choice!(LogLevel: "error" = Error, "warn" = Warn, "info" = Info, "debug" = Debug, "trace" = Trace);
 

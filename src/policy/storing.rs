@@ -86,6 +86,8 @@ pub fn may_store(
         (exchange.method != Method::GET, NotStored::Method),
         (ask.no_store, NotStored::RequestNoStore),
         (never_stored(exchange.status), NotStored::Status),
+        // What one of several tokens is refused is not for the others.
+        (shared && !exchange.status.is_success(), NotStored::Status),
         (
             said.must_understand && !understood(exchange.status),
             NotStored::NotUnderstood,

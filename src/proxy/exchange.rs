@@ -10,7 +10,7 @@ use http::{HeaderMap, Method, StatusCode, response};
 
 use super::fetch::{Fetched, Order};
 use super::{Proxy, refused_token, respond};
-use crate::cache::{Entry, Representation};
+use crate::cache::{Candidate, Entry, Representation};
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
 use crate::request::CacheKey;
 use crate::upstream::{AnswerBody, FetchError, ResponseStream, Unread};
@@ -71,10 +71,20 @@ impl Proxy {
     fn judge(&self, order: &Order, asked: &Asked) {
         let status = asked.head.status;
         if refused_token(status) {
-            self.token_refused(order.key.scope());
+            let holder = order
+                .candidate
+                .as_ref()
+                .map_or(order.key.scope(), Candidate::holder);
+            self.token_refused(holder);
+        } else if let Some(candidate) = order.candidate.as_ref().filter(|_| policy::is_gone(status))
+        {
+            // Gone for this token; what the others may see is between them and the origin.
+            if let Some(stored) = &order.stored {
+                stored.dismiss(candidate.holder());
+            }
         } else if policy::is_gone(status) {
             self.store.end_all(&order.key, &order.fence);
-        } else if asked.is_for_one() && !policy::is_failure(status) {
+        } else if asked.is_for_one(order) && order.speaks_for_all(status) {
             // Those who wait for it are let go now, and must not find what it has replaced.
             self.store.end(&order.key, &order.sent, &order.fence);
         }
@@ -106,7 +116,7 @@ impl Proxy {
         body: ResponseStream,
         reason: NotStored,
     ) -> Fetched {
-        if !policy::is_failure(head.status) {
+        if order.speaks_for_all(head.status) {
             self.store.end(&order.key, &order.sent, &order.fence);
         }
         self.metrics.not_stored.of(reason).inc();
@@ -151,8 +161,7 @@ impl Proxy {
         let facts = policy::facts::read(&body, &self.freshness.live).unwrap_or_default();
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
-        let may_store =
-            policy::may_store(&exchange, &freshness, Sharing::OneToken, &self.freshness);
+        let may_store = policy::may_store(&exchange, &freshness, order.sharing(), &self.freshness);
         let vary = Selecting::capture(&fields, &order.sent).unwrap_or_default();
         let came_with_age = fields.contains_key(AGE);
         let whole = Representation {
@@ -169,6 +178,13 @@ impl Proxy {
             order.fence.clone(),
             came_with_age,
         ));
+        if let Some(candidate) = order
+            .candidate
+            .as_ref()
+            .filter(|_| head.status.is_success())
+        {
+            entry.admit(candidate.admitted(received.mono.saturating_add(self.admission_ttl)));
+        }
         let stored = match renewal {
             // What is stored may still serve while the origin fails; an error does not replace it.
             Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
@@ -178,7 +194,7 @@ impl Proxy {
             self.metrics.not_stored.of(reason).inc();
             // The origin has said something newer: what was stored is not to come back, not
             // even when the origin fails later. What the fence holds back is the older.
-            if reason != NotStored::Fenced && !policy::is_failure(head.status) {
+            if reason != NotStored::Fenced && order.speaks_for_all(head.status) {
                 self.store.end(&order.key, &order.sent, &order.fence);
             }
         }
@@ -206,6 +222,20 @@ impl Order {
         ))
     }
 
+    /// Who is served from what this fetch brings.
+    fn sharing(&self) -> Sharing {
+        match self.candidate {
+            Some(_) => Sharing::Admitted,
+            None => Sharing::OneToken,
+        }
+    }
+
+    /// Whether an answer with this status ends what is stored: not a failure, and where several
+    /// tokens share, not what one of them is refused.
+    fn speaks_for_all(&self, status: StatusCode) -> bool {
+        !policy::is_failure(status) && (self.candidate.is_none() || status.is_success())
+    }
+
     fn is_mistaken(&self, asked: &Asked) -> bool {
         matches!(
             self.renewal(&asked.head, asked.received),
@@ -216,8 +246,8 @@ impl Order {
 
 impl Asked {
     /// Whether nobody but the one it was fetched for may have it.
-    pub(super) fn is_for_one(&self) -> bool {
-        policy::is_for_one(self.head.status, &self.head.headers, Sharing::OneToken)
+    pub(super) fn is_for_one(&self, order: &Order) -> bool {
+        policy::is_for_one(self.head.status, &self.head.headers, order.sharing())
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::Proxy;
-use crate::cache::{Boarding, Entry, Fence, Lead};
+use crate::cache::{Boarding, Candidate, Entry, Fence, Lead};
 use crate::policy::{self, NotStored, RequestDirectives};
 use crate::request::{CacheKey, Call, RouteId};
 use crate::telemetry::RequestId;
@@ -20,6 +20,8 @@ use crate::upstream::{FetchError, ResponseStream, headers};
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) key: CacheKey,
+    /// Who asks, where several share what is stored under the key.
+    pub(super) candidate: Option<Candidate>,
     pub(super) route: RouteId,
     /// The client's own fields, by which storing is decided.
     pub(super) client: HeaderMap,
@@ -92,9 +94,9 @@ impl Proxy {
         }
         let boarding = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
             // A fetch that began before this request may have been answered before it, too.
-            Boarding::Lead(self.flights.lead(&call.key, &order.fence))
+            Boarding::Lead(self.flights.lead(&call.flight(), &order.fence))
         } else {
-            self.flights.board(&call.key, &order.fence)
+            self.flights.board(&call.flight(), &order.fence)
         };
         let waiting = match boarding {
             Boarding::Lead(lead) => return self.lead(lead, order).await,
@@ -142,7 +144,7 @@ impl Proxy {
             return;
         }
         let order = self.order(call, head, Some(stored), id);
-        if let Boarding::Lead(lead) = self.flights.board(&call.key, &order.fence) {
+        if let Boarding::Lead(lead) = self.flights.board(&call.flight(), &order.fence) {
             let (answer, _nobody) = oneshot::channel();
             self.take_off(lead, order, answer);
         }
@@ -162,6 +164,7 @@ impl Proxy {
         let fence = self.store.fence(&call.key, self.clock.now().mono);
         Order {
             key: call.key.clone(),
+            candidate: call.is_shared().then(|| self.store.candidate(call.holder)),
             route: call.route,
             client: head.headers.clone(),
             sent,
@@ -192,7 +195,7 @@ impl Proxy {
         let proxy = Arc::clone(self);
         tokio::spawn(async move {
             let fetched = match proxy.ask(&order).await {
-                Ok(asked) if asked.is_for_one() => {
+                Ok(asked) if asked.is_for_one(&order) => {
                     // Nobody waits for the body of an answer that is not for them.
                     lead.land(Landing::Unshared);
                     proxy.receive(&order, asked).await

@@ -13,6 +13,7 @@ mod respond;
 mod show;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
@@ -57,6 +58,7 @@ pub struct Proxy {
     clock: Clock,
     freshness: config::Freshness,
     settings: config::Upstream,
+    admission_ttl: Duration,
 }
 
 /// A stored response, and the part of it that a client wants.
@@ -103,6 +105,7 @@ impl Proxy {
             clock,
             freshness: config.freshness.clone(),
             settings: config.upstream.clone(),
+            admission_ttl: config.scope.admission_ttl,
         }
     }
 
@@ -191,6 +194,10 @@ impl Proxy {
             Found::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
             Found::Nothing => return Lookup::Miss(Forward::Miss),
         };
+        if ask.call.is_shared() && !entry.admits(&ask.call.holder, now.mono) {
+            // Stored, but the origin has not said that this token may see it.
+            return Lookup::Miss(Forward::Request);
+        }
         let part = self
             .show(&ask.call.key, &entry, ask.call.view.as_ref())
             .await;

@@ -10,6 +10,8 @@ mod route;
 mod scope;
 mod target;
 
+use std::borrow::Cow;
+
 use http::request::Parts;
 use http::{HeaderMap, Method};
 
@@ -21,14 +23,14 @@ use fields::{Fields, Line};
 
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
-pub use scope::{Credential, Scope, ScopeId, ScopeKey};
+pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, is_b64token};
 pub use target::{is_plainly_coded, max_forwards};
 
 /// Reads request heads by the configured routes, view options and limits.
 #[derive(Debug)]
 pub struct Parser {
     routes: Routes,
-    scopes: ScopeKey,
+    scopes: Scopes,
     views: view::Options,
     limits: Limits,
 }
@@ -49,6 +51,8 @@ pub struct Call {
     pub route: RouteId,
     /// Where its response is stored.
     pub key: CacheKey,
+    /// The token's own scope: the key's, unless the token shares one.
+    pub holder: Scope,
     /// The part of the response the client wants; `None` is the whole.
     pub view: Option<View>,
     /// Whether only the head is wanted (HEAD).
@@ -57,6 +61,29 @@ pub struct Call {
     pub conditional: bool,
     /// Whether it has cache directives.
     pub directed: bool,
+}
+
+impl Call {
+    /// Whether the token shares the scope of the key with others.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.holder != *self.key.scope()
+    }
+
+    /// The key that fetches are collapsed under. Tokens that share a store do not share answers
+    /// in the air: what one is refused is nobody else's.
+    #[must_use]
+    pub fn flight(&self) -> Cow<'_, CacheKey> {
+        if self.is_shared() {
+            Cow::Owned(CacheKey::new(
+                self.holder,
+                self.key.path(),
+                self.key.query(),
+            ))
+        } else {
+            Cow::Borrowed(&self.key)
+        }
+    }
 }
 
 labels! {
@@ -162,7 +189,7 @@ impl Parser {
     pub fn new(config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
         Ok(Self {
             routes: Routes::new(&config.cache.routes),
-            scopes: ScopeKey::random(),
+            scopes: Scopes::new(&config.scope),
             views: view::Options::new(&config.views)?,
             limits: config.limits.clone(),
         })
@@ -214,14 +241,12 @@ impl Parser {
             why: Refusal::View,
             sentence: fault.to_string(),
         })?;
-        let key = CacheKey::new(
-            self.scopes.scope(credential),
-            path,
-            asked.remaining.as_deref(),
-        );
+        let holder = self.scopes.own(credential);
+        let scope = self.scopes.shared(credential).unwrap_or(holder);
         Ok(Parsed::Call(Call {
             route,
-            key,
+            key: CacheKey::new(scope, path, asked.remaining.as_deref()),
+            holder,
             view: asked.view,
             head_only: head.method == Method::HEAD,
             conditional: fields.conditional,
@@ -229,11 +254,11 @@ impl Parser {
         }))
     }
 
-    /// The scope whose stored responses a refusal by the origin ends.
+    /// The own scope of the token, which a refusal by the origin shuts out.
     #[must_use]
     pub fn scope(&self, headers: &HeaderMap) -> Option<Scope> {
         match Credential::read(headers) {
-            Credential::Bearer(value) => Some(self.scopes.scope(value)),
+            Credential::Bearer(value) => Some(self.scopes.own(value)),
             Credential::Other | Credential::Repeated => None,
         }
     }

@@ -1,11 +1,16 @@
-//! The scope: who may share a stored response. In `token` mode, the holder of one bearer token.
+//! The scope: who may share a stored response. The holder of one bearer token, or, where
+//! `scope.named` says so, the holders of several.
 //!
-//! A scope is a keyed digest of the whole credential; the credential itself is kept nowhere.
+//! A token's own scope is a keyed digest of the whole credential; the credential itself is kept
+//! nowhere.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
+
+use crate::config::{self, ScopeMode, TokenDigest};
 
 /// Longest credential that is cached for; a longer one is forwarded without being stored.
 const MAX_CREDENTIAL: usize = 8 << 10;
@@ -18,6 +23,14 @@ pub struct ScopeKey([u8; 32]);
 /// Who may share a stored response.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope([u8; 32]);
+
+/// Which scopes there are, and whose.
+#[derive(Debug)]
+pub struct Scopes {
+    key: ScopeKey,
+    /// Empty unless `scope.mode` is `named`.
+    named: HashMap<TokenDigest, Scope>,
+}
 
 /// The beginning of a scope's digest: enough to name it in a log and to purge it, too little to
 /// stand for it in a key.
@@ -53,6 +66,44 @@ impl ScopeKey {
     pub fn scope(&self, credential: &HeaderValue) -> Scope {
         Scope(*blake3::keyed_hash(&self.0, credential.as_bytes()).as_bytes())
     }
+
+    /// The scope of a name. No credential has it: a line break cannot stand in one.
+    fn shared(&self, name: &str) -> Scope {
+        let text = format!("\nscope.named\n{name}");
+        Scope(*blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes())
+    }
+}
+
+impl Scopes {
+    /// The scopes of this configuration, under a new random key.
+    #[must_use]
+    pub fn new(settings: &config::Scope) -> Self {
+        let key = ScopeKey::random();
+        let mut named = HashMap::new();
+        if settings.mode == ScopeMode::Named {
+            for scope in &settings.named {
+                let shared = key.shared(&scope.name);
+                named.extend(scope.tokens.iter().map(|token| (*token, shared)));
+            }
+        }
+        Self { key, named }
+    }
+
+    /// A credential's own scope: what its holder alone may see.
+    #[must_use]
+    pub fn own(&self, credential: &HeaderValue) -> Scope {
+        self.key.scope(credential)
+    }
+
+    /// The scope that a credential shares with others, if it shares one.
+    #[must_use]
+    pub fn shared(&self, credential: &HeaderValue) -> Option<Scope> {
+        if self.named.is_empty() {
+            return None;
+        }
+        let token = credential.as_bytes().split(|&b| b == b' ').next_back()?;
+        self.named.get(&TokenDigest::of(token)).copied()
+    }
 }
 
 impl<'a> Credential<'a> {
@@ -78,8 +129,10 @@ pub(super) fn is_bearer(credential: &[u8]) -> bool {
     scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(rest.trim_ascii_start())
 }
 
+/// Whether this is a token of RFC 6750 §2.1:
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-fn is_b64token(token: &[u8]) -> bool {
+#[must_use]
+pub fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
     let (body, _) = token.split_at(token.len() - padding);
     !body.is_empty()
@@ -182,6 +235,43 @@ mod tests {
         for (lines, expected) in cases {
             assert_eq!(credential(lines), *expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn only_the_tokens_of_a_named_scope_share_it() {
+        let digests = |tokens: &[&str]| {
+            tokens
+                .iter()
+                .map(|token| TokenDigest::of(token.as_bytes()))
+                .collect()
+        };
+        let named = |name: &str, tokens| config::NamedScope {
+            name: name.to_owned(),
+            tokens: digests(tokens),
+        };
+        let mut settings = config::Scope {
+            mode: ScopeMode::Named,
+            named: vec![named("billing", &["a", "b"]), named("support", &["c", "d"])],
+            ..config::Config::default().scope
+        };
+        let scopes = Scopes::new(&settings);
+        let shared = |credential| scopes.shared(&HeaderValue::from_static(credential));
+        assert!(shared("Bearer a").is_some());
+        assert_eq!(
+            shared("Bearer a"),
+            shared("bearer  b"),
+            "whatever the scheme is written like"
+        );
+        assert_ne!(shared("Bearer a"), shared("Bearer c"));
+        assert_eq!(shared("Bearer e"), None);
+        assert_ne!(
+            scopes.own(&HeaderValue::from_static("Bearer a")),
+            shared("Bearer a").expect("shared")
+        );
+
+        settings.mode = ScopeMode::Token;
+        let scopes = Scopes::new(&settings);
+        assert_eq!(scopes.shared(&HeaderValue::from_static("Bearer a")), None);
     }
 
     #[test]

@@ -49,6 +49,12 @@ const OTHERS: &[(&str, &str)] = &[
     ("freshness.status.no_answer", r#""34s""#),
     ("freshness.status.failed", r#""1h 30m""#),
     ("freshness.live", r#"{ "a b" = "35s", partner = "off" }"#),
+    ("scope.mode", r#""named""#),
+    ("scope.admission_ttl", r#""36s""#),
+    (
+        "scope.named",
+        r#"{ billing = ["0101010101010101010101010101010101010101010101010101010101010101", "0202020202020202020202020202020202020202020202020202020202020202"] }"#,
+    ),
     ("views.strip_option", r#""without""#),
     ("views.fields_option", r#""only""#),
     ("views.view_option", r#""as""#),

@@ -3,6 +3,19 @@
 use super::{all, file, told};
 
 const FAULTS: &[(&str, &str)] = &[
+    // Tokens: what is written may be one, so it is not repeated.
+    (
+        "[scope.named]\nbilling = [\"my-secret-token\", \"0101010101010101010101010101010101010101010101010101010101010101\"]",
+        "proxy.toml:2:12: scope.named.billing[0]: this is not the digest of a token; write the 64 hex digits that \"stuut-cache digest\" prints",
+    ),
+    (
+        "[scope.named]\nbilling = [\"0101010101010101010101010101010101010101010101010101010101010101\"]",
+        "proxy.toml:2:11: scope.named.billing: a scope is for tokens that share; write the digests of two or more",
+    ),
+    (
+        "[scope.named]\na = [\"0101010101010101010101010101010101010101010101010101010101010101\", \"0202020202020202020202020202020202020202020202020202020202020202\"]\nb = [\"0303030303030303030303030303030303030303030303030303030303030303\", \"0101010101010101010101010101010101010101010101010101010101010101\"]",
+        "proxy.toml:3:5: scope.named.b: one of these tokens is listed in \"a\" already; a token has one scope",
+    ),
     // Values that do not mean anything, or are of another kind.
     (
         r#"[cache]
@@ -205,7 +218,7 @@ listen = "x""#,
     (
         r#"[zzz]
 listen = "x""#,
-        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, views, limits, log",
+        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, views, limits, log",
     ),
     (
         r#"[admin]

@@ -23,6 +23,8 @@ struct Inner {
     accepting: Mutex<Option<JoinHandle<()>>>,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<HashMap<String, Script>>,
+    /// Tokens that are refused, whatever is asked, and with which status.
+    refused: Mutex<HashMap<String, u16>>,
 }
 
 #[derive(Default)]
@@ -110,6 +112,7 @@ impl Origin {
             accepting: Mutex::default(),
             seen: Mutex::default(),
             scripts: Mutex::default(),
+            refused: Mutex::default(),
         }));
         let serving = origin.clone();
         let accepting = tokio::spawn(async move {
@@ -221,6 +224,30 @@ impl Origin {
         }
     }
 
+    /// Refuses a token from now on.
+    pub fn refuse(&self, token: &str, status: u16) {
+        self.0
+            .refused
+            .lock()
+            .expect("no poison")
+            .insert(format!("Bearer {token}"), status);
+    }
+
+    /// Takes a refusal back.
+    pub fn admit(&self, token: &str) {
+        self.0
+            .refused
+            .lock()
+            .expect("no poison")
+            .remove(&format!("Bearer {token}"));
+    }
+
+    fn refusal(&self, seen: &Seen) -> Option<Reply> {
+        let credential = seen.header("authorization")?;
+        let refused = self.0.refused.lock().expect("no poison");
+        refused.get(&credential).map(|status| Reply::new(*status))
+    }
+
     fn script(&self, seen: &Seen, number: usize) -> (Reply, Option<Gate>) {
         let mut scripts = self.0.scripts.lock().expect("no poison");
         let script = scripts.entry(seen.target().to_owned()).or_default();
@@ -229,6 +256,9 @@ impl Origin {
             1 => script.replies[0].clone(),
             _ => script.replies.pop().expect("there are several"),
         };
+        if let Some(refusal) = self.refusal(seen) {
+            reply = refusal;
+        }
         if reply.echo {
             reply.body = echo(seen, number).into_bytes();
         }

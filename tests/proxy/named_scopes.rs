@@ -1,0 +1,235 @@
+//! Tokens of a named scope share a store; each is served from it only after the origin has
+//! answered that very token.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use http::Method;
+use proptest::prelude::*;
+use stuut_cache::config::{Config, NamedScope, ScopeMode, TokenDigest};
+
+use crate::support::{Origin, Proxy, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+
+/// `a`, `b` and `c` share a store; `x` and `y` another.
+fn shared(config: &mut Config) {
+    let scope = |name: &str, tokens: &[&str]| NamedScope {
+        name: name.to_owned(),
+        tokens: tokens
+            .iter()
+            .map(|token| TokenDigest::of(token.as_bytes()))
+            .collect(),
+    };
+    config.scope.mode = ScopeMode::Named;
+    config.scope.admission_ttl = Duration::from_secs(30);
+    config.scope.named = vec![
+        scope("billing", &["a", "b", "c"]),
+        scope("support", &["x", "y"]),
+    ];
+}
+
+async fn pair() -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, shared).await;
+    (origin, proxy)
+}
+
+#[tokio::test]
+async fn a_token_shares_what_is_stored_once_the_origin_has_answered_it() {
+    let (origin, proxy) = pair().await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    proxy
+        .get(CALL)
+        .bearer("b")
+        .await
+        .assert_cache_status("stuut-cache; fwd=request; fwd-status=200; stored; ttl=60");
+    let newest = proxy.get(CALL).bearer("b").await.assert_hit();
+    assert_eq!(
+        newest.json()["asked_by"],
+        "Bearer b",
+        "the newest answer is the one that is stored"
+    );
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_hit()
+        .assert_body(newest.body());
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn other_scopes_and_tokens_without_one_share_nothing() {
+    let (origin, proxy) = pair().await;
+    for token in ["a", "x", "alone", "alone-too"] {
+        proxy.get(CALL).bearer(token).await.assert_miss();
+        let hit = proxy.get(CALL).bearer(token).await.assert_hit();
+        assert_eq!(hit.json()["asked_by"], format!("Bearer {token}"));
+    }
+    origin.assert_requests(4);
+}
+
+#[tokio::test]
+async fn a_refusal_belongs_to_its_token_alone() {
+    for status in [401, 403, 404] {
+        let (origin, proxy) = pair().await;
+        proxy.get(CALL).bearer("a").await.assert_miss();
+        origin.refuse("b", status);
+        proxy.get(CALL).bearer("b").await.assert_status(status);
+        proxy.get(CALL).bearer("b").await.assert_status(status);
+        proxy.get(CALL).bearer("a").await.assert_hit();
+    }
+}
+
+#[tokio::test]
+async fn an_admission_ends() {
+    let (origin, proxy) = pair().await;
+    origin.reply(
+        CALL,
+        Reply::json("{}").header("cache-control", "max-age=600"),
+    );
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.pass_seconds(29);
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    proxy.pass_seconds(1);
+    origin.refuse("a", 403);
+    proxy.get(CALL).bearer("a").await.assert_status(403);
+}
+
+#[tokio::test]
+async fn a_refused_token_is_shut_out_at_once_and_the_others_are_not() {
+    let (origin, proxy) = pair().await;
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await;
+        proxy.get(CALL).bearer(token).await.assert_hit();
+    }
+    origin.refuse("b", 401);
+    proxy.get("/v1/other").bearer("b").await.assert_status(401);
+    proxy.get(CALL).bearer("b").await.assert_status(401);
+    proxy.get(CALL).bearer("a").await.assert_hit();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_an_answer_that_is_another_tokens() {
+    let (origin, proxy) = pair().await;
+    origin.refuse("b", 403);
+    let gate = origin.hold(CALL);
+    let b = proxy.get(CALL).bearer("b").start();
+    origin.until_requests(1).await;
+    let a = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(2).await;
+    gate.open_for_all();
+    b.await.assert_status(403);
+    a.await.assert_status(200);
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    proxy.get(CALL).bearer("b").await.assert_status(403);
+}
+
+#[tokio::test]
+async fn a_refused_refresh_leaves_the_call_to_those_who_may_see_it() {
+    let (origin, proxy) = pair().await;
+    origin.reply(
+        CALL,
+        Reply::json("{}")
+            .header("cache-control", "max-age=10")
+            .header("etag", "\"1\""),
+    );
+    proxy.get(CALL).bearer("a").await;
+    proxy.get(CALL).bearer("b").await;
+    proxy.pass_seconds(5);
+    origin.refuse("b", 403);
+    proxy.pass_seconds(5);
+    proxy.get(CALL).bearer("b").await.assert_status(403);
+    proxy.get(CALL).bearer("a").await.assert_status(200);
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    proxy.get(CALL).bearer("b").await.assert_status(403);
+}
+
+#[tokio::test]
+async fn private_and_varying_by_credential_is_not_shared() {
+    for field in [
+        ("cache-control", "private, max-age=60"),
+        ("vary", "authorization"),
+    ] {
+        let (origin, proxy) = pair().await;
+        origin.reply(CALL, Reply::echo().header(field.0, field.1));
+        proxy.get(CALL).bearer("a").await.assert_miss();
+        let other = proxy.get(CALL).bearer("b").await.assert_miss();
+        assert_eq!(other.json()["asked_by"], "Bearer b");
+        proxy.get(CALL).bearer("a").await.assert_miss();
+    }
+}
+
+#[tokio::test]
+async fn a_write_and_a_purge_void_the_call_for_all() {
+    let (_origin, proxy) = pair().await;
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await;
+    }
+    proxy
+        .request(Method::PATCH, CALL)
+        .bearer("c")
+        .await
+        .assert_status(200);
+    proxy.get(CALL).bearer("b").await.assert_miss();
+    proxy
+        .admin(Method::POST, "/purge?call=c1")
+        .await
+        .assert_status(200);
+    proxy.get(CALL).bearer("a").await.assert_miss();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Tokens come and go at the origin; no answer with a body reaches one that the origin
+    /// refuses and that the proxy has been told about, and none reaches a token that the origin
+    /// never admitted to that call.
+    #[test]
+    fn nobody_is_served_what_the_origin_never_gave_them(
+        steps in proptest::collection::vec((0..5_usize, 0..3_usize, 0..6_u8), 1..60),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let tokens = ["a", "b", "c", "x", "alone"];
+            let (origin, proxy) = pair().await;
+            let (mut admitted, mut refused) = (HashSet::new(), HashSet::new());
+            for (token, call, action) in steps {
+                let (token, target) = (tokens[token], format!("/v1/calls/c{call}"));
+                match action {
+                    0 => {
+                        origin.refuse(token, 403);
+                        refused.insert(token);
+                    }
+                    1 => {
+                        origin.admit(token);
+                        refused.remove(token);
+                    }
+                    2 => {
+                        // The proxy learns of a refusal wherever it meets one.
+                        let status = proxy.get("/v1/other").bearer(token).await.status();
+                        if status == 403 {
+                            admitted.retain(|(one, _): &(&str, String)| *one != token);
+                        }
+                    }
+                    3 => proxy.pass_seconds(11),
+                    _ => {
+                        let before = origin.seen().len();
+                        let answer = proxy.get(&target).bearer(token).await;
+                        let asked = origin.seen().len() > before;
+                        if asked && refused.contains(token) {
+                            assert_eq!(answer.status(), 403, "{answer}");
+                            admitted.retain(|(one, _)| *one != token);
+                        } else if asked {
+                            admitted.insert((token, target));
+                        } else {
+                            assert!(admitted.contains(&(token, target)), "{answer}");
+                        }
+                    }
+                }
+            }
+        });
+    }
+}
