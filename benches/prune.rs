@@ -41,28 +41,65 @@ fn view_of(query: &str) -> View {
     asked.view.expect("the query asks for a view")
 }
 
-/// Queries that make reading and pruning as dear as the limits allow.
+/// Queries that make reading and pruning as dear as the limits allow: all containers are
+/// walked through, nearly every name is looked for, nothing ever goes.
 fn hostile() -> [(&'static str, String); 3] {
-    let seen = [
-        "id", "object", "name", "invoices", "payments", "emails", "author", "assignee",
+    let names = [
+        "id",
+        "object",
+        "name",
+        "created_at",
+        "modified_at",
+        "status",
+        "amount",
+        "currency",
+        "emails",
+        "payments",
+        "assignee",
+        "author",
+        "integration",
+        "linked_integration",
+        "health",
+        "models",
+        "settings",
+        "type",
+        "description",
+        "body",
+        "subject",
+        "is_unread",
+        "last_sync",
+        "run",
+        "number",
+        "memo",
+        "pdf",
+        "line_items",
+        "quantity",
+        "total_amount",
+        "unit_amount",
+        "attachments",
     ];
-    let words = |n: usize, of: [&str; 2], last: &str| {
-        let word: Vec<_> = (0..3).map(|bit| of[n >> bit & 1]).collect();
-        format!("{}.{last}{}", word.join("."), n / 8)
+    let list = |one: &dyn Fn(usize) -> String| -> String {
+        (0..64).map(one).collect::<Vec<_>>().join(",")
     };
-    let many = |one: &dyn Fn(usize) -> String, count| -> String {
-        (0..count).map(one).collect::<Vec<_>>().join(",")
+    let deep = |n: usize| format!("**.{}.**.q{n}", names[n % 32]);
+    let kinds = ["*.", "*.**.id.", "**.name."];
+    let mixed = |n: usize| {
+        let (first, second) = (kinds[n % 3], names[n / 2]);
+        if n % 3 == 1 {
+            format!("{first}{second}")
+        } else {
+            format!("{first}{second}.q")
+        }
     };
-    let deep = |n: usize| format!("**.{}.**.q{n}", seen[n % 8]);
-    let stars = |n: usize| words(n, ["*", "**.invoices"], "q");
-    let both = |n: usize| words(n, ["*", "id"], "id");
+    let words = |n: usize| {
+        let word: Vec<_> = (0..3).map(|bit| ["*", "id"][n >> bit & 1]).collect();
+        format!("{}.{}", word.join("."), names[n / 8])
+    };
+    let fields = format!("fields=*.*.*({})", names.join(","));
     [
-        ("worst: deep", format!("strip={}", many(&deep, 64))),
-        ("worst: stars", format!("strip={}", many(&stars, 40))),
-        (
-            "worst: both lists",
-            format!("fields={}&strip={}", many(&both, 64), many(&stars, 40)),
-        ),
+        ("worst: deep", format!("strip={}", list(&deep))),
+        ("worst: words", format!("fields={}", list(&words))),
+        ("worst: both", format!("{fields}&strip={}", list(&mixed))),
     ]
 }
 

@@ -303,9 +303,32 @@ fn list(deep: bool) -> impl Strategy<Value = String> {
     prop::collection::vec(path(deep), 1..5).prop_map(|paths| paths.join(","))
 }
 
+/// Few names, many stars, and more steps than a word has bits.
+fn winding() -> impl Strategy<Value = String> {
+    let step = prop::sample::select(vec!["*", "a", "b", "**.a", "**.b", "**.id"]);
+    let path = (prop::collection::vec(step, 0..5), name()).prop_map(|(steps, last)| {
+        let last = match last {
+            "" => r"\e",
+            "x.y" => "c",
+            "a b" => r"a\ b",
+            name => name,
+        };
+        steps
+            .into_iter()
+            .chain([last])
+            .collect::<Vec<_>>()
+            .join(".")
+    });
+    prop::collection::vec(path, 8..28).prop_map(|paths| paths.join(","))
+}
+
 fn asked() -> impl Strategy<Value = (Option<String>, Option<String>)> {
     prop_oneof![
         3 => list(true).prop_map(|strip| (None, Some(strip))),
+        2 => winding().prop_map(|strip| (None, Some(strip))),
+        1 => (winding(), winding()).prop_map(|(fields, strip)| {
+            (Some(fields.replace("**.", "*.")), Some(strip))
+        }),
         2 => list(false).prop_map(|fields| (Some(fields), None)),
         2 => (list(false), list(true)).prop_map(|(fields, strip)| (Some(fields), Some(strip))),
     ]

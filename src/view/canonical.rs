@@ -3,27 +3,24 @@
 use super::grammar::{Path, Segment};
 
 /// Drops every path that another one covers, and sorts what remains.
-pub(super) fn normalise(mut paths: Vec<Path>) -> Vec<Path> {
+///
+/// Paths of names alone are compared with their neighbours. One with a `*` or `**` is held
+/// against every other path, a few operations for each of its segments: at most
+/// [`MAX_PATHS`](super::MAX_PATHS) times [`MAX_TOGETHER`](super::MAX_TOGETHER) in all.
+pub(super) fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths.sort_unstable();
-    paths.dedup();
-    let mut kept = 0;
-    // Dropping one at a time: of two that cover each other, one stays.
-    for next in 0..paths.len() {
-        let covered = paths[..kept]
-            .iter()
-            .chain(&paths[next + 1..])
-            .any(|other| covers(other, &paths[next]));
-        if !covered {
-            paths.swap(kept, next);
-            kept += 1;
-        }
+    // What begins with another path stands right behind it.
+    paths.dedup_by(|next, kept| next.starts_with(kept));
+    let wild = |path: &Path<'_>| !path.iter().all(|at| matches!(at, Segment::Name(_)));
+    if paths.len() > 1 && paths.iter().any(wild) {
+        let mut covered = covered(&paths).into_iter();
+        paths.retain(|_| covered.next() == Some(false));
     }
-    paths.truncate(kept);
     paths
 }
 
 /// The list in the grammar it was read from.
-pub(super) fn write_list(paths: &[Path], text: &mut String) {
+pub(super) fn write_list(paths: &[Path<'_>], text: &mut String) {
     for (n, path) in paths.iter().enumerate() {
         for (m, segment) in path.iter().enumerate() {
             match (n, m) {
@@ -36,53 +33,162 @@ pub(super) fn write_list(paths: &[Path], text: &mut String) {
     }
 }
 
-/// Whether all that `inner` reaches lies at or below something that `outer` reaches.
+/// A path with numbers for its segments, equal where the segments are.
+struct Numbered {
+    segments: Vec<usize>,
+    /// Bit `n` for a name whose number is `n`, from 64 on again from the start: where a bit of
+    /// one path is missing in another, so is the name.
+    names: u64,
+    wild: bool,
+}
+
+const ANY: usize = 0;
+const DEEP: usize = 1;
+
+/// For each path, whether another one covers it; of two that cover each other, one.
+fn covered(paths: &[Path<'_>]) -> Vec<bool> {
+    let mut names: Vec<&str> = paths.iter().flatten().filter_map(name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let numbered: Vec<_> = paths
+        .iter()
+        .map(|path| Numbered::of(path, &names))
+        .collect();
+    let mut covered = vec![false; paths.len()];
+    for (place, inner) in numbered.iter().enumerate() {
+        let mut places = None;
+        covered[place] = numbered.iter().enumerate().any(|(other, outer)| {
+            outer.wild
+                && other != place
+                && !covered[other]
+                && outer.names & !inner.names == 0
+                && covers(
+                    outer,
+                    inner,
+                    places.get_or_insert_with(|| inner.places(names.len())),
+                )
+        });
+    }
+    covered
+}
+
+fn name<'p>(segment: &'p Segment<'_>) -> Option<&'p str> {
+    match segment {
+        Segment::Name(name) => Some(name),
+        Segment::Any | Segment::Deep => None,
+    }
+}
+
+/// Whether all that `inner` reaches lies at or below something that `outer` reaches; `places`
+/// are those of `inner`.
 ///
-/// Answers from the back: bit `j` of a row says that `outer` from its segment `i` on covers
+/// Answers from the back: bit `j` of a row says that `outer` from one of its segments on covers
 /// `inner` from its segment `j` on. Never true where it is not so; what it misses would take a
 /// different branch for different documents.
-fn covers(outer: &[Segment], inner: &[Segment]) -> bool {
-    if let ([Segment::Name(a), ..], [Segment::Name(b), ..]) = (outer, inner)
-        && a != b
-    {
-        return false;
-    }
-    let ends = inner.len();
+fn covers(outer: &Numbered, inner: &Numbered, places: &[u64]) -> bool {
+    let within = (1_u64 << inner.segments.len()) - 1;
     // Behind its last segment, `outer` covers whatever follows.
-    let mut below = u64::MAX;
-    for segment in outer.iter().rev() {
-        let mut row = 0_u64;
-        for j in (0..ends).rev() {
-            let here_next = row >> (j + 1) & 1;
-            let below_here = below >> j & 1;
-            let below_next = below >> (j + 1) & 1;
-            let bit = match (segment, &inner[j]) {
-                // None of the levels, or one of them.
-                (Segment::Deep, _) => below_here | here_next,
-                // Without any level, and with at least one.
-                (Segment::Any, Segment::Deep) => below_here & here_next,
-                (Segment::Any, _) => below_next,
-                (Segment::Name(a), Segment::Name(b)) if a == b => below_next,
-                (Segment::Name(_), _) => 0,
-            };
-            row |= bit << j;
+    let mut row = u64::MAX;
+    for &segment in outer.segments.iter().rev() {
+        let next = row >> 1;
+        row = match segment {
+            // None of the levels, or any number of them: from the last place that is covered
+            // back to the first.
+            DEEP => match row & within {
+                0 => 0,
+                row => u64::MAX >> row.leading_zeros(),
+            },
+            // One level. Where `inner` has `**`, both without any level and with one or more;
+            // then the name behind it takes the place of the level.
+            ANY => within & (next & !places[DEEP] | row & next >> 1 & places[DEEP]),
+            name => next & places[name],
+        };
+        if row == 0 {
+            return false;
         }
-        below = row;
     }
-    below & 1 == 1
+    row & 1 == 1
+}
+
+// === impl Numbered ===
+
+impl Numbered {
+    /// `names` are all that there are, in order.
+    fn of(path: &Path<'_>, names: &[&str]) -> Self {
+        let number = |segment: &Segment<'_>| match segment {
+            Segment::Any => ANY,
+            Segment::Deep => DEEP,
+            Segment::Name(name) => {
+                2 + names
+                    .binary_search(&&**name)
+                    .expect("it is one of all names")
+            }
+        };
+        let segments: Vec<_> = path.iter().map(number).collect();
+        let of_names = segments.iter().filter(|segment| **segment > DEEP);
+        Self {
+            names: of_names.fold(0, |bits, number| bits | 1 << (number % 64)),
+            wild: segments.iter().any(|segment| *segment <= DEEP),
+            segments,
+        }
+    }
+
+    /// For each number that a segment can have, a bit for each place where it stands.
+    fn places(&self, names: usize) -> Vec<u64> {
+        let mut places = vec![0; 2 + names];
+        for (place, segment) in self.segments.iter().enumerate() {
+            places[*segment] |= 1 << place;
+        }
+        places
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::grammar::{List, Paths};
     use super::*;
+
+    /// What [`covers`] says, by recursion.
+    fn covers_plainly(outer: &[Segment<'_>], inner: &[Segment<'_>]) -> bool {
+        let ([at, rest @ ..], [place, below @ ..]) = (outer, inner) else {
+            return outer.is_empty();
+        };
+        match (at, place) {
+            (Segment::Deep, _) => covers_plainly(rest, inner) || covers_plainly(outer, below),
+            (Segment::Any, Segment::Deep) => {
+                covers_plainly(rest, inner) && covers_plainly(outer, below)
+            }
+            (Segment::Any, _) => covers_plainly(rest, below),
+            (Segment::Name(_), _) => at == place && covers_plainly(rest, below),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_remains_is_what_nothing_else_covers(
+            list in r"((a|b|\*|\*\*\.a|\*\*\.b)\.){0,5}[ab](,((a|b|\*|\*\*\.a)\.){0,5}(a|b|\*)){1,12}",
+        ) {
+            let mut read = Paths::default();
+            read.read(&list, List::Strip).expect("the expression makes lists");
+            let mut left = read.list.clone();
+            left.sort_unstable();
+            left.dedup();
+            let all = left.clone();
+            left.retain(|path| {
+                !all.iter().any(|other| other != path && covers_plainly(other, path))
+            });
+            prop_assert_eq!(normalise(read.list), left);
+        }
+    }
 
     fn normal(text: &str) -> String {
         let mut read = Paths::default();
         read.read(text, List::Strip)
             .expect("the rows of this table are lists");
         let mut out = String::new();
-        write_list(&normalise(read.paths), &mut out);
+        write_list(&normalise(read.list), &mut out);
         out
     }
 

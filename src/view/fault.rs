@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT};
+use super::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER};
 
 /// An option of the query that cannot be read. The request is answered 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +37,16 @@ pub enum FaultKind {
     Unopened,
     /// Something else than a comma or a parenthesis behind a group.
     BehindGroup,
-    /// The lists of one option have more than [`MAX_TEXT`] bytes.
+    /// The lists of one option have more than [`MAX_TEXT`] bytes, as sent or with groups
+    /// written out.
     TooLong,
     /// The lists of one option have more than [`MAX_PATHS`] paths, groups written out.
     TooManyPaths,
     /// A path has more than [`MAX_SEGMENTS`] segments.
     TooManySegments,
+    /// The paths of one option have more than [`MAX_TOGETHER`] segments together, groups
+    /// written out.
+    TooManyTogether,
     /// A name has more than [`MAX_NAME`] bytes.
     NameTooLong,
     /// `%` without two hexadecimal digits.
@@ -101,6 +105,7 @@ impl FaultKind {
             Self::TooLong => "too-long",
             Self::TooManyPaths => "too-many-paths",
             Self::TooManySegments => "too-many-segments",
+            Self::TooManyTogether => "too-many-together",
             Self::NameTooLong => "name-too-long",
             Self::Percent => "percent",
             Self::NotUtf8 => "not-utf-8",
@@ -135,7 +140,10 @@ impl fmt::Display for FaultKind {
             Self::BehindGroup => {
                 f.write_str("a group ends its item; a comma or a closing parenthesis follows it")
             }
-            Self::TooLong => write!(f, "the list goes on behind its {MAX_TEXT} bytes"),
+            Self::TooLong => write!(
+                f,
+                "the list goes on behind its {MAX_TEXT} bytes, groups written out"
+            ),
             Self::TooManyPaths => write!(
                 f,
                 "this is one path more than {MAX_PATHS}, groups written out"
@@ -143,6 +151,10 @@ impl fmt::Display for FaultKind {
             Self::TooManySegments => write!(
                 f,
                 "this is one segment more than a path may have, {MAX_SEGMENTS}"
+            ),
+            Self::TooManyTogether => write!(
+                f,
+                "with this path the list has more than {MAX_TOGETHER} segments, groups written out; ask for fewer or shorter paths"
             ),
             Self::NameTooLong => {
                 write!(f, "this field name is longer than {MAX_NAME} bytes")

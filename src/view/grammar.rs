@@ -14,21 +14,21 @@
 use std::borrow::Cow;
 use std::mem;
 
-use super::{FaultKind, MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT};
+use super::{FaultKind, MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER};
 
-/// One step of a path.
+/// One step of a path. A name is a piece of the text it was read from, unless it had escapes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Segment {
+pub(super) enum Segment<'t> {
     /// `*`: a member of any name.
     Any,
     /// `**`: any number of levels.
     Deep,
     /// A member of this name.
-    Name(Box<str>),
+    Name(Cow<'t, str>),
 }
 
 /// From the root to a member; arrays on the way are not mentioned.
-pub(super) type Path = Vec<Segment>;
+pub(super) type Path<'t> = Vec<Segment<'t>>;
 
 /// Which of the two lists is read: only one of them knows `**`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,14 @@ pub(super) enum List {
 
 /// The paths of one list so far. Its limits hold over all texts that are read into it.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
-    pub(super) paths: Vec<Path>,
+pub(super) struct Paths<'t> {
+    pub(super) list: Vec<Path<'t>>,
+    /// Bytes of the texts.
     bytes: usize,
+    /// Bytes of the paths with groups written out, with a comma behind each.
+    pub(super) written: usize,
+    /// Segments of the paths with groups written out.
+    segments: usize,
 }
 
 /// A place in a text, and what is wrong there.
@@ -67,7 +72,9 @@ struct Reader<'a> {
     at: usize,
     list: List,
     /// The path being read, the prefix of its group included.
-    path: Path,
+    path: Path<'a>,
+    /// Bytes of `path`, written out.
+    written: usize,
     /// Where the last segment of `path` begins.
     last: usize,
     /// The open groups.
@@ -78,21 +85,22 @@ struct Reader<'a> {
 struct Group {
     /// Where its parenthesis stands.
     open: usize,
-    /// How many segments its prefix has.
+    /// How many segments its prefix has, and how many bytes.
     prefix: usize,
+    written: usize,
     /// Where the last of them begins.
     last: usize,
 }
 
 // === impl Paths ===
 
-impl Paths {
+impl<'t> Paths<'t> {
     /// Reads one text of a list and adds its paths.
     ///
     /// # Errors
     ///
     /// What is wrong, and at which character, counted from 1.
-    pub(super) fn read(&mut self, text: &str, list: List) -> Result<(), Wrong> {
+    pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
         let character = |at: usize| text[..at].chars().count() + 1;
         let room = MAX_TEXT - self.bytes;
         if text.len() > room {
@@ -107,18 +115,37 @@ impl Paths {
             at: 0,
             list,
             path: Path::new(),
+            written: 0,
             last: 0,
             groups: Vec::new(),
         }
-        .list(&mut self.paths)
+        .list(self)
         .map_err(|(at, kind)| (character(at), kind))
+    }
+
+    /// Adds a path that has this many bytes when it is written out.
+    fn add(&mut self, path: Path<'t>, written: usize) -> Result<(), FaultKind> {
+        if self.list.len() == MAX_PATHS {
+            return Err(FaultKind::TooManyPaths);
+        }
+        self.segments += path.len();
+        if self.segments > MAX_TOGETHER {
+            return Err(FaultKind::TooManyTogether);
+        }
+        self.written += written;
+        if self.written > MAX_TEXT {
+            return Err(FaultKind::TooLong);
+        }
+        self.written += 1;
+        self.list.push(path);
+        Ok(())
     }
 }
 
 // === impl Reader ===
 
-impl Reader<'_> {
-    fn list(mut self, paths: &mut Vec<Path>) -> Result<(), Wrong> {
+impl<'a> Reader<'a> {
+    fn list(mut self, paths: &mut Paths<'a>) -> Result<(), Wrong> {
         loop {
             let begin = self.at;
             self.path()?;
@@ -127,6 +154,7 @@ impl Reader<'_> {
                 self.groups.push(Group {
                     open,
                     prefix: self.path.len(),
+                    written: self.written,
                     last: self.last,
                 });
                 continue;
@@ -134,14 +162,14 @@ impl Reader<'_> {
             if self.path.last() == Some(&Segment::Deep) {
                 return Err((self.last, FaultKind::DeepWithoutName));
             }
-            if paths.len() == MAX_PATHS {
-                return Err((begin, FaultKind::TooManyPaths));
-            }
-            paths.push(if self.groups.is_empty() {
+            let path = if self.groups.is_empty() {
                 mem::take(&mut self.path)
             } else {
                 self.path.clone()
-            });
+            };
+            paths
+                .add(path, self.written)
+                .map_err(|kind| (begin, kind))?;
             if !self.behind_path()? {
                 return Ok(());
             }
@@ -162,6 +190,8 @@ impl Reader<'_> {
             if self.path.len() == MAX_SEGMENTS {
                 return Err((begin, FaultKind::TooManySegments));
             }
+            // A segment is written as it was read, and behind another one with a dot.
+            self.written += self.at - begin + usize::from(!self.path.is_empty());
             self.path.push(segment);
             self.last = begin;
             if !self.take(".") {
@@ -179,6 +209,7 @@ impl Reader<'_> {
                 self.groups.pop().ok_or((at, FaultKind::Unopened))?;
             } else if self.take(",") {
                 self.path.truncate(group.map_or(0, |group| group.prefix));
+                self.written = group.map_or(0, |group| group.written);
                 self.last = group.map_or(0, |group| group.last);
                 return Ok(true);
             } else if !self.rest.is_empty() {
@@ -192,14 +223,14 @@ impl Reader<'_> {
         }
     }
 
-    fn segment(&mut self) -> Result<Segment, Wrong> {
+    fn segment(&mut self) -> Result<Segment<'a>, Wrong> {
         let begin = self.at;
         let (segment, otherwise) = if self.take("**") {
             (Segment::Deep, FaultKind::Star)
         } else if self.take("*") {
             (Segment::Any, FaultKind::Star)
         } else if self.take(r"\e") {
-            (Segment::Name(Box::default()), FaultKind::Escape)
+            (Segment::Name(Cow::Borrowed("")), FaultKind::Escape)
         } else {
             return self.name();
         };
@@ -210,7 +241,7 @@ impl Reader<'_> {
         }
     }
 
-    fn name(&mut self) -> Result<Segment, Wrong> {
+    fn name(&mut self) -> Result<Segment<'a>, Wrong> {
         let begin = self.at;
         let mut name = Cow::Borrowed("");
         loop {
@@ -231,7 +262,7 @@ impl Reader<'_> {
         }
         match name.len() {
             0 => Err((begin, FaultKind::MissingName)),
-            1..=MAX_NAME => Ok(Segment::Name(name.into())),
+            1..=MAX_NAME => Ok(Segment::Name(name)),
             _ => Err((begin, FaultKind::NameTooLong)),
         }
     }
@@ -253,7 +284,7 @@ impl Reader<'_> {
 
 // === impl Segment ===
 
-impl Segment {
+impl Segment<'_> {
     /// Writes the segment as it can be read again.
     pub(super) fn write(&self, text: &mut String) {
         match self {

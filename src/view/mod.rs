@@ -43,7 +43,7 @@ mod options;
 mod percent;
 mod prune;
 mod query;
-mod tree;
+mod steps;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -56,12 +56,16 @@ pub use query::{Asked, read_query};
 
 use grammar::{List, Path, Paths, Segment, Wrong};
 
-/// Bytes that the lists of one option may have, percent-decoded.
+/// Bytes that the lists of one option may have, percent-decoded: as sent, and with groups
+/// written out.
 pub const MAX_TEXT: usize = 2_048;
 /// Paths that the lists of one option may have, groups written out.
 pub const MAX_PATHS: usize = 64;
 /// Segments of one path.
 pub const MAX_SEGMENTS: usize = 32;
+/// Segments that the paths of one option may have together, groups written out. What it costs
+/// to read a query and to prune a body grows with them, however they are arranged.
+pub const MAX_TOGETHER: usize = 256;
 /// Bytes of one field name.
 pub const MAX_NAME: usize = 256;
 
@@ -69,24 +73,26 @@ pub const MAX_NAME: usize = 256;
 /// mean the same are the same view.
 ///
 /// Groups are written out, paths that another one covers are gone, the rest is sorted. Cheap to
-/// clone.
+/// clone. It is kept as text, which the lookup of a part needs; its paths are read again where
+/// a body is pruned.
 #[derive(Clone)]
-pub struct View(Arc<Lists>);
-
-struct Lists {
-    /// The whole view as text; equal exactly where the lists are.
-    text: Box<str>,
-    /// What is kept; empty means everything.
-    fields: Vec<Path>,
-    /// What is taken away.
-    strip: Vec<Path>,
+pub struct View {
+    text: Arc<str>,
+    /// Where the list of fields to keep ends; 0 where there is none.
+    fields: usize,
+    /// Where the list of fields to strip begins.
+    strip: usize,
 }
+
+/// What comes before the lists in the text of a view.
+const FIELDS: &str = "fields=";
+const STRIP: &str = "strip=";
 
 /// The lists of one request or one configured view, while they are read.
 #[derive(Default)]
-struct Draft {
-    fields: Paths,
-    strip: Paths,
+struct Draft<'t> {
+    fields: Paths<'t>,
+    strip: Paths<'t>,
 }
 
 // === impl View ===
@@ -121,21 +127,24 @@ impl View {
     /// stand in a list: `fields=id,partner.id strip=**.token`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0.text
+        &self.text
     }
 
-    fn fields(&self) -> &[Path] {
-        &self.0.fields
+    /// What is kept; empty means everything.
+    fn fields(&self) -> Vec<Path<'_>> {
+        let list = self.text[..self.fields].strip_prefix(FIELDS);
+        read_again(list.unwrap_or_default(), List::Fields)
     }
 
-    fn strip(&self) -> &[Path] {
-        &self.0.strip
+    /// What is taken away.
+    fn strip(&self) -> Vec<Path<'_>> {
+        read_again(&self.text[self.strip..], List::Strip)
     }
 }
 
 impl PartialEq for View {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.as_str() == other.as_str()
+        Arc::ptr_eq(&self.text, &other.text) || self.as_str() == other.as_str()
     }
 }
 
@@ -155,8 +164,8 @@ impl fmt::Debug for View {
 
 // === impl Draft ===
 
-impl Draft {
-    fn read(&mut self, text: &str, list: List) -> Result<(), Wrong> {
+impl<'t> Draft<'t> {
+    fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
         match list {
             List::Fields => self.fields.read(text, list),
             List::Strip => self.strip.read(text, list),
@@ -164,29 +173,43 @@ impl Draft {
     }
 
     fn finish(self) -> Option<View> {
-        let mut fields = canonical::normalise(self.fields.paths);
-        let strip = canonical::normalise(self.strip.paths);
+        let mut fields = canonical::normalise(self.fields.list);
+        let strip = canonical::normalise(self.strip.list);
         // `*` covers every other path, so it stands alone here.
         if fields == [[Segment::Any]] {
             fields.clear();
         }
-        let mut text = String::new();
-        for (name, paths) in [("fields=", &fields), ("strip=", &strip)] {
-            if !paths.is_empty() {
-                text.push_str(if text.is_empty() { "" } else { " " });
-                text.push_str(name);
-                canonical::write_list(paths, &mut text);
-            }
+        let mut text = String::with_capacity(self.fields.written + self.strip.written + 16);
+        if !fields.is_empty() {
+            text.push_str(FIELDS);
+            canonical::write_list(&fields, &mut text);
         }
+        let behind_fields = text.len();
+        if !strip.is_empty() {
+            text.push_str(if text.is_empty() { "" } else { " " });
+            text.push_str(STRIP);
+        }
+        let before_strip = text.len();
+        canonical::write_list(&strip, &mut text);
         if text.is_empty() {
             return None;
         }
-        Some(View(Arc::new(Lists {
-            text: text.into_boxed_str(),
-            fields,
-            strip,
-        })))
+        Some(View {
+            text: text.into(),
+            fields: behind_fields,
+            strip: before_strip,
+        })
     }
+}
+
+/// The paths of a canonical list, which is empty where there are none.
+fn read_again(text: &str, list: List) -> Vec<Path<'_>> {
+    let mut read = Paths::default();
+    if !text.is_empty() {
+        read.read(text, list)
+            .expect("a list that was read is within the limits when it is written out");
+    }
+    read.list
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use super::{Draft, FaultKind, View};
 /// The names of the options and the configured views, ready to answer requests.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub(super) fields: Box<str>,
-    pub(super) strip: Box<str>,
-    pub(super) view: Box<str>,
+    fields: Box<str>,
+    strip: Box<str>,
+    view: Box<str>,
     named: Vec<Named>,
 }
 
@@ -95,6 +95,15 @@ impl Options {
         self.named.iter().map(|named| (&*named.name, &named.view))
     }
 
+    /// What an option is called.
+    pub(super) fn name(&self, which: Which) -> &str {
+        match which {
+            Which::Fields => &self.fields,
+            Which::Strip => &self.strip,
+            Which::View => &self.view,
+        }
+    }
+
     /// Which option a piece of the query is, and its value as sent.
     pub(super) fn option<'a>(&self, piece: &'a str) -> Option<(Which, &'a str)> {
         [
@@ -125,9 +134,12 @@ impl Options {
 
 // === impl Draft ===
 
-impl Draft {
+impl<'t> Draft<'t> {
     /// Adds the lists of a configured view; a fault comes with the setting it is in.
-    pub(super) fn add(&mut self, lists: &config::NamedView) -> Result<(), (&'static str, Wrong)> {
+    pub(super) fn add(
+        &mut self,
+        lists: &'t config::NamedView,
+    ) -> Result<(), (&'static str, Wrong)> {
         if let Some(text) = &lists.fields {
             self.read(text, List::Fields)
                 .map_err(|wrong| (".fields", wrong))?;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use crate::json::{self, MAX_DEPTH, blanks, byte, member_name, skip_value};
 
-use super::View;
-use super::tree::{Reached, Stack, Step, Tree, mark};
+use super::steps::{Fate, Lists, Reached, Steps};
+use super::{MAX_TOGETHER, View};
 
 /// What a view makes of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,14 +39,13 @@ pub enum Skipped {
 /// by `*` alone.
 #[must_use]
 pub fn prune(body: &Bytes, view: &View) -> Pruned {
-    let tree = Tree::new(view);
     let mut part = Part {
         text: body,
         out: Vec::new(),
         copied: 0,
     };
     let read = match std::str::from_utf8(body) {
-        Ok(_) => read(&tree, &mut part),
+        Ok(_) => read_for(view, &mut part),
         Err(_) => Err(json::Fault::NotJson),
     };
     match read {
@@ -67,11 +66,11 @@ struct Part<'a> {
 }
 
 /// An open container that paths lead into.
-struct Open {
+struct Open<const N: usize> {
     object: bool,
-    reached: Reached,
-    /// The length of the stack to return to when it closes.
-    floor: usize,
+    reached: Reached<N>,
+    /// What becomes of a member that no path mentions by name.
+    other: Fate<N>,
     /// The end of the last value that stays; at first the place behind the brace.
     kept: usize,
     /// Where members that go have begun, behind a comma or the brace.
@@ -80,14 +79,24 @@ struct Open {
     gone: usize,
 }
 
-fn read(tree: &Tree<'_>, part: &mut Part<'_>) -> Result<(), json::Fault> {
+/// Words for the steps of both lists.
+const MOST: usize = 2 * MAX_TOGETHER / 64;
+
+fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), json::Fault> {
+    let lists = Lists::of(view);
+    if lists.len() <= 64 {
+        read(&Steps::<1>::new(lists), part)
+    } else {
+        read(&Steps::<MOST>::new(lists), part)
+    }
+}
+
+fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(), json::Fault> {
     let text = part.text;
-    let mut stack = Stack::default();
     let mut at = blanks(text, 0);
-    let reached = tree.root(&mut stack);
-    let mut outer: Vec<Open> = Vec::new();
+    let mut outer: Vec<Open<N>> = Vec::new();
     let mut open = match byte(text, at) {
-        b'{' | b'[' => Open::new(text, at, reached, 0),
+        b'{' | b'[' => Open::new(text, at, steps.root(), steps),
         _ => return end(text, skip_value(text, at, 0)?),
     };
     at += 1;
@@ -105,7 +114,6 @@ fn read(tree: &Tree<'_>, part: &mut Part<'_>) -> Result<(), json::Fault> {
                 if open.gap.is_some() {
                     part.cut(open.kept, open.gone);
                 }
-                stack.truncate(open.floor);
                 at += 1;
                 let Some(around) = outer.pop() else {
                     return end(text, at);
@@ -119,19 +127,17 @@ fn read(tree: &Tree<'_>, part: &mut Part<'_>) -> Result<(), json::Fault> {
             _ => {}
         }
         first = false;
-        let floor = stack.len();
-        let reached = if open.object {
+        let fate = if open.object {
             let (name, value) = member_name(text, at)?;
             at = value;
-            let step = if name.escaped {
-                tree.step(open.reached, Some(&name.unescaped()), &mut stack)
-            } else if open.reached.mentions(mark(name.bytes)) {
-                tree.step(open.reached, Some(name.bytes), &mut stack)
+            let fate = if name.escaped {
+                steps.member(&open.reached, &name.unescaped())
+            } else if steps.mention(name.bytes) {
+                steps.member(&open.reached, name.bytes)
             } else {
-                let container = matches!(byte(text, at), b'{' | b'[');
-                tree.other(open.reached, container, &mut stack)
+                open.other
             };
-            if matches!(step, Step::Remove) {
+            if matches!(fate, Fate::Remove) {
                 at = skip_value(text, at, outer.len() + 1)?;
                 open.gap.get_or_insert(begin);
                 open.gone = at;
@@ -140,23 +146,19 @@ fn read(tree: &Tree<'_>, part: &mut Part<'_>) -> Result<(), json::Fault> {
             if let Some(gap) = open.gap.take() {
                 part.cut(gap, begin);
             }
-            match step {
-                Step::Into(reached) => Some(reached),
-                _ => None,
-            }
+            fate
         } else {
-            Some(open.reached)
+            Fate::Into(open.reached)
         };
-        if let (b'{' | b'[', Some(reached)) = (byte(text, at), reached) {
+        if let (b'{' | b'[', Fate::Into(reached)) = (byte(text, at), fate) {
             outer.push(open);
             if outer.len() == MAX_DEPTH {
                 return Err(json::Fault::TooDeep);
             }
-            open = Open::new(text, at, reached, floor);
+            open = Open::new(text, at, reached, steps);
             at += 1;
             first = true;
         } else {
-            stack.truncate(floor);
             at = skip_value(text, at, outer.len() + 1)?;
             open.kept = at;
         }
@@ -194,12 +196,12 @@ impl Part<'_> {
 
 // === impl Open ===
 
-impl Open {
-    fn new(text: &[u8], at: usize, reached: Reached, floor: usize) -> Self {
+impl<const N: usize> Open<N> {
+    fn new(text: &[u8], at: usize, reached: Reached<N>, steps: &Steps<'_, N>) -> Self {
         Self {
             object: byte(text, at) == b'{',
+            other: steps.other(&reached),
             reached,
-            floor,
             kept: at + 1,
             gap: None,
             gone: 0,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::grammar::List;
-use super::options::Which;
+use super::options::{Named, Which};
 use super::percent::decode;
 use super::{Draft, Fault, Options, View};
 
@@ -43,7 +43,7 @@ pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked
         }
         (Some((Which::View, value)), None) => {
             let named = options.named(value);
-            let named = named.map_err(|wrong| Fault::of(&options.view, wrong))?;
+            let named = named.map_err(|wrong| Fault::of(options.name(Which::View), wrong))?;
             Some(named.view.clone())
         }
         _ => read_view(pieces(), options)?,
@@ -62,30 +62,38 @@ pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked
     })
 }
 
+/// What an option asks for.
+enum Part<'a> {
+    List(List, Cow<'a, str>),
+    Named(&'a Named),
+}
+
 /// The view of all options among the pieces of a query.
 fn read_view<'a>(
     pieces: impl Iterator<Item = &'a str>,
-    options: &Options,
+    options: &'a Options,
 ) -> Result<Option<View>, Fault> {
-    let mut draft = Draft::default();
-    for piece in pieces {
-        let Some((which, value)) = options.option(piece) else {
-            continue;
+    let part = |(which, value)| {
+        let part = match which {
+            Which::Fields => decode(value).map(|text| Part::List(List::Fields, text)),
+            Which::Strip => decode(value).map(|text| Part::List(List::Strip, text)),
+            Which::View => options.named(value).map(Part::Named),
         };
-        match which {
-            Which::Fields => decode(value)
-                .and_then(|text| draft.read(&text, List::Fields))
-                .map_err(|wrong| Fault::of(&options.fields, wrong))?,
-            Which::Strip => decode(value)
-                .and_then(|text| draft.read(&text, List::Strip))
-                .map_err(|wrong| Fault::of(&options.strip, wrong))?,
-            Which::View => options
-                .named(value)
-                // A valid view can only be too much beside the lists before it. The
-                // client does not see its text: the fault is where its name stands.
-                .and_then(|named| draft.add(&named.lists).map_err(|(_, (_, kind))| (1, kind)))
-                .map_err(|wrong| Fault::of(&options.view, wrong))?,
+        (which, part)
+    };
+    // Decoded first, all of them: the names of the draft are pieces of the texts.
+    let asked = pieces.filter_map(|piece| options.option(piece));
+    let parts: Vec<_> = asked.map(part).collect();
+    let mut draft = Draft::default();
+    for (which, part) in &parts {
+        match part {
+            Ok(Part::List(list, text)) => draft.read(text, *list),
+            // A valid view can only be too much beside the lists before it. The client does
+            // not see its text: the fault is where its name stands.
+            Ok(Part::Named(named)) => draft.add(&named.lists).map_err(|(_, (_, kind))| (1, kind)),
+            Err(wrong) => Err(wrong.clone()),
         }
+        .map_err(|wrong| Fault::of(options.name(*which), wrong))?;
     }
     Ok(draft.finish())
 }

@@ -6,7 +6,7 @@ fn written_out(text: &str, list: List) -> Result<String, Wrong> {
     let mut read = Paths::default();
     read.read(text, list)?;
     let mut out = String::new();
-    for (n, path) in read.paths.iter().enumerate() {
+    for (n, path) in read.list.iter().enumerate() {
         for (m, segment) in path.iter().enumerate() {
             out.push_str(if m > 0 {
                 "."
@@ -135,6 +135,28 @@ fn limits_hold() {
         (r"\.".repeat(256), None),
         (format!("{},a", r"\.".repeat(256)), None),
         ([&*"a".repeat(255); 8].join(",") + "b", None),
+        // 8 * 32 segments, and one more.
+        ([&*steps(32); 8].join(","), None),
+        (
+            [&*steps(32); 8].join(",") + ",a",
+            Some((513, FaultKind::TooManyTogether)),
+        ),
+        (format!("*.*.**({})", names(64)), None),
+        (
+            format!("*.*.**({},a.a)", names(63)),
+            Some((134, FaultKind::TooManyTogether)),
+        ),
+        // 8 * 255 bytes, 7 commas, and one byte or two more.
+        (format!("{}(b,c,d,e,f,g,h,ij)", "a".repeat(253)), None),
+        (format!(r"{}(b,c,d,e,f,g,h,\e)", "a".repeat(253)), None),
+        (
+            format!("{}(b,c,d,e,f,g,h,ijk)", "a".repeat(253)),
+            Some((269, FaultKind::TooLong)),
+        ),
+        (
+            format!(r"{}(b,c,d,e,f,g,h,i\.)", "a".repeat(253)),
+            Some((269, FaultKind::TooLong)),
+        ),
     ] {
         assert_eq!(written_out(&text, List::Strip).err(), wrong, "{text}");
     }
@@ -161,5 +183,13 @@ fn limits_count_over_several_texts() {
     assert_eq!(
         read.read(&text, List::Strip),
         Err((844, FaultKind::TooLong))
+    );
+    let mut read = Paths::default();
+    let text = ["a.b.c.d.e.f.g.h"; 20].join(",");
+    assert_eq!(read.read(&text, List::Strip), Ok(()));
+    assert_eq!(
+        read.read(&text, List::Strip),
+        Err((193, FaultKind::TooManyTogether)),
+        "20 paths of 8 segments, and the 13th of the same"
     );
 }
