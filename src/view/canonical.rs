@@ -1,6 +1,7 @@
 //! One spelling for lists that mean the same: covered paths dropped, the rest sorted.
 
 use super::grammar::{Path, Segment};
+use super::steps::mark;
 
 /// Drops every path that another one covers, and sorts what remains.
 ///
@@ -11,10 +12,8 @@ pub(super) fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths.sort_unstable();
     // What begins with another path stands right behind it.
     paths.dedup_by(|next, kept| next.starts_with(kept));
-    let wild = |path: &Path<'_>| !path.iter().all(|at| matches!(at, Segment::Name(_)));
-    if paths.len() > 1 && paths.iter().any(wild) {
-        let mut covered = covered(&paths).into_iter();
-        paths.retain(|_| covered.next() == Some(false));
+    if paths.len() > 1 {
+        drop_covered(&mut paths);
     }
     paths
 }
@@ -33,20 +32,34 @@ pub(super) fn write_list(paths: &[Path<'_>], text: &mut String) {
     }
 }
 
-/// A path with numbers for its segments, equal where the segments are.
-struct Numbered {
-    segments: Vec<usize>,
-    /// Bit `n` for a name whose number is `n`, from 64 on again from the start: where a bit of
-    /// one path is missing in another, so is the name.
-    names: u64,
+/// What tells at a glance that a path covers nothing, or not another one.
+struct Outline {
+    /// The [`mark`]s of its names: where one is missing in another path, so is the name.
+    marks: u64,
+    /// It has a `*` or `**`.
     wild: bool,
 }
+
+/// A path with numbers for its segments, equal where the segments are.
+struct Numbered(Vec<usize>);
 
 const ANY: usize = 0;
 const DEEP: usize = 1;
 
-/// For each path, whether another one covers it; of two that cover each other, one.
-fn covered(paths: &[Path<'_>]) -> Vec<bool> {
+/// Drops the paths that one with a `*` or `**` covers; of two that cover each other, one.
+fn drop_covered(paths: &mut Vec<Path<'_>>) {
+    let outlines: Vec<_> = paths.iter().map(|path| Outline::of(path)).collect();
+    let may_cover = |outer: usize, inner: usize| {
+        let (outer, inside) = (&outlines[outer], &outlines[inner]);
+        outer.wild && outer.marks & !inside.marks == 0
+    };
+    let others = |place| (0..outlines.len()).filter(move |other| *other != place);
+    let inners: Vec<_> = (0..outlines.len())
+        .filter(|inner| others(*inner).any(|outer| may_cover(outer, *inner)))
+        .collect();
+    if inners.is_empty() {
+        return;
+    }
     let mut names: Vec<&str> = paths.iter().flatten().filter_map(name).collect();
     names.sort_unstable();
     names.dedup();
@@ -54,22 +67,17 @@ fn covered(paths: &[Path<'_>]) -> Vec<bool> {
         .iter()
         .map(|path| Numbered::of(path, &names))
         .collect();
-    let mut covered = vec![false; paths.len()];
-    for (place, inner) in numbered.iter().enumerate() {
-        let mut places = None;
-        covered[place] = numbered.iter().enumerate().any(|(other, outer)| {
-            outer.wild
-                && other != place
-                && !covered[other]
-                && outer.names & !inner.names == 0
-                && covers(
-                    outer,
-                    inner,
-                    places.get_or_insert_with(|| inner.places(names.len())),
-                )
+    let mut covered = vec![false; numbered.len()];
+    for inner in inners {
+        let places = numbered[inner].places(names.len());
+        covered[inner] = others(inner).any(|outer| {
+            !covered[outer]
+                && may_cover(outer, inner)
+                && covers(&numbered[outer], &numbered[inner], &places)
         });
     }
-    covered
+    let mut covered = covered.into_iter();
+    paths.retain(|_| covered.next() == Some(false));
 }
 
 fn name<'p>(segment: &'p Segment<'_>) -> Option<&'p str> {
@@ -86,10 +94,10 @@ fn name<'p>(segment: &'p Segment<'_>) -> Option<&'p str> {
 /// `inner` from its segment `j` on. Never true where it is not so; what it misses would take a
 /// different branch for different documents.
 fn covers(outer: &Numbered, inner: &Numbered, places: &[u64]) -> bool {
-    let within = (1_u64 << inner.segments.len()) - 1;
+    let within = (1_u64 << inner.0.len()) - 1;
     // Behind its last segment, `outer` covers whatever follows.
     let mut row = u64::MAX;
-    for &segment in outer.segments.iter().rev() {
+    for &segment in outer.0.iter().rev() {
         let next = row >> 1;
         row = match segment {
             // None of the levels, or any number of them: from the last place that is covered
@@ -110,6 +118,18 @@ fn covers(outer: &Numbered, inner: &Numbered, places: &[u64]) -> bool {
     row & 1 == 1
 }
 
+// === impl Outline ===
+
+impl Outline {
+    fn of(path: &[Segment<'_>]) -> Self {
+        let names = path.iter().filter_map(name);
+        Self {
+            marks: names.fold(0, |marks, name| marks | mark(name.as_bytes())),
+            wild: path.iter().any(|segment| name(segment).is_none()),
+        }
+    }
+}
+
 // === impl Numbered ===
 
 impl Numbered {
@@ -124,19 +144,13 @@ impl Numbered {
                     .expect("it is one of all names")
             }
         };
-        let segments: Vec<_> = path.iter().map(number).collect();
-        let of_names = segments.iter().filter(|segment| **segment > DEEP);
-        Self {
-            names: of_names.fold(0, |bits, number| bits | 1 << (number % 64)),
-            wild: segments.iter().any(|segment| *segment <= DEEP),
-            segments,
-        }
+        Self(path.iter().map(number).collect())
     }
 
     /// For each number that a segment can have, a bit for each place where it stands.
     fn places(&self, names: usize) -> Vec<u64> {
         let mut places = vec![0; 2 + names];
-        for (place, segment) in self.segments.iter().enumerate() {
+        for (place, segment) in self.0.iter().enumerate() {
             places[*segment] |= 1 << place;
         }
         places

@@ -62,7 +62,7 @@ pub(super) struct Lists<'v> {
 
 /// One of 64 bits for a name, to tell most names apart without comparing them.
 #[inline]
-fn mark(name: &[u8]) -> u64 {
+pub(super) fn mark(name: &[u8]) -> u64 {
     let first = name.first().copied().unwrap_or(0);
     let last = name.last().copied().unwrap_or(0);
     1 << ((name.len() * 5 + usize::from(first) + usize::from(last) * 3) % 64)
