@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::list::{self, Quotes};
@@ -23,7 +24,29 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
         }
     }
     kept.entry(header::DATE).or_insert_with(|| date(received));
+    own(&mut kept);
     kept
+}
+
+/// Copies all values into one allocation of exactly their size.
+///
+/// What hyper hands out are slices of its read buffers: a stored value of ten bytes would hold
+/// on to a buffer of up to 256 KiB for as long as it is stored.
+pub(super) fn own(fields: &mut HeaderMap) {
+    let mut copy = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
+    for value in fields.values() {
+        copy.extend_from_slice(value.as_bytes());
+    }
+    let copy = Bytes::from(copy);
+    let mut end = 0;
+    for value in fields.values_mut() {
+        let begin = end;
+        end += value.len();
+        let mut own = HeaderValue::from_maybe_shared(copy.slice(begin..end))
+            .expect("the bytes of a field value are one");
+        own.set_sensitive(value.is_sensitive());
+        *value = own;
+    }
 }
 
 fn date(at: SystemTime) -> HeaderValue {
@@ -74,5 +97,23 @@ mod tests {
         assert_eq!(kept.len(), 2);
         assert_eq!(kept["x-kept"], "1");
         assert_eq!(kept[header::DATE], "Thu, 01 Jan 1970 00:00:00 GMT");
+    }
+
+    #[test]
+    fn a_stored_field_holds_on_to_the_read_buffer_it_came_in() {
+        let buffer = Bytes::from(vec![b'x'; 64 << 10]);
+        let field = |from: usize| {
+            HeaderValue::from_maybe_shared(buffer.slice(from..from + 9)).expect("a field value")
+        };
+        let mut response = HeaderMap::new();
+        response.append("x-first", field(0));
+        response.append("x-twice", field(100));
+        response.append("x-twice", field(200));
+        let mut kept = storable(&response, SystemTime::UNIX_EPOCH);
+        super::super::update(&mut kept, &response, SystemTime::UNIX_EPOCH);
+        assert_eq!(kept.get_all("x-twice").iter().count(), 2);
+        assert_eq!(kept["x-first"], "xxxxxxxxx");
+        drop(response);
+        assert!(buffer.is_unique(), "something stored is a slice of it");
     }
 }

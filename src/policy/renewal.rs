@@ -116,6 +116,8 @@ pub fn update(stored: &mut HeaderMap, answer: &HeaderMap, received: SystemTime) 
     for (name, value) in &news {
         stored.append(name, value.clone());
     }
+    // One allocation again: what was replaced must not stay with what was not.
+    fields::own(stored);
 }
 
 /// Whether the origin can be asked if this response still holds.

@@ -12,6 +12,7 @@ mod freshness;
 mod hits;
 mod invalidation;
 mod isolation;
+mod memory;
 mod named_scopes;
 mod origin_faults;
 mod resurrection;
