@@ -179,7 +179,7 @@ pub static KEYS: &[Key] = &[
     key!(views.fields_option => "Query option that keeps fields.", |name| option_name(name)),
     key!(views.view_option => "Query option that asks for a view by name.", |name| option_name(name)),
     key!(table views.named => "Views by name: { strip = \"...\", fields = \"...\" }; \"off\" takes a view away."),
-    key!(limits.in_flight => "Requests that may wait for the origin at once; further ones get 503.", between::<1, MANY>),
+    key!(limits.in_flight => "Requests that may wait for the origin at once: for a head, a body to be stored, or the end of an upload; further ones get 503.", between::<1, MANY>),
     key!(bytes limits.uri => "Longest request target; a longer one gets 414.", sized::<1, TARGET>),
     key!(bytes limits.header_bytes => "Largest request head; a larger one gets 431.", sized::<HEAD, { 16 << 20 }>),
     key!(limits.headers => "Fields in a request head; more get 431.", between::<1, FIELDS>),

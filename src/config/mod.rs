@@ -271,7 +271,8 @@ pub struct NamedView {
 /// `[limits]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Requests waiting for the origin at once; further ones get 503.
+    /// Requests waiting for the origin at once: for a head, a body to be stored, or the end of an
+    /// upload; further ones get 503.
     pub in_flight: usize,
     /// Bytes of a request target; a longer one gets 414.
     pub uri: usize,

@@ -108,7 +108,7 @@ families! {
     UPSTREAM_BYTES = counter("upstream_bytes_total", &[],
         "Body bytes received from the origin.");
     UPSTREAM_IN_FLIGHT = gauge("upstream_in_flight", &[],
-        "Requests waiting for the origin now. At limits.in_flight further ones get 503.");
+        "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones get 503.");
     CACHE_ENTRIES = gauge("cache_entries", &[],
         "Stored responses.");
     CACHE_WEIGHT = gauge("cache_weight_bytes", &[],

@@ -41,7 +41,7 @@ pub struct Metrics {
     pub upstream_duration: Histogram,
     /// Body bytes received from the origin.
     pub upstream_bytes: IntCounter,
-    /// Requests waiting for the origin now.
+    /// Requests waiting for the origin now; a response that is streamed waits for its client.
     pub upstream_in_flight: IntGauge,
     /// Stored responses.
     pub cache_entries: IntGauge,

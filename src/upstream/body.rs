@@ -28,6 +28,8 @@ pub(super) enum Outbound {
         body: Incoming,
         left: u64,
         upload: Upload,
+        /// The origin is waited for until it has all of it, even behind an early answer.
+        _ticket: Arc<Ticket>,
     },
 }
 
@@ -64,13 +66,14 @@ pub struct ResponseStream {
     rest: Incoming,
     silence: Silence,
     bytes: IntCounter,
-    /// Held to the end: the request waits for the origin as long as its body comes.
-    _ticket: Ticket,
 }
 
 /// A place among the requests that wait for the origin (`limits.in_flight`); free when dropped.
+///
+/// A response that is streamed holds none: its pace is the client's, and one client that does
+/// not read would take a place from all others. Those are bounded by their connections.
 #[derive(Debug)]
-pub struct Ticket {
+pub(super) struct Ticket {
     _place: OwnedSemaphorePermit,
     in_flight: IntGauge,
 }
@@ -89,13 +92,14 @@ struct Silence {
 // === impl Outbound ===
 
 impl Outbound {
-    pub(super) fn upload(body: Incoming, limit: u64) -> (Self, Upload) {
+    pub(super) fn upload(body: Incoming, limit: u64, ticket: Arc<Ticket>) -> (Self, Upload) {
         let upload = Upload::begin(false);
         (
             Self::Client {
                 body,
                 left: limit,
                 upload: upload.clone(),
+                _ticket: ticket,
             },
             upload,
         )
@@ -110,7 +114,10 @@ impl Body for Outbound {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        let Self::Client { body, left, upload } = self.get_mut() else {
+        let Self::Client {
+            body, left, upload, ..
+        } = self.get_mut()
+        else {
             return Poll::Ready(None);
         };
         let frame = ready!(Pin::new(body).poll_frame(cx));
@@ -204,13 +211,7 @@ impl Upload {
 // === impl ResponseStream ===
 
 impl ResponseStream {
-    pub(super) fn new(
-        read: Bytes,
-        rest: Incoming,
-        limit: Duration,
-        ticket: Ticket,
-        bytes: IntCounter,
-    ) -> Self {
+    pub(super) fn new(read: Bytes, rest: Incoming, limit: Duration, bytes: IntCounter) -> Self {
         let timer = Box::pin(tokio::time::sleep(limit));
         Self {
             read,
@@ -221,7 +222,6 @@ impl ResponseStream {
                 timer,
             },
             bytes,
-            _ticket: ticket,
         }
     }
 }

@@ -28,10 +28,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{self, Config};
 use crate::outcome::Fault;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Upload};
+use body::{Outbound, Ticket, Upload};
 use connector::Connector;
 
-pub use body::{ResponseStream, Ticket};
+pub use body::ResponseStream;
 pub use error::{FetchError, SetupError};
 
 /// How long an idle connection to the origin is kept. Below the 60 s after which most servers
@@ -119,6 +119,7 @@ impl Upstream {
         headers: HeaderMap,
     ) -> Result<Answer, FetchError> {
         let deadline = Instant::now() + self.settings.total_timeout;
+        // Held until the body is in, or turns into a stream.
         let ticket = self.ticket()?;
         let head_deadline = deadline
             .min(Instant::now() + self.settings.connect_timeout + self.settings.response_timeout);
@@ -141,8 +142,8 @@ impl Upstream {
         let (head, body) = response?.into_parts();
         let body = Unread {
             body,
-            ticket,
             deadline,
+            ticket,
         };
         Ok(Answer { head, body })
     }
@@ -160,10 +161,11 @@ impl Upstream {
     ) -> Result<AnswerBody, FetchError> {
         let Unread {
             body,
-            ticket,
             deadline,
+            // Held while the body comes in; what is streamed on gives its place away.
+            ticket: _ticket,
         } = unread;
-        match timeout_at(deadline, self.collect(head, body, ticket)).await {
+        match timeout_at(deadline, self.collect(head, body)).await {
             Ok(body) => self.counted(body),
             Err(_) => Err(self.failed(FetchError::no_end(&self.settings))),
         }
@@ -182,11 +184,11 @@ impl Upstream {
         headers: HeaderMap,
         body: Incoming,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let ticket = self.ticket()?;
+        let ticket = Arc::new(self.ticket()?);
         let (outbound, upload) = if body.is_end_stream() {
             (Outbound::Empty, Upload::none())
         } else {
-            Outbound::upload(body, self.max_upload)
+            Outbound::upload(body, self.max_upload, Arc::clone(&ticket))
         };
         let mut request = Request::new(outbound);
         *request.method_mut() = method;
@@ -213,7 +215,7 @@ impl Upstream {
                 }
             })
             .await?;
-        Ok(response.map(|body| self.stream(Bytes::new(), body, ticket)))
+        Ok(response.map(|body| self.stream(Bytes::new(), body)))
     }
 
     /// Sends, waits by `wait`, and counts how it went.
@@ -254,7 +256,6 @@ impl Upstream {
         &self,
         head: &response::Parts,
         mut body: Incoming,
-        ticket: Ticket,
     ) -> Result<AnswerBody, FetchError> {
         let declared = body.size_hint().exact();
         let delimited = head.version == Version::HTTP_2
@@ -262,18 +263,10 @@ impl Upstream {
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
         if !delimited {
-            return Ok(AnswerBody::CloseDelimited(self.stream(
-                Bytes::new(),
-                body,
-                ticket,
-            )));
+            return Ok(AnswerBody::CloseDelimited(self.stream(Bytes::new(), body)));
         }
         if declared.is_some_and(|length| length > self.max_body) {
-            return Ok(AnswerBody::TooLarge(self.stream(
-                Bytes::new(),
-                body,
-                ticket,
-            )));
+            return Ok(AnswerBody::TooLarge(self.stream(Bytes::new(), body)));
         }
         // The body gets an allocation of its own size: what hyper hands out are slices of read
         // buffers, and a stored one would hold on to the whole buffer.
@@ -287,11 +280,7 @@ impl Upstream {
             self.metrics.upstream_bytes.inc_by(data.len() as u64);
             whole.extend_from_slice(&data);
             if whole.len() as u64 > self.max_body {
-                return Ok(AnswerBody::TooLarge(self.stream(
-                    whole.freeze(),
-                    body,
-                    ticket,
-                )));
+                return Ok(AnswerBody::TooLarge(self.stream(whole.freeze(), body)));
             }
         }
         let whole = if expected == Some(whole.len()) {
@@ -302,9 +291,9 @@ impl Upstream {
         Ok(AnswerBody::Whole(whole))
     }
 
-    fn stream(&self, read: Bytes, rest: Incoming, ticket: Ticket) -> ResponseStream {
+    fn stream(&self, read: Bytes, rest: Incoming) -> ResponseStream {
         let bytes = self.metrics.upstream_bytes.clone();
-        ResponseStream::new(read, rest, self.settings.total_timeout, ticket, bytes)
+        ResponseStream::new(read, rest, self.settings.total_timeout, bytes)
     }
 
     /// The configured origin.

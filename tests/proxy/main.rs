@@ -4,6 +4,7 @@
 
 mod support;
 
+mod bounds;
 mod client_directives;
 mod collapse;
 mod fence;

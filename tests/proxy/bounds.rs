@@ -1,0 +1,57 @@
+//! One client against all: what it can take from the others, and what it cannot.
+
+use crate::support::{ByHand, Origin, Proxy, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+}
+
+#[tokio::test]
+async fn readers_that_do_not_read_take_all_places_at_the_origin() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
+    let mut idle = Vec::new();
+    // Past the cache, and too large for it.
+    for target in ["/v1/export", "/v1/calls/large"] {
+        origin.reply(target, Reply::new(200).body(vec![b'x'; 64 << 20]));
+        let mut slow = proxy.wire().await;
+        slow.send(get(target)).await;
+        slow.head().await;
+        idle.push(slow);
+    }
+    for target in [CALL, "/v1/other"] {
+        proxy.get(target).bearer("a").await.assert_status(200);
+    }
+}
+
+/// The origin may answer before the upload has ended; it is busy with it all the same.
+#[tokio::test]
+async fn an_upload_in_progress_holds_its_place_at_the_origin() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| config.limits.in_flight = 1).await;
+    let mut client = proxy.wire().await;
+    client
+        .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf")
+        .await;
+    let mut line = origin.accept().await;
+    line.until("half").await;
+    line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
+        .await;
+    client.head().await;
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_problem(503, "connection_limit_reached");
+
+    client.send("half").await;
+    line.until("half").await;
+    proxy
+        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+    // The answer goes on.
+    line.send("done").await;
+    client.until("done").await;
+}
