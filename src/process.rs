@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, listen};
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{Metrics, Output};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
 
@@ -43,20 +43,25 @@ pub enum StartError {
     /// A configured view cannot be read.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Views(Vec<OptionsFault>),
-    /// The system gives no thread or no address.
-    #[error("the system gives no thread, or does not say what it listens on")]
+    /// The system gives no address.
+    #[error("the system does not say what it listens on")]
     System(#[from] io::Error),
 }
 
 impl Process {
-    /// Starts a proxy. When this returns, both listeners accept connections.
+    /// Starts a proxy. When this returns, both listeners accept connections. Access lines, where
+    /// they are configured, go to `output`.
     ///
     /// Everything that can fail does so before a port is bound; the ports are bound last.
     ///
     /// # Errors
     ///
     /// See [`StartError`].
-    pub fn start(config: &Config, clock: &Clock) -> Result<Self, StartError> {
+    pub fn start(
+        config: &Config,
+        clock: &Clock,
+        output: Option<&Output>,
+    ) -> Result<Self, StartError> {
         let parser = Parser::new(config).map_err(StartError::Views)?;
         let metrics = Arc::new(Metrics::new(parser.routes()));
         let upstream = Upstream::new(config, Arc::clone(&metrics))?;
@@ -69,11 +74,12 @@ impl Process {
             Arc::clone(&metrics),
             clock.clone(),
         );
-        let access = config
-            .log
-            .access
-            .then(|| AccessLog::start(config.log.format, io::stdout(), metrics.log_dropped.clone()))
-            .transpose()?;
+        if let Some(output) = output {
+            output.count_dropped(&metrics.log_dropped);
+        }
+        let access = output
+            .filter(|_| config.log.access)
+            .map(|output| output.access(config.log.format));
         let drain = Drain::default();
         let admin = Admin::new(
             config,

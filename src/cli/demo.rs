@@ -15,12 +15,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::runtime;
+use super::serve::{log, runtime};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
 use crate::process::Process;
 use crate::simulator::{self, Options, Simulator, demo};
-use crate::telemetry;
 
 /// What the simulated API takes for an answer.
 const LATENCY: Duration = Duration::from_millis(80);
@@ -55,8 +54,8 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let simulating = tokio::spawn(simulator::serve(listener, simulator.clone(), end.clone()));
 
     let config = configuration(arguments, &origin)?;
-    telemetry::init_log(&config.log);
-    let process = Process::start(&config, &clock)?;
+    let _output = log(&config.log)?;
+    let process = Process::start(&config, &clock, None)?;
     let guide = Guide {
         client: Client::builder(TokioExecutor::new()).build_http(),
         base: format!("http://{}", process.address),

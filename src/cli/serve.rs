@@ -6,18 +6,26 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::clock::Clock;
-use crate::config::{Config, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::process::Process;
-use crate::telemetry;
+use crate::telemetry::{self, Output};
 
 /// Exit status of a second signal: the drain was cut short.
 const EXIT_INTERRUPTED: u8 = 130;
 
 pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let Loaded { config, sources } = loaded;
-    telemetry::init_log(&config.log);
+    // Dropped last, when everybody has said what there was to say.
+    let output = log(&config.log)?;
     telemetry::log_panics();
-    runtime(config.server.workers)?.block_on(serve(&config, &sources.to_string()))
+    runtime(config.server.workers)?.block_on(serve(&config, &sources.to_string(), &output))
+}
+
+/// Begins to log to standard output.
+pub(super) fn log(settings: &config::Log) -> anyhow::Result<Output> {
+    let output = Output::start(std::io::stdout()).context("the system gives no thread")?;
+    telemetry::init_log(settings, &output);
+    Ok(output)
 }
 
 /// The runtime: `server.workers` threads, or one a core.
@@ -32,11 +40,11 @@ pub(super) fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime>
         .context("the system gives no threads")
 }
 
-async fn serve(config: &Config, sources: &str) -> anyhow::Result<ExitCode> {
+async fn serve(config: &Config, sources: &str, output: &Output) -> anyhow::Result<ExitCode> {
     // Before anything is bound, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let process = Process::start(config, &Clock::system())?;
+    let process = Process::start(config, &Clock::system(), Some(output))?;
     tracing::info!(
         address = %process.address,
         admin_address = %process.admin_address,

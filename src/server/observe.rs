@@ -221,7 +221,7 @@ impl Drop for End {
             took,
             id: sight.id.clone(),
             method: sight.method.clone(),
-            target: sight.target.take(),
+            path: Record::path(sight.target.as_ref()),
             status: *status,
             outcome: report.outcome,
             bytes: *bytes,

@@ -136,7 +136,7 @@ families! {
     TOKENS_REFUSED = counter("tokens_refused_total", &[],
         "401 and 403 answers of the origin. A burst: revoked or mistyped tokens.");
     LOG_DROPPED = counter("log_dropped_total", &[],
-        "Access lines dropped because standard output does not keep up.");
+        "Lines of the log dropped because standard output does not keep up.");
     BUILD_INFO = gauge("build_info", &["version"],
         "1, with the version of the running binary.");
 }

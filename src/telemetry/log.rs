@@ -6,6 +6,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use super::Output;
 use crate::config::{Log, LogFormat, LogLevel};
 
 /// Reports panics as log events: where, but not with what words, which may hold what was being
@@ -17,11 +18,13 @@ pub fn log_panics() {
             .map(ToString::to_string)
             .unwrap_or_default();
         tracing::error!(place, "panicked at {place}");
+        // The process may end before that is written.
+        eprintln!("stuut-cache: panicked at {place}");
     }));
 }
 
-/// Begins to log. A second call in one process changes nothing.
-pub fn init(settings: &Log) {
+/// Begins to log, off the path of requests. A second call in one process changes nothing.
+pub fn init(settings: &Log, output: &Output) {
     let ours = match settings.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -40,11 +43,14 @@ pub fn init(settings: &Log) {
         LogFormat::Json => registry
             .with(
                 fmt::layer()
+                    .with_writer(output.events())
                     .json()
                     .flatten_event(true)
                     .with_current_span(false),
             )
             .try_init(),
-        LogFormat::Text => registry.with(fmt::layer().with_ansi(false)).try_init(),
+        LogFormat::Text => registry
+            .with(fmt::layer().with_writer(output.events()).with_ansi(false))
+            .try_init(),
     };
 }

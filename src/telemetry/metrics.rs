@@ -69,7 +69,7 @@ pub struct Metrics {
     pub prune_duration: Histogram,
     /// Refusals of tokens by the origin.
     pub tokens_refused: IntCounter,
-    /// Access lines dropped.
+    /// Lines of the log dropped.
     pub log_dropped: IntCounter,
 }
 

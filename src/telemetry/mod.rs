@@ -4,6 +4,7 @@ mod access;
 mod families;
 mod log;
 mod metrics;
+mod output;
 mod request_id;
 
 pub use access::{AccessLog, Record};
@@ -12,4 +13,5 @@ pub use log::{init as init_log, log_panics};
 pub use metrics::{
     ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, ViewResult, seconds,
 };
+pub use output::Output;
 pub use request_id::RequestId;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -13,8 +13,8 @@ const MAX_LENGTH: usize = 128;
 /// Names one request in logs, problem documents and at the origin.
 #[derive(Clone, Debug)]
 pub enum RequestId {
-    /// The client's.
-    Given(HeaderValue),
+    /// The client's; a copy, which holds on to nothing that its request was read into.
+    Given(Arc<str>),
     /// Ours: unlike any other of this process, unlikely to be one of another.
     Made(u64),
 }
@@ -28,8 +28,9 @@ impl RequestId {
     pub fn read(headers: &HeaderMap) -> Self {
         static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        match headers.get(&Self::FIELD) {
-            Some(id) if is_usable(id) => Self::Given(id.clone()),
+        let given = headers.get(&Self::FIELD).map(HeaderValue::to_str);
+        match given {
+            Some(Ok(id)) if is_usable(id) => Self::Given(id.into()),
             // The product with an odd number walks through all 64-bit values before it repeats.
             _ => Self::Made(
                 COUNT
@@ -44,27 +45,33 @@ impl RequestId {
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
         match self {
-            Self::Given(id) => id.clone(),
+            Self::Given(id) => HeaderValue::from_str(id).expect("it has been one"),
             Self::Made(_) => {
                 HeaderValue::try_from(self.to_string()).expect("hex digits are a field value")
             }
         }
     }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Given(id) => id.len(),
+            Self::Made(_) => 0,
+        }
+    }
 }
 
 /// Printable without quoting, so that it stays one word in every log.
-fn is_usable(id: &HeaderValue) -> bool {
+fn is_usable(id: &str) -> bool {
     (1..=MAX_LENGTH).contains(&id.len())
         && id
-            .as_bytes()
-            .iter()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(b))
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b))
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Given(id) => f.write_str(id.to_str().unwrap_or_default()),
+            Self::Given(id) => f.write_str(id),
             Self::Made(id) => write!(f, "{id:016x}"),
         }
     }

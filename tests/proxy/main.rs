@@ -13,6 +13,7 @@ mod freshness;
 mod hits;
 mod invalidation;
 mod isolation;
+mod log;
 mod memory;
 mod named_scopes;
 mod origin_faults;

@@ -6,16 +6,14 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use http::uri::PathAndQuery;
-
 use super::Record;
 use crate::config::LogFormat;
 use crate::label::Label as _;
+use crate::telemetry::output::Line;
 
 /// A batch of lines.
 #[derive(Debug)]
-pub(super) struct Lines {
-    format: LogFormat,
+pub(in crate::telemetry) struct Lines {
     bytes: Vec<u8>,
     /// The second that `date` says.
     second: u64,
@@ -23,28 +21,30 @@ pub(super) struct Lines {
     date: String,
 }
 
-impl Lines {
-    pub(super) fn new(format: LogFormat) -> Self {
+impl Default for Lines {
+    fn default() -> Self {
         Self {
-            format,
             bytes: Vec::new(),
             second: u64::MAX,
             date: String::new(),
         }
     }
+}
 
-    pub(super) fn bytes(&self) -> &[u8] {
+impl Lines {
+    pub(in crate::telemetry) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::telemetry) fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    pub(super) fn push(&mut self, record: &Record) {
-        match self.format {
-            LogFormat::Json => self.json(record),
-            LogFormat::Text => self.text(record),
+    pub(in crate::telemetry) fn push(&mut self, line: &Line) {
+        match line {
+            Line::Event(text) => self.bytes.extend_from_slice(text),
+            Line::Request(LogFormat::Json, record) => self.json(record),
+            Line::Request(LogFormat::Text, record) => self.text(record),
         }
     }
 
@@ -59,7 +59,7 @@ impl Lines {
         self.add("\",\"method\":\"");
         self.add(record.method.as_str());
         self.add("\",\"path\":");
-        serde_json::to_writer(&mut self.bytes, path(record))
+        serde_json::to_writer(&mut self.bytes, &*record.path)
             .expect("a vector takes what is written to it");
         self.add(",\"status\":");
         self.add(status);
@@ -95,7 +95,7 @@ impl Lines {
         for word in [
             record.method.as_str(),
             " ",
-            path(record),
+            &*record.path,
             " ",
             status,
             " ",
@@ -182,9 +182,4 @@ impl Lines {
             number >>= 4;
         }
     }
-}
-
-/// Without the query, which is the client's own business.
-fn path(record: &Record) -> &str {
-    record.target.as_ref().map_or("", PathAndQuery::path)
 }

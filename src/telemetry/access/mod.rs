@@ -1,30 +1,23 @@
-//! The access log: one line a request, written off the path by a thread of its own.
-//!
-//! Recording a request is a push under a short lock. The writer is woken once for a batch. When
-//! standard output does not keep up, lines are dropped and counted; requests never wait.
+//! The access log: one line a request, put into words by the thread that writes it.
 
 mod line;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
-use prometheus::IntCounter;
 
 use super::RequestId;
+use super::output::{Line, Queue};
 use crate::config::LogFormat;
 use crate::outcome::Outcome;
 use crate::request::Scope;
-use line::Lines;
 
-/// Lines that wait for the writer at most.
-const QUEUE: usize = 1 << 16;
+pub(super) use line::Lines;
 
-/// How long the writer lets a batch grow.
-const BATCH: Duration = Duration::from_millis(20);
+/// Bytes of a path that are logged.
+const MAX_PATH: usize = 1 << 10;
 
 /// What is remembered of one request. The query is left out: it is the client's own business.
 #[derive(Debug)]
@@ -37,8 +30,8 @@ pub struct Record {
     pub id: RequestId,
     /// Its method.
     pub method: Method,
-    /// Its target.
-    pub target: Option<PathAndQuery>,
+    /// Its path; see [`Record::path`].
+    pub path: Box<str>,
     /// The status it was answered with.
     pub status: StatusCode,
     /// How it was answered.
@@ -51,118 +44,49 @@ pub struct Record {
     pub scope: Option<Scope>,
 }
 
-/// Takes records; writes lines. Dropping it writes what is left.
-#[derive(Debug)]
+/// Takes records.
+#[derive(Clone, Debug)]
 pub struct AccessLog {
     queue: Arc<Queue>,
-    writer: Option<JoinHandle<()>>,
-    dropped: IntCounter,
+    format: LogFormat,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Told when the queue stops being empty, and when the log ends.
-    changed: Condvar,
-}
+impl Record {
+    /// The path of a target as it is logged: without the query, which is the client's own
+    /// business, and cut where it is very long. A copy, since the target itself is a slice of
+    /// the buffer that its connection reads into, and would hold on to it while the line waits.
+    #[must_use]
+    pub fn path(target: Option<&PathAndQuery>) -> Box<str> {
+        let path = target.map_or("", PathAndQuery::path);
+        if path.len() <= MAX_PATH {
+            return path.into();
+        }
+        format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into()
+    }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    records: Vec<Record>,
-    ended: bool,
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.path.len() + self.id.heap_bytes()
+    }
 }
 
 impl AccessLog {
-    /// Starts the writer.
-    ///
-    /// # Errors
-    ///
-    /// When the system gives no thread.
-    pub fn start(
-        format: LogFormat,
-        mut out: impl Write + Send + 'static,
-        dropped: IntCounter,
-    ) -> io::Result<Self> {
-        let queue = Arc::new(Queue::default());
-        let shared = Arc::clone(&queue);
-        let write = move || {
-            let mut lines = Lines::new(format);
-            while let Some(batch) = shared.next_batch() {
-                lines.clear();
-                for record in &batch {
-                    lines.push(record);
-                }
-                // Nobody is left to tell when standard output is gone.
-                let _ = out.write_all(lines.bytes()).and_then(|()| out.flush());
-            }
-        };
-        let writer = std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(write)?;
-        Ok(Self {
-            queue,
-            writer: Some(writer),
-            dropped,
-        })
+    pub(super) fn new(queue: Arc<Queue>, format: LogFormat) -> Self {
+        Self { queue, format }
     }
 
     /// Records one request.
     pub fn push(&self, record: Record) {
-        let mut waiting = self
-            .queue
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if waiting.records.len() >= QUEUE {
-            self.dropped.inc();
-            return;
-        }
-        waiting.records.push(record);
-        if waiting.records.len() == 1 {
-            self.queue.changed.notify_one();
-        }
-    }
-}
-
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        self.queue
-            .waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .ended = true;
-        self.queue.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
-            // A writer that panicked has said so itself.
-            let _ = writer.join();
-        }
-    }
-}
-
-impl Queue {
-    /// The next records to write; `None` when the log has ended and all are written.
-    fn next_batch(&self) -> Option<Vec<Record>> {
-        let idle = |waiting: &mut Waiting| waiting.records.is_empty() && !waiting.ended;
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self
-            .changed
-            .wait_while(waiting, idle)
-            .unwrap_or_else(PoisonError::into_inner);
-        // Let the batch grow, but end at once when the log does.
-        let growing = |waiting: &mut Waiting| !waiting.ended;
-        let (mut waiting, _) = self
-            .changed
-            .wait_timeout_while(waiting, BATCH, growing)
-            .unwrap_or_else(PoisonError::into_inner);
-        let room = Vec::with_capacity(waiting.records.len().min(1 << 10));
-        let batch = std::mem::replace(&mut waiting.records, room);
-        (!batch.is_empty()).then_some(batch)
+        self.queue.push(Line::Request(self.format, record));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::telemetry::Output;
 
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);
@@ -187,7 +111,7 @@ mod tests {
             took: Duration::from_micros(1_500),
             id: RequestId::Made(1),
             method: Method::GET,
-            target: Some(PathAndQuery::from_static(target)),
+            path: Record::path(Some(&PathAndQuery::from_static(target))),
             status: StatusCode::OK,
             outcome: Outcome::Hit { ttl: 3 },
             bytes: 42,
@@ -198,12 +122,12 @@ mod tests {
 
     fn written(format: LogFormat, records: Vec<Record>) -> String {
         let page = Page::default();
-        let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
-        let log = AccessLog::start(format, page.clone(), dropped).expect("a thread");
+        let output = Output::start(page.clone()).expect("a thread");
+        let log = output.access(format);
         for record in records {
             log.push(record);
         }
-        drop(log);
+        drop(output);
         let bytes = page.0.lock().expect("no test panics here").clone();
         String::from_utf8(bytes).expect("lines are text")
     }
@@ -229,7 +153,14 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_log_writes_what_is_left() {
+    fn a_very_long_path_is_cut_between_two_letters() {
+        let path = format!("/{}", "é".repeat(5_000));
+        let path = Record::path(Some(&path.parse().expect("a target")));
+        assert_eq!(path.len(), MAX_PATH - 1 + "…".len());
+    }
+
+    #[test]
+    fn dropping_the_output_writes_what_is_left() {
         let lines = written(LogFormat::Text, (0..1_000).map(|_| record("/x")).collect());
         assert_eq!(lines.lines().count(), 1_000);
     }

@@ -49,7 +49,7 @@ impl Proxy {
         config.upstream.url = OriginUrl::parse(url).expect("an origin");
         change(&mut config);
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);
-        let process = Process::start(&config, &clock).expect("the proxy starts");
+        let process = Process::start(&config, &clock, None).expect("the proxy starts");
         Self {
             clock,
             address: process.address,

@@ -1,0 +1,52 @@
+//! The log: nobody waits for it, and its last lines are not lost.
+
+use crate::support::{Binary, ByHand, Origin, Program};
+
+/// Lines that fill the pipe of somebody who does not read: 64 KiB.
+const MANY: usize = 600;
+
+/// Log events were written by whoever had something to say, and the end waited for its last
+/// lines to be read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
+    let gone = ByHand::start().await;
+    let url = gone.url();
+    drop(gone);
+    let settings = [("LOG__ACCESS", "true"), ("SERVER__WORKERS", "2")];
+    let mut binary = Binary::start(&url, &settings);
+    let mut client = binary.wire().await;
+    // Each is an event and an access line.
+    for _ in 0..MANY {
+        client
+            .send("GET /v1/other HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+        client.until("}").await;
+    }
+    drop(client);
+    binary.terminate();
+    let ended = tokio::task::spawn_blocking(move || binary.wait());
+    assert!(ended.await.expect("it ends").success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_lines_of_the_log_are_written_in_order() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[]).await;
+    for _ in 0..MANY {
+        program.get("/v1/calls/c1").bearer("a").await;
+    }
+    let written = tokio::task::spawn_blocking(|| program.stop());
+    let written = written.await.expect("it ends");
+    let lines: Vec<serde_json::Value> = written
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
+    let message = |line: &serde_json::Value| line["message"].as_str().unwrap_or("").to_owned();
+    let (first, last) = (&lines[0], &lines[lines.len() - 1]);
+    assert!(message(first).contains("listens on"), "{first}");
+    assert_eq!(message(last), "stopped");
+    let requests = lines.iter().filter(|line| line["target"] == "access");
+    assert_eq!(requests.count(), MANY);
+}
