@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE, Entry, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::{self, ScopeMode, TokenDigest};
@@ -38,7 +38,7 @@ pub struct Scopes {
 pub struct ScopeId(u32);
 
 /// What the `Authorization` fields of a request amount to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Credential<'a> {
     /// One bearer token of RFC 6750 form.
     Bearer(&'a HeaderValue),
@@ -117,6 +117,16 @@ impl<'a> Credential<'a> {
             (Some(_) | None, _) => Self::Other,
         }
     }
+
+    /// Marks whatever may be a credential, so that no `Debug` shows it and HTTP/2 keeps it in no
+    /// table of compression (RFC 7541 §7.1.3).
+    pub fn hide(headers: &mut HeaderMap) {
+        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+            if let Entry::Occupied(mut lines) = headers.entry(name) {
+                lines.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
+        }
+    }
 }
 
 /// `Bearer` 1*SP b64token (RFC 6750 §2.1); the scheme in any case (RFC 9110 §11.1).
@@ -172,6 +182,17 @@ impl ScopeId {
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
+    }
+}
+
+/// Which kind, not which one.
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bearer(_) => "Bearer(***)",
+            Self::Other => "Other",
+            Self::Repeated => "Repeated",
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use super::pulse::{Beat, Pulse};
 use crate::clock::Clock;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body};
+use crate::request::Credential;
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
 /// What requests are observed with; one for the whole server.
@@ -110,7 +111,8 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        Credential::hide(request.headers_mut());
         let observatory = Arc::clone(&self.layer.observatory);
         observatory.metrics.in_flight.inc();
         let at = observatory.clock.now();

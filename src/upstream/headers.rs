@@ -95,11 +95,10 @@ fn join_cookies(fields: &mut HeaderMap, version: Version) {
         .map(HeaderValue::as_bytes)
         .collect();
     if version == Version::HTTP_2 && crumbs.len() > 1 {
-        let line = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]));
-        fields.insert(
-            COOKIE,
-            line.expect("field values and \"; \" make a field value"),
-        );
+        let mut line = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+            .expect("field values and \"; \" make a field value");
+        line.set_sensitive(true);
+        fields.insert(COOKIE, line);
     }
 }
 

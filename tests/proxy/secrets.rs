@@ -3,6 +3,10 @@
 use std::io::Write as _;
 
 use http::Method;
+use stuut_cache::clock::Clock;
+use stuut_cache::proxy::Arrived;
+use stuut_cache::request::Credential;
+use stuut_cache::telemetry::RequestId;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -268,4 +272,29 @@ async fn no_token_and_no_body_is_ever_written_down() {
         sight.of("the log", written);
         sight.assert_no_secret();
     }
+}
+
+/// Whoever prints a request, or what was read of it, prints no credential.
+#[test]
+fn debug_of_a_request_writes_its_credentials_down() {
+    let mut request = http::Request::get(CALL)
+        .header("authorization", format!("Bearer {TOKEN}"))
+        .header("proxy-authorization", format!("Basic {TOKEN}"))
+        .header("cookie", format!("a={TOKEN}"))
+        .header("cookie", format!("b={TOKEN}"))
+        .body(())
+        .expect("a request");
+    Credential::hide(request.headers_mut());
+    let mut sight = Sight::default();
+    sight.of(
+        "a credential",
+        format!("{:?}", Credential::read(request.headers())),
+    );
+    let arrived = Arrived {
+        id: RequestId::read(request.headers()),
+        at: Clock::system().now(),
+        request,
+    };
+    sight.of("a request", format!("{arrived:?}"));
+    sight.assert_no_secret();
 }
