@@ -34,10 +34,7 @@ pub(super) struct ConnectTimeout(Duration);
 
 impl Connector {
     pub(super) fn new(settings: &config::Upstream) -> Result<Self, SetupError> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(30)));
+        let tcp = tcp(HttpConnector::new(), settings);
         let inner = HttpsConnectorBuilder::new()
             .with_tls_config(tls(settings)?)
             .https_or_http()
@@ -48,6 +45,18 @@ impl Connector {
             timeout: settings.connect_timeout,
         })
     }
+}
+
+fn tcp<R>(mut tcp: HttpConnector<R>, settings: &config::Upstream) -> HttpConnector<R> {
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(Duration::from_secs(30)));
+    // Shared among the addresses of a name: one that does not answer leaves time for the next.
+    tcp.set_connect_timeout(Some(settings.connect_timeout));
+    // What is sent and not acknowledged is silence like any other.
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(settings.total_timeout));
+    tcp
 }
 
 /// The provider is passed explicitly: a process-wide default could be somebody else's choice.
@@ -94,5 +103,55 @@ impl Service<Uri> for Connector {
                 Err(_) => Err(ConnectTimeout(limit).into()),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use hyper_util::client::legacy::connect::dns::Name;
+    use socket2::{Domain, Socket, Type};
+    use tower::{ServiceExt as _, service_fn};
+
+    use super::*;
+    use crate::config::Config;
+
+    /// A listener that answers no SYN, because its queue is full.
+    fn deaf(address: SocketAddr) -> (Socket, Vec<std::net::TcpStream>) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&address.into()).expect("a loopback port");
+        socket.listen(0).expect("a bound socket listens");
+        let mut queue = Vec::new();
+        let wait = Duration::from_millis(100);
+        while let Ok(waiting) = std::net::TcpStream::connect_timeout(&address, wait) {
+            queue.push(waiting);
+        }
+        (socket, queue)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_takes_the_time_of_the_next() {
+        let live = std::net::TcpListener::bind("127.0.0.2:0").expect("a loopback port");
+        let live = live.local_addr().map(|at| (at, live)).expect("bound");
+        let (next, _listener) = live;
+        let first = SocketAddr::from(([127, 0, 0, 1], next.port()));
+        let _deaf = deaf(first);
+        let mut settings = Config::default().upstream;
+        settings.connect_timeout = Duration::from_millis(500);
+        let resolver =
+            service_fn(
+                move |_: Name| async move { Ok::<_, std::io::Error>([first, next].into_iter()) },
+            );
+        let tcp = tcp(HttpConnector::new_with_resolver(resolver), &settings);
+        let uri = format!("http://origin:{}", next.port());
+        let connected = tokio::time::timeout(
+            settings.connect_timeout,
+            tcp.oneshot(uri.parse().expect("a URI")),
+        );
+        connected
+            .await
+            .expect("it does not take all the time")
+            .expect("the second address answers");
     }
 }

@@ -97,6 +97,12 @@ impl Upstream {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_SIZE)
             .http1_max_buf_size(MAX_HEAD)
+            // One HTTP/2 connection carries all requests. When the way to the origin goes dead
+            // without a word, no reset tells of it, and each request would wait in vain: a ping
+            // that stays unanswered for as long as a connection may take ends it.
+            .http2_keep_alive_interval(config.upstream.response_timeout)
+            .http2_keep_alive_timeout(config.upstream.connect_timeout)
+            .http2_keep_alive_while_idle(true)
             .build(connector);
         Ok(Self {
             client,

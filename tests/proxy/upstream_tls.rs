@@ -1,10 +1,12 @@
 //! The origin over TLS: whom the proxy trusts, and what it speaks.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use http::Method;
 use stuut_cache::config::ByteSize;
 
-use crate::support::{Authority, ByHand, Proxy, TlsOrigin};
+use crate::support::{Authority, ByHand, Proxy, TlsOrigin, until};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
@@ -65,6 +67,25 @@ async fn concurrent_requests_share_one_http2_connection() {
         answer.assert_status(200);
     }
     assert_eq!(origin.connections(), 1);
+}
+
+/// Without a reset, nobody told the client that its one connection was dead.
+#[tokio::test]
+async fn a_black_holed_http2_connection_fails_every_miss() {
+    let authority = Authority::new();
+    let origin = TlsOrigin::start(&authority, "localhost", &["h2"], 1).await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.upstream.ca_file = Some(authority.file.path().to_owned());
+        config.upstream.connect_timeout = Duration::from_secs(1);
+        config.upstream.response_timeout = Duration::from_secs(1);
+    })
+    .await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    origin.fall_silent();
+    until("a new connection", async || {
+        proxy.get(OTHER).await.status() == 200
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! An origin that speaks TLS, with certificates made for the story.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,7 +16,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, watch};
 use tokio_rustls::TlsAcceptor;
 
 /// An authority that no system knows.
@@ -29,6 +30,8 @@ pub struct Authority {
 pub struct TlsOrigin {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// Ends what the connections so far hear and say, but not the connections.
+    silence: watch::Sender<usize>,
 }
 
 impl Authority {
@@ -82,24 +85,34 @@ impl TlsOrigin {
         let origin = Self {
             address: listener.local_addr().expect("a bound socket has one"),
             connections: Arc::default(),
+            silence: watch::Sender::new(0),
         };
+        let silence = origin.silence.clone();
         let connections = Arc::clone(&origin.connections);
         let barrier = Arc::new(Barrier::new(together));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, barrier) = (acceptor.clone(), Arc::clone(&barrier));
                 let connections = Arc::clone(&connections);
+                let mut silence = silence.subscribe();
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(socket).await else {
                         return;
                     };
-                    connections.fetch_add(1, Ordering::SeqCst);
+                    let number = connections.fetch_add(1, Ordering::SeqCst);
                     let service = service_fn(move |request| answer(request, Arc::clone(&barrier)));
                     let mut server = auto::Builder::new(TokioExecutor::new());
                     // The proxy's clock is not the machine's.
                     server.http1().auto_date_header(false);
                     server.http2().auto_date_header(false);
-                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+                    let mut serving = pin!(server.serve_connection(TokioIo::new(stream), service));
+                    tokio::select! {
+                        _ = serving.as_mut() => {}
+                        () = async { drop(silence.wait_for(|&silent| number < silent).await) } => {
+                            // Kept, but never looked at again.
+                            std::future::pending::<()>().await;
+                        }
+                    }
                 });
             }
         });
@@ -108,6 +121,11 @@ impl TlsOrigin {
 
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
+    }
+
+    /// All connections so far are black holes from now on: nothing is read, nothing closes.
+    pub fn fall_silent(&self) {
+        self.silence.send_replace(self.connections());
     }
 
     /// Handshakes that have succeeded.
