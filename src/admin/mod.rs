@@ -4,6 +4,7 @@
 //! on the proxy's port.
 
 mod explain;
+mod host;
 mod purge;
 
 use std::convert::Infallible;
@@ -98,7 +99,7 @@ impl Admin {
     async fn connection(self: Arc<Self>, socket: TcpStream) -> Result<(), hyper::Error> {
         let service = service_fn(move |request| {
             let admin = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(&request)) }
+            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
         });
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -107,7 +108,13 @@ impl Admin {
             .await
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Answer {
+        if self.loopback && !host::is_here(request.headers()) {
+            return text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "ask by address or as localhost: names may be anybody's\n",
+            );
+        }
         let path = request.uri().path();
         let allowed: &[Method] = match path {
             "/metrics" | "/livez" | "/readyz" | "/status" | "/explain" => {
@@ -140,7 +147,13 @@ impl Admin {
             }
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
             "/status" => self.status(),
-            "/explain" => self.explain(request.uri().query()),
+            "/explain" => {
+                let (admin, uri) = (Arc::clone(self), request.uri().clone());
+                // A walk over all entries: not for a thread that answers requests.
+                tokio::task::spawn_blocking(move || admin.explain(uri.query()))
+                    .await
+                    .unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "a bug\n"))
+            }
             _ => self.purge(request.headers(), request.uri().query()),
         }
     }

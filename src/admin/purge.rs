@@ -7,7 +7,8 @@
 //! | `scope=1a2b3c4d` | all that one token may see; the digest is the `scope` of the access log |
 //! | `all` | everything |
 //!
-//! Fetches in flight are voided with what is stored.
+//! Fetches in flight are voided with what is stored. Void is void at once; the memory is freed
+//! in the background.
 
 use http::header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -39,7 +40,8 @@ impl Admin {
                 .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             return refusal;
         }
-        let Some(purge) = Purge::read(query.unwrap_or_default()) else {
+        let query = query.unwrap_or_default();
+        let Some(purge) = Purge::read(query) else {
             return text(
                 StatusCode::BAD_REQUEST,
                 "say what: ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) or ?all\n",
@@ -47,7 +49,13 @@ impl Admin {
         };
         match purge {
             Purge::Call(id) => {
-                let paths = self.routes.paths_of_call(id);
+                let mut paths = self.routes.paths_of_call(id).peekable();
+                if paths.peek().is_none() {
+                    return text(
+                        StatusCode::BAD_REQUEST,
+                        "no item of cache.routes has just one parameter, so an id is no path: say ?path=...\n",
+                    );
+                }
                 self.store.void_paths(paths, Invalidation::PurgeCall);
             }
             Purge::Path(path) => self
@@ -56,9 +64,8 @@ impl Admin {
             Purge::Scope(id) => self.store.void_scope(id, Invalidation::PurgeScope),
             Purge::All => self.store.void_all(),
         }
-        let freed = self.store.sweep();
-        tracing::info!(freed, "purged by an operator");
-        json(StatusCode::OK, &serde_json::json!({ "freed": freed }))
+        tracing::info!(voided = query, "purged by an operator: {query}");
+        json(StatusCode::OK, &serde_json::json!({ "voided": query }))
     }
 
     /// With a token configured, it is needed. Without one, only this machine can connect; a page

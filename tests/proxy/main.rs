@@ -4,6 +4,7 @@
 
 mod support;
 
+mod admin;
 mod bounds;
 mod client_directives;
 mod collapse;

@@ -393,7 +393,7 @@ async fn admin(address: std::net::SocketAddr, target: &str) -> String {
     let mut client = Wire::new(socket);
     client
         .send(format!(
-            "GET {target} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         ))
         .await;
     client.rest().await
