@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 4_096;
+const BACKLOG: u16 = 4_096;
 
 /// An address that cannot be listened on.
 #[derive(Debug, Error)]
@@ -32,6 +32,29 @@ pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
     })
 }
 
+/// Closes a listener; hands back the connections that waited in its backlog, which the system
+/// would reset.
+pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
+    // Asked of the system itself: tokio may not have heard yet that somebody waits.
+    let Ok(listener) = listener.into_std() else {
+        return Vec::new();
+    };
+    let mut accepted = Vec::new();
+    while accepted.len() < usize::from(BACKLOG) {
+        match listener.accept() {
+            Ok((socket, _)) => accepted.push(socket),
+            // One that has gone in the meantime; others may wait behind it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => break,
+        }
+    }
+    let adopted = accepted.into_iter().filter_map(|socket| {
+        socket.set_nonblocking(true).ok()?;
+        TcpStream::from_std(socket).ok()
+    });
+    adopted.collect()
+}
+
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
@@ -42,6 +65,6 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(BACKLOG.into())?;
     TcpListener::from_std(socket.into())
 }

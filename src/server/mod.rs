@@ -16,7 +16,7 @@ pub use listener::{ListenError, listen};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
@@ -29,6 +29,10 @@ use observe::Observatory;
 /// How long to wait before accepting again when the system has no descriptor to give: until
 /// some connection ends, trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a drain waits for the request on a connection that it has just accepted. Clients
+/// connect because they have something to ask.
+const LATE_REQUEST: Duration = Duration::from_secs(1);
 
 /// What every connection is served with.
 #[derive(Debug)]
@@ -65,7 +69,8 @@ impl Server {
 
     /// Accepts connections until the drain begins, then waits for those that are open.
     ///
-    /// A connection beyond `server.max_connections` waits in the system's backlog.
+    /// A connection beyond `server.max_connections` waits in the system's backlog, which is
+    /// emptied before the listener closes.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Drain) {
         loop {
             let place = tokio::select! {
@@ -90,7 +95,25 @@ impl Server {
                 drop(place);
             });
         }
-        drop(listener);
+        for socket in listener::close(listener) {
+            drain.track(Arc::clone(&self).serve_late(socket, drain.clone()));
+        }
         drain.finished(self.settings.drain_timeout).await;
+    }
+
+    /// Serves a connection that was made before the drain and is accepted in it: its client may
+    /// have sent a request, and was promised an answer when the system took the connection.
+    async fn serve_late(self: Arc<Self>, socket: TcpStream, drain: Drain) {
+        let first_request = async {
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            // A connection that is told to end before it has read anything ends at once.
+            let _ = tokio::time::timeout(LATE_REQUEST, socket.readable()).await;
+            place
+        };
+        let _place = tokio::select! {
+            place = first_request => place,
+            () = drain.over() => return,
+        };
+        connection::serve(&self, socket, drain).await;
     }
 }

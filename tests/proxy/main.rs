@@ -8,6 +8,7 @@ mod admin;
 mod bounds;
 mod client_directives;
 mod collapse;
+mod drain;
 mod fence;
 mod forwarding;
 mod freshness;
