@@ -58,6 +58,8 @@ pub enum Outcome {
     OnlyIfCached,
     /// By the proxy: it panicked, which is a bug.
     Panicked,
+    /// Not at all: the client went away, or a bound or the drain ended its connection, first.
+    Aborted,
 }
 
 labels! {
@@ -139,6 +141,8 @@ labels! {
         Refused => "refused",
         /// [`Outcome::Failed`] and [`Outcome::Panicked`].
         Failed => "failed",
+        /// [`Outcome::Aborted`].
+        Aborted => "aborted",
     }
 }
 
@@ -169,6 +173,7 @@ impl Outcome {
             Self::Bypassed { .. } => OutcomeLabel::Bypass,
             Self::Refused(_) | Self::OnlyIfCached => OutcomeLabel::Refused,
             Self::Failed { .. } | Self::Panicked => OutcomeLabel::Failed,
+            Self::Aborted => OutcomeLabel::Aborted,
         }
     }
 
@@ -176,7 +181,7 @@ impl Outcome {
     #[must_use]
     pub fn detail(&self) -> Option<&'static str> {
         match self {
-            Self::Hit { .. } | Self::Fetched { stored: Ok(_), .. } => None,
+            Self::Hit { .. } | Self::Fetched { stored: Ok(_), .. } | Self::Aborted => None,
             Self::Stale { why, .. } => Some(why.as_str()),
             Self::Fetched {
                 stored: Err(reason),
@@ -231,6 +236,8 @@ impl Outcome {
             Self::Failed { why, fault } => {
                 write!(text, "; fwd={}; detail={}", why.as_str(), fault.as_str())
             }
+            // There is no response to stand in.
+            Self::Aborted => write!(text, "; detail=aborted"),
             Self::Refused(_) | Self::OnlyIfCached | Self::Panicked => {
                 write!(
                     text,

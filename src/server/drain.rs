@@ -44,6 +44,12 @@ impl Drain {
         let _ = self.stage.subscribe().wait_for(begun).await;
     }
 
+    /// Waits until whoever is still busy has to stop.
+    pub(super) async fn over(&self) {
+        let over = |stage: &Stage| *stage == Stage::Over;
+        let _ = self.stage.subscribe().wait_for(over).await;
+    }
+
     /// Tells of every stage from now on, the present one included.
     pub(super) fn stages(&self) -> watch::Receiver<Stage> {
         let mut stages = self.stage.subscribe();

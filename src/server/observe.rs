@@ -18,8 +18,9 @@ use tower::{Layer, Service};
 
 use super::pulse::{Beat, Pulse};
 use crate::clock::Clock;
+use crate::outcome::Outcome;
 use crate::policy::Moment;
-use crate::proxy::{Arrived, Body};
+use crate::proxy::{Arrived, Body, Report};
 use crate::request::Credential;
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
@@ -50,7 +51,7 @@ pin_project! {
     pub(super) struct Observing<F> {
         #[pin]
         answer: F,
-        sight: Option<Sight>,
+        end: Option<End>,
     }
 }
 
@@ -61,7 +62,7 @@ pub(super) struct Observed<B> {
     end: End,
 }
 
-/// A request in sight. Dropped before it is answered, the client has gone.
+/// A request in sight.
 #[derive(Debug)]
 struct Sight {
     observatory: Arc<Observatory>,
@@ -72,12 +73,13 @@ struct Sight {
     beat: Beat,
 }
 
-/// Counts and logs when dropped.
+/// Counts and logs when dropped: with the response body, or, where there is no answer, with the
+/// request itself.
 #[derive(Debug)]
 struct End {
     sight: Sight,
-    status: StatusCode,
-    report: crate::proxy::Report,
+    status: Option<StatusCode>,
+    report: Report,
     bytes: u64,
     complete: bool,
 }
@@ -127,7 +129,17 @@ where
         };
         Observing {
             answer: self.inner.call(Arrived { request, id, at }),
-            sight: Some(sight),
+            end: Some(End {
+                sight,
+                status: None,
+                report: Report {
+                    outcome: Outcome::Aborted,
+                    route: None,
+                    scope: None,
+                },
+                bytes: 0,
+                complete: false,
+            }),
         }
     }
 }
@@ -138,25 +150,15 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observin
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let Ok(response) = ready!(this.answer.poll(cx));
-        let mut sight = this
-            .sight
+        let mut end = this
+            .end
             .take()
             .expect("a future is not polled after it is ready");
-        sight.beat.answer();
-        let (status, report) = (response.status(), response.body().report());
-        Poll::Ready(Ok(response.map(|body| {
-            let complete = http_body::Body::is_end_stream(&body);
-            Observed {
-                body,
-                end: End {
-                    sight,
-                    status,
-                    report,
-                    bytes: 0,
-                    complete,
-                },
-            }
-        })))
+        end.sight.beat.answer();
+        end.status = Some(response.status());
+        end.report = response.body().report();
+        end.complete = http_body::Body::is_end_stream(response.body());
+        Poll::Ready(Ok(response.map(|body| Observed { body, end })))
     }
 }
 

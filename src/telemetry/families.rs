@@ -90,7 +90,7 @@ macro_rules! families {
 
 families! {
     REQUESTS = counter("requests_total", &["route", "method", "status", "outcome"],
-        "Requests answered, by how. Hit ratio: outcome=\"hit\" over all.");
+        "Requests, by how they were answered. Hit ratio: outcome=\"hit\" over all. outcome=\"aborted\", status=\"none\": ended before there was an answer.");
     REQUEST_DURATION = histogram("request_duration_seconds", &["outcome"],
         "From request head to the end of the response body. Slow hits mean a starved CPU or slow readers.");
     RESPONSE_BYTES = counter("response_bytes_total", &[],

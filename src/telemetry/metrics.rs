@@ -23,7 +23,7 @@ const PREFIX: &str = "stuut_cache";
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// Requests answered.
+    /// Requests that have ended.
     pub requests: Requests,
     /// From request head to the end of the response body.
     pub request_duration: PerLabel<OutcomeLabel, Histogram>,
@@ -178,6 +178,9 @@ const STATUSES: &[&str] = &[
     "503", "504",
 ];
 
+/// The place behind [`STATUSES`] of a request that was not answered.
+const NO_STATUS: usize = STATUSES.len();
+
 fn status_index(status: StatusCode) -> usize {
     let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
     STATUSES[5..]
@@ -202,7 +205,7 @@ impl Requests {
             .chain(["other".to_owned()])
             .collect();
         let count =
-            routes.len() * MethodLabel::ALL.len() * STATUSES.len() * OutcomeLabel::ALL.len();
+            routes.len() * MethodLabel::ALL.len() * (NO_STATUS + 1) * OutcomeLabel::ALL.len();
         Self {
             family,
             routes,
@@ -210,25 +213,25 @@ impl Requests {
         }
     }
 
-    /// Counts one answered request.
+    /// Counts one request; without a status, it ended before it was answered.
     pub fn count(
         &self,
         route: Option<RouteId>,
         method: &Method,
-        status: StatusCode,
+        status: Option<StatusCode>,
         outcome: OutcomeLabel,
     ) {
         let route = route.map_or(self.routes.len() - 1, |route| route.0);
         let method = method_label(method);
-        let status = status_index(status);
-        let index = ((route * MethodLabel::ALL.len() + method.index()) * STATUSES.len() + status)
+        let status = status.map_or(NO_STATUS, status_index);
+        let index = ((route * MethodLabel::ALL.len() + method.index()) * (NO_STATUS + 1) + status)
             * OutcomeLabel::ALL.len()
             + outcome.index();
         let child = || {
             let labels = [
                 &self.routes[route],
                 method.as_str(),
-                STATUSES[status],
+                STATUSES.get(status).copied().unwrap_or("none"),
                 outcome.as_str(),
             ];
             self.family.with_label_values(&labels)

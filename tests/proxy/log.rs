@@ -1,6 +1,8 @@
 //! The log: nobody waits for it, and its last lines are not lost.
 
-use crate::support::{Binary, ByHand, Origin, Program};
+use http::Method;
+
+use crate::support::{Binary, ByHand, Origin, Program, until};
 
 /// Lines that fill the pipe of somebody who does not read: 64 KiB.
 const MANY: usize = 600;
@@ -49,4 +51,31 @@ async fn the_last_lines_of_the_log_are_written_in_order() {
     assert_eq!(message(last), "stopped");
     let requests = lines.iter().filter(|line| line["target"] == "access");
     assert_eq!(requests.count(), MANY);
+}
+
+/// Whoever went away before the answer, or was cut off by the drain, left no trace.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[("SERVER__DRAIN_TIMEOUT", "100ms")]).await;
+    let _gates = ["/v1/slow?reset", "/v1/slow?drain"].map(|target| origin.hold(target));
+    let reset = program.get("/v1/slow?reset").over_http2().start();
+    origin.until_requests(1).await;
+    reset.hang_up().await;
+    let counted = "outcome=\"aborted\",route=\"other\",status=\"none\"} 1";
+    until("a count", async || {
+        let metrics = program.admin(Method::GET, "/metrics").await.text();
+        metrics.contains(counted)
+    })
+    .await;
+
+    let _drained = program.get("/v1/slow?drain").over_http2().start();
+    origin.until_requests(2).await;
+    let written = tokio::task::spawn_blocking(|| program.stop());
+    let written = written.await.expect("it ends");
+    let aborted = written.lines().filter(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        line["outcome"] == "aborted" && line["status"] == 0 && line["path"] == "/v1/slow"
+    });
+    assert_eq!(aborted.count(), 2, "{written}");
 }

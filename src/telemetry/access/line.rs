@@ -6,6 +6,8 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
+
 use super::Record;
 use crate::config::LogFormat;
 use crate::label::Label as _;
@@ -49,7 +51,7 @@ impl Lines {
     }
 
     fn json(&mut self, record: &Record) {
-        let (status, label) = (record.status.as_str(), record.outcome.label().as_str());
+        let (status, label) = (status(record), record.outcome.label().as_str());
         self.add("{\"timestamp\":\"");
         self.timestamp(record.at);
         self.add("\",\"level\":\"INFO\",\"message\":\"");
@@ -91,7 +93,7 @@ impl Lines {
     fn text(&mut self, record: &Record) {
         self.timestamp(record.at);
         self.add("  INFO access: ");
-        let (status, label) = (record.status.as_str(), record.outcome.label().as_str());
+        let (status, label) = (status(record), record.outcome.label().as_str());
         for word in [
             record.method.as_str(),
             " ",
@@ -182,4 +184,8 @@ impl Lines {
             number >>= 4;
         }
     }
+}
+
+fn status(record: &Record) -> &str {
+    record.status.as_ref().map_or("0", StatusCode::as_str)
 }

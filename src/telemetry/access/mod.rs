@@ -32,8 +32,8 @@ pub struct Record {
     pub method: Method,
     /// Its path; see [`Record::path`].
     pub path: Box<str>,
-    /// The status it was answered with.
-    pub status: StatusCode,
+    /// The status it was answered with; written as 0 where it was not.
+    pub status: Option<StatusCode>,
     /// How it was answered.
     pub outcome: Outcome,
     /// Body bytes sent.
@@ -112,7 +112,7 @@ mod tests {
             id: RequestId::Made(1),
             method: Method::GET,
             path: Record::path(Some(&PathAndQuery::from_static(target))),
-            status: StatusCode::OK,
+            status: Some(StatusCode::OK),
             outcome: Outcome::Hit { ttl: 3 },
             bytes: 42,
             complete: true,
