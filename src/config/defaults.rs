@@ -56,6 +56,7 @@ impl Default for Cache {
             routes: vec![Route { path, ttl: None }],
             capacity: ByteSize(256 << 20),
             max_entry: ByteSize(8 << 20),
+            max_filling: ByteSize(256 << 20),
         }
     }
 }

@@ -149,6 +149,7 @@ pub static KEYS: &[Key] = &[
     key!(cache.routes => "Cacheable paths; an item may be { path = \"...\", ttl = \"30s\" }, with its own freshness.default."),
     key!(cache.capacity => "Memory for stored responses, overhead included."),
     key!(cache.max_entry => "Largest body that is stored; a larger one is streamed."),
+    key!(cache.max_filling => "Memory for bodies that are being read to be stored, all together; one that does not fit is streamed."),
     key!(freshness.default => "Lifetime where no other rule speaks."),
     key!(freshness.origin => "\"obey\": the origin's Cache-Control and Expires decide; \"override\": these rules do, except for no-store."),
     key!(freshness.private => "What private means: \"token\" stores for the one token it was fetched with, \"refuse\" does not store."),

@@ -144,6 +144,8 @@ pub struct Cache {
     pub capacity: ByteSize,
     /// Largest body that is stored; a larger one is streamed.
     pub max_entry: ByteSize,
+    /// Bytes of bodies that are being read for the store at once; what does not fit is streamed.
+    pub max_filling: ByteSize,
 }
 
 /// One item of `cache.routes`: a pattern, or `{ path = "...", ttl = "..." }`.

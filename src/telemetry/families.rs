@@ -121,6 +121,8 @@ families! {
         "Times that stored responses were declared void.");
     NOT_STORED = counter("not_stored_total", &["reason"],
         "Responses to cacheable requests that were not stored.");
+    FILLS_STREAMED = counter("fills_streamed_total", &[],
+        "Responses streamed rather than stored because cache.max_filling had no room; not_stored_total has them as too_large. Many: raise it.");
     BYPASS = counter("bypass_total", &["reason"],
         "Requests forwarded without asking the store.");
     COLLAPSED = counter("collapsed_total", &[],

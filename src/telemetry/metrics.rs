@@ -55,6 +55,8 @@ pub struct Metrics {
     pub invalidations: PerLabel<Invalidation, IntCounter>,
     /// Responses that were not stored.
     pub not_stored: PerLabel<NotStored, IntCounter>,
+    /// Responses streamed because `cache.max_filling` had no room.
+    pub fills_streamed: IntCounter,
     /// Requests that the store was not asked for.
     pub bypass: PerLabel<Bypass, IntCounter>,
     /// Requests answered by another one's fetch.
@@ -321,6 +323,7 @@ impl Metrics {
             evictions: by_label(&r, family::EVICTIONS),
             invalidations: by_label(&r, family::INVALIDATIONS),
             not_stored: by_label(&r, family::NOT_STORED),
+            fills_streamed: counter(&r, family::FILLS_STREAMED),
             bypass: by_label(&r, family::BYPASS),
             collapsed: counter(&r, family::COLLAPSED),
             fenced: counter(&r, family::FENCED),

@@ -15,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::FetchError;
+use super::room::Room;
 use crate::config;
 use crate::outcome::Fault;
 
@@ -62,7 +63,9 @@ struct Progress {
 /// body were whole, when the origin breaks off or is silent for too long.
 #[derive(Debug)]
 pub struct ResponseStream {
+    /// What was read for the cache already, and the room that it takes there.
     read: Bytes,
+    room: Option<Room>,
     rest: Incoming,
     silence: Silence,
     bytes: IntCounter,
@@ -211,10 +214,16 @@ impl Upload {
 // === impl ResponseStream ===
 
 impl ResponseStream {
-    pub(super) fn new(read: Bytes, rest: Incoming, limit: Duration, bytes: IntCounter) -> Self {
+    pub(super) fn new(
+        (read, room): (Bytes, Option<Room>),
+        rest: Incoming,
+        limit: Duration,
+        bytes: IntCounter,
+    ) -> Self {
         let timer = Box::pin(tokio::time::sleep(limit));
         Self {
             read,
+            room,
             rest,
             silence: Silence {
                 limit,
@@ -238,6 +247,8 @@ impl Body for ResponseStream {
         if !this.read.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.read)))));
         }
+        // hyper asks for more when it has written most of what it got.
+        this.room = None;
         match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.silence.since = None;

@@ -9,6 +9,7 @@ mod body;
 mod connector;
 mod error;
 pub mod headers;
+mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,7 @@ use crate::outcome::Fault;
 use crate::telemetry::{Metrics, seconds};
 use body::{Outbound, Ticket, Upload};
 use connector::Connector;
+use room::{Filling, Room};
 
 pub use body::ResponseStream;
 pub use error::{FetchError, SetupError};
@@ -50,6 +52,7 @@ pub struct Upstream {
     client: Client<Connector, Outbound>,
     settings: config::Upstream,
     max_body: u64,
+    filling: Filling,
     max_upload: u64,
     places: Arc<Semaphore>,
     metrics: Arc<Metrics>,
@@ -77,7 +80,8 @@ pub struct Unread {
 pub enum AnswerBody {
     /// All of it: the length was reached, the last chunk seen, or the stream ended.
     Whole(Bytes),
-    /// Larger than the cap: what was read, and the rest as it comes.
+    /// Larger than `cache.max_entry`, or than what others leave of `cache.max_filling`: what was
+    /// read, and the rest as it comes.
     TooLarge(ResponseStream),
     /// Ends where the connection does, so nobody can say whether it is whole.
     CloseDelimited(ResponseStream),
@@ -108,6 +112,7 @@ impl Upstream {
             client,
             settings: config.upstream.clone(),
             max_body: config.cache.max_entry.0,
+            filling: Filling::new(config.cache.max_filling.0),
             max_upload: config.limits.request_body.0,
             places: Arc::new(Semaphore::new(config.limits.in_flight)),
             metrics,
@@ -154,8 +159,8 @@ impl Upstream {
         Ok(Answer { head, body })
     }
 
-    /// Reads the body of an answer, up to `cache.max_entry`, within `upstream.total_timeout` of
-    /// the beginning of its fetch.
+    /// Reads the body of an answer, up to `cache.max_entry` and as far as `cache.max_filling` has
+    /// room, within `upstream.total_timeout` of the beginning of its fetch.
     ///
     /// # Errors
     ///
@@ -221,7 +226,7 @@ impl Upstream {
                 }
             })
             .await?;
-        Ok(response.map(|body| self.stream(Bytes::new(), body)))
+        Ok(response.map(|body| self.stream(None, body)))
     }
 
     /// Sends, waits by `wait`, and counts how it went.
@@ -269,10 +274,14 @@ impl Upstream {
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
         if !delimited {
-            return Ok(AnswerBody::CloseDelimited(self.stream(Bytes::new(), body)));
+            return Ok(AnswerBody::CloseDelimited(self.stream(None, body)));
         }
         if declared.is_some_and(|length| length > self.max_body) {
-            return Ok(AnswerBody::TooLarge(self.stream(Bytes::new(), body)));
+            return Ok(AnswerBody::TooLarge(self.stream(None, body)));
+        }
+        let mut room = self.filling.room();
+        if !room.grow_to(declared.unwrap_or(0)) {
+            return Ok(self.unstored(None, body));
         }
         // The body gets an allocation of its own size: what hyper hands out are slices of read
         // buffers, and a stored one would hold on to the whole buffer.
@@ -286,7 +295,11 @@ impl Upstream {
             self.metrics.upstream_bytes.inc_by(data.len() as u64);
             whole.extend_from_slice(&data);
             if whole.len() as u64 > self.max_body {
-                return Ok(AnswerBody::TooLarge(self.stream(whole.freeze(), body)));
+                let read = (whole.freeze(), room);
+                return Ok(AnswerBody::TooLarge(self.stream(Some(read), body)));
+            }
+            if !room.grow_to(whole.capacity() as u64) {
+                return Ok(self.unstored(Some((whole.freeze(), room)), body));
             }
         }
         let whole = if expected == Some(whole.len()) {
@@ -297,7 +310,14 @@ impl Upstream {
         Ok(AnswerBody::Whole(whole))
     }
 
-    fn stream(&self, read: Bytes, rest: Incoming) -> ResponseStream {
+    /// There is no room for it: its client gets it as it comes.
+    fn unstored(&self, read: Option<(Bytes, Room)>, rest: Incoming) -> AnswerBody {
+        self.metrics.fills_streamed.inc();
+        AnswerBody::TooLarge(self.stream(read, rest))
+    }
+
+    fn stream(&self, read: Option<(Bytes, Room)>, rest: Incoming) -> ResponseStream {
+        let read = read.map_or((Bytes::new(), None), |(read, room)| (read, Some(room)));
         let bytes = self.metrics.upstream_bytes.clone();
         ResponseStream::new(read, rest, self.settings.total_timeout, bytes)
     }

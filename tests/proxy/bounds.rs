@@ -1,5 +1,7 @@
 //! One client against all: what it can take from the others, and what it cannot.
 
+use stuut_cache::config::ByteSize;
+
 use crate::support::{ByHand, Origin, Proxy, Reply};
 
 const CALL: &str = "/v1/calls/c1";
@@ -54,4 +56,62 @@ async fn an_upload_in_progress_holds_its_place_at_the_origin() {
     // The answer goes on.
     line.send("done").await;
     client.until("done").await;
+}
+
+/// As many bodies of the largest size as may wait for the origin, and there was no bound on what
+/// they took together.
+#[tokio::test]
+async fn bodies_that_are_being_read_take_memory_without_bound() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.cache.max_filling = ByteSize(1_000);
+    })
+    .await;
+    let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    let mut first = proxy.wire().await;
+    first.send(get(CALL)).await;
+    let mut filling = origin.accept().await;
+    filling.request().await;
+    filling.send(head(900) + "begin").await;
+    proxy
+        .until_metric("stuut_cache_upstream_bytes_total", 5)
+        .await;
+
+    // There is no room beside it, neither for a length nor for chunks: they are streamed.
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    for (answer, begin, end) in [
+        (head(400), "x".repeat(399), "y".to_owned()),
+        (
+            chunked,
+            format!("18f\r\n{}\r\n", "x".repeat(399)),
+            "1\r\ny\r\n0\r\n\r\n".to_owned(),
+        ),
+    ] {
+        let mut client = proxy.wire().await;
+        client.send(get("/v1/calls/c2")).await;
+        let mut line = origin.accept().await;
+        line.request().await;
+        line.send(answer + &begin).await;
+        let streamed = client.head().await;
+        assert!(streamed.contains("too-large"), "{streamed}");
+        client.until("xxx").await;
+        line.send(end).await;
+        client.until("y").await;
+    }
+    assert_eq!(
+        proxy
+            .metric("stuut_cache_fills_streamed_total")
+            .await
+            .to_string(),
+        "2"
+    );
+
+    // What has its room is stored, and then there is room again.
+    filling.send("x".repeat(895)).await;
+    assert!(first.head().await.contains("; stored"));
+    let mut client = proxy.wire().await;
+    client.send(get("/v1/calls/c3")).await;
+    filling.request().await;
+    filling.send(head(900) + &"x".repeat(900)).await;
+    assert!(client.head().await.contains("; stored"));
 }

@@ -26,6 +26,7 @@ const OTHERS: &[(&str, &str)] = &[
     ),
     ("cache.capacity", r#""1GiB""#),
     ("cache.max_entry", r#""100kB""#),
+    ("cache.max_filling", r#""2GiB""#),
     ("freshness.default", r#""16s""#),
     ("freshness.origin", r#""override""#),
     ("freshness.private", r#""refuse""#),
