@@ -153,8 +153,8 @@ impl Upstream {
         let (head, body) = response?.into_parts();
         let body = Unread {
             body,
-            deadline,
             ticket,
+            deadline,
         };
         Ok(Answer { head, body })
     }

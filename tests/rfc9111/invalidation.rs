@@ -63,13 +63,8 @@ fn unsafe_methods_that_succeed_invalidate() {
         );
         assert_eq!(paths, case.then, "{}", case.section);
     }
-    let above: Vec<_> = self_and_above("/v1/calls/x/approve")
-        .skip(1)
-        .take(1)
-        .collect();
-    assert_eq!(
-        above,
-        ["/v1/calls/x"],
+    assert!(
+        self_and_above("/v1/calls/x/approve").any(|above| above == "/v1/calls/x"),
         "4.4 further invalidation is left to the cache"
     );
 }
