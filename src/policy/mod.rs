@@ -22,6 +22,7 @@
 //! tables in `tests/rfc9111` list what is required, what is done, and what is declined.
 
 mod age;
+mod capped;
 mod dates;
 mod directive;
 mod directives;
@@ -40,6 +41,7 @@ mod verdict;
 
 use std::time::{Duration, SystemTime};
 
+pub use capped::lower_lifetime;
 pub use dates::http_date;
 pub use directive::Delta;
 pub use directives::{RequestDirectives, ResponseDirectives};
@@ -54,7 +56,7 @@ pub use renewal::{
 pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
 pub use validators::{Condition, EntityTag, condition, has_origin_condition};
 pub use vary::Selecting;
-pub use verdict::{Verdict, ViewCap, is_fresh, ttl_seconds, verdict};
+pub use verdict::{Verdict, ViewCap, capped_lifetime, is_fresh, ttl_seconds, verdict};
 
 /// A point in time on both clocks.
 ///

@@ -135,6 +135,18 @@ pub fn ttl_seconds(entry: &Freshness, cap: ViewCap, now: Moment) -> i64 {
     -whole(over) - i64::from(over.subsec_nanos() > 0)
 }
 
+/// The most, in whole seconds, that a client may be told of the lifetime of a view with this cap,
+/// counted as `max-age` is; `None` where there is no cap.
+#[must_use]
+pub fn capped_lifetime(entry: &Freshness, cap: ViewCap, now: Moment) -> Option<u64> {
+    let until_expiry = cap.signed_until.map(|_| {
+        let left = end(entry, cap, now).saturating_sub(now.mono);
+        entry.age(now).as_secs().saturating_add(left.as_secs())
+    });
+    let live = cap.live.map(|live| live.as_secs());
+    [until_expiry, live].into_iter().flatten().min()
+}
+
 /// The lifetime in a view.
 fn length(entry: &Freshness, cap: ViewCap) -> Duration {
     entry.lifetime.length.min(cap.live.unwrap_or(Duration::MAX))
@@ -277,6 +289,8 @@ mod tests {
         assert_eq!(of(cap, 10), (Verdict::Fresh { ttl }, 10));
         let stale_for = Duration::from_secs(1);
         assert_eq!(of(cap, 21), (Verdict::Usable { stale_for }, -1));
+        assert_eq!(capped_lifetime(&entry(), cap, at(10)), Some(20));
+        assert_eq!(capped_lifetime(&entry(), ViewCap::default(), at(10)), None);
         assert_eq!(
             ViewCap::of(&Facts::default(), &settings),
             ViewCap::default()
@@ -295,6 +309,9 @@ mod tests {
         assert_eq!(of(cap, 49), (Verdict::Fresh { ttl }, 1));
         assert_eq!(of(cap, 50), (Verdict::Unusable, 0));
         assert_eq!(of(cap, 55), (Verdict::Unusable, -5));
+        for (second, most) in [(0, 50), (10, 50), (49, 50), (55, 55)] {
+            assert_eq!(capped_lifetime(&entry(), cap, at(second)), Some(most));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::header::{AGE, VIA};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, response};
 
+use super::error::CACHE_STATUS;
 use super::fetch::{Fetched, Order};
 use super::{Proxy, refused_token, respond};
 use crate::cache::{Candidate, Entry, Representation};
@@ -140,7 +141,9 @@ impl Proxy {
         let (status, fields, body) = match renewal {
             Some((stored, Renewal::Renewed)) => {
                 let mut fields = stored.whole.headers.clone();
+                // These tell how a message came; this one came with the 304.
                 fields.remove(VIA);
+                fields.remove(CACHE_STATUS);
                 policy::update(&mut fields, &head.headers, received.wall);
                 (stored.whole.status, fields, stored.whole.body.clone())
             }

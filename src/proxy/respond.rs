@@ -1,6 +1,7 @@
 //! Responses: a stored head, what changes with time added, and the bytes.
 
 use bytes::Bytes;
+use http::header::Entry;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE,
     IF_NONE_MATCH,
@@ -11,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 use super::Shown;
 use super::body::{Body, Report};
 use super::error::CACHE_STATUS;
-use crate::cache::{Entry, Representation};
+use crate::cache::{self, Representation};
 use crate::outcome::{CACHE_NAME, Forward, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
 use crate::request::Call;
@@ -41,7 +42,9 @@ impl Ask<'_> {
 pub(super) fn prepare(mut fields: HeaderMap, received: Version) -> HeaderMap {
     headers::of_response(&mut fields, received);
     fields.insert(AGE, HeaderValue::from_static("0"));
-    fields.insert(CACHE_STATUS, HeaderValue::from_static(CACHE_NAME));
+    fields
+        .entry(CACHE_STATUS)
+        .or_insert(HeaderValue::from_static(CACHE_NAME));
     fields.remove(CONTENT_LENGTH);
     fields
 }
@@ -62,7 +65,10 @@ pub(super) fn stored(
     } else {
         headers.remove(AGE);
     }
-    headers.insert(CACHE_STATUS, outcome.cache_status());
+    if let Some(most) = policy::capped_lifetime(&entry.freshness, part.cap, now) {
+        policy::lower_lifetime(&mut headers, most, now.wall);
+    }
+    add_cache_status(&mut headers, outcome);
     let report = ask.report(outcome);
     if is_conditional(&ask.head.headers) && has_it(ask, entry, part) {
         return not_modified(headers, report);
@@ -122,11 +128,26 @@ pub(super) fn streamed(
     Response::from_parts(*head, body)
 }
 
+/// Takes the room that [`prepare`] has made, or comes after the members of the caches before us
+/// (RFC 9211 §2).
+fn add_cache_status(headers: &mut HeaderMap, outcome: Outcome) {
+    let ours = outcome.cache_status();
+    match headers.entry(CACHE_STATUS) {
+        Entry::Occupied(mut room) if room.get() == CACHE_NAME => {
+            room.insert(ours);
+        }
+        Entry::Occupied(mut members) => members.append(ours),
+        Entry::Vacant(room) => {
+            room.insert(ours);
+        }
+    }
+}
+
 fn is_conditional(request: &HeaderMap) -> bool {
     request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
 }
 
-fn has_it(ask: &Ask<'_>, entry: &Entry, part: &Representation) -> bool {
+fn has_it(ask: &Ask<'_>, entry: &cache::Entry, part: &Representation) -> bool {
     let (etag, received) = (part.headers.get(ETAG), entry.freshness.received.wall);
     policy::condition(
         &ask.head.headers,

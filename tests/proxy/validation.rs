@@ -409,3 +409,36 @@ async fn a_304_that_forbids_storing_ends_what_was_stored() {
         .assert_body("{}");
     get(&proxy).await.assert_miss().assert_status(503);
 }
+
+#[tokio::test]
+async fn the_member_of_a_cache_before_us_is_kept_and_is_that_of_the_last_answer() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let call = "/v1/calls/c1";
+    let reply = |reply: Reply, status| {
+        let reply = reply.header("etag", "\"1\"").header("cache-status", status);
+        reply.header("cache-control", "max-age=10")
+    };
+    origin.replies(
+        call,
+        vec![
+            reply(Reply::json("{}"), "edge; hit; ttl=5"),
+            reply(Reply::new(304), "edge; fwd=stale"),
+            Reply::new(304).header("etag", "\"1\""),
+        ],
+    );
+    let get = async || proxy.get(call).bearer("a").await;
+    let fetched = "stuut-cache; fwd=miss; fwd-status=200; stored; ttl=10";
+    let renewed = "stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10";
+    let hit = "stuut-cache; hit; ttl=10";
+    for (before, ours) in [
+        ("edge; hit; ttl=5, ", fetched),
+        ("edge; fwd=stale, ", renewed),
+        ("", renewed),
+    ] {
+        let status = |ours| format!("{before}{ours}");
+        get().await.assert_cache_status(&status(ours));
+        get().await.assert_cache_status(&status(hit));
+        proxy.pass_seconds(10);
+    }
+}

@@ -398,3 +398,44 @@ async fn a_view_goes_with_its_call_also_where_the_whole_was_unusable_already() {
     proxy.get(whole).bearer("a").await.assert_status(404);
     get(&proxy, "fields=id").await.assert_status(404);
 }
+
+#[tokio::test]
+async fn a_view_that_is_capped_promises_no_more_than_it_keeps() {
+    // Signed for a minute; the margin of 30 s leaves the other half.
+    let body = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
+    let whole_says = "private, max-age=600, stale-if-error=60";
+    let signed = Reply::json(body).header("cache-control", whole_says);
+    let (_origin, proxy) = with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
+    let get = |query: &str| proxy.get(&format!("/v1/calls/c1{query}")).bearer("a");
+    get("").await.assert_miss();
+    proxy.pass_seconds(10);
+    get("")
+        .await
+        .assert_hit()
+        .assert_header("age", "10")
+        .assert_header("cache-control", "private, max-age=30")
+        .assert_header("expires", "Fri, 15 Jan 2027 08:00:30 GMT");
+    get("?fields=id")
+        .await
+        .assert_hit()
+        .assert_header("cache-control", whole_says)
+        .assert_header("expires", "Fri, 15 Jan 2027 09:00:00 GMT");
+
+    let live = r#"{"id":"c1","invoices":[{}]}"#;
+    for (said, shown) in [
+        (Some("max-age=600"), Some("max-age=60")),
+        (Some("max-age=40, public"), Some("max-age=40, public")),
+        (None, None),
+    ] {
+        let reply = Reply::json(live);
+        let (_origin, proxy) = with(match said {
+            Some(said) => reply.header("cache-control", said),
+            None => reply,
+        })
+        .await;
+        for _ in 0..2 {
+            let answer = proxy.get("/v1/calls/c1").bearer("a").await;
+            assert_eq!(answer.header("cache-control").as_deref(), shown, "{answer}");
+        }
+    }
+}

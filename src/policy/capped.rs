@@ -1,0 +1,141 @@
+//! What a view whose use is capped says of its lifetime.
+//!
+//! The origin speaks of the whole, and for as long as it says, a client's own cache would show a
+//! live part, or a signed address that has expired. So the fields that promise more than we keep
+//! are lowered: the one departure from sending what the origin sent. Nothing is added where it
+//! was silent, and nothing is touched where it promises no more.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::dates::DateField;
+use super::directive::{Delta, Directive};
+use super::list::{self, Quotes};
+
+/// Directives of these fields are lowered: for every cache, and for those of RFC 9213.
+const DIRECTIVES: [HeaderName; 2] = [
+    header::CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
+];
+
+/// Lowers what `fields` promise to a lifetime of `seconds`, which counts from `Date` as theirs
+/// does (RFC 9111 §4.2): what is left, and the age it has by now.
+pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
+    for name in &DIRECTIVES {
+        let Some(lowered) = lowered(fields, name, seconds) else {
+            continue;
+        };
+        if lowered.is_empty() {
+            fields.remove(name);
+        } else if let Ok(value) = HeaderValue::try_from(lowered) {
+            fields.insert(name, value);
+        }
+    }
+    let expires = DateField::read(fields, &header::EXPIRES, now).valid();
+    let made = DateField::read(fields, &header::DATE, now).valid();
+    let end = made
+        .unwrap_or(now)
+        .checked_add(Duration::from_secs(seconds));
+    if let (Some(expires), Some(end)) = (expires, end)
+        && end < expires
+        && let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(end))
+    {
+        fields.insert(header::EXPIRES, value);
+    }
+}
+
+/// The elements of the field with the lifetimes lowered and without stale use; `None` where that
+/// makes no difference.
+fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8>> {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    let mut differs = false;
+    for element in list::elements(fields, name, Quotes::Escaped) {
+        let directive = Directive::read(element);
+        let lowered = match directive.name.to_ascii_lowercase().as_slice() {
+            b"stale-while-revalidate" | b"stale-if-error" => None,
+            known @ (b"max-age" | b"s-maxage") => match Delta::read(&directive.argument) {
+                Delta::Seconds(promised) if u64::from(promised) > seconds => {
+                    let name = String::from_utf8_lossy(known);
+                    Some(format!("{name}={seconds}").into_bytes())
+                }
+                Delta::Seconds(_) | Delta::Invalid => Some(element.to_vec()),
+            },
+            _ => Some(element.to_vec()),
+        };
+        differs |= lowered.as_deref() != Some(element);
+        kept.extend(lowered);
+    }
+    differs.then(|| kept.join(&b", "[..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of these lines when 30 s are allowed; the clock stands at 1,000 s.
+    fn lowered(lines: &[(&'static str, &str)]) -> Vec<String> {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(*name, value.parse().expect("a value"));
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        lower_lifetime(&mut fields, 30, now);
+        fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
+            .collect()
+    }
+
+    #[test]
+    fn what_promises_more_is_lowered_and_the_rest_stays_as_it_is() {
+        let table: &[(&[&str], &[&str])] = &[
+            (&[], &[]),
+            (&["max-age=600"], &["max-age=30"]),
+            (&["max-age=\"600\""], &["max-age=30"]),
+            (&["max-age=20"], &["max-age=20"]),
+            (&["max-age=x"], &["max-age=x"]),
+            (&["private ,MAX-AGE=20"], &["private ,MAX-AGE=20"]),
+            (
+                &["private, Max-Age=99, s-maxage=20", "x=\"a,b\""],
+                &["private, max-age=30, s-maxage=20, x=\"a,b\""],
+            ),
+            (
+                &["max-age=5, stale-while-revalidate=9, stale-if-error=9"],
+                &["max-age=5"],
+            ),
+            (&["stale-if-error=9"], &[]),
+        ];
+        for (before, then) in table {
+            for name in ["cache-control", "cdn-cache-control"] {
+                let before: Vec<_> = before.iter().map(|line| (name, *line)).collect();
+                let then: Vec<_> = then.iter().map(|line| format!("{name}: {line}")).collect();
+                assert_eq!(lowered(&before), then, "{before:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn expires_is_lowered_as_far_as_it_lies_beyond() {
+        const DATE: (&str, &str) = ("date", "Thu, 01 Jan 1970 00:16:30 GMT");
+        let table = [
+            (
+                "Thu, 01 Jan 1970 01:00:00 GMT",
+                "Thu, 01 Jan 1970 00:17:00 GMT",
+            ),
+            (
+                "Thu, 01 Jan 1970 00:17:00 GMT",
+                "Thu, 01 Jan 1970 00:17:00 GMT",
+            ),
+            (
+                "Thu, 01 Jan 1970 00:16:40 GMT",
+                "Thu, 01 Jan 1970 00:16:40 GMT",
+            ),
+            ("0", "0"),
+        ];
+        for (before, then) in table {
+            let lines = lowered(&[DATE, ("expires", before)]);
+            assert_eq!(lines[1], format!("expires: {then}"));
+        }
+    }
+}
