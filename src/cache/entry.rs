@@ -3,11 +3,12 @@
 //! Store the whole, show the part: one stored response serves every view of it. A view is
 //! derived once, and kept with its entry.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tokio::sync::OnceCell;
 
 use super::admission::Admitted;
 use super::{Admission, Fence};
@@ -15,7 +16,7 @@ use crate::policy::{Freshness, Selecting, ViewCap};
 use crate::request::Scope;
 use crate::view::View;
 
-/// Views that are kept with one entry; a further one is derived at each request.
+/// Views that are kept with one entry; a further one takes the place of the oldest.
 const MAX_VIEWS: usize = 8;
 
 /// What an entry weighs beside its bytes: its own fields, moka's bookkeeping, the allocations,
@@ -41,10 +42,14 @@ pub struct Entry {
     /// Whether it was not the origin itself that answered, but a cache before it.
     pub came_with_age: bool,
     /// A plain mutex: held for a look at a short list.
+    views: Mutex<Vec<(View, Place)>>,
     /// Who of those that share its scope may see it.
     admitted: Admitted,
-    views: Mutex<Vec<(View, Arc<Representation>)>>,
 }
+
+/// Where a part of a response is, once somebody has derived it. Whoever else wants it meanwhile
+/// waits for that.
+pub type Place = Arc<OnceCell<Arc<Representation>>>;
 
 /// What a client can be sent: a head that is ready but for what changes with time, and a body.
 #[derive(Debug)]
@@ -106,39 +111,39 @@ impl Entry {
     /// The remembered part of this response, if it was asked for before.
     #[must_use]
     pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
-        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        views
-            .iter()
-            .find(|(known, _)| known == view)
-            .map(|(_, part)| Arc::clone(part))
+        let views = self.lock();
+        let (_, place) = views.iter().find(|(known, _)| known == view)?;
+        place.get().map(Arc::clone)
     }
 
     /// Every part that is remembered.
     #[must_use]
     pub fn parts(&self) -> Vec<(View, Arc<Representation>)> {
-        self.views
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let views = self.lock();
+        let derived = |(view, place): &(View, Place)| Some((view.clone(), place.get()?.clone()));
+        views.iter().filter_map(derived).collect()
     }
 
-    /// Remembers a part, unless as many are known as are kept. Answers whether it did, and the
-    /// entry is to be weighed again.
+    /// The place of a part, found or made. Who fills it weighs the entry again.
     #[must_use]
-    pub fn remember(&self, view: &View, part: &Arc<Representation>) -> bool {
-        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = views.len() < MAX_VIEWS && views.iter().all(|(known, _)| known != view);
-        if room {
-            views.push((view.clone(), Arc::clone(part)));
+    pub fn place(&self, view: &View) -> Place {
+        let mut views = self.lock();
+        if let Some((_, place)) = views.iter().find(|(known, _)| known == view) {
+            return Arc::clone(place);
         }
-        room
+        if views.len() == MAX_VIEWS {
+            views.remove(0);
+        }
+        let place = Place::default();
+        views.push((view.clone(), Arc::clone(&place)));
+        place
     }
 
     /// Bytes of memory that go when this entry does.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_view = |(view, part): &(View, Arc<Representation>)| {
+        let of_view = |(view, place): &(View, Place)| {
+            let Some(part) = place.get() else { return 0 };
             // A part with nothing removed shares the bytes of the whole.
             let shared = part.body.as_ptr() == self.whole.body.as_ptr();
             part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()
@@ -146,7 +151,12 @@ impl Entry {
         ENTRY_OVERHEAD
             + self.admitted.weight()
             + self.whole.weight()
-            + views.iter().map(of_view).sum::<usize>()
+            + self.lock().iter().map(of_view).sum::<usize>()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(View, Place)>> {
+        // An operation on a short list does not panic half-way.
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ mod store;
 mod unsettled;
 
 pub use admission::{Admission, Candidate};
-pub use entry::{Entry, Representation};
+pub use entry::{Entry, Place, Representation};
 pub use fence::{Fence, Reach};
 pub use flight::{Boarding, Flights, Lead, Waiting};
 pub use store::{Found, Store, Stored};

@@ -57,7 +57,7 @@ pub fn invalidated(
     paths
 }
 
-/// A path and those that lie above it, segment by segment, down to [`MOST_ABOVE`] segments.
+/// A path and those that lie above it, segment by segment, as far as sixteen deep.
 ///
 /// §4.4 leaves further invalidation to the cache: `POST /v1/calls/x/approve` changes
 /// `/v1/calls/x`, and very likely the list it stands in.

@@ -100,7 +100,7 @@ impl Proxy {
             received,
         } = asked;
         match self.upstream.read(&head, body).await {
-            Ok(AnswerBody::Whole(body)) => self.keep(order, &head, body, requested, received),
+            Ok(AnswerBody::Whole(body)) => self.keep(order, &head, body, requested, received).await,
             Ok(AnswerBody::TooLarge(body)) => self.pass(order, head, body, NotStored::TooLarge),
             Ok(AnswerBody::CloseDelimited(body)) => {
                 self.pass(order, head, body, NotStored::CloseDelimited)
@@ -129,7 +129,7 @@ impl Proxy {
     }
 
     /// Makes an entry of a whole response, and stores it if it may be stored.
-    fn keep(
+    async fn keep(
         &self,
         order: &Order,
         head: &response::Parts,
@@ -161,7 +161,9 @@ impl Proxy {
             requested,
             received,
         };
-        let facts = policy::facts::read(&body, &self.freshness.live).unwrap_or_default();
+        let (whole, settings) = (body.clone(), Arc::clone(&self.freshness));
+        let read = move || policy::facts::read(&whole, &settings.live).unwrap_or_default();
+        let facts = self.off_path(body.len(), read).await;
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
         let may_store = policy::may_store(&exchange, &freshness, order.sharing(), &self.freshness);

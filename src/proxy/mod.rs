@@ -19,6 +19,7 @@ use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::cache::{Entry, Flights, Found, Representation, Store};
@@ -56,9 +57,11 @@ pub struct Proxy {
     upstream: Upstream,
     metrics: Arc<Metrics>,
     clock: Clock,
-    freshness: config::Freshness,
+    freshness: Arc<config::Freshness>,
     settings: config::Upstream,
     admission_ttl: Duration,
+    /// Places for work on large bodies.
+    heavy: Arc<Semaphore>,
 }
 
 /// A stored response, and the part of it that a client wants.
@@ -96,6 +99,7 @@ impl Proxy {
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             parser,
             store,
@@ -103,9 +107,10 @@ impl Proxy {
             upstream,
             metrics,
             clock,
-            freshness: config.freshness.clone(),
+            freshness: Arc::new(config.freshness.clone()),
             settings: config.upstream.clone(),
             admission_ttl: config.scope.admission_ttl,
+            heavy: Arc::new(Semaphore::new(cores)),
         }
     }
 
