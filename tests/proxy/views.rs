@@ -477,3 +477,15 @@ async fn a_ninth_view_takes_the_place_of_the_oldest() {
         ("10".into(), "2".into())
     );
 }
+
+#[tokio::test]
+async fn a_view_that_is_weighed_with_its_call_evicts_nothing() {
+    let replaced = "stuut_cache_evictions_total{cause=\"replaced\"}";
+    let (_origin, proxy) = with(Reply::json(BODY)).await;
+    get(&proxy, "strip=partner").await.assert_miss();
+    get(&proxy, "fields=id").await.assert_status(200);
+    assert_eq!(proxy.metric(replaced).await.to_string(), "0");
+    let newer = proxy.get("/v1/calls/c1").bearer("a");
+    newer.header("cache-control", "no-cache").await;
+    assert_eq!(proxy.metric(replaced).await.to_string(), "1");
+}
