@@ -100,7 +100,7 @@ families! {
     CONNECTIONS = gauge("connections", &[],
         "Client connections open now. At server.max_connections new ones wait in the backlog.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
-        "Client connections ended by a bound of the proxy. Many header_timeout mean slow or hostile clients.");
+        "Client connections ended by a bound of the proxy, or, malformed, answered 4xx for what is no request. Many header_timeout mean slow or hostile clients.");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
         "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
     UPSTREAM_DURATION = histogram("upstream_duration_seconds", &[],

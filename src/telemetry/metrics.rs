@@ -33,7 +33,7 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Client connections open now.
     pub connections: IntGauge,
-    /// Client connections ended by a bound.
+    /// Client connections that we ended.
     pub connections_closed: PerLabel<ConnectionBound, IntCounter>,
     /// Requests to the origin, by result.
     pub upstream_requests: UpstreamRequests,
@@ -124,7 +124,7 @@ labels! {
 }
 
 labels! {
-    /// The bound of a client connection that ended it.
+    /// What of ours ended a client connection.
     pub enum ConnectionBound {
         /// No whole request head within `server.header_timeout`.
         HeaderTimeout => "header_timeout",
@@ -134,6 +134,8 @@ labels! {
         Stalled => "stalled",
         /// Still busy at the end of `server.drain_timeout`.
         DrainTimeout => "drain_timeout",
+        /// What came was no request, or beyond hyper's limits; hyper has answered it by itself.
+        Malformed => "malformed",
     }
 }
 

@@ -115,3 +115,26 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
     filling.send(head(900) + &"x".repeat(900)).await;
     assert!(client.head().await.contains("; stored"));
 }
+
+#[tokio::test]
+async fn what_is_no_request_is_answered_and_counted_nowhere() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let fields = "x: 1\r\n".repeat(200);
+    let answers = [
+        ("no request\r\n\r\n".to_owned(), "400"),
+        (format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"), "431"),
+    ];
+    for (bytes, status) in answers {
+        let answer = proxy.raw(bytes).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+    }
+    // A client that hangs up has said nothing wrong.
+    drop(proxy.wire().await);
+    proxy.until_metric("stuut_cache_connections", 0).await;
+    let malformed = "stuut_cache_connections_closed_total{reason=\"malformed\"}";
+    assert_eq!(proxy.metric(malformed).await.to_string(), "2");
+}
