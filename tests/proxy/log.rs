@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Binary, ByHand, Origin, Program, until};
+use crate::support::{ByHand, Origin, Program, until};
 
 /// Lines that fill the pipe of somebody who does not read: 64 KiB.
 const MANY: usize = 600;
@@ -14,9 +14,8 @@ async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
     let gone = ByHand::start().await;
     let url = gone.url();
     drop(gone);
-    let settings = [("LOG__ACCESS", "true"), ("SERVER__WORKERS", "2")];
-    let mut binary = Binary::start(&url, &settings);
-    let mut client = binary.wire().await;
+    let mut program = Program::unread(&url, &[]).await;
+    let mut client = program.wire().await;
     // Each is an event and an access line.
     for _ in 0..MANY {
         client
@@ -27,8 +26,8 @@ async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
         client.until("}").await;
     }
     drop(client);
-    binary.terminate();
-    let ended = tokio::task::spawn_blocking(move || binary.wait());
+    program.terminate();
+    let ended = tokio::task::spawn_blocking(move || program.wait());
     assert!(ended.await.expect("it ends").success());
 }
 

@@ -1,6 +1,6 @@
 //! Memory: what the program takes is what it says it weighs.
 
-use crate::support::{Binary, Origin, Reply};
+use crate::support::{Origin, Program, Reply};
 
 /// Calls that are stored, and the bytes of each.
 const CALLS: usize = 2_000;
@@ -16,14 +16,14 @@ const ALLOWED: f64 = 1.15;
 #[expect(clippy::cast_precision_loss, reason = "a ratio of two sizes")]
 async fn a_stored_response_takes_twice_the_memory_it_weighs() {
     let origin = Origin::start().await;
-    let binary = Binary::start(&format!("http://{}", origin.address()), &[]);
+    let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
     let body = format!("\"{}\"", "x".repeat(BODY - 2));
-    let mut client = binary.wire().await;
+    let mut client = program.wire().await;
     let mut before = 0;
     // The first tenth warms it up.
     for call in 0..CALLS + CALLS / 10 {
         if call == CALLS / 10 {
-            before = binary.peak_memory();
+            before = program.peak_memory();
         }
         let target = format!("/v1/calls/c{call}");
         let reply = Reply::json(&body).header("cache-control", "max-age=600");
@@ -37,7 +37,7 @@ async fn a_stored_response_takes_twice_the_memory_it_weighs() {
         assert!(head.contains("; stored"), "{head}");
         client.exactly(BODY).await;
     }
-    let grown = binary.peak_memory() - before;
+    let grown = program.peak_memory() - before;
     let ratio = grown as f64 / (CALLS * BODY) as f64;
     eprintln!("{CALLS} responses of {BODY} bytes take {ratio:.3} bytes a byte");
     assert!(ratio < ALLOWED, "they take {ratio:.3} bytes a byte");

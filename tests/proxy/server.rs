@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::net::TcpStream;
 
-use crate::support::{Binary, Origin, Proxy, Reply, Wire};
+use crate::support::{Origin, Program, Proxy, Reply, Wire};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -467,16 +467,16 @@ async fn a_drain_breaks_off_what_does_not_finish() {
 async fn sigterm_lets_requests_finish_and_exits_with_success() {
     let origin = Origin::start().await;
     let gate = origin.hold("/v1/slow");
-    let mut binary = Binary::start(&format!("http://{}", origin.address()), &[]);
-    let mut slow = binary.wire().await;
+    let mut program = Program::start(&origin, &[]).await;
+    let mut slow = program.wire().await;
     slow.send(get("/v1/slow")).await;
     origin.until_requests(1).await;
 
-    binary.terminate();
-    while TcpStream::connect(binary.address).await.is_ok() {}
+    program.terminate();
+    while TcpStream::connect(program.address).await.is_ok() {}
     gate.open();
     let answer = slow.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with('}'), "{answer}");
-    assert!(binary.wait().success());
+    assert!(program.wait().success());
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::support::{Binary, ByHand, Proxy, Wire};
+use crate::support::{ByHand, Program, Proxy, Wire};
 
 const MIB: usize = 1 << 20;
 
@@ -47,9 +47,9 @@ fn head(line: &str) -> String {
 }
 
 /// The program in front of an origin by hand, warm, and what memory it has at its ease.
-async fn program(origin: &ByHand) -> (Binary, u64) {
-    let binary = Binary::start(&origin.url(), &[("SERVER__WORKERS", "2")]);
-    let mut client = binary.wire().await;
+async fn warm(origin: &ByHand) -> (Program, u64) {
+    let program = Program::before(&origin.url(), &[("SERVER__WORKERS", "2")]).await;
+    let mut client = program.wire().await;
     client
         .send("GET /v1/warm HTTP/1.1\r\nhost: a\r\n\r\n")
         .await;
@@ -58,23 +58,23 @@ async fn program(origin: &ByHand) -> (Binary, u64) {
     line.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         .await;
     client.head().await;
-    let idle = binary.peak_memory();
-    (binary, idle)
+    let idle = program.peak_memory();
+    (program, idle)
 }
 
 #[track_caller]
-fn assert_flat(binary: &Binary, idle: u64) {
-    let grown = binary.peak_memory() - idle;
+fn assert_flat(program: &Program, idle: u64) {
+    let grown = program.peak_memory() - idle;
     assert!(grown < MAY_GROW, "grew by {grown} bytes from {idle}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_download_takes_little_memory() {
     let origin = ByHand::start().await;
-    let (binary, idle) = program(&origin).await;
+    let (program, idle) = warm(&origin).await;
     // Not stored, because too large: the same for one that the cache looks at.
     for target in ["/v1/other", "/v1/calls/c1"] {
-        let mut client = binary.wire().await;
+        let mut client = program.wire().await;
         client
             .send(format!(
                 "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
@@ -88,14 +88,14 @@ async fn a_large_download_takes_little_memory() {
         receive_large(&mut client).await;
         sending.await.expect("the origin can send all");
     }
-    assert_flat(&binary, idle);
+    assert_flat(&program, idle);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_upload_takes_little_memory() {
     let origin = ByHand::start().await;
-    let (binary, idle) = program(&origin).await;
-    let mut client = binary.wire().await;
+    let (program, idle) = warm(&origin).await;
+    let mut client = program.wire().await;
     client.send(head("POST /v1/other HTTP/1.1")).await;
     let mut line = origin.accept().await;
     line.head().await;
@@ -107,14 +107,14 @@ async fn a_large_upload_takes_little_memory() {
     line.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     let mut client = sending.await.expect("the client can send all");
     assert!(client.head().await.starts_with("HTTP/1.1 204"));
-    assert_flat(&binary, idle);
+    assert_flat(&program, idle);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_echo_streams_both_ways_at_once() {
     let origin = ByHand::start().await;
-    let (binary, idle) = program(&origin).await;
-    let mut client = binary.wire().await;
+    let (program, idle) = warm(&origin).await;
+    let mut client = program.wire().await;
     client.send(head("POST /v1/other HTTP/1.1")).await;
     let mut line = origin.accept().await;
     line.head().await;
@@ -135,7 +135,7 @@ async fn an_echo_streams_both_ways_at_once() {
         );
     }
     echo.await.expect("the echo ends well");
-    assert_flat(&binary, idle);
+    assert_flat(&program, idle);
 }
 
 #[tokio::test]

@@ -10,7 +10,6 @@
 //! ```
 
 mod answer;
-mod binary;
 mod by_hand;
 mod origin;
 mod program;
@@ -21,7 +20,6 @@ mod tls;
 use std::time::Duration;
 
 pub use answer::Answer;
-pub use binary::Binary;
 pub use by_hand::{ByHand, Wire};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use http::Method;
 
-use super::{Clients, Origin, Request, until};
+use super::{Clients, Origin, Request, Wire, until};
 
 /// A running program. Dropping it ends it.
 pub struct Program {
@@ -16,21 +16,42 @@ pub struct Program {
     pub admin: SocketAddr,
     child: Child,
     written: Arc<Mutex<String>>,
-    readers: Vec<JoinHandle<()>>,
+    readers: Vec<JoinHandle<Pipe>>,
     clients: Clients,
+}
+
+/// An output of the program; closed when dropped.
+type Pipe = Box<dyn Read + Send>;
+
+/// How long its outputs are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    ToTheEnd,
+    ToTheStart,
 }
 
 impl Program {
     /// Started in front of an origin with these variables, e.g. `("LOG__FORMAT", "text")`.
     pub async fn start(origin: &Origin, variables: &[(&str, &str)]) -> Self {
+        Self::before(&format!("http://{}", origin.address()), variables).await
+    }
+
+    /// The same, in front of whatever is at `url`.
+    pub async fn before(url: &str, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(url, variables, Reading::ToTheEnd).await
+    }
+
+    /// The same, and nobody reads what it writes once it has started.
+    pub async fn unread(url: &str, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(url, variables, Reading::ToTheStart).await
+    }
+
+    async fn spawn(url: &str, variables: &[(&str, &str)], reading: Reading) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
         command
             .env("STUUT_CACHE__SERVER__LISTEN", "127.0.0.1:0")
             .env("STUUT_CACHE__ADMIN__LISTEN", "127.0.0.1:0")
-            .env(
-                "STUUT_CACHE__UPSTREAM__URL",
-                format!("http://{}", origin.address()),
-            )
+            .env("STUUT_CACHE__UPSTREAM__URL", url)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -40,8 +61,12 @@ impl Program {
         let mut child = command.spawn().expect("the program starts");
         let written = Arc::default();
         let readers = vec![
-            reader(child.stdout.take().expect("it is piped"), &written),
-            reader(child.stderr.take().expect("it is piped"), &written),
+            reader(child.stdout.take().expect("it is piped"), &written, reading),
+            reader(
+                child.stderr.take().expect("it is piped"),
+                &written,
+                Reading::ToTheEnd,
+            ),
         ];
         until("a line that says where it listens", async || {
             addresses(&written.lock().expect("no poison")).is_some()
@@ -77,12 +102,38 @@ impl Program {
         self.written.lock().expect("no poison").clone()
     }
 
-    /// Ends it as an operator does, and answers everything it has written.
-    pub fn stop(mut self) -> String {
+    /// A connection that the story moves by hand.
+    pub async fn wire(&self) -> Wire {
+        let socket = tokio::net::TcpStream::connect(self.address).await;
+        Wire::new(socket.expect("the program accepts"))
+    }
+
+    /// The most memory it ever had, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok())
+            .expect("a peak in kB")
+            * 1024
+    }
+
+    /// Asks it to end, as an operator does.
+    pub fn terminate(&self) {
         let id = self.child.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status();
         assert!(told.expect("there is a kill").success());
-        let ended = self.child.wait().expect("it ends");
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("a child can be waited for")
+    }
+
+    /// Ends it, and answers everything it has written.
+    pub fn stop(mut self) -> String {
+        self.terminate();
+        let ended = self.wait();
         for reader in std::mem::take(&mut self.readers) {
             reader.join().expect("a reader does not panic");
         }
@@ -100,7 +151,11 @@ impl Drop for Program {
     }
 }
 
-fn reader(output: impl Read + Send + 'static, written: &Arc<Mutex<String>>) -> JoinHandle<()> {
+fn reader(
+    output: impl Read + Send + 'static,
+    written: &Arc<Mutex<String>>,
+    reading: Reading,
+) -> JoinHandle<Pipe> {
     let written = Arc::clone(written);
     std::thread::spawn(move || {
         let mut lines = BufReader::new(output);
@@ -110,9 +165,14 @@ fn reader(output: impl Read + Send + 'static, written: &Arc<Mutex<String>>) -> J
             .is_ok_and(|read| read > 0)
         {
             let text = String::from_utf8_lossy(&line).into_owned();
-            written.lock().expect("no poison").push_str(&text);
+            let mut written = written.lock().expect("no poison");
+            written.push_str(&text);
             line.clear();
+            if reading == Reading::ToTheStart && addresses(&written).is_some() {
+                break;
+            }
         }
+        Box::new(lines) as Pipe
     })
 }
 
