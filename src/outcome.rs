@@ -1,7 +1,7 @@
 //! How a request was answered: defined once; the `Cache-Status` field (RFC 9211), the metric
 //! label and the log field are its renderings.
 
-use std::fmt::Write;
+use std::io::Write as _;
 
 use http::HeaderValue;
 
@@ -198,11 +198,16 @@ impl Outcome {
     /// The `Cache-Status` field (RFC 9211 §2).
     #[must_use]
     pub fn cache_status(&self) -> HeaderValue {
-        let mut text = String::with_capacity(64);
-        text.push_str(CACHE_NAME);
+        // Written on the stack, so that the value gets one allocation of its own size.
+        let mut room = [0; 160];
+        let mut text = &mut room[..];
         let written = match *self {
-            Self::Hit { ttl } => write!(text, "; hit; ttl={ttl}"),
-            Self::Stale { ttl, why } => write!(text, "; hit; ttl={ttl}; detail={}", why.as_str()),
+            Self::Hit { ttl } => write!(text, "{CACHE_NAME}; hit; ttl={ttl}"),
+            Self::Stale { ttl, why } => write!(
+                text,
+                "{CACHE_NAME}; hit; ttl={ttl}; detail={}",
+                why.as_str()
+            ),
             Self::Fetched {
                 why,
                 status,
@@ -214,12 +219,12 @@ impl Outcome {
                 match stored {
                     Ok(ttl) => write!(
                         text,
-                        "; fwd={fwd}; fwd-status={status}; stored; ttl={ttl}{collapsed}"
+                        "{CACHE_NAME}; fwd={fwd}; fwd-status={status}; stored; ttl={ttl}{collapsed}"
                     ),
                     Err(reason) => {
                         write!(
                             text,
-                            "; fwd={fwd}; fwd-status={status}{collapsed}; detail={}",
+                            "{CACHE_NAME}; fwd={fwd}; fwd-status={status}{collapsed}; detail={}",
                             reason.as_str()
                         )
                     }
@@ -229,25 +234,32 @@ impl Outcome {
                 let fwd = Forward::from(reason).as_str();
                 write!(
                     text,
-                    "; fwd={fwd}; fwd-status={status}; detail={}",
+                    "{CACHE_NAME}; fwd={fwd}; fwd-status={status}; detail={}",
                     reason.as_str()
                 )
             }
             Self::Failed { why, fault } => {
-                write!(text, "; fwd={}; detail={}", why.as_str(), fault.as_str())
+                write!(
+                    text,
+                    "{CACHE_NAME}; fwd={}; detail={}",
+                    why.as_str(),
+                    fault.as_str()
+                )
             }
             // There is no response to stand in.
-            Self::Aborted => write!(text, "; detail=aborted"),
+            Self::Aborted => write!(text, "{CACHE_NAME}; detail=aborted"),
             Self::Refused(_) | Self::OnlyIfCached | Self::Panicked => {
                 write!(
                     text,
-                    "; detail={}",
+                    "{CACHE_NAME}; detail={}",
                     self.detail().expect("each has a reason")
                 )
             }
         };
-        written.expect("a string takes what is written to it");
-        HeaderValue::try_from(text).expect("tokens and integers are a field value")
+        written.expect("names and numbers are shorter than the room");
+        let left = text.len();
+        HeaderValue::from_bytes(&room[..room.len() - left])
+            .expect("tokens and integers are a field value")
     }
 }
 

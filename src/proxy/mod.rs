@@ -115,12 +115,15 @@ impl Proxy {
     }
 
     /// Answers a request. Whatever happens is a response.
+    ///
+    /// What waits for the origin is boxed here and in what follows: a future is as large as its
+    /// largest branch, and a hit would be moved about with room for a fetch.
     pub async fn answer(self: &Arc<Self>, arrived: Arrived) -> Response<Body> {
         let Arrived { request, id, at } = arrived;
         let (head, body) = request.into_parts();
         match self.parser.parse(&head, !body.is_end_stream()) {
             Ok(Parsed::Call(call)) => self.answer_call(call, head, &id, at).await,
-            Ok(Parsed::Bypass(reason)) => self.forward(head, body, reason, &id).await,
+            Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(head, body, reason, &id)).await,
             Err(refused) => Error::Refused(refused).into_response(&id, None, None),
         }
     }
@@ -132,7 +135,11 @@ impl Proxy {
         id: &RequestId,
         now: Moment,
     ) -> Response<Body> {
-        let directives = RequestDirectives::read(&head.headers, self.freshness.client_directives);
+        let directives = if call.directed {
+            RequestDirectives::read(&head.headers, self.freshness.client_directives)
+        } else {
+            RequestDirectives::default()
+        };
         let ask = Ask {
             call: &call,
             head: &head,
@@ -153,14 +160,26 @@ impl Proxy {
                 Some(*call.key.scope()),
             );
         }
-        let fetched = self.fetch(&call, &head, known.as_ref(), id).await;
+        Box::pin(self.ask_origin(&ask, &directives, why, known, id)).await
+    }
+
+    /// Asks the origin, about what is stored if something is.
+    async fn ask_origin(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        directives: &RequestDirectives,
+        why: Forward,
+        known: Option<Arc<Entry>>,
+        id: &RequestId,
+    ) -> Response<Body> {
+        let fetched = self.fetch(ask.call, ask.head, known.as_ref(), id).await;
         if known.is_some()
             && fetched.is_failure()
-            && let Some(response) = self.stand_in(&ask, &directives).await
+            && let Some(response) = self.stand_in(ask, directives).await
         {
             return response;
         }
-        self.respond_fetched(&ask, fetched, why, id).await
+        self.respond_fetched(ask, fetched, why, id).await
     }
 
     /// What is served in place of an origin that fails.
@@ -203,9 +222,10 @@ impl Proxy {
             // Stored, but the origin has not said that this token may see it.
             return Lookup::Miss(Forward::Request);
         }
-        let part = self
-            .show(&ask.call.key, &entry, ask.call.view.as_ref())
-            .await;
+        let part = match self.remembered(&entry, ask.call.view.as_ref()) {
+            Some(part) => part,
+            None => Box::pin(self.show(&ask.call.key, &entry, ask.call.view.as_ref())).await,
+        };
         let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
         let is_fresh = policy::is_fresh(&entry.freshness, part.cap, now);
         let why = if is_fresh {

@@ -2,10 +2,7 @@
 
 use bytes::Bytes;
 use http::header::Entry;
-use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH,
-};
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
@@ -70,7 +67,7 @@ pub(super) fn stored(
     }
     add_cache_status(&mut headers, outcome);
     let report = ask.report(outcome);
-    if is_conditional(&ask.head.headers) && has_it(ask, entry, part) {
+    if ask.call.conditional && has_it(ask, entry, part) {
         return not_modified(headers, report);
     }
     let body = if ask.call.head_only {
@@ -141,10 +138,6 @@ fn add_cache_status(headers: &mut HeaderMap, outcome: Outcome) {
             room.insert(ours);
         }
     }
-}
-
-fn is_conditional(request: &HeaderMap) -> bool {
-    request.contains_key(IF_NONE_MATCH) || request.contains_key(IF_MODIFIED_SINCE)
 }
 
 fn has_it(ask: &Ask<'_>, entry: &cache::Entry, part: &Representation) -> bool {

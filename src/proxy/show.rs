@@ -32,6 +32,21 @@ const DIGESTS: [HeaderName; 4] = [
 ];
 
 impl Proxy {
+    /// The representation that this view shows, if nothing needs to be derived for it.
+    pub(super) fn remembered(
+        &self,
+        entry: &Entry,
+        view: Option<&View>,
+    ) -> Option<Arc<Representation>> {
+        let Some(view) = view else {
+            return Some(Arc::clone(&entry.whole));
+        };
+        let part = entry.view(view)?;
+        self.metrics.view.of(ViewResult::Memoised).inc();
+        self.count_removed(entry, &part);
+        Some(part)
+    }
+
     /// The representation that this view shows.
     pub(super) async fn show(
         &self,
@@ -39,14 +54,10 @@ impl Proxy {
         entry: &Arc<Entry>,
         view: Option<&View>,
     ) -> Arc<Representation> {
-        let Some(view) = view else {
-            return Arc::clone(&entry.whole);
-        };
-        if let Some(part) = entry.view(view) {
-            self.metrics.view.of(ViewResult::Memoised).inc();
-            self.count_removed(entry, &part);
+        if let Some(part) = self.remembered(entry, view) {
             return part;
         }
+        let view = view.expect("the whole needs no deriving");
         let place = entry.place(view);
         let mut result = ViewResult::Memoised;
         let part = place

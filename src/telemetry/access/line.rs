@@ -3,7 +3,6 @@
 //! This runs once a request, so it writes bytes rather than going through the formatting
 //! machinery, and makes the date once a second.
 
-use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -11,6 +10,7 @@ use http::StatusCode;
 use super::Record;
 use crate::config::LogFormat;
 use crate::label::Label as _;
+use crate::telemetry::RequestId;
 use crate::telemetry::output::Line;
 
 /// A batch of lines.
@@ -155,7 +155,10 @@ impl Lines {
     }
 
     fn request_id(&mut self, record: &Record) {
-        write!(self.bytes, "{}", record.id).expect("a vector takes what is written to it");
+        match &record.id {
+            RequestId::Given(id) => self.add(id),
+            RequestId::Made(number) => self.hex(*number, 16),
+        }
     }
 
     fn number(&mut self, number: u64) {
