@@ -13,7 +13,7 @@ use crate::support::{Origin, Proxy, Reply};
 const CALL: &str = "/v1/calls/c1";
 
 /// `a`, `b` and `c` share a store; `x` and `y` another.
-fn shared(config: &mut Config) {
+pub fn shared(config: &mut Config) {
     let scope = |name: &str, tokens: &[&str]| NamedScope {
         name: name.to_owned(),
         tokens: tokens

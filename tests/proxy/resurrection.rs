@@ -19,6 +19,7 @@ use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
 use stuut_cache::telemetry::{Invalidation, Metrics};
 
+use super::named_scopes::shared;
 use crate::support::{Gate, Origin, Pending, Proxy, Reply};
 
 /// A small generator (xorshift64), so that a failing seed can be run again.
@@ -311,12 +312,32 @@ async fn hundreds_of_random_orders_over_the_running_proxy_bring_nothing_back() {
     origin.reply("/v1/me", Reply::new(401));
     let mut hits = 0;
     for seed in 1..=300 {
-        hits += over_sockets(&origin, &proxy, &Dice::new(seed), seed).await;
+        hits += over_sockets(&origin, &proxy, &["a"], &Dice::new(seed), seed).await;
     }
     assert!(hits > 100, "reads are answered from the store too: {hits}");
 }
 
-async fn over_sockets(origin: &Origin, proxy: &Proxy, dice: &Dice, seed: u64) -> usize {
+#[tokio::test]
+async fn nor_do_they_where_tokens_share_a_store() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, shared).await;
+    origin.reply("/v1/me", Reply::new(401));
+    let mut hits = 0;
+    for seed in 1..=300 {
+        hits += over_sockets(&origin, &proxy, &["a", "b", "c"], &Dice::new(seed), seed).await;
+    }
+    assert!(hits > 100, "reads are answered from the store too: {hits}");
+}
+
+/// Readers are one token, or several that share a store. Of several, a refusal shuts out one and
+/// says nothing about the call.
+async fn over_sockets(
+    origin: &Origin,
+    proxy: &Proxy,
+    readers: &[&str],
+    dice: &Dice,
+    seed: u64,
+) -> usize {
     let call = format!("/v1/calls/c{seed}");
     let script = |version: u64| {
         let rule = "max-age=10, stale-while-revalidate=10, stale-if-error=60";
@@ -338,7 +359,8 @@ async fn over_sockets(origin: &Origin, proxy: &Proxy, dice: &Dice, seed: u64) ->
         match dice.below(12) {
             0..=4 => {
                 let query = ["", "?strip=b"][dice.below(2)];
-                let read = proxy.get(&format!("{call}{query}")).bearer("a");
+                let reader = readers[dice.below(readers.len())];
+                let read = proxy.get(&format!("{call}{query}")).bearer(reader);
                 reads.push((read.start(), floor));
             }
             5 => {
@@ -369,7 +391,9 @@ async fn over_sockets(origin: &Origin, proxy: &Proxy, dice: &Dice, seed: u64) ->
             }
             8 => {
                 proxy.get("/v1/me").bearer("a").await.assert_status(401);
-                floor = version;
+                if readers.len() == 1 {
+                    floor = version;
+                }
             }
             9 => {
                 if let Some(open) = gate.replace(origin.hold(&call)) {
