@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod bounds;
+mod calls;
 mod client_directives;
 mod collapse;
 mod drain;

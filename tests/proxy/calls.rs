@@ -1,0 +1,270 @@
+//! Freshness by what a call says about itself, on a clock that the story moves.
+
+use std::time::{Duration, SystemTime};
+
+use http::Method;
+use stuut_cache::config::{CallStatus, OriginRule};
+
+use crate::support::{Origin, Proxy, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+
+/// A date so many seconds from the beginning of the story.
+fn at(seconds: i64) -> String {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
+    let offset = Duration::from_secs(seconds.unsigned_abs());
+    let time = if seconds < 0 {
+        start - offset
+    } else {
+        start + offset
+    };
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// A call that ended an hour ago, with everything in it, in this status.
+fn call(status: &str) -> serde_json::Value {
+    serde_json::json!({
+        "id": "c1", "status": status, "end_time": at(-3_600), "modified_at": at(-3_600),
+        "transcript": [], "summary": "s", "sentiment": "neutral",
+    })
+}
+
+async fn serving(body: &serde_json::Value) -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply(CALL, Reply::json(&body.to_string()));
+    (origin, proxy)
+}
+
+/// Asserts that what is stored now is fresh for exactly so many seconds more.
+async fn assert_fresh_for(proxy: &Proxy, target: &str, seconds: u64) {
+    proxy
+        .get(target)
+        .bearer("a")
+        .await
+        .assert_cache_status(&format!(
+            "stuut-cache; fwd=miss; fwd-status=200; stored; ttl={seconds}"
+        ));
+    proxy.pass(Duration::from_secs(seconds) - Duration::from_millis(1));
+    proxy.get(target).bearer("a").await.assert_hit();
+    proxy.pass(Duration::from_millis(1));
+    let status = proxy.get(target).bearer("a").await.cache_status();
+    assert!(
+        !status.starts_with("stuut-cache; hit; ttl=") || status.ends_with("stale-while-revalidate"),
+        "{target} is fresh for {seconds} s: {status}"
+    );
+}
+
+#[tokio::test]
+async fn every_status_has_its_lifetime() {
+    for status in CallStatus::ALL {
+        let seconds = match status {
+            CallStatus::InProgress
+            | CallStatus::Ringing
+            | CallStatus::Initiated
+            | CallStatus::Registered => 2,
+            CallStatus::Queued | CallStatus::PendingApproval => 15,
+            _ => 600,
+        };
+        let (_origin, proxy) = serving(&call(status.as_str())).await;
+        assert_fresh_for(&proxy, CALL, seconds).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_settles_for_ten_minutes_after_its_end() {
+    for (end, seconds) in [(-599, 10), (-600, 600)] {
+        for field in ["end_time", "modified_at"] {
+            let mut body = call("completed");
+            body["end_time"] = serde_json::Value::Null;
+            body[field] = at(end).into();
+            let (_origin, proxy) = serving(&body).await;
+            assert_fresh_for(&proxy, CALL, seconds).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_completed_call_is_unfinished_while_parts_are_to_come() {
+    for part in ["transcript", "summary", "sentiment"] {
+        let mut body = call("completed");
+        body[part] = serde_json::Value::Null;
+        let (_origin, proxy) = serving(&body).await;
+        assert_fresh_for(&proxy, CALL, 10).await;
+        // Nobody will write a transcript of a line that was busy.
+        body["status"] = "busy".into();
+        let (_origin, proxy) = serving(&body).await;
+        assert_fresh_for(&proxy, CALL, 600).await;
+    }
+}
+
+#[tokio::test]
+async fn the_origins_word_goes_before_the_status_unless_it_is_overridden() {
+    for (rule, seconds) in [(OriginRule::Obey, 30), (OriginRule::Override, 600)] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::with(&origin, |config| config.freshness.origin = rule).await;
+        let reply = Reply::json(&call("completed").to_string());
+        origin.reply(CALL, reply.header("cache-control", "max-age=30"));
+        assert_fresh_for(&proxy, CALL, seconds).await;
+    }
+}
+
+#[tokio::test]
+async fn a_view_without_live_parts_is_a_hit_while_the_whole_is_fetched_again() {
+    let mut body = call("completed");
+    body["invoices"] = serde_json::json!([{ "id": "i1" }]);
+    let (origin, proxy) = serving(&body).await;
+    let stripped = format!("{CALL}?strip=invoices");
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=60");
+    proxy
+        .get(&stripped)
+        .bearer("a")
+        .await
+        .assert_cache_status("stuut-cache; hit; ttl=600");
+    proxy.pass_seconds(66);
+    proxy
+        .get(&stripped)
+        .bearer("a")
+        .await
+        .assert_cache_status("stuut-cache; hit; ttl=534");
+    origin.assert_requests(1);
+    let whole = proxy.get(CALL).bearer("a").await;
+    assert!(whole.cache_status().contains("fwd=stale"), "{whole}");
+    origin.assert_requests(2);
+}
+
+/// A call with an address that is signed until 100 s into the story.
+fn signed() -> serde_json::Value {
+    let mut body = call("completed");
+    body["attachment"] = serde_json::json!({
+        "presigned_url": "https://files.example/a.wav?X-Amz-Signature=1",
+        "presigned_url_expires_at": at(100),
+    });
+    body
+}
+
+#[tokio::test]
+async fn no_hit_shows_an_address_within_thirty_seconds_of_its_expiry() {
+    let (_origin, proxy) = serving(&signed()).await;
+    let part = format!("{CALL}?fields=id,attachment");
+    for target in [CALL, &part] {
+        proxy.get(target).bearer("a").await;
+    }
+    proxy.pass(Duration::from_millis(69_999));
+    for target in [CALL, &part] {
+        proxy.get(target).bearer("a").await.assert_hit();
+    }
+    proxy.pass(Duration::from_millis(1));
+    for target in [CALL, &part] {
+        let answer = proxy.get(target).bearer("a").await;
+        assert!(!answer.cache_status().contains("; hit"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_view_that_shows_no_address_outlives_it() {
+    let (origin, proxy) = serving(&signed()).await;
+    let without = format!("{CALL}?strip=attachment");
+    proxy.get(CALL).bearer("a").await;
+    proxy.pass_seconds(200);
+    proxy.get(&without).bearer("a").await.assert_hit();
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn no_stale_response_shows_an_expired_address_when_the_origin_fails() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let reply = Reply::json(&signed().to_string());
+    let rule = "max-age=10, stale-while-revalidate=600, stale-if-error=600";
+    origin.replies(
+        CALL,
+        vec![reply.header("cache-control", rule), Reply::new(503)],
+    );
+    proxy.get(CALL).bearer("a").await;
+    proxy.pass_seconds(71);
+    proxy.get(CALL).bearer("a").await.assert_status(503);
+    // What shows none may stand in.
+    proxy
+        .get(&format!("{CALL}?strip=attachment"))
+        .bearer("a")
+        .await
+        .assert_status(200);
+}
+
+#[tokio::test]
+async fn no_304_makes_an_expired_address_good_again() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let reply = Reply::json(&signed().to_string()).header("cache-control", "max-age=10");
+    origin.reply(CALL, reply.validating("\"1\""));
+    proxy.get(CALL).bearer("a").await;
+    proxy.pass_seconds(50);
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10");
+    proxy.pass_seconds(21);
+    proxy.get(CALL).bearer("a").await;
+    let asked = origin.last();
+    assert_eq!(
+        asked.header("if-none-match"),
+        None,
+        "it is fetched whole: {asked:?}"
+    );
+    // Nor does the client's own copy of it pass for good.
+    let mine = proxy
+        .get(CALL)
+        .bearer("a")
+        .header("if-none-match", "\"1\"")
+        .await;
+    assert!(!mine.cache_status().contains("; hit"), "{mine}");
+}
+
+#[tokio::test]
+async fn explain_names_the_rule_and_what_comes_next() {
+    let mut body = call("completed");
+    body["invoices"] = serde_json::json!([]);
+    let (_origin, proxy) = serving(&body).await;
+    let explain = async || {
+        let target = format!("/explain?path={CALL}");
+        proxy
+            .admin(Method::GET, &target)
+            .await
+            .assert_status(200)
+            .json()
+    };
+    assert_eq!(explain().await["stored"], serde_json::json!([]));
+
+    proxy
+        .get(&format!("{CALL}?strip=invoices"))
+        .bearer("a")
+        .await;
+    proxy.pass_seconds(61);
+    let told = explain().await;
+    let stored = &told["stored"][0];
+    assert_eq!(
+        (stored["rule"].as_str(), stored["age_seconds"].as_u64()),
+        (Some("status"), Some(61))
+    );
+    assert_eq!(stored["whole"]["live_part_seconds"], 60);
+    assert_eq!(
+        stored["whole"]["next_request"],
+        "hit, stale, and refreshed in the background"
+    );
+    assert_eq!(stored["views"]["strip=invoices"]["next_request"], "hit");
+
+    proxy
+        .admin(Method::POST, "/purge?call=c1")
+        .await
+        .assert_status(200);
+    let told = explain().await;
+    let gone =
+        told["stored"].as_array().is_some_and(Vec::is_empty) || told["stored"][0]["void"] == true;
+    assert!(gone, "{told}");
+}
