@@ -45,7 +45,7 @@ async fn assert_fresh_for(proxy: &Proxy, target: &str, seconds: u64) {
         .assert_cache_status(&format!(
             "stuut-cache; fwd=miss; fwd-status=200; stored; ttl={seconds}"
         ));
-    proxy.pass(Duration::from_secs(seconds) - Duration::from_millis(1));
+    proxy.pass(Duration::from_millis(seconds * 1_000 - 1));
     proxy.get(target).bearer("a").await.assert_hit();
     proxy.pass(Duration::from_millis(1));
     let status = proxy.get(target).bearer("a").await.cache_status();
