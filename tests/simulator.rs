@@ -393,7 +393,9 @@ async fn a_request_in_flight_is_answered_before_the_end() {
     let answer = async {
         let asked = origin.get(demo::CALL);
         let stop = async {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            while origin.simulator.requests().total() == 0 {
+                tokio::task::yield_now().await;
+            }
             origin.shutdown.cancel();
         };
         tokio::join!(asked, stop).0

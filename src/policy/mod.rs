@@ -3,8 +3,7 @@
 //! Pure: heads, settings and a [`Moment`] in, answers out. No clock, no lock, no await.
 //! What it answers, in the life of a request:
 //!
-//! 1. The request asks for something: [`RequestDirectives::read`]. One with an
-//!    [origin condition](has_origin_condition) is forwarded.
+//! 1. The request asks for something: [`RequestDirectives::read`].
 //! 2. Of the responses stored under its key, one was [selected](Selecting::matches) by the
 //!    fields that `Vary` nominates.
 //! 3. [`verdict()`] says what that one is good for, in a view with its [`ViewCap`]: `Fresh` and
@@ -54,7 +53,7 @@ pub use renewal::{
     Renewal, is_failure, is_gone, make_conditional, remove_conditions, renewal, update,
 };
 pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
-pub use validators::{Condition, EntityTag, condition, has_origin_condition};
+pub use validators::{Condition, EntityTag, condition};
 pub use vary::Selecting;
 pub use verdict::{Verdict, ViewCap, capped_lifetime, is_fresh, ttl_seconds, verdict};
 

@@ -97,13 +97,6 @@ pub fn condition(
     }
 }
 
-/// Whether the request has conditions that only the origin can evaluate: `If-Match` and
-/// `If-Unmodified-Since` (RFC 9111 §4.3.2).
-#[must_use]
-pub fn has_origin_condition(request: &HeaderMap) -> bool {
-    request.contains_key(header::IF_MATCH) || request.contains_key(header::IF_UNMODIFIED_SINCE)
-}
-
 /// §13.1.2: the weak comparison; `*` is any representation, but only when it stands alone.
 fn is_among(request: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
     let mut members = list::elements(request, &header::IF_NONE_MATCH, Quotes::Plain).peekable();
