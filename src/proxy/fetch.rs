@@ -1,6 +1,7 @@
 //! Fetching for the cache: one fetch in the air per key, on a task of its own, and who waits for
 //! it. The exchange with the origin itself is next door.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,11 +93,12 @@ impl Proxy {
             // What must not be stored must not be shared either.
             return self.carry_out(&order).await;
         }
+        let (flight, fence) = self.flight(call, &order);
         let boarding = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
             // A fetch that began before this request may have been answered before it, too.
-            Boarding::Lead(self.flights.lead(&call.flight(), &order.fence))
+            Boarding::Lead(self.flights.lead(&flight, &fence))
         } else {
-            self.flights.board(&call.flight(), &order.fence)
+            self.flights.board(&flight, &fence)
         };
         let waiting = match boarding {
             Boarding::Lead(lead) => return self.lead(lead, order).await,
@@ -144,10 +146,22 @@ impl Proxy {
             return;
         }
         let order = self.order(call, head, Some(stored), id);
-        if let Boarding::Lead(lead) = self.flights.board(&call.flight(), &order.fence) {
+        let (flight, fence) = self.flight(call, &order);
+        if let Boarding::Lead(lead) = self.flights.board(&flight, &fence) {
             let (answer, _nobody) = oneshot::channel();
             self.take_off(lead, order, answer);
         }
+    }
+
+    /// Where others may join this fetch, and what it begins under there. Where several tokens
+    /// share what is stored, a refusal of this one grounds its flights, and voids nothing else.
+    fn flight<'a>(&self, call: &'a Call, order: &'a Order) -> (Cow<'a, CacheKey>, Cow<'a, Fence>) {
+        let key = call.flight();
+        let fence = match &key {
+            Cow::Borrowed(_) => Cow::Borrowed(&order.fence),
+            Cow::Owned(own) => Cow::Owned(self.store.fence(own, self.clock.now().mono)),
+        };
+        (key, fence)
     }
 
     fn order(

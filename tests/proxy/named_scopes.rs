@@ -148,6 +148,22 @@ async fn a_refused_refresh_leaves_the_call_to_those_who_may_see_it() {
 }
 
 #[tokio::test]
+async fn who_asks_after_a_refusal_does_not_join_what_was_asked_before_it() {
+    let (origin, proxy) = pair().await;
+    let gate = origin.hold(CALL);
+    let before = proxy.get(CALL).bearer("b").start();
+    origin.until_requests(1).await;
+    origin.refuse("b", 401);
+    proxy.get("/v1/other").bearer("b").await.assert_status(401);
+    let after = proxy.get(CALL).bearer("b").start();
+    origin.until_requests(3).await;
+    gate.open_for_all();
+    before.await.assert_status(200);
+    after.await.assert_status(401);
+    proxy.get(CALL).bearer("b").await.assert_status(401);
+}
+
+#[tokio::test]
 async fn private_and_varying_by_credential_is_not_shared() {
     for field in [
         ("cache-control", "private, max-age=60"),
