@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::fence::Held;
+use super::fence::{Held, Turn};
 use crate::request::Scope;
 
 /// Tokens that are remembered for one response. Of more, who was admitted first asks anew.
@@ -19,6 +19,8 @@ pub struct Admission {
     holder: Scope,
     /// Where the token stood when the origin was asked: a refusal in between counts.
     stood: Held,
+    /// When it asked for this key: what a later answer has taken back does not count.
+    turn: Turn,
     until: Duration,
 }
 
@@ -31,11 +33,20 @@ pub(super) struct Admitted(Mutex<Vec<Admission>>);
 pub struct Candidate {
     holder: Scope,
     stood: Held,
+    turn: Turn,
 }
 
 impl Candidate {
-    pub(super) fn new(holder: Scope, stood: Held) -> Self {
-        Self { holder, stood }
+    pub(super) fn new(holder: Scope, stood: Held, turn: Turn) -> Self {
+        Self {
+            holder,
+            stood,
+            turn,
+        }
+    }
+
+    pub(super) fn turn(&self) -> Turn {
+        self.turn
     }
 
     /// Whose token it is.
@@ -47,10 +58,15 @@ impl Candidate {
     /// The origin has answered it.
     #[must_use]
     pub fn admitted(&self, until: Duration) -> Admission {
-        let Self { holder, stood } = self.clone();
+        let Self {
+            holder,
+            stood,
+            turn,
+        } = self.clone();
         Admission {
             holder,
             stood,
+            turn,
             until,
         }
     }
@@ -79,9 +95,9 @@ impl Admitted {
         admitted.push(admission);
     }
 
-    pub(super) fn remove(&self, holder: &Scope) {
+    pub(super) fn keep(&self, counts: impl Fn(Turn) -> bool) {
         let mut admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        admitted.retain(|one| one.holder != *holder);
+        admitted.retain(|one| counts(one.turn));
     }
 
     /// Takes over who was admitted to what this response replaces.

@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode};
 use tokio::sync::OnceCell;
 
 use super::admission::Admitted;
+use super::fence::Turn;
 use super::{Admission, Fence};
 use crate::policy::{Freshness, Selecting, ViewCap};
 use crate::request::Scope;
@@ -99,9 +100,9 @@ impl Entry {
         self.admitted.add(admission);
     }
 
-    /// The origin has refused a token this response.
-    pub fn dismiss(&self, holder: &Scope) {
-        self.admitted.remove(holder);
+    /// Dismisses whose admission the origin has taken back since.
+    pub(super) fn keep_admitted(&self, counts: impl Fn(Turn) -> bool) {
+        self.admitted.keep(counts);
     }
 
     pub(super) fn inherit(&self, older: &Self) {

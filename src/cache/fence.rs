@@ -24,8 +24,9 @@ use crate::request::{CacheKey, Prehashed, Routes, Scope, ScopeId};
 /// `{*rest}` routes lie.
 const MAX_ABOVE: usize = 8;
 
-/// Keys whose newest answer was not stored are remembered in this many slots. Two that share one
-/// cost a response that could have been stored, and only while both are fetched twice at once.
+/// Keys whose newest answer was not stored, or was none for the token that asked, are remembered
+/// in this many slots. Two that share one cost a response that could have been stored, and only
+/// while both are fetched twice at once; or a token's admission, which it then asks for anew.
 const ENDS: usize = 1 << 12;
 
 /// The current generations.
@@ -60,6 +61,13 @@ pub struct Fence {
 pub(super) struct Held {
     cell: Arc<AtomicU64>,
     then: u64,
+}
+
+/// When a fetch for a key began, in the order of all that may have the key's slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    slot: usize,
+    at: u64,
 }
 
 /// What of a path is voided.
@@ -131,14 +139,17 @@ impl Generations {
     /// Whether what was fetched under this fence may be stored: nothing has voided it, no write
     /// may have changed it unseen, and no later fetch for its key has brought what ended it.
     pub(super) fn admit(&self, key: &CacheKey, fence: &Fence) -> bool {
-        fence.settled
-            && self.hold(fence)
-            && self.ends[end_slot(key)].load(Ordering::SeqCst) <= fence.turn
+        fence.settled && self.hold(fence) && self.counts(fence.turn_of(key))
     }
 
-    /// What fetches before this one bring for its key is not stored any more.
-    pub(super) fn end(&self, key: &CacheKey, fence: &Fence) {
-        self.ends[end_slot(key)].fetch_max(fence.turn, Ordering::SeqCst);
+    /// Whether no later fetch for the key has ended what this one brings.
+    pub(super) fn counts(&self, turn: Turn) -> bool {
+        self.ends[turn.slot].load(Ordering::SeqCst) <= turn.at
+    }
+
+    /// What fetches before this one bring for its key counts no more.
+    pub(super) fn end(&self, turn: Turn) {
+        self.ends[turn.slot].fetch_max(turn.at, Ordering::SeqCst);
     }
 
     /// Answers whether there was anything to void.
@@ -202,6 +213,13 @@ impl Fence {
             && self.path.is_as(&other.path)
             && self.above.len() == other.above.len()
             && std::iter::zip(&self.above, &other.above).all(|(a, b)| a.is_as(b))
+    }
+
+    pub(super) fn turn_of(&self, key: &CacheKey) -> Turn {
+        Turn {
+            slot: end_slot(key),
+            at: self.turn,
+        }
     }
 
     /// Whether this fetch began after that one (RFC 9111 §4: the most recent response).

@@ -132,10 +132,26 @@ impl Store {
         self.generations.fence(key, now)
     }
 
-    /// A token that is about to ask the origin for itself.
+    /// A token that is about to ask the origin for itself, under this fence; `own` is the key in
+    /// its own scope.
     #[must_use]
-    pub fn candidate(&self, holder: Scope) -> Candidate {
-        Candidate::new(holder, self.generations.standing(&holder))
+    pub fn candidate(&self, own: &CacheKey, fence: &Fence) -> Candidate {
+        let holder = *own.scope();
+        let stood = self.generations.standing(&holder);
+        Candidate::new(holder, stood, fence.turn_of(own))
+    }
+
+    /// The origin has not this response for a token that shares it: whoever has stored it, and
+    /// whichever variant of it. Nor does it count what that token was answered before.
+    pub fn dismiss(&self, key: &CacheKey, candidate: &Candidate) {
+        // First: what comes to be stored after the search below is to find it.
+        self.generations.end(candidate.turn());
+        self.cache.entry_by_ref(key).and_compute_with(|stored| {
+            for entry in stored.iter().flat_map(|stored| stored.value().iter()) {
+                entry.keep_admitted(|turn| self.generations.counts(turn));
+            }
+            Op::Nop
+        });
     }
 
     /// Whether nothing has voided what was fetched under this fence.
@@ -176,6 +192,7 @@ impl Store {
             for older in &answered {
                 entry.inherit(older);
             }
+            entry.keep_admitted(|turn| self.generations.counts(turn));
             let others = others.into_iter().take(MAX_VARIANTS - 1);
             Op::Put(
                 std::iter::once(entry)
@@ -236,7 +253,7 @@ impl Store {
 
     fn end_where(&self, key: &CacheKey, by: &Fence, is_meant: impl Fn(&Entry) -> bool) {
         // First: what comes to be stored after the search below is to find it.
-        self.generations.end(key, by);
+        self.generations.end(by.turn_of(key));
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let Some(stored) = stored else { return Op::Nop };
             let rest: Variants = stored

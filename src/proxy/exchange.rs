@@ -77,12 +77,9 @@ impl Proxy {
                 .as_ref()
                 .map_or(order.key.scope(), Candidate::holder);
             self.token_refused(holder);
-        } else if let Some(candidate) = order.candidate.as_ref().filter(|_| policy::is_gone(status))
-        {
-            // Gone for this token; what the others may see is between them and the origin.
-            if let Some(stored) = &order.stored {
-                stored.dismiss(candidate.holder());
-            }
+        } else if let Some(candidate) = order.candidate.as_ref().filter(|_| withholds(status)) {
+            // From this token; what the others may see is between them and the origin.
+            self.store.dismiss(&order.key, candidate);
         } else if policy::is_gone(status) {
             self.store.end_all(&order.key, &order.fence);
         } else if asked.is_for_one(order) && order.speaks_for_all(status) {
@@ -254,6 +251,12 @@ impl Asked {
     pub(super) fn is_for_one(&self, order: &Order) -> bool {
         policy::is_for_one(self.head.status, &self.head.headers, order.sharing())
     }
+}
+
+/// Whether the origin has answered with something else than what is stored: gone, moved, or not
+/// to be had like this.
+fn withholds(status: StatusCode) -> bool {
+    !status.is_success() && status != StatusCode::NOT_MODIFIED && !policy::is_failure(status)
 }
 
 /// The request target of a key: its bytes as they came.

@@ -178,7 +178,9 @@ impl Proxy {
         let fence = self.store.fence(&call.key, self.clock.now().mono);
         Order {
             key: call.key.clone(),
-            candidate: call.is_shared().then(|| self.store.candidate(call.holder)),
+            candidate: call
+                .is_shared()
+                .then(|| self.store.candidate(&call.flight(), &fence)),
             route: call.route,
             client: head.headers.clone(),
             sent,

@@ -164,6 +164,59 @@ async fn who_asks_after_a_refusal_does_not_join_what_was_asked_before_it() {
 }
 
 #[tokio::test]
+async fn what_is_gone_for_a_token_is_gone_in_every_variant() {
+    let (origin, proxy) = pair().await;
+    origin.reply(CALL, Reply::echo().header("vary", "accept"));
+    let get = |token, accept| proxy.get(CALL).bearer(token).header("accept", accept);
+    for token in ["a", "b"] {
+        get(token, "application/json").await.assert_status(200);
+    }
+    origin.refuse("b", 404);
+    get("b", "text/plain").await.assert_status(404);
+    get("b", "application/json").await.assert_status(404);
+    get("a", "application/json").await.assert_hit();
+}
+
+#[tokio::test]
+async fn what_is_gone_for_a_token_is_gone_from_what_another_has_stored_meanwhile() {
+    let (origin, proxy) = pair().await;
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_status(200);
+    }
+    let anew = |token| {
+        let get = proxy.get(CALL).bearer(token);
+        get.header("cache-control", "no-cache").start()
+    };
+    origin.refuse("b", 404);
+    let gone = origin.hold(CALL);
+    let b = anew("b");
+    origin.until_requests(3).await;
+    origin.hold(CALL).open_for_all();
+    anew("a").await.assert_status(200);
+    gone.open();
+    b.await.assert_status(404);
+    proxy.get(CALL).bearer("b").await.assert_status(404);
+    proxy.get(CALL).bearer("a").await.assert_hit();
+}
+
+#[tokio::test]
+async fn an_answer_to_what_was_asked_before_it_was_gone_admits_nobody() {
+    let (origin, proxy) = pair().await;
+    let late = origin.hold(CALL);
+    let early = proxy.get(CALL).bearer("b").start();
+    origin.until_requests(1).await;
+    origin.hold(CALL).open_for_all();
+    origin.refuse("b", 404);
+    let anew = proxy.get(CALL).bearer("b");
+    anew.header("cache-control", "no-cache")
+        .await
+        .assert_status(404);
+    late.open();
+    early.await.assert_status(200);
+    proxy.get(CALL).bearer("b").await.assert_status(404);
+}
+
+#[tokio::test]
 async fn private_and_varying_by_credential_is_not_shared() {
     for field in [
         ("cache-control", "private, max-age=60"),
