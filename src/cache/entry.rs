@@ -151,6 +151,7 @@ impl Entry {
         };
         ENTRY_OVERHEAD
             + self.admitted.weight()
+            + self.vary.heap_bytes()
             + self.whole.weight()
             + self.lock().iter().map(of_view).sum::<usize>()
     }

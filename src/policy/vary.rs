@@ -64,6 +64,14 @@ impl Selecting {
             .all(|(name, value)| normal(request, name) == *value)
     }
 
+    /// Bytes held on the heap: a client chooses how long the values are.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let values = self.0.iter().filter_map(|(_, value)| value.as_ref());
+        self.0.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>()
+            + values.map(Vec::capacity).sum::<usize>()
+    }
+
     /// The nominated fields, sorted.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.0.iter().map(|(name, _)| name)
