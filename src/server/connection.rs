@@ -68,7 +68,8 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
     let (mut stages, mut sign) = (drain.stages(), drain.stages());
 
     let bound = loop {
-        let mut next_stage = pin!(stages.changed());
+        // Out of its budget, a task is told "pending" by a channel that does not know it yet.
+        let mut next_stage = pin!(tokio::task::coop::unconstrained(stages.changed()));
         let mut registered = false;
         let event = poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
