@@ -15,7 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::{log, runtime};
+use super::serve::{log, run_to_end};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
 use crate::process::Process;
@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    runtime(0)?.block_on(show(arguments))
+    run_to_end(0, show(arguments))
 }
 
 async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {

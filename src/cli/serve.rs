@@ -1,6 +1,7 @@
 //! `serve`: the proxy, from the start line to the drain.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,12 +14,18 @@ use crate::telemetry::{self, Output};
 /// Exit status of a second signal: the drain was cut short.
 const EXIT_INTERRUPTED: u8 = 130;
 
+/// How long the end of the process waits for work on threads of its own.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
 pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let Loaded { config, sources } = loaded;
     // Dropped last, when everybody has said what there was to say.
     let output = log(&config.log)?;
     telemetry::log_panics();
-    runtime(config.server.workers)?.block_on(serve(&config, &sources.to_string(), &output))
+    run_to_end(
+        config.server.workers,
+        serve(&config, &sources.to_string(), &output),
+    )
 }
 
 /// Begins to log to standard output.
@@ -28,8 +35,20 @@ pub(super) fn log(settings: &config::Log) -> anyhow::Result<Output> {
     Ok(output)
 }
 
-/// The runtime: `server.workers` threads, or one a core.
-pub(super) fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
+/// Runs `main` on `server.workers` threads, or one a core, and ends with it.
+pub(super) fn run_to_end<T>(
+    workers: usize,
+    main: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let runtime = runtime(workers)?;
+    let ended = runtime.block_on(main);
+    // Dropped, it would wait for work that nothing can break off: a look-up of the origin's name
+    // that nobody answers takes half a minute, and nobody wants its answer any more.
+    runtime.shutdown_timeout(LAST_WORK);
+    ended
+}
+
+fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if workers > 0 {
         builder.worker_threads(workers);
@@ -69,5 +88,25 @@ async fn serve(config: &Config, sources: &str, output: &Output) -> anyhow::Resul
         }
         _ = terminate.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ = interrupt.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_does_not_wait_for_work_that_nothing_breaks_off() {
+        let (stuck, until_dropped) = std::sync::mpsc::channel::<()>();
+        let ended = run_to_end(1, async move {
+            let (begun, has_begun) = tokio::sync::oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                let _ = begun.send(());
+                let _ = until_dropped.recv();
+            });
+            has_begun.await.context("it begins")
+        });
+        assert!(ended.is_ok());
+        drop(stuck);
     }
 }

@@ -9,7 +9,7 @@ use clap::Args;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
-use super::serve::runtime;
+use super::serve::run_to_end;
 use crate::clock::Clock;
 use crate::server::listen;
 use crate::simulator::{self, Options, Organisation, Simulator, demo};
@@ -96,7 +96,7 @@ fn organisation(written: &str) -> Result<Organisation, String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let options = arguments.behaviour.options();
-    runtime(0)?.block_on(async {
+    run_to_end(0, async {
         let listener = listen("--listen", arguments.listen)?;
         let base = format!("http://{}", listener.local_addr()?);
         println!("the simulated Stuut API listens on {base}; try");
