@@ -25,12 +25,19 @@ impl fmt::Debug for Selecting {
 impl Selecting {
     /// Captures the nominated fields of `request`; `None` when no request can match again.
     ///
+    /// `always` are nominated whatever the response says: fields that an operator lets through to
+    /// the origin, which may answer by them without knowing that somebody stores.
+    ///
     /// `Authorization` is left out: in a scope of one token it is always the same, and for a
     /// wider one such a response is not stored ([`may_store`](super::may_store)). So no
     /// credential is kept here.
     #[must_use]
-    pub fn capture(response: &HeaderMap, request: &HeaderMap) -> Option<Self> {
-        let mut names = Vec::new();
+    pub fn capture(
+        response: &HeaderMap,
+        request: &HeaderMap,
+        always: &[HeaderName],
+    ) -> Option<Self> {
+        let mut names = always.to_vec();
         for member in list::elements(response, &header::VARY, Quotes::Escaped) {
             // `*` is no field name; neither is anything else that cannot be looked up, and
             // what cannot be compared cannot match.
@@ -134,7 +141,7 @@ mod tests {
         then: &[(&'static str, &'static str)],
     ) -> bool {
         let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
-        Selecting::capture(&head(&lines), &head(first))
+        Selecting::capture(&head(&lines), &head(first), &[])
             .is_some_and(|selecting| selecting.matches(&head(then)))
     }
 
@@ -189,8 +196,9 @@ mod tests {
     #[test]
     fn a_credential_is_neither_kept_nor_shared_over() {
         let response = head(&[("vary", "Authorization")]);
-        let selecting = Selecting::capture(&response, &head(&[("authorization", "Bearer s3cret")]))
-            .expect("authorization can be captured");
+        let selecting =
+            Selecting::capture(&response, &head(&[("authorization", "Bearer s3cret")]), &[])
+                .expect("authorization can be captured");
         assert_eq!(format!("{selecting:?}"), "Selecting([])");
         assert!(!is_unmatchable(&response, false));
         assert!(is_unmatchable(&response, true));

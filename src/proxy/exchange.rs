@@ -154,7 +154,12 @@ impl Proxy {
             method: &Method::GET,
             request: &order.client,
             status,
-            response: &fields,
+            // As received: what `Connection` takes away with it, such as a `no-store`, still counts.
+            response: if matches!(renewal, Some((_, Renewal::Renewed))) {
+                &fields
+            } else {
+                &head.headers
+            },
             requested,
             received,
         };
@@ -164,7 +169,8 @@ impl Proxy {
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
         let may_store = policy::may_store(&exchange, &freshness, order.sharing(), &self.freshness);
-        let vary = Selecting::capture(&fields, &order.sent).unwrap_or_default();
+        let vary = Selecting::capture(&fields, &order.sent, &self.settings.forward_headers)
+            .unwrap_or_default();
         let came_with_age = fields.contains_key(AGE);
         let whole = Representation {
             status,

@@ -133,7 +133,7 @@ impl Proxy {
         call: Call,
         head: Parts,
         id: &RequestId,
-        now: Moment,
+        mut now: Moment,
     ) -> Response<Body> {
         let directives = if call.directed {
             RequestDirectives::read(&head.headers, self.freshness.client_directives)
@@ -144,7 +144,7 @@ impl Proxy {
             call: &call,
             head: &head,
         };
-        let (why, known) = match self.look_up(&ask, &directives, now).await {
+        let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
             Lookup::Fresh(shown) => return respond::hit(&ask, &shown, now),
             Lookup::Usable(shown, reason) => {
                 self.refresh(&call, &head, &shown.entry, id);
@@ -191,8 +191,8 @@ impl Proxy {
         ask: &Ask<'_>,
         directives: &RequestDirectives,
     ) -> Option<Response<Body>> {
-        let now = self.clock.now();
-        match self.look_up(ask, directives, now).await {
+        let mut now = self.clock.now();
+        match self.look_up(ask, directives, &mut now).await {
             Lookup::Fresh(shown) => Some(respond::hit(ask, &shown, now)),
             Lookup::Usable(shown, _)
             | Lookup::Stale {
@@ -204,8 +204,14 @@ impl Proxy {
         }
     }
 
-    /// What the store has for this request, in the view it asks for.
-    async fn look_up(&self, ask: &Ask<'_>, directives: &RequestDirectives, now: Moment) -> Lookup {
+    /// What the store has for this request, in the view it asks for. Where that has to be derived
+    /// first, `now` is later than before.
+    async fn look_up(
+        &self,
+        ask: &Ask<'_>,
+        directives: &RequestDirectives,
+        now: &mut Moment,
+    ) -> Lookup {
         let sent = || {
             headers::of_fetch(
                 &ask.head.headers,
@@ -218,14 +224,21 @@ impl Proxy {
             Found::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
             Found::Nothing => return Lookup::Miss(Forward::Miss),
         };
-        if ask.call.is_shared() && !entry.admits(&ask.call.holder, now.mono) {
-            // Stored, but the origin has not said that this token may see it.
+        if !is_admitted(ask.call, &entry, *now) {
             return Lookup::Miss(Forward::Request);
         }
-        let part = match self.remembered(&entry, ask.call.view.as_ref()) {
-            Some(part) => part,
-            None => Box::pin(self.show(&ask.call.key, &entry, ask.call.view.as_ref())).await,
+        let part = if let Some(part) = self.remembered(&entry, ask.call.view.as_ref()) {
+            part
+        } else {
+            let part = Box::pin(self.show(&ask.call.key, &entry, ask.call.view.as_ref())).await;
+            // Much may have happened while it was derived.
+            *now = self.clock.now();
+            if !self.store.holds(&entry.fence) || !is_admitted(ask.call, &entry, *now) {
+                return Lookup::Miss(Forward::Miss);
+            }
+            part
         };
+        let now = *now;
         let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
         let is_fresh = policy::is_fresh(&entry.freshness, part.cap, now);
         let why = if is_fresh {
@@ -300,6 +313,12 @@ impl Proxy {
     fn patience(&self) -> Instant {
         Instant::now() + self.settings.total_timeout
     }
+}
+
+/// Whether the origin has said that this token may see what is stored. In a scope of its own, it
+/// has by answering at all.
+fn is_admitted(call: &Call, entry: &Entry, now: Moment) -> bool {
+    !call.is_shared() || entry.admits(&call.holder, now.mono)
 }
 
 /// Whether this status says that the token is not good (any more).

@@ -108,7 +108,11 @@ impl Proxy {
         });
         match working.await {
             Ok(done) => done,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is going away, and this request with it.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 

@@ -136,7 +136,13 @@ pub(super) fn is_bearer(credential: &[u8]) -> bool {
         return false;
     }
     let (scheme, rest) = credential.split_at(SCHEME.len());
-    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(rest.trim_ascii_start())
+    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(after_blanks(rest))
+}
+
+/// `1*SP`: blanks alone, no tab.
+fn after_blanks(rest: &[u8]) -> &[u8] {
+    let blanks = rest.iter().take_while(|&&b| b == b' ').count();
+    &rest[blanks..]
 }
 
 /// Whether this is a token of RFC 6750 §2.1:
@@ -246,6 +252,7 @@ mod tests {
             (&["Bearer a, Bearer b"], "other"),
             (&["Bearer a,b"], "other"),
             (&["Bearer\tabc"], "other"),
+            (&["Bearer \tabc"], "other"),
             (&["Bearer zażółć"], "other"),
             (&["Basic dXNlcjpwYXNz"], "other"),
             (&["Bearerabc"], "other"),

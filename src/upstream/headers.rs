@@ -38,7 +38,9 @@ const ALLOWED: [HeaderName; 8] = [
 #[must_use]
 pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(8);
-    for name in ALLOWED.iter().chain(more) {
+    let nominated = nominated(client);
+    let goes_on = |name: &&HeaderName| **name == AUTHORIZATION || !nominated.contains(name);
+    for name in ALLOWED.iter().chain(more).filter(goes_on) {
         for value in client.get_all(name) {
             fields.append(name, value.clone());
         }
@@ -107,9 +109,8 @@ fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
     fields
         .get_all(CONNECTION)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         .collect()
 }
 
@@ -159,6 +160,8 @@ mod tests {
             ("accept", "application/json"),
             ("accept-encoding", "br"),
             ("x-tenant", "t1"),
+            ("connection", "accept-language, authorization"),
+            ("accept-language", "pl"),
         ]);
         let sent = of_fetch(
             &client,

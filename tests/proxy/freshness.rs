@@ -418,3 +418,14 @@ async fn a_body_that_breaks_off_while_it_is_passed_on_breaks_off_for_the_client(
     origin.reply(CALL, reply(200, &[]));
     get(&proxy).await.assert_miss();
 }
+
+#[tokio::test]
+async fn a_no_store_that_connection_names_is_still_heard() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let reply = Reply::json("{}").header("connection", "cache-control");
+    origin.reply("/v1/calls/c1", reply.header("cache-control", "no-store"));
+    for _ in 0..2 {
+        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    }
+}

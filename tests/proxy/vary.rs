@@ -248,3 +248,24 @@ async fn what_a_client_has_sent_weighs_where_it_is_kept() {
     let after = proxy.metric("stuut_cache_cache_weight_bytes").await;
     assert!(after - before > 20_000.0, "{before} {after}");
 }
+
+#[tokio::test]
+async fn a_field_that_an_operator_sends_on_is_nominated_without_a_word() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.forward_headers = vec!["x-organisation".parse().expect("a name")];
+    })
+    .await;
+    for organisation in ["one", "two"] {
+        let get = || {
+            proxy
+                .get("/v1/calls/c1")
+                .bearer("a")
+                .header("x-organisation", organisation)
+        };
+        let answer = get().await;
+        assert!(answer.cache_status().contains("fwd="), "{answer}");
+        get().await.assert_hit().assert_body(answer.body());
+    }
+    origin.assert_requests(2);
+}

@@ -57,7 +57,7 @@ fn nominated_fields_select() {
         },
     ];
     for case in cases {
-        let selecting = Selecting::capture(&head(case.vary), &head(case.first));
+        let selecting = Selecting::capture(&head(case.vary), &head(case.first), &[]);
         let matches = selecting.is_some_and(|selecting| selecting.matches(&head(case.second)));
         let Case {
             section,
