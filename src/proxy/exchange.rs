@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode, response};
 
 use super::error::CACHE_STATUS;
 use super::fetch::{Fetched, Order};
+use super::show::off_path;
 use super::{Proxy, refused_token, respond};
 use crate::cache::{Candidate, Entry, Representation};
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
@@ -165,7 +166,7 @@ impl Proxy {
         };
         let (whole, settings) = (body.clone(), Arc::clone(&self.freshness));
         let read = move || policy::facts::read(&whole, &settings.live).unwrap_or_default();
-        let facts = self.off_path(body.len(), read).await;
+        let facts = off_path(&self.fills, body.len(), read).await;
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
         let may_store = policy::may_store(&exchange, &freshness, order.sharing(), &self.freshness);

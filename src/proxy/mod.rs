@@ -60,8 +60,11 @@ pub struct Proxy {
     freshness: Arc<config::Freshness>,
     settings: config::Upstream,
     admission_ttl: Duration,
-    /// Places for work on large bodies.
-    heavy: Arc<Semaphore>,
+    /// Places for deriving views of large bodies.
+    views: Arc<Semaphore>,
+    /// Places for reading large bodies that have come in: views, of which one client can ask for
+    /// as many as it likes, do not hold them up.
+    fills: Arc<Semaphore>,
 }
 
 /// A stored response, and the part of it that a client wants.
@@ -110,7 +113,8 @@ impl Proxy {
             freshness: Arc::new(config.freshness.clone()),
             settings: config.upstream.clone(),
             admission_ttl: config.scope.admission_ttl,
-            heavy: Arc::new(Semaphore::new(cores)),
+            views: Arc::new(Semaphore::new(cores)),
+            fills: Arc::new(Semaphore::new(cores)),
         }
     }
 

@@ -7,6 +7,7 @@ use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName,
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::Semaphore;
 
 use super::Proxy;
 use crate::cache::{Entry, Representation};
@@ -86,39 +87,38 @@ impl Proxy {
         let (whole, settings) = (Arc::clone(whole), Arc::clone(&self.freshness));
         let view = view.clone();
         let size = whole.body.len();
-        self.off_path(size, move || derived(&whole, &view, &settings))
-            .await
-    }
-
-    /// Does work on a body of this size: at once, or on a thread for blocking work, of which
-    /// there are no more at it than there are cores.
-    pub(super) async fn off_path<T: Send + 'static>(
-        &self,
-        size: usize,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
-        if size <= OFF_PATH {
-            return work();
-        }
-        let place = Arc::clone(&self.heavy).acquire_owned().await;
-        let working = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by the client who may hang up meanwhile.
-            let _place = place;
-            work()
-        });
-        match working.await {
-            Ok(done) => done,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is going away, and this request with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        off_path(&self.views, size, move || derived(&whole, &view, &settings)).await
     }
 
     fn count_removed(&self, entry: &Entry, part: &Representation) {
         let removed = entry.whole.body.len() - part.body.len();
         self.metrics.view_removed_bytes.inc_by(removed as u64);
+    }
+}
+
+/// Does work on a body of this size: at once, or on a thread for blocking work, of which
+/// there are no more at it than `places`.
+pub(super) async fn off_path<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    size: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if size <= OFF_PATH {
+        return work();
+    }
+    let place = Arc::clone(places).acquire_owned().await;
+    let working = tokio::task::spawn_blocking(move || {
+        // Held by the work, not by the client who may hang up meanwhile.
+        let _place = place;
+        work()
+    });
+    match working.await {
+        Ok(done) => done,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going away, and this request with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 
