@@ -50,7 +50,7 @@ struct Held {
 }
 
 fn main() {
-    let policies = [1, 5, 15, 60, 300]
+    let policies = [1, 5, 12, 15, 60, 300]
         .map(Rules::Fixed)
         .into_iter()
         .chain([Rules::Ours]);
