@@ -230,6 +230,9 @@ impl Upstream {
     }
 
     /// Sends, waits by `wait`, and counts how it went.
+    ///
+    /// A departure from RFC 9110 §15.2: interim answers are read and end here. hyper's client could
+    /// hand them on, its server has no way to send one.
     async fn send<F>(
         &self,
         request: Request<Outbound>,
