@@ -92,7 +92,7 @@ families! {
     REQUESTS = counter("requests_total", &["route", "method", "status", "outcome"],
         "Requests, by how they were answered. Hit ratio: outcome=\"hit\" over all. outcome=\"aborted\", status=\"none\": ended before there was an answer.");
     REQUEST_DURATION = histogram("request_duration_seconds", &["outcome"],
-        "From request head to the end of the response body. Slow hits mean a starved CPU or slow readers.");
+        "From request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean a starved CPU.");
     RESPONSE_BYTES = counter("response_bytes_total", &[],
         "Body bytes sent to clients.");
     IN_FLIGHT = gauge("in_flight", &[],
@@ -122,7 +122,7 @@ families! {
     NOT_STORED = counter("not_stored_total", &["reason"],
         "Responses to cacheable requests that were not stored.");
     FILLS_STREAMED = counter("fills_streamed_total", &[],
-        "Responses streamed rather than stored because cache.max_filling had no room; not_stored_total has them as too_large. Many: raise it.");
+        "Responses streamed rather than stored because cache.max_filling had no room; not_stored_total has them as too-large. Many: raise it.");
     BYPASS = counter("bypass_total", &["reason"],
         "Requests forwarded without asking the store.");
     COLLAPSED = counter("collapsed_total", &[],
