@@ -10,7 +10,7 @@
 //! decisions    proxy
 //! state, I/O   cache | upstream                (strangers to each other)
 //! instruments  telemetry  clock
-//! meaning      request  view  policy  json  outcome   (pure)
+//! meaning      request  view  policy  coding  json  outcome   (pure)
 //! settings     config  label
 //! ```
 //!
@@ -44,6 +44,7 @@ pub mod admin;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+pub mod coding;
 pub mod config;
 pub mod json;
 pub mod label;

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["label"],
     &["config"],
     // meaning: pure
-    &["json"],
+    &["json", "coding"],
     &["policy", "view"],
     &["request"],
     &["outcome"],
@@ -29,7 +29,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The rooms without a clock, a lock or an await.
-const PURE: &[&str] = &["json", "policy", "view", "request", "outcome", "label"];
+const PURE: &[&str] = &["json", "coding", "policy", "view", "request", "outcome", "label"];
 
 fn layer(room: &str) -> usize {
     LAYERS

@@ -1,0 +1,102 @@
+//! `Accept-Encoding` (RFC 9110 §12.5.3): the coding that a client would rather have.
+
+use super::Coding;
+
+/// Of equally welcome codings the first is taken: it is the quickest to undo.
+const ORDER: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+
+/// What a request without an opinion, or with one that cannot be read, thinks of a coding.
+const UNNAMED: u16 = 0;
+
+/// The coding to answer with, of those that these field lines name; `None` is identity.
+///
+/// `*` names no coding in particular, and is served as well without one. A client that refuses
+/// identity and accepts nothing that we have gets identity all the same, as §12.5.3 permits.
+#[must_use]
+pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding> {
+    let mut weights = [UNNAMED; ORDER.len()];
+    let mut identity = None;
+    for member in lines.into_iter().flat_map(|line| line.split(|&b| b == b',')) {
+        let (name, parameters) = match member.iter().position(|&b| b == b';') {
+            Some(at) => (&member[..at], &member[at + 1..]),
+            None => (member, &b"q=1"[..]),
+        };
+        let weight = weight(parameters.trim_ascii());
+        match coding(name.trim_ascii()) {
+            Some(coding) => weights[coding as usize] = weight,
+            None if name.trim_ascii().eq_ignore_ascii_case(b"identity") => identity = Some(weight),
+            None => {}
+        }
+    }
+    let best = ORDER
+        .into_iter()
+        .rev()
+        .max_by_key(|coding| weights[*coding as usize])?;
+    let weight = weights[best as usize];
+    (weight > 0 && weight >= identity.unwrap_or(0)).then_some(best)
+}
+
+fn coding(name: &[u8]) -> Option<Coding> {
+    if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
+        Some(Coding::Gzip)
+    } else if name.eq_ignore_ascii_case(b"br") {
+        Some(Coding::Brotli)
+    } else if name.eq_ignore_ascii_case(b"zstd") {
+        Some(Coding::Zstd)
+    } else {
+        None
+    }
+}
+
+/// `q=0.85` in thousandths (§12.4.2). What cannot be read is no welcome.
+fn weight(parameter: &[u8]) -> u16 {
+    let [b'q' | b'Q', b'=', value @ ..] = parameter else {
+        return UNNAMED;
+    };
+    match value {
+        [b'1'] | [b'1', b'.', ..] if value.iter().skip(2).all(|&b| b == b'0') && value.len() < 6 => 1_000,
+        [b'0'] => 0,
+        [b'0', b'.', digits @ ..] if digits.len() < 4 && digits.iter().all(u8::is_ascii_digit) => {
+            let number = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+            number * [1_000, 100, 10, 1][digits.len()]
+        }
+        _ => UNNAMED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_welcome_coding_wins_and_ties_go_to_the_quickest() {
+        let table = [
+            ("", None),
+            ("gzip", Some(Coding::Gzip)),
+            ("x-gzip", Some(Coding::Gzip)),
+            ("gzip, deflate, br", Some(Coding::Brotli)),
+            ("gzip, deflate, br, zstd", Some(Coding::Zstd)),
+            ("GZIP;q=1.000, br;q=0.9", Some(Coding::Gzip)),
+            ("gzip;q=0.001", Some(Coding::Gzip)),
+            ("gzip ; q=0.5 , zstd;Q=0.25", Some(Coding::Gzip)),
+            ("gzip;q=0", None),
+            ("gzip;q=0.000, br;q=0.", None),
+            ("gzip;q=2, br;q=0.1234, zstd;q=1.001", None),
+            ("gzip;level=9", None),
+            ("identity", None),
+            ("identity;q=0", None),
+            ("identity, gzip;q=0.5", None),
+            ("identity;q=0.5, gzip", Some(Coding::Gzip)),
+            ("identity, gzip", Some(Coding::Gzip)),
+            ("*", None),
+            ("*, gzip;q=0", None),
+            ("deflate, compress", None),
+            (",, gzip ,", Some(Coding::Gzip)),
+        ];
+        for (line, then) in table {
+            assert_eq!(preferred([line.as_bytes()]), then, "{line}");
+        }
+        assert_eq!(preferred([&b"gzip"[..], b"br"]), Some(Coding::Brotli));
+        assert_eq!(preferred([]), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! gzip taken apart as it comes (RFC 1952), a bounded piece at a time: a small body can hold a very
+//! large one, and whoever reads it decides after each piece whether to go on.
+
+use bytes::{Bytes, BytesMut};
+use flate2::{Decompress, FlushDecompress, Status};
+use thiserror::Error;
+
+/// Bytes that one step brings at most.
+const PIECE: usize = 32 << 10;
+
+/// The window of DEFLATE, as a power of two.
+const WINDOW: u8 = 15;
+
+/// A gzip stream that is being read.
+#[derive(Debug)]
+pub struct Gunzip {
+    decoder: Decompress,
+    /// What has come and was not read yet.
+    input: Bytes,
+    at: At,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// Nothing has come.
+    Start,
+    /// In the middle of a member.
+    Inside,
+    /// A member is whole: the end, or the beginning of the next (RFC 1952 §2.2).
+    Between,
+}
+
+/// What a step has brought.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Bytes of the body.
+    Data(Bytes),
+    /// Nothing, until more of the stream has come.
+    Hungry,
+}
+
+/// The stream is not gzip, or ends before it is whole, or its checksum says that it is not what
+/// was packed.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[error("the body is not the gzip that it is declared to be")]
+pub struct Broken;
+
+impl Default for Gunzip {
+    fn default() -> Self {
+        Self {
+            decoder: Decompress::new_gzip(WINDOW),
+            input: Bytes::new(),
+            at: At::Start,
+        }
+    }
+}
+
+impl Gunzip {
+    /// More of the stream. All that came before must have been read: see [`Step::Hungry`].
+    pub fn feed(&mut self, more: Bytes) {
+        debug_assert!(self.input.is_empty(), "what has come is read first");
+        self.input = more;
+    }
+
+    /// The next piece.
+    ///
+    /// # Errors
+    ///
+    /// When the stream is broken.
+    pub fn step(&mut self) -> Result<Step, Broken> {
+        let mut piece = BytesMut::zeroed(PIECE);
+        loop {
+            if self.input.is_empty() && self.at != At::Inside {
+                return Ok(Step::Hungry);
+            }
+            if self.at == At::Between {
+                self.decoder = Decompress::new_gzip(WINDOW);
+            }
+            self.at = At::Inside;
+            let (read, written) = (self.decoder.total_in(), self.decoder.total_out());
+            let status = self
+                .decoder
+                .decompress(&self.input, &mut piece, FlushDecompress::None)
+                .map_err(|_| Broken)?;
+            let bytes = |count: u64| usize::try_from(count).expect("no more than was given");
+            let read = bytes(self.decoder.total_in() - read);
+            let written = bytes(self.decoder.total_out() - written);
+            self.input = self.input.slice(read..);
+            if status == Status::StreamEnd {
+                self.at = At::Between;
+            }
+            if written > 0 {
+                piece.truncate(written);
+                return Ok(Step::Data(piece.freeze()));
+            }
+            if read == 0 && self.at == At::Inside {
+                return if self.input.is_empty() { Ok(Step::Hungry) } else { Err(Broken) };
+            }
+        }
+    }
+
+    /// Whether the stream may end here. One that never began may: an empty body has no coding.
+    ///
+    /// # Errors
+    ///
+    /// When it is in the middle of a member.
+    pub fn end(&self) -> Result<(), Broken> {
+        if self.at == At::Inside { Err(Broken) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packed(body: &[u8]) -> Vec<u8> {
+        let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        writer.write_all(body).expect("a vector");
+        writer.finish().expect("a vector")
+    }
+
+    /// Reads a stream that comes in pieces of this size.
+    fn read(stream: &[u8], size: usize) -> Result<Vec<u8>, Broken> {
+        let mut gunzip = Gunzip::default();
+        let mut body = Vec::new();
+        for piece in stream.chunks(size) {
+            gunzip.feed(Bytes::copy_from_slice(piece));
+            while let Step::Data(data) = gunzip.step()? {
+                assert!(data.len() <= PIECE);
+                body.extend_from_slice(&data);
+            }
+        }
+        gunzip.end().map(|()| body)
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_is_read_alike_however_it_comes(
+            seed in "[a-z]{1,30}", times in 0..20_000_usize, size in 1..5_000_usize,
+        ) {
+            let body = seed.repeat(times).into_bytes();
+            prop_assert_eq!(read(&packed(&body), size), Ok(body));
+        }
+
+        #[test]
+        fn a_stream_that_was_cut_or_changed_is_broken(cut in 1..40_usize, at in 12..40_usize) {
+            let stream = packed(b"a call, its invoices and its transcript, said once");
+            prop_assert_eq!(read(&stream[..stream.len() - cut], 7), Err(Broken));
+            let mut changed = stream.clone();
+            changed[at] ^= 0x10;
+            prop_assert_eq!(read(&changed, 7), Err(Broken));
+        }
+    }
+
+    #[test]
+    fn members_follow_each_other_and_nothing_else_does() {
+        let two = [packed(b"one "), packed(b"two")].concat();
+        for size in [1, 3, two.len()] {
+            assert_eq!(read(&two, size), Ok(b"one two".to_vec()));
+            assert_eq!(read(&[&two[..], b"garbage"].concat(), size), Err(Broken));
+        }
+        assert_eq!(read(b"", 1), Ok(Vec::new()));
+        assert_eq!(read(b"{\"id\":1}", 3), Err(Broken));
+    }
+
+    #[test]
+    fn a_bomb_is_read_piece_by_piece() {
+        let bomb = packed(&vec![0; 64 << 20]);
+        assert!(bomb.len() < 1 << 20);
+        let mut gunzip = Gunzip::default();
+        gunzip.feed(bomb.into());
+        for _ in 0..10 {
+            let step = gunzip.step().expect("it is valid");
+            assert!(matches!(step, Step::Data(data) if data.len() <= PIECE));
+        }
+    }
+}

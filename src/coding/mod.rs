@@ -1,0 +1,123 @@
+//! Content codings (RFC 9110 §8.4): which one a client accepts, and the bytes in it.
+//!
+//! Responses are stored as they are without a coding. What the origin sends in gzip is decoded on
+//! its way in; what a client accepts is made once, and kept with what it was made from.
+
+mod accept;
+mod encode;
+mod gunzip;
+
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
+
+use crate::label::labels;
+
+pub use accept::preferred;
+pub use encode::encode;
+pub use gunzip::{Broken, Gunzip, Step};
+
+/// A smaller body is not worth a coding: it goes out in one packet as it is.
+const MIN_BODY: usize = 1 << 10;
+
+labels! {
+    /// A content coding that clients are sent, by the name it is registered under.
+    pub enum Coding {
+        /// RFC 8878.
+        Zstd => "zstd",
+        /// RFC 7932.
+        Brotli => "br",
+        /// RFC 1952.
+        Gzip => "gzip",
+    }
+}
+
+impl Coding {
+    /// The value of `Content-Encoding`.
+    #[must_use]
+    pub fn to_header(self) -> HeaderValue {
+        HeaderValue::from_static(crate::label::Label::as_str(self))
+    }
+}
+
+/// Whether a response with these fields and a body of this size is worth a coding: text that is
+/// large enough, has none yet, and may be transformed.
+#[must_use]
+pub fn is_worth(fields: &HeaderMap, size: usize) -> bool {
+    size >= MIN_BODY
+        && is_text(fields)
+        && !fields.contains_key(CONTENT_ENCODING)
+        && !forbids_transforming(fields)
+}
+
+/// Whether the body is in gzip, alone.
+#[must_use]
+pub fn is_gzip(fields: &HeaderMap) -> bool {
+    let mut lines = fields.get_all(CONTENT_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (Some(line), None) => {
+            let name = line.as_bytes().trim_ascii();
+            // §8.4.1.3: the older name is the same coding.
+            name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip")
+        }
+        _ => false,
+    }
+}
+
+/// RFC 9110 §7.7: a proxy must not transform what says so, whoever asks for it.
+#[must_use]
+pub fn forbids_transforming(fields: &HeaderMap) -> bool {
+    fields
+        .get_all(CACHE_CONTROL)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
+}
+
+fn is_text(fields: &HeaderMap) -> bool {
+    let declared = fields
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    let essence = essence.to_ascii_lowercase();
+    essence.starts_with("text/")
+        || ["application/json", "application/xml"].contains(&essence.as_str())
+        || essence.ends_with("+json")
+        || essence.ends_with("+xml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in lines {
+            fields.append(*name, HeaderValue::from_static(value));
+        }
+        fields
+    }
+
+    #[test]
+    fn only_large_plain_text_is_worth_a_coding() {
+        let json = ("content-type", "Application/Problem+JSON; charset=utf-8");
+        assert!(is_worth(&fields(&[json]), MIN_BODY));
+        assert!(!is_worth(&fields(&[json]), MIN_BODY - 1));
+        assert!(!is_worth(&fields(&[]), MIN_BODY));
+        assert!(!is_worth(&fields(&[("content-type", "audio/wav")]), MIN_BODY));
+        assert!(!is_worth(&fields(&[json, ("content-encoding", "br")]), MIN_BODY));
+        let locked = ("cache-control", "max-age=5, No-Transform");
+        assert!(!is_worth(&fields(&[json, locked]), MIN_BODY));
+    }
+
+    #[test]
+    fn gzip_is_known_by_both_of_its_names_and_only_alone() {
+        for (line, is) in [("gzip", true), ("X-GZip", true), ("gzip, br", false), ("br", false)] {
+            assert_eq!(is_gzip(&fields(&[("content-encoding", line)])), is, "{line}");
+        }
+        let twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")];
+        assert!(!is_gzip(&fields(&twice)));
+        assert!(!is_gzip(&fields(&[])));
+    }
+}
