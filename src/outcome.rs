@@ -111,6 +111,8 @@ labels! {
         ResponseTimeout => "http_response_timeout",
         /// The response ended before its length, or its last chunk.
         Incomplete => "http_response_incomplete",
+        /// The response's content coding cannot be undone.
+        ContentCoding => "http_response_content_coding",
         /// The response is not HTTP, or a head beyond the limits.
         Protocol => "http_protocol_error",
         /// The client's request body broke off.

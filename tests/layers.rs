@@ -29,7 +29,9 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The rooms without a clock, a lock or an await.
-const PURE: &[&str] = &["json", "coding", "policy", "view", "request", "outcome", "label"];
+const PURE: &[&str] = &[
+    "json", "coding", "policy", "view", "request", "outcome", "label",
+];
 
 fn layer(room: &str) -> usize {
     LAYERS

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::{Admin, Answer, json as answer, text};
 use crate::cache::{Entry, Representation, Stored};
+use crate::coding::Coding;
+use crate::label::Label as _;
 use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
 
@@ -106,12 +108,17 @@ fn shown(entry: &Entry, part: &Representation, stands: bool, now: Moment) -> Val
             "fetched anew: a signed address has expired, or freshness.hard_limit is reached"
         }
     };
+    let coded = Coding::ALL.iter().filter_map(|&coding| {
+        let made = part.coded.get(coding)?;
+        Some((coding.as_str().to_owned(), made.body.len().into()))
+    });
     json!({
         "next_request": then,
         "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.cap, now),
         "live_part_seconds": part.cap.live.map(|cap| cap.as_secs()),
         "signed_until": part.cap.signed_until.map(|end| humantime::format_rfc3339_seconds(end).to_string()),
         "body_bytes": part.body.len(),
+        "coded_bytes": coded.collect::<serde_json::Map<_, _>>(),
     })
 }
 

@@ -6,14 +6,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
 use tokio::sync::OnceCell;
 
 use super::admission::Admitted;
 use super::fence::Turn;
-use super::{Admission, Fence};
-use crate::policy::{Freshness, Selecting, ViewCap};
+use super::{Admission, Fence, Representation};
+use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
 
@@ -23,9 +21,6 @@ const MAX_VIEWS: usize = 8;
 /// What an entry weighs beside its bytes: its own fields, moka's bookkeeping, the allocations,
 /// the generations it stands under.
 const ENTRY_OVERHEAD: usize = 560 + size_of::<Entry>();
-
-/// What a header field weighs beside its bytes.
-const FIELD_OVERHEAD: usize = 104;
 
 /// A stored response.
 #[derive(Debug)]
@@ -51,20 +46,6 @@ pub struct Entry {
 /// Where a part of a response is, once somebody has derived it. Whoever else wants it meanwhile
 /// waits for that.
 pub type Place = Arc<OnceCell<Arc<Representation>>>;
-
-/// What a client can be sent: a head that is ready but for what changes with time, and a body.
-#[derive(Debug)]
-pub struct Representation {
-    /// The status.
-    pub status: StatusCode,
-    /// The end-to-end fields, `Via` and `Date` among them; `Age` and `Cache-Status` are added
-    /// when it is sent.
-    pub headers: HeaderMap,
-    /// The bytes.
-    pub body: Bytes,
-    /// What bounds its use beside the entry's own freshness.
-    pub cap: ViewCap,
-}
 
 impl Entry {
     /// A response, none of whose parts was asked for yet.
@@ -159,14 +140,5 @@ impl Entry {
     fn lock(&self) -> MutexGuard<'_, Vec<(View, Place)>> {
         // An operation on a short list does not panic half-way.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Representation {
-    fn weight(&self) -> usize {
-        let fields = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            name.as_str().len() + value.len() + FIELD_OVERHEAD
-        };
-        size_of::<Self>() + self.body.len() + self.headers.iter().map(fields).sum::<usize>()
     }
 }

@@ -7,11 +7,13 @@ mod cells;
 mod entry;
 mod fence;
 mod flight;
+mod representation;
 mod store;
 mod unsettled;
 
 pub use admission::{Admission, Candidate};
-pub use entry::{Entry, Place, Representation};
+pub use entry::{Entry, Place};
 pub use fence::{Fence, Reach};
 pub use flight::{Boarding, Flights, Lead, Waiting};
+pub use representation::{Coded, Representation};
 pub use store::{Found, Store, Stored};

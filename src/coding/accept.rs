@@ -16,7 +16,10 @@ const UNNAMED: u16 = 0;
 pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding> {
     let mut weights = [UNNAMED; ORDER.len()];
     let mut identity = None;
-    for member in lines.into_iter().flat_map(|line| line.split(|&b| b == b',')) {
+    for member in lines
+        .into_iter()
+        .flat_map(|line| line.split(|&b| b == b','))
+    {
         let (name, parameters) = match member.iter().position(|&b| b == b';') {
             Some(at) => (&member[..at], &member[at + 1..]),
             None => (member, &b"q=1"[..]),
@@ -54,10 +57,16 @@ fn weight(parameter: &[u8]) -> u16 {
         return UNNAMED;
     };
     match value {
-        [b'1'] | [b'1', b'.', ..] if value.iter().skip(2).all(|&b| b == b'0') && value.len() < 6 => 1_000,
+        [b'1'] | [b'1', b'.', ..]
+            if value.iter().skip(2).all(|&b| b == b'0') && value.len() < 6 =>
+        {
+            1_000
+        }
         [b'0'] => 0,
         [b'0', b'.', digits @ ..] if digits.len() < 4 && digits.iter().all(u8::is_ascii_digit) => {
-            let number = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+            let number = digits
+                .iter()
+                .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
             number * [1_000, 100, 10, 1][digits.len()]
         }
         _ => UNNAMED,

@@ -11,7 +11,7 @@ use super::Coding;
 /// Levels at which a call of 40 KB takes about a millisecond; the next ones take a multiple of it
 /// for a few bytes less.
 const ZSTD_LEVEL: i32 = 3;
-const BROTLI_LEVEL: i32 = 5;
+const BROTLI_LEVEL: u32 = 5;
 const GZIP_LEVEL: u32 = 6;
 
 /// Window of brotli, as a power of two: 1 MiB.
@@ -38,9 +38,10 @@ fn zstd(body: &[u8]) -> Vec<u8> {
 }
 
 fn brotli(body: &[u8]) -> Vec<u8> {
-    let mut writer =
-        brotli::CompressorWriter::new(Vec::new(), PIECE, BROTLI_LEVEL as u32, BROTLI_WINDOW);
-    writer.write_all(body).expect("a vector takes what is written to it");
+    let mut writer = brotli::CompressorWriter::new(Vec::new(), PIECE, BROTLI_LEVEL, BROTLI_WINDOW);
+    writer
+        .write_all(body)
+        .expect("a vector takes what is written to it");
     writer.into_inner()
 }
 
@@ -92,14 +93,20 @@ mod tests {
     fn what_does_not_shrink_stays_as_it_is() {
         let mut noise = 1_u64;
         let body: Vec<u8> = std::iter::repeat_with(|| {
-            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise = noise
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             (noise >> 56) as u8
         })
         .take(10_000)
         .collect();
         for &coding in Coding::ALL {
             assert_eq!(encode(coding, &body), None, "{coding:?}");
-            assert_eq!(encode(coding, b""), Some(Bytes::new()).filter(|_| false), "{coding:?}");
+            assert_eq!(
+                encode(coding, b""),
+                Some(Bytes::new()).filter(|_| false),
+                "{coding:?}"
+            );
         }
     }
 }

@@ -94,7 +94,11 @@ impl Gunzip {
                 return Ok(Step::Data(piece.freeze()));
             }
             if read == 0 && self.at == At::Inside {
-                return if self.input.is_empty() { Ok(Step::Hungry) } else { Err(Broken) };
+                return if self.input.is_empty() {
+                    Ok(Step::Hungry)
+                } else {
+                    Err(Broken)
+                };
             }
         }
     }
@@ -105,7 +109,11 @@ impl Gunzip {
     ///
     /// When it is in the middle of a member.
     pub fn end(&self) -> Result<(), Broken> {
-        if self.at == At::Inside { Err(Broken) } else { Ok(()) }
+        if self.at == At::Inside {
+            Err(Broken)
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -105,16 +105,31 @@ mod tests {
         assert!(is_worth(&fields(&[json]), MIN_BODY));
         assert!(!is_worth(&fields(&[json]), MIN_BODY - 1));
         assert!(!is_worth(&fields(&[]), MIN_BODY));
-        assert!(!is_worth(&fields(&[("content-type", "audio/wav")]), MIN_BODY));
-        assert!(!is_worth(&fields(&[json, ("content-encoding", "br")]), MIN_BODY));
+        assert!(!is_worth(
+            &fields(&[("content-type", "audio/wav")]),
+            MIN_BODY
+        ));
+        assert!(!is_worth(
+            &fields(&[json, ("content-encoding", "br")]),
+            MIN_BODY
+        ));
         let locked = ("cache-control", "max-age=5, No-Transform");
         assert!(!is_worth(&fields(&[json, locked]), MIN_BODY));
     }
 
     #[test]
     fn gzip_is_known_by_both_of_its_names_and_only_alone() {
-        for (line, is) in [("gzip", true), ("X-GZip", true), ("gzip, br", false), ("br", false)] {
-            assert_eq!(is_gzip(&fields(&[("content-encoding", line)])), is, "{line}");
+        for (line, is) in [
+            ("gzip", true),
+            ("X-GZip", true),
+            ("gzip, br", false),
+            ("br", false),
+        ] {
+            assert_eq!(
+                is_gzip(&fields(&[("content-encoding", line)])),
+                is,
+                "{line}"
+            );
         }
         let twice = [("content-encoding", "gzip"), ("content-encoding", "gzip")];
         assert!(!is_gzip(&fields(&twice)));

@@ -53,7 +53,9 @@ pub use renewal::{
     Renewal, is_failure, is_gone, make_conditional, remove_conditions, renewal, update,
 };
 pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
-pub use validators::{Condition, EntityTag, condition};
+pub use validators::{
+    Condition, EntityTag, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
+};
 pub use vary::Selecting;
 pub use verdict::{Verdict, ViewCap, capped_lifetime, is_fresh, ttl_seconds, verdict};
 

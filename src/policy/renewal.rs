@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::dates::DateField;
 use super::fields;
-use super::validators::EntityTag;
+use super::validators::{self, EntityTag, origin_tag};
 
 /// What the origin's answer to a refresh means for the stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub fn is_gone(status: StatusCode) -> bool {
 pub fn make_conditional(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
     remove_conditions(request);
     if EntityTag::of(stored).is_some() {
-        request.insert(header::IF_NONE_MATCH, stored[header::ETAG].clone());
+        request.insert(header::IF_NONE_MATCH, origin_tag(&stored[header::ETAG]));
     }
     if has_last_modified(stored) {
         request.insert(
@@ -109,6 +109,9 @@ pub fn update(stored: &mut HeaderMap, answer: &HeaderMap, received: SystemTime) 
     ] {
         news.remove(name);
     }
+    if validators::is_marked_decoded(stored) {
+        validators::mark_decoded(&mut news);
+    }
     stored.remove(header::AGE);
     for name in news.keys() {
         stored.remove(name);
@@ -132,7 +135,7 @@ pub(super) fn has_validator(stored: &HeaderMap) -> bool {
 /// We ask about exactly one stored response, with its own validators, so the answer can mean
 /// no other; origins that leave the tag out of a 304 are common.
 fn selects(stored: &HeaderMap, answer: &HeaderMap, now: SystemTime) -> bool {
-    let ours = EntityTag::of(stored);
+    let ours = EntityTag::of(stored).map(EntityTag::uncoded);
     match (EntityTag::of(answer), ours) {
         (Some(theirs), Some(ours)) if theirs.is_weak() => theirs.equals_weakly(ours),
         (Some(theirs), Some(ours)) => theirs.equals_strongly(ours),

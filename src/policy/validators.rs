@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::dates::DateField;
 use super::list::{self, Quotes};
+use crate::coding::Coding;
+use crate::label::Label as _;
 
 /// An entity tag (RFC 9110 §8.8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +18,18 @@ pub struct EntityTag<'a> {
 
 /// What a condition makes of a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum Condition<'a> {
     /// There is none, or it holds: send the response.
     Send,
-    /// The client has it already: send 304.
-    NotModified,
+    /// The client has it already: send 304, with the tag that the client knows it by.
+    NotModified(Option<&'a [u8]>),
 }
+
+/// What stands between the origin's tag and the coding in the tag of a coded representation.
+const CODED: &str = "--stuut-";
+
+/// What stands there for the coding where the origin's own was undone.
+const DECODED: &str = "identity";
 
 impl<'a> EntityTag<'a> {
     /// Reads `"x"` or `W/"x"`; `None` for anything else, unquoted tags included.
@@ -46,6 +54,29 @@ impl<'a> EntityTag<'a> {
             (Some(line), None) => Self::parse(line.as_bytes()),
             _ => None,
         }
+    }
+
+    /// The tag of the same without a coding of ours.
+    #[must_use]
+    pub fn uncoded(self) -> Self {
+        match self.coding() {
+            Some(coding) => Self {
+                opaque: &self.opaque[..self.opaque.len() - CODED.len() - coding.len()],
+                ..self
+            },
+            None => self,
+        }
+    }
+
+    /// The coding that [`coded_tag`] has named.
+    fn coding(self) -> Option<&'a [u8]> {
+        let codings = Coding::ALL.iter().map(|coding| coding.as_str());
+        codings.chain([DECODED]).find_map(|name| {
+            let before = self.opaque.strip_suffix(name.as_bytes())?;
+            before
+                .ends_with(CODED.as_bytes())
+                .then(|| &self.opaque[before.len()..])
+        })
     }
 
     /// Whether it is a weak one.
@@ -73,42 +104,119 @@ impl<'a> EntityTag<'a> {
 /// `etag` is that of the representation the client would get: its view, its coding. `stored`
 /// are the stored fields and `received` the date they came, which stands in for a `Date`.
 #[must_use]
-pub fn condition(
-    request: &HeaderMap,
+pub fn condition<'a>(
+    request: &'a HeaderMap,
     status: StatusCode,
     etag: Option<&HeaderValue>,
     stored: &HeaderMap,
     received: SystemTime,
-) -> Condition {
+) -> Condition<'a> {
     // Without the condition the answer would not be a 200, so it is ignored (§13.2.1).
     if status != StatusCode::OK {
         return Condition::Send;
     }
     // If-None-Match stands before If-Modified-Since, even when none of its tags can be read.
-    let has_it = if request.contains_key(header::IF_NONE_MATCH) {
-        is_among(request, etag)
-    } else {
-        is_unmodified(request, stored, received)
-    };
-    if has_it {
-        Condition::NotModified
+    if request.contains_key(header::IF_NONE_MATCH) {
+        among(request, etag)
+    } else if is_unmodified(request, stored, received) {
+        Condition::NotModified(None)
     } else {
         Condition::Send
     }
 }
 
 /// §13.1.2: the weak comparison; `*` is any representation, but only when it stands alone.
-fn is_among(request: &HeaderMap, etag: Option<&HeaderValue>) -> bool {
+///
+/// Which coding a client has does not matter: of the representations that differ in nothing else,
+/// we select the one that it has (§12.1).
+fn among<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Condition<'a> {
     let mut members = list::elements(request, &header::IF_NONE_MATCH, Quotes::Plain).peekable();
     if members.next_if_eq(&&b"*"[..]).is_some() {
-        return members.next().is_none();
+        return match members.next() {
+            None => Condition::NotModified(None),
+            Some(_) => Condition::Send,
+        };
     }
     let Some(ours) = etag.and_then(|value| EntityTag::parse(value.as_bytes())) else {
-        return false;
+        return Condition::Send;
     };
     members
-        .filter_map(EntityTag::parse)
-        .any(|theirs| theirs.equals_weakly(ours))
+        .find(|member| {
+            EntityTag::parse(member)
+                .is_some_and(|theirs| theirs.uncoded().equals_weakly(ours.uncoded()))
+        })
+        .map_or(Condition::Send, |known| Condition::NotModified(Some(known)))
+}
+
+/// The tag of a representation in this coding: two that differ in their bytes must not have the
+/// same strong tag (RFC 9110 §8.8.3.3); a weak one may stay. [`origin_tag`] undoes it.
+#[must_use]
+pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
+    match EntityTag::parse(etag.as_bytes()) {
+        Some(EntityTag {
+            weak: false,
+            opaque,
+        }) => {
+            let tag = [b"\"", opaque, CODED.as_bytes(), coding.as_bytes(), b"\""].concat();
+            HeaderValue::from_bytes(&tag).expect("a tag and a name are a field value")
+        }
+        _ => etag.clone(),
+    }
+}
+
+/// Names a representation by the tag that a client knows it by, where that differs in its coding.
+pub fn rename_tag(etag: &mut HeaderValue, known: &[u8]) {
+    let ours = EntityTag::parse(etag.as_bytes());
+    let theirs = EntityTag::parse(known);
+    if let (Some(ours), Some(theirs)) = (ours, theirs)
+        && !ours.equals_weakly(theirs)
+        && let Ok(known) = HeaderValue::from_bytes(known)
+    {
+        *etag = known;
+    }
+}
+
+/// A list of tags as the origin knows them; untouched where none of them is ours.
+#[must_use]
+pub fn origin_tags(line: &HeaderValue) -> HeaderValue {
+    if memchr::memmem::find(line.as_bytes(), CODED.as_bytes()).is_none() {
+        return line.clone();
+    }
+    let tags = list::split(line.as_bytes(), Quotes::Plain).map(|member| {
+        HeaderValue::from_bytes(member)
+            .map(|tag| origin_tag(&tag))
+            .expect("a part of a field value is one")
+    });
+    let tags: Vec<_> = tags.collect();
+    let tags: Vec<_> = tags.iter().map(HeaderValue::as_bytes).collect();
+    let mut known = HeaderValue::from_bytes(&tags.join(&b", "[..]))
+        .expect("field values and \", \" make a field value");
+    known.set_sensitive(line.is_sensitive());
+    known
+}
+
+/// The tag as the origin knows it.
+pub(super) fn origin_tag(etag: &HeaderValue) -> HeaderValue {
+    match EntityTag::parse(etag.as_bytes()) {
+        Some(tag @ EntityTag { weak: false, .. }) if tag.coding().is_some() => {
+            let tag = [b"\"", tag.uncoded().opaque, b"\""].concat();
+            HeaderValue::from_bytes(&tag).expect("a part of a tag is a field value")
+        }
+        _ => etag.clone(),
+    }
+}
+
+/// The origin's coding was undone: what has its strong tag is what the origin has sent, not what
+/// we store.
+pub fn mark_decoded(fields: &mut HeaderMap) {
+    if let Some(etag) = fields.get_mut(header::ETAG) {
+        *etag = coded_tag(etag, DECODED);
+    }
+}
+
+/// Whether [`mark_decoded`] has changed the tag.
+pub(super) fn is_marked_decoded(fields: &HeaderMap) -> bool {
+    EntityTag::of(fields).is_some_and(|tag| tag.coding() == Some(DECODED.as_bytes()))
 }
 
 /// §13.1.3: ignored unless it is one valid date. Compared with `Last-Modified`, else `Date`,
@@ -161,6 +269,31 @@ mod tests {
                 "{one} {two}"
             );
             assert_eq!(parse(one).equals_weakly(parse(two)), weak, "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn the_tag_of_a_coding_leads_back_to_the_origins() {
+        let value = HeaderValue::from_static;
+        let table = [
+            ("\"1\"", "zstd", "\"1--stuut-zstd\""),
+            ("\"\"", "identity", "\"--stuut-identity\""),
+            // The one before stays: it is part of what the origin said.
+            ("\"1--stuut-br\"", "gzip", "\"1--stuut-br--stuut-gzip\""),
+            ("W/\"1\"", "zstd", "W/\"1\""),
+            ("nothing", "zstd", "nothing"),
+        ];
+        for (origin, coding, ours) in table {
+            assert_eq!(coded_tag(&value(origin), coding), ours);
+            assert_eq!(origin_tag(&value(ours)), origin);
+        }
+        for theirs in [
+            "\"1-gzip\"",
+            "\"1--stuut-\"",
+            "\"1--stuut-deflate\"",
+            "W/\"1--stuut-gzip\"",
+        ] {
+            assert_eq!(origin_tag(&value(theirs)), theirs);
         }
     }
 }

@@ -30,7 +30,8 @@ impl Selecting {
     ///
     /// `Authorization` is left out: in a scope of one token it is always the same, and for a
     /// wider one such a response is not stored ([`may_store`](super::may_store)). So no
-    /// credential is kept here.
+    /// credential is kept here. `Accept-Encoding` is left out because every fetch says the same:
+    /// codings are between us and the client.
     #[must_use]
     pub fn capture(
         response: &HeaderMap,
@@ -44,7 +45,7 @@ impl Selecting {
             let name = HeaderName::from_bytes(member)
                 .ok()
                 .filter(|name| name != "*")?;
-            if name != header::AUTHORIZATION {
+            if name != header::AUTHORIZATION && name != header::ACCEPT_ENCODING {
                 names.push(name);
             }
         }

@@ -174,7 +174,8 @@ fn fault_status(fault: Fault) -> StatusCode {
         | Fault::Tls
         | Fault::Certificate
         | Fault::Incomplete
-        | Fault::Protocol => StatusCode::BAD_GATEWAY,
+        | Fault::Protocol
+        | Fault::ContentCoding => StatusCode::BAD_GATEWAY,
         Fault::ConnectTimeout | Fault::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         Fault::RequestBody => StatusCode::BAD_REQUEST,
         Fault::Overload => StatusCode::SERVICE_UNAVAILABLE,

@@ -12,10 +12,10 @@ use super::error::CACHE_STATUS;
 use super::fetch::{Fetched, Order};
 use super::show::off_path;
 use super::{Proxy, refused_token, respond};
-use crate::cache::{Candidate, Entry, Representation};
+use crate::cache::{Candidate, Coded, Entry, Representation};
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
 use crate::request::CacheKey;
-use crate::upstream::{AnswerBody, FetchError, ResponseStream, Unread};
+use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
 
 /// The head of the origin's answer, and when it was asked and answered.
 #[derive(Debug)]
@@ -57,9 +57,16 @@ impl Proxy {
         Ok(asked)
     }
 
-    async fn send(&self, order: &Order, sent: HeaderMap) -> Result<Asked, FetchError> {
-        let requested = self.clock.now();
-        let answer = self.upstream.fetch(&target(&order.key), sent).await?;
+    async fn send(&self, order: &Order, mut sent: HeaderMap) -> Result<Asked, FetchError> {
+        let target = target(&order.key);
+        let mut requested = self.clock.now();
+        let mut answer = self.upstream.fetch(&target, sent.clone()).await?;
+        if upstream::is_locked(&answer.head.headers) {
+            // Not everybody accepts that coding, and nobody may undo it.
+            headers::refuse_coding(&mut sent);
+            requested = self.clock.now();
+            answer = self.upstream.fetch(&target, sent).await?;
+        }
         Ok(Asked {
             head: answer.head,
             body: answer.body,
@@ -97,7 +104,7 @@ impl Proxy {
             requested,
             received,
         } = asked;
-        match self.upstream.read(&head, body).await {
+        match self.upstream.read(body).await {
             Ok(AnswerBody::Whole(body)) => self.keep(order, &head, body, requested, received).await,
             Ok(AnswerBody::TooLarge(body)) => self.pass(order, head, body, NotStored::TooLarge),
             Ok(AnswerBody::CloseDelimited(body)) => {
@@ -175,9 +182,10 @@ impl Proxy {
         let came_with_age = fields.contains_key(AGE);
         let whole = Representation {
             status,
-            headers: respond::prepare(fields, head.version),
+            headers: respond::prepare(fields, head.version, body.len()),
             body,
             cap: ViewCap::of(&facts, &self.freshness),
+            coded: Coded::default(),
         };
         let entry = Arc::new(Entry::new(
             whole,

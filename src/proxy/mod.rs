@@ -5,6 +5,7 @@
 //! responses and for the origin are strangers to each other; they meet here.
 
 mod body;
+mod coded;
 mod error;
 mod exchange;
 mod fetch;
@@ -65,6 +66,8 @@ pub struct Proxy {
     /// Places for reading large bodies that have come in: views, of which one client can ask for
     /// as many as it likes, do not hold them up.
     fills: Arc<Semaphore>,
+    /// Places for putting bodies into a content coding.
+    codings: Arc<Semaphore>,
 }
 
 /// A stored response, and the part of it that a client wants.
@@ -115,6 +118,7 @@ impl Proxy {
             admission_ttl: config.scope.admission_ttl,
             views: Arc::new(Semaphore::new(cores)),
             fills: Arc::new(Semaphore::new(cores)),
+            codings: Arc::new(Semaphore::new(cores.div_ceil(2))),
         }
     }
 
@@ -149,9 +153,13 @@ impl Proxy {
             head: &head,
         };
         let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
-            Lookup::Fresh(shown) => return respond::hit(&ask, &shown, now),
+            Lookup::Fresh(shown) => {
+                let shown = self.coded(&ask, &directives, shown);
+                return respond::hit(&ask, &shown, now);
+            }
             Lookup::Usable(shown, reason) => {
                 self.refresh(&call, &head, &shown.entry, id);
+                let shown = self.coded(&ask, &directives, shown);
                 return respond::stale(&ask, &shown, reason, now);
             }
             Lookup::Stale { why, shown, .. } => (why, Some(shown.entry)),

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http::header::Entry;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG};
+use http::header::{
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
@@ -10,6 +12,7 @@ use super::Shown;
 use super::body::{Body, Report};
 use super::error::CACHE_STATUS;
 use crate::cache::{self, Representation};
+use crate::coding;
 use crate::outcome::{CACHE_NAME, Forward, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
 use crate::request::Call;
@@ -36,14 +39,33 @@ impl Ask<'_> {
 ///
 /// Room for what changes with time is in it already, so that adding it to a copy moves nothing.
 /// `Content-Length` is left to hyper, which writes it from the body that is really sent.
-pub(super) fn prepare(mut fields: HeaderMap, received: Version) -> HeaderMap {
+///
+/// Where the body, or a part of it, is worth a content coding, `Vary` says from the first answer on
+/// that others may get it in one (RFC 9110 §12.5.5).
+pub(super) fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderMap {
     headers::of_response(&mut fields, received);
     fields.insert(AGE, HeaderValue::from_static("0"));
     fields
         .entry(CACHE_STATUS)
         .or_insert(HeaderValue::from_static(CACHE_NAME));
     fields.remove(CONTENT_LENGTH);
+    if coding::is_worth(&fields, size) {
+        vary_by_coding(&mut fields);
+    }
     fields
+}
+
+fn vary_by_coding(fields: &mut HeaderMap) {
+    let said = |line: &HeaderValue| {
+        let mut members = line
+            .as_bytes()
+            .split(|&b| b == b',')
+            .map(<[u8]>::trim_ascii);
+        members.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
+    };
+    if !fields.get_all(VARY).iter().any(said) {
+        fields.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
 }
 
 /// A response from bytes at hand; 304 where the client has them already.
@@ -67,8 +89,10 @@ pub(super) fn stored(
     }
     add_cache_status(&mut headers, outcome);
     let report = ask.report(outcome);
-    if ask.call.conditional && has_it(ask, entry, part) {
-        return not_modified(headers, report);
+    if ask.call.conditional
+        && let Condition::NotModified(known) = condition(ask, entry, part)
+    {
+        return not_modified(headers, known, report);
     }
     let body = if ask.call.head_only {
         // A 204 has no length, not even 0 (RFC 9110 §8.6).
@@ -140,7 +164,7 @@ fn add_cache_status(headers: &mut HeaderMap, outcome: Outcome) {
     }
 }
 
-fn has_it(ask: &Ask<'_>, entry: &cache::Entry, part: &Representation) -> bool {
+fn condition<'a>(ask: &Ask<'a>, entry: &cache::Entry, part: &Representation) -> Condition<'a> {
     let (etag, received) = (part.headers.get(ETAG), entry.freshness.received.wall);
     policy::condition(
         &ask.head.headers,
@@ -148,12 +172,16 @@ fn has_it(ask: &Ask<'_>, entry: &cache::Entry, part: &Representation) -> bool {
         etag,
         &part.headers,
         received,
-    ) == Condition::NotModified
+    )
 }
 
 /// RFC 9110 §15.4.5: what describes the content stays away, what updates the client's own stored
-/// response goes along.
-fn not_modified(mut headers: HeaderMap, report: Report) -> Response<Body> {
+/// response goes along. It is named by the tag that the client knows it by: the same in another
+/// coding has another (RFC 9111 §4.3.4).
+fn not_modified(mut headers: HeaderMap, known: Option<&[u8]>, report: Report) -> Response<Body> {
+    if let (Some(known), Some(etag)) = (known, headers.get_mut(ETAG)) {
+        policy::rename_tag(etag, known);
+    }
     for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE] {
         headers.remove(name);
     }

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName,
-};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::Proxy;
-use crate::cache::{Entry, Representation};
+use crate::cache::{Coded, Entry, Representation};
+use crate::coding;
 use crate::config;
 use crate::policy::{ViewCap, facts};
 use crate::request::CacheKey;
 use crate::telemetry::{ViewResult, seconds};
+use crate::upstream::headers;
 use crate::view::{self, Pruned, Skipped, View};
 
 /// A larger body is read and pruned on a thread for blocking work, so that other requests of this worker
@@ -23,14 +23,6 @@ const OFF_PATH: usize = 256 << 10;
 
 /// Says why a view was not applied.
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
-
-/// Digests of the whole body, which are not those of a part.
-const DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-md5"),
-];
 
 impl Proxy {
     /// The representation that this view shows, if nothing needs to be derived for it.
@@ -157,7 +149,7 @@ fn not_a_call(whole: &Representation) -> Option<&'static str> {
     if whole.headers.contains_key(CONTENT_ENCODING) {
         return Some("encoded");
     }
-    if forbids_transforming(&whole.headers) {
+    if coding::forbids_transforming(&whole.headers) {
         return Some("no-transform");
     }
     (!is_json(&whole.headers)).then_some("not-declared-json")
@@ -178,28 +170,17 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
-/// RFC 9110 §7.7: a proxy must not transform what says so, whoever asks for it.
-fn forbids_transforming(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CACHE_CONTROL)
-        .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
-}
-
 /// A representation of its own: its own bytes, its own entity tag, no digest of the whole.
 fn part(whole: &Representation, body: Bytes, cap: ViewCap) -> Representation {
     let mut headers = whole.headers.clone();
-    for name in DIGESTS.iter().chain([&ACCEPT_RANGES]) {
-        headers.remove(name);
-    }
+    headers::of_other_bytes(&mut headers);
     headers.insert(ETAG, etag_of(&body));
     Representation {
         status: whole.status,
         headers,
         body,
         cap,
+        coded: Coded::default(),
     }
 }
 
@@ -223,5 +204,6 @@ fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
         headers,
         body: whole.body.clone(),
         cap: whole.cap,
+        coded: Coded::default(),
     })
 }

@@ -13,6 +13,7 @@ pub(super) struct Fields<'a> {
     pub(super) content_length: Line<'a>,
     pub(super) transfer_encoding: Line<'a>,
     pub(super) max_forwards: Line<'a>,
+    pub(super) accept_encoding: Line<'a>,
     /// `Range`.
     pub(super) ranged: bool,
     /// `Upgrade`.
@@ -43,6 +44,7 @@ impl<'a> Fields<'a> {
                 "authorization" => fields.authorization.add(value),
                 "content-length" => fields.content_length.add(value),
                 "transfer-encoding" => fields.transfer_encoding.add(value),
+                "accept-encoding" => fields.accept_encoding.add(value),
                 "max-forwards" => fields.max_forwards.add(value),
                 "range" => fields.ranged = true,
                 "upgrade" => fields.upgrading = true,

@@ -13,8 +13,9 @@ mod target;
 use std::borrow::Cow;
 
 use http::request::Parts;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 
+use crate::coding::{self, Coding};
 use crate::config::{Config, Limits};
 use crate::label::labels;
 use crate::view::{self, View};
@@ -55,6 +56,8 @@ pub struct Call {
     pub holder: Scope,
     /// The part of the response the client wants; `None` is the whole.
     pub view: Option<View>,
+    /// The content coding it would rather have than none.
+    pub coding: Option<Coding>,
     /// Whether only the head is wanted (HEAD).
     pub head_only: bool,
     /// Whether it has a condition that the stored response may answer with 304.
@@ -248,6 +251,14 @@ impl Parser {
             key: CacheKey::new(scope, path, asked.remaining.as_deref()),
             holder,
             view: asked.view,
+            coding: match fields.accept_encoding {
+                Line::Absent => None,
+                Line::One(line) => coding::preferred([line.as_bytes()]),
+                Line::Several => {
+                    let lines = head.headers.get_all(header::ACCEPT_ENCODING);
+                    coding::preferred(lines.iter().map(HeaderValue::as_bytes))
+                }
+            },
             head_only: head.method == Method::HEAD,
             conditional: fields.conditional,
             directed: fields.directed,

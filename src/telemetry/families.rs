@@ -135,6 +135,14 @@ families! {
         "Body bytes that views spared clients.");
     PRUNE_DURATION = histogram("prune_duration_seconds", &[],
         "Time to derive a view from a stored body.");
+    CONTENT_CODING = counter("content_coding_total", &["coding"],
+        "Responses from the store, by content coding. identity: the client accepts none, the body is not worth one, or it is not made yet.");
+    CODING_SAVED_BYTES = counter("coding_saved_bytes_total", &[],
+        "Body bytes that content codings spared clients.");
+    CODING_DEFERRED = counter("coding_deferred_total", &[],
+        "Content codings not made, because as many as there are places for were being made. Many: the processor is short, or bodies change often.");
+    CODING_DURATION = histogram("coding_duration_seconds", &[],
+        "Time to make a content coding, on a thread of its own.");
     TOKENS_REFUSED = counter("tokens_refused_total", &[],
         "401 and 403 answers of the origin. A burst: revoked or mistyped tokens.");
     LOG_DROPPED = counter("log_dropped_total", &[],

@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use super::families::{self as family, Family};
+use crate::coding::Coding;
 use crate::label::{Label, labels};
 use crate::outcome::{Fault, OutcomeLabel};
 use crate::policy::NotStored;
@@ -69,6 +70,14 @@ pub struct Metrics {
     pub view_removed_bytes: IntCounter,
     /// Time to derive a view.
     pub prune_duration: Histogram,
+    /// Responses from the store, by content coding.
+    pub content_coding: PerLabel<SentCoding, IntCounter>,
+    /// Body bytes that codings spared clients.
+    pub coding_saved_bytes: IntCounter,
+    /// Codings left to a later hit.
+    pub coding_deferred: IntCounter,
+    /// Time to make a coding.
+    pub coding_duration: Histogram,
     /// Refusals of tokens by the origin.
     pub tokens_refused: IntCounter,
     /// Lines of the log dropped.
@@ -120,6 +129,30 @@ labels! {
         TooDeep => "skipped_too_deep",
         /// Not declared as JSON, encoded, or not a 200: served whole.
         NotACall => "skipped_not_a_call",
+    }
+}
+
+labels! {
+    /// The content coding of a response from the store.
+    pub enum SentCoding {
+        /// [`Coding::Zstd`].
+        Zstd => "zstd",
+        /// [`Coding::Brotli`].
+        Brotli => "br",
+        /// [`Coding::Gzip`].
+        Gzip => "gzip",
+        /// None.
+        Identity => "identity",
+    }
+}
+
+impl From<Coding> for SentCoding {
+    fn from(coding: Coding) -> Self {
+        match coding {
+            Coding::Zstd => Self::Zstd,
+            Coding::Brotli => Self::Brotli,
+            Coding::Gzip => Self::Gzip,
+        }
     }
 }
 
@@ -332,6 +365,10 @@ impl Metrics {
             view: by_label(&r, family::VIEW),
             view_removed_bytes: counter(&r, family::VIEW_REMOVED_BYTES),
             prune_duration: histogram(&r, family::PRUNE_DURATION, family::PRUNE_SECONDS),
+            content_coding: by_label(&r, family::CONTENT_CODING),
+            coding_saved_bytes: counter(&r, family::CODING_SAVED_BYTES),
+            coding_deferred: counter(&r, family::CODING_DEFERRED),
+            coding_duration: histogram(&r, family::CODING_DURATION, family::PRUNE_SECONDS),
             tokens_refused: counter(&r, family::TOKENS_REFUSED),
             log_dropped: counter(&r, family::LOG_DROPPED),
             registry: r,

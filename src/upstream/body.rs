@@ -9,12 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntGauge;
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::FetchError;
+use super::coded::Received;
 use super::room::Room;
 use crate::config;
 use crate::outcome::Fault;
@@ -66,9 +67,8 @@ pub struct ResponseStream {
     /// What was read for the cache already, and the room that it takes there.
     read: Bytes,
     room: Option<Room>,
-    rest: Incoming,
+    rest: Received,
     silence: Silence,
-    bytes: IntCounter,
 }
 
 /// A place among the requests that wait for the origin (`limits.in_flight`); free when dropped.
@@ -216,9 +216,8 @@ impl Upload {
 impl ResponseStream {
     pub(super) fn new(
         (read, room): (Bytes, Option<Room>),
-        rest: Incoming,
+        rest: Received,
         limit: Duration,
-        bytes: IntCounter,
     ) -> Self {
         let timer = Box::pin(tokio::time::sleep(limit));
         Self {
@@ -230,7 +229,6 @@ impl ResponseStream {
                 since: None,
                 timer,
             },
-            bytes,
         }
     }
 }
@@ -252,12 +250,9 @@ impl Body for ResponseStream {
         match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.silence.since = None;
-                this.bytes
-                    .inc_by(frame.data_ref().map_or(0, Bytes::len) as u64);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(FetchError::from_body(error)))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(ended) => Poll::Ready(ended),
             Poll::Pending => this
                 .silence
                 .poll(cx)

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::body::UploadError;
 use super::connector::ConnectTimeout;
+use crate::coding::Broken;
 use crate::config;
 use crate::outcome::Fault;
 
@@ -39,6 +40,18 @@ pub struct FetchError {
     sentence: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     too_large: bool,
+}
+
+impl From<Broken> for FetchError {
+    fn from(broken: Broken) -> Self {
+        Self {
+            source: Some(Arc::new(broken)),
+            ..Self::new(
+                Fault::ContentCoding,
+                "the origin's body is in a content coding that cannot be undone",
+            )
+        }
+    }
 }
 
 impl FetchError {

@@ -1,13 +1,14 @@
 //! Which fields go on, in which direction (RFC 9110 §7.6).
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE,
-    HOST, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-    USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AUTHORIZATION, CONNECTION,
+    CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, Entry, HOST, IF_MATCH, MAX_FORWARDS,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
 
 use crate::outcome::CACHE_NAME;
+use crate::policy;
 
 /// Fields between neighbours, whatever `Connection` says (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -34,7 +35,15 @@ const ALLOWED: [HeaderName; 8] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// The request fields of a fetch: the allow-list and `more`, and `identity` as the coding.
+/// Digests of the bytes as they were sent, which are not those of what is made of them.
+const DIGESTS: [HeaderName; 4] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+/// The request fields of a fetch: the allow-list and `more`, and the coding that we can undo.
 #[must_use]
 pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(8);
@@ -45,13 +54,39 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
             fields.append(name, value.clone());
         }
     }
-    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     join_cookies(&mut fields, version);
     for value in client.get_all(VIA) {
         fields.append(VIA, value.clone());
     }
     fields.append(VIA, via(version));
     fields
+}
+
+/// Asks for the bytes as they are: the origin forbids to undo their coding.
+pub fn refuse_coding(fetch: &mut HeaderMap) {
+    fetch.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+}
+
+/// The head of a response whose coding is undone on its way in.
+pub(super) fn decoded(head: &mut response::Parts) {
+    let fields = &mut head.headers;
+    for name in [CONTENT_ENCODING, CONTENT_LENGTH] {
+        fields.remove(name);
+    }
+    of_other_bytes(fields);
+    // A 304 is about what is stored already, and its tag is compared with that.
+    if head.status != StatusCode::NOT_MODIFIED {
+        policy::mark_decoded(fields);
+    }
+}
+
+/// Removes what is true only of the bytes that the origin has sent: their digests, and ranges of
+/// them.
+pub fn of_other_bytes(fields: &mut HeaderMap) {
+    for name in DIGESTS.iter().chain([&ACCEPT_RANGES]) {
+        fields.remove(name);
+    }
 }
 
 /// The request fields of a forwarded request: all but those of the client's own connection.
@@ -62,7 +97,18 @@ pub fn of_forward(fields: &mut HeaderMap, version: Version) {
     if let Some(left) = crate::request::max_forwards(fields) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
+    know_tags(fields);
     fields.append(VIA, via(version));
+}
+
+/// The origin does not know the tags that we have made for codings.
+fn know_tags(fields: &mut HeaderMap) {
+    let Entry::Occupied(mut lines) = fields.entry(IF_MATCH) else {
+        return;
+    };
+    for line in lines.iter_mut() {
+        *line = policy::origin_tags(line);
+    }
 }
 
 /// The response fields as they go on to the client.
@@ -172,7 +218,7 @@ mod tests {
             "authorization: Bearer a",
             "accept: application/json",
             "x-tenant: t1",
-            "accept-encoding: identity",
+            "accept-encoding: gzip",
             "via: 1.1 stuut-cache",
         ];
         assert_eq!(lines(&sent), expected);
@@ -190,12 +236,14 @@ mod tests {
             ("authorization", "Bearer a"),
             ("cookie", "c=1"),
             ("max-forwards", "3"),
+            ("if-match", "\"1--stuut-gzip\", W/\"2\""),
             ("via", "1.1 before"),
         ]);
         of_forward(&mut sent, Version::HTTP_2);
         let expected = [
             "authorization: Bearer a",
             "cookie: c=1",
+            "if-match: \"1\", W/\"2\"",
             "max-forwards: 2",
             "via: 1.1 before",
             "via: 2 stuut-cache",

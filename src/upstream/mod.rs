@@ -6,6 +6,7 @@
 //! knows of stored responses.
 
 mod body;
+mod coded;
 mod connector;
 mod error;
 pub mod headers;
@@ -26,10 +27,12 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::coding;
 use crate::config::{self, Config};
 use crate::outcome::Fault;
 use crate::telemetry::{Metrics, seconds};
 use body::{Outbound, Ticket, Upload};
+use coded::Received;
 use connector::Connector;
 use room::{Filling, Room};
 
@@ -70,7 +73,9 @@ pub struct Answer {
 /// A body that is still to be read.
 #[derive(Debug)]
 pub struct Unread {
-    body: Incoming,
+    body: Received,
+    /// Whether the body says where it ends.
+    delimited: bool,
     ticket: Ticket,
     deadline: Instant,
 }
@@ -150,9 +155,21 @@ impl Upstream {
             Err(error) if error.fault() == Fault::Terminated => ask(headers).await,
             answered => answered,
         };
-        let (head, body) = response?.into_parts();
+        let (mut head, body) = response?.into_parts();
+        let delimited = head.version == Version::HTTP_2
+            || body.size_hint().exact().is_some()
+            || head.headers.contains_key(CONTENT_LENGTH)
+            || head.headers.contains_key(TRANSFER_ENCODING);
+        let bytes = self.metrics.upstream_bytes.clone();
+        let body = if coding::is_gzip(&head.headers) && !is_locked(&head.headers) {
+            headers::decoded(&mut head);
+            Received::gzip(body, bytes)
+        } else {
+            Received::plain(body, bytes)
+        };
         let body = Unread {
             body,
+            delimited,
             ticket,
             deadline,
         };
@@ -165,18 +182,15 @@ impl Upstream {
     /// # Errors
     ///
     /// When the origin is late, breaks off or does not speak HTTP.
-    pub async fn read(
-        &self,
-        head: &response::Parts,
-        unread: Unread,
-    ) -> Result<AnswerBody, FetchError> {
+    pub async fn read(&self, unread: Unread) -> Result<AnswerBody, FetchError> {
         let Unread {
             body,
+            delimited,
             deadline,
             // Held while the body comes in; what is streamed on gives its place away.
             ticket: _ticket,
         } = unread;
-        match timeout_at(deadline, self.collect(head, body)).await {
+        match timeout_at(deadline, self.collect(delimited, body)).await {
             Ok(body) => self.counted(body),
             Err(_) => Err(self.failed(FetchError::no_end(&self.settings))),
         }
@@ -226,7 +240,8 @@ impl Upstream {
                 }
             })
             .await?;
-        Ok(response.map(|body| self.stream(None, body)))
+        let bytes = self.metrics.upstream_bytes.clone();
+        Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
     }
 
     /// Sends, waits by `wait`, and counts how it went.
@@ -266,16 +281,8 @@ impl Upstream {
         Ok(response)
     }
 
-    async fn collect(
-        &self,
-        head: &response::Parts,
-        mut body: Incoming,
-    ) -> Result<AnswerBody, FetchError> {
+    async fn collect(&self, delimited: bool, mut body: Received) -> Result<AnswerBody, FetchError> {
         let declared = body.size_hint().exact();
-        let delimited = head.version == Version::HTTP_2
-            || declared.is_some()
-            || head.headers.contains_key(CONTENT_LENGTH)
-            || head.headers.contains_key(TRANSFER_ENCODING);
         if !delimited {
             return Ok(AnswerBody::CloseDelimited(self.stream(None, body)));
         }
@@ -291,11 +298,9 @@ impl Upstream {
         let expected = declared.and_then(|length| usize::try_from(length).ok());
         let mut whole = BytesMut::with_capacity(expected.unwrap_or(0));
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(FetchError::from_body)?;
-            let Ok(data) = frame.into_data() else {
+            let Ok(data) = frame?.into_data() else {
                 continue;
             };
-            self.metrics.upstream_bytes.inc_by(data.len() as u64);
             whole.extend_from_slice(&data);
             if whole.len() as u64 > self.max_body {
                 let read = (whole.freeze(), room);
@@ -314,15 +319,14 @@ impl Upstream {
     }
 
     /// There is no room for it: its client gets it as it comes.
-    fn unstored(&self, read: Option<(Bytes, Room)>, rest: Incoming) -> AnswerBody {
+    fn unstored(&self, read: Option<(Bytes, Room)>, rest: Received) -> AnswerBody {
         self.metrics.fills_streamed.inc();
         AnswerBody::TooLarge(self.stream(read, rest))
     }
 
-    fn stream(&self, read: Option<(Bytes, Room)>, rest: Incoming) -> ResponseStream {
+    fn stream(&self, read: Option<(Bytes, Room)>, rest: Received) -> ResponseStream {
         let read = read.map_or((Bytes::new(), None), |(read, room)| (read, Some(room)));
-        let bytes = self.metrics.upstream_bytes.clone();
-        ResponseStream::new(read, rest, self.settings.total_timeout, bytes)
+        ResponseStream::new(read, rest, self.settings.total_timeout)
     }
 
     /// The configured origin.
@@ -359,6 +363,13 @@ impl Upstream {
 /// Boxed, so that waiting for it can be done in a loop without pinning the caller.
 type PendingAnswer =
     std::pin::Pin<Box<dyn Future<Output = Result<Response<Incoming>, FetchError>> + Send>>;
+
+/// Whether the body is in a coding that the origin forbids to undo (RFC 9110 §7.7): a client that
+/// does not accept it could not be served from it.
+#[must_use]
+pub fn is_locked(head: &HeaderMap) -> bool {
+    coding::is_gzip(head) && coding::forbids_transforming(head)
+}
 
 /// Whether this failure happened before the origin can have acted on the request.
 #[must_use]

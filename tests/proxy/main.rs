@@ -8,6 +8,7 @@ mod admin;
 mod bounds;
 mod calls;
 mod client_directives;
+mod codings;
 mod collapse;
 mod drain;
 mod fence;

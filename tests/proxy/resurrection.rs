@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use stuut_cache::cache::{
-    Boarding, Entry, Fence, Flights, Found, Lead, Representation, Store, Waiting,
+    Boarding, Coded, Entry, Fence, Flights, Found, Lead, Representation, Store, Waiting,
 };
 use stuut_cache::config::Config;
 use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewCap};
@@ -113,6 +113,7 @@ impl World {
             headers: HeaderMap::new(),
             body: Bytes::from(version.to_string()),
             cap: ViewCap::default(),
+            coded: Coded::default(),
         };
         let entry = Entry::new(
             whole,

@@ -1,0 +1,98 @@
+//! The origin's body as it comes in: counted, and without its coding.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use prometheus::IntCounter;
+
+use super::FetchError;
+use crate::coding::{Gunzip, Step};
+
+/// A response body of the origin. Fails where it ends before it is whole.
+#[derive(Debug)]
+pub(super) struct Received {
+    body: Incoming,
+    /// What undoes its coding, where it has one.
+    gunzip: Option<Box<Gunzip>>,
+    bytes: IntCounter,
+}
+
+impl Received {
+    /// A body as it is.
+    pub(super) fn plain(body: Incoming, bytes: IntCounter) -> Self {
+        Self {
+            body,
+            gunzip: None,
+            bytes,
+        }
+    }
+
+    /// A body in gzip.
+    pub(super) fn gzip(body: Incoming, bytes: IntCounter) -> Self {
+        Self {
+            gunzip: Some(Box::default()),
+            ..Self::plain(body, bytes)
+        }
+    }
+
+    /// The next frame as it comes, and counted.
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| {
+            let frame = frame.map_err(FetchError::from_body)?;
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            self.bytes.inc_by(size as u64);
+            Ok(frame)
+        }))
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = FetchError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+        let this = self.get_mut();
+        loop {
+            let Some(gunzip) = &mut this.gunzip else {
+                return this.poll_raw(cx);
+            };
+            match gunzip.step() {
+                Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Step::Hungry) => {}
+                Err(broken) => return Poll::Ready(Some(Err(broken.into()))),
+            }
+            let raw = ready!(this.poll_raw(cx));
+            let Some(gunzip) = &mut this.gunzip else {
+                return Poll::Ready(raw);
+            };
+            match raw.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => gunzip.feed(data),
+                // Trailers come when the body has ended, and so does the end.
+                Some(Ok(Err(trailers))) => {
+                    return Poll::Ready(Some(gunzip.end().map(|()| trailers).map_err(Into::into)));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(gunzip.end().err().map(|broken| Err(broken.into()))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // A coded body is whole only when its decoder has said so.
+        self.gunzip.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.gunzip {
+            None => self.body.size_hint(),
+            Some(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! Content codings: undone on the way in, made aside for those who accept them.
+
+use std::io::{Read as _, Write as _};
+
+use stuut_cache::config::ByteSize;
+
+use crate::support::{Answer, Origin, Proxy, Reply, Request};
+
+const TARGET: &str = "/v1/calls/c1";
+
+/// A call that is worth a coding, in JSON of some 20 KB.
+fn call() -> String {
+    let words = "the customer promises to pay the invoice by Friday; ".repeat(200);
+    format!(r#"{{"id":"c1","transcript":"{words}","summary":"{words}"}}"#)
+}
+
+fn gzip(body: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    writer.write_all(body.as_ref()).expect("a vector");
+    writer.finish().expect("a vector")
+}
+
+fn decoded(answer: &Answer) -> String {
+    let body = answer.body();
+    let mut text = String::new();
+    let coding = answer.header("content-encoding");
+    let read = match coding.as_deref() {
+        Some("gzip") => flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text),
+        Some("br") => brotli::Decompressor::new(&body[..], 4_096).read_to_string(&mut text),
+        Some("zstd") => {
+            zstd::Decoder::new(&body[..]).and_then(|mut zstd| zstd.read_to_string(&mut text))
+        }
+        other => panic!("not a coding of ours: {other:?}"),
+    };
+    read.expect("the coding it is declared to be");
+    text
+}
+
+/// Asks until the coding is made; what comes before is a hit without one.
+async fn until_coded(mut ask: impl FnMut() -> Request) -> Answer {
+    for _ in 0..10_000 {
+        let answer = ask().await.assert_hit();
+        if answer.header("content-encoding").is_some() {
+            return answer;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("no coding was made");
+}
+
+#[tokio::test]
+async fn a_hit_comes_in_the_coding_that_its_client_prefers() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()).header("etag", "\"1\""));
+    let proxy = Proxy::start(&origin).await;
+    let get = |accept: &str| {
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", accept)
+    };
+
+    get("gzip, br, zstd")
+        .await
+        .assert_miss()
+        .assert_no_header("content-encoding")
+        .assert_header("vary", "accept-encoding")
+        .assert_header("etag", "\"1\"")
+        .assert_body(call());
+    for (accept, coding) in [
+        ("gzip", "gzip"),
+        ("gzip, br", "br"),
+        ("gzip, br, zstd", "zstd"),
+    ] {
+        let answer = until_coded(|| get(accept))
+            .await
+            .assert_header("content-encoding", coding)
+            .assert_header("vary", "accept-encoding")
+            .assert_header("etag", &format!("\"1--stuut-{coding}\""));
+        assert!(answer.body().len() < call().len() / 5);
+        assert_eq!(decoded(&answer), call());
+        let head = proxy
+            .request(http::Method::HEAD, TARGET)
+            .bearer("a")
+            .header("accept-encoding", accept)
+            .await;
+        head.assert_header("content-encoding", coding)
+            .assert_header("content-length", &answer.body().len().to_string());
+    }
+    get("identity")
+        .await
+        .assert_hit()
+        .assert_no_header("content-encoding")
+        .assert_body(call());
+    get("gzip")
+        .header("cache-control", "no-transform")
+        .await
+        .assert_hit()
+        .assert_no_header("content-encoding")
+        .assert_body(call());
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_hit()
+        .assert_body(call());
+    origin.assert_requests(1);
+}
+
+#[tokio::test]
+async fn a_view_comes_in_a_coding_of_its_own() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()));
+    let proxy = Proxy::start(&origin).await;
+    let view = format!("{TARGET}?strip=summary");
+    let get = || {
+        proxy
+            .get(&view)
+            .bearer("a")
+            .header("accept-encoding", "zstd")
+    };
+
+    let plain = proxy.get(&view).bearer("a").await.assert_miss();
+    let coded = until_coded(get).await;
+    assert_eq!(decoded(&coded), plain.text());
+    assert_ne!(coded.header("etag"), plain.header("etag"));
+    // The tag of one coding is known in every other.
+    let tag = coded.header("etag").expect("a view has a tag");
+    proxy
+        .get(&view)
+        .bearer("a")
+        .header("if-none-match", &tag)
+        .await
+        .assert_status(304)
+        .assert_header("etag", &tag);
+}
+
+#[tokio::test]
+async fn a_client_is_told_not_modified_by_the_tag_that_it_has() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()).header("etag", "\"1\""));
+    let proxy = Proxy::start(&origin).await;
+    let get = || {
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", "gzip")
+    };
+    get().await.assert_miss();
+    until_coded(get).await;
+    for tag in ["\"1\"", "\"1--stuut-gzip\"", "\"1--stuut-br\""] {
+        get()
+            .header("if-none-match", tag)
+            .await
+            .assert_status(304)
+            .assert_header("etag", tag)
+            .assert_header("vary", "accept-encoding")
+            .assert_no_header("content-encoding");
+    }
+    get()
+        .header("if-none-match", "\"2\"")
+        .await
+        .assert_status(200);
+    get()
+        .header("if-none-match", "*")
+        .await
+        .assert_status(304)
+        .assert_header("etag", "\"1--stuut-gzip\"");
+}
+
+#[tokio::test]
+async fn a_condition_on_a_write_names_the_tag_that_the_origin_knows() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    proxy
+        .request(http::Method::PATCH, TARGET)
+        .bearer("a")
+        .header("if-match", "\"1--stuut-zstd\", W/\"2\"")
+        .body("{}")
+        .await;
+    assert_eq!(
+        origin.last().header("if-match").as_deref(),
+        Some("\"1\", W/\"2\"")
+    );
+}
+
+#[tokio::test]
+async fn what_the_origin_sends_in_gzip_is_stored_without() {
+    let origin = Origin::start().await;
+    origin.reply(
+        TARGET,
+        Reply::json("")
+            .body(gzip(call()))
+            .header("content-encoding", "gzip")
+            .header("vary", "Accept-Encoding")
+            .header("content-digest", "sha-256=:x:")
+            .header("cache-control", "max-age=10")
+            .validating("\"1\""),
+    );
+    let proxy = Proxy::start(&origin).await;
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_miss()
+        .assert_body(call())
+        .assert_header("etag", "\"1--stuut-identity\"")
+        .assert_header("content-length", &call().len().to_string())
+        .assert_no_header("content-encoding")
+        .assert_no_header("content-digest");
+    assert_eq!(
+        origin.last().header("accept-encoding").as_deref(),
+        Some("gzip")
+    );
+    for accept in ["br", "identity", "gzip;q=0.3"] {
+        let answer = proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", accept)
+            .await;
+        answer.assert_hit();
+    }
+    origin.assert_requests(1);
+
+    // It is asked about by the origin's own tag, and keeps ours when it is renewed.
+    proxy.clock.advance(std::time::Duration::from_secs(11));
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_forwarded("stale")
+        .assert_body(call())
+        .assert_header("etag", "\"1--stuut-identity\"");
+    assert_eq!(
+        origin.last().header("if-none-match").as_deref(),
+        Some("\"1\"")
+    );
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_hit()
+        .assert_body(call());
+}
+
+#[tokio::test]
+async fn gzip_that_cannot_be_undone_is_an_error_and_not_stored() {
+    let whole = gzip(call());
+    let torn = &whole[..whole.len() - 9];
+    let mut changed = whole.clone();
+    let at = changed.len() - 5;
+    changed[at] ^= 1;
+    let behind = [&whole[..], b"garbage"].concat();
+    for broken in [torn, &changed, &behind, b"not gzip at all"] {
+        let origin = Origin::start().await;
+        let reply = Reply::json("")
+            .body(broken)
+            .header("content-encoding", "gzip");
+        origin.replies(TARGET, vec![reply, Reply::json(&call())]);
+        let proxy = Proxy::start(&origin).await;
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .await
+            .assert_problem(502, "http_response_content_coding");
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .await
+            .assert_miss()
+            .assert_body(call());
+    }
+}
+
+#[tokio::test]
+async fn an_empty_body_has_no_coding_to_undo() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json("").header("content-encoding", "gzip"));
+    let proxy = Proxy::start(&origin).await;
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_status(200)
+        .assert_body("");
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_is_passed_on_as_it_unfolds() {
+    let origin = Origin::start().await;
+    let bomb = gzip(vec![b' '; 16 << 20]);
+    origin.reply(
+        TARGET,
+        Reply::json("")
+            .body(bomb)
+            .header("content-encoding", "gzip"),
+    );
+    let proxy = Proxy::with(&origin, |config| {
+        config.cache.max_entry = ByteSize(64 << 10);
+    })
+    .await;
+    for _ in 0..2 {
+        let answer = proxy.get(TARGET).bearer("a").await;
+        let answer =
+            answer.assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=too-large");
+        assert_eq!(answer.body().len(), 16 << 20);
+    }
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_that_is_torn_breaks_off() {
+    let origin = Origin::start().await;
+    let bomb = gzip(vec![b' '; 16 << 20]);
+    let torn = &bomb[..bomb.len() / 2];
+    origin.reply(
+        TARGET,
+        Reply::json("")
+            .body(torn)
+            .header("content-encoding", "gzip"),
+    );
+    let proxy = Proxy::with(&origin, |config| {
+        config.cache.max_entry = ByteSize(64 << 10);
+    })
+    .await;
+    proxy.get(TARGET).bearer("a").await.assert_broken_off();
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_may_undo_is_not_asked_for() {
+    let origin = Origin::start().await;
+    let locked = Reply::json("")
+        .body(gzip(call()))
+        .header("content-encoding", "gzip")
+        .header("cache-control", "no-transform");
+    let plain = Reply::json(&call()).header("cache-control", "no-transform");
+    origin.replies(TARGET, vec![locked, plain]);
+    let proxy = Proxy::start(&origin).await;
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_miss()
+        .assert_body(call())
+        .assert_no_header("vary");
+    assert_eq!(
+        origin.last().header("accept-encoding").as_deref(),
+        Some("identity")
+    );
+    origin.assert_requests(2);
+    let answer = proxy
+        .get(TARGET)
+        .bearer("a")
+        .header("accept-encoding", "gzip")
+        .await;
+    answer
+        .assert_hit()
+        .assert_no_header("content-encoding")
+        .assert_body(call());
+}
+
+#[tokio::test]
+async fn what_is_small_or_no_text_gets_no_coding() {
+    let origin = Origin::start().await;
+    origin.reply("/v1/calls/small", Reply::json(r#"{"id":"small"}"#));
+    let wav = Reply::new(200)
+        .header("content-type", "audio/wav")
+        .body(call());
+    origin.reply("/v1/calls/wav", wav);
+    let proxy = Proxy::start(&origin).await;
+    for target in ["/v1/calls/small", "/v1/calls/wav"] {
+        let get = || {
+            proxy
+                .get(target)
+                .bearer("a")
+                .header("accept-encoding", "gzip")
+        };
+        get().await.assert_miss().assert_no_header("vary");
+        get().await.assert_hit().assert_no_header("vary");
+    }
+    let identity = "stuut_cache_content_coding_total{coding=\"identity\"}";
+    proxy.until_metric(identity, 2).await;
+    proxy
+        .until_metric("stuut_cache_coding_duration_seconds_count", 0)
+        .await;
+}
+
+#[tokio::test]
+async fn a_coding_weighs_what_it_holds() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()));
+    let proxy = Proxy::start(&origin).await;
+    let get = || {
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", "gzip")
+    };
+    get().await.assert_miss();
+    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let before = weight().await;
+    let coded = until_coded(get).await;
+    let more = f64::from(u32::try_from(coded.body().len()).expect("a small body"));
+    // It is weighed right after it is at hand.
+    for _ in 0..10_000 {
+        if weight().await >= before + more {
+            return;
+        }
+    }
+    panic!("the coding weighs nothing");
+}
