@@ -1,0 +1,120 @@
+//! Bodies that the origin answers with: of a given size, and the same at every run.
+
+use std::sync::LazyLock;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::call;
+
+/// One moment for all bodies of a run, so that the same call is the same twice.
+static NOW: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
+
+/// What the letter of an id asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Shape {
+    /// `r`: a JSON object of two members, `text` and `other`, each half of the body, that
+    /// compresses badly. Another id, another body.
+    Random,
+    /// `f`: the same, but one body for all ids: ready-made, so that the origin costs little.
+    Fixed,
+    /// `c`: a call as the API has them, one for all ids.
+    Call,
+}
+
+/// A body as an id describes it: `r40960-17` is random, of 40,960 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    pub(crate) shape: Shape,
+    pub(crate) size: usize,
+    seed: u64,
+}
+
+impl Wanted {
+    /// What the last segment of a target asks for.
+    pub(crate) fn of(target: &str) -> Option<Self> {
+        let path = target.split('?').next()?;
+        let id = path.rsplit('/').next()?;
+        let (kind, rest) = id.split_at_checked(1)?;
+        let shape = match kind {
+            "r" => Shape::Random,
+            "f" => Shape::Fixed,
+            "c" => Shape::Call,
+            _ => return None,
+        };
+        let (size, name) = rest.split_once('-')?;
+        let seed = match shape {
+            Shape::Random => name.bytes().fold(0, |seed: u64, byte| {
+                seed.wrapping_mul(257).wrapping_add(byte.into())
+            }),
+            Shape::Fixed | Shape::Call => 0,
+        };
+        Some(Self {
+            shape,
+            size: size.parse().ok()?,
+            seed,
+        })
+    }
+
+    /// The body: of exactly `size` bytes, or little more where it is a call.
+    pub(crate) fn body(self) -> Vec<u8> {
+        match self.shape {
+            Shape::Random | Shape::Fixed => random(self.size, self.seed),
+            Shape::Call => fresh_call(self.size),
+        }
+    }
+}
+
+fn random(size: usize, seed: u64) -> Vec<u8> {
+    const OPEN: &[u8] = br#"{"text":""#;
+    const BETWEEN: &[u8] = br#"","other":""#;
+    const END: &[u8] = br#""}"#;
+    let letters = size.saturating_sub(OPEN.len() + BETWEEN.len() + END.len());
+    let mut body = Vec::with_capacity(size + 8);
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    body.extend_from_slice(OPEN);
+    scribble(&mut body, letters / 2, &mut state);
+    body.extend_from_slice(BETWEEN);
+    scribble(&mut body, letters - letters / 2, &mut state);
+    body.extend_from_slice(END);
+    body
+}
+
+/// Letters from a xorshift generator, eight at each step: the origin shares a processor with the
+/// load.
+fn scribble(body: &mut Vec<u8>, letters: usize, state: &mut u64) {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let end = body.len() + letters;
+    while body.len() < end {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        let eight: [u8; 8] = std::array::from_fn(|n| {
+            let six = (*state >> (6 * n)) & 63;
+            ALPHABET[usize::try_from(six).expect("six bits are an index")]
+        });
+        body.extend_from_slice(&eight);
+    }
+    body.truncate(end);
+}
+
+/// A call whose pre-signed URLs hold for a week: with those it is written with, long expired, it
+/// would not be served from memory.
+fn fresh_call(size: usize) -> Vec<u8> {
+    let text = String::from_utf8(call::call(size)).expect("a call is UTF-8");
+    let end = *NOW + SignedDuration::from_hours(24 * 7);
+    text.replace(
+        "X-Amz-Date=20231107T053156Z&X-Amz-Expires=3600",
+        &format!(
+            "X-Amz-Date={}&X-Amz-Expires=604800",
+            NOW.strftime("%Y%m%dT%H%M%SZ")
+        ),
+    )
+    .replace(
+        r#""presigned_url_expires_at":"2023-11-07T06:31:56Z""#,
+        &format!(
+            r#""presigned_url_expires_at":"{}""#,
+            end.strftime("%Y-%m-%dT%H:%M:%SZ")
+        ),
+    )
+    .into_bytes()
+}

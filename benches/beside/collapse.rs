@@ -1,0 +1,71 @@
+//! Many clients at once on one key that nobody has asked for yet.
+
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::load::{Ask, Connection, Wire};
+use crate::origin::Origin;
+use crate::process::Server;
+use crate::servers::{Column, Setup};
+use crate::session::{Session, real};
+use crate::table::{Samples, Unit};
+use crate::warm;
+
+const CLIENTS: usize = 200;
+
+/// How long the origin takes.
+const ORIGIN: Duration = Duration::from_millis(100);
+
+/// Fetches that the origin saw, and when the last client had its answer.
+pub(crate) fn collapse(session: &mut Session) -> Result<()> {
+    let origin = Origin::that_waits(ORIGIN)?;
+    let setup = Setup::new(origin.address);
+    let mut servers = vec![setup.start(Column::StuutCache)?];
+    for column in session.there(&Column::CACHES) {
+        servers.push(setup.start(column)?);
+    }
+    for server in &servers {
+        warm::hit(server, Wire::H1, &Ask::of("/v1/calls/f4096-first"))?;
+    }
+    let (mut fetches, mut times) = (Samples::new(), Samples::new());
+    for round in 0..=session.rounds {
+        for server in &servers {
+            let before = origin.fetches();
+            let took = stampede(server, round)?;
+            if round > 0 {
+                let count = real(origin.fetches() - before);
+                fetches.entry(server.column).or_default().push(count);
+                let millis = took.as_secs_f64() * 1e3;
+                times.entry(server.column).or_default().push(millis);
+            }
+        }
+    }
+    let name = format!("{CLIENTS} clients on a cold key, origin {ORIGIN:?}: fetches");
+    session.row(&name, Unit::Number, &fetches, &[]);
+    let name = format!("{CLIENTS} clients on a cold key, origin {ORIGIN:?}: last answer");
+    session.row(&name, Unit::Milliseconds, &times, &[]);
+    Ok(())
+}
+
+/// From the first request sent to the last answer read. One thread does both: the answers wait in
+/// the sockets, and no scheduler decides who is late.
+fn stampede(server: &Server, round: usize) -> Result<Duration> {
+    let request = Ask::of(format!("/v1/calls/f4096-{round}")).bytes();
+    let mut clients = (0..CLIENTS)
+        .map(|_| Connection::open(server.address))
+        .collect::<Result<Vec<_>>>()?;
+    // All are accepted before the first one asks.
+    std::thread::sleep(Duration::from_millis(50));
+    let began = Instant::now();
+    for client in &mut clients {
+        client.send(&request)?;
+    }
+    for client in &mut clients {
+        let answer = client.receive()?;
+        if answer.status != 200 || answer.body.len() != 4096 {
+            let who = server.column.name();
+            return Err(format!("{who} answered a client of many with {}", answer.status).into());
+        }
+    }
+    Ok(began.elapsed())
+}

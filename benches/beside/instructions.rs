@@ -1,0 +1,90 @@
+//! User instructions a request, as valgrind counts them: the difference between a run and one of
+//! twice as many requests. They hardly move from run to run, where processor time does.
+
+use std::borrow::Cow;
+use std::process::{Command, Stdio};
+
+use crate::Result;
+use crate::load::{self, Ask, Connection, Wire};
+use crate::origin::Origin;
+use crate::servers::{Column, Setup};
+use crate::session::{Session, real, real_bytes};
+use crate::table::{Samples, Unit};
+use crate::warm;
+
+const REQUESTS: usize = 2_000;
+
+const TWO: &str = "under valgrind run stuut-cache and bare hyper only";
+
+/// A hit of 4 KB, and a miss of 4 KB, both beside the bare server's answer.
+pub(crate) fn instructions(session: &mut Session) -> Result<()> {
+    let there = Command::new("valgrind")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output();
+    if there.is_err() {
+        let why = "valgrind is not installed (package valgrind)";
+        eprintln!("{why}; no instructions are counted");
+        session.table.empty("instructions", why);
+        return Ok(());
+    }
+    let bare = per_request(Column::Bare, "f4096-1", false)?;
+    for (name, id, every_other) in [
+        ("hit, 4 KB: instructions", "f4096-1", false),
+        (
+            "miss, 4 KB: instructions, beside bare hyper's answer from memory",
+            "c4096",
+            true,
+        ),
+    ] {
+        let ours = per_request(Column::StuutCache, id, every_other)?;
+        let samples = Samples::from([(Column::StuutCache, vec![ours]), (Column::Bare, vec![bare])]);
+        let empty = Column::CACHES.map(|column| (column, TWO));
+        session.row(name, Unit::Instructions, &samples, &empty);
+    }
+    Ok(())
+}
+
+fn per_request(column: Column, id: &str, every_other: bool) -> Result<f64> {
+    let once = total(column, id, every_other, REQUESTS)?;
+    let twice = total(column, id, every_other, REQUESTS * 2)?;
+    Ok(real_bytes(twice.saturating_sub(once)) / real(REQUESTS))
+}
+
+/// Instructions of a whole process that answers so many requests.
+fn total(column: Column, id: &str, every_other: bool, requests: usize) -> Result<u64> {
+    let origin = Origin::start()?;
+    let setup = Setup {
+        under: [
+            "valgrind",
+            "--tool=callgrind",
+            "--callgrind-out-file=/dev/null",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        ..Setup::new(origin.address)
+    };
+    let server = setup.start(column)?;
+    let target = |name: &str| format!("/v1/calls/{id}{name}");
+    let first = Ask::of(target(if every_other { "-first" } else { "" }));
+    if column == Column::Bare {
+        let answer = Connection::open(origin.address)?.ask(&first.bytes())?;
+        warm::ready(&server, &first.target, &answer)?;
+    } else {
+        warm::hit(&server, Wire::H1, &first)?;
+    }
+    let request = first.bytes();
+    load::spread(server.address, requests, &|n| {
+        if every_other {
+            Cow::Owned(Ask::of(target(&format!("-{n}"))).bytes())
+        } else {
+            Cow::Borrowed(&request[..])
+        }
+    })?;
+    let said = server.stop()?;
+    let line = said.lines().find_map(|line| {
+        let (_, count) = line.split_once("Collected : ")?;
+        count.split_whitespace().next()?.parse().ok()
+    });
+    line.ok_or_else(|| format!("valgrind told no total: {said}").into())
+}

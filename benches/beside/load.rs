@@ -1,0 +1,275 @@
+//! The load over HTTP/1.1: kept-alive connections on plain sockets.
+
+use std::borrow::Cow;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use memchr::memmem;
+
+use crate::Result;
+
+/// Connections that ask at once in a round.
+pub(crate) const CONNECTIONS: usize = 8;
+
+/// What a server may take for anything it sends.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A GET.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) target: String,
+    pub(crate) token: String,
+    /// `Accept-Encoding`, where content codings are asked for.
+    pub(crate) codings: Option<&'static str>,
+}
+
+/// What came back, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The version of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    H1,
+    /// Without TLS, by prior knowledge.
+    H2,
+}
+
+/// A kept-alive connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// Where a body ends.
+enum Framing {
+    Length(usize),
+    Chunked,
+}
+
+// === impl Ask ===
+
+impl Ask {
+    /// A call's target, with the token that most rows use.
+    pub(crate) fn of(target: impl Into<String>) -> Self {
+        Self {
+            target: target.into(),
+            token: "bench-token-1".to_owned(),
+            codings: None,
+        }
+    }
+
+    /// As it is sent over HTTP/1.1.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let Self { target, token, .. } = self;
+        let codings = self.codings.map_or(String::new(), |codings| {
+            format!("accept-encoding: {codings}\r\n")
+        });
+        format!(
+            "GET {target} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\
+             accept: */*\r\n{codings}\r\n"
+        )
+        .into_bytes()
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// A field's value, or nothing.
+    pub(crate) fn field(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    pub(crate) fn open(address: SocketAddr) -> Result<Self> {
+        let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+        socket.set_nodelay(true)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; 64 << 10],
+        })
+    }
+
+    /// One request and its answer, every byte kept.
+    pub(crate) fn ask(&mut self, request: &[u8]) -> Result<Answer> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    pub(crate) fn send(&mut self, request: &[u8]) -> Result<()> {
+        Ok(self.socket.write_all(request)?)
+    }
+
+    /// The answer to what was sent, every byte kept.
+    pub(crate) fn receive(&mut self) -> Result<Answer> {
+        let (head, filled) = self.head()?;
+        let text = std::str::from_utf8(&self.buffer[..head])?;
+        let status = text.get(9..12).ok_or("no status line")?.parse()?;
+        let mut headers = HeaderMap::new();
+        for line in text.lines().skip(1) {
+            let Some((name, value)) = line.split_once(':') else {
+                continue;
+            };
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_str(value.trim())?,
+            );
+        }
+        let framing = framing(&self.buffer[..head])?;
+        let mut body = self.buffer[head..filled].to_vec();
+        match framing {
+            Framing::Length(length) => {
+                while body.len() < length {
+                    self.more(&mut body)?;
+                }
+            }
+            Framing::Chunked => {
+                while !is_last_chunk(&body) {
+                    self.more(&mut body)?;
+                }
+                body = unchunked(&body)?;
+            }
+        }
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+
+    fn more(&mut self, body: &mut Vec<u8>) -> Result<()> {
+        let read = self.fill(0)?;
+        body.extend_from_slice(&self.buffer[..read]);
+        Ok(())
+    }
+
+    /// One request, its answer read and let go; 200 or an error.
+    pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<()> {
+        self.send(request)?;
+        let (head, filled) = self.head()?;
+        if !self.buffer.starts_with(b"HTTP/1.1 200") {
+            return Err(String::from_utf8_lossy(&self.buffer[..head]).into());
+        }
+        match framing(&self.buffer[..head])? {
+            Framing::Length(length) => {
+                let mut got = filled - head;
+                while got < length {
+                    got += self.fill(0)?;
+                }
+            }
+            Framing::Chunked => {
+                // The last bytes tell the end; they may come in two pieces.
+                let mut filled = filled;
+                while !is_last_chunk(&self.buffer[..filled]) {
+                    let kept = filled.min(8);
+                    self.buffer.copy_within(filled - kept..filled, 0);
+                    filled = kept + self.fill(kept)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until a head is whole: its length, and that of what has come.
+    fn head(&mut self) -> Result<(usize, usize)> {
+        let mut filled = 0;
+        loop {
+            filled += self.fill(filled)?;
+            if let Some(end) = memmem::find(&self.buffer[..filled], b"\r\n\r\n") {
+                return Ok((end + 4, filled));
+            }
+        }
+    }
+
+    fn fill(&mut self, from: usize) -> Result<usize> {
+        match self.socket.read(&mut self.buffer[from..]) {
+            Ok(0) => Err("the server closed the connection".into()),
+            Ok(read) => Ok(read),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Err(format!("no answer within {PATIENCE:?}").into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn framing(head: &[u8]) -> Result<Framing> {
+    let field = |name: &str| {
+        head.split(|&byte| byte == b'\n').find_map(|line| {
+            let (found, value) = line.split_at_checked(name.len())?;
+            found
+                .eq_ignore_ascii_case(name.as_bytes())
+                .then(|| value.trim_ascii())
+        })
+    };
+    if let Some(length) = field("content-length:") {
+        return Ok(Framing::Length(std::str::from_utf8(length)?.parse()?));
+    }
+    match field("transfer-encoding:") {
+        Some(b"chunked") => Ok(Framing::Chunked),
+        _ => Err("an answer without a length".into()),
+    }
+}
+
+/// Whether an answer ends here. A body of gzip may hold these bytes; that it also ends a read
+/// with them is left out of account.
+fn is_last_chunk(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n0\r\n\r\n")
+}
+
+fn unchunked(mut bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut body = Vec::with_capacity(bytes.len());
+    loop {
+        let line = memmem::find(bytes, b"\r\n").ok_or("a chunk without a size")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line])?, 16)?;
+        if size == 0 {
+            return Ok(body);
+        }
+        let chunk = line + 2..line + 2 + size;
+        body.extend_from_slice(bytes.get(chunk.clone()).ok_or("a chunk cut short")?);
+        bytes = bytes.get(chunk.end + 2..).ok_or("a chunk without an end")?;
+    }
+}
+
+/// Sends the requests of a round from as many connections as there are, each of them one at a
+/// time; answers how many were answered, all of them with 200.
+pub(crate) fn spread<'a>(
+    address: SocketAddr,
+    requests: usize,
+    request: &(dyn Fn(usize) -> Cow<'a, [u8]> + Sync),
+) -> Result<usize> {
+    let each = requests / CONNECTIONS;
+    std::thread::scope(|scope| {
+        let loads: Vec<_> = (0..CONNECTIONS)
+            .map(|number| {
+                scope.spawn(move || -> Result<()> {
+                    let mut connection = Connection::open(address)?;
+                    for n in 0..each {
+                        connection.exchange(&request(n * CONNECTIONS + number))?;
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        for load in loads {
+            load.join().map_err(|_| "a load panicked")??;
+        }
+        Ok(each * CONNECTIONS)
+    })
+}

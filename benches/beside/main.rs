@@ -1,0 +1,166 @@
+//! The whole program beside others, over real sockets, in one run: bare hyper, and where they are
+//! installed nginx, Varnish and `HAProxy`.
+//!
+//! `cargo bench --bench beside` prints one table. Servers run on processor 0, the load and the
+//! origin on processor 1. Every ratio is between two figures of the same run: the machine may be
+//! slow or busy, it is so to all alike.
+//!
+//! ```text
+//! cargo bench --bench beside -- [GROUP…] [--rounds N] [--instructions]
+//! ```
+//!
+//! Groups are `hits coded h2c misses latency collapse memory start`; without any, all are
+//! measured. `--instructions` counts instructions under valgrind, after the groups, or alone
+//! where no group is named.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | `session` `table` | a run and its rounds; what is printed |
+//! | `hits` `misses` `collapse` `memory` `start` `instructions` | the rows |
+//! | `warm` | servers are filled, and prove that they answer from their store |
+//! | `load` `h2` `origin` `body` | who asks, and who is asked |
+//! | `servers` `others` `bare` `process` | who is measured |
+
+mod bare;
+mod body;
+#[path = "../call/mod.rs"]
+mod call;
+mod collapse;
+mod h2;
+mod hits;
+mod instructions;
+mod load;
+mod memory;
+mod misses;
+mod origin;
+mod others;
+mod process;
+mod servers;
+mod session;
+mod start;
+mod table;
+mod warm;
+
+use std::error::Error;
+use std::process::Command;
+
+use session::{GROUPS, Session};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+const LOAD_CPU: &str = "1";
+
+const ROUNDS: usize = 7;
+
+/// What is asked for.
+struct Asked {
+    groups: Vec<String>,
+    rounds: usize,
+    instructions: bool,
+}
+
+fn main() -> Result<()> {
+    // Cargo says that this is a benchmark.
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    match arguments.first().map(String::as_str) {
+        Some("bare") => bare::serve(&arguments[1..]),
+        Some("load") => measure(&Asked::read(&arguments[1..])?),
+        _ => {
+            Asked::read(&arguments)?;
+            again(&arguments)
+        }
+    }
+}
+
+/// Starts this program again: on the processor for the load, with as many open files as may be.
+fn again(arguments: &[String]) -> Result<()> {
+    let status = Command::new("sh")
+        .args([
+            "-c",
+            // 20,000 files that nginx keeps open; where that is forbidden, as many as may be.
+            "ulimit -n 65536 2>/dev/null || ulimit -S -n \"$(ulimit -H -n)\"; exec taskset -c \"$@\"",
+        ])
+        .args(["sh", LOAD_CPU])
+        .arg(std::env::current_exe()?)
+        .arg("load")
+        .args(arguments)
+        .status()
+        .map_err(|error| format!("sh: {error}"))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err("the run failed, or taskset (package util-linux) found no processor 1".into())
+    }
+}
+
+fn measure(asked: &Asked) -> Result<()> {
+    let mut session = Session::begin(asked.rounds);
+    let mut failed = Vec::new();
+    for group in &asked.groups {
+        let measured = match group.as_str() {
+            "hits" => hits::hits(&mut session),
+            "coded" => hits::coded(&mut session),
+            "h2c" => hits::h2c(&mut session),
+            "misses" => misses::misses(&mut session),
+            "latency" => misses::latency(&mut session),
+            "collapse" => collapse::collapse(&mut session),
+            "memory" => memory::memory(&mut session),
+            _ => start::start(&mut session),
+        };
+        if let Err(error) = measured {
+            // What was measured stands; the run fails all the same.
+            session.table.empty(group, &format!("failed: {error}"));
+            failed.push(group.as_str());
+        }
+    }
+    if asked.instructions {
+        instructions::instructions(&mut session)?;
+    }
+    session.end();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("failed: {}", failed.join(" ")).into())
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn read(arguments: &[String]) -> Result<Self> {
+        let mut asked = Self {
+            groups: Vec::new(),
+            rounds: ROUNDS,
+            instructions: false,
+        };
+        let mut rest = arguments.iter();
+        while let Some(argument) = rest.next() {
+            match argument.as_str() {
+                "--rounds" => {
+                    let rounds = rest.next().ok_or("--rounds: a number follows it")?;
+                    asked.rounds = rounds
+                        .parse()
+                        .ok()
+                        .filter(|&rounds| rounds > 0)
+                        .ok_or_else(|| format!("--rounds: {rounds:?} is no number of rounds"))?;
+                }
+                "--instructions" => asked.instructions = true,
+                group if GROUPS.contains(&group) => asked.groups.push(group.to_owned()),
+                other => {
+                    let groups = GROUPS.join(" ");
+                    return Err(format!(
+                        "{other:?} is neither --rounds, --instructions nor one of {groups}"
+                    )
+                    .into());
+                }
+            }
+        }
+        if asked.groups.is_empty() && !asked.instructions {
+            asked.groups = GROUPS.map(str::to_owned).to_vec();
+        }
+        Ok(asked)
+    }
+}

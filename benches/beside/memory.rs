@@ -1,0 +1,178 @@
+//! Memory: of an idle connection, for a byte that is stored, and under churn.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::load::{self, Ask, Connection, Wire};
+use crate::origin::Origin;
+use crate::process::{Server, open_files};
+use crate::servers::{Column, Setup};
+use crate::session::{Session, real, real_bytes};
+use crate::table::{Samples, Unit};
+use crate::warm;
+
+/// Connections that are opened, and how many are open then.
+const CONNECTIONS: [usize; 2] = [1_000, 5_000];
+
+/// What is stored: so many bodies of so many bytes.
+const STORED: usize = 10_000;
+const SIZE: usize = 40 << 10;
+
+/// Churn: MiB a store may hold, bodies that are filled in, and the time that takes at most.
+const CAPACITY: u32 = 64;
+const FILLS: usize = 30_000;
+const FILLING: Duration = Duration::from_secs(40);
+
+/// Bodies of 4 KiB to 1 MiB: as many between 4 and 8 as between 512 and 1,024.
+const STEPS: u32 = 32;
+
+const AHEAD: &str = "it takes the memory of its whole store when it starts";
+
+/// Three figures, each of all servers.
+pub(crate) fn memory(session: &mut Session) -> Result<()> {
+    idle_connections(session)?;
+    payload(session)?;
+    churn(session)
+}
+
+fn idle_connections(session: &mut Session) -> Result<()> {
+    let most = open_files();
+    let needed = CONNECTIONS[1] + 200;
+    if most < needed {
+        let why = format!("{most} open files are allowed here, {needed} are needed");
+        session.table.empty("idle connection", &why);
+        return Ok(());
+    }
+    let mut samples = [Samples::new(), Samples::new()];
+    let columns = caches(session).into_iter().chain([Column::Bare]);
+    for column in columns {
+        let origin = Origin::start()?;
+        let server = Setup::new(origin.address).start(column)?;
+        let ask = Ask::of("/v1/calls/f4096-1");
+        warm_any(&server, &ask)?;
+        let request = ask.bytes();
+        let before = server.held_at_rest()?;
+        let mut open = Vec::new();
+        for (count, samples) in CONNECTIONS.into_iter().zip(&mut samples) {
+            while open.len() < count {
+                let mut connection = Connection::open(server.address)?;
+                connection.exchange(&request)?;
+                open.push(connection);
+            }
+            let more = server.held_at_rest()?.saturating_sub(before);
+            let each = real_bytes(more) / real(count) / 1024.0;
+            samples.insert(column, vec![each]);
+        }
+    }
+    for (count, samples) in CONNECTIONS.into_iter().zip(&samples) {
+        let name = format!("idle connection, after one request each of {count}");
+        session.row(&name, Unit::KiB, samples, &[]);
+    }
+    Ok(())
+}
+
+fn payload(session: &mut Session) -> Result<()> {
+    let asks: Vec<_> = (0..STORED)
+        .map(|n| Ask::of(format!("/v1/calls/r{SIZE}-{n}")))
+        .collect();
+    let mut samples = Samples::new();
+    for column in caches(session) {
+        if column == Column::HaProxy {
+            continue;
+        }
+        let origin = Origin::start()?;
+        let setup = Setup {
+            capacity: 2_048,
+            ..Setup::new(origin.address)
+        };
+        let server = setup.start(column)?;
+        warm::hit(&server, Wire::H1, &Ask::of("/v1/calls/r4096-first"))?;
+        let before = server.held_at_rest()?;
+        warm::fill(&server, &asks, 100)?;
+        let due = STORED + 1;
+        if origin.fetches() != due {
+            let (who, fetched) = (column.name(), origin.fetches());
+            return Err(format!("{who} did not keep all: {fetched} fetches of {due}").into());
+        }
+        let more = server.held_at_rest()?.saturating_sub(before);
+        samples.insert(column, vec![real_bytes(more) / real(STORED * SIZE)]);
+    }
+    let name = format!("memory for a stored byte, {STORED} × 40 KB");
+    session.row(&name, Unit::Number, &samples, &[(Column::HaProxy, AHEAD)]);
+    Ok(())
+}
+
+fn churn(session: &mut Session) -> Result<()> {
+    let mut samples = Samples::new();
+    let mut least = FILLS;
+    for column in caches(session) {
+        let origin = Origin::start()?;
+        let setup = Setup {
+            capacity: CAPACITY,
+            ..Setup::new(origin.address)
+        };
+        let server = setup.start(column)?;
+        let done = AtomicBool::new(false);
+        let (filled, peak) = thread::scope(|scope| -> Result<_> {
+            let peak = scope.spawn(|| -> Result<u64> {
+                let mut peak = 0;
+                while !done.load(Ordering::SeqCst) {
+                    peak = peak.max(server.held()?);
+                    thread::sleep(Duration::from_millis(50));
+                }
+                Ok(peak)
+            });
+            let filled = fill_in(&server);
+            done.store(true, Ordering::SeqCst);
+            let peak = peak.join().map_err(|_| "the measuring panicked")??;
+            Ok((filled?, peak))
+        })?;
+        least = least.min(filled);
+        samples.insert(column, vec![real_bytes(peak) / 1024.0 / 1024.0]);
+    }
+    let bound = f64::from(CAPACITY) * 1.15 + 40.0;
+    let name = format!(
+        "peak memory under churn, {least} fills of 4 KB to 1 MB into {CAPACITY} MiB (bound {bound:.1} MiB)"
+    );
+    session.row(&name, Unit::MiB, &samples, &[]);
+    Ok(())
+}
+
+/// Misses of mixed sizes; answers how many there was time for.
+fn fill_in(server: &Server) -> Result<usize> {
+    const SLICE: usize = 1_000;
+    let began = Instant::now();
+    let mut filled = 0;
+    while filled < FILLS && began.elapsed() < FILLING {
+        let from = filled;
+        filled += load::spread(server.address, SLICE, &|n| {
+            let id = from + n;
+            // A prime, so that the sizes come in no order.
+            let step = u32::try_from(id * 7_919 % STEPS as usize).unwrap_or_default();
+            let size = 4096.0 * 2_f64.powf(f64::from(step) / f64::from(STEPS - 1) * 8.0);
+            Cow::Owned(Ask::of(format!("/v1/calls/f{size:.0}-{id}")).bytes())
+        })?;
+    }
+    Ok(filled)
+}
+
+/// stuut-cache and the other caches that are there.
+fn caches(session: &Session) -> Vec<Column> {
+    let mut columns = vec![Column::StuutCache];
+    columns.extend(session.there(&Column::CACHES));
+    columns
+}
+
+/// One answer in store.
+fn warm_any(server: &Server, ask: &Ask) -> Result<()> {
+    if server.column != Column::Bare {
+        warm::hit(server, Wire::H1, ask)?;
+        return Ok(());
+    }
+    let origin = Origin::start()?;
+    let answer = Connection::open(origin.address)?.ask(&ask.bytes())?;
+    warm::ready(server, &ask.target, &answer)
+}

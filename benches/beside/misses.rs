@@ -1,0 +1,113 @@
+//! Misses: processor time of each, and how much later its answer comes than the origin's.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::time::Instant;
+
+use crate::Result;
+use crate::load::{self, Ask, Connection, Wire};
+use crate::origin::Origin;
+use crate::servers::{Column, Setup};
+use crate::session::{Entrant, Session};
+use crate::table::{Samples, Unit, median};
+use crate::warm;
+
+/// Name, what ids begin with, requests of a round, and of one client alone.
+const SIZES: [(&str, &str, usize, usize); 2] = [
+    ("4 KB", "c4096", 4_000, 2_000),
+    ("40 KB", "c40960", 1_600, 1_000),
+];
+
+/// Processor time of a miss: every request is for another id.
+pub(crate) fn misses(session: &mut Session) -> Result<()> {
+    for (size, kind, requests, _) in SIZES {
+        let origin = Origin::start()?;
+        let setup = Setup::new(origin.address);
+        let mut servers = vec![setup.start(Column::StuutCache)?];
+        for column in session.there(&Column::CACHES) {
+            servers.push(setup.start(column)?);
+        }
+        let mut entrants = Vec::new();
+        for server in &servers {
+            let first = Ask::of(format!("/v1/calls/{kind}-first"));
+            warm::hit(server, Wire::H1, &first)?;
+            let (origin, used, address) = (&origin, Cell::new(0), server.address);
+            entrants.push(Entrant {
+                column: server.column,
+                server,
+                work: Box::new(move || {
+                    let (fetched, from) = (origin.fetches(), used.get());
+                    used.set(from + requests);
+                    let answered = load::spread(address, requests, &|n| {
+                        let id = from + n;
+                        Cow::Owned(Ask::of(format!("/v1/calls/{kind}-{id}")).bytes())
+                    })?;
+                    let fetched = origin.fetches() - fetched;
+                    if fetched == answered {
+                        Ok(answered)
+                    } else {
+                        Err(format!("{answered} misses, {fetched} fetches").into())
+                    }
+                }),
+            });
+        }
+        let samples = session.take_turns(&entrants)?;
+        let name = format!("miss, {size}");
+        session.row(&name, Unit::Microseconds, &samples, &[]);
+    }
+    Ok(())
+}
+
+/// How much later the answer to a miss comes than without a cache: the difference of the medians
+/// of one client that asks one after the other, the origin itself and every server in turn.
+pub(crate) fn latency(session: &mut Session) -> Result<()> {
+    for (size, kind, _, requests) in SIZES {
+        let origin = Origin::start()?;
+        let setup = Setup::new(origin.address);
+        let mut servers = vec![setup.start(Column::StuutCache)?];
+        for column in session.there(&Column::CACHES) {
+            servers.push(setup.start(column)?);
+        }
+        let mut direct = Connection::open(origin.address)?;
+        let mut connections = Vec::new();
+        for server in &servers {
+            let first = Ask::of(format!("/v1/calls/{kind}-first"));
+            warm::hit(server, Wire::H1, &first)?;
+            connections.push(Connection::open(server.address)?);
+        }
+        let mut took = vec![Vec::new(); servers.len() + 1];
+        let fetched = origin.fetches();
+        let uncounted = requests / 10;
+        for n in 0..requests + uncounted {
+            let request = Ask::of(format!("/v1/calls/{kind}-{n}")).bytes();
+            for (who, connection) in std::iter::once(&mut direct)
+                .chain(&mut connections)
+                .enumerate()
+            {
+                let began = Instant::now();
+                connection.exchange(&request)?;
+                let micros = began.elapsed().as_secs_f64() * 1e6;
+                if n >= uncounted {
+                    took[who].push(micros);
+                }
+            }
+        }
+        let (due, fetched) = (
+            (requests + uncounted) * took.len(),
+            origin.fetches() - fetched,
+        );
+        if fetched != due {
+            return Err(format!("latency: {due} misses, {fetched} fetches").into());
+        }
+        let mut took = took.into_iter().map(median);
+        let alone = took.next().unwrap_or_default();
+        let samples: Samples = servers
+            .iter()
+            .zip(took)
+            .map(|(server, through)| (server.column, vec![through - alone]))
+            .collect();
+        let name = format!("miss, {size}: added p50 (the origin itself: {alone:.0} µs)");
+        session.row(&name, Unit::Microseconds, &samples, &[]);
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! nginx, Varnish and `HAProxy`, each set up as its own documentation would have it for this: a
+//! store of its own for every token, kept-alive connections on both sides, nothing on disk, no
+//! access log, the fields that tell how it went.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+use crate::load::Wire;
+use crate::process;
+use crate::servers::Setup;
+
+/// Where a program is: also in the folder that only root has in its path.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let path = Path::new("/usr/sbin").join(name);
+    if path.exists() { path } else { name.into() }
+}
+
+/// One worker; the store in files, which are in memory; the key is the target and the
+/// credential.
+pub(crate) fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+    let h2 = if setup.wire == Wire::H2 { " http2" } else { "" };
+    let gzip = if setup.gzip { "on" } else { "off" };
+    let (origin, capacity) = (setup.origin, setup.capacity);
+    let at = folder.display();
+    // Spares a hit the opening of its file. Where files are evicted it would hold them.
+    let most = process::open_files() / 2;
+    let open = if setup.keep_open {
+        format!("open_file_cache max={most} inactive=1h; open_file_cache_valid 1h;")
+    } else {
+        String::new()
+    };
+    let text = format!(
+        r#"
+daemon off;
+user root root;
+worker_processes 1;
+pid {at}/pid;
+error_log stderr error;
+events {{ worker_connections 6000; }}
+http {{
+  access_log off;
+  server_tokens off;
+  default_type application/octet-stream;
+  sendfile on;
+  tcp_nopush on;
+  tcp_nodelay on;
+  keepalive_timeout 75s;
+  keepalive_requests 1000000000;
+  client_body_temp_path {at}/client;
+  proxy_temp_path {at}/proxy;
+  fastcgi_temp_path {at}/fastcgi;
+  uwsgi_temp_path {at}/uwsgi;
+  scgi_temp_path {at}/scgi;
+  {open}
+  proxy_cache_path {at}/store levels=1:2 keys_zone=calls:64m max_size={capacity}m inactive=1h use_temp_path=off;
+  gzip {gzip};
+  gzip_types application/json;
+  gzip_proxied any;
+  upstream origin {{
+    server {origin};
+    keepalive 64;
+    keepalive_requests 1000000000;
+  }}
+  server {{
+    listen {address} backlog=4096{h2};
+    location / {{
+      proxy_pass http://origin;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_cache calls;
+      proxy_cache_key $uri$is_args$args$http_authorization;
+      proxy_cache_lock on;
+      add_header Via "1.1 nginx";
+      add_header X-Cache-Status $upstream_cache_status;
+    }}
+  }}
+}}
+"#
+    );
+    let file = folder.join("nginx.conf");
+    fs::write(&file, text)?;
+    Ok(vec![
+        program("nginx").display().to_string(),
+        "-p".to_owned(),
+        at.to_string(),
+        "-e".to_owned(),
+        "stderr".to_owned(),
+        "-c".to_owned(),
+        file.display().to_string(),
+    ])
+}
+
+/// One pool of threads; the store in memory. What its built-in rules would pass, a request with a
+/// credential, is looked up with the credential in the key.
+pub(crate) fn varnish(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+    let (host, port) = (setup.origin.ip(), setup.origin.port());
+    let gzip = if setup.gzip {
+        "set beresp.do_gzip = true;"
+    } else {
+        ""
+    };
+    let text = format!(
+        r#"vcl 4.1;
+backend origin {{ .host = "{host}"; .port = "{port}"; }}
+sub vcl_recv {{
+  if (req.method == "GET") {{ return (hash); }}
+}}
+sub vcl_hash {{
+  hash_data(req.url);
+  hash_data(req.http.Authorization);
+  return (lookup);
+}}
+sub vcl_backend_response {{ {gzip} }}
+"#
+    );
+    let file = folder.join("calls.vcl");
+    fs::write(&file, text)?;
+    let mut words = vec![program("varnishd").display().to_string()];
+    let fixed = ["-F", "-j", "none", "-T", "none", "-S", "none"];
+    words.extend(fixed.map(str::to_owned));
+    for (flag, value) in [
+        ("-n", folder.join("work").display().to_string()),
+        ("-a", address.to_string()),
+        ("-f", file.display().to_string()),
+        ("-s", format!("malloc,{}m", setup.capacity)),
+        ("-p", "thread_pools=1".to_owned()),
+        ("-p", "thread_pool_min=50".to_owned()),
+        ("-p", "thread_pool_max=400".to_owned()),
+        ("-p", "timeout_idle=75".to_owned()),
+        ("-p", "listen_depth=4096".to_owned()),
+    ] {
+        words.extend([flag.to_owned(), value]);
+    }
+    if setup.wire == Wire::H2 {
+        words.extend(["-p", "feature=+http2"].map(str::to_owned));
+    }
+    Ok(words)
+}
+
+/// One thread. Its cache answers no request that has `Authorization` (`HAProxy` configuration
+/// manual, "6.1. Limitation"), and its key is host and target; so the credential is moved to the
+/// host while the cache looks, and moved back for the origin.
+pub(crate) fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+    let (origin, capacity) = (setup.origin, setup.capacity);
+    let (compression, filters) = if setup.gzip {
+        (
+            "  compression algo gzip\n  compression type application/json\n",
+            "  filter compression\n",
+        )
+    } else {
+        ("", "")
+    };
+    let text = format!(
+        "global
+  maxconn 6000
+  nbthread 1
+defaults
+  mode http
+  timeout connect 3s
+  timeout client 75s
+  timeout server 30s
+  timeout http-keep-alive 75s
+cache calls
+  total-max-size {capacity}
+  max-object-size 8000000
+  max-age 3600
+frontend services
+  bind {address} backlog 4096
+  http-request set-var(txn.token) req.hdr(authorization)
+  http-request set-var(txn.host) req.hdr(host)
+  http-request set-header host %[var(txn.token)]
+  http-request del-header authorization
+  http-request cache-use calls
+  http-request set-header authorization %[var(txn.token)]
+  http-request set-header host %[var(txn.host)]
+  http-response cache-store calls
+  http-response set-header via \"1.1 haproxy\"
+  http-response set-header x-cache-status HIT if {{ res.cache_hit }}
+{filters}{compression}  default_backend origin
+backend origin
+  http-reuse always
+  server origin {origin}
+"
+    );
+    let file = folder.join("haproxy.cfg");
+    fs::write(&file, text)?;
+    Ok(vec![
+        program("haproxy").display().to_string(),
+        "-db".to_owned(),
+        "-f".to_owned(),
+        file.display().to_string(),
+    ])
+}

@@ -1,0 +1,277 @@
+//! A server process and its children: started on a processor of its own, watched, ended.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::servers::Column;
+
+const SERVER_CPU: &str = "0";
+
+/// What a start may take; under valgrind all takes fifty times as long.
+const START: Duration = Duration::from_mins(1);
+
+/// What an end may take before it is enforced.
+const END: Duration = Duration::from_secs(20);
+
+/// How much of what a server said is shown: enough for callgrind's total.
+const LAST_LINES: usize = 8;
+
+/// A server; ended when dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) column: Column,
+    pub(crate) address: SocketAddr,
+    pub(crate) spawned: Instant,
+    child: Child,
+    /// Its configuration, its messages, and for nginx its store.
+    folder: TempDir,
+}
+
+/// Processor time so far, by thread.
+#[derive(Debug)]
+pub(crate) struct Spent(HashMap<u32, u64>);
+
+/// A folder in memory where there is one, so that a store of files costs what memory costs.
+pub(crate) fn folder() -> Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    let above = if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    };
+    Ok(tempfile::Builder::new()
+        .prefix("stuut-cache-beside-")
+        .tempdir_in(above)?)
+}
+
+/// A loopback address that is free now, and stays so: connections come from `127.0.0.1`, so none
+/// of their ports can take it.
+pub(crate) fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.2:0")?.local_addr()?)
+}
+
+/// How many files this process, and so its children, may have open.
+pub(crate) fn open_files() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|rest| rest.split_whitespace().next());
+    soft.and_then(|soft| soft.parse().ok()).unwrap_or_default()
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts `words` as a process. It need not listen yet.
+    pub(crate) fn spawn(
+        column: Column,
+        address: SocketAddr,
+        words: &[String],
+        variables: &[(&str, String)],
+        folder: TempDir,
+    ) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command
+            // If the load dies, so do the servers.
+            .args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU])
+            .args(words)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(folder.path().join("messages"))?);
+        let spawned = Instant::now();
+        let mut child = command
+            .spawn()
+            .map_err(|error| format!("setpriv, taskset (package util-linux): {error}"))?;
+        // The access log goes on: somebody has to read it.
+        let mut output = child.stdout.take().ok_or("no output")?;
+        thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
+        Ok(Self {
+            column,
+            address,
+            spawned,
+            child,
+            folder,
+        })
+    }
+
+    /// Waits until it accepts connections.
+    pub(crate) fn await_listening(&mut self) -> Result<()> {
+        while TcpStream::connect(self.address).is_err() {
+            if let Some(status) = self.child.try_wait()? {
+                let (who, said) = (self.column.name(), self.messages());
+                return Err(format!("{who} ended at once, with {status}: {said}").into());
+            }
+            if self.spawned.elapsed() > START {
+                let (who, said) = (self.column.name(), self.messages());
+                return Err(format!("{who} does not listen after {START:?}: {said}").into());
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// The last of what it wrote to standard error.
+    pub(crate) fn messages(&self) -> String {
+        let all = fs::read_to_string(self.folder.path().join("messages")).unwrap_or_default();
+        let lines: Vec<_> = all.lines().rev().take(LAST_LINES).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Processor time of all threads of all its processes so far, user and system.
+    pub(crate) fn spent(&self) -> Result<Spent> {
+        let mut spent = HashMap::new();
+        for process in self.processes() {
+            for task in fs::read_dir(format!("/proc/{process}/task"))? {
+                let task = task?;
+                // One that has just ended is left out.
+                let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
+                    continue;
+                };
+                let nanos = text.split(' ').next().ok_or("an empty schedstat")?;
+                let id = task.file_name().to_string_lossy().parse()?;
+                spent.insert(id, nanos.parse()?);
+            }
+        }
+        Ok(Spent(spent))
+    }
+
+    /// Resident bytes of all its processes. Of several, each page they share is counted once.
+    pub(crate) fn resident(&self) -> Result<u64> {
+        let processes = self.processes();
+        let mut bytes = 0;
+        for process in &processes {
+            bytes += if processes.len() == 1 {
+                kilobytes(&format!("/proc/{process}/status"), "VmRSS:")?
+            } else {
+                kilobytes(&format!("/proc/{process}/smaps_rollup"), "Pss:")?
+            } << 10;
+        }
+        Ok(bytes)
+    }
+
+    /// Resident bytes, and those of its files in memory.
+    pub(crate) fn held(&self) -> Result<u64> {
+        Ok(self.resident()? + on_disk(&self.folder.path().join("store")))
+    }
+
+    /// [`Self::held`], once it no longer moves.
+    pub(crate) fn held_at_rest(&self) -> Result<u64> {
+        let began = Instant::now();
+        let mut held = self.held()?;
+        let mut still = 0;
+        while still < 3 && began.elapsed() < Duration::from_secs(10) {
+            thread::sleep(Duration::from_millis(200));
+            let now = self.held()?;
+            still = if now.abs_diff(held) < 64 << 10 {
+                still + 1
+            } else {
+                0
+            };
+            held = now;
+        }
+        Ok(held)
+    }
+
+    /// Asks it to end, waits, and answers what it wrote to standard error.
+    pub(crate) fn stop(mut self) -> Result<String> {
+        self.end()?;
+        Ok(self.messages())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        // SIGTERM, which the standard library cannot send; SIGKILL would leave nginx's workers.
+        Command::new("sh")
+            .args(["-c", &format!("kill -TERM {}", self.child.id())])
+            .status()?;
+        let began = Instant::now();
+        while began.elapsed() < END {
+            if self.child.try_wait()?.is_some() {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The process and all below it.
+    fn processes(&self) -> Vec<u32> {
+        let mut found = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(&process) = found.get(next) {
+            next += 1;
+            let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+                continue;
+            };
+            for task in tasks.flatten() {
+                let children = fs::read_to_string(task.path().join("children"));
+                found.extend(
+                    children
+                        .unwrap_or_default()
+                        .split_whitespace()
+                        .filter_map(|id| id.parse::<u32>().ok()),
+                );
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nobody is left to be told.
+        let _ = self.end();
+    }
+}
+
+// === impl Spent ===
+
+impl Spent {
+    /// What was spent since then by the threads that are still there.
+    pub(crate) fn since(&self, before: &Self) -> Duration {
+        let nanos = self.0.iter().map(|(thread, now)| {
+            let then = before.0.get(thread).copied().unwrap_or_default();
+            now.saturating_sub(then)
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+}
+
+fn kilobytes(file: &str, name: &str) -> Result<u64> {
+    let text = fs::read_to_string(file)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|rest| rest.split_whitespace().next());
+    Ok(value
+        .ok_or_else(|| format!("{file} has no {name}"))?
+        .parse()?)
+}
+
+/// What a folder's files take, by the block.
+fn on_disk(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    let sizes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(found) if found.is_dir() => on_disk(&entry.path()),
+        Ok(found) => found.blocks() * 512,
+        // Evicted meanwhile.
+        Err(_) => 0,
+    });
+    sizes.sum()
+}

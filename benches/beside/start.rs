@@ -1,0 +1,67 @@
+//! From the start of a process to its first answer from the origin; and what it takes at rest.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Result;
+use crate::load::{Ask, Connection};
+use crate::origin::Origin;
+use crate::process::Server;
+use crate::servers::{Column, Setup};
+use crate::session::{Session, real_bytes};
+use crate::table::{Samples, Unit};
+use crate::warm;
+
+/// What a start may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a server rests before its memory is read.
+const REST: Duration = Duration::from_millis(500);
+
+pub(crate) fn start(session: &mut Session) -> Result<()> {
+    let origin = Origin::start()?;
+    let setup = Setup::new(origin.address);
+    let ask = Ask::of("/v1/calls/f4096-1");
+    let mut columns = vec![Column::StuutCache, Column::Bare];
+    columns.extend(session.there(&Column::CACHES));
+    let (mut times, mut memory) = (Samples::new(), Samples::new());
+    for round in 0..=session.rounds {
+        for &column in &columns {
+            let server = setup.spawn(column)?;
+            let took = first_answer(&server, &ask, origin.address)?;
+            thread::sleep(REST);
+            let resident = real_bytes(server.resident()?) / 1024.0 / 1024.0;
+            if round > 0 {
+                let millis = took.as_secs_f64() * 1e3;
+                times.entry(column).or_default().push(millis);
+                memory.entry(column).or_default().push(resident);
+            }
+        }
+    }
+    session.row("start to the first 200", Unit::Milliseconds, &times, &[]);
+    session.row("memory at rest", Unit::MiB, &memory, &[]);
+    Ok(())
+}
+
+/// Asks until there is a 200. The bare server is given an answer, and asked for that.
+fn first_answer(server: &Server, ask: &Ask, origin: std::net::SocketAddr) -> Result<Duration> {
+    let ready = Connection::open(origin)?.ask(&ask.bytes())?;
+    let began = Instant::now();
+    let mut last = String::new();
+    while began.elapsed() < PATIENCE {
+        let answer = Connection::open(server.address).and_then(|mut connection| {
+            if server.column == Column::Bare {
+                warm::put(&mut connection, &ask.target, &ready)?;
+            }
+            connection.ask(&ask.bytes())
+        });
+        match answer {
+            Ok(answer) if answer.status == 200 => return Ok(server.spawned.elapsed()),
+            Ok(answer) => last = format!("status {}", answer.status),
+            Err(error) => last = error.to_string(),
+        }
+        thread::sleep(Duration::from_micros(500));
+    }
+    let (who, said) = (server.column.name(), server.messages());
+    Err(format!("{who} did not answer within {PATIENCE:?}: {last}\n{said}").into())
+}
