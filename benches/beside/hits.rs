@@ -135,16 +135,15 @@ fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
         ..Setup::new(origin.address)
     };
     let ours = setup.start(Column::StuutCache)?;
-    if work.asks.len() == 1
-        && let Err(error) = warm::hit(&ours, work.wire, &work.asks[0])
+    if let Some(coding) = work.asks[0].codings
+        && !warm::comes_coded(&ours, work.wire, &work.asks[0])?
     {
-        // A coding that is not there yet is no fault of the run.
-        if let Some(coding) = work.asks[0].codings {
-            let why = format!("stuut-cache never answered with content-encoding: {coding}");
-            session.table.empty(work.name, &why);
-            return Ok(());
-        }
-        return Err(error);
+        let why = format!("stuut-cache never answered with content-encoding: {coding}");
+        session.table.empty(work.name, &why);
+        return Ok(());
+    }
+    if let [ask] = work.asks.as_slice() {
+        warm::hit(&ours, work.wire, ask)?;
     }
     let mut servers = vec![];
     for column in session.there(work.beside) {

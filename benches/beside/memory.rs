@@ -68,7 +68,7 @@ fn idle_connections(session: &mut Session) -> Result<()> {
         }
     }
     for (count, samples) in CONNECTIONS.into_iter().zip(&samples) {
-        let name = format!("idle connection, after one request each of {count}");
+        let name = format!("idle connection, one of {count}, after a request");
         session.row(&name, Unit::KiB, samples, &[]);
     }
     Ok(())
@@ -100,8 +100,8 @@ fn payload(session: &mut Session) -> Result<()> {
         let more = server.held_at_rest()?.saturating_sub(before);
         samples.insert(column, vec![real_bytes(more) / real(STORED * SIZE)]);
     }
-    let name = format!("memory for a stored byte, {STORED} × 40 KB");
-    session.row(&name, Unit::Number, &samples, &[(Column::HaProxy, AHEAD)]);
+    let name = "memory for a stored byte, 10,000 × 40 KB";
+    session.row(name, Unit::Number, &samples, &[(Column::HaProxy, AHEAD)]);
     Ok(())
 }
 

@@ -76,6 +76,25 @@ impl Column {
         }
     }
 
+    /// What there is to know of how it was set up.
+    pub(crate) fn remark(self) -> Option<&'static str> {
+        match self {
+            Self::Nginx => Some(
+                "nginx: proxy_cache in memory (tmpfs), one worker, access_log off; it keeps its \
+                 files open (open_file_cache) where all are hits, and compresses at every hit.",
+            ),
+            Self::Varnish => Some(
+                "Varnish: one pool of threads, malloc store; it compresses once, when it fetches.",
+            ),
+            Self::HaProxy => Some(
+                "HAProxy: its cache answers no request with Authorization, so the credential is \
+                 moved to Host while it looks; it takes the memory of its whole store when it \
+                 starts.",
+            ),
+            Self::StuutCache | Self::Bare | Self::PlainHit => None,
+        }
+    }
+
     /// The program and its version, or the words that say what is missing.
     pub(crate) fn version(self) -> std::result::Result<String, String> {
         let (program, flag, package) = match self {

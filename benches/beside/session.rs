@@ -81,12 +81,19 @@ impl Session {
         let mut remarks = vec![
             format!(
                 "Medians of {} rounds in which the servers take turns, after one that does not \
-                 count; ratios are medians of the ratios of a round.",
+                 count; ratios are medians of the ratios of a round. Memory but that at rest, \
+                 added times and instructions are measured once.",
                 self.rounds
             ),
             "stuut-cache writes its access log and counts its metrics; the others write no log."
                 .to_owned(),
         ];
+        remarks.extend(
+            self.there(&Column::CACHES)
+                .into_iter()
+                .filter_map(Column::remark)
+                .map(str::to_owned),
+        );
         if !self.present.is_empty() {
             remarks.push(format!("Beside {}.", self.present.join(", ")));
         }

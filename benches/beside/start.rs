@@ -20,7 +20,11 @@ const REST: Duration = Duration::from_millis(500);
 
 pub(crate) fn start(session: &mut Session) -> Result<()> {
     let origin = Origin::start()?;
-    let setup = Setup::new(origin.address);
+    let setup = Setup {
+        // As much as stuut-cache holds by default.
+        capacity: 256,
+        ..Setup::new(origin.address)
+    };
     let ask = Ask::of("/v1/calls/f4096-1");
     let mut columns = vec![Column::StuutCache, Column::Bare];
     columns.extend(session.there(&Column::CACHES));

@@ -37,10 +37,7 @@ pub(crate) fn hit(server: &Server, wire: Wire, ask: &Ask) -> Result<Answer> {
     let mut last = String::new();
     for _ in 0..TRIES {
         let answer = ask_once(server, wire, ask)?;
-        let coded = ask
-            .codings
-            .is_none_or(|coding| answer.field("content-encoding") == coding);
-        if answer.status == 200 && server.column.is_hit(&answer) && coded {
+        if answer.status == 200 && server.column.is_hit(&answer) && is_coded(ask, &answer) {
             check(server.column, ask, &answer)?;
             return Ok(answer);
         }
@@ -49,6 +46,18 @@ pub(crate) fn hit(server: &Server, wire: Wire, ask: &Ask) -> Result<Answer> {
     }
     let who = server.column.name();
     Err(format!("{who} never answered {ask:?} as expected; at last: {last}").into())
+}
+
+/// Asks until the answer has the content coding that is asked for; whether it ever has. It may be
+/// made after the first answer, and not at all.
+pub(crate) fn comes_coded(server: &Server, wire: Wire, ask: &Ask) -> Result<bool> {
+    for _ in 0..TRIES {
+        if is_coded(ask, &ask_once(server, wire, ask)?) {
+            return Ok(true);
+        }
+        thread::sleep(PAUSE);
+    }
+    Ok(false)
 }
 
 /// Fills a store with all of these, then lets every `step`-th show that it is a hit.
@@ -95,6 +104,11 @@ pub(crate) fn put(bare: &mut Connection, target: &str, answer: &Answer) -> Resul
     } else {
         Err(format!("bare hyper took {target} with {}", answer.status).into())
     }
+}
+
+fn is_coded(ask: &Ask, answer: &Answer) -> bool {
+    let coding = answer.field("content-encoding");
+    ask.codings.is_none_or(|asked| asked == coding)
 }
 
 /// Whether a body is the origin's: all of it, or the member that a view leaves.

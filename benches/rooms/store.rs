@@ -1,0 +1,146 @@
+//! The store: a stored response is found, and it is judged what it is good for.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::Criterion;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use stuut_cache::cache::{Entry, Found, Representation, Store};
+use stuut_cache::clock::Clock;
+use stuut_cache::config::Config;
+use stuut_cache::policy::{
+    self, Exchange, Facts, Freshness, Moment, RequestDirectives, Selecting, ViewCap,
+};
+use stuut_cache::request::{CacheKey, Parser, Routes};
+use stuut_cache::telemetry::Metrics;
+
+use crate::request;
+
+/// How many responses are stored: the index of so many is in no processor's cache.
+const STORED: usize = 20_000;
+
+/// Finding one of many stored responses, and finding nothing.
+pub(crate) fn finding(c: &mut Criterion) {
+    let (config, now) = (Config::default(), Clock::system().now());
+    let metrics = Metrics::new(&Routes::new(&config.cache.routes));
+    let store = Store::new(&config, Arc::new(metrics));
+    let parser = request::parser();
+    let keys: Vec<_> = (0..STORED).map(|n| key(&parser, n)).collect();
+    for key in &keys {
+        let entry = Arc::new(entry(&store, key, now));
+        store
+            .put(key, &HeaderMap::new(), &entry)
+            .expect("nothing voids it meanwhile");
+    }
+    let nowhere = key(&parser, STORED);
+    assert!(matches!(
+        store.find(&keys[0], HeaderMap::new),
+        Found::Entry(_)
+    ));
+    assert!(matches!(
+        store.find(&nowhere, HeaderMap::new),
+        Found::Nothing
+    ));
+
+    let mut group = c.benchmark_group("store");
+    group.bench_function("find one", |b| {
+        b.iter(|| store.find(black_box(&keys[0]), HeaderMap::new));
+    });
+    let mut at = 0;
+    group.bench_function("find one of 20,000", |b| {
+        b.iter(|| {
+            at = (at + 7_919) % STORED;
+            store.find(black_box(&keys[at]), HeaderMap::new)
+        });
+    });
+    group.bench_function("find nothing", |b| {
+        b.iter(|| store.find(black_box(&nowhere), HeaderMap::new));
+    });
+    group.finish();
+}
+
+/// Judging a stored response: fresh, capped by a view, stale.
+pub(crate) fn judging(c: &mut Criterion) {
+    let (config, clock) = (Config::default(), Clock::system());
+    let received = clock.now();
+    let fresh = freshness(&config, received);
+    let nothing = RequestDirectives::read(&HeaderMap::new(), config.freshness.client_directives);
+    let capped = ViewCap {
+        live: Some(Duration::from_mins(1)),
+        signed_until: Some(received.wall + Duration::from_hours(1)),
+    };
+    let later = |seconds| Moment {
+        mono: received.mono + Duration::from_secs(seconds),
+        wall: received.wall + Duration::from_secs(seconds),
+    };
+    let mut group = c.benchmark_group("verdict");
+    for (name, cap, now) in [
+        ("fresh", ViewCap::default(), later(10)),
+        ("fresh, with caps", capped, later(10)),
+        ("stale", ViewCap::default(), later(7_200)),
+    ] {
+        group.bench_function(name, |b| {
+            b.iter(|| policy::verdict(black_box(&fresh), cap, &nothing, black_box(now)));
+        });
+    }
+    group.bench_function("directives of the request", |b| {
+        let head = request::head("/v1/calls/call_1");
+        b.iter(|| {
+            RequestDirectives::read(black_box(&head.headers), config.freshness.client_directives)
+        });
+    });
+    group.finish();
+}
+
+fn key(parser: &Parser, number: usize) -> CacheKey {
+    let head = request::head(&format!("/v1/calls/call_{number:016x}"));
+    request::call(parser, &head).key
+}
+
+/// A stored response; what it is found by is all that matters here.
+fn entry(store: &Store, key: &CacheKey, now: Moment) -> Entry {
+    let whole = Representation {
+        status: StatusCode::OK,
+        headers: response(),
+        body: Bytes::from_static(b"{}"),
+        cap: ViewCap::default(),
+    };
+    Entry::new(
+        whole,
+        freshness(&Config::default(), now),
+        Selecting::default(),
+        *key.scope(),
+        store.fence(key, now.mono),
+        false,
+    )
+}
+
+fn response() -> HeaderMap {
+    let fields = [
+        ("content-type", "application/json"),
+        ("cache-control", "max-age=3600"),
+        ("etag", "\"1\""),
+    ];
+    fields
+        .into_iter()
+        .map(|(name, value)| {
+            let name = http::HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        })
+        .collect()
+}
+
+fn freshness(config: &Config, received: Moment) -> Freshness {
+    let (request, response) = (HeaderMap::new(), response());
+    let exchange = Exchange {
+        method: &Method::GET,
+        request: &request,
+        status: StatusCode::OK,
+        response: &response,
+        requested: received,
+        received,
+    };
+    policy::assess(&exchange, &Facts::default(), &config.freshness, None)
+}
