@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::Criterion;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use stuut_cache::cache::{Entry, Found, Representation, Store};
+use stuut_cache::cache::{Coded, Entry, Found, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::policy::{
@@ -106,6 +106,7 @@ fn entry(store: &Store, key: &CacheKey, now: Moment) -> Entry {
         headers: response(),
         body: Bytes::from_static(b"{}"),
         cap: ViewCap::default(),
+        coded: Coded::default(),
     };
     Entry::new(
         whole,
