@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use prometheus::IntCounter;
+use tokio::task::coop;
 
 use super::FetchError;
 use crate::coding::{Gunzip, Step};
@@ -63,8 +64,13 @@ impl Body for Received {
             let Some(gunzip) = &mut this.gunzip else {
                 return this.poll_raw(cx);
             };
+            // What has come can unfold for long without a pause; others of this worker want a turn.
+            let turn = ready!(coop::poll_proceed(cx));
             match gunzip.step() {
-                Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                Ok(Step::Data(data)) => {
+                    turn.made_progress();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
                 Ok(Step::Hungry) => {}
                 Err(broken) => return Poll::Ready(Some(Err(broken.into()))),
             }
