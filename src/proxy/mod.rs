@@ -76,8 +76,8 @@ struct Shown {
 
 /// What the store has for a request.
 enum Lookup {
-    /// Serve it.
-    Fresh(Shown),
+    /// Serve it; it stays fresh for so long.
+    Fresh(Shown, Duration),
     /// Serve it, and refresh it in the background.
     Usable(Shown, ServedStale),
     /// Ask the origin about it.
@@ -149,7 +149,7 @@ impl Proxy {
             head: &head,
         };
         let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
-            Lookup::Fresh(shown) => return respond::hit(&ask, &shown, now),
+            Lookup::Fresh(shown, ttl) => return respond::hit(&ask, &shown, ttl, now),
             Lookup::Usable(shown, reason) => {
                 self.refresh(&call, &head, &shown.entry, id);
                 return respond::stale(&ask, &shown, reason, now);
@@ -197,7 +197,7 @@ impl Proxy {
     ) -> Option<Response<Body>> {
         let mut now = self.clock.now();
         match self.look_up(ask, directives, &mut now).await {
-            Lookup::Fresh(shown) => Some(respond::hit(ask, &shown, now)),
+            Lookup::Fresh(shown, ttl) => Some(respond::hit(ask, &shown, ttl, now)),
             Lookup::Usable(shown, _)
             | Lookup::Stale {
                 shown,
@@ -244,25 +244,26 @@ impl Proxy {
         };
         let now = *now;
         let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
-        let is_fresh = policy::is_fresh(&entry.freshness, part.cap, now);
-        let why = if is_fresh {
-            Forward::Request
-        } else {
-            Forward::Stale
-        };
         let shown = Shown { entry, part };
+        let why = |shown: &Shown| {
+            if policy::is_fresh(&shown.entry.freshness, shown.part.cap, now) {
+                Forward::Request
+            } else {
+                Forward::Stale
+            }
+        };
         match verdict {
-            Verdict::Fresh { .. } => Lookup::Fresh(shown),
+            Verdict::Fresh { ttl } => Lookup::Fresh(shown, ttl),
             Verdict::Usable { .. } if directives.max_stale.is_some() => {
                 Lookup::Usable(shown, ServedStale::Accepted)
             }
             Verdict::Usable { .. } => Lookup::Usable(shown, ServedStale::Revalidating),
             Verdict::Stale { on_error_until } => Lookup::Stale {
-                why,
+                why: why(&shown),
                 shown,
                 stands_in: on_error_until.is_some(),
             },
-            Verdict::Unusable => Lookup::Miss(why),
+            Verdict::Unusable => Lookup::Miss(why(&shown)),
         }
     }
 
