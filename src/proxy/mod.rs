@@ -12,11 +12,12 @@ mod forward;
 mod respond;
 mod show;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -40,8 +41,10 @@ pub use error::Error;
 /// A request that has come in.
 #[derive(Debug)]
 pub struct Arrived<B = Incoming> {
-    /// As hyper has read it.
-    pub request: Request<B>,
+    /// Its head, as hyper has read it.
+    pub head: Parts,
+    /// Its body, as it comes.
+    pub body: B,
     /// Its id.
     pub id: RequestId,
     /// When its head was complete.
@@ -121,21 +124,32 @@ impl Proxy {
     /// Answers a request. Whatever happens is a response.
     ///
     /// What waits for the origin is boxed here and in what follows: a future is as large as its
-    /// largest branch, and a hit would be moved about with room for a fetch.
-    pub async fn answer(self: &Arc<Self>, arrived: Arrived) -> Response<Body> {
-        let Arrived { request, id, at } = arrived;
-        let (head, body) = request.into_parts();
-        match self.parser.parse(&head, !body.is_end_stream()) {
-            Ok(Parsed::Call(call)) => self.answer_call(call, head, &id, at).await,
-            Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(head, body, reason, &id)).await,
-            Err(refused) => Error::Refused(refused).into_response(&id, None, None),
+    /// largest branch, and a hit would be moved about with room for a fetch. For the same reason
+    /// head and call are borrowed: an async function keeps two places for what it is given.
+    ///
+    /// # Errors
+    ///
+    /// None: tower asks for a result.
+    pub fn answer(
+        self: Arc<Self>,
+        arrived: Arrived,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
+        let has_body = !arrived.body.is_end_stream();
+        async move {
+            let parsed = self.parser.parse(&arrived.head, has_body);
+            let Arrived { head, id, at, .. } = &arrived;
+            Ok(match parsed {
+                Ok(Parsed::Call(call)) => self.answer_call(&call, head, id, *at).await,
+                Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(arrived, reason)).await,
+                Err(refused) => Error::Refused(refused).into_response(id, None, None),
+            })
         }
     }
 
     async fn answer_call(
         self: &Arc<Self>,
-        call: Call,
-        head: Parts,
+        call: &Call,
+        head: &Parts,
         id: &RequestId,
         mut now: Moment,
     ) -> Response<Body> {
@@ -144,14 +158,11 @@ impl Proxy {
         } else {
             RequestDirectives::default()
         };
-        let ask = Ask {
-            call: &call,
-            head: &head,
-        };
+        let ask = Ask { call, head };
         let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
             Lookup::Fresh(shown, ttl) => return respond::hit(&ask, &shown, ttl, now),
             Lookup::Usable(shown, reason) => {
-                self.refresh(&call, &head, &shown.entry, id);
+                self.refresh(call, head, &shown.entry, id);
                 return respond::stale(&ask, &shown, reason, now);
             }
             Lookup::Stale { why, shown, .. } => (why, Some(shown.entry)),
