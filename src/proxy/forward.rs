@@ -4,14 +4,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::body::{Body, Report};
 use super::error::{CACHE_STATUS, Error};
-use super::{Proxy, refused_token};
+use super::{Arrived, Proxy, refused_token};
 use crate::cache::Reach;
 use crate::label::Label as _;
 use crate::outcome::{Fault, Outcome};
@@ -22,13 +20,10 @@ use crate::upstream::{self, headers};
 
 impl Proxy {
     /// Sends a request on, and hands back the origin's answer.
-    pub(super) async fn forward(
-        &self,
-        mut head: Parts,
-        body: Incoming,
-        reason: Bypass,
-        id: &RequestId,
-    ) -> Response<Body> {
+    pub(super) async fn forward(&self, arrived: Arrived, reason: Bypass) -> Response<Body> {
+        let Arrived {
+            mut head, body, id, ..
+        } = arrived;
         self.metrics.bypass.of(reason).inc();
         let scope = self.parser.scope(&head.headers);
         let target = head
@@ -56,7 +51,7 @@ impl Proxy {
                     source,
                     why: reason.into(),
                 }
-                .into_response(id, route, scope);
+                .into_response(&id, route, scope);
             }
         };
         let (mut parts, stream) = response.into_parts();

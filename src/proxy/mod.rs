@@ -13,11 +13,12 @@ mod forward;
 mod respond;
 mod show;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
@@ -41,8 +42,10 @@ pub use error::Error;
 /// A request that has come in.
 #[derive(Debug)]
 pub struct Arrived<B = Incoming> {
-    /// As hyper has read it.
-    pub request: Request<B>,
+    /// Its head, as hyper has read it.
+    pub head: Parts,
+    /// Its body, as it comes.
+    pub body: B,
     /// Its id.
     pub id: RequestId,
     /// When its head was complete.
@@ -79,8 +82,8 @@ struct Shown {
 
 /// What the store has for a request.
 enum Lookup {
-    /// Serve it.
-    Fresh(Shown),
+    /// Serve it; it stays fresh for so long.
+    Fresh(Shown, Duration),
     /// Serve it, and refresh it in the background.
     Usable(Shown, ServedStale),
     /// Ask the origin about it.
@@ -125,21 +128,32 @@ impl Proxy {
     /// Answers a request. Whatever happens is a response.
     ///
     /// What waits for the origin is boxed here and in what follows: a future is as large as its
-    /// largest branch, and a hit would be moved about with room for a fetch.
-    pub async fn answer(self: &Arc<Self>, arrived: Arrived) -> Response<Body> {
-        let Arrived { request, id, at } = arrived;
-        let (head, body) = request.into_parts();
-        match self.parser.parse(&head, !body.is_end_stream()) {
-            Ok(Parsed::Call(call)) => self.answer_call(call, head, &id, at).await,
-            Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(head, body, reason, &id)).await,
-            Err(refused) => Error::Refused(refused).into_response(&id, None, None),
+    /// largest branch, and a hit would be moved about with room for a fetch. For the same reason
+    /// head and call are borrowed: an async function keeps two places for what it is given.
+    ///
+    /// # Errors
+    ///
+    /// None: tower asks for a result.
+    pub fn answer(
+        self: Arc<Self>,
+        arrived: Arrived,
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
+        let has_body = !arrived.body.is_end_stream();
+        async move {
+            let parsed = self.parser.parse(&arrived.head, has_body);
+            let Arrived { head, id, at, .. } = &arrived;
+            Ok(match parsed {
+                Ok(Parsed::Call(call)) => self.answer_call(&call, head, id, *at).await,
+                Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(arrived, reason)).await,
+                Err(refused) => Error::Refused(refused).into_response(id, None, None),
+            })
         }
     }
 
     async fn answer_call(
         self: &Arc<Self>,
-        call: Call,
-        head: Parts,
+        call: &Call,
+        head: &Parts,
         id: &RequestId,
         mut now: Moment,
     ) -> Response<Body> {
@@ -148,17 +162,14 @@ impl Proxy {
         } else {
             RequestDirectives::default()
         };
-        let ask = Ask {
-            call: &call,
-            head: &head,
-        };
+        let ask = Ask { call, head };
         let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
-            Lookup::Fresh(shown) => {
+            Lookup::Fresh(shown, ttl) => {
                 let shown = self.coded(&ask, &directives, shown);
-                return respond::hit(&ask, &shown, now);
+                return respond::hit(&ask, &shown, ttl, now);
             }
             Lookup::Usable(shown, reason) => {
-                self.refresh(&call, &head, &shown.entry, id);
+                self.refresh(call, head, &shown.entry, id);
                 let shown = self.coded(&ask, &directives, shown);
                 return respond::stale(&ask, &shown, reason, now);
             }
@@ -205,7 +216,7 @@ impl Proxy {
     ) -> Option<Response<Body>> {
         let mut now = self.clock.now();
         match self.look_up(ask, directives, &mut now).await {
-            Lookup::Fresh(shown) => Some(respond::hit(ask, &shown, now)),
+            Lookup::Fresh(shown, ttl) => Some(respond::hit(ask, &shown, ttl, now)),
             Lookup::Usable(shown, _)
             | Lookup::Stale {
                 shown,
@@ -252,25 +263,26 @@ impl Proxy {
         };
         let now = *now;
         let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
-        let is_fresh = policy::is_fresh(&entry.freshness, part.cap, now);
-        let why = if is_fresh {
-            Forward::Request
-        } else {
-            Forward::Stale
-        };
         let shown = Shown { entry, part };
+        let why = |shown: &Shown| {
+            if policy::is_fresh(&shown.entry.freshness, shown.part.cap, now) {
+                Forward::Request
+            } else {
+                Forward::Stale
+            }
+        };
         match verdict {
-            Verdict::Fresh { .. } => Lookup::Fresh(shown),
+            Verdict::Fresh { ttl } => Lookup::Fresh(shown, ttl),
             Verdict::Usable { .. } if directives.max_stale.is_some() => {
                 Lookup::Usable(shown, ServedStale::Accepted)
             }
             Verdict::Usable { .. } => Lookup::Usable(shown, ServedStale::Revalidating),
             Verdict::Stale { on_error_until } => Lookup::Stale {
-                why,
+                why: why(&shown),
                 shown,
                 stands_in: on_error_until.is_some(),
             },
-            Verdict::Unusable => Lookup::Miss(why),
+            Verdict::Unusable => Lookup::Miss(why(&shown)),
         }
     }
 

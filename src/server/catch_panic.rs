@@ -85,8 +85,10 @@ mod tests {
         let service = ServiceBuilder::new()
             .layer(CatchPanicLayer)
             .service(service_fn(|_: Arrived<()>| async { panic!("on purpose") }));
+        let (head, body) = http::Request::new(()).into_parts();
         let arrived = Arrived {
-            request: http::Request::new(()),
+            head,
+            body,
             id: RequestId::Made(1),
             at: crate::clock::Clock::system().now(),
         };

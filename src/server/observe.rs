@@ -113,22 +113,23 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        Credential::hide(request.headers_mut());
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        Credential::hide(&mut head.headers);
         let observatory = Arc::clone(&self.layer.observatory);
         observatory.metrics.in_flight.inc();
         let at = observatory.clock.now();
-        let id = RequestId::read(request.headers());
+        let id = RequestId::read(&head.headers);
         let sight = Sight {
             observatory,
             at,
             id: id.clone(),
-            method: request.method().clone(),
-            target: request.uri().path_and_query().cloned(),
+            method: head.method.clone(),
+            target: head.uri.path_and_query().cloned(),
             beat: self.layer.pulse.begin(),
         };
         Observing {
-            answer: self.inner.call(Arrived { request, id, at }),
+            answer: self.inner.call(Arrived { head, body, id, at }),
             end: Some(End {
                 sight,
                 status: None,

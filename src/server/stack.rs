@@ -1,11 +1,11 @@
 //! What is true of every request, as tower layers around the hallway.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::service::TowerToHyperService;
 use tower::{Service, ServiceBuilder, service_fn};
 
 use super::Server;
@@ -14,18 +14,36 @@ use super::observe::{ObserveLayer, Observed};
 use super::pulse::Pulse;
 use crate::proxy::{Arrived, Body};
 
+/// A tower service as hyper calls one: behind a shared reference, and without asking whether it
+/// is ready, which ours always is.
+///
+/// hyper-util's `TowerToHyperService` clones the service for each request and moves the request
+/// once more, to keep both until the clone is ready.
+#[derive(Debug)]
+pub(super) struct OnHyper<S>(RefCell<S>);
+
+impl<S: Service<R>, R> hyper::service::Service<R> for OnHyper<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn call(&self, request: R) -> S::Future {
+        // One connection makes one call at a time, and no call makes another.
+        self.0.borrow_mut().call(request)
+    }
+}
+
 /// The service of one connection, outermost layer first.
 pub(super) fn for_connection(
     server: &Server,
     pulse: &Arc<Pulse>,
-) -> TowerToHyperService<
+) -> OnHyper<
     impl Service<
         Request<Incoming>,
         Response = Response<Observed<Body>>,
         Error = Infallible,
         Future: Send,
-    > + Clone
-    + use<>,
+    > + use<>,
 > {
     let proxy = Arc::clone(&server.proxy);
     let stack = ServiceBuilder::new()
@@ -38,8 +56,7 @@ pub(super) fn for_connection(
         // A panic is an answer like any other, and ends with its request. Inside of what counts.
         .layer(CatchPanicLayer)
         .service(service_fn(move |arrived: Arrived| {
-            let proxy = Arc::clone(&proxy);
-            async move { Ok::<_, Infallible>(proxy.answer(arrived).await) }
+            Arc::clone(&proxy).answer(arrived)
         }));
-    TowerToHyperService::new(stack)
+    OnHyper(RefCell::new(stack))
 }

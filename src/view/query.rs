@@ -32,6 +32,12 @@ pub struct Asked<'a> {
 /// A [`Fault`] that names the option, the character of its value and what is wrong. An empty
 /// list is a fault: `fields=` could mean nothing or everything.
 pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked<'a>, Fault> {
+    if query.is_none() {
+        return Ok(Asked {
+            remaining: None,
+            view: None,
+        });
+    }
     let pieces = || query.into_iter().flat_map(|query| query.split('&'));
     let mut asking = pieces().filter_map(|piece| options.option(piece));
     let view = match (asking.next(), asking.next()) {
