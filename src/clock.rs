@@ -44,17 +44,26 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System { start } => Moment {
-                mono: start.elapsed(),
+            Source::System { .. } => Moment {
+                mono: self.mono(),
                 wall: SystemTime::now(),
             },
-            Source::Manual { wall, passed } => {
-                let mono = Duration::from_nanos(passed.load(Ordering::SeqCst));
+            Source::Manual { wall, .. } => {
+                let mono = self.mono();
                 Moment {
                     mono,
                     wall: *wall + mono,
                 }
             }
+        }
+    }
+
+    /// What this moment is on the monotonic clock alone.
+    #[must_use]
+    pub fn mono(&self) -> Duration {
+        match &self.0 {
+            Source::System { start } => start.elapsed(),
+            Source::Manual { passed, .. } => Duration::from_nanos(passed.load(Ordering::SeqCst)),
         }
     }
 

@@ -9,6 +9,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use prometheus::IntGauge;
 use tokio::net::TcpStream;
+use tokio::task::coop::unconstrained;
 
 use super::drain::Stage;
 use super::pulse::{Check, Felt, Pulse};
@@ -68,20 +69,22 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
     let (mut stages, mut sign) = (drain.stages(), drain.stages());
 
     let bound = loop {
-        // Out of its budget, a task is told "pending" by a channel that does not know it yet.
-        let mut next_stage = pin!(tokio::task::coop::unconstrained(stages.changed()));
+        // Out of its budget, a task is told "pending" by what does not know it yet.
+        let mut next_stage = pin!(unconstrained(stages.changed()));
         let mut registered = false;
         let event = poll_fn(|cx| {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Event::Ended(ended));
             }
-            if timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Event::Look);
-            }
-            // Every connection is told by the same channel, behind one lock. Once it knows this
-            // task, whose waker is always the same, a look at the sign is enough.
-            if registered && !sign.has_changed().unwrap_or(true) {
+            pulse.pause();
+            // Every connection is told by the same channel, behind one lock, and a timer keeps
+            // the waker behind a lock too. Once both know this task, whose waker is always the
+            // same, a look at each is enough.
+            if registered && !timer.is_elapsed() && !sign.has_changed().unwrap_or(true) {
                 return Poll::Pending;
+            }
+            if pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
+                return Poll::Ready(Event::Look);
             }
             registered = true;
             next_stage.as_mut().poll(cx).map(|_| Event::Stage)

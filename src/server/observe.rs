@@ -213,7 +213,7 @@ impl Drop for End {
             access,
             clock,
         } = &*sight.observatory;
-        let took = clock.now().mono.saturating_sub(sight.at.mono);
+        let took = clock.mono().saturating_sub(sight.at.mono);
         let outcome = report.outcome.label();
         metrics
             .requests

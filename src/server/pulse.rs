@@ -2,9 +2,9 @@
 //!
 //! hyper's own header timeout makes and drops a timer a request, and counts the pause between
 //! requests as part of a head. Here bytes and requests leave a mark each, and the connection's
-//! one timer looks at the marks. Only the beginning of a head asks what time it is; of all else
-//! it is enough to know whether it happened since the last look, so the idle bounds are kept to
-//! within `server.header_timeout`.
+//! one timer looks at the marks. Only the beginning of a head that does not come in one piece
+//! asks what time it is; of all else it is enough to know whether it happened since the last look,
+//! so the idle bounds are kept to within `server.header_timeout`.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -22,6 +22,9 @@ use crate::telemetry::ConnectionBound;
 /// How a client begins HTTP/2 (RFC 9113 §3.4). It comes in one read from all who mean well.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// A head has begun, and may yet turn out to be whole.
+const JUST_BEGUN: u64 = u64::MAX;
+
 /// What a connection is doing, shared by its socket, its requests and its timer.
 #[derive(Debug)]
 pub(super) struct Pulse {
@@ -34,7 +37,8 @@ pub(super) struct Pulse {
     moved: AtomicBool,
     /// Milliseconds after `born` of the last look that found something moved.
     last: AtomicU64,
-    /// Milliseconds after `born` of the first byte since the last request ended; 0 is none.
+    /// Milliseconds after `born` of the first byte since the last request ended; 0 is none,
+    /// [`JUST_BEGUN`] one that nobody has asked the time for.
     head: AtomicU64,
     /// HTTP/2: what comes between requests is a ping or a window, not the beginning of a head.
     is_http2: AtomicBool,
@@ -86,10 +90,18 @@ impl Pulse {
             if bytes.starts_with(HTTP2_PREFACE) {
                 self.is_http2.store(true, Ordering::Relaxed);
             } else if self.head.load(Ordering::Relaxed) == 0 {
-                self.head.store(self.now(), Ordering::Relaxed);
+                self.head.store(JUST_BEGUN, Ordering::Relaxed);
             }
         }
         self.mark();
+    }
+
+    /// All that has come was read. A head that has begun without becoming a request is a slow
+    /// one, and from now on it is watched.
+    pub(super) fn pause(&self) {
+        if self.head.load(Ordering::Relaxed) == JUST_BEGUN {
+            self.head.store(self.now(), Ordering::Relaxed);
+        }
     }
 
     fn mark(&self) {
@@ -105,6 +117,7 @@ impl Pulse {
 
     /// Whether a bound is reached, else when to look again.
     pub(super) fn check(&self, settings: &config::Server) -> Check {
+        self.pause();
         if self.moved.swap(false, Ordering::Relaxed) {
             self.last.store(self.now(), Ordering::Relaxed);
         }
@@ -246,6 +259,7 @@ mod tests {
         let pulse = Pulse::new();
         pass(Duration::from_secs(1)).await;
         pulse.read(b"G");
+        pulse.pause();
         for _ in 0..9 {
             pass(Duration::from_secs(1)).await;
             // A byte now and then does not prolong a head.
