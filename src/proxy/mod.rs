@@ -35,7 +35,7 @@ use crate::upstream::{Upstream, headers};
 use fetch::{Fetched, Landing};
 use respond::Ask;
 
-pub use body::{Body, Report};
+pub use body::{Body, Content, Report};
 pub use error::Error;
 
 /// A request that has come in.
@@ -172,7 +172,7 @@ impl Proxy {
             return Error::OnlyIfCached.into_response(
                 id,
                 Some(call.route),
-                Some(*call.key.scope()),
+                Some(call.key.scope().id()),
             );
         }
         Box::pin(self.ask_origin(&ask, &directives, why, known, id)).await
@@ -313,7 +313,7 @@ impl Proxy {
                 Error::Fetch { source, why }.into_response(
                     id,
                     Some(ask.call.route),
-                    Some(*ask.call.key.scope()),
+                    Some(ask.call.key.scope().id()),
                 )
             }
         }

@@ -82,7 +82,7 @@ impl Lines {
         });
         if let Some(scope) = record.scope {
             self.add(",\"scope\":\"");
-            self.hex(scope.id().number().into(), 8);
+            self.hex(scope.number().into(), 8);
             self.add("\"");
         }
         self.add(",\"request_id\":\"");
@@ -120,7 +120,7 @@ impl Lines {
         });
         if let Some(scope) = record.scope {
             self.add(" scope=");
-            self.hex(scope.id().number().into(), 8);
+            self.hex(scope.number().into(), 8);
         }
         self.add(" request_id=");
         self.request_id(record);

@@ -12,7 +12,7 @@ use super::RequestId;
 use super::output::{Line, Queue};
 use crate::config::LogFormat;
 use crate::outcome::Outcome;
-use crate::request::Scope;
+use crate::request::ScopeId;
 
 pub(super) use line::Lines;
 
@@ -41,7 +41,7 @@ pub struct Record {
     /// Whether the response went out whole.
     pub complete: bool,
     /// Whose stored responses it may see.
-    pub scope: Option<Scope>,
+    pub scope: Option<ScopeId>,
 }
 
 /// Takes records.
