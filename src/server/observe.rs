@@ -223,17 +223,17 @@ impl Drop for End {
         metrics.request_duration.of(outcome).observe(seconds(took));
         metrics.response_bytes.inc_by(*bytes);
         let Some(access) = access else { return };
-        access.push(Record {
+        let record = Record {
             at: sight.at.wall,
             took,
             id: sight.id.clone(),
             method: sight.method.clone(),
-            path: Record::path(sight.target.as_ref()),
             status: *status,
             outcome: report.outcome,
             bytes: *bytes,
             complete: *complete,
             scope: report.scope,
-        });
+        };
+        access.push(record, sight.target.as_ref());
     }
 }
