@@ -8,17 +8,19 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
 use crate::outcome::Outcome;
-use crate::request::{RouteId, Scope};
+use crate::request::{RouteId, ScopeId};
 use crate::upstream::{FetchError, ResponseStream};
 
-/// A response body.
+/// A response body, and how it came about.
 #[derive(Debug)]
 pub struct Body {
-    bytes: Source,
-    report: Report,
+    /// What is sent.
+    pub content: Content,
+    /// For whoever counts and logs.
+    pub report: Report,
 }
 
-/// How the response came about. It travels with the body, where a field of the response's
+/// How the response came about. It travels beside the body, where a field of the response's
 /// extensions would cost two allocations a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
@@ -27,13 +29,15 @@ pub struct Report {
     /// The cacheable route it matched.
     pub route: Option<RouteId>,
     /// Whose stored responses it may see.
-    pub scope: Option<Scope>,
+    pub scope: Option<ScopeId>,
 }
 
+/// What a client is sent.
 #[derive(Debug)]
-enum Source {
+pub enum Content {
     /// One frame, so that head and body go out in one write; empty when sent.
     Whole(Bytes),
+    /// As the origin sends it.
     Stream(Box<ResponseStream>),
 }
 
@@ -42,7 +46,7 @@ impl Body {
     #[must_use]
     pub fn whole(bytes: Bytes, report: Report) -> Self {
         Self {
-            bytes: Source::Whole(bytes),
+            content: Content::Whole(bytes),
             report,
         }
     }
@@ -51,19 +55,13 @@ impl Body {
     #[must_use]
     pub fn stream(stream: Box<ResponseStream>, report: Report) -> Self {
         Self {
-            bytes: Source::Stream(stream),
+            content: Content::Stream(stream),
             report,
         }
     }
-
-    /// How the response came about.
-    #[must_use]
-    pub fn report(&self) -> Report {
-        self.report
-    }
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for Content {
     type Data = Bytes;
     type Error = FetchError;
 
@@ -71,24 +69,24 @@ impl http_body::Body for Body {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
-        match &mut self.get_mut().bytes {
-            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(cx),
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.bytes {
-            Source::Whole(bytes) => bytes.is_empty(),
-            Source::Stream(stream) => stream.is_end_stream(),
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Stream(stream) => stream.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.bytes {
-            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Stream(stream) => stream.size_hint(),
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Stream(stream) => stream.size_hint(),
         }
     }
 }

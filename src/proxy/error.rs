@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::body::{Body, Report};
 use crate::label::Label as _;
 use crate::outcome::{CACHE_NAME, Fault, Forward, Outcome};
-use crate::request::{Refusal, Refused, RouteId, Scope};
+use crate::request::{Refusal, Refused, RouteId, ScopeId};
 use crate::telemetry::RequestId;
 use crate::upstream::FetchError;
 
@@ -100,7 +100,7 @@ impl Error {
         self,
         id: &RequestId,
         route: Option<RouteId>,
-        scope: Option<Scope>,
+        scope: Option<ScopeId>,
     ) -> Response<Body> {
         let status = self.status();
         let outcome = self.outcome();

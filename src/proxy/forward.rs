@@ -51,7 +51,7 @@ impl Proxy {
                     source,
                     why: reason.into(),
                 }
-                .into_response(&id, route, scope);
+                .into_response(&id, route, scope.map(|scope| scope.id()));
             }
         };
         let (mut parts, stream) = response.into_parts();
@@ -71,7 +71,7 @@ impl Proxy {
             Report {
                 outcome,
                 route,
-                scope,
+                scope: scope.map(|scope| scope.id()),
             },
         ));
         *response.status_mut() = parts.status;

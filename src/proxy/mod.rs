@@ -36,7 +36,7 @@ use crate::upstream::{Upstream, headers};
 use fetch::{Fetched, Landing};
 use respond::Ask;
 
-pub use body::{Body, Report};
+pub use body::{Body, Content, Report};
 pub use error::Error;
 
 /// A request that has come in.
@@ -180,7 +180,7 @@ impl Proxy {
             return Error::OnlyIfCached.into_response(
                 id,
                 Some(call.route),
-                Some(*call.key.scope()),
+                Some(call.key.scope().id()),
             );
         }
         Box::pin(self.ask_origin(&ask, &directives, why, known, id)).await
@@ -321,7 +321,7 @@ impl Proxy {
                 Error::Fetch { source, why }.into_response(
                     id,
                     Some(ask.call.route),
-                    Some(*ask.call.key.scope()),
+                    Some(ask.call.key.scope().id()),
                 )
             }
         }

@@ -31,7 +31,7 @@ impl Ask<'_> {
         Report {
             outcome,
             route: Some(self.call.route),
-            scope: Some(*self.call.key.scope()),
+            scope: Some(self.call.key.scope().id()),
         }
     }
 }

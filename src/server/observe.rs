@@ -20,7 +20,7 @@ use super::pulse::{Beat, Pulse};
 use crate::clock::Clock;
 use crate::outcome::Outcome;
 use crate::policy::Moment;
-use crate::proxy::{Arrived, Body, Report};
+use crate::proxy::{Arrived, Body, Content, Report};
 use crate::request::Credential;
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
@@ -105,7 +105,7 @@ impl<S> Service<Request<Incoming>> for Observe<S>
 where
     S: Service<Arrived, Response = Response<Body>, Error = Infallible>,
 {
-    type Response = Response<Observed<Body>>;
+    type Response = Response<Observed<Content>>;
     type Error = Infallible;
     type Future = Observing<S::Future>;
 
@@ -146,7 +146,7 @@ where
 }
 
 impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observing<F> {
-    type Output = Result<Response<Observed<Body>>, Infallible>;
+    type Output = Result<Response<Observed<Content>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -157,9 +157,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observin
             .expect("a future is not polled after it is ready");
         end.sight.beat.answer();
         end.status = Some(response.status());
-        end.report = response.body().report();
-        end.complete = http_body::Body::is_end_stream(response.body());
-        Poll::Ready(Ok(response.map(|body| Observed { body, end })))
+        Poll::Ready(Ok(response.map(|Body { content, report }| {
+            end.report = report;
+            end.complete = http_body::Body::is_end_stream(&content);
+            Observed { body: content, end }
+        })))
     }
 }
 
@@ -221,17 +223,17 @@ impl Drop for End {
         metrics.request_duration.of(outcome).observe(seconds(took));
         metrics.response_bytes.inc_by(*bytes);
         let Some(access) = access else { return };
-        access.push(Record {
+        let record = Record {
             at: sight.at.wall,
             took,
             id: sight.id.clone(),
             method: sight.method.clone(),
-            path: Record::path(sight.target.as_ref()),
             status: *status,
             outcome: report.outcome,
             bytes: *bytes,
             complete: *complete,
             scope: report.scope,
-        });
+        };
+        access.push(record, sight.target.as_ref());
     }
 }

@@ -12,7 +12,7 @@ use super::Server;
 use super::catch_panic::CatchPanicLayer;
 use super::observe::{ObserveLayer, Observed};
 use super::pulse::Pulse;
-use crate::proxy::{Arrived, Body};
+use crate::proxy::{Arrived, Content};
 
 /// A tower service as hyper calls one: behind a shared reference, and without asking whether it
 /// is ready, which ours always is.
@@ -40,7 +40,7 @@ pub(super) fn for_connection(
 ) -> OnHyper<
     impl Service<
         Request<Incoming>,
-        Response = Response<Observed<Body>>,
+        Response = Response<Observed<Content>>,
         Error = Infallible,
         Future: Send,
     > + use<>,

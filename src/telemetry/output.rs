@@ -50,12 +50,23 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    lines: Vec<Line>,
-    /// Their memory.
+    batch: Batch,
+    /// Its memory.
     bytes: usize,
     ended: bool,
     done: bool,
 }
+
+/// Lines, in the order they came in.
+#[derive(Debug, Default)]
+struct Batch {
+    lines: Vec<(Line, PathLength)>,
+    /// The paths of all of them, one behind the other: a string of its own for each would be an
+    /// allocation that another thread frees, which costs a hit as much as its line.
+    paths: String,
+}
+
+type PathLength = u16;
 
 /// Where log events go.
 #[derive(Clone, Debug)]
@@ -112,19 +123,42 @@ impl Drop for Output {
 
 impl Line {
     fn bytes(&self) -> usize {
-        size_of::<Self>()
+        size_of::<(Self, PathLength)>()
             + match self {
                 Self::Event(text) => text.len(),
-                Self::Request(_, record) => record.heap_bytes(),
+                Self::Request(_, record) => record.id.heap_bytes(),
             }
+    }
+}
+
+// === impl Batch ===
+
+impl Batch {
+    /// Room for about as much as there was before.
+    fn after(last: &Self) -> Self {
+        Self {
+            lines: Vec::with_capacity(last.lines.len().min(1 << 10)),
+            paths: String::with_capacity(last.paths.len().min(1 << 16)),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&Line, &str)> {
+        let mut rest = self.paths.as_str();
+        self.lines.iter().map(move |(line, length)| {
+            let (path, others) = rest.split_at(usize::from(*length));
+            rest = others;
+            (line, path)
+        })
     }
 }
 
 // === impl Queue ===
 
 impl Queue {
-    pub(super) fn push(&self, line: Line) {
-        let bytes = line.bytes();
+    /// Takes a line, and the path if it is one of a request.
+    pub(super) fn push(&self, line: Line, path: &str) {
+        let bytes = line.bytes() + path.len();
+        let length = PathLength::try_from(path.len()).expect("a long path is cut before");
         let mut waiting = self.lock();
         if waiting.ended || waiting.bytes + bytes > QUEUE {
             if let Some(dropped) = self.dropped.get() {
@@ -132,9 +166,10 @@ impl Queue {
             }
             return;
         }
-        waiting.lines.push(line);
+        waiting.batch.lines.push((line, length));
+        waiting.batch.paths.push_str(path);
         waiting.bytes += bytes;
-        if waiting.lines.len() == 1 {
+        if waiting.batch.lines.len() == 1 {
             self.changed.notify_one();
         }
     }
@@ -147,8 +182,8 @@ impl Queue {
             lines.clear();
         };
         while let Some(batch) = self.next_batch() {
-            for line in batch {
-                lines.push(&line);
+            for (line, path) in batch.iter() {
+                lines.push(line, path);
                 if lines.bytes().len() >= PIECE {
                     write(&mut lines);
                 }
@@ -160,8 +195,8 @@ impl Queue {
     }
 
     /// The next lines to write; `None` when the output has ended and all are written.
-    fn next_batch(&self) -> Option<Vec<Line>> {
-        let idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.ended;
+    fn next_batch(&self) -> Option<Batch> {
+        let idle = |waiting: &mut Waiting| waiting.batch.lines.is_empty() && !waiting.ended;
         let waiting = self
             .changed
             .wait_while(self.lock(), idle)
@@ -173,9 +208,9 @@ impl Queue {
             .wait_timeout_while(waiting, BATCH, growing)
             .unwrap_or_else(PoisonError::into_inner);
         waiting.bytes = 0;
-        let room = Vec::with_capacity(waiting.lines.len().min(1 << 10));
-        let batch = std::mem::replace(&mut waiting.lines, room);
-        (!batch.is_empty()).then_some(batch)
+        let room = Batch::after(&waiting.batch);
+        let batch = std::mem::replace(&mut waiting.batch, room);
+        (!batch.lines.is_empty()).then_some(batch)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -196,7 +231,7 @@ impl<'a> MakeWriter<'a> for Events {
 /// An event comes in one piece.
 impl Write for &Events {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.push(Line::Event(event.into()));
+        self.0.push(Line::Event(event.into()), "");
         Ok(event.len())
     }
 

@@ -42,15 +42,16 @@ impl Lines {
         self.bytes.clear();
     }
 
-    pub(in crate::telemetry) fn push(&mut self, line: &Line) {
+    /// Puts a line into words; a request is one for this path.
+    pub(in crate::telemetry) fn push(&mut self, line: &Line, path: &str) {
         match line {
             Line::Event(text) => self.bytes.extend_from_slice(text),
-            Line::Request(LogFormat::Json, record) => self.json(record),
-            Line::Request(LogFormat::Text, record) => self.text(record),
+            Line::Request(LogFormat::Json, record) => self.json(record, path),
+            Line::Request(LogFormat::Text, record) => self.text(record, path),
         }
     }
 
-    fn json(&mut self, record: &Record) {
+    fn json(&mut self, record: &Record, path: &str) {
         let (status, label) = (status(record), record.outcome.label().as_str());
         self.add("{\"timestamp\":\"");
         self.timestamp(record.at);
@@ -61,8 +62,7 @@ impl Lines {
         self.add("\",\"method\":\"");
         self.add(record.method.as_str());
         self.add("\",\"path\":");
-        serde_json::to_writer(&mut self.bytes, &*record.path)
-            .expect("a vector takes what is written to it");
+        serde_json::to_writer(&mut self.bytes, path).expect("a vector takes what is written to it");
         self.add(",\"status\":");
         self.add(status);
         self.add(",\"outcome\":\"");
@@ -82,7 +82,7 @@ impl Lines {
         });
         if let Some(scope) = record.scope {
             self.add(",\"scope\":\"");
-            self.hex(scope.id().number().into(), 8);
+            self.hex(scope.number().into(), 8);
             self.add("\"");
         }
         self.add(",\"request_id\":\"");
@@ -90,19 +90,11 @@ impl Lines {
         self.add("\",\"target\":\"access\"}\n");
     }
 
-    fn text(&mut self, record: &Record) {
+    fn text(&mut self, record: &Record, path: &str) {
         self.timestamp(record.at);
         self.add("  INFO access: ");
         let (status, label) = (status(record), record.outcome.label().as_str());
-        for word in [
-            record.method.as_str(),
-            " ",
-            &*record.path,
-            " ",
-            status,
-            " ",
-            label,
-        ] {
+        for word in [record.method.as_str(), " ", path, " ", status, " ", label] {
             self.add(word);
         }
         if let Some(detail) = record.outcome.detail() {
@@ -120,7 +112,7 @@ impl Lines {
         });
         if let Some(scope) = record.scope {
             self.add(" scope=");
-            self.hex(scope.id().number().into(), 8);
+            self.hex(scope.number().into(), 8);
         }
         self.add(" request_id=");
         self.request_id(record);
@@ -162,10 +154,7 @@ impl Lines {
     }
 
     fn number(&mut self, number: u64) {
-        self.digits(
-            number,
-            number.checked_ilog10().map_or(1, |log| log as usize + 1),
-        );
+        self.add(itoa::Buffer::new().format(number));
     }
 
     /// So many decimal digits, with zeros before them.

@@ -2,6 +2,7 @@
 
 mod line;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,14 +13,14 @@ use super::RequestId;
 use super::output::{Line, Queue};
 use crate::config::LogFormat;
 use crate::outcome::Outcome;
-use crate::request::Scope;
+use crate::request::ScopeId;
 
 pub(super) use line::Lines;
 
 /// Bytes of a path that are logged.
 const MAX_PATH: usize = 1 << 10;
 
-/// What is remembered of one request. The query is left out: it is the client's own business.
+/// What is remembered of one request, beside its path.
 #[derive(Debug)]
 pub struct Record {
     /// When the request came in.
@@ -30,8 +31,6 @@ pub struct Record {
     pub id: RequestId,
     /// Its method.
     pub method: Method,
-    /// Its path; see [`Record::path`].
-    pub path: Box<str>,
     /// The status it was answered with; written as 0 where it was not.
     pub status: Option<StatusCode>,
     /// How it was answered.
@@ -41,7 +40,7 @@ pub struct Record {
     /// Whether the response went out whole.
     pub complete: bool,
     /// Whose stored responses it may see.
-    pub scope: Option<Scope>,
+    pub scope: Option<ScopeId>,
 }
 
 /// Takes records.
@@ -51,22 +50,14 @@ pub struct AccessLog {
     format: LogFormat,
 }
 
-impl Record {
-    /// The path of a target as it is logged: without the query, which is the client's own
-    /// business, and cut where it is very long. A copy, since the target itself is a slice of
-    /// the buffer that its connection reads into, and would hold on to it while the line waits.
-    #[must_use]
-    pub fn path(target: Option<&PathAndQuery>) -> Box<str> {
-        let path = target.map_or("", PathAndQuery::path);
-        if path.len() <= MAX_PATH {
-            return path.into();
-        }
-        format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into()
+/// The path of a target as it is logged: without the query, which is the client's own business,
+/// and cut where it is very long.
+fn path(target: Option<&PathAndQuery>) -> Cow<'_, str> {
+    let path = target.map_or("", PathAndQuery::path);
+    if path.len() <= MAX_PATH {
+        return path.into();
     }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.path.len() + self.id.heap_bytes()
-    }
+    format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into()
 }
 
 impl AccessLog {
@@ -74,9 +65,13 @@ impl AccessLog {
         Self { queue, format }
     }
 
-    /// Records one request.
-    pub fn push(&self, record: Record) {
-        self.queue.push(Line::Request(self.format, record));
+    /// Records one request for this target.
+    ///
+    /// Of the target a copy is kept: it is a slice of the buffer that its connection reads into,
+    /// and would hold on to it while the line waits.
+    pub fn push(&self, record: Record, target: Option<&PathAndQuery>) {
+        let line = Line::Request(self.format, record);
+        self.queue.push(line, &path(target));
     }
 }
 
@@ -105,13 +100,12 @@ mod tests {
         }
     }
 
-    fn record(target: &'static str) -> Record {
+    fn record() -> Record {
         Record {
             at: SystemTime::UNIX_EPOCH,
             took: Duration::from_micros(1_500),
             id: RequestId::Made(1),
             method: Method::GET,
-            path: Record::path(Some(&PathAndQuery::from_static(target))),
             status: Some(StatusCode::OK),
             outcome: Outcome::Hit { ttl: 3 },
             bytes: 42,
@@ -120,12 +114,12 @@ mod tests {
         }
     }
 
-    fn written(format: LogFormat, records: Vec<Record>) -> String {
+    fn written(format: LogFormat, targets: &[&'static str]) -> String {
         let page = Page::default();
         let output = Output::start(page.clone()).expect("a thread");
         let log = output.access(format);
-        for record in records {
-            log.push(record);
+        for target in targets {
+            log.push(record(), Some(&PathAndQuery::from_static(target)));
         }
         drop(output);
         let bytes = page.0.lock().expect("no test panics here").clone();
@@ -134,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_json_line_can_be_parsed_and_leaves_the_query_out() {
-        let line = written(LogFormat::Json, vec![record("/v1/calls/a%22b?secret=1")]);
+        let line = written(LogFormat::Json, &["/v1/calls/a%22b?secret=1"]);
         let value: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
         assert_eq!(value["path"], "/v1/calls/a%22b");
         assert_eq!(value["outcome"], "hit");
@@ -144,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_text_line_reads_on_its_own() {
-        let line = written(LogFormat::Text, vec![record("/v1/calls/c1")]);
+        let line = written(LogFormat::Text, &["/v1/calls/c1"]);
         assert_eq!(
             line,
             "1970-01-01T00:00:00.000000Z  INFO access: GET /v1/calls/c1 200 hit duration_seconds=0.001500 \
@@ -154,14 +148,15 @@ mod tests {
 
     #[test]
     fn a_very_long_path_is_cut_between_two_letters() {
-        let path = format!("/{}", "é".repeat(5_000));
-        let path = Record::path(Some(&path.parse().expect("a target")));
-        assert_eq!(path.len(), MAX_PATH - 1 + "…".len());
+        let target = format!("/{}", "é".repeat(5_000)).parse().expect("a target");
+        assert_eq!(path(Some(&target)).len(), MAX_PATH - 1 + "…".len());
     }
 
     #[test]
     fn dropping_the_output_writes_what_is_left() {
-        let lines = written(LogFormat::Text, (0..1_000).map(|_| record("/x")).collect());
+        let lines = written(LogFormat::Text, &["/x", "/yz"].repeat(500));
         assert_eq!(lines.lines().count(), 1_000);
+        assert_eq!(lines.matches(" GET /x 200 ").count(), 500);
+        assert_eq!(lines.matches(" GET /yz 200 ").count(), 500);
     }
 }
