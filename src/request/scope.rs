@@ -164,7 +164,7 @@ pub fn is_b64token(token: &[u8]) -> bool {
 fn is_token(b: u8) -> bool {
     // A hyphen, a full stop, a slash and the digits stand in a row.
     let in_a_row = (b'-'..=b'9').contains(&b);
-    b.is_ascii_alphabetic() | in_a_row | (b == b'+') | (b == b'_') | (b == b'~')
+    b.is_ascii_alphabetic() || in_a_row || b == b'+' || b == b'_' || b == b'~'
 }
 
 impl Scope {
