@@ -157,10 +157,6 @@ pub fn is_b64token(token: &[u8]) -> bool {
     !body.is_empty() && body.iter().fold(true, |all, &b| all & is_token(b))
 }
 
-#[expect(
-    clippy::needless_bitwise_bool,
-    reason = "without branches, many are looked at at once"
-)]
 fn is_token(b: u8) -> bool {
     // A hyphen, a full stop, a slash and the digits stand in a row.
     let in_a_row = (b'-'..=b'9').contains(&b);
