@@ -149,7 +149,7 @@ fn among<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Condition<'a
 }
 
 /// The tag of a representation in this coding: two that differ in their bytes must not have the
-/// same strong tag (RFC 9110 §8.8.3.3); a weak one may stay. [`origin_tag`] undoes it.
+/// same strong tag (RFC 9110 §8.8.3.3); a weak one may stay. [`origin_tags`] undoes it.
 #[must_use]
 pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
     match EntityTag::parse(etag.as_bytes()) {
