@@ -126,6 +126,9 @@ impl Entry {
     pub fn weight(&self) -> usize {
         let of_view = |(view, place): &(View, Place)| {
             let Some(part) = place.get() else { return 0 };
+            if Arc::ptr_eq(part, &self.whole) {
+                return view.as_str().len();
+            }
             // A part with nothing removed shares the bytes of the whole.
             let shared = part.body.as_ptr() == self.whole.body.as_ptr();
             part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()

@@ -157,6 +157,9 @@ pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
             weak: false,
             opaque,
         }) => {
+            // The mark of what was undone gives its place to the coding: one suffix at a time.
+            let marked = [CODED.as_bytes(), DECODED.as_bytes()].concat();
+            let opaque = opaque.strip_suffix(&marked[..]).unwrap_or(opaque);
             let tag = [b"\"", opaque, CODED.as_bytes(), coding.as_bytes(), b"\""].concat();
             HeaderValue::from_bytes(&tag).expect("a tag and a name are a field value")
         }

@@ -59,14 +59,20 @@ impl Proxy {
 
     async fn send(&self, order: &Order, mut sent: HeaderMap) -> Result<Asked, FetchError> {
         let target = target(&order.key);
-        let mut requested = self.clock.now();
-        let mut answer = self.upstream.fetch(&target, sent.clone()).await?;
-        if upstream::is_locked(&answer.head.headers) {
-            // Not everybody accepts that coding, and nobody may undo it.
-            headers::refuse_coding(&mut sent);
-            requested = self.clock.now();
-            answer = self.upstream.fetch(&target, sent).await?;
+        let asked = self.send_once(&target, sent.clone()).await?;
+        if !upstream::is_locked(&asked.head.headers) {
+            return Ok(asked);
         }
+        // Not everybody accepts that coding, and nobody may undo it. What its head ends is ended.
+        self.judge(order, &asked);
+        drop(asked);
+        headers::refuse_coding(&mut sent);
+        self.send_once(&target, sent).await
+    }
+
+    async fn send_once(&self, target: &PathAndQuery, sent: HeaderMap) -> Result<Asked, FetchError> {
+        let requested = self.clock.now();
+        let answer = self.upstream.fetch(target, sent).await?;
         Ok(Asked {
             head: answer.head,
             body: answer.body,
