@@ -33,10 +33,12 @@ pub struct Representation {
     pub coded: Coded,
 }
 
-/// The codings of one representation: each is made once, by whoever is the first to
-/// [claim](Coded::claim) it.
+/// The codings of one representation: each is made once, by the one who
+/// [claims](Coded::claim) it.
 #[derive(Debug, Default)]
 pub struct Coded {
+    /// A bit for each coding that was asked for, and for each that somebody has claimed.
+    asked: AtomicU8,
     claimed: AtomicU8,
     made: [OnceLock<Arc<Representation>>; Coding::ALL.len()],
 }
@@ -49,9 +51,14 @@ impl Coded {
     }
 
     /// Whether the caller is the one to make it; nobody else will, unless it gives up the claim.
+    /// The first who asks is not: what is asked for once may never be again.
     #[must_use]
     pub fn claim(&self, coding: Coding) -> bool {
         let bit = 1 << coding.index();
+        if self.asked.load(Ordering::Relaxed) & bit == 0 {
+            self.asked.fetch_or(bit, Ordering::Relaxed);
+            return false;
+        }
         self.claimed.load(Ordering::Relaxed) & bit == 0
             && self.claimed.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }

@@ -33,7 +33,7 @@ enum At {
 /// What a step has brought.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Bytes of the body.
+    /// Bytes of the body; none where a member has ended without any.
     Data(Bytes),
     /// Nothing, until more of the stream has come.
     Hungry,
@@ -68,11 +68,11 @@ impl Gunzip {
     ///
     /// When the stream is broken.
     pub fn step(&mut self) -> Result<Step, Broken> {
+        if self.input.is_empty() && self.at != At::Inside {
+            return Ok(Step::Hungry);
+        }
         let mut piece = BytesMut::zeroed(PIECE);
         loop {
-            if self.input.is_empty() && self.at != At::Inside {
-                return Ok(Step::Hungry);
-            }
             if self.at == At::Between {
                 self.decoder = Decompress::new_gzip(WINDOW);
             }
@@ -89,9 +89,14 @@ impl Gunzip {
             if status == Status::StreamEnd {
                 self.at = At::Between;
             }
-            if written > 0 {
-                piece.truncate(written);
-                return Ok(Step::Data(piece.freeze()));
+            if written > 0 || status == Status::StreamEnd {
+                // What is kept of a small piece must not hold on to the room for a large one.
+                return Ok(Step::Data(if written < PIECE / 2 {
+                    Bytes::copy_from_slice(&piece[..written])
+                } else {
+                    piece.truncate(written);
+                    piece.freeze()
+                }));
             }
             if read == 0 && self.at == At::Inside {
                 return if self.input.is_empty() {

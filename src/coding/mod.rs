@@ -69,9 +69,11 @@ pub fn forbids_transforming(fields: &HeaderMap) -> bool {
     fields
         .get_all(CACHE_CONTROL)
         .iter()
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .any(|directive| {
+            let name = directive.trim_ascii();
+            name.eq_ignore_ascii_case(b"no-transform")
+        })
 }
 
 fn is_text(fields: &HeaderMap) -> bool {

@@ -28,6 +28,23 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     kept
 }
 
+/// Fields that are true only of the bytes they came with: digests of them, and that ranges of them
+/// are to be had.
+pub(super) const OF_THE_BYTES: [HeaderName; 5] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("content-md5"),
+    header::ACCEPT_RANGES,
+];
+
+/// Removes what is true only of the bytes that the origin has sent, where others are made of them.
+pub fn of_other_bytes(fields: &mut HeaderMap) {
+    for name in &OF_THE_BYTES {
+        fields.remove(name);
+    }
+}
+
 /// Copies all values into one allocation of exactly their size.
 ///
 /// What hyper hands out are slices of its read buffers: a stored value of ten bytes would hold

@@ -45,7 +45,7 @@ pub use dates::http_date;
 pub use directive::Delta;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use facts::Facts;
-pub use fields::storable;
+pub use fields::{of_other_bytes, storable};
 pub use freshness::{Exchange, Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};

@@ -109,6 +109,13 @@ pub fn update(stored: &mut HeaderMap, answer: &HeaderMap, received: SystemTime) 
     ] {
         news.remove(name);
     }
+    // Where the coding of the stored body was undone, these are gone, and the answer speaks of the
+    // bytes that the origin would have sent: it may replace them, not bring them back.
+    for name in &fields::OF_THE_BYTES {
+        if !stored.contains_key(name) {
+            news.remove(name);
+        }
+    }
     if validators::is_marked_decoded(stored) {
         validators::mark_decoded(&mut news);
     }

@@ -1,34 +1,29 @@
 //! Content codings: what is at hand is sent, what is not is made aside, for the next who asks.
 //!
-//! A hit never waits for a coding, and a response that is used once is never put into one.
+//! A hit never waits for a coding, and what only one hit has asked for is not put into one.
 
 use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, ETAG};
 
-use super::respond::Ask;
+use super::respond::{self, Ask};
 use super::{Proxy, Shown};
 use crate::cache::{Coded, Entry, Representation};
 use crate::coding::{self, Coding};
 use crate::label::Label as _;
-use crate::policy::{self, RequestDirectives};
+use crate::policy;
 use crate::request::CacheKey;
 use crate::telemetry::{SentCoding, seconds};
-use crate::upstream::headers;
 
 impl Proxy {
     /// The same in the coding that the client accepts, if it is at hand.
-    pub(super) fn coded(
-        self: &Arc<Self>,
-        ask: &Ask<'_>,
-        directives: &RequestDirectives,
-        shown: Shown,
-    ) -> Shown {
-        let wanted = ask.call.coding.filter(|_| !directives.no_transform);
+    pub(super) fn coded(self: &Arc<Self>, ask: &Ask<'_>, shown: Shown) -> Shown {
+        let wanted = ask.call.coding.filter(|_| !forbids_it(ask));
+        let sends_body = !ask.call.head_only && !respond::is_not_modified(ask, &shown);
         let part = wanted.and_then(|coding| {
             let part = &shown.part;
             let coded = part.coded.get(coding);
-            if coded.is_none() && coding::is_worth(&part.headers, part.body.len()) {
+            if coded.is_none() && sends_body && coding::is_worth(&part.headers, part.body.len()) {
                 self.make(&ask.call.key, &shown, coding);
             }
             coded.map(|coded| (coding, Arc::clone(coded)))
@@ -38,8 +33,10 @@ impl Proxy {
             return shown;
         };
         self.metrics.content_coding.of(coding.into()).inc();
-        let saved = shown.part.body.len() - part.body.len();
-        self.metrics.coding_saved_bytes.inc_by(saved as u64);
+        if sends_body {
+            let saved = shown.part.body.len() - part.body.len();
+            self.metrics.coding_saved_bytes.inc_by(saved as u64);
+        }
         Shown { part, ..shown }
     }
 
@@ -74,7 +71,7 @@ impl Proxy {
         // What does not shrink keeps its claim: it is not tried again.
         if let Some(body) = made {
             let mut headers = part.headers.clone();
-            headers::of_other_bytes(&mut headers);
+            policy::of_other_bytes(&mut headers);
             headers.insert(CONTENT_ENCODING, coding.to_header());
             if let Some(etag) = headers.get_mut(ETAG) {
                 *etag = policy::coded_tag(etag, coding.as_str());
@@ -92,4 +89,11 @@ impl Proxy {
             self.store.weigh(key, entry);
         }
     }
+}
+
+/// RFC 9110 §7.7: not a matter of caching, so heeded where clients' cache directives are not.
+///
+/// A departure: what the origin has put into gzip was undone already when it was stored.
+fn forbids_it(ask: &Ask<'_>) -> bool {
+    ask.call.directed && coding::forbids_transforming(&ask.head.headers)
 }

@@ -165,12 +165,12 @@ impl Proxy {
         let ask = Ask { call, head };
         let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
             Lookup::Fresh(shown, ttl) => {
-                let shown = self.coded(&ask, &directives, shown);
+                let shown = self.coded(&ask, shown);
                 return respond::hit(&ask, &shown, ttl, now);
             }
             Lookup::Usable(shown, reason) => {
                 self.refresh(call, head, &shown.entry, id);
-                let shown = self.coded(&ask, &directives, shown);
+                let shown = self.coded(&ask, shown);
                 return respond::stale(&ask, &shown, reason, now);
             }
             Lookup::Stale { why, shown, .. } => (why, Some(shown.entry)),

@@ -170,6 +170,11 @@ fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
     }
 }
 
+/// Whether the client has it already.
+pub(super) fn is_not_modified(ask: &Ask<'_>, shown: &Shown) -> bool {
+    ask.call.conditional && condition(ask, &shown.entry, &shown.part) != Condition::Send
+}
+
 fn condition<'a>(ask: &Ask<'a>, entry: &cache::Entry, part: &Representation) -> Condition<'a> {
     let (etag, received) = (part.headers.get(ETAG), entry.freshness.received.wall);
     policy::condition(

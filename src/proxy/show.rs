@@ -11,10 +11,9 @@ use super::Proxy;
 use crate::cache::{Coded, Entry, Representation};
 use crate::coding;
 use crate::config;
-use crate::policy::{ViewCap, facts};
+use crate::policy::{self, ViewCap, facts};
 use crate::request::CacheKey;
 use crate::telemetry::{ViewResult, seconds};
-use crate::upstream::headers;
 use crate::view::{self, Pruned, Skipped, View};
 
 /// A larger body is read and pruned on a thread for blocking work, so that other requests of this worker
@@ -173,7 +172,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// A representation of its own: its own bytes, its own entity tag, no digest of the whole.
 fn part(whole: &Representation, body: Bytes, cap: ViewCap) -> Representation {
     let mut headers = whole.headers.clone();
-    headers::of_other_bytes(&mut headers);
+    policy::of_other_bytes(&mut headers);
     headers.insert(ETAG, etag_of(&body));
     Representation {
         status: whole.status,

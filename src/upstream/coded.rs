@@ -11,6 +11,7 @@ use tokio::task::coop;
 
 use super::FetchError;
 use crate::coding::{Gunzip, Step};
+use crate::policy;
 
 /// A response body of the origin. Fails where it ends before it is whole.
 #[derive(Debug)]
@@ -67,6 +68,10 @@ impl Body for Received {
             // What has come can unfold for long without a pause; others of this worker want a turn.
             let turn = ready!(coop::poll_proceed(cx));
             match gunzip.step() {
+                Ok(Step::Data(data)) if data.is_empty() => {
+                    turn.made_progress();
+                    continue;
+                }
                 Ok(Step::Data(data)) => {
                     turn.made_progress();
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -82,7 +87,8 @@ impl Body for Received {
                 Some(Ok(Ok(data))) => gunzip.feed(data),
                 // Trailers come when the body has ended, and so does the end.
                 Some(Ok(Err(trailers))) => {
-                    return Poll::Ready(Some(gunzip.end().map(|()| trailers).map_err(Into::into)));
+                    let whole = gunzip.end().map(|()| undone(trailers));
+                    return Poll::Ready(Some(whole.map_err(Into::into)));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(gunzip.end().err().map(|broken| Err(broken.into()))),
@@ -100,5 +106,16 @@ impl Body for Received {
             None => self.body.size_hint(),
             Some(_) => SizeHint::default(),
         }
+    }
+}
+
+/// Trailers without what they say of the coded bytes.
+fn undone(trailers: Frame<Bytes>) -> Frame<Bytes> {
+    match trailers.into_trailers() {
+        Ok(mut fields) => {
+            policy::of_other_bytes(&mut fields);
+            Frame::trailers(fields)
+        }
+        Err(other) => other,
     }
 }

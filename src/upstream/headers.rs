@@ -1,9 +1,9 @@
 //! Which fields go on, in which direction (RFC 9110 §7.6).
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AUTHORIZATION, CONNECTION,
-    CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, Entry, HOST, IF_MATCH, MAX_FORWARDS,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
+    CONTENT_LENGTH, COOKIE, Entry, HOST, IF_MATCH, MAX_FORWARDS, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
 
@@ -33,14 +33,6 @@ const ALLOWED: [HeaderName; 8] = [
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("baggage"),
     HeaderName::from_static("x-request-id"),
-];
-
-/// Digests of the bytes as they were sent, which are not those of what is made of them.
-const DIGESTS: [HeaderName; 4] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-md5"),
 ];
 
 /// The request fields of a fetch: the allow-list and `more`, and the coding that we can undo.
@@ -74,18 +66,10 @@ pub(super) fn decoded(head: &mut response::Parts) {
     for name in [CONTENT_ENCODING, CONTENT_LENGTH] {
         fields.remove(name);
     }
-    of_other_bytes(fields);
+    policy::of_other_bytes(fields);
     // A 304 is about what is stored already, and its tag is compared with that.
     if head.status != StatusCode::NOT_MODIFIED {
         policy::mark_decoded(fields);
-    }
-}
-
-/// Removes what is true only of the bytes that the origin has sent: their digests, and ranges of
-/// them.
-pub fn of_other_bytes(fields: &mut HeaderMap) {
-    for name in DIGESTS.iter().chain([&ACCEPT_RANGES]) {
-        fields.remove(name);
     }
 }
 

@@ -408,3 +408,233 @@ async fn a_coding_weighs_what_it_holds() {
     }
     panic!("the coding weighs nothing");
 }
+
+fn gzipped() -> Reply {
+    Reply::json("")
+        .body(gzip(call()))
+        .header("content-encoding", "gzip")
+}
+
+/// How many codings were made, once another call's has been.
+async fn codings_made(proxy: &Proxy) -> f64 {
+    let other = || {
+        proxy
+            .get("/v1/calls/other?x=1")
+            .bearer("b")
+            .header("accept-encoding", "gzip")
+    };
+    other().await.assert_miss();
+    until_coded(other).await;
+    proxy
+        .metric("stuut_cache_coding_duration_seconds_count")
+        .await
+        - 1.0
+}
+
+#[tokio::test]
+async fn a_tag_of_what_was_decoded_and_coded_again_had_two_suffixes() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, gzipped().header("etag", "\"1\""));
+    let proxy = Proxy::start(&origin).await;
+    let get = || {
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", "zstd")
+    };
+    get()
+        .await
+        .assert_miss()
+        .assert_header("etag", "\"1--stuut-identity\"");
+    until_coded(get)
+        .await
+        .assert_header("etag", "\"1--stuut-zstd\"");
+    for tag in ["\"1\"", "\"1--stuut-identity\"", "\"1--stuut-zstd\""] {
+        for accept in ["zstd", "identity"] {
+            let again = proxy.get(TARGET).bearer("a").header("if-none-match", tag);
+            let again = again.header("accept-encoding", accept).await;
+            again.assert_status(304).assert_header("etag", tag);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_in_a_coding_that_nobody_may_undo_was_forgotten() {
+    let origin = Origin::start().await;
+    let fresh = Reply::json(&call()).header("cache-control", "max-age=1, stale-if-error=600");
+    let refused = Reply::new(403)
+        .body(gzip("no"))
+        .header("content-encoding", "gzip")
+        .header("cache-control", "no-transform");
+    origin.replies(TARGET, vec![fresh, refused, Reply::new(503)]);
+    let proxy = Proxy::start(&origin).await;
+    proxy.get(TARGET).bearer("a").await.assert_miss();
+    proxy.clock.advance(std::time::Duration::from_secs(2));
+    proxy.get(TARGET).bearer("a").await.assert_status(503);
+}
+
+#[tokio::test]
+async fn a_coding_that_nobody_may_undo_took_two_places() {
+    let origin = Origin::start().await;
+    let locked = gzipped().header("cache-control", "no-transform");
+    let plain = Reply::json(&call()).header("cache-control", "no-transform");
+    origin.replies(TARGET, vec![locked, plain]);
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_miss()
+        .assert_body(call());
+}
+
+#[tokio::test]
+async fn a_304_brought_digests_of_the_coded_bytes() {
+    let origin = Origin::start().await;
+    let digest = |reply: Reply| {
+        reply
+            .header("etag", "\"1\"")
+            .header("repr-digest", "sha-256=:gzip:")
+            .header("accept-ranges", "bytes")
+    };
+    let first = digest(gzipped()).header("cache-control", "max-age=1");
+    origin.replies(TARGET, vec![first, digest(Reply::new(304))]);
+    let proxy = Proxy::start(&origin).await;
+    proxy.get(TARGET).bearer("a").await.assert_miss();
+    proxy.clock.advance(std::time::Duration::from_secs(2));
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_forwarded("stale")
+        .assert_body(call())
+        .assert_no_header("repr-digest")
+        .assert_no_header("accept-ranges");
+}
+
+#[tokio::test]
+async fn a_trailer_brought_a_digest_of_the_coded_bytes() {
+    let origin = Origin::start().await;
+    let body = gzip(call());
+    let mut raw = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-encoding: gzip\r\n\
+         transfer-encoding: chunked\r\ntrailer: repr-digest, x-kept\r\n\r\n{:x}\r\n",
+        body.len()
+    )
+    .into_bytes();
+    raw.extend_from_slice(&body);
+    raw.extend_from_slice(b"\r\n0\r\nrepr-digest: sha-256=:gzip:\r\nx-kept: 1\r\n\r\n");
+    origin.reply(TARGET, Reply::raw(raw));
+    let proxy = Proxy::with(&origin, |config| {
+        config.cache.max_entry = ByteSize(4 << 10);
+    })
+    .await;
+    let request = format!(
+        "GET {TARGET} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\nte: trailers\r\n\
+         connection: te, close\r\n\r\n"
+    );
+    let answer = proxy.raw(request).await;
+    assert!(answer.contains("x-kept: 1"), "the trailers came: {answer}");
+    assert!(!answer.contains("sha-256"));
+}
+
+#[tokio::test]
+async fn a_view_that_removes_nothing_weighed_the_codings_again() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()));
+    let proxy = Proxy::start(&origin).await;
+    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let get = || {
+        proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", "gzip")
+    };
+    get().await.assert_miss();
+    for number in 0..8 {
+        let view = format!("{TARGET}?strip=nothing{number}");
+        proxy.get(&view).bearer("a").await.assert_hit();
+    }
+    let before = weight().await;
+    let coded = until_coded(get).await;
+    let bytes = f64::from(u32::try_from(coded.body().len()).expect("a small body"));
+    for _ in 0..10_000 {
+        let more = weight().await - before;
+        if more > 0.0 {
+            // Its head weighs too, about two kilobytes.
+            assert!(more < bytes + 4_000.0, "{bytes} bytes weigh {more}");
+            return;
+        }
+    }
+    panic!("the coding weighs nothing");
+}
+
+#[tokio::test]
+async fn views_that_are_asked_for_once_were_put_into_a_coding_each() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()));
+    origin.reply("/v1/calls/other?x=1", Reply::json(&call()));
+    let proxy = Proxy::start(&origin).await;
+    proxy.get(TARGET).bearer("a").await.assert_miss();
+    for number in 0..30 {
+        let view = format!("{TARGET}?fields=transcript,x{number}");
+        let get = proxy.get(&view).bearer("a").header("accept-encoding", "br");
+        get.await.assert_hit().assert_no_header("content-encoding");
+    }
+    assert!(codings_made(&proxy).await.abs() < 0.5);
+}
+
+#[tokio::test]
+async fn a_304_and_a_head_had_codings_made_that_nobody_got() {
+    let origin = Origin::start().await;
+    origin.reply(TARGET, Reply::json(&call()).header("etag", "\"1\""));
+    origin.reply("/v1/calls/other?x=1", Reply::json(&call()));
+    let proxy = Proxy::start(&origin).await;
+    proxy.get(TARGET).bearer("a").await.assert_miss();
+    for _ in 0..5 {
+        let get = proxy
+            .get(TARGET)
+            .bearer("a")
+            .header("accept-encoding", "br");
+        get.header("if-none-match", "\"1\"")
+            .await
+            .assert_status(304);
+        let head = proxy.request(http::Method::HEAD, TARGET).bearer("a");
+        head.header("accept-encoding", "br").await.assert_hit();
+    }
+    assert!(codings_made(&proxy).await.abs() < 0.5);
+}
+
+#[tokio::test]
+async fn no_transform_was_missed_beside_other_bytes_and_without_cache_directives() {
+    let origin = Origin::start().await;
+    let length = call().len();
+    let mut raw = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         cache-control: no-transform, x=\"\u{e9}\"\r\n\r\n"
+    )
+    .into_bytes();
+    raw.extend_from_slice(call().as_bytes());
+    origin.reply(TARGET, Reply::raw(raw));
+    origin.reply("/v1/calls/c2", Reply::json(&call()));
+    origin.reply("/v1/calls/other?x=1", Reply::json(&call()));
+    let proxy = Proxy::with(&origin, |config| {
+        config.freshness.client_directives = stuut_cache::config::ClientDirectives::Ignore;
+    })
+    .await;
+    proxy.get(TARGET).bearer("a").await.assert_miss();
+    proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
+    for _ in 0..5 {
+        for (target, asked) in [(TARGET, "max-age=60"), ("/v1/calls/c2", "no-transform")] {
+            let get = proxy
+                .get(target)
+                .bearer("a")
+                .header("accept-encoding", "br");
+            get.header("cache-control", asked)
+                .await
+                .assert_hit()
+                .assert_no_header("content-encoding");
+        }
+    }
+    assert!(codings_made(&proxy).await.abs() < 0.5);
+}
