@@ -1,34 +1,21 @@
-//! One client connection: HTTP/1.1, or HTTP/2 by prior knowledge, within its bounds.
+//! One client connection: rests until bytes come, talks, and rests again, within its bounds.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use bytes::Bytes;
 use prometheus::IntGauge;
-use tokio::net::TcpStream;
-use tokio::task::coop::unconstrained;
+use tokio::io::{AsyncRead, ReadBuf};
 
+use super::bounds::{Bounds, Event};
 use super::drain::Stage;
-use super::pulse::{Check, Felt, Pulse};
-use super::{Drain, Server, stack};
-use crate::config;
+use super::pulse::{Check, Felt, HTTP2_PREFACE, Pulse};
+use super::socket::Socket;
+use super::talk::{self, Talked};
+use super::{Drain, Server};
 use crate::telemetry::ConnectionBound;
-
-/// Requests one HTTP/2 connection may have in flight.
-const MAX_STREAMS: u32 = 256;
-
-/// Bytes of a response that are queued for one HTTP/2 stream.
-const MAX_STREAM_BUFFER: usize = 256 << 10;
-
-/// The least that hyper takes as a buffer.
-const MIN_BUFFER: usize = 8 << 10;
-
-/// hyper's own limit of fields. Left alone it parses into an array on the stack; any value set
-/// explicitly makes it allocate for each request.
-const HYPER_MAX_FIELDS: usize = 100;
 
 /// Counts a connection while it is open.
 struct Open(IntGauge);
@@ -46,111 +33,103 @@ impl Drop for Open {
     }
 }
 
-/// What a connection is woken for.
-enum Event<E> {
-    Ended(Result<(), E>),
-    Look,
-    Stage,
+/// What ended a rest.
+enum Rested {
+    /// The client has begun to speak.
+    Begun(Bytes),
+    /// It has gone.
+    Gone,
+    /// So has the time that the proxy had to end.
+    Over,
+    /// A bound is reached.
+    Reached(ConnectionBound),
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain) {
-    let _open = Open::new(&server.observatory.metrics.connections);
+pub(super) async fn serve(server: &Arc<Server>, socket: Socket, drain: Drain) {
+    let metrics = &server.observatory.metrics;
+    let _open = Open::new(&metrics.connections);
     // A response is one write; waiting for more to send with it would only delay it.
     let _ = socket.set_nodelay(true);
     let pulse = Pulse::new();
-    let io = TokioIo::new(Felt::new(socket, Arc::clone(&pulse)));
-    let service = stack::for_connection(server, &pulse);
-    let mut connection = pin!(server.protocol.serve_connection(io, service));
-    let settings = &server.settings;
-    // Either of the two may be the shorter.
-    let first_look = settings.header_timeout.min(settings.idle_timeout);
-    let mut timer = pin!(tokio::time::sleep(first_look));
-    let (mut stages, mut sign) = (drain.stages(), drain.stages());
-
+    let timer = pin!(tokio::time::sleep(server.settings.idle_timeout));
+    let mut bounds = Bounds::new(&pulse, &server.settings, timer, &drain);
+    let mut socket = Felt::new(socket, Arc::clone(&pulse));
+    let mut begun = Bytes::new();
+    let mut http1 = false;
     let bound = loop {
-        // Out of its budget, a task is told "pending" by what does not know it yet.
-        let mut next_stage = pin!(unconstrained(stages.changed()));
-        let mut registered = false;
-        let event = poll_fn(|cx| {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Event::Ended(ended));
-            }
-            pulse.pause();
-            // Every connection is told by the same channel, behind one lock, and a timer keeps
-            // the waker behind a lock too. Once both know this task, whose waker is always the
-            // same, a look at each is enough.
-            if registered && !timer.is_elapsed() && !sign.has_changed().unwrap_or(true) {
-                return Poll::Pending;
-            }
-            if pin!(unconstrained(timer.as_mut())).poll(cx).is_ready() {
-                return Poll::Ready(Event::Look);
-            }
-            registered = true;
-            next_stage.as_mut().poll(cx).map(|_| Event::Stage)
-        })
-        .await;
-        match event {
-            Event::Ended(ended) => {
-                if let Err(error) = ended {
-                    tracing::debug!("connection ended: {error}");
-                    if error
-                        .downcast_ref::<hyper::Error>()
-                        .is_some_and(hyper::Error::is_parse)
-                    {
-                        // hyper has answered 400, 414 or 431 by itself, as no request.
-                        let closed = &server.observatory.metrics.connections_closed;
-                        closed.of(ConnectionBound::Malformed).inc();
-                    }
+        match rest(&mut socket, begun, http1, &mut bounds).await {
+            Rested::Begun(bytes) => begun = bytes,
+            Rested::Gone | Rested::Over => return,
+            Rested::Reached(bound) => break bound,
+        }
+        // On the heap, so that a connection at rest is as small as it can be.
+        let talked = if !http1 && begun == HTTP2_PREFACE[..] {
+            Box::pin(talk::http2(server, socket, begun, &mut bounds)).await
+        } else {
+            http1 = true;
+            Box::pin(talk::http1(server, socket, begun, &mut bounds)).await
+        };
+        match talked {
+            Talked::Paused(bytes, paused) => {
+                (begun, socket) = (bytes, paused);
+                if !begun.is_empty() {
+                    // It came with the request before; its time begins here.
+                    pulse.read(&begun);
                 }
-                return;
             }
-            Event::Look => match pulse.check(settings) {
-                Check::At(next) => timer.as_mut().reset(next),
-                Check::Reached(bound) => break bound,
-            },
-            Event::Stage => match *sign.borrow_and_update() {
-                Stage::Serving => {}
-                Stage::Draining => connection.as_mut().graceful_shutdown(),
-                Stage::Over => break ConnectionBound::DrainTimeout,
-            },
+            Talked::Ended => return,
+            Talked::Reached(bound) => break bound,
         }
     };
-    server
-        .observatory
-        .metrics
-        .connections_closed
-        .of(bound)
-        .inc();
-    if bound == ConnectionBound::IdleTimeout {
-        // An HTTP/2 client is told; an HTTP/1.1 connection just closes.
-        connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(
-            settings.header_timeout,
-            poll_fn(|cx| connection.as_mut().poll(cx)),
-        )
-        .await;
+    if pulse.is_closing() && bound == ConnectionBound::IdleTimeout {
+        // It is the proxy that ends; the client has reached no bound.
+        return;
+    }
+    metrics.connections_closed.of(bound).inc();
+}
+
+/// Waits for the first bytes of a request, without a buffer to hold them.
+async fn rest(
+    socket: &mut Felt<Socket>,
+    begun: Bytes,
+    http1: bool,
+    bounds: &mut Bounds<'_>,
+) -> Rested {
+    let mut begun = Vec::from(begun);
+    loop {
+        // Whether it is HTTP/2 cannot be said of less than its whole preface.
+        let may_be_http2 =
+            !http1 && begun.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&begun);
+        if !begun.is_empty() && !may_be_http2 {
+            return Rested::Begun(begun.into());
+        }
+        match bounds.until(|cx| poll_some(socket, &mut begun, cx)).await {
+            Event::Done(Ok(0) | Err(_)) => return Rested::Gone,
+            Event::Done(Ok(_)) => bounds.look_now(),
+            Event::Look => match bounds.check() {
+                Check::Busy(next) | Check::Resting(next) => bounds.look_at(next),
+                Check::Reached(bound) => return Rested::Reached(bound),
+            },
+            Event::Stage(Stage::Serving) => {}
+            Event::Stage(Stage::Draining) => {
+                bounds.pulse.close();
+                bounds.look_now();
+            }
+            Event::Stage(Stage::Over) => return Rested::Over,
+        }
     }
 }
 
-/// How every connection is spoken with.
-pub(super) type Protocol = auto::Builder<TokioExecutor>;
-
-/// HTTP/1.1 and HTTP/2 within the limits.
-pub(super) fn protocol(limits: &config::Limits) -> Protocol {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .half_close(true)
-        .max_buf_size(limits.header_bytes.max(MIN_BUFFER));
-    if limits.headers != HYPER_MAX_FIELDS {
-        builder.http1().max_headers(limits.headers);
-    }
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .max_send_buf_size(MAX_STREAM_BUFFER)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
-    builder
+/// Appends what has come, as much as an HTTP/2 preface has.
+fn poll_some(
+    socket: &mut Felt<Socket>,
+    begun: &mut Vec<u8>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut space = [0; HTTP2_PREFACE.len()];
+    let mut space = ReadBuf::new(&mut space[begun.len()..]);
+    ready!(Pin::new(socket).poll_read(cx, &mut space))?;
+    begun.extend_from_slice(space.filled());
+    Poll::Ready(Ok(space.filled().len()))
 }

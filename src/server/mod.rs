@@ -2,13 +2,17 @@
 //!
 //! Nothing below this room knows of sockets.
 
+mod bounds;
 mod catch_panic;
 mod connection;
 mod drain;
 mod listener;
 mod observe;
 mod pulse;
+mod replay;
+mod socket;
 mod stack;
+mod talk;
 
 pub use drain::Drain;
 pub use listener::{ListenError, listen};
@@ -18,21 +22,21 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::proxy::Proxy;
 use crate::telemetry::{AccessLog, Metrics};
-use connection::Protocol;
 use observe::Observatory;
+use talk::Protocols;
 
 /// How long to wait before accepting again when the system has no descriptor to give: until
 /// some connection ends, trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a drain waits for the request on a connection that it has just accepted. Clients
-/// connect because they have something to ask.
-const LATE_REQUEST: Duration = Duration::from_secs(1);
+/// How often a conversation is looked at, to see whether it has paused.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What every connection is served with.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     observatory: Arc<Observatory>,
     settings: config::Server,
-    protocol: Protocol,
+    protocols: Protocols,
     places: Arc<Semaphore>,
 }
 
@@ -62,7 +66,7 @@ impl Server {
                 clock,
             }),
             settings: config.server.clone(),
-            protocol: connection::protocol(&config.limits),
+            protocols: Protocols::new(&config.limits),
             places: Arc::new(Semaphore::new(config.server.max_connections)),
         }
     }
@@ -104,16 +108,17 @@ impl Server {
     /// Serves a connection that was made before the drain and is accepted in it: its client may
     /// have sent a request, and was promised an answer when the system took the connection.
     async fn serve_late(self: Arc<Self>, socket: TcpStream, drain: Drain) {
-        let first_request = async {
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            // A connection that is told to end before it has read anything ends at once.
-            let _ = tokio::time::timeout(LATE_REQUEST, socket.readable()).await;
-            place
-        };
         let _place = tokio::select! {
-            place = first_request => place,
+            place = Arc::clone(&self.places).acquire_owned() => place,
             () = drain.over() => return,
         };
         connection::serve(&self, socket, drain).await;
+    }
+
+    /// When to look again at a conversation that has just begun or been looked at.
+    fn next_look(&self) -> Instant {
+        // Either may be the shorter.
+        let bounds = self.settings.header_timeout.min(self.settings.idle_timeout);
+        Instant::now() + LOOK.min(bounds)
     }
 }

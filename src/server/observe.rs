@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::CONNECTION;
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, StatusCode};
-use http_body::{Frame, SizeHint};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
@@ -126,7 +127,7 @@ where
             id: id.clone(),
             method: head.method.clone(),
             target: head.uri.path_and_query().cloned(),
-            beat: self.layer.pulse.begin(),
+            beat: self.layer.pulse.begin(!body.is_end_stream()),
         };
         Observing {
             answer: self.inner.call(Arrived { head, body, id, at }),
@@ -150,13 +151,18 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observin
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(response) = ready!(this.answer.poll(cx));
+        let Ok(mut response) = ready!(this.answer.poll(cx));
         let mut end = this
             .end
             .take()
             .expect("a future is not polled after it is ready");
         end.sight.beat.answer();
         end.status = Some(response.status());
+        if end.sight.beat.is_last() {
+            // hyper closes after it; whoever asked knows not to ask here again.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
         Poll::Ready(Ok(response.map(|Body { content, report }| {
             end.report = report;
             end.complete = http_body::Body::is_end_stream(&content);

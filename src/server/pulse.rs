@@ -20,7 +20,11 @@ use crate::config;
 use crate::telemetry::ConnectionBound;
 
 /// How a client begins HTTP/2 (RFC 9113 §3.4). It comes in one read from all who mean well.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long a drain waits for another request on a connection that is not told yet that it ends.
+/// A client that has just sent one, or is about to, gets its answer.
+const LATE_REQUEST: Duration = Duration::from_secs(1);
 
 /// A head has begun, and may yet turn out to be whole.
 const JUST_BEGUN: u64 = u64::MAX;
@@ -42,12 +46,22 @@ pub(super) struct Pulse {
     head: AtomicU64,
     /// HTTP/2: what comes between requests is a ping or a window, not the beginning of a head.
     is_http2: AtomicBool,
+    /// Whether a request has had a body: where it ends, only hyper knows.
+    had_body: AtomicBool,
+    /// Whether bytes were to be written that hyper has not flushed since.
+    unsent: AtomicBool,
+    /// Milliseconds after `born` at which a drain asked for the end; 0 is none.
+    closing: AtomicU64,
 }
 
-/// When a connection is to be looked at again, or which bound it has reached.
+/// What a connection is found doing.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Check {
-    At(Instant),
+    /// Something, or nothing since just now; to be looked at again at this time.
+    Busy(Instant),
+    /// Nothing, in HTTP/1, and neither side owes the other a byte; it has until this time.
+    Resting(Instant),
+    /// It has reached this bound.
     Reached(ConnectionBound),
 }
 
@@ -68,11 +82,17 @@ impl Pulse {
             last: AtomicU64::new(0),
             head: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
+            had_body: AtomicBool::new(false),
+            unsent: AtomicBool::new(false),
+            closing: AtomicU64::new(0),
         })
     }
 
     /// A request has begun.
-    pub(super) fn begin(self: &Arc<Self>) -> Beat {
+    pub(super) fn begin(self: &Arc<Self>, has_body: bool) -> Beat {
+        if has_body {
+            self.had_body.store(true, Ordering::Relaxed);
+        }
         self.busy.fetch_add(1, Ordering::Relaxed);
         self.head.store(0, Ordering::Relaxed);
         Beat {
@@ -81,7 +101,8 @@ impl Pulse {
         }
     }
 
-    fn read(&self, bytes: &[u8]) {
+    /// These bytes have come.
+    pub(super) fn read(&self, bytes: &[u8]) {
         if self.busy.load(Ordering::Relaxed) == 0 {
             if self.is_http2.load(Ordering::Relaxed) {
                 // Nor is it life: a head could drip in, frame by frame, for ever.
@@ -104,6 +125,16 @@ impl Pulse {
         }
     }
 
+    /// The proxy ends: the next response is the last, and the wait for another request short.
+    pub(super) fn close(&self) {
+        self.closing.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether [`Pulse::close`] was called.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed) > 0
+    }
+
     fn mark(&self) {
         self.moved.store(true, Ordering::Relaxed);
     }
@@ -118,16 +149,18 @@ impl Pulse {
     /// Whether a bound is reached, else when to look again.
     pub(super) fn check(&self, settings: &config::Server) -> Check {
         self.pause();
-        if self.moved.swap(false, Ordering::Relaxed) {
+        let moved = self.moved.swap(false, Ordering::Relaxed);
+        if moved {
             self.last.store(self.now(), Ordering::Relaxed);
         }
         let next_look = Instant::now() + settings.header_timeout;
         let busy = self.busy.load(Ordering::Relaxed);
         let head = self.head.load(Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
+        let closing = self.closing.load(Ordering::Relaxed);
         let (since, limit, bound) = if busy > self.answering.load(Ordering::Relaxed) {
             // It waits for the origin, which has deadlines of its own.
-            return Check::At(next_look);
+            return Check::Busy(next_look);
         } else if busy > 0 {
             (last, settings.idle_timeout, ConnectionBound::Stalled)
         } else if head > 0 {
@@ -136,16 +169,30 @@ impl Pulse {
                 settings.header_timeout,
                 ConnectionBound::HeaderTimeout,
             )
+        } else if closing > 0 {
+            (
+                last.max(closing),
+                LATE_REQUEST.min(settings.idle_timeout),
+                ConnectionBound::IdleTimeout,
+            )
         } else {
             (last, settings.idle_timeout, ConnectionBound::IdleTimeout)
         };
         let deadline = self.born + Duration::from_millis(since) + limit;
         if deadline <= Instant::now() {
             Check::Reached(bound)
+        } else if busy == 0 && head == 0 && (closing > 0 || !moved) && self.is_square() {
+            Check::Resting(deadline)
         } else {
             // A head may begin at any time: look at least as often as one may take.
-            Check::At(deadline.min(next_look))
+            Check::Busy(deadline.min(next_look))
         }
+    }
+
+    /// Whether hyper holds nothing of this connection that is still to be read or written.
+    fn is_square(&self) -> bool {
+        let any = [&self.is_http2, &self.had_body, &self.unsent];
+        any.iter().all(|mark| !mark.load(Ordering::Relaxed))
     }
 }
 
@@ -155,6 +202,11 @@ impl Beat {
         self.answering = true;
         self.pulse.answering.fetch_add(1, Ordering::Relaxed);
         self.pulse.mark();
+    }
+
+    /// Whether this response is to be the last in HTTP/1.
+    pub(super) fn is_last(&self) -> bool {
+        self.pulse.is_closing()
     }
 }
 
@@ -204,6 +256,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.pulse.unsent.store(true, Ordering::Relaxed);
         let polled = Pin::new(&mut this.socket).poll_write(cx, bytes);
         if polled.is_ready() {
             this.pulse.mark();
@@ -217,6 +270,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.pulse.unsent.store(true, Ordering::Relaxed);
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
         if polled.is_ready() {
             this.pulse.mark();
@@ -229,7 +283,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
+        let this = self.get_mut();
+        // hyper flushes the socket when it has nothing left to write.
+        let polled = Pin::new(&mut this.socket).poll_flush(cx);
+        if polled.is_ready() {
+            this.pulse.unsent.store(false, Ordering::Relaxed);
+        }
+        polled
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -249,7 +309,10 @@ mod tests {
 
         let pulse = Pulse::new();
         pass(Duration::from_secs(74)).await;
-        assert!(matches!(pulse.check(&settings), Check::At(_)));
+        assert!(matches!(
+            pulse.check(&settings),
+            Check::Busy(_) | Check::Resting(_)
+        ));
         pass(Duration::from_secs(1)).await;
         assert_eq!(
             pulse.check(&settings),
@@ -264,7 +327,10 @@ mod tests {
             pass(Duration::from_secs(1)).await;
             // A byte now and then does not prolong a head.
             pulse.read(b"G");
-            assert!(matches!(pulse.check(&settings), Check::At(_)));
+            assert!(matches!(
+                pulse.check(&settings),
+                Check::Busy(_) | Check::Resting(_)
+            ));
         }
         pass(Duration::from_secs(1)).await;
         assert_eq!(
@@ -272,24 +338,33 @@ mod tests {
             Check::Reached(ConnectionBound::HeaderTimeout)
         );
 
-        let mut beat = pulse.begin();
+        let mut beat = pulse.begin(false);
         pass(2 * settings.idle_timeout).await;
         assert!(
-            matches!(pulse.check(&settings), Check::At(_)),
+            matches!(pulse.check(&settings), Check::Busy(_) | Check::Resting(_)),
             "it waits for the origin"
         );
         beat.answer();
-        assert!(matches!(pulse.check(&settings), Check::At(_)));
+        assert!(matches!(
+            pulse.check(&settings),
+            Check::Busy(_) | Check::Resting(_)
+        ));
         pass(settings.idle_timeout).await;
         assert_eq!(
             pulse.check(&settings),
             Check::Reached(ConnectionBound::Stalled)
         );
         pulse.mark();
-        assert!(matches!(pulse.check(&settings), Check::At(_)));
+        assert!(matches!(
+            pulse.check(&settings),
+            Check::Busy(_) | Check::Resting(_)
+        ));
 
         drop(beat);
-        assert!(matches!(pulse.check(&settings), Check::At(_)));
+        assert!(matches!(
+            pulse.check(&settings),
+            Check::Busy(_) | Check::Resting(_)
+        ));
         pass(settings.idle_timeout).await;
         assert_eq!(
             pulse.check(&settings),
@@ -302,11 +377,14 @@ mod tests {
         let settings = Config::default().server;
         let pulse = Pulse::new();
         pulse.read(HTTP2_PREFACE);
-        drop(pulse.begin());
+        drop(pulse.begin(false));
         for _ in 0..74 {
             tokio::time::advance(Duration::from_secs(1)).await;
             pulse.read(b"ping");
-            assert!(matches!(pulse.check(&settings), Check::At(_)));
+            assert!(matches!(
+                pulse.check(&settings),
+                Check::Busy(_) | Check::Resting(_)
+            ));
         }
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(

@@ -1,0 +1,4 @@
+//! What a connection's bytes come and go by.
+
+/// A client's socket.
+pub(super) type Socket = tokio::net::TcpStream;

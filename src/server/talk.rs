@@ -1,0 +1,166 @@
+//! A conversation with a client: hyper, within the bounds of the connection.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+
+use super::bounds::{Bounds, Event};
+use super::drain::Stage;
+use super::pulse::{Check, Felt};
+use super::replay::Replay;
+use super::socket::Socket;
+use super::{Server, stack};
+use crate::config;
+use crate::telemetry::{ConnectionBound, Metrics};
+
+/// Requests one HTTP/2 connection may have in flight.
+const MAX_STREAMS: u32 = 256;
+
+/// Bytes of a response that are queued for one HTTP/2 stream.
+const MAX_STREAM_BUFFER: usize = 256 << 10;
+
+/// The least that hyper takes as a buffer.
+const MIN_BUFFER: usize = 8 << 10;
+
+/// hyper's own limit of fields. Left alone it parses into an array on the stack; any value set
+/// explicitly makes it allocate for each request.
+const HYPER_MAX_FIELDS: usize = 100;
+
+/// How both protocols are spoken with everybody.
+#[derive(Debug)]
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+/// How a conversation has ended.
+pub(super) enum Talked {
+    /// The client has nothing to ask for now: its socket, and what it has sent already of the
+    /// next request.
+    Paused(Bytes, Felt<Socket>),
+    /// So has the connection.
+    Ended,
+    /// A bound is reached.
+    Reached(ConnectionBound),
+}
+
+impl Protocols {
+    /// HTTP/1.1 and HTTP/2 within the limits.
+    pub(super) fn new(limits: &config::Limits) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .half_close(true)
+            .max_buf_size(limits.header_bytes.max(MIN_BUFFER));
+        if limits.headers != HYPER_MAX_FIELDS {
+            http1.max_headers(limits.headers);
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(MAX_STREAM_BUFFER)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        Self { http1, http2 }
+    }
+}
+
+/// Answers requests in HTTP/1.1 for as long as they come; a client that pauses gets its socket
+/// taken back.
+///
+/// hyper keeps 16 KiB of buffers a connection, full or empty. A pool of thousands of connections
+/// is mostly pauses.
+pub(super) async fn http1(
+    server: &Arc<Server>,
+    socket: Felt<Socket>,
+    first: Bytes,
+    bounds: &mut Bounds<'_>,
+) -> Talked {
+    let io = TokioIo::new(Replay::new(first, socket));
+    let service = stack::for_connection(server, bounds.pulse);
+    let mut connection = server.protocols.http1.serve_connection(io, service);
+    bounds.look_at(server.next_look());
+    loop {
+        let event = bounds.until(|cx| Pin::new(&mut connection).poll(cx)).await;
+        match event {
+            Event::Done(ended) => {
+                if let Err(error) = ended {
+                    count(&server.observatory.metrics, &error);
+                }
+                return Talked::Ended;
+            }
+            Event::Look => match bounds.check() {
+                Check::Busy(next) => bounds.look_at(next.min(server.next_look())),
+                Check::Resting(_) => {
+                    let parts = connection.into_parts();
+                    let (unread, socket) = parts.io.into_inner().into_parts();
+                    let begun = [&parts.read_buf[..], &unread].concat().into();
+                    return Talked::Paused(begun, socket);
+                }
+                Check::Reached(bound) => return Talked::Reached(bound),
+            },
+            Event::Stage(Stage::Serving) => {}
+            Event::Stage(Stage::Draining) => {
+                bounds.pulse.close();
+                bounds.look_now();
+            }
+            Event::Stage(Stage::Over) => return Talked::Reached(ConnectionBound::DrainTimeout),
+        }
+    }
+}
+
+/// Answers requests in HTTP/2 until the connection ends.
+pub(super) async fn http2(
+    server: &Arc<Server>,
+    socket: Felt<Socket>,
+    first: Bytes,
+    bounds: &mut Bounds<'_>,
+) -> Talked {
+    let io = TokioIo::new(Replay::new(first, socket));
+    let service = stack::for_connection(server, bounds.pulse);
+    let mut connection = pin!(server.protocols.http2.serve_connection(io, service));
+    bounds.look_at(server.next_look());
+    let bound = loop {
+        match bounds.until(|cx| connection.as_mut().poll(cx)).await {
+            Event::Done(ended) => {
+                if let Err(error) = ended {
+                    count(&server.observatory.metrics, &error);
+                }
+                return Talked::Ended;
+            }
+            Event::Look => match bounds.check() {
+                Check::Busy(next) | Check::Resting(next) => {
+                    bounds.look_at(next.min(server.next_look()));
+                }
+                Check::Reached(bound) => break bound,
+            },
+            Event::Stage(Stage::Serving) => {}
+            Event::Stage(Stage::Draining) => connection.as_mut().graceful_shutdown(),
+            Event::Stage(Stage::Over) => break ConnectionBound::DrainTimeout,
+        }
+    };
+    if bound == ConnectionBound::IdleTimeout {
+        // The client is told that what it has just sent was not looked at.
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(
+            server.settings.header_timeout,
+            poll_fn(|cx| connection.as_mut().poll(cx)),
+        )
+        .await;
+    }
+    Talked::Reached(bound)
+}
+
+fn count(metrics: &Metrics, error: &hyper::Error) {
+    tracing::debug!("connection ended: {error}");
+    if error.is_parse() {
+        // hyper has answered 400, 414 or 431 by itself, as no request.
+        metrics
+            .connections_closed
+            .of(ConnectionBound::Malformed)
+            .inc();
+    }
+}
