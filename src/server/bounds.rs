@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::coop::unconstrained;
@@ -13,6 +14,14 @@ use super::Drain;
 use super::drain::Stage;
 use super::pulse::{Check, Pulse};
 use crate::config;
+
+/// How soon a new connection counts as paused. Many are used once, one after the other; if they
+/// all kept their buffers for long, all would have some at once.
+const FIRST_PATIENCE: Duration = Duration::from_millis(2);
+
+/// The most that a connection's patience grows to, and a rest that shows that less would do. A
+/// client that asks again and again is not to pay for buffers each time.
+const MAX_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a connection was woken for.
 pub(super) enum Event<T> {
@@ -32,6 +41,10 @@ pub(super) struct Bounds<'a> {
     stages: watch::Receiver<Stage>,
     /// The same, to be looked at while somebody waits on the other.
     sign: watch::Receiver<Stage>,
+    /// How long a conversation goes on without a byte before it counts as paused.
+    patience: Duration,
+    /// Time to the next look, longer after each that has found something going on.
+    interval: Duration,
 }
 
 impl<'a> Bounds<'a> {
@@ -47,6 +60,8 @@ impl<'a> Bounds<'a> {
             timer,
             stages: drain.stages(),
             sign: drain.stages(),
+            patience: FIRST_PATIENCE,
+            interval: FIRST_PATIENCE,
         }
     }
 
@@ -60,9 +75,25 @@ impl<'a> Bounds<'a> {
         self.timer.as_mut().reset(time);
     }
 
-    /// Whether a bound is reached, else when to look again.
-    pub(super) fn check(&self) -> Check {
-        self.pulse.check(self.settings)
+    /// What the connection is doing, and the next look after that.
+    pub(super) fn check(&mut self) -> Check {
+        let check = self.pulse.check(self.settings, self.interval);
+        if let Check::Busy(next) = check {
+            self.interval = (self.interval * 2).min(MAX_PATIENCE);
+            self.look_at(next);
+        }
+        check
+    }
+
+    /// A conversation begins, after so long a rest.
+    pub(super) fn begin(&mut self, rested: Duration) {
+        self.patience = if rested < MAX_PATIENCE {
+            (self.patience * 2).min(MAX_PATIENCE)
+        } else {
+            (self.patience / 2).max(FIRST_PATIENCE)
+        };
+        self.interval = self.patience;
+        self.look_at(Instant::now() + self.interval.min(self.settings.header_timeout));
     }
 
     /// Does `work` until it is done or something else is to be seen to.

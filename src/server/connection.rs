@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::time::Instant;
 
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
@@ -58,11 +59,13 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket, drain: Drain) {
     let mut begun = Bytes::new();
     let mut http1 = false;
     let bound = loop {
+        let since = Instant::now();
         match rest(&mut socket, begun, http1, &mut bounds).await {
             Rested::Begun(bytes) => begun = bytes,
             Rested::Gone | Rested::Over => return,
             Rested::Reached(bound) => break bound,
         }
+        bounds.begin(since.elapsed());
         // On the heap, so that a connection at rest is as small as it can be.
         let talked = if !http1 && begun == HTTP2_PREFACE[..] {
             Box::pin(talk::http2(server, socket, begun, &mut bounds)).await
@@ -108,7 +111,8 @@ async fn rest(
             Event::Done(Ok(0) | Err(_)) => return Rested::Gone,
             Event::Done(Ok(_)) => bounds.look_now(),
             Event::Look => match bounds.check() {
-                Check::Busy(next) | Check::Resting(next) => bounds.look_at(next),
+                Check::Busy(_) => {}
+                Check::Resting(deadline) => bounds.look_at(deadline),
                 Check::Reached(bound) => return Rested::Reached(bound),
             },
             Event::Stage(Stage::Serving) => {}

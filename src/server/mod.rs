@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -34,9 +33,6 @@ use talk::Protocols;
 /// How long to wait before accepting again when the system has no descriptor to give: until
 /// some connection ends, trying again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// How often a conversation is looked at, to see whether it has paused.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What every connection is served with.
 #[derive(Debug)]
@@ -113,12 +109,5 @@ impl Server {
             () = drain.over() => return,
         };
         connection::serve(&self, socket, drain).await;
-    }
-
-    /// When to look again at a conversation that has just begun or been looked at.
-    fn next_look(&self) -> Instant {
-        // Either may be the shorter.
-        let bounds = self.settings.header_timeout.min(self.settings.idle_timeout);
-        Instant::now() + LOOK.min(bounds)
     }
 }

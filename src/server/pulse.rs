@@ -146,15 +146,17 @@ impl Pulse {
             .max(1)
     }
 
-    /// Whether a bound is reached, else when to look again.
-    pub(super) fn check(&self, settings: &config::Server) -> Check {
+    /// What the connection is doing; where that is something, to be looked at again after
+    /// `interval`.
+    pub(super) fn check(&self, settings: &config::Server, interval: Duration) -> Check {
         self.pause();
         let moved = self.moved.swap(false, Ordering::Relaxed);
         if moved {
             self.last.store(self.now(), Ordering::Relaxed);
         }
-        let next_look = Instant::now() + settings.header_timeout;
         let busy = self.busy.load(Ordering::Relaxed);
+        // A head may begin at any time: look at least as often as one may take.
+        let next_look = Instant::now() + interval.min(settings.header_timeout);
         let head = self.head.load(Ordering::Relaxed);
         let last = self.last.load(Ordering::Relaxed);
         let closing = self.closing.load(Ordering::Relaxed);
@@ -184,7 +186,6 @@ impl Pulse {
         } else if busy == 0 && head == 0 && (closing > 0 || !moved) && self.is_square() {
             Check::Resting(deadline)
         } else {
-            // A head may begin at any time: look at least as often as one may take.
             Check::Busy(deadline.min(next_look))
         }
     }
@@ -302,6 +303,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
+    const LONG: Duration = Duration::MAX;
+
     #[tokio::test(start_paused = true)]
     async fn idle_head_and_busy_have_a_bound_each() {
         let settings = Config::default().server;
@@ -310,12 +313,12 @@ mod tests {
         let pulse = Pulse::new();
         pass(Duration::from_secs(74)).await;
         assert!(matches!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Busy(_) | Check::Resting(_)
         ));
         pass(Duration::from_secs(1)).await;
         assert_eq!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Reached(ConnectionBound::IdleTimeout)
         );
 
@@ -328,46 +331,49 @@ mod tests {
             // A byte now and then does not prolong a head.
             pulse.read(b"G");
             assert!(matches!(
-                pulse.check(&settings),
+                pulse.check(&settings, LONG),
                 Check::Busy(_) | Check::Resting(_)
             ));
         }
         pass(Duration::from_secs(1)).await;
         assert_eq!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Reached(ConnectionBound::HeaderTimeout)
         );
 
         let mut beat = pulse.begin(false);
         pass(2 * settings.idle_timeout).await;
         assert!(
-            matches!(pulse.check(&settings), Check::Busy(_) | Check::Resting(_)),
+            matches!(
+                pulse.check(&settings, LONG),
+                Check::Busy(_) | Check::Resting(_)
+            ),
             "it waits for the origin"
         );
         beat.answer();
         assert!(matches!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Busy(_) | Check::Resting(_)
         ));
         pass(settings.idle_timeout).await;
         assert_eq!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Reached(ConnectionBound::Stalled)
         );
         pulse.mark();
         assert!(matches!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Busy(_) | Check::Resting(_)
         ));
 
         drop(beat);
         assert!(matches!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Busy(_) | Check::Resting(_)
         ));
         pass(settings.idle_timeout).await;
         assert_eq!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Reached(ConnectionBound::IdleTimeout)
         );
     }
@@ -382,13 +388,13 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
             pulse.read(b"ping");
             assert!(matches!(
-                pulse.check(&settings),
+                pulse.check(&settings, LONG),
                 Check::Busy(_) | Check::Resting(_)
             ));
         }
         tokio::time::advance(Duration::from_secs(2)).await;
         assert_eq!(
-            pulse.check(&settings),
+            pulse.check(&settings, LONG),
             Check::Reached(ConnectionBound::IdleTimeout)
         );
     }

@@ -82,7 +82,6 @@ pub(super) async fn http1(
     let io = TokioIo::new(Replay::new(first, socket));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = server.protocols.http1.serve_connection(io, service);
-    bounds.look_at(server.next_look());
     loop {
         let event = bounds.until(|cx| Pin::new(&mut connection).poll(cx)).await;
         match event {
@@ -93,7 +92,7 @@ pub(super) async fn http1(
                 return Talked::Ended;
             }
             Event::Look => match bounds.check() {
-                Check::Busy(next) => bounds.look_at(next.min(server.next_look())),
+                Check::Busy(_) => {}
                 Check::Resting(_) => {
                     let parts = connection.into_parts();
                     let (unread, socket) = parts.io.into_inner().into_parts();
@@ -122,7 +121,6 @@ pub(super) async fn http2(
     let io = TokioIo::new(Replay::new(first, socket));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = pin!(server.protocols.http2.serve_connection(io, service));
-    bounds.look_at(server.next_look());
     let bound = loop {
         match bounds.until(|cx| connection.as_mut().poll(cx)).await {
             Event::Done(ended) => {
@@ -132,9 +130,7 @@ pub(super) async fn http2(
                 return Talked::Ended;
             }
             Event::Look => match bounds.check() {
-                Check::Busy(next) | Check::Resting(next) => {
-                    bounds.look_at(next.min(server.next_look()));
-                }
+                Check::Busy(_) | Check::Resting(_) => {}
                 Check::Reached(bound) => break bound,
             },
             Event::Stage(Stage::Serving) => {}
