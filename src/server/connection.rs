@@ -18,17 +18,17 @@ use super::talk::{self, Talked};
 use super::{Drain, Server};
 use crate::telemetry::ConnectionBound;
 
-/// Counts a connection while it is open.
-struct Open(IntGauge);
+/// Counts a connection while it is open, or at rest.
+struct Counted(IntGauge);
 
-impl Open {
+impl Counted {
     fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Open {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -49,7 +49,7 @@ enum Rested {
 /// Serves a connection to its end.
 pub(super) async fn serve(server: &Arc<Server>, socket: Socket, drain: Drain) {
     let metrics = &server.observatory.metrics;
-    let _open = Open::new(&metrics.connections);
+    let _open = Counted::new(&metrics.connections);
     // A response is one write; waiting for more to send with it would only delay it.
     let _ = socket.set_nodelay(true);
     let pulse = Pulse::new();
@@ -60,7 +60,10 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket, drain: Drain) {
     let mut http1 = false;
     let bound = loop {
         let since = Instant::now();
-        match rest(&mut socket, begun, http1, &mut bounds).await {
+        let resting = Counted::new(&metrics.connections_resting);
+        let rested = rest(&mut socket, begun, http1, &mut bounds).await;
+        drop(resting);
+        match rested {
             Rested::Begun(bytes) => begun = bytes,
             Rested::Gone | Rested::Over => return,
             Rested::Reached(bound) => break bound,

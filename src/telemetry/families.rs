@@ -99,6 +99,8 @@ families! {
         "Requests being answered now.");
     CONNECTIONS = gauge("connections", &[],
         "Client connections open now. At server.max_connections new ones wait in the backlog.");
+    CONNECTIONS_RESTING = gauge("connections_resting", &[],
+        "Of the connections, those that are silent and hold no buffers.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
         "Client connections ended by a bound of the proxy, or, malformed, answered 4xx for what is no request. Many header_timeout mean slow or hostile clients.");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],

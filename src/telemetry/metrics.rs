@@ -34,6 +34,8 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     /// Client connections open now.
     pub connections: IntGauge,
+    /// Of those, the silent ones that hold no buffers.
+    pub connections_resting: IntGauge,
     /// Client connections that we ended.
     pub connections_closed: PerLabel<ConnectionBound, IntCounter>,
     /// Requests to the origin, by result.
@@ -341,6 +343,7 @@ impl Metrics {
             response_bytes: counter(&r, family::RESPONSE_BYTES),
             in_flight: gauge(&r, family::IN_FLIGHT),
             connections: gauge(&r, family::CONNECTIONS),
+            connections_resting: gauge(&r, family::CONNECTIONS_RESTING),
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
             upstream_requests: UpstreamRequests {
                 statuses: STATUSES

@@ -1,6 +1,8 @@
 //! The end: who is still answered.
 
-use crate::support::{Origin, Proxy};
+use http::Method;
+
+use crate::support::{Clients, Origin, Proxy, until};
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
@@ -28,5 +30,38 @@ async fn connections_that_wait_to_be_accepted_are_reset_by_a_drain() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
     }
+    stopping.await.expect("the drain ends");
+}
+
+/// Closed at once, a connection whose client was just asking again lost that request.
+#[tokio::test]
+async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let mut resting = proxy.wire().await;
+    resting.send(get("/v1/calls/c1")).await;
+    resting.until("}").await;
+    proxy
+        .until_metric("stuut_cache_connections_resting", 1)
+        .await;
+    let gate = origin.hold("/v1/calls/c2");
+    let mut waiting = proxy.wire().await;
+    waiting.send(get("/v1/calls/c2")).await;
+    origin.until_requests(2).await;
+
+    let (clients, admin) = (Clients::new(), proxy.admin);
+    let stopping = tokio::spawn(proxy.stop());
+    until("a drain", async || {
+        let ready = clients.request(admin, Method::GET, "/readyz").await;
+        ready.status() == 503
+    })
+    .await;
+    resting.send(get("/v1/calls/c1")).await;
+    let answer = resting.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    gate.open();
+    let answer = waiting.rest().await;
+    assert!(answer.contains("connection: close"), "{answer}");
     stopping.await.expect("the drain ends");
 }

@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::net::TcpStream;
 
-use crate::support::{Origin, Program, Proxy, Reply, Wire};
+use crate::support::{ByHand, Origin, Program, Proxy, Reply, Wire};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -479,4 +479,92 @@ async fn sigterm_lets_requests_finish_and_exits_with_success() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with('}'), "{answer}");
     assert!(program.wait().success());
+}
+
+const RESTING: &str = "stuut_cache_connections_resting";
+
+#[tokio::test]
+async fn a_connection_that_paused_is_answered_as_before() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let mut client = proxy.wire().await;
+    proxy.until_metric(RESTING, 1).await;
+    for status in ["fwd=miss", "hit", "hit"] {
+        client.send(get(CALL)).await;
+        let head = client.head().await;
+        assert!(head.contains(&format!("stuut-cache; {status}")), "{head}");
+        client.until("}").await;
+        proxy.until_metric(RESTING, 1).await;
+    }
+    // It may come byte by byte, as on any connection.
+    for byte in get(CALL).bytes() {
+        client.send([byte]).await;
+    }
+    assert!(client.head().await.contains("stuut-cache; hit"));
+    client.until("}").await;
+    proxy.until_metric(RESTING, 1).await;
+    client.half_close().await;
+    assert_eq!(client.rest().await, "");
+    proxy.until_metric("stuut_cache_connections", 0).await;
+}
+
+/// Taken back between the two, the rest of the body would be read as the next request.
+#[tokio::test]
+async fn a_body_that_outlasts_its_answer_is_no_request() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let mut client = proxy.wire().await;
+    let inner = get("/v1/smuggled");
+    let length = inner.len() + 1;
+    client
+        .send(format!(
+            "POST /v1/x HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n "
+        ))
+        .await;
+    let mut asked = origin.accept().await;
+    asked.head().await;
+    asked
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        .await;
+    client.until("{}").await;
+    for _ in 0..20 {
+        // Time enough to take a silent connection back.
+        assert!(proxy.metric(RESTING).await == 0.0, "it owes us a body");
+    }
+    let _ = client.try_send(&inner).await;
+    let _ = client.half_close().await;
+    assert_eq!(client.rest().await, "");
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_request_outlives_a_pause() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let mut client = proxy.wire().await;
+    let (first, rest) = (get(CALL), get("/v1/second"));
+    // One read takes both: the second is in hyper's buffer when the first is answered.
+    let (begun, missing) = rest.split_at(30);
+    client.send([&first, begun].concat()).await;
+    client.until("}").await;
+    proxy.get("/v1/other").bearer("a").await;
+    client.send(missing).await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(client.until("}").await.contains("/v1/second"));
+}
+
+#[tokio::test]
+async fn http2_is_told_by_its_whole_preface_and_by_nothing_less() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let mut client = proxy.wire().await;
+    for byte in *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
+        client.send([byte]).await;
+    }
+    // An empty SETTINGS frame is asked for, and sent, by both sides.
+    client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
+    assert_eq!(client.exactly(5).await[3..], [4, 0]);
+
+    let refused = proxy.raw("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+    assert!(refused.starts_with("HTTP/1.1 400"), "{refused}");
 }
