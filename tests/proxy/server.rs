@@ -532,7 +532,7 @@ async fn a_body_that_outlasts_its_answer_is_no_request() {
         assert!(proxy.metric(RESTING).await == 0.0, "it owes us a body");
     }
     let _ = client.try_send(&inner).await;
-    let _ = client.half_close().await;
+    client.half_close().await;
     assert_eq!(client.rest().await, "");
 }
 
