@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinHandle;
@@ -10,11 +11,11 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::cache::Store;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Renewed};
 use crate::proxy::Proxy;
 use crate::request::Parser;
-use crate::server::{Drain, ListenError, Server, listen};
-use crate::telemetry::{Metrics, Output};
+use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
+use crate::telemetry::{Metrics, Output, Reload};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
 
@@ -25,10 +26,28 @@ pub struct Process {
     pub address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
+    /// What it runs with; a reload changes a part of it.
+    config: Config,
+    server: Arc<Server>,
+    tls: Option<Arc<Tls>>,
+    metrics: Arc<Metrics>,
     drain: Drain,
     serving: JoinHandle<()>,
     /// End with the proxy, not with its clients.
-    attendants: [JoinHandle<()>; 2],
+    attendants: [JoinHandle<()>; 3],
+}
+
+/// How often the files of `[server.tls]` are looked at.
+const TLS_LOOK: Duration = Duration::from_secs(10);
+
+/// Sockets that somebody else listens on already, and goes on to when this process ends: what is
+/// there is used in place of `server.listen` and `admin.listen`.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// For services.
+    pub proxy: Option<std::net::TcpListener>,
+    /// For operators.
+    pub admin: Option<std::net::TcpListener>,
 }
 
 /// Why a proxy does not start.
@@ -40,6 +59,9 @@ pub enum StartError {
     /// The client for the origin cannot be set up.
     #[error(transparent)]
     Upstream(#[from] SetupError),
+    /// A file of `[server.tls]` cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsFault),
     /// A configured view cannot be read.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Views(Vec<OptionsFault>),
@@ -52,6 +74,8 @@ impl Process {
     /// Starts a proxy. When this returns, both listeners accept connections. Access lines, where
     /// they are configured, go to `output`.
     ///
+    /// `sockets` are those that are open already.
+    ///
     /// Everything that can fail does so before a port is bound; the ports are bound last.
     ///
     /// # Errors
@@ -61,8 +85,10 @@ impl Process {
         config: &Config,
         clock: &Clock,
         output: Option<&Output>,
+        sockets: Sockets,
     ) -> Result<Self, StartError> {
         let parser = Parser::new(config).map_err(StartError::Views)?;
+        let tls = Tls::load(&config.server.tls)?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(parser.routes()));
         let upstream = Upstream::new(config, Arc::clone(&metrics))?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
@@ -88,20 +114,61 @@ impl Process {
             drain.clone(),
             clock.clone(),
         );
-        let server = Server::new(config, Arc::new(proxy), metrics, access, clock.clone());
+        let server = Arc::new(Server::new(
+            config,
+            Arc::new(proxy),
+            tls.clone(),
+            Arc::clone(&metrics),
+            access,
+            clock.clone(),
+        ));
 
-        let admin_listener = listen("admin.listen", config.admin.listen)?;
-        let listener = listen("server.listen", config.server.listen)?;
+        let admin_listener = match sockets.admin {
+            Some(open) => adopt(open)?,
+            None => listen("admin.listen", config.admin.listen)?,
+        };
+        let listener = match sockets.proxy {
+            Some(open) => adopt(open)?,
+            None => listen("server.listen", config.server.listen)?,
+        };
         Ok(Self {
             address: listener.local_addr()?,
             admin_address: admin_listener.local_addr()?,
-            serving: tokio::spawn(Arc::new(server).serve(listener, drain.clone())),
+            serving: tokio::spawn(Arc::clone(&server).serve(listener, drain.clone())),
             attendants: [
                 tokio::spawn(Arc::new(admin).serve(admin_listener)),
                 tokio::spawn(store.sweep_when_voided()),
+                tokio::spawn(watch(tls.clone(), Arc::clone(&metrics))),
             ],
+            config: config.clone(),
+            server,
+            tls,
+            metrics,
             drain,
         })
+    }
+
+    /// Takes over what can be taken over of a configuration that was read again, and reads the
+    /// files of `[server.tls]` again. Requests in flight end as they began.
+    ///
+    /// # Errors
+    ///
+    /// When a part cannot be used; then nothing is taken over.
+    pub fn reload(&mut self, written: &Config) -> Result<Renewed, StartError> {
+        let renewed = self.config.renewed(written);
+        let proxy = self.server.proxy().renewed(&renewed.config);
+        let proxy = proxy.map_err(StartError::Views)?;
+        if let Some(tls) = &self.tls {
+            reread(tls, &self.metrics)?;
+        }
+        self.server.replace(Arc::new(proxy));
+        self.config = renewed.config.clone();
+        Ok(renewed)
+    }
+
+    /// Counts a configuration that was read again.
+    pub fn count_reload(&self, result: Reload) {
+        self.metrics.config_reloads.of(result).inc();
     }
 
     /// Stops accepting, lets requests in flight finish within `server.drain_timeout`, and ends.
@@ -111,4 +178,35 @@ impl Process {
         let _ = self.serving.await;
         self.attendants.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// Reads the files of `[server.tls]` again when they change: certificates are renewed by somebody
+/// who knows nothing of signals.
+async fn watch(tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) {
+    let Some(tls) = tls else { return };
+    loop {
+        tokio::time::sleep(TLS_LOOK).await;
+        let (tls, metrics) = (Arc::clone(&tls), Arc::clone(&metrics));
+        let look = move || {
+            if tls.has_changed()
+                && let Err(fault) = reread(&tls, &metrics)
+            {
+                tracing::error!("{fault}; the certificate read before stays");
+            }
+        };
+        // Files may lie where it takes time to reach them.
+        let _ = tokio::task::spawn_blocking(look).await;
+    }
+}
+
+fn reread(tls: &Tls, metrics: &Metrics) -> Result<(), TlsFault> {
+    let read = tls.reload();
+    let result = if read.is_ok() {
+        tracing::info!("read the files of server.tls again; new connections get the certificate");
+        Reload::Applied
+    } else {
+        Reload::Refused
+    };
+    metrics.tls_reloads.of(result).inc();
+    read
 }

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{Config, OriginUrl};
-use stuut_cache::process::Process;
+use stuut_cache::process::{Process, Sockets};
 use stuut_cache::telemetry::Output;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
@@ -108,7 +108,7 @@ fn proxy(output: &Output) -> Process {
     .expect("an origin");
     std::thread::spawn(move || answer_once(&origin));
     let clock = Clock::manual(SystemTime::now());
-    Process::start(&config, &clock, Some(output)).expect("the proxy starts")
+    Process::start(&config, &clock, Some(output), Sockets::default()).expect("the proxy starts")
 }
 
 /// An origin that answers one request: whatever is not a hit after that fails.

@@ -47,12 +47,12 @@ fn metrics_tell_what_they_mean() {
     insta::assert_snapshot!("metrics", ours.collect::<Vec<_>>().join("\n"));
 }
 
-/// Three faults planted in one file are told at once, each with its place and its remedy.
+/// Four faults planted in one file are told at once, each with its place and its remedy.
 #[test]
 fn check_tells_every_fault_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("proxy.toml");
-    let faults = "[server]\nlisten = \"8080\"\n\n[cache]\ncapacity = \"64 megs\"\n\n[upstraem]\nurl = \"https://api.stuut.ai\"\n";
+    let faults = "[server]\nlisten = \"8080\"\n\n[server.tls]\ncert = \"/nowhere/cert.pem\"\nkey = \"/nowhere/key.pem\"\n\n[cache]\ncapacity = \"64 megs\"\n\n[upstraem]\nurl = \"https://api.stuut.ai\"\n";
     std::fs::write(&path, faults).expect("a temporary file");
     let output = stuut_cache(&["check", "--config", path.to_str().expect("a path of text")]);
     assert_eq!(output.status.code(), Some(78), "EX_CONFIG of sysexits.h");

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::serve::{log, run_to_end};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
-use crate::process::Process;
+use crate::process::{Process, Sockets};
 use crate::simulator::{self, Options, Simulator, demo};
 
 /// What the simulated API takes for an answer.
@@ -55,7 +55,7 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let config = configuration(arguments, &origin)?;
     let _output = log(&config.log)?;
-    let process = Process::start(&config, &clock, None)?;
+    let process = Process::start(&config, &clock, None, Sockets::default())?;
     let guide = Guide {
         client: Client::builder(TokioExecutor::new()).build_http(),
         base: format!("http://{}", process.address),

@@ -4,6 +4,7 @@ mod demo;
 mod digest;
 mod serve;
 mod simulate;
+mod systemd;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Flag, Loaded, Problems};
+use crate::server::Tls;
 use crate::view;
 
 /// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -68,7 +70,9 @@ impl Cli {
     /// What kept it from being done.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command.unwrap_or(Command::Serve(self.settings)) {
-            Command::Serve(settings) => with(&settings, serve::run),
+            Command::Serve(settings) => {
+                with(&settings, |loaded| serve::run(&loaded, &|| load(&settings)))
+            }
             Command::Check(settings) => with(&settings, |loaded| {
                 print!(
                     "{}",
@@ -112,6 +116,9 @@ fn load(settings: &Settings) -> Result<Loaded, Problems> {
         for fault in faults {
             draft.refuse(&fault.key, fault.reason);
         }
+    }
+    if let Err(fault) = Tls::load(&draft.config().server.tls) {
+        draft.refuse(fault.key, fault.reason);
     }
     draft.finish()
 }

@@ -1,15 +1,17 @@
 //! `serve`: the proxy, from the start line to the drain.
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::systemd;
 use crate::clock::Clock;
-use crate::config::{self, Config, Loaded};
-use crate::process::Process;
-use crate::telemetry::{self, Output};
+use crate::config::{self, Loaded, Problems, Renewed};
+use crate::process::{Process, Sockets};
+use crate::telemetry::{self, Output, Reload};
 
 /// Exit status of a second signal: the drain was cut short.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -17,14 +19,17 @@ const EXIT_INTERRUPTED: u8 = 130;
 /// How long the end of the process waits for work on threads of its own.
 const LAST_WORK: Duration = Duration::from_secs(1);
 
-pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
-    let Loaded { config, sources } = loaded;
+/// Reads the configuration again, from where it was read before.
+type Reread<'a> = dyn Fn() -> Result<Loaded, Problems> + 'a;
+
+pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCode> {
+    let sockets = systemd::sockets()?;
     // Dropped last, when everybody has said what there was to say.
-    let output = log(&config.log)?;
+    let output = log(&loaded.config.log)?;
     telemetry::log_panics();
     run_to_end(
-        config.server.workers,
-        serve(&config, &sources.to_string(), &output),
+        loaded.config.server.workers,
+        serve(loaded, sockets, reread, &output),
     )
 }
 
@@ -59,27 +64,47 @@ fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the system gives no threads")
 }
 
-async fn serve(config: &Config, sources: &str, output: &Output) -> anyhow::Result<ExitCode> {
+async fn serve(
+    Loaded { config, sources }: &Loaded,
+    sockets: Sockets,
+    reread: &Reread<'_>,
+    output: &Output,
+) -> anyhow::Result<ExitCode> {
     // Before anything is bound, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let process = Process::start(config, &Clock::system(), Some(output))?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    let mut process = Process::start(config, &Clock::system(), Some(output), sockets)?;
+    let listening = format!(
+        "stuut-cache listens on {}, admin on {}, for {}",
+        process.address, process.admin_address, config.upstream.url
+    );
     tracing::info!(
         address = %process.address,
         admin_address = %process.admin_address,
         origin = %config.upstream.url,
+        tls = config.server.tls.cert.is_some(),
         capacity = %config.cache.capacity,
-        configuration = sources,
+        scope_mode = ?config.scope.mode,
+        configuration = %sources,
         version = env!("CARGO_PKG_VERSION"),
-        "stuut-cache listens on {}, admin on {}, for {}",
-        process.address,
-        process.admin_address,
-        config.upstream.url
+        "{listening}"
     );
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    systemd::ready(&listening);
+    let mut alive = pin!(systemd::stay_alive());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                systemd::reloading();
+                reload(&mut process, reread);
+                systemd::ready(&listening);
+            }
+            () = &mut alive => {}
+        }
     }
+    systemd::stopping();
     tracing::info!("draining: requests in flight are finished, a second signal ends at once");
     tokio::select! {
         () = process.stop() => {
@@ -88,6 +113,31 @@ async fn serve(config: &Config, sources: &str, output: &Output) -> anyhow::Resul
         }
         _ = terminate.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         _ = interrupt.recv() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
+        () = alive => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Reads the configuration again and takes over what can be taken over of it; says what came of it.
+fn reload(process: &mut Process, reread: &Reread<'_>) {
+    let renewed = match reread() {
+        Ok(Loaded { config, .. }) => process.reload(&config).map_err(|error| error.to_string()),
+        Err(problems) => Err(problems.to_string()),
+    };
+    match renewed {
+        Ok(Renewed {
+            changed, pending, ..
+        }) => {
+            process.count_reload(Reload::Applied);
+            tracing::info!(changed = changed.join(" "), "read the configuration again");
+            if !pending.is_empty() {
+                let pending = pending.join(" ");
+                tracing::warn!(pending, "these keys need a restart: {pending}");
+            }
+        }
+        Err(problems) => {
+            process.count_reload(Reload::Refused);
+            tracing::error!("the configuration stays as it was: {problems}");
+        }
     }
 }
 

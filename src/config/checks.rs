@@ -49,6 +49,26 @@ const RULES: &[Rule] = &[
         },
     },
     Rule {
+        keys: &["server.tls.cert", "server.tls.key"],
+        broken: |config| {
+            let tls = &config.server.tls;
+            (tls.cert.is_some() != tls.key.is_some()).then(|| {
+                "server.tls.cert and server.tls.key go together; write both, or neither".to_owned()
+            })
+        },
+    },
+    Rule {
+        keys: &["server.tls.client_ca", "server.tls.cert"],
+        broken: |config| {
+            let tls = &config.server.tls;
+            (tls.client_ca.is_some() && tls.cert.is_none()).then(|| {
+                "server.tls.client_ca needs server.tls.cert: without TLS no client can show a \
+                 certificate"
+                    .to_owned()
+            })
+        },
+    },
+    Rule {
         keys: &["limits.uri", "limits.header_bytes"],
         broken: |config| {
             let limits = &config.limits;

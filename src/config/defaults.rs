@@ -22,6 +22,7 @@ impl Default for Server {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             drain_timeout: Duration::from_secs(30),
+            tls: super::Tls::default(),
         }
     }
 }

@@ -19,6 +19,7 @@ pub struct Key {
 }
 
 /// How a key's value is written in TOML.
+#[derive(PartialEq)]
 pub(super) enum Lines {
     /// `name = value`
     One(String),
@@ -138,6 +139,9 @@ pub static KEYS: &[Key] = &[
     key!(server.header_timeout => "Time a client has to send a request head.", positive),
     key!(server.idle_timeout => "Time a connection may stay open without a request.", positive),
     key!(server.drain_timeout => "Time that requests in flight have to finish after SIGTERM."),
+    key!(@ "server.tls.cert", server.tls.cert, "PEM file of the certificate chain, the server's own first; with it, only TLS is spoken. Read again when it changes.", []),
+    key!(@ "server.tls.key", server.tls.key, "PEM file of its private key.", []),
+    key!(@ "server.tls.client_ca", server.tls.client_ca, "PEM file of authorities of which clients must show a certificate; without it, none is asked for.", []),
     key!(admin.listen => "Address of metrics, health, status and purge."),
     key!(admin.token_file => "File whose first line is the token a purge needs; without it only a loopback address takes purges."),
     key!(upstream.url => "The origin server: scheme, host and port."),

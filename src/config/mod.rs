@@ -34,6 +34,7 @@ mod outside;
 mod place;
 mod problems;
 pub mod render;
+mod renew;
 mod setting;
 mod tables;
 #[cfg(test)]
@@ -53,6 +54,7 @@ pub use load::{Document, Draft, Loaded, draft, load, read};
 pub use outside::{Flag, environment};
 pub use place::{Place, Sources, VARIABLE_PREFIX, variable};
 pub use problems::{Problem, Problems};
+pub use renew::Renewed;
 pub use values::{ByteSize, CallStatus, OriginUrl, RoutePattern, TokenDigest};
 
 /// Everything that can be set. [`Config::default`] is a working proxy.
@@ -93,6 +95,19 @@ pub struct Server {
     pub idle_timeout: Duration,
     /// Time that requests in flight have to finish after SIGTERM.
     pub drain_timeout: Duration,
+    /// `[server.tls]`: TLS with clients, where a certificate is given.
+    pub tls: Tls,
+}
+
+/// `[server.tls]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate chain (PEM), the server's own first. With it, only TLS is spoken.
+    pub cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    pub key: Option<PathBuf>,
+    /// Authorities (PEM) of which clients must show a certificate; without them, none is asked for.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// `[admin]`

@@ -33,6 +33,7 @@ use crate::policy::{self, Moment, RequestDirectives, Verdict};
 use crate::request::{Call, Parsed, Parser, Scope};
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{Upstream, headers};
+use crate::view::OptionsFault;
 use fetch::{Fetched, Landing};
 use respond::Ask;
 
@@ -53,12 +54,12 @@ pub struct Arrived<B = Incoming> {
 }
 
 /// The proxy: what happens to a request between the sockets and the rooms.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Proxy {
     parser: Parser,
     store: Arc<Store>,
     flights: Arc<Flights<Landing>>,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
     clock: Clock,
     freshness: Arc<config::Freshness>,
@@ -113,7 +114,7 @@ impl Proxy {
             parser,
             store,
             flights: Arc::default(),
-            upstream,
+            upstream: Arc::new(upstream),
             metrics,
             clock,
             freshness: Arc::new(config.freshness.clone()),
@@ -123,6 +124,20 @@ impl Proxy {
             fills: Arc::new(Semaphore::new(cores)),
             codings: Arc::new(Semaphore::new(cores.div_ceil(2))),
         }
+    }
+
+    /// The same proxy, with the same store, by other rules for freshness, scopes and views.
+    ///
+    /// # Errors
+    ///
+    /// The configured views whose lists cannot be read.
+    pub fn renewed(&self, config: &Config) -> Result<Self, Vec<OptionsFault>> {
+        Ok(Self {
+            parser: self.parser.renewed(config)?,
+            freshness: Arc::new(config.freshness.clone()),
+            admission_ttl: config.scope.admission_ttl,
+            ..self.clone()
+        })
     }
 
     /// Answers a request. Whatever happens is a response.

@@ -28,7 +28,7 @@ pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, is_b64token};
 pub use target::{is_plainly_coded, max_forwards};
 
 /// Reads request heads by the configured routes, view options and limits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parser {
     routes: Routes,
     scopes: Scopes,
@@ -195,6 +195,20 @@ impl Parser {
             scopes: Scopes::new(&config.scope),
             views: view::Options::new(&config.views)?,
             limits: config.limits.clone(),
+        })
+    }
+
+    /// A parser by other scopes and views. Tokens keep their scopes: its key is the same.
+    ///
+    /// # Errors
+    ///
+    /// The configured views whose lists cannot be read.
+    pub fn renewed(&self, config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
+        Ok(Self {
+            routes: self.routes.clone(),
+            scopes: self.scopes.renewed(&config.scope),
+            views: view::Options::new(&config.views)?,
+            limits: self.limits.clone(),
         })
     }
 

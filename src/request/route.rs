@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::config::Route;
 
 /// The compiled `cache.routes`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Routes {
     patterns: matchit::Router<usize>,
     routes: Vec<Route>,

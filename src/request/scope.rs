@@ -25,7 +25,7 @@ pub struct ScopeKey([u8; 32]);
 pub struct Scope([u8; 32]);
 
 /// Which scopes there are, and whose.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Scopes {
     key: ScopeKey,
     /// Empty unless `scope.mode` is `named`.
@@ -78,7 +78,16 @@ impl Scopes {
     /// The scopes of this configuration, under a new random key.
     #[must_use]
     pub fn new(settings: &config::Scope) -> Self {
-        let key = ScopeKey::random();
+        Self::under(ScopeKey::random(), settings)
+    }
+
+    /// Other groups, under the same key.
+    #[must_use]
+    pub fn renewed(&self, settings: &config::Scope) -> Self {
+        Self::under(self.key.clone(), settings)
+    }
+
+    fn under(key: ScopeKey, settings: &config::Scope) -> Self {
         let mut named = HashMap::new();
         if settings.mode == ScopeMode::Named {
             for scope in &settings.named {

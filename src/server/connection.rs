@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use prometheus::IntGauge;
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::bounds::{Bounds, Event};
@@ -47,17 +48,20 @@ enum Rested {
 }
 
 /// Serves a connection to its end.
-pub(super) async fn serve(server: &Arc<Server>, socket: Socket, drain: Drain) {
+pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain) {
     let metrics = &server.observatory.metrics;
     let _open = Counted::new(&metrics.connections);
     // A response is one write; waiting for more to send with it would only delay it.
     let _ = socket.set_nodelay(true);
+    let Some(socket) = greet(server, socket, &drain).await else {
+        return;
+    };
+    let mut http1 = socket.is_http1();
     let pulse = Pulse::new();
     let timer = pin!(tokio::time::sleep(server.settings.idle_timeout));
     let mut bounds = Bounds::new(&pulse, &server.settings, timer, &drain);
     let mut socket = Felt::new(socket, Arc::clone(&pulse));
     let mut begun = Bytes::new();
-    let mut http1 = false;
     let bound = loop {
         let since = Instant::now();
         let resting = Counted::new(&metrics.connections_resting);
@@ -93,6 +97,30 @@ pub(super) async fn serve(server: &Arc<Server>, socket: Socket, drain: Drain) {
         return;
     }
     metrics.connections_closed.of(bound).inc();
+}
+
+/// What is to be done before the first byte of a request: TLS, where it is spoken.
+async fn greet(server: &Server, socket: TcpStream, drain: &Drain) -> Option<Socket> {
+    let Some(tls) = &server.tls else {
+        return Some(Socket::Plain(socket));
+    };
+    let handshake = tokio::time::timeout(server.settings.header_timeout, tls.accept(socket));
+    // It is larger than all that a connection at rest needs.
+    let mut handshake = Box::pin(handshake);
+    let greeted = tokio::select! {
+        greeted = &mut handshake => greeted,
+        () = drain.over() => return None,
+    };
+    match greeted {
+        Ok(Ok(stream)) => return Some(Socket::Tls(Box::new(stream))),
+        // A look at the port, or somebody who is gone.
+        Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => return None,
+        Ok(Err(error)) => tracing::debug!("no TLS: {error}"),
+        Err(_) => tracing::debug!("no TLS within server.header_timeout"),
+    }
+    let closed = &server.observatory.metrics.connections_closed;
+    closed.of(ConnectionBound::TlsHandshake).inc();
+    None
 }
 
 /// Waits for the first bytes of a request, without a buffer to hold them.

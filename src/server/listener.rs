@@ -32,6 +32,16 @@ pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
     })
 }
 
+/// Takes over a socket that somebody else has bound and listens on.
+///
+/// # Errors
+///
+/// When it is no socket that can be waited on.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
 /// Closes a listener; hands back the connections that waited in its backlog, which the system
 /// would reset.
 pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {

@@ -13,13 +13,16 @@ mod replay;
 mod socket;
 mod stack;
 mod talk;
+mod tls;
 
 pub use drain::Drain;
-pub use listener::{ListenError, listen};
+pub use listener::{ListenError, adopt, listen};
+pub use tls::{Tls, TlsFault};
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -37,7 +40,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What every connection is served with.
 #[derive(Debug)]
 pub struct Server {
-    proxy: Arc<Proxy>,
+    /// The hallway; a reload puts another in its place.
+    proxy: ArcSwap<Proxy>,
+    tls: Option<Arc<Tls>>,
     observatory: Arc<Observatory>,
     settings: config::Server,
     protocols: Protocols,
@@ -45,17 +50,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for this proxy. Without an access log, requests are only counted.
+    /// A server for this proxy, in TLS where there is one. Without an access log, requests are only
+    /// counted.
     #[must_use]
     pub fn new(
         config: &Config,
         proxy: Arc<Proxy>,
+        tls: Option<Arc<Tls>>,
         metrics: Arc<Metrics>,
         access: Option<AccessLog>,
         clock: Clock,
     ) -> Self {
         Self {
-            proxy,
+            proxy: ArcSwap::new(proxy),
+            tls,
             observatory: Arc::new(Observatory {
                 metrics,
                 access,
@@ -65,6 +73,17 @@ impl Server {
             protocols: Protocols::new(&config.limits),
             places: Arc::new(Semaphore::new(config.server.max_connections)),
         }
+    }
+
+    /// The hallway that answers now.
+    #[must_use]
+    pub fn proxy(&self) -> Arc<Proxy> {
+        self.proxy.load_full()
+    }
+
+    /// Answers requests that come from now on by another hallway.
+    pub fn replace(&self, proxy: Arc<Proxy>) {
+        self.proxy.store(proxy);
     }
 
     /// Accepts connections until the drain begins, then waits for those that are open.

@@ -35,7 +35,7 @@ impl<S: Service<R>, R> hyper::service::Service<R> for OnHyper<S> {
 
 /// The service of one connection, outermost layer first.
 pub(super) fn for_connection(
-    server: &Server,
+    server: &Arc<Server>,
     pulse: &Arc<Pulse>,
 ) -> OnHyper<
     impl Service<
@@ -45,7 +45,7 @@ pub(super) fn for_connection(
         Future: Send,
     > + use<>,
 > {
-    let proxy = Arc::clone(&server.proxy);
+    let server = Arc::clone(server);
     let stack = ServiceBuilder::new()
         // Gives the request its id and the time it came in; counts and logs it when it has
         // ended. Outermost, so that nothing ends without being counted.
@@ -56,7 +56,7 @@ pub(super) fn for_connection(
         // A panic is an answer like any other, and ends with its request. Inside of what counts.
         .layer(CatchPanicLayer)
         .service(service_fn(move |arrived: Arrived| {
-            Arc::clone(&proxy).answer(arrived)
+            server.proxy().answer(arrived)
         }));
     OnHyper(RefCell::new(stack))
 }

@@ -103,6 +103,10 @@ families! {
         "Of the connections, those that are silent and hold no buffers.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
         "Client connections ended by a bound of the proxy, or, malformed, answered 4xx for what is no request. Many header_timeout mean slow or hostile clients.");
+    CONFIG_RELOADS = counter("config_reloads_total", &["result"],
+        "Configurations read again on SIGHUP. Refused: the log says what is wrong; the old one stays.");
+    TLS_RELOADS = counter("tls_reloads_total", &["result"],
+        "Times the files of [server.tls] were read again. Refused: the old ones stay until they expire.");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
         "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
     UPSTREAM_DURATION = histogram("upstream_duration_seconds", &[],

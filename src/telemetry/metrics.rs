@@ -38,6 +38,10 @@ pub struct Metrics {
     pub connections_resting: IntGauge,
     /// Client connections that we ended.
     pub connections_closed: PerLabel<ConnectionBound, IntCounter>,
+    /// Configurations read again.
+    pub config_reloads: PerLabel<Reload, IntCounter>,
+    /// Certificates read again.
+    pub tls_reloads: PerLabel<Reload, IntCounter>,
     /// Requests to the origin, by result.
     pub upstream_requests: UpstreamRequests,
     /// From asking the origin to its response head.
@@ -169,8 +173,21 @@ labels! {
         Stalled => "stalled",
         /// Still busy at the end of `server.drain_timeout`.
         DrainTimeout => "drain_timeout",
+        /// No TLS: not spoken, no common version, no certificate that we accept, or no end of it
+        /// within `server.header_timeout`.
+        TlsHandshake => "tls_handshake",
         /// What came was no request, or beyond hyper's limits; hyper has answered it by itself.
         Malformed => "malformed",
+    }
+}
+
+labels! {
+    /// What came of reading settings or files again.
+    pub enum Reload {
+        /// They are in use.
+        Applied => "applied",
+        /// Something is wrong with them; the old ones stay.
+        Refused => "refused",
     }
 }
 
@@ -345,6 +362,8 @@ impl Metrics {
             connections: gauge(&r, family::CONNECTIONS),
             connections_resting: gauge(&r, family::CONNECTIONS_RESTING),
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
+            config_reloads: by_label(&r, family::CONFIG_RELOADS),
+            tls_reloads: by_label(&r, family::TLS_RELOADS),
             upstream_requests: UpstreamRequests {
                 statuses: STATUSES
                     .iter()

@@ -11,7 +11,8 @@ pub use access::{AccessLog, Record};
 pub use families::{ALL as FAMILIES, Family, Kind};
 pub use log::{init as init_log, log_panics};
 pub use metrics::{
-    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, SentCoding, ViewResult, seconds,
+    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, SentCoding, ViewResult,
+    seconds,
 };
 pub use output::Output;
 pub use request_id::RequestId;

@@ -24,6 +24,16 @@ const DISAGREEMENTS: &[(&str, &str)] = &[
          upstream.total_timeout, which includes it; write a shorter one or a longer total",
     ),
     (
+        "server.tls.key = \"/etc/key.pem\"",
+        "proxy.toml:1:18: server.tls.key: server.tls.cert and server.tls.key go together; write \
+         both, or neither",
+    ),
+    (
+        "server.tls.client_ca = \"/etc/ca.pem\"",
+        "proxy.toml:1:24: server.tls.client_ca: server.tls.client_ca needs server.tls.cert: \
+         without TLS no client can show a certificate",
+    ),
+    (
         "limits = { uri = \"10KiB\", header_bytes = \"8KiB\" }",
         "proxy.toml:1:42: limits.header_bytes: limits.uri is larger than limits.header_bytes, \
          which includes it; write a smaller target or a larger head",

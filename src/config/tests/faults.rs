@@ -227,7 +227,7 @@ token = "secret""#,
     ),
     (
         "[server]\nzzzzz = 1",
-        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout",
+        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout, tls",
     ),
     // Text that is not TOML, and names given twice.
     (

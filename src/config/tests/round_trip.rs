@@ -120,6 +120,8 @@ prop_compose! {
         config.upstream.connect_timeout = timeouts[2].min(timeouts[3]);
         config.upstream.total_timeout = timeouts[2].max(timeouts[3]);
         config.upstream.url = OriginUrl::parse(url).expect("a good origin");
+        config.server.tls.cert = ca_file.clone().map(Into::into);
+        config.server.tls.key = ca_file.clone().map(Into::into);
         config.upstream.ca_file = ca_file.map(Into::into);
         config.upstream.forward_headers = fields
             .iter()

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -48,11 +49,34 @@ impl Program {
 
     async fn spawn(url: &str, variables: &[(&str, &str)], reading: Reading) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+        command.stdin(Stdio::null());
+        Self::run(command, url, variables, reading).await
+    }
+
+    /// Started with this configuration file.
+    pub async fn configured(origin: &Origin, file: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+        command.arg("--config").arg(file).stdin(Stdio::null());
+        let url = format!("http://{}", origin.address());
+        Self::run(command, &url, &[], Reading::ToTheEnd).await
+    }
+
+    /// Started by this command, which becomes the program.
+    pub async fn by(command: Command, origin: &Origin) -> Self {
+        let url = format!("http://{}", origin.address());
+        Self::run(command, &url, &[], Reading::ToTheEnd).await
+    }
+
+    async fn run(
+        mut command: Command,
+        url: &str,
+        variables: &[(&str, &str)],
+        reading: Reading,
+    ) -> Self {
         command
             .env("STUUT_CACHE__SERVER__LISTEN", "127.0.0.1:0")
             .env("STUUT_CACHE__ADMIN__LISTEN", "127.0.0.1:0")
             .env("STUUT_CACHE__UPSTREAM__URL", url)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (name, value) in variables {
@@ -121,9 +145,23 @@ impl Program {
 
     /// Asks it to end, as an operator does.
     pub fn terminate(&self) {
-        let id = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status();
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let (name, id) = (format!("-{name}"), self.child.id().to_string());
+        let told = Command::new("kill").args([name, id]).status();
         assert!(told.expect("there is a kill").success());
+    }
+
+    /// The value of a metric line; 0 when it is not there.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let text = self.admin(Method::GET, "/metrics").await.text();
+        let value = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
     }
 
     pub fn wait(&mut self) -> ExitStatus {

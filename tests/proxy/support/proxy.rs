@@ -9,8 +9,8 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stuut_cache::clock::Clock;
-use stuut_cache::config::{Config, OriginUrl};
-use stuut_cache::process::Process;
+use stuut_cache::config::{Config, OriginUrl, Renewed};
+use stuut_cache::process::{Process, Sockets, StartError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -24,6 +24,7 @@ pub struct Proxy {
     pub clock: Clock,
     pub address: SocketAddr,
     pub admin: SocketAddr,
+    config: Config,
     process: Process,
     clients: Clients,
 }
@@ -49,11 +50,13 @@ impl Proxy {
         config.upstream.url = OriginUrl::parse(url).expect("an origin");
         change(&mut config);
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);
-        let process = Process::start(&config, &clock, None).expect("the proxy starts");
+        let process =
+            Process::start(&config, &clock, None, Sockets::default()).expect("the proxy starts");
         Self {
             clock,
             address: process.address,
             admin: process.admin_address,
+            config,
             process,
             clients: Clients::new(),
         }
@@ -142,6 +145,12 @@ impl Proxy {
 
     pub fn pass_seconds(&self, seconds: u64) {
         self.pass(Duration::from_secs(seconds));
+    }
+
+    /// Takes over a changed configuration, as on SIGHUP.
+    pub fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Result<Renewed, StartError> {
+        change(&mut self.config);
+        self.process.reload(&self.config)
     }
 
     pub async fn stop(self) {

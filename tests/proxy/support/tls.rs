@@ -13,11 +13,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, watch};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority that no system knows.
 pub struct Authority {
@@ -38,6 +40,9 @@ impl Authority {
     pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new([]).expect("no names are fine");
+        // Of another name than what it issues, or openssl takes those for self-signed.
+        let name = rcgen::DnType::CommonName;
+        params.distinguished_name.push(name, "an authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let certificate = params.self_signed(&key).expect("a certificate");
         let file = NamedTempFile::new().expect("a temporary file");
@@ -46,6 +51,42 @@ impl Authority {
             issuer: Issuer::new(params, key),
             file,
         }
+    }
+
+    /// A certificate for this name and its key, both in PEM.
+    pub fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new([name.to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A client that trusts this authority, shows `identity` if it has one, and offers these
+    /// protocols.
+    pub fn client(&self, identity: Option<&(String, String)>, protocols: &[&str]) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        let authority = CertificateDer::from_pem_file(self.file.path()).expect("a certificate");
+        roots.add(authority).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring knows them")
+            .with_root_certificates(roots);
+        let mut config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = CertificateDer::from_pem_slice(certificate.as_bytes());
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+                builder
+                    .with_client_auth_cert(vec![chain.expect("PEM")], key.expect("PEM"))
+                    .expect("certificate and key belong together")
+            }
+        };
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|name| name.as_bytes().to_vec())
+            .collect();
+        TlsConnector::from(Arc::new(config))
     }
 
     /// What a server of this name needs, with the protocols it offers.

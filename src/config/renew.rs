@@ -1,0 +1,86 @@
+//! What of a configuration can be taken over by a proxy that runs.
+
+use super::{Config, KEYS};
+
+/// A configuration that was read again, as far as it can be taken over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renewed {
+    /// What holds from now on.
+    pub config: Config,
+    /// The keys that hold another value than before.
+    pub changed: Vec<&'static str>,
+    /// The keys whose new value needs a restart; until then they hold the old one.
+    pub pending: Vec<&'static str>,
+}
+
+impl Config {
+    /// Takes over from `written` what needs no restart: freshness, scopes and views, which are
+    /// asked anew by every request. The rest has become sockets, threads, memory and routes.
+    #[must_use]
+    pub fn renewed(&self, written: &Self) -> Renewed {
+        let mut config = self.clone();
+        config.freshness = written.freshness.clone();
+        // The store lets go of entries by it.
+        config.freshness.hard_limit = self.freshness.hard_limit;
+        config.scope = written.scope.clone();
+        config.views = written.views.clone();
+        let mut pending = differences(&config, written);
+        if config.admin.token_file == written.admin.token_file && config.admin != written.admin {
+            pending.push("admin.token_file");
+        }
+        Renewed {
+            changed: differences(self, &config),
+            pending,
+            config,
+        }
+    }
+}
+
+/// The keys whose values differ.
+fn differences(one: &Config, other: &Config) -> Vec<&'static str> {
+    KEYS.iter()
+        .filter(|key| (key.written)(one) != (key.written)(other))
+        .map(|key| key.name)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{ByteSize, ScopeMode};
+
+    #[test]
+    fn every_key_is_either_taken_over_or_named() {
+        let old = Config::default();
+        let mut written = old.clone();
+        written.freshness.default = Duration::from_secs(1);
+        written.freshness.hard_limit = Duration::from_secs(2);
+        written
+            .freshness
+            .live
+            .push(("notes".to_owned(), Duration::ZERO));
+        written.scope.mode = ScopeMode::Named;
+        written.views.strip_option = "without".to_owned();
+        written.cache.capacity = ByteSize(1 << 30);
+        written.admin.token = Some("rotated".to_owned().into());
+        let renewed = old.renewed(&written);
+        assert_eq!(
+            renewed.changed,
+            [
+                "freshness.default",
+                "freshness.live",
+                "scope.mode",
+                "views.strip_option"
+            ]
+        );
+        assert_eq!(
+            renewed.pending,
+            ["cache.capacity", "freshness.hard_limit", "admin.token_file"]
+        );
+        assert_eq!(renewed.config.cache, old.cache);
+        assert_eq!(renewed.config.scope, written.scope);
+        assert_eq!(old.renewed(&old).changed, [""; 0]);
+    }
+}

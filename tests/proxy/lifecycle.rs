@@ -1,0 +1,204 @@
+//! The life of the process: what the service manager is told, and restarts under load.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::support::{Origin, Program, Wire, until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stuut-cache");
+
+/// The program with this listener as its socket of this name, as systemd hands one over.
+fn activated(listener: &TcpListener, name: &str) -> Command {
+    let script = format!(
+        "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec {PROGRAM}"
+    );
+    let mut command = Command::new("sh");
+    let socket = OwnedFd::from(listener.try_clone().expect("a second handle"));
+    command.args(["-c", &script]).stdin(Stdio::from(socket));
+    command
+}
+
+/// Clients that ask one request after the other on connections that they keep.
+struct Load {
+    clients: JoinSet<()>,
+    answered: Arc<AtomicU32>,
+    lost: Arc<AtomicU32>,
+    over: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn on(address: SocketAddr) -> Self {
+        let mut load = Self {
+            clients: JoinSet::new(),
+            answered: Arc::default(),
+            lost: Arc::default(),
+            over: Arc::default(),
+        };
+        for number in 0..8 {
+            let (answered, lost) = (Arc::clone(&load.answered), Arc::clone(&load.lost));
+            let over = Arc::clone(&load.over);
+            load.clients.spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    // Refused: nobody has promised anything.
+                    let Ok(socket) = TcpStream::connect(address).await else {
+                        return;
+                    };
+                    let mut wire = Wire::new(socket);
+                    while !over.load(Ordering::Relaxed) {
+                        let Some(closes) = ask(&mut wire, number).await else {
+                            lost.fetch_add(1, Ordering::Relaxed);
+                            break;
+                        };
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        if closes {
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+        load
+    }
+
+    /// Waits for so many more answers.
+    async fn go_on(&self, more: u32) {
+        let enough = self.answered.load(Ordering::Relaxed) + more;
+        until("more answers", async || {
+            self.answered.load(Ordering::Relaxed) >= enough
+        })
+        .await;
+    }
+
+    /// Requests that got no whole answer.
+    async fn end(self) -> u32 {
+        self.over.store(true, Ordering::Relaxed);
+        self.clients.join_all().await;
+        self.lost.load(Ordering::Relaxed)
+    }
+}
+
+/// One request: whether its answer was said to be the last, or nothing if there was none.
+async fn ask(wire: &mut Wire, number: usize) -> Option<bool> {
+    let request =
+        format!("GET /v1/calls/c{number} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n");
+    wire.try_send(request).await.ok()?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        answer.extend(wire.some().await?);
+    }
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    answer
+        .starts_with("HTTP/1.1 200")
+        .then(|| answer.contains("connection: close"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_under_load_loses_no_request() {
+    let origin = Origin::start().await;
+    let mut program = Program::start(&origin, &[]).await;
+    let load = Load::on(program.address);
+    load.go_on(500).await;
+    program.terminate();
+    assert!(program.wait().success());
+    assert_eq!(load.end().await, 0, "requests without an answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_on_the_same_socket_under_load_loses_no_request() {
+    let origin = Origin::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let mut old = Program::by(activated(&listener, "proxy"), &origin).await;
+    assert_eq!(Ok(old.address), listener.local_addr().map_err(|_| ()));
+    let load = Load::on(old.address);
+    for _ in 0..3 {
+        load.go_on(300).await;
+        let new = Program::by(activated(&listener, "proxy"), &origin).await;
+        old.terminate();
+        assert!(old.wait().success());
+        old = new;
+    }
+    load.go_on(300).await;
+    assert_eq!(load.end().await, 0, "requests without an answer");
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_the_start_is_answered_by_it() {
+    let origin = Origin::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut early = Wire::new(TcpStream::connect(address).await.expect("a backlog"));
+    early
+        .send("GET /v1/early HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await;
+    let program = Program::by(activated(&listener, "stuut-cache.socket"), &origin).await;
+    assert!(early.rest().await.starts_with("HTTP/1.1 200"));
+    program.stop();
+}
+
+#[tokio::test]
+async fn an_admin_socket_is_for_operators_alone() {
+    let origin = Origin::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let program = Program::by(activated(&listener, "admin"), &origin).await;
+    assert_eq!(Ok(program.admin), listener.local_addr().map_err(|_| ()));
+    assert_ne!(program.address, program.admin);
+    program.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_is_told_of_every_turn() {
+    let origin = Origin::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let path = dir.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("a socket");
+    let patience = Some(Duration::from_secs(30));
+    manager.set_read_timeout(patience).expect("a deadline");
+    let told = |wanted: &str| {
+        let mut message = [0; 4096];
+        loop {
+            let length = manager.recv(&mut message).expect("the manager is told");
+            let text = String::from_utf8_lossy(&message[..length]);
+            if text.lines().any(|line| line.starts_with(wanted)) {
+                return text.into_owned();
+            }
+        }
+    };
+    let mut command = Command::new(PROGRAM);
+    command
+        .stdin(Stdio::null())
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "20000");
+    let mut program = Program::by(command, &origin).await;
+    assert!(told("READY=1").contains("STATUS=stuut-cache listens on"));
+    told("WATCHDOG=1");
+    program.signal("HUP");
+    assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
+    told("READY=1");
+    program.terminate();
+    told("STOPPING=1");
+    assert!(program.wait().success());
+}
+
+#[tokio::test]
+async fn after_a_kill_the_address_is_free_at_once() {
+    let origin = Origin::start().await;
+    let mut killed = Program::start(&origin, &[]).await;
+    let address = killed.address.to_string();
+    let mut client = killed.wire().await;
+    assert_eq!(ask(&mut client, 1).await, Some(false));
+    killed.signal("KILL");
+    assert!(!killed.wait().success());
+    assert_eq!(client.rest().await, "");
+    let again = Program::start(&origin, &[("SERVER__LISTEN", &address)]).await;
+    again.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    again.stop();
+}

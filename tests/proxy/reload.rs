@@ -1,0 +1,125 @@
+//! A configuration that is read again while the proxy runs.
+
+use std::time::Duration;
+
+use stuut_cache::config::{NamedView, ScopeMode};
+use tempfile::TempDir;
+
+use crate::support::{Origin, Program, Proxy, Reply, until};
+
+const CALL: &str = "/v1/calls/c1";
+
+#[tokio::test]
+async fn freshness_and_views_change_and_what_is_stored_stays() {
+    let origin = Origin::start().await;
+    origin.reply(CALL, Reply::json(r#"{"id":"c1","notes":"n"}"#));
+    let mut proxy = Proxy::start(&origin).await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+
+    let renewed = proxy
+        .reload(|config| {
+            config.freshness.default = Duration::from_secs(5);
+            config.views.named.push(NamedView {
+                name: "bare".to_owned(),
+                fields: None,
+                strip: Some("notes".to_owned()),
+            });
+        })
+        .expect("it is good");
+    assert_eq!(renewed.changed, ["freshness.default", "views.named"]);
+    assert_eq!(renewed.pending, [""; 0]);
+
+    let bare = format!("{CALL}?view=bare");
+    proxy
+        .get(&bare)
+        .bearer("a")
+        .await
+        .assert_hit()
+        .assert_body(r#"{"id":"c1"}"#);
+    proxy.pass_seconds(5);
+    proxy.get(CALL).bearer("b").await.assert_miss();
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_left() {
+    let origin = Origin::start().await;
+    let mut proxy = Proxy::start(&origin).await;
+    let renewed = proxy
+        .reload(|config| config.server.max_connections = 1)
+        .expect("it is good");
+    assert_eq!(renewed.pending, ["server.max_connections"]);
+    let _kept = proxy.wire().await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+}
+
+/// A group that a token has left no longer shows it anything, and what it fetched stays its own.
+#[tokio::test]
+async fn a_token_that_leaves_a_group_leaves_what_it_shared() {
+    let origin = Origin::start().await;
+    let digest = |token: &str| stuut_cache::config::TokenDigest::of(token.as_bytes());
+    let group = move |tokens: &[&str]| stuut_cache::config::NamedScope {
+        name: "team".to_owned(),
+        tokens: tokens.iter().map(|token| digest(token)).collect(),
+    };
+    let mut proxy = Proxy::with(&origin, |config| {
+        config.scope.mode = ScopeMode::Named;
+        config.scope.named = vec![group(&["a", "b"])];
+    })
+    .await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    // Admitted by the origin, and stored once for both.
+    let admitted = proxy.get(CALL).bearer("b").await;
+    admitted.assert_forwarded("request");
+    proxy.get(CALL).bearer("b").await.assert_hit();
+
+    proxy
+        .reload(|config| config.scope.named = vec![group(&["a"])])
+        .expect("it is good");
+    proxy.get(CALL).bearer("b").await.assert_miss();
+    proxy.get(CALL).bearer("a").await.assert_hit();
+}
+
+#[tokio::test]
+async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
+    let origin = Origin::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("proxy.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("the file can be written");
+    write("");
+    let program = Program::configured(&origin, &file).await;
+    let reloads = async |result: &str| {
+        let line = format!("stuut_cache_config_reloads_total{{result=\"{result}\"}}");
+        program.metric(&line).await
+    };
+
+    write("[freshness]\ndefault = \"5 sacs\"\n[views]\nstrip_option = \"without\"\n");
+    program.signal("HUP");
+    until("a refusal", async || reloads("refused").await > 0.5).await;
+    until("its reason", async || {
+        program.written().contains("freshness.default")
+    })
+    .await;
+    let stripped = program.get(&format!("{CALL}?strip=path")).bearer("a").await;
+    stripped.assert_status(200);
+    assert!(origin.last().target() == CALL, "the old options hold");
+
+    write("[cache]\ncapacity = \"32MiB\"\n[views]\nstrip_option = \"without\"\n");
+    program.signal("HUP");
+    let mut asked = 0_u32;
+    while reloads("applied").await < 0.5 {
+        asked += 1;
+        let target = format!("/v1/calls/c{asked}");
+        program.get(&target).bearer("a").await.assert_status(200);
+    }
+    program
+        .get(&format!("{CALL}?without=path"))
+        .bearer("a")
+        .await
+        .assert_hit();
+    let written = program.stop();
+    assert!(
+        written.contains("these keys need a restart: cache.capacity"),
+        "{written}"
+    );
+}
