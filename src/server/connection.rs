@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop::unconstrained;
 
 use super::drain::Stage;
+use super::guard::Guarded;
 use super::pulse::{Check, Felt, Pulse};
 use super::{Drain, Server, stack};
 use crate::config;
@@ -59,7 +60,10 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
     // A response is one write; waiting for more to send with it would only delay it.
     let _ = socket.set_nodelay(true);
     let pulse = Pulse::new();
-    let io = TokioIo::new(Felt::new(socket, Arc::clone(&pulse)));
+    let closed = &server.observatory.metrics.connections_closed;
+    let socket = Felt::new(socket, Arc::clone(&pulse));
+    let unread = closed.of(ConnectionBound::Unread).clone();
+    let io = TokioIo::new(Guarded::new(socket, &server.limits, unread));
     let service = stack::for_connection(server, &pulse);
     let mut connection = pin!(server.protocol.serve_connection(io, service));
     let settings = &server.settings;
@@ -99,7 +103,6 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
                         .is_some_and(hyper::Error::is_parse)
                     {
                         // hyper has answered 400, 414 or 431 by itself, as no request.
-                        let closed = &server.observatory.metrics.connections_closed;
                         closed.of(ConnectionBound::Malformed).inc();
                     }
                 }
@@ -116,12 +119,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
             },
         }
     };
-    server
-        .observatory
-        .metrics
-        .connections_closed
-        .of(bound)
-        .inc();
+    closed.of(bound).inc();
     if bound == ConnectionBound::IdleTimeout {
         // An HTTP/2 client is told; an HTTP/1.1 connection just closes.
         connection.as_mut().graceful_shutdown();

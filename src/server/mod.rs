@@ -5,6 +5,7 @@
 mod catch_panic;
 mod connection;
 mod drain;
+mod guard;
 mod listener;
 mod observe;
 mod pulse;
@@ -40,6 +41,7 @@ pub struct Server {
     proxy: Arc<Proxy>,
     observatory: Arc<Observatory>,
     settings: config::Server,
+    limits: config::Limits,
     protocol: Protocol,
     places: Arc<Semaphore>,
 }
@@ -62,6 +64,7 @@ impl Server {
                 clock,
             }),
             settings: config.server.clone(),
+            limits: config.limits.clone(),
             protocol: connection::protocol(&config.limits),
             places: Arc::new(Semaphore::new(config.server.max_connections)),
         }

@@ -100,7 +100,9 @@ families! {
     CONNECTIONS = gauge("connections", &[],
         "Client connections open now. At server.max_connections new ones wait in the backlog.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
-        "Client connections ended by a bound of the proxy, or, malformed, answered 4xx for what is no request. Many header_timeout mean slow or hostile clients.");
+        "Client connections ended by a bound of the proxy, or of HTTP/1.1 (malformed) or HTTP/2 (protocol_error) broken. unread: of a refused request more came than is read and dropped. Many header_timeout mean slow or hostile clients.");
+    REFUSED = counter("refused_total", &["reason"],
+        "Requests refused at the door, by the type of their problem document. Framing reasons from a client of yours: it is broken; from others: somebody is trying.");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
         "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
     UPSTREAM_DURATION = histogram("upstream_duration_seconds", &[],

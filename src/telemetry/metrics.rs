@@ -16,7 +16,7 @@ use crate::coding::Coding;
 use crate::label::{Label, labels};
 use crate::outcome::{Fault, OutcomeLabel};
 use crate::policy::NotStored;
-use crate::request::{Bypass, RouteId, Routes};
+use crate::request::{Bypass, Refusal, RouteId, Routes};
 
 const PREFIX: &str = "stuut_cache";
 
@@ -36,6 +36,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Client connections that we ended.
     pub connections_closed: PerLabel<ConnectionBound, IntCounter>,
+    /// Requests refused at the door.
+    pub refused: PerLabel<Refusal, IntCounter>,
     /// Requests to the origin, by result.
     pub upstream_requests: UpstreamRequests,
     /// From asking the origin to its response head.
@@ -167,8 +169,13 @@ labels! {
         Stalled => "stalled",
         /// Still busy at the end of `server.drain_timeout`.
         DrainTimeout => "drain_timeout",
-        /// What came was no request, or beyond hyper's limits; hyper has answered it by itself.
+        /// What came was no request to hyper, which has answered it by itself. What is known to be
+        /// none is refused before it gets there.
         Malformed => "malformed",
+        /// HTTP/2 that is none, or that does nothing but cost.
+        ProtocolError => "protocol_error",
+        /// More came of a request that was not read to its end than is read and dropped.
+        Unread => "unread",
     }
 }
 
@@ -342,6 +349,7 @@ impl Metrics {
             in_flight: gauge(&r, family::IN_FLIGHT),
             connections: gauge(&r, family::CONNECTIONS),
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
+            refused: by_label(&r, family::REFUSED),
             upstream_requests: UpstreamRequests {
                 statuses: STATUSES
                     .iter()
