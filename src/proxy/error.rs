@@ -151,13 +151,20 @@ impl Error {
 
 fn refusal_status(refusal: Refusal) -> StatusCode {
     match refusal {
-        Refusal::HostMissing
+        Refusal::RequestLine
+        | Refusal::FieldLine
+        | Refusal::LineEnd
+        | Refusal::ControlCharacter
+        | Refusal::ContentLength
+        | Refusal::LengthAndCoding
+        | Refusal::HostMissing
         | Refusal::HostRepeated
         | Refusal::HostInvalid
         | Refusal::HostContradicts
         | Refusal::AuthorizationRepeated
         | Refusal::TransferCoding
         | Refusal::View => StatusCode::BAD_REQUEST,
+        Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -160,7 +160,10 @@ impl Proxy {
             Ok(match parsed {
                 Ok(Parsed::Call(call)) => self.answer_call(&call, head, id, *at).await,
                 Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(arrived, reason)).await,
-                Err(refused) => Error::Refused(refused).into_response(id, None, None),
+                Err(refused) => {
+                    self.metrics.refused.of(refused.why).inc();
+                    Error::Refused(refused).into_response(id, None, None)
+                }
             })
         }
     }

@@ -5,6 +5,7 @@
 //! [`Parsed::Bypass`], which is forwarded untouched, with the reason; or a [`Refusal`].
 
 mod fields;
+mod framing;
 mod key;
 mod route;
 mod scope;
@@ -22,6 +23,7 @@ use crate::view::{self, View};
 
 use fields::{Fields, Line};
 
+pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop, stand_in};
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
 pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, is_b64token};
@@ -112,6 +114,20 @@ labels! {
 labels! {
     /// Why a request ends at the door.
     pub enum Refusal {
+        /// No `method SP target SP version` (RFC 9112 §3).
+        RequestLine => "request-line",
+        /// A version of HTTP that is spoken otherwise, or not at all.
+        Version => "http-version",
+        /// A field line without a name, or with blanks where none belong (RFC 9112 §5).
+        FieldLine => "field-line",
+        /// A line that does not end with CR LF, or a CR elsewhere (RFC 9112 §2.2).
+        LineEnd => "line-end",
+        /// A control character other than the tab.
+        ControlCharacter => "control-character",
+        /// Anything but one `Content-Length` with one number (RFC 9112 §6.2).
+        ContentLength => "content-length",
+        /// `Content-Length` beside `Transfer-Encoding` (RFC 9112 §6.1).
+        LengthAndCoding => "length-and-coding",
         /// HTTP/1.1 without `Host`.
         HostMissing => "host-missing",
         /// More than one `Host`.
@@ -124,7 +140,7 @@ labels! {
         AuthorizationRepeated => "authorization-repeated",
         /// The target is longer than `limits.uri`.
         UriTooLong => "uri-too-long",
-        /// More fields than `limits.headers`.
+        /// More fields than `limits.headers`, or more bytes than `limits.header_bytes`.
         HeadTooLarge => "head-too-large",
         /// The declared body is larger than `limits.request_body`.
         BodyTooLarge => "body-too-large",
@@ -162,6 +178,13 @@ impl From<Refusal> for Refused {
 impl Refusal {
     fn sentence(self) -> &'static str {
         match self {
+            Self::RequestLine => "the request line is not a method, a target and a version",
+            Self::Version => "this proxy speaks HTTP/1.1 and HTTP/2",
+            Self::FieldLine => "a field line is not a name, a colon and a value",
+            Self::LineEnd => "a line of the request head does not end with CR LF",
+            Self::ControlCharacter => "the request head has a control character in it",
+            Self::ContentLength => "the Content-Length is not one line with one number",
+            Self::LengthAndCoding => "Content-Length and Transfer-Encoding; send one of them",
             Self::HostMissing => "an HTTP/1.1 request needs a Host field",
             Self::HostRepeated => "more than one Host field; send one",
             Self::HostInvalid => "the Host field is not a host and port",
@@ -170,7 +193,9 @@ impl Refusal {
             }
             Self::AuthorizationRepeated => "more than one Authorization field; send one",
             Self::UriTooLong => "the request target is longer than limits.uri",
-            Self::HeadTooLarge => "the request head has more fields than limits.headers",
+            Self::HeadTooLarge => {
+                "the request head is larger than limits.headers or limits.header_bytes allows"
+            }
             Self::BodyTooLarge => "the request body is larger than limits.request_body",
             Self::TransferCoding => {
                 "the body comes in a transfer coding other than chunked; send it without"
@@ -233,6 +258,9 @@ impl Parser {
         };
         let bypass = |reason| Ok(Parsed::Bypass(reason));
         if !matches!(head.method, Method::GET | Method::HEAD) {
+            if let Some(refusal) = framing::stood_in_for(head) {
+                return Err(refusal.into());
+            }
             return bypass(Bypass::Method);
         }
         let path = head.uri.path();

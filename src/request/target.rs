@@ -48,6 +48,10 @@ fn check_size(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), 
     if head.headers.len() > limits.headers {
         return Err(Refusal::HeadTooLarge);
     }
+    // In HTTP/2, where it frames nothing, it is still one: for whoever reads it behind us.
+    if matches!(fields.content_length, Line::Several) {
+        return Err(Refusal::ContentLength);
+    }
     match fields
         .content_length
         .text()
@@ -64,8 +68,12 @@ fn check_host(head: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
     let host = match fields.host {
         Line::Several => return Err(Refusal::HostRepeated),
         Line::One(host) => host.to_str().map_err(|_| Refusal::HostInvalid)?,
-        // HTTP/2 names the host in `:authority`; HTTP/1.0 need not name it at all.
-        Line::Absent if named.is_some() || head.version == Version::HTTP_10 => return Ok(()),
+        // HTTP/2 names the host in `:authority`; HTTP/1.0 need not name it at all. HTTP/1.1 names
+        // it in the field, whatever the target says.
+        Line::Absent if head.version == Version::HTTP_10 => return Ok(()),
+        Line::Absent if head.version == Version::HTTP_2 => {
+            named.ok_or(Refusal::HostMissing)?.as_str()
+        }
         Line::Absent => return Err(Refusal::HostMissing),
     };
     if !is_host_and_port(host) {
@@ -176,6 +184,12 @@ mod tests {
             (get().header(HOST, "[::1]:8080"), None),
             (get(), Some(Refusal::HostMissing)),
             (get().version(Version::HTTP_10), None),
+            (Request::get("http://a/x"), Some(Refusal::HostMissing)),
+            (Request::get("http://a/x").version(Version::HTTP_2), None),
+            (
+                Request::get("http://b@a/x").version(Version::HTTP_2),
+                Some(Refusal::HostInvalid),
+            ),
             (
                 get().header(HOST, "a").header(HOST, "a"),
                 Some(Refusal::HostRepeated),

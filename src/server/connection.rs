@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
-use super::pulse::{Check, Felt, HTTP2_PREFACE, Pulse};
+use super::pulse::{Check, Felt, Pulse};
 use super::socket::Socket;
 use super::talk::{self, Talked};
 use super::{Drain, Server};
+use crate::request::HTTP2_PREFACE;
 use crate::telemetry::ConnectionBound;
 
 /// Counts a connection while it is open, or at rest.

@@ -6,6 +6,7 @@ mod bounds;
 mod catch_panic;
 mod connection;
 mod drain;
+mod guard;
 mod listener;
 mod observe;
 mod pulse;
@@ -45,6 +46,7 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     observatory: Arc<Observatory>,
     settings: config::Server,
+    limits: config::Limits,
     protocols: Protocols,
     places: Arc<Semaphore>,
 }
@@ -70,6 +72,7 @@ impl Server {
                 clock,
             }),
             settings: config.server.clone(),
+            limits: config.limits.clone(),
             protocols: Protocols::new(&config.limits),
             places: Arc::new(Semaphore::new(config.server.max_connections)),
         }

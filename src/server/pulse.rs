@@ -17,10 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::config;
+use crate::request::HTTP2_PREFACE;
 use crate::telemetry::ConnectionBound;
-
-/// How a client begins HTTP/2 (RFC 9113 §3.4). It comes in one read from all who mean well.
-pub(super) const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long a drain waits for another request on a connection that is not told yet that it ends.
 /// A client that has just sent one, or is about to, gets its answer.
@@ -108,6 +106,7 @@ impl Pulse {
                 // Nor is it life: a head could drip in, frame by frame, for ever.
                 return;
             }
+            // It comes in one read from all who mean well.
             if bytes.starts_with(HTTP2_PREFACE) {
                 self.is_http2.store(true, Ordering::Relaxed);
             } else if self.head.load(Ordering::Relaxed) == 0 {

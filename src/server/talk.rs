@@ -10,11 +10,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
+use super::guard::Guarded;
 use super::pulse::{Check, Felt};
 use super::replay::Replay;
 use super::socket::Socket;
 use super::{Server, stack};
 use crate::config;
+use crate::request::Framing;
 use crate::telemetry::{ConnectionBound, Metrics};
 
 /// Requests one HTTP/2 connection may have in flight.
@@ -79,7 +81,12 @@ pub(super) async fn http1(
     first: Bytes,
     bounds: &mut Bounds<'_>,
 ) -> Talked {
-    let io = TokioIo::new(Replay::new(first, socket));
+    let io = TokioIo::new(guarded(
+        server,
+        Framing::in_http1(&server.limits),
+        first,
+        socket,
+    ));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = server.protocols.http1.serve_connection(io, service);
     loop {
@@ -95,8 +102,9 @@ pub(super) async fn http1(
                 Check::Busy(_) => {}
                 Check::Resting(_) => {
                     let parts = connection.into_parts();
-                    let (unread, socket) = parts.io.into_inner().into_parts();
-                    let begun = [&parts.read_buf[..], &unread].concat().into();
+                    let (kept, replay) = parts.io.into_inner().into_parts();
+                    let (unread, socket) = replay.into_parts();
+                    let begun = [&parts.read_buf[..], &kept, &unread].concat().into();
                     return Talked::Paused(begun, socket);
                 }
                 Check::Reached(bound) => return Talked::Reached(bound),
@@ -118,7 +126,7 @@ pub(super) async fn http2(
     first: Bytes,
     bounds: &mut Bounds<'_>,
 ) -> Talked {
-    let io = TokioIo::new(Replay::new(first, socket));
+    let io = TokioIo::new(guarded(server, Framing::new(&server.limits), first, socket));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = pin!(server.protocols.http2.serve_connection(io, service));
     let bound = loop {
@@ -148,6 +156,18 @@ pub(super) async fn http2(
         .await;
     }
     Talked::Reached(bound)
+}
+
+/// The socket, as hyper is to read it.
+fn guarded(
+    server: &Server,
+    framing: Framing,
+    first: Bytes,
+    socket: Felt<Socket>,
+) -> Guarded<Replay<Felt<Socket>>> {
+    let closed = &server.observatory.metrics.connections_closed;
+    let unread = closed.of(ConnectionBound::Unread).clone();
+    Guarded::new(Replay::new(first, socket), framing, unread)
 }
 
 fn count(metrics: &Metrics, error: &hyper::Error) {

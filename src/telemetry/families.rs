@@ -102,7 +102,9 @@ families! {
     CONNECTIONS_RESTING = gauge("connections_resting", &[],
         "Of the connections, those that are silent and hold no buffers.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
-        "Client connections ended by a bound of the proxy, or, malformed, answered 4xx for what is no request. Many header_timeout mean slow or hostile clients.");
+        "Client connections ended by a bound of the proxy, or of HTTP/1.1 (malformed) or HTTP/2 (protocol_error) broken. unread: of a refused request more came than is read and dropped. Many header_timeout mean slow or hostile clients.");
+    REFUSED = counter("refused_total", &["reason"],
+        "Requests refused at the door, by the type of their problem document. Framing reasons from a client of yours: it is broken; from others: somebody is trying.");
     CONFIG_RELOADS = counter("config_reloads_total", &["result"],
         "Configurations read again on SIGHUP. Refused: the log says what is wrong; the old one stays.");
     TLS_RELOADS = counter("tls_reloads_total", &["result"],

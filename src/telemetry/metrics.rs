@@ -16,7 +16,7 @@ use crate::coding::Coding;
 use crate::label::{Label, labels};
 use crate::outcome::{Fault, OutcomeLabel};
 use crate::policy::NotStored;
-use crate::request::{Bypass, RouteId, Routes};
+use crate::request::{Bypass, Refusal, RouteId, Routes};
 
 const PREFIX: &str = "stuut_cache";
 
@@ -42,6 +42,8 @@ pub struct Metrics {
     pub config_reloads: PerLabel<Reload, IntCounter>,
     /// Certificates read again.
     pub tls_reloads: PerLabel<Reload, IntCounter>,
+    /// Requests refused at the door.
+    pub refused: PerLabel<Refusal, IntCounter>,
     /// Requests to the origin, by result.
     pub upstream_requests: UpstreamRequests,
     /// From asking the origin to its response head.
@@ -176,8 +178,13 @@ labels! {
         /// No TLS: not spoken, no common version, no certificate that we accept, or no end of it
         /// within `server.header_timeout`.
         TlsHandshake => "tls_handshake",
-        /// What came was no request, or beyond hyper's limits; hyper has answered it by itself.
+        /// What came was no request to hyper, which has answered it by itself. What is known to be
+        /// none is refused before it gets there.
         Malformed => "malformed",
+        /// HTTP/2 that is none, or that does nothing but cost.
+        ProtocolError => "protocol_error",
+        /// More came of a request that was not read to its end than is read and dropped.
+        Unread => "unread",
     }
 }
 
@@ -364,6 +371,7 @@ impl Metrics {
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
             config_reloads: by_label(&r, family::CONFIG_RELOADS),
             tls_reloads: by_label(&r, family::TLS_RELOADS),
+            refused: by_label(&r, family::REFUSED),
             upstream_requests: UpstreamRequests {
                 statuses: STATUSES
                     .iter()

@@ -122,19 +122,31 @@ async fn what_is_no_request_is_answered_and_counted_nowhere() {
     let proxy = Proxy::start(&origin).await;
     let fields = "x: 1\r\n".repeat(200);
     let answers = [
-        ("no request\r\n\r\n".to_owned(), "400"),
-        (format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"), "431"),
+        ("no request\r\n\r\n".to_owned(), "400", "request-line"),
+        (
+            format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n"),
+            "431",
+            "head-too-large",
+        ),
     ];
-    for (bytes, status) in answers {
+    for (bytes, status, reason) in answers {
         let answer = proxy.raw(bytes).await;
         assert!(
             answer.starts_with(&format!("HTTP/1.1 {status}")),
             "{answer}"
         );
+        assert!(
+            answer.contains(&format!("urn:stuut-cache:{reason}")),
+            "{answer}"
+        );
+        let counted = format!("stuut_cache_refused_total{{reason=\"{reason}\"}}");
+        assert_eq!(proxy.metric(&counted).await.to_string(), "1");
     }
+    let requests = "stuut_cache_requests_total{method=\"other\",outcome=\"refused\",route=\"other\",status=\"431\"}";
+    assert_eq!(proxy.metric(requests).await.to_string(), "1");
     // A client that hangs up has said nothing wrong.
     drop(proxy.wire().await);
     proxy.until_metric("stuut_cache_connections", 0).await;
     let malformed = "stuut_cache_connections_closed_total{reason=\"malformed\"}";
-    assert_eq!(proxy.metric(malformed).await.to_string(), "2");
+    assert_eq!(proxy.metric(malformed).await.to_string(), "0");
 }

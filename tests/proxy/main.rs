@@ -14,6 +14,7 @@ mod collapse;
 mod drain;
 mod fence;
 mod forwarding;
+mod framing;
 mod freshness;
 mod hits;
 mod invalidation;

@@ -81,7 +81,7 @@ fn written(key: &Key, config: &Config) -> Vec<(String, String)> {
 }
 
 #[track_caller]
-fn sets_only(key: &Key, draft: Draft) {
+fn sets_only(key: &Key, draft: &Draft) {
     // Some keys go together with others: that one of them is missing is told, and no more.
     let told = draft.problems.to_string();
     assert!(
@@ -103,7 +103,7 @@ fn every_key_is_set_by_file_by_variable_and_by_flag() {
     for key in KEYS {
         let other = OTHERS.iter().find(|(name, _)| *name == key.name);
         let (name, value) = other.unwrap_or_else(|| panic!("{} has no row here", key.name));
-        sets_only(key, file(&format!("{name} = {value}")));
+        sets_only(key, &file(&format!("{name} = {value}")));
 
         // In a variable a string stands without quotes.
         let value = value.trim_matches('"');
@@ -111,8 +111,8 @@ fn every_key_is_set_by_file_by_variable_and_by_flag() {
         let variable = variable
             .strip_prefix("STUUT_CACHE__")
             .expect("every variable has the prefix");
-        sets_only(key, all("", &[(variable, value)], &[]));
-        sets_only(key, all("", &[], &[("--flag", name, value)]));
+        sets_only(key, &all("", &[(variable, value)], &[]));
+        sets_only(key, &all("", &[], &[("--flag", name, value)]));
     }
     assert_eq!(OTHERS.len(), KEYS.len());
 }

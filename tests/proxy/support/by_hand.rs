@@ -91,15 +91,19 @@ impl Wire {
 
     /// So many bytes.
     pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
+        let read = self.try_exactly(count).await;
+        read.unwrap_or_else(|| panic!("closed after {} bytes", self.unread.len()))
+    }
+
+    /// So many bytes; `None` if the connection ends before.
+    pub async fn try_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
-            assert!(
-                self.more().await,
-                "closed after {} bytes",
-                self.unread.len()
-            );
+            if !self.more().await {
+                return None;
+            }
         }
         let rest = self.unread.split_off(count);
-        std::mem::replace(&mut self.unread, rest)
+        Some(std::mem::replace(&mut self.unread, rest))
     }
 
     /// A head, with its empty line.

@@ -11,6 +11,7 @@
 
 mod answer;
 mod by_hand;
+pub mod h2;
 mod origin;
 mod program;
 mod proxy;

@@ -1,0 +1,262 @@
+//! A request head, or the trailer section behind a chunked body: checked line by line, once each,
+//! in however many pieces it comes.
+
+use http::Uri;
+
+use super::lines::{self, Found};
+use super::{Behind, Limits, Refusal};
+
+/// The longest method. Those that are registered have at most seventeen letters.
+const MAX_METHOD: usize = 32;
+
+/// The bytes of a request line beside method and target.
+const AROUND_TARGET: usize = "  HTTP/1.1\r\n".len();
+
+/// A head, as far as it has been checked.
+#[derive(Debug)]
+pub(super) struct Head {
+    /// Where the line begins that has no end yet.
+    checked: usize,
+    /// Up to where there is neither an end nor a fault in that line.
+    scanned: usize,
+    line: Line,
+    fields: usize,
+    is_http_10: bool,
+    length: Option<u64>,
+    is_chunked: bool,
+}
+
+/// What the next line is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    /// A request line, before which one empty line is passed over (RFC 9112 §2.2).
+    Request {
+        empty_before: bool,
+    },
+    Field,
+    Trailer,
+}
+
+impl Head {
+    pub(super) fn new() -> Self {
+        Self {
+            checked: 0,
+            scanned: 0,
+            line: Line::Request {
+                empty_before: false,
+            },
+            fields: 0,
+            is_http_10: false,
+            length: None,
+            is_chunked: false,
+        }
+    }
+
+    pub(super) fn trailers() -> Self {
+        Self {
+            line: Line::Trailer,
+            ..Self::new()
+        }
+    }
+
+    pub(super) fn is_at_start(&self) -> bool {
+        self.checked == 0
+    }
+
+    /// What comes behind the head, which is whole.
+    pub(super) fn behind(&self) -> Behind {
+        match self.length {
+            _ if self.is_chunked => Behind::Chunks,
+            Some(length @ 1..) => Behind::Length(length),
+            Some(0) | None => Behind::Nothing,
+        }
+    }
+
+    /// The length of the head, its empty line included, or `None` while that has not come.
+    /// The bytes begin where the head does, each time.
+    pub(super) fn read(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<usize>, Refusal> {
+        loop {
+            match lines::end(bytes, self.scanned)? {
+                Found::Nothing(scanned) => {
+                    self.scanned = scanned;
+                    return self.may_go_on(bytes.len(), limits).map(|()| None);
+                }
+                Found::End(end) => {
+                    let line = &bytes[self.checked..end];
+                    self.checked = end + 2;
+                    self.scanned = self.checked;
+                    if self.checked > limits.head {
+                        return Err(self.too_large());
+                    }
+                    if self.take(line, limits)? {
+                        return Ok(Some(self.checked));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a head of which so much has come may have more.
+    fn may_go_on(&self, length: usize, limits: Limits) -> Result<(), Refusal> {
+        let is_request_line = matches!(self.line, Line::Request { .. });
+        if length >= limits.head
+            || is_request_line && length - self.checked > MAX_METHOD + limits.uri + AROUND_TARGET
+        {
+            return Err(self.too_large());
+        }
+        Ok(())
+    }
+
+    fn too_large(&self) -> Refusal {
+        match self.line {
+            Line::Request { .. } => Refusal::UriTooLong,
+            Line::Field | Line::Trailer => Refusal::HeadTooLarge,
+        }
+    }
+
+    /// Checks a line; true when it is the last one.
+    fn take(&mut self, line: &[u8], limits: Limits) -> Result<bool, Refusal> {
+        match self.line {
+            Line::Request {
+                empty_before: false,
+            } if line.is_empty() => {
+                self.line = Line::Request { empty_before: true };
+            }
+            Line::Request { .. } => {
+                self.is_http_10 = request_line(line, limits.uri)?;
+                self.line = Line::Field;
+            }
+            Line::Field | Line::Trailer if line.is_empty() => return Ok(true),
+            Line::Field | Line::Trailer => {
+                self.fields += 1;
+                if self.fields > limits.fields {
+                    return Err(Refusal::HeadTooLarge);
+                }
+                self.field(line)?;
+            }
+        }
+        Ok(false)
+    }
+
+    #[inline]
+    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
+        let end = line.iter().position(|&b| !IS_TOKEN[usize::from(b)]);
+        // A blank before the colon is no token, nor is one that folds the line before.
+        let name = match end {
+            Some(end @ 1..) if line[end] == b':' => end,
+            _ => return Err(Refusal::FieldLine),
+        };
+        match name {
+            14 if line[..14].eq_ignore_ascii_case(b"content-length") => {
+                self.content_length(&line[15..])
+            }
+            17 if line[..17].eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.transfer_encoding(&line[18..])
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One line with one number, which is not negative to anybody.
+    #[cold]
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.is_chunked {
+            return Err(Refusal::LengthAndCoding);
+        }
+        let digits = value.trim_ascii();
+        let length = std::str::from_utf8(digits)
+            .ok()
+            .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|text| text.parse::<i64>().ok())
+            .ok_or(Refusal::ContentLength)?;
+        if self.length.is_some() || self.line == Line::Trailer {
+            return Err(Refusal::ContentLength);
+        }
+        self.length = Some(length.unsigned_abs());
+        Ok(())
+    }
+
+    /// One line with one coding, which HTTP/1.0 does not have.
+    #[cold]
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if self.length.is_some() {
+            return Err(Refusal::LengthAndCoding);
+        }
+        let is_plain = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+        if !is_plain || self.is_chunked || self.is_http_10 || self.line == Line::Trailer {
+            return Err(Refusal::TransferCoding);
+        }
+        self.is_chunked = true;
+        Ok(())
+    }
+}
+
+/// `method SP request-target SP HTTP-version`, with one blank at each place; whether the version
+/// is 1.0.
+fn request_line(line: &[u8], longest: usize) -> Result<bool, Refusal> {
+    let method = line.iter().position(|&b| !IS_METHOD[usize::from(b)]);
+    let Some(method @ 1..=MAX_METHOD) = method.filter(|&at| line[at] == b' ') else {
+        return Err(Refusal::RequestLine);
+    };
+    let (method, rest) = (&line[..method], &line[method + 1..]);
+    let target = rest.iter().position(|&b| !IS_TARGET[usize::from(b)]);
+    let target = target.unwrap_or(rest.len());
+    if target > longest {
+        return Err(Refusal::UriTooLong);
+    }
+    let (target, version) = rest.split_at(target);
+    let is_http_10 = match version {
+        b" HTTP/1.1" => false,
+        b" HTTP/1.0" => true,
+        [b' ', b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
+            return Err(Refusal::Version);
+        }
+        _ => return Err(Refusal::RequestLine),
+    };
+    match target {
+        [b'/', ..] => Ok(is_http_10),
+        b"*" if method == b"OPTIONS" => Ok(is_http_10),
+        _ if is_other_form(method, target) => Ok(is_http_10),
+        _ => Err(Refusal::RequestLine),
+    }
+}
+
+/// Absolute form, or the authority form of CONNECT, which is refused for what it is.
+#[cold]
+fn is_other_form(method: &[u8], target: &[u8]) -> bool {
+    let Ok(uri) = Uri::try_from(target) else {
+        return false;
+    };
+    match uri.scheme_str() {
+        Some("http" | "https") => method != b"CONNECT",
+        Some(_) => false,
+        None => method == b"CONNECT" && uri.authority().is_some(),
+    }
+}
+
+/// Letters, digits and what joins them. Fewer than a token may have; all that is registered.
+const IS_METHOD: [bool; 256] = table(b"-_");
+
+/// `tchar` (RFC 9110 §5.6.2).
+const IS_TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
+
+/// What a URI may have, and what else those send who do not escape it; no fragment, which is
+/// never sent, and nothing beyond ASCII.
+const IS_TARGET: [bool; 256] = table(b"-._~:/?[]@!$&'()*+,;=%{}|\\^");
+
+/// Letters, digits and these.
+const fn table(others: &[u8]) -> [bool; 256] {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+}

@@ -1,0 +1,194 @@
+//! Where one HTTP/1.1 request ends and the next begins, followed byte by byte (RFC 9112).
+//!
+//! hyper reads framing as the RFC allows a server to, which is more than one way of reading it:
+//! a length beside a coding, the same length twice, a bare LF as the end of a line. The origin, or
+//! whatever stands before it, may read the same bytes the other way, and then one client's body is
+//! another client's request. So what can be read in two ways is refused here, beneath hyper, and
+//! what is passed on can be read in one.
+//!
+//! This is a state machine without input or output of its own: [`Framing::advance`] is fed what
+//! came and answers how much of it may go on. A head goes on when all of it has been checked;
+//! until then it is kept by the caller. Bodies go on as they come.
+
+mod chunks;
+mod head;
+mod lines;
+mod stand_in;
+
+use chunks::Chunks;
+use head::Head;
+
+use super::Refusal;
+use crate::config;
+
+pub use stand_in::stand_in;
+pub(super) use stand_in::stood_in_for;
+
+/// How a client begins HTTP/2 (RFC 9113 §3.4). What follows is framed by lengths, and has one
+/// reading.
+pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How far the requests of one connection have been followed.
+#[derive(Debug)]
+pub struct Framing {
+    limits: Limits,
+    place: Place,
+    /// Nothing has come yet, so that it may be HTTP/2.
+    is_new: bool,
+}
+
+/// The limits of a head that are kept before it is one.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    uri: usize,
+    head: usize,
+    fields: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    Head(Head),
+    /// In a body of which so much is missing.
+    Length(u64),
+    Chunks(Chunks),
+    Trailers(Head),
+    Http2,
+}
+
+/// What comes behind a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    Length(u64),
+    Chunks,
+}
+
+/// The rest of the connection is not to be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// So many bytes before the fault may go on.
+    pub passed: usize,
+    /// What is wrong with the request behind them.
+    pub fault: FramingFault,
+}
+
+/// What is wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FramingFault {
+    /// Its head; nothing of it has gone on.
+    Head(Refusal),
+    /// Its body, part of which has gone on. The sentence says what.
+    Body(&'static str),
+}
+
+impl Framing {
+    /// The beginning of a connection.
+    #[must_use]
+    pub fn new(limits: &config::Limits) -> Self {
+        let limits = Limits {
+            uri: limits.uri,
+            head: limits.header_bytes,
+            fields: limits.headers,
+        };
+        Self {
+            limits,
+            place: Place::Head(Head::new()),
+            is_new: true,
+        }
+    }
+
+    /// The beginning of a request on a connection that is in HTTP/1.
+    #[must_use]
+    pub fn in_http1(limits: &config::Limits) -> Self {
+        Self {
+            is_new: false,
+            ..Self::new(limits)
+        }
+    }
+
+    /// How many of these bytes may go on. The rest is the beginning of a head, to be brought again
+    /// with what comes behind it.
+    ///
+    /// # Errors
+    ///
+    /// When what comes can be read in two ways, or not at all. From then on there is no telling
+    /// what the bytes mean: nothing behind the fault may go on, now or later.
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
+        let mut passed = 0;
+        while let rest @ [_, ..] = &bytes[passed..] {
+            let (length, next) = match &mut self.place {
+                Place::Http2 => return Ok(bytes.len()),
+                Place::Head(head) => {
+                    if self.is_new && head.is_at_start() {
+                        if rest.starts_with(HTTP2_PREFACE) {
+                            self.place = Place::Http2;
+                            continue;
+                        }
+                        if HTTP2_PREFACE.starts_with(rest) {
+                            return Ok(passed);
+                        }
+                        self.is_new = false;
+                    }
+                    match head.read(rest, self.limits) {
+                        Ok(None) => return Ok(passed),
+                        Ok(Some(length)) => (length, Place::behind(head.behind())),
+                        Err(refusal) => return Err(Stop::at(passed, FramingFault::Head(refusal))),
+                    }
+                }
+                Place::Length(missing) => {
+                    let there = rest.len() as u64;
+                    if there < *missing {
+                        *missing -= there;
+                        return Ok(bytes.len());
+                    }
+                    let length = usize::try_from(*missing).unwrap_or(rest.len());
+                    (length, Place::Head(Head::new()))
+                }
+                Place::Chunks(chunks) => match chunks.read(rest) {
+                    Ok(None) => return Ok(bytes.len()),
+                    Ok(Some(length)) => (length, Place::Trailers(Head::trailers())),
+                    Err((before, sentence)) => {
+                        let fault = FramingFault::Body(sentence);
+                        return Err(Stop::at(passed + before, fault));
+                    }
+                },
+                Place::Trailers(trailers) => match trailers.read(rest, self.limits) {
+                    Ok(None) => return Ok(passed),
+                    Ok(Some(length)) => (length, Place::Head(Head::new())),
+                    Err(_) => {
+                        let fault = FramingFault::Body("trailer fields that cannot be read");
+                        return Err(Stop::at(passed, fault));
+                    }
+                },
+            };
+            passed += length;
+            self.place = next;
+        }
+        Ok(passed)
+    }
+
+    /// Whether all that went on were whole requests, or HTTP/2.
+    #[must_use]
+    pub fn is_between_requests(&self) -> bool {
+        matches!(self.place, Place::Head(_) | Place::Http2)
+    }
+}
+
+impl Place {
+    fn behind(behind: Behind) -> Self {
+        match behind {
+            Behind::Nothing => Self::Head(Head::new()),
+            Behind::Length(length) => Self::Length(length),
+            Behind::Chunks => Self::Chunks(Chunks::new()),
+        }
+    }
+}
+
+impl Stop {
+    fn at(passed: usize, fault: FramingFault) -> Self {
+        Self { passed, fault }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! Requests of HTTP/2 that would be two, or another one, once they are written in HTTP/1.1.
+
+use super::{Origin, Proxy, received};
+use crate::support::h2::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
+
+/// What becomes of a request.
+#[derive(Debug)]
+enum Then {
+    /// The stream is reset, or the connection ends; the origin sees no whole request.
+    Reset,
+    /// A problem document of this type.
+    Refused(&'static str),
+    /// The origin receives this.
+    Reaches(&'static str),
+}
+
+use Then::{Reaches, Refused, Reset};
+
+type Fields = &'static [(&'static str, &'static str)];
+
+const GET: Fields = &[
+    (":method", "GET"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/v1/a"),
+];
+const POST: Fields = &[
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/v1/a"),
+];
+
+/// Fields behind those of a GET.
+#[rustfmt::skip]
+const FIELDS: &[(Fields, Then)] = &[
+    (&[], Reaches("GET /v1/a HTTP/1.1\n\n")),
+    (&[("x", "a")], Reaches("GET /v1/a HTTP/1.1\nx: a\n\n")),
+    // In HTTP/1.1 there is one line of them (RFC 9113 §8.2.3).
+    (&[("cookie", "a=1"), ("cookie", "b=2")], Reaches("GET /v1/a HTTP/1.1\ncookie: a=1; b=2\n\n")),
+    (&[("te", "trailers")], Reaches("GET /v1/a HTTP/1.1\n\n")),
+    (&[("host", "a")], Reaches("GET /v1/a HTTP/1.1\n\n")),
+    (&[("content-length", "0")], Reaches("GET /v1/a HTTP/1.1\ncontent-length: 0\n\n")),
+    (&[("host", "b")], Refused("host-contradicts")),
+    (&[("host", "a"), ("host", "a")], Refused("host-repeated")),
+    (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], Refused("authorization-repeated")),
+    (&[("content-length", "2")], Reset),
+    (&[("content-length", "x")], Reset),
+    (&[("transfer-encoding", "chunked")], Reset),
+    (&[("connection", "close")], Reset),
+    (&[("keep-alive", "5")], Reset),
+    (&[("proxy-connection", "close")], Reset),
+    (&[("upgrade", "h2c")], Reset),
+    (&[("te", "gzip")], Reset),
+    (&[("x", "a\r\nsmuggled: b")], Reset),
+    (&[("x", "a\r\n\r\nGET /v1/smuggled HTTP/1.1\r\nhost: a\r\n\r\n")], Reset),
+    (&[("x", "a\nsmuggled: b")], Reset),
+    (&[("x", "a\rb")], Reset),
+    (&[("x", "a\0")], Reset),
+    (&[("x\r\nsmuggled", "a")], Reset),
+    (&[("x: a\r\nsmuggled", "a")], Reset),
+    (&[("x y", "a")], Reset),
+    (&[("x:", "a")], Reset),
+    (&[("", "a")], Reset),
+    (&[("X", "a")], Reset),
+    (&[(":path", "/v1/b")], Reset),
+    (&[("x", "a"), (":path", "/v1/b")], Reset),
+    (&[(":status", "200")], Reset),
+    (&[(":x", "a")], Reset),
+    (&[(":protocol", "websocket")], Reset),
+];
+
+/// Fields of a whole head.
+#[rustfmt::skip]
+const HEADS: &[(Fields, Then)] = &[
+    (&[(":method", "OPTIONS"), (":scheme", "http"), (":authority", "a"), (":path", "*")], Reaches("OPTIONS * HTTP/1.1\n\n")),
+    (&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/a"), ("host", "a")], Reaches("GET /v1/a HTTP/1.1\n\n")),
+    (&[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "//b/../v1/a")], Reaches("GET //b/../v1/a HTTP/1.1\n\n")),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a#b")], Reaches("GET /v1/a HTTP/1.1\n\n")),
+    (&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/a")], Refused("host-missing")),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "b@a"), (":path", "/v1/a")], Refused("host-invalid")),
+    (&[(":method", "!"), (":scheme", "http"), (":authority", "a"), (":path", "/line-end")], Refused("line-end")),
+    (&[(":method", "!"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Refused("request-line")),
+    (&[(":method", "TRACE"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Refused("trace")),
+    (&[(":method", "CONNECT"), (":authority", "a:443")], Refused("connect")),
+    (&[(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a b"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a/v1/b?"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "v1/a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "http://b/v1/a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a b")], Reset),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a HTTP/1.1\r\nsmuggled: b")], Reset),
+    (&[(":method", "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET /v1/b"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[(":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET"), (":scheme", "http\r\n"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[(":method", "GET"), (":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
+    (&[("x", "a"), (":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
+];
+
+/// Fields behind those of a POST with the body `{}`.
+#[rustfmt::skip]
+const LENGTHS: &[(Fields, Then)] = &[
+    (&[], Reaches("POST /v1/a HTTP/1.1\ntransfer-encoding: chunked\n\n{}")),
+    (&[("content-length", "2")], Reaches("POST /v1/a HTTP/1.1\ncontent-length: 2\n\n{}")),
+    (&[("content-length", "1")], Reset),
+    (&[("content-length", "3")], Reset),
+    (&[("content-length", "0")], Reset),
+    (&[("content-length", "2"), ("content-length", "3")], Reset),
+    (&[("content-length", "3"), ("content-length", "2")], Reset),
+    (&[("content-length", "2"), ("content-length", "2")], Refused("content-length")),
+    (&[("content-length", "2, 2")], Reset),
+    (&[("content-length", "+2")], Reset),
+    (&[("content-length", "")], Reset),
+    (&[("content-length", "18446744073709551618")], Reset),
+];
+
+#[tokio::test]
+async fn every_request_of_http2_is_one_request_of_http1_or_none() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let whole =
+        |fields: &[(&str, &str)], end| h2::frame(HEADERS, END_HEADERS | end, 1, &h2::block(fields));
+    let mut faults = Vec::new();
+    let gets = FIELDS
+        .iter()
+        .map(|(fields, then)| (whole(&[GET, fields].concat(), END_STREAM), then));
+    let heads = HEADS
+        .iter()
+        .map(|(fields, then)| (whole(fields, END_STREAM), then));
+    let posts = LENGTHS.iter().map(|(fields, then)| {
+        let body = h2::frame(DATA, END_STREAM, 1, b"{}");
+        ([whole(&[POST, fields].concat(), 0), body].concat(), then)
+    });
+    for (frames, then) in gets.chain(heads).chain(posts) {
+        let before = origin.seen().len();
+        let got = ask(&proxy, &frames).await;
+        let seen = origin.seen().split_off(before);
+        let fault = match (then, &got[..], &seen[..]) {
+            (Reset, "reset", []) => continue,
+            (Refused(slug), answer, [])
+                if answer.contains(&format!("urn:stuut-cache:{slug}\"")) =>
+            {
+                continue;
+            }
+            (Reaches(expected), _, [request]) if received(request).as_deref() == Ok(expected) => {
+                continue;
+            }
+            _ => String::from_utf8_lossy(&frames[9..]),
+        };
+        faults.push(format!(
+            "{fault:?}: {then:?}, but {got:?}\norigin: {seen:?}\n"
+        ));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Sends frames on stream 1; what comes back on it, or that it is reset.
+async fn ask(proxy: &Proxy, frames: &[u8]) -> String {
+    let mut client = proxy.wire().await;
+    client.send([&h2::hello(), frames].concat()).await;
+    let mut body = Vec::new();
+    while let Some(frame) = client.frame().await {
+        match (frame.kind, frame.stream) {
+            (RST_STREAM, 1) | (GOAWAY, _) => return "reset".to_owned(),
+            (DATA | HEADERS, 1) => {
+                if frame.kind == DATA {
+                    body.extend(frame.payload);
+                }
+                if frame.flags & END_STREAM != 0 {
+                    return String::from_utf8_lossy(&body).into_owned();
+                }
+            }
+            _ => {}
+        }
+    }
+    "reset".to_owned()
+}

@@ -1,0 +1,84 @@
+//! HTTP/2 by hand (RFC 9113): frames that no library would send.
+
+use super::Wire;
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const GOAWAY: u8 = 7;
+
+/// DATA and HEADERS: nothing follows on this stream.
+pub const END_STREAM: u8 = 1;
+/// HEADERS and CONTINUATION: the field block is whole.
+pub const END_HEADERS: u8 = 4;
+
+/// The preface and empty settings.
+pub fn hello() -> Vec<u8> {
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &frame(SETTINGS, 0, 0, b"")[..],
+    ]
+    .concat()
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len())
+        .expect("a short frame")
+        .to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A field block of literals, neither indexed nor compressed (RFC 7541 §6.2.2).
+pub fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.push(0);
+        for text in [name.as_ref(), value.as_ref()] {
+            integer(text.len(), &mut block);
+            block.extend(text);
+        }
+    }
+    block
+}
+
+/// With a prefix of seven bits (RFC 7541 §5.1).
+fn integer(mut value: usize, out: &mut Vec<u8>) {
+    if value < 127 {
+        out.push(u8::try_from(value).expect("seven bits"));
+        return;
+    }
+    out.push(127);
+    value -= 127;
+    while value >= 128 {
+        out.push(u8::try_from(value % 128 + 128).expect("eight bits"));
+        value /= 128;
+    }
+    out.push(u8::try_from(value).expect("seven bits"));
+}
+
+/// A frame as it came.
+#[derive(Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Wire {
+    /// The next frame; `None` at the end.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        let head = self.try_exactly(9).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let payload = self
+            .try_exactly(usize::try_from(length).expect("a length"))
+            .await?;
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        })
+    }
+}
