@@ -11,9 +11,12 @@ use crate::admin::Admin;
 use crate::cache::Store;
 use crate::clock::Clock;
 use crate::config::Config;
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, listen};
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, Output};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
@@ -29,6 +32,8 @@ pub struct Process {
     serving: JoinHandle<()>,
     /// End with the proxy, not with its clients.
     attendants: [JoinHandle<()>; 2],
+    /// Ends behind everything that has spans.
+    exporter: Option<Exporter>,
 }
 
 /// Why a proxy does not start.
@@ -64,6 +69,7 @@ impl Process {
     ) -> Result<Self, StartError> {
         let parser = Parser::new(config).map_err(StartError::Views)?;
         let metrics = Arc::new(Metrics::new(parser.routes()));
+        let (tracer, exporter) = collecting(config, &metrics);
         let upstream = Upstream::new(config, Arc::clone(&metrics))?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
         let proxy = Proxy::new(
@@ -73,6 +79,7 @@ impl Process {
             upstream,
             Arc::clone(&metrics),
             clock.clone(),
+            tracer.clone(),
         );
         if let Some(output) = output {
             output.count_dropped(&metrics.log_dropped);
@@ -88,7 +95,14 @@ impl Process {
             drain.clone(),
             clock.clone(),
         );
-        let server = Server::new(config, Arc::new(proxy), metrics, access, clock.clone());
+        let server = Server::new(
+            config,
+            Arc::new(proxy),
+            metrics,
+            access,
+            clock.clone(),
+            tracer,
+        );
 
         let admin_listener = listen("admin.listen", config.admin.listen)?;
         let listener = listen("server.listen", config.server.listen)?;
@@ -101,6 +115,7 @@ impl Process {
                 tokio::spawn(store.sweep_when_voided()),
             ],
             drain,
+            exporter,
         })
     }
 
@@ -110,5 +125,37 @@ impl Process {
         // It ends by itself, and a panic has been logged.
         let _ = self.serving.await;
         self.attendants.iter().for_each(JoinHandle::abort);
+        if let Some(exporter) = self.exporter {
+            exporter.finish().await;
+        }
+    }
+}
+
+/// The two ends of the way that spans take to the collector, where one is configured.
+#[cfg(feature = "otlp")]
+fn collecting(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
+    let Some(url) = &config.trace.otlp_url else {
+        return (None, None);
+    };
+    let (tracer, spans) = Tracer::new(config.trace.sample, Arc::clone(metrics));
+    let exporter = Exporter::start(url, spans, Arc::clone(metrics));
+    (Some(tracer), Some(exporter))
+}
+
+/// Without the feature, nobody collects.
+#[cfg(not(feature = "otlp"))]
+fn collecting(_: &Config, _: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
+    (None, None)
+}
+
+/// What cannot be had without the feature.
+#[cfg(not(feature = "otlp"))]
+#[derive(Debug)]
+enum Exporter {}
+
+#[cfg(not(feature = "otlp"))]
+impl Exporter {
+    async fn finish(self) {
+        match self {}
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::proxy::Proxy;
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::{AccessLog, Metrics};
 use connection::Protocol;
 use observe::Observatory;
@@ -53,6 +54,7 @@ impl Server {
         metrics: Arc<Metrics>,
         access: Option<AccessLog>,
         clock: Clock,
+        tracer: Option<Tracer>,
     ) -> Self {
         Self {
             proxy,
@@ -60,6 +62,7 @@ impl Server {
                 metrics,
                 access,
                 clock,
+                tracer,
             }),
             settings: config.server.clone(),
             protocol: connection::protocol(&config.limits),
