@@ -8,7 +8,7 @@
 //! process      main  cli  process  simulator
 //! sockets      server  admin
 //! decisions    proxy
-//! state, I/O   cache | upstream                (strangers to each other)
+//! state, I/O   cache | upstream | otlp         (strangers to each other)
 //! instruments  telemetry  clock
 //! meaning      request  view  policy  coding  json  outcome   (pure)
 //! settings     config  label
@@ -48,6 +48,8 @@ pub mod coding;
 pub mod config;
 pub mod json;
 pub mod label;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod outcome;
 pub mod policy;
 pub mod process;

@@ -12,9 +12,12 @@ use crate::admin::Admin;
 use crate::cache::Store;
 use crate::clock::Clock;
 use crate::config::{Config, Renewed};
+#[cfg(feature = "otlp")]
+use crate::otlp::Exporter;
 use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, Output, Reload};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
@@ -35,6 +38,8 @@ pub struct Process {
     serving: JoinHandle<()>,
     /// End with the proxy, not with its clients.
     attendants: [JoinHandle<()>; 3],
+    /// Ends behind everything that has spans.
+    exporter: Option<Exporter>,
 }
 
 /// How often the files of `[server.tls]` are looked at.
@@ -90,6 +95,7 @@ impl Process {
         let parser = Parser::new(config).map_err(StartError::Views)?;
         let tls = Tls::load(&config.server.tls)?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(parser.routes()));
+        let (tracer, exporter) = collecting(config, &metrics);
         let upstream = Upstream::new(config, Arc::clone(&metrics))?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
         let proxy = Proxy::new(
@@ -99,6 +105,7 @@ impl Process {
             upstream,
             Arc::clone(&metrics),
             clock.clone(),
+            tracer.clone(),
         );
         if let Some(output) = output {
             output.count_dropped(&metrics.log_dropped);
@@ -121,6 +128,7 @@ impl Process {
             Arc::clone(&metrics),
             access,
             clock.clone(),
+            tracer,
         ));
 
         let admin_listener = match sockets.admin {
@@ -145,6 +153,7 @@ impl Process {
             tls,
             metrics,
             drain,
+            exporter,
         })
     }
 
@@ -177,6 +186,39 @@ impl Process {
         // It ends by itself, and a panic has been logged.
         let _ = self.serving.await;
         self.attendants.iter().for_each(JoinHandle::abort);
+        if let Some(exporter) = self.exporter {
+            exporter.finish().await;
+        }
+    }
+}
+
+/// The two ends of the way that spans take to the collector, where one is configured.
+#[cfg(feature = "otlp")]
+fn collecting(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
+    let Some(url) = &config.trace.otlp_url else {
+        return (None, None);
+    };
+    let (tracer, spans) = Tracer::new(config.trace.sample, Arc::clone(metrics));
+    let exporter = Exporter::start(url, spans, Arc::clone(metrics));
+    (Some(tracer), Some(exporter))
+}
+
+/// Without the feature, nobody collects.
+#[cfg(not(feature = "otlp"))]
+fn collecting(_: &Config, _: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
+    (None, None)
+}
+
+/// What cannot be had without the feature.
+#[cfg(not(feature = "otlp"))]
+#[derive(Debug)]
+enum Exporter {}
+
+#[cfg(not(feature = "otlp"))]
+impl Exporter {
+    #[expect(clippy::unused_async, reason = "as the one that is built with the feature")]
+    async fn finish(self) {
+        match self {}
     }
 }
 

@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["clock"],
     &["telemetry"],
     // state, I/O
-    &["cache", "upstream"],
+    &["cache", "upstream", "otlp"],
     // decisions
     &["proxy"],
     // sockets

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     Admin, ByteSize, Cache, CallStatus, ClientDirectives, Freshness, Limits, Log, LogFormat,
     LogLevel, NamedView, OriginRule, OriginUrl, PrivateRule, Route, RoutePattern, Scope, ScopeMode,
-    Server, Upstream, Views,
+    Server, Trace, Upstream, Views,
 };
 
 const fn loopback(port: u16) -> SocketAddr {
@@ -155,6 +155,15 @@ impl Default for Log {
             format: LogFormat::Json,
             level: LogLevel::Info,
             access: true,
+        }
+    }
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            otlp_url: None,
+            sample: 100,
         }
     }
 }

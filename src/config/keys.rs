@@ -4,7 +4,7 @@
 //! the nearest known key are all made from this table.
 
 use super::node::Node;
-use super::setting::{self, Setting, between, option_name, positive, sized};
+use super::setting::{self, Setting, between, in_the_clear, option_name, positive, sized};
 use super::{ByteSize, CallStatus, Config, Draft, tables};
 
 /// One key.
@@ -192,4 +192,6 @@ pub static KEYS: &[Key] = &[
     key!(log.format => "\"json\": one object a line; \"text\": for a terminal."),
     key!(log.level => "The least severe level that is written: \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."),
     key!(log.access => "One line a request."),
+    key!(trace.otlp_url => "Collector of traces, http://host:port, spoken to in OTLP over HTTP; empty: none. Needs a program built with the feature otlp.", |url| in_the_clear(url)),
+    key!(trace.sample => "Of 100 requests that come without a traceparent, how many begin a trace; with one, the caller has decided.", between::<0, 100>),
 ];

@@ -78,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// `[log]`: what is written to standard output.
     pub log: Log,
+    /// `[trace]`: where spans are collected.
+    pub trace: Trace,
 }
 
 /// `[server]`
@@ -310,6 +312,15 @@ pub struct Log {
     pub level: LogLevel,
     /// One line a request.
     pub access: bool,
+}
+
+/// `[trace]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trace {
+    /// The OTLP collector; without one, traces go on to the origin and nothing is recorded here.
+    pub otlp_url: Option<OriginUrl>,
+    /// Of a hundred requests that come without a trace, how many begin one.
+    pub sample: usize,
 }
 
 /// `log.format`

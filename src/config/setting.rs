@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::node::{Node, Written};
 use super::render::quoted;
-use super::{ByteSize, Problems, Sources};
+use super::{ByteSize, OriginUrl, Problems, Sources};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized {
@@ -89,6 +89,17 @@ pub(super) fn option_name(name: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// The collector is spoken to without TLS.
+#[expect(clippy::ref_option, reason = "a Check takes any type")]
+pub(super) fn in_the_clear(url: &Option<OriginUrl>) -> Result<(), String> {
+    match url {
+        Some(url) if *url.scheme() != http::uri::Scheme::HTTP => Err(format!(
+            "\"{url}\" asks for TLS; run a collector beside the proxy and write its http://host:port"
+        )),
+        _ => Ok(()),
+    }
 }
 
 // === impl Setting ===
@@ -180,5 +191,23 @@ impl Setting for Option<PathBuf> {
                 .as_deref()
                 .map_or_else(Default::default, |path| path.to_string_lossy()),
         )
+    }
+}
+
+/// An address that may be left out: the empty string.
+impl Setting for Option<OriginUrl> {
+    fn expected() -> String {
+        "an address such as \"http://127.0.0.1:4318\"".to_owned()
+    }
+
+    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
+        if node.text().is_some_and(str::is_empty) {
+            return Some(None);
+        }
+        OriginUrl::read(node, key, problems).map(Some)
+    }
+
+    fn written(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), Setting::written)
     }
 }

@@ -29,10 +29,12 @@ pub(super) struct Asked {
 impl Proxy {
     /// Asks the origin, and stores what may be stored.
     pub(super) async fn carry_out(&self, order: &Order) -> Fetched {
-        match self.ask(order).await {
+        let fetched = match self.ask(order).await {
             Ok(asked) => self.receive(order, asked).await,
             Err(error) => Fetched::Failed(error),
-        }
+        };
+        self.end_fetch(order, &fetched);
+        fetched
     }
 
     /// Asks the origin about what is stored, or for the whole, and acts on what the head of its

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use super::Proxy;
+use super::traced::Traced;
 use crate::cache::{Boarding, Candidate, Entry, Fence, Lead};
 use crate::policy::{self, NotStored, RequestDirectives};
 use crate::request::{CacheKey, Call, RouteId};
@@ -31,6 +32,8 @@ pub(super) struct Order {
     /// What is stored already and may be validated.
     pub(super) stored: Option<Arc<Entry>>,
     pub(super) fence: Fence,
+    /// Its place in a trace, where spans are collected.
+    pub(super) traced: Option<Traced>,
 }
 
 /// What a fetch has brought to one who asked.
@@ -175,6 +178,7 @@ impl Proxy {
             headers::of_fetch(&head.headers, head.version, &self.settings.forward_headers);
         sent.entry(RequestId::FIELD)
             .or_insert_with(|| id.to_header());
+        let traced = self.trace(&mut sent, &head.extensions);
         let fence = self.store.fence(&call.key, self.clock.now().mono);
         Order {
             key: call.key.clone(),
@@ -189,6 +193,7 @@ impl Proxy {
                 .filter(|stored| self.store.holds(&stored.fence))
                 .cloned(),
             fence,
+            traced,
         }
     }
 
@@ -226,6 +231,7 @@ impl Proxy {
                     Fetched::Failed(error)
                 }
             };
+            proxy.end_fetch(&order, &fetched);
             // The one who asked may be gone.
             let _ = answer.send(fetched);
         });

@@ -35,6 +35,7 @@ impl Proxy {
         head.headers
             .entry(RequestId::FIELD)
             .or_insert_with(|| id.to_header());
+        let traced = self.trace(&mut head.headers, &head.extensions);
 
         let write = Write::begin(self, &head.method, target.path());
         let response = match self
@@ -42,8 +43,12 @@ impl Proxy {
             .forward(head.method.clone(), &target, head.headers, body)
             .await
         {
-            Ok(response) => response,
+            Ok(response) => {
+                self.end_forward(traced.as_ref(), &head.method, Ok(response.status()));
+                response
+            }
             Err(source) => {
+                self.end_forward(traced.as_ref(), &head.method, Err(source.fault()));
                 write.failed(source.fault());
                 tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", super::chain(&source));
                 let route = self.parser.routes().find(target.path());

@@ -12,6 +12,7 @@ mod fetch;
 mod forward;
 mod respond;
 mod show;
+mod traced;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::label::Label as _;
 use crate::outcome::{Forward, Outcome, ServedStale};
 use crate::policy::{self, Moment, RequestDirectives, Verdict};
 use crate::request::{Call, Parsed, Parser, Scope};
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{Upstream, headers};
 use crate::view::OptionsFault;
@@ -72,6 +74,8 @@ pub struct Proxy {
     fills: Arc<Semaphore>,
     /// Places for putting bodies into a content coding.
     codings: Arc<Semaphore>,
+    /// Where spans are collected.
+    tracer: Option<Tracer>,
 }
 
 /// A stored response, and the part of it that a client wants.
@@ -108,6 +112,7 @@ impl Proxy {
         upstream: Upstream,
         metrics: Arc<Metrics>,
         clock: Clock,
+        tracer: Option<Tracer>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -123,6 +128,7 @@ impl Proxy {
             views: Arc::new(Semaphore::new(cores)),
             fills: Arc::new(Semaphore::new(cores)),
             codings: Arc::new(Semaphore::new(cores.div_ceil(2))),
+            tracer,
         }
     }
 

@@ -30,6 +30,7 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::proxy::Proxy;
+use crate::telemetry::trace::Tracer;
 use crate::telemetry::{AccessLog, Metrics};
 use observe::Observatory;
 use talk::Protocols;
@@ -62,6 +63,7 @@ impl Server {
         metrics: Arc<Metrics>,
         access: Option<AccessLog>,
         clock: Clock,
+        tracer: Option<Tracer>,
     ) -> Self {
         Self {
             proxy: ArcSwap::new(proxy),
@@ -70,6 +72,7 @@ impl Server {
                 metrics,
                 access,
                 clock,
+                tracer,
             }),
             settings: config.server.clone(),
             limits: config.limits.clone(),

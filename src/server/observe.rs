@@ -7,11 +7,12 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -19,10 +20,12 @@ use tower::{Layer, Service};
 
 use super::pulse::{Beat, Pulse};
 use crate::clock::Clock;
+use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Report};
 use crate::request::Credential;
+use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
 /// What requests are observed with; one for the whole server.
@@ -31,6 +34,7 @@ pub(super) struct Observatory {
     pub(super) metrics: Arc<Metrics>,
     pub(super) access: Option<AccessLog>,
     pub(super) clock: Clock,
+    pub(super) tracer: Option<Tracer>,
 }
 
 /// Makes [`Observe`] services.
@@ -72,6 +76,8 @@ struct Sight {
     method: Method,
     target: Option<PathAndQuery>,
     beat: Beat,
+    /// Where spans are collected. Boxed: a request that is not traced makes no room for it.
+    trace: Option<Box<Trace>>,
 }
 
 /// Counts and logs when dropped: with the response body, or, where there is no answer, with the
@@ -121,6 +127,14 @@ where
         observatory.metrics.in_flight.inc();
         let at = observatory.clock.now();
         let id = RequestId::read(&head.headers);
+        let trace = observatory
+            .tracer
+            .as_ref()
+            .map(|tracer| Box::new(tracer.begin(&head.headers)));
+        if let Some(trace) = &trace {
+            // For the fetch, should there be one.
+            head.extensions.insert(trace.context);
+        }
         let sight = Sight {
             observatory,
             at,
@@ -128,6 +142,7 @@ where
             method: head.method.clone(),
             target: head.uri.path_and_query().cloned(),
             beat: self.layer.pulse.begin(!body.is_end_stream()),
+            trace,
         };
         Observing {
             answer: self.inner.call(Arrived { head, body, id, at }),
@@ -163,7 +178,9 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observin
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        Poll::Ready(Ok(response.map(|Body { content, report }| {
+        let report = response.body().report;
+        end.sight.sign(response.headers_mut(), &report.outcome);
+        Poll::Ready(Ok(response.map(|Body { content, .. }| {
             end.report = report;
             end.complete = http_body::Body::is_end_stream(&content);
             Observed { body: content, end }
@@ -201,6 +218,72 @@ impl<B: http_body::Body<Data = Bytes> + Unpin> http_body::Body for Observed<B> {
     }
 }
 
+impl Sight {
+    /// A client that names its request finds the name on the answer. What is stored may have the
+    /// name of the request it was fetched for; what comes from the origin keeps the origin's own.
+    fn sign(&self, fields: &mut HeaderMap, outcome: &Outcome) {
+        if !matches!(self.id, RequestId::Given(_)) {
+            return;
+        }
+        let from_store = matches!(outcome, Outcome::Hit { .. } | Outcome::Stale { .. });
+        if from_store || !fields.contains_key(RequestId::FIELD) {
+            fields.insert(RequestId::FIELD, self.id.to_header());
+        }
+    }
+}
+
+/// The span of a request that has ended. What its attributes are called is OpenTelemetry's, where
+/// it has a name for them.
+fn span(
+    sight: &Sight,
+    trace: &Trace,
+    status: Option<StatusCode>,
+    report: &Report,
+    bytes: u64,
+    took: Duration,
+) -> Span {
+    let route = report.route.map(|route| {
+        let requests = &sight.observatory.metrics.requests;
+        requests.route(route).to_owned()
+    });
+    let method = sight.method.as_str();
+    let mut attributes = vec![
+        ("http.request.method", method.to_owned().into()),
+        ("http.response.body.size", bytes.into()),
+        (
+            "stuut_cache.outcome",
+            report.outcome.label().as_str().into(),
+        ),
+        ("stuut_cache.request_id", sight.id.to_string().into()),
+    ];
+    if let Some(target) = &sight.target {
+        attributes.push(("url.path", crate::telemetry::logged_path(target).into()));
+    }
+    if let Some(status) = status {
+        attributes.push(("http.response.status_code", status.as_u16().into()));
+    }
+    if let Some(detail) = report.outcome.detail() {
+        attributes.push(("stuut_cache.detail", detail.into()));
+    }
+    let name = match &route {
+        Some(route) => format!("{method} {route}"),
+        None => method.to_owned(),
+    };
+    if let Some(route) = route {
+        attributes.push(("http.route", route.into()));
+    }
+    Span {
+        context: trace.context,
+        parent: trace.parent,
+        kind: Kind::Request,
+        name,
+        at: sight.at.wall,
+        took,
+        failed: status.is_none_or(|status| status.is_server_error()),
+        attributes,
+    }
+}
+
 impl Drop for Sight {
     fn drop(&mut self) {
         self.observatory.metrics.in_flight.dec();
@@ -220,6 +303,7 @@ impl Drop for End {
             metrics,
             access,
             clock,
+            tracer,
         } = &*sight.observatory;
         let took = clock.mono().saturating_sub(sight.at.mono);
         let outcome = report.outcome.label();
@@ -228,6 +312,11 @@ impl Drop for End {
             .count(report.route, &sight.method, *status, outcome);
         metrics.request_duration.of(outcome).observe(seconds(took));
         metrics.response_bytes.inc_by(*bytes);
+        if let (Some(tracer), Some(trace)) = (tracer, &sight.trace)
+            && trace.context.is_sampled()
+        {
+            tracer.end(span(sight, trace, *status, report, *bytes, took));
+        }
         let Some(access) = access else { return };
         let record = Record {
             at: sight.at.wall,

@@ -155,6 +155,8 @@ families! {
         "401 and 403 answers of the origin. A burst: revoked or mistyped tokens.");
     LOG_DROPPED = counter("log_dropped_total", &[],
         "Lines of the log dropped because standard output does not keep up.");
+    SPANS = counter("spans_total", &["result"],
+        "Spans for the collector of traces (trace.otlp_url). Anything but exported is lost: it does not keep up, refuses or cannot be reached.");
     BUILD_INFO = gauge("build_info", &["version"],
         "1, with the version of the running binary.");
 }

@@ -90,6 +90,8 @@ pub struct Metrics {
     pub tokens_refused: IntCounter,
     /// Lines of the log dropped.
     pub log_dropped: IntCounter,
+    /// Spans, by what became of them.
+    pub spans: PerLabel<SpanResult, IntCounter>,
 }
 
 labels! {
@@ -199,6 +201,20 @@ labels! {
 }
 
 labels! {
+    /// What became of a span.
+    pub enum SpanResult {
+        /// The collector has it.
+        Exported => "exported",
+        /// As many as there are places for waited already.
+        QueueFull => "queue_full",
+        /// The collector does not want it.
+        Refused => "refused",
+        /// The collector cannot be reached, or does not answer.
+        Unreachable => "unreachable",
+    }
+}
+
+labels! {
     /// The `method` label.
     enum MethodLabel {
         Get => "GET",
@@ -274,6 +290,12 @@ impl Requests {
             routes,
             children: std::iter::repeat_with(OnceLock::new).take(count).collect(),
         }
+    }
+
+    /// The pattern of a route, as the label has it.
+    #[must_use]
+    pub fn route(&self, route: RouteId) -> &str {
+        &self.routes[route.0]
     }
 
     /// Counts one request; without a status, it ended before it was answered.
@@ -401,6 +423,7 @@ impl Metrics {
             coding_duration: histogram(&r, family::CODING_DURATION, family::PRUNE_SECONDS),
             tokens_refused: counter(&r, family::TOKENS_REFUSED),
             log_dropped: counter(&r, family::LOG_DROPPED),
+            spans: by_label(&r, family::SPANS),
             registry: r,
         }
     }

@@ -24,12 +24,15 @@ mod log;
 mod memory;
 mod named_scopes;
 mod origin_faults;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod reload;
 mod resurrection;
 mod secrets;
 mod server;
 mod stale;
 mod streaming;
+mod traces;
 mod upstream_tls;
 mod validation;
 mod vary;

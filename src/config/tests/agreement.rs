@@ -98,7 +98,7 @@ fn a_rule_of_another_room_is_told_at_the_place_of_its_key() {
         told(draft),
         "proxy.toml:2:34: views.named.small.strip: an empty name at 3\n\
          proxy.toml:3:2: zoo: unknown section; known here: server, admin, upstream, cache, \
-         freshness, scope, views, limits, log\n\
+         freshness, scope, views, limits, log, trace\n\
          STUUT_CACHE__VIEWS__NAMED__LIGHT__STRIP: views.named.light.strip: ( is not closed"
     );
 }

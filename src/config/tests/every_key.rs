@@ -71,6 +71,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("log.format", r#""text""#),
     ("log.level", r#""debug""#),
     ("log.access", "false"),
+    ("trace.otlp_url", r#""http://127.0.0.1:4318""#),
+    ("trace.sample", "5"),
 ];
 
 fn written(key: &Key, config: &Config) -> Vec<(String, String)> {

@@ -218,7 +218,7 @@ listen = "x""#,
     (
         r#"[zzz]
 listen = "x""#,
-        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, views, limits, log",
+        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, views, limits, log, trace",
     ),
     (
         r#"[admin]

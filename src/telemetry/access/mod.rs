@@ -60,6 +60,12 @@ fn path(target: Option<&PathAndQuery>) -> Cow<'_, str> {
     format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into()
 }
 
+/// The same, for whoever else writes about a request.
+#[must_use]
+pub fn logged_path(target: &PathAndQuery) -> String {
+    path(Some(target)).into_owned()
+}
+
 impl AccessLog {
     pub(super) fn new(queue: Arc<Queue>, format: LogFormat) -> Self {
         Self { queue, format }

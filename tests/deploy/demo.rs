@@ -1,0 +1,162 @@
+//! The real program, showing itself at work, and what it measures.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+/// `stuut-cache demo`, after its tour. Dropping it ends it.
+pub(crate) struct Demo {
+    child: Child,
+    pub(crate) proxy: String,
+    pub(crate) admin: String,
+}
+
+impl Demo {
+    pub(crate) async fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+            .args([
+                "demo",
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+            ])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let out = child.stdout.take().expect("it is piped");
+        let read = move || {
+            let (mut addresses, mut lines) = (None, BufReader::new(out).lines());
+            while let Some(Ok(line)) = lines.next() {
+                if let Some(rest) = line.strip_prefix("stuut-cache on http://") {
+                    let (proxy, admin) = rest.split_once(", metrics on http://").expect("both");
+                    let admin = admin.trim_end_matches("/metrics");
+                    addresses = Some((proxy.to_owned(), admin.to_owned()));
+                }
+                // The last sentence of the tour.
+                if line.contains("the origin was asked") {
+                    break;
+                }
+            }
+            // Whatever else it says is read, so that it never waits for a reader.
+            std::thread::spawn(move || lines.for_each(drop));
+            addresses
+        };
+        let found = tokio::task::spawn_blocking(read).await;
+        let (proxy, admin) = found.expect("no panic").expect("it says where it is");
+        Self {
+            child,
+            proxy,
+            admin,
+        }
+    }
+
+    /// Asks the admin listener.
+    pub(crate) async fn admin(&self, path: &str) -> String {
+        get(&format!("http://{}{path}", self.admin)).await
+    }
+
+    /// Everything that it measures.
+    pub(crate) async fn samples(&self) -> Samples {
+        Samples::read(&self.admin("/metrics").await)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Gets a page that is there.
+pub(crate) async fn get(url: &str) -> String {
+    let (status, text) = ask(url, None).await;
+    assert_eq!(status, StatusCode::OK, "{url}: {text}");
+    text
+}
+
+/// Asks, perhaps with a token; answers the status and the body.
+pub(crate) async fn ask(url: &str, token: Option<&str>) -> (StatusCode, String) {
+    let mut request = Request::get(url);
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+    }
+    let request = request.body(Empty::<Bytes>::new()).expect("a request");
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let answer = client.request(request).await.expect("an answer");
+    let status = answer.status();
+    let body = answer.into_body().collect().await.expect("a whole body");
+    (
+        status,
+        String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+    )
+}
+
+/// Looks again until something has happened elsewhere. The pause spares the one who is looked at;
+/// the deadline ends a story in which it never does.
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(seen) = look().await {
+                return seen;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let patience = Duration::from_mins(1);
+    let seen = tokio::time::timeout(patience, looking).await;
+    seen.unwrap_or_else(|_| panic!("it never came to {what}"))
+}
+
+/// The values of one label.
+type Values = Vec<String>;
+
+/// The names of a page of metrics, and the labels of each with their values.
+#[derive(Debug)]
+pub(crate) struct Samples(BTreeMap<String, BTreeMap<String, Values>>);
+
+impl Samples {
+    fn read(page: &str) -> Self {
+        let mut samples = BTreeMap::<_, BTreeMap<_, Values>>::new();
+        for line in page.lines().filter(|line| !line.starts_with('#')) {
+            let end = line.find(['{', ' ']).expect("a name ends");
+            let labels = samples.entry(line[..end].to_owned()).or_default();
+            let Some((inside, _)) = line[end..]
+                .strip_prefix('{')
+                .and_then(|l| l.rsplit_once('}'))
+            else {
+                continue;
+            };
+            for label in inside.split("\",") {
+                let (name, value) = label.split_once("=\"").expect("name=\"value\"");
+                let value = value.trim_end_matches('"').to_owned();
+                labels.entry(name.to_owned()).or_default().push(value);
+            }
+        }
+        Self(samples)
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The values of a label, if the metric has it. What Prometheus adds may be anything.
+    pub(crate) fn values(&self, name: &str, label: &str) -> Option<&[String]> {
+        // Counted when they first occur, by the same closed set as the durations.
+        let name = match (name, label) {
+            ("stuut_cache_requests_total", "outcome") => "stuut_cache_request_duration_seconds_sum",
+            _ => name,
+        };
+        Some(self.0.get(name)?.get(label)?.as_slice())
+    }
+}

@@ -1,0 +1,49 @@
+//! What `deploy/` holds is sound: each file by the program that knows its kind, and all of them
+//! against the proxy that they deploy and watch.
+//!
+//! Programs that are not installed are named and left out; under CI they have to be there.
+
+mod container;
+mod demo;
+mod kubernetes;
+mod names;
+mod prometheus;
+mod queries;
+mod rules;
+mod systemd;
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// A file or folder of `deploy/`.
+fn deploy(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(path)
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(deploy(path)).unwrap_or_else(|error| panic!("deploy/{path}: {error}"))
+}
+
+fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("deploy/{path}: {error}"))
+}
+
+/// The items of a list.
+#[track_caller]
+fn list(value: &Value) -> &[Value] {
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("a list instead of {value}"))
+}
+
+#[track_caller]
+fn string(value: &Value) -> &str {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("text instead of {value}"))
+}
