@@ -28,7 +28,7 @@ pub struct Process {
     drain: Drain,
     serving: JoinHandle<()>,
     /// End with the proxy, not with its clients.
-    attendants: [JoinHandle<()>; 2],
+    attendants: [JoinHandle<()>; 3],
 }
 
 /// Why a proxy does not start.
@@ -81,13 +81,13 @@ impl Process {
             .filter(|_| config.log.access)
             .map(|output| output.access(config.log.format));
         let drain = Drain::default();
-        let admin = Admin::new(
+        let admin = Arc::new(Admin::new(
             config,
             Arc::clone(&store),
             Arc::clone(&metrics),
             drain.clone(),
             clock.clone(),
-        );
+        ));
         let server = Server::new(config, Arc::new(proxy), metrics, access, clock.clone());
 
         let admin_listener = listen("admin.listen", config.admin.listen)?;
@@ -97,7 +97,8 @@ impl Process {
             admin_address: admin_listener.local_addr()?,
             serving: tokio::spawn(Arc::new(server).serve(listener, drain.clone())),
             attendants: [
-                tokio::spawn(Arc::new(admin).serve(admin_listener)),
+                tokio::spawn(Arc::clone(&admin).keep_history()),
+                tokio::spawn(admin.serve(admin_listener)),
                 tokio::spawn(store.sweep_when_voided()),
             ],
             drain,

@@ -227,7 +227,7 @@ impl Drop for End {
             .requests
             .count(report.route, &sight.method, *status, outcome);
         metrics.request_duration.of(outcome).observe(seconds(took));
-        metrics.response_bytes.inc_by(*bytes);
+        metrics.response_bytes.of(outcome).inc_by(*bytes);
         let Some(access) = access else { return };
         let record = Record {
             at: sight.at.wall,

@@ -2,16 +2,20 @@
 
 mod access;
 mod families;
+mod fields;
 mod log;
 mod metrics;
 mod output;
+mod reading;
 mod request_id;
 
 pub use access::{AccessLog, Record};
 pub use families::{ALL as FAMILIES, Family, Kind};
+pub use fields::{Fields, Heaviest};
 pub use log::{init as init_log, log_panics};
 pub use metrics::{
     ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, SentCoding, ViewResult, seconds,
 };
 pub use output::Output;
+pub use reading::{Durations, HITS, MISSES, Reading};
 pub use request_id::RequestId;
