@@ -3,7 +3,7 @@
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 170;
 const BELOW = 20;
-const LEFT = 52;
+const LEFT = 62;
 
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -26,6 +26,15 @@ export function swatch(colour) {
     drawn("rect", { width: 10, height: 10, rx: 2, fill: `var(--${colour})` }));
 }
 
+function stroke(colour, dashed) {
+  return drawn("svg", { viewBox: "0 0 22 10", class: "stroke", "aria-hidden": "true" },
+    drawn("line", { x2: 22, y1: 5, y2: 5, ...pen(colour, dashed) }));
+}
+
+function pen(colour, dashed) {
+  return { stroke: `var(--${colour})`, "stroke-width": 2, ...(dashed ? { "stroke-dasharray": "5 4" } : {}) };
+}
+
 /** A bar as long as the share of it that is filled. */
 export function bar(share, colour) {
   return drawn("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: "share", "aria-hidden": "true" },
@@ -38,16 +47,18 @@ export function bar(share, colour) {
  *
  * series: [{ name, colour, of(point), dashed }], where `of` answers a number or null.
  * stacked: one on the other; else lines. logarithmic: for what spans powers of ten.
+ * base: of the numbers that are easy to read. most: where the scale ends, if it does not depend on
+ * what is shown.
  */
 export class Chart {
-  constructor(id, { series, format, stacked = false, logarithmic = false, most = null }) {
-    Object.assign(this, { series, format, stacked, logarithmic, most, at: null, seen: [] });
+  constructor(id, { series, format, stacked = false, logarithmic = false, base = 10, most = null }) {
+    Object.assign(this, { series, format, stacked, logarithmic, base, most, at: null, seen: [] });
     this.figure = document.getElementById(id);
     this.title = this.figure.querySelector("figcaption").textContent;
     this.picture = drawn("svg", { role: "img", tabindex: "0" });
     this.values = series.map(() => element("b"));
     this.legend = element("ul", { class: "legend" }, ...series.map((one, index) =>
-      element("li", {}, swatch(one.colour), `${one.name} `, this.values[index])));
+      element("li", {}, stacked ? swatch(one.colour) : stroke(one.colour, one.dashed), `${one.name} `, this.values[index])));
     this.table = element("table");
     const all = element("details", {}, element("summary", {}, "As a table"),
       element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `${this.title}, as a table` }, this.table));
@@ -107,7 +118,7 @@ export class Chart {
     const highest = rows.map((row) => this.stacked ? sum(row.values) : Math.max(0, ...row.values.map((value) => value ?? 0)));
     const most = Math.max(0, ...highest);
     if (this.logarithmic) return Math.max(1e-3, 10 ** Math.ceil(Math.log10(Math.max(most, 1e-4))));
-    return round(most);
+    return round(most, this.base);
   }
 
   ticks(top) {
@@ -118,7 +129,8 @@ export class Chart {
   }
 
   times() {
-    const ago = (seconds) => seconds >= 3600 ? `${seconds / 3600} h ago` : `${seconds / 60} min ago`;
+    const ago = (seconds) => seconds < 120 ? `${Math.round(seconds)} s ago`
+      : seconds < 7200 ? `${Math.round(seconds / 6) / 10} min ago` : `${Math.round(seconds / 360) / 10} h ago`;
     return [[ago(this.span), 0, "start"], [ago(this.span / 2), 0.5, "middle"], ["now", 1, "end"]];
   }
 
@@ -140,24 +152,23 @@ export class Chart {
 
   lines(rows, x, y) {
     return this.series.flatMap((one, index) => {
-      let pen = "M";
+      let next = "M";
       const steps = [];
       const lone = [];
       rows.forEach((row, place) => {
         const value = row.values[index];
         if (value == null) {
-          pen = "M";
+          next = "M";
           return;
         }
         const [left, high] = [Math.max(LEFT, x(row.at)), y(value)];
-        steps.push(`${pen}${left},${high}`);
-        const alone = pen === "M" && rows[place + 1]?.values[index] == null;
+        steps.push(`${next}${left},${high}`);
+        const alone = next === "M" && rows[place + 1]?.values[index] == null;
         if (alone) lone.push(drawn("circle", { cx: left, cy: high, r: 2, fill: `var(--${one.colour})` }));
-        pen = "L";
+        next = "L";
       });
       return [drawn("path", {
-        d: steps.join(""), fill: "none", stroke: `var(--${one.colour})`, "stroke-width": 2,
-        "stroke-linejoin": "round", ...(one.dashed ? { "stroke-dasharray": "5 4" } : {}),
+        d: steps.join(""), fill: "none", "stroke-linejoin": "round", ...pen(one.colour, one.dashed),
       }), ...lone];
     });
   }
@@ -211,9 +222,10 @@ export class Chart {
   }
 }
 
-/** The next number above that is easy to read. */
-function round(most) {
+/** The next number above that is easy to read: 1, 2 or 5 of its kind, or of its unit of bytes. */
+function round(most, base) {
   if (most <= 0) return 1;
-  const power = 10 ** Math.floor(Math.log10(most));
+  const unit = base === 10 ? 1 : base ** Math.floor(Math.log(Math.max(1, most)) / Math.log(base));
+  const power = unit * 10 ** Math.floor(Math.log10(most / unit));
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= most);
 }

@@ -6,7 +6,11 @@ import * as purge from "/purge.js";
 
 const BEAT = 1000;
 const PATIENCE = 5000;
-const RANGES = { seconds: 300, minutes: 24 * 3600 };
+const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
+/** The share of failing requests to the origin that somebody should look at. */
+const ALARM = 0.05;
+/** The share of a body below which a field is not worth a line. */
+const LIGHT = 0.005;
 const OUTCOMES = {
   hit: "from memory, fresh",
   stale: "from memory, past its time",
@@ -54,7 +58,7 @@ const CHARTS = [
     ],
   }),
   new Chart("chart-bytes", {
-    format: bytes,
+    format: bytes, base: 1024,
     series: [
       { name: "from memory", colour: "hit", of: perSecond((point) => point.memory_bytes) },
       { name: "from the origin", colour: "miss", of: perSecond((point) => point.origin_bytes) },
@@ -65,6 +69,11 @@ const CHARTS = [
     series: [{ name: "stored", colour: "collapsed", of: (point) => point.weight_bytes }],
   }),
 ];
+
+/** The share of the requests to the origin that failed. */
+function failing({ origin_errors: errors, origin_requests: requests }) {
+  return requests ? errors / requests : 0;
+}
 
 function learn(stats) {
   if (stats.started !== known.started) Object.assign(known, { started: stats.started, seconds: [], minutes: [] });
@@ -89,11 +98,11 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
   for (const kind of ["hit", "miss"]) {
     const taken = minute[`${kind}_seconds`];
     put(`${kind}-latency`, seconds(taken?.p50));
-    put(`${kind}-latency-more`, taken ? `half of them · 99 %: ${seconds(taken.p99)}` : `no ${kind} in the last minute`);
+    put(`${kind}-latency-more`, taken ? `median · p99 ${seconds(taken.p99)}` : `no ${kind} in the last minute`);
   }
-  put("origin-errors", percent(minute.origin_requests ? minute.origin_errors / minute.origin_requests : 0));
-  id("origin-errors").classList.toggle("is-bad", minute.origin_errors > 0);
-  put("origin-errors-more", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} requests · ${count(total.origin_errors)} since start`);
+  put("origin-errors", percent(failing(minute)));
+  id("origin-errors").classList.toggle("is-bad", failing(minute) >= ALARM);
+  put("origin-errors-more", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} · ${count(total.origin_errors)} since start`);
   put("memory", bytes(cache.weight_bytes));
   id("memory-meter").value = share;
   put("memory-more", `${percent(share)} of ${bytes(cache.capacity_bytes)} · ${count(cache.entries)} responses`);
@@ -109,11 +118,10 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
 
 function attention({ last_minute: minute, cache, ...stats }) {
   const found = [];
-  const errors = minute.origin_requests ? minute.origin_errors / minute.origin_requests : 0;
   const failed = minute.requests.failed ?? 0;
   if (!stats.ready) found.push(["warn", "Draining.", "The process ends when the requests in flight are finished."]);
-  if (errors >= 0.05) {
-    found.push(["bad", "The origin fails.", `${percent(errors)} of the requests to it in the last minute. What is stored is still served; see the log for the reason.`]);
+  if (failing(minute) >= ALARM) {
+    found.push(["bad", "The origin fails.", `${percent(failing(minute))} of the requests to it in the last minute. What is stored is still served; see the log for the reason.`]);
   } else if (minute.origin_errors > 0) {
     found.push(["warn", "Some requests to the origin fail:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute.`]);
   }
@@ -143,9 +151,9 @@ function showFields({ fields }) {
   const strip = fields.heaviest.filter(chosen);
   const saved = strip.reduce((sum, field) => sum + field.share, 0);
   put("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
-  put("strip-saves", strip.length ? `saves ${percent(saved)}` : "choose fields below");
-  put("fields-more", `Of ${bytes(fields.body_bytes)} a call, uncoded, as measured at recent fetches (${count(fields.fills_measured)} since start).`);
-  const rows = fields.heaviest.map((field, place) => {
+  put("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
+  put("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, before codings, as measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
+  const rows = fields.heaviest.filter((field) => field.share >= LIGHT).map((field, place) => {
     const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
     box.checked = chosen(field, place);
     return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "miss")),
@@ -159,7 +167,10 @@ function showFields({ fields }) {
 function showHistory() {
   const range = document.querySelector("[name=range]:checked").value;
   const now = known.seconds.at(-1)?.at ?? 0;
-  for (const chart of CHARTS) chart.show(known[range], now, RANGES[range]);
+  // As far back as there is something to see.
+  const [least, most] = RANGES[range];
+  const span = Math.min(most, Math.max(least, now - (known[range][0]?.at ?? now)));
+  for (const chart of CHARTS) chart.show(known[range], now, span);
 }
 
 function state(text, kind) {

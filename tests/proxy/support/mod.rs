@@ -10,6 +10,7 @@
 //! ```
 
 mod answer;
+mod browser;
 mod by_hand;
 mod origin;
 mod program;
@@ -20,6 +21,7 @@ mod tls;
 use std::time::Duration;
 
 pub use answer::Answer;
+pub use browser::Page;
 pub use by_hand::{ByHand, Wire};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;
