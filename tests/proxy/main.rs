@@ -10,6 +10,7 @@ mod calls;
 mod client_directives;
 mod codings;
 mod collapse;
+mod commands;
 mod dashboard;
 mod drain;
 mod fence;

@@ -95,14 +95,14 @@ impl Page {
     }
 
     fn attach(&mut self) {
-        let target = self.order("Target.createTarget", json!({"url": "about:blank"}));
+        let target = self.order("Target.createTarget", &json!({"url": "about:blank"}));
         let attached = self.order(
             "Target.attachToTarget",
-            json!({"targetId": target["targetId"], "flatten": true}),
+            &json!({"targetId": target["targetId"], "flatten": true}),
         );
         self.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Network", "Log"] {
-            self.order(&format!("{domain}.enable"), json!({}));
+            self.order(&format!("{domain}.enable"), &json!({}));
         }
     }
 
@@ -110,15 +110,18 @@ impl Page {
     pub fn window(&mut self, width: u32, height: u32, scheme: &str) {
         self.order(
             "Emulation.setDeviceMetricsOverride",
-            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}),
+            &json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}),
         );
         let feature = json!({"name": "prefers-color-scheme", "value": scheme});
-        self.order("Emulation.setEmulatedMedia", json!({"features": [feature]}));
+        self.order(
+            "Emulation.setEmulatedMedia",
+            &json!({"features": [feature]}),
+        );
     }
 
     pub fn go(&mut self, url: &str) {
         self.loaded = false;
-        let gone = self.order("Page.navigate", json!({"url": url}));
+        let gone = self.order("Page.navigate", &json!({"url": url}));
         assert_eq!(gone.get("errorText"), None, "{url}");
         while !self.loaded {
             let event = self.messages.recv_timeout(PATIENCE);
@@ -131,7 +134,7 @@ impl Page {
     pub fn value(&mut self, expression: &str) -> Value {
         let answer = self.order(
             "Runtime.evaluate",
-            json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
+            &json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
         );
         assert_eq!(answer.get("exceptionDetails"), None, "{expression}");
         answer["result"]["value"].clone()
@@ -158,7 +161,7 @@ impl Page {
     /// Types into a field, as a person would.
     pub fn fill(&mut self, selector: &str, text: &str) {
         self.value(&format!("document.querySelector({selector:?}).select()"));
-        self.order("Input.insertText", json!({"text": text}));
+        self.order("Input.insertText", &json!({"text": text}));
     }
 
     pub fn click(&mut self, selector: &str) {
@@ -171,7 +174,7 @@ impl Page {
         for kind in ["mousePressed", "mouseReleased"] {
             self.order(
                 "Input.dispatchMouseEvent",
-                json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1}),
+                &json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1}),
             );
         }
     }
@@ -180,7 +183,7 @@ impl Page {
     pub fn picture(&mut self, name: &str) -> Vec<u8> {
         let taken = self.order(
             "Page.captureScreenshot",
-            json!({"format": "png", "captureBeyondViewport": true}),
+            &json!({"format": "png", "captureBeyondViewport": true}),
         );
         let png = base64(taken["data"].as_str().expect("a picture is text in base64"));
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
@@ -201,7 +204,7 @@ impl Page {
     }
 
     #[track_caller]
-    fn order(&mut self, method: &str, parameters: Value) -> Value {
+    fn order(&mut self, method: &str, parameters: &Value) -> Value {
         self.last += 1;
         let mut order = json!({"id": self.last, "method": method, "params": parameters});
         if let Some(session) = &self.session {

@@ -12,6 +12,7 @@
 mod answer;
 mod browser;
 mod by_hand;
+mod command;
 mod origin;
 mod program;
 mod proxy;
@@ -23,6 +24,7 @@ use std::time::Duration;
 pub use answer::Answer;
 pub use browser::Page;
 pub use by_hand::{ByHand, Wire};
+pub use command::{run, run_with};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;
 pub use proxy::Proxy;
