@@ -3,6 +3,7 @@
 mod ask;
 mod demo;
 mod digest;
+mod doctor;
 mod feed;
 mod figures;
 mod healthcheck;
@@ -55,6 +56,8 @@ enum Command {
     Stats(stats::Arguments),
     /// Declare stored responses of a proxy void, at once
     Purge(purge::Arguments),
+    /// Prove that no token gets another one's bytes: a canary for deploys, as an exit status
+    Doctor(doctor::Arguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
 }
@@ -100,6 +103,7 @@ impl Cli {
             #[cfg(feature = "top")]
             Command::Top(arguments) => top::run(&arguments),
             Command::Purge(arguments) => purge::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Digest => digest::run(),
         }
     }

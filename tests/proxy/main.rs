@@ -12,6 +12,7 @@ mod codings;
 mod collapse;
 mod commands;
 mod dashboard;
+mod doctor;
 mod drain;
 mod fence;
 mod forwarding;
