@@ -57,6 +57,11 @@ impl Admin {
         let (span, last_minute) = history.last_minute(now);
         stats["started"] = json!(self.started);
         stats["total"] = counted(now, &self.metrics.reading());
+        let results = self.metrics.upstream_requests.results();
+        stats["total"]["origin_results"] = results
+            .map(|(result, count)| (result.to_owned(), json!(count)))
+            .collect::<Map<_, _>>()
+            .into();
         stats["last_minute"] = counted(span, &last_minute);
         stats["fields"] = fields(&self.metrics.fields.heaviest());
         if let Some(after) = after {

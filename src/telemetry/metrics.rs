@@ -325,6 +325,16 @@ impl UpstreamRequests {
         failures.map(|(count, _)| count.get()).sum::<u64>() + self.faults()
     }
 
+    /// Every result that has occurred, a status or the name of a fault, and how often.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let statuses = STATUSES.iter().copied().zip(&self.statuses);
+        let faults = Fault::ALL.iter().map(|fault| fault.as_str());
+        statuses
+            .chain(faults.zip(&self.faults.children))
+            .map(|(result, count)| (result, count.get()))
+            .filter(|(_, count)| *count > 0)
+    }
+
     fn faults(&self) -> u64 {
         self.faults.children.iter().map(IntCounter::get).sum()
     }

@@ -114,6 +114,7 @@ async fn the_feed_agrees_with_the_metrics() {
     assert_eq!(total["hit_ratio"], json!(4.0 / 6.0));
     assert_eq!(total["origin_requests"], 3);
     assert_eq!(total["origin_errors"], 1);
+    assert_eq!(total["origin_results"], json!({"200": 2, "500": 1}));
     for (key, line) in [
         ("view_bytes", "stuut_cache_view_removed_bytes_total"),
         ("origin_bytes", "stuut_cache_upstream_bytes_total"),

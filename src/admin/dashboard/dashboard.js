@@ -116,14 +116,21 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
     element("td", { class: "number" }, count(total.requests[outcome] ?? 0)))));
 }
 
-function attention({ last_minute: minute, cache, ...stats }) {
+/** What the errors of the origin were, the most frequent first. */
+function reasons(results) {
+  const errors = Object.entries(results).filter(([result]) => !/^[1-4]/.test(result));
+  return errors.sort(([, one], [, other]) => other - one).map(([result, times]) => `${result} (${count(times)})`).join(", ");
+}
+
+function attention({ last_minute: minute, total, cache, ...stats }) {
   const found = [];
+  const why = `Since start: ${reasons(total.origin_results)}.`;
   const failed = minute.requests.failed ?? 0;
   if (!stats.ready) found.push(["warn", "Draining.", "The process ends when the requests in flight are finished."]);
   if (failing(minute) >= ALARM) {
-    found.push(["bad", "The origin fails.", `${percent(failing(minute))} of the requests to it in the last minute. What is stored is still served; see the log for the reason.`]);
+    found.push(["bad", "The origin fails.", `${percent(failing(minute))} of the requests to it in the last minute. What is stored is still served. ${why}`]);
   } else if (minute.origin_errors > 0) {
-    found.push(["warn", "Some requests to the origin fail:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute.`]);
+    found.push(["warn", "Some requests to the origin fail:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
   }
   if (failed > 0) found.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had nothing stored to stand in.`]);
   if (minute.requests.stale > 0) found.push(["warn", "Stale responses are served:", `${count(minute.requests.stale)} in the last minute, where nothing forbids it.`]);
