@@ -37,7 +37,7 @@ pub struct Process {
     drain: Drain,
     serving: JoinHandle<()>,
     /// End with the proxy, not with its clients.
-    attendants: [JoinHandle<()>; 3],
+    attendants: [JoinHandle<()>; 4],
     /// Ends behind everything that has spans.
     exporter: Option<Exporter>,
 }
@@ -114,13 +114,13 @@ impl Process {
             .filter(|_| config.log.access)
             .map(|output| output.access(config.log.format));
         let drain = Drain::default();
-        let admin = Admin::new(
+        let admin = Arc::new(Admin::new(
             config,
             Arc::clone(&store),
             Arc::clone(&metrics),
             drain.clone(),
             clock.clone(),
-        );
+        ));
         let server = Arc::new(Server::new(
             config,
             Arc::new(proxy),
@@ -144,7 +144,8 @@ impl Process {
             admin_address: admin_listener.local_addr()?,
             serving: tokio::spawn(Arc::clone(&server).serve(listener, drain.clone())),
             attendants: [
-                tokio::spawn(Arc::new(admin).serve(admin_listener)),
+                tokio::spawn(Arc::clone(&admin).keep_history()),
+                tokio::spawn(admin.serve(admin_listener)),
                 tokio::spawn(store.sweep_when_voided()),
                 tokio::spawn(watch(tls.clone(), Arc::clone(&metrics))),
             ],

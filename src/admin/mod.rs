@@ -1,14 +1,17 @@
-//! The listener for the people who operate the proxy: metrics, health, status, purge.
+//! The listener for the people who operate the proxy: dashboard, metrics, health, status, purge.
 //!
 //! It is a listener of its own, on loopback unless configured otherwise; nothing of it answers
 //! on the proxy's port.
 
+mod dashboard;
 mod explain;
+mod history;
 mod host;
 mod purge;
+mod stats;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +31,7 @@ use crate::config::Config;
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::Metrics;
+use history::History;
 
 /// Connections at once: a scraper or two, a probe, an operator.
 const MAX_CONNECTIONS: usize = 64;
@@ -38,6 +42,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a connection may last. Scrapers and probes connect again.
 const CONNECTION_LIFETIME: Duration = Duration::from_mins(10);
 
+const READING: &[Method] = &[Method::GET, Method::HEAD];
+
 /// The admin listener's answers.
 #[derive(Debug)]
 pub struct Admin {
@@ -47,8 +53,12 @@ pub struct Admin {
     drain: Drain,
     clock: Clock,
     token: Option<SecretString>,
+    /// When this process began: another one's history is another one.
+    started: String,
     /// Whether only this machine can connect.
     loopback: bool,
+    /// Held while a point is added or the points are written out, never across an await.
+    history: Mutex<History>,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -63,6 +73,8 @@ impl Admin {
         drain: Drain,
         clock: Clock,
     ) -> Self {
+        let now = clock.now();
+        let started = now.wall.checked_sub(now.mono).unwrap_or(now.wall);
         Self {
             store,
             metrics,
@@ -70,7 +82,9 @@ impl Admin {
             drain,
             clock,
             token: config.admin.token.clone(),
+            started: humantime::format_rfc3339_millis(started).to_string(),
             loopback: config.admin.listen.ip().is_loopback(),
+            history: Mutex::default(),
         }
     }
 
@@ -117,14 +131,13 @@ impl Admin {
         }
         let path = request.uri().path();
         let allowed: &[Method] = match path {
-            "/metrics" | "/livez" | "/readyz" | "/status" | "/explain" => {
-                &[Method::GET, Method::HEAD]
-            }
+            "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain" => READING,
+            _ if dashboard::file(path).is_some() => READING,
             "/purge" => &[Method::POST],
             _ => {
                 return text(
                     StatusCode::NOT_FOUND,
-                    "try /metrics /livez /readyz /status /explain or POST /purge\n",
+                    "try / (the dashboard) /metrics /livez /readyz /status /stats /explain or POST /purge\n",
                 );
             }
         };
@@ -146,7 +159,8 @@ impl Admin {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
-            "/status" => self.status(),
+            "/status" => json(StatusCode::OK, &self.summary()),
+            "/stats" => self.stats(request.uri().query()),
             "/explain" => {
                 let (admin, uri) = (Arc::clone(self), request.uri().clone());
                 // A walk over all entries: not for a thread that answers requests.
@@ -154,7 +168,8 @@ impl Admin {
                     .await
                     .unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "a bug\n"))
             }
-            _ => self.purge(request.headers(), request.uri().query()),
+            "/purge" => self.purge(request.headers(), request.uri().query()),
+            _ => dashboard::file(path).expect("no other path is allowed a method"),
         }
     }
 
@@ -167,10 +182,11 @@ impl Admin {
         )
     }
 
-    fn status(&self) -> Answer {
+    /// What is now: of `/status`, and the beginning of `/stats`.
+    fn summary(&self) -> serde_json::Value {
         self.store.measure();
         let metrics = &self.metrics;
-        let status = serde_json::json!({
+        serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": !self.drain.has_begun(),
             "uptime_seconds": self.clock.now().mono.as_secs(),
@@ -182,8 +198,11 @@ impl Admin {
                 "weight_bytes": metrics.cache_weight.get(),
                 "capacity_bytes": metrics.cache_capacity.get(),
             },
-        });
-        json(StatusCode::OK, &status)
+        })
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,7 +10,7 @@
 //! Fetches in flight are voided with what is stored. Void is void at once; the memory is freed
 //! in the background.
 
-use http::header::{AUTHORIZATION, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -68,15 +68,28 @@ impl Admin {
         json(StatusCode::OK, &serde_json::json!({ "voided": query }))
     }
 
-    /// With a token configured, it is needed. Without one, only this machine can connect; a page
-    /// in a browser here must not purge either, and those send an `Origin`.
+    /// With a token configured, it is needed. Without one, only this machine can connect; of the
+    /// pages in a browser here, which send an `Origin`, only the dashboard may purge.
     fn may_purge(&self, headers: &HeaderMap) -> bool {
         match &self.token {
             Some(token) => headers
                 .get(AUTHORIZATION)
                 .is_some_and(|given| is_token(token, given)),
-            None => self.loopback && !headers.contains_key(ORIGIN),
+            None => self.loopback && comes_from_no_other_page(headers),
         }
+    }
+}
+
+/// Whether no page sent this, or one of this listener: its origin is the host that is asked. That
+/// one is an address or `localhost` (`host.rs`), which no page of somebody else's can be under.
+fn comes_from_no_other_page(headers: &HeaderMap) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    match (origins.next(), origins.next(), headers.get(HOST)) {
+        (None, ..) => true,
+        (Some(origin), None, Some(host)) => {
+            origin.as_bytes().strip_prefix(b"http://") == Some(host.as_bytes())
+        }
+        _ => false,
     }
 }
 
@@ -129,6 +142,35 @@ mod tests {
         ];
         for (query, expected) in cases {
             assert_eq!(Purge::read(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn of_all_pages_only_our_own_may_purge_without_a_token() {
+        let cases: [(&[&str], &[&str], bool); 9] = [
+            (&[], &["127.0.0.1:9090"], true),
+            (&[], &[], true),
+            (&["http://127.0.0.1:9090"], &["127.0.0.1:9090"], true),
+            (&["http://localhost:9090"], &["localhost:9090"], true),
+            (&["http://localhost:9090"], &["127.0.0.1:9090"], false),
+            (&["http://127.0.0.1:8000"], &["127.0.0.1:9090"], false),
+            (&["https://127.0.0.1:9090"], &["127.0.0.1:9090"], false),
+            (&["null"], &["127.0.0.1:9090"], false),
+            (&["http://a", "http://a"], &["a"], false),
+        ];
+        for (origins, hosts, expected) in cases {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(ORIGIN, HeaderValue::from_static(origin));
+            }
+            for host in hosts {
+                headers.append(HOST, HeaderValue::from_static(host));
+            }
+            assert_eq!(
+                comes_from_no_other_page(&headers),
+                expected,
+                "{origins:?} {hosts:?}"
+            );
         }
     }
 

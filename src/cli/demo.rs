@@ -63,7 +63,7 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     println!("a simulated Stuut API on {origin}, each answer after {LATENCY:?}");
     println!(
-        "stuut-cache on {}, metrics on http://{}/metrics\n",
+        "stuut-cache on {}, dashboard on http://{}/\n",
         guide.base, process.admin_address
     );
     guide.tour().await?;

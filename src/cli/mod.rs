@@ -1,10 +1,19 @@
 //! The command line: what to do, and with which settings.
 
+mod ask;
 mod demo;
 mod digest;
+mod doctor;
+mod feed;
+mod figures;
+mod healthcheck;
+mod purge;
 mod serve;
 mod simulate;
+mod stats;
 mod systemd;
+#[cfg(feature = "top")]
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +49,17 @@ enum Command {
     Demo(demo::Arguments),
     /// Run the simulated Stuut API alone
     Simulate(simulate::Arguments),
+    /// Say whether a proxy takes requests, as an exit status: 0 or 1
+    Healthcheck(healthcheck::Arguments),
+    /// Show what a proxy does, live in this terminal
+    #[cfg(feature = "top")]
+    Top(top::Arguments),
+    /// Show what a proxy has counted, since its start and in the last minute
+    Stats(stats::Arguments),
+    /// Declare stored responses of a proxy void, at once
+    Purge(purge::Arguments),
+    /// Prove that no token gets another one's bytes: a canary for deploys, as an exit status
+    Doctor(doctor::Arguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
 }
@@ -82,6 +102,12 @@ impl Cli {
             }),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+            Command::Stats(arguments) => stats::run(&arguments),
+            #[cfg(feature = "top")]
+            Command::Top(arguments) => top::run(&arguments),
+            Command::Purge(arguments) => purge::run(&arguments),
+            Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Digest => digest::run(),
         }
     }

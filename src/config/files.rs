@@ -11,8 +11,7 @@ use super::Draft;
 /// Reads the files a draft names, so that a missing one is told before any port is bound.
 pub(super) fn named(mut draft: Draft) -> Draft {
     if let Some(path) = draft.config.admin.token_file.clone() {
-        let text = beginning(&path).map_err(unreadable);
-        match text.and_then(|text| token(&text)) {
+        match token_of(&path) {
             Ok(token) => draft.config.admin.token = Some(token),
             // Neither the token nor the path is shown: somebody may have written
             // the token itself where its file belongs.
@@ -26,6 +25,17 @@ pub(super) fn named(mut draft: Draft) -> Draft {
         }
     }
     draft
+}
+
+/// The token in a file: its first line.
+///
+/// # Errors
+///
+/// What is wrong with the file; neither its path nor what is in it.
+pub fn token_of(path: &Path) -> Result<SecretString, String> {
+    beginning(path)
+        .map_err(unreadable)
+        .and_then(|text| token(&text))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "as map_err has it")]

@@ -49,6 +49,7 @@ use std::time::Duration;
 use http::HeaderName;
 use secrecy::{ExposeSecret, SecretString};
 
+pub use files::token_of;
 pub use keys::{KEYS, Key};
 pub use load::{Document, Draft, Loaded, draft, load, read};
 pub use outside::{Flag, environment};

@@ -17,10 +17,12 @@
 //! assert_eq!(json::check(b"[1,]"), Err(json::Fault::NotJson));
 //! ```
 
+mod members;
 mod scan;
 mod skip;
 mod text;
 
+pub use members::members;
 pub(crate) use scan::{blanks, byte, member_name, scalar};
 pub use skip::{check, skip_value};
 pub use text::{Raw, unescape};

@@ -180,7 +180,15 @@ impl Proxy {
             received,
         };
         let (whole, settings) = (body.clone(), Arc::clone(&self.freshness));
-        let read = move || policy::facts::read(&whole, &settings.live).unwrap_or_default();
+        let is_new = status == StatusCode::OK && !matches!(renewal, Some((_, Renewal::Renewed)));
+        let weighed = (is_new && self.metrics.fields.is_due(received.mono))
+            .then(|| Arc::clone(&self.metrics));
+        let read = move || {
+            if let Some(metrics) = weighed {
+                metrics.fields.measure(&whole);
+            }
+            policy::facts::read(&whole, &settings.live).unwrap_or_default()
+        };
         let facts = off_path(&self.fills, body.len(), read).await;
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);

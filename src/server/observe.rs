@@ -311,7 +311,7 @@ impl Drop for End {
             .requests
             .count(report.route, &sight.method, *status, outcome);
         metrics.request_duration.of(outcome).observe(seconds(took));
-        metrics.response_bytes.inc_by(*bytes);
+        metrics.response_bytes.of(outcome).inc_by(*bytes);
         if let (Some(tracer), Some(trace)) = (tracer, &sight.trace)
             && trace.context.is_sampled()
         {

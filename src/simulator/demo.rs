@@ -22,6 +22,9 @@ pub const LARGE_CALL: &str = "call_large_acme_0001";
 /// its transcript after 40 s, its summary after 50 s.
 pub const LIVE_CALL: &str = "call_live_acme_0001";
 
+/// A call of *acme* that has just ended when the simulator begins.
+pub const ENDED_CALL: &str = "call_acme_0007";
+
 /// A call of *acme* that waits for `POST /v1/calls/{id}/approve`.
 pub const PENDING_CALL: &str = "call_pending_acme_0001";
 

@@ -90,11 +90,11 @@ macro_rules! families {
 
 families! {
     REQUESTS = counter("requests_total", &["route", "method", "status", "outcome"],
-        "Requests, by how they were answered. Hit ratio: outcome=\"hit\" over all. outcome=\"aborted\", status=\"none\": ended before there was an answer.");
+        "Requests, by how they were answered. Hit ratio: hit and stale over these and miss, expired and collapsed. outcome=\"aborted\", status=\"none\": ended before there was an answer.");
     REQUEST_DURATION = histogram("request_duration_seconds", &["outcome"],
         "From request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean a starved CPU.");
-    RESPONSE_BYTES = counter("response_bytes_total", &[],
-        "Body bytes sent to clients.");
+    RESPONSE_BYTES = counter("response_bytes_total", &["outcome"],
+        "Body bytes sent to clients. outcome=\"hit\" and \"stale\" came from memory.");
     IN_FLIGHT = gauge("in_flight", &[],
         "Requests being answered now.");
     CONNECTIONS = gauge("connections", &[],

@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use super::families::{self as family, Family};
+use super::fields::Fields;
 use crate::coding::Coding;
 use crate::label::{Label, labels};
 use crate::outcome::{Fault, OutcomeLabel};
@@ -29,7 +30,7 @@ pub struct Metrics {
     /// From request head to the end of the response body.
     pub request_duration: PerLabel<OutcomeLabel, Histogram>,
     /// Body bytes sent to clients.
-    pub response_bytes: IntCounter,
+    pub response_bytes: PerLabel<OutcomeLabel, IntCounter>,
     /// Requests being answered now.
     pub in_flight: IntGauge,
     /// Client connections open now.
@@ -92,6 +93,8 @@ pub struct Metrics {
     pub log_dropped: IntCounter,
     /// Spans, by what became of them.
     pub spans: PerLabel<SpanResult, IntCounter>,
+    /// What weighs most in the responses that come in; no metric, as names are no closed set.
+    pub fields: Fields,
 }
 
 labels! {
@@ -355,6 +358,34 @@ impl UpstreamRequests {
     pub fn failed(&self, fault: Fault) {
         self.faults.of(fault).inc();
     }
+
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.statuses.iter().map(IntCounter::get).sum::<u64>() + self.faults()
+    }
+
+    /// Faults, and answers that tell of one: those of the class 5xx.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        let failures = self.statuses.iter().zip(STATUSES);
+        let failures = failures.filter(|(_, status)| status.starts_with('5'));
+        failures.map(|(count, _)| count.get()).sum::<u64>() + self.faults()
+    }
+
+    /// Every result that has occurred, a status or the name of a fault, and how often.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let statuses = STATUSES.iter().copied().zip(&self.statuses);
+        let faults = Fault::ALL.iter().map(|fault| fault.as_str());
+        statuses
+            .chain(faults.zip(&self.faults.children))
+            .map(|(result, count)| (result, count.get()))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    fn faults(&self) -> u64 {
+        self.faults.children.iter().map(IntCounter::get).sum()
+    }
 }
 
 // === impl Metrics ===
@@ -386,7 +417,7 @@ impl Metrics {
                 let family = histograms(&r, family::REQUEST_DURATION, family::SECONDS);
                 PerLabel::new(|label: OutcomeLabel| family.with_label_values(&[label.as_str()]))
             },
-            response_bytes: counter(&r, family::RESPONSE_BYTES),
+            response_bytes: by_label(&r, family::RESPONSE_BYTES),
             in_flight: gauge(&r, family::IN_FLIGHT),
             connections: gauge(&r, family::CONNECTIONS),
             connections_resting: gauge(&r, family::CONNECTIONS_RESTING),
@@ -424,6 +455,7 @@ impl Metrics {
             tokens_refused: counter(&r, family::TOKENS_REFUSED),
             log_dropped: counter(&r, family::LOG_DROPPED),
             spans: by_label(&r, family::SPANS),
+            fields: Fields::default(),
             registry: r,
         }
     }

@@ -22,7 +22,7 @@ type Connection = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
 
 /// Connects within `upstream.connect_timeout`.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
 }
@@ -33,7 +33,12 @@ pub(super) struct Connector {
 pub(super) struct ConnectTimeout(Duration);
 
 impl Connector {
-    pub(super) fn new(settings: &config::Upstream) -> Result<Self, SetupError> {
+    /// A connector with these timeouts and this certificate authority beside the system's.
+    ///
+    /// # Errors
+    ///
+    /// When `upstream.ca_file` or the system's trust store cannot be used.
+    pub fn new(settings: &config::Upstream) -> Result<Self, SetupError> {
         let tcp = tcp(HttpConnector::new(), settings);
         let inner = HttpsConnectorBuilder::new()
             .with_tls_config(tls(settings)?)

@@ -33,10 +33,10 @@ use crate::outcome::Fault;
 use crate::telemetry::{Metrics, seconds};
 use body::{Outbound, Ticket, Upload};
 use coded::Received;
-use connector::Connector;
 use room::{Filling, Room};
 
 pub use body::ResponseStream;
+pub use connector::Connector;
 pub use error::{FetchError, SetupError};
 
 /// How long an idle connection to the origin is kept. Below the 60 s after which most servers

@@ -37,8 +37,8 @@ impl Demo {
             let (mut addresses, mut lines) = (None, BufReader::new(out).lines());
             while let Some(Ok(line)) = lines.next() {
                 if let Some(rest) = line.strip_prefix("stuut-cache on http://") {
-                    let (proxy, admin) = rest.split_once(", metrics on http://").expect("both");
-                    let admin = admin.trim_end_matches("/metrics");
+                    let (proxy, admin) = rest.split_once(", dashboard on http://").expect("both");
+                    let admin = admin.trim_end_matches('/');
                     addresses = Some((proxy.to_owned(), admin.to_owned()));
                 }
                 // The last sentence of the tour.

@@ -1,13 +1,19 @@
 //! The listener of operators: whom it answers, and what it says.
 
+use std::time::Duration;
+
 use http::Method;
+use serde_json::json;
 use stuut_cache::config::{Config, Route, RoutePattern};
 
-use crate::support::{Origin, Proxy};
+use crate::support::{Origin, Proxy, Reply, until};
 
 const CALL: &str = "/v1/calls/c1";
 
-const PAGES: [(Method, &str); 7] = [
+const PAGES: [(Method, &str); 10] = [
+    (Method::GET, "/"),
+    (Method::GET, "/dashboard.js"),
+    (Method::GET, "/stats?after=0"),
     (Method::GET, "/metrics"),
     (Method::GET, "/livez"),
     (Method::GET, "/readyz"),
@@ -70,4 +76,179 @@ async fn a_purge_of_a_call_finds_nothing_on_a_route_with_two_parameters() {
         .await
         .assert_status(200);
     proxy.get(call).bearer("a").await.assert_miss();
+}
+
+/// What the feed counts is what the metrics count.
+#[tokio::test]
+async fn the_feed_agrees_with_the_metrics() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply(
+        CALL,
+        Reply::json(r#"{"id":"c1","transcript":"long, long, long"}"#),
+    );
+    origin.reply("/v1/calls/broken", Reply::new(500).body("x"));
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    for _ in 0..3 {
+        proxy.get(CALL).bearer("a").await.assert_hit();
+    }
+    proxy
+        .get(&format!("{CALL}?strip=transcript"))
+        .bearer("a")
+        .await
+        .assert_hit();
+    proxy
+        .get("/v1/calls/broken")
+        .bearer("a")
+        .await
+        .assert_status(500);
+    proxy.get("/elsewhere").bearer("a").await;
+
+    let total = &proxy.admin(Method::GET, "/stats").await.json()["total"];
+    let hit = "stuut_cache_response_bytes_total{outcome=\"hit\"}";
+    assert_eq!(total["requests"], json!({"hit": 4, "miss": 2, "bypass": 1}));
+    assert_eq!(
+        total["memory_bytes"].as_f64(),
+        Some(proxy.metric(hit).await)
+    );
+    assert_eq!(total["hit_ratio"], json!(4.0 / 6.0));
+    assert_eq!(total["origin_requests"], 3);
+    assert_eq!(total["origin_errors"], 1);
+    assert_eq!(total["origin_results"], json!({"200": 2, "500": 1}));
+    for (key, line) in [
+        ("view_bytes", "stuut_cache_view_removed_bytes_total"),
+        ("origin_bytes", "stuut_cache_upstream_bytes_total"),
+    ] {
+        let counted = proxy.metric(line).await;
+        assert!(counted > 0.0);
+        assert_eq!(total[key].as_f64(), Some(counted), "{key}");
+    }
+    assert!(total["hit_seconds"]["p99"].is_number(), "{total}");
+    assert!(total["miss_seconds"]["p50"].is_number(), "{total}");
+}
+
+/// The history of the feed adds up to its total, and who has a part of it asks for the rest.
+#[tokio::test]
+async fn the_history_is_told_from_where_one_knows_it() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let points = async |target: &str| {
+        let stats = proxy.admin(Method::GET, target).await.json();
+        stats["history"]["seconds"]
+            .as_array()
+            .expect("points")
+            .clone()
+    };
+    for round in 1..=2 {
+        proxy.get(CALL).bearer("a").await;
+        proxy.clock.advance(Duration::from_secs(1));
+        until("a point of the history", async || {
+            points("/stats?after=0").await.len() == round
+        })
+        .await;
+    }
+    let all = points("/stats?after=0").await;
+    assert_eq!(all[0]["requests"], json!({"miss": 1}));
+    assert_eq!(all[1]["requests"], json!({"hit": 1}));
+    assert_eq!(points("/stats?after=1").await, all[1..]);
+    assert!(points("/stats?after=2").await.is_empty());
+    let stats = proxy.admin(Method::GET, "/stats").await.json();
+    assert_eq!(stats["last_minute"]["requests"], stats["total"]["requests"]);
+    assert!(stats.get("history").is_none(), "only who asks is told");
+    proxy
+        .admin(Method::GET, "/stats?after=yesterday")
+        .await
+        .assert_status(400);
+}
+
+/// Measured where a call comes in, and where it comes in only.
+#[tokio::test]
+async fn the_heaviest_fields_are_named_with_their_share() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let fields = async || proxy.admin(Method::GET, "/stats").await.json()["fields"].clone();
+    let heavy = "x".repeat(962);
+    let body = format!(r#"{{"id":"c1","transcript":"{heavy}","+49301":7}}"#);
+    assert_eq!(body.len(), 1_000);
+    origin.reply(CALL, Reply::json(&body).validating("\"v1\""));
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    assert_eq!(
+        fields().await,
+        json!({
+            "fills_measured": 1,
+            "body_bytes": 1000.0,
+            "heaviest": [
+                {"name": "transcript", "bytes": 978.0, "share": 0.978},
+                {"name": "id", "bytes": 10.0, "share": 0.01},
+            ],
+            // The brace, and what may be somebody's number.
+            "rest_bytes": 12.0,
+        })
+    );
+    proxy.clock.advance(Duration::from_mins(2));
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .header("cache-control", "no-cache")
+        .await;
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    assert_eq!(
+        fields().await["fills_measured"],
+        1,
+        "neither a 304 nor a hit is a fill"
+    );
+}
+
+/// The page may ask nothing but this listener, and run no code but its own.
+#[tokio::test]
+async fn the_dashboard_is_sent_with_a_strict_policy() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    for (path, content_type) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/dashboard.js", "text/javascript; charset=utf-8"),
+        ("/charts.js", "text/javascript; charset=utf-8"),
+        ("/format.js", "text/javascript; charset=utf-8"),
+        ("/purge.js", "text/javascript; charset=utf-8"),
+        ("/dashboard.css", "text/css; charset=utf-8"),
+        ("/dashboard.svg", "image/svg+xml"),
+    ] {
+        let answer = proxy
+            .admin(Method::GET, path)
+            .await
+            .assert_status(200)
+            .assert_header("content-type", content_type)
+            .assert_header("x-content-type-options", "nosniff");
+        let policy = answer.header("content-security-policy").unwrap_or_default();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'"),
+            "{answer}"
+        );
+        assert!(!policy.contains("unsafe"), "{answer}");
+        assert!(!answer.body().is_empty());
+        proxy.admin(Method::POST, path).await.assert_status(405);
+        // Never on the port of the services.
+        proxy.get(path).await.assert_forwarded("bypass");
+    }
+}
+
+/// Without a token, a page of ours may purge and no other page may.
+#[tokio::test]
+async fn no_page_but_the_dashboard_purges() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let own = format!("http://{}", proxy.admin);
+    for (page, status) in [
+        ("http://127.0.0.1:1", 401),
+        ("null", 401),
+        (own.as_str(), 200),
+    ] {
+        proxy.get(CALL).bearer("a").await;
+        proxy
+            .admin(Method::POST, "/purge?all")
+            .header("origin", page)
+            .await
+            .assert_status(status);
+    }
+    proxy.get(CALL).bearer("a").await.assert_miss();
 }

@@ -10,7 +10,9 @@
 //! ```
 
 mod answer;
+mod browser;
 mod by_hand;
+mod command;
 pub mod h2;
 mod origin;
 mod program;
@@ -21,7 +23,9 @@ mod tls;
 use std::time::Duration;
 
 pub use answer::Answer;
+pub use browser::Page;
 pub use by_hand::{ByHand, Wire};
+pub use command::{run, run_with};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;
 pub use proxy::Proxy;

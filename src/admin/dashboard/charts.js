@@ -1,0 +1,231 @@
+// Charts in SVG, each with a legend that tells values and a table that tells them all.
+
+const SVG = "http://www.w3.org/2000/svg";
+const HEIGHT = 170;
+const BELOW = 20;
+const LEFT = 62;
+
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  return filled(made, attributes, children);
+}
+
+function drawn(name, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, name);
+  return filled(made, attributes, children);
+}
+
+function filled(made, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+export function swatch(colour) {
+  return drawn("svg", { viewBox: "0 0 10 10", class: "swatch", "aria-hidden": "true" },
+    drawn("rect", { width: 10, height: 10, rx: 2, fill: `var(--${colour})` }));
+}
+
+function stroke(colour, dashed) {
+  return drawn("svg", { viewBox: "0 0 22 10", class: "stroke", "aria-hidden": "true" },
+    drawn("line", { x2: 22, y1: 5, y2: 5, ...pen(colour, dashed) }));
+}
+
+function pen(colour, dashed) {
+  return { stroke: `var(--${colour})`, "stroke-width": 2, ...(dashed ? { "stroke-dasharray": "5 4" } : {}) };
+}
+
+/** A bar as long as the share of it that is filled. */
+export function bar(share, colour) {
+  return drawn("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: "share", "aria-hidden": "true" },
+    drawn("rect", { width: 100, height: 8, rx: 2, fill: "var(--grid)" }),
+    drawn("rect", { width: 100 * share, height: 8, rx: 2, fill: `var(--${colour})` }));
+}
+
+/**
+ * A chart over time in a figure.
+ *
+ * series: [{ name, colour, of(point), dashed }], where `of` answers a number or null.
+ * stacked: one on the other; else lines. logarithmic: for what spans powers of ten.
+ * base: of the numbers that are easy to read. most: where the scale ends, if it does not depend on
+ * what is shown.
+ */
+export class Chart {
+  constructor(id, { series, format, stacked = false, logarithmic = false, base = 10, most = null }) {
+    Object.assign(this, { series, format, stacked, logarithmic, base, most, at: null, seen: [] });
+    this.figure = document.getElementById(id);
+    this.title = this.figure.querySelector("figcaption").textContent;
+    this.picture = drawn("svg", { role: "img", tabindex: "0" });
+    this.values = series.map(() => element("b"));
+    this.legend = element("ul", { class: "legend" }, ...series.map((one, index) =>
+      element("li", {}, stacked ? swatch(one.colour) : stroke(one.colour, one.dashed), `${one.name} `, this.values[index])));
+    this.table = element("table");
+    const all = element("details", {}, element("summary", {}, "As a table"),
+      element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `${this.title}, as a table` }, this.table));
+    all.addEventListener("toggle", () => this.tabulate());
+    this.details = all;
+    this.figure.append(this.picture, this.legend, all);
+    this.picture.addEventListener("pointermove", (event) => this.point(event.offsetX));
+    this.picture.addEventListener("pointerleave", () => this.point(null));
+    this.picture.addEventListener("keydown", (event) => this.step(event));
+    new ResizeObserver(() => this.draw()).observe(this.picture);
+  }
+
+  /** Shows these points, of which the newest is at `now` and the oldest `span` seconds before. */
+  show(points, now, span) {
+    Object.assign(this, { points, now, span });
+    this.draw();
+    this.tabulate();
+  }
+
+  draw() {
+    const width = this.picture.clientWidth;
+    if (!this.points || width === 0) return;
+    this.width = width;
+    const rows = this.rows();
+    const top = this.top(rows);
+    const bottom = this.logarithmic ? 1e-5 : 0;
+    const x = (at) => LEFT + (width - LEFT) * (1 - (this.now - at) / this.span);
+    const plain = (value) => (value - bottom) / (top - bottom || 1);
+    const powers = (value) => Math.log(Math.max(value, bottom) / bottom) / Math.log(top / bottom);
+    const share = this.logarithmic ? powers : plain;
+    const y = (value) => 6 + (HEIGHT - BELOW - 6) * (1 - Math.min(1, share(value)));
+    const parts = [];
+    for (const value of this.ticks(top)) {
+      parts.push(drawn("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
+        drawn("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, this.format(value)));
+    }
+    for (const [text, at, anchor] of this.times()) {
+      parts.push(drawn("text", { x: LEFT + (width - LEFT) * at, y: HEIGHT - 4, "text-anchor": anchor }, text));
+    }
+    parts.push(...(this.stacked ? this.areas(rows, x, y) : this.lines(rows, x, y)));
+    this.cursor = drawn("line", { class: "cursor", y1: 0, y2: HEIGHT - BELOW, visibility: "hidden" });
+    this.picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    this.picture.replaceChildren(...parts, this.cursor);
+    this.seen = rows.map((row) => ({ x: x(row.at), ...row }));
+    this.tell();
+  }
+
+  rows() {
+    return this.points
+      .filter((point) => point.at > this.now - this.span)
+      .map((point) => ({ at: point.at, span: point.seconds, values: this.series.map((one) => one.of(point)) }));
+  }
+
+  top(rows) {
+    if (this.most) return this.most(rows.flatMap((row) => row.values));
+    const sum = (values) => values.reduce((one, other) => one + (other ?? 0), 0);
+    const highest = rows.map((row) => this.stacked ? sum(row.values) : Math.max(0, ...row.values.map((value) => value ?? 0)));
+    const most = Math.max(0, ...highest);
+    if (this.logarithmic) return Math.max(1e-3, 10 ** Math.ceil(Math.log10(Math.max(most, 1e-4))));
+    return round(most, this.base);
+  }
+
+  ticks(top) {
+    if (!this.logarithmic) return [0, top / 2, top];
+    const powers = [];
+    for (let value = top; value >= 0.99e-5; value /= 10) powers.push(value);
+    return powers.length > 5 ? powers.filter((_, index) => index % 2 === 0) : powers;
+  }
+
+  times() {
+    const ago = (seconds) => seconds < 120 ? `${Math.round(seconds)} s ago`
+      : seconds < 7200 ? `${Math.round(seconds / 6) / 10} min ago` : `${Math.round(seconds / 360) / 10} h ago`;
+    return [[ago(this.span), 0, "start"], [ago(this.span / 2), 0.5, "middle"], ["now", 1, "end"]];
+  }
+
+  /** One path a series, a step a point: what was counted belongs to its whole span. */
+  areas(rows, x, y) {
+    const bases = rows.map(() => 0);
+    return this.series.map((one, index) => {
+      const steps = rows.map((row, place) => {
+        const low = bases[place];
+        const high = low + (row.values[index] ?? 0);
+        bases[place] = high;
+        if (high === low) return "";
+        const [left, right] = [Math.max(LEFT, x(row.at - row.span)), x(row.at)];
+        return `M${left},${y(low)}V${y(high)}H${right}V${y(low)}Z`;
+      });
+      return drawn("path", { d: steps.join(""), fill: `var(--${one.colour})` });
+    });
+  }
+
+  lines(rows, x, y) {
+    return this.series.flatMap((one, index) => {
+      let next = "M";
+      const steps = [];
+      const lone = [];
+      rows.forEach((row, place) => {
+        const value = row.values[index];
+        if (value == null) {
+          next = "M";
+          return;
+        }
+        const [left, high] = [Math.max(LEFT, x(row.at)), y(value)];
+        steps.push(`${next}${left},${high}`);
+        const alone = next === "M" && rows[place + 1]?.values[index] == null;
+        if (alone) lone.push(drawn("circle", { cx: left, cy: high, r: 2, fill: `var(--${one.colour})` }));
+        next = "L";
+      });
+      return [drawn("path", {
+        d: steps.join(""), fill: "none", "stroke-linejoin": "round", ...pen(one.colour, one.dashed),
+      }), ...lone];
+    });
+  }
+
+  point(offset) {
+    this.at = offset === null ? null : this.nearest(offset)?.at ?? null;
+    this.tell();
+  }
+
+  step(event) {
+    const turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!turn || this.seen.length === 0) return;
+    event.preventDefault();
+    const place = this.seen.findIndex((row) => row.at === this.at);
+    const next = place < 0 ? this.seen.length - 1 : place + turn;
+    this.at = this.seen[Math.min(this.seen.length - 1, Math.max(0, next))].at;
+    this.tell();
+  }
+
+  nearest(offset) {
+    const away = (row) => Math.abs(row.x - offset);
+    return this.seen.reduce((best, row) => best && away(best) <= away(row) ? best : row, null);
+  }
+
+  /** Values of the point under the cursor, else of the newest one. */
+  tell() {
+    const pointed = this.seen.find((row) => row.at === this.at);
+    const row = pointed ?? this.seen.at(-1);
+    this.cursor.setAttribute("visibility", pointed ? "visible" : "hidden");
+    if (pointed) {
+      this.cursor.setAttribute("x1", pointed.x);
+      this.cursor.setAttribute("x2", pointed.x);
+    }
+    this.values.forEach((value, index) => {
+      value.textContent = row?.values[index] == null ? "–" : this.format(row.values[index]);
+    });
+    const when = pointed ? `${Math.round(this.now - pointed.at)} s ago` : "now";
+    const parts = this.series.map((one, index) => `${one.name} ${this.values[index].textContent}`);
+    this.picture.setAttribute("aria-label", `${this.title}, ${when}: ${parts.join(", ")}`);
+  }
+
+  tabulate() {
+    if (!this.details.open || !this.points) return;
+    const cell = (text) => element("td", { class: "number" }, text);
+    const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "seconds ago"),
+      ...this.series.map((one) => element("th", { scope: "col", class: "number" }, one.name))));
+    const body = this.rows().reverse().map((row) => element("tr", {},
+      element("th", { scope: "row" }, String(Math.round(this.now - row.at))),
+      ...row.values.map((value) => cell(value == null ? "–" : this.format(value)))));
+    this.table.replaceChildren(head, element("tbody", {}, ...body));
+  }
+}
+
+/** The next number above that is easy to read: 1, 2 or 5 of its kind, or of its unit of bytes. */
+function round(most, base) {
+  if (most <= 0) return 1;
+  const unit = base === 10 ? 1 : base ** Math.floor(Math.log(Math.max(1, most)) / Math.log(base));
+  const power = unit * 10 ** Math.floor(Math.log10(most / unit));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= most);
+}

@@ -1,0 +1,227 @@
+// The page: asks /stats once a second for what is new, and shows it.
+
+import { Chart, bar, element, swatch } from "/charts.js";
+import { bytes, count, percent, rate, seconds, span } from "/format.js";
+import * as purge from "/purge.js";
+
+const BEAT = 1000;
+const PATIENCE = 5000;
+const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
+/** The share of failing requests to the origin that somebody should look at. */
+const ALARM = 0.05;
+/** The share of a body below which a field is not worth a line. */
+const LIGHT = 0.005;
+const OUTCOMES = {
+  hit: "from memory, fresh",
+  stale: "from memory, past its time",
+  collapsed: "by another request's fetch",
+  miss: "fetched: nothing was stored",
+  expired: "fetched: stored, but no longer fresh",
+  bypass: "forwarded past the cache",
+  refused: "refused: not a request to pass on",
+  failed: "the origin did not answer",
+  aborted: "the client went away first",
+};
+
+const id = (name) => document.getElementById(name);
+const put = (name, text) => { id(name).textContent = text; };
+
+const known = { started: null, seconds: [], minutes: [], heard: null };
+const stripped = new Map();
+
+const perSecond = (of) => (point) => point.seconds > 0 ? of(point) / point.seconds : null;
+const CHARTS = [
+  new Chart("chart-requests", {
+    stacked: true, format: rate,
+    series: Object.keys(OUTCOMES).map((outcome) => ({
+      name: outcome, colour: outcome, of: perSecond((point) => point.requests[outcome] ?? 0),
+    })),
+  }),
+  new Chart("chart-latency", {
+    logarithmic: true, format: seconds,
+    series: [
+      { name: "hit p50", colour: "hit", of: (point) => point.hit_seconds?.p50 },
+      { name: "hit p99", colour: "hit", dashed: true, of: (point) => point.hit_seconds?.p99 },
+      { name: "miss p50", colour: "miss", of: (point) => point.miss_seconds?.p50 },
+      { name: "miss p99", colour: "miss", dashed: true, of: (point) => point.miss_seconds?.p99 },
+    ],
+  }),
+  new Chart("chart-ratio", {
+    format: percent, most: () => 1,
+    series: [{ name: "hit ratio", colour: "hit", of: (point) => point.hit_ratio }],
+  }),
+  new Chart("chart-origin", {
+    format: rate,
+    series: [
+      { name: "requests", colour: "collapsed", of: perSecond((point) => point.origin_requests) },
+      { name: "errors", colour: "failed", of: perSecond((point) => point.origin_errors) },
+    ],
+  }),
+  new Chart("chart-bytes", {
+    format: bytes, base: 1024,
+    series: [
+      { name: "from memory", colour: "hit", of: perSecond((point) => point.memory_bytes) },
+      { name: "from the origin", colour: "miss", of: perSecond((point) => point.origin_bytes) },
+    ],
+  }),
+  new Chart("chart-memory", {
+    format: bytes, most: () => known.capacity,
+    series: [{ name: "stored", colour: "collapsed", of: (point) => point.weight_bytes }],
+  }),
+];
+
+/** The share of the requests to the origin that failed. */
+function failing({ origin_errors: errors, origin_requests: requests }) {
+  return requests ? errors / requests : 0;
+}
+
+function learn(stats) {
+  if (stats.started !== known.started) Object.assign(known, { started: stats.started, seconds: [], minutes: [] });
+  for (const ring of ["seconds", "minutes"]) {
+    const newest = known[ring].at(-1)?.at ?? 0;
+    known[ring].push(...stats.history[ring].filter((point) => point.at > newest));
+    known[ring].splice(0, known[ring].length - (ring === "seconds" ? 300 : 1440));
+  }
+  known.capacity = stats.cache.capacity_bytes;
+  known.heard = Date.now();
+}
+
+function showNow({ last_minute: minute, total, cache, ...stats }) {
+  const all = (counted) => Object.values(counted.requests).reduce((sum, one) => sum + one, 0);
+  const share = cache.capacity_bytes ? cache.weight_bytes / cache.capacity_bytes : 0;
+  put("version", stats.version);
+  put("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} connections · ${count(stats.in_flight)} in flight`);
+  put("hit-ratio", percent(minute.hit_ratio));
+  put("hit-ratio-total", `${percent(total.hit_ratio)} since start`);
+  put("rate", `${rate(minute.seconds > 0 ? all(minute) / minute.seconds : 0)} /s`);
+  put("rate-total", `${count(all(total))} since start`);
+  for (const kind of ["hit", "miss"]) {
+    const taken = minute[`${kind}_seconds`];
+    put(`${kind}-latency`, seconds(taken?.p50));
+    put(`${kind}-latency-more`, taken ? `median · p99 ${seconds(taken.p99)}` : `no ${kind} in the last minute`);
+  }
+  put("origin-errors", percent(failing(minute)));
+  id("origin-errors").classList.toggle("is-bad", failing(minute) >= ALARM);
+  put("origin-errors-more", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} · ${count(total.origin_errors)} since start`);
+  put("memory", bytes(cache.weight_bytes));
+  id("memory-meter").value = share;
+  put("memory-more", `${percent(share)} of ${bytes(cache.capacity_bytes)} · ${count(cache.entries)} responses`);
+  for (const [name, key] of [["memory", "memory_bytes"], ["view", "view_bytes"], ["coding", "coding_bytes"], ["sent", "sent_bytes"], ["origin", "origin_bytes"]]) {
+    put(`${name}-bytes`, bytes(minute[key]));
+    put(`${name}-bytes-total`, bytes(total[key]));
+  }
+  id("outcomes").replaceChildren(...Object.entries(OUTCOMES).map(([outcome, meaning]) => element("tr", { "data-outcome": outcome },
+    element("th", { scope: "row" }, swatch(outcome), outcome, element("small", {}, meaning)),
+    element("td", { class: "number" }, count(minute.requests[outcome] ?? 0)),
+    element("td", { class: "number" }, count(total.requests[outcome] ?? 0)))));
+}
+
+/** What the errors of the origin were, the most frequent first. */
+function reasons(results) {
+  const errors = Object.entries(results).filter(([result]) => !/^[1-4]/.test(result));
+  return errors.sort(([, one], [, other]) => other - one).map(([result, times]) => `${result} (${count(times)})`).join(", ");
+}
+
+function attention({ last_minute: minute, total, cache, ...stats }) {
+  const found = [];
+  const why = `Since start: ${reasons(total.origin_results)}.`;
+  const failed = minute.requests.failed ?? 0;
+  if (!stats.ready) found.push(["warn", "Draining.", "The process ends when the requests in flight are finished."]);
+  if (failing(minute) >= ALARM) {
+    found.push(["bad", "The origin fails.", `${percent(failing(minute))} of the requests to it in the last minute. What is stored is still served. ${why}`]);
+  } else if (minute.origin_errors > 0) {
+    found.push(["warn", "Some requests to the origin fail:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
+  }
+  if (failed > 0) found.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had nothing stored to stand in.`]);
+  if (minute.requests.stale > 0) found.push(["warn", "Stale responses are served:", `${count(minute.requests.stale)} in the last minute, where nothing forbids it.`]);
+  if (cache.weight_bytes > 0.95 * cache.capacity_bytes) {
+    found.push(["warn", "The store is full", `and drops what is used least. If the hit ratio falls, raise cache.capacity.`]);
+  }
+  if (found.length === 0) found.push(["good", "All is well.", "The origin answers, and nothing is served late."]);
+  say(found);
+}
+
+function say(notes) {
+  const text = JSON.stringify(notes);
+  // Only what changes is put anew: a screen reader tells it each time.
+  if (id("attention").dataset.said === text) return;
+  id("attention").dataset.said = text;
+  id("attention").replaceChildren(...notes.map(([kind, title, more]) =>
+    element("li", { class: `${kind}-note` }, element("b", {}, title), more)));
+}
+
+function showFields({ fields }) {
+  id("fields-none").hidden = fields.fills_measured > 0;
+  id("fields-some").hidden = fields.fills_measured === 0;
+  // Until the reader chooses: the three that weigh most, but what names a call.
+  const chosen = (field, place) => stripped.get(field.name) ?? (place < 3 && field.share >= 0.05 && field.name !== "id");
+  const strip = fields.heaviest.filter(chosen);
+  const saved = strip.reduce((sum, field) => sum + field.share, 0);
+  put("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
+  put("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
+  put("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, before codings, as measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
+  const rows = fields.heaviest.filter((field) => field.share >= LIGHT).map((field, place) => {
+    const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
+    box.checked = chosen(field, place);
+    return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "miss")),
+      element("td", { class: "number" }, bytes(field.bytes)), element("td", { class: "number" }, percent(field.share)));
+  });
+  const focused = document.activeElement?.dataset?.field;
+  id("fields").replaceChildren(...rows);
+  if (focused) id("fields").querySelector(`[data-field="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function showHistory() {
+  const range = document.querySelector("[name=range]:checked").value;
+  const now = known.seconds.at(-1)?.at ?? 0;
+  // As far back as there is something to see.
+  const [least, most] = RANGES[range];
+  const span = Math.min(most, Math.max(least, now - (known[range][0]?.at ?? now)));
+  for (const chart of CHARTS) chart.show(known[range], now, span);
+}
+
+function state(text, kind) {
+  if (id("state").textContent !== text) put("state", text);
+  id("state").className = `pill ${kind}`;
+  document.body.classList.toggle("gone", kind === "bad");
+}
+
+async function beat() {
+  try {
+    const after = known.seconds.at(-1)?.at ?? 0;
+    const ask = async (moment) => {
+      const answer = await fetch(`/stats?after=${moment}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+      if (!answer.ok) throw new Error(`status ${answer.status}`);
+      return answer.json();
+    };
+    let stats = await ask(after);
+    // Another process than before: its history begins anew.
+    if (known.started && stats.started !== known.started) stats = await ask(0);
+    learn(stats);
+    state(stats.ready ? "serving" : "draining", stats.ready ? "good" : "");
+    showNow(stats);
+    attention(stats);
+    showFields(stats);
+    known.fields = stats.fields;
+    showHistory();
+  } catch {
+    const silent = known.heard ? `for ${span((Date.now() - known.heard) / 1000)}` : "yet";
+    state(`no answer ${silent}`, "bad");
+    say([["bad", "This listener does not answer.", "What is shown is what was heard last. Is the process up?"]]);
+  }
+  document.documentElement.dataset.beats = String(Number(document.documentElement.dataset.beats ?? 0) + 1);
+  // A page that nobody sees does not ask.
+  if (document.hidden) {
+    document.addEventListener("visibilitychange", beat, { once: true });
+  } else {
+    setTimeout(beat, BEAT);
+  }
+}
+
+id("range").addEventListener("change", showHistory);
+id("fields").addEventListener("change", ({ target }) => {
+  stripped.set(target.dataset.field, target.checked);
+  showFields({ fields: known.fields });
+});
+purge.begin();
+beat();

@@ -1,0 +1,152 @@
+//! What was counted when: a point a second for five minutes, a point a minute for a day.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::telemetry::Reading;
+
+/// Points a second apart that are remembered.
+const SECONDS: usize = 300;
+
+/// Points a minute apart that are remembered.
+const MINUTES: usize = 24 * 60;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Two rings: together, [`SECONDS`] and [`MINUTES`] points, whatever happens.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    seconds: Ring<SECONDS>,
+    minutes: Ring<MINUTES>,
+}
+
+/// What was counted between the point before and this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    /// When it was read, since the start.
+    pub(super) at: Duration,
+    /// How long after the point before.
+    pub(super) span: Duration,
+    pub(super) counted: Reading,
+    pub(super) levels: Levels,
+}
+
+/// What goes up and down, at the moment of the point.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Levels {
+    pub(super) weight: i64,
+    pub(super) in_flight: i64,
+}
+
+/// The last points, and what the next one is a difference to.
+#[derive(Debug, Default)]
+struct Ring<const MOST: usize> {
+    points: VecDeque<Point>,
+    at: Duration,
+    total: Reading,
+}
+
+impl History {
+    /// Adds what the instruments say now. A clock that stands still adds nothing.
+    pub(super) fn add(&mut self, now: Duration, total: &Reading, levels: Levels) {
+        if now > self.seconds.at {
+            self.seconds.add(now, total, levels);
+        }
+        if now >= self.minutes.at + MINUTE {
+            self.minutes.add(now, total, levels);
+        }
+    }
+
+    /// The points a second apart that came after this moment.
+    pub(super) fn seconds(&self, after: Duration) -> impl Iterator<Item = &Point> {
+        self.seconds.after(after)
+    }
+
+    /// The points a minute apart that came after this moment.
+    pub(super) fn minutes(&self, after: Duration) -> impl Iterator<Item = &Point> {
+        self.minutes.after(after)
+    }
+
+    /// What was counted in the last minute, and how long that is as far as it is known.
+    pub(super) fn last_minute(&self, now: Duration) -> (Duration, Reading) {
+        let nothing = (Duration::ZERO, Reading::default());
+        self.seconds(now.saturating_sub(MINUTE))
+            .fold(nothing, |(span, counted), point| {
+                (span + point.span, counted.and(&point.counted))
+            })
+    }
+}
+
+impl<const MOST: usize> Ring<MOST> {
+    fn add(&mut self, now: Duration, total: &Reading, levels: Levels) {
+        if self.points.len() == MOST {
+            self.points.pop_front();
+        }
+        self.points.push_back(Point {
+            at: now,
+            span: now.saturating_sub(self.at),
+            counted: total.since(&self.total),
+            levels,
+        });
+        self.at = now;
+        self.total = total.clone();
+    }
+
+    fn after(&self, moment: Duration) -> impl Iterator<Item = &Point> {
+        // In order, so that the newest few are found without looking at all.
+        let known = self.points.partition_point(|point| point.at <= moment);
+        self.points.range(known..)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn total(sent_bytes: u64) -> Reading {
+        Reading {
+            sent_bytes,
+            ..Reading::default()
+        }
+    }
+
+    fn sent<'a>(points: impl Iterator<Item = &'a Point>) -> Vec<u64> {
+        points.map(|point| point.counted.sent_bytes).collect()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_point_is_what_came_since_the_one_before() {
+        let mut history = History::default();
+        history.add(SECOND, &total(10), Levels::default());
+        history.add(SECOND, &total(99), Levels::default());
+        history.add(3 * SECOND, &total(15), Levels::default());
+        assert_eq!(sent(history.seconds(Duration::ZERO)), [10, 5]);
+        assert_eq!(sent(history.seconds(SECOND)), [5]);
+        assert_eq!(sent(history.seconds(3 * SECOND)), [0; 0]);
+        assert_eq!(history.last_minute(3 * SECOND), (3 * SECOND, total(15)));
+    }
+
+    #[test]
+    fn five_minutes_of_seconds_and_a_day_of_minutes_are_remembered_and_no_more() {
+        let mut history = History::default();
+        let two_days = 2 * 24 * 60 * 60;
+        for second in 1..=two_days {
+            history.add(
+                second * SECOND,
+                &total(u64::from(second)),
+                Levels::default(),
+            );
+        }
+        assert_eq!(sent(history.seconds(Duration::ZERO)), [1; SECONDS]);
+        assert_eq!(sent(history.minutes(Duration::ZERO)), [60; MINUTES]);
+        assert_eq!(
+            history.last_minute(two_days * SECOND),
+            (MINUTE, total(60)),
+            "the last minute is its sixty seconds"
+        );
+        let most = (SECONDS + MINUTES) * size_of::<Point>();
+        assert!(most < 1 << 20, "{most} bytes");
+    }
+}

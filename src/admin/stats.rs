@@ -1,0 +1,170 @@
+//! `GET /stats`: what the dashboard, `top` and `stats` show, as JSON.
+//!
+//! Counts since the start and in the last minute; with `?after=SECONDS`, also the points of the
+//! history that came later than so many seconds after the start (`after=0`: all). Who polls asks
+//! for what came after the last point it knows.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::history::{Levels, Point};
+use super::{Admin, Answer, json, text};
+use crate::label::Label as _;
+use crate::outcome::OutcomeLabel;
+use crate::telemetry::{Durations, Heaviest, Reading};
+
+/// Time between two points of the history.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// Fields that are named; the others are in `rest_bytes`.
+const FIELDS: usize = 12;
+
+impl Admin {
+    /// Keeps the history for as long as the process lives.
+    pub async fn keep_history(self: std::sync::Arc<Self>) {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            beat.tick().await;
+            self.store.measure();
+            let levels = Levels {
+                weight: self.metrics.cache_weight.get(),
+                in_flight: self.metrics.in_flight.get(),
+            };
+            let (now, total) = (self.clock.mono(), self.metrics.reading());
+            self.history().add(now, &total, levels);
+        }
+    }
+
+    pub(super) fn stats(&self, query: Option<&str>) -> Answer {
+        let after = match query {
+            None => None,
+            Some(query) => match after(query) {
+                Some(after) => Some(after),
+                None => {
+                    return text(
+                        StatusCode::BAD_REQUEST,
+                        "nothing, or ?after=SECONDS since the start\n",
+                    );
+                }
+            },
+        };
+        let now = self.clock.mono();
+        let mut stats = self.summary();
+        let history = self.history();
+        let (span, last_minute) = history.last_minute(now);
+        stats["started"] = json!(self.started);
+        stats["total"] = counted(now, &self.metrics.reading());
+        let results = self.metrics.upstream_requests.results();
+        stats["total"]["origin_results"] = results
+            .map(|(result, count)| (result.to_owned(), json!(count)))
+            .collect::<Map<_, _>>()
+            .into();
+        stats["last_minute"] = counted(span, &last_minute);
+        stats["fields"] = fields(&self.metrics.fields.heaviest());
+        if let Some(after) = after {
+            stats["history"] = json!({
+                "seconds": history.seconds(after).map(point).collect::<Vec<_>>(),
+                "minutes": history.minutes(after).map(point).collect::<Vec<_>>(),
+            });
+        }
+        json(StatusCode::OK, &stats)
+    }
+}
+
+fn after(query: &str) -> Option<Duration> {
+    let seconds = query.strip_prefix("after=")?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+fn point(point: &Point) -> Value {
+    let mut value = counted(point.span, &point.counted);
+    value["at"] = json!(round(point.at));
+    value["weight_bytes"] = json!(point.levels.weight);
+    value["in_flight"] = json!(point.levels.in_flight);
+    value
+}
+
+/// What was counted in a span of time. Outcomes that did not occur are left out.
+fn counted(span: Duration, counted: &Reading) -> Value {
+    let requests: Map<_, _> = OutcomeLabel::ALL
+        .iter()
+        .map(|outcome| (*outcome, counted.requests(*outcome)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(outcome, count)| (outcome.as_str().to_owned(), json!(count)))
+        .collect();
+    json!({
+        "seconds": round(span),
+        "requests": requests,
+        "hit_ratio": counted.hit_ratio(),
+        "hit_seconds": quantiles(&counted.hits),
+        "miss_seconds": quantiles(&counted.misses),
+        "origin_requests": counted.origin_requests,
+        "origin_errors": counted.origin_errors,
+        "origin_bytes": counted.origin_bytes,
+        "sent_bytes": counted.sent_bytes,
+        "memory_bytes": counted.memory_bytes,
+        "view_bytes": counted.view_bytes,
+        "coding_bytes": counted.coding_bytes,
+    })
+}
+
+fn quantiles(durations: &Durations) -> Value {
+    let of = |share| durations.quantile(share).map(round);
+    match of(0.5) {
+        None => Value::Null,
+        p50 => json!({ "p50": p50, "p90": of(0.9), "p99": of(0.99) }),
+    }
+}
+
+fn fields(heaviest: &Heaviest) -> Value {
+    let named = heaviest.fields.iter().take(FIELDS).map(|(name, bytes)| {
+        json!({
+            "name": name,
+            "bytes": bytes.round(),
+            "share": (bytes / heaviest.body * 1e4).round() / 1e4,
+        })
+    });
+    let unnamed: f64 = heaviest
+        .fields
+        .iter()
+        .skip(FIELDS)
+        .map(|field| field.1)
+        .sum();
+    json!({
+        "fills_measured": heaviest.measured,
+        "body_bytes": heaviest.body.round(),
+        "heaviest": named.collect::<Vec<_>>(),
+        "rest_bytes": (heaviest.rest + unnamed).round(),
+    })
+}
+
+/// Seconds, to the microsecond.
+fn round(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_is_a_number_of_seconds() {
+        assert_eq!(after("after=0"), Some(Duration::ZERO));
+        assert_eq!(after("after=1.5"), Some(Duration::from_millis(1_500)));
+        for bad in [
+            "",
+            "after",
+            "after=",
+            "after=-1",
+            "after=x",
+            "after=NaN",
+            "after=inf",
+            "a=1",
+        ] {
+            assert_eq!(after(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The screen, as snapshots of its characters.
+
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+use serde_json::{Value, json};
+
+use super::screen;
+use super::seen::{Seen, Weight};
+use crate::cli::feed::Stats;
+
+/// The feed of a proxy that has been up for a while: a point for each number of requests.
+fn feed(requests: impl IntoIterator<Item = u64>) -> Value {
+    let points = (1_u32..).zip(requests).map(|(at, hits)| {
+        json!({
+            "at": f64::from(at), "seconds": 1.0,
+            "requests": {"hit": hits, "miss": hits / 10},
+            "hit_ratio": 0.9 - f64::from(at % 7) / 20.0,
+            "miss_seconds": {"p50": 0.05 + f64::from(at % 5) / 100.0, "p90": 0.1, "p99": 0.2},
+            "origin_requests": hits / 10, "origin_errors": u32::from(at % 11 == 0),
+        })
+    });
+    json!({
+        "version": "1.2.3", "started": "2027-01-15T08:00:00Z", "ready": true,
+        "uptime_seconds": 7_400, "connections": 12, "in_flight": 3, "upstream_in_flight": 1,
+        "cache": {"entries": 5_120, "weight_bytes": 172_000_000, "capacity_bytes": 268_435_456},
+        "last_minute": {
+            "seconds": 60.0, "requests": {"hit": 2_900, "miss": 310, "stale": 2}, "hit_ratio": 0.903,
+            "hit_seconds": {"p50": 0.000_07, "p90": 0.000_09, "p99": 0.000_3},
+            "miss_seconds": {"p50": 0.064, "p90": 0.1, "p99": 0.192},
+            "origin_requests": 310, "origin_errors": 2, "memory_bytes": 104_857_600,
+            "view_bytes": 20_971_520, "coding_bytes": 10_485_760,
+        },
+        "total": {
+            "seconds": 7_400.0, "requests": {"hit": 1_234_567, "miss": 98_765, "failed": 1},
+            "hit_ratio": 0.91,
+        },
+        "fields": {"fills_measured": 9, "body_bytes": 39_436.0, "heaviest": [
+            {"name": "invoices", "bytes": 23_991.0, "share": 0.608},
+            {"name": "partner", "bytes": 9_417.0, "share": 0.239},
+            {"name": "transcript", "bytes": 1_456.0, "share": 0.037},
+        ]},
+        "history": {"seconds": points.collect::<Vec<_>>()},
+    })
+}
+
+fn seen(feed: Value) -> Seen {
+    let mut seen = Seen::new("127.0.0.1:9090".to_owned());
+    seen.learn(serde_json::from_value::<Stats>(feed).expect("the feed"));
+    seen
+}
+
+fn drawn(seen: &Seen, width: u16, height: u16) -> String {
+    let backend = TestBackend::new(width, height);
+    let mut terminal = Terminal::new(backend).expect("a screen of the test");
+    terminal
+        .draw(|frame| screen::draw(frame, seen))
+        .expect("it can be drawn on");
+    terminal.backend().to_string()
+}
+
+#[test]
+fn the_screen_of_a_busy_proxy() {
+    let waves = (0..60).map(|at| 20 + at % 13 * 5);
+    insta::assert_snapshot!(drawn(&seen(feed(waves)), 110, 24));
+}
+
+#[test]
+fn the_screen_of_a_small_window() {
+    insta::assert_snapshot!(drawn(&seen(feed([10, 20, 30])), 60, 30));
+}
+
+#[test]
+fn the_screen_of_a_proxy_that_has_just_begun() {
+    let began = json!({"version": "1.2.3", "ready": true});
+    insta::assert_snapshot!(drawn(&seen(began), 80, 22));
+}
+
+/// No window is so small that there would be no screen.
+#[test]
+fn every_size_is_drawn() {
+    let seen = seen(feed(0..300));
+    for (width, height) in [(1, 1), (10, 3), (79, 5), (80, 1), (300, 100)] {
+        assert!(!drawn(&seen, width, height).is_empty());
+    }
+}
+
+#[test]
+fn what_needs_attention_is_said_and_the_worst_first() {
+    let mut seen = seen(feed([1]));
+    let weights = |seen: &Seen| -> Vec<_> {
+        let notes = seen.notes();
+        notes.into_iter().map(|(weight, _)| weight).collect()
+    };
+    assert_eq!(weights(&seen), [Weight::Warning, Weight::Warning]);
+    seen.stats.last_minute.origin_errors = 100;
+    seen.stats.ready = false;
+    assert_eq!(
+        weights(&seen),
+        [Weight::Bad, Weight::Warning, Weight::Warning]
+    );
+    seen.stats.last_minute = crate::cli::feed::Counted::default();
+    seen.stats.ready = true;
+    assert_eq!(seen.notes(), [(Weight::Good, "All is well".to_owned())]);
+    seen.silence = Some("nobody answers".to_owned());
+    assert_eq!(seen.notes(), [(Weight::Bad, "nobody answers".to_owned())]);
+}
+
+#[test]
+fn points_are_kept_for_five_minutes_and_for_one_process() {
+    let mut seen = seen(feed(0..290));
+    let mut next = feed([7; 20]);
+    seen.learn(serde_json::from_value(next.clone()).expect("the feed"));
+    assert_eq!(seen.points.len(), 300);
+    assert_eq!(seen.points[299].requests("hit"), 7);
+    next["started"] = json!("2027-01-15T09:00:00Z");
+    seen.learn(serde_json::from_value(next).expect("the feed"));
+    assert_eq!(seen.points.len(), 20);
+}

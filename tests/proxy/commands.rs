@@ -1,0 +1,180 @@
+//! The commands that ask the admin listener of a running proxy.
+
+use std::io::Write as _;
+
+use http::Method;
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use crate::support::{Origin, Program, Proxy, run, run_with, until};
+
+const CALL: &str = "/v1/calls/c1";
+
+/// An address where nobody listens any more.
+fn deserted() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+fn file(line: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    writeln!(file, "{line}").expect("it can be written");
+    file
+}
+
+#[tokio::test]
+async fn a_healthcheck_is_an_exit_status() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let admin = proxy.admin.to_string();
+    run(&["healthcheck", "--admin", &admin])
+        .await
+        .assert_code(0)
+        .assert_says("answers /readyz: ok");
+    // As in a container, whose environment says where the proxy listens.
+    let everywhere = format!("0.0.0.0:{}", proxy.admin.port());
+    run_with(
+        &["healthcheck"],
+        &[("STUUT_CACHE__ADMIN__LISTEN", &everywhere)],
+    )
+    .await
+    .assert_code(0);
+    run(&["healthcheck", "--admin", &deserted()])
+        .await
+        .assert_code(1)
+        .assert_says("is the proxy up, and is this its admin.listen?");
+    // The services' own port is no admin listener.
+    run(&["healthcheck", "--admin", &proxy.address.to_string()])
+        .await
+        .assert_code(1)
+        .assert_says("is no admin listener");
+    run(&["healthcheck", "--admin", "9090"])
+        .await
+        .assert_code(2)
+        .assert_says("write a host and a port");
+}
+
+#[tokio::test]
+async fn a_proxy_that_drains_lives_and_is_not_ready() {
+    let origin = Origin::start().await;
+    let held = origin.hold(CALL);
+    let mut program = Program::start(&origin, &[]).await;
+    let admin = program.admin.to_string();
+    let waiting = program.get(CALL).bearer("a").start();
+    origin.until_requests(1).await;
+    program.terminate();
+    until("a proxy that is not ready", async || {
+        program.admin(Method::GET, "/readyz").await.status() == 503
+    })
+    .await;
+    run(&["healthcheck", "--admin", &admin])
+        .await
+        .assert_code(1)
+        .assert_says("answers 503 Service Unavailable: draining");
+    run(&["healthcheck", "--live", "--admin", &admin])
+        .await
+        .assert_code(0);
+    held.open();
+    waiting.await.assert_status(200);
+    assert!(program.wait().success());
+}
+
+#[tokio::test]
+async fn a_purge_is_a_command() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let admin = proxy.admin.to_string();
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
+    run(&["purge", "--call", "c1", "--admin", &admin])
+        .await
+        .assert_code(0)
+        .assert_says("void from now on: call=c1");
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get("/v1/calls/c2").bearer("a").await.assert_hit();
+    run(&["purge", "--path", "/v1/calls/c2", "--admin", &admin])
+        .await
+        .assert_code(0);
+    proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
+    run(&["purge", "--all", "--admin", &admin])
+        .await
+        .assert_code(0);
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    // What is no digest is the proxy's to refuse; what is left out or doubled, the command line's.
+    run(&["purge", "--scope", "x", "--admin", &admin])
+        .await
+        .assert_code(1)
+        .assert_says("400 Bad Request: say what");
+    for arguments in [vec!["purge"], vec!["purge", "--all", "--call", "c1"]] {
+        run(&arguments).await.assert_code(2);
+    }
+    run(&["purge", "--call", "a&all", "--admin", &admin])
+        .await
+        .assert_code(1)
+        .assert_says("--call: write it as it stands in a request");
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    run(&["purge", "--all", "--admin", &deserted()])
+        .await
+        .assert_code(69);
+}
+
+#[tokio::test]
+async fn a_purge_takes_the_admin_token_from_a_file_and_shows_it_nowhere() {
+    let origin = Origin::start().await;
+    let (right, wrong) = (file("correct-horse"), file("battery-staple"));
+    let name = |file: &NamedTempFile| file.path().to_str().expect("a path of text").to_owned();
+    let (right, wrong) = (name(&right), name(&wrong));
+    let program = Program::start(&origin, &[("ADMIN__TOKEN_FILE", &right)]).await;
+    let admin = program.admin.to_string();
+    let purge = ["purge", "--all", "--admin", &admin];
+    program.get(CALL).bearer("a").await.assert_miss();
+    for more in [vec![], vec!["--token-file", wrong.as_str()]] {
+        let said = run(&[&purge[..], &more].concat()).await.assert_code(77);
+        let said = said.assert_says("a purge needs the token of admin.token_file");
+        assert!(!said.errors.contains("battery-staple"), "{said:#?}");
+    }
+    // A token where its file belongs is not repeated.
+    let said = run(&[&purge[..], &["--token-file", "correct-horse"]].concat())
+        .await
+        .assert_code(1)
+        .assert_says("--token-file: the file cannot be read");
+    assert!(!said.errors.contains("correct-horse"), "{said:#?}");
+    program.get(CALL).bearer("a").await.assert_hit();
+    run(&[&purge[..], &["--token-file", &right]].concat())
+        .await
+        .assert_code(0);
+    program.get(CALL).bearer("a").await.assert_miss();
+    run_with(&purge, &[("STUUT_CACHE__ADMIN__TOKEN_FILE", &right)])
+        .await
+        .assert_code(0);
+    program.get(CALL).bearer("a").await.assert_miss();
+}
+
+#[tokio::test]
+async fn the_counts_are_a_table_or_json() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let admin = proxy.admin.to_string();
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    for _ in 0..3 {
+        proxy.get(CALL).bearer("a").await.assert_hit();
+    }
+    let said = run(&["stats", "--admin", &admin]).await.assert_code(0);
+    let line = |name: &str| {
+        let line = said.output.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name}: {}", said.output));
+        line.split_whitespace().next_back().map(str::to_owned)
+    };
+    assert_eq!(line("  hit").as_deref(), Some("3"));
+    assert_eq!(line("  miss").as_deref(), Some("1"));
+    assert_eq!(line("requests").as_deref(), Some("4"));
+    let said = run(&["stats", "--json", "--admin", &admin])
+        .await
+        .assert_code(0);
+    let stats: Value = serde_json::from_str(&said.output).expect("JSON");
+    assert_eq!(stats["total"]["requests"]["hit"], 3);
+    assert!(stats["history"]["seconds"].is_array(), "{stats}");
+    run(&["stats", "--admin", &deserted()])
+        .await
+        .assert_code(69);
+}

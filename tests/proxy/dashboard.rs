@@ -1,0 +1,303 @@
+//! The dashboard in a real browser: what it shows, what it asks for, how it looks.
+
+use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::Ipv4Addr;
+
+use http::Method;
+use serde_json::{Value, json};
+use stuut_cache::clock::Clock;
+use stuut_cache::simulator::{self, Options, Simulator, demo};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Page, Program};
+
+const CALL: &str = "/v1/calls/call_acme_0001";
+
+/// The real program in front of the simulated API.
+async fn program(variables: &[(&str, &str)]) -> Program {
+    let listener = stuut_cache::server::listen("the simulator", (Ipv4Addr::LOCALHOST, 0).into());
+    let listener = listener.expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let simulator = Simulator::new(Options::default(), Clock::system());
+    tokio::spawn(simulator::serve(
+        listener,
+        simulator,
+        CancellationToken::new(),
+    ));
+    Program::before(&url, variables).await
+}
+
+/// Something of everything that the page shows.
+async fn traffic(program: &Program) {
+    for round in 0..12 {
+        for number in [1, 2, 3, 6, 7, 11] {
+            let target = format!("/v1/calls/call_acme_{number:04}");
+            let token = [demo::TOKEN, demo::SECOND_TOKEN][round % 2];
+            let gzip = ["identity", "gzip"][round % 2];
+            let request = program.get(&target).bearer(token);
+            request.header("accept-encoding", gzip).await;
+            program
+                .get(&format!("{target}?view=light"))
+                .bearer(token)
+                .await;
+        }
+        program.get("/v1/calls?limit=2").bearer(demo::TOKEN).await;
+        program
+            .get(&format!("{CALL}?strip=a..b"))
+            .bearer(demo::TOKEN)
+            .await;
+    }
+    let fault = "/v1/calls/call_fault_500_acme_0001";
+    program
+        .get(fault)
+        .bearer(demo::TOKEN)
+        .await
+        .assert_status(500);
+}
+
+/// The page, when it has shown some of the history.
+fn populated(page: &mut Page, program: &Program) {
+    page.go(&format!("http://{}/", program.admin));
+    page.until("document.documentElement.dataset.beats >= 3");
+    page.until("document.querySelector('#chart-requests path[d*=V]')");
+}
+
+async fn metric(program: &Program, wanted: &str) -> u64 {
+    let text = program.admin(Method::GET, "/metrics").await.text();
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    let values = lines
+        .filter(|(name, _)| {
+            name.starts_with("stuut_cache_requests_total{") && name.contains(wanted)
+        })
+        .map(|(_, value)| value.parse::<u64>().expect("a count"));
+    values.sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_what_the_metrics_count_and_asks_nobody_else() {
+    let Some(mut page) = Page::open("dashboard: what it shows") else {
+        return;
+    };
+    let program = program(&[]).await;
+    traffic(&program).await;
+    populated(&mut page, &program);
+    for outcome in [
+        "hit", "stale", "miss", "expired", "bypass", "refused", "failed",
+    ] {
+        let shown = page.text(&format!("[data-outcome={outcome}] td:last-child"));
+        let counted = metric(&program, &format!("outcome=\"{outcome}\"")).await;
+        assert_eq!(shown.replace(',', ""), counted.to_string(), "{outcome}");
+    }
+    assert!(metric(&program, "outcome=\"hit\"").await > 100);
+    let share = page.text("#fields tr:first-child td:last-child");
+    assert_eq!(page.text("#fields tr:first-child th").trim(), "invoices");
+    assert!(share.ends_with('%'), "{share}");
+    assert!(page.text("#strip").starts_with("?strip=invoices,"));
+    page.click("#fields tr:first-child input");
+    page.until("!document.querySelector('#strip').innerText.includes('invoices')");
+    assert_eq!(page.text("#state"), "serving");
+    assert!(
+        page.text("#attention").contains("origin"),
+        "one in a few failed"
+    );
+
+    let own = format!("http://{}/", program.admin);
+    let asked = page.requests();
+    assert!(
+        asked.iter().any(|url| url.contains("/stats?after=")),
+        "{asked:?}"
+    );
+    let outside: Vec<_> = asked.iter().filter(|url| !url.starts_with(&own)).collect();
+    assert!(outside.is_empty(), "{outside:?}");
+    assert_eq!(page.complaints(), Vec::<String>::new());
+
+    // Someone who looks at it when the process is gone sees that it is.
+    program.stop();
+    page.until("document.querySelector('#state').innerText.startsWith('no answer')");
+    assert!(page.text("#attention").contains("does not answer"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purge_through_the_form_needs_the_admin_token() {
+    let Some(mut page) = Page::open("dashboard: the purge form") else {
+        return;
+    };
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    writeln!(file, "correct-horse").expect("it can be written");
+    let path = file.path().to_str().expect("a path of text");
+    let program = program(&[("ADMIN__TOKEN_FILE", path)]).await;
+    program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
+    page.go(&format!("http://{}/", program.admin));
+    page.until("document.documentElement.dataset.beats >= 1");
+
+    page.fill("#which", "call_acme_0001");
+    page.fill("#token", "battery-staple");
+    page.click("#purge-button");
+    page.until("document.querySelector('#purged').innerText.startsWith('401: ')");
+    program.get(CALL).bearer(demo::TOKEN).await.assert_hit();
+
+    page.fill("#token", "correct-horse");
+    page.click("#purge-button");
+    page.until("document.querySelector('#purged').innerText.includes('call=call_acme_0001')");
+    program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
+
+    // Everything is purged by those only who say that they are sure.
+    page.click("[value=all] + span");
+    page.click("#purge-button");
+    program.get(CALL).bearer(demo::TOKEN).await.assert_hit();
+    page.click("#sure");
+    page.click("#purge-button");
+    page.until("document.querySelector('#purged').innerText.endsWith(': all')");
+    program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_token_the_form_of_a_listener_on_loopback_purges() {
+    let Some(mut page) = Page::open("dashboard: a purge on loopback") else {
+        return;
+    };
+    let program = program(&[]).await;
+    program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
+    page.go(&format!("http://{}/", program.admin));
+    page.until("document.documentElement.dataset.beats >= 1");
+    page.fill("#which", "call_acme_0001");
+    page.click("#purge-button");
+    page.until("document.querySelector('#purged').className === 'good'");
+    program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
+}
+
+/// In light, in dark, and on a telephone: the pictures are kept under `target/tmp`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_can_be_read_in_light_in_dark_and_on_a_telephone() {
+    let Some(mut page) = Page::open("dashboard: how it looks") else {
+        return;
+    };
+    let program = program(&[]).await;
+    for (name, width, height, scheme) in [
+        ("dashboard-light", 1_280, 900, "light"),
+        ("dashboard-dark", 1_280, 900, "dark"),
+        ("dashboard-phone", 390, 844, "dark"),
+        ("dashboard-phone-light", 390, 844, "light"),
+    ] {
+        traffic(&program).await;
+        page.window(width, height, scheme);
+        populated(&mut page, &program);
+        let wide = page.value("document.documentElement.scrollWidth");
+        assert_eq!(wide, json!(width), "{name}: it scrolls sideways");
+        let small = page.value(CHARTS_TOO_SMALL);
+        assert_eq!(small, json!([]), "{name}: charts too small to read");
+        assert_eq!(page.value(PALE), json!([]), "{name}: text too pale to read");
+        assert_eq!(
+            page.value(NAMELESS),
+            json!([]),
+            "{name}: controls without a name"
+        );
+        let landmarks = page.value(LANDMARKS);
+        assert_eq!(
+            landmarks,
+            json!([1, 1, 1, 1]),
+            "{name}: header, main, nav, footer"
+        );
+        let seen = distinct_rows(&page.picture(name));
+        assert!(
+            seen > 300,
+            "{name}: a picture of {seen} different rows is blank"
+        );
+    }
+    page.value("document.querySelector('#chart-requests details').open = true");
+    page.until("document.querySelectorAll('#chart-requests tbody tr').length >= 3");
+    assert_eq!(page.complaints(), Vec::<String>::new());
+}
+
+const CHARTS_TOO_SMALL: &str = "[...document.querySelectorAll('figure > svg')].filter(it => it.clientWidth < 280 || \
+     it.clientHeight < 150 || !it.getAttribute('aria-label')).map(it => it.parentElement.id)";
+
+const LANDMARKS: &str = "['body > header', 'main', 'footer nav', 'body > footer'].map(it => document.querySelectorAll(it).length)";
+
+/// Controls that a screen reader could not name.
+const NAMELESS: &str = "[...document.querySelectorAll('input, button, meter')].filter(it => \
+     !it.labels?.length && !it.getAttribute('aria-label') && !it.innerText).map(it => it.outerHTML)";
+
+/// Text whose contrast to what is behind it is below that of WCAG 2.2, 1.4.3.
+const PALE: &str = r"(() => {
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const channels = (colour) => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = colour;
+    canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = (colour) => {
+    const [r, g, b] = channels(colour).map((one) => one / 255).map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (it) => {
+    for (; it; it = it.parentElement) {
+      const colour = getComputedStyle(it).backgroundColor;
+      if (channels(colour)[3] === 255) return colour;
+    }
+    return 'white';
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const it = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || !it.checkVisibility?.() || it.closest('noscript, script, .unseen')) continue;
+    const style = getComputedStyle(it);
+    const [one, other] = [light(it instanceof SVGElement ? style.fill : style.color), light(behind(it))];
+    const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+    if (contrast < 4.5) found.push(`${texts.currentNode.data.trim()}: ${contrast.toFixed(2)}`);
+  }
+  return found;
+})()";
+
+/// How many rows of a picture differ, as they are stored: hardly any where nothing is drawn.
+fn distinct_rows(png: &[u8]) -> usize {
+    let number = |at: usize| -> usize {
+        let four = png[at..].first_chunk().expect("four bytes");
+        usize::try_from(u32::from_be_bytes(*four)).expect("a length")
+    };
+    let width = number(16);
+    let channels = match png[25] {
+        2 => 3,
+        6 => 4,
+        other => panic!("a picture of colour type {other}"),
+    };
+    let mut packed = Vec::new();
+    let mut at = 8;
+    while at < png.len() {
+        let (length, kind) = (number(at), &png[at + 4..at + 8]);
+        if kind == b"IDAT" {
+            packed.extend_from_slice(&png[at + 8..at + 8 + length]);
+        }
+        at += 12 + length;
+    }
+    let mut rows = Vec::new();
+    let read = flate2::read::ZlibDecoder::new(&packed[..]).read_to_end(&mut rows);
+    read.expect("a whole picture");
+    let distinct: HashSet<_> = rows.chunks(1 + width * channels).collect();
+    distinct.len()
+}
+
+/// The feed says the same to whoever asks without a browser.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_feed_holds_neither_a_token_nor_a_body() {
+    let program = program(&[]).await;
+    traffic(&program).await;
+    let feed = program.admin(Method::GET, "/stats?after=0").await;
+    let text = feed.text();
+    let parsed: Value = feed.json();
+    assert!(
+        parsed["total"]["requests"]["hit"].as_u64() > Some(100),
+        "{text}"
+    );
+    let whole = program.get(CALL).bearer(demo::TOKEN).await.json();
+    for secret in [demo::TOKEN, demo::SECOND_TOKEN, "call_acme_0001"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    let name = whole["partner"]["name"]
+        .as_str()
+        .expect("a partner has a name");
+    assert!(!text.contains(name), "{name}");
+}
