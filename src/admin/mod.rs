@@ -5,6 +5,7 @@
 
 mod explain;
 mod host;
+mod openapi;
 mod purge;
 
 use std::convert::Infallible;
@@ -47,6 +48,8 @@ pub struct Admin {
     drain: Drain,
     clock: Clock,
     token: Option<SecretString>,
+    /// The document of [`openapi`].
+    openapi: Bytes,
     /// Whether only this machine can connect.
     loopback: bool,
 }
@@ -70,6 +73,7 @@ impl Admin {
             drain,
             clock,
             token: config.admin.token.clone(),
+            openapi: openapi::document(config),
             loopback: config.admin.listen.ip().is_loopback(),
         }
     }
@@ -117,14 +121,14 @@ impl Admin {
         }
         let path = request.uri().path();
         let allowed: &[Method] = match path {
-            "/metrics" | "/livez" | "/readyz" | "/status" | "/explain" => {
+            "/metrics" | "/livez" | "/readyz" | "/status" | "/explain" | "/openapi.json" => {
                 &[Method::GET, Method::HEAD]
             }
             "/purge" => &[Method::POST],
             _ => {
                 return text(
                     StatusCode::NOT_FOUND,
-                    "try /metrics /livez /readyz /status /explain or POST /purge\n",
+                    "try /metrics /livez /readyz /status /explain /openapi.json or POST /purge\n",
                 );
             }
         };
@@ -147,6 +151,7 @@ impl Admin {
             }
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
             "/status" => self.status(),
+            "/openapi.json" => typed(StatusCode::OK, "application/json", self.openapi.clone()),
             "/explain" => {
                 let (admin, uri) = (Arc::clone(self), request.uri().clone());
                 // A walk over all entries: not for a thread that answers requests.

@@ -7,6 +7,7 @@ mod container;
 mod demo;
 mod kubernetes;
 mod names;
+mod openapi;
 mod prometheus;
 mod queries;
 mod rules;
