@@ -216,7 +216,10 @@ enum Exporter {}
 
 #[cfg(not(feature = "otlp"))]
 impl Exporter {
-    #[expect(clippy::unused_async, reason = "as the one that is built with the feature")]
+    #[expect(
+        clippy::unused_async,
+        reason = "as the one that is built with the feature"
+    )]
     async fn finish(self) {
         match self {}
     }

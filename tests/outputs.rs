@@ -23,7 +23,16 @@ fn text(bytes: &[u8]) -> String {
 
 #[test]
 fn help_of_every_command() {
-    for command in ["", "serve", "check", "demo", "simulate", "digest"] {
+    for command in [
+        "",
+        "serve",
+        "check",
+        "demo",
+        "simulate",
+        "digest",
+        "man",
+        "completions",
+    ] {
         let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let name = format!(
             "help_{}",

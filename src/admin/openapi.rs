@@ -1,5 +1,5 @@
 //! `/openapi.json`: what clients of the proxy can ask for, and what they are answered with, as an
-//! OpenAPI 3.1 document. Made from the configuration and from the proxy's own tables, so that it
+//! `OpenAPI` 3.1 document. Made from the configuration and from the proxy's own tables, so that it
 //! says what this process does.
 
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ pub(super) fn document(config: &Config) -> Bytes {
     document.to_string().into()
 }
 
-/// A route as OpenAPI writes it, which has no name for a rest of several segments.
+/// A route as `OpenAPI` writes it, which has no name for a rest of several segments.
 fn template(route: &Route) -> String {
     route.path.as_str().replace("{*", "{")
 }

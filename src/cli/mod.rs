@@ -2,6 +2,7 @@
 
 mod demo;
 mod digest;
+mod paper;
 mod serve;
 mod simulate;
 mod systemd;
@@ -42,6 +43,10 @@ enum Command {
     Simulate(simulate::Arguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
+    /// Print a page of the manual, for man(1)
+    Man(paper::Manual),
+    /// Print the completions of a shell
+    Completions(paper::Completions),
 }
 
 /// Where the settings come from: a file, over it the environment (`STUUT_CACHE__SECTION__KEY`),
@@ -83,6 +88,8 @@ impl Cli {
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::Digest => digest::run(),
+            Command::Man(arguments) => paper::manual(&arguments),
+            Command::Completions(arguments) => paper::completions(&arguments),
         }
     }
 }
