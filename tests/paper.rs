@@ -57,7 +57,7 @@ fn bash_completes_commands_and_options() {
     let ask = |words: &str, current: usize| {
         let script = format!(
             "eval \"$('{}' completions bash)\"; COMP_WORDS=({words}); COMP_CWORD={current}; \
-             _stuut__cache stuut-cache \"${{COMP_WORDS[{current}]}}\" \"${{COMP_WORDS[{current}-1]}}\"; \
+             _stuut_cache stuut-cache \"${{COMP_WORDS[{current}]}}\" \"${{COMP_WORDS[{current}-1]}}\"; \
              echo \"${{COMPREPLY[@]}}\"",
             env!("CARGO_BIN_EXE_stuut-cache")
         );

@@ -46,14 +46,32 @@ pub(super) fn manual(arguments: &Manual) -> anyhow::Result<ExitCode> {
 
 /// Prints the script of a shell.
 pub(super) fn completions(arguments: &Completions) -> anyhow::Result<ExitCode> {
-    let shell = match arguments.shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
+    let generate = |shell, name: &str| {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
+        script
     };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "stuut-cache", &mut script);
-    print(&script)
+    print(&match arguments.shell {
+        Shell::Bash => bash(&generate(clap_complete::Shell::Bash, "stuut_cache")),
+        Shell::Zsh => generate(clap_complete::Shell::Zsh, "stuut-cache"),
+        Shell::Fish => generate(clap_complete::Shell::Fish, "stuut-cache"),
+    })
+}
+
+/// In a script for bash, `clap_complete` writes a hyphen of the program's name in two ways, and
+/// then does not find the program's commands. So it is made for a name without one, which stands
+/// for the program only where the script says what it completes.
+fn bash(script: &[u8]) -> Vec<u8> {
+    let lines = String::from_utf8_lossy(script);
+    let lines = lines
+        .lines()
+        .map(|line| match line.strip_suffix(" stuut_cache") {
+            Some(rest) if rest.trim_start().starts_with("complete ") => {
+                format!("{rest} stuut-cache\n")
+            }
+            _ => format!("{line}\n"),
+        });
+    lines.collect::<String>().into_bytes()
 }
 
 fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
