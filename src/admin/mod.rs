@@ -7,6 +7,7 @@ mod dashboard;
 mod explain;
 mod history;
 mod host;
+mod openapi;
 mod purge;
 mod stats;
 
@@ -55,6 +56,8 @@ pub struct Admin {
     token: Option<SecretString>,
     /// When this process began: another one's history is another one.
     started: String,
+    /// The document of [`openapi`].
+    openapi: Bytes,
     /// Whether only this machine can connect.
     loopback: bool,
     /// Held while a point is added or the points are written out, never across an await.
@@ -83,6 +86,7 @@ impl Admin {
             clock,
             token: config.admin.token.clone(),
             started: humantime::format_rfc3339_millis(started).to_string(),
+            openapi: openapi::document(config),
             loopback: config.admin.listen.ip().is_loopback(),
             history: Mutex::default(),
         }
@@ -131,13 +135,14 @@ impl Admin {
         }
         let path = request.uri().path();
         let allowed: &[Method] = match path {
-            "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain" => READING,
+            "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain"
+            | "/openapi.json" => READING,
             _ if dashboard::file(path).is_some() => READING,
             "/purge" => &[Method::POST],
             _ => {
                 return text(
                     StatusCode::NOT_FOUND,
-                    "try / (the dashboard) /metrics /livez /readyz /status /stats /explain or POST /purge\n",
+                    "try / (the dashboard) /metrics /livez /readyz /status /stats /explain /openapi.json or POST /purge\n",
                 );
             }
         };
@@ -161,6 +166,7 @@ impl Admin {
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
             "/status" => json(StatusCode::OK, &self.summary()),
             "/stats" => self.stats(request.uri().query()),
+            "/openapi.json" => typed(StatusCode::OK, "application/json", self.openapi.clone()),
             "/explain" => {
                 let (admin, uri) = (Arc::clone(self), request.uri().clone());
                 // A walk over all entries: not for a thread that answers requests.

@@ -7,6 +7,7 @@ mod doctor;
 mod feed;
 mod figures;
 mod healthcheck;
+mod paper;
 mod purge;
 mod serve;
 mod simulate;
@@ -62,6 +63,10 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
+    /// Print a page of the manual, for man(1)
+    Man(paper::Manual),
+    /// Print the completions of a shell
+    Completions(paper::Completions),
 }
 
 /// Where the settings come from: a file, over it the environment (`STUUT_CACHE__SECTION__KEY`),
@@ -109,6 +114,8 @@ impl Cli {
             Command::Purge(arguments) => purge::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Digest => digest::run(),
+            Command::Man(arguments) => paper::manual(&arguments),
+            Command::Completions(arguments) => paper::completions(&arguments),
         }
     }
 }

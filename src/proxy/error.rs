@@ -149,6 +149,20 @@ impl Error {
     }
 }
 
+/// Every problem that the proxy has an answer for: the last part of its `type`, and its status.
+pub fn problems() -> impl Iterator<Item = (&'static str, StatusCode)> {
+    let refusals = Refusal::ALL
+        .iter()
+        .map(|refusal| (refusal.as_str(), refusal_status(*refusal)));
+    let faults = Fault::ALL
+        .iter()
+        .map(|fault| (fault.as_str(), fault_status(*fault)));
+    let own = [Error::OnlyIfCached, Error::Panicked].map(|error| (error.slug(), error.status()));
+    // The last hop of an OPTIONS is answered here, and has no fault.
+    let is_problem = |(_, status): &(_, StatusCode)| !status.is_success();
+    refusals.chain(faults).chain(own).filter(is_problem)
+}
+
 fn refusal_status(refusal: Refusal) -> StatusCode {
     match refusal {
         Refusal::RequestLine

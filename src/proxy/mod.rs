@@ -40,7 +40,7 @@ use fetch::{Fetched, Landing};
 use respond::Ask;
 
 pub use body::{Body, Content, Report};
-pub use error::Error;
+pub use error::{Error, problems};
 
 /// A request that has come in.
 #[derive(Debug)]

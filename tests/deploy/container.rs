@@ -89,7 +89,7 @@ fn the_commands_of_image_and_compose_file_exist() {
         .collect();
     assert_eq!(simulate[0], "simulate");
     let dockerfile = text("docker/Dockerfile");
-    for command in ["serve", "simulate"] {
+    for command in ["serve", "simulate", "healthcheck"] {
         assert!(command == "simulate" || dockerfile.contains(&format!("\"{command}\"")));
         content(Command::new(env!("CARGO_BIN_EXE_stuut-cache")).args([command, "--help"]));
     }

@@ -1,12 +1,14 @@
 //! What `deploy/` holds is sound: each file by the program that knows its kind, and all of them
-//! against the proxy that they deploy and watch.
+//! against the proxy that they deploy and watch; and so are the README's examples.
 //!
 //! Programs that are not installed are named and left out; under CI they have to be there.
 
 mod container;
 mod demo;
+mod examples;
 mod kubernetes;
 mod names;
+mod openapi;
 mod prometheus;
 mod queries;
 mod rules;

@@ -26,6 +26,7 @@ mod lifecycle;
 mod log;
 mod memory;
 mod named_scopes;
+mod openapi;
 mod origin_faults;
 #[cfg(feature = "otlp")]
 mod otlp;

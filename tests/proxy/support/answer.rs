@@ -23,6 +23,11 @@ impl Answer {
         self.head.status.as_u16()
     }
 
+    /// The names of all fields.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.head.headers.keys().map(http::HeaderName::as_str)
+    }
+
     /// The value of a field; several lines joined by a comma.
     pub fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> = self

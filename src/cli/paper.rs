@@ -1,0 +1,82 @@
+//! `man` and `completions`: what the program says of itself, for the system to keep.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _, ValueEnum};
+
+use super::Cli;
+
+#[derive(Debug, Args)]
+pub(super) struct Manual {
+    /// Command that the page is about; the program itself where none is named
+    command: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// Shell that is to complete
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Prints a page in roff.
+pub(super) fn manual(arguments: &Manual) -> anyhow::Result<ExitCode> {
+    let mut cli = Cli::command();
+    cli.build();
+    let command = match &arguments.command {
+        Some(name) => cli
+            .find_subcommand(name)
+            .with_context(|| format!("there is no command {name:?}; see stuut-cache --help"))?,
+        None => &cli,
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone())
+        .render(&mut page)
+        .context("cannot write to memory")?;
+    print(&page)
+}
+
+/// Prints the script of a shell.
+pub(super) fn completions(arguments: &Completions) -> anyhow::Result<ExitCode> {
+    let generate = |shell, name: &str| {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
+        script
+    };
+    print(&match arguments.shell {
+        Shell::Bash => bash(&generate(clap_complete::Shell::Bash, "stuut_cache")),
+        Shell::Zsh => generate(clap_complete::Shell::Zsh, "stuut-cache"),
+        Shell::Fish => generate(clap_complete::Shell::Fish, "stuut-cache"),
+    })
+}
+
+/// In a script for bash, `clap_complete` writes a hyphen of the program's name in two ways, and
+/// then does not find the program's commands. So it is made for a name without one, which stands
+/// for the program only where the script says what it completes.
+fn bash(script: &[u8]) -> Vec<u8> {
+    let lines = String::from_utf8_lossy(script);
+    let lines = lines
+        .lines()
+        .map(|line| match line.strip_suffix(" stuut_cache") {
+            Some(rest) if rest.trim_start().starts_with("complete ") => {
+                format!("{rest} stuut-cache\n")
+            }
+            _ => format!("{line}\n"),
+        });
+    lines.collect::<String>().into_bytes()
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    io::stdout()
+        .write_all(bytes)
+        .context("cannot write to standard output")?;
+    Ok(ExitCode::SUCCESS)
+}

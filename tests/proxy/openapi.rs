@@ -1,0 +1,181 @@
+//! The document for developers says what the proxy does: real answers are checked against it.
+
+use http::Method;
+use jsonschema::Validator;
+use serde_json::{Value, json};
+use stuut_cache::config::{Route, RoutePattern};
+
+use crate::support::{Answer, Origin, Proxy, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+const BODY: &str = r#"{"id":"c1","status":"completed","invoices":[{"id":"i1","total":12}]}"#;
+
+/// The document of a running proxy.
+struct Document(Value);
+
+impl Document {
+    async fn of(proxy: &Proxy) -> Self {
+        let answer = proxy.admin(Method::GET, "/openapi.json").await;
+        let answer = answer
+            .assert_status(200)
+            .assert_header("content-type", "application/json");
+        Self(answer.json())
+    }
+
+    fn operation(&self, path: &str) -> &Value {
+        &self.0["paths"][path]["get"]
+    }
+
+    fn validator(&self, schema: &Value) -> Validator {
+        let mut whole = schema.clone();
+        // Where its references lead.
+        whole["components"] = self.0["components"].clone();
+        jsonschema::validator_for(&whole).expect("a schema")
+    }
+
+    /// Every field and the body of an answer are as the document has it.
+    #[track_caller]
+    fn assert_describes(&self, answer: &Answer) {
+        let responses = &self.operation("/v1/calls/{call_id}")["responses"];
+        let response = &responses[answer.status().to_string()];
+        assert!(response.is_object(), "no such status in it: {answer}");
+        let documented = response["headers"].as_object().expect("fields");
+        for name in answer.fields().filter(|name| *name != "content-type") {
+            let known = documented
+                .keys()
+                .any(|known| known.eq_ignore_ascii_case(name));
+            assert!(known, "it has no {name}: {answer}");
+        }
+        let Some(kind) = answer.header("content-type") else {
+            assert!(answer.body().is_empty(), "{answer}");
+            return;
+        };
+        let schema = &response["content"][&kind]["schema"];
+        assert!(schema.is_object(), "it has no {kind}: {answer}");
+        let body = answer.json();
+        if let Err(error) = self.validator(schema).validate(&body) {
+            panic!("{error}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn real_answers_are_as_the_document_has_them() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let document = Document::of(&proxy).await;
+    let of_the_api = Reply::json(BODY)
+        .header("etag", "\"1\"")
+        .header("last-modified", "Fri, 15 Jan 2027 07:00:00 GMT")
+        .header("cache-control", "max-age=10")
+        .header("vary", "accept-language");
+    origin.reply(CALL, of_the_api);
+    origin.reply(
+        "/v1/calls/page",
+        Reply::new(200)
+            .header("content-type", "application/json")
+            .body("<html>"),
+    );
+    let get = |target: &str| proxy.get(target).bearer("a").header("x-request-id", "r1");
+
+    let miss = get(CALL).await.assert_miss();
+    let tag = miss.header("etag").expect("a tag");
+    let mut seen = vec![
+        miss,
+        get(CALL).await.assert_hit(),
+        get(CALL)
+            .header("if-none-match", &tag)
+            .await
+            .assert_status(304),
+        get("/v1/calls/c1?strip=invoices").await.assert_hit(),
+        get("/v1/calls/c1?view=light").await.assert_hit(),
+        get("/v1/calls/c1?fields=id&strip=")
+            .await
+            .assert_status(400),
+        get("/v1/calls/c1?view=nobody")
+            .await
+            .assert_problem(400, "view"),
+        get("/v1/calls/c2")
+            .header("cache-control", "only-if-cached")
+            .await
+            .assert_problem(504, "only-if-cached"),
+        get(&format!("/v1/calls/{}", "x".repeat(9_000)))
+            .await
+            .assert_problem(414, "uri-too-long"),
+        get(CALL)
+            .header("authorization", "Bearer b")
+            .await
+            .assert_problem(400, "authorization-repeated"),
+        get(CALL)
+            .header("x-large", &"x".repeat(70_000))
+            .await
+            .assert_problem(431, "head-too-large"),
+    ];
+    for target in [CALL, "/v1/calls/c3"] {
+        origin.reply(target, Reply::reset());
+    }
+    seen.push(
+        get("/v1/calls/c3")
+            .await
+            .assert_problem(502, "connection_terminated"),
+    );
+    proxy.pass_seconds(11);
+    seen.push(get(CALL).await.assert_stale("stale-while-revalidate"));
+    for answer in &seen {
+        document.assert_describes(answer);
+    }
+}
+
+#[tokio::test]
+async fn a_problem_that_is_not_in_it_or_at_another_status_is_none() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let document = Document::of(&proxy).await;
+    let responses = &document.operation("/v1/calls/{call_id}")["responses"];
+    let schema = &responses["400"]["content"]["application/problem+json"]["schema"];
+    let validator = document.validator(schema);
+    let problem = |kind: &str, status: u16| {
+        json!({
+            "type": format!("urn:stuut-cache:{kind}"), "title": "", "status": status,
+            "detail": "", "request_id": "",
+        })
+    };
+    assert!(validator.is_valid(&problem("view", 400)));
+    assert!(!validator.is_valid(&problem("view", 502)));
+    assert!(!validator.is_valid(&problem("connection_refused", 400)));
+    assert!(!validator.is_valid(&problem("no-such-thing", 400)));
+    let mut more = problem("view", 400);
+    more["more"] = json!(1);
+    assert!(!validator.is_valid(&more));
+}
+
+#[tokio::test]
+async fn it_has_the_routes_and_the_options_of_this_configuration() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        let patterns = ["/v2/{org}/calls/{id}", "/x/{*rest}"];
+        let routes = patterns.map(|pattern| Route {
+            path: RoutePattern::parse(pattern).expect("a pattern"),
+            ttl: None,
+        });
+        config.cache.routes = routes.to_vec();
+        "without".clone_into(&mut config.views.strip_option);
+    })
+    .await;
+    let document = Document::of(&proxy).await;
+    let paths: Vec<_> = document.0["paths"]
+        .as_object()
+        .expect("paths")
+        .keys()
+        .collect();
+    assert_eq!(paths, ["/v2/{org}/calls/{id}", "/x/{rest}"]);
+    let parameters = &document.operation("/v2/{org}/calls/{id}")["parameters"];
+    let names = |place: &str| -> Vec<_> {
+        let all = parameters.as_array().expect("parameters").iter();
+        all.filter(|parameter| parameter["in"] == place)
+            .map(|parameter| parameter["name"].as_str().expect("a name"))
+            .collect()
+    };
+    assert_eq!(names("path"), ["org", "id"]);
+    assert_eq!(names("query"), ["fields", "without", "view"]);
+}
