@@ -1,8 +1,10 @@
 //! The clock: the one place that asks what time it is, and the one that a test can move.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+use tokio::time;
 
 use crate::policy::Moment;
 
@@ -15,10 +17,10 @@ enum Source {
     /// The machine's clocks. The monotonic one counts from `start`, so that ages
     /// survive a step of the wall clock.
     System { start: Instant },
-    /// Nanoseconds that a test has let pass since `wall`.
+    /// What a test has let pass since `wall`; watched by those who wait.
     Manual {
         wall: SystemTime,
-        passed: Arc<AtomicU64>,
+        passed: Arc<watch::Sender<Duration>>,
     },
 }
 
@@ -36,7 +38,7 @@ impl Clock {
     pub fn manual(wall: SystemTime) -> Self {
         Self(Source::Manual {
             wall,
-            passed: Arc::default(),
+            passed: Arc::new(watch::Sender::new(Duration::ZERO)),
         })
     }
 
@@ -63,7 +65,36 @@ impl Clock {
     pub fn mono(&self) -> Duration {
         match &self.0 {
             Source::System { start } => start.elapsed(),
-            Source::Manual { passed, .. } => Duration::from_nanos(passed.load(Ordering::SeqCst)),
+            Source::Manual { passed, .. } => *passed.borrow(),
+        }
+    }
+
+    /// What comes of `work`, or nothing where it has not ended by `deadline` on the monotonic
+    /// clock.
+    ///
+    /// On a manual clock a wait ends when the clock is moved past its deadline, and also when as
+    /// much real time has gone by: a story that nobody moves comes to its end all the same.
+    pub async fn timeout_at<T>(
+        &self,
+        deadline: Duration,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        match &self.0 {
+            Source::System { start } => {
+                let deadline = time::Instant::from_std(*start + deadline);
+                time::timeout_at(deadline, work).await.ok()
+            }
+            Source::Manual { passed, .. } => {
+                let mut passed = passed.subscribe();
+                let left = deadline.saturating_sub(*passed.borrow());
+                let moved = passed.wait_for(|passed| *passed >= deadline);
+                let limited = time::timeout(left, work);
+                tokio::select! {
+                    biased;
+                    answer = limited => answer.ok(),
+                    _ = moved => None,
+                }
+            }
         }
     }
 
@@ -76,8 +107,6 @@ impl Clock {
         let Source::Manual { passed, .. } = &self.0 else {
             panic!("only a manual clock can be moved");
         };
-        let nanos =
-            u64::try_from(by.as_nanos()).expect("a test moves the clock by less than 584 years");
-        passed.fetch_add(nanos, Ordering::SeqCst);
+        passed.send_modify(|passed| *passed += by);
     }
 }
