@@ -1,6 +1,7 @@
 //! The clock: the one place that asks what time it is, and the one that a test can move.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
@@ -12,16 +13,43 @@ use crate::policy::Moment;
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
+/// When somebody has waited for long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    at: time::Instant,
+    /// Where it lies in what those who wait have lived through on a manual clock.
+    lived: Duration,
+}
+
 #[derive(Clone, Debug)]
 enum Source {
     /// The machine's clocks. The monotonic one counts from `start`, so that ages
     /// survive a step of the wall clock.
     System { start: Instant },
-    /// What a test has let pass since `wall`; watched by those who wait.
+    /// Nanoseconds that a test has let pass since `wall`, and how much of it those who wait have
+    /// lived through.
     Manual {
         wall: SystemTime,
-        passed: Arc<watch::Sender<Duration>>,
+        passed: Arc<AtomicU64>,
+        lived: Arc<watch::Sender<Duration>>,
     },
+}
+
+impl Deadline {
+    /// So much later.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self {
+            at: self.at + by,
+            lived: self.lived + by,
+        }
+    }
+
+    /// Real time that has passed since.
+    #[must_use]
+    pub fn passed(self) -> Duration {
+        self.at.elapsed()
+    }
 }
 
 impl Clock {
@@ -38,7 +66,8 @@ impl Clock {
     pub fn manual(wall: SystemTime) -> Self {
         Self(Source::Manual {
             wall,
-            passed: Arc::new(watch::Sender::new(Duration::ZERO)),
+            passed: Arc::default(),
+            lived: Arc::new(watch::Sender::new(Duration::ZERO)),
         })
     }
 
@@ -65,40 +94,48 @@ impl Clock {
     pub fn mono(&self) -> Duration {
         match &self.0 {
             Source::System { start } => start.elapsed(),
-            Source::Manual { passed, .. } => *passed.borrow(),
+            Source::Manual { passed, .. } => Duration::from_nanos(passed.load(Ordering::SeqCst)),
         }
     }
 
-    /// What comes of `work`, or nothing where it has not ended by `deadline` on the monotonic
-    /// clock.
+    /// The deadline of what may take so long from now on.
+    #[must_use]
+    pub fn deadline(&self, limit: Duration) -> Deadline {
+        let lived = match &self.0 {
+            Source::System { .. } => Duration::ZERO,
+            Source::Manual { lived, .. } => *lived.borrow(),
+        };
+        Deadline {
+            at: time::Instant::now() + limit,
+            lived: lived + limit,
+        }
+    }
+
+    /// What comes of `work`, or nothing where it has not ended by its deadline.
     ///
-    /// On a manual clock a wait ends when the clock is moved past its deadline, and also when as
-    /// much real time has gone by: a story that nobody moves comes to its end all the same.
+    /// On a manual clock a wait ends when a test lets it [live](Clock::live) up to its deadline,
+    /// and also when as much real time has gone by: a story that nobody moves ends all the same.
     pub async fn timeout_at<T>(
         &self,
-        deadline: Duration,
+        deadline: Deadline,
         work: impl Future<Output = T>,
     ) -> Option<T> {
+        let limited = time::timeout_at(deadline.at, work);
         match &self.0 {
-            Source::System { start } => {
-                let deadline = time::Instant::from_std(*start + deadline);
-                time::timeout_at(deadline, work).await.ok()
-            }
-            Source::Manual { passed, .. } => {
-                let mut passed = passed.subscribe();
-                let left = deadline.saturating_sub(*passed.borrow());
-                let moved = passed.wait_for(|passed| *passed >= deadline);
-                let limited = time::timeout(left, work);
+            Source::System { .. } => limited.await.ok(),
+            Source::Manual { lived, .. } => {
+                let mut lived = lived.subscribe();
                 tokio::select! {
                     biased;
                     answer = limited => answer.ok(),
-                    _ = moved => None,
+                    _ = lived.wait_for(|lived| *lived >= deadline.lived) => None,
                 }
             }
         }
     }
 
-    /// Moves a manual clock forward.
+    /// Moves a manual clock forward. Those who wait do not notice: a story may let a day pass while
+    /// a fetch is in the air.
     ///
     /// # Panics
     ///
@@ -107,6 +144,20 @@ impl Clock {
         let Source::Manual { passed, .. } = &self.0 else {
             panic!("only a manual clock can be moved");
         };
-        passed.send_modify(|passed| *passed += by);
+        let nanos =
+            u64::try_from(by.as_nanos()).expect("a test moves the clock by less than 584 years");
+        passed.fetch_add(nanos, Ordering::SeqCst);
+    }
+
+    /// The same, and those who wait live through it.
+    ///
+    /// # Panics
+    ///
+    /// On the system clock, which nobody moves.
+    pub fn live(&self, by: Duration) {
+        self.advance(by);
+        if let Source::Manual { lived, .. } = &self.0 {
+            lived.send_modify(|lived| *lived += by);
+        }
     }
 }

@@ -96,7 +96,7 @@ impl Process {
         let tls = Tls::load(&config.server.tls)?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(parser.routes()));
         let (tracer, exporter) = collecting(config, &metrics);
-        let upstream = Upstream::new(config, Arc::clone(&metrics))?;
+        let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
         let proxy = Proxy::new(
             config,
@@ -216,7 +216,10 @@ enum Exporter {}
 
 #[cfg(not(feature = "otlp"))]
 impl Exporter {
-    #[expect(clippy::unused_async, reason = "as the one that is built with the feature")]
+    #[expect(
+        clippy::unused_async,
+        reason = "as the one that is built with the feature"
+    )]
     async fn finish(self) {
         match self {}
     }

@@ -44,6 +44,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(30),
+            retries: 20,
             ca_file: None,
             forward_headers: Vec::new(),
         }

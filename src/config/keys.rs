@@ -148,6 +148,7 @@ pub static KEYS: &[Key] = &[
     key!(upstream.connect_timeout => "Time to connect, TLS included.", positive),
     key!(upstream.response_timeout => "Time from the end of a request to the response head.", positive),
     key!(upstream.total_timeout => "Time a cacheable fetch may take in all; on a streamed exchange, the longest silence.", positive),
+    key!(upstream.retries => "GETs and HEADs that may be sent once more when their connection dies unanswered, in percent of all, beyond a few; 0 tries nothing twice, not even to connect.", between::<0, 100>),
     key!(upstream.ca_file => "PEM file of certificate authorities to trust beside the system's."),
     key!(upstream.forward_headers => "Request fields sent on for cacheable requests, beside the built-in list."),
     key!(cache.routes => "Cacheable paths; an item may be { path = \"...\", ttl = \"30s\" }, with its own freshness.default."),

@@ -146,6 +146,8 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Time a cacheable fetch may take in all; on a streamed exchange, the longest silence.
     pub total_timeout: Duration,
+    /// Requests that may be sent once more, in percent of all; 0 tries nothing twice.
+    pub retries: usize,
     /// Extra certificate authorities (PEM), beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Request fields sent on for cacheable requests, beside the built-in list.

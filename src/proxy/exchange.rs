@@ -13,6 +13,7 @@ use super::fetch::{Fetched, Order};
 use super::show::off_path;
 use super::{Proxy, refused_token, respond};
 use crate::cache::{Candidate, Coded, Entry, Representation};
+use crate::clock::Deadline;
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
 use crate::request::CacheKey;
 use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
@@ -45,11 +46,13 @@ impl Proxy {
             .stored
             .as_ref()
             .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
-        let mut asked = self.send(order, sent).await?;
+        // However often it takes, it is one fetch.
+        let deadline = self.upstream.deadline();
+        let mut asked = self.send(order, sent, deadline).await?;
         if validating && order.is_mistaken(&asked) {
             // A 304 about some other response than the stored one: ask again, for the whole.
             validating = false;
-            asked = self.send(order, order.sent.clone()).await?;
+            asked = self.send(order, order.sent.clone(), deadline).await?;
         }
         if asked.head.status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
@@ -59,9 +62,14 @@ impl Proxy {
         Ok(asked)
     }
 
-    async fn send(&self, order: &Order, mut sent: HeaderMap) -> Result<Asked, FetchError> {
+    async fn send(
+        &self,
+        order: &Order,
+        mut sent: HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Asked, FetchError> {
         let target = target(&order.key);
-        let asked = self.send_once(&target, sent.clone()).await?;
+        let asked = self.send_once(&target, sent.clone(), deadline).await?;
         if !upstream::is_locked(&asked.head.headers) {
             return Ok(asked);
         }
@@ -69,12 +77,17 @@ impl Proxy {
         self.judge(order, &asked);
         drop(asked);
         headers::refuse_coding(&mut sent);
-        self.send_once(&target, sent).await
+        self.send_once(&target, sent, deadline).await
     }
 
-    async fn send_once(&self, target: &PathAndQuery, sent: HeaderMap) -> Result<Asked, FetchError> {
+    async fn send_once(
+        &self,
+        target: &PathAndQuery,
+        sent: HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Asked, FetchError> {
         let requested = self.clock.now();
-        let answer = self.upstream.fetch(target, sent).await?;
+        let answer = self.upstream.fetch(target, sent, deadline).await?;
         Ok(Asked {
             head: answer.head,
             body: answer.body,

@@ -23,7 +23,6 @@ use http::{Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::cache::{Entry, Flights, Found, Representation, Store};
 use crate::clock::Clock;
@@ -355,11 +354,6 @@ impl Proxy {
     fn token_refused(&self, scope: &Scope) {
         self.metrics.tokens_refused.inc();
         self.store.refuse(scope);
-    }
-
-    /// How long a waiter waits: as long as a fetch of its own might have taken.
-    fn patience(&self) -> Instant {
-        Instant::now() + self.settings.total_timeout
     }
 }
 

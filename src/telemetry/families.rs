@@ -111,6 +111,10 @@ families! {
         "Times the files of [server.tls] were read again. Refused: the old ones stay until they expire.");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
         "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
+    UPSTREAM_RETRIES = counter("upstream_retries_total", &["reason"],
+        "Second tries. pooled: the origin closed a kept connection as it was used; closed: it closed a new one without an answer; connect: it refused connections. Many: it restarts often, or is overloaded.");
+    UPSTREAM_RETRIES_DENIED = counter("upstream_retries_denied_total", &[],
+        "Requests that failed because upstream.retries was used up. Any: connections to the origin die in numbers.");
     UPSTREAM_DURATION = histogram("upstream_duration_seconds", &[],
         "From asking the origin to its response head.");
     UPSTREAM_BYTES = counter("upstream_bytes_total", &[],

@@ -46,6 +46,10 @@ pub struct Metrics {
     pub refused: PerLabel<Refusal, IntCounter>,
     /// Requests to the origin, by result.
     pub upstream_requests: UpstreamRequests,
+    /// Second tries.
+    pub upstream_retries: PerLabel<Retry, IntCounter>,
+    /// Second tries that `upstream.retries` did not allow.
+    pub upstream_retries_denied: IntCounter,
     /// From asking the origin to its response head.
     pub upstream_duration: Histogram,
     /// Body bytes received from the origin.
@@ -163,6 +167,18 @@ impl From<Coding> for SentCoding {
             Coding::Brotli => Self::Brotli,
             Coding::Gzip => Self::Gzip,
         }
+    }
+}
+
+labels! {
+    /// Why something is tried once more.
+    pub enum Retry {
+        /// A kept connection ended before the first byte of an answer.
+        Pooled => "pooled",
+        /// So did a new one.
+        Closed => "closed",
+        /// No connection: the origin refuses them.
+        Connect => "connect",
     }
 }
 
@@ -401,6 +417,8 @@ impl Metrics {
                     .collect(),
                 faults: PerLabel::new(|fault: Fault| upstream.with_label_values(&[fault.as_str()])),
             },
+            upstream_retries: by_label(&r, family::UPSTREAM_RETRIES),
+            upstream_retries_denied: counter(&r, family::UPSTREAM_RETRIES_DENIED),
             upstream_duration: histogram(&r, family::UPSTREAM_DURATION, family::SECONDS),
             upstream_bytes: counter(&r, family::UPSTREAM_BYTES),
             upstream_in_flight: gauge(&r, family::UPSTREAM_IN_FLIGHT),

@@ -12,8 +12,8 @@ pub use access::{AccessLog, Record, logged_path};
 pub use families::{ALL as FAMILIES, Family, Kind};
 pub use log::{init as init_log, log_panics};
 pub use metrics::{
-    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, SentCoding, SpanResult,
-    ViewResult, seconds,
+    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, Retry, SentCoding,
+    SpanResult, ViewResult, seconds,
 };
 pub use output::Output;
 pub use request_id::RequestId;

@@ -17,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use super::FetchError;
 use super::coded::Received;
 use super::room::Room;
+use crate::clock::{Clock, Deadline};
 use crate::config;
 use crate::outcome::Fault;
 
@@ -50,7 +51,7 @@ pub(super) struct Upload(Arc<Progress>);
 
 #[derive(Debug)]
 struct Progress {
-    began: Instant,
+    began: Deadline,
     /// Microseconds after `began` at which bytes last moved.
     moved: AtomicU64,
     ended: AtomicBool,
@@ -95,8 +96,13 @@ struct Silence {
 // === impl Outbound ===
 
 impl Outbound {
-    pub(super) fn upload(body: Incoming, limit: u64, ticket: Arc<Ticket>) -> (Self, Upload) {
-        let upload = Upload::begin(false);
+    pub(super) fn upload(
+        body: Incoming,
+        limit: u64,
+        ticket: Arc<Ticket>,
+        clock: &Clock,
+    ) -> (Self, Upload) {
+        let upload = Upload::begin(false, clock);
         (
             Self::Client {
                 body,
@@ -167,13 +173,13 @@ impl Body for Outbound {
 
 impl Upload {
     /// For a request without a body.
-    pub(super) fn none() -> Self {
-        Self::begin(true)
+    pub(super) fn none(clock: &Clock) -> Self {
+        Self::begin(true, clock)
     }
 
-    fn begin(ended: bool) -> Self {
+    fn begin(ended: bool, clock: &Clock) -> Self {
         Self(Arc::new(Progress {
-            began: Instant::now(),
+            began: clock.deadline(Duration::ZERO),
             moved: AtomicU64::new(0),
             ended: ended.into(),
             failed: OnceLock::new(),
@@ -182,7 +188,7 @@ impl Upload {
 
     fn moved(&self, ended: bool) {
         if !self.0.ended.load(Ordering::Relaxed) {
-            let micros = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let micros = u64::try_from(self.0.began.passed().as_micros()).unwrap_or(u64::MAX);
             self.0.moved.store(micros, Ordering::Relaxed);
             self.0.ended.store(ended, Ordering::Release);
         }
@@ -201,13 +207,14 @@ impl Upload {
     }
 
     /// When the wait for the response head is over, as far as is known now.
-    pub(super) fn deadline(&self, settings: &config::Upstream) -> Instant {
+    pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
         let limit = if self.0.ended.load(Ordering::Acquire) {
             settings.connect_timeout + settings.response_timeout
         } else {
             settings.total_timeout
         };
-        self.0.began + Duration::from_micros(self.0.moved.load(Ordering::Relaxed)) + limit
+        let moved = Duration::from_micros(self.0.moved.load(Ordering::Relaxed));
+        self.0.began.later(moved + limit)
     }
 }
 

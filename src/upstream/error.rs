@@ -10,6 +10,8 @@ use thiserror::Error;
 
 use super::body::UploadError;
 use super::connector::ConnectTimeout;
+use super::line::Traffic;
+use super::retry::Lost;
 use crate::coding::Broken;
 use crate::config;
 use crate::outcome::Fault;
@@ -40,6 +42,8 @@ pub struct FetchError {
     sentence: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     too_large: bool,
+    /// How the request died, where it did so before the first byte of an answer.
+    lost: Option<Lost>,
 }
 
 impl From<Broken> for FetchError {
@@ -128,9 +132,15 @@ impl FetchError {
             _ => "the connection to the origin broke off",
         };
         Self {
+            lost: lost(&error).filter(|_| fault == Fault::Terminated),
             source: Some(Arc::new(error)),
             ..Self::new(fault, sentence)
         }
+    }
+
+    /// How the request died, if it did so before the first byte of an answer.
+    pub(super) fn how_lost(&self) -> Option<Lost> {
+        self.lost
     }
 
     pub(super) fn from_upload(error: &UploadError) -> Self {
@@ -173,7 +183,35 @@ impl FetchError {
             sentence: sentence.to_owned(),
             source: None,
             too_large: false,
+            lost: None,
         }
+    }
+}
+
+/// Whether a connection failed because there is nobody at the origin's end just now.
+pub(super) fn is_refusal(error: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    find::<io::Error>(error).is_some_and(|error| {
+        // The last three: it went away in the middle of the handshake.
+        matches!(
+            error.kind(),
+            ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof
+        )
+    })
+}
+
+fn lost(error: &legacy::Error) -> Option<Lost> {
+    let connected = error.connect_info()?;
+    let mut extras = http::Extensions::new();
+    connected.get_extras(&mut extras);
+    let traffic = extras.get::<Traffic>()?;
+    // Over HTTP/2 others may have heard of theirs; a head comes whole, and this one did not.
+    if traffic.is_heard() && !connected.is_negotiated_h2() {
+        None
+    } else if traffic.is_reused() {
+        Some(Lost::Pooled)
+    } else {
+        Some(Lost::Fresh)
     }
 }
 

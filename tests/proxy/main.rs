@@ -28,6 +28,7 @@ mod origin_faults;
 mod otlp;
 mod reload;
 mod resurrection;
+mod retries;
 mod secrets;
 mod server;
 mod stale;

@@ -21,6 +21,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.tls.cert", r#""/etc/cert.pem""#),
     ("server.tls.key", r#""/etc/key.pem""#),
     ("server.tls.client_ca", r#""/etc/clients.pem""#),
+    ("upstream.retries", "7"),
     ("upstream.ca_file", r#""/etc/ca.pem""#),
     ("upstream.forward_headers", r#"["x-tenant", "x-locale"]"#),
     (

@@ -105,6 +105,19 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a loopback port");
+        Self::serve_on(listener)
+    }
+
+    /// Takes the connections of a socket that listens.
+    #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
+    pub async fn on(socket: std::net::TcpListener) -> Self {
+        socket
+            .set_nonblocking(true)
+            .expect("a socket takes the option");
+        Self::serve_on(TcpListener::from_std(socket).expect("a runtime"))
+    }
+
+    fn serve_on(listener: TcpListener) -> Self {
         let origin = Self(Arc::new(Inner {
             address: listener
                 .local_addr()

@@ -153,6 +153,11 @@ impl Proxy {
         self.process.reload(&self.config)
     }
 
+    /// Moves time, and those who wait for the origin live through it.
+    pub fn live_seconds(&self, seconds: u64) {
+        self.clock.live(Duration::from_secs(seconds));
+    }
+
     pub async fn stop(self) {
         self.process.stop().await;
     }
