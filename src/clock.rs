@@ -134,6 +134,22 @@ impl Clock {
         }
     }
 
+    /// Whether a deadline has passed.
+    #[must_use]
+    pub fn is_over(&self, deadline: Deadline) -> bool {
+        let is_lived = match &self.0 {
+            Source::System { .. } => false,
+            Source::Manual { lived, .. } => *lived.borrow() >= deadline.lived,
+        };
+        is_lived || deadline.at <= time::Instant::now()
+    }
+
+    /// Ends at a deadline.
+    pub async fn sleep_until(self, deadline: Deadline) {
+        self.timeout_at(deadline, std::future::pending::<()>())
+            .await;
+    }
+
     /// Moves a manual clock forward. Those who wait do not notice: a story may let a day pass while
     /// a fetch is in the air.
     ///

@@ -12,7 +12,6 @@ use hyper::body::Incoming;
 use prometheus::IntGauge;
 use thiserror::Error;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
 
 use super::FetchError;
 use super::coded::Received;
@@ -82,15 +81,16 @@ pub(super) struct Ticket {
     in_flight: IntGauge,
 }
 
-/// A timer that is set again only when it has run out, so that moving bytes do not touch it.
+/// A timer that is set when there is silence, and again only when it has run out, so that moving
+/// bytes do not touch it.
 ///
 /// Silence begins when the origin is asked for bytes and has none; while the client is slow to
 /// take what came, nobody waits for the origin.
-#[derive(Debug)]
 struct Silence {
+    clock: Clock,
     limit: Duration,
-    since: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
+    since: Option<Deadline>,
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 // === impl Outbound ===
@@ -225,16 +225,17 @@ impl ResponseStream {
         (read, room): (Bytes, Option<Room>),
         rest: Received,
         limit: Duration,
+        clock: Clock,
     ) -> Self {
-        let timer = Box::pin(tokio::time::sleep(limit));
         Self {
             read,
             room,
             rest,
             silence: Silence {
+                clock,
                 limit,
                 since: None,
-                timer,
+                timer: None,
             },
         }
     }
@@ -286,15 +287,26 @@ impl Body for ResponseStream {
 impl Silence {
     /// Ready when nothing was heard for `limit`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        let since = *self.since.get_or_insert_with(Instant::now);
+        let now = || self.clock.deadline(Duration::ZERO);
+        let deadline = self.since.get_or_insert_with(now).later(self.limit);
         loop {
-            ready!(self.timer.as_mut().poll(cx));
-            let deadline = since + self.limit;
-            if deadline <= Instant::now() {
+            let set = || Box::pin(self.clock.clone().sleep_until(deadline)) as _;
+            ready!(self.timer.get_or_insert_with(set).as_mut().poll(cx));
+            self.timer = None;
+            if self.clock.is_over(deadline) {
                 return Poll::Ready(self.limit);
             }
-            self.timer.as_mut().reset(deadline);
         }
+    }
+}
+
+impl std::fmt::Debug for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Silence");
+        shown
+            .field("limit", &self.limit)
+            .field("since", &self.since);
+        shown.finish_non_exhaustive()
     }
 }
 

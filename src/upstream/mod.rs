@@ -276,7 +276,7 @@ impl Upstream {
 
     fn stream(&self, read: Option<(Bytes, Room)>, rest: Received) -> ResponseStream {
         let read = read.map_or((Bytes::new(), None), |(read, room)| (read, Some(room)));
-        ResponseStream::new(read, rest, self.settings.total_timeout)
+        ResponseStream::new(read, rest, self.settings.total_timeout, self.clock.clone())
     }
 
     /// The configured origin.

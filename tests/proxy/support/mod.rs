@@ -11,6 +11,7 @@
 
 mod answer;
 mod by_hand;
+mod faulty;
 pub mod h2;
 mod origin;
 mod program;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 pub use answer::Answer;
 pub use by_hand::{ByHand, Wire};
+pub use faulty::{Act, Faulty, Got};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;
 pub use proxy::Proxy;
