@@ -45,6 +45,9 @@ impl Default for Upstream {
             response_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(30),
             retries: 20,
+            breaker_failures: 5,
+            breaker_pause: Duration::from_secs(1),
+            max_retry_after: Duration::from_mins(1),
             ca_file: None,
             forward_headers: Vec::new(),
         }

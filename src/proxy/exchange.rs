@@ -15,7 +15,7 @@ use super::{Proxy, refused_token, respond};
 use crate::cache::{Candidate, Coded, Entry, Representation};
 use crate::clock::Deadline;
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
-use crate::request::CacheKey;
+use crate::request::{CacheKey, Scope};
 use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
 
 /// The head of the origin's answer, and when it was asked and answered.
@@ -68,8 +68,7 @@ impl Proxy {
         mut sent: HeaderMap,
         deadline: Deadline,
     ) -> Result<Asked, FetchError> {
-        let target = target(&order.key);
-        let asked = self.send_once(&target, sent.clone(), deadline).await?;
+        let asked = self.send_once(order, sent.clone(), deadline).await?;
         if !upstream::is_locked(&asked.head.headers) {
             return Ok(asked);
         }
@@ -77,17 +76,19 @@ impl Proxy {
         self.judge(order, &asked);
         drop(asked);
         headers::refuse_coding(&mut sent);
-        self.send_once(&target, sent, deadline).await
+        self.send_once(order, sent, deadline).await
     }
 
     async fn send_once(
         &self,
-        target: &PathAndQuery,
+        order: &Order,
         sent: HeaderMap,
         deadline: Deadline,
     ) -> Result<Asked, FetchError> {
+        let target = target(&order.key);
         let requested = self.clock.now();
-        let answer = self.upstream.fetch(target, sent, deadline).await?;
+        let holder = order.holder();
+        let answer = self.upstream.fetch(holder, &target, sent, deadline).await?;
         Ok(Asked {
             head: answer.head,
             body: answer.body,
@@ -101,11 +102,7 @@ impl Proxy {
     fn judge(&self, order: &Order, asked: &Asked) {
         let status = asked.head.status;
         if refused_token(status) {
-            let holder = order
-                .candidate
-                .as_ref()
-                .map_or(order.key.scope(), Candidate::holder);
-            self.token_refused(holder);
+            self.token_refused(order.holder());
         } else if let Some(candidate) = order.candidate.as_ref().filter(|_| withholds(status)) {
             // From this token; what the others may see is between them and the origin.
             self.store.dismiss(&order.key, candidate);
@@ -258,6 +255,12 @@ impl Order {
                 received.wall,
             ),
         ))
+    }
+
+    /// Whose token asks.
+    fn holder(&self) -> &Scope {
+        let candidate = self.candidate.as_ref();
+        candidate.map_or(self.key.scope(), Candidate::holder)
     }
 
     /// Who is served from what this fetch brings.

@@ -40,7 +40,13 @@ impl Proxy {
         let write = Write::begin(self, &head.method, target.path());
         let response = match self
             .upstream
-            .forward(head.method.clone(), &target, head.headers, body)
+            .forward(
+                scope.as_ref(),
+                head.method.clone(),
+                &target,
+                head.headers,
+                body,
+            )
             .await
         {
             Ok(response) => {

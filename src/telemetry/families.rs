@@ -120,7 +120,11 @@ families! {
     UPSTREAM_BYTES = counter("upstream_bytes_total", &[],
         "Body bytes received from the origin.");
     UPSTREAM_IN_FLIGHT = gauge("upstream_in_flight", &[],
-        "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones get 503.");
+        "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones are shed.");
+    UPSTREAM_SHED = counter("upstream_shed_total", &["reason"],
+        "Requests that were not made. in_flight: limits.in_flight wait already; share: one token has its share of them; breaker: the origin does not answer; retry_after: it has asked this token to wait. Served stale where that is allowed, else 503 or 429.");
+    UPSTREAM_BREAKER_STATE = gauge("upstream_breaker_state", &[],
+        "0: requests go to the origin; 1: it does not answer, and is left alone for upstream.breaker_pause; 2: one request tries it. Not 0: is the origin up and reachable?");
     CACHE_ENTRIES = gauge("cache_entries", &[],
         "Stored responses.");
     CACHE_WEIGHT = gauge("cache_weight_bytes", &[],

@@ -56,6 +56,10 @@ pub struct Metrics {
     pub upstream_bytes: IntCounter,
     /// Requests waiting for the origin now; a response that is streamed waits for its client.
     pub upstream_in_flight: IntGauge,
+    /// Requests that were not made.
+    pub upstream_shed: PerLabel<Shed, IntCounter>,
+    /// How the breaker stands.
+    pub upstream_breaker_state: IntGauge,
     /// Stored responses.
     pub cache_entries: IntGauge,
     /// Their memory.
@@ -179,6 +183,20 @@ labels! {
         Closed => "closed",
         /// No connection: the origin refuses them.
         Connect => "connect",
+    }
+}
+
+labels! {
+    /// Why the origin is not asked.
+    pub enum Shed {
+        /// As many requests as `limits.in_flight` wait for it.
+        InFlight => "in_flight",
+        /// So many requests of one token do.
+        Share => "share",
+        /// It does not answer.
+        Breaker => "breaker",
+        /// It has asked this token to wait.
+        RetryAfter => "retry_after",
     }
 }
 
@@ -422,6 +440,8 @@ impl Metrics {
             upstream_duration: histogram(&r, family::UPSTREAM_DURATION, family::SECONDS),
             upstream_bytes: counter(&r, family::UPSTREAM_BYTES),
             upstream_in_flight: gauge(&r, family::UPSTREAM_IN_FLIGHT),
+            upstream_shed: by_label(&r, family::UPSTREAM_SHED),
+            upstream_breaker_state: gauge(&r, family::UPSTREAM_BREAKER_STATE),
             cache_entries: gauge(&r, family::CACHE_ENTRIES),
             cache_weight: gauge(&r, family::CACHE_WEIGHT),
             cache_capacity: gauge(&r, family::CACHE_CAPACITY),

@@ -12,7 +12,7 @@ pub use access::{AccessLog, Record, logged_path};
 pub use families::{ALL as FAMILIES, Family, Kind};
 pub use log::{init as init_log, log_panics};
 pub use metrics::{
-    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, Retry, SentCoding,
+    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, Retry, SentCoding, Shed,
     SpanResult, ViewResult, seconds,
 };
 pub use output::Output;

@@ -9,12 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use prometheus::IntGauge;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::FetchError;
 use super::coded::Received;
+use super::gate::Ticket;
 use super::room::Room;
 use crate::clock::{Clock, Deadline};
 use crate::config;
@@ -69,16 +68,6 @@ pub struct ResponseStream {
     room: Option<Room>,
     rest: Received,
     silence: Silence,
-}
-
-/// A place among the requests that wait for the origin (`limits.in_flight`); free when dropped.
-///
-/// A response that is streamed holds none: its pace is the client's, and one client that does
-/// not read would take a place from all others. Those are bounded by their connections.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    _place: OwnedSemaphorePermit,
-    in_flight: IntGauge,
 }
 
 /// A timer that is set when there is silence, and again only when it has run out, so that moving
@@ -198,6 +187,11 @@ impl Upload {
         self.0.failed.get_or_init(|| error).clone()
     }
 
+    /// Whether all of it is out.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+
     /// What became of the request: an upload that failed is why the exchange did.
     pub(super) fn blame(&self, error: FetchError) -> FetchError {
         match self.0.failed.get() {
@@ -208,7 +202,7 @@ impl Upload {
 
     /// When the wait for the response head is over, as far as is known now.
     pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
-        let limit = if self.0.ended.load(Ordering::Acquire) {
+        let limit = if self.has_ended() {
             settings.connect_timeout + settings.response_timeout
         } else {
             settings.total_timeout
@@ -317,23 +311,5 @@ impl FetchError {
             Fault::ResponseTimeout,
             &format!("not a byte within {limit} (upstream.total_timeout)"),
         )
-    }
-}
-
-// === impl Ticket ===
-
-impl Ticket {
-    pub(super) fn new(place: OwnedSemaphorePermit, in_flight: IntGauge) -> Self {
-        in_flight.inc();
-        Self {
-            _place: place,
-            in_flight,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.in_flight.dec();
     }
 }

@@ -4,6 +4,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
 
 use hyper_util::client::legacy;
 use thiserror::Error;
@@ -44,6 +47,10 @@ pub struct FetchError {
     too_large: bool,
     /// How the request died, where it did so before the first byte of an answer.
     lost: Option<Lost>,
+    /// When it is worth another try, where that is known.
+    retry_after: Option<Duration>,
+    /// What the origin has said to those that it asked to wait.
+    said: Option<StatusCode>,
 }
 
 impl From<Broken> for FetchError {
@@ -94,6 +101,48 @@ impl FetchError {
             Fault::Overload,
             "as many requests as limits.in_flight wait for the origin already",
         )
+    }
+
+    pub(super) fn unfair() -> Self {
+        Self::new(
+            Fault::Overload,
+            "as many requests of this token wait for the origin as limits.in_flight leaves free",
+        )
+    }
+
+    /// The breaker is open.
+    pub(super) fn unavailable(wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(
+                Fault::Unavailable,
+                "the origin does not answer and is left alone for a while (upstream.breaker_pause)",
+            )
+        }
+    }
+
+    /// The origin has answered this token with `said`, and asked it to wait.
+    pub(super) fn held(said: StatusCode, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            said: Some(said),
+            ..Self::new(
+                Fault::Held,
+                "the origin has asked this token to wait (Retry-After)",
+            )
+        }
+    }
+
+    /// When it is worth another try, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What the origin has said to those that it asked to wait.
+    #[must_use]
+    pub fn said(&self) -> Option<StatusCode> {
+        self.said
     }
 
     pub(super) fn protocol(sentence: &str) -> Self {
@@ -184,6 +233,8 @@ impl FetchError {
             source: None,
             too_large: false,
             lost: None,
+            retry_after: None,
+            said: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod body;
 mod coded;
 mod connector;
 mod error;
+mod gate;
 pub mod headers;
 mod line;
 mod read;
@@ -26,16 +27,18 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Deadline};
 use crate::coding;
 use crate::config::{self, Config};
 use crate::outcome::Fault;
+use crate::policy;
+use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Ticket, Upload};
+use body::{Outbound, Upload};
 use coded::Received;
 use connector::Connector;
+use gate::Gate;
 use retry::Retries;
 use room::{Filling, Room};
 
@@ -64,7 +67,7 @@ pub struct Upstream {
     max_body: u64,
     filling: Filling,
     max_upload: u64,
-    places: Arc<Semaphore>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -99,7 +102,7 @@ impl Upstream {
             max_body: config.cache.max_entry.0,
             filling: Filling::new(config.cache.max_filling.0),
             max_upload: config.limits.request_body.0,
-            places: Arc::new(Semaphore::new(config.limits.in_flight)),
+            gate: Gate::new(config, Arc::clone(&metrics), clock.clone()),
             metrics,
             clock,
         })
@@ -116,22 +119,30 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP.
+    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP; or is not
+    /// to be asked now.
     pub async fn fetch(
         &self,
+        holder: &Scope,
         target: &PathAndQuery,
         headers: HeaderMap,
         deadline: Deadline,
     ) -> Result<Answer, FetchError> {
         // Held until the body is in, or turns into a stream.
-        let ticket = self.ticket()?;
+        let ticket = self.counted(self.gate.admit_fetch(holder))?;
         let mut request = Request::new(Outbound::Empty);
         *request.uri_mut() = self.uri(target);
         *request.headers_mut() = headers;
         let limit = self.settings.connect_timeout + self.settings.response_timeout;
         let head_deadline = deadline.min(self.clock.deadline(limit));
-        let response = self.send_safe(request, head_deadline).await?;
+        let response = self.send_safe(request, head_deadline).await;
+        let response = response.inspect_err(|error| ticket.failed(error.fault(), target))?;
+        ticket.answered();
         let (mut head, body) = response.into_parts();
+        let wall = self.clock.now().wall;
+        if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
+            self.gate.hold(holder, head.status, wait);
+        }
         let delimited = head.version == Version::HTTP_2
             || body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
@@ -160,12 +171,13 @@ impl Upstream {
     /// breaks off or is beyond `limits.request_body`.
     pub async fn forward(
         &self,
+        holder: Option<&Scope>,
         method: Method,
         target: &PathAndQuery,
         headers: HeaderMap,
         body: Incoming,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let ticket = Arc::new(self.ticket()?);
+        let ticket = Arc::new(self.counted(self.gate.admit(holder))?);
         let (outbound, upload) = if body.is_end_stream() {
             (Outbound::Empty, Upload::none(&self.clock))
         } else {
@@ -186,12 +198,19 @@ impl Upstream {
         let is_safe = is_bare && matches!(*request.method(), Method::GET | Method::HEAD);
         let response = if is_safe {
             let deadline = upload.deadline(&self.settings);
-            self.send_safe(request, deadline).await?
+            self.send_safe(request, deadline).await
         } else {
             self.retries.asked();
-            self.send(&self.client, request, &Patience::While(upload))
-                .await?
+            let patience = Patience::While(upload.clone());
+            self.send(&self.client, request, &patience).await
         };
+        let response = response.inspect_err(|error| {
+            // Before it has all of it, the origin owes no answer.
+            if upload.has_ended() || never_sent(error.fault()) {
+                ticket.failed(error.fault(), target);
+            }
+        })?;
+        ticket.answered();
         let bytes = self.metrics.upstream_bytes.clone();
         Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
     }
@@ -293,13 +312,6 @@ impl Upstream {
         Uri::from_parts(parts).expect("scheme, authority and target make a URI")
     }
 
-    /// A place among the requests that wait for the origin.
-    fn ticket(&self) -> Result<Ticket, FetchError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| self.failed(FetchError::overload()))?;
-        Ok(Ticket::new(place, self.metrics.upstream_in_flight.clone()))
-    }
-
     fn counted<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
         result.map_err(|error| self.failed(error))
     }
@@ -356,5 +368,7 @@ pub fn never_sent(fault: Fault) -> bool {
             | Fault::Tls
             | Fault::Certificate
             | Fault::Overload
+            | Fault::Unavailable
+            | Fault::Held
     )
 }

@@ -6,8 +6,9 @@ use http::response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
-use super::body::{ResponseStream, Ticket};
+use super::body::ResponseStream;
 use super::coded::Received;
+use super::gate::Ticket;
 use super::room::Room;
 use super::{FetchError, Upstream};
 use crate::clock::Deadline;

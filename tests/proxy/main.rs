@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod bounds;
+mod breaker;
 mod calls;
 mod client_directives;
 mod client_tls;
@@ -28,9 +29,11 @@ mod named_scopes;
 mod origin_faults;
 #[cfg(feature = "otlp")]
 mod otlp;
+mod overload;
 mod reload;
 mod resurrection;
 mod retries;
+mod retry_after;
 mod secrets;
 mod server;
 mod stale;

@@ -145,7 +145,11 @@ async fn a_get_is_sent_twice_and_no_third_time() {
 #[tokio::test]
 async fn an_origin_that_ends_every_request_is_not_asked_twice_as_often() {
     let origin = Origin::start().await;
-    let proxy = Proxy::with(&origin, |config| config.upstream.retries = 1).await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.retries = 1;
+        config.upstream.breaker_failures = 0;
+    })
+    .await;
     let asked = 150;
     let mut pending = Vec::new();
     for n in 0..asked {
@@ -186,13 +190,7 @@ async fn without_retries_nothing_is_tried_twice() {
 /// Whatever is asked: an upload too, since nothing of it has been sent.
 #[tokio::test]
 async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
-    // A port that is taken, and refuses connections until somebody listens.
-    let socket =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any_port.into()).expect("a loopback port");
-    let address = socket.local_addr().expect("an address");
-    let address = address.as_socket().expect("an IPv4 address");
+    let (address, socket) = Origin::nowhere();
     let proxy = Proxy::before(&format!("http://{address}"), |config| {
         config.upstream.connect_timeout = Duration::from_mins(1);
     })
@@ -209,8 +207,7 @@ async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
         retries(&proxy, "connect").await >= pending.len()
     })
     .await;
-    socket.listen(128).expect("a bound socket listens");
-    let origin = Origin::on(socket.into()).await;
+    let origin = Origin::on(socket).await;
     for answer in pending {
         answer.await.assert_status(200);
     }
