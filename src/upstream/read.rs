@@ -98,6 +98,10 @@ impl Upstream {
         let whole = if expected == Some(whole.len()) {
             whole.freeze()
         } else {
+            // For a moment the copy is there beside what it is made from.
+            if !room.grow_to((whole.capacity() + whole.len()) as u64) {
+                return Ok(self.unstored(Some((whole.freeze(), room)), body));
+            }
             Bytes::copy_from_slice(&whole)
         };
         Ok(AnswerBody::Whole(whole))
