@@ -33,7 +33,7 @@ use crate::policy::{self, Moment, RequestDirectives, Verdict};
 use crate::request::{Call, Parsed, Parser, Scope};
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, RequestId};
-use crate::upstream::{Upstream, headers};
+use crate::upstream::{FetchError, Upstream, headers};
 use crate::view::OptionsFault;
 use fetch::{Fetched, Landing};
 use respond::Ask;
@@ -340,7 +340,7 @@ impl Proxy {
                 respond::streamed(ask, head, body, why, reason)
             }
             Fetched::Failed(source) => {
-                tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", chain(&source));
+                log_failure(id, &source);
                 Error::Fetch { source, why }.into_response(
                     id,
                     Some(ask.call.route),
@@ -366,6 +366,17 @@ fn is_admitted(call: &Call, entry: &Entry, now: Moment) -> bool {
 /// Whether this status says that the token is not good (any more).
 fn refused_token(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// Once for each failure. That the origin was not asked is no news of each request: the gate says so
+/// when it closes, and counts.
+fn log_failure(id: &RequestId, source: &FetchError) {
+    let fault = source.fault().as_str();
+    if source.is_shed() {
+        tracing::debug!(request_id = %id, fault, "{source}");
+    } else {
+        tracing::warn!(request_id = %id, fault, "{}", chain(source));
+    }
 }
 
 /// An error and its causes, in one line.

@@ -133,6 +133,15 @@ impl FetchError {
         }
     }
 
+    /// Whether the origin was not asked at all, on purpose.
+    #[must_use]
+    pub fn is_shed(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::Overload | Fault::Unavailable | Fault::Held
+        )
+    }
+
     /// When it is worth another try, where that is known.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

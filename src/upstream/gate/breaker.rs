@@ -24,8 +24,9 @@ enum State {
     Closed(Run),
     /// None does, until then.
     Open { until: Duration },
-    /// One does.
-    Probing,
+    /// One does; from then on, if it is still not known how it went, the next one. An upload that
+    /// takes for ever is not to keep all others out.
+    Probing { until: Duration },
 }
 
 /// Failures without an answer in between.
@@ -77,12 +78,14 @@ impl Breaker {
     pub(super) fn leave(&mut self, now: Duration) -> Leave {
         match self.state {
             State::Closed(_) => Leave::Go,
-            State::Open { until } if now < until => Leave::Wait(until.saturating_sub(now)),
-            State::Open { .. } => {
-                self.state = State::Probing;
+            State::Open { until } | State::Probing { until } if now < until => {
+                Leave::Wait(until.saturating_sub(now))
+            }
+            State::Open { .. } | State::Probing { .. } => {
+                let until = now + self.pause;
+                self.state = State::Probing { until };
                 Leave::Probe
             }
-            State::Probing => Leave::Wait(self.pause),
         }
     }
 
@@ -101,7 +104,7 @@ impl Breaker {
                 run.add(trouble);
                 self.limit > 0 && run.len() >= self.limit
             }
-            State::Probing => is_probe,
+            State::Probing { .. } => is_probe,
             // It went out before.
             State::Open { .. } => false,
         };
@@ -113,7 +116,7 @@ impl Breaker {
 
     /// The probe has ended, and says nothing of the origin: its client hung up.
     pub(super) fn abandoned(&mut self, now: Duration) {
-        if matches!(self.state, State::Probing) {
+        if matches!(self.state, State::Probing { .. }) {
             self.state = State::Open { until: now };
         }
     }
@@ -122,7 +125,7 @@ impl Breaker {
         match self.state {
             State::Closed(_) => Stand::Closed,
             State::Open { .. } => Stand::Open,
-            State::Probing => Stand::HalfOpen,
+            State::Probing { .. } => Stand::HalfOpen,
         }
     }
 }
@@ -215,6 +218,15 @@ mod tests {
         assert_eq!(breaker.leave(SECOND), Leave::Probe);
         breaker.abandoned(SECOND);
         assert_eq!(breaker.leave(SECOND), Leave::Probe);
+    }
+
+    #[test]
+    fn a_probe_that_takes_for_ever_keeps_nobody_out() {
+        let mut breaker = open();
+        assert_eq!(breaker.leave(SECOND), Leave::Probe);
+        assert_eq!(breaker.leave(SECOND * 3 / 2), Leave::Wait(SECOND / 2));
+        assert_eq!(breaker.leave(SECOND * 2), Leave::Probe);
+        assert_eq!(breaker.leave(SECOND * 2), Leave::Wait(SECOND));
     }
 
     #[test]
