@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use crate::telemetry::{Metrics, Retry};
 
-/// The wait before the second try to connect; each further one is twice as long.
+/// The wait before the second try to connect; each further one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Tries to connect. The pauses between them come to 0.75 s.
-const CONNECTS: u32 = 5;
+/// Tries to connect. The pauses between them come to 1.15 s.
+const CONNECTS: u32 = 6;
 
 /// Requests that may be sent again at once after a quiet time: as many as there may be pooled
 /// connections, which die together when the origin starts anew.
@@ -45,7 +46,7 @@ pub(super) fn of_request(lost: Lost) -> (Retry, Duration) {
 
 /// How long to wait before the next try to connect, after so many that were refused.
 pub(super) fn of_connection(refused: u32) -> Option<Duration> {
-    (refused < CONNECTS).then(|| FIRST_PAUSE * 2_u32.pow(refused - 1))
+    (refused < CONNECTS).then(|| LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(refused - 1)))
 }
 
 /// What may be tried again, shared by all who ask. Clones are the same.
@@ -150,8 +151,8 @@ mod tests {
     #[test]
     fn an_origin_that_is_gone_for_half_a_second_is_found_again() {
         let pauses: Vec<_> = (1..).map_while(of_connection).collect();
-        assert_eq!(pauses, [50, 100, 200, 400].map(Duration::from_millis));
-        assert!(pauses.iter().sum::<Duration>() > Duration::from_millis(500));
+        assert_eq!(pauses, [50, 100, 200, 400, 400].map(Duration::from_millis));
+        assert!(pauses.iter().sum::<Duration>() > Duration::from_secs(1));
     }
 
     #[test]
