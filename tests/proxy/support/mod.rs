@@ -28,7 +28,7 @@ pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;
 pub use proxy::Proxy;
 pub use request::{Clients, Pending, Request};
-pub use tls::{Authority, TlsOrigin};
+pub use tls::{Authority, FRAGILE, TlsOrigin};
 
 /// Gives way until something has happened elsewhere. The deadline is there so that a story in
 /// which it never does ends with a sentence; nothing depends on its length.
