@@ -4,22 +4,52 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
+use tokio::time;
+
 use crate::policy::Moment;
 
 /// Where `now` comes from. Cheap to clone; clones of a manual clock move together.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
+/// When somebody has waited for long enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    at: time::Instant,
+    /// Where it lies in what those who wait have lived through on a manual clock.
+    lived: Duration,
+}
+
 #[derive(Clone, Debug)]
 enum Source {
     /// The machine's clocks. The monotonic one counts from `start`, so that ages
     /// survive a step of the wall clock.
     System { start: Instant },
-    /// Nanoseconds that a test has let pass since `wall`.
+    /// Nanoseconds that a test has let pass since `wall`, and how much of it those who wait have
+    /// lived through.
     Manual {
         wall: SystemTime,
         passed: Arc<AtomicU64>,
+        lived: Arc<watch::Sender<Duration>>,
     },
+}
+
+impl Deadline {
+    /// So much later.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self {
+            at: self.at + by,
+            lived: self.lived + by,
+        }
+    }
+
+    /// Real time that has passed since.
+    #[must_use]
+    pub fn passed(self) -> Duration {
+        self.at.elapsed()
+    }
 }
 
 impl Clock {
@@ -37,6 +67,7 @@ impl Clock {
         Self(Source::Manual {
             wall,
             passed: Arc::default(),
+            lived: Arc::new(watch::Sender::new(Duration::ZERO)),
         })
     }
 
@@ -67,7 +98,60 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward.
+    /// The deadline of what may take so long from now on.
+    #[must_use]
+    pub fn deadline(&self, limit: Duration) -> Deadline {
+        let lived = match &self.0 {
+            Source::System { .. } => Duration::ZERO,
+            Source::Manual { lived, .. } => *lived.borrow(),
+        };
+        Deadline {
+            at: time::Instant::now() + limit,
+            lived: lived + limit,
+        }
+    }
+
+    /// What comes of `work`, or nothing where it has not ended by its deadline.
+    ///
+    /// On a manual clock a wait ends when a test lets it [live](Clock::live) up to its deadline,
+    /// and also when as much real time has gone by: a story that nobody moves ends all the same.
+    pub async fn timeout_at<T>(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let limited = time::timeout_at(deadline.at, work);
+        match &self.0 {
+            Source::System { .. } => limited.await.ok(),
+            Source::Manual { lived, .. } => {
+                let mut lived = lived.subscribe();
+                tokio::select! {
+                    biased;
+                    answer = limited => answer.ok(),
+                    _ = lived.wait_for(|lived| *lived >= deadline.lived) => None,
+                }
+            }
+        }
+    }
+
+    /// Whether a deadline has passed.
+    #[must_use]
+    pub fn is_over(&self, deadline: Deadline) -> bool {
+        let is_lived = match &self.0 {
+            Source::System { .. } => false,
+            Source::Manual { lived, .. } => *lived.borrow() >= deadline.lived,
+        };
+        is_lived || deadline.at <= time::Instant::now()
+    }
+
+    /// Ends at a deadline.
+    pub async fn sleep_until(self, deadline: Deadline) {
+        self.timeout_at(deadline, std::future::pending::<()>())
+            .await;
+    }
+
+    /// Moves a manual clock forward. Those who wait do not notice: a story may let a day pass while
+    /// a fetch is in the air.
     ///
     /// # Panics
     ///
@@ -79,5 +163,17 @@ impl Clock {
         let nanos =
             u64::try_from(by.as_nanos()).expect("a test moves the clock by less than 584 years");
         passed.fetch_add(nanos, Ordering::SeqCst);
+    }
+
+    /// The same, and those who wait live through it.
+    ///
+    /// # Panics
+    ///
+    /// On the system clock, which nobody moves.
+    pub fn live(&self, by: Duration) {
+        self.advance(by);
+        if let Source::Manual { lived, .. } = &self.0 {
+            lived.send_modify(|lived| *lived += by);
+        }
     }
 }

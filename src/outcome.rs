@@ -115,8 +115,13 @@ labels! {
         Protocol => "http_protocol_error",
         /// The client's request body broke off.
         RequestBody => "http_request_error",
-        /// Too many requests wait for the origin already (`limits.in_flight`).
+        /// Too many requests wait for the origin already (`limits.in_flight`), of all or of this
+        /// token.
         Overload => "connection_limit_reached",
+        /// The origin does not answer, and is left alone for a while.
+        Unavailable => "destination_unavailable",
+        /// The origin has asked this token to wait (429, 503 with `Retry-After`).
+        Held => "http_request_denied",
         /// The proxy is at fault.
         Internal => "proxy_internal_error",
     }

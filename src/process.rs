@@ -96,7 +96,7 @@ impl Process {
         let tls = Tls::load(&config.server.tls)?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(parser.routes()));
         let (tracer, exporter) = collecting(config, &metrics);
-        let upstream = Upstream::new(config, Arc::clone(&metrics))?;
+        let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
         let proxy = Proxy::new(
             config,

@@ -11,7 +11,7 @@ use crate::coding::Coding;
 use crate::label::Label as _;
 use crate::policy::ViewCap;
 
-/// What a header field weighs beside its bytes.
+/// What the place of a header field weighs beside its bytes, whether or not it is taken.
 const FIELD_OVERHEAD: usize = 104;
 
 /// What an allocation that is shared weighs beside what is in it.
@@ -85,10 +85,11 @@ impl Representation {
     /// Bytes of memory that go with it.
     pub(super) fn weight(&self) -> usize {
         let fields = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            name.as_str().len() + value.len() + FIELD_OVERHEAD
+            name.as_str().len() + value.len()
         };
         size_of::<Self>()
             + self.body.len()
+            + self.headers.capacity() * FIELD_OVERHEAD
             + self.headers.iter().map(fields).sum::<usize>()
             + self.coded.weight()
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -21,6 +22,10 @@ use crate::telemetry::{Eviction, Invalidation, Metrics};
 /// it, the one stored longest ago goes.
 const MAX_VARIANTS: usize = 8;
 
+/// After this part of the capacity has been stored, what is too much goes at once. moka does so
+/// by itself after 64 changes: of the largest responses, those are half a gigabyte.
+const SETTLED_EVERY: u64 = 64;
+
 /// How often what was voided is swept out of memory, at most.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,6 +35,10 @@ pub struct Store {
     cache: Cache<CacheKey, Variants, Prehashed>,
     generations: Generations,
     metrics: Arc<Metrics>,
+    /// Bytes that have been stored since what was too much went.
+    unsettled: AtomicU64,
+    /// At so many, it goes.
+    settle_at: u64,
     /// Told when something was voided.
     voided: Notify,
 }
@@ -67,8 +76,10 @@ impl Store {
         let cache = Cache::builder()
             .max_capacity(config.cache.capacity.0)
             .weigher(|key: &CacheKey, variants: &Variants| {
-                let bytes =
-                    key.heap_bytes() + variants.iter().map(|entry| entry.weight()).sum::<usize>();
+                // Twice: moka keeps the key of what has gone until it makes its table anew, and has
+                // as many places for them as for what is there.
+                let bytes = 2 * key.heap_bytes()
+                    + variants.iter().map(|entry| entry.weight()).sum::<usize>();
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .time_to_live(config.freshness.hard_limit)
@@ -91,6 +102,8 @@ impl Store {
             cache,
             generations: Generations::new(&config.cache.routes),
             metrics,
+            unsettled: AtomicU64::new(0),
+            settle_at: config.cache.capacity.0 / SETTLED_EVERY,
             voided: Notify::new(),
         }
     }
@@ -208,7 +221,18 @@ impl Store {
             self.metrics.fenced.inc();
             return Err(NotStored::Fenced);
         }
+        self.settle(entry);
         Ok(())
+    }
+
+    /// Makes what is too much go, where enough has come.
+    fn settle(&self, entry: &Entry) {
+        let weight = entry.weight() as u64;
+        let unsettled = self.unsettled.fetch_add(weight, Ordering::Relaxed) + weight;
+        if unsettled >= self.settle_at {
+            self.unsettled.store(0, Ordering::Relaxed);
+            self.cache.run_pending_tasks();
+        }
     }
 
     /// Every response stored for this path, or only those of one scope. Walks over all entries.
@@ -238,6 +262,7 @@ impl Store {
                 }
                 _ => Op::Nop,
             });
+        self.settle(entry);
     }
 
     /// Ends what is stored for a request that is sent like this: a fetch has brought something

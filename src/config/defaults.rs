@@ -44,6 +44,10 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(3),
             response_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(30),
+            retries: 20,
+            breaker_failures: 5,
+            breaker_pause: Duration::from_secs(1),
+            max_retry_after: Duration::from_mins(1),
             ca_file: None,
             forward_headers: Vec::new(),
         }

@@ -147,6 +147,14 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Time a cacheable fetch may take in all; on a streamed exchange, the longest silence.
     pub total_timeout: Duration,
+    /// Requests that may be sent once more, in percent of all; 0 tries nothing twice.
+    pub retries: usize,
+    /// Requests in a row without an answer after which the origin is left alone; 0 is never.
+    pub breaker_failures: usize,
+    /// For how long it is, before one request tries it.
+    pub breaker_pause: Duration,
+    /// The longest `Retry-After` of the origin that is honoured.
+    pub max_retry_after: Duration,
     /// Extra certificate authorities (PEM), beside the system's.
     pub ca_file: Option<PathBuf>,
     /// Request fields sent on for cacheable requests, beside the built-in list.

@@ -32,6 +32,7 @@ mod invalidate;
 mod lifetime;
 mod list;
 mod renewal;
+mod retry_after;
 mod storing;
 mod targeted;
 mod validators;
@@ -52,6 +53,7 @@ pub use lifetime::{Lifetime, Rule};
 pub use renewal::{
     Renewal, is_failure, is_gone, make_conditional, remove_conditions, renewal, update,
 };
+pub use retry_after::asked_to_wait;
 pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
 pub use validators::{
     Condition, EntityTag, coded_tag, condition, mark_decoded, origin_tags, rename_tag,

@@ -3,6 +3,8 @@
 //! What a client sees is a problem document (RFC 9457) with a stable `type`, and where the
 //! origin is at fault a `Proxy-Status` (RFC 9209); what the log sees is the whole chain, once.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -18,8 +20,8 @@ use crate::upstream::FetchError;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Seconds after which a client that was turned away may try again.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// After how long a client that was turned away may try again, where nothing else is known.
+const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 
 /// Why the proxy answers for itself.
 #[derive(Debug, Error)]
@@ -50,7 +52,10 @@ impl Error {
             Self::Fetch { source, .. } if source.is_upload_too_large() => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::Fetch { source, .. } => fault_status(source.fault()),
+            // The class of the origin's own answer.
+            Self::Fetch { source, .. } => source
+                .said()
+                .unwrap_or_else(|| fault_status(source.fault())),
             Self::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -94,6 +99,17 @@ impl Error {
         }
     }
 
+    /// Whole seconds, rounded up: who comes back a moment too early is turned away again.
+    fn retry_after(&self) -> HeaderValue {
+        let known = match self {
+            Self::Fetch { source, .. } => source.retry_after(),
+            _ => None,
+        };
+        let wait = known.unwrap_or(RETRY_AFTER_LOAD);
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        HeaderValue::from(seconds.max(1))
+    }
+
     /// The response, and its report.
     #[must_use]
     pub fn into_response(
@@ -133,8 +149,11 @@ impl Error {
         if let Self::Fetch { source, .. } = &self {
             fields.insert(PROXY_STATUS, proxy_status(source));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            fields.insert(RETRY_AFTER, RETRY_SECONDS);
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
+            fields.insert(RETRY_AFTER, self.retry_after());
         }
         if status == StatusCode::METHOD_NOT_ALLOWED {
             fields.insert(
@@ -199,7 +218,7 @@ fn fault_status(fault: Fault) -> StatusCode {
         | Fault::ContentCoding => StatusCode::BAD_GATEWAY,
         Fault::ConnectTimeout | Fault::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         Fault::RequestBody => StatusCode::BAD_REQUEST,
-        Fault::Overload => StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Overload | Fault::Unavailable | Fault::Held => StatusCode::SERVICE_UNAVAILABLE,
         Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -13,8 +13,9 @@ use super::fetch::{Fetched, Order};
 use super::show::off_path;
 use super::{Proxy, refused_token, respond};
 use crate::cache::{Candidate, Coded, Entry, Representation};
+use crate::clock::Deadline;
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
-use crate::request::CacheKey;
+use crate::request::{CacheKey, Scope};
 use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
 
 /// The head of the origin's answer, and when it was asked and answered.
@@ -45,11 +46,13 @@ impl Proxy {
             .stored
             .as_ref()
             .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
-        let mut asked = self.send(order, sent).await?;
+        // However often it takes, it is one fetch.
+        let deadline = self.upstream.deadline();
+        let mut asked = self.send(order, sent, deadline).await?;
         if validating && order.is_mistaken(&asked) {
             // A 304 about some other response than the stored one: ask again, for the whole.
             validating = false;
-            asked = self.send(order, order.sent.clone()).await?;
+            asked = self.send(order, order.sent.clone(), deadline).await?;
         }
         if asked.head.status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
@@ -59,9 +62,13 @@ impl Proxy {
         Ok(asked)
     }
 
-    async fn send(&self, order: &Order, mut sent: HeaderMap) -> Result<Asked, FetchError> {
-        let target = target(&order.key);
-        let asked = self.send_once(&target, sent.clone()).await?;
+    async fn send(
+        &self,
+        order: &Order,
+        mut sent: HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Asked, FetchError> {
+        let asked = self.send_once(order, sent.clone(), deadline).await?;
         if !upstream::is_locked(&asked.head.headers) {
             return Ok(asked);
         }
@@ -69,12 +76,19 @@ impl Proxy {
         self.judge(order, &asked);
         drop(asked);
         headers::refuse_coding(&mut sent);
-        self.send_once(&target, sent).await
+        self.send_once(order, sent, deadline).await
     }
 
-    async fn send_once(&self, target: &PathAndQuery, sent: HeaderMap) -> Result<Asked, FetchError> {
+    async fn send_once(
+        &self,
+        order: &Order,
+        sent: HeaderMap,
+        deadline: Deadline,
+    ) -> Result<Asked, FetchError> {
+        let target = target(&order.key);
         let requested = self.clock.now();
-        let answer = self.upstream.fetch(target, sent).await?;
+        let holder = order.holder();
+        let answer = self.upstream.fetch(holder, &target, sent, deadline).await?;
         Ok(Asked {
             head: answer.head,
             body: answer.body,
@@ -88,11 +102,7 @@ impl Proxy {
     fn judge(&self, order: &Order, asked: &Asked) {
         let status = asked.head.status;
         if refused_token(status) {
-            let holder = order
-                .candidate
-                .as_ref()
-                .map_or(order.key.scope(), Candidate::holder);
-            self.token_refused(holder);
+            self.token_refused(order.holder());
         } else if let Some(candidate) = order.candidate.as_ref().filter(|_| withholds(status)) {
             // From this token; what the others may see is between them and the origin.
             self.store.dismiss(&order.key, candidate);
@@ -253,6 +263,12 @@ impl Order {
                 received.wall,
             ),
         ))
+    }
+
+    /// Whose token asks.
+    fn holder(&self) -> &Scope {
+        let candidate = self.candidate.as_ref();
+        candidate.map_or(self.key.scope(), Candidate::holder)
     }
 
     /// Who is served from what this fetch brings.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, response};
 use tokio::sync::oneshot;
-use tokio::time::timeout_at;
 
 use super::Proxy;
 use super::traced::Traced;
@@ -107,8 +106,10 @@ impl Proxy {
             Boarding::Lead(lead) => return self.lead(lead, order).await,
             Boarding::Wait(waiting) => waiting,
         };
-        match timeout_at(self.patience(), waiting.landing()).await {
-            Ok(Some(Landing::Whole {
+        // A waiter waits as long as a fetch of its own might have taken.
+        let deadline = self.upstream.deadline();
+        match self.clock.timeout_at(deadline, waiting.landing()).await {
+            Some(Some(Landing::Whole {
                 entry,
                 stored,
                 status,
@@ -121,17 +122,17 @@ impl Proxy {
                     collapsed: true,
                 }
             }
-            Ok(Some(Landing::Failed(error))) => {
+            Some(Some(Landing::Failed(error))) => {
                 self.metrics.collapsed.inc();
                 Fetched::Failed(error)
             }
             // Not for us, or nothing came: everybody for themselves, all at once rather than one
             // after the other.
-            Ok(_) => {
+            Some(_) => {
                 let order = self.order(call, head, stored, id);
                 self.carry_out(&order).await
             }
-            Err(_) => Fetched::Failed(FetchError::waited(&self.settings)),
+            None => Fetched::Failed(FetchError::waited(&self.settings)),
         }
     }
 

@@ -11,7 +11,6 @@ use super::body::{Body, Report};
 use super::error::{CACHE_STATUS, Error};
 use super::{Arrived, Proxy, refused_token};
 use crate::cache::Reach;
-use crate::label::Label as _;
 use crate::outcome::{Fault, Outcome};
 use crate::policy;
 use crate::request::Bypass;
@@ -40,7 +39,13 @@ impl Proxy {
         let write = Write::begin(self, &head.method, target.path());
         let response = match self
             .upstream
-            .forward(head.method.clone(), &target, head.headers, body)
+            .forward(
+                scope.as_ref(),
+                head.method.clone(),
+                &target,
+                head.headers,
+                body,
+            )
             .await
         {
             Ok(response) => {
@@ -50,7 +55,7 @@ impl Proxy {
             Err(source) => {
                 self.end_forward(traced.as_ref(), &head.method, Err(source.fault()));
                 write.failed(source.fault());
-                tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", super::chain(&source));
+                super::log_failure(&id, &source);
                 let route = self.parser.routes().find(target.path());
                 return Error::Fetch {
                     source,

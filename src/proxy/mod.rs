@@ -23,7 +23,6 @@ use http::{Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::cache::{Entry, Flights, Found, Representation, Store};
 use crate::clock::Clock;
@@ -34,7 +33,7 @@ use crate::policy::{self, Moment, RequestDirectives, Verdict};
 use crate::request::{Call, Parsed, Parser, Scope};
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, RequestId};
-use crate::upstream::{Upstream, headers};
+use crate::upstream::{FetchError, Upstream, headers};
 use crate::view::OptionsFault;
 use fetch::{Fetched, Landing};
 use respond::Ask;
@@ -341,7 +340,7 @@ impl Proxy {
                 respond::streamed(ask, head, body, why, reason)
             }
             Fetched::Failed(source) => {
-                tracing::warn!(request_id = %id, fault = source.fault().as_str(), "{}", chain(&source));
+                log_failure(id, &source);
                 Error::Fetch { source, why }.into_response(
                     id,
                     Some(ask.call.route),
@@ -356,11 +355,6 @@ impl Proxy {
         self.metrics.tokens_refused.inc();
         self.store.refuse(scope);
     }
-
-    /// How long a waiter waits: as long as a fetch of its own might have taken.
-    fn patience(&self) -> Instant {
-        Instant::now() + self.settings.total_timeout
-    }
 }
 
 /// Whether the origin has said that this token may see what is stored. In a scope of its own, it
@@ -372,6 +366,17 @@ fn is_admitted(call: &Call, entry: &Entry, now: Moment) -> bool {
 /// Whether this status says that the token is not good (any more).
 fn refused_token(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+/// Once for each failure. That the origin was not asked is no news of each request: the gate says so
+/// when it closes, and counts.
+fn log_failure(id: &RequestId, source: &FetchError) {
+    let fault = source.fault().as_str();
+    if source.is_shed() {
+        tracing::debug!(request_id = %id, fault, "{source}");
+    } else {
+        tracing::warn!(request_id = %id, fault, "{}", chain(source));
+    }
 }
 
 /// An error and its causes, in one line.

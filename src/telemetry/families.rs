@@ -111,12 +111,20 @@ families! {
         "Times the files of [server.tls] were read again. Refused: the old ones stay until they expire.");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
         "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
+    UPSTREAM_RETRIES = counter("upstream_retries_total", &["reason"],
+        "Second tries. pooled: the origin closed a kept connection as it was used; closed: it closed a new one without an answer; connect: it refused connections. Many: it restarts often, or is overloaded.");
+    UPSTREAM_RETRIES_DENIED = counter("upstream_retries_denied_total", &[],
+        "Requests that failed because upstream.retries was used up. Any: connections to the origin die in numbers.");
     UPSTREAM_DURATION = histogram("upstream_duration_seconds", &[],
         "From asking the origin to its response head.");
     UPSTREAM_BYTES = counter("upstream_bytes_total", &[],
         "Body bytes received from the origin.");
     UPSTREAM_IN_FLIGHT = gauge("upstream_in_flight", &[],
-        "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones get 503.");
+        "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones are shed.");
+    UPSTREAM_SHED = counter("upstream_shed_total", &["reason"],
+        "Requests that were not made. in_flight: limits.in_flight wait already; share: one token has its share of them; breaker: the origin does not answer; retry_after: it has asked this token to wait. Served stale where that is allowed, else 503 or 429.");
+    UPSTREAM_BREAKER_STATE = gauge("upstream_breaker_state", &[],
+        "0: requests go to the origin; 1: it does not answer, and is left alone for upstream.breaker_pause; 2: one request tries it. Not 0: is the origin up and reachable?");
     CACHE_ENTRIES = gauge("cache_entries", &[],
         "Stored responses.");
     CACHE_WEIGHT = gauge("cache_weight_bytes", &[],

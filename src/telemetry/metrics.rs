@@ -47,12 +47,20 @@ pub struct Metrics {
     pub refused: PerLabel<Refusal, IntCounter>,
     /// Requests to the origin, by result.
     pub upstream_requests: UpstreamRequests,
+    /// Second tries.
+    pub upstream_retries: PerLabel<Retry, IntCounter>,
+    /// Second tries that `upstream.retries` did not allow.
+    pub upstream_retries_denied: IntCounter,
     /// From asking the origin to its response head.
     pub upstream_duration: Histogram,
     /// Body bytes received from the origin.
     pub upstream_bytes: IntCounter,
     /// Requests waiting for the origin now; a response that is streamed waits for its client.
     pub upstream_in_flight: IntGauge,
+    /// Requests that were not made.
+    pub upstream_shed: PerLabel<Shed, IntCounter>,
+    /// How the breaker stands.
+    pub upstream_breaker_state: IntGauge,
     /// Stored responses.
     pub cache_entries: IntGauge,
     /// Their memory.
@@ -166,6 +174,32 @@ impl From<Coding> for SentCoding {
             Coding::Brotli => Self::Brotli,
             Coding::Gzip => Self::Gzip,
         }
+    }
+}
+
+labels! {
+    /// Why something is tried once more.
+    pub enum Retry {
+        /// A kept connection ended before the first byte of an answer.
+        Pooled => "pooled",
+        /// So did a new one.
+        Closed => "closed",
+        /// No connection: the origin refuses them.
+        Connect => "connect",
+    }
+}
+
+labels! {
+    /// Why the origin is not asked.
+    pub enum Shed {
+        /// As many requests as `limits.in_flight` wait for it.
+        InFlight => "in_flight",
+        /// So many requests of one token do.
+        Share => "share",
+        /// It does not answer.
+        Breaker => "breaker",
+        /// It has asked this token to wait.
+        RetryAfter => "retry_after",
     }
 }
 
@@ -432,9 +466,13 @@ impl Metrics {
                     .collect(),
                 faults: PerLabel::new(|fault: Fault| upstream.with_label_values(&[fault.as_str()])),
             },
+            upstream_retries: by_label(&r, family::UPSTREAM_RETRIES),
+            upstream_retries_denied: counter(&r, family::UPSTREAM_RETRIES_DENIED),
             upstream_duration: histogram(&r, family::UPSTREAM_DURATION, family::SECONDS),
             upstream_bytes: counter(&r, family::UPSTREAM_BYTES),
             upstream_in_flight: gauge(&r, family::UPSTREAM_IN_FLIGHT),
+            upstream_shed: by_label(&r, family::UPSTREAM_SHED),
+            upstream_breaker_state: gauge(&r, family::UPSTREAM_BREAKER_STATE),
             cache_entries: gauge(&r, family::CACHE_ENTRIES),
             cache_weight: gauge(&r, family::CACHE_WEIGHT),
             cache_capacity: gauge(&r, family::CACHE_CAPACITY),

@@ -15,8 +15,8 @@ pub use families::{ALL as FAMILIES, Family, Kind};
 pub use fields::{Fields, Heaviest};
 pub use log::{init as init_log, log_panics};
 pub use metrics::{
-    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, SentCoding, SpanResult,
-    ViewResult, seconds,
+    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, Retry, SentCoding, Shed,
+    SpanResult, ViewResult, seconds,
 };
 pub use output::Output;
 pub use reading::{Durations, HITS, MISSES, Reading};

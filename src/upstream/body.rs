@@ -9,14 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use prometheus::IntGauge;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
 
 use super::FetchError;
 use super::coded::Received;
+use super::gate::Ticket;
 use super::room::Room;
+use crate::clock::{Clock, Deadline};
 use crate::config;
 use crate::outcome::Fault;
 
@@ -50,7 +49,7 @@ pub(super) struct Upload(Arc<Progress>);
 
 #[derive(Debug)]
 struct Progress {
-    began: Instant,
+    began: Deadline,
     /// Microseconds after `began` at which bytes last moved.
     moved: AtomicU64,
     ended: AtomicBool,
@@ -71,32 +70,28 @@ pub struct ResponseStream {
     silence: Silence,
 }
 
-/// A place among the requests that wait for the origin (`limits.in_flight`); free when dropped.
-///
-/// A response that is streamed holds none: its pace is the client's, and one client that does
-/// not read would take a place from all others. Those are bounded by their connections.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    _place: OwnedSemaphorePermit,
-    in_flight: IntGauge,
-}
-
-/// A timer that is set again only when it has run out, so that moving bytes do not touch it.
+/// A timer that is set when there is silence, and again only when it has run out, so that moving
+/// bytes do not touch it.
 ///
 /// Silence begins when the origin is asked for bytes and has none; while the client is slow to
 /// take what came, nobody waits for the origin.
-#[derive(Debug)]
 struct Silence {
+    clock: Clock,
     limit: Duration,
-    since: Option<Instant>,
-    timer: Pin<Box<Sleep>>,
+    since: Option<Deadline>,
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 // === impl Outbound ===
 
 impl Outbound {
-    pub(super) fn upload(body: Incoming, limit: u64, ticket: Arc<Ticket>) -> (Self, Upload) {
-        let upload = Upload::begin(false);
+    pub(super) fn upload(
+        body: Incoming,
+        limit: u64,
+        ticket: Arc<Ticket>,
+        clock: &Clock,
+    ) -> (Self, Upload) {
+        let upload = Upload::begin(false, clock);
         (
             Self::Client {
                 body,
@@ -167,13 +162,13 @@ impl Body for Outbound {
 
 impl Upload {
     /// For a request without a body.
-    pub(super) fn none() -> Self {
-        Self::begin(true)
+    pub(super) fn none(clock: &Clock) -> Self {
+        Self::begin(true, clock)
     }
 
-    fn begin(ended: bool) -> Self {
+    fn begin(ended: bool, clock: &Clock) -> Self {
         Self(Arc::new(Progress {
-            began: Instant::now(),
+            began: clock.deadline(Duration::ZERO),
             moved: AtomicU64::new(0),
             ended: ended.into(),
             failed: OnceLock::new(),
@@ -182,7 +177,7 @@ impl Upload {
 
     fn moved(&self, ended: bool) {
         if !self.0.ended.load(Ordering::Relaxed) {
-            let micros = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let micros = u64::try_from(self.0.began.passed().as_micros()).unwrap_or(u64::MAX);
             self.0.moved.store(micros, Ordering::Relaxed);
             self.0.ended.store(ended, Ordering::Release);
         }
@@ -190,6 +185,11 @@ impl Upload {
 
     fn failed(&self, error: UploadError) -> UploadError {
         self.0.failed.get_or_init(|| error).clone()
+    }
+
+    /// Whether all of it is out.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 
     /// What became of the request: an upload that failed is why the exchange did.
@@ -201,13 +201,14 @@ impl Upload {
     }
 
     /// When the wait for the response head is over, as far as is known now.
-    pub(super) fn deadline(&self, settings: &config::Upstream) -> Instant {
-        let limit = if self.0.ended.load(Ordering::Acquire) {
+    pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
+        let limit = if self.has_ended() {
             settings.connect_timeout + settings.response_timeout
         } else {
             settings.total_timeout
         };
-        self.0.began + Duration::from_micros(self.0.moved.load(Ordering::Relaxed)) + limit
+        let moved = Duration::from_micros(self.0.moved.load(Ordering::Relaxed));
+        self.0.began.later(moved + limit)
     }
 }
 
@@ -218,16 +219,17 @@ impl ResponseStream {
         (read, room): (Bytes, Option<Room>),
         rest: Received,
         limit: Duration,
+        clock: Clock,
     ) -> Self {
-        let timer = Box::pin(tokio::time::sleep(limit));
         Self {
             read,
             room,
             rest,
             silence: Silence {
+                clock,
                 limit,
                 since: None,
-                timer,
+                timer: None,
             },
         }
     }
@@ -279,15 +281,26 @@ impl Body for ResponseStream {
 impl Silence {
     /// Ready when nothing was heard for `limit`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        let since = *self.since.get_or_insert_with(Instant::now);
+        let now = || self.clock.deadline(Duration::ZERO);
+        let deadline = self.since.get_or_insert_with(now).later(self.limit);
         loop {
-            ready!(self.timer.as_mut().poll(cx));
-            let deadline = since + self.limit;
-            if deadline <= Instant::now() {
+            let set = || Box::pin(self.clock.clone().sleep_until(deadline)) as _;
+            ready!(self.timer.get_or_insert_with(set).as_mut().poll(cx));
+            self.timer = None;
+            if self.clock.is_over(deadline) {
                 return Poll::Ready(self.limit);
             }
-            self.timer.as_mut().reset(deadline);
         }
+    }
+}
+
+impl std::fmt::Debug for Silence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Silence");
+        shown
+            .field("limit", &self.limit)
+            .field("since", &self.since);
+        shown.finish_non_exhaustive()
     }
 }
 
@@ -298,23 +311,5 @@ impl FetchError {
             Fault::ResponseTimeout,
             &format!("not a byte within {limit} (upstream.total_timeout)"),
         )
-    }
-}
-
-// === impl Ticket ===
-
-impl Ticket {
-    pub(super) fn new(place: OwnedSemaphorePermit, in_flight: IntGauge) -> Self {
-        in_flight.inc();
-        Self {
-            _place: place,
-            in_flight,
-        }
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.in_flight.dec();
     }
 }

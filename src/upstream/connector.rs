@@ -8,23 +8,31 @@ use std::time::Duration;
 use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 use thiserror::Error;
-use tower::Service;
+use tokio::time::{Instant, timeout_at};
+use tower::{Service, ServiceExt as _};
 
 use super::SetupError;
+use super::error::is_refusal;
+use super::line::Line;
+use super::retry::Retries;
 use crate::config;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Connection = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type Stream = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type Connection = TokioIo<Line<TokioIo<Stream>>>;
 
-/// Connects within `upstream.connect_timeout`.
+/// Connects within `upstream.connect_timeout`, and keeps trying where it is refused.
 #[derive(Clone, Debug)]
 pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
+    /// Without them, a refusal is an answer.
+    retries: Option<Retries>,
 }
 
 /// No connection in time.
@@ -48,7 +56,37 @@ impl Connector {
         Ok(Self {
             inner,
             timeout: settings.connect_timeout,
+            retries: None,
         })
+    }
+
+    /// The same, but a refused connection is tried again as these say.
+    pub(super) fn retrying(self, retries: Retries) -> Self {
+        Self {
+            retries: Some(retries),
+            ..self
+        }
+    }
+
+    async fn connect(mut self, uri: Uri) -> Result<Stream, BoxError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut refused = 0;
+        loop {
+            let connecting = self.inner.ready().await?.call(uri.clone());
+            let error = match timeout_at(deadline, connecting).await {
+                Ok(Ok(connected)) => return Ok(connected),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(ConnectTimeout(self.timeout).into()),
+            };
+            refused += 1;
+            let left = deadline.saturating_duration_since(Instant::now());
+            let retries = self.retries.as_ref().filter(|_| is_refusal(&*error));
+            let pause = retries.and_then(|retries| retries.pause_to_connect(refused, left));
+            let Some(pause) = pause else {
+                return Err(error);
+            };
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 
@@ -100,13 +138,10 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.inner.call(uri);
-        let limit = self.timeout;
+        let connecting = self.clone().connect(uri);
         Box::pin(async move {
-            match tokio::time::timeout(limit, connecting).await {
-                Ok(connected) => connected,
-                Err(_) => Err(ConnectTimeout(limit).into()),
-            }
+            let connected = TokioIo::new(connecting.await?);
+            Ok(TokioIo::new(Line::new(connected)))
         })
     }
 }
@@ -117,7 +152,7 @@ mod tests {
 
     use hyper_util::client::legacy::connect::dns::Name;
     use socket2::{Domain, Socket, Type};
-    use tower::{ServiceExt as _, service_fn};
+    use tower::service_fn;
 
     use super::*;
     use crate::config::Config;

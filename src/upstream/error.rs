@@ -4,12 +4,17 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
 
 use hyper_util::client::legacy;
 use thiserror::Error;
 
 use super::body::UploadError;
 use super::connector::ConnectTimeout;
+use super::line::Traffic;
+use super::retry::Lost;
 use crate::coding::Broken;
 use crate::config;
 use crate::outcome::Fault;
@@ -40,6 +45,12 @@ pub struct FetchError {
     sentence: String,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     too_large: bool,
+    /// How the request died, where it did so before the first byte of an answer.
+    lost: Option<Lost>,
+    /// When it is worth another try, where that is known.
+    retry_after: Option<Duration>,
+    /// What the origin has said to those that it asked to wait.
+    said: Option<StatusCode>,
 }
 
 impl From<Broken> for FetchError {
@@ -92,6 +103,57 @@ impl FetchError {
         )
     }
 
+    pub(super) fn unfair() -> Self {
+        Self::new(
+            Fault::Overload,
+            "as many requests of this token wait for the origin as limits.in_flight leaves free",
+        )
+    }
+
+    /// The breaker is open.
+    pub(super) fn unavailable(wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            ..Self::new(
+                Fault::Unavailable,
+                "the origin does not answer and is left alone for a while (upstream.breaker_pause)",
+            )
+        }
+    }
+
+    /// The origin has answered this token with `said`, and asked it to wait.
+    pub(super) fn held(said: StatusCode, wait: Duration) -> Self {
+        Self {
+            retry_after: Some(wait),
+            said: Some(said),
+            ..Self::new(
+                Fault::Held,
+                "the origin has asked this token to wait (Retry-After)",
+            )
+        }
+    }
+
+    /// Whether the origin was not asked at all, on purpose.
+    #[must_use]
+    pub fn is_shed(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::Overload | Fault::Unavailable | Fault::Held
+        )
+    }
+
+    /// When it is worth another try, where that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What the origin has said to those that it asked to wait.
+    #[must_use]
+    pub fn said(&self) -> Option<StatusCode> {
+        self.said
+    }
+
     pub(super) fn protocol(sentence: &str) -> Self {
         Self::new(Fault::Protocol, sentence)
     }
@@ -128,9 +190,15 @@ impl FetchError {
             _ => "the connection to the origin broke off",
         };
         Self {
+            lost: lost(&error).filter(|_| fault == Fault::Terminated),
             source: Some(Arc::new(error)),
             ..Self::new(fault, sentence)
         }
+    }
+
+    /// How the request died, if it did so before the first byte of an answer.
+    pub(super) fn how_lost(&self) -> Option<Lost> {
+        self.lost
     }
 
     pub(super) fn from_upload(error: &UploadError) -> Self {
@@ -173,7 +241,37 @@ impl FetchError {
             sentence: sentence.to_owned(),
             source: None,
             too_large: false,
+            lost: None,
+            retry_after: None,
+            said: None,
         }
+    }
+}
+
+/// Whether a connection failed because there is nobody at the origin's end just now.
+pub(super) fn is_refusal(error: &(dyn StdError + 'static)) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
+    find::<io::Error>(error).is_some_and(|error| {
+        // The last three: it went away in the middle of the handshake.
+        matches!(
+            error.kind(),
+            ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof
+        )
+    })
+}
+
+fn lost(error: &legacy::Error) -> Option<Lost> {
+    let connected = error.connect_info()?;
+    let mut extras = http::Extensions::new();
+    connected.get_extras(&mut extras);
+    let traffic = extras.get::<Traffic>()?;
+    // Over HTTP/2 others may have heard of theirs; a head comes whole, and this one did not.
+    if traffic.is_heard() && !connected.is_negotiated_h2() {
+        None
+    } else if traffic.is_reused() {
+        Some(Lost::Pooled)
+    } else {
+        Some(Lost::Fresh)
     }
 }
 

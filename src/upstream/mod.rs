@@ -9,35 +9,42 @@ mod body;
 mod coded;
 mod connector;
 mod error;
+mod gate;
 pub mod headers;
+mod line;
+mod read;
+mod retry;
 mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
 
+use crate::clock::{Clock, Deadline};
 use crate::coding;
 use crate::config::{self, Config};
 use crate::outcome::Fault;
+use crate::policy;
+use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Ticket, Upload};
+use body::{Outbound, Upload};
 use coded::Received;
+use gate::Gate;
+use retry::Retries;
 use room::{Filling, Room};
 
 pub use body::ResponseStream;
 pub use connector::Connector;
 pub use error::{FetchError, SetupError};
+pub use read::{Answer, AnswerBody, Unread};
 
 /// How long an idle connection to the origin is kept. Below the 60 s after which most servers
 /// close theirs, so that a request seldom meets a connection that is just going away.
@@ -53,43 +60,16 @@ const MAX_HEAD: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Upstream {
     client: Client<Connector, Outbound>,
+    /// Each of its requests has a connection of its own.
+    fresh: Client<Connector, Outbound>,
+    retries: Retries,
     settings: config::Upstream,
     max_body: u64,
     filling: Filling,
     max_upload: u64,
-    places: Arc<Semaphore>,
+    gate: Arc<Gate>,
     metrics: Arc<Metrics>,
-}
-
-/// The origin's answer to a fetch: its head, before anything of its body is read.
-#[derive(Debug)]
-pub struct Answer {
-    /// Status and fields, as received.
-    pub head: response::Parts,
-    /// The body, for [`Upstream::read`].
-    pub body: Unread,
-}
-
-/// A body that is still to be read.
-#[derive(Debug)]
-pub struct Unread {
-    body: Received,
-    /// Whether the body says where it ends.
-    delimited: bool,
-    ticket: Ticket,
-    deadline: Instant,
-}
-
-/// The body of an answer.
-#[derive(Debug)]
-pub enum AnswerBody {
-    /// All of it: the length was reached, the last chunk seen, or the stream ended.
-    Whole(Bytes),
-    /// Larger than `cache.max_entry`, or than what others leave of `cache.max_filling`: what was
-    /// read, and the rest as it comes.
-    TooLarge(ResponseStream),
-    /// Ends where the connection does, so nobody can say whether it is whole.
-    CloseDelimited(ResponseStream),
+    clock: Clock,
 }
 
 impl Upstream {
@@ -98,9 +78,11 @@ impl Upstream {
     /// # Errors
     ///
     /// When the trust store or `upstream.ca_file` cannot be used.
-    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Result<Self, SetupError> {
-        let connector = Connector::new(&config.upstream)?;
-        let client = Client::builder(TokioExecutor::new())
+    pub fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Result<Self, SetupError> {
+        let retries = Retries::new(config.upstream.retries, Arc::clone(&metrics));
+        let connector = Connector::new(&config.upstream)?.retrying(retries.clone());
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
@@ -111,51 +93,56 @@ impl Upstream {
             // that stays unanswered for as long as a connection may take ends it.
             .http2_keep_alive_interval(config.upstream.response_timeout)
             .http2_keep_alive_timeout(config.upstream.connect_timeout)
-            .http2_keep_alive_while_idle(true)
-            .build(connector);
+            .http2_keep_alive_while_idle(true);
         Ok(Self {
-            client,
+            client: builder.build(connector.clone()),
+            fresh: builder.pool_max_idle_per_host(0).build(connector),
+            retries,
             settings: config.upstream.clone(),
             max_body: config.cache.max_entry.0,
             filling: Filling::new(config.cache.max_filling.0),
             max_upload: config.limits.request_body.0,
-            places: Arc::new(Semaphore::new(config.limits.in_flight)),
+            gate: Gate::new(config, Arc::clone(&metrics), clock.clone()),
             metrics,
+            clock,
         })
     }
 
-    /// Gets the head of `target`. Asks once more where the connection ends before the head does.
+    /// When a fetch that begins now has to be over (`upstream.total_timeout`).
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        self.clock.deadline(self.settings.total_timeout)
+    }
+
+    /// Gets the head of `target`, within `upstream.connect_timeout` and
+    /// `upstream.response_timeout`, and all of it by `deadline`.
     ///
     /// # Errors
     ///
-    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP.
+    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP; or is not
+    /// to be asked now.
     pub async fn fetch(
         &self,
+        holder: &Scope,
         target: &PathAndQuery,
         headers: HeaderMap,
+        deadline: Deadline,
     ) -> Result<Answer, FetchError> {
-        let deadline = Instant::now() + self.settings.total_timeout;
         // Held until the body is in, or turns into a stream.
-        let ticket = self.ticket()?;
-        let head_deadline = deadline
-            .min(Instant::now() + self.settings.connect_timeout + self.settings.response_timeout);
-        let ask = |headers| {
-            let mut request = Request::new(Outbound::Empty);
-            *request.uri_mut() = self.uri(target);
-            *request.headers_mut() = headers;
-            self.send(request, |answer| async move {
-                timeout_at(head_deadline, answer)
-                    .await
-                    .map_err(|_| FetchError::no_head(&self.settings))?
-            })
-        };
-        let response = match ask(headers.clone()).await {
-            // A pooled connection may go away just as it is used. hyper asks again only what it
-            // has not begun to write; a GET may be asked twice (RFC 9110 §9.2.2).
-            Err(error) if error.fault() == Fault::Terminated => ask(headers).await,
-            answered => answered,
-        };
-        let (mut head, body) = response?.into_parts();
+        let ticket = self.counted(self.gate.admit_fetch(holder))?;
+        let mut request = Request::new(Outbound::Empty);
+        *request.uri_mut() = self.uri(target);
+        *request.headers_mut() = headers;
+        let limit = self.settings.connect_timeout + self.settings.response_timeout;
+        let head_deadline = deadline.min(self.clock.deadline(limit));
+        let response = self.send_safe(request, head_deadline).await;
+        let response = response.inspect_err(|error| ticket.failed(error.fault(), target))?;
+        ticket.answered();
+        let (mut head, body) = response.into_parts();
+        let wall = self.clock.now().wall;
+        if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
+            self.gate.hold(holder, head.status, wait);
+        }
         let delimited = head.version == Version::HTTP_2
             || body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
@@ -176,26 +163,6 @@ impl Upstream {
         Ok(Answer { head, body })
     }
 
-    /// Reads the body of an answer, up to `cache.max_entry` and as far as `cache.max_filling` has
-    /// room, within `upstream.total_timeout` of the beginning of its fetch.
-    ///
-    /// # Errors
-    ///
-    /// When the origin is late, breaks off or does not speak HTTP.
-    pub async fn read(&self, unread: Unread) -> Result<AnswerBody, FetchError> {
-        let Unread {
-            body,
-            delimited,
-            deadline,
-            // Held while the body comes in; what is streamed on gives its place away.
-            ticket: _ticket,
-        } = unread;
-        match timeout_at(deadline, self.collect(delimited, body)).await {
-            Ok(body) => self.counted(body),
-            Err(_) => Err(self.failed(FetchError::no_end(&self.settings))),
-        }
-    }
-
     /// Sends a request on as it is, its body as it comes, and hands back the answer the same way.
     ///
     /// # Errors
@@ -204,17 +171,19 @@ impl Upstream {
     /// breaks off or is beyond `limits.request_body`.
     pub async fn forward(
         &self,
+        holder: Option<&Scope>,
         method: Method,
         target: &PathAndQuery,
         headers: HeaderMap,
         body: Incoming,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let ticket = Arc::new(self.ticket()?);
+        let ticket = Arc::new(self.counted(self.gate.admit(holder))?);
         let (outbound, upload) = if body.is_end_stream() {
-            (Outbound::Empty, Upload::none())
+            (Outbound::Empty, Upload::none(&self.clock))
         } else {
-            Outbound::upload(body, self.max_upload, Arc::clone(&ticket))
+            Outbound::upload(body, self.max_upload, Arc::clone(&ticket), &self.clock)
         };
+        let is_bare = matches!(outbound, Outbound::Empty);
         let mut request = Request::new(outbound);
         *request.method_mut() = method;
         *request.uri_mut() = self.uri(target);
@@ -226,44 +195,72 @@ impl Upstream {
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
 
-        let response = self
-            .send(request, |answer| async move {
-                let mut answer = std::pin::pin!(answer);
-                loop {
-                    // While the client still uploads, silence is bounded; then the wait for the head.
-                    let deadline = upload.deadline(&self.settings);
-                    match timeout_at(deadline, &mut answer).await {
-                        Ok(answer) => break answer.map_err(|error| upload.blame(error)),
-                        Err(_) if upload.deadline(&self.settings) > deadline => {}
-                        Err(_) => break Err(FetchError::no_head(&self.settings)),
-                    }
-                }
-            })
-            .await?;
+        let is_safe = is_bare && matches!(*request.method(), Method::GET | Method::HEAD);
+        let response = if is_safe {
+            let deadline = upload.deadline(&self.settings);
+            self.send_safe(request, deadline).await
+        } else {
+            self.retries.asked();
+            let patience = Patience::While(upload.clone());
+            self.send(&self.client, request, &patience).await
+        };
+        let response = response.inspect_err(|error| {
+            // Before it has all of it, the origin owes no answer.
+            if upload.has_ended() || never_sent(error.fault()) {
+                ticket.failed(error.fault(), target);
+            }
+        })?;
+        ticket.answered();
         let bytes = self.metrics.upstream_bytes.clone();
         Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
     }
 
-    /// Sends, waits by `wait`, and counts how it went.
+    /// Sends a request that may be repeated; once more where it was lost.
+    async fn send_safe(
+        &self,
+        request: Request<Outbound>,
+        deadline: Deadline,
+    ) -> Result<Response<Incoming>, FetchError> {
+        self.retries.asked();
+        let patience = Patience::Until(deadline);
+        let (spare, body) = request.into_parts();
+        let request = Request::from_parts(spare.clone(), body);
+        let error = match self.send(&self.client, request, &patience).await {
+            Ok(answered) => return Ok(answered),
+            Err(error) => error,
+        };
+        let Some((why, pause)) = error.how_lost().map(retry::of_request) else {
+            return Err(error);
+        };
+        if !self.retries.may_ask_again(why, self.clock.mono()) {
+            return Err(error);
+        }
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let again = Request::from_parts(spare, Outbound::Empty);
+        self.send(&self.fresh, again, &patience).await
+    }
+
+    /// Sends, waits with `patience`, and counts how it went.
     ///
     /// A departure from RFC 9110 §15.2: interim answers are read and end here. hyper's client could
     /// hand them on, its server has no way to send one.
-    async fn send<F>(
+    async fn send(
         &self,
+        client: &Client<Connector, Outbound>,
         request: Request<Outbound>,
-        wait: impl FnOnce(PendingAnswer) -> F,
-    ) -> Result<Response<Incoming>, FetchError>
-    where
-        F: Future<Output = Result<Response<Incoming>, FetchError>>,
-    {
-        let asked = Instant::now();
-        let answer = self.client.request(request);
+        patience: &Patience,
+    ) -> Result<Response<Incoming>, FetchError> {
+        let asked = self.clock.mono();
+        let answer = client.request(request);
         let answer: PendingAnswer =
             Box::pin(async move { answer.await.map_err(FetchError::from_client) });
-        let response = wait(answer).await.map_err(|error| self.failed(error))?;
+        let response = self.wait(answer, patience).await;
+        let response = response.map_err(|error| self.failed(error))?;
         self.metrics
             .upstream_duration
-            .observe(seconds(asked.elapsed()));
+            .observe(seconds(self.clock.mono().saturating_sub(asked)));
         if response.status().is_informational() {
             // A 101 that nobody asked for: hyper passes it on as if it were an answer.
             return Err(self.failed(FetchError::protocol(
@@ -281,52 +278,24 @@ impl Upstream {
         Ok(response)
     }
 
-    async fn collect(&self, delimited: bool, mut body: Received) -> Result<AnswerBody, FetchError> {
-        let declared = body.size_hint().exact();
-        if !delimited {
-            return Ok(AnswerBody::CloseDelimited(self.stream(None, body)));
-        }
-        if declared.is_some_and(|length| length > self.max_body) {
-            return Ok(AnswerBody::TooLarge(self.stream(None, body)));
-        }
-        let mut room = self.filling.room();
-        if !room.grow_to(declared.unwrap_or(0)) {
-            return Ok(self.unstored(None, body));
-        }
-        // The body gets an allocation of its own size: what hyper hands out are slices of read
-        // buffers, and a stored one would hold on to the whole buffer.
-        let expected = declared.and_then(|length| usize::try_from(length).ok());
-        let mut whole = BytesMut::with_capacity(expected.unwrap_or(0));
-        while let Some(frame) = body.frame().await {
-            let Ok(data) = frame?.into_data() else {
-                continue;
-            };
-            whole.extend_from_slice(&data);
-            if whole.len() as u64 > self.max_body {
-                let read = (whole.freeze(), room);
-                return Ok(AnswerBody::TooLarge(self.stream(Some(read), body)));
-            }
-            if !room.grow_to(whole.capacity() as u64) {
-                return Ok(self.unstored(Some((whole.freeze(), room)), body));
+    async fn wait(
+        &self,
+        mut answer: PendingAnswer,
+        patience: &Patience,
+    ) -> Result<Response<Incoming>, FetchError> {
+        loop {
+            let deadline = patience.deadline(&self.settings);
+            match self.clock.timeout_at(deadline, &mut answer).await {
+                Some(answer) => return answer.map_err(|error| patience.blame(error)),
+                None if patience.deadline(&self.settings) > deadline => {}
+                None => return Err(FetchError::no_head(&self.settings)),
             }
         }
-        let whole = if expected == Some(whole.len()) {
-            whole.freeze()
-        } else {
-            Bytes::copy_from_slice(&whole)
-        };
-        Ok(AnswerBody::Whole(whole))
-    }
-
-    /// There is no room for it: its client gets it as it comes.
-    fn unstored(&self, read: Option<(Bytes, Room)>, rest: Received) -> AnswerBody {
-        self.metrics.fills_streamed.inc();
-        AnswerBody::TooLarge(self.stream(read, rest))
     }
 
     fn stream(&self, read: Option<(Bytes, Room)>, rest: Received) -> ResponseStream {
         let read = read.map_or((Bytes::new(), None), |(read, room)| (read, Some(room)));
-        ResponseStream::new(read, rest, self.settings.total_timeout)
+        ResponseStream::new(read, rest, self.settings.total_timeout, self.clock.clone())
     }
 
     /// The configured origin.
@@ -343,13 +312,6 @@ impl Upstream {
         Uri::from_parts(parts).expect("scheme, authority and target make a URI")
     }
 
-    /// A place among the requests that wait for the origin.
-    fn ticket(&self) -> Result<Ticket, FetchError> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| self.failed(FetchError::overload()))?;
-        Ok(Ticket::new(place, self.metrics.upstream_in_flight.clone()))
-    }
-
     fn counted<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
         result.map_err(|error| self.failed(error))
     }
@@ -357,6 +319,30 @@ impl Upstream {
     fn failed(&self, error: FetchError) -> FetchError {
         self.metrics.upstream_requests.failed(error.fault());
         error
+    }
+}
+
+/// For how long a response head is waited for.
+enum Patience {
+    /// Until then.
+    Until(Deadline),
+    /// While the client still uploads, silence is bounded; then the wait for the head.
+    While(Upload),
+}
+
+impl Patience {
+    fn deadline(&self, settings: &config::Upstream) -> Deadline {
+        match self {
+            Self::Until(deadline) => *deadline,
+            Self::While(upload) => upload.deadline(settings),
+        }
+    }
+
+    fn blame(&self, error: FetchError) -> FetchError {
+        match self {
+            Self::Until(_) => error,
+            Self::While(upload) => upload.blame(error),
+        }
     }
 }
 
@@ -382,5 +368,7 @@ pub fn never_sent(fault: Fault) -> bool {
             | Fault::Tls
             | Fault::Certificate
             | Fault::Overload
+            | Fault::Unavailable
+            | Fault::Held
     )
 }

@@ -116,6 +116,40 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
     assert!(client.head().await.contains("; stored"));
 }
 
+/// A body whose length was not declared is copied once it is known; the copy was not counted.
+#[tokio::test]
+async fn the_last_copy_of_a_body_took_memory_that_nobody_counted() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.cache.max_filling = ByteSize(10_000);
+    })
+    .await;
+    let small = Reply::json(&"1".repeat(3_000)).chunked(1_000);
+    origin.reply(CALL, small);
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get(CALL).bearer("a").await.assert_hit();
+
+    let large = "1".repeat(6_000);
+    origin.reply("/v1/calls/c2", Reply::json(&large).chunked(1_000));
+    for _ in 0..2 {
+        let answer = proxy.get("/v1/calls/c2").bearer("a").await;
+        answer
+            .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=too-large")
+            .assert_body(&large);
+    }
+    assert_eq!(
+        proxy
+            .metric("stuut_cache_fills_streamed_total")
+            .await
+            .to_string(),
+        "2"
+    );
+    // With its length declared, it needs no copy.
+    origin.reply("/v1/calls/c3", Reply::json(&large));
+    proxy.get("/v1/calls/c3").bearer("a").await.assert_miss();
+    proxy.get("/v1/calls/c3").bearer("a").await.assert_hit();
+}
+
 #[tokio::test]
 async fn what_is_no_request_is_answered_and_counted_nowhere() {
     let origin = Origin::start().await;

@@ -14,7 +14,11 @@ async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
     let gone = ByHand::start().await;
     let url = gone.url();
     drop(gone);
-    let mut program = Program::unread(&url, &[]).await;
+    let settings = [
+        ("UPSTREAM__RETRIES", "0"),
+        ("UPSTREAM__BREAKER_FAILURES", "0"),
+    ];
+    let mut program = Program::unread(&url, &settings).await;
     let mut client = program.wire().await;
     // Each is an event and an access line.
     for _ in 0..MANY {

@@ -577,30 +577,3 @@ async fn an_upload_over_the_limit_is_413_declared_or_not() {
         .assert_status(200);
     assert_eq!(origin.last().body.len(), 100_000);
 }
-
-/// The race that every pool knows: the origin closes just as it is asked. It can have done
-/// nothing that a GET may not be told to do again.
-#[tokio::test]
-async fn a_pooled_connection_that_dies_under_a_fetch_costs_one_more_try() {
-    let origin = ByHand::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
-    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-
-    let (first, mut pooled) = tokio::join!(proxy.get("/v1/calls/c0").bearer("a"), async {
-        let mut line = origin.accept().await;
-        line.request().await;
-        line.send(answer).await;
-        line
-    });
-    first.assert_status(200);
-
-    let (second, _line) = tokio::join!(proxy.get(CALL).bearer("a"), async {
-        pooled.request().await;
-        drop(pooled);
-        let mut line = origin.accept().await;
-        line.request().await;
-        line.send(answer).await;
-        line
-    });
-    second.assert_status(200).assert_miss();
-}

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use http::Method;
 use stuut_cache::config::ByteSize;
 
-use crate::support::{Authority, ByHand, Proxy, TlsOrigin, until};
+use crate::support::{Authority, ByHand, FRAGILE, Proxy, TlsOrigin, until};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
@@ -67,6 +67,22 @@ async fn concurrent_requests_share_one_http2_connection() {
         answer.assert_status(200);
     }
     assert_eq!(origin.connections(), 1);
+}
+
+/// The alert that ends a session is no byte of an answer; and where requests share a connection,
+/// what others have heard is none of this one's.
+#[tokio::test]
+async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
+    let authority = Authority::new();
+    for protocols in [&["http/1.1"][..], &["h2"]] {
+        let origin = TlsOrigin::start(&authority, "localhost", protocols, 1).await;
+        let proxy = trusting(&authority, &origin.url()).await;
+        proxy.get(OTHER).await.assert_status(200);
+        proxy.get(FRAGILE).bearer("a").await.assert_miss();
+        assert_eq!(origin.connections(), 2);
+        let retries = "stuut_cache_upstream_retries_total{reason=\"pooled\"}";
+        assert_eq!(proxy.metric(retries).await.to_string(), "1");
+    }
 }
 
 /// Without a reset, nobody told the client that its one connection was dead.

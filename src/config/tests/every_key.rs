@@ -21,6 +21,10 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.tls.cert", r#""/etc/cert.pem""#),
     ("server.tls.key", r#""/etc/key.pem""#),
     ("server.tls.client_ca", r#""/etc/clients.pem""#),
+    ("upstream.retries", "7"),
+    ("upstream.breaker_failures", "8"),
+    ("upstream.breaker_pause", r#""3s""#),
+    ("upstream.max_retry_after", r#""4m""#),
     ("upstream.ca_file", r#""/etc/ca.pem""#),
     ("upstream.forward_headers", r#"["x-tenant", "x-locale"]"#),
     (

@@ -64,9 +64,12 @@ impl Wire {
 
     /// The next request, whole.
     pub async fn request(&mut self) -> Seen {
-        read_request(&mut self.socket, &mut self.unread)
-            .await
-            .expect("a request comes")
+        self.try_request().await.expect("a request comes")
+    }
+
+    /// The next request, unless the connection ends before.
+    pub async fn try_request(&mut self) -> Option<Seen> {
+        read_request(&mut self.socket, &mut self.unread).await
     }
 
     /// Everything up to and with `end`.

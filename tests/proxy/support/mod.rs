@@ -13,6 +13,7 @@ mod answer;
 mod browser;
 mod by_hand;
 mod command;
+mod faulty;
 pub mod h2;
 mod origin;
 mod program;
@@ -26,11 +27,12 @@ pub use answer::Answer;
 pub use browser::Page;
 pub use by_hand::{ByHand, Wire};
 pub use command::{run, run_with};
+pub use faulty::{Act, Faulty, Got};
 pub use origin::{Gate, Origin, Reply, Seen};
 pub use program::Program;
 pub use proxy::Proxy;
 pub use request::{Clients, Pending, Request};
-pub use tls::{Authority, TlsOrigin};
+pub use tls::{Authority, FRAGILE, TlsOrigin};
 
 /// Gives way until something has happened elsewhere. The deadline is there so that a story in
 /// which it never does ends with a sentence; nothing depends on its length.

@@ -105,6 +105,31 @@ impl Origin {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a loopback port");
+        Self::serve_on(listener)
+    }
+
+    /// A port that is taken, and refuses connections until somebody listens.
+    pub fn nowhere() -> (SocketAddr, socket2::Socket) {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+            .expect("a socket");
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any_port.into()).expect("a loopback port");
+        let address = socket.local_addr().expect("an address");
+        (address.as_socket().expect("an IPv4 address"), socket)
+    }
+
+    /// Takes the connections of such a socket.
+    #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
+    pub async fn on(socket: socket2::Socket) -> Self {
+        socket.listen(128).expect("a bound socket listens");
+        let socket = std::net::TcpListener::from(socket);
+        socket
+            .set_nonblocking(true)
+            .expect("a socket takes the option");
+        Self::serve_on(TcpListener::from_std(socket).expect("a runtime"))
+    }
+
+    fn serve_on(listener: TcpListener) -> Self {
         let origin = Self(Arc::new(Inner {
             address: listener
                 .local_addr()

@@ -106,6 +106,11 @@ impl Proxy {
 
     /// Sends bytes as they are and reads until the proxy closes the connection.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
+        String::from_utf8_lossy(&self.raw_bytes(bytes).await).into_owned()
+    }
+
+    /// The same, whatever the bytes are.
+    pub async fn raw_bytes(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         let mut socket = self.connect().await;
         socket
             .write_all(bytes.as_ref())
@@ -114,7 +119,7 @@ impl Proxy {
         let mut answer = Vec::new();
         // A reset is an end too.
         let _ = socket.read_to_end(&mut answer).await;
-        String::from_utf8_lossy(&answer).into_owned()
+        answer
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -151,6 +156,11 @@ impl Proxy {
     pub fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Result<Renewed, StartError> {
         change(&mut self.config);
         self.process.reload(&self.config)
+    }
+
+    /// Moves time, and those who wait for the origin live through it.
+    pub fn live_seconds(&self, seconds: u64) {
+        self.clock.live(Duration::from_secs(seconds));
     }
 
     pub async fn stop(self) {

@@ -28,6 +28,9 @@ pub struct Authority {
     pub file: NamedTempFile,
 }
 
+/// What a connection that has served before does not survive.
+pub const FRAGILE: &str = "/v1/calls/fragile";
+
 /// Answers every request with what it was asked, as JSON.
 pub struct TlsOrigin {
     address: SocketAddr,
@@ -112,7 +115,8 @@ impl Authority {
 
 impl TlsOrigin {
     /// An origin that this authority vouches for under this name. Requests to `/v1/together` wait
-    /// until so many have come.
+    /// until so many have come; one to [`FRAGILE`] is answered as the first on its connection, and
+    /// ends any other.
     pub async fn start(
         authority: &Authority,
         name: &str,
@@ -141,7 +145,11 @@ impl TlsOrigin {
                         return;
                     };
                     let number = connections.fetch_add(1, Ordering::SeqCst);
-                    let service = service_fn(move |request| answer(request, Arc::clone(&barrier)));
+                    let before = AtomicUsize::new(0);
+                    let service = service_fn(move |request| {
+                        let is_first = before.fetch_add(1, Ordering::SeqCst) == 0;
+                        answer(request, Arc::clone(&barrier), is_first)
+                    });
                     let mut server = auto::Builder::new(TokioExecutor::new());
                     // The proxy's clock is not the machine's.
                     server.http1().auto_date_header(false);
@@ -178,9 +186,13 @@ impl TlsOrigin {
 async fn answer(
     request: Request<Incoming>,
     barrier: Arc<Barrier>,
-) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    is_first: bool,
+) -> Result<Response<Full<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
+    if head.uri.path() == FRAGILE && !is_first {
+        return Err("it ends the connection".into());
+    }
     if head.uri.path() == "/v1/together" {
         barrier.wait().await;
     }

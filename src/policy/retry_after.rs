@@ -1,0 +1,74 @@
+//! `Retry-After`: the origin asks to be left alone (RFC 9110 §10.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+
+use super::dates::http_date;
+
+/// For how long the origin asks not to be asked: with a 429 or a 503, in seconds or as a date.
+///
+/// Nothing where it does not say, says it more than once, or names a time that has passed.
+#[must_use]
+pub fn asked_to_wait(status: StatusCode, answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    if !matches!(
+        status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        return None;
+    }
+    let mut lines = answer.get_all(RETRY_AFTER).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return None;
+    };
+    let text = line.to_str().ok()?.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number holds are a long time all the same.
+        Duration::from_secs(text.parse().unwrap_or(u64::MAX >> 1))
+    } else {
+        http_date(text.as_bytes(), now)?.duration_since(now).ok()?
+    };
+    (!wait.is_zero()).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn wait(status: u16, values: &[&str]) -> Option<u64> {
+        let mut answer = HeaderMap::new();
+        for value in values {
+            let value = HeaderValue::from_str(value).expect("a field value");
+            answer.append(RETRY_AFTER, value);
+        }
+        // 1994-11-06 08:49:37
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let status = StatusCode::from_u16(status).expect("a status");
+        asked_to_wait(status, &answer, now).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn seconds_and_dates_are_read_where_they_mean_the_whole_origin() {
+        for (status, values, expected) in [
+            (429, &["7"][..], Some(7)),
+            (503, &[" 120 "], Some(120)),
+            (503, &["Sun, 06 Nov 1994 08:50:37 GMT"], Some(60)),
+            (503, &["Sun, 06 Nov 1994 08:49:37 GMT"], None),
+            (503, &["99999999999999999999999"], Some(u64::MAX >> 1)),
+            (503, &["0"], None),
+            (503, &[], None),
+            (503, &["soon"], None),
+            (503, &["-1"], None),
+            (503, &["1.5"], None),
+            (429, &["7", "8"], None),
+            (500, &["7"], None),
+            (200, &["7"], None),
+            (302, &["7"], None),
+        ] {
+            assert_eq!(wait(status, values), expected, "{status} {values:?}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The bound of the store holds at every moment, and not only once it has come to rest: many large
+//! bodies, and bodies that are nothing beside their keys. Every byte is counted as it is allocated.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use stuut_cache::cache::{Coded, Entry, Representation, Store};
+use stuut_cache::clock::Clock;
+use stuut_cache::config::{ByteSize, Config};
+use stuut_cache::policy::{self, Exchange, Facts, Moment, Selecting, ViewCap};
+use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
+use stuut_cache::telemetry::Metrics;
+
+const CAPACITY: u64 = 64 << 20;
+
+/// What may be allocated beside the capacity: the share of it that may come before what is too
+/// much goes, and what an entry weighs less than it takes.
+const ALLOWED: u64 = CAPACITY + CAPACITY / 64 + CAPACITY / 50;
+
+/// One kind of load.
+struct Load {
+    what: &'static str,
+    responses: usize,
+    body: usize,
+    /// Bytes of each query, which is a part of the key.
+    query: usize,
+}
+
+#[test]
+fn the_bound_of_the_store_holds_while_it_is_filled() {
+    let loads = [
+        Load {
+            what: "20,000 bodies of 40 KB",
+            responses: 20_000,
+            body: 40_000,
+            query: 0,
+        },
+        Load {
+            what: "empty bodies with keys of 1 KB",
+            // 200,000 of them take half a minute without an optimiser; each is like the other.
+            responses: if cfg!(debug_assertions) {
+                50_000
+            } else {
+                200_000
+            },
+            body: 0,
+            query: 1_000,
+        },
+        Load {
+            what: "500 bodies as large as they may be",
+            responses: 500,
+            body: 8 << 20,
+            query: 0,
+        },
+    ];
+    for load in loads {
+        let most = allocation_counter::measure(|| fill(&load)).bytes_max;
+        // Beside them is the one that is being stored, and a few that moka has not let go yet.
+        let allowed = ALLOWED + 4 * load.body as u64;
+        eprintln!("{}: {:.1} MiB at the most", load.what, mib(most));
+        assert!(
+            most <= allowed,
+            "{}: {:.1} MiB, allowed are {:.1}",
+            load.what,
+            mib(most),
+            mib(allowed)
+        );
+    }
+}
+
+fn fill(load: &Load) {
+    let mut config = Config::default();
+    config.cache.capacity = ByteSize(CAPACITY);
+    let metrics = Arc::new(Metrics::new(&Routes::new(&config.cache.routes)));
+    let store = Store::new(&config, Arc::clone(&metrics));
+    let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
+    let now = Clock::system().now();
+    let pad = "x".repeat(load.query);
+    for number in 0..load.responses {
+        let query = format!("{pad}{number}");
+        let path = format!("/v1/calls/{number}");
+        let key = CacheKey::new(scope, &path, (load.query > 0).then_some(&query));
+        let entry = Arc::new(entry(&config, &store, &key, scope, load.body, now));
+        store
+            .put(&key, &HeaderMap::new(), &entry)
+            .expect("nothing voids it meanwhile");
+    }
+    store.measure();
+    // It is full, rather than empty: it has let go what it cannot hold, and no more.
+    let weight = metrics.cache_weight.get();
+    assert!(
+        (48 << 20..=64 << 20).contains(&weight),
+        "{}: it weighs {weight}",
+        load.what
+    );
+}
+
+fn entry(
+    config: &Config,
+    store: &Store,
+    key: &CacheKey,
+    scope: Scope,
+    body: usize,
+    now: Moment,
+) -> Entry {
+    let headers = HeaderMap::from_iter([
+        (
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        ),
+        (
+            http::header::CACHE_CONTROL,
+            HeaderValue::from_static("max-age=600"),
+        ),
+    ]);
+    let exchange = Exchange {
+        method: &Method::GET,
+        request: &HeaderMap::new(),
+        status: StatusCode::OK,
+        response: &headers,
+        requested: now,
+        received: now,
+    };
+    let freshness = policy::assess(&exchange, &Facts::default(), &config.freshness, None);
+    let whole = Representation {
+        status: StatusCode::OK,
+        headers: headers.clone(),
+        body: Bytes::from(vec![b'x'; body]),
+        cap: ViewCap::default(),
+        coded: Coded::default(),
+    };
+    let fence = store.fence(key, now.mono);
+    Entry::new(whole, freshness, Selecting::default(), scope, fence, false)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size for people")]
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}

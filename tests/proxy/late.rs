@@ -1,0 +1,129 @@
+//! An origin that is at it for ever: who waits for it, and for how long. Time is moved.
+
+use crate::support::{Act, ByHand, Faulty, Proxy, until};
+
+const CALL: &str = "/v1/calls/c1";
+const OTHER: &str = "/v1/other";
+
+/// A body that keeps coming, too slowly to be whole in time, is given up for all who wait for it.
+#[tokio::test]
+async fn a_body_that_trickles_is_given_up_by_all_who_wait() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let leader = proxy.get(CALL).bearer("a").start();
+    let mut line = origin.accept().await;
+    line.request().await;
+    line.send("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n")
+        .await;
+    let mut waiters = Vec::new();
+    for second in 1..=29 {
+        line.send("x").await;
+        proxy
+            .until_metric("stuut_cache_upstream_bytes_total", second)
+            .await;
+        if second < 20 {
+            waiters.push(proxy.get(CALL).bearer("a").start());
+            proxy
+                .until_metric("stuut_cache_in_flight", second + 1)
+                .await;
+        }
+        proxy.live_seconds(1);
+    }
+    line.send("x").await;
+    proxy
+        .until_metric("stuut_cache_upstream_bytes_total", 30)
+        .await;
+    proxy.live_seconds(1);
+    for late in std::iter::once(leader).chain(waiters) {
+        late.await.assert_problem(504, "http_response_timeout");
+    }
+    // One fetch for all of them.
+    let entries = proxy.metric("stuut_cache_cache_entries").await;
+    assert_eq!(entries.to_string(), "0");
+    let (answer, ()) = tokio::join!(proxy.get(CALL).bearer("a"), async {
+        let mut line = origin.accept().await;
+        line.request().await;
+        line.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            .await;
+    });
+    answer.assert_miss().assert_body("{}");
+}
+
+/// Asked for gzip, it sends one that nobody may undo; asked again without, it says nothing.
+#[tokio::test]
+async fn a_fetch_that_asks_twice_has_one_deadline() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.upstream.response_timeout = config.upstream.total_timeout;
+    })
+    .await;
+    let asked = proxy.get(CALL).bearer("a").start();
+    let mut line = origin.accept().await;
+    line.request().await;
+    proxy.live_seconds(20);
+    line.send(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncache-control: no-transform\r\n\
+         content-length: 0\r\n\r\n",
+    )
+    .await;
+    let again = async {
+        tokio::select! {
+            seen = line.request() => (seen, None),
+            mut other = origin.accept() => (other.request().await, Some(other)),
+        }
+    };
+    let (seen, _other) = again.await;
+    assert_eq!(seen.header("accept-encoding").as_deref(), Some("identity"));
+    proxy.live_seconds(10);
+    asked.await.assert_problem(504, "http_response_timeout");
+}
+
+/// No store takes it, and it goes on for as long as somebody reads it, and no longer.
+#[tokio::test]
+async fn a_body_without_end_ends_with_its_client() {
+    let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+    let origin = Faulty::start(&[
+        Act::Send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec()),
+        Act::Endless(chunk.into_bytes()),
+    ])
+    .await;
+    let proxy = Proxy::before(&format!("http://{}", origin.address), |_| {}).await;
+    for target in [CALL, OTHER] {
+        let mut client = proxy.wire().await;
+        client
+            .send(format!(
+                "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
+            ))
+            .await;
+        client.head().await;
+        for _ in 0..10 {
+            client.exactly(1 << 20).await;
+        }
+        drop(client);
+        until("the end of it at the origin", async || origin.is_idle()).await;
+    }
+    proxy.until_metric("stuut_cache_in_flight", 0).await;
+    let entries = proxy.metric("stuut_cache_cache_entries").await;
+    assert_eq!(entries.to_string(), "0");
+}
+
+/// Each byte begins the wait anew.
+#[tokio::test]
+async fn a_forwarded_answer_may_be_slow_and_not_silent() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let asked = proxy.get(OTHER).start();
+    let mut line = origin.accept().await;
+    line.request().await;
+    line.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+        .await;
+    for sent in 1..=4 {
+        line.send("x").await;
+        proxy
+            .until_metric("stuut_cache_upstream_bytes_total", sent)
+            .await;
+        proxy.live_seconds(29);
+    }
+    proxy.live_seconds(30);
+    asked.await.assert_status(200).assert_broken_off();
+}

@@ -1,0 +1,104 @@
+//! More than the origin is to be asked at once: who is turned away, who is not, and who is served
+//! what is stored.
+
+use crate::support::{Origin, Pending, Proxy, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+
+fn shed(reason: &str) -> String {
+    format!("stuut_cache_upstream_shed_total{{reason=\"{reason}\"}}")
+}
+
+/// So many misses of one token that the origin does not answer.
+async fn storm(origin: &Origin, proxy: &Proxy, token: &str, count: usize) -> Vec<Pending> {
+    let before = origin.seen().len();
+    let mut pending = Vec::new();
+    for n in 0..count {
+        let target = format!("/v1/calls/storm-{token}-{n}");
+        // Held for as long as the origin lives.
+        let _ = origin.hold(&target);
+        pending.push(proxy.get(&target).bearer(token).start());
+    }
+    origin.until_requests(before + count).await;
+    pending
+}
+
+#[tokio::test]
+async fn a_storm_of_one_token_leaves_places_for_the_others() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 8).await;
+    let _pending = storm(&origin, &proxy, "a", 4).await;
+    let more = proxy.get("/v1/calls/more").bearer("a").await;
+    more.assert_problem(503, "connection_limit_reached")
+        .assert_header("retry-after", "1");
+    // Nor by another way.
+    let more = proxy.get("/v1/other").bearer("a").await;
+    more.assert_problem(503, "connection_limit_reached");
+    proxy.until_metric(&shed("share"), 2).await;
+
+    for token in ["b", "c", "d"] {
+        let answer = proxy.get(CALL).bearer(token).await;
+        answer.assert_status(200).assert_miss();
+    }
+    proxy.get("/v1/other").await.assert_status(200);
+    proxy.until_metric(&shed("in_flight"), 0).await;
+}
+
+#[tokio::test]
+async fn what_is_stored_is_served_before_anything_is_refused() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
+    let stale = Reply::json("{}").header("cache-control", "max-age=1");
+    origin.reply(CALL, stale);
+    origin.reply(
+        "/v1/calls/strict",
+        Reply::json("{}").header("cache-control", "max-age=1, must-revalidate"),
+    );
+    let fresh = Reply::json("{}").header("cache-control", "max-age=600");
+    origin.reply("/v1/calls/fresh", fresh);
+    for target in [CALL, "/v1/calls/strict", "/v1/calls/fresh"] {
+        proxy.get(target).bearer("a").await.assert_miss();
+    }
+    proxy.pass_seconds(60);
+
+    let _pending = storm(&origin, &proxy, "a", 1).await;
+    for _ in 0..100 {
+        proxy.get("/v1/calls/fresh").bearer("a").await.assert_hit();
+    }
+    let answer = proxy.get(CALL).bearer("a").await;
+    answer.assert_stale("stale-if-error").assert_body("{}");
+    // Where nothing stale may be served, and where nothing is stored.
+    for target in ["/v1/calls/strict", "/v1/calls/other"] {
+        let answer = proxy.get(target).bearer("a").await;
+        answer
+            .assert_problem(503, "connection_limit_reached")
+            .assert_header("retry-after", "1");
+    }
+    proxy.until_metric(&shed("in_flight"), 3).await;
+    origin.assert_requests(4);
+}
+
+#[tokio::test]
+async fn places_come_back_however_requests_end() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 2).await;
+    origin.reply("/v1/calls/reset", Reply::raw("nonsense\r\n\r\n"));
+    origin.reply("/v1/calls/torn", Reply::json("{\"a\":1}").torn_after(3));
+    for _ in 0..3 {
+        for target in ["/v1/calls/reset", "/v1/calls/torn", "/v1/other"] {
+            proxy.get(target).bearer("a").await;
+        }
+        let before = origin.seen().len();
+        let gate = origin.hold("/v1/calls/gone");
+        let gone = proxy.get("/v1/calls/gone").bearer("a").over_http2().start();
+        origin.until_requests(before + 1).await;
+        gone.hang_up().await;
+        gate.open_for_all();
+        proxy
+            .until_metric("stuut_cache_upstream_in_flight", 0)
+            .await;
+        proxy.pass_seconds(3_600);
+    }
+    proxy.until_metric(&shed("share"), 0).await;
+    proxy.until_metric(&shed("in_flight"), 0).await;
+}
