@@ -132,27 +132,27 @@ impl Upstream {
     pub async fn fetch(
         &self,
         target: &PathAndQuery,
-        headers: HeaderMap,
+        headers: &HeaderMap,
     ) -> Result<Answer, FetchError> {
         let deadline = Instant::now() + self.settings.total_timeout;
         // Held until the body is in, or turns into a stream.
         let ticket = self.ticket()?;
         let head_deadline = deadline
             .min(Instant::now() + self.settings.connect_timeout + self.settings.response_timeout);
-        let ask = |headers| {
+        let ask = || {
             let mut request = Request::new(Outbound::Empty);
             *request.uri_mut() = self.uri(target);
-            *request.headers_mut() = headers;
+            headers.clone_into(request.headers_mut());
             self.send(request, |answer| async move {
                 timeout_at(head_deadline, answer)
                     .await
                     .map_err(|_| FetchError::no_head(&self.settings))?
             })
         };
-        let response = match ask(headers.clone()).await {
+        let response = match ask().await {
             // A pooled connection may go away just as it is used. hyper asks again only what it
             // has not begun to write; a GET may be asked twice (RFC 9110 §9.2.2).
-            Err(error) if error.fault() == Fault::Terminated => ask(headers).await,
+            Err(error) if error.fault() == Fault::Terminated => ask().await,
             answered => answered,
         };
         let (mut head, body) = response?.into_parts();
