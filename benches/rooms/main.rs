@@ -8,11 +8,13 @@
 //! |---|---|
 //! | `request` | a request's head: parsed, its token digested, its key made |
 //! | `store` | a stored response: found, and judged |
+//! | `respond` | the head of a response: prepared at a fill, made at a hit |
 //! | `view` | a query read, a view derived, a body's facts read |
 
 #[path = "../call/mod.rs"]
 mod call;
 mod request;
+mod respond;
 mod store;
 mod table;
 mod view;
@@ -28,7 +30,7 @@ criterion_group! {
         .sample_size(30)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = request::parsing, store::finding, store::judging, view::queries, view::pruning
+    targets = request::parsing, store::finding, store::judging, respond::heads, view::queries, view::pruning
 }
 
 fn main() {

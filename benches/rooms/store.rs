@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::Criterion;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use stuut_cache::cache::{Coded, Entry, Found, Representation, Store};
+use stuut_cache::cache::{Coded, Entry, Fence, Found, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::policy::{
@@ -94,31 +94,44 @@ pub(crate) fn judging(c: &mut Criterion) {
     group.finish();
 }
 
-fn key(parser: &Parser, number: usize) -> CacheKey {
+pub(crate) fn key(parser: &Parser, number: usize) -> CacheKey {
     let head = request::head(&format!("/v1/calls/call_{number:016x}"));
     request::call(parser, &head).key
 }
 
 /// A stored response; what it is found by is all that matters here.
 fn entry(store: &Store, key: &CacheKey, now: Moment) -> Entry {
-    let whole = Representation {
+    let fence = store.fence(key, now.mono);
+    entry_of(
+        representation(response(), ViewCap::default()),
+        key,
+        fence,
+        now,
+    )
+}
+
+pub(crate) fn representation(headers: HeaderMap, cap: ViewCap) -> Representation {
+    Representation {
         status: StatusCode::OK,
-        headers: response(),
+        headers,
         body: Bytes::from_static(b"{}"),
-        cap: ViewCap::default(),
+        cap,
         coded: Coded::default(),
-    };
+    }
+}
+
+pub(crate) fn entry_of(whole: Representation, key: &CacheKey, fence: Fence, now: Moment) -> Entry {
     Entry::new(
         whole,
         freshness(&Config::default(), now),
         Selecting::default(),
         *key.scope(),
-        store.fence(key, now.mono),
+        fence,
         false,
     )
 }
 
-fn response() -> HeaderMap {
+pub(crate) fn response() -> HeaderMap {
     let fields = [
         ("content-type", "application/json"),
         ("cache-control", "max-age=3600"),

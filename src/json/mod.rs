@@ -23,7 +23,8 @@ mod skip;
 mod text;
 
 pub use members::members;
-pub(crate) use scan::{blanks, byte, member_name, scalar};
+pub(crate) use scan::{blanks, byte, member_name};
+pub(crate) use skip::{Visit, visit};
 pub use skip::{check, skip_value};
 pub use text::{Raw, unescape};
 

@@ -1,7 +1,20 @@
 //! Reading past a whole value, checking it on the way.
 
 use super::scan::{blanks, byte, member_name, scalar};
-use super::{Fault, MAX_DEPTH};
+use super::{Fault, MAX_DEPTH, Raw};
+
+/// Who is told what is read past. Those who are not interested cost nothing.
+pub(crate) trait Visit {
+    /// A member's or an element's value: a scalar as it stands, or nothing where a container
+    /// begins. Elements have no name. `depth` containers are open.
+    fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize);
+
+    /// A container ends; it was the innermost of `depth`.
+    fn end(&mut self, depth: usize);
+}
+
+/// Nobody is told.
+struct Silent;
 
 /// Which of the open containers are objects: one bit each, so that skipping allocates nothing.
 struct Kinds([u64; MAX_DEPTH / 64]);
@@ -18,7 +31,7 @@ struct Kinds([u64; MAX_DEPTH / 64]);
 #[inline]
 pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, Fault> {
     match byte(text, at) {
-        b'{' | b'[' => skip_container(text, at, depth),
+        b'{' | b'[' => walk(text, at, depth, &mut Silent),
         _ => scalar(text, at),
     }
 }
@@ -30,8 +43,22 @@ pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, Fault> 
 /// As [`skip_value`], and [`Fault::NotJson`] for text that is not UTF-8 or goes on behind the
 /// value.
 pub fn check(text: &[u8]) -> Result<(), Fault> {
+    visit(text, &mut Silent)
+}
+
+/// [`check`]s a text, and tells a visitor of all that is in its outermost container; of a text
+/// that is a scalar, the scalar, at depth 0.
+pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), Fault> {
     std::str::from_utf8(text).map_err(|_| Fault::NotJson)?;
-    let end = skip_value(text, blanks(text, 0), 0)?;
+    let at = blanks(text, 0);
+    let end = match byte(text, at) {
+        b'{' | b'[' => walk(text, at, 0, visitor)?,
+        _ => {
+            let end = scalar(text, at)?;
+            visitor.value(None, &text[at..end], 0);
+            end
+        }
+    };
     if blanks(text, end) == text.len() {
         Ok(())
     } else {
@@ -39,7 +66,8 @@ pub fn check(text: &[u8]) -> Result<(), Fault> {
     }
 }
 
-fn skip_container(text: &[u8], mut at: usize, base: usize) -> Result<usize, Fault> {
+/// Reads past the container at `at`.
+fn walk(text: &[u8], mut at: usize, base: usize, visitor: &mut impl Visit) -> Result<usize, Fault> {
     let mut kinds = Kinds([0; MAX_DEPTH / 64]);
     let mut depth = base;
     // Each turn opens the container at `at`.
@@ -55,13 +83,19 @@ fn skip_container(text: &[u8], mut at: usize, base: usize) -> Result<usize, Faul
         // Each turn reads one member or element, unless the container has none.
         loop {
             if !empty {
+                let mut name = None;
                 if object {
-                    at = member_name(text, at)?.1;
+                    let (read, value) = member_name(text, at)?;
+                    name = Some(read);
+                    at = value;
                 }
+                let begin = at;
                 if matches!(byte(text, at), b'{' | b'[') {
+                    visitor.value(name, &[], depth);
                     continue 'open;
                 }
                 at = scalar(text, at)?;
+                visitor.value(name, &text[begin..at], depth);
             }
             empty = false;
             // Each turn closes one container.
@@ -74,6 +108,7 @@ fn skip_container(text: &[u8], mut at: usize, base: usize) -> Result<usize, Faul
                     _ => return Err(Fault::NotJson),
                 }
                 at += 1;
+                visitor.end(depth);
                 depth -= 1;
                 if depth == base {
                     return Ok(at);
@@ -83,6 +118,14 @@ fn skip_container(text: &[u8], mut at: usize, base: usize) -> Result<usize, Faul
             at = blanks(text, at + 1);
         }
     }
+}
+
+impl Visit for Silent {
+    #[inline]
+    fn value(&mut self, _: Option<Raw<'_>>, _: &[u8], _: usize) {}
+
+    #[inline]
+    fn end(&mut self, _: usize) {}
 }
 
 impl Kinds {

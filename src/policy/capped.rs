@@ -5,6 +5,7 @@
 //! are lowered: the one departure from sending what the origin sent. Nothing is added where it
 //! was silent, and nothing is touched where it promises no more.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -32,12 +33,14 @@ pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
             fields.insert(name, value);
         }
     }
-    let expires = DateField::read(fields, &header::EXPIRES, now).valid();
+    let Some(expires) = DateField::read(fields, &header::EXPIRES, now).valid() else {
+        return;
+    };
     let made = DateField::read(fields, &header::DATE, now).valid();
     let end = made
         .unwrap_or(now)
         .checked_add(Duration::from_secs(seconds));
-    if let (Some(expires), Some(end)) = (expires, end)
+    if let Some(end) = end
         && end < expires
         && let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(end))
     {
@@ -48,20 +51,20 @@ pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
 /// The elements of the field with the lifetimes lowered and without stale use; `None` where that
 /// makes no difference.
 fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8>> {
-    let mut kept: Vec<Vec<u8>> = Vec::new();
+    let mut kept: Vec<Cow<'_, [u8]>> = Vec::new();
     let mut differs = false;
     for element in list::elements(fields, name, Quotes::Escaped) {
         let directive = Directive::read(element);
-        let lowered = match directive.name.to_ascii_lowercase().as_slice() {
+        let lowered = match directive.lower().as_bytes() {
             b"stale-while-revalidate" | b"stale-if-error" => None,
             known @ (b"max-age" | b"s-maxage") => match Delta::read(&directive.argument) {
                 Delta::Seconds(promised) if u64::from(promised) > seconds => {
                     let name = String::from_utf8_lossy(known);
-                    Some(format!("{name}={seconds}").into_bytes())
+                    Some(format!("{name}={seconds}").into_bytes().into())
                 }
-                Delta::Seconds(_) | Delta::Invalid => Some(element.to_vec()),
+                Delta::Seconds(_) | Delta::Invalid => Some(element.into()),
             },
-            _ => Some(element.to_vec()),
+            _ => Some(element.into()),
         };
         differs |= lowered.as_deref() != Some(element);
         kept.extend(lowered);

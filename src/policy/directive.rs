@@ -17,6 +17,15 @@ pub enum Delta {
     Invalid,
 }
 
+/// The length of `stale-while-revalidate`: no directive that we know has a longer name.
+const LONGEST: usize = 22;
+
+/// A name in small letters.
+pub(super) struct Name {
+    letters: [u8; LONGEST],
+    length: usize,
+}
+
 /// One element of the field: a name we may know, and what came with it.
 pub(super) struct Directive<'a> {
     pub(super) name: &'a [u8],
@@ -86,6 +95,24 @@ impl<'a> Directive<'a> {
             _ => Argument::malformed(rest),
         };
         Self { name, argument }
+    }
+
+    /// The name in small letters; empty where it is longer than any that we know.
+    pub(super) fn lower(&self) -> Name {
+        let mut letters = [0; LONGEST];
+        let mut length = 0;
+        if let Some(room) = letters.get_mut(..self.name.len()) {
+            room.copy_from_slice(self.name);
+            room.make_ascii_lowercase();
+            length = room.len();
+        }
+        Name { letters, length }
+    }
+}
+
+impl Name {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.letters[..self.length]
     }
 }
 

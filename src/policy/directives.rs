@@ -97,7 +97,7 @@ impl ResponseDirectives {
     fn take(&mut self, directive: &Directive<'_>) -> bool {
         let plain = matches!(directive.argument, Argument::Absent);
         let delta = Delta::read(&directive.argument);
-        match directive.name.to_ascii_lowercase().as_slice() {
+        match directive.lower().as_bytes() {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
             b"private" => self.private = true,
@@ -142,7 +142,7 @@ impl RequestDirectives {
     /// is none.
     fn add(&mut self, directive: &Directive<'_>) {
         let length = || Delta::read(&directive.argument).length();
-        match directive.name.to_ascii_lowercase().as_slice() {
+        match directive.lower().as_bytes() {
             b"no-cache" => self.no_cache = true,
             b"no-store" => self.no_store = true,
             b"only-if-cached" => self.only_if_cached = true,

@@ -23,6 +23,8 @@ use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, head
 pub(super) struct Asked {
     head: response::Parts,
     body: Unread,
+    /// Whether nobody but the one it was fetched for may have it.
+    pub(super) for_one: bool,
     requested: Moment,
     received: Moment,
 }
@@ -41,18 +43,19 @@ impl Proxy {
     /// Asks the origin about what is stored, or for the whole, and acts on what the head of its
     /// answer says: a refusal counts, whatever becomes of the words that go with it.
     pub(super) async fn ask(&self, order: &Order) -> Result<Asked, FetchError> {
-        let mut sent = order.sent.clone();
-        let mut validating = order
-            .stored
-            .as_ref()
-            .is_some_and(|stored| policy::make_conditional(&stored.whole.headers, &mut sent));
+        let conditional = order.stored.as_ref().and_then(|stored| {
+            let mut sent = order.sent.clone();
+            policy::make_conditional(&stored.whole.headers, &mut sent).then_some(sent)
+        });
+        let mut validating = conditional.is_some();
+        let sent = conditional.as_ref().unwrap_or(&order.sent);
         // However often it takes, it is one fetch.
         let deadline = self.upstream.deadline();
         let mut asked = self.send(order, sent, deadline).await?;
         if validating && order.is_mistaken(&asked) {
             // A 304 about some other response than the stored one: ask again, for the whole.
             validating = false;
-            asked = self.send(order, order.sent.clone(), deadline).await?;
+            asked = self.send(order, &order.sent, deadline).await?;
         }
         if asked.head.status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
@@ -65,31 +68,35 @@ impl Proxy {
     async fn send(
         &self,
         order: &Order,
-        mut sent: HeaderMap,
+        sent: &HeaderMap,
         deadline: Deadline,
     ) -> Result<Asked, FetchError> {
-        let asked = self.send_once(order, sent.clone(), deadline).await?;
+        let target = target(&order.key);
+        let asked = self.send_once(order, &target, sent, deadline).await?;
         if !upstream::is_locked(&asked.head.headers) {
             return Ok(asked);
         }
         // Not everybody accepts that coding, and nobody may undo it. What its head ends is ended.
         self.judge(order, &asked);
         drop(asked);
+        let mut sent = sent.clone();
         headers::refuse_coding(&mut sent);
-        self.send_once(order, sent, deadline).await
+        self.send_once(order, &target, &sent, deadline).await
     }
 
     async fn send_once(
         &self,
         order: &Order,
-        sent: HeaderMap,
+        target: &PathAndQuery,
+        sent: &HeaderMap,
         deadline: Deadline,
     ) -> Result<Asked, FetchError> {
-        let target = target(&order.key);
         let requested = self.clock.now();
         let holder = order.holder();
-        let answer = self.upstream.fetch(holder, &target, sent, deadline).await?;
+        let answer = self.upstream.fetch(holder, target, sent, deadline).await?;
+        let (status, fields) = (answer.head.status, &answer.head.headers);
         Ok(Asked {
+            for_one: policy::is_for_one(status, fields, order.sharing()),
             head: answer.head,
             body: answer.body,
             requested,
@@ -108,7 +115,7 @@ impl Proxy {
             self.store.dismiss(&order.key, candidate);
         } else if policy::is_gone(status) {
             self.store.end_all(&order.key, &order.fence);
-        } else if asked.is_for_one(order) && order.speaks_for_all(status) {
+        } else if asked.for_one && order.speaks_for_all(status) {
             // Those who wait for it are let go now, and must not find what it has replaced.
             self.store.end(&order.key, &order.sent, &order.fence);
         }
@@ -121,6 +128,7 @@ impl Proxy {
             body,
             requested,
             received,
+            ..
         } = asked;
         match self.upstream.read(body).await {
             Ok(AnswerBody::Whole(body)) => self.keep(order, &head, body, requested, received).await,
@@ -290,13 +298,6 @@ impl Order {
             self.renewal(&asked.head, asked.received),
             Some((_, Renewal::Mistaken))
         )
-    }
-}
-
-impl Asked {
-    /// Whether nobody but the one it was fetched for may have it.
-    pub(super) fn is_for_one(&self, order: &Order) -> bool {
-        policy::is_for_one(self.head.status, &self.head.headers, order.sharing())
     }
 }
 

@@ -207,7 +207,8 @@ impl Proxy {
     }
 
     /// The fetch runs on its own task: the client that started it may hang up while others wait
-    /// for the same response.
+    /// for the same response. Boxed before it is spawned: a task moves what it runs about, more than
+    /// once, and would take room for all of it again to hold its end.
     fn take_off(
         self: &Arc<Self>,
         lead: Lead<Landing>,
@@ -215,9 +216,9 @@ impl Proxy {
         answer: oneshot::Sender<Fetched>,
     ) {
         let proxy = Arc::clone(self);
-        tokio::spawn(async move {
+        tokio::spawn(Box::pin(async move {
             let fetched = match proxy.ask(&order).await {
-                Ok(asked) if asked.is_for_one(&order) => {
+                Ok(asked) if asked.for_one => {
                     // Nobody waits for the body of an answer that is not for them.
                     lead.land(Landing::Unshared);
                     proxy.receive(&order, asked).await
@@ -235,7 +236,7 @@ impl Proxy {
             proxy.end_fetch(&order, &fetched);
             // The one who asked may be gone.
             let _ = answer.send(fetched);
-        });
+        }));
     }
 }
 

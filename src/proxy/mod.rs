@@ -10,7 +10,7 @@ mod error;
 mod exchange;
 mod fetch;
 mod forward;
-mod respond;
+pub mod respond;
 mod show;
 mod traced;
 

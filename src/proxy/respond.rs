@@ -36,15 +36,16 @@ impl Ask<'_> {
     }
 }
 
-/// The head of a representation, from the fields as they are stored.
+/// The head of a representation, from the [storable](policy::storable) fields.
 ///
 /// Room for what changes with time is in it already, so that adding it to a copy moves nothing.
 /// `Content-Length` is left to hyper, which writes it from the body that is really sent.
 ///
 /// Where the body, or a part of it, is worth a content coding, `Vary` says from the first answer on
 /// that others may get it in one (RFC 9110 §12.5.5).
-pub(super) fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderMap {
-    headers::of_response(&mut fields, received);
+#[must_use]
+pub fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderMap {
+    headers::pass_on(&mut fields, received);
     fields.insert(AGE, HeaderValue::from_static("0"));
     fields
         .entry(CACHE_STATUS)
@@ -69,14 +70,14 @@ fn vary_by_coding(fields: &mut HeaderMap) {
     }
 }
 
-/// A response from bytes at hand; 304 where the client has them already.
-pub(super) fn stored(
-    ask: &Ask<'_>,
-    shown: &Shown,
+/// The fields of a response from bytes at hand, `Content-Length` apart.
+#[must_use]
+pub fn head(
+    entry: &cache::Entry,
+    part: &Representation,
     outcome: Outcome,
     now: Moment,
-) -> Response<Body> {
-    let Shown { entry, part } = shown;
+) -> HeaderMap {
     let mut headers = part.headers.clone();
     stamp(&mut headers, entry.freshness.age(now).as_secs(), outcome);
     // The presence of Age says that the origin did not generate the response for this request
@@ -87,6 +88,18 @@ pub(super) fn stored(
     if let Some(most) = policy::capped_lifetime(&entry.freshness, part.cap, now) {
         policy::lower_lifetime(&mut headers, most, now.wall);
     }
+    headers
+}
+
+/// A response from bytes at hand; 304 where the client has them already.
+pub(super) fn stored(
+    ask: &Ask<'_>,
+    shown: &Shown,
+    outcome: Outcome,
+    now: Moment,
+) -> Response<Body> {
+    let Shown { entry, part } = shown;
+    let mut headers = head(entry, part, outcome, now);
     let report = ask.report(outcome);
     if ask.call.conditional
         && let Condition::NotModified(known) = condition(ask, entry, part)

@@ -40,9 +40,9 @@ const ALLOWED: [HeaderName; 8] = [
 pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(8);
     let nominated = nominated(client);
-    let goes_on = |name: &&HeaderName| **name == AUTHORIZATION || !nominated.contains(name);
-    for name in ALLOWED.iter().chain(more).filter(goes_on) {
-        for value in client.get_all(name) {
+    for (name, value) in client {
+        let allowed = ALLOWED.contains(name) || more.contains(name);
+        if allowed && (*name == AUTHORIZATION || !nominated.contains(name)) {
             fields.append(name, value.clone());
         }
     }
@@ -103,6 +103,11 @@ pub fn of_response(fields: &mut HeaderMap, version: Version) {
         fields.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(fields);
+    pass_on(fields, version);
+}
+
+/// Says that a response has come through here, whose fields are end-to-end already.
+pub fn pass_on(fields: &mut HeaderMap, version: Version) {
     fields.append(VIA, via(version));
 }
 

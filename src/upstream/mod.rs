@@ -125,14 +125,14 @@ impl Upstream {
         &self,
         holder: &Scope,
         target: &PathAndQuery,
-        headers: HeaderMap,
+        headers: &HeaderMap,
         deadline: Deadline,
     ) -> Result<Answer, FetchError> {
         // Held until the body is in, or turns into a stream.
         let ticket = self.counted(self.gate.admit_fetch(holder))?;
         let mut request = Request::new(Outbound::Empty);
         *request.uri_mut() = self.uri(target);
-        *request.headers_mut() = headers;
+        headers.clone_into(request.headers_mut());
         let limit = self.settings.connect_timeout + self.settings.response_timeout;
         let head_deadline = deadline.min(self.clock.deadline(limit));
         let response = self.send_safe(request, head_deadline).await;

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::CallStatus;
-use crate::json::{self, MAX_DEPTH, Raw, blanks, byte, member_name, scalar};
+use crate::json::{self, Raw};
 
 use signed::Signed;
 
@@ -47,12 +47,8 @@ struct Reading<'l> {
     live: &'l [(String, Duration)],
     /// `transcript`, `summary` and `sentiment`, where they are there and not null.
     finished: [bool; 3],
-}
-
-/// An open container.
-struct Open {
-    object: bool,
-    link: Link,
+    /// The links of the open objects that have one, by their depth, innermost last. Few have.
+    links: Vec<(usize, Link)>,
 }
 
 /// `presigned_url` and `presigned_url_expires_at` of one object.
@@ -77,9 +73,9 @@ pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
         facts: Facts::default(),
         live,
         finished: [false; 3],
+        links: Vec::new(),
     };
-    std::str::from_utf8(body).ok()?;
-    reading.walk(body).ok()?;
+    json::visit(body, &mut reading).ok()?;
     Some(reading.finish())
 }
 
@@ -103,69 +99,54 @@ fn text(value: &[u8]) -> Option<Cow<'_, str>> {
 
 // === impl Reading ===
 
-impl Reading<'_> {
-    fn walk(&mut self, body: &[u8]) -> Result<(), json::Fault> {
-        let mut at = blanks(body, 0);
-        let mut open = match byte(body, at) {
-            b'{' | b'[' => Open::new(body, at),
-            _ => {
-                let end = scalar(body, at)?;
-                self.signed(signed::read(&body[at..end]));
-                return ended(body, end);
-            }
-        };
-        let mut outer: Vec<Open> = Vec::new();
-        at += 1;
-        let mut first = true;
-        // Each turn reads one member or element, or closes a container.
-        loop {
-            at = blanks(body, at);
-            match byte(body, at) {
-                b',' if !first => at = blanks(body, at + 1),
-                b'}' | b']' if byte(body, at) == open.closing() => {
-                    self.signed(open.link.signed());
-                    at += 1;
-                    let Some(around) = outer.pop() else {
-                        return ended(body, at);
-                    };
-                    open = around;
-                    first = false;
-                    continue;
-                }
-                _ if !first => return Err(json::Fault::NotJson),
-                _ => {}
-            }
-            let mut name = None;
-            if open.object {
-                let (read, value) = member_name(body, at)?;
-                name = Some(read);
-                at = value;
-            }
-            let begin = at;
-            let container = matches!(byte(body, at), b'{' | b'[');
-            if !container {
-                at = scalar(body, at)?;
-            }
-            // Of a container, nothing: that it is there is all that is asked.
-            let value = &body[begin..at];
-            let mut signed = signed::read(value);
-            if let Some(name) = name {
-                let name = name.unescaped();
-                if outer.is_empty() {
-                    self.part(&name, value);
-                }
-                signed = open.link.member(&name, value, signed);
-            }
+impl json::Visit for Reading<'_> {
+    #[inline]
+    fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
+        // Of nearly all members and elements, this is all that is asked.
+        let of_link = name.is_some_and(|name| name.escaped || Link::has_one_as_long(name.bytes));
+        if depth == 1 || of_link || signed::may_be(value) {
+            self.read(name, value, depth);
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, depth: usize) {
+        if let Some(&(of, ref link)) = self.links.last()
+            && of == depth
+        {
+            let signed = link.signed();
+            self.links.pop();
             self.signed(signed);
-            first = container;
-            if container {
-                outer.push(open);
-                if outer.len() == MAX_DEPTH {
-                    return Err(json::Fault::TooDeep);
-                }
-                open = Open::new(body, at);
-                at += 1;
+        }
+    }
+}
+
+impl Reading<'_> {
+    #[inline(never)]
+    fn read(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
+        let mut signed = signed::read(value);
+        if let Some(name) = name {
+            let name = name.unescaped();
+            if depth == 1 {
+                self.part(&name, value);
             }
+            signed = self.link(&name, value, signed, depth);
+        }
+        self.signed(signed);
+    }
+
+    /// A member that may be one of a link; answers what its value says that is not for the link
+    /// to say.
+    fn link(&mut self, name: &[u8], value: &[u8], signed: Signed, depth: usize) -> Signed {
+        if !Link::MEMBERS.contains(&name) {
+            return signed;
+        }
+        if self.links.last().is_none_or(|(of, _)| *of != depth) {
+            self.links.push((depth, Link::default()));
+        }
+        match self.links.last_mut() {
+            Some((_, link)) => link.member(name, value, signed),
+            None => signed,
         }
     }
 
@@ -220,33 +201,16 @@ impl Reading<'_> {
     }
 }
 
-/// Nothing but blanks may follow.
-fn ended(body: &[u8], at: usize) -> Result<(), json::Fault> {
-    if blanks(body, at) == body.len() {
-        Ok(())
-    } else {
-        Err(json::Fault::NotJson)
-    }
-}
-
-// === impl Open ===
-
-impl Open {
-    fn new(body: &[u8], at: usize) -> Self {
-        Self {
-            object: byte(body, at) == b'{',
-            link: Link::default(),
-        }
-    }
-
-    fn closing(&self) -> u8 {
-        if self.object { b'}' } else { b']' }
-    }
-}
-
 // === impl Link ===
 
 impl Link {
+    const MEMBERS: [&[u8]; 2] = [b"presigned_url", b"presigned_url_expires_at"];
+
+    #[inline]
+    fn has_one_as_long(name: &[u8]) -> bool {
+        Self::MEMBERS.iter().any(|known| known.len() == name.len())
+    }
+
     /// Takes note of a member; answers what its value says that is not for the link to say.
     #[inline]
     fn member(&mut self, name: &[u8], value: &[u8], signed: Signed) -> Signed {
@@ -309,5 +273,7 @@ impl LiveParts {
     }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

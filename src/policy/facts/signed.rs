@@ -53,13 +53,19 @@ struct Parameters<'a> {
     azure: bool,
 }
 
-/// What a value says, where it is a string that is a URL with a query.
+/// Whether a value may be a string that is a URL: nearly none are. A URL may begin with an escape,
+/// if it insists.
 #[inline]
+pub(super) fn may_be(value: &[u8]) -> bool {
+    matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
+}
+
+/// What a value says, where it is a string that is a URL with a query.
 pub(super) fn read(value: &[u8]) -> Signed {
-    // Nearly all values end here. A URL may begin with an escape, if it insists.
-    match value {
-        [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..] => read_url(value),
-        _ => Signed::No,
+    if may_be(value) {
+        read_url(value)
+    } else {
+        Signed::No
     }
 }
 
@@ -71,11 +77,17 @@ fn read_url(value: &[u8]) -> Signed {
         text.get(..scheme.len())
             .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
     });
-    let (url, _) = text.split_once('#').unwrap_or((&text, ""));
-    match url.split_once('?') {
+    let url = cut(&text, b'#').map_or(&*text, |(url, _)| url);
+    match cut(url, b'?') {
         Some((_, query)) if web => Parameters::of(query).until(),
         _ => Signed::No,
     }
+}
+
+/// As `split_once`, which is slow to find what is near.
+fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
+    let (before, rest) = text.split_at(memchr::memchr(at, text.as_bytes())?);
+    Some((before, &rest[1..]))
 }
 
 // === impl Parameters ===
@@ -83,8 +95,11 @@ fn read_url(value: &[u8]) -> Signed {
 impl<'a> Parameters<'a> {
     fn of(query: &'a str) -> Self {
         let mut found = Self::default();
-        for piece in query.split('&') {
-            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+        let mut rest = Some(query);
+        while let Some(left) = rest {
+            let (piece, behind) = cut(left, b'&').map_or((left, None), |(a, b)| (a, Some(b)));
+            rest = behind;
+            let (name, value) = cut(piece, b'=').unwrap_or((piece, ""));
             // Where the text was meant for HTML, `&` is `&amp;`.
             let name = name.strip_prefix("amp;").unwrap_or(name);
             let is = |known: &str| name.eq_ignore_ascii_case(known);
@@ -150,9 +165,8 @@ impl<'a> Parameters<'a> {
 
 /// What follows `X-Amz-`, `X-Goog-` and their like.
 fn after_vendor(name: &str) -> Option<&str> {
-    let (x, rest) = name.split_once('-')?;
-    let (_, rest) = rest.split_once('-')?;
-    x.eq_ignore_ascii_case("x").then_some(rest)
+    let rest = name.strip_prefix(['x', 'X'])?.strip_prefix('-')?;
+    Some(cut(rest, b'-')?.1)
 }
 
 fn unix(seconds: &str) -> Option<SystemTime> {

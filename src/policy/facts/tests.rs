@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Freshness;
+use crate::json::MAX_DEPTH;
 
 fn facts(body: &str) -> Facts {
     read(body.as_bytes(), &Freshness::default().live).expect("the rows of this table are JSON")

@@ -1,0 +1,127 @@
+//! The same facts by way of `serde_json::Value`: slow, plain, and compared with the real ones.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::config::Freshness;
+
+/// Names that mean something somewhere, and names as long as those that do.
+const NAMES: [&str; 12] = [
+    "status",
+    "end_time",
+    "modified_at",
+    "transcript",
+    "summary",
+    "sentiment",
+    "partner",
+    "invoices",
+    "presigned_url",
+    "presigned_url_expires_at",
+    "resigned_url_",
+    "presigned_url_expires_to",
+];
+
+const TEXTS: [&str; 12] = [
+    "",
+    "h",
+    "completed",
+    "busy",
+    "2023-11-07T05:31:56Z",
+    "2023-11-07T06:00:00",
+    "https://b.example/k",
+    "https://b.example/k?X-Amz-Date=20231107T053156Z&X-Amz-Expires=60&X-Amz-Signature=a",
+    "HTTP://b.example/k?a=1&amp;Expires=1699335000&amp;Signature=a#?",
+    "https://b.example/k?se=2023-11-07T05%3A31%3A56Z&sig=a",
+    "https://b.example/k?Policy=a&Signature=b",
+    "hello \"there\"\n, longer than one block of a scanner",
+];
+
+fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
+    let mut facts = Facts::default();
+    let mut ends = Vec::new();
+    collect(body, &mut ends);
+    facts.signed_until = ends.into_iter().min();
+    let Value::Object(call) = body else {
+        return facts;
+    };
+    let text = |name: &str| call.get(name).and_then(Value::as_str);
+    let there = |name: &&str| call.get(*name).is_some_and(|value| !value.is_null());
+    facts.status = CallStatus::ALL
+        .into_iter()
+        .find(|known| Some(known.as_str()) == text("status"));
+    facts.end_time = text("end_time").and_then(time);
+    facts.modified_at = text("modified_at").and_then(time);
+    facts.unfinished = facts.status == Some(CallStatus::Completed)
+        && !["transcript", "summary", "sentiment"].iter().all(there);
+    for (place, (name, _)) in live.iter().enumerate() {
+        if there(&name.as_str()) {
+            facts.live.insert(place);
+        }
+    }
+    facts
+}
+
+/// When the pre-signed URLs in a value end.
+fn collect(value: &Value, ends: &mut Vec<SystemTime>) {
+    let mut add = |signed| match signed {
+        Signed::No => {}
+        Signed::Until(until) => ends.push(until),
+        Signed::Unreadable => ends.push(UNIX_EPOCH),
+    };
+    match value {
+        Value::String(_) => add(signed::read(value.to_string().as_bytes())),
+        Value::Array(elements) => elements.iter().for_each(|element| collect(element, ends)),
+        Value::Object(members) => {
+            let url = members
+                .get("presigned_url")
+                .filter(|url| url.as_str().is_some_and(|url| !url.is_empty()));
+            let expires_at = members
+                .get("presigned_url_expires_at")
+                .and_then(Value::as_str);
+            let link = Link {
+                url: url.map(|url| signed::read(url.to_string().as_bytes())),
+                expires_at: expires_at.and_then(time),
+            };
+            add(link.signed());
+            for (name, member) in members {
+                if name != "presigned_url" || url.is_none() {
+                    collect(member, ends);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn bodies() -> impl Strategy<Value = Value> {
+    let text = proptest::sample::select(TEXTS.as_slice()).prop_map(Value::from);
+    let scalar = prop_oneof![4 => text, 1 => Just(Value::Null), 1 => Just(Value::from(-1.5))];
+    scalar.prop_recursive(4, 40, 8, |inner| {
+        let name = proptest::sample::select(NAMES.as_slice()).prop_map(str::to_owned);
+        let member = (name, inner.clone());
+        prop_oneof![
+            1 => proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+            3 => proptest::collection::vec(member, 0..8).prop_map(|all| all.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn facts_are_those_of_the_value(
+        body in bodies(),
+        pretty in any::<bool>(),
+        escaped in proptest::option::of(proptest::sample::select(&['e', 'h', 's', '/'][..])),
+    ) {
+        let live = Freshness::default().live;
+        let mut written = if pretty { format!("{body:#}") } else { body.to_string() };
+        if let Some(letter) = escaped {
+            // None of them is in a number or in `null`.
+            written = written.replace(letter, &format!("\\u{:04x}", u32::from(letter)));
+        }
+        prop_assert_eq!(read(written.as_bytes(), &live), Some(model(&body, &live)), "{}", written);
+    }
+}
