@@ -98,12 +98,8 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
             Event::Ended(ended) => {
                 if let Err(error) = ended {
                     tracing::debug!("connection ended: {error}");
-                    if error
-                        .downcast_ref::<hyper::Error>()
-                        .is_some_and(hyper::Error::is_parse)
-                    {
-                        // hyper has answered 400, 414 or 431 by itself, as no request.
-                        closed.of(ConnectionBound::Malformed).inc();
+                    if let Some(bound) = pulse.blame(&*error) {
+                        closed.of(bound).inc();
                     }
                 }
                 return;

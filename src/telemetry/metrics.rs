@@ -36,6 +36,8 @@ pub struct Metrics {
     pub connections: IntGauge,
     /// Client connections that we ended.
     pub connections_closed: PerLabel<ConnectionBound, IntCounter>,
+    /// Connections that the system could not give.
+    pub accept_failures: IntCounter,
     /// Requests refused at the door.
     pub refused: PerLabel<Refusal, IntCounter>,
     /// Requests to the origin, by result.
@@ -349,6 +351,7 @@ impl Metrics {
             in_flight: gauge(&r, family::IN_FLIGHT),
             connections: gauge(&r, family::CONNECTIONS),
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
+            accept_failures: counter(&r, family::ACCEPT_FAILURES),
             refused: by_label(&r, family::REFUSED),
             upstream_requests: UpstreamRequests {
                 statuses: STATUSES

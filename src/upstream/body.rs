@@ -20,6 +20,9 @@ use super::room::Room;
 use crate::config;
 use crate::outcome::Fault;
 
+/// Bytes a second that an upload has to come with in the long run.
+const MIN_PACE: u64 = 512;
+
 /// A request body.
 #[derive(Debug)]
 pub(super) enum Outbound {
@@ -40,6 +43,8 @@ pub(super) enum Outbound {
 pub(super) enum UploadError {
     #[error("the request body is larger than limits.request_body")]
     TooLarge,
+    #[error("the client's request body comes too slowly")]
+    Slow,
     #[error("the client's request body broke off")]
     Broken(#[source] Arc<hyper::Error>),
 }
@@ -53,6 +58,8 @@ struct Progress {
     began: Instant,
     /// Microseconds after `began` at which bytes last moved.
     moved: AtomicU64,
+    /// How many have moved.
+    bytes: AtomicU64,
     ended: AtomicBool,
     /// Noted here because hyper's HTTP/2 client tells only that the stream was reset.
     failed: OnceLock<UploadError>,
@@ -124,18 +131,19 @@ impl Body for Outbound {
             return Poll::Ready(None);
         };
         let frame = ready!(Pin::new(body).poll_frame(cx));
-        upload.moved(frame.is_none());
+        let data = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let bytes = data.map_or(0, Bytes::len) as u64;
+        upload.moved(bytes, frame.is_none());
         Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                match left.checked_sub(size) {
-                    Some(rest) => {
-                        *left = rest;
-                        Some(Ok(frame))
-                    }
-                    None => Some(Err(upload.failed(UploadError::TooLarge))),
+            Some(Ok(frame)) => match left.checked_sub(bytes) {
+                Some(rest) => {
+                    *left = rest;
+                    Some(Ok(frame))
                 }
-            }
+                None => Some(Err(upload.failed(UploadError::TooLarge))),
+            },
             Some(Err(error)) => Some(Err(upload.failed(UploadError::Broken(error.into())))),
             None => None,
         })
@@ -148,7 +156,7 @@ impl Body for Outbound {
                 let ended = body.is_end_stream();
                 if ended {
                     // hyper asks no further once it has been told.
-                    upload.moved(true);
+                    upload.moved(0, true);
                 }
                 ended
             }
@@ -175,15 +183,17 @@ impl Upload {
         Self(Arc::new(Progress {
             began: Instant::now(),
             moved: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             ended: ended.into(),
             failed: OnceLock::new(),
         }))
     }
 
-    fn moved(&self, ended: bool) {
+    fn moved(&self, bytes: u64, ended: bool) {
         if !self.0.ended.load(Ordering::Relaxed) {
             let micros = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
             self.0.moved.store(micros, Ordering::Relaxed);
+            self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.0.ended.store(ended, Ordering::Release);
         }
     }
@@ -201,13 +211,24 @@ impl Upload {
     }
 
     /// When the wait for the response head is over, as far as is known now.
+    ///
+    /// While the client uploads, silence is bounded, and so is a trickle: else a byte now and
+    /// then would keep a place at the origin for ever.
     pub(super) fn deadline(&self, settings: &config::Upstream) -> Instant {
-        let limit = if self.0.ended.load(Ordering::Acquire) {
-            settings.connect_timeout + settings.response_timeout
-        } else {
-            settings.total_timeout
-        };
-        self.0.began + Duration::from_micros(self.0.moved.load(Ordering::Relaxed)) + limit
+        let moved = Duration::from_micros(self.0.moved.load(Ordering::Relaxed));
+        let limit = settings.total_timeout;
+        self.0.began
+            + if self.has_ended() {
+                moved + settings.connect_timeout + settings.response_timeout
+            } else {
+                let paced = self.0.bytes.load(Ordering::Relaxed) / MIN_PACE;
+                limit + moved.min(Duration::from_secs(paced))
+            }
+    }
+
+    /// Whether the client has sent all.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::coding;
 use crate::config::{self, Config};
 use crate::outcome::Fault;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Ticket, Upload};
+use body::{Outbound, Ticket, Upload, UploadError};
 use coded::Received;
 use connector::Connector;
 use room::{Filling, Room};
@@ -235,7 +235,10 @@ impl Upstream {
                     match timeout_at(deadline, &mut answer).await {
                         Ok(answer) => break answer.map_err(|error| upload.blame(error)),
                         Err(_) if upload.deadline(&self.settings) > deadline => {}
-                        Err(_) => break Err(FetchError::no_head(&self.settings)),
+                        Err(_) if upload.has_ended() => {
+                            break Err(FetchError::no_head(&self.settings));
+                        }
+                        Err(_) => break Err(FetchError::from_upload(&UploadError::Slow)),
                     }
                 }
             })

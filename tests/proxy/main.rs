@@ -16,6 +16,7 @@ mod forwarding;
 mod framing;
 mod freshness;
 mod hits;
+mod hostile;
 mod invalidation;
 mod isolation;
 mod log;

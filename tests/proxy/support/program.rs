@@ -46,8 +46,26 @@ impl Program {
         Self::spawn(url, variables, Reading::ToTheStart).await
     }
 
+    /// With so many file descriptors and no more.
+    pub async fn with_descriptors(origin: &Origin, count: u32) -> Self {
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_stuut-cache");
+        command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), program]);
+        let url = format!("http://{}", origin.address());
+        Self::run(command, &url, &[], Reading::ToTheEnd).await
+    }
+
     async fn spawn(url: &str, variables: &[(&str, &str)], reading: Reading) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+        let command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+        Self::run(command, url, variables, reading).await
+    }
+
+    async fn run(
+        mut command: Command,
+        url: &str,
+        variables: &[(&str, &str)],
+        reading: Reading,
+    ) -> Self {
         command
             .env("STUUT_CACHE__SERVER__LISTEN", "127.0.0.1:0")
             .env("STUUT_CACHE__ADMIN__LISTEN", "127.0.0.1:0")
@@ -106,6 +124,30 @@ impl Program {
     pub async fn wire(&self) -> Wire {
         let socket = tokio::net::TcpStream::connect(self.address).await;
         Wire::new(socket.expect("the program accepts"))
+    }
+
+    /// The value of a metric line; 0 when it is not there.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let text = self.admin(Method::GET, "/metrics").await.text();
+        let value = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+    }
+
+    /// Waits until a metric line has this value.
+    pub async fn until_metric(&self, line: &str, value: u32) {
+        let what = format!("{line} {value}");
+        until(&what, async || {
+            self.metric(line).await.to_string() == value.to_string()
+        })
+        .await;
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.expect("a running process has descriptors").count()
     }
 
     /// The most memory it ever had, in bytes.
