@@ -23,6 +23,7 @@ mod log;
 mod memory;
 mod named_scopes;
 mod origin_faults;
+mod poisoning;
 mod resurrection;
 mod secrets;
 mod server;
