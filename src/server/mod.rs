@@ -106,6 +106,7 @@ impl Server {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => socket,
                     Err(error) => {
+                        self.observatory.metrics.accept_failures.inc();
                         tracing::warn!("cannot accept a connection: {error}");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;

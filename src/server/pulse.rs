@@ -6,6 +6,7 @@
 //! asks what time it is; of all else it is enough to know whether it happened since the last look,
 //! so the idle bounds are kept to within `server.header_timeout`.
 
+use std::error::Error;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -132,6 +133,18 @@ impl Pulse {
     /// Whether [`Pulse::close`] was called.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed) > 0
+    }
+
+    /// What the client broke, when the connection ends with this error. To go away is no fault.
+    pub(super) fn blame(&self, error: &hyper::Error) -> Option<ConnectionBound> {
+        if error.is_parse() {
+            // hyper has answered 400, 414 or 431 by itself, as no request.
+            return Some(ConnectionBound::Malformed);
+        }
+        let mut causes = std::iter::successors(Some(error as &dyn Error), |&cause| cause.source());
+        let has_gone = causes.any(<dyn Error>::is::<io::Error>);
+        let is_http2 = self.is_http2.load(Ordering::Relaxed);
+        (is_http2 && !has_gone).then_some(ConnectionBound::ProtocolError)
     }
 
     fn mark(&self) {

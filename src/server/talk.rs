@@ -11,13 +11,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
 use super::guard::Guarded;
-use super::pulse::{Check, Felt};
+use super::pulse::{Check, Felt, Pulse};
 use super::replay::Replay;
 use super::socket::Socket;
 use super::{Server, stack};
 use crate::config;
 use crate::request::Framing;
-use crate::telemetry::{ConnectionBound, Metrics};
+use crate::telemetry::ConnectionBound;
 
 /// Requests one HTTP/2 connection may have in flight.
 const MAX_STREAMS: u32 = 256;
@@ -94,7 +94,7 @@ pub(super) async fn http1(
         match event {
             Event::Done(ended) => {
                 if let Err(error) = ended {
-                    count(&server.observatory.metrics, &error);
+                    count(server, bounds.pulse, &error);
                 }
                 return Talked::Ended;
             }
@@ -133,7 +133,7 @@ pub(super) async fn http2(
         match bounds.until(|cx| connection.as_mut().poll(cx)).await {
             Event::Done(ended) => {
                 if let Err(error) = ended {
-                    count(&server.observatory.metrics, &error);
+                    count(server, bounds.pulse, &error);
                 }
                 return Talked::Ended;
             }
@@ -170,13 +170,14 @@ fn guarded(
     Guarded::new(Replay::new(first, socket), framing, unread)
 }
 
-fn count(metrics: &Metrics, error: &hyper::Error) {
+fn count(server: &Server, pulse: &Pulse, error: &hyper::Error) {
     tracing::debug!("connection ended: {error}");
-    if error.is_parse() {
-        // hyper has answered 400, 414 or 431 by itself, as no request.
-        metrics
+    if let Some(bound) = pulse.blame(error) {
+        server
+            .observatory
+            .metrics
             .connections_closed
-            .of(ConnectionBound::Malformed)
+            .of(bound)
             .inc();
     }
 }

@@ -103,6 +103,8 @@ families! {
         "Of the connections, those that are silent and hold no buffers.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
         "Client connections ended by a bound of the proxy, or of HTTP/1.1 (malformed) or HTTP/2 (protocol_error) broken. unread: of a refused request more came than is read and dropped. Many header_timeout mean slow or hostile clients.");
+    ACCEPT_FAILURES = counter("accept_failures_total", &[],
+        "Times that the system had no connection to give, mostly for want of file descriptors: raise their limit, or lower server.max_connections.");
     REFUSED = counter("refused_total", &["reason"],
         "Requests refused at the door, by the type of their problem document. Framing reasons from a client of yours: it is broken; from others: somebody is trying.");
     CONFIG_RELOADS = counter("config_reloads_total", &["result"],

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub config_reloads: PerLabel<Reload, IntCounter>,
     /// Certificates read again.
     pub tls_reloads: PerLabel<Reload, IntCounter>,
+    /// Connections that the system could not give.
+    pub accept_failures: IntCounter,
     /// Requests refused at the door.
     pub refused: PerLabel<Refusal, IntCounter>,
     /// Requests to the origin, by result.
@@ -458,6 +460,7 @@ impl Metrics {
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
             config_reloads: by_label(&r, family::CONFIG_RELOADS),
             tls_reloads: by_label(&r, family::TLS_RELOADS),
+            accept_failures: counter(&r, family::ACCEPT_FAILURES),
             refused: by_label(&r, family::REFUSED),
             upstream_requests: UpstreamRequests {
                 statuses: STATUSES

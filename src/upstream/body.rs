@@ -19,6 +19,9 @@ use crate::clock::{Clock, Deadline};
 use crate::config;
 use crate::outcome::Fault;
 
+/// Bytes a second that an upload has to come with in the long run.
+const MIN_PACE: u64 = 512;
+
 /// A request body.
 #[derive(Debug)]
 pub(super) enum Outbound {
@@ -39,6 +42,8 @@ pub(super) enum Outbound {
 pub(super) enum UploadError {
     #[error("the request body is larger than limits.request_body")]
     TooLarge,
+    #[error("the client's request body comes too slowly")]
+    Slow,
     #[error("the client's request body broke off")]
     Broken(#[source] Arc<hyper::Error>),
 }
@@ -52,6 +57,8 @@ struct Progress {
     began: Deadline,
     /// Microseconds after `began` at which bytes last moved.
     moved: AtomicU64,
+    /// How many have moved.
+    bytes: AtomicU64,
     ended: AtomicBool,
     /// Noted here because hyper's HTTP/2 client tells only that the stream was reset.
     failed: OnceLock<UploadError>,
@@ -119,18 +126,19 @@ impl Body for Outbound {
             return Poll::Ready(None);
         };
         let frame = ready!(Pin::new(body).poll_frame(cx));
-        upload.moved(frame.is_none());
+        let data = frame
+            .as_ref()
+            .and_then(|frame| frame.as_ref().ok()?.data_ref());
+        let bytes = data.map_or(0, Bytes::len) as u64;
+        upload.moved(bytes, frame.is_none());
         Poll::Ready(match frame {
-            Some(Ok(frame)) => {
-                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                match left.checked_sub(size) {
-                    Some(rest) => {
-                        *left = rest;
-                        Some(Ok(frame))
-                    }
-                    None => Some(Err(upload.failed(UploadError::TooLarge))),
+            Some(Ok(frame)) => match left.checked_sub(bytes) {
+                Some(rest) => {
+                    *left = rest;
+                    Some(Ok(frame))
                 }
-            }
+                None => Some(Err(upload.failed(UploadError::TooLarge))),
+            },
             Some(Err(error)) => Some(Err(upload.failed(UploadError::Broken(error.into())))),
             None => None,
         })
@@ -143,7 +151,7 @@ impl Body for Outbound {
                 let ended = body.is_end_stream();
                 if ended {
                     // hyper asks no further once it has been told.
-                    upload.moved(true);
+                    upload.moved(0, true);
                 }
                 ended
             }
@@ -170,15 +178,17 @@ impl Upload {
         Self(Arc::new(Progress {
             began: clock.deadline(Duration::ZERO),
             moved: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             ended: ended.into(),
             failed: OnceLock::new(),
         }))
     }
 
-    fn moved(&self, ended: bool) {
+    fn moved(&self, bytes: u64, ended: bool) {
         if !self.0.ended.load(Ordering::Relaxed) {
             let micros = u64::try_from(self.0.began.passed().as_micros()).unwrap_or(u64::MAX);
             self.0.moved.store(micros, Ordering::Relaxed);
+            self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.0.ended.store(ended, Ordering::Release);
         }
     }
@@ -201,14 +211,18 @@ impl Upload {
     }
 
     /// When the wait for the response head is over, as far as is known now.
+    ///
+    /// While the client uploads, silence is bounded, and so is a trickle: else a byte now and
+    /// then would keep a place at the origin for ever.
     pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
-        let limit = if self.has_ended() {
-            settings.connect_timeout + settings.response_timeout
-        } else {
-            settings.total_timeout
-        };
         let moved = Duration::from_micros(self.0.moved.load(Ordering::Relaxed));
-        self.0.began.later(moved + limit)
+        let limit = if self.has_ended() {
+            moved + settings.connect_timeout + settings.response_timeout
+        } else {
+            let paced = self.0.bytes.load(Ordering::Relaxed) / MIN_PACE;
+            settings.total_timeout + moved.min(Duration::from_secs(paced))
+        };
+        self.0.began.later(limit)
     }
 }
 

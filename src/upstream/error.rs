@@ -203,11 +203,11 @@ impl FetchError {
 
     pub(super) fn from_upload(error: &UploadError) -> Self {
         let broken: Option<Arc<dyn StdError + Send + Sync>> = match error {
-            UploadError::TooLarge => None,
+            UploadError::TooLarge | UploadError::Slow => None,
             UploadError::Broken(source) => Some(Arc::clone(source) as _),
         };
         Self {
-            too_large: broken.is_none(),
+            too_large: matches!(error, UploadError::TooLarge),
             source: broken,
             ..Self::new(Fault::RequestBody, &error.to_string())
         }

@@ -48,9 +48,8 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
     }
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     join_cookies(&mut fields, version);
-    for value in client.get_all(VIA) {
-        fields.append(VIA, value.clone());
-    }
+    // A departure from RFC 9110 §7.6.3: the fetch is for whoever asks, and begins here. An origin
+    // may answer otherwise to who comes by way of another proxy, or of itself.
     fields.append(VIA, via(version));
     fields
 }
@@ -192,6 +191,7 @@ mod tests {
             ("cookie", "c=1"),
             ("if-none-match", "\"x\""),
             ("x-forwarded-host", "evil"),
+            ("via", "1.1 before"),
             ("accept", "application/json"),
             ("accept-encoding", "br"),
             ("x-tenant", "t1"),

@@ -35,7 +35,7 @@ use crate::outcome::Fault;
 use crate::policy;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Upload};
+use body::{Outbound, Upload, UploadError};
 use coded::Received;
 use gate::Gate;
 use retry::Retries;
@@ -288,7 +288,7 @@ impl Upstream {
             match self.clock.timeout_at(deadline, &mut answer).await {
                 Some(answer) => return answer.map_err(|error| patience.blame(error)),
                 None if patience.deadline(&self.settings) > deadline => {}
-                None => return Err(FetchError::no_head(&self.settings)),
+                None => return Err(patience.over(&self.settings)),
             }
         }
     }
@@ -335,6 +335,16 @@ impl Patience {
         match self {
             Self::Until(deadline) => *deadline,
             Self::While(upload) => upload.deadline(settings),
+        }
+    }
+
+    /// Whose fault it is that it is over.
+    fn over(&self, settings: &config::Upstream) -> FetchError {
+        match self {
+            Self::While(upload) if !upload.has_ended() => {
+                FetchError::from_upload(&UploadError::Slow)
+            }
+            Self::Until(_) | Self::While(_) => FetchError::no_head(settings),
         }
     }
 

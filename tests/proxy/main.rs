@@ -22,6 +22,7 @@ mod forwarding;
 mod framing;
 mod freshness;
 mod hits;
+mod hostile;
 mod invalidation;
 mod isolation;
 mod late;
@@ -34,6 +35,7 @@ mod origin_faults;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod overload;
+mod poisoning;
 mod reload;
 mod resurrection;
 mod retries;

@@ -9,6 +9,9 @@ use super::{Behind, Limits, Refusal};
 /// The longest method. Those that are registered have at most seventeen letters.
 const MAX_METHOD: usize = 32;
 
+/// The longest name of a field.
+const MAX_NAME: usize = 256;
+
 /// The bytes of a request line beside method and target.
 const AROUND_TARGET: usize = "  HTTP/1.1\r\n".len();
 
@@ -76,19 +79,22 @@ impl Head {
     /// The bytes begin where the head does, each time.
     pub(super) fn read(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<usize>, Refusal> {
         loop {
-            match lines::end(bytes, self.scanned)? {
+            let start = self.checked;
+            // The name of a field, or a method, has no end of a line in it: that is looked for
+            // behind it.
+            let name = lines::span(&bytes[start..], &IS_TOKEN);
+            match lines::end(bytes, self.scanned.max(start + name))? {
                 Found::Nothing(scanned) => {
                     self.scanned = scanned;
-                    return self.may_go_on(bytes.len(), limits).map(|()| None);
+                    return self.may_go_on(bytes.len(), name, limits).map(|()| None);
                 }
                 Found::End(end) => {
-                    let line = &bytes[self.checked..end];
                     self.checked = end + 2;
                     self.scanned = self.checked;
                     if self.checked > limits.head {
                         return Err(self.too_large());
                     }
-                    if self.take(line, limits)? {
+                    if self.take(&bytes[start..end], name, limits)? {
                         return Ok(Some(self.checked));
                     }
                 }
@@ -97,16 +103,23 @@ impl Head {
     }
 
     /// Whether a head of which so much has come may have more.
-    fn may_go_on(&self, length: usize, limits: Limits) -> Result<(), Refusal> {
+    #[cold]
+    fn may_go_on(&self, length: usize, name: usize, limits: Limits) -> Result<(), Refusal> {
         let is_request_line = matches!(self.line, Line::Request { .. });
         if length >= limits.head
             || is_request_line && length - self.checked > MAX_METHOD + limits.uri + AROUND_TARGET
         {
             return Err(self.too_large());
         }
-        Ok(())
+        // It is read again with every piece that comes.
+        match self.line {
+            Line::Request { .. } if name > MAX_METHOD => Err(Refusal::RequestLine),
+            _ if name > MAX_NAME => Err(Refusal::FieldLine),
+            _ => Ok(()),
+        }
     }
 
+    #[cold]
     fn too_large(&self) -> Refusal {
         match self.line {
             Line::Request { .. } => Refusal::UriTooLong,
@@ -115,7 +128,8 @@ impl Head {
     }
 
     /// Checks a line; true when it is the last one.
-    fn take(&mut self, line: &[u8], limits: Limits) -> Result<bool, Refusal> {
+    #[inline]
+    fn take(&mut self, line: &[u8], name: usize, limits: Limits) -> Result<bool, Refusal> {
         match self.line {
             Line::Request {
                 empty_before: false,
@@ -123,7 +137,7 @@ impl Head {
                 self.line = Line::Request { empty_before: true };
             }
             Line::Request { .. } => {
-                self.is_http_10 = request_line(line, limits.uri)?;
+                self.is_http_10 = request_line(line, name, limits.uri)?;
                 self.line = Line::Field;
             }
             Line::Field | Line::Trailer if line.is_empty() => return Ok(true),
@@ -132,20 +146,18 @@ impl Head {
                 if self.fields > limits.fields {
                     return Err(Refusal::HeadTooLarge);
                 }
-                self.field(line)?;
+                self.field(line, name)?;
             }
         }
         Ok(false)
     }
 
     #[inline]
-    fn field(&mut self, line: &[u8]) -> Result<(), Refusal> {
-        let end = line.iter().position(|&b| !IS_TOKEN[usize::from(b)]);
+    fn field(&mut self, line: &[u8], name: usize) -> Result<(), Refusal> {
         // A blank before the colon is no token, nor is one that folds the line before.
-        let name = match end {
-            Some(end @ 1..) if line[end] == b':' => end,
-            _ => return Err(Refusal::FieldLine),
-        };
+        if !(1..=MAX_NAME).contains(&name) || line.get(name) != Some(&b':') {
+            return Err(Refusal::FieldLine);
+        }
         match name {
             14 if line[..14].eq_ignore_ascii_case(b"content-length") => {
                 self.content_length(&line[15..])
@@ -193,14 +205,15 @@ impl Head {
 
 /// `method SP request-target SP HTTP-version`, with one blank at each place; whether the version
 /// is 1.0.
-fn request_line(line: &[u8], longest: usize) -> Result<bool, Refusal> {
-    let method = line.iter().position(|&b| !IS_METHOD[usize::from(b)]);
-    let Some(method @ 1..=MAX_METHOD) = method.filter(|&at| line[at] == b' ') else {
+fn request_line(line: &[u8], method: usize, longest: usize) -> Result<bool, Refusal> {
+    let (method, behind) = line.split_at(method);
+    let Some(rest) = behind.strip_prefix(b" ") else {
         return Err(Refusal::RequestLine);
     };
-    let (method, rest) = (&line[..method], &line[method + 1..]);
-    let target = rest.iter().position(|&b| !IS_TARGET[usize::from(b)]);
-    let target = target.unwrap_or(rest.len());
+    if !(1..=MAX_METHOD).contains(&method.len()) || lines::span(method, &IS_METHOD) < method.len() {
+        return Err(Refusal::RequestLine);
+    }
+    let target = lines::span(rest, &IS_TARGET);
     if target > longest {
         return Err(Refusal::UriTooLong);
     }

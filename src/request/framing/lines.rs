@@ -16,42 +16,82 @@ pub(super) enum Found {
 /// # Errors
 ///
 /// On a CR or LF that stands alone, or another control character than the tab.
+#[inline]
 pub(super) fn end(bytes: &[u8], mut at: usize) -> Result<Found, Refusal> {
     loop {
-        at = match control(bytes, at) {
-            Some(at) => at,
-            None => return Ok(Found::Nothing(bytes.len())),
+        let Some(found) = control(bytes, at) else {
+            return Ok(Found::Nothing(bytes.len()));
         };
-        match bytes[at] {
-            b'\r' => {
-                return match bytes.get(at + 1) {
-                    Some(b'\n') => Ok(Found::End(at)),
-                    Some(_) => Err(Refusal::LineEnd),
-                    None => Ok(Found::Nothing(at)),
-                };
-            }
-            b'\t' => at += 1,
-            b'\n' => return Err(Refusal::LineEnd),
-            _ => return Err(Refusal::ControlCharacter),
+        if bytes[found..].starts_with(b"\r\n") {
+            return Ok(Found::End(found));
         }
+        if let Some(nothing) = alone(bytes, found)? {
+            return Ok(nothing);
+        }
+        at = found + 1;
     }
 }
 
+/// What a control character is that ends no line; none for a tab, which is as good as a blank.
+#[cold]
+fn alone(bytes: &[u8], at: usize) -> Result<Option<Found>, Refusal> {
+    match bytes[at] {
+        b'\t' => Ok(None),
+        b'\r' if at + 1 == bytes.len() => Ok(Some(Found::Nothing(at))),
+        b'\r' | b'\n' => Err(Refusal::LineEnd),
+        _ => Err(Refusal::ControlCharacter),
+    }
+}
+
+/// How many bytes from the first on are of a kind.
+#[inline]
+pub(super) fn span(bytes: &[u8], kind: &[bool; 256]) -> usize {
+    let mut at = 0;
+    let mut rest = bytes;
+    // A loop of a fixed length is unrolled.
+    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+        for (n, byte) in eight.iter().enumerate() {
+            if !kind[usize::from(*byte)] {
+                return at + n;
+            }
+        }
+        (at, rest) = (at + 8, behind);
+    }
+    let end = rest.iter().position(|byte| !kind[usize::from(*byte)]);
+    at + end.unwrap_or(rest.len())
+}
+
 /// The first control character from `at` on.
+#[inline]
 fn control(bytes: &[u8], mut at: usize) -> Option<usize> {
-    while let Some((word, _)) = bytes.get(at..)?.split_first_chunk() {
+    let mut rest = bytes.get(at..)?;
+    // Sixteen at a time as long as all is plain: of a loop of a fixed length without a way out
+    // the compiler makes a handful of vector instructions.
+    while let Some((sixteen, behind)) = rest.split_first_chunk::<16>() {
+        if !sixteen.iter().fold(true, |all, b| all & is_plain(*b)) {
+            break;
+        }
+        (at, rest) = (at + 16, behind);
+    }
+    while let Some((word, behind)) = rest.split_first_chunk() {
         let controls = controls(u64::from_le_bytes(*word));
         if controls != 0 {
             return Some(at + controls.trailing_zeros() as usize / 8);
         }
-        at += 8;
+        (at, rest) = (at + 8, behind);
     }
-    let rest = bytes[at..].iter().position(u8::is_ascii_control)?;
-    Some(at + rest)
+    Some(at + rest.iter().position(u8::is_ascii_control)?)
+}
+
+/// Printable ASCII.
+#[inline]
+fn is_plain(byte: u8) -> bool {
+    byte.wrapping_sub(b' ') < 0x7f - b' '
 }
 
 /// Marks the control characters of a word: the high bit of the lowest such byte is set, and none
 /// below it. Above it a borrow may set some that are none.
+#[inline]
 fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGH: u64 = ONES << 7;

@@ -25,6 +25,7 @@ struct Inner {
     scripts: Mutex<HashMap<String, Script>>,
     /// Tokens that are refused, whatever is asked, and with which status.
     refused: Mutex<HashMap<String, u16>>,
+    unscripted: Mutex<Reply>,
 }
 
 #[derive(Default)]
@@ -53,8 +54,8 @@ pub struct Reply {
     body: Vec<u8>,
     framing: Framing,
     raw: Option<Raw>,
-    /// The body is made when it is asked for: the echo.
-    echo: bool,
+    /// The body is made when it is asked for, of the request and its number.
+    made: Option<fn(&Seen, usize) -> String>,
     /// The connection is reset in place of an answer.
     reset: bool,
     /// Who has the entity tag already is answered 304.
@@ -138,6 +139,7 @@ impl Origin {
             seen: Mutex::default(),
             scripts: Mutex::default(),
             refused: Mutex::default(),
+            unscripted: Mutex::new(Reply::echo()),
         }));
         let serving = origin.clone();
         let accepting = tokio::spawn(async move {
@@ -185,6 +187,11 @@ impl Origin {
             .entry(target.to_owned())
             .or_default()
             .replies = replies;
+    }
+
+    /// Answers what is not scripted with this.
+    pub fn otherwise(&self, reply: Reply) {
+        *self.0.unscripted.lock().expect("no poison") = reply;
     }
 
     /// Holds the answers to this target back.
@@ -277,15 +284,15 @@ impl Origin {
         let mut scripts = self.0.scripts.lock().expect("no poison");
         let script = scripts.entry(seen.target().to_owned()).or_default();
         let mut reply = match script.replies.len() {
-            0 => Reply::echo(),
+            0 => self.0.unscripted.lock().expect("no poison").clone(),
             1 => script.replies[0].clone(),
             _ => script.replies.pop().expect("there are several"),
         };
         if let Some(refusal) = self.refusal(seen) {
             reply = refusal;
         }
-        if reply.echo {
-            reply.body = echo(seen, number).into_bytes();
+        if let Some(made) = reply.made {
+            reply.body = made(seen, number).into_bytes();
         }
         if reply.validating && seen.header("if-none-match").as_deref() == reply.tag() {
             reply.status = 304;
@@ -299,6 +306,24 @@ fn echo(seen: &Seen, number: usize) -> String {
         "target": seen.target(),
         "asked_by": seen.header("authorization"),
         "number": number,
+    });
+    body.to_string()
+}
+
+/// All that an origin can make its answer of: the fields in order of their names.
+fn mirror(seen: &Seen, _number: usize) -> String {
+    let mut fields: Vec<_> = seen
+        .head
+        .lines()
+        .skip(1)
+        .filter(|l| !l.is_empty())
+        .collect();
+    fields.sort_unstable();
+    let body = serde_json::json!({
+        "method": seen.method(),
+        "target": seen.target(),
+        "fields": fields,
+        "body": String::from_utf8_lossy(&seen.body),
     });
     body.to_string()
 }
@@ -344,7 +369,15 @@ impl Reply {
     /// 200 with what was asked, by whom, and a number that grows with every request.
     pub fn echo() -> Self {
         Self {
-            echo: true,
+            made: Some(echo),
+            ..Self::json("")
+        }
+    }
+
+    /// 200 with the whole request.
+    pub fn mirror() -> Self {
+        Self {
+            made: Some(mirror),
             ..Self::json("")
         }
     }

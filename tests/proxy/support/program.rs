@@ -47,6 +47,15 @@ impl Program {
         Self::spawn(url, variables, Reading::ToTheStart).await
     }
 
+    /// With so many file descriptors and no more.
+    pub async fn with_descriptors(origin: &Origin, count: u32) -> Self {
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_stuut-cache");
+        command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), program]);
+        let url = format!("http://{}", origin.address());
+        Self::run(command, &url, &[], Reading::ToTheEnd).await
+    }
+
     async fn spawn(url: &str, variables: &[(&str, &str)], reading: Reading) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
         command.stdin(Stdio::null());
@@ -132,6 +141,30 @@ impl Program {
         Wire::new(socket.expect("the program accepts"))
     }
 
+    /// The value of a metric line; 0 when it is not there.
+    pub async fn metric(&self, line: &str) -> f64 {
+        let text = self.admin(Method::GET, "/metrics").await.text();
+        let value = text
+            .lines()
+            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
+    }
+
+    /// Waits until a metric line has this value.
+    pub async fn until_metric(&self, line: &str, value: u32) {
+        let what = format!("{line} {value}");
+        until(&what, async || {
+            self.metric(line).await.to_string() == value.to_string()
+        })
+        .await;
+    }
+
+    /// How many files and sockets it has open.
+    pub fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.expect("a running process has descriptors").count()
+    }
+
     /// The most memory it ever had, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
@@ -153,15 +186,6 @@ impl Program {
         let (name, id) = (format!("-{name}"), self.child.id().to_string());
         let told = Command::new("kill").args([name, id]).status();
         assert!(told.expect("there is a kill").success());
-    }
-
-    /// The value of a metric line; 0 when it is not there.
-    pub async fn metric(&self, line: &str) -> f64 {
-        let text = self.admin(Method::GET, "/metrics").await.text();
-        let value = text
-            .lines()
-            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
-        value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
     }
 
     pub fn wait(&mut self) -> ExitStatus {

@@ -1,0 +1,55 @@
+//! The system has no file descriptor to give.
+
+use std::time::Instant;
+
+use super::{CALL, get};
+use crate::support::{Origin, Program, Reply, Wire};
+
+const DESCRIPTORS: u32 = 256;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_descriptors_it_serves_who_is_connected_and_recovers() {
+    let origin = Origin::start().await;
+    let program = Program::with_descriptors(&origin, DESCRIPTORS).await;
+    let stored = Reply::echo().header("cache-control", "max-age=600");
+    origin.reply(CALL, stored);
+    program.get(CALL).bearer("a").await.assert_status(200);
+    let mut held = program.wire().await;
+    held.send(get(CALL)).await;
+    held.until("}").await;
+
+    let began = Instant::now();
+    let mut crowd: Vec<Wire> = Vec::new();
+    for _ in 0..DESCRIPTORS + 50 {
+        // The system accepts on the program's behalf.
+        crowd.push(program.wire().await);
+    }
+    crate::support::until("a line about it", async || {
+        program.written().contains("cannot accept a connection")
+    })
+    .await;
+    for _ in 0..100 {
+        held.send(get(CALL)).await;
+        assert!(held.head().await.contains("; hit"));
+        held.until("}").await;
+    }
+    // It tries again, but not as fast as it can.
+    let tries = program
+        .written()
+        .matches("cannot accept a connection")
+        .count();
+    let slots = began.elapsed().as_millis() / 50 + 2;
+    assert!(
+        tries as u128 <= slots,
+        "{tries} tries in {slots} times 50 ms"
+    );
+
+    // One that waits is served as soon as there is a descriptor for it.
+    let mut waiting = crowd.pop().expect("a crowd");
+    waiting.send(get(CALL)).await;
+    drop(crowd);
+    assert!(waiting.head().await.contains("; hit"));
+    let failures = program.metric("stuut_cache_accept_failures_total").await;
+    assert!(failures >= 1.0, "{failures}");
+    program.get("/v1/other").await.assert_status(200);
+}

@@ -1,0 +1,127 @@
+//! Floods of frames that cost the sender nothing (CVE-2019-9512 to 9518, CVE-2023-44487,
+//! VU#421644): memory stays flat, others are served, and the connection ends where the flood
+//! has no other purpose.
+
+use std::time::Duration;
+
+use super::{CALL, closed_by};
+use crate::support::h2::{
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
+};
+use crate::support::{Origin, Program, Reply, Wire};
+
+/// Bytes that a flood is made of.
+const FLOOD: usize = 8 << 20;
+
+/// What a flood waits for room before it gives up, and what is waited for its end at most.
+const STUCK: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What memory may grow by, of all connections together.
+const ALLOWED: u64 = 8 << 20;
+
+fn head(path: &str) -> Vec<u8> {
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", path),
+        ("authorization", "Bearer a"),
+    ];
+    h2::block(&fields)
+}
+
+/// What is sent on and on, by the number of the round; and whether it ends the connection.
+type Flood = (&'static str, fn(u32) -> Vec<u8>, bool);
+
+#[rustfmt::skip]
+const FLOODS: [Flood; 10] = [
+    ("rapid reset of hits", |n| reset(n, CALL), true),
+    ("rapid reset of misses", |n| reset(n, "/v1/calls/held"), true),
+    ("continuations without end", |n| match n {
+        0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
+        _ => h2::frame(CONTINUATION, 0, 1, &h2::block(&[("x", "y".repeat(1_000))])),
+    }, true),
+    ("continuations without content", |n| match n {
+        0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
+        _ => h2::frame(CONTINUATION, 0, 1, b""),
+    }, true),
+    ("settings", |_| h2::frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]), false),
+    ("pings", |_| h2::frame(PING, 0, 0, b"floods!!"), false),
+    ("windows", |n| h2::frame(8, 0, 0, &(n % 2 + 1).to_be_bytes()), false),
+    ("priorities", |n| h2::frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 16]), false),
+    ("data without content", |n| match n {
+        0 => post(),
+        _ => h2::frame(DATA, 0, 1, b""),
+    }, true),
+    ("fields that point to one long one", |n| match n {
+        0 => h2::frame(HEADERS, 0, 1, &[&head(CALL)[..], &[0x40, 1, b'x', 127, 129, 30], &[b'y'; 4_096 - 128]].concat()),
+        _ => h2::frame(CONTINUATION, 0, 1, &[0xbe; 16_000]),
+    }, true),
+];
+
+fn reset(n: u32, path: &str) -> Vec<u8> {
+    let stream = 2 * n + 1;
+    let ask = h2::frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path));
+    [ask, h2::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+}
+
+fn post() -> Vec<u8> {
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/held"),
+    ];
+    h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&fields))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
+    let stored = Reply::echo().header("cache-control", "max-age=600");
+    origin.reply(CALL, stored);
+    let _gates = ["/v1/calls/held", "/v1/held"].map(|target| origin.hold(target));
+    program.get(CALL).bearer("a").await.assert_status(200);
+    let before = program.peak_memory();
+    let mut ended = 0;
+    for (name, frames, ends) in FLOODS {
+        let mut client = program.wire().await;
+        client.send(h2::hello()).await;
+        flood(&mut client, frames).await;
+        if ends {
+            let end = async { while client.frame().await.is_some() {} };
+            let came = tokio::time::timeout(PATIENCE, end).await;
+            assert!(came.is_ok(), "{name} goes on and on");
+        }
+        let grown = (program.peak_memory() - before) >> 10;
+        eprintln!("{name}: {grown} KiB more");
+        ended += u32::from(ends);
+        program.get(CALL).bearer("a").await.assert_hit();
+    }
+    program
+        .until_metric(&closed_by("protocol_error"), ended)
+        .await;
+    program.until_metric("stuut_cache_in_flight", 0).await;
+    let grown = program.peak_memory() - before;
+    assert!(grown < ALLOWED, "memory has grown by {grown} bytes");
+}
+
+/// Sends until the other side has had enough, or all is sent. Nothing is read meanwhile.
+async fn flood(client: &mut Wire, frames: fn(u32) -> Vec<u8>) {
+    let (mut sent, mut n) = (0, 0);
+    while sent < FLOOD {
+        let mut many = Vec::new();
+        while many.len() < 64 << 10 {
+            many.extend(frames(n));
+            n += 1;
+        }
+        sent += many.len();
+        // Where answers are not read, no more is taken: that is an end too.
+        match tokio::time::timeout(STUCK, client.try_send(&many)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Clients that go away, in every moment of a request.
+
+use super::{CALL, fill, get};
+use crate::support::{Gate, Origin, Program, Proxy, Reply, Wire};
+
+/// What memory may grow by while nothing is to be kept: 22 calls are, and what fragments.
+const ALLOWED: u64 = 4 << 20;
+
+const LARGE: &str = "/v1/calls/large";
+const HELD: &str = "/v1/calls/held";
+
+/// What is sent before the client resets its connection, in this round.
+fn moments(round: u32) -> [String; 8] {
+    let upload = "POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf";
+    [
+        String::new(),
+        "GET /v1/ca".to_owned(),
+        get(CALL),
+        get(LARGE),
+        get(&held(round)[0]),
+        get(&held(round)[1]),
+        upload.to_owned(),
+        // Refused, and gone before it hears of it.
+        "no request\r\n\r\n".to_owned(),
+    ]
+}
+
+/// A call and another resource that the origin keeps back.
+fn held(round: u32) -> [String; 2] {
+    [format!("{HELD}{round}"), format!("/v1/held{round}")]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
+    let body = "x".repeat(1 << 20);
+    origin.reply(
+        LARGE,
+        Reply::json(&body).header("cache-control", "max-age=600"),
+    );
+    let stored = Reply::echo().header("cache-control", "max-age=600");
+    origin.reply(CALL, stored);
+    for target in [CALL, LARGE] {
+        fill(&program, target).await;
+    }
+    let round = async |round| {
+        let gates = held(round).map(|target| origin.hold(&target));
+        for _ in 0..10 {
+            for bytes in moments(round) {
+                let mut client = program.wire().await;
+                let is_large = bytes.contains(LARGE);
+                client.send(bytes).await;
+                if is_large {
+                    // In the middle of the body.
+                    client.exactly(1_000).await;
+                }
+                client.reset();
+            }
+        }
+        gates.iter().for_each(Gate::open_for_all);
+        for gauge in ["in_flight", "upstream_in_flight"] {
+            program
+                .until_metric(&format!("stuut_cache_{gauge}"), 0)
+                .await;
+        }
+        program.until_metric("stuut_cache_connections", 0).await;
+    };
+    // The first rounds warm it up: threads, pools, counters.
+    for n in 0..3 {
+        round(n).await;
+    }
+    let before = (program.peak_memory(), program.descriptors());
+    for n in 3..25 {
+        round(n).await;
+    }
+    let grown = program.peak_memory() - before.0;
+    eprintln!("memory has grown by {} KiB", grown >> 10);
+    assert!(grown < ALLOWED, "memory has grown by {grown} bytes");
+    // Those to the origin may be kept, as many as were in use at once.
+    let now = program.descriptors();
+    assert!(now <= before.1 + 10, "{} descriptors, now {now}", before.1);
+    program.get(CALL).bearer("a").await.assert_hit();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_come_and_go_give_their_descriptors_back() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
+    let stored = Reply::echo().header("cache-control", "max-age=600");
+    origin.reply(CALL, stored);
+    fill(&program, CALL).await;
+    let before = program.descriptors();
+    for _ in 0..3_000 {
+        let mut client = program.wire().await;
+        client.send(get(CALL)).await;
+        assert!(client.head().await.contains("; hit"));
+    }
+    program.until_metric("stuut_cache_connections", 0).await;
+    // The asker's.
+    let now = program.descriptors();
+    assert!(now <= before + 2, "{before} descriptors, now {now}");
+}
+
+/// All come at once for what is not stored, and half of them, the first one too, go away.
+#[tokio::test]
+async fn a_herd_whose_leader_goes_away_asks_the_origin_once() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let gate = origin.hold(HELD);
+    let mut leader = proxy.wire().await;
+    leader.send(get(HELD)).await;
+    origin.until_requests(1).await;
+    let mut herd: Vec<Wire> = Vec::new();
+    for _ in 0..200 {
+        let mut client = proxy.wire().await;
+        client.send(get(HELD)).await;
+        herd.push(client);
+    }
+    proxy.until_metric("stuut_cache_in_flight", 201).await;
+    leader.reset();
+    let staying = herd.split_off(100);
+    herd.into_iter().for_each(Wire::reset);
+    gate.open();
+    for mut client in staying {
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+        client.until("}").await;
+    }
+    proxy.until_metric("stuut_cache_in_flight", 0).await;
+    origin.assert_requests(1);
+}

@@ -1,0 +1,144 @@
+//! Clients that send what nobody wants.
+
+use std::time::Duration;
+use stuut_cache::config::ByteSize;
+
+use super::{CALL, closed_by, get};
+use crate::support::{ByHand, Origin, Proxy};
+
+fn post(length: usize) -> String {
+    format!("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
+}
+
+/// Closed with the rest unread, the socket would be reset, and the answer lost on its way.
+#[tokio::test]
+async fn a_refused_upload_is_answered_though_it_goes_on_for_a_while() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.limits.request_body = ByteSize(1_000);
+    })
+    .await;
+    let length = 2 << 20;
+    let mut client = proxy.wire().await;
+    client.send(post(length)).await;
+    client.send(vec![b'x'; length]).await;
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(
+        answer.ends_with("urn:stuut-cache:body-too-large\"}"),
+        "{answer}"
+    );
+    proxy.until_metric("stuut_cache_connections", 0).await;
+    assert_eq!(proxy.metric(&closed_by("unread")).await.to_string(), "0");
+    origin.assert_requests(0);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_on_and_on_is_not_listened_to_for_ever() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.limits.request_body = ByteSize(1_000);
+    })
+    .await;
+    for head in [post(usize::MAX / 4), "no request\r\n".to_owned()] {
+        let mut client = proxy.wire().await;
+        client.send(head).await;
+        while client.try_send(vec![b'x'; 64 << 10]).await.is_ok() {}
+    }
+    proxy.until_metric(&closed_by("unread"), 2).await;
+    proxy.until_metric("stuut_cache_connections", 0).await;
+    origin.assert_requests(0);
+}
+
+/// What is stored has been asked for without a body: one that comes with it may mean something.
+#[tokio::test]
+async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    let smuggled = get("/v1/smuggled");
+    let length = smuggled.len();
+    let mut client = proxy.wire().await;
+    for framing in [
+        format!("content-length: {length}\r\n\r\n{smuggled}"),
+        format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"),
+    ] {
+        let head = get(CALL);
+        client
+            .send(format!("{}{framing}", &head[..head.len() - 2]))
+            .await;
+        let answer = client.head().await;
+        assert!(answer.contains("fwd=bypass"), "{answer}");
+        client.until("}").await;
+        assert_eq!(origin.last().body, smuggled.as_bytes());
+    }
+    client.send(get(CALL)).await;
+    assert!(client.head().await.contains("; hit"));
+    origin.assert_requests(3);
+}
+
+/// The origin answers before it has read what comes with the request, and neither does the proxy
+/// read to the end: what was meant as a body must not become a request.
+#[tokio::test]
+async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let smuggled = get("/v1/smuggled");
+    let mut client = proxy.wire().await;
+    client.send(post(4 + smuggled.len()) + "half").await;
+    let mut line = origin.accept().await;
+    line.until("half").await;
+    line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone")
+        .await;
+    drop(line);
+    client.until("done").await;
+    // It may have closed already.
+    let _ = client.try_send(smuggled).await;
+    assert_eq!(client.rest().await, "");
+    // The next one at the origin is the next request.
+    let mut next = proxy.wire().await;
+    next.send(get("/v1/next")).await;
+    assert_eq!(origin.accept().await.request().await.target(), "/v1/next");
+}
+
+/// A byte now and then kept a place at the origin for as long as it pleased.
+#[tokio::test]
+async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.upstream.total_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut client = proxy.wire().await;
+    client.send(post(1 << 20)).await;
+    let mut dripping = proxy.connect().await;
+    drop(client);
+    tokio::io::AsyncWriteExt::write_all(&mut dripping, post(1 << 20).as_bytes())
+        .await
+        .expect("the proxy takes bytes");
+    let (mut read, mut write) = dripping.into_split();
+    let drip = async {
+        // Never silent for as long as silence is allowed.
+        while tokio::io::AsyncWriteExt::write_all(&mut write, b"x")
+            .await
+            .is_ok()
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answered = async {
+        let mut answer = [0; 12];
+        tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer)
+            .await
+            .expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let answer = tokio::select! {
+        answer = answered => answer,
+        () = drip => panic!("closed without an answer"),
+    };
+    assert_eq!(answer, "HTTP/1.1 400");
+    proxy
+        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+}
