@@ -1,0 +1,355 @@
+//! Ten minutes of everything at once, with faults: does memory grow, do descriptors leak, is any
+//! answer unexplained?
+//!
+//! `cargo bench --bench soak -- [--seconds N]`
+//!
+//! Clients of two organisations ask for calls they may and may not see, in views and codings, write,
+//! hang up, and connect anew; the origin fails, tears its answers, stops for seconds and comes back;
+//! an operator purges and reloads. Every 200 is read whole and must be JSON about the call that was
+//! asked for, with an organisation's own token. An error is explained when the origin has failed or
+//! the proxy says so in a problem document; anything else ends the run with exit status 1.
+
+#[path = "../beside/load.rs"]
+#[expect(dead_code, reason = "rows of another bench use the rest")]
+mod load;
+mod watch;
+
+use std::error::Error;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use load::Connection;
+use watch::Watch;
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Clients that ask one request after the other.
+const CLIENTS: u64 = 16;
+
+/// Unexplained answers that are kept to be shown.
+const SHOWN: usize = 5;
+
+/// A running program; ended when dropped.
+struct Running(Child);
+
+/// What all clients have seen.
+#[derive(Debug, Default)]
+struct Tally {
+    answered: AtomicU64,
+    hits: AtomicU64,
+    explained: AtomicU64,
+    hung_up: AtomicU64,
+    unexplained: AtomicU64,
+    shown: Mutex<Vec<String>>,
+    over: AtomicBool,
+}
+
+/// A generator of numbers that repeats itself from run to run.
+struct Dice(u64);
+
+/// One request, and whether its answer may be a 200.
+struct Wish {
+    bytes: Vec<u8>,
+    id: String,
+    is_own: bool,
+    is_call: bool,
+}
+
+// === impl Running ===
+
+impl Running {
+    fn start(arguments: &[&str], variables: &[(&str, String)]) -> Result<Self> {
+        let child = Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+            .args(arguments)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        Ok(Self(child))
+    }
+
+    fn signal(&self, name: &str) -> Result<()> {
+        let (name, id) = (format!("-{name}"), self.0.id().to_string());
+        Command::new("kill").args([name, id]).status()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.signal("CONT");
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+// === impl Dice ===
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+
+    fn one_of(&mut self, words: [&'static str; 4]) -> &'static str {
+        words[usize::try_from(self.below(4)).unwrap_or_default()]
+    }
+
+    fn wish(&mut self) -> Wish {
+        let organisations = [("acme", "demo-acme-1"), ("globex", "demo-globex-1")];
+        let whose = usize::from(self.below(2) == 0);
+        let (_, token) = organisations[whose];
+        let is_own = self.below(20) > 0;
+        let (organisation, _) = organisations[if is_own { whose } else { 1 - whose }];
+        // Few that are asked for often, many that are not, and some with a life of their own.
+        let (kind, number) = match self.below(20) {
+            0..13 => ("", 1 + self.below(30)),
+            13..16 => ("", 1 + self.below(50)),
+            16 => ("small_", 1 + self.below(2_000)),
+            17 => ("large_", 1 + self.below(40)),
+            18 => ("live_", 1 + self.below(20)),
+            _ => ("fault_reset_", 1 + self.below(5)),
+        };
+        let id = format!("call_{kind}{organisation}_{number:04}");
+        let view = self.one_of(["", "", "?view=light", "?strip=transcript,invoices"]);
+        let coding = self.one_of(["identity", "gzip", "zstd", "br"]);
+        let fields = format!("host: soak\r\nauthorization: Bearer {token}\r\n");
+        let is_call = self.below(25) > 0;
+        let text = if is_call {
+            format!(
+                "GET /v1/calls/{id}{view} HTTP/1.1\r\n{fields}accept-encoding: {coding}\r\n\r\n"
+            )
+        } else {
+            format!("PATCH /v1/calls/{id} HTTP/1.1\r\n{fields}content-length: 2\r\n\r\n{{}}")
+        };
+        Wish {
+            bytes: text.into_bytes(),
+            id,
+            is_own,
+            is_call,
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn unexplained(&self, what: String) {
+        self.unexplained.fetch_add(1, Ordering::Relaxed);
+        let mut shown = self.shown.lock().expect("nobody panics with it");
+        if shown.len() < SHOWN {
+            shown.push(what);
+        }
+    }
+
+    fn judge(&self, wish: &Wish, answer: &load::Answer) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        let told = answer.field("cache-status");
+        if told.contains("; hit") {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+        }
+        let is_coded = !matches!(answer.field("content-encoding"), "" | "identity");
+        let fault = match answer.status {
+            200 if wish.is_call && !wish.is_own => "another organisation's call",
+            200 if wish.is_call && !is_coded => {
+                let document: serde_json::Result<serde_json::Value> =
+                    serde_json::from_slice(&answer.body);
+                match document {
+                    Ok(call) if call["id"] == wish.id.as_str() => return,
+                    Ok(_) => "not the call that was asked for",
+                    Err(_) => "not JSON",
+                }
+            }
+            // What is coded came whole by its length or its last chunk.
+            200..=299 => return,
+            // The origin's own word, or the proxy's about the origin.
+            400..=599 => {
+                self.explained.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            _ => "a status that nobody asked for",
+        };
+        self.unexplained(format!("{}: {fault}: {} {told}", wish.id, answer.status));
+    }
+}
+
+/// One client, for as long as the run lasts.
+fn client(address: SocketAddr, seed: u64, tally: &Tally) {
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (seed << 32 | 1));
+    while !tally.over.load(Ordering::Relaxed) {
+        let mut connection = match Connection::open(address) {
+            Ok(connection) => connection,
+            Err(error) => {
+                tally.unexplained(format!("no connection: {error}"));
+                return;
+            }
+        };
+        for _ in 0..dice.below(200) {
+            let wish = dice.wish();
+            if dice.below(50) == 0 {
+                // Gone before the answer.
+                let _ = connection.send(&wish.bytes);
+                tally.hung_up.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            match connection.ask(&wish.bytes) {
+                Ok(answer) => {
+                    tally.judge(&wish, &answer);
+                    if answer.field("connection").contains("close") {
+                        break;
+                    }
+                }
+                // A forwarded answer that the origin has torn is broken off, as it has to be.
+                Err(_) if !wish.is_call => break,
+                Err(error) => {
+                    tally.unexplained(format!("{}: {error}", wish.id));
+                    break;
+                }
+            }
+            if tally.over.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+}
+
+/// Faults of the origin and doings of the operator, a step a second.
+fn trouble(step: u64, origin: &mut Option<Running>, proxy: &Running, ports: &Ports) -> Result<()> {
+    match step % 30 {
+        5 => origin
+            .as_ref()
+            .map_or(Ok(()), |origin| origin.signal("STOP"))?,
+        8 => origin
+            .as_ref()
+            .map_or(Ok(()), |origin| origin.signal("CONT"))?,
+        15 => *origin = None,
+        16 => *origin = Some(ports.origin()?),
+        20 => proxy.signal("HUP")?,
+        n if n % 7 == 0 => {
+            let mut admin = Connection::open(ports.admin)?;
+            let id = format!("call_acme_{:04}", 1 + step % 30);
+            admin.ask(
+                format!("POST /purge?call={id} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes(),
+            )?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Who listens where.
+struct Ports {
+    origin: SocketAddr,
+    proxy: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Ports {
+    fn find() -> Result<Self> {
+        let free = || TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        Ok(Self {
+            origin: free()?,
+            proxy: free()?,
+            admin: free()?,
+        })
+    }
+
+    fn origin(&self) -> Result<Running> {
+        let address = self.origin.to_string();
+        let latency = [
+            "--latency",
+            "3ms",
+            "--jitter",
+            "20ms",
+            "--fault-rate",
+            "0.02",
+        ];
+        let listen = ["simulate", "--listen", &address];
+        Running::start(&[&listen[..], &latency].concat(), &[])
+    }
+
+    fn proxy(&self) -> Result<Running> {
+        let variables = [
+            ("STUUT_CACHE__SERVER__LISTEN", self.proxy.to_string()),
+            ("STUUT_CACHE__ADMIN__LISTEN", self.admin.to_string()),
+            (
+                "STUUT_CACHE__UPSTREAM__URL",
+                format!("http://{}", self.origin),
+            ),
+            ("STUUT_CACHE__CACHE__CAPACITY", "32MiB".to_owned()),
+            ("STUUT_CACHE__UPSTREAM__RESPONSE_TIMEOUT", "2s".to_owned()),
+        ];
+        Running::start(&["serve"], &variables)
+    }
+}
+
+fn until_listening(address: SocketAddr) -> Result<()> {
+    let began = Instant::now();
+    while let Err(error) = Connection::open(address) {
+        if began.elapsed() > Duration::from_secs(10) {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn run(seconds: u64) -> Result<bool> {
+    let ports = Ports::find()?;
+    let mut origin = Some(ports.origin()?);
+    let proxy = ports.proxy()?;
+    until_listening(ports.origin)?;
+    until_listening(ports.proxy)?;
+    let tally = Tally::default();
+    let mut watch = Watch::of(proxy.0.id());
+    thread::scope(|scope| -> Result<()> {
+        for seed in 1..=CLIENTS {
+            let tally = &tally;
+            scope.spawn(move || client(ports.proxy, seed, tally));
+        }
+        let mut steps = || -> Result<()> {
+            for step in 1..=seconds {
+                thread::sleep(Duration::from_secs(1));
+                watch.look()?;
+                trouble(step, &mut origin, &proxy, &ports)?;
+            }
+            Ok(())
+        };
+        let ended = steps();
+        tally.over.store(true, Ordering::Relaxed);
+        ended
+    })?;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    println!("{seconds} s, {CLIENTS} clients, 32 MiB of store");
+    println!("answers         {:>10}", count(&tally.answered));
+    println!("  hits          {:>10}", count(&tally.hits));
+    println!("  errors        {:>10}, explained", count(&tally.explained));
+    println!("hung up         {:>10}", count(&tally.hung_up));
+    println!("unexplained     {:>10}", count(&tally.unexplained));
+    watch.report();
+    for what in tally.shown.lock().expect("nobody panics with it").iter() {
+        println!("! {what}");
+    }
+    Ok(count(&tally.unexplained) == 0)
+}
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
+    let seconds = match (arguments.next().as_deref(), arguments.next()) {
+        (None, _) => 600,
+        (Some("--seconds"), Some(number)) => number.parse()?,
+        _ => return Err("write --seconds N, or nothing for 600".into()),
+    };
+    if !run(seconds)? {
+        std::process::exit(1);
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Whatever an origin and a client say in their fields and bodies is answered, in the same
+//! way each time; a body that has facts is JSON.
+//!
+//! The input is a head, a blank line and a body; of the head's fields, those about caching are read.
+
+#![no_main]
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use stuut_cache::config::{ClientDirectives, Config};
+use stuut_cache::json;
+use stuut_cache::policy::{RequestDirectives, ResponseDirectives, facts, storable};
+
+fuzz_target!(|input: &[u8]| {
+    let end = input.windows(2).position(|pair| pair == b"\n\n");
+    let (head, body) = match end {
+        Some(end) => (&input[..end], &input[end + 2..]),
+        None => (input, &[][..]),
+    };
+    let mut fields = HeaderMap::new();
+    for line in head.split(|byte| *byte == b'\n') {
+        let mut parts = line.splitn(2, |byte| *byte == b':');
+        let (Some(name), Some(value)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name),
+            HeaderValue::from_bytes(value.trim_ascii()),
+        ) {
+            fields.append(name, value);
+        }
+    }
+    let config = Config::default();
+    let said = ResponseDirectives::read(&fields);
+    assert_eq!(format!("{said:?}"), format!("{:?}", ResponseDirectives::read(&fields)));
+    let _ = RequestDirectives::read(&fields, ClientDirectives::Obey);
+    let kept = storable(&fields, SystemTime::UNIX_EPOCH);
+    assert!(kept.len() <= fields.len());
+    if facts::read(body, &config.freshness.live).is_some() {
+        assert_eq!(json::check(body), Ok(()));
+    }
+});
