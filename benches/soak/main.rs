@@ -14,6 +14,7 @@
 mod load;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
@@ -30,6 +31,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// Clients that ask one request after the other.
 const CLIENTS: u64 = 16;
 
+/// How long a client that is told to wait does so; less than it is told, as clients do.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
 /// Unexplained answers that are kept to be shown.
 const SHOWN: usize = 5;
 
@@ -41,7 +45,8 @@ struct Running(Child);
 struct Tally {
     answered: AtomicU64,
     hits: AtomicU64,
-    explained: AtomicU64,
+    /// By their status.
+    errors: Mutex<BTreeMap<u16, u64>>,
     hung_up: AtomicU64,
     unexplained: AtomicU64,
     shown: Mutex<Vec<String>>,
@@ -170,7 +175,8 @@ impl Tally {
             200..=299 => return,
             // The origin's own word, or the proxy's about the origin.
             400..=599 => {
-                self.explained.fetch_add(1, Ordering::Relaxed);
+                let mut errors = self.errors.lock().expect("nobody panics with it");
+                *errors.entry(answer.status).or_default() += 1;
                 return;
             }
             _ => "a status that nobody asked for",
@@ -201,6 +207,9 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
             match connection.ask(&wish.bytes) {
                 Ok(answer) => {
                     tally.judge(&wish, &answer);
+                    if matches!(answer.status, 429 | 503) {
+                        thread::sleep(BACK_OFF);
+                    }
                     if answer.field("connection").contains("close") {
                         break;
                     }
@@ -329,7 +338,9 @@ fn run(seconds: u64) -> Result<bool> {
     println!("{seconds} s, {CLIENTS} clients, 32 MiB of store");
     println!("answers         {:>10}", count(&tally.answered));
     println!("  hits          {:>10}", count(&tally.hits));
-    println!("  errors        {:>10}, explained", count(&tally.explained));
+    for (status, count) in tally.errors.lock().expect("nobody panics with it").iter() {
+        println!("  {status}           {count:>10}");
+    }
     println!("hung up         {:>10}", count(&tally.hung_up));
     println!("unexplained     {:>10}", count(&tally.unexplained));
     watch.report();
