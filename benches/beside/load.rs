@@ -199,6 +199,7 @@ impl Connection {
 
     fn fill(&mut self, from: usize) -> Result<usize> {
         match self.socket.read(&mut self.buffer[from..]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.fill(from),
             Ok(0) => Err("the server closed the connection".into()),
             Ok(read) => Ok(read),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {

@@ -1,5 +1,5 @@
-//! Requests are cut at the same places, and refused for the same reason, in whatever pieces they
-//! come.
+//! Requests are cut and refused at the same places in whatever pieces they come. Of two faults in
+//! one head, either may be told.
 //!
 //! The first byte is the size of a piece.
 
@@ -9,19 +9,34 @@ use libfuzzer_sys::fuzz_target;
 use stuut_cache::config::Config;
 use stuut_cache::request::{Framing, FramingFault};
 
-/// How much went on in all, what stopped it, and whether a request was left unfinished.
-fn follow(bytes: &[u8], piece: usize) -> (usize, Option<FramingFault>, bool) {
+/// What stopped a connection.
+#[derive(Debug, PartialEq)]
+enum Stopped {
+    Never { between_requests: bool },
+    AtHead,
+    InBody,
+}
+
+/// How much went on in all, and what stopped it.
+fn follow(bytes: &[u8], piece: usize) -> (usize, Stopped) {
     let mut framing = Framing::in_http1(&Config::default().limits);
     let (mut passed, mut come) = (0, 0);
     while come < bytes.len() {
         come = (come + piece).min(bytes.len());
         match framing.advance(&bytes[passed..come]) {
             Ok(more) => passed += more,
-            Err(stop) => return (passed + stop.passed, Some(stop.fault), true),
+            Err(stop) => {
+                let stopped = match stop.fault {
+                    FramingFault::Head(_) => Stopped::AtHead,
+                    FramingFault::Body(_) => Stopped::InBody,
+                };
+                return (passed + stop.passed, stopped);
+            }
         }
         assert!(passed <= come);
     }
-    (passed, None, framing.is_between_requests())
+    let between_requests = framing.is_between_requests();
+    (passed, Stopped::Never { between_requests })
 }
 
 fuzz_target!(|input: &[u8]| {
