@@ -230,7 +230,17 @@ async fn operators(program: &Program, sight: &mut Sight) {
         sight.of("a purge", purged.text());
     }
     program.get(CALL).bearer(TOKEN).await.assert_miss();
-    for page in ["/metrics", "/status", "/livez", "/readyz", "/nothing"] {
+    for page in [
+        "/",
+        "/metrics",
+        "/status",
+        "/stats",
+        "/explain?path=/v1/calls/c1",
+        "/openapi.json",
+        "/livez",
+        "/readyz",
+        "/nothing",
+    ] {
         sight.of(
             page,
             program.admin(Method::GET, page).bearer(ADMIN).await.text(),
