@@ -188,6 +188,27 @@ async fn the_service_manager_is_told_of_every_turn() {
     assert!(program.wait().success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_at_once() {
+    let origin = Origin::start().await;
+    let _gate = origin.hold("/v1/calls/c1");
+    let mut program = Program::start(&origin, &[]).await;
+    let mut client = program.wire().await;
+    client
+        .send("GET /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+        .await;
+    origin.until_requests(1).await;
+    program.terminate();
+    until("a drain", async || program.written().contains("draining")).await;
+    program.signal("INT");
+    assert_eq!(
+        program.wait().code(),
+        Some(130),
+        "as a shell says: interrupted"
+    );
+    assert_eq!(client.rest().await, "");
+}
+
 #[tokio::test]
 async fn after_a_kill_the_address_is_free_at_once() {
     let origin = Origin::start().await;
