@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::Result;
@@ -18,43 +19,65 @@ const SIZES: [(&str, &str, usize, usize); 2] = [
     ("40 KB", "c40960", 1_600, 1_000),
 ];
 
-/// Processor time of a miss: every request is for another id.
+/// MiB of a store that the misses of one round fill: after the round that does not count, every
+/// miss has to make room.
+const FULL: u32 = 16;
+
+/// Processor time of a miss: every request is for another id. Into a store that has room for all,
+/// and into one that is full, as that of a cache that has run for a while.
 pub(crate) fn misses(session: &mut Session) -> Result<()> {
     for (size, kind, requests, _) in SIZES {
-        let origin = Origin::start()?;
-        let setup = Setup::new(origin.address);
-        let mut servers = vec![setup.start(Column::StuutCache)?];
-        for column in session.there(&Column::CACHES) {
-            servers.push(setup.start(column)?);
-        }
-        let mut entrants = Vec::new();
-        for server in &servers {
-            let first = Ask::of(format!("/v1/calls/{kind}-first"));
-            warm::hit(server, Wire::H1, &first)?;
-            let (origin, used, address) = (&origin, Cell::new(0), server.address);
-            entrants.push(Entrant {
-                column: server.column,
-                server,
-                work: Box::new(move || {
-                    let (fetched, from) = (origin.fetches(), used.get());
-                    used.set(from + requests);
-                    let answered = load::spread(address, requests, &|n| {
-                        let id = from + n;
-                        Cow::Owned(Ask::of(format!("/v1/calls/{kind}-{id}")).bytes())
-                    })?;
-                    let fetched = origin.fetches() - fetched;
-                    if fetched == answered {
-                        Ok(answered)
-                    } else {
-                        Err(format!("{answered} misses, {fetched} fetches").into())
-                    }
-                }),
-            });
-        }
-        let samples = session.take_turns(&entrants)?;
-        let name = format!("miss, {size}");
-        session.row(&name, Unit::Microseconds, &samples, &[]);
+        let roomy = Setup::new;
+        misses_into(session, &format!("miss, {size}"), kind, requests, roomy)?;
+        let full = |origin| Setup {
+            capacity: FULL,
+            ..Setup::new(origin)
+        };
+        let name = format!("miss, {size}, into a full store");
+        misses_into(session, &name, kind, requests, full)?;
     }
+    Ok(())
+}
+
+fn misses_into(
+    session: &mut Session,
+    name: &str,
+    kind: &str,
+    requests: usize,
+    setup: impl Fn(SocketAddr) -> Setup,
+) -> Result<()> {
+    let origin = Origin::start()?;
+    let setup = setup(origin.address);
+    let mut servers = vec![setup.start(Column::StuutCache)?];
+    for column in session.there(&Column::CACHES) {
+        servers.push(setup.start(column)?);
+    }
+    let mut entrants = Vec::new();
+    for server in &servers {
+        let first = Ask::of(format!("/v1/calls/{kind}-first"));
+        warm::hit(server, Wire::H1, &first)?;
+        let (origin, used, address) = (&origin, Cell::new(0), server.address);
+        entrants.push(Entrant {
+            column: server.column,
+            server,
+            work: Box::new(move || {
+                let (fetched, from) = (origin.fetches(), used.get());
+                used.set(from + requests);
+                let answered = load::spread(address, requests, &|n| {
+                    let id = from + n;
+                    Cow::Owned(Ask::of(format!("/v1/calls/{kind}-{id}")).bytes())
+                })?;
+                let fetched = origin.fetches() - fetched;
+                if fetched == answered {
+                    Ok(answered)
+                } else {
+                    Err(format!("{answered} misses, {fetched} fetches").into())
+                }
+            }),
+        });
+    }
+    let samples = session.take_turns(&entrants)?;
+    session.row(name, Unit::Microseconds, &samples, &[]);
     Ok(())
 }
 
