@@ -23,6 +23,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Flag, Loaded, Problems};
 use crate::server::Tls;
+use crate::upstream::Connector;
 use crate::view;
 
 /// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -99,6 +100,8 @@ impl Cli {
                 with(&settings, |loaded| serve::run(&loaded, &|| load(&settings)))
             }
             Command::Check(settings) => with(&settings, |loaded| {
+                let upstream = &loaded.config.upstream;
+                Connector::new(upstream.url.scheme(), upstream)?;
                 print!(
                     "{}",
                     config::render::effective(&loaded.config, &loaded.sources)

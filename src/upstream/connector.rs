@@ -6,9 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use http::uri::Scheme;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
@@ -41,15 +43,16 @@ pub struct Connector {
 pub(super) struct ConnectTimeout(Duration);
 
 impl Connector {
-    /// A connector with these timeouts and this certificate authority beside the system's.
+    /// A connector for servers of this scheme, with these timeouts and, for https, this
+    /// certificate authority beside the system's.
     ///
     /// # Errors
     ///
-    /// When `upstream.ca_file` or the system's trust store cannot be used.
-    pub fn new(settings: &config::Upstream) -> Result<Self, SetupError> {
+    /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
+    pub fn new(scheme: &Scheme, settings: &config::Upstream) -> Result<Self, SetupError> {
         let tcp = tcp(HttpConnector::new(), settings);
         let inner = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(settings)?)
+            .with_tls_config(tls(scheme, settings)?)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(tcp);
@@ -103,11 +106,18 @@ fn tcp<R>(mut tcp: HttpConnector<R>, settings: &config::Upstream) -> HttpConnect
 }
 
 /// The provider is passed explicitly: a process-wide default could be somebody else's choice.
-fn tls(settings: &config::Upstream) -> Result<rustls::ClientConfig, SetupError> {
+fn tls(scheme: &Scheme, settings: &config::Upstream) -> Result<rustls::ClientConfig, SetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Verifier::new_with_extra_roots(extra_roots(settings)?, Arc::clone(&provider))?;
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+    let extra_roots = extra_roots(settings)?;
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    if *scheme == Scheme::HTTP {
+        // Nobody is to be trusted: a small image may have no trust store, and none is read.
+        let nobody = RootCertStore::empty();
+        return Ok(builder.with_root_certificates(nobody).with_no_client_auth());
+    }
+    let verifier = Verifier::new_with_extra_roots(extra_roots, provider)?;
+    let config = builder
         .dangerous() // the name of the door, not of what goes through it: the system's own verifier
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();

@@ -22,8 +22,11 @@ use crate::outcome::Fault;
 /// A client that cannot be set up.
 #[derive(Debug, Error)]
 pub enum SetupError {
-    /// The system's trust store, or the extra authorities, cannot be used.
-    #[error("the trust store for TLS to the origin cannot be used")]
+    /// The system's trust store cannot be used.
+    #[error(
+        "the trust store for TLS to the origin cannot be used; install the system's certificates \
+         (package ca-certificates), or set upstream.ca_file"
+    )]
     Trust(#[from] rustls::Error),
     /// `upstream.ca_file` cannot be read.
     #[error(

@@ -77,10 +77,11 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// When the trust store or `upstream.ca_file` cannot be used.
+    /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
     pub fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Result<Self, SetupError> {
         let retries = Retries::new(config.upstream.retries, Arc::clone(&metrics));
-        let connector = Connector::new(&config.upstream)?.retrying(retries.clone());
+        let scheme = config.upstream.url.scheme();
+        let connector = Connector::new(scheme, &config.upstream)?.retrying(retries.clone());
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())

@@ -1,12 +1,15 @@
 //! The origin over TLS: whom the proxy trusts, and what it speaks.
 
+use std::process::Command;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::Method;
 use stuut_cache::config::ByteSize;
 
-use crate::support::{Authority, ByHand, FRAGILE, Proxy, TlsOrigin, until};
+use crate::support::{
+    Authority, ByHand, FRAGILE, Origin, Program, Proxy, TlsOrigin, run_with, until,
+};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
@@ -229,4 +232,21 @@ fn ring_is_the_only_provider_of_cryptography() {
     let lock = std::fs::read_to_string(lock).expect("the lock file");
     assert!(lock.contains("name = \"ring\""));
     assert!(!lock.contains("aws-lc"));
+}
+
+/// An image without certificates, as small ones are, and an origin beside it that speaks http.
+#[tokio::test]
+async fn where_nobody_is_to_be_trusted_no_trust_store_is_needed() {
+    let nothing = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+    let origin = Origin::start().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+    command.envs(nothing);
+    let proxy = Program::by(command, &origin).await;
+    proxy.get(CALL).bearer("a").await.assert_status(200);
+
+    // The default origin speaks https.
+    run_with(&["check"], &nothing)
+        .await
+        .assert_code(1)
+        .assert_says("install the system's certificates");
 }

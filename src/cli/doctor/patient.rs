@@ -84,7 +84,8 @@ impl Patient {
         tokens: [Token; 2],
         admin: Admin,
     ) -> anyhow::Result<Self> {
-        let connector = Connector::new(settings).context("--ca-file")?;
+        let scheme = base.scheme().context("--proxy: no scheme")?;
+        let connector = Connector::new(scheme, settings).context("--ca-file")?;
         Ok(Self {
             client: legacy::Client::builder(TokioExecutor::new()).build(connector),
             base: base.to_string().trim_end_matches('/').to_owned(),
