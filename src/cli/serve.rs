@@ -64,6 +64,9 @@ fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the system gives no threads")
 }
 
+/// What `systemctl status` shows from then on.
+const REFUSED: &str = "a changed configuration was refused, the old one stays: see the journal";
+
 async fn serve(
     Loaded { config, sources }: &Loaded,
     sockets: Sockets,
@@ -98,8 +101,11 @@ async fn serve(
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
                 systemd::reloading();
-                reload(&mut process, reread);
-                systemd::ready(&listening);
+                let status = match reload(&mut process, reread) {
+                    Reload::Applied => &listening,
+                    Reload::Refused => REFUSED,
+                };
+                systemd::ready(status);
             }
             () = &mut alive => {}
         }
@@ -118,27 +124,29 @@ async fn serve(
 }
 
 /// Reads the configuration again and takes over what can be taken over of it; says what came of it.
-fn reload(process: &mut Process, reread: &Reread<'_>) {
+fn reload(process: &mut Process, reread: &Reread<'_>) -> Reload {
     let renewed = match reread() {
         Ok(Loaded { config, .. }) => process.reload(&config).map_err(|error| error.to_string()),
         Err(problems) => Err(problems.to_string()),
     };
-    match renewed {
+    let outcome = match renewed {
         Ok(Renewed {
             changed, pending, ..
         }) => {
-            process.count_reload(Reload::Applied);
             tracing::info!(changed = changed.join(" "), "read the configuration again");
             if !pending.is_empty() {
                 let pending = pending.join(" ");
                 tracing::warn!(pending, "these keys need a restart: {pending}");
             }
+            Reload::Applied
         }
         Err(problems) => {
-            process.count_reload(Reload::Refused);
             tracing::error!("the configuration stays as it was: {problems}");
+            Reload::Refused
         }
-    }
+    };
+    process.count_reload(outcome);
+    outcome
 }
 
 #[cfg(test)]

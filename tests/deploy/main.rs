@@ -3,6 +3,7 @@
 //!
 //! Programs that are not installed are named and left out; under CI they have to be there.
 
+mod booted;
 mod container;
 mod demo;
 mod examples;

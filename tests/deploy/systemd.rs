@@ -74,7 +74,7 @@ fn the_service_is_exposed_to_little() {
 fn what_the_unit_runs_are_commands_of_the_program() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/stuut-cache.toml");
     let unit = unit("stuut-cache.service");
-    let commands = ["ExecStartPre", "ExecStart", "ExecReload"]
+    let commands = ["ExecStart", "ExecReload"]
         .iter()
         .flat_map(|name| settings(&unit, name));
     let mut commands: Vec<_> = commands
@@ -82,7 +82,7 @@ fn what_the_unit_runs_are_commands_of_the_program() {
         .collect();
     commands.sort_unstable();
     let file = "--config /etc/stuut-cache/stuut-cache.toml";
-    let expected = ["check", "check", "serve"].map(|command| format!("{command} {file}"));
+    let expected = ["check", "serve"].map(|command| format!("{command} {file}"));
     assert_eq!(commands, expected);
     content(std::process::Command::new(PROGRAM).args(["check", "--config", shipped]));
 }
