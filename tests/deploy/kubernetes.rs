@@ -1,4 +1,4 @@
-//! The manifests: each by its schema, and all of them by what they say about each other.
+//! The manifests, by what they say about each other.
 
 use std::fs;
 use std::process::Command;
@@ -7,10 +7,10 @@ use serde_json::Value;
 use stuut_cache::config::{Document, read};
 
 use crate::demo::Demo;
-use crate::tools::{content, tool};
+use crate::tools::content;
 use crate::{deploy, list, string, text, yaml};
 
-fn manifest(name: &str) -> Value {
+pub(crate) fn manifest(name: &str) -> Value {
     yaml(&format!("kubernetes/{name}.yaml"))
 }
 
@@ -19,32 +19,13 @@ fn pod() -> Value {
 }
 
 /// What stands in `kustomization.yaml`, and so is applied.
-fn resources() -> Vec<String> {
+pub(crate) fn resources() -> Vec<String> {
     let kustomization = yaml("kubernetes/kustomization.yaml");
     let resources = list(&kustomization["resources"]);
     resources
         .iter()
         .map(|name| string(name).to_owned())
         .collect()
-}
-
-#[test]
-fn kubernetes_has_schemas_that_the_manifests_meet() {
-    let Some(mut validate) = tool("kubernetes-validate") else {
-        return;
-    };
-    // Those of the Prometheus operator are not Kubernetes' own.
-    let own: Vec<_> = resources()
-        .into_iter()
-        .filter(|name| !["servicemonitor.yaml", "prometheusrule.yaml"].contains(&name.as_str()))
-        .collect();
-    let said = content(
-        validate
-            .arg("--strict")
-            .args(&own)
-            .current_dir(deploy("kubernetes")),
-    );
-    assert_eq!(said.matches(" passed ").count(), own.len(), "{said}");
 }
 
 #[test]
@@ -63,6 +44,22 @@ fn every_manifest_is_applied() {
 }
 
 #[test]
+fn the_pod_mounts_the_configuration_that_is_generated() {
+    let kustomization = manifest("kustomization");
+    let generated = list(&kustomization["configMapGenerator"]);
+    let [config] = generated else {
+        panic!("one map: {generated:?}");
+    };
+    let pod = pod();
+    let volumes = list(&pod["spec"]["volumes"]);
+    let mounts = |volume: &Value| volume["configMap"]["name"] == config["name"];
+    assert!(volumes.iter().any(mounts), "{volumes:?}");
+    for file in list(&config["files"]) {
+        assert!(!text(&format!("kubernetes/{}", string(file))).is_empty());
+    }
+}
+
+#[test]
 fn all_mean_the_same_pods() {
     let labels = &pod()["metadata"]["labels"];
     for (name, selector) in [
@@ -72,6 +69,9 @@ fn all_mean_the_same_pods() {
         ("networkpolicy", "/spec/podSelector/matchLabels"),
     ] {
         assert_eq!(manifest(name).pointer(selector), Some(labels), "{name}");
+    }
+    for spread in list(&pod()["spec"]["topologySpreadConstraints"]) {
+        assert_eq!(&spread["labelSelector"]["matchLabels"], labels);
     }
     let deployment = manifest("deployment");
     let scaled = &manifest("horizontalpodautoscaler")["spec"]["scaleTargetRef"];

@@ -8,6 +8,7 @@ mod container;
 mod demo;
 mod examples;
 mod kubernetes;
+mod kustomize;
 mod names;
 mod openapi;
 mod prometheus;
