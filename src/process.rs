@@ -95,6 +95,9 @@ impl Process {
         let parser = Parser::new(config).map_err(StartError::Views)?;
         let tls = Tls::load(&config.server.tls)?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(parser.routes()));
+        if let Some(tls) = &tls {
+            show_expiry(tls, &metrics);
+        }
         let (tracer, exporter) = collecting(config, &metrics);
         let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
@@ -248,6 +251,7 @@ async fn watch(tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) {
 fn reread(tls: &Tls, metrics: &Metrics) -> Result<(), TlsFault> {
     let read = tls.reload();
     let result = if read.is_ok() {
+        show_expiry(tls, metrics);
         tracing::info!("read the files of server.tls again; new connections get the certificate");
         Reload::Applied
     } else {
@@ -255,4 +259,9 @@ fn reread(tls: &Tls, metrics: &Metrics) -> Result<(), TlsFault> {
     };
     metrics.tls_reloads.of(result).inc();
     read
+}
+
+fn show_expiry(tls: &Tls, metrics: &Metrics) {
+    let seconds = i64::try_from(tls.expiry().as_secs()).unwrap_or(i64::MAX);
+    metrics.tls_certificate_expiry.set(seconds);
 }

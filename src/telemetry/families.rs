@@ -111,6 +111,8 @@ families! {
         "Configurations read again on SIGHUP. Refused: the log says what is wrong; the old one stays.");
     TLS_RELOADS = counter("tls_reloads_total", &["result"],
         "Times the files of [server.tls] were read again. Refused: the old ones stay until they expire.");
+    TLS_CERTIFICATE_EXPIRY = gauge("tls_certificate_expiry_timestamp_seconds", &[],
+        "When the certificate that new connections get expires, in seconds since 1970. 0: no TLS with clients. Near: did the renewal fail, or tls_reloads_total refuse it?");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
         "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
     UPSTREAM_RETRIES = counter("upstream_retries_total", &["reason"],

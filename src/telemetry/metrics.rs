@@ -43,6 +43,8 @@ pub struct Metrics {
     pub config_reloads: PerLabel<Reload, IntCounter>,
     /// Certificates read again.
     pub tls_reloads: PerLabel<Reload, IntCounter>,
+    /// When the certificate expires.
+    pub tls_certificate_expiry: IntGauge,
     /// Connections that the system could not give.
     pub accept_failures: IntCounter,
     /// Requests refused at the door.
@@ -460,6 +462,7 @@ impl Metrics {
             connections_closed: by_label(&r, family::CONNECTIONS_CLOSED),
             config_reloads: by_label(&r, family::CONFIG_RELOADS),
             tls_reloads: by_label(&r, family::TLS_RELOADS),
+            tls_certificate_expiry: gauge(&r, family::TLS_CERTIFICATE_EXPIRY),
             accept_failures: counter(&r, family::ACCEPT_FAILURES),
             refused: by_label(&r, family::REFUSED),
             upstream_requests: UpstreamRequests {

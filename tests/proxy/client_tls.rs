@@ -44,7 +44,12 @@ impl Files {
 
     /// Another certificate for the same name.
     fn renew(&self) {
-        let (certificate, key) = self.authority.issue("localhost");
+        self.renew_until(2096);
+    }
+
+    /// One that expires as this year begins.
+    fn renew_until(&self, year: i32) {
+        let (certificate, key) = self.authority.issue_until("localhost", year);
         self.write("cert.pem", &certificate);
         self.write("key.pem", &key);
     }
@@ -225,6 +230,38 @@ async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_old_one()
         let line = format!("stuut_cache_tls_reloads_total{{result=\"{result}\"}}");
         assert!((proxy.metric(&line).await - count).abs() < 0.1, "{line}");
     }
+}
+
+/// What is measured is what a client is shown, before and after a renewal, and not what was refused.
+#[tokio::test]
+async fn the_expiry_of_the_certificate_that_clients_see_is_measured() {
+    const EXPIRY: &str = "stuut_cache_tls_certificate_expiry_timestamp_seconds";
+    let (origin, files) = (Origin::start().await, Files::new());
+    files.renew_until(2030);
+    let mut proxy = Proxy::with(&origin, |config| files.set(config)).await;
+    let first = files.connect(&proxy, None, &[]).await.expect("TLS");
+    assert_metric(&proxy, EXPIRY, 1_893_456_000).await;
+
+    files.renew_until(2031);
+    proxy.reload(|_| {}).expect("the files are good");
+    let second = files.connect(&proxy, None, &[]).await.expect("TLS");
+    assert_ne!(certificate(&first), certificate(&second));
+    assert_metric(&proxy, EXPIRY, 1_924_992_000).await;
+
+    let (later, _) = files.authority.issue_until("localhost", 2032);
+    files.write("cert.pem", &later);
+    proxy.reload(|_| {}).expect_err("it is of another key");
+    let third = files.connect(&proxy, None, &[]).await.expect("TLS");
+    assert_eq!(certificate(&second), certificate(&third));
+    assert_metric(&proxy, EXPIRY, 1_924_992_000).await;
+
+    // Where no TLS is spoken, nothing expires.
+    let plain = Proxy::start(&origin).await;
+    assert_metric(&plain, EXPIRY, 0).await;
+}
+
+async fn assert_metric(proxy: &Proxy, line: &str, value: u32) {
+    assert_eq!(proxy.metric(line).await.to_string(), value.to_string());
 }
 
 /// Runs a command-line client that may not be there.
