@@ -173,6 +173,48 @@ fn the_pod_is_given_what_its_configuration_needs() {
     );
 }
 
+/// In a pod there is the image, with its environment, and what is mounted into it.
+#[tokio::test]
+async fn the_purge_of_the_runbook_is_one_in_the_pod() {
+    let demo = Demo::start().await;
+    let runbook = text("README.md");
+    let line = runbook
+        .lines()
+        .find(|line| line.contains("kubectl") && line.contains(" purge "));
+    let (outside, inside) = line
+        .and_then(|line| line.split_once(" -- "))
+        .expect("a purge");
+    let namespace = manifest("kustomization")["namespace"].clone();
+    assert!(outside.contains(&format!("-n {} exec", string(&namespace))));
+    let name = &pod()["metadata"]["labels"]["app.kubernetes.io/name"];
+    let pods = format!("get pods -l app.kubernetes.io/name={} ", string(name));
+    assert!(runbook.contains(&pods), "{pods}");
+
+    let mut words = inside.split(' ');
+    let program = words.next().expect("a program");
+    let dockerfile = text("docker/Dockerfile");
+    assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{program}\"]")));
+    let words: Vec<_> = words.collect();
+    let [arguments @ .., "--token-file", file] = words.as_slice() else {
+        panic!("no token file: {words:?}");
+    };
+    assert!(text("kubernetes/stuut-cache.toml").contains(&format!("token_file = \"{file}\"")));
+    let token = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(token.path(), "a-token-of-a-test\n").expect("a temporary file");
+
+    let (_, port) = demo.admin.split_once(':').expect("a port");
+    let listens = "STUUT_CACHE__ADMIN__LISTEN";
+    assert!(dockerfile.contains(&format!("{listens}=0.0.0.0:9090")));
+    let said = content(
+        Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+            .args(arguments)
+            .arg("--token-file")
+            .arg(token.path())
+            .env(listens, format!("0.0.0.0:{port}")),
+    );
+    assert_eq!(said, "void from now on: call=CALL_ID\n");
+}
+
 /// The operator wants the rules inside of a manifest of its own.
 ///
 /// `UPDATE=1 cargo test --test deploy` writes it anew.
