@@ -21,6 +21,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
+/// Of the program that has them all.
+#[cfg(feature = "top")]
 #[test]
 fn help_of_every_command() {
     let help = text(&stuut_cache(&["--help"]).stdout);
