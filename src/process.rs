@@ -32,6 +32,7 @@ pub struct Process {
     /// What it runs with; a reload changes a part of it.
     config: Config,
     server: Arc<Server>,
+    admin: Arc<Admin>,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
     drain: Drain,
@@ -148,12 +149,13 @@ impl Process {
             serving: tokio::spawn(Arc::clone(&server).serve(listener, drain.clone())),
             attendants: [
                 tokio::spawn(Arc::clone(&admin).keep_history()),
-                tokio::spawn(admin.serve(admin_listener)),
+                tokio::spawn(Arc::clone(&admin).serve(admin_listener)),
                 tokio::spawn(store.sweep_when_voided()),
                 tokio::spawn(watch(tls.clone(), Arc::clone(&metrics))),
             ],
             config: config.clone(),
             server,
+            admin,
             tls,
             metrics,
             drain,
@@ -175,6 +177,7 @@ impl Process {
             reread(tls, &self.metrics)?;
         }
         self.server.replace(Arc::new(proxy));
+        self.admin.renew(&renewed.config);
         self.config = renewed.config.clone();
         Ok(renewed)
     }

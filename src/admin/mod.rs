@@ -15,6 +15,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
@@ -53,18 +54,33 @@ pub struct Admin {
     routes: Routes,
     drain: Drain,
     clock: Clock,
-    token: Option<SecretString>,
+    in_force: ArcSwap<InForce>,
     /// When this process began: another one's history is another one.
     started: String,
-    /// The document of [`openapi`].
-    openapi: Bytes,
     /// Whether only this machine can connect.
     loopback: bool,
     /// Held while a point is added or the points are written out, never across an await.
     history: Mutex<History>,
 }
 
+/// What a reload changes.
+#[derive(Debug)]
+struct InForce {
+    token: Option<SecretString>,
+    /// The document of [`openapi`].
+    openapi: Bytes,
+}
+
 type Answer = Response<Full<Bytes>>;
+
+impl InForce {
+    fn of(config: &Config) -> Self {
+        Self {
+            token: config.admin.token.clone(),
+            openapi: openapi::document(config),
+        }
+    }
+}
 
 impl Admin {
     /// The admin side of this store.
@@ -84,12 +100,17 @@ impl Admin {
             routes: Routes::new(&config.cache.routes),
             drain,
             clock,
-            token: config.admin.token.clone(),
+            in_force: ArcSwap::from_pointee(InForce::of(config)),
             started: humantime::format_rfc3339_millis(started).to_string(),
-            openapi: openapi::document(config),
             loopback: config.admin.listen.ip().is_loopback(),
             history: Mutex::default(),
         }
+    }
+
+    /// Answers by a configuration that was read again: the admin token and the document for
+    /// developers.
+    pub fn renew(&self, config: &Config) {
+        self.in_force.store(Arc::new(InForce::of(config)));
     }
 
     /// Answers for as long as the process lives: the probes are to be heard while the proxy
@@ -166,7 +187,10 @@ impl Admin {
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
             "/status" => json(StatusCode::OK, &self.summary()),
             "/stats" => self.stats(request.uri().query()),
-            "/openapi.json" => typed(StatusCode::OK, "application/json", self.openapi.clone()),
+            "/openapi.json" => {
+                let document = self.in_force.load().openapi.clone();
+                typed(StatusCode::OK, "application/json", document)
+            }
             "/explain" => {
                 let (admin, uri) = (Arc::clone(self), request.uri().clone());
                 // A walk over all entries: not for a thread that answers requests.

@@ -71,7 +71,7 @@ impl Admin {
     /// With a token configured, it is needed. Without one, only this machine can connect; of the
     /// pages in a browser here, which send an `Origin`, only the dashboard may purge.
     fn may_purge(&self, headers: &HeaderMap) -> bool {
-        match &self.token {
+        match &self.in_force.load().token {
             Some(token) => headers
                 .get(AUTHORIZATION)
                 .is_some_and(|given| is_token(token, given)),

@@ -143,7 +143,7 @@ pub static KEYS: &[Key] = &[
     key!(@ "server.tls.key", server.tls.key, "PEM file of its private key.", []),
     key!(@ "server.tls.client_ca", server.tls.client_ca, "PEM file of authorities of which clients must show a certificate; without it, none is asked for.", []),
     key!(admin.listen => "Address of metrics, health, status and purge."),
-    key!(admin.token_file => "File whose first line is the token a purge needs; without it only a loopback address takes purges."),
+    key!(admin.token_file => "File whose first line is the token a purge needs; without it only a loopback address takes purges. Read again on SIGHUP."),
     key!(upstream.url => "The origin server: scheme, host and port."),
     key!(upstream.connect_timeout => "Time to connect, TLS included.", positive),
     key!(upstream.response_timeout => "Time from the end of a request to the response head.", positive),

@@ -1,6 +1,6 @@
 //! What of a configuration can be taken over by a proxy that runs.
 
-use super::{Config, KEYS};
+use super::{Admin, Config, KEYS};
 
 /// A configuration that was read again, as far as it can be taken over.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,8 +14,9 @@ pub struct Renewed {
 }
 
 impl Config {
-    /// Takes over from `written` what needs no restart: freshness, scopes and views, which are
-    /// asked anew by every request. The rest has become sockets, threads, memory and routes.
+    /// Takes over from `written` what needs no restart: freshness, scopes, views and the admin
+    /// token, which are asked anew by every request. The rest has become sockets, threads, memory
+    /// and routes.
     #[must_use]
     pub fn renewed(&self, written: &Self) -> Renewed {
         let mut config = self.clone();
@@ -24,13 +25,18 @@ impl Config {
         config.freshness.hard_limit = self.freshness.hard_limit;
         config.scope = written.scope.clone();
         config.views = written.views.clone();
-        let mut pending = differences(&config, written);
-        if config.admin.token_file == written.admin.token_file && config.admin != written.admin {
-            pending.push("admin.token_file");
+        config.admin = Admin {
+            listen: self.admin.listen,
+            ..written.admin.clone()
+        };
+        let mut changed = differences(self, &config);
+        // The same file, and another token in it.
+        if self.admin.token_file == config.admin.token_file && self.admin != config.admin {
+            changed.push("admin.token_file");
         }
         Renewed {
-            changed: differences(self, &config),
-            pending,
+            changed,
+            pending: differences(&config, written),
             config,
         }
     }
@@ -72,15 +78,14 @@ mod tests {
                 "freshness.default",
                 "freshness.live",
                 "scope.mode",
-                "views.strip_option"
+                "views.strip_option",
+                "admin.token_file"
             ]
         );
-        assert_eq!(
-            renewed.pending,
-            ["cache.capacity", "freshness.hard_limit", "admin.token_file"]
-        );
+        assert_eq!(renewed.pending, ["cache.capacity", "freshness.hard_limit"]);
         assert_eq!(renewed.config.cache, old.cache);
         assert_eq!(renewed.config.scope, written.scope);
+        assert_eq!(renewed.config.admin, written.admin);
         assert_eq!(old.renewed(&old).changed, [""; 0]);
     }
 }

@@ -179,3 +179,28 @@ async fn it_has_the_routes_and_the_options_of_this_configuration() {
     assert_eq!(names("path"), ["org", "id"]);
     assert_eq!(names("query"), ["fields", "without", "view"]);
 }
+
+#[tokio::test]
+async fn after_a_reload_it_has_the_options_that_are_in_force() {
+    let origin = Origin::start().await;
+    origin.reply(CALL, Reply::json(BODY));
+    let mut proxy = Proxy::start(&origin).await;
+    proxy
+        .reload(|config| {
+            "without".clone_into(&mut config.views.strip_option);
+            // This needs a restart.
+            config.cache.routes = Vec::new();
+        })
+        .expect("it is good");
+    let document = Document::of(&proxy).await;
+    let parameters = &document.operation("/v1/calls/{call_id}")["parameters"];
+    let parameters = parameters.as_array().expect("parameters");
+    let has = |name: &str| parameters.iter().any(|parameter| parameter["name"] == name);
+    assert!(has("without") && !has("strip"), "{parameters:?}");
+    let answer = proxy
+        .get("/v1/calls/c1?without=invoices")
+        .bearer("a")
+        .await
+        .assert_miss();
+    answer.assert_body(r#"{"id":"c1","status":"completed"}"#);
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use stuut_cache::config::{NamedView, ScopeMode};
 use tempfile::TempDir;
 
@@ -122,4 +123,51 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
         written.contains("these keys need a restart: cache.capacity"),
         "{written}"
     );
+}
+
+/// The old token ends with the reload; a file without a token changes nothing.
+#[tokio::test]
+async fn another_admin_token_is_taken_over_and_none_is_not() {
+    let origin = Origin::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let (file, token) = (dir.path().join("proxy.toml"), dir.path().join("token"));
+    let write = |line: &str| std::fs::write(&token, line).expect("the file can be written");
+    write("first-token\n");
+    let text = format!("[admin]\ntoken_file = {token:?}\n");
+    std::fs::write(&file, text).expect("the file can be written");
+    let program = Program::configured(&origin, &file).await;
+    let purge = async |token: &str| {
+        let purge = program.admin(Method::POST, "/purge?all").bearer(token);
+        purge.await.status()
+    };
+    let reload = async |result: &str, count: u32| {
+        program.signal("HUP");
+        let line = format!("stuut_cache_config_reloads_total{{result=\"{result}\"}}");
+        program.until_metric(&line, count).await;
+    };
+    assert_eq!(purge("first-token").await, 200);
+
+    write("second-token\n");
+    assert_eq!(purge("second-token").await, 401);
+    reload("applied", 1).await;
+    assert_eq!(purge("second-token").await, 200);
+    assert_eq!(purge("first-token").await, 401);
+
+    write("no token, but words\n");
+    reload("refused", 1).await;
+    write("\n");
+    reload("refused", 2).await;
+    std::fs::remove_file(&token).expect("it is there");
+    reload("refused", 3).await;
+    assert_eq!(purge("second-token").await, 200);
+    assert_eq!(purge("").await, 401);
+
+    let written = program.stop();
+    assert!(
+        written.contains("\"changed\":\"admin.token_file\"") && !written.contains("restart"),
+        "{written}"
+    );
+    for token in ["first-token", "second-token", "but words"] {
+        assert!(!written.contains(token), "{written}");
+    }
 }
