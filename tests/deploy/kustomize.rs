@@ -135,5 +135,7 @@ fn a_misspelt_field_is_found_in_every_kind_of_file() {
     let output = output.expect("the program runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success(), "{said}");
-    assert!(said.contains("unknown field \"resource\""), "{said}");
+    // Releases differ in how they quote it.
+    let names = said.contains("unknown field") && said.contains("resource");
+    assert!(names, "{said}");
 }
