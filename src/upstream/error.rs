@@ -224,18 +224,19 @@ impl FetchError {
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
             )
         });
-        let (fault, sentence) = if error.is_parse() || is_nonsense {
-            (
-                Fault::Protocol,
-                "the origin's response body is not valid HTTP",
-            )
+        let kind = if error.is_parse() || is_nonsense {
+            Self::protocol("the origin's response body is not valid HTTP")
         } else {
-            (Fault::Incomplete, "the origin's response body broke off")
+            Self::broken_off()
         };
         Self {
             source: Some(Arc::new(error)),
-            ..Self::new(fault, sentence)
+            ..kind
         }
+    }
+
+    pub(super) fn broken_off() -> Self {
+        Self::new(Fault::Incomplete, "the origin's response body broke off")
     }
 
     pub(super) fn new(fault: Fault, sentence: &str) -> Self {

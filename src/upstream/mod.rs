@@ -149,6 +149,7 @@ impl Upstream {
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
         let bytes = self.metrics.upstream_bytes.clone();
+        let is_stream = head.version == Version::HTTP_2;
         let body = if coding::is_gzip(&head.headers) && !is_locked(&head.headers) {
             headers::decoded(&mut head);
             Received::gzip(body, bytes)
@@ -156,7 +157,7 @@ impl Upstream {
             Received::plain(body, bytes)
         };
         let body = Unread {
-            body,
+            body: body.ending_its_stream(is_stream),
             delimited,
             ticket,
             deadline,
@@ -213,7 +214,13 @@ impl Upstream {
         })?;
         ticket.answered();
         let bytes = self.metrics.upstream_bytes.clone();
-        Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
+        // Behind an early answer, the same reset says that the rest of the request is not wanted
+        // (RFC 9113 §8.1).
+        let is_stream = response.version() == Version::HTTP_2 && upload.has_ended();
+        Ok(response.map(|body| {
+            let received = Received::plain(body, bytes).ending_its_stream(is_stream);
+            self.stream(None, received)
+        }))
     }
 
     /// Sends a request that may be repeated; once more where it was lost.

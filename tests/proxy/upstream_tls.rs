@@ -7,8 +7,9 @@ use futures_util::future::join_all;
 use http::Method;
 use stuut_cache::config::ByteSize;
 
+use crate::support::h2::{self, DATA, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, SETTINGS};
 use crate::support::{
-    Authority, ByHand, FRAGILE, Origin, Program, Proxy, TlsOrigin, run_with, until,
+    Authority, ByHand, FRAGILE, Got, Origin, Program, Proxy, TlsOrigin, Wire, run_with, until,
 };
 
 const CALL: &str = "/v1/calls/c1";
@@ -249,4 +250,66 @@ async fn where_nobody_is_to_be_trusted_no_trust_store_is_needed() {
         .await
         .assert_code(1)
         .assert_says("install the system's certificates");
+}
+
+/// Without `END_STREAM` an answer is not whole, whatever the reset says (RFC 9113 §8.1).
+#[tokio::test]
+async fn half_an_answer_whose_stream_was_reset_without_an_error_was_stored_as_a_whole() {
+    let authority = Authority::new();
+    for length in [None, Some("99")] {
+        let origin = ByHand::start().await;
+        let url = authority.before(origin.address, &["h2"]).await;
+        let proxy = trusting(&authority, &url).await;
+        let ask = |target| {
+            proxy.raw_bytes(format!(
+                "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n"
+            ))
+        };
+        let mut head = vec![(":status", "200"), ("content-type", "application/json")];
+        head.extend(length.map(|length| ("content-length", length)));
+
+        let (fetched, mut line) = tokio::join!(ask(CALL), async {
+            let mut line = origin.accept().await;
+            line.until("SM\r\n\r\n").await;
+            line.send(h2::frame(SETTINGS, 0, 0, b"")).await;
+            answer_and_reset(&mut line, &head, 0).await;
+            line
+        });
+        let Got::Whole(head_of_problem, _) = Got::of(&fetched) else {
+            panic!("{}", String::from_utf8_lossy(&fetched));
+        };
+        assert!(head_of_problem.contains(" 502 "), "{head_of_problem}");
+        let (forwarded, ()) = tokio::join!(ask(OTHER), answer_and_reset(&mut line, &head, 0));
+        assert_eq!(Got::of(&forwarded), Got::Torn);
+        // Behind a whole answer, the same reset says nothing (RFC 9113 §8.1).
+        if length.is_none() {
+            for target in [CALL, OTHER] {
+                let whole = answer_and_reset(&mut line, &head, END_STREAM);
+                let (whole, ()) = tokio::join!(ask(target), whole);
+                assert!(matches!(Got::of(&whole), Got::Whole(head, _) if head.contains(" 200 ")));
+            }
+        }
+        let entries = proxy.metric("stuut_cache_cache_entries").await;
+        assert_eq!(
+            entries.to_string(),
+            if length.is_none() { "1" } else { "0" }
+        );
+    }
+}
+
+/// Answers the next request with a body, and a reset with `NO_ERROR`.
+async fn answer_and_reset(line: &mut Wire, head: &[(&str, &str)], end: u8) {
+    let stream = loop {
+        let frame = line.frame().await.expect("a request comes");
+        if frame.kind == HEADERS {
+            break frame.stream;
+        }
+    };
+    for frame in [
+        h2::frame(HEADERS, END_HEADERS, stream, &h2::block(head)),
+        h2::frame(DATA, end, stream, b"{\"id\":"),
+        h2::frame(RST_STREAM, 0, stream, &[0; 4]),
+    ] {
+        line.send(frame).await;
+    }
 }

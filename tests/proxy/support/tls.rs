@@ -17,7 +17,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::NamedTempFile;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, watch};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -116,6 +116,32 @@ impl Authority {
             .map(|name| name.as_bytes().to_vec())
             .collect();
         TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+impl Authority {
+    /// A server of `localhost` that takes TLS off what comes, hands it on to this address, and
+    /// the answers back. Its URL.
+    pub async fn before(&self, address: SocketAddr, protocols: &[&str]) -> String {
+        let acceptor = self.server("localhost", protocols);
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a loopback port");
+        let port = listener
+            .local_addr()
+            .expect("a bound socket has one")
+            .port();
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let mut outside = acceptor.accept(socket).await?;
+                    let mut inside = TcpStream::connect(address).await?;
+                    tokio::io::copy_bidirectional(&mut outside, &mut inside).await
+                });
+            }
+        });
+        format!("https://localhost:{port}")
     }
 }
 
