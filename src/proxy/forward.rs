@@ -45,6 +45,7 @@ impl Proxy {
                 &target,
                 head.headers,
                 body,
+                head.version,
             )
             .await
         {

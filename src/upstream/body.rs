@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
@@ -30,6 +31,9 @@ pub(super) enum Outbound {
     /// The client's, as it comes.
     Client {
         body: Incoming,
+        /// Whether only `END_STREAM` ends it, as over HTTP/2. hyper takes a stream that was reset
+        /// without an error for one that has ended.
+        is_stream: bool,
         left: u64,
         upload: Upload,
         /// The origin is waited for until it has all of it, even behind an early answer.
@@ -45,7 +49,7 @@ pub(super) enum UploadError {
     #[error("the client's request body comes too slowly")]
     Slow,
     #[error("the client's request body broke off")]
-    Broken(#[source] Arc<hyper::Error>),
+    Broken(#[source] Option<Arc<hyper::Error>>),
 }
 
 /// How far an upload has come: shared between the body that moves and the one who waits.
@@ -94,6 +98,7 @@ struct Silence {
 impl Outbound {
     pub(super) fn upload(
         body: Incoming,
+        version: Version,
         limit: u64,
         ticket: Arc<Ticket>,
         clock: &Clock,
@@ -102,6 +107,7 @@ impl Outbound {
         (
             Self::Client {
                 body,
+                is_stream: version == Version::HTTP_2,
                 left: limit,
                 upload: upload.clone(),
                 _ticket: ticket,
@@ -120,12 +126,19 @@ impl Body for Outbound {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let Self::Client {
-            body, left, upload, ..
+            body,
+            is_stream,
+            left,
+            upload,
+            ..
         } = self.get_mut()
         else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if frame.is_none() && *is_stream && !body.is_end_stream() {
+            return Poll::Ready(Some(Err(upload.failed(UploadError::Broken(None)))));
+        }
         let data = frame
             .as_ref()
             .and_then(|frame| frame.as_ref().ok()?.data_ref());
@@ -139,7 +152,7 @@ impl Body for Outbound {
                 }
                 None => Some(Err(upload.failed(UploadError::TooLarge))),
             },
-            Some(Err(error)) => Some(Err(upload.failed(UploadError::Broken(error.into())))),
+            Some(Err(error)) => Some(Err(upload.failed(UploadError::Broken(Some(error.into()))))),
             None => None,
         })
     }

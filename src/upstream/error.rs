@@ -205,13 +205,13 @@ impl FetchError {
     }
 
     pub(super) fn from_upload(error: &UploadError) -> Self {
-        let broken: Option<Arc<dyn StdError + Send + Sync>> = match error {
+        let broken = match error {
             UploadError::TooLarge | UploadError::Slow => None,
-            UploadError::Broken(source) => Some(Arc::clone(source) as _),
+            UploadError::Broken(source) => source.clone(),
         };
         Self {
             too_large: matches!(error, UploadError::TooLarge),
-            source: broken,
+            source: broken.map(|error| error as _),
             ..Self::new(Fault::RequestBody, &error.to_string())
         }
     }

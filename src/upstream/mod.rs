@@ -166,6 +166,7 @@ impl Upstream {
     }
 
     /// Sends a request on as it is, its body as it comes, and hands back the answer the same way.
+    /// `version` is that of the client's connection.
     ///
     /// # Errors
     ///
@@ -178,12 +179,19 @@ impl Upstream {
         target: &PathAndQuery,
         headers: HeaderMap,
         body: Incoming,
+        version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
         let ticket = Arc::new(self.counted(self.gate.admit(holder))?);
         let (outbound, upload) = if body.is_end_stream() {
             (Outbound::Empty, Upload::none(&self.clock))
         } else {
-            Outbound::upload(body, self.max_upload, Arc::clone(&ticket), &self.clock)
+            Outbound::upload(
+                body,
+                version,
+                self.max_upload,
+                Arc::clone(&ticket),
+                &self.clock,
+            )
         };
         let is_bare = matches!(outbound, Outbound::Empty);
         let mut request = Request::new(outbound);
