@@ -55,6 +55,8 @@ impl Proxy {
         if validating && order.is_mistaken(&asked) {
             // A 304 about some other response than the stored one: ask again, for the whole.
             validating = false;
+            // With its place: this request goes on in it.
+            drop(asked);
             asked = self.send(order, &order.sent, deadline).await?;
         }
         if asked.head.status == StatusCode::NOT_MODIFIED && !validating {

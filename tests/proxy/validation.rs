@@ -442,3 +442,25 @@ async fn the_member_of_a_cache_before_us_is_kept_and_is_that_of_the_last_answer(
         proxy.pass_seconds(10);
     }
 }
+
+/// The answer to what was not asked for lets go of its place before the next request takes one.
+#[tokio::test]
+async fn a_304_about_another_response_took_two_places() {
+    let origin = Origin::start().await;
+    let call = |tag| {
+        Reply::echo()
+            .header("etag", tag)
+            .header("cache-control", "max-age=10")
+    };
+    let mistaken = Reply::new(304).header("etag", "\"other\"");
+    origin.replies("/v1/calls/c1", vec![call("\"1\""), mistaken, call("\"2\"")]);
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
+    proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    proxy.pass_seconds(10);
+    proxy
+        .get("/v1/calls/c1")
+        .bearer("a")
+        .await
+        .assert_status(200)
+        .assert_header("etag", "\"2\"");
+}
