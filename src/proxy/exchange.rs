@@ -290,9 +290,10 @@ impl Order {
     }
 
     /// Whether an answer with this status ends what is stored: not a failure, and where several
-    /// tokens share, not what one of them is refused.
+    /// tokens share, not what one of them is refused. A 304 speaks of what they share.
     fn speaks_for_all(&self, status: StatusCode) -> bool {
-        !policy::is_failure(status) && (self.candidate.is_none() || status.is_success())
+        let of_the_response = status.is_success() || status == StatusCode::NOT_MODIFIED;
+        !policy::is_failure(status) && (self.candidate.is_none() || of_the_response)
     }
 
     fn is_mistaken(&self, asked: &Asked) -> bool {

@@ -302,3 +302,25 @@ proptest! {
         });
     }
 }
+
+/// A 304 speaks of what is stored, and so for all who share it.
+#[tokio::test]
+async fn what_a_304_withdrew_stood_in_for_the_origin_with_the_others() {
+    for withdrawn in ["no-store", "private"] {
+        let (origin, proxy) = pair().await;
+        let call = Reply::json("{}")
+            .header("etag", "\"1\"")
+            .header("cache-control", "max-age=10");
+        origin.reply(CALL, call);
+        for token in ["a", "b"] {
+            proxy.get(CALL).bearer(token).await.assert_status(200);
+        }
+        proxy.pass_seconds(10);
+        let withdrawal = Reply::new(304)
+            .header("etag", "\"1\"")
+            .header("cache-control", withdrawn);
+        origin.replies(CALL, vec![withdrawal, Reply::new(500)]);
+        proxy.get(CALL).bearer("a").await.assert_status(200);
+        proxy.get(CALL).bearer("b").await.assert_status(500);
+    }
+}
