@@ -126,7 +126,13 @@ fn derived(
                 whole.cap
             } else {
                 let facts = facts::read(&body, &settings.live).unwrap_or_default();
-                ViewCap::of(&facts, settings)
+                let cap = ViewCap::of(&facts, settings);
+                // What stood beside the address is not shown, and counts.
+                let beside = whole.cap.signed_until.filter(|_| facts.alone);
+                ViewCap {
+                    signed_until: [cap.signed_until, beside].into_iter().flatten().min(),
+                    ..cap
+                }
             };
             (Arc::new(part(whole, body, cap)), ViewResult::Derived)
         }

@@ -489,3 +489,21 @@ async fn a_view_that_is_weighed_with_its_call_evicts_nothing() {
     newer.header("cache-control", "no-cache").await;
     assert_eq!(proxy.metric(replaced).await.to_string(), "1");
 }
+
+/// The URL itself promises a week, the time beside it a minute: the credentials it was signed with
+/// end then.
+#[tokio::test]
+async fn a_view_without_the_time_beside_a_signed_url_was_good_for_longer_than_the_call() {
+    let body = r#"{"id":"c1","recording":{"presigned_url":"https://s3/x?X-Amz-Date=20270115T080000Z&X-Amz-Expires=604800&X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}}"#;
+    for query in [
+        "strip=**.presigned_url_expires_at",
+        "fields=recording.presigned_url",
+    ] {
+        let (_origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
+        get(&proxy, query).await.assert_miss();
+        proxy.pass_seconds(29);
+        get(&proxy, query).await.assert_hit();
+        proxy.pass_seconds(1);
+        get(&proxy, query).await.assert_forwarded("stale");
+    }
+}

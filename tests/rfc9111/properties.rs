@@ -116,6 +116,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             unfinished,
             live,
             signed_until,
+            alone: false,
         },
     )
 }

@@ -33,6 +33,8 @@ pub struct Facts {
     /// The earliest moment at which a pre-signed URL somewhere in the body stops working; `None`
     /// where there is none. The epoch where one is there and does not say.
     pub signed_until: Option<SystemTime>,
+    /// A link shows a pre-signed URL without the time that the API writes beside it.
+    pub alone: bool,
 }
 
 /// Which of the configured live parts a body shows, by their place in `freshness.live`.
@@ -115,6 +117,7 @@ impl json::Visit for Reading<'_> {
             && of == depth
         {
             let signed = link.signed();
+            self.facts.alone |= link.url.is_some() && link.expires_at.is_none();
             self.links.pop();
             self.signed(signed);
         }

@@ -40,7 +40,7 @@ const TEXTS: [&str; 12] = [
 fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     let mut facts = Facts::default();
     let mut ends = Vec::new();
-    collect(body, &mut ends);
+    collect(body, &mut ends, &mut facts.alone);
     facts.signed_until = ends.into_iter().min();
     let Value::Object(call) = body else {
         return facts;
@@ -62,8 +62,8 @@ fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     facts
 }
 
-/// When the pre-signed URLs in a value end.
-fn collect(value: &Value, ends: &mut Vec<SystemTime>) {
+/// When the pre-signed URLs in a value end, and whether one of them stands without a time.
+fn collect(value: &Value, ends: &mut Vec<SystemTime>, alone: &mut bool) {
     let mut add = |signed| match signed {
         Signed::No => {}
         Signed::Until(until) => ends.push(until),
@@ -71,7 +71,11 @@ fn collect(value: &Value, ends: &mut Vec<SystemTime>) {
     };
     match value {
         Value::String(_) => add(signed::read(value.to_string().as_bytes())),
-        Value::Array(elements) => elements.iter().for_each(|element| collect(element, ends)),
+        Value::Array(elements) => {
+            for element in elements {
+                collect(element, ends, alone);
+            }
+        }
         Value::Object(members) => {
             let url = members
                 .get("presigned_url")
@@ -84,9 +88,10 @@ fn collect(value: &Value, ends: &mut Vec<SystemTime>) {
                 expires_at: expires_at.and_then(time),
             };
             add(link.signed());
+            *alone |= link.url.is_some() && link.expires_at.is_none();
             for (name, member) in members {
                 if name != "presigned_url" || url.is_none() {
-                    collect(member, ends);
+                    collect(member, ends, alone);
                 }
             }
         }
