@@ -36,8 +36,10 @@ pub(super) enum Outbound {
         is_stream: bool,
         left: u64,
         upload: Upload,
-        /// The origin is waited for until it has all of it, even behind an early answer.
-        _ticket: Arc<Ticket>,
+        /// The origin is waited for until it has all of it, even behind an early answer; but not
+        /// when it comes too slowly.
+        ticket: Option<Arc<Ticket>>,
+        slowness: Timer,
     },
 }
 
@@ -58,6 +60,8 @@ pub(super) struct Upload(Arc<Progress>);
 
 #[derive(Debug)]
 struct Progress {
+    /// The longest that is borne (`upstream.total_timeout`).
+    silence: Duration,
     began: Deadline,
     /// Microseconds after `began` at which bytes last moved.
     moved: AtomicU64,
@@ -86,11 +90,17 @@ pub struct ResponseStream {
 ///
 /// Silence begins when the origin is asked for bytes and has none; while the client is slow to
 /// take what came, nobody waits for the origin.
+#[derive(Debug)]
 struct Silence {
-    clock: Clock,
     limit: Duration,
     since: Option<Deadline>,
-    timer: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    timer: Timer,
+}
+
+/// A wait until a deadline that may be put off meanwhile.
+pub(super) struct Timer {
+    clock: Clock,
+    set: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 // === impl Outbound ===
@@ -102,15 +112,17 @@ impl Outbound {
         limit: u64,
         ticket: Arc<Ticket>,
         clock: &Clock,
+        silence: Duration,
     ) -> (Self, Upload) {
-        let upload = Upload::begin(false, clock);
+        let upload = Upload::begin(false, clock, silence);
         (
             Self::Client {
                 body,
                 is_stream: version == Version::HTTP_2,
                 left: limit,
                 upload: upload.clone(),
-                _ticket: ticket,
+                ticket: Some(ticket),
+                slowness: Timer::new(clock.clone()),
             },
             upload,
         )
@@ -130,12 +142,18 @@ impl Body for Outbound {
             is_stream,
             left,
             upload,
-            ..
+            ticket,
+            slowness,
         } = self.get_mut()
         else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+            if ticket.is_some() && slowness.poll(cx, || upload.slow_from()).is_ready() {
+                *ticket = None;
+            }
+            return Poll::Pending;
+        };
         if frame.is_none() && *is_stream && !body.is_end_stream() {
             return Poll::Ready(Some(Err(upload.failed(UploadError::Broken(None)))));
         }
@@ -184,11 +202,12 @@ impl Body for Outbound {
 impl Upload {
     /// For a request without a body.
     pub(super) fn none(clock: &Clock) -> Self {
-        Self::begin(true, clock)
+        Self::begin(true, clock, Duration::ZERO)
     }
 
-    fn begin(ended: bool, clock: &Clock) -> Self {
+    fn begin(ended: bool, clock: &Clock, silence: Duration) -> Self {
         Self(Arc::new(Progress {
+            silence,
             began: clock.deadline(Duration::ZERO),
             moved: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
@@ -228,14 +247,23 @@ impl Upload {
     /// While the client uploads, silence is bounded, and so is a trickle: else a byte now and
     /// then would keep a place at the origin for ever.
     pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
-        let moved = Duration::from_micros(self.0.moved.load(Ordering::Relaxed));
-        let limit = if self.has_ended() {
-            moved + settings.connect_timeout + settings.response_timeout
+        if self.has_ended() {
+            let limit = self.moved_last() + settings.connect_timeout + settings.response_timeout;
+            self.0.began.later(limit)
         } else {
-            let paced = self.0.bytes.load(Ordering::Relaxed) / MIN_PACE;
-            settings.total_timeout + moved.min(Duration::from_secs(paced))
-        };
+            self.slow_from()
+        }
+    }
+
+    /// From when on it is too slow, unless more of it moves.
+    fn slow_from(&self) -> Deadline {
+        let paced = self.0.bytes.load(Ordering::Relaxed) / MIN_PACE;
+        let limit = self.moved_last().min(Duration::from_secs(paced)) + self.0.silence;
         self.0.began.later(limit)
+    }
+
+    fn moved_last(&self) -> Duration {
+        Duration::from_micros(self.0.moved.load(Ordering::Relaxed))
     }
 }
 
@@ -253,10 +281,9 @@ impl ResponseStream {
             room,
             rest,
             silence: Silence {
-                clock,
                 limit,
                 since: None,
-                timer: None,
+                timer: Timer::new(clock),
             },
         }
     }
@@ -308,26 +335,35 @@ impl Body for ResponseStream {
 impl Silence {
     /// Ready when nothing was heard for `limit`.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        let now = || self.clock.deadline(Duration::ZERO);
+        let now = || self.timer.clock.deadline(Duration::ZERO);
         let deadline = self.since.get_or_insert_with(now).later(self.limit);
+        self.timer.poll(cx, || deadline).map(|()| self.limit)
+    }
+}
+
+// === impl Timer ===
+
+impl Timer {
+    fn new(clock: Clock) -> Self {
+        Self { clock, set: None }
+    }
+
+    /// Ready when what is the deadline by then is over.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: impl Fn() -> Deadline) -> Poll<()> {
         loop {
-            let set = || Box::pin(self.clock.clone().sleep_until(deadline)) as _;
-            ready!(self.timer.get_or_insert_with(set).as_mut().poll(cx));
-            self.timer = None;
-            if self.clock.is_over(deadline) {
-                return Poll::Ready(self.limit);
+            let set = || Box::pin(self.clock.clone().sleep_until(deadline())) as _;
+            ready!(self.set.get_or_insert_with(set).as_mut().poll(cx));
+            self.set = None;
+            if self.clock.is_over(deadline()) {
+                return Poll::Ready(());
             }
         }
     }
 }
 
-impl std::fmt::Debug for Silence {
+impl std::fmt::Debug for Timer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut shown = f.debug_struct("Silence");
-        shown
-            .field("limit", &self.limit)
-            .field("since", &self.since);
-        shown.finish_non_exhaustive()
+        f.debug_struct("Timer").finish_non_exhaustive()
     }
 }
 

@@ -191,6 +191,7 @@ impl Upstream {
                 self.max_upload,
                 Arc::clone(&ticket),
                 &self.clock,
+                self.settings.total_timeout,
             )
         };
         let is_bare = matches!(outbound, Outbound::Empty);

@@ -4,6 +4,7 @@ use std::time::Duration;
 use stuut_cache::config::ByteSize;
 
 use super::{CALL, closed_by, get};
+use crate::support::h2::{self, DATA, END_HEADERS, HEADERS};
 use crate::support::{ByHand, Origin, Proxy};
 
 fn post(length: usize) -> String {
@@ -141,4 +142,41 @@ async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
     proxy
         .until_metric("stuut_cache_upstream_in_flight", 0)
         .await;
+}
+
+/// The same behind an answer that the origin has given early: nobody waited for anything any more.
+#[tokio::test]
+async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for_ever() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.upstream.total_timeout = Duration::from_millis(200);
+    })
+    .await;
+    let mut client = proxy.wire().await;
+    let head = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/other"),
+    ];
+    let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&head));
+    let drip = h2::frame(DATA, 0, 1, b"drip");
+    client.send([h2::hello(), head, drip].concat()).await;
+    let mut line = origin.accept().await;
+    line.until("drip").await;
+    line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
+        .await;
+    while client.frame().await.expect("an answer").kind != DATA {}
+    tokio::spawn(async move { while line.some().await.is_some() {} });
+    let drip = async {
+        // Never silent for as long as silence is allowed.
+        while client.try_send(h2::frame(DATA, 0, 1, b"x")).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("nobody had to end it");
+    };
+    tokio::select! {
+        () = proxy.until_metric("stuut_cache_upstream_in_flight", 0) => {}
+        () = drip => {}
+    }
 }
