@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::dates::DateField;
 use super::directive::{Delta, Directive};
+use super::fields::date;
 use super::list::{self, Quotes};
 
 /// Directives of these fields are lowered: for every cache, and for those of RFC 9213.
@@ -40,11 +41,8 @@ pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
     let end = made
         .unwrap_or(now)
         .checked_add(Duration::from_secs(seconds));
-    if let Some(end) = end
-        && end < expires
-        && let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(end))
-    {
-        fields.insert(header::EXPIRES, value);
+    if let Some(end) = end.filter(|end| *end < expires) {
+        fields.insert(header::EXPIRES, date(end));
     }
 }
 
@@ -140,5 +138,15 @@ mod tests {
             let lines = lowered(&[DATE, ("expires", before)]);
             assert_eq!(lines[1], format!("expires: {then}"));
         }
+    }
+
+    /// Formatting it panicked, and the client got a 500.
+    #[test]
+    fn a_date_before_1970_could_not_be_written() {
+        let lines = lowered(&[
+            ("date", "Wed, 31 Dec 1969 00:00:00 GMT"),
+            ("expires", "Thu, 01 Jan 1970 01:00:00 GMT"),
+        ]);
+        assert_eq!(lines[1], "expires: Thu, 01 Jan 1970 00:00:00 GMT");
     }
 }

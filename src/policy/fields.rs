@@ -66,7 +66,8 @@ pub(super) fn own(fields: &mut HeaderMap) {
     }
 }
 
-fn date(at: SystemTime) -> HeaderValue {
+/// A date field. What lies before 1970 cannot be written, and is as good as then.
+pub(super) fn date(at: SystemTime) -> HeaderValue {
     let text = httpdate::fmt_http_date(at.max(SystemTime::UNIX_EPOCH));
     HeaderValue::from_str(&text).expect("a date is letters, digits and blanks")
 }

@@ -507,3 +507,12 @@ async fn a_view_without_the_time_beside_a_signed_url_was_good_for_longer_than_th
         get(&proxy, query).await.assert_forwarded("stale");
     }
 }
+
+#[tokio::test]
+async fn an_origin_that_dates_a_capped_call_before_1970_got_its_clients_a_500() {
+    let call = Reply::json(r#"{"invoices":[]}"#)
+        .header("date", "Wed, 31 Dec 1969 00:00:00 GMT")
+        .header("expires", "Fri, 15 Jan 2027 09:00:00 GMT");
+    let (_origin, proxy) = with(call).await;
+    get(&proxy, "strip=transcript").await.assert_status(200);
+}
