@@ -7,7 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::fence::{Held, Turn};
+use super::fence::{Fence, Held, Turn};
 use crate::request::Scope;
 
 /// Tokens that are remembered for one response. Of more, who was admitted first asks anew.
@@ -53,6 +53,12 @@ impl Candidate {
     #[must_use]
     pub fn holder(&self) -> &Scope {
         &self.holder
+    }
+
+    /// What its own fetch begins under: what the one for all who share does, and the token itself.
+    #[must_use]
+    pub fn fence(&self, shared: &Fence) -> Fence {
+        shared.and(&self.stood)
     }
 
     /// The origin has answered it.

@@ -50,6 +50,7 @@ pub struct Fence {
     all: u64,
     scope: Held,
     path: Held,
+    /// What lies above the path, and whatever else is to stand.
     above: Box<[Held]>,
     turn: u64,
     /// Whether no write of unknown end may still change what it fetches.
@@ -213,6 +214,15 @@ impl Fence {
             && self.path.is_as(&other.path)
             && self.above.len() == other.above.len()
             && std::iter::zip(&self.above, &other.above).all(|(a, b)| a.is_as(b))
+    }
+
+    /// The same, and this stands as well.
+    pub(super) fn and(&self, held: &Held) -> Self {
+        let above = self.above.iter().chain([held]).cloned().collect();
+        Self {
+            above,
+            ..self.clone()
+        }
     }
 
     pub(super) fn turn_of(&self, key: &CacheKey) -> Turn {

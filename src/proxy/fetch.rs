@@ -95,7 +95,7 @@ impl Proxy {
             // What must not be stored must not be shared either.
             return self.carry_out(&order).await;
         }
-        let (flight, fence) = self.flight(call, &order);
+        let (flight, fence) = Self::flight(call, &order);
         let boarding = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
             // A fetch that began before this request may have been answered before it, too.
             Boarding::Lead(self.flights.lead(&flight, &fence))
@@ -150,7 +150,7 @@ impl Proxy {
             return;
         }
         let order = self.order(call, head, Some(stored), id);
-        let (flight, fence) = self.flight(call, &order);
+        let (flight, fence) = Self::flight(call, &order);
         if let Boarding::Lead(lead) = self.flights.board(&flight, &fence) {
             let (answer, _nobody) = oneshot::channel();
             self.take_off(lead, order, answer);
@@ -159,13 +159,12 @@ impl Proxy {
 
     /// Where others may join this fetch, and what it begins under there. Where several tokens
     /// share what is stored, a refusal of this one grounds its flights, and voids nothing else.
-    fn flight<'a>(&self, call: &'a Call, order: &'a Order) -> (Cow<'a, CacheKey>, Cow<'a, Fence>) {
-        let key = call.flight();
-        let fence = match &key {
-            Cow::Borrowed(_) => Cow::Borrowed(&order.fence),
-            Cow::Owned(own) => Cow::Owned(self.store.fence(own, self.clock.now().mono)),
+    fn flight<'a>(call: &'a Call, order: &'a Order) -> (Cow<'a, CacheKey>, Cow<'a, Fence>) {
+        let fence = match &order.candidate {
+            None => Cow::Borrowed(&order.fence),
+            Some(candidate) => Cow::Owned(candidate.fence(&order.fence)),
         };
-        (key, fence)
+        (call.flight(), fence)
     }
 
     fn order(

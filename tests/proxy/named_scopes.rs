@@ -324,3 +324,25 @@ async fn what_a_304_withdrew_stood_in_for_the_origin_with_the_others() {
         proxy.get(CALL).bearer("b").await.assert_status(500);
     }
 }
+
+#[tokio::test]
+async fn who_came_after_a_purge_of_the_scope_joined_a_fetch_from_before_it() {
+    let (origin, proxy) = pair().await;
+    proxy.get("/v1/calls/c0").bearer("a").await.assert_miss();
+    let explain = "/explain?path=/v1/calls/c0";
+    let explained = proxy.admin(Method::GET, explain).await.json();
+    let scope = explained["stored"][0]["scope"].as_str().expect("a scope");
+
+    let gate = origin.hold(CALL);
+    let before = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(2).await;
+    proxy
+        .admin(Method::POST, &format!("/purge?scope={scope}"))
+        .await
+        .assert_status(200);
+    let after = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(3).await;
+    gate.open_for_all();
+    before.await.assert_status(200);
+    assert_eq!(after.await.json()["number"], 3);
+}
