@@ -48,9 +48,16 @@ pub fn renewal(
 
 /// Whether the origin failed: the errors of RFC 5861 §4, and those that say "not now" (408, 425,
 /// 429). They tell of this request and this moment, and nothing of what is stored.
+///
+/// So do those that nobody has registered, such as the 52x of a network in front of the origin: an
+/// unknown status counts as the 500 of its class (RFC 9110 §15).
 #[must_use]
 pub fn is_failure(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+    match status.as_u16() {
+        408 | 425 | 429 | 500 | 502 | 503 | 504 => true,
+        501 | 505..=508 | 510 | 511 => false,
+        _ => status.is_server_error(),
+    }
 }
 
 /// Whether the origin says that there is nothing (any more): that ends every variant of it.

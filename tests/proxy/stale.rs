@@ -171,6 +171,40 @@ fn failures() -> Vec<Reply> {
     ]
 }
 
+/// Somebody in front of the origin cannot reach it, and says so by a number of its own: a status
+/// that is not known counts as the 500 of its class (RFC 9110 §15).
+#[tokio::test]
+async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored() {
+    for status in [509, 520, 522, 530, 599] {
+        let (origin, proxy) = pair().await;
+        let failure = Reply::new(status);
+        origin.replies(
+            CALL,
+            vec![reply("1", "max-age=10, stale-if-error=20"), failure],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        for _ in 0..2 {
+            get(&proxy)
+                .await
+                .assert_stale("stale-if-error")
+                .assert_body("1");
+        }
+    }
+    // These are known, and say something of the request or of what it asks for.
+    for status in [501, 505, 506, 507, 508, 510, 511] {
+        let (origin, proxy) = pair().await;
+        let news = Reply::new(status);
+        origin.replies(
+            CALL,
+            vec![reply("1", "max-age=10, stale-if-error=20"), news],
+        );
+        get(&proxy).await;
+        proxy.pass_seconds(10);
+        get(&proxy).await.assert_status(status);
+    }
+}
+
 #[tokio::test]
 async fn a_stale_response_stands_in_for_an_origin_that_fails() {
     for failure in failures() {
