@@ -12,7 +12,7 @@ use super::error::CACHE_STATUS;
 use super::fetch::{Fetched, Order};
 use super::show::off_path;
 use super::{Proxy, refused_token, respond};
-use crate::cache::{Candidate, Coded, Entry, Representation};
+use crate::cache::{Candidate, Coded, Entry, Found, Representation};
 use crate::clock::Deadline;
 use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
 use crate::request::{CacheKey, Scope};
@@ -239,8 +239,10 @@ impl Proxy {
             entry.admit(candidate.admitted(received.mono.saturating_add(self.admission_ttl)));
         }
         let stored = match renewal {
-            // What is stored may still serve while the origin fails; an error does not replace it.
+            // What is stored may still serve while the origin fails; an error does not replace it,
+            // also where this request had no use for it.
             Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
+            _ if policy::is_failure(head.status) && self.has(order) => Err(NotStored::OriginFailed),
             _ => may_store.and_then(|()| self.store.put(&order.key, &order.sent, &entry)),
         };
         if let Err(reason) = stored {
@@ -257,6 +259,12 @@ impl Proxy {
             status: head.status.as_u16(),
             collapsed: false,
         }
+    }
+
+    /// Whether something is stored for such a request.
+    fn has(&self, order: &Order) -> bool {
+        let found = self.store.find(&order.key, || order.sent.clone());
+        matches!(found, Found::Entry(_))
     }
 }
 

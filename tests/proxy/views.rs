@@ -516,3 +516,21 @@ async fn an_origin_that_dates_a_capped_call_before_1970_got_its_clients_a_500() 
     let (_origin, proxy) = with(call).await;
     get(&proxy, "strip=transcript").await.assert_status(200);
 }
+
+/// The whole shows an address that has expired, the view does not: it was still good.
+#[tokio::test]
+async fn an_error_with_a_lifetime_replaced_a_call_whose_views_were_fresh() {
+    let body = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
+    let (origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
+    let whole = "/v1/calls/c1";
+    proxy.get(whole).bearer("a").await.assert_miss();
+    proxy.pass_seconds(40);
+    get(&proxy, "fields=id").await.assert_hit();
+    let failure = Reply::new(503).header("cache-control", "max-age=60");
+    origin.reply(whole, failure);
+    proxy.get(whole).bearer("a").await.assert_status(503);
+    get(&proxy, "fields=id")
+        .await
+        .assert_hit()
+        .assert_status(200);
+}
