@@ -49,6 +49,8 @@ pub(super) struct Pulse {
     had_body: AtomicBool,
     /// Whether bytes were to be written that hyper has not flushed since.
     unsent: AtomicBool,
+    /// Whether the proxy has said its last: what still comes is no request.
+    ended: AtomicBool,
     /// Milliseconds after `born` at which a drain asked for the end; 0 is none.
     closing: AtomicU64,
 }
@@ -83,6 +85,7 @@ impl Pulse {
             is_http2: AtomicBool::new(false),
             had_body: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             closing: AtomicU64::new(0),
         })
     }
@@ -202,9 +205,10 @@ impl Pulse {
         }
     }
 
-    /// Whether hyper holds nothing of this connection that is still to be read or written.
+    /// Whether hyper holds nothing of this connection that is still to be read or written, and has
+    /// not ended it.
     fn is_square(&self) -> bool {
-        let any = [&self.is_http2, &self.had_body, &self.unsent];
+        let any = [&self.is_http2, &self.had_body, &self.unsent, &self.ended];
         any.iter().all(|mark| !mark.load(Ordering::Relaxed))
     }
 }
@@ -306,7 +310,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
+        let this = self.get_mut();
+        this.pulse.ended.store(true, Ordering::Relaxed);
+        Pin::new(&mut this.socket).poll_shutdown(cx)
     }
 }
 

@@ -51,6 +51,33 @@ async fn a_client_that_sends_on_and_on_is_not_listened_to_for_ever() {
     origin.assert_requests(0);
 }
 
+/// While what came behind a refused head was read and dropped, the silent connection was taken back,
+/// and from then on the rest was served as if it began with a request.
+#[tokio::test]
+async fn what_comes_behind_the_last_answer_is_no_request_however_late_it_comes() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let mut client = proxy.wire().await;
+    let two_ways = "content-length: 5\r\ntransfer-encoding: chunked";
+    client
+        .send(format!(
+            "POST /v1/a HTTP/1.1\r\nhost: a\r\n{two_ways}\r\n\r\n"
+        ))
+        .await;
+    let answer = client.head().await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    client.until("}").await;
+    for _ in 0..20 {
+        // Time enough to take a silent connection back.
+        proxy.metric("stuut_cache_connections_resting").await;
+    }
+    let _ = client.try_send(get("/v1/smuggled")).await;
+    client.half_close().await;
+    assert_eq!(client.rest().await, "");
+    proxy.until_metric("stuut_cache_connections", 0).await;
+    origin.assert_requests(0);
+}
+
 /// What is stored has been asked for without a body: one that comes with it may mean something.
 #[tokio::test]
 async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request() {
