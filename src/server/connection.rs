@@ -76,6 +76,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
         bounds.begin(since.elapsed());
         // On the heap, so that a connection at rest is as small as it can be.
         let talked = if !http1 && begun == HTTP2_PREFACE[..] {
+            pulse.turn_to_http2();
             Box::pin(talk::http2(server, socket, begun, &mut bounds)).await
         } else {
             http1 = true;
@@ -86,7 +87,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
                 (begun, socket) = (bytes, paused);
                 if !begun.is_empty() {
                     // It came with the request before; its time begins here.
-                    pulse.read(&begun);
+                    pulse.read();
                 }
             }
             Talked::Ended => return,

@@ -18,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::config;
-use crate::request::HTTP2_PREFACE;
 use crate::telemetry::ConnectionBound;
 
 /// How long a drain waits for another request on a connection that is not told yet that it ends.
@@ -103,17 +102,20 @@ impl Pulse {
         }
     }
 
-    /// These bytes have come.
-    pub(super) fn read(&self, bytes: &[u8]) {
+    /// The whole preface has come, in however many pieces: what these began was no head.
+    pub(super) fn turn_to_http2(&self) {
+        self.is_http2.store(true, Ordering::Relaxed);
+        self.head.store(0, Ordering::Relaxed);
+    }
+
+    /// Bytes have come.
+    pub(super) fn read(&self) {
         if self.busy.load(Ordering::Relaxed) == 0 {
             if self.is_http2.load(Ordering::Relaxed) {
                 // Nor is it life: a head could drip in, frame by frame, for ever.
                 return;
             }
-            // It comes in one read from all who mean well.
-            if bytes.starts_with(HTTP2_PREFACE) {
-                self.is_http2.store(true, Ordering::Relaxed);
-            } else if self.head.load(Ordering::Relaxed) == 0 {
+            if self.head.load(Ordering::Relaxed) == 0 {
                 self.head.store(JUST_BEGUN, Ordering::Relaxed);
             }
         }
@@ -259,8 +261,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Felt<S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
-        if let bytes @ [_, ..] = &buf.filled()[before..] {
-            this.pulse.read(bytes);
+        if buf.filled().len() > before {
+            this.pulse.read();
         }
         polled
     }
@@ -342,12 +344,12 @@ mod tests {
 
         let pulse = Pulse::new();
         pass(Duration::from_secs(1)).await;
-        pulse.read(b"G");
+        pulse.read();
         pulse.pause();
         for _ in 0..9 {
             pass(Duration::from_secs(1)).await;
             // A byte now and then does not prolong a head.
-            pulse.read(b"G");
+            pulse.read();
             assert!(matches!(
                 pulse.check(&settings, LONG),
                 Check::Busy(_) | Check::Resting(_)
@@ -400,11 +402,11 @@ mod tests {
     async fn http2_frames_between_requests_are_neither_a_head_nor_life() {
         let settings = Config::default().server;
         let pulse = Pulse::new();
-        pulse.read(HTTP2_PREFACE);
+        pulse.turn_to_http2();
         drop(pulse.begin(false));
         for _ in 0..74 {
             tokio::time::advance(Duration::from_secs(1)).await;
-            pulse.read(b"ping");
+            pulse.read();
             assert!(matches!(
                 pulse.check(&settings, LONG),
                 Check::Busy(_) | Check::Resting(_)

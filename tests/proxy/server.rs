@@ -173,6 +173,30 @@ async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
     idle.until("stilhere").await;
 }
 
+/// A connection whose preface came in two pieces was not known to be HTTP/2. Its frames were heads
+/// that took too long; and found silent, as only HTTP/1 is, it was looked at again and again at
+/// once, by a thread that did nothing else from then on.
+#[tokio::test]
+async fn a_preface_in_two_pieces_is_as_good_as_one() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0stilhere";
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.header_timeout = Duration::from_secs(1);
+    })
+    .await;
+    let mut idle = proxy.wire().await;
+    idle.send(&PREFACE[..10]).await;
+    proxy.until_metric(RESTING, 1).await;
+    idle.send([&PREFACE[10..], PING].concat()).await;
+    idle.until("stilhere").await;
+    let mut slow = proxy.wire().await;
+    slow.send("GET / HTTP/1.1\r\nho").await;
+    assert_eq!(slow.rest().await, "");
+    idle.send(PING).await;
+    idle.until("stilhere").await;
+}
+
 #[tokio::test]
 async fn a_head_over_the_limits_is_refused() {
     let origin = Origin::start().await;
