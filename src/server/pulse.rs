@@ -188,6 +188,9 @@ impl Pulse {
                 settings.header_timeout,
                 ConnectionBound::HeaderTimeout,
             )
+        } else if self.unsent.load(Ordering::Relaxed) {
+            // hyper has the rest of a response; the request itself has ended.
+            (last, settings.idle_timeout, ConnectionBound::Stalled)
         } else if closing > 0 {
             (
                 last.max(closing),

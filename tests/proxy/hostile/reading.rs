@@ -7,7 +7,7 @@ use crate::support::h2::{self, END_HEADERS, END_STREAM, HEADERS};
 use crate::support::{Origin, Program, Reply, Wire, until};
 
 const READERS: u32 = 500;
-const BODY: usize = 4_000_000;
+const BODY: usize = 8_000_000;
 
 /// What a reader that does not read may take: its connection and its place in the queue, never
 /// the body.
@@ -106,4 +106,27 @@ async fn streams_of_http2_that_nobody_reads_share_one_body() {
     drop(readers);
     program.until_metric("stuut_cache_in_flight", 0).await;
     program.until_metric("stuut_cache_connections", 0).await;
+}
+
+/// Once it was handed to the connection, an answer was no longer one in flight: who took a breath
+/// of a second while the proxy was ending lost the rest of it.
+#[tokio::test]
+async fn a_reader_that_pauses_in_a_drain_loses_the_rest_of_its_answer() {
+    let (_origin, program) = filled().await;
+    let mut reader = narrow(&program).await;
+    reader.send(get(CALL)).await;
+    until_asked(&program, 1).await;
+    // It has nothing to wait for.
+    let mut other = program.wire().await;
+    other.send(get(CALL)).await;
+    other.head().await;
+    other.exactly(BODY).await;
+    program.terminate();
+    assert_eq!(other.rest().await, "");
+    for _ in 0..20 {
+        // Time enough to end the reader's connection like that one, and then itself.
+        let _ = tokio::net::TcpStream::connect(program.admin).await;
+    }
+    reader.head().await;
+    assert_eq!(reader.rest().await.len(), BODY);
 }
