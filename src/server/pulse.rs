@@ -191,7 +191,7 @@ impl Pulse {
         } else if self.unsent.load(Ordering::Relaxed) {
             // hyper has the rest of a response; the request itself has ended.
             (last, settings.idle_timeout, ConnectionBound::Stalled)
-        } else if closing > 0 {
+        } else if closing > 0 && !self.is_http2.load(Ordering::Relaxed) {
             (
                 last.max(closing),
                 LATE_REQUEST.min(settings.idle_timeout),

@@ -129,6 +129,10 @@ pub(super) async fn http2(
     let io = TokioIo::new(guarded(server, Framing::new(&server.limits), first, socket));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = pin!(server.protocols.http2.serve_connection(io, service));
+    if bounds.pulse.is_closing() {
+        // The drain began while nobody knew that it would be HTTP/2.
+        connection.as_mut().graceful_shutdown();
+    }
     let bound = loop {
         match bounds.until(|cx| connection.as_mut().poll(cx)).await {
             Event::Done(ended) => {

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::support::h2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS};
 use crate::support::{Clients, Origin, Proxy, until};
 
 fn get(target: &str) -> String {
@@ -63,5 +64,47 @@ async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() 
     gate.open();
     let answer = waiting.rest().await;
     assert!(answer.contains("connection: close"), "{answer}");
+    stopping.await.expect("the drain ends");
+}
+
+/// What it is speaking is known with its first bytes, and by then the drain was old news: nobody
+/// told the client to go, and its requests were broken off with `server.drain_timeout`.
+#[tokio::test]
+async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.drain_timeout = std::time::Duration::from_secs(5);
+    })
+    .await;
+    let mut client = proxy.wire().await;
+    proxy
+        .until_metric("stuut_cache_connections_resting", 1)
+        .await;
+    let gate = origin.hold("/v1/slow");
+    let (clients, admin) = (Clients::new(), proxy.admin);
+    let stopping = tokio::spawn(proxy.stop());
+    until("a drain", async || {
+        let ready = clients.request(admin, Method::GET, "/readyz").await;
+        ready.status() == 503
+    })
+    .await;
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/slow"),
+    ];
+    let flags = END_HEADERS | END_STREAM;
+    let ask = h2::frame(HEADERS, flags, 1, &h2::block(&fields));
+    client.send([h2::hello(), ask].concat()).await;
+    while let frame = client.frame().await.expect("it is told to go")
+        && frame.kind != GOAWAY
+    {}
+    origin.until_requests(1).await;
+    gate.open();
+    while let frame = client.frame().await.expect("an answer")
+        && (frame.kind, frame.stream) != (HEADERS, 1)
+    {}
+    drop(client);
     stopping.await.expect("the drain ends");
 }
