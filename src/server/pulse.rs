@@ -140,6 +140,11 @@ impl Pulse {
         self.closing.load(Ordering::Relaxed) > 0
     }
 
+    /// Whether the socket was shut down.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// What the client broke, when the connection ends with this error. To go away is no fault.
     pub(super) fn blame(&self, error: &hyper::Error) -> Option<ConnectionBound> {
         if error.is_parse() {

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
@@ -89,8 +90,19 @@ pub(super) async fn http1(
     ));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = server.protocols.http1.serve_connection(io, service);
+    let pulse = bounds.pulse;
     loop {
-        let event = bounds.until(|cx| Pin::new(&mut connection).poll(cx)).await;
+        let event = bounds
+            .until(|cx| {
+                ready!(Pin::new(&mut connection).poll(cx))?;
+                if pulse.has_ended() {
+                    return Poll::Ready(Ok(()));
+                }
+                // Where the client has offered another protocol, hyper leaves the end to whoever
+                // takes the offer. Nobody does; asked again, it sees to it.
+                Pin::new(&mut connection).poll(cx)
+            })
+            .await;
         match event {
             Event::Done(ended) => {
                 if let Err(error) = ended {

@@ -6,6 +6,7 @@ use stuut_cache::config::ByteSize;
 use super::{CALL, closed_by, get};
 use crate::support::h2::{self, DATA, END_HEADERS, HEADERS};
 use crate::support::{ByHand, Origin, Proxy};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn post(length: usize) -> String {
     format!("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
@@ -32,6 +33,30 @@ async fn a_refused_upload_is_answered_though_it_goes_on_for_a_while() {
     proxy.until_metric("stuut_cache_connections", 0).await;
     assert_eq!(proxy.metric(&closed_by("unread")).await.to_string(), "0");
     origin.assert_requests(0);
+}
+
+/// hyper leaves the end of a connection on which another protocol was offered to whoever takes the
+/// offer. Nobody does: it was closed at once, with the rest of the upload unread.
+#[tokio::test]
+async fn a_refused_upload_that_offers_an_upgrade_is_reset_instead_of_answered() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.limits.request_body = ByteSize(1_000);
+    })
+    .await;
+    let length = 2 << 20;
+    let head = post(length);
+    let offer = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: \r\n";
+    let mut client = proxy.connect().await;
+    let head = format!("{}{offer}\r\n", &head[..head.len() - 2]);
+    client.write_all(head.as_bytes()).await.expect("it is read");
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    let sent = client.write_all(&vec![b'x'; length]).await;
+    sent.expect("what is on its way is still taken");
+    let rest = client.read_to_end(&mut Vec::new()).await;
+    rest.expect("an end, not a reset");
 }
 
 #[tokio::test]
