@@ -118,8 +118,14 @@ impl Process {
             .filter(|_| config.log.access)
             .map(|output| output.access(config.log.format));
         let drain = Drain::default();
+        // A socket that is open already may be on another address than `admin.listen`.
+        let admin_on = match &sockets.admin {
+            Some(open) => open.local_addr()?,
+            None => config.admin.listen,
+        };
         let admin = Arc::new(Admin::new(
             config,
+            admin_on.ip().is_loopback(),
             Arc::clone(&store),
             Arc::clone(&metrics),
             drain.clone(),

@@ -83,10 +83,11 @@ impl InForce {
 }
 
 impl Admin {
-    /// The admin side of this store.
+    /// The admin side of this store. `loopback` says whether only this machine can connect.
     #[must_use]
     pub fn new(
         config: &Config,
+        loopback: bool,
         store: Arc<Store>,
         metrics: Arc<Metrics>,
         drain: Drain,
@@ -102,7 +103,7 @@ impl Admin {
             clock,
             in_force: ArcSwap::from_pointee(InForce::of(config)),
             started: humantime::format_rfc3339_millis(started).to_string(),
-            loopback: config.admin.listen.ip().is_loopback(),
+            loopback,
             history: Mutex::default(),
         }
     }

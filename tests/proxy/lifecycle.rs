@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use http::Method;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -151,6 +152,17 @@ async fn an_admin_socket_is_for_operators_alone() {
     let program = Program::by(activated(&listener, "admin"), &origin).await;
     assert_eq!(Ok(program.admin), listener.local_addr().map_err(|_| ()));
     assert_ne!(program.address, program.admin);
+    program.stop();
+}
+
+/// `admin.listen` says loopback, where nobody listens.
+#[tokio::test]
+async fn whoever_reaches_an_admin_socket_on_every_address_may_purge_without_a_token() {
+    let origin = Origin::start().await;
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
+    let program = Program::by(activated(&listener, "admin"), &origin).await;
+    let purge = program.admin(Method::POST, "/purge?all").await;
+    purge.assert_status(401);
     program.stop();
 }
 
