@@ -12,6 +12,7 @@ mod purge;
 mod stats;
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::cache::Store;
 use crate::clock::Clock;
@@ -41,8 +43,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// Time a client has to send a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time a connection may last. Scrapers and probes connect again.
-const CONNECTION_LIFETIME: Duration = Duration::from_mins(10);
+/// Time a connection may last. Scrapers, probes and pages connect again; a client that does not
+/// read its answers does not keep a place from them.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
+
+/// Time for an answer that is under way then.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
 
 const READING: &[Method] = &[Method::GET, Method::HEAD];
 
@@ -129,23 +135,30 @@ impl Admin {
             };
             let admin = Arc::clone(&self);
             tokio::spawn(async move {
-                // Past its lifetime, or broken: either way it is over.
-                let _ = tokio::time::timeout(CONNECTION_LIFETIME, admin.connection(socket)).await;
+                admin.connection(socket).await;
                 drop(place);
             });
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream) -> Result<(), hyper::Error> {
+    async fn connection(self: Arc<Self>, socket: TcpStream) {
         let service = service_fn(move |request| {
             let admin = Arc::clone(&self);
             async move { Ok::<_, Infallible>(admin.answer(&request).await) }
         });
-        hyper::server::conn::http1::Builder::new()
+        let mut http1 = hyper::server::conn::http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(socket), service)
+            .header_read_timeout(HEADER_TIMEOUT);
+        let mut connection = pin!(http1.serve_connection(TokioIo::new(socket), service));
+        // Broken or at its end: either way it is over.
+        if timeout(CONNECTION_LIFETIME, connection.as_mut())
             .await
+            .is_err()
+        {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(LAST_ANSWER, connection).await;
+        }
     }
 
     async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Answer {
@@ -255,4 +268,50 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// They kept all places for ten minutes, and the proxy was taken for dead.
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_read_nothing_keep_the_probes_out() {
+        let config = Config::default();
+        let metrics = Arc::new(Metrics::new(&Routes::new(&config.cache.routes)));
+        let admin = Admin::new(
+            &config,
+            true,
+            Arc::new(Store::new(&config, Arc::clone(&metrics))),
+            metrics,
+            Drain::default(),
+            Clock::manual(SystemTime::UNIX_EPOCH),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(Arc::new(admin).serve(listener));
+
+        let ask = |path| format!("GET {path} HTTP/1.1\r\n\r\n");
+        let many = ask("/dashboard.js").repeat(1 << 10);
+        let mut deaf = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut client = TcpStream::connect(address).await.expect("it accepts");
+            client.write_all(many.as_bytes()).await.expect("it reads");
+            deaf.push(client);
+        }
+        let began = Instant::now();
+        let mut probe = TcpStream::connect(address).await.expect("it accepts");
+        let asked = probe.write_all(ask("/livez").as_bytes()).await;
+        asked.expect("it reads");
+        let mut answer = [0; 12];
+        probe.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        // Before the third of three probes ten seconds apart.
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
 }
