@@ -10,6 +10,7 @@
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use prometheus::IntCounter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::pulse::Pulse;
 use crate::request::{Framing, FramingFault, Stop, stand_in};
 
 /// The room in hyper's buffer that is worth reading into. Before it knows which HTTP it is to
@@ -43,6 +45,8 @@ pub(super) struct Guarded<S> {
     handed: usize,
     cleared: usize,
     state: State,
+    /// Is told whether a body is coming.
+    pulse: Arc<Pulse>,
     /// Counts clients that send on and on.
     unread: IntCounter,
 }
@@ -64,7 +68,7 @@ enum State {
 }
 
 impl<S> Guarded<S> {
-    pub(super) fn new(socket: S, framing: Framing, unread: IntCounter) -> Self {
+    pub(super) fn new(socket: S, framing: Framing, pulse: Arc<Pulse>, unread: IntCounter) -> Self {
         Self {
             socket,
             framing,
@@ -72,6 +76,7 @@ impl<S> Guarded<S> {
             handed: 0,
             cleared: 0,
             state: State::Reading,
+            pulse,
             unread,
         }
     }
@@ -134,7 +139,6 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
             return Poll::Ready(Ok(true));
         }
         let passed = match self.framing.advance(came) {
-            Ok(passed) if passed == came.len() => return Poll::Ready(Ok(true)),
             Ok(passed) => {
                 self.kept.extend_from_slice(&came[passed..]);
                 passed
@@ -144,6 +148,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
                 passed
             }
         };
+        self.pulse.follow(!self.framing.is_between_requests());
         buf.set_filled(before + passed);
         Poll::Ready(Ok(passed > 0))
     }
@@ -165,6 +170,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
                 self.stop(fault);
             }
         }
+        self.pulse.follow(!self.framing.is_between_requests());
         Poll::Ready(Ok(true))
     }
 

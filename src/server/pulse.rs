@@ -39,13 +39,15 @@ pub(super) struct Pulse {
     moved: AtomicBool,
     /// Milliseconds after `born` of the last look that found something moved.
     last: AtomicU64,
-    /// Milliseconds after `born` of the first byte since the last request ended; 0 is none,
+    /// Milliseconds after `born` of the first byte since the last request, or its body, ended; 0 is none,
     /// [`JUST_BEGUN`] one that nobody has asked the time for.
     head: AtomicU64,
     /// HTTP/2: what comes between requests is a ping or a window, not the beginning of a head.
     is_http2: AtomicBool,
     /// Whether a request has had a body: where it ends, only hyper knows.
     had_body: AtomicBool,
+    /// Whether what comes next belongs to a body.
+    in_body: AtomicBool,
     /// Whether bytes were to be written that hyper has not flushed since.
     unsent: AtomicBool,
     /// Whether the proxy has said its last: what still comes is no request.
@@ -83,6 +85,7 @@ impl Pulse {
             head: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
             had_body: AtomicBool::new(false),
+            in_body: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             closing: AtomicU64::new(0),
@@ -120,6 +123,15 @@ impl Pulse {
             }
         }
         self.mark();
+    }
+
+    /// What has come ends in a body, or between requests. A body may outlast its answer, and is
+    /// then no head.
+    pub(super) fn follow(&self, in_body: bool) {
+        if self.in_body.load(Ordering::Relaxed) != in_body {
+            self.in_body.store(in_body, Ordering::Relaxed);
+            self.head.store(0, Ordering::Relaxed);
+        }
     }
 
     /// All that has come was read. A head that has begun without becoming a request is a slow
@@ -187,6 +199,10 @@ impl Pulse {
             return Check::Busy(next_look);
         } else if busy > 0 {
             (last, settings.idle_timeout, ConnectionBound::Stalled)
+        } else if self.in_body.load(Ordering::Relaxed) {
+            // It has been answered already, and may come to its end.
+            let since = if head > 0 { head } else { last };
+            (since, settings.idle_timeout, ConnectionBound::Stalled)
         } else if head > 0 {
             (
                 head,

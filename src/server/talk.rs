@@ -87,6 +87,7 @@ pub(super) async fn http1(
         Framing::in_http1(&server.limits),
         first,
         socket,
+        bounds.pulse,
     ));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = server.protocols.http1.serve_connection(io, service);
@@ -138,7 +139,13 @@ pub(super) async fn http2(
     first: Bytes,
     bounds: &mut Bounds<'_>,
 ) -> Talked {
-    let io = TokioIo::new(guarded(server, Framing::new(&server.limits), first, socket));
+    let io = TokioIo::new(guarded(
+        server,
+        Framing::new(&server.limits),
+        first,
+        socket,
+        bounds.pulse,
+    ));
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = pin!(server.protocols.http2.serve_connection(io, service));
     if bounds.pulse.is_closing() {
@@ -180,10 +187,16 @@ fn guarded(
     framing: Framing,
     first: Bytes,
     socket: Felt<Socket>,
+    pulse: &Arc<Pulse>,
 ) -> Guarded<Replay<Felt<Socket>>> {
     let closed = &server.observatory.metrics.connections_closed;
     let unread = closed.of(ConnectionBound::Unread).clone();
-    Guarded::new(Replay::new(first, socket), framing, unread)
+    Guarded::new(
+        Replay::new(first, socket),
+        framing,
+        Arc::clone(pulse),
+        unread,
+    )
 }
 
 fn count(server: &Server, pulse: &Pulse, error: &hyper::Error) {

@@ -214,7 +214,8 @@ labels! {
         HeaderTimeout => "header_timeout",
         /// No request within `server.idle_timeout`.
         IdleTimeout => "idle_timeout",
-        /// A response that the client did not read for `server.idle_timeout`.
+        /// A response that the client did not read for `server.idle_timeout`, or a body that went
+        /// on for so long behind its answer.
         Stalled => "stalled",
         /// Still busy at the end of `server.drain_timeout`.
         DrainTimeout => "drain_timeout",

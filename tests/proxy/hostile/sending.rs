@@ -154,6 +154,34 @@ async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
     assert_eq!(origin.accept().await.request().await.target(), "/v1/next");
 }
 
+/// What came of the body behind its answer was taken for the beginning of a head, and the upload cut
+/// off after `server.header_timeout`, however fast it was.
+#[tokio::test]
+async fn an_upload_that_goes_on_behind_its_answer_is_a_head_that_takes_too_long() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.server.header_timeout = Duration::from_millis(300);
+    })
+    .await;
+    let mut client = proxy.wire().await;
+    client.send(post(10) + "first").await;
+    let mut line = origin.accept().await;
+    line.until("first").await;
+    line.send("HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}")
+        .await;
+    client.until("{}").await;
+    client.send("th").await;
+    line.until("th").await;
+    // It began later: a bound that held for both would have ended the upload before.
+    let mut slow = proxy.wire().await;
+    slow.send("GET / HTTP/1.1\r\nho").await;
+    assert_eq!(slow.rest().await, "");
+    client.send("en").await;
+    line.until("en").await;
+    client.send("!").await;
+    line.until("!").await;
+}
+
 /// A byte now and then kept a place at the origin for as long as it pleased.
 #[tokio::test]
 async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
