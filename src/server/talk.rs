@@ -1,6 +1,5 @@
 //! A conversation with a client: hyper, within the bounds of the connection.
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -8,6 +7,7 @@ use std::task::{Poll, ready};
 use bytes::Bytes;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::Instant;
 
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
@@ -152,8 +152,10 @@ pub(super) async fn http2(
         // The drain began while nobody knew that it would be HTTP/2.
         connection.as_mut().graceful_shutdown();
     }
-    let bound = loop {
+    let mut told = false;
+    loop {
         match bounds.until(|cx| connection.as_mut().poll(cx)).await {
+            Event::Done(_) if told => return Talked::Reached(ConnectionBound::IdleTimeout),
             Event::Done(ended) => {
                 if let Err(error) = ended {
                     count(server, bounds.pulse, &error);
@@ -162,23 +164,19 @@ pub(super) async fn http2(
             }
             Event::Look => match bounds.check() {
                 Check::Busy(_) | Check::Resting(_) => {}
-                Check::Reached(bound) => break bound,
+                Check::Reached(ConnectionBound::IdleTimeout) if !told => {
+                    // The client is told; what it has sent before it hears of it is answered.
+                    told = true;
+                    connection.as_mut().graceful_shutdown();
+                    bounds.look_at(Instant::now() + server.settings.header_timeout);
+                }
+                Check::Reached(bound) => return Talked::Reached(bound),
             },
             Event::Stage(Stage::Serving) => {}
             Event::Stage(Stage::Draining) => connection.as_mut().graceful_shutdown(),
-            Event::Stage(Stage::Over) => break ConnectionBound::DrainTimeout,
+            Event::Stage(Stage::Over) => return Talked::Reached(ConnectionBound::DrainTimeout),
         }
-    };
-    if bound == ConnectionBound::IdleTimeout {
-        // The client is told that what it has just sent was not looked at.
-        connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(
-            server.settings.header_timeout,
-            poll_fn(|cx| connection.as_mut().poll(cx)),
-        )
-        .await;
     }
-    Talked::Reached(bound)
 }
 
 /// The socket, as hyper is to read it.

@@ -6,6 +6,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::net::TcpStream;
 
+use crate::support::h2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS};
 use crate::support::{ByHand, Origin, Program, Proxy, Reply, Wire};
 
 const CALL: &str = "/v1/calls/c1";
@@ -171,6 +172,40 @@ async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
 
     idle.send(PING).await;
     idle.until("stilhere").await;
+}
+
+/// The client sends it before it hears that the connection ends. It was taken, asked of the origin,
+/// and broken off with `server.header_timeout`.
+#[tokio::test]
+async fn a_request_of_http2_that_crosses_the_end_of_an_idle_connection_is_lost() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.idle_timeout = Duration::from_millis(100);
+        config.server.header_timeout = Duration::from_millis(500);
+    })
+    .await;
+    let gate = origin.hold("/v1/slow");
+    let mut client = proxy.wire().await;
+    client.send(h2::hello()).await;
+    while client.frame().await.expect("it is told to go").kind != GOAWAY {}
+    let fields = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", "/v1/slow"),
+    ];
+    let flags = END_HEADERS | END_STREAM;
+    client
+        .send(h2::frame(HEADERS, flags, 1, &h2::block(&fields)))
+        .await;
+    origin.until_requests(1).await;
+    let mut slow = proxy.wire().await;
+    slow.send("GET / HTTP/1.1\r\nho").await;
+    assert_eq!(slow.rest().await, "");
+    gate.open();
+    while let frame = client.frame().await.expect("an answer")
+        && (frame.kind, frame.stream) != (HEADERS, 1)
+    {}
 }
 
 /// A connection whose preface came in two pieces was not known to be HTTP/2. Its frames were heads
