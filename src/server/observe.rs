@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -123,6 +123,9 @@ where
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         Credential::hide(&mut head.headers);
+        if head.version == Version::HTTP_10 {
+            self.layer.pulse.speak_http10();
+        }
         let observatory = Arc::clone(&self.layer.observatory);
         observatory.metrics.in_flight.inc();
         let at = observatory.clock.now();

@@ -46,6 +46,8 @@ pub(super) struct Pulse {
     is_http2: AtomicBool,
     /// Whether a request has had a body: where it ends, only hyper knows.
     had_body: AtomicBool,
+    /// Whether a request has come in HTTP/1.0: the end of the connection may be the end of a body.
+    is_http10: AtomicBool,
     /// Whether what comes next belongs to a body.
     in_body: AtomicBool,
     /// Whether bytes were to be written that hyper has not flushed since.
@@ -85,6 +87,7 @@ impl Pulse {
             head: AtomicU64::new(0),
             is_http2: AtomicBool::new(false),
             had_body: AtomicBool::new(false),
+            is_http10: AtomicBool::new(false),
             in_body: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -150,6 +153,16 @@ impl Pulse {
     /// Whether [`Pulse::close`] was called.
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed) > 0
+    }
+
+    /// A request has come in HTTP/1.0.
+    pub(super) fn speak_http10(&self) {
+        self.is_http10.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Pulse::speak_http10`] was called.
+    pub(super) fn speaks_http10(&self) -> bool {
+        self.is_http10.load(Ordering::Relaxed)
     }
 
     /// Whether the socket was shut down.
@@ -273,6 +286,10 @@ pub(super) struct Felt<S> {
 impl<S> Felt<S> {
     pub(super) fn new(socket: S, pulse: Arc<Pulse>) -> Self {
         Self { socket, pulse }
+    }
+
+    pub(super) fn into_inner(self) -> S {
+        self.socket
     }
 }
 

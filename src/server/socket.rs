@@ -24,6 +24,16 @@ impl Socket {
             Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"http/1.1"),
         }
     }
+
+    /// Closes, so that nobody takes the end of the connection for the end of an answer.
+    pub(super) fn reset(self) {
+        let socket = match &self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        // Where the system refuses, it is closed all the same.
+        let _ = socket.set_zero_linger();
+    }
 }
 
 /// The same call on whichever it is.

@@ -92,7 +92,7 @@ pub(super) async fn http1(
     let service = stack::for_connection(server, bounds.pulse);
     let mut connection = server.protocols.http1.serve_connection(io, service);
     let pulse = bounds.pulse;
-    loop {
+    let (talked, is_torn) = loop {
         let event = bounds
             .until(|cx| {
                 ready!(Pin::new(&mut connection).poll(cx))?;
@@ -105,11 +105,10 @@ pub(super) async fn http1(
             })
             .await;
         match event {
-            Event::Done(ended) => {
-                if let Err(error) = ended {
-                    count(server, bounds.pulse, &error);
-                }
-                return Talked::Ended;
+            Event::Done(Ok(())) => return Talked::Ended,
+            Event::Done(Err(error)) => {
+                count(server, bounds.pulse, &error);
+                break (Talked::Ended, error.is_user());
             }
             Event::Look => match bounds.check() {
                 Check::Busy(_) => {}
@@ -120,16 +119,27 @@ pub(super) async fn http1(
                     let begun = [&parts.read_buf[..], &kept, &unread].concat().into();
                     return Talked::Paused(begun, socket);
                 }
-                Check::Reached(bound) => return Talked::Reached(bound),
+                Check::Reached(bound) => {
+                    break (Talked::Reached(bound), bound == ConnectionBound::Stalled);
+                }
             },
             Event::Stage(Stage::Serving) => {}
             Event::Stage(Stage::Draining) => {
                 bounds.pulse.close();
                 bounds.look_now();
             }
-            Event::Stage(Stage::Over) => return Talked::Reached(ConnectionBound::DrainTimeout),
+            Event::Stage(Stage::Over) => {
+                break (Talked::Reached(ConnectionBound::DrainTimeout), true);
+            }
         }
+    };
+    if is_torn && pulse.speaks_http10() {
+        // Closed as usual, a part would end as if it were the whole.
+        let (_, replay) = connection.into_parts().io.into_inner().into_parts();
+        let (_, socket) = replay.into_parts();
+        socket.into_inner().reset();
     }
+    talked
 }
 
 /// Answers requests in HTTP/2 until the connection ends.

@@ -1,6 +1,7 @@
 //! What passes by streams: in little memory, both ways at once, and no byte waits for the last.
 
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{ByHand, Program, Proxy, Wire};
 
@@ -261,4 +262,28 @@ async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() 
             .await;
         proxy.until_metric("stuut_cache_in_flight", 0).await;
     }
+}
+
+/// In HTTP/1.0 the end of the connection is the end of the body: half of one ended as if it were
+/// whole.
+#[tokio::test]
+async fn a_body_that_the_origin_breaks_off_is_whole_to_a_client_of_http_1_0() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let mut client = proxy.connect().await;
+    let asked = client.write_all(b"GET /v1/export HTTP/1.0\r\n\r\n").await;
+    asked.expect("it is read");
+    let mut line = origin.accept().await;
+    line.head().await;
+    line.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        .await;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"half") {
+        let read = client.read_buf(&mut answer).await;
+        assert!(read.expect("half of a body") > 0);
+    }
+    assert!(answer.starts_with(b"HTTP/1.0 200"));
+    drop(line);
+    let end = client.read_to_end(&mut answer).await;
+    end.expect_err("no end that may be one of the body");
 }
