@@ -26,7 +26,7 @@ use fields::{Fields, Line};
 pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop, stand_in};
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
-pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, is_b64token};
+pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, Spelling, is_b64token};
 pub use target::{is_plainly_coded, max_forwards};
 
 /// Reads request heads by the configured routes, view options and limits.
@@ -287,10 +287,15 @@ impl Parser {
             sentence: fault.to_string(),
         })?;
         let holder = self.scopes.own(credential);
-        let scope = self.scopes.shared(credential).unwrap_or(holder);
+        let shared = self.scopes.shared(credential);
+        let scope = shared.unwrap_or(holder);
+        let mut key = CacheKey::new(scope, path, asked.remaining.as_deref());
+        if shared.is_none() {
+            key = key.spelt(Spelling::of(credential.as_bytes()));
+        }
         Ok(Parsed::Call(Call {
             route,
-            key: CacheKey::new(scope, path, asked.remaining.as_deref()),
+            key,
             holder,
             view: asked.view,
             coding: match fields.accept_encoding {

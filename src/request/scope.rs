@@ -1,8 +1,10 @@
 //! The scope: who may share a stored response. The holder of one bearer token, or, where
 //! `scope.named` says so, the holders of several.
 //!
-//! A token's own scope is a keyed digest of the whole credential; the credential itself is kept
-//! nowhere.
+//! A token's own scope is a keyed digest of the credential; the credential itself is kept nowhere.
+//! However the scheme is spelt, it is the same token, so that all that it may see ends at once. An
+//! answer to one spelling is still none to another: the cache key has the [`Spelling`] beside the
+//! scope, and both together stand for the whole credential.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -37,6 +39,15 @@ pub struct Scopes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScopeId(u32);
 
+/// How a client writes what stands before its token: the case of each letter of `Bearer`, and how
+/// many blanks follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spelling {
+    /// A bit for each letter that is one.
+    capitals: u8,
+    blanks: u16,
+}
+
 /// What the `Authorization` fields of a request amount to.
 #[derive(PartialEq, Eq)]
 pub enum Credential<'a> {
@@ -61,10 +72,16 @@ impl ScopeKey {
         Self(key)
     }
 
-    /// The scope of a credential: a digest of the whole field value, scheme included.
+    /// The scope of a bearer token's credential.
     #[must_use]
     pub fn scope(&self, credential: &HeaderValue) -> Scope {
-        Scope(*blake3::keyed_hash(&self.0, credential.as_bytes()).as_bytes())
+        let credential = credential.as_bytes();
+        if Spelling::of(credential) == Spelling::USUAL {
+            return Scope(*blake3::keyed_hash(&self.0, credential).as_bytes());
+        }
+        let mut digest = blake3::Hasher::new_keyed(&self.0);
+        digest.update(b"Bearer ").update(token(credential));
+        Scope(*digest.finalize().as_bytes())
     }
 
     /// The scope of a name. No credential has it: a line break cannot stand in one.
@@ -110,8 +127,8 @@ impl Scopes {
         if self.named.is_empty() {
             return None;
         }
-        let token = credential.as_bytes().split(|&b| b == b' ').next_back()?;
-        self.named.get(&TokenDigest::of(token)).copied()
+        let token = TokenDigest::of(token(credential.as_bytes()));
+        self.named.get(&token).copied()
     }
 }
 
@@ -139,9 +156,41 @@ impl<'a> Credential<'a> {
     }
 }
 
+impl Spelling {
+    /// `Bearer`, and one blank.
+    pub const USUAL: Self = Self {
+        capitals: 1,
+        blanks: 1,
+    };
+
+    /// How this credential is spelt.
+    #[must_use]
+    pub fn of(credential: &[u8]) -> Self {
+        if credential.starts_with(b"Bearer ") && credential.get(SCHEME.len()) != Some(&b' ') {
+            return Self::USUAL;
+        }
+        let (scheme, rest) = credential.split_at(credential.len().min(SCHEME.len() - 1));
+        let capitals = scheme.iter().enumerate().fold(0, |capitals, (at, letter)| {
+            capitals | u8::from(letter.is_ascii_uppercase()) << at
+        });
+        let blanks = rest.iter().take_while(|&&b| b == b' ').count();
+        Self {
+            capitals,
+            blanks: u16::try_from(blanks).unwrap_or(u16::MAX), // MAX_CREDENTIAL is less
+        }
+    }
+}
+
+const SCHEME: &[u8] = b"bearer ";
+
+/// What stands behind the last blank.
+fn token(credential: &[u8]) -> &[u8] {
+    let start = credential.iter().rposition(|&b| b == b' ');
+    start.map_or(credential, |blank| &credential[blank + 1..])
+}
+
 /// `Bearer` 1*SP b64token (RFC 6750 §2.1); the scheme in any case (RFC 9110 §11.1).
 pub(super) fn is_bearer(credential: &[u8]) -> bool {
-    const SCHEME: &[u8] = b"bearer ";
     if credential.len() > MAX_CREDENTIAL || credential.len() < SCHEME.len() {
         return false;
     }

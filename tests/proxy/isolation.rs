@@ -16,7 +16,7 @@ async fn a_call_fetched_with_one_token_is_a_miss_for_another() {
 }
 
 #[tokio::test]
-async fn spellings_of_one_token_are_scopes_of_their_own() {
+async fn what_one_spelling_of_a_token_got_is_a_miss_for_another() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
 
@@ -28,6 +28,23 @@ async fn spellings_of_one_token_are_scopes_of_their_own() {
             .assert_miss();
         assert_eq!(answer.json()["asked_by"], credential);
     }
+}
+
+/// A token that was taken back went on getting what it had fetched as `bearer`.
+#[tokio::test]
+async fn a_refusal_spared_what_the_token_had_got_in_another_spelling() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let ask = |target, credential| proxy.get(target).header("authorization", credential);
+
+    ask("/v1/calls/c1", "bearer a").await.assert_miss();
+    ask("/v1/calls/c1", "BEARER   a").await.assert_miss();
+    ask("/v1/calls/c1", "Bearer b").await.assert_miss();
+    origin.otherwise(Reply::new(401));
+    ask("/v1/calls/c2", "Bearer a").await.assert_status(401);
+    ask("/v1/calls/c1", "bearer a").await.assert_status(401);
+    ask("/v1/calls/c1", "BEARER   a").await.assert_status(401);
+    ask("/v1/calls/c1", "Bearer b").await.assert_hit();
 }
 
 /// The origin tells each body who asked for it; nobody may ever see another's.
