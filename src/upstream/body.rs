@@ -11,6 +11,7 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error;
+use tokio::sync::Notify;
 
 use super::FetchError;
 use super::coded::Received;
@@ -68,6 +69,8 @@ struct Progress {
     /// How many have moved.
     bytes: AtomicU64,
     ended: AtomicBool,
+    /// Told when it has ended: who waits for the response head waits less long from then on.
+    end: Notify,
     /// Noted here because hyper's HTTP/2 client tells only that the stream was reset.
     failed: OnceLock<UploadError>,
 }
@@ -212,6 +215,7 @@ impl Upload {
             moved: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             ended: ended.into(),
+            end: Notify::new(),
             failed: OnceLock::new(),
         }))
     }
@@ -222,6 +226,16 @@ impl Upload {
             self.0.moved.store(micros, Ordering::Relaxed);
             self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
             self.0.ended.store(ended, Ordering::Release);
+            if ended {
+                self.0.end.notify_one();
+            }
+        }
+    }
+
+    /// Waits for the end; one at a time.
+    pub(super) async fn until_ended(&self) {
+        while !self.has_ended() {
+            self.0.end.notified().await;
         }
     }
 

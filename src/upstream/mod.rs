@@ -12,6 +12,7 @@ mod error;
 mod gate;
 pub mod headers;
 mod line;
+mod patience;
 mod read;
 mod retry;
 mod room;
@@ -26,6 +27,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::clock::{Clock, Deadline};
@@ -35,9 +37,10 @@ use crate::outcome::Fault;
 use crate::policy;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Upload, UploadError};
+use body::{Outbound, Upload};
 use coded::Received;
 use gate::Gate;
+use patience::{Patience, PendingAnswer};
 use retry::Retries;
 use room::{Filling, Room};
 
@@ -137,7 +140,14 @@ impl Upstream {
         let limit = self.settings.connect_timeout + self.settings.response_timeout;
         let head_deadline = deadline.min(self.clock.deadline(limit));
         let response = self.send_safe(request, head_deadline).await;
-        let response = response.inspect_err(|error| ticket.failed(error.fault(), target))?;
+        let response = response
+            .inspect_err(|error| ticket.failed(error.fault(), target))
+            .map_err(|error| match error.fault() {
+                Fault::ResponseTimeout if self.clock.is_over(deadline) => {
+                    FetchError::no_end(&self.settings)
+                }
+                _ => error,
+            })?;
         ticket.answered();
         let (mut head, body) = response.into_parts();
         let wall = self.clock.now().wall;
@@ -266,14 +276,18 @@ impl Upstream {
     async fn send(
         &self,
         client: &Client<Connector, Outbound>,
-        request: Request<Outbound>,
+        mut request: Request<Outbound>,
         patience: &Patience,
     ) -> Result<Response<Incoming>, FetchError> {
         let asked = self.clock.mono();
+        let connection = capture_connection(&mut request);
         let answer = client.request(request);
         let answer: PendingAnswer =
             Box::pin(async move { answer.await.map_err(FetchError::from_client) });
-        let response = self.wait(answer, patience).await;
+        let settings = &self.settings;
+        let response = patience
+            .wait(answer, connection, settings, &self.clock)
+            .await;
         let response = response.map_err(|error| self.failed(error))?;
         self.metrics
             .upstream_duration
@@ -293,21 +307,6 @@ impl Upstream {
         }
         self.metrics.upstream_requests.answered(response.status());
         Ok(response)
-    }
-
-    async fn wait(
-        &self,
-        mut answer: PendingAnswer,
-        patience: &Patience,
-    ) -> Result<Response<Incoming>, FetchError> {
-        loop {
-            let deadline = patience.deadline(&self.settings);
-            match self.clock.timeout_at(deadline, &mut answer).await {
-                Some(answer) => return answer.map_err(|error| patience.blame(error)),
-                None if patience.deadline(&self.settings) > deadline => {}
-                None => return Err(patience.over(&self.settings)),
-            }
-        }
     }
 
     fn stream(&self, read: Option<(Bytes, Room)>, rest: Received) -> ResponseStream {
@@ -338,44 +337,6 @@ impl Upstream {
         error
     }
 }
-
-/// For how long a response head is waited for.
-enum Patience {
-    /// Until then.
-    Until(Deadline),
-    /// While the client still uploads, silence is bounded; then the wait for the head.
-    While(Upload),
-}
-
-impl Patience {
-    fn deadline(&self, settings: &config::Upstream) -> Deadline {
-        match self {
-            Self::Until(deadline) => *deadline,
-            Self::While(upload) => upload.deadline(settings),
-        }
-    }
-
-    /// Whose fault it is that it is over.
-    fn over(&self, settings: &config::Upstream) -> FetchError {
-        match self {
-            Self::While(upload) if !upload.has_ended() => {
-                FetchError::from_upload(&UploadError::Slow)
-            }
-            Self::Until(_) | Self::While(_) => FetchError::no_head(settings),
-        }
-    }
-
-    fn blame(&self, error: FetchError) -> FetchError {
-        match self {
-            Self::Until(_) => error,
-            Self::While(upload) => upload.blame(error),
-        }
-    }
-}
-
-/// Boxed, so that waiting for it can be done in a loop without pinning the caller.
-type PendingAnswer =
-    std::pin::Pin<Box<dyn Future<Output = Result<Response<Incoming>, FetchError>> + Send>>;
 
 /// Whether the body is in a coding that the origin forbids to undo (RFC 9110 §7.7): a client that
 /// does not accept it could not be served from it.

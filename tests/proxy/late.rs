@@ -1,6 +1,10 @@
 //! An origin that is at it for ever: who waits for it, and for how long. Time is moved.
 
-use crate::support::{Act, ByHand, Faulty, Proxy, until};
+use std::time::Duration;
+
+use http::Method;
+
+use crate::support::{Act, ByHand, Faulty, Origin, Proxy, until};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
@@ -126,4 +130,51 @@ async fn a_forwarded_answer_may_be_slow_and_not_silent() {
     }
     proxy.live_seconds(30);
     asked.await.assert_status(200).assert_broken_off();
+}
+
+/// The time to connect came on top, and behind an upload the longest silence stood in for it.
+#[tokio::test]
+async fn the_time_to_answer_begins_when_the_request_is_with_the_origin() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.connect_timeout = HOUR;
+        config.upstream.total_timeout = 2 * HOUR;
+        config.upstream.breaker_failures = 0;
+    })
+    .await;
+    let _gates = [CALL, OTHER].map(|target| origin.hold(target));
+    let requests = [
+        proxy.get(CALL).bearer("a"),
+        proxy.get(OTHER),
+        proxy.request(Method::POST, OTHER),
+        proxy.request(Method::POST, OTHER).body("x"),
+    ];
+    for (request, asked) in requests.into_iter().zip(1..) {
+        let pending = request.start();
+        origin.until_requests(asked).await;
+        proxy.live_seconds(10);
+        let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
+        proxy
+            .until_metric(late, u32::try_from(asked).expect("few"))
+            .await;
+        pending.await.assert_problem(504, "http_response_timeout");
+    }
+}
+
+/// The deadline of the whole fetch was told as that of its head.
+#[tokio::test]
+async fn a_fetch_that_is_over_says_which_time_is() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.response_timeout = config.upstream.total_timeout * 2;
+    })
+    .await;
+    let _gate = origin.hold(CALL);
+    let pending = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(1).await;
+    proxy.live_seconds(30);
+    let answer = pending.await.assert_problem(504, "http_response_timeout");
+    let detail = answer.json()["detail"].to_string();
+    assert!(detail.contains("upstream.total_timeout"), "{detail}");
 }
