@@ -1,7 +1,9 @@
 //! What people read, as snapshots. After a change on purpose: `INSTA_UPDATE=always cargo test
 //! --test outputs`, and a look at the difference.
 
-use std::process::Output;
+use std::fs::File;
+use std::io::Write as _;
+use std::process::{Output, Stdio};
 
 use assert_cmd::Command;
 use stuut_cache::config::Config;
@@ -68,4 +70,38 @@ fn check_tells_every_fault_at_once() {
     assert_eq!(output.status.code(), Some(78), "EX_CONFIG of sysexits.h");
     let told = text(&output.stderr).replace(&*folder.path().to_string_lossy(), "FOLDER");
     insta::assert_snapshot!("check", told);
+}
+
+/// A disk that is full, or a reader that has gone, was a panic.
+#[test]
+fn a_standard_output_that_takes_nothing_is_told_in_a_sentence() {
+    for arguments in [
+        &["check"][..],
+        &["digest"],
+        &["man"],
+        &["simulate", "--listen=127.0.0.1:0"],
+    ] {
+        let full = File::options()
+            .write(true)
+            .open("/dev/full")
+            .expect("a device of Linux");
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
+        let mut program = program
+            .args(arguments)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut token = program.stdin.take().expect("a pipe");
+        // One that asks for none may have gone already.
+        let _ = token.write_all(b"a-token");
+        drop(token);
+        let output = program.wait_with_output().expect("it ends");
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        let sentence = "stuut-cache: cannot write to standard output: ";
+        assert!(told.starts_with(sentence), "{arguments:?}: {told}");
+    }
 }

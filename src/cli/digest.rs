@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 
+use super::print;
 use crate::config::TokenDigest;
 use crate::request::is_b64token;
 
@@ -23,6 +24,6 @@ pub(super) fn run() -> anyhow::Result<ExitCode> {
         is_b64token(token),
         "this is not a bearer token; write it to standard input, without \"Bearer\""
     );
-    println!("{}", TokenDigest::of(token));
+    print(format!("{}\n", TokenDigest::of(token)))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::ask::Where;
+use super::print;
 use super::serve::run_to_end;
 
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match run_to_end(1, async { Ok(admin.get(probe).await) })? {
         // Some other server may answer 200 to anything; the services' own port may forward it.
         Ok(answer) if answer.trim_ascii() == b"ok" => {
-            println!("{} answers {probe}: ok", admin.address());
+            print(format!("{} answers {probe}: ok\n", admin.address()))?;
             return Ok(ExitCode::SUCCESS);
         }
         Ok(_) => eprintln!(

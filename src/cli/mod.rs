@@ -16,9 +16,11 @@ mod systemd;
 #[cfg(feature = "top")]
 mod top;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, Flag, Loaded, Problems};
@@ -102,10 +104,7 @@ impl Cli {
             Command::Check(settings) => with(&settings, |loaded| {
                 let upstream = &loaded.config.upstream;
                 Connector::new(upstream.url.scheme(), upstream)?;
-                print!(
-                    "{}",
-                    config::render::effective(&loaded.config, &loaded.sources)
-                );
+                print(config::render::effective(&loaded.config, &loaded.sources))?;
                 Ok(ExitCode::SUCCESS)
             }),
             Command::Demo(arguments) => demo::run(&arguments),
@@ -121,6 +120,14 @@ impl Cli {
             Command::Completions(arguments) => paper::completions(&arguments),
         }
     }
+}
+
+/// Writes to standard output, which may be full or closed.
+fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(text.as_ref())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }
 
 /// Goes on with the settings, or says everything that is wrong with them.

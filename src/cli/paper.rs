@@ -1,12 +1,11 @@
 //! `man` and `completions`: what the program says of itself, for the system to keep.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, ValueEnum};
 
-use super::Cli;
+use super::{Cli, print};
 
 #[derive(Debug, Args)]
 pub(super) struct Manual {
@@ -41,7 +40,8 @@ pub(super) fn manual(arguments: &Manual) -> anyhow::Result<ExitCode> {
     clap_mangen::Man::new(command.clone())
         .render(&mut page)
         .context("cannot write to memory")?;
-    print(&page)
+    print(&page)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the script of a shell.
@@ -55,7 +55,8 @@ pub(super) fn completions(arguments: &Completions) -> anyhow::Result<ExitCode> {
         Shell::Bash => bash(&generate(clap_complete::Shell::Bash, "stuut_cache")),
         Shell::Zsh => generate(clap_complete::Shell::Zsh, "stuut-cache"),
         Shell::Fish => generate(clap_complete::Shell::Fish, "stuut-cache"),
-    })
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// In a script for bash, `clap_complete` writes a hyphen of the program's name in two ways, and
@@ -72,11 +73,4 @@ fn bash(script: &[u8]) -> Vec<u8> {
             _ => format!("{line}\n"),
         });
     lines.collect::<String>().into_bytes()
-}
-
-fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
-    io::stdout()
-        .write_all(bytes)
-        .context("cannot write to standard output")?;
-    Ok(ExitCode::SUCCESS)
 }

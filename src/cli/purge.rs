@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::ask::{Where, With};
+use super::print;
 use super::serve::run_to_end;
 
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Ok(answer) => {
             let purged: Purged = serde_json::from_slice(&answer)
                 .with_context(|| format!("{} is no admin listener", admin.address()))?;
-            println!("void from now on: {}", purged.voided);
+            print(format!("void from now on: {}\n", purged.voided))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(failure) => Ok(failure.tell()),

@@ -9,6 +9,7 @@ use clap::Args;
 use http::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
+use super::print;
 use super::serve::run_to_end;
 use crate::clock::Clock;
 use crate::server::listen;
@@ -99,12 +100,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     run_to_end(0, async {
         let listener = listen("--listen", arguments.listen)?;
         let base = format!("http://{}", listener.local_addr()?);
-        println!("the simulated Stuut API listens on {base}; try");
-        println!(
-            "curl -H 'Authorization: Bearer {}' {base}/v1/calls/{}",
+        print(format!(
+            "the simulated Stuut API listens on {base}; try\n\
+             curl -H 'Authorization: Bearer {}' {base}/v1/calls/{}\n",
             demo::TOKEN,
             demo::CALL
-        );
+        ))?;
         let end = CancellationToken::new();
         let mut serving = std::pin::pin!(simulator::serve(
             listener,

@@ -10,6 +10,7 @@ use clap::Args;
 use super::ask::Where;
 use super::feed::{Counted, Stats};
 use super::figures::{bytes, count, percent, seconds, span};
+use super::print;
 use super::serve::run_to_end;
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
@@ -37,10 +38,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let no_feed = || format!("what {} answers is not the feed", admin.address());
     if arguments.json {
         let text = String::from_utf8(answer.to_vec()).with_context(no_feed)?;
-        print!("{text}");
+        print(text)?;
     } else {
         let stats: Stats = serde_json::from_slice(&answer).with_context(no_feed)?;
-        print!("{}", table(&stats));
+        print(table(&stats))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,8 @@
 //! Standard output: the lines of both logs, in one order, written by a thread of its own.
 //!
 //! To say something is a push under a short lock. The writer is woken once for a batch. When
-//! standard output does not keep up, lines are dropped and counted; requests never wait.
+//! standard output does not keep up, or takes nothing, lines are dropped and counted; requests
+//! never wait.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -161,9 +162,7 @@ impl Queue {
         let length = PathLength::try_from(path.len()).expect("a long path is cut before");
         let mut waiting = self.lock();
         if waiting.ended || waiting.bytes + bytes > QUEUE {
-            if let Some(dropped) = self.dropped.get() {
-                dropped.inc();
-            }
+            self.lost(1);
             return;
         }
         waiting.batch.lines.push((line, length));
@@ -176,22 +175,34 @@ impl Queue {
 
     fn write_to(&self, mut out: impl Write) {
         let mut lines = Lines::default();
-        let mut write = |lines: &mut Lines| {
-            // Nobody is left to tell when standard output is gone.
-            let _ = out.write_all(lines.bytes()).and_then(|()| out.flush());
+        let mut unwritten = 0;
+        let mut write = |lines: &mut Lines, unwritten: &mut u64| {
+            let written = out.write_all(lines.bytes()).and_then(|()| out.flush());
+            if written.is_err() {
+                // Where would it be said? The disk behind it is full, or its reader is gone.
+                self.lost(*unwritten);
+            }
             lines.clear();
+            *unwritten = 0;
         };
         while let Some(batch) = self.next_batch() {
             for (line, path) in batch.iter() {
                 lines.push(line, path);
+                unwritten += 1;
                 if lines.bytes().len() >= PIECE {
-                    write(&mut lines);
+                    write(&mut lines, &mut unwritten);
                 }
             }
-            write(&mut lines);
+            write(&mut lines, &mut unwritten);
         }
         self.lock().done = true;
         self.done.notify_one();
+    }
+
+    fn lost(&self, lines: u64) {
+        if let Some(dropped) = self.dropped.get() {
+            dropped.inc_by(lines);
+        }
     }
 
     /// The next lines to write; `None` when the output has ended and all are written.
@@ -260,6 +271,33 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// A full disk, or a pipe whose reader is gone.
+    struct Full;
+
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_the_output_does_not_take_are_counted() {
+        let output = Output::start(Full).expect("a thread");
+        let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
+        output.count_dropped(&dropped);
+        for _ in 0..3 {
+            (&output.events())
+                .write_all(b"a line\n")
+                .expect("it takes events");
+        }
+        drop(output);
+        assert_eq!(dropped.get(), 3);
     }
 
     #[test]

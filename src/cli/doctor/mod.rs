@@ -19,6 +19,7 @@ use clap::Args;
 use http::Uri;
 
 use super::ask::{Where, With};
+use super::print;
 use super::serve::run_to_end;
 use crate::config::Config;
 use crate::simulator::demo;
@@ -122,28 +123,28 @@ async fn examine(arguments: &Arguments, patient: Patient) -> anyhow::Result<Exit
     let mut tally = Tally::default();
     let call = format!("/v1/calls/{}", arguments.call);
     let young = format!("/v1/calls/{}", arguments.young_call);
-    if !tally.tell("reach", patient.meet(&call).await) {
-        println!("nothing else can be tried");
+    if !tally.tell("reach", patient.meet(&call).await)? {
+        print("nothing else can be tried\n")?;
         return Ok(ExitCode::FAILURE);
     }
     let patient = &patient;
     let checks = checks::Checks::new(patient, &call);
-    tally.tell("hit", checks.hit().await);
-    tally.tell("collapse", checks.collapse().await);
-    tally.tell("view", checks.view().await);
-    tally.tell("304", checks.not_modified().await);
-    tally.tell("validate", checks.validate().await);
-    tally.tell("stranger", checks.stranger().await);
-    tally.tell("stale", checks.stale(&young, arguments.patience).await);
-    tally.tell("purge", purging::purge(patient, &call).await);
-    tally.tell("race", purging::race(patient, &call).await);
-    tally.tell("secrets", purging::secrets(patient, &arguments.call).await);
-    Ok(tally.conclude(arguments.strict))
+    tally.tell("hit", checks.hit().await)?;
+    tally.tell("collapse", checks.collapse().await)?;
+    tally.tell("view", checks.view().await)?;
+    tally.tell("304", checks.not_modified().await)?;
+    tally.tell("validate", checks.validate().await)?;
+    tally.tell("stranger", checks.stranger().await)?;
+    tally.tell("stale", checks.stale(&young, arguments.patience).await)?;
+    tally.tell("purge", purging::purge(patient, &call).await)?;
+    tally.tell("race", purging::race(patient, &call).await)?;
+    tally.tell("secrets", purging::secrets(patient, &arguments.call).await)?;
+    tally.conclude(arguments.strict)
 }
 
 impl Tally {
     /// One line a check; answers whether it went well.
-    fn tell(&mut self, check: &str, finding: Finding) -> bool {
+    fn tell(&mut self, check: &str, finding: Finding) -> anyhow::Result<bool> {
         let well = finding.is_ok();
         let (word, text, count) = match finding {
             Ok(text) => ("ok", text, &mut self.well),
@@ -151,22 +152,24 @@ impl Tally {
             Err(Trouble::Skipped(text)) => ("skip", text, &mut self.skipped),
         };
         *count += 1;
-        println!("{word:<5} {check:<9} {text}");
-        well
+        print(format!("{word:<5} {check:<9} {text}\n"))?;
+        Ok(well)
     }
 
-    fn conclude(&self, strict: bool) -> ExitCode {
+    fn conclude(&self, strict: bool) -> anyhow::Result<ExitCode> {
         let Self { well, ill, skipped } = self;
         let verdict = if *ill > 0 {
             "do not let anybody use this proxy"
         } else {
             "no byte crossed from one token to the other"
         };
-        println!("{verdict}: {well} checks went well, {ill} failed, {skipped} could not be tried");
+        print(format!(
+            "{verdict}: {well} checks went well, {ill} failed, {skipped} could not be tried\n"
+        ))?;
         if *ill > 0 || (strict && *skipped > 0) {
-            ExitCode::FAILURE
+            Ok(ExitCode::FAILURE)
         } else {
-            ExitCode::SUCCESS
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
