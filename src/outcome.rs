@@ -151,6 +151,14 @@ labels! {
     }
 }
 
+impl Fault {
+    /// Whether the origin was not asked at all, on purpose.
+    #[must_use]
+    pub fn is_shed(self) -> bool {
+        matches!(self, Self::Overload | Self::Unavailable | Self::Held)
+    }
+}
+
 impl From<Bypass> for Forward {
     fn from(reason: Bypass) -> Self {
         match reason {

@@ -114,7 +114,7 @@ families! {
     TLS_CERTIFICATE_EXPIRY = gauge("tls_certificate_expiry_timestamp_seconds", &[],
         "When the certificate that new connections get expires, in seconds since 1970. 0: no TLS with clients. Near: did the renewal fail, or tls_reloads_total refuse it?");
     UPSTREAM_REQUESTS = counter("upstream_requests_total", &["result"],
-        "Requests to the origin, by status or by the RFC 9209 error. Errors: is the origin up and reachable?");
+        "Requests to the origin, by status or by the RFC 9209 error; one whose body breaks off has both. Errors: is the origin up and reachable? But connection_limit_reached, destination_unavailable and http_request_denied were not sent (upstream_shed_total), and http_request_error is a client that broke off its upload.");
     UPSTREAM_RETRIES = counter("upstream_retries_total", &["reason"],
         "Second tries. pooled: the origin closed a kept connection as it was used; closed: it closed a new one without an answer; connect: it refused connections. Many: it restarts often, or is overloaded.");
     UPSTREAM_RETRIES_DENIED = counter("upstream_retries_denied_total", &[],
@@ -166,7 +166,7 @@ families! {
     TOKENS_REFUSED = counter("tokens_refused_total", &[],
         "401 and 403 answers of the origin. A burst: revoked or mistyped tokens.");
     LOG_DROPPED = counter("log_dropped_total", &[],
-        "Lines of the log dropped because standard output does not keep up.");
+        "Lines of the log lost because standard output does not keep up, or takes none.");
     SPANS = counter("spans_total", &["result"],
         "Spans for the collector of traces (trace.otlp_url). Anything but exported is lost: it does not keep up, refuses or cannot be reached.");
     BUILD_INFO = gauge("build_info", &["version"],

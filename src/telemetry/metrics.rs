@@ -398,18 +398,21 @@ impl UpstreamRequests {
         self.faults.of(fault).inc();
     }
 
-    /// All of them.
+    /// All that were sent.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.statuses.iter().map(IntCounter::get).sum::<u64>() + self.faults()
+        let answered = self.statuses.iter().map(IntCounter::get).sum::<u64>();
+        answered + self.faults(|fault| !fault.is_shed())
     }
 
-    /// Faults, and answers that tell of one: those of the class 5xx.
+    /// Those of them that tell of a fault of the origin, or on the way to it, and answers of the
+    /// class 5xx.
     #[must_use]
     pub fn errors(&self) -> u64 {
         let failures = self.statuses.iter().zip(STATUSES);
         let failures = failures.filter(|(_, status)| status.starts_with('5'));
-        failures.map(|(count, _)| count.get()).sum::<u64>() + self.faults()
+        let answered = failures.map(|(count, _)| count.get()).sum::<u64>();
+        answered + self.faults(|fault| !fault.is_shed() && fault != Fault::RequestBody)
     }
 
     /// Every result that has occurred, a status or the name of a fault, and how often.
@@ -422,8 +425,9 @@ impl UpstreamRequests {
             .filter(|(_, count)| *count > 0)
     }
 
-    fn faults(&self) -> u64 {
-        self.faults.children.iter().map(IntCounter::get).sum()
+    fn faults(&self, which: impl Fn(Fault) -> bool) -> u64 {
+        let faults = Fault::ALL.iter().filter(|fault| which(**fault));
+        faults.map(|fault| self.faults.of(*fault).get()).sum()
     }
 }
 

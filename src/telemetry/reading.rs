@@ -16,7 +16,7 @@ pub struct Reading {
     pub hits: Durations,
     /// Durations of [`MISSES`].
     pub misses: Durations,
-    /// Requests to the origin.
+    /// Requests sent to the origin.
     pub origin_requests: u64,
     /// Those of them that failed, or were answered with a 5xx.
     pub origin_errors: u64,
@@ -179,6 +179,7 @@ fn float(count: u64) -> f64 {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::outcome::Fault;
     use crate::request::Routes;
 
     #[test]
@@ -195,13 +196,20 @@ mod tests {
         metrics
             .upstream_requests
             .answered(http::StatusCode::BAD_GATEWAY);
-        metrics
-            .upstream_requests
-            .failed(crate::outcome::Fault::Refused);
+        metrics.upstream_requests.failed(Fault::Refused);
+        // A request, and the client is at fault; the others were not sent.
+        for fault in [
+            Fault::RequestBody,
+            Fault::Held,
+            Fault::Overload,
+            Fault::Unavailable,
+        ] {
+            metrics.upstream_requests.failed(fault);
+        }
         let reading = metrics.reading();
         assert_eq!(reading.requests(OutcomeLabel::Hit), 2);
         assert_eq!((reading.sent_bytes, reading.memory_bytes), (1_300, 300));
-        assert_eq!((reading.origin_requests, reading.origin_errors), (3, 2));
+        assert_eq!((reading.origin_requests, reading.origin_errors), (4, 2));
         assert_eq!(reading.hit_ratio(), Some(0.75));
         let since = reading.since(&earlier);
         assert_eq!(since.requests(OutcomeLabel::Hit), 0);

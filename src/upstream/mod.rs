@@ -348,15 +348,9 @@ pub fn is_locked(head: &HeaderMap) -> bool {
 /// Whether this failure happened before the origin can have acted on the request.
 #[must_use]
 pub fn never_sent(fault: Fault) -> bool {
-    matches!(
+    let never_connected = matches!(
         fault,
-        Fault::Dns
-            | Fault::Refused
-            | Fault::ConnectTimeout
-            | Fault::Tls
-            | Fault::Certificate
-            | Fault::Overload
-            | Fault::Unavailable
-            | Fault::Held
-    )
+        Fault::Dns | Fault::Refused | Fault::ConnectTimeout | Fault::Tls | Fault::Certificate
+    );
+    never_connected || fault.is_shed()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::demo::Demo;
+use crate::demo::{Demo, ask};
 use crate::queries::faults;
 use crate::rules::rules;
 use crate::{string, text};
@@ -36,6 +36,10 @@ pub(crate) fn dashboard() -> Vec<(String, String)> {
 #[tokio::test]
 async fn rules_and_dashboard_ask_for_what_there_is() {
     let demo = Demo::start().await;
+    // A status is there once something was answered with it: here, a body that breaks off.
+    let torn = format!("http://{}/v1/calls/call_fault_reset_acme_0001", demo.proxy);
+    let (status, text) = ask(&torn, Some("demo-acme-1")).await;
+    assert_eq!(status, 502, "{text}");
     let samples = demo.samples().await;
     let rules = rules();
     let recorded: Vec<_> = rules

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use stuut_cache::label::Label as _;
+use stuut_cache::outcome::Fault;
 
 use crate::tools::{content, tool};
 use crate::{deploy, list, string, text, yaml};
@@ -72,6 +74,20 @@ fn every_alert_says_how_urgent_it_is_and_what_is_wrong() {
         assert!(!string(&said["summary"]).is_empty() && !string(&said["description"]).is_empty());
         let anchor = format!("deploy/README.md#{}", name.to_lowercase());
         assert_eq!(said["runbook"], anchor, "{name}");
+    }
+}
+
+/// Some results had no row.
+#[test]
+fn the_runbook_says_what_each_fault_of_a_fetch_means() {
+    let runbook = text("README.md");
+    let rows: Vec<_> = runbook
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    for fault in Fault::ALL {
+        let name = format!("`{}`", fault.as_str());
+        assert!(rows.iter().any(|row| row.contains(&name)), "{name}");
     }
 }
 
