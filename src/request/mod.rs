@@ -23,7 +23,7 @@ use crate::view::{self, View};
 
 use fields::{Fields, Line};
 
-pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop, stand_in};
+pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop, is_stand_in, stand_in};
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
 pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, Spelling, is_b64token};

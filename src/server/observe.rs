@@ -24,7 +24,7 @@ use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Report};
-use crate::request::Credential;
+use crate::request::{Credential, is_stand_in};
 use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
@@ -143,7 +143,12 @@ where
             at,
             id: id.clone(),
             method: head.method.clone(),
-            target: head.uri.path_and_query().cloned(),
+            // Its path is of our making.
+            target: head
+                .uri
+                .path_and_query()
+                .filter(|_| !is_stand_in(&head.method))
+                .cloned(),
             beat: self.layer.pulse.begin(!body.is_end_stream()),
             trace,
         };

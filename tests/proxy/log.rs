@@ -82,3 +82,30 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
     });
     assert_eq!(aborted.count(), 2, "{written}");
 }
+
+/// The head that stands in for a refused one was logged as if a client had asked for
+/// `/uri-too-long`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_was_refused_unread_is_logged_without_a_path() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[]).await;
+    let mut client = program.wire().await;
+    let long = "x".repeat(9_000);
+    client
+        .send(format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"))
+        .await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 414"), "{head}");
+    client.until("}").await;
+    drop(client);
+    let written = tokio::task::spawn_blocking(|| program.stop());
+    let written = written.await.expect("it ends");
+    let refused = written.lines().find(|line| line.contains("uri-too-long"));
+    let line: serde_json::Value =
+        serde_json::from_str(refused.expect("a line")).expect("a line is JSON");
+    assert_eq!(
+        (&line["method"], &line["path"], &line["detail"]),
+        (&"!".into(), &"".into(), &"uri-too-long".into()),
+        "{line}"
+    );
+}

@@ -21,8 +21,8 @@ use head::Head;
 use super::Refusal;
 use crate::config;
 
-pub use stand_in::stand_in;
 pub(super) use stand_in::stood_in_for;
+pub use stand_in::{is_stand_in, stand_in};
 
 /// How a client begins HTTP/2 (RFC 9113 §3.4). What follows is framed by lengths, and has one
 /// reading.
