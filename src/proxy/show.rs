@@ -75,6 +75,9 @@ impl Proxy {
         if let Some(reason) = not_a_call(whole) {
             return (skipped(whole, reason), ViewResult::NotACall);
         }
+        if !is_json(&whole.headers) {
+            return (skipped(whole, "not-declared-json"), ViewResult::NotDeclared);
+        }
         let (whole, settings) = (Arc::clone(whole), Arc::clone(&self.freshness));
         let view = view.clone();
         let size = whole.body.len();
@@ -154,10 +157,7 @@ fn not_a_call(whole: &Representation) -> Option<&'static str> {
     if whole.headers.contains_key(CONTENT_ENCODING) {
         return Some("encoded");
     }
-    if coding::forbids_transforming(&whole.headers) {
-        return Some("no-transform");
-    }
-    (!is_json(&whole.headers)).then_some("not-declared-json")
+    coding::forbids_transforming(&whole.headers).then_some("no-transform")
 }
 
 /// `application/json`, or a type with the `+json` suffix (RFC 6839).

@@ -150,7 +150,7 @@ families! {
     FENCED = counter("fenced_total", &[],
         "Fetched responses not stored because a purge, a write or a refusal came in between.");
     VIEW = counter("view_total", &["result"],
-        "Views served: derived now, from memory, the whole because nothing goes, or skipped with a reason.");
+        "Views served: derived now, from memory (memoised), the whole because nothing goes, or skipped with a reason; once for each stored response, then memoised.");
     VIEW_REMOVED_BYTES = counter("view_removed_bytes_total", &[],
         "Body bytes that views spared clients.");
     PRUNE_DURATION = histogram("prune_duration_seconds", &[],

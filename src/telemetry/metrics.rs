@@ -152,7 +152,9 @@ labels! {
         NotJson => "skipped_not_json",
         /// Nested too deeply: served whole.
         TooDeep => "skipped_too_deep",
-        /// Not declared as JSON, encoded, or not a 200: served whole.
+        /// Not declared as JSON: served whole.
+        NotDeclared => "skipped_not_declared_json",
+        /// Encoded, not to be transformed, or not a 200: served whole.
         NotACall => "skipped_not_a_call",
     }
 }

@@ -206,7 +206,7 @@ async fn what_views_do_not_apply_to_is_served_whole_with_the_reason() {
             Reply::new(200).body("{\"a\":1}"),
             200,
             "not-declared-json",
-            "not_a_call",
+            "not_declared_json",
         ),
         (
             Reply::new(200)
@@ -214,7 +214,7 @@ async fn what_views_do_not_apply_to_is_served_whole_with_the_reason() {
                 .body("{\"a\":1}"),
             200,
             "not-declared-json",
-            "not_a_call",
+            "not_declared_json",
         ),
         (
             Reply::new(404)
