@@ -177,7 +177,7 @@ const FIELDS: [(&str, &str); 18] = [
         "Proxy-Status",
         "What went wrong between the proxy and the API (RFC 9209).",
     ),
-    ("Retry-After", "Seconds; with 503."),
+    ("Retry-After", "Seconds; with 429 and 503."),
     (
         "Stuut-Cache-View",
         "skipped; reason=: the view was not applied, and this is the whole.",
@@ -264,7 +264,8 @@ fn urn(slug: &str) -> String {
 
 /// A problem of the proxy's own (RFC 9457).
 fn problem() -> Value {
-    let types: Vec<_> = problems().map(|(slug, _)| urn(slug)).collect();
+    let mut types: Vec<_> = problems().map(|(slug, _)| urn(slug)).collect();
+    types.dedup();
     let mut statuses: Vec<_> = problems().map(|(_, status)| status.as_u16()).collect();
     statuses.sort_unstable();
     statuses.dedup();

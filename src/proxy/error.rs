@@ -168,14 +168,18 @@ impl Error {
     }
 }
 
-/// Every problem that the proxy has an answer for: the last part of its `type`, and its status.
+/// Every problem that the proxy has an answer for: the last part of its `type`, and its status; one
+/// with two statuses comes twice.
 pub fn problems() -> impl Iterator<Item = (&'static str, StatusCode)> {
     let refusals = Refusal::ALL
         .iter()
         .map(|refusal| (refusal.as_str(), refusal_status(*refusal)));
-    let faults = Fault::ALL
-        .iter()
-        .map(|fault| (fault.as_str(), fault_status(*fault)));
+    let faults = Fault::ALL.iter().flat_map(|fault| {
+        // Who is to wait gets the status with which the origin has asked for it: one of two.
+        let other = (*fault == Fault::Held).then_some(StatusCode::TOO_MANY_REQUESTS);
+        let statuses = other.into_iter().chain([fault_status(*fault)]);
+        statuses.map(|status| (fault.as_str(), status))
+    });
     let own = [Error::OnlyIfCached, Error::Panicked].map(|error| (error.slug(), error.status()));
     // The last hop of an OPTIONS is answered here, and has no fault.
     let is_problem = |(_, status): &(_, StatusCode)| !status.is_success();
