@@ -194,8 +194,8 @@ pub static KEYS: &[Key] = &[
     key!(limits.headers => "Fields in a request head; more get 431.", between::<1, FIELDS>),
     key!(limits.request_body => "Largest request body; a larger one gets 413."),
     key!(log.format => "\"json\": one object a line; \"text\": for a terminal."),
-    key!(log.level => "The least severe level that is written: \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."),
-    key!(log.access => "One line a request."),
+    key!(log.level => "The least severe level of events that is written: \"error\", \"warn\", \"info\", \"debug\" or \"trace\"."),
+    key!(log.access => "One line a request, at every log.level."),
     key!(trace.otlp_url => "Collector of traces, http://host:port, spoken to in OTLP over HTTP; empty: none. Needs a program built with the feature otlp.", |url| in_the_clear(url)),
     key!(trace.sample => "Of 100 requests that come without a traceparent, how many begin a trace; with one, the caller has decided.", between::<0, 100>),
 ];

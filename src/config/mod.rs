@@ -317,9 +317,9 @@ pub struct Limits {
 pub struct Log {
     /// JSON lines, or text for a terminal.
     pub format: LogFormat,
-    /// The least severe level that is written.
+    /// The least severe level of events that is written.
     pub level: LogLevel,
-    /// One line a request.
+    /// One line a request, at every level.
     pub access: bool,
 }
 

@@ -102,9 +102,11 @@ impl OriginUrl {
             .path_and_query
             .is_none_or(|rest| rest.as_str() == "/" || rest.as_str().is_empty());
         let known = scheme == http::uri::Scheme::HTTP || scheme == http::uri::Scheme::HTTPS;
-        // `http` takes any digits for a port, and `https://host:` too.
-        let port =
-            authority.as_str().len() == authority.host().len() || authority.port_u16().is_some();
+        // It drops a fragment without a word.
+        let bare = bare && !written.contains('#');
+        // `http` takes any digits for a port, and `https://host:` too; nobody listens on 0.
+        let port = authority.as_str().len() == authority.host().len()
+            || authority.port_u16().is_some_and(|port| port > 0);
         if !bare || !known || !port || authority.host().is_empty() {
             return Err(wrong());
         }

@@ -102,7 +102,7 @@ families! {
     CONNECTIONS_RESTING = gauge("connections_resting", &[],
         "Of the connections, those that are silent and hold no buffers.");
     CONNECTIONS_CLOSED = counter("connections_closed_total", &["reason"],
-        "Client connections ended by a bound of the proxy, or of HTTP/1.1 (malformed) or HTTP/2 (protocol_error) broken. unread: of a refused request more came than is read and dropped. Many header_timeout mean slow or hostile clients.");
+        "Client connections ended by a bound of the proxy, or of HTTP/1.1 (malformed) or HTTP/2 (protocol_error) broken. unread: of a refused request more came than is read and dropped. tls_handshake: no TLS came about, e.g. for want of a client certificate; log.level debug says why. Many header_timeout mean slow or hostile clients.");
     ACCEPT_FAILURES = counter("accept_failures_total", &[],
         "Times that the system had no connection to give, mostly for want of file descriptors: raise their limit, or lower server.max_connections.");
     REFUSED = counter("refused_total", &["reason"],

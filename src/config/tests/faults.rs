@@ -97,6 +97,14 @@ capacity = "1024""#,
         r#"proxy.toml:1:16: upstream.url: "https://h:" is not an origin; write https://host or http://host:port, without a path"#,
     ),
     (
+        r#"upstream.url = "http://h:0""#,
+        r#"proxy.toml:1:16: upstream.url: "http://h:0" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
+        r#"upstream.url = "https://h#/v1""#,
+        r#"proxy.toml:1:16: upstream.url: "https://h#/v1" is not an origin; write https://host or http://host:port, without a path"#,
+    ),
+    (
         r#"upstream.url = "ftp://h""#,
         r#"proxy.toml:1:16: upstream.url: "ftp://h" is not an origin; write https://host or http://host:port, without a path"#,
     ),
