@@ -80,6 +80,7 @@ fn a_standard_output_that_takes_nothing_is_told_in_a_sentence() {
         &["digest"],
         &["man"],
         &["simulate", "--listen=127.0.0.1:0"],
+        &["demo", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"],
     ] {
         let full = File::options()
             .write(true)

@@ -15,6 +15,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_util::sync::CancellationToken;
 
+use super::print;
 use super::serve::{log, run_to_end};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
@@ -23,6 +24,13 @@ use crate::simulator::{self, Options, Simulator, demo};
 
 /// What the simulated API takes for an answer.
 const LATENCY: Duration = Duration::from_millis(80);
+
+/// Says a line, where standard output takes it.
+macro_rules! say {
+    ($($text:tt)+) => {
+        print(format!($($text)+) + "\n")?
+    };
+}
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -61,14 +69,15 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         base: format!("http://{}", process.address),
         simulator,
     };
-    println!("a simulated Stuut API on {origin}, each answer after {LATENCY:?}");
-    println!(
+    say!("a simulated Stuut API on {origin}, each answer after {LATENCY:?}");
+    say!(
         "stuut-cache on {}, dashboard on http://{}/\n",
-        guide.base, process.admin_address
+        guide.base,
+        process.admin_address
     );
     guide.tour().await?;
     if !arguments.tour {
-        guide.invite(process.admin_address);
+        guide.invite(process.admin_address)?;
         tokio::signal::ctrl_c()
             .await
             .context("cannot listen for Ctrl-C")?;
@@ -127,7 +136,7 @@ impl Guide {
             )
             .await?;
         let saved = 100 - 100 * light.body().len() / hit.body().len();
-        println!(
+        say!(
             "   {} -> {} bytes: {saved} % less\n",
             hit.body().len(),
             light.body().len()
@@ -135,7 +144,7 @@ impl Guide {
         let picked = self
             .get("a hit again, only what is named", &fields, demo::TOKEN)
             .await?;
-        println!("   {}\n", String::from_utf8_lossy(picked.body()));
+        say!("   {}\n", String::from_utf8_lossy(picked.body()));
         self.get(
             "another token of the same organisation: its own store, so a miss",
             &call,
@@ -148,7 +157,7 @@ impl Guide {
             demo::FOREIGN_TOKEN,
         );
         foreign.await?;
-        println!(
+        say!(
             "   the origin was asked {} times for {} requests\n",
             self.simulator.requests().total(),
             6
@@ -164,9 +173,9 @@ impl Guide {
         let (head, body) = self.client.request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         let took = asked.elapsed();
-        println!("-- {title}");
-        println!("   GET {target}   (token {token})");
-        println!(
+        say!("-- {title}");
+        say!("   GET {target}   (token {token})");
+        say!(
             "   {} · {} bytes · {:.1} ms",
             head.status,
             body.len(),
@@ -174,33 +183,35 @@ impl Guide {
         );
         for name in ["cache-status", "age"] {
             if let Some(value) = head.headers.get(name) {
-                println!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
+                say!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
             }
         }
-        println!();
+        say!("");
         Ok(Response::from_parts(head, body))
     }
 
-    fn invite(&self, admin: SocketAddr) {
+    fn invite(&self, admin: SocketAddr) -> anyhow::Result<()> {
         let Self { base, .. } = self;
         let curl = |token: &str, target: &str| {
-            println!(
+            say!(
                 "curl -isS -H 'Authorization: Bearer {token}' '{base}/v1/calls/{target}' | head -c 1000"
             );
+            anyhow::Ok(())
         };
-        println!(
+        say!(
             "Try it, and watch Cache-Status. A call that is only now beginning, whose freshness follows its status:"
         );
-        curl(demo::TOKEN, demo::LIVE_CALL);
-        println!("The view `light`, and a fault in a view:");
-        curl(demo::TOKEN, &format!("{}?view=light", demo::CALL));
-        curl(demo::TOKEN, &format!("{}?strip=a..b", demo::CALL));
-        println!("What the operator sees, and a purge of one call in every scope:");
-        println!("curl -sS http://{admin}/metrics | grep -E 'requests_total|cache_'");
-        println!(
+        curl(demo::TOKEN, demo::LIVE_CALL)?;
+        say!("The view `light`, and a fault in a view:");
+        curl(demo::TOKEN, &format!("{}?view=light", demo::CALL))?;
+        curl(demo::TOKEN, &format!("{}?strip=a..b", demo::CALL))?;
+        say!("What the operator sees, and a purge of one call in every scope:");
+        say!("curl -sS http://{admin}/metrics | grep -E 'requests_total|cache_'");
+        say!(
             "curl -sS -X POST 'http://{admin}/purge?call={}'",
             demo::CALL
         );
-        println!("\nCtrl-C ends it.");
+        say!("\nCtrl-C ends it.");
+        Ok(())
     }
 }

@@ -19,7 +19,7 @@ const OUTCOMES = {
   expired: "fetched: stored, but no longer fresh",
   bypass: "forwarded past the cache",
   refused: "refused: not a request to pass on",
-  failed: "the origin did not answer",
+  failed: "an error of the proxy's own: the log says why",
   aborted: "the client went away first",
 };
 
