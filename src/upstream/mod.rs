@@ -192,7 +192,10 @@ impl Upstream {
         version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
         let ticket = Arc::new(self.counted(self.gate.admit(holder))?);
-        let (outbound, upload) = if body.is_end_stream() {
+        // Over HTTP/2 the end of nothing may come in a frame of its own; hyper's client does not look
+        // for it, and nobody would hear that the upload is over.
+        let is_empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
+        let (outbound, upload) = if is_empty {
             (Outbound::Empty, Upload::none(&self.clock))
         } else {
             Outbound::upload(

@@ -1,5 +1,7 @@
 //! Requests of HTTP/2 that would be two, or another one, once they are written in HTTP/1.1.
 
+use std::time::Duration;
+
 use super::{Origin, Proxy, received};
 use crate::support::ByHand;
 use crate::support::h2::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
@@ -198,4 +200,26 @@ async fn half_an_upload_whose_stream_was_reset_without_an_error_reached_the_orig
         client.send(h2::frame(RST_STREAM, 0, 1, &[0; 4])).await;
         assert_eq!(line.rest().await, "", "round {round}");
     }
+}
+
+/// Nobody heard of the end of an upload of nothing: the client was blamed after the longest silence,
+/// where the origin was late.
+#[tokio::test]
+async fn an_empty_body_whose_end_comes_by_itself_is_over() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.upstream.connect_timeout = Duration::from_hours(1);
+        config.upstream.total_timeout = Duration::from_hours(2);
+    })
+    .await;
+    let _gate = origin.hold("/v1/a");
+    let mut client = proxy.wire().await;
+    let head = [POST, &[("content-length", "0")]].concat();
+    let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&head));
+    let end = h2::frame(DATA, END_STREAM, 1, b"");
+    client.send([h2::hello(), head, end].concat()).await;
+    origin.until_requests(1).await;
+    proxy.live_seconds(10);
+    let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
+    proxy.until_metric(late, 1).await;
 }
