@@ -6,6 +6,7 @@ mod digest;
 mod doctor;
 mod feed;
 mod figures;
+mod files;
 mod healthcheck;
 mod paper;
 mod purge;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::systemd;
+use super::{files, systemd};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Problems, Renewed};
 use crate::process::{Process, Sockets};
@@ -77,6 +77,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    files::raise_limit(config);
     let mut process = Process::start(config, &Clock::system(), Some(output), sockets)?;
     let listening = format!(
         "stuut-cache listens on {}, admin on {}, for {}",

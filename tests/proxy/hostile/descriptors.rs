@@ -1,11 +1,39 @@
 //! The system has no file descriptor to give.
 
+use std::process::Command;
 use std::time::Instant;
 
 use super::{CALL, get};
 use crate::support::{Origin, Program, Reply, Wire};
 
 const DESCRIPTORS: u32 = 256;
+
+/// A shell gives few, and would give more to who asks.
+#[tokio::test]
+async fn it_takes_as_many_descriptors_as_it_may_have() {
+    let origin = Origin::start().await;
+    origin.reply(CALL, Reply::echo().header("cache-control", "max-age=600"));
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_stuut-cache");
+    command.args(["-c", "ulimit -S -n 64 && exec \"$0\"", program]);
+    let program = Program::by(command, &origin).await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        let mut wire = program.wire().await;
+        wire.send(get(CALL)).await;
+        wire.until("}").await;
+        crowd.push(wire);
+    }
+}
+
+/// A limit that nobody can raise is told of at the start.
+#[tokio::test]
+async fn too_few_descriptors_are_told_of_at_the_start() {
+    let origin = Origin::start().await;
+    let program = Program::with_descriptors(&origin, DESCRIPTORS).await;
+    let warning = "256 files may be open, and 11152 may be needed";
+    assert!(program.written().contains(warning), "{}", program.written());
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_descriptors_it_serves_who_is_connected_and_recovers() {
