@@ -3,7 +3,10 @@
 //! For each stored response of the path: whose it is, how old, for how long fresh, which rule
 //! decided, what bounds each view of it, and whether something has declared it void.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use http::StatusCode;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, json as answer, text};
@@ -116,10 +119,20 @@ fn shown(entry: &Entry, part: &Representation, stands: bool, now: Moment) -> Val
         "next_request": then,
         "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.cap, now),
         "live_part_seconds": part.cap.live.map(|cap| cap.as_secs()),
-        "signed_until": part.cap.signed_until.map(|end| humantime::format_rfc3339_seconds(end).to_string()),
+        "signed_until": part.cap.signed_until.map(date),
         "body_bytes": part.body.len(),
         "coded_bytes": coded.collect::<serde_json::Map<_, _>>(),
     })
+}
+
+/// A time that a body has named. What cannot be written as a date is as good as the nearest that can.
+fn date(named: SystemTime) -> String {
+    let named = Timestamp::try_from(named).unwrap_or(if named < UNIX_EPOCH {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    });
+    named.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn stale_use(stale: StaleUse) -> Value {

@@ -268,3 +268,28 @@ async fn explain_names_the_rule_and_what_comes_next() {
         told["stored"].as_array().is_some_and(Vec::is_empty) || told["stored"][0]["void"] == true;
     assert!(gone, "{told}");
 }
+
+/// An address that says nothing of its end is as good as ended in 1970, and one may end after the
+/// year 9999.
+#[tokio::test]
+async fn explain_failed_where_an_address_ends_when_no_calendar_says() {
+    for address in [
+        "https://x.example/1",
+        "https://x.example/1?se=9999-12-31T23:59:59Z",
+        "https://x.example/1?Expires=999999999999&Signature=x",
+    ] {
+        let mut body = call("completed");
+        body["presigned_url"] = address.into();
+        let (_origin, proxy) = serving(&body).await;
+        proxy.get(CALL).bearer("a").await.assert_miss();
+        let told = proxy
+            .admin(Method::GET, &format!("/explain?path={CALL}"))
+            .await
+            .assert_status(200)
+            .json();
+        assert!(
+            told["stored"][0]["whole"]["signed_until"].is_string(),
+            "{told}"
+        );
+    }
+}
