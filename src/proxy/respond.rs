@@ -12,8 +12,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 use super::Shown;
 use super::body::{Body, Report};
 use super::error::CACHE_STATUS;
+use super::show::tell_skipped;
 use crate::cache::{self, Representation};
 use crate::coding;
+use crate::label::Label as _;
 use crate::outcome::{CACHE_NAME, Forward, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
 use crate::request::Call;
@@ -153,6 +155,9 @@ pub(super) fn streamed(
         collapsed: false,
     };
     head.headers.append(CACHE_STATUS, outcome.cache_status());
+    if ask.call.view.is_some() {
+        tell_skipped(&mut head.headers, reason.as_str());
+    }
     let body = if ask.call.head_only {
         Body::whole(Bytes::new(), ask.report(outcome))
     } else {

@@ -20,7 +20,7 @@ use crate::view::{self, Pruned, Skipped, View};
 /// do not wait: at 1 GB/s this many bytes take a quarter of a millisecond.
 const OFF_PATH: usize = 256 << 10;
 
-/// Says why a view was not applied.
+/// Tells that this is the whole, where a part was asked for.
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
 
 impl Proxy {
@@ -196,14 +196,19 @@ fn etag_of(body: &[u8]) -> HeaderValue {
         .expect("hex digits in quotes are a field value")
 }
 
-/// The whole, and why it is not a part.
-fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
-    let mut headers = whole.headers.clone();
+/// Says why a view was not applied.
+pub(super) fn tell_skipped(headers: &mut HeaderMap, reason: &str) {
     let text = format!("skipped; reason={reason}");
     headers.insert(
         VIEW,
         HeaderValue::try_from(text).expect("our reasons are tokens"),
     );
+}
+
+/// The whole, and why it is not a part.
+fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
+    let mut headers = whole.headers.clone();
+    tell_skipped(&mut headers, reason);
     Arc::new(Representation {
         status: whole.status,
         headers,

@@ -1,6 +1,7 @@
 //! The part of a response that a client asks for, exact to the byte.
 
 use http::Method;
+use stuut_cache::config::ByteSize;
 
 use crate::support::{Answer, Origin, Proxy, Reply};
 
@@ -243,6 +244,31 @@ async fn what_views_do_not_apply_to_is_served_whole_with_the_reason() {
         let result = format!("skipped_{counted}");
         assert_eq!(views(&proxy, &result).await.to_string(), "1", "{reason}");
         origin.assert_requests(1);
+    }
+}
+
+/// A client that wanted a part took it for the part that it had asked for.
+#[tokio::test]
+async fn what_was_streamed_whole_did_not_say_that_it_is_no_view() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.cache.max_entry = ByteSize(20)).await;
+    let large = format!("{{\"a\":1,\"b\":\"{}\"}}", "b".repeat(20));
+    let table = [
+        (Reply::json(&large), large.as_str(), "too-large"),
+        (
+            Reply::json("{\"a\":1}").until_close(),
+            "{\"a\":1}",
+            "close-delimited",
+        ),
+    ];
+    for (reply, body, reason) in table {
+        origin.reply("/v1/calls/c1", reply);
+        get(&proxy, "strip=a")
+            .await
+            .assert_header("stuut-cache-view", &format!("skipped; reason={reason}"))
+            .assert_body(body);
+        let whole = proxy.get("/v1/calls/c1").bearer("a").await;
+        whole.assert_no_header("stuut-cache-view");
     }
 }
 
