@@ -248,8 +248,8 @@ impl Proxy {
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();
             // The origin has said something newer: what was stored is not to come back, not
-            // even when the origin fails later. What the fence holds back is the older.
-            if reason != NotStored::Fenced && order.speaks_for_all(head.status) {
+            // even when the origin fails later. What is newer still stays.
+            if order.speaks_for_all(head.status) {
                 self.store.end(&order.key, &order.sent, &order.fence);
             }
         }

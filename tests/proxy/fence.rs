@@ -350,3 +350,35 @@ async fn an_older_answer_that_comes_late_does_not_replace_a_newer_one() {
         get().await.assert_hit().assert_body(body);
     }
 }
+
+/// What came later for another variant held it back, and the response it was to replace stayed.
+#[tokio::test]
+async fn an_older_answer_came_back_after_a_newer_one_that_was_held_back() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let says = |version: &str, rule: &str| {
+        let reply = Reply::json(version).header("vary", "accept-language");
+        origin.reply(CALL, reply.header("cache-control", rule));
+    };
+    let ask = |language: &str, directive: &str| {
+        let ask = proxy.get(CALL).bearer("a");
+        ask.header("accept-language", language)
+            .header("cache-control", directive)
+    };
+    says("1", "max-age=100");
+    ask("de", "max-age=9").await.assert_miss().assert_body("1");
+
+    says("2", "max-age=100");
+    let german = origin.hold(CALL);
+    let renewed = ask("de", "no-cache").start();
+    origin.until_requests(2).await;
+    says("3", "no-store");
+    let english = origin.hold(CALL);
+    let other = ask("en", "no-cache").start();
+    origin.until_requests(3).await;
+    english.open_for_all();
+    other.await.assert_body("3");
+    german.open();
+    renewed.await.assert_body("2");
+    ask("de", "max-age=9").await.assert_body("3");
+}
