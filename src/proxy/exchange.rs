@@ -261,10 +261,11 @@ impl Proxy {
         }
     }
 
-    /// Whether something is stored for such a request.
+    /// Whether something is stored that an answer to this request would replace, or hide where it
+    /// does not say what it varies by.
     fn has(&self, order: &Order) -> bool {
         let found = self.store.find(&order.key, || order.sent.clone());
-        matches!(found, Found::Entry(_))
+        !matches!(found, Found::Nothing)
     }
 }
 

@@ -269,3 +269,18 @@ async fn a_field_that_an_operator_sends_on_is_nominated_without_a_word() {
     }
     origin.assert_requests(2);
 }
+
+/// An error seldom says what it varies by, and so would answer every request.
+#[tokio::test]
+async fn an_error_for_one_variant_hid_the_call_that_others_had() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let german = || proxy.get(CALL).bearer("a").header("accept-language", "de");
+    let english = || proxy.get(CALL).bearer("a").header("accept-language", "en");
+    let call = Reply::json("{}").header("vary", "accept-language");
+    let error = Reply::new(500).header("cache-control", "max-age=50");
+    origin.replies(CALL, vec![call, error]);
+    german().await.assert_miss();
+    english().await.assert_status(500);
+    german().await.assert_hit().assert_body("{}");
+}
