@@ -4,6 +4,7 @@
 //! [`Parser::parse`] answers with a [`Parsed::Call`], which the cache may answer; a
 //! [`Parsed::Bypass`], which is forwarded untouched, with the reason; or a [`Refusal`].
 
+mod credential;
 mod fields;
 mod framing;
 mod key;
@@ -23,10 +24,11 @@ use crate::view::{self, View};
 
 use fields::{Fields, Line};
 
+pub use credential::{Credential, Spelling, is_b64token};
 pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop, is_stand_in, stand_in};
 pub use key::{CacheKey, Prehashed};
 pub use route::{RouteId, Routes};
-pub use scope::{Credential, Scope, ScopeId, ScopeKey, Scopes, Spelling, is_b64token};
+pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
 pub use target::{is_plainly_coded, max_forwards};
 
 /// Reads request heads by the configured routes, view options and limits.
@@ -253,7 +255,7 @@ impl Parser {
         target::check(head, &fields, &self.limits)?;
         let credential = match fields.authorization {
             Line::Several => return Err(Refusal::AuthorizationRepeated.into()),
-            Line::One(value) => Some(value).filter(|value| scope::is_bearer(value.as_bytes())),
+            Line::One(value) => Some(value).filter(|value| credential::is_bearer(value.as_bytes())),
             Line::Absent => None,
         };
         let bypass = |reason| Ok(Parsed::Bypass(reason));
