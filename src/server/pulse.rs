@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::frames::Frames;
 use crate::config;
 use crate::telemetry::ConnectionBound;
 
@@ -42,7 +43,7 @@ pub(super) struct Pulse {
     /// Milliseconds after `born` of the first byte since the last request, or its body, ended; 0 is none,
     /// [`JUST_BEGUN`] one that nobody has asked the time for.
     head: AtomicU64,
-    /// HTTP/2: what comes between requests is a ping or a window, not the beginning of a head.
+    /// HTTP/2: what comes may be a ping or a window, and is not the beginning of a head.
     is_http2: AtomicBool,
     /// Whether a request has had a body: where it ends, only hyper knows.
     had_body: AtomicBool,
@@ -116,14 +117,13 @@ impl Pulse {
 
     /// Bytes have come.
     pub(super) fn read(&self) {
-        if self.busy.load(Ordering::Relaxed) == 0 {
-            if self.is_http2.load(Ordering::Relaxed) {
-                // Nor is it life: a head could drip in, frame by frame, for ever.
-                return;
-            }
-            if self.head.load(Ordering::Relaxed) == 0 {
-                self.head.store(JUST_BEGUN, Ordering::Relaxed);
-            }
+        if self.is_http2.load(Ordering::Relaxed) {
+            // Nor is it life: a head could drip in, frame by frame, for ever, or pings from a client
+            // that does not read.
+            return;
+        }
+        if self.busy.load(Ordering::Relaxed) == 0 && self.head.load(Ordering::Relaxed) == 0 {
+            self.head.store(JUST_BEGUN, Ordering::Relaxed);
         }
         self.mark();
     }
@@ -276,16 +276,37 @@ impl Drop for Beat {
     }
 }
 
-/// A socket that leaves a mark in the pulse for each byte moved.
+/// A socket that leaves a mark in the pulse for each byte moved; in HTTP/2, for each that goes out
+/// and belongs to a request.
 #[derive(Debug)]
 pub(super) struct Felt<S> {
     socket: S,
     pulse: Arc<Pulse>,
+    /// In HTTP/2: what goes out.
+    frames: Frames,
 }
 
 impl<S> Felt<S> {
     pub(super) fn new(socket: S, pulse: Arc<Pulse>) -> Self {
-        Self { socket, pulse }
+        Self {
+            socket,
+            pulse,
+            frames: Frames::default(),
+        }
+    }
+
+    /// So many of these bytes have gone out.
+    fn written<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, mut count: usize) {
+        if !self.pulse.is_http2.load(Ordering::Relaxed) {
+            return self.pulse.mark();
+        }
+        for part in parts {
+            let part = &part[..part.len().min(count)];
+            count -= part.len();
+            if self.frames.follow(part) {
+                self.pulse.mark();
+            }
+        }
     }
 
     pub(super) fn into_inner(self) -> S {
@@ -318,8 +339,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
         let this = self.get_mut();
         this.pulse.unsent.store(true, Ordering::Relaxed);
         let polled = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        if polled.is_ready() {
-            this.pulse.mark();
+        if let Poll::Ready(Ok(count)) = polled {
+            this.written(std::iter::once(bytes), count);
         }
         polled
     }
@@ -332,8 +353,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
         let this = self.get_mut();
         this.pulse.unsent.store(true, Ordering::Relaxed);
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
-        if polled.is_ready() {
-            this.pulse.mark();
+        if let Poll::Ready(Ok(count)) = polled {
+            this.written(bytes.iter().map(|part| &**part), count);
         }
         polled
     }

@@ -6,7 +6,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::net::TcpStream;
 
-use crate::support::h2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS};
+use crate::support::h2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING};
 use crate::support::{ByHand, Origin, Program, Proxy, Reply, Wire};
 
 const CALL: &str = "/v1/calls/c1";
@@ -172,6 +172,46 @@ async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
 
     idle.send(PING).await;
     idle.until("stilhere").await;
+}
+
+/// Its pings were life, and so were our answers to them: it held what it did not read, and the
+/// connections to the origin that this came by, for as long as it pleased.
+#[tokio::test]
+async fn a_reader_of_http2_that_only_pings_keeps_its_answers_for_ever() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.server.idle_timeout = Duration::from_millis(200);
+        config.server.header_timeout = Duration::from_millis(200);
+    })
+    .await;
+    // An answer that is all in the connection's own hands, and one that is still on its way there.
+    for (path, field) in [(CALL, "content-length: 200000"), ("/v1/other", "x: y")] {
+        let fields = [
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a"),
+            (":path", path),
+            ("authorization", "Bearer a"),
+        ];
+        let ask = h2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &h2::block(&fields));
+        let mut client = proxy.wire().await;
+        client.send([h2::hello(), ask].concat()).await;
+        let mut line = origin.accept().await;
+        line.head().await;
+        let answer = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n{}", "x".repeat(200_000));
+        line.send(answer).await;
+        let ping = h2::frame(PING, 0, 0, b"stilhere");
+        let pings = async {
+            while client.try_send(&ping).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = pings => {}
+            () = proxy.until_metric("stuut_cache_connections", 0) => {}
+        }
+        proxy.until_metric("stuut_cache_connections", 0).await;
+    }
 }
 
 /// The client sends it before it hears that the connection ends. It was taken, asked of the origin,
