@@ -45,7 +45,7 @@ pub(super) struct Guarded<S> {
     handed: usize,
     cleared: usize,
     state: State,
-    /// Is told whether a body is coming.
+    /// Is told what is coming.
     pulse: Arc<Pulse>,
     /// Counts clients that send on and on.
     unread: IntCounter,
@@ -109,6 +109,13 @@ impl<S> Guarded<S> {
         true
     }
 
+    /// Tells where what has come ends.
+    fn tell(&self) {
+        let is_between = self.framing.is_between_requests();
+        let has_begun = self.cleared < self.kept.len();
+        self.pulse.follow(!is_between, is_between && has_begun);
+    }
+
     fn stop(&mut self, fault: FramingFault) {
         match fault {
             FramingFault::Head(why) => {
@@ -148,7 +155,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
                 passed
             }
         };
-        self.pulse.follow(!self.framing.is_between_requests());
+        self.tell();
         buf.set_filled(before + passed);
         Poll::Ready(Ok(passed > 0))
     }
@@ -170,7 +177,7 @@ impl<S: AsyncRead + Unpin> Guarded<S> {
                 self.stop(fault);
             }
         }
-        self.pulse.follow(!self.framing.is_between_requests());
+        self.tell();
         Poll::Ready(Ok(true))
     }
 

@@ -51,6 +51,8 @@ pub(super) struct Pulse {
     is_http10: AtomicBool,
     /// Whether what comes next belongs to a body.
     in_body: AtomicBool,
+    /// Whether it belongs to a head that has begun.
+    in_head: AtomicBool,
     /// Whether bytes were to be written that hyper has not flushed since.
     unsent: AtomicBool,
     /// Whether the proxy has said its last: what still comes is no request.
@@ -90,6 +92,7 @@ impl Pulse {
             had_body: AtomicBool::new(false),
             is_http10: AtomicBool::new(false),
             in_body: AtomicBool::new(false),
+            in_head: AtomicBool::new(false),
             unsent: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             closing: AtomicU64::new(0),
@@ -128,9 +131,10 @@ impl Pulse {
         self.mark();
     }
 
-    /// What has come ends in a body, or between requests. A body may outlast its answer, and is
-    /// then no head.
-    pub(super) fn follow(&self, in_body: bool) {
+    /// What has come ends in a body, in a head, or between requests. A body may outlast its answer,
+    /// and is then no head.
+    pub(super) fn follow(&self, in_body: bool, in_head: bool) {
+        self.in_head.store(in_head, Ordering::Relaxed);
         if self.in_body.load(Ordering::Relaxed) != in_body {
             self.in_body.store(in_body, Ordering::Relaxed);
             self.head.store(0, Ordering::Relaxed);
@@ -138,9 +142,19 @@ impl Pulse {
     }
 
     /// All that has come was read. A head that has begun without becoming a request is a slow
-    /// one, and from now on it is watched.
+    /// one, and from now on it is watched; one that came with what was before it, when that has ended.
     pub(super) fn pause(&self) {
-        if self.head.load(Ordering::Relaxed) == JUST_BEGUN {
+        let is_slow = match self.head.load(Ordering::Relaxed) {
+            JUST_BEGUN => true,
+            0 => {
+                let others = [&self.in_body, &self.unsent];
+                self.in_head.load(Ordering::Relaxed)
+                    && self.busy.load(Ordering::Relaxed) == 0
+                    && !others.iter().any(|mark| mark.load(Ordering::Relaxed))
+            }
+            _ => false,
+        };
+        if is_slow {
             self.head.store(self.now(), Ordering::Relaxed);
         }
     }

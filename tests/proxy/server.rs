@@ -134,6 +134,28 @@ async fn a_slow_head_ends_its_connection() {
     origin.assert_requests(1);
 }
 
+/// Where a body ended, whatever came with its last bytes was no head yet: it had the time of an
+/// idle connection, until its next byte.
+#[tokio::test]
+async fn a_slow_head_that_begins_with_the_end_of_a_body_is_an_idle_connection() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.header_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let gate = origin.hold("/v1/other");
+    let mut client = proxy.wire().await;
+    let post = "POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n";
+    client.send([post, "bo"].concat()).await;
+    proxy.until_metric("stuut_cache_in_flight", 1).await;
+    client.send("dyGET / HTTP/1.1\r\nho").await;
+    origin.until_requests(1).await;
+    gate.open();
+    client.until("}").await;
+    assert_eq!(client.rest().await, "");
+    proxy.until_metric(&closed_by("header_timeout"), 1).await;
+}
+
 #[tokio::test]
 async fn an_idle_connection_ends() {
     let origin = Origin::start().await;
