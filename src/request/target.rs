@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, Version};
 
 use super::Refusal;
 use super::fields::{Fields, Line};
+use super::framing::has_a_request_line;
 use crate::config::Limits;
 
 /// Refuses what two readers could understand differently, and what is too large.
@@ -21,6 +22,10 @@ pub(super) fn check(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Resul
     }
     if head.method == Method::TRACE {
         return Err(Refusal::Trace);
+    }
+    // In HTTP/1.1 it has come through the framing.
+    if head.version == Version::HTTP_2 && !has_a_request_line(head) {
+        return Err(Refusal::RequestLine);
     }
     check_size(head, fields, limits)?;
     check_host(head, fields)?;

@@ -2,6 +2,8 @@
 //! in however many pieces it comes.
 
 use http::Uri;
+use http::request::Parts;
+use http::uri::PathAndQuery;
 
 use super::lines::{self, Found};
 use super::{Behind, Limits, Refusal};
@@ -201,6 +203,14 @@ impl Head {
         self.is_chunked = true;
         Ok(())
     }
+}
+
+/// Whether a request of HTTP/2 could be one of HTTP/1.1, which nearly all origins read it as: its
+/// method is no longer, and in its target is nothing else.
+pub(in crate::request) fn has_a_request_line(head: &Parts) -> bool {
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let plain = lines::span(target.as_bytes(), &IS_TARGET);
+    head.method.as_str().len() <= MAX_METHOD && plain == target.len()
 }
 
 /// `method SP request-target SP HTTP-version`, with one blank at each place; whether the version

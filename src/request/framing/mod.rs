@@ -21,6 +21,7 @@ use head::Head;
 use super::Refusal;
 use crate::config;
 
+pub(super) use head::has_a_request_line;
 pub(super) use stand_in::stood_in_for;
 pub use stand_in::{is_stand_in, stand_in};
 

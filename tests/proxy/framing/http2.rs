@@ -84,6 +84,14 @@ const HEADS: &[(Fields, Then)] = &[
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "b@a"), (":path", "/v1/a")], Refused("host-invalid")),
     (&[(":method", "!"), (":scheme", "http"), (":authority", "a"), (":path", "/line-end")], Refused("line-end")),
     (&[(":method", "!"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Refused("request-line")),
+    // Of HTTP/1.1 they are refused: some take the second byte of these letters for a blank, and in
+    // the log they are controls of a terminal.
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a\u{a0}HTTP/1.0")], Refused("request-line")),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a?\u{85}b")], Refused("request-line")),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/\u{9b}31m")], Refused("request-line")),
+    (&[(":method", "AMETHODTHATISLONGERTHANANYMETHOD"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reaches("AMETHODTHATISLONGERTHANANYMETHOD /v1/a HTTP/1.1\n\n")),
+    (&[(":method", "AMETHODTHATISLONGERTHANANYMETHODS"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Refused("request-line")),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "?a")], Reaches("GET /?a HTTP/1.1\n\n")),
     (&[(":method", "TRACE"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Refused("trace")),
     (&[(":method", "CONNECT"), (":authority", "a:443")], Refused("connect")),
     (&[(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
