@@ -68,6 +68,8 @@ struct Progress {
     moved: AtomicU64,
     /// How many have moved.
     bytes: AtomicU64,
+    /// Whether the client has been waited for since; else it is the origin that takes no more.
+    starved: AtomicBool,
     ended: AtomicBool,
     /// Told when it has ended: who waits for the response head waits less long from then on.
     end: Notify,
@@ -151,7 +153,9 @@ impl Body for Outbound {
         else {
             return Poll::Ready(None);
         };
-        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+        let polled = Pin::new(&mut *body).poll_frame(cx);
+        upload.starved(polled.is_pending());
+        let Poll::Ready(frame) = polled else {
             if ticket.is_some() && slowness.poll(cx, || upload.slow_from()).is_ready() {
                 *ticket = None;
             }
@@ -217,6 +221,7 @@ impl Upload {
             began: clock.deadline(Duration::ZERO),
             moved: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            starved: AtomicBool::new(false),
             ended: ended.into(),
             end: Notify::new(),
             failed: OnceLock::new(),
@@ -240,6 +245,15 @@ impl Upload {
         while !self.has_ended() {
             self.0.end.notified().await;
         }
+    }
+
+    fn starved(&self, starved: bool) {
+        self.0.starved.store(starved, Ordering::Relaxed);
+    }
+
+    /// Whether it is the client that is waited for.
+    pub(super) fn is_starved(&self) -> bool {
+        self.0.starved.load(Ordering::Relaxed)
     }
 
     fn failed(&self, error: UploadError) -> UploadError {

@@ -169,6 +169,14 @@ impl FetchError {
         )
     }
 
+    pub(super) fn not_taken(settings: &config::Upstream) -> Self {
+        let limit = humantime::format_duration(settings.total_timeout);
+        Self::new(
+            Fault::ResponseTimeout,
+            &format!("no more of the request body taken within {limit} (upstream.total_timeout)"),
+        )
+    }
+
     pub(super) fn no_end(settings: &config::Upstream) -> Self {
         let limit = humantime::format_duration(settings.total_timeout);
         Self::new(

@@ -75,10 +75,12 @@ impl Patience {
     /// Whose fault it is that it is over.
     fn over(&self, settings: &config::Upstream) -> FetchError {
         match self {
-            Self::While(upload) if !upload.has_ended() => {
+            Self::While(upload) if upload.has_ended() => FetchError::no_head(settings),
+            Self::While(upload) if upload.is_starved() => {
                 FetchError::from_upload(&UploadError::Slow)
             }
-            Self::Until(_) | Self::While(_) => FetchError::no_head(settings),
+            Self::While(_) => FetchError::not_taken(settings),
+            Self::Until(_) => FetchError::no_head(settings),
         }
     }
 

@@ -260,3 +260,39 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
         () = drip => {}
     }
 }
+
+/// A client whose upload an origin did not take was told that it had sent too slowly: 400, where it
+/// had done nothing wrong.
+#[tokio::test]
+async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() {
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |config| {
+        config.upstream.total_timeout = Duration::from_millis(200);
+        config.limits.request_body = ByteSize(1 << 30);
+    })
+    .await;
+    let mut client = proxy.connect().await;
+    let (mut read, mut write) = client.split();
+    let send = async {
+        let head = post(1 << 30);
+        write
+            .write_all(head.as_bytes())
+            .await
+            .expect("the proxy takes bytes");
+        let piece = vec![b'x'; 1 << 20];
+        while write.write_all(&piece).await.is_ok() {}
+        std::future::pending::<()>().await;
+    };
+    let answered = async {
+        let mut line = origin.accept().await;
+        line.head().await;
+        let mut answer = [0; 12];
+        read.read_exact(&mut answer).await.expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let answer = tokio::select! {
+        answer = answered => answer,
+        () = send => unreachable!("it never ends"),
+    };
+    assert_eq!(answer, "HTTP/1.1 504");
+}
