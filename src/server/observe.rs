@@ -181,12 +181,15 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Observin
             .expect("a future is not polled after it is ready");
         end.sight.beat.answer();
         end.status = Some(response.status());
-        if end.sight.beat.is_last() {
+        let report = response.body().report;
+        let has_failed = matches!(report.outcome, Outcome::Failed { .. } | Outcome::Panicked);
+        // A body that nobody waits for any more is not read.
+        let is_unread = has_failed && end.sight.beat.is_in_body();
+        if end.sight.beat.is_last() || is_unread {
             // hyper closes after it; whoever asked knows not to ask here again.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        let report = response.body().report;
         end.sight.sign(response.headers_mut(), &report.outcome);
         Poll::Ready(Ok(response.map(|Body { content, .. }| {
             end.report = report;

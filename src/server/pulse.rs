@@ -278,6 +278,11 @@ impl Beat {
     pub(super) fn is_last(&self) -> bool {
         self.pulse.is_closing()
     }
+
+    /// Whether a body is still on its way from the client, in HTTP/1.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.pulse.in_body.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Beat {

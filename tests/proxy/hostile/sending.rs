@@ -296,3 +296,27 @@ async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() 
     };
     assert_eq!(answer, "HTTP/1.1 504");
 }
+
+/// Whoever sent the rest of its request behind such an answer, and then the next one, as it may on a
+/// connection that is kept, had that one lost: the connection was closed without a word.
+#[tokio::test]
+async fn a_connection_ends_unannounced_behind_a_failure_that_comes_before_the_body() {
+    let origin = ByHand::start().await;
+    let url = origin.url();
+    drop(origin);
+    let proxy = Proxy::before(&url, |config| config.upstream.retries = 0).await;
+    let mut client = proxy.wire().await;
+    client.send(post(2)).await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+    assert!(head.contains("connection: close"), "{head}");
+    // A body that has come is no reason.
+    let mut client = proxy.wire().await;
+    client.send(post(2) + "{}").await;
+    let head = client.head().await;
+    assert!(!head.contains("connection: close"), "{head}");
+    client.until("}").await;
+    client.send(post(2) + "{}").await;
+    let head = client.head().await;
+    assert!(head.starts_with("HTTP/1.1 502"), "{head}");
+}
