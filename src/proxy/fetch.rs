@@ -176,8 +176,8 @@ impl Proxy {
     ) -> Order {
         let mut sent =
             headers::of_fetch(&head.headers, head.version, &self.settings.forward_headers);
-        sent.entry(RequestId::FIELD)
-            .or_insert_with(|| id.to_header());
+        // Also in place of one that is not usable: the log does not have that either.
+        sent.insert(RequestId::FIELD, id.to_header());
         let traced = self.trace(&mut sent, &head.extensions);
         let fence = self.store.fence(&call.key, self.clock.now().mono);
         Order {

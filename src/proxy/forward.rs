@@ -31,9 +31,8 @@ impl Proxy {
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
         headers::of_forward(&mut head.headers, head.version);
-        head.headers
-            .entry(RequestId::FIELD)
-            .or_insert_with(|| id.to_header());
+        // Also in place of one that is not usable: the log does not have that either.
+        head.headers.insert(RequestId::FIELD, id.to_header());
         let traced = self.trace(&mut head.headers, &head.extensions);
 
         let write = Write::begin(self, &head.method, target.path());

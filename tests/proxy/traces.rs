@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Answer, Origin, Proxy, Reply, Seen};
+use crate::support::{Answer, Origin, Program, Proxy, Reply, Seen, until};
 
 const CALL: &str = "/v1/calls/c1";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -156,4 +156,26 @@ async fn the_origins_own_name_stays_on_what_comes_from_the_origin() {
         .await
         .assert_hit()
         .assert_header("x-request-id", "mine");
+}
+
+/// One with blanks in it, or too long, went on to the origin, whose log then had another name for the
+/// request than ours.
+#[tokio::test]
+async fn an_id_that_is_not_usable_names_a_request_at_the_origin_and_not_in_the_log() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[]).await;
+    for (n, target) in ["/v1/calls/c1", "/v1/other"].into_iter().enumerate() {
+        let request = program.get(target).bearer("a");
+        request.header("x-request-id", "two words").await;
+        let sent = origin.last().header("x-request-id").expect("one of ours");
+        until("its line in the log", async || {
+            program.written().matches("\"request_id\"").count() > n
+        })
+        .await;
+        let written = program.written();
+        assert!(
+            written.contains(&format!("\"{sent}\"")),
+            "{sent}: {written}"
+        );
+    }
 }
