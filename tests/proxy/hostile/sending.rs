@@ -267,7 +267,7 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
 async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() {
     let origin = ByHand::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
-        config.upstream.total_timeout = Duration::from_millis(200);
+        config.upstream.total_timeout = Duration::from_secs(1);
         config.limits.request_body = ByteSize(1 << 30);
     })
     .await;
