@@ -121,7 +121,7 @@ fn request_fields() -> Vec<Value> {
         ),
         (
             "If-Modified-Since",
-            "304 where it has not changed since; without If-None-Match.",
+            "304 where it has not changed since; without If-None-Match, and not where a view is asked for.",
         ),
         (
             "Cache-Control",

@@ -42,6 +42,44 @@ async fn freshness_and_views_change_and_what_is_stored_stays() {
     origin.assert_requests(2);
 }
 
+/// The call was the same since, and the view of it was not.
+#[tokio::test]
+async fn who_had_another_view_by_that_name_was_told_that_it_is_the_same() {
+    let origin = Origin::start().await;
+    let date = "Tue, 01 Dec 2026 00:00:00 GMT";
+    let call = Reply::json(r#"{"id":"c1","notes":"n"}"#).header("last-modified", date);
+    origin.reply(CALL, call);
+    let bare = |strip: &str| NamedView {
+        name: "bare".to_owned(),
+        fields: None,
+        strip: Some(strip.to_owned()),
+    };
+    let mut proxy = Proxy::with(&origin, |config| config.views.named = vec![bare("notes")]).await;
+    let target = format!("{CALL}?view=bare");
+    let known = proxy.get(&target).bearer("a").await.assert_miss();
+    let tag = known.header("etag").expect("a view has one").clone();
+
+    for (strip, body) in [
+        ("id", r#"{"notes":"n"}"#),
+        ("x", r#"{"id":"c1","notes":"n"}"#),
+    ] {
+        proxy
+            .reload(|config| config.views.named = vec![bare(strip)])
+            .expect("it is good");
+        let since = proxy.get(&target).bearer("a");
+        since
+            .header("if-modified-since", date)
+            .await
+            .assert_hit()
+            .assert_body(body);
+    }
+    proxy
+        .reload(|config| config.views.named = vec![bare("notes")])
+        .expect("it is good");
+    let same = proxy.get(&target).bearer("a").header("if-none-match", &tag);
+    same.await.assert_status(304);
+}
+
 #[tokio::test]
 async fn what_needs_a_restart_is_named_and_left() {
     let origin = Origin::start().await;
