@@ -232,6 +232,14 @@ impl Fence {
         }
     }
 
+    /// The turn of one who asks for the same key once more.
+    pub(super) fn turn_after(&self, before: Turn) -> Turn {
+        Turn {
+            at: self.turn,
+            ..before
+        }
+    }
+
     /// Whether this fetch began after that one (RFC 9111 §4: the most recent response).
     #[must_use]
     pub fn is_after(&self, other: &Self) -> bool {

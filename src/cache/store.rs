@@ -154,6 +154,14 @@ impl Store {
         Candidate::new(holder, stood, fence.turn_of(own))
     }
 
+    /// The same token, which is about to ask a second time.
+    #[must_use]
+    pub fn candidate_again(&self, candidate: &Candidate, fence: &Fence) -> Candidate {
+        let holder = *candidate.holder();
+        let stood = self.generations.standing(&holder);
+        Candidate::new(holder, stood, fence.turn_after(candidate.turn()))
+    }
+
     /// The origin has not this response for a token that shares it: whoever has stored it, and
     /// whichever variant of it. Nor does it count what that token was answered before.
     pub fn dismiss(&self, key: &CacheKey, candidate: &Candidate) {

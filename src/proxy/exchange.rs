@@ -31,33 +31,33 @@ pub(super) struct Asked {
 
 impl Proxy {
     /// Asks the origin, and stores what may be stored.
-    pub(super) async fn carry_out(&self, order: &Order) -> Fetched {
-        let fetched = match self.ask(order).await {
-            Ok(asked) => self.receive(order, asked).await,
+    pub(super) async fn carry_out(&self, mut order: Order) -> Fetched {
+        let fetched = match self.ask(&mut order).await {
+            Ok(asked) => self.receive(&order, asked).await,
             Err(error) => Fetched::Failed(error),
         };
-        self.end_fetch(order, &fetched);
+        self.end_fetch(&order, &fetched);
         fetched
     }
 
     /// Asks the origin about what is stored, or for the whole, and acts on what the head of its
     /// answer says: a refusal counts, whatever becomes of the words that go with it.
-    pub(super) async fn ask(&self, order: &Order) -> Result<Asked, FetchError> {
+    pub(super) async fn ask(&self, order: &mut Order) -> Result<Asked, FetchError> {
         let conditional = order.stored.as_ref().and_then(|stored| {
             let mut sent = order.sent.clone();
             policy::make_conditional(&stored.whole.headers, &mut sent).then_some(sent)
         });
-        let mut validating = conditional.is_some();
-        let sent = conditional.as_ref().unwrap_or(&order.sent);
         // However often it takes, it is one fetch.
         let deadline = self.upstream.deadline();
-        let mut asked = self.send(order, sent, deadline).await?;
+        let mut asked = self.send(order, conditional.as_ref(), deadline).await?;
+        let mut validating = conditional.is_some() && order.stored.is_some();
         if validating && order.is_mistaken(&asked) {
             // A 304 about some other response than the stored one: ask again, for the whole.
             validating = false;
             // With its place: this request goes on in it.
             drop(asked);
-            asked = self.send(order, &order.sent, deadline).await?;
+            self.begin_again(order);
+            asked = self.send(order, None, deadline).await?;
         }
         if asked.head.status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
@@ -69,11 +69,12 @@ impl Proxy {
 
     async fn send(
         &self,
-        order: &Order,
-        sent: &HeaderMap,
+        order: &mut Order,
+        conditional: Option<&HeaderMap>,
         deadline: Deadline,
     ) -> Result<Asked, FetchError> {
         let target = target(&order.key);
+        let sent = conditional.unwrap_or(&order.sent);
         let asked = self.send_once(order, &target, sent, deadline).await?;
         if !upstream::is_locked(&asked.head.headers) {
             return Ok(asked);
@@ -81,9 +82,22 @@ impl Proxy {
         // Not everybody accepts that coding, and nobody may undo it. What its head ends is ended.
         self.judge(order, &asked);
         drop(asked);
-        let mut sent = sent.clone();
+        self.begin_again(order);
+        let conditional = conditional.filter(|_| order.stored.is_some());
+        let mut sent = conditional.unwrap_or(&order.sent).clone();
         headers::refuse_coding(&mut sent);
         self.send_once(order, &target, &sent, deadline).await
+    }
+
+    /// Whoever asks a second time begins then: what others have brought since the first is older.
+    fn begin_again(&self, order: &mut Order) {
+        order.fence = self.store.fence(&order.key, self.clock.now().mono);
+        if let Some(candidate) = &mut order.candidate {
+            *candidate = self.store.candidate_again(candidate, &order.fence);
+        }
+        // What was voided meanwhile is not to come back by way of a 304.
+        let stored = order.stored.take();
+        order.stored = stored.filter(|stored| self.store.holds(&stored.fence));
     }
 
     async fn send_once(

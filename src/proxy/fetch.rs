@@ -93,7 +93,7 @@ impl Proxy {
         let asks = RequestDirectives::read(&order.client, self.freshness.client_directives);
         if asks.no_store {
             // What must not be stored must not be shared either.
-            return self.carry_out(&order).await;
+            return self.carry_out(order).await;
         }
         let (flight, fence) = Self::flight(call, &order);
         let boarding = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
@@ -130,7 +130,7 @@ impl Proxy {
             // after the other.
             Some(_) => {
                 let order = self.order(call, head, stored, id);
-                self.carry_out(&order).await
+                self.carry_out(order).await
             }
             None => Fetched::Failed(FetchError::waited(&self.settings)),
         }
@@ -211,12 +211,12 @@ impl Proxy {
     fn take_off(
         self: &Arc<Self>,
         lead: Lead<Landing>,
-        order: Order,
+        mut order: Order,
         answer: oneshot::Sender<Fetched>,
     ) {
         let proxy = Arc::clone(self);
         tokio::spawn(Box::pin(async move {
-            let fetched = match proxy.ask(&order).await {
+            let fetched = match proxy.ask(&mut order).await {
                 Ok(asked) if asked.for_one => {
                     // Nobody waits for the body of an answer that is not for them.
                     lead.land(Landing::Unshared);

@@ -382,3 +382,39 @@ async fn an_older_answer_came_back_after_a_newer_one_that_was_held_back() {
     renewed.await.assert_body("2");
     ask("de", "max-age=9").await.assert_body("3");
 }
+
+/// Asked a second time, it kept the turn of the first: what came in between outlived a newer answer.
+#[tokio::test]
+async fn what_is_asked_twice_is_newer_than_what_came_before_the_second_time() {
+    let locked = Reply::json("")
+        .header("content-encoding", "gzip")
+        .header("cache-control", "no-transform");
+    let mistaken = Reply::new(304).header("etag", "\"other\"");
+    for first in [locked, mistaken] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        let says = |version: u64| self::version(version).header("etag", &format!("\"{version}\""));
+        let anew = || {
+            let get = proxy.get(CALL).bearer("a");
+            get.header("cache-control", "no-cache").start()
+        };
+        origin.reply(CALL, says(1));
+        get(&proxy).await.assert_miss();
+        origin.replies(CALL, vec![first, says(2), says(3), Reply::new(500)]);
+        let early = origin.hold(CALL);
+        let twice = anew();
+        origin.until_requests(2).await;
+        let between = origin.hold(CALL);
+        let other = anew();
+        origin.until_requests(3).await;
+        between.open_for_all();
+        other.await.assert_body("{\"version\":2}");
+        early.open_for_all();
+        twice.await.assert_body("{\"version\":3}");
+        get(&proxy)
+            .await
+            .assert_hit()
+            .assert_body("{\"version\":3}");
+        origin.assert_requests(4);
+    }
+}
