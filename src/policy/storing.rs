@@ -132,7 +132,8 @@ pub fn may_store(
 pub fn is_for_one(status: StatusCode, response: &HeaderMap, sharing: Sharing) -> bool {
     let said = ResponseDirectives::read(response);
     said.no_store && !(said.must_understand && understood(status))
-        || response.contains_key(header::SET_COOKIE)
+        // Of a 304 a cookie goes no further: what it renews has none.
+        || status != StatusCode::NOT_MODIFIED && response.contains_key(header::SET_COOKIE)
         || vary::is_unmatchable(response, sharing != Sharing::OneToken)
 }
 

@@ -325,6 +325,26 @@ async fn what_a_304_withdrew_stood_in_for_the_origin_with_the_others() {
     }
 }
 
+/// It ended what it was to renew, and with it that the origin had answered the others.
+#[tokio::test]
+async fn a_304_with_a_cookie_dismissed_all_others() {
+    let (origin, proxy) = pair().await;
+    let says = |reply: Reply| {
+        let reply = reply.header("etag", "\"1\"");
+        reply.header("cache-control", "max-age=10")
+    };
+    origin.reply(CALL, says(Reply::json("{}")));
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_status(200);
+    }
+    proxy.pass_seconds(10);
+    origin.reply(CALL, says(Reply::new(304)).header("set-cookie", "s=1"));
+    let renewed = proxy.get(CALL).bearer("a").await.assert_status(200);
+    renewed.assert_no_header("set-cookie");
+    let other = proxy.get(CALL).bearer("b").await.assert_hit();
+    other.assert_no_header("set-cookie");
+}
+
 #[tokio::test]
 async fn who_came_after_a_purge_of_the_scope_joined_a_fetch_from_before_it() {
     let (origin, proxy) = pair().await;
