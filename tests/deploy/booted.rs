@@ -28,7 +28,7 @@ const ORIGIN: &str = "[Service]\n\
 const PATIENCE: &str = "150";
 
 /// A process that hangs is noticed after half a minute, but for this.
-const IMPATIENT: &str = "[Service]\nWatchdogSec=2s\n";
+const IMPATIENT: &str = "[Service]\nWatchdogSec=6s\n";
 
 const FILE: &str = "[upstream]\nurl = \"http://127.0.0.1:8081\"\n";
 
