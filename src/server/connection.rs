@@ -13,7 +13,8 @@ use tokio::time::Instant;
 
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
-use super::pulse::{Check, Felt, Pulse};
+use super::felt::Felt;
+use super::pulse::{Check, Pulse};
 use super::socket::Socket;
 use super::talk::{self, Talked};
 use super::{Drain, Server};

@@ -6,6 +6,7 @@ mod bounds;
 mod catch_panic;
 mod connection;
 mod drain;
+mod felt;
 mod frames;
 mod guard;
 mod listener;

@@ -7,17 +7,13 @@
 //! so the idle bounds are kept to within `server.header_timeout`.
 
 use std::error::Error;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
-use super::frames::Frames;
 use crate::config;
 use crate::telemetry::ConnectionBound;
 
@@ -120,7 +116,7 @@ impl Pulse {
 
     /// Bytes have come.
     pub(super) fn read(&self) {
-        if self.is_http2.load(Ordering::Relaxed) {
+        if self.is_http2() {
             // Nor is it life: a head could drip in, frame by frame, for ever, or pings from a client
             // that does not read.
             return;
@@ -192,11 +188,26 @@ impl Pulse {
         }
         let mut causes = std::iter::successors(Some(error as &dyn Error), |&cause| cause.source());
         let has_gone = causes.any(<dyn Error>::is::<io::Error>);
-        let is_http2 = self.is_http2.load(Ordering::Relaxed);
-        (is_http2 && !has_gone).then_some(ConnectionBound::ProtocolError)
+        (self.is_http2() && !has_gone).then_some(ConnectionBound::ProtocolError)
     }
 
-    fn mark(&self) {
+    /// Whether [`Pulse::turn_to_http2`] was called.
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
+    }
+
+    /// Whether hyper has something that it wants written, and has not flushed.
+    pub(super) fn owe(&self, owed: bool) {
+        self.unsent.store(owed, Ordering::Relaxed);
+    }
+
+    /// The socket is shut down.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Something has moved.
+    pub(super) fn mark(&self) {
         self.moved.store(true, Ordering::Relaxed);
     }
 
@@ -239,7 +250,7 @@ impl Pulse {
         } else if self.unsent.load(Ordering::Relaxed) {
             // hyper has the rest of a response; the request itself has ended.
             (last, settings.idle_timeout, ConnectionBound::Stalled)
-        } else if closing > 0 && !self.is_http2.load(Ordering::Relaxed) {
+        } else if closing > 0 && !self.is_http2() {
             (
                 last.max(closing),
                 LATE_REQUEST.min(settings.idle_timeout),
@@ -292,110 +303,6 @@ impl Drop for Beat {
             self.pulse.answering.fetch_sub(1, Ordering::Relaxed);
         }
         self.pulse.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A socket that leaves a mark in the pulse for each byte moved; in HTTP/2, for each that goes out
-/// and belongs to a request.
-#[derive(Debug)]
-pub(super) struct Felt<S> {
-    socket: S,
-    pulse: Arc<Pulse>,
-    /// In HTTP/2: what goes out.
-    frames: Frames,
-}
-
-impl<S> Felt<S> {
-    pub(super) fn new(socket: S, pulse: Arc<Pulse>) -> Self {
-        Self {
-            socket,
-            pulse,
-            frames: Frames::default(),
-        }
-    }
-
-    /// So many of these bytes have gone out.
-    fn written<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>, mut count: usize) {
-        if !self.pulse.is_http2.load(Ordering::Relaxed) {
-            return self.pulse.mark();
-        }
-        for part in parts {
-            let part = &part[..part.len().min(count)];
-            count -= part.len();
-            if self.frames.follow(part) {
-                self.pulse.mark();
-            }
-        }
-    }
-
-    pub(super) fn into_inner(self) -> S {
-        self.socket
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Felt<S> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.socket).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.pulse.read();
-        }
-        polled
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Felt<S> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.pulse.unsent.store(true, Ordering::Relaxed);
-        let polled = Pin::new(&mut this.socket).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(count)) = polled {
-            this.written(std::iter::once(bytes), count);
-        }
-        polled
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.pulse.unsent.store(true, Ordering::Relaxed);
-        let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, bytes);
-        if let Poll::Ready(Ok(count)) = polled {
-            this.written(bytes.iter().map(|part| &**part), count);
-        }
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        // hyper flushes the socket when it has nothing left to write.
-        let polled = Pin::new(&mut this.socket).poll_flush(cx);
-        if polled.is_ready() {
-            this.pulse.unsent.store(false, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.pulse.ended.store(true, Ordering::Relaxed);
-        Pin::new(&mut this.socket).poll_shutdown(cx)
     }
 }
 

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::bounds::{Bounds, Event};
 use super::drain::Stage;
+use super::felt::Felt;
 use super::guard::Guarded;
-use super::pulse::{Check, Felt, Pulse};
+use super::pulse::{Check, Pulse};
 use super::replay::Replay;
 use super::socket::Socket;
 use super::{Server, stack};

@@ -1,12 +1,25 @@
 //! The end: who is still answered.
 
 use http::Method;
+use tokio::task::JoinHandle;
 
-use crate::support::h2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS};
+use crate::support::h2::{self, GOAWAY, HEADERS};
 use crate::support::{Clients, Origin, Proxy, until};
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+}
+
+/// Begins the drain of this proxy; its end can be waited for.
+async fn draining(proxy: Proxy) -> JoinHandle<()> {
+    let (clients, admin) = (Clients::new(), proxy.admin);
+    let stopping = tokio::spawn(proxy.stop());
+    until("a drain", async || {
+        let ready = clients.request(admin, Method::GET, "/readyz").await;
+        ready.status() == 503
+    })
+    .await;
+    stopping
 }
 
 /// The system had taken their connections; closing the listener reset them.
@@ -50,13 +63,7 @@ async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() 
     waiting.send(get("/v1/calls/c2")).await;
     origin.until_requests(2).await;
 
-    let (clients, admin) = (Clients::new(), proxy.admin);
-    let stopping = tokio::spawn(proxy.stop());
-    until("a drain", async || {
-        let ready = clients.request(admin, Method::GET, "/readyz").await;
-        ready.status() == 503
-    })
-    .await;
+    let stopping = draining(proxy).await;
     resting.send(get("/v1/calls/c1")).await;
     let answer = resting.rest().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -81,21 +88,8 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
         .until_metric("stuut_cache_connections_resting", 1)
         .await;
     let gate = origin.hold("/v1/slow");
-    let (clients, admin) = (Clients::new(), proxy.admin);
-    let stopping = tokio::spawn(proxy.stop());
-    until("a drain", async || {
-        let ready = clients.request(admin, Method::GET, "/readyz").await;
-        ready.status() == 503
-    })
-    .await;
-    let fields = [
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "a"),
-        (":path", "/v1/slow"),
-    ];
-    let flags = END_HEADERS | END_STREAM;
-    let ask = h2::frame(HEADERS, flags, 1, &h2::block(&fields));
+    let stopping = draining(proxy).await;
+    let ask = h2::get("/v1/slow", &[]);
     client.send([h2::hello(), ask].concat()).await;
     while let frame = client.frame().await.expect("it is told to go")
         && frame.kind != GOAWAY

@@ -6,13 +6,18 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::net::TcpStream;
 
-use crate::support::h2::{self, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING};
+use crate::support::h2::{self, GOAWAY, HEADERS, PING};
 use crate::support::{ByHand, Origin, Program, Proxy, Reply, Wire};
 
 const CALL: &str = "/v1/calls/c1";
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+}
+
+/// One of HTTP/2, which comes back with these letters.
+fn ping() -> Vec<u8> {
+    h2::frame(PING, 0, 0, b"stilhere")
 }
 
 /// Connections that ended by this bound.
@@ -176,8 +181,6 @@ async fn an_idle_connection_ends() {
 /// Frames of HTTP/2 between requests are no request head: a ping, a window, a setting.
 #[tokio::test]
 async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0stilhere";
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.server.header_timeout = Duration::from_millis(100);
@@ -185,14 +188,14 @@ async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
     .await;
 
     let mut idle = proxy.wire().await;
-    idle.send([PREFACE, PING].concat()).await;
+    idle.send([h2::hello(), ping()].concat()).await;
     idle.until("stilhere").await;
     // It is the older one of the two: a bound that held for both would have ended it first.
     let mut slow = proxy.wire().await;
     slow.send("GET / HTTP/1.1\r\nho").await;
     assert_eq!(slow.rest().await, "");
 
-    idle.send(PING).await;
+    idle.send(ping()).await;
     idle.until("stilhere").await;
 }
 
@@ -208,23 +211,15 @@ async fn a_reader_of_http2_that_only_pings_keeps_its_answers_for_ever() {
     .await;
     // An answer that is all in the connection's own hands, and one that is still on its way there.
     for (path, field) in [(CALL, "content-length: 200000"), ("/v1/other", "x: y")] {
-        let fields = [
-            (":method", "GET"),
-            (":scheme", "http"),
-            (":authority", "a"),
-            (":path", path),
-            ("authorization", "Bearer a"),
-        ];
-        let ask = h2::frame(HEADERS, END_HEADERS | END_STREAM, 1, &h2::block(&fields));
+        let ask = h2::get(path, &[("authorization", "Bearer a")]);
         let mut client = proxy.wire().await;
         client.send([h2::hello(), ask].concat()).await;
         let mut line = origin.accept().await;
         line.head().await;
         let answer = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n{}", "x".repeat(200_000));
         line.send(answer).await;
-        let ping = h2::frame(PING, 0, 0, b"stilhere");
         let pings = async {
-            while client.try_send(&ping).await.is_ok() {
+            while client.try_send(ping()).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -250,16 +245,7 @@ async fn a_request_of_http2_that_crosses_the_end_of_an_idle_connection_is_lost()
     let mut client = proxy.wire().await;
     client.send(h2::hello()).await;
     while client.frame().await.expect("it is told to go").kind != GOAWAY {}
-    let fields = [
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "a"),
-        (":path", "/v1/slow"),
-    ];
-    let flags = END_HEADERS | END_STREAM;
-    client
-        .send(h2::frame(HEADERS, flags, 1, &h2::block(&fields)))
-        .await;
+    client.send(h2::get("/v1/slow", &[])).await;
     origin.until_requests(1).await;
     let mut slow = proxy.wire().await;
     slow.send("GET / HTTP/1.1\r\nho").await;
@@ -275,22 +261,21 @@ async fn a_request_of_http2_that_crosses_the_end_of_an_idle_connection_is_lost()
 /// once, by a thread that did nothing else from then on.
 #[tokio::test]
 async fn a_preface_in_two_pieces_is_as_good_as_one() {
-    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0stilhere";
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.server.header_timeout = Duration::from_secs(1);
     })
     .await;
     let mut idle = proxy.wire().await;
-    idle.send(&PREFACE[..10]).await;
+    let hello = h2::hello();
+    idle.send(&hello[..10]).await;
     proxy.until_metric(RESTING, 1).await;
-    idle.send([&PREFACE[10..], PING].concat()).await;
+    idle.send([&hello[10..], &ping()].concat()).await;
     idle.until("stilhere").await;
     let mut slow = proxy.wire().await;
     slow.send("GET / HTTP/1.1\r\nho").await;
     assert_eq!(slow.rest().await, "");
-    idle.send(PING).await;
+    idle.send(ping()).await;
     idle.until("stilhere").await;
 }
 

@@ -8,6 +8,9 @@ use crate::support::{Answer, Origin, Proxy, Reply};
 /// Blanks, escapes, numbers and an order that a parser would not keep.
 const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
 
+/// Signed for a minute; the margin of 30 s leaves the other half.
+const SIGNED: &str = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
+
 async fn with(reply: Reply) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
@@ -410,9 +413,7 @@ async fn a_client_of_http_1_0_has_views_too() {
 
 #[tokio::test]
 async fn a_view_goes_with_its_call_also_where_the_whole_was_unusable_already() {
-    // Signed for a minute; the margin of 30 s leaves the other half.
-    let body = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
-    let (origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
+    let (origin, proxy) = with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
     proxy.get(whole).bearer("a").await.assert_miss();
     proxy.pass_seconds(40);
@@ -425,10 +426,8 @@ async fn a_view_goes_with_its_call_also_where_the_whole_was_unusable_already() {
 
 #[tokio::test]
 async fn a_view_that_is_capped_promises_no_more_than_it_keeps() {
-    // Signed for a minute; the margin of 30 s leaves the other half.
-    let body = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
     let whole_says = "private, max-age=600, stale-if-error=60";
-    let signed = Reply::json(body).header("cache-control", whole_says);
+    let signed = Reply::json(SIGNED).header("cache-control", whole_says);
     let (_origin, proxy) = with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
     let get = |query: &str| proxy.get(&format!("/v1/calls/c1{query}")).bearer("a");
     get("").await.assert_miss();
@@ -546,8 +545,7 @@ async fn an_origin_that_dates_a_capped_call_before_1970_got_its_clients_a_500() 
 /// The whole shows an address that has expired, the view does not: it was still good.
 #[tokio::test]
 async fn an_error_with_a_lifetime_replaced_a_call_whose_views_were_fresh() {
-    let body = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
-    let (origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
+    let (origin, proxy) = with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
     proxy.get(whole).bearer("a").await.assert_miss();
     proxy.pass_seconds(40);

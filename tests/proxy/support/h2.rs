@@ -44,6 +44,18 @@ pub fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
     block
 }
 
+/// A whole GET on stream 1, with these fields beside its own.
+pub fn get(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let own = [
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "a"),
+        (":path", path),
+    ];
+    let fields = block(&[&own, more].concat());
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields)
+}
+
 /// With a prefix of seven bits (RFC 7541 §5.1).
 fn integer(mut value: usize, out: &mut Vec<u8>) {
     if value < 127 {
