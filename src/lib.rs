@@ -2,7 +2,7 @@
 //!
 //! # Layers
 //!
-//! A room uses only what lies below it; `tests/layers.rs` reads the imports and holds that.
+//! A room uses only what lies below it; `tests/project/layers.rs` reads the imports and holds that.
 //!
 //! ```text
 //! process      main  cli  process  simulator

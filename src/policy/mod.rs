@@ -18,7 +18,7 @@
 //! 7. A write names the paths it has [invalidated].
 //!
 //! Where this departs from an RFC, the place says so with the section and the reason; the
-//! tables in `tests/rfc9111` list what is required, what is done, and what is declined.
+//! tables in `tests/rules/rfc9111` list what is required, what is done, and what is declined.
 
 mod age;
 mod capped;

@@ -4,48 +4,68 @@
 
 mod support;
 
-mod admin;
-mod bounds;
-mod breaker;
-mod calls;
-mod client_directives;
-mod client_tls;
-mod codings;
-mod collapse;
-mod commands;
-mod dashboard;
-mod doctor;
-mod drain;
-mod faults;
-mod fence;
-mod forwarding;
-mod framing;
-mod freshness;
-mod hits;
-mod hostile;
-mod invalidation;
-mod isolation;
-mod late;
-mod lifecycle;
-mod log;
-mod memory;
-mod named_scopes;
-mod openapi;
-mod origin_faults;
-#[cfg(feature = "otlp")]
-mod otlp;
-mod overload;
-mod poisoning;
-mod reload;
-mod resurrection;
-mod retries;
-mod retry_after;
-mod secrets;
-mod server;
-mod stale;
-mod streaming;
-mod traces;
-mod upstream_tls;
-mod validation;
-mod vary;
-mod views;
+mod caching {
+    mod calls;
+    mod client_directives;
+    mod coalescing;
+    mod fence;
+    mod freshness;
+    mod hits;
+    mod invalidation;
+    mod resurrection;
+    mod stale;
+    mod validation;
+    mod vary;
+}
+
+mod connections {
+    mod bounds;
+    mod client_tls;
+    mod drain;
+    mod framing;
+    mod hostile;
+    mod server;
+}
+
+mod forwarding {
+    mod requests;
+    mod streaming;
+}
+
+mod isolation {
+    pub mod named_scopes;
+    mod poisoning;
+    mod secrets;
+    mod tokens;
+}
+
+mod operations {
+    mod admin;
+    mod commands;
+    mod dashboard;
+    mod doctor;
+    mod lifecycle;
+    mod log;
+    mod memory;
+    mod openapi;
+    #[cfg(feature = "otlp")]
+    mod otlp;
+    mod reload;
+    mod traces;
+}
+
+mod origin {
+    mod breaker;
+    mod failures;
+    mod faults;
+    mod late;
+    mod overload;
+    mod retries;
+    mod retry_after;
+    mod upstream_tls;
+}
+
+mod representations {
+    mod codings;
+    mod views;
+}

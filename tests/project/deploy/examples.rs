@@ -1,0 +1,146 @@
+//! The examples of the README for developers, as they stand there, against the demo.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use stuut_cache::simulator::demo::{CALL, TOKEN};
+
+use super::demo::Demo;
+use super::tools::{content, leave_out, tool};
+
+/// The block of this language in the section on pointing a service at the proxy.
+fn example(language: &str, demo: &Demo) -> String {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
+    let (_, section) = readme
+        .split_once("## Point a service at it")
+        .expect("the section");
+    let opening = format!("```{language}\n");
+    let (_, block) = section.split_once(&opening).expect("an example");
+    let (block, _) = block.split_once("```").expect("the end of the block");
+    assert!(block.contains("http://127.0.0.1:8080") && block.contains(CALL));
+    block.replace("127.0.0.1:8080", &demo.proxy)
+}
+
+/// The tour of the demo has fetched the call already.
+#[track_caller]
+fn assert_shows_a_hit(command: &mut Command) {
+    let said = content(command.env("STUUT_TOKEN", TOKEN));
+    assert!(said.contains("stuut-cache; hit; ttl="), "{said}");
+    assert!(said.contains(CALL) && said.contains("completed"), "{said}");
+    assert!(!said.contains("invoices"), "only what is asked for: {said}");
+}
+
+#[tokio::test]
+async fn the_example_for_curl_works() {
+    let (Some(_), Some(mut shell)) = (tool("curl"), tool("sh")) else {
+        return;
+    };
+    let demo = Demo::start().await;
+    assert_shows_a_hit(shell.args(["-ec", &example("sh", &demo)]));
+}
+
+#[tokio::test]
+async fn the_example_for_python_works() {
+    // Its command stands where its library is installed.
+    let (Some(_), Some(mut python)) = (tool("httpx"), tool("python3")) else {
+        return;
+    };
+    let demo = Demo::start().await;
+    assert_shows_a_hit(python.args(["-c", &example("python", &demo)]));
+}
+
+#[tokio::test]
+async fn the_example_for_node_works() {
+    let Some(mut node) = tool("node") else {
+        return;
+    };
+    let demo = Demo::start().await;
+    let code = example("javascript", &demo);
+    assert_shows_a_hit(node.args(["--input-type=module", "-e", &code]));
+}
+
+/// A folder that stays from run to run: what an example is built on is built once.
+fn workshop(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("a folder of the build");
+    folder
+}
+
+#[track_caller]
+fn write(file: &Path, text: &str) {
+    fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
+/// A package of its own, with a lock of its own: its client brings much that the proxy does not.
+#[tokio::test]
+async fn the_example_for_rust_works() {
+    let cargo = || tool("cargo");
+    let (Some(mut fetch), Some(mut run)) = (cargo(), cargo()) else {
+        return;
+    };
+    let demo = Demo::start().await;
+    let code = example("rust", &demo);
+    let (first, _) = code.split_once('\n').expect("lines");
+    let needs = first.strip_prefix("// reqwest = ").expect("what it needs");
+    let (needs, _) = needs.split_once("},").expect("its end");
+
+    let folder = workshop("example-rust");
+    let lock = folder.join("Cargo.lock");
+    if !lock.exists() {
+        // What both use is here already.
+        let ours = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
+        write(&lock, ours);
+    }
+    write(
+        &folder.join("Cargo.toml"),
+        &format!(
+            "package = {{ name = \"example\", edition = \"2024\" }}\n\
+             bin = [{{ name = \"example\", path = \"main.rs\" }}]\n\
+             workspace = {{}}\nprofile.dev.debug = false\n\
+             [dependencies]\nreqwest = {needs}}}\n\
+             tokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n"
+        ),
+    );
+    write(
+        &folder.join("main.rs"),
+        &format!(
+            "#[tokio::main(flavor = \"current_thread\")]\n\
+             async fn main() -> Result<(), Box<dyn std::error::Error>> {{\n{code}\nOk(())\n}}\n"
+        ),
+    );
+    let fetched = fetch.arg("fetch").current_dir(&folder).output();
+    let fetched = fetched.expect("the program runs");
+    if !fetched.status.success() {
+        let said = String::from_utf8_lossy(&fetched.stderr);
+        leave_out(&format!(
+            "the example for Rust, as reqwest cannot be fetched: {said}"
+        ));
+        return;
+    }
+    run.args(["run", "--quiet", "--offline", "--target-dir"])
+        .arg(folder.join("target"))
+        .current_dir(&folder);
+    assert_shows_a_hit(&mut run);
+}
+
+#[tokio::test]
+async fn the_example_for_go_works() {
+    let Some(mut go) = tool("go") else {
+        return;
+    };
+    let demo = Demo::start().await;
+    let folder = workshop("example-go");
+    let imports = ["fmt", "io", "log", "net/http", "os"].map(|name| format!("import {name:?}\n"));
+    let (imports, code) = (imports.concat(), example("go", &demo));
+    let file = folder.join("main.go");
+    write(
+        &file,
+        &format!("package main\n{imports}func main() {{\n{code}}}\n"),
+    );
+    go.arg("run").arg(&file);
+    // It fetches nothing, and leaves nothing elsewhere.
+    go.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local")]);
+    go.env("GOENV", "off").env("GOCACHE", folder.join("cache"));
+    assert_shows_a_hit(&mut go);
+}

@@ -1,0 +1,246 @@
+//! The manifests, by what they say about each other.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use stuut_cache::config::{Document, read};
+
+use super::demo::Demo;
+use super::tools::content;
+use super::{deploy, list, string, text, yaml};
+
+pub(crate) fn manifest(name: &str) -> Value {
+    yaml(&format!("kubernetes/{name}.yaml"))
+}
+
+fn pod() -> Value {
+    manifest("deployment")["spec"]["template"].clone()
+}
+
+/// What stands in `kustomization.yaml`, and so is applied.
+pub(crate) fn resources() -> Vec<String> {
+    let kustomization = yaml("kubernetes/kustomization.yaml");
+    let resources = list(&kustomization["resources"]);
+    resources
+        .iter()
+        .map(|name| string(name).to_owned())
+        .collect()
+}
+
+#[test]
+fn every_manifest_is_applied() {
+    let mut there: Vec<_> = fs::read_dir(deploy("kubernetes"))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
+        .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
+        .filter(|name| name != "kustomization.yaml")
+        .collect();
+    let mut applied = resources();
+    there.sort();
+    applied.sort();
+    assert_eq!(applied, there);
+}
+
+#[test]
+fn the_pod_mounts_the_configuration_that_is_generated() {
+    let kustomization = manifest("kustomization");
+    let generated = list(&kustomization["configMapGenerator"]);
+    let [config] = generated else {
+        panic!("one map: {generated:?}");
+    };
+    let pod = pod();
+    let volumes = list(&pod["spec"]["volumes"]);
+    let mounts = |volume: &Value| volume["configMap"]["name"] == config["name"];
+    assert!(volumes.iter().any(mounts), "{volumes:?}");
+    for file in list(&config["files"]) {
+        assert!(!text(&format!("kubernetes/{}", string(file))).is_empty());
+    }
+}
+
+#[test]
+fn all_mean_the_same_pods() {
+    let labels = &pod()["metadata"]["labels"];
+    for (name, selector) in [
+        ("deployment", "/spec/selector/matchLabels"),
+        ("service", "/spec/selector"),
+        ("poddisruptionbudget", "/spec/selector/matchLabels"),
+        ("networkpolicy", "/spec/podSelector/matchLabels"),
+    ] {
+        assert_eq!(manifest(name).pointer(selector), Some(labels), "{name}");
+    }
+    for spread in list(&pod()["spec"]["topologySpreadConstraints"]) {
+        assert_eq!(&spread["labelSelector"]["matchLabels"], labels);
+    }
+    let deployment = manifest("deployment");
+    let scaled = &manifest("horizontalpodautoscaler")["spec"]["scaleTargetRef"];
+    assert_eq!(scaled["name"], deployment["metadata"]["name"]);
+    assert_eq!(scaled["kind"], deployment["kind"]);
+    assert_eq!(scaled["apiVersion"], deployment["apiVersion"]);
+}
+
+#[test]
+fn ports_are_called_by_names_that_exist() {
+    let pod = pod();
+    let container = &pod["spec"]["containers"][0];
+    let ports: Vec<_> = list(&container["ports"])
+        .iter()
+        .map(|port| string(&port["name"]))
+        .collect();
+    let service = manifest("service");
+    for port in list(&service["spec"]["ports"]) {
+        assert!(ports.contains(&string(&port["targetPort"])));
+    }
+    let policy = manifest("networkpolicy");
+    for rule in list(&policy["spec"]["ingress"]) {
+        assert!(ports.contains(&string(&rule["ports"][0]["port"])));
+    }
+    let monitor = manifest("servicemonitor");
+    assert_eq!(
+        monitor["spec"]["selector"]["matchLabels"],
+        service["metadata"]["labels"]
+    );
+    let endpoint = &monitor["spec"]["endpoints"][0];
+    let named = |port: &Value| port["name"] == endpoint["port"];
+    assert!(list(&service["spec"]["ports"]).iter().any(named));
+    // The label that becomes the job, which is the one that the alerts look for.
+    let label = string(&monitor["spec"]["jobLabel"]);
+    assert_eq!(service["metadata"]["labels"][label], "stuut-cache");
+}
+
+#[tokio::test]
+async fn probes_ask_what_the_admin_listener_answers() {
+    let demo = Demo::start().await;
+    let pod = pod();
+    let container = &pod["spec"]["containers"][0];
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let ask = &container[probe]["httpGet"];
+        assert_eq!(ask["port"], "admin", "{probe}");
+        demo.admin(string(&ask["path"])).await;
+    }
+    let monitor = manifest("servicemonitor");
+    demo.admin(string(&monitor["spec"]["endpoints"][0]["path"]))
+        .await;
+}
+
+#[test]
+fn the_pod_is_given_what_its_configuration_needs() {
+    let settings = text("kubernetes/stuut-cache.toml");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let token = folder.path().join("token");
+    fs::write(&token, "a-token-of-a-test\n").expect("a temporary file");
+    let token = token.to_string_lossy().into_owned();
+    content(
+        Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+            .args(["check", "--config"])
+            .arg(deploy("kubernetes/stuut-cache.toml"))
+            .env("STUUT_CACHE__ADMIN__TOKEN_FILE", &token),
+    );
+    let document = Document {
+        name: "stuut-cache.toml",
+        text: &settings,
+    };
+    let variables = [("STUUT_CACHE__ADMIN__TOKEN_FILE".to_owned(), token)];
+    let loaded = read(Some(document), &variables, &[]).finish();
+    let config = loaded.expect("it has just been checked").config;
+    let pod = pod();
+    let container = &pod["spec"]["containers"][0];
+
+    let ports = [config.server.listen.port(), config.admin.listen.port()];
+    for (port, configured) in list(&container["ports"]).iter().zip(ports) {
+        assert_eq!(port["containerPort"], configured);
+    }
+    let limit = string(&container["resources"]["limits"]["memory"]);
+    let limit: u64 = limit
+        .strip_suffix("Mi")
+        .and_then(|limit| limit.parse().ok())
+        .expect("a limit in Mi");
+    let needs = config.cache.capacity.0 * 115 / 100 + config.cache.max_filling.0 + (40 << 20);
+    assert!(limit << 20 > needs, "{limit}Mi for {needs} bytes");
+    let stop = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64();
+    let grace = pod["spec"]["terminationGracePeriodSeconds"].as_u64();
+    assert!(grace > stop.map(|stop| stop + config.server.drain_timeout.as_secs()));
+
+    let mounts = list(&container["volumeMounts"]);
+    let at = |path: &str| mounts.iter().any(|mount| mount["mountPath"] == path);
+    assert!(at("/run/secrets/stuut-cache") && settings.contains("/run/secrets/stuut-cache/token"));
+    let args: Vec<_> = list(&container["args"]).iter().map(string).collect();
+    assert!(at("/etc/stuut-cache"));
+    assert_eq!(
+        args,
+        ["serve", "--config", "/etc/stuut-cache/stuut-cache.toml"]
+    );
+}
+
+/// In a pod there is the image, with its environment, and what is mounted into it.
+#[tokio::test]
+async fn the_purge_of_the_runbook_is_one_in_the_pod() {
+    let demo = Demo::start().await;
+    let runbook = text("README.md");
+    let line = runbook
+        .lines()
+        .find(|line| line.contains("kubectl") && line.contains(" purge "));
+    let (outside, inside) = line
+        .and_then(|line| line.split_once(" -- "))
+        .expect("a purge");
+    let namespace = manifest("kustomization")["namespace"].clone();
+    assert!(outside.contains(&format!("-n {} exec", string(&namespace))));
+    let name = &pod()["metadata"]["labels"]["app.kubernetes.io/name"];
+    let pods = format!("get pods -l app.kubernetes.io/name={} ", string(name));
+    assert!(runbook.contains(&pods), "{pods}");
+
+    let mut words = inside.split(' ');
+    let program = words.next().expect("a program");
+    let dockerfile = text("docker/Dockerfile");
+    assert!(dockerfile.contains(&format!("ENTRYPOINT [\"{program}\"]")));
+    let words: Vec<_> = words.collect();
+    let [arguments @ .., "--token-file", file] = words.as_slice() else {
+        panic!("no token file: {words:?}");
+    };
+    assert!(text("kubernetes/stuut-cache.toml").contains(&format!("token_file = \"{file}\"")));
+    let token = tempfile::NamedTempFile::new().expect("a temporary file");
+    fs::write(token.path(), "a-token-of-a-test\n").expect("a temporary file");
+
+    let (_, port) = demo.admin.split_once(':').expect("a port");
+    let listens = "STUUT_CACHE__ADMIN__LISTEN";
+    assert!(dockerfile.contains(&format!("{listens}=0.0.0.0:9090")));
+    let said = content(
+        Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+            .args(arguments)
+            .arg("--token-file")
+            .arg(token.path())
+            .env(listens, format!("0.0.0.0:{port}")),
+    );
+    assert_eq!(said, "void from now on: call=CALL_ID\n");
+}
+
+/// The operator wants the rules inside of a manifest of its own.
+///
+/// `UPDATE=1 cargo test --test project deploy` writes it anew.
+#[test]
+fn the_operator_gets_the_very_rules_of_prometheus() {
+    use std::fmt::Write as _;
+
+    let mut made = String::from(
+        "# The rules of ../prometheus, for the operator.\n\
+         # UPDATE=1 cargo test --test project deploy writes it anew.\n\
+         apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  \
+         name: stuut-cache\n  labels:\n    app.kubernetes.io/name: stuut-cache\nspec:\n  groups:\n",
+    );
+    for file in ["recording.rules.yml", "alerts.rules.yml"] {
+        let rules = text(&format!("prometheus/{file}"));
+        let (_, groups) = rules.split_once("groups:\n").expect("groups");
+        for line in groups.lines() {
+            let indented = format!("  {line}");
+            writeln!(made, "{}", indented.trim_end()).expect("a string takes it");
+        }
+    }
+    let path = deploy("kubernetes/prometheusrule.yaml");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(path, made).expect("it can be written");
+        return;
+    }
+    let found = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(found, made, "run UPDATE=1 cargo test --test project deploy");
+}

@@ -1,0 +1,141 @@
+//! What `kubectl apply -k` would apply: rendered by the real program, and each object held against
+//! the schema of its kind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::kubernetes::{manifest, resources};
+use super::tools::{content, tool};
+use super::{deploy, list, string, text};
+
+/// Whose kinds are not Kubernetes' own.
+const OPERATOR: &str = "monitoring.coreos.com/";
+
+/// The objects of a folder with a `kustomization.yaml`; `None` where `kubectl` is not installed.
+fn rendered(folder: &Path) -> Option<Vec<Value>> {
+    let said = content(tool("kubectl")?.arg("kustomize").arg(folder));
+    let object = |text| serde_saphyr::from_str(text).expect("kubectl writes YAML");
+    Some(said.split("\n---\n").map(object).collect())
+}
+
+#[track_caller]
+fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    let found = objects.iter().find(|object| object["kind"] == kind);
+    found.unwrap_or_else(|| panic!("no {kind}"))
+}
+
+/// Holds objects of the Prometheus operator against its own definitions.
+fn operator_check(objects: &[&Value]) -> Option<Command> {
+    // Its command stands where its library is installed.
+    let (Some(_), Some(mut python)) = (tool("cloudcoil-model-codegen"), tool("python3")) else {
+        return None;
+    };
+    let file = tempfile::tempfile().expect("a temporary file");
+    serde_json::to_writer(&file, objects).expect("it takes it");
+    std::io::Seek::rewind(&mut &file).expect("a file has a beginning");
+    python
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/project/deploy/prometheus_operator.py"
+        ))
+        .stdin(Stdio::from(file));
+    Some(python)
+}
+
+#[test]
+fn every_object_meets_the_schema_of_its_kind() {
+    let Some(objects) = rendered(&deploy("kubernetes")) else {
+        return;
+    };
+    let (operator, own): (Vec<_>, Vec<_>) = objects
+        .iter()
+        .partition(|object| string(&object["apiVersion"]).starts_with(OPERATOR));
+    // And the map of the configuration, which is generated.
+    assert_eq!(objects.len(), resources().len() + 1);
+
+    if let Some(mut validate) = tool("kubernetes-validate") {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        // JSON is YAML.
+        let documents: Vec<_> = own.iter().map(ToString::to_string).collect();
+        let file = folder.path().join("rendered.yaml");
+        fs::write(&file, documents.join("\n---\n")).expect("a temporary file");
+        let said = content(validate.arg("--strict").arg(file));
+        assert_eq!(said.matches(" passed ").count(), own.len(), "{said}");
+    }
+    if let Some(mut check) = operator_check(&operator) {
+        let said = content(&mut check);
+        assert_eq!(said.matches(" passed").count(), operator.len(), "{said}");
+    }
+}
+
+#[test]
+fn what_is_applied_names_what_is_applied() {
+    let Some(objects) = rendered(&deploy("kubernetes")) else {
+        return;
+    };
+    let kustomization = manifest("kustomization");
+    let namespace = &object(&objects, "Namespace")["metadata"]["name"];
+    for object in objects
+        .iter()
+        .filter(|object| object["kind"] != "Namespace")
+    {
+        assert_eq!(&object["metadata"]["namespace"], namespace, "{object}");
+    }
+
+    let deployment = object(&objects, "Deployment");
+    let pod = &deployment["spec"]["template"]["spec"];
+    let image = &kustomization["images"][0];
+    let image = format!("{}:{}", string(&image["newName"]), string(&image["newTag"]));
+    assert_eq!(pod["containers"][0]["image"], image);
+
+    // With the hash of what is in it: a changed configuration is a new rollout.
+    let config = object(&objects, "ConfigMap");
+    let name = string(&config["metadata"]["name"]);
+    let base = string(&kustomization["configMapGenerator"][0]["name"]);
+    assert!(name.len() > base.len() && name.starts_with(base), "{name}");
+    let mounts = |volume: &Value| volume["configMap"]["name"] == name;
+    assert!(list(&pod["volumes"]).iter().any(mounts), "{pod}");
+    assert_eq!(
+        config["data"]["stuut-cache.toml"],
+        text("kubernetes/stuut-cache.toml")
+    );
+}
+
+#[test]
+fn a_misspelt_field_is_found_in_every_kind_of_file() {
+    let broken = |name, right, wrong| {
+        let text = manifest(name).to_string();
+        assert!(text.contains(right), "{text}");
+        serde_json::from_str(&text.replace(right, wrong)).expect("still JSON")
+    };
+    let broken: [Value; 4] = [
+        broken("servicemonitor", "jobLabel", "jobLable"),
+        broken("servicemonitor", "\"15s\"", "\"15\""),
+        broken("prometheusrule", "\"expr\"", "\"expression\""),
+        broken("prometheusrule", "\"10m\"", "\"ten minutes\""),
+    ];
+    if let Some(mut check) = operator_check(&broken.each_ref()) {
+        let output = check.output().expect("the program runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!output.status.success(), "{said}");
+        assert_eq!(said.matches(" validation error").count(), broken.len());
+        assert!(!said.contains("passed"), "{said}");
+    }
+
+    let Some(mut kubectl) = tool("kubectl") else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let broken = text("kubernetes/kustomization.yaml").replace("resources:", "resource:");
+    fs::write(folder.path().join("kustomization.yaml"), broken).expect("a temporary file");
+    let output = kubectl.arg("kustomize").arg(folder.path()).output();
+    let output = output.expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{said}");
+    // Releases differ in how they quote it.
+    let names = said.contains("unknown field") && said.contains("resource");
+    assert!(names, "{said}");
+}

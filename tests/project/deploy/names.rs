@@ -1,0 +1,95 @@
+//! Rules and dashboard ask for what the program measures, and for nothing else.
+
+use serde_json::Value;
+
+use super::demo::{Demo, ask};
+use super::queries::faults;
+use super::rules::rules;
+use super::{string, text};
+
+/// Every expression of the dashboard, with the panel that it is in.
+pub(crate) fn dashboard() -> Vec<(String, String)> {
+    fn walk(value: &Value, title: &str, found: &mut Vec<(String, String)>) {
+        match value {
+            Value::Object(fields) => {
+                let title = fields.get("title").and_then(Value::as_str).unwrap_or(title);
+                for (name, value) in fields {
+                    match (name.as_str(), value) {
+                        ("expr", Value::String(expression)) => {
+                            found.push((title.to_owned(), expression.clone()));
+                        }
+                        _ => walk(value, title, found),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| walk(item, title, found)),
+            _ => {}
+        }
+    }
+    let dashboard = text("grafana/stuut-cache.json");
+    let dashboard = serde_json::from_str(&dashboard).expect("the dashboard is JSON");
+    let mut found = Vec::new();
+    walk(&dashboard, "", &mut found);
+    found
+}
+
+#[tokio::test]
+async fn rules_and_dashboard_ask_for_what_there_is() {
+    let demo = Demo::start().await;
+    // A status is there once something was answered with it: here, a body that breaks off.
+    let torn = format!("http://{}/v1/calls/call_fault_reset_acme_0001", demo.proxy);
+    let (status, text) = ask(&torn, Some("demo-acme-1")).await;
+    assert_eq!(status, 502, "{text}");
+    let samples = demo.samples().await;
+    let rules = rules();
+    let recorded: Vec<_> = rules
+        .iter()
+        .filter_map(|rule| rule["record"].as_str())
+        .collect();
+    let mut asked: Vec<_> = rules
+        .iter()
+        .map(|rule| {
+            let name = rule["record"].as_str().or(rule["alert"].as_str());
+            let name = name.expect("a rule has a name");
+            (name.to_owned(), string(&rule["expr"]).to_owned())
+        })
+        .collect();
+    asked.extend(dashboard());
+    assert!(asked.len() > 60, "{} expressions", asked.len());
+    let faults: Vec<_> = asked
+        .iter()
+        .flat_map(|(place, expression)| {
+            let faults = faults(expression, &samples, &recorded);
+            faults
+                .into_iter()
+                .map(move |fault| format!("{place}: {fault}"))
+        })
+        .collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[tokio::test]
+async fn a_name_a_label_or_a_value_that_is_not_there_is_found() {
+    let demo = Demo::start().await;
+    let samples = demo.samples().await;
+    for (expression, fault) in [
+        (
+            "stuut_cache_hits_total",
+            "there is no stuut_cache_hits_total",
+        ),
+        (
+            "stuut_cache_view_total{kind=\"x\"}",
+            "stuut_cache_view_total has no label kind",
+        ),
+        (
+            "stuut_cache_requests_total{outcome=~\"hit|hot\"}",
+            "stuut_cache_requests_total has no outcome=^(?:hot)$",
+        ),
+        (
+            "sum by (colour) (stuut_cache_connections)",
+            "nothing has the label colour",
+        ),
+    ] {
+        assert_eq!(faults(expression, &samples, &[]), [fault]);
+    }
+}

@@ -1,0 +1,112 @@
+//! The unit and its sockets.
+
+use std::fs;
+
+use stuut_cache::config::Config;
+
+use super::tools::{content, tool};
+use super::{deploy, text};
+
+const UNITS: [&str; 3] = [
+    "stuut-cache.service",
+    "stuut-cache.socket",
+    "stuut-cache-admin.socket",
+];
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_stuut-cache");
+
+fn unit(name: &str) -> String {
+    text(&format!("systemd/{name}"))
+}
+
+/// The values of a setting.
+fn settings<'a>(unit: &'a str, name: &str) -> Vec<&'a str> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .collect()
+}
+
+#[track_caller]
+fn seconds(unit: &str, name: &str) -> u64 {
+    let value = settings(unit, name).concat();
+    let seconds = value.strip_suffix('s').and_then(|value| value.parse().ok());
+    seconds.unwrap_or_else(|| panic!("{name}={value} is not in seconds"))
+}
+
+/// A folder with the units, as they are but for the place of the program.
+fn installed() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in UNITS {
+        let unit = unit(name).replace("/usr/bin/stuut-cache", PROGRAM);
+        fs::write(folder.path().join(name), unit).expect("a temporary file");
+    }
+    folder
+}
+
+#[test]
+fn systemd_understands_the_units() {
+    let Some(mut analyze) = tool("systemd-analyze") else {
+        return;
+    };
+    let folder = installed();
+    let said = content(
+        analyze
+            .args(["verify", "--man=no"])
+            .args(UNITS.map(|name| folder.path().join(name))),
+    );
+    assert_eq!(said, "", "it has nothing to remark");
+}
+
+#[test]
+fn the_service_is_exposed_to_little() {
+    let Some(mut analyze) = tool("systemd-analyze") else {
+        return;
+    };
+    // In tenths, of 100: what is left is that it talks to networks, and sees /proc/stat.
+    content(
+        analyze
+            .args(["security", "--offline=true", "--threshold=15"])
+            .arg(deploy("systemd/stuut-cache.service")),
+    );
+}
+
+#[test]
+fn what_the_unit_runs_are_commands_of_the_program() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/stuut-cache.toml");
+    let unit = unit("stuut-cache.service");
+    let commands = ["ExecStart", "ExecReload"]
+        .iter()
+        .flat_map(|name| settings(&unit, name));
+    let mut commands: Vec<_> = commands
+        .filter_map(|command| command.strip_prefix("/usr/bin/stuut-cache "))
+        .collect();
+    commands.sort_unstable();
+    let file = "--config /etc/stuut-cache/stuut-cache.toml";
+    let expected = ["check", "serve"].map(|command| format!("{command} {file}"));
+    assert_eq!(commands, expected);
+    content(std::process::Command::new(PROGRAM).args(["check", "--config", shipped]));
+}
+
+#[test]
+fn the_sockets_take_the_place_of_the_default_addresses() {
+    let Config { server, admin, .. } = Config::default();
+    for (name, descriptor, address) in [
+        ("stuut-cache.socket", "proxy", server.listen),
+        ("stuut-cache-admin.socket", "admin", admin.listen),
+    ] {
+        let unit = unit(name);
+        assert_eq!(settings(&unit, "FileDescriptorName"), [descriptor]);
+        assert_eq!(settings(&unit, "ListenStream"), [address.to_string()]);
+    }
+}
+
+#[test]
+fn the_bounds_of_the_unit_leave_room_for_those_of_the_program() {
+    let server = Config::default().server;
+    let unit = unit("stuut-cache.service");
+    assert!(seconds(&unit, "TimeoutStopSec") > server.drain_timeout.as_secs());
+    let files = settings(&unit, "LimitNOFILE").concat();
+    let files: usize = files.parse().expect("a number");
+    assert!(files > server.max_connections + Config::default().limits.in_flight);
+    assert_eq!(settings(&unit, "RestartPreventExitStatus"), ["78"]);
+}
