@@ -173,8 +173,6 @@ impl Current {
             _ => whole,
         };
         let exchange = Exchange {
-            method: &Method::GET,
-            request: &HeaderMap::new(),
             status: http::StatusCode::OK,
             response: &self.fields,
             requested: now,

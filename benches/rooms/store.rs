@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::Criterion;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Coded, Entry, Fence, Found, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
@@ -147,10 +147,8 @@ pub(crate) fn response() -> HeaderMap {
 }
 
 fn freshness(config: &Config, received: Moment) -> Freshness {
-    let (request, response) = (HeaderMap::new(), response());
+    let response = response();
     let exchange = Exchange {
-        method: &Method::GET,
-        request: &request,
         status: StatusCode::OK,
         response: &response,
         requested: received,

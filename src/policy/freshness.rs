@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 use super::directives::ResponseDirectives;
 use super::lifetime::{self, Lifetime};
@@ -15,10 +15,6 @@ use crate::config::{self, OriginRule};
 /// stored response with its fields updated, and the moments those of the new exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// The method of the client's request.
-    pub method: &'a Method,
-    /// The fields of the client's request.
-    pub request: &'a HeaderMap,
     /// The origin's status.
     pub status: StatusCode,
     /// The fields of the origin's response.
@@ -171,8 +167,6 @@ mod tests {
             response.append(name, header::HeaderValue::from_static(value));
         }
         let exchange = Exchange {
-            method: &Method::GET,
-            request: &HeaderMap::new(),
             status: StatusCode::from_u16(status).expect("a status"),
             response: &response,
             requested: received(),

@@ -1,12 +1,12 @@
 //! May a response be stored? (RFC 9111 §3)
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
 use super::freshness::{Exchange, Freshness, StaleUse};
 use super::renewal;
 use super::vary;
-use crate::config::{self, PrivateRule};
+use crate::config::PrivateRule;
 use crate::label::labels;
 
 /// Who will be served from a stored response.
@@ -24,16 +24,12 @@ pub enum Sharing {
     /// A departure from §3.5 as well: the origin has decided about each of them, as it would
     /// have on forwarding; what is shared is the body, not the decision.
     Admitted,
-    /// Anyone who asks: the plain rule of §3.5.
-    Anyone,
 }
 
 labels! {
     /// Why a response is not stored. [`may_store`] answers the first part of these; the last four
     /// are for whoever does the storing.
     pub enum NotStored {
-        /// The method is not GET.
-        Method => "method",
         /// The client asked for it: `no-store` (§5.2.1.5).
         RequestNoStore => "request-no-store",
         /// The origin asked for it: `no-store` (§5.2.2.5).
@@ -50,9 +46,6 @@ labels! {
         Vary => "vary",
         /// Only an explicit lifetime would make a response with this status worth storing.
         NoFreshness => "no-freshness",
-        /// The request carried a credential, and the response does not say that others may see
-        /// it (§3.5).
-        Authorization => "authorization",
         /// It is stale, cannot be validated, and may not be served stale.
         Useless => "useless",
         /// The origin failed; what is stored may serve a while longer.
@@ -75,16 +68,15 @@ labels! {
 /// The first reason that forbids it.
 pub fn may_store(
     exchange: &Exchange<'_>,
+    request: &RequestDirectives,
     freshness: &Freshness,
     sharing: Sharing,
-    settings: &config::Freshness,
+    private: PrivateRule,
 ) -> Result<(), NotStored> {
     let said = ResponseDirectives::read(exchange.response);
-    let ask = RequestDirectives::read(exchange.request, settings.client_directives);
-    let shared = sharing != Sharing::OneToken;
+    let shared = sharing == Sharing::Admitted;
     let reasons = [
-        (exchange.method != Method::GET, NotStored::Method),
-        (ask.no_store, NotStored::RequestNoStore),
+        (request.no_store, NotStored::RequestNoStore),
         (never_stored(exchange.status), NotStored::Status),
         // What one of several tokens is refused is not for the others.
         (shared && !exchange.status.is_success(), NotStored::Status),
@@ -95,7 +87,7 @@ pub fn may_store(
         // §5.2.2.3: who understands the status sets the `no-store` beside it aside.
         (said.no_store && !said.must_understand, NotStored::NoStore),
         (
-            said.private && (shared || settings.private == PrivateRule::Refuse),
+            said.private && (shared || private == PrivateRule::Refuse),
             NotStored::Private,
         ),
         (
@@ -105,12 +97,6 @@ pub fn may_store(
         (
             vary::is_unmatchable(exchange.response, shared),
             NotStored::Vary,
-        ),
-        (
-            sharing == Sharing::Anyone
-                && exchange.request.contains_key(header::AUTHORIZATION)
-                && !(said.public || said.must_revalidate || said.s_maxage.is_some()),
-            NotStored::Authorization,
         ),
         (
             freshness.lifetime.rule == super::Rule::Silent
@@ -134,7 +120,7 @@ pub fn is_for_one(status: StatusCode, response: &HeaderMap, sharing: Sharing) ->
     said.no_store && !(said.must_understand && understood(status))
         // Of a 304 a cookie goes no further: what it renews has none.
         || status != StatusCode::NOT_MODIFIED && response.contains_key(header::SET_COOKIE)
-        || vary::is_unmatchable(response, sharing != Sharing::OneToken)
+        || vary::is_unmatchable(response, sharing == Sharing::Admitted)
 }
 
 /// Refusals belong to one token at one time, and so do the failures of one moment; parts, informational responses and a 304 are

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{AGE, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, response};
+use http::{HeaderMap, StatusCode, response};
 
 use super::error::CACHE_STATUS;
 use super::fetch::{Fetched, Order};
@@ -14,7 +14,9 @@ use super::show::off_path;
 use super::{Proxy, refused_token, respond};
 use crate::cache::{Candidate, Coded, Entry, Found, Representation};
 use crate::clock::Deadline;
-use crate::policy::{self, Exchange, Moment, NotStored, Renewal, Selecting, Sharing, ViewCap};
+use crate::policy::{
+    self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewCap,
+};
 use crate::request::{CacheKey, Scope};
 use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
 
@@ -201,8 +203,6 @@ impl Proxy {
             ),
         };
         let exchange = Exchange {
-            method: &Method::GET,
-            request: &order.client,
             status,
             // As received: what `Connection` takes away with it, such as a `no-store`, still counts.
             response: if matches!(renewal, Some((_, Renewal::Renewed))) {
@@ -226,7 +226,14 @@ impl Proxy {
         let facts = off_path(&self.fills, body.len(), read).await;
         let route_ttl = self.parser.routes().ttl(order.route);
         let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
-        let may_store = policy::may_store(&exchange, &freshness, order.sharing(), &self.freshness);
+        let directives = RequestDirectives::read(&order.client, self.freshness.client_directives);
+        let may_store = policy::may_store(
+            &exchange,
+            &directives,
+            &freshness,
+            order.sharing(),
+            self.freshness.private,
+        );
         let vary = Selecting::capture(&fields, &order.sent, &self.settings.forward_headers)
             .unwrap_or_default();
         let came_with_age = fields.contains_key(AGE);

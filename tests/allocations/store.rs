@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Coded, Entry, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{ByteSize, Config};
@@ -115,8 +115,6 @@ fn entry(
         ),
     ]);
     let exchange = Exchange {
-        method: &Method::GET,
-        request: &HeaderMap::new(),
         status: StatusCode::OK,
         response: &headers,
         requested: now,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 use stuut_cache::config;
 use stuut_cache::policy::{Exchange, Facts, Moment, assess};
 
@@ -46,8 +46,6 @@ fn ages_add_up() {
         };
         let received = later(requested, case.delay);
         let exchange = Exchange {
-            method: &Method::GET,
-            request: &head(&[]),
             status: StatusCode::OK,
             response: &head(case.response),
             requested,

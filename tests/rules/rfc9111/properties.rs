@@ -268,8 +268,6 @@ proptest! {
     ) {
         let settings = config::Freshness { hard_limit, ..config::Freshness::default() };
         let exchange = Exchange {
-            method: &Method::GET,
-            request: &HeaderMap::new(),
             status: StatusCode::from_u16(status)?,
             response: &head,
             requested: after(0),

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use stuut_cache::config;
-use stuut_cache::policy::{self, Exchange, Facts, Freshness, Moment, NotStored, Sharing};
+use stuut_cache::policy::{
+    self, Exchange, Facts, Freshness, Moment, NotStored, RequestDirectives, Sharing,
+};
 
 /// When every response here arrives: Sun, 06 Nov 1994 08:49:37 GMT.
 const ARRIVAL: u64 = 784_111_777;
@@ -32,7 +34,6 @@ pub(crate) fn after(seconds: u64) -> Moment {
 /// An answer of the origin, and the request it answers.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetched<'a> {
-    pub(crate) method: &'a str,
     pub(crate) request: &'a [&'a str],
     pub(crate) status: u16,
     pub(crate) response: &'a [&'a str],
@@ -42,8 +43,7 @@ pub(crate) struct Fetched<'a> {
 impl Default for Fetched<'_> {
     fn default() -> Self {
         Self {
-            method: "GET",
-            request: &["authorization: Bearer a"],
+            request: &[],
             status: 200,
             response: &[],
             sharing: Sharing::OneToken,
@@ -59,15 +59,20 @@ impl Fetched<'_> {
     ) -> (Freshness, Result<(), NotStored>) {
         let (request, response) = (head(self.request), head(self.response));
         let exchange = Exchange {
-            method: &Method::from_bytes(self.method.as_bytes()).expect("a method"),
-            request: &request,
             status: StatusCode::from_u16(self.status).expect("a status"),
             response: &response,
             requested: after(0),
             received: after(0),
         };
         let freshness = policy::assess(&exchange, &Facts::default(), settings, None);
-        let stored = policy::may_store(&exchange, &freshness, self.sharing, settings);
+        let directives = RequestDirectives::read(&request, settings.client_directives);
+        let stored = policy::may_store(
+            &exchange,
+            &directives,
+            &freshness,
+            self.sharing,
+            settings.private,
+        );
         (freshness, stored)
     }
 }

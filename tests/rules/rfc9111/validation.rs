@@ -285,8 +285,6 @@ fn a_304_without_age_and_date_makes_a_response_young_again() {
     let mut stored = head(&[DATE, "age: 500", "cache-control: max-age=60"]);
     update(&mut stored, &head(&[]), after(600).wall);
     let exchange = Exchange {
-        method: &http::Method::GET,
-        request: &head(&[]),
         status: StatusCode::OK,
         response: &stored,
         requested: after(600),
