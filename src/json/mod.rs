@@ -26,6 +26,7 @@ pub use members::members;
 pub(crate) use scan::{blanks, byte, member_name};
 pub(crate) use skip::{Visit, visit};
 pub use skip::{check, skip_value};
+pub(crate) use text::text;
 pub use text::{Raw, unescape};
 
 /// Containers that may be open at once; a body that nests deeper is not read.

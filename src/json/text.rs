@@ -24,6 +24,16 @@ impl<'a> Raw<'a> {
     }
 }
 
+/// The text of a checked value, where it is a string in UTF-8.
+pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
+    let bytes = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let escaped = memchr::memchr(b'\\', bytes).is_some();
+    match (Raw { bytes, escaped }).unescaped() {
+        Cow::Borrowed(plain) => std::str::from_utf8(plain).ok().map(Cow::Borrowed),
+        Cow::Owned(plain) => String::from_utf8(plain).ok().map(Cow::Owned),
+    }
+}
+
 /// Resolves the escapes of a checked string.
 ///
 /// The answer is UTF-8, except where half of a surrogate pair stands alone: that half becomes

@@ -1,22 +1,23 @@
-//! Cache directives: what `Cache-Control` and `Pragma` say (RFC 9111 §5.2, §5.4).
+//! Cache directives: `Cache-Control` and `Pragma` (RFC 9111 §5.2, §5.4), and `CDN-Cache-Control`
+//! for caches like this one (RFC 9213).
 //!
 //! Reading is lenient in form and strict in effect: whatever restricts is obeyed even when
 //! it is malformed, whatever permits only when it is well formed.
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
 use super::directive::{Argument, Delta, Directive, MOST_SECONDS};
 use super::list::{self, Quotes};
-use super::targeted;
 use crate::config::ClientDirectives;
 
-/// What a response's directives say.
+/// The cache directives of a response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each directive")]
 pub struct ResponseDirectives {
-    /// §5.2.2.5: not to be stored.
+    /// §5.2.2.5: must not be stored.
     pub no_store: bool,
     /// §5.2.2.4: validated before each use. With field names too: we would have to keep
     /// those fields apart, so the whole response is validated, which §5.2.2.4 permits.
@@ -31,7 +32,7 @@ pub struct ResponseDirectives {
     pub proxy_revalidate: bool,
     /// §5.2.2.3: only for those who understand the status code.
     pub must_understand: bool,
-    /// §5.2.2.6: not to be transformed.
+    /// §5.2.2.6: must not be transformed.
     pub no_transform: bool,
     /// §5.2.2.1
     pub max_age: Option<Delta>,
@@ -47,17 +48,17 @@ pub struct ResponseDirectives {
     pub targeted: bool,
 }
 
-/// What a request's directives ask for.
+/// The cache directives of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each directive")]
 pub struct RequestDirectives {
     /// §5.2.1.4: only after validation.
     pub no_cache: bool,
-    /// §5.2.1.5: the response is not to be stored.
+    /// §5.2.1.5: the response must not be stored.
     pub no_store: bool,
     /// §5.2.1.7: from the store or not at all.
     pub only_if_cached: bool,
-    /// §5.2.1.6: not to be transformed.
+    /// §5.2.1.6: must not be transformed.
     pub no_transform: bool,
     /// §5.2.1.1: no older than this.
     pub max_age: Option<Duration>,
@@ -70,18 +71,18 @@ pub struct RequestDirectives {
 // === impl ResponseDirectives ===
 
 impl ResponseDirectives {
-    /// What this response says to us: `CDN-Cache-Control` if it is valid and not empty
-    /// (RFC 9213 §2.1), else `Cache-Control`. `Pragma` means nothing in a response.
+    /// Reads `CDN-Cache-Control` if it is valid and not empty (RFC 9213 §2.1), else
+    /// `Cache-Control`. `Pragma` means nothing in a response.
     #[must_use]
     pub fn read(head: &HeaderMap) -> Self {
-        if let Some(targeted) = targeted::read(head) {
+        if let Some(targeted) = targeted(head) {
             return targeted;
         }
-        let mut said = Self::default();
+        let mut directives = Self::default();
         for element in list::elements(head, &header::CACHE_CONTROL, Quotes::Escaped) {
-            said.add(&Directive::read(element));
+            directives.add(&Directive::read(element));
         }
-        said
+        directives
     }
 
     fn add(&mut self, directive: &Directive<'_>) {
@@ -93,7 +94,7 @@ impl ResponseDirectives {
         }
     }
 
-    /// Takes a directive in, and answers whether it is one we know.
+    /// Takes a directive in; returns whether it is a known one.
     fn take(&mut self, directive: &Directive<'_>) -> bool {
         let plain = matches!(directive.argument, Argument::Absent);
         let delta = Delta::read(&directive.argument);
@@ -114,32 +115,88 @@ impl ResponseDirectives {
         }
         true
     }
+
+    /// A value of the wrong type is not coerced but ignored (RFC 9213 §2.1).
+    fn add_targeted(&mut self, name: &str, value: &BareItem) {
+        let set = matches!(value, BareItem::Boolean(true));
+        let names = matches!(value, BareItem::String(_));
+        match name {
+            "no-store" => self.no_store = set,
+            "no-cache" => self.no_cache = set || names,
+            "private" => self.private = set || names,
+            "public" => self.public = set,
+            "must-revalidate" => self.must_revalidate = set,
+            "proxy-revalidate" => self.proxy_revalidate = set,
+            "must-understand" => self.must_understand = set,
+            "no-transform" => self.no_transform = set,
+            "max-age" => self.max_age = targeted_seconds(value),
+            "s-maxage" => self.s_maxage = targeted_seconds(value),
+            "stale-while-revalidate" => self.stale_while_revalidate = targeted_seconds(value),
+            "stale-if-error" => self.stale_if_error = targeted_seconds(value),
+            _ => {}
+        }
+    }
+}
+
+/// The directives of `CDN-Cache-Control`, which caches like this one read instead of
+/// `Cache-Control`; `None` where it is empty or no valid structured field (RFC 9213 §2.1).
+fn targeted(head: &HeaderMap) -> Option<ResponseDirectives> {
+    let lines = head.get_all(header::CDN_CACHE_CONTROL).iter();
+    let lines: Vec<_> = lines.map(HeaderValue::as_bytes).collect();
+    // One dictionary over all lines (RFC 9651 §4.2): of members with one name the last counts.
+    let members: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
+    if members.is_empty() {
+        return None;
+    }
+    let mut directives = ResponseDirectives {
+        targeted: true,
+        ..ResponseDirectives::default()
+    };
+    for (name, member) in &members {
+        // Parameters mean nothing here (RFC 9213 §2.1), and no directive is an inner list.
+        if let ListEntry::Item(item) = member {
+            directives.add_targeted(name.as_str(), &item.bare_item);
+        }
+    }
+    Some(directives)
+}
+
+/// A negative number has the right type and no meaning: invalid, and so stale.
+fn targeted_seconds(value: &BareItem) -> Option<Delta> {
+    let BareItem::Integer(number) = value else {
+        return None;
+    };
+    Some(match u64::try_from(i64::from(*number)) {
+        Ok(seconds) => {
+            Delta::Seconds(u32::try_from(seconds).map_or(MOST_SECONDS, |s| s.min(MOST_SECONDS)))
+        }
+        Err(_) => Delta::Invalid,
+    })
 }
 
 // === impl RequestDirectives ===
 
 impl RequestDirectives {
-    /// What this request asks for; nothing under `freshness.client_directives = "ignore"`.
-    ///
-    /// `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111 §5.4).
+    /// Reads `Cache-Control`, or `Pragma: no-cache` where there is none (RFC 9111 §5.4); nothing
+    /// under `freshness.client_directives = "ignore"`.
     #[must_use]
     pub fn read(head: &HeaderMap, rule: ClientDirectives) -> Self {
-        let mut ask = Self::default();
+        let mut directives = Self::default();
         if rule == ClientDirectives::Ignore {
-            return ask;
+            return directives;
         }
         for element in list::elements(head, &header::CACHE_CONTROL, Quotes::Escaped) {
-            ask.add(&Directive::read(element));
+            directives.add(&Directive::read(element));
         }
         if !head.contains_key(header::CACHE_CONTROL) {
-            ask.no_cache = list::elements(head, &header::PRAGMA, Quotes::Escaped)
+            directives.no_cache = list::elements(head, &header::PRAGMA, Quotes::Escaped)
                 .any(|element| element.eq_ignore_ascii_case(b"no-cache"));
         }
-        ask
+        directives
     }
 
     /// An unreadable or repeated demand is taken at its strictest; an unreadable permission
-    /// is none.
+    /// permits nothing.
     fn add(&mut self, directive: &Directive<'_>) {
         let length = || Delta::read(&directive.argument).length();
         match directive.lower().as_bytes() {
@@ -298,5 +355,62 @@ mod tests {
             header::HeaderValue::from_static("max-age=1"),
         );
         assert!(!RequestDirectives::read(&pragma, ClientDirectives::Obey).no_cache);
+    }
+
+    fn of_cdn(lines: &[&'static str]) -> Option<ResponseDirectives> {
+        targeted(&head(&header::CDN_CACHE_CONTROL, lines))
+    }
+
+    #[test]
+    fn a_targeted_field_that_is_empty_or_no_dictionary_is_absent() {
+        for lines in [
+            &[][..],
+            &[""],
+            &["  "],
+            &["max-age=60,"],
+            &["Max-Age=60"],
+            &["max-age=60 public"],
+            &["max-age=60", "&"],
+            &["max-age=0060000000000000"],
+            &["max-age=\"60"],
+        ] {
+            assert_eq!(of_cdn(lines), None, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn members_of_a_targeted_field_have_types() {
+        let table: &[(&[&str], Option<Delta>)] = &[
+            (&["max-age=60"], Some(Seconds(60))),
+            (&["max-age=60;x=1"], Some(Seconds(60))),
+            (&["max-age=1", "max-age=60"], Some(Seconds(60))),
+            (&["max-age=999999999999999"], Some(Seconds(MOST_SECONDS))),
+            (&["max-age=-1"], Some(Invalid)),
+            (&["max-age=\"60\""], None),
+            (&["max-age=60.0"], None),
+            (&["max-age=(60)"], None),
+            (&["max-age"], None),
+            (&["max-age=60, max-age"], None),
+            (&["s-maxage=60"], None),
+        ];
+        for (lines, then) in table {
+            let said = of_cdn(lines).expect("the rows are dictionaries");
+            assert_eq!(said.max_age, *then, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_false_or_mistyped_flag_is_not_set() {
+        for line in [
+            "no-store=?0",
+            "no-store=1",
+            "no-store=\"x\"",
+            "no-store=?1, no-store=?0",
+        ] {
+            assert!(!of_cdn(&[line]).expect("a dictionary").no_store, "{line}");
+        }
+        for line in ["private", "private=?1", "private=\"x\""] {
+            assert!(of_cdn(&[line]).expect("a dictionary").private, "{line}");
+        }
     }
 }

@@ -4,26 +4,12 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
+use super::directive::Delta;
 use super::directives::ResponseDirectives;
+use super::exchange::{Exchange, Moment};
+use super::facts::Facts;
 use super::lifetime::{self, Lifetime};
-use super::{Delta, Facts, Moment, age};
 use crate::config::{self, OriginRule};
-
-/// A request to the origin and what came back.
-///
-/// For a stored response that a 304 has renewed, `status` and `response` are those of the
-/// stored response with its fields updated, and the moments those of the new exchange.
-#[derive(Clone, Copy, Debug)]
-pub struct Exchange<'a> {
-    /// The origin's status.
-    pub status: StatusCode,
-    /// The fields of the origin's response.
-    pub response: &'a HeaderMap,
-    /// When the request was sent to the origin (`request_time`).
-    pub requested: Moment,
-    /// When the response head arrived (`response_time`).
-    pub received: Moment,
-}
 
 /// What the store keeps of a response to answer later what it is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +53,7 @@ pub fn assess(
     route_ttl: Option<Duration>,
 ) -> Freshness {
     let said = heeded(exchange.response, settings.origin);
-    let initial_age = age::on_arrival(exchange.response, exchange.requested, exchange.received);
+    let initial_age = exchange.initial_age();
     let lifetime = lifetime::lifetime(exchange, &said, facts, settings, route_ttl, initial_age);
     Freshness {
         received: exchange.received,

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 use http::{StatusCode, header};
 
 use super::dates::DateField;
+use super::directive::Delta;
 use super::directives::ResponseDirectives;
-use super::freshness::Exchange;
-use super::{Delta, Facts, age};
+use super::exchange::Exchange;
+use super::facts::Facts;
 use crate::config::{self, OriginRule};
 
 /// A freshness lifetime and the rule that set it.
@@ -146,15 +147,12 @@ fn by_origin(
     if said.targeted || origin == OriginRule::Override {
         return None;
     }
-    let Exchange {
-        response, received, ..
-    } = exchange;
-    match DateField::read(response, &header::EXPIRES, received.wall) {
+    match exchange.date_in(&header::EXPIRES) {
         DateField::Absent => None,
         // Also `Expires: 0` (§5.3).
         DateField::Invalid => Some(Rule::Expires.lasting(Duration::ZERO)),
         DateField::At(end) => {
-            let length = end.duration_since(age::date(response, *received));
+            let length = end.duration_since(exchange.date());
             Some(Rule::Expires.lasting(length.unwrap_or_default()))
         }
     }
@@ -208,13 +206,8 @@ fn by_status_code(
 
 /// A tenth of the time that it has not changed for (RFC 9111 §4.2.2).
 fn by_last_modified(exchange: &Exchange<'_>) -> Option<Lifetime> {
-    let Exchange {
-        response, received, ..
-    } = exchange;
-    let changed = DateField::read(response, &header::LAST_MODIFIED, received.wall).valid()?;
-    let unchanged = age::date(response, *received)
-        .duration_since(changed)
-        .ok()?;
+    let changed = exchange.date_in(&header::LAST_MODIFIED).valid()?;
+    let unchanged = exchange.date().duration_since(changed).ok()?;
     Some(Rule::Heuristic.lasting(unchanged / 10))
 }
 

@@ -20,11 +20,11 @@
 //! Where this departs from an RFC, the place says so with the section and the reason; the
 //! tables in `tests/rules/rfc9111` list what is required, what is done, and what is declined.
 
-mod age;
 mod capped;
 mod dates;
 mod directive;
 mod directives;
+mod exchange;
 pub mod facts;
 mod fields;
 mod freshness;
@@ -34,20 +34,18 @@ mod list;
 mod renewal;
 mod retry_after;
 mod storing;
-mod targeted;
 mod validators;
 mod vary;
 mod verdict;
-
-use std::time::{Duration, SystemTime};
 
 pub use capped::lower_lifetime;
 pub use dates::http_date;
 pub use directive::Delta;
 pub use directives::{RequestDirectives, ResponseDirectives};
+pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
 pub use fields::{of_other_bytes, storable};
-pub use freshness::{Exchange, Freshness, StaleUse, assess};
+pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
 pub use renewal::{
@@ -60,15 +58,3 @@ pub use validators::{
 };
 pub use vary::Selecting;
 pub use verdict::{Verdict, ViewCap, capped_lifetime, is_fresh, ttl_seconds, verdict};
-
-/// A point in time on both clocks.
-///
-/// Ages are measured on `mono`, which never steps; dates the origin wrote are
-/// compared with `wall`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// Time since the process began.
-    pub mono: Duration,
-    /// The date.
-    pub wall: SystemTime,
-}

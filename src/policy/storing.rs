@@ -3,7 +3,9 @@
 use http::{HeaderMap, StatusCode, header};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
-use super::freshness::{Exchange, Freshness, StaleUse};
+use super::exchange::Exchange;
+use super::freshness::{Freshness, StaleUse};
+use super::lifetime::Rule;
 use super::renewal;
 use super::vary;
 use crate::config::PrivateRule;
@@ -99,7 +101,7 @@ pub fn may_store(
             NotStored::Vary,
         ),
         (
-            freshness.lifetime.rule == super::Rule::Silent
+            freshness.lifetime.rule == Rule::Silent
                 || is_error(exchange.status) && !has_time_left(freshness),
             NotStored::NoFreshness,
         ),

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::directives::RequestDirectives;
+use super::exchange::Moment;
+use super::facts::Facts;
 use super::freshness::{Freshness, StaleUse};
-use super::{Facts, Moment};
 use crate::config;
 
 /// What a stored response is good for.

@@ -7,13 +7,12 @@
 
 mod signed;
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::CallStatus;
 use crate::json::{self, Raw};
 
-use signed::Signed;
+use signed::{Signed, time};
 
 /// What a body says about itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,24 +80,6 @@ pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
     Some(reading.finish())
 }
 
-/// A time as the API writes it (RFC 3339); without an offset it is taken for UTC.
-fn time(text: &str) -> Option<SystemTime> {
-    let stamp = text
-        .parse()
-        .or_else(|_| format!("{text}Z").parse::<jiff::Timestamp>());
-    stamp.ok()?.try_into().ok()
-}
-
-/// The text of a scalar that is a string.
-fn text(value: &[u8]) -> Option<Cow<'_, str>> {
-    let bytes = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-    let escaped = memchr::memchr(b'\\', bytes).is_some();
-    match (Raw { bytes, escaped }).unescaped() {
-        Cow::Borrowed(plain) => std::str::from_utf8(plain).ok().map(Cow::Borrowed),
-        Cow::Owned(plain) => String::from_utf8(plain).ok().map(Cow::Owned),
-    }
-}
-
 // === impl Reading ===
 
 impl json::Visit for Reading<'_> {
@@ -156,10 +137,10 @@ impl Reading<'_> {
     /// A member of the outermost object; the value is empty where it is a container.
     fn part(&mut self, name: &[u8], value: &[u8]) {
         let there = value != b"null";
-        let time = || text(value).as_deref().and_then(time);
+        let time = || json::text(value).as_deref().and_then(time);
         match name {
             b"status" => {
-                let status = text(value);
+                let status = json::text(value);
                 let of = |known: &CallStatus| Some(known.as_str()) == status.as_deref();
                 self.facts.status = CallStatus::ALL.into_iter().find(of);
             }
@@ -223,7 +204,7 @@ impl Link {
                 Signed::No
             }
             b"presigned_url_expires_at" => {
-                self.expires_at = text(value).as_deref().and_then(time);
+                self.expires_at = json::text(value).as_deref().and_then(time);
                 signed
             }
             _ => signed,

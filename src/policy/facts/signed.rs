@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{text, time};
+use crate::json;
 
 /// What a URL says of its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) fn read(value: &[u8]) -> Signed {
 }
 
 fn read_url(value: &[u8]) -> Signed {
-    let Some(text) = text(value) else {
+    let Some(text) = json::text(value) else {
         return Signed::No;
     };
     let web = ["http://", "https://"].iter().any(|scheme| {
@@ -171,6 +171,14 @@ fn after_vendor(name: &str) -> Option<&str> {
 
 fn unix(seconds: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))
+}
+
+/// A time as the API writes it (RFC 3339); without an offset it is taken for UTC.
+pub(super) fn time(text: &str) -> Option<SystemTime> {
+    let stamp = text
+        .parse()
+        .or_else(|_| format!("{text}Z").parse::<jiff::Timestamp>());
+    stamp.ok()?.try_into().ok()
 }
 
 /// Resolves the percent-encodings a time may have: `:` and `+`.

@@ -1,0 +1,143 @@
+//! One exchange with the origin, and the age of its response on arrival (RFC 9111 §4.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderName, StatusCode, header};
+
+use super::dates::DateField;
+use super::directive;
+use super::list::{self, Quotes};
+
+/// A point in time on both clocks.
+///
+/// Ages are measured on `mono`, which never steps; dates the origin wrote are
+/// compared with `wall`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Time since the process began.
+    pub mono: Duration,
+    /// The date.
+    pub wall: SystemTime,
+}
+
+/// A response of the origin and the moments of its exchange.
+///
+/// For a stored response that a 304 has renewed, `status` and `response` are those of the
+/// stored response with its fields updated, and the moments those of the new exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The origin's status.
+    pub status: StatusCode,
+    /// The fields of the origin's response.
+    pub response: &'a HeaderMap,
+    /// When the request was sent to the origin (`request_time`).
+    pub requested: Moment,
+    /// When the response head arrived (`response_time`).
+    pub received: Moment,
+}
+
+impl Exchange<'_> {
+    /// The age the response had when it arrived: `corrected_initial_age`.
+    pub(super) fn initial_age(&self) -> Duration {
+        let delay = self.received.mono.saturating_sub(self.requested.mono);
+        let written = self.age_value().saturating_add(delay);
+        self.apparent_age().max(written)
+    }
+
+    /// When the response was generated: `date_value`.
+    ///
+    /// Without one valid `Date`, the time it arrived (RFC 9110 §6.6.1).
+    pub(super) fn date(&self) -> SystemTime {
+        let arrived = self.received.wall;
+        self.date_in(&header::DATE).valid().unwrap_or(arrived)
+    }
+
+    /// A field of the response that holds a date.
+    pub(super) fn date_in(&self, name: &HeaderName) -> DateField {
+        DateField::read(self.response, name, self.received.wall)
+    }
+
+    /// `age_value`: the first member of the field; if that is not a number, there is no age
+    /// (RFC 9111 §5.1).
+    fn age_value(&self) -> Duration {
+        let seconds = list::elements(self.response, &header::AGE, Quotes::Escaped)
+            .next()
+            .and_then(directive::seconds)
+            .unwrap_or(0);
+        Duration::from_secs(seconds.into())
+    }
+
+    /// `apparent_age`, in whole seconds: a `Date` has no fraction, and that ours has one makes
+    /// nothing older.
+    fn apparent_age(&self) -> Duration {
+        let age = self.received.wall.duration_since(self.date());
+        Duration::from_secs(age.unwrap_or_default().as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn age(fields: &[(header::HeaderName, &'static str)]) -> Duration {
+        let mut head = HeaderMap::new();
+        for (name, value) in fields {
+            head.append(name, header::HeaderValue::from_static(value));
+        }
+        // Sun, 06 Nov 1994 08:49:37.9 GMT, two seconds after the request.
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900);
+        let moment = |seconds| Moment {
+            mono: SECOND * seconds,
+            wall,
+        };
+        let exchange = Exchange {
+            status: StatusCode::OK,
+            response: &head,
+            requested: moment(10),
+            received: moment(12),
+        };
+        exchange.initial_age()
+    }
+
+    #[test]
+    fn the_first_member_counts_if_it_is_a_number() {
+        let table: &[(&[&'static str], u32)] = &[
+            (&[], 0),
+            (&["0"], 0),
+            (&["007"], 7),
+            (&["7, 9"], 7),
+            (&["9, 7"], 9),
+            (&["7", "9"], 7),
+            (&["x, 9"], 0),
+            (&["", "9"], 9),
+            (&["-7"], 0),
+            (&["+7"], 0),
+            (&["7.0"], 0),
+            (&["7;x=1"], 0),
+            (&["7 9"], 0),
+            (&["x7"], 0),
+            (&["\"7\""], 0),
+            (&["99999999999999"], 1 << 31),
+        ];
+        for (lines, then) in table {
+            let fields: Vec<_> = lines.iter().map(|line| (header::AGE, *line)).collect();
+            assert_eq!(age(&fields), SECOND * 2 + SECOND * *then, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_in_the_past_is_an_age() {
+        let table = [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 2),
+            ("Sun, 06 Nov 1994 08:49:36 GMT", 2),
+            ("Sun, 06 Nov 1994 08:48:37 GMT", 60),
+            ("Sun, 06 Nov 1994 09:49:37 GMT", 2),
+            ("yesterday", 2),
+        ];
+        for (date, then) in table {
+            assert_eq!(age(&[(header::DATE, date)]), SECOND * then, "{date}");
+        }
+    }
+}
