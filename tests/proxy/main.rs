@@ -8,12 +8,15 @@ mod caching {
     mod calls;
     mod client_directives;
     mod coalescing;
+    mod conditions;
     mod fence;
     mod freshness;
     mod hits;
     mod invalidation;
+    mod purging;
     mod resurrection;
     mod stale;
+    mod stale_if_error;
     mod validation;
     mod vary;
 }
@@ -25,9 +28,11 @@ mod connections {
     mod framing;
     mod hostile;
     mod server;
+    mod timeouts;
 }
 
 mod forwarding {
+    mod fields;
     mod requests;
     mod streaming;
 }
@@ -55,6 +60,7 @@ mod operations {
 }
 
 mod origin {
+    mod bodies;
     mod breaker;
     mod failures;
     mod faults;
@@ -66,6 +72,8 @@ mod origin {
 }
 
 mod representations {
-    mod codings;
+    mod compression;
+    mod decoding;
+    mod memoised;
     mod views;
 }

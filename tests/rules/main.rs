@@ -1,4 +1,4 @@
 //! Rules as tables and models: no socket, no time that passes.
 
-mod prune_model;
+mod pruning;
 mod rfc9111;

@@ -1,15 +1,14 @@
-//! What a write, an operator or a refusal makes void.
+//! What a write or a refusal makes void.
 
 use http::Method;
-use secrecy::SecretString;
 use stuut_cache::config::{Route, RoutePattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Answer, Origin, Program, Proxy, Reply, Request, until};
+use crate::support::{Origin, Proxy, Reply, Request, until};
 
-const CALL: &str = "/v1/calls/c1";
+pub(super) const CALL: &str = "/v1/calls/c1";
 
-async fn pair() -> (Origin, Proxy) {
+pub(super) async fn pair() -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     (origin, proxy)
@@ -23,20 +22,20 @@ const STORED: [(&str, &str); 4] = [
     ("b", "/v1/calls/c1?"),
 ];
 
-async fn store(proxy: &Proxy) {
+pub(super) async fn store(proxy: &Proxy) {
     for (token, target) in STORED {
         proxy.get(target).bearer(token).await.assert_status(200);
     }
     assert_stored(proxy).await;
 }
 
-async fn assert_stored(proxy: &Proxy) {
+pub(super) async fn assert_stored(proxy: &Proxy) {
     for (token, target) in STORED {
         proxy.get(target).bearer(token).await.assert_hit();
     }
 }
 
-async fn assert_void(proxy: &Proxy) {
+pub(super) async fn assert_void(proxy: &Proxy) {
     for (token, target) in STORED {
         proxy.get(target).bearer(token).await.assert_miss();
     }
@@ -47,7 +46,7 @@ fn write(proxy: &Proxy, method: &str, target: &str) -> Request {
     proxy.request(method, target).bearer("w").body("{}")
 }
 
-async fn assert_hits(requests: impl IntoIterator<Item = Request>) {
+pub(super) async fn assert_hits(requests: impl IntoIterator<Item = Request>) {
     for request in requests {
         request.await.assert_hit();
     }
@@ -302,161 +301,4 @@ async fn a_refused_write_ends_what_its_token_may_see_and_nothing_else() {
         proxy.get(target).bearer(token).await.assert_miss();
     }
     assert_hits(["b", "c", "d"].map(|token| proxy.get(CALL).bearer(token))).await;
-}
-
-async fn purge(proxy: &Proxy, what: &str) -> Answer {
-    proxy.admin(Method::POST, &format!("/purge?{what}")).await
-}
-
-#[tokio::test]
-async fn an_operator_purges_a_call_for_every_token_and_query() {
-    for what in [
-        "call=c1",
-        "call=%631",
-        "path=/v1/calls/c1",
-        "path=/v1/calls/%631",
-    ] {
-        let (_origin, proxy) = pair().await;
-        store(&proxy).await;
-        let others = ["/v1/calls/c2", "/v1/calls/c11", "/v1/calls/c3"];
-        for other in others {
-            proxy.get(other).bearer("a").await;
-        }
-        let answer = purge(&proxy, what).await.assert_status(200);
-        assert_eq!(answer.json()["voided"], what);
-        assert_void(&proxy).await;
-        assert_hits(others.map(|other| proxy.get(other).bearer("a"))).await;
-    }
-}
-
-#[tokio::test]
-async fn an_operator_purges_everything_and_the_memory_goes_with_it() {
-    let (_origin, proxy) = pair().await;
-    store(&proxy).await;
-    proxy.get("/v1/calls/c2").bearer("a").await;
-    purge(&proxy, "all").await.assert_status(200);
-    for gauge in [
-        "stuut_cache_cache_entries",
-        "stuut_cache_cache_weight_bytes",
-    ] {
-        proxy.until_metric(gauge, 0).await;
-    }
-    assert_void(&proxy).await;
-    proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
-}
-
-#[tokio::test]
-async fn a_purge_that_does_not_say_what_voids_nothing() {
-    let (_origin, proxy) = pair().await;
-    store(&proxy).await;
-    for what in [
-        "",
-        "call=",
-        "call=a/b",
-        "path=v1",
-        "scope=123",
-        "scope=nothex!!",
-        "all=1",
-        "everything",
-    ] {
-        purge(&proxy, what).await.assert_status(400);
-    }
-    proxy
-        .admin(Method::GET, "/purge?all")
-        .await
-        .assert_status(405)
-        .assert_header("allow", "POST");
-    // On the port for clients it is a request like any other.
-    proxy
-        .request(Method::POST, "/purge?all")
-        .await
-        .assert_status(200);
-    assert_stored(&proxy).await;
-}
-
-#[tokio::test]
-async fn a_purge_needs_the_token_where_one_is_configured() {
-    let origin = Origin::start().await;
-    let proxy = Proxy::with(&origin, |config| {
-        config.admin.token = Some(SecretString::from("let-me"));
-    })
-    .await;
-    store(&proxy).await;
-    for credential in [
-        "",
-        "Bearer",
-        "Bearer ",
-        "Bearer let-m",
-        "Bearer let-me-not",
-        "Basic let-me",
-        "let-me",
-    ] {
-        proxy
-            .admin(Method::POST, "/purge?all")
-            .header("authorization", credential)
-            .await
-            .assert_status(401)
-            .assert_header("www-authenticate", "Bearer");
-    }
-    purge(&proxy, "all").await.assert_status(401);
-    assert_stored(&proxy).await;
-    proxy
-        .admin(Method::POST, "/purge?all")
-        .bearer("let-me")
-        .await
-        .assert_status(200);
-    assert_void(&proxy).await;
-}
-
-#[tokio::test]
-async fn a_page_in_a_browser_does_not_purge() {
-    let (_origin, proxy) = pair().await;
-    store(&proxy).await;
-    for from in ["http://localhost:3000", "null"] {
-        proxy
-            .admin(Method::POST, "/purge?all")
-            .header("origin", from)
-            .await
-            .assert_status(401);
-    }
-    assert_stored(&proxy).await;
-}
-
-#[tokio::test]
-async fn a_scope_is_purged_by_the_digest_of_the_access_log() {
-    let origin = Origin::start().await;
-    let program = Program::start(&origin, &[]).await;
-    let tokens = ["a", "b", "c", "d"];
-    for token in tokens {
-        program.get(CALL).bearer(token).await.assert_miss();
-    }
-    // The first line of the access log is that of the first request.
-    let scope = |written: &str| {
-        let line = written
-            .lines()
-            .find(|line| line.contains("\"target\":\"access\""))?;
-        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
-        Some(
-            line["scope"]
-                .as_str()
-                .expect("a call has a scope")
-                .to_owned(),
-        )
-    };
-    until("an access line", async || {
-        scope(&program.written()).is_some()
-    })
-    .await;
-    let scope = scope(&program.written()).expect("it has just been there");
-    program
-        .admin(Method::POST, &format!("/purge?scope={scope}"))
-        .await
-        .assert_status(200);
-    program.get(CALL).bearer("a").await.assert_miss();
-    assert_hits(
-        tokens[1..]
-            .iter()
-            .map(|token| program.get(CALL).bearer(token)),
-    )
-    .await;
 }

@@ -1,22 +1,22 @@
-//! What is served past its lifetime, and what is not.
+//! Stale responses: served while one request revalidates, and never after a newer answer.
 
 use std::time::Duration;
 
 use crate::support::{Answer, Origin, Proxy, Reply, until};
 
-const CALL: &str = "/v1/calls/c1";
+pub(super) const CALL: &str = "/v1/calls/c1";
 
-async fn get(proxy: &Proxy) -> Answer {
+pub(super) async fn get(proxy: &Proxy) -> Answer {
     proxy.get(CALL).bearer("a").await
 }
 
-async fn pair() -> (Origin, Proxy) {
+pub(super) async fn pair() -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     (origin, proxy)
 }
 
-fn reply(body: &str, cache_control: &str) -> Reply {
+pub(super) fn reply(body: &str, cache_control: &str) -> Reply {
     Reply::json(body).header("cache-control", cache_control)
 }
 
@@ -28,7 +28,7 @@ async fn until_landed(proxy: &Proxy) {
 }
 
 /// Waits until there is another answer than this one; answers the one after that.
-async fn until_not(proxy: &Proxy, body: &str) -> Answer {
+pub(super) async fn until_not(proxy: &Proxy, body: &str) -> Answer {
     until("another answer", async || get(proxy).await.text() != body).await;
     get(proxy).await
 }
@@ -148,250 +148,6 @@ async fn a_refresh_in_the_background_validates() {
         .assert_cache_status("stuut-cache; hit; ttl=10")
         .assert_body("1");
     origin.assert_requests(2);
-}
-
-/// All the ways an origin can fail that a stale response may stand in for.
-fn failures() -> Vec<Reply> {
-    vec![
-        Reply::new(500),
-        Reply::new(502),
-        Reply::new(503).header("retry-after", "9"),
-        Reply::new(504),
-        Reply::new(408),
-        Reply::new(425),
-        Reply::new(429).header("retry-after", "9"),
-        Reply::new(503).header("cache-control", "max-age=60"),
-        Reply::new(500).header("cache-control", "no-store"),
-        Reply::new(500).body("x").until_close(),
-        Reply::raw(""),
-        Reply::raw("this is not HTTP\r\n\r\n"),
-        Reply::reset(),
-        Reply::json("0123456789").torn_after(5),
-        Reply::json("0123456789").torn_chunks_after(5),
-    ]
-}
-
-/// Somebody in front of the origin cannot reach it, and says so by a number of its own: a status
-/// that is not known counts as the 500 of its class (RFC 9110 §15).
-#[tokio::test]
-async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored() {
-    for status in [509, 520, 522, 530, 599] {
-        let (origin, proxy) = pair().await;
-        let failure = Reply::new(status);
-        origin.replies(
-            CALL,
-            vec![reply("1", "max-age=10, stale-if-error=20"), failure],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        for _ in 0..2 {
-            get(&proxy)
-                .await
-                .assert_stale("stale-if-error")
-                .assert_body("1");
-        }
-    }
-    // These are known, and say something of the request or of what it asks for.
-    for status in [501, 505, 506, 507, 508, 510, 511] {
-        let (origin, proxy) = pair().await;
-        let news = Reply::new(status);
-        origin.replies(
-            CALL,
-            vec![reply("1", "max-age=10, stale-if-error=20"), news],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        get(&proxy).await.assert_status(status);
-    }
-}
-
-#[tokio::test]
-async fn a_stale_response_stands_in_for_an_origin_that_fails() {
-    for failure in failures() {
-        let (origin, proxy) = pair().await;
-        let said = format!("{failure:?}");
-        origin.replies(
-            CALL,
-            vec![reply("1", "max-age=10, stale-if-error=20"), failure],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        get(&proxy)
-            .await
-            .assert_cache_status("stuut-cache; hit; ttl=0; detail=stale-if-error")
-            .assert_header("age", "10")
-            .assert_status(200)
-            .assert_body("1");
-        proxy.pass(Duration::from_millis(19_999));
-        get(&proxy)
-            .await
-            .assert_stale("stale-if-error")
-            .assert_body("1");
-        proxy.pass(Duration::from_millis(1));
-        let answer = get(&proxy).await.assert_forwarded("stale");
-        assert_ne!(answer.status(), 200, "{said}: {answer}");
-    }
-}
-
-#[tokio::test]
-async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
-    let (origin, proxy) = pair().await;
-    origin.reply(CALL, reply("1", "max-age=10").closing());
-    get(&proxy).await;
-    origin.go_away().await;
-    proxy.pass(Duration::from_millis(309_999));
-    get(&proxy)
-        .await
-        .assert_cache_status("stuut-cache; hit; ttl=-300; detail=stale-if-error")
-        .assert_body("1");
-    proxy.pass(Duration::from_millis(1));
-    get(&proxy)
-        .await
-        .assert_problem(502, "connection_refused")
-        .assert_cache_status("stuut-cache; fwd=stale; detail=connection_refused");
-}
-
-#[tokio::test]
-async fn the_window_is_judged_when_the_origin_has_failed_not_when_it_was_asked() {
-    let (origin, proxy) = pair().await;
-    origin.replies(
-        CALL,
-        vec![reply("1", "max-age=10, stale-if-error=20"), Reply::new(500)],
-    );
-    get(&proxy).await;
-    let gate = origin.hold(CALL);
-    proxy.pass_seconds(29);
-    let asking = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(2).await;
-    proxy.pass_seconds(1);
-    gate.open();
-    asking.await.assert_status(500).assert_forwarded("stale");
-}
-
-#[tokio::test]
-async fn what_forbids_stale_use_forbids_it_on_a_broken_origin_too() {
-    for rule in [
-        "max-age=10, must-revalidate",
-        "max-age=10, proxy-revalidate",
-        "max-age=10, must-revalidate, stale-while-revalidate=60, stale-if-error=60",
-        "s-maxage=10",
-        "s-maxage=10, stale-if-error=60",
-        "no-cache, stale-while-revalidate=60, stale-if-error=60",
-        "max-age=10, stale-if-error=0",
-    ] {
-        let (origin, proxy) = pair().await;
-        origin.replies(
-            CALL,
-            vec![reply("1", rule).header("etag", "\"1\""), Reply::reset()],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        get(&proxy)
-            .await
-            .assert_problem(502, "connection_terminated")
-            .assert_cache_status("stuut-cache; fwd=stale; detail=connection_terminated");
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_or_a_missing_call_ends_what_was_stored() {
-    for status in [401, 403, 404, 410] {
-        let (origin, proxy) = pair().await;
-        origin.replies(
-            CALL,
-            vec![
-                reply("1", "max-age=10, stale-if-error=600"),
-                Reply::new(status),
-                Reply::new(500),
-            ],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        get(&proxy)
-            .await
-            .assert_forwarded("stale")
-            .assert_status(status);
-        proxy.pass_seconds(5);
-        get(&proxy).await.assert_status(500);
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_or_a_missing_call_whose_body_breaks_off_is_no_failure() {
-    for status in [401, 403, 404, 410] {
-        for end in [
-            Reply::new(status).body("no more").torn_after(3),
-            Reply::new(status).body("no more").torn_chunks_after(3),
-        ] {
-            let (origin, proxy) = pair().await;
-            let rule = "max-age=10, stale-if-error=600";
-            origin.replies(CALL, vec![reply("1", rule), end, Reply::new(500)]);
-            get(&proxy).await;
-            proxy.pass_seconds(10);
-            get(&proxy)
-                .await
-                .assert_problem(502, "http_response_incomplete");
-            get(&proxy).await.assert_status(500);
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_or_a_missing_call_counts_while_its_body_is_still_to_come() {
-    for status in [401, 403, 404, 410] {
-        let (origin, proxy) = pair().await;
-        let rule = "max-age=10, stale-while-revalidate=600, stale-if-error=600";
-        let late = format!("HTTP/1.1 {status} No\r\ncontent-length: 9\r\n\r\nlate");
-        origin.replies(
-            CALL,
-            vec![
-                reply("1", rule),
-                Reply::raw_kept_open(late),
-                Reply::new(500),
-            ],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        get(&proxy).await.assert_stale("stale-while-revalidate");
-        origin.until_requests(2).await;
-        // Another variant of the request, so that nobody waits for the body.
-        until("its end", async || {
-            let fresh = proxy.get(CALL).bearer("a");
-            let answer = fresh.header("cache-control", "only-if-cached").await;
-            answer.status() == 504
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn a_refusal_or_a_missing_call_ends_it_also_in_the_background() {
-    for status in [401, 403, 404, 410] {
-        let (origin, proxy) = pair().await;
-        origin.replies(
-            CALL,
-            vec![
-                reply(
-                    "1",
-                    "max-age=10, stale-while-revalidate=600, stale-if-error=600",
-                ),
-                Reply::new(status),
-                Reply::new(500),
-            ],
-        );
-        get(&proxy).await;
-        proxy.pass_seconds(10);
-        get(&proxy).await.assert_stale("stale-while-revalidate");
-        let end = until_not(&proxy, "1").await;
-        // 401 and 403 are not stored, 404 and 410 are for five seconds.
-        assert_eq!(
-            end.status(),
-            if status < 404 { 500 } else { status },
-            "{end}"
-        );
-        proxy.pass_seconds(5);
-        get(&proxy).await.assert_status(500);
-    }
 }
 
 #[tokio::test]

@@ -1,14 +1,14 @@
-//! The end: who is still answered.
+//! The drain: what is still answered, and what is broken off.
+
+use std::time::Duration;
 
 use http::Method;
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::server::{CALL, get};
 use crate::support::h2::{self, GOAWAY, HEADERS};
-use crate::support::{Clients, Origin, Proxy, until};
-
-fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
-}
+use crate::support::{Clients, Origin, Program, Proxy, Reply, Wire, until};
 
 /// Begins the drain of this proxy; its end can be waited for.
 async fn draining(proxy: Proxy) -> JoinHandle<()> {
@@ -101,4 +101,98 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
     {}
     drop(client);
     stopping.await.expect("the drain ends");
+}
+
+/// What the admin listener says to this.
+async fn admin(address: std::net::SocketAddr, target: &str) -> String {
+    let socket = TcpStream::connect(address).await.expect("it accepts");
+    let mut client = Wire::new(socket);
+    client
+        .send(format!(
+            "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+    client.rest().await
+}
+
+#[tokio::test]
+async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let (address, admin_address) = (proxy.address, proxy.admin);
+    let body = "x".repeat(100_000);
+    let mut in_flight = Vec::new();
+    let mut gates = Vec::new();
+    for target in [CALL, "/v1/other"] {
+        origin.reply(target, Reply::json(&body));
+        gates.push(origin.hold(target));
+        let mut client = proxy.wire().await;
+        client.send(get(target)).await;
+        in_flight.push(client);
+    }
+    let mut idle = proxy.wire().await;
+    idle.send(get("/v1/idle")).await;
+    idle.until("}").await;
+    origin.until_requests(3).await;
+    assert!(
+        admin(admin_address, "/readyz")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+
+    let stopping = tokio::spawn(proxy.stop());
+    assert_eq!(idle.rest().await, "");
+    while TcpStream::connect(address).await.is_ok() {}
+    let ready = admin(admin_address, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
+    let live = admin(admin_address, "/livez").await;
+    assert!(live.starts_with("HTTP/1.1 200"), "{live}");
+    assert!(!stopping.is_finished());
+
+    for gate in gates {
+        gate.open_for_all();
+    }
+    for client in in_flight {
+        let answer = client.rest().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with(&body), "{answer}");
+    }
+    stopping.await.expect("the drain ends");
+}
+
+#[tokio::test]
+async fn a_drain_breaks_off_what_does_not_finish() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.drain_timeout = Duration::from_millis(100);
+    })
+    .await;
+    let _gate = origin.hold("/v1/stuck");
+    let mut stuck = proxy.wire().await;
+    stuck.send(get("/v1/stuck")).await;
+    let mut dripping = proxy.wire().await;
+    dripping.send("GET / HTTP/1.1\r\nho").await;
+    origin.until_requests(1).await;
+
+    proxy.stop().await;
+    assert_eq!(stuck.rest().await, "");
+    assert_eq!(dripping.rest().await, "");
+}
+
+#[tokio::test]
+async fn sigterm_lets_requests_finish_and_exits_with_success() {
+    let origin = Origin::start().await;
+    let gate = origin.hold("/v1/slow");
+    let mut program = Program::start(&origin, &[]).await;
+    let mut slow = program.wire().await;
+    slow.send(get("/v1/slow")).await;
+    origin.until_requests(1).await;
+
+    program.terminate();
+    while TcpStream::connect(program.address).await.is_ok() {}
+    gate.open();
+    let answer = slow.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with('}'), "{answer}");
+    assert!(program.wait().success());
 }

@@ -6,26 +6,26 @@ use stuut_cache::config::ByteSize;
 use crate::support::{Answer, Origin, Proxy, Reply};
 
 /// Blanks, escapes, numbers and an order that a parser would not keep.
-const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
+pub(super) const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
 
 /// Signed for a minute; the margin of 30 s leaves the other half.
 const SIGNED: &str = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
 
-async fn with(reply: Reply) -> (Origin, Proxy) {
+pub(super) async fn with(reply: Reply) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply("/v1/calls/c1", reply);
     (origin, proxy)
 }
 
-async fn get(proxy: &Proxy, query: &str) -> Answer {
+pub(super) async fn get(proxy: &Proxy, query: &str) -> Answer {
     proxy
         .get(&format!("/v1/calls/c1?{query}"))
         .bearer("a")
         .await
 }
 
-async fn views(proxy: &Proxy, result: &str) -> f64 {
+pub(super) async fn views(proxy: &Proxy, result: &str) -> f64 {
     let line = format!("stuut_cache_view_total{{result=\"{result}\"}}");
     proxy.metric(&line).await
 }
@@ -80,26 +80,6 @@ async fn a_view_on_a_miss_is_that_on_a_hit() {
     for name in ["etag", "content-length", "content-type", "date", "via"] {
         assert_eq!(miss.header(name), hit.header(name), "{name}");
     }
-}
-
-#[tokio::test]
-async fn spellings_of_one_view_share_one_body() {
-    let (_origin, proxy) = with(Reply::json(BODY)).await;
-    let first = get(&proxy, "strip=partner(name,contacts.x),id").await;
-    for query in [
-        "strip=id,partner.contacts.x,partner.name",
-        "strip=id&strip=partner(contacts(x),name)",
-        "strip=%69d,partner.name,partner.contacts.x,partner.contacts.x",
-        "strip=partner.name,**.x,partner.contacts.x,id",
-    ] {
-        get(&proxy, query)
-            .await
-            .assert_hit()
-            .assert_body(first.body());
-    }
-    let shared = views(&proxy, "memoised").await;
-    assert_eq!(shared.to_string(), "3", "**.x is another view");
-    assert_eq!(views(&proxy, "derived").await.to_string(), "2");
 }
 
 #[tokio::test]
@@ -321,20 +301,6 @@ async fn digests_and_ranges_of_the_whole_are_not_those_of_a_view() {
 }
 
 #[tokio::test]
-async fn more_views_than_are_remembered_are_still_right() {
-    let members: Vec<_> = (0..12).map(|n| format!("\"m{n}\":{n}")).collect();
-    let (origin, proxy) = with(Reply::json(&format!("{{{}}}", members.join(",")))).await;
-    for _ in 0..2 {
-        for n in 0..12 {
-            get(&proxy, &format!("fields=m{n}"))
-                .await
-                .assert_body(format!("{{\"m{n}\":{n}}}"));
-        }
-    }
-    origin.assert_requests(1);
-}
-
-#[tokio::test]
 async fn the_head_of_a_view_is_that_of_its_get() {
     let (origin, proxy) = with(Reply::json("{\"a\":1,\"b\":2}").header("etag", "\"w\"")).await;
     let head = proxy
@@ -351,48 +317,6 @@ async fn the_head_of_a_view_is_that_of_its_get() {
     assert_eq!(head.header("etag"), view.header("etag"));
     assert_eq!(origin.last().method(), "GET");
     origin.assert_requests(1);
-}
-
-#[tokio::test]
-async fn what_a_view_weighs_is_counted() {
-    let large = "x".repeat(10_000);
-    let (_origin, proxy) = with(Reply::json(&format!("{{\"a\":1,\"b\":\"{large}\"}}"))).await;
-    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
-    proxy.get("/v1/calls/c1").bearer("a").await;
-    let whole = weight().await;
-    get(&proxy, "strip=nothing").await;
-    let with_nothing_gone = weight().await;
-    get(&proxy, "strip=a").await;
-    let own = weight().await;
-    get(&proxy, "strip=a").await.assert_hit();
-    assert!(whole > 10_000.0 && whole < 12_000.0, "{whole}");
-    assert!(
-        with_nothing_gone - whole < 2_000.0,
-        "the bytes of the whole are shared: {with_nothing_gone}"
-    );
-    assert!(
-        own - with_nothing_gone > 10_000.0 && own - with_nothing_gone < 12_000.0,
-        "{own}"
-    );
-    assert_eq!(
-        weight().await.to_string(),
-        own.to_string(),
-        "remembered once"
-    );
-    let spared = proxy.metric("stuut_cache_view_removed_bytes_total").await;
-    assert_eq!(spared.to_string(), (2 * "\"a\":1,".len()).to_string());
-}
-
-#[tokio::test]
-async fn a_large_view_is_derived_off_the_path_and_is_as_exact() {
-    let large = "y".repeat(400_000);
-    let (_origin, proxy) = with(Reply::json(&format!("{{\"a\":1, \"b\":\"{large}\"}}"))).await;
-    let view = format!("{{ \"b\":\"{large}\"}}");
-    get(&proxy, "strip=a")
-        .await
-        .assert_miss()
-        .assert_body(&view);
-    get(&proxy, "strip=a").await.assert_hit().assert_body(&view);
 }
 
 #[tokio::test]
@@ -461,58 +385,6 @@ async fn a_view_that_is_capped_promises_no_more_than_it_keeps() {
             assert_eq!(answer.header("cache-control").as_deref(), shown, "{answer}");
         }
     }
-}
-
-#[tokio::test]
-async fn a_large_view_that_many_ask_for_at_once_is_derived_once() {
-    let large = "x".repeat(300_000);
-    let (_origin, proxy) = with(Reply::json(&format!("{{\"a\":1,\"b\":\"{large}\"}}"))).await;
-    proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
-    let view = || proxy.get("/v1/calls/c1?strip=b").bearer("a").start();
-    let all: Vec<_> = (0..50).map(|_| view()).collect();
-    for one in all {
-        one.await.assert_hit().assert_body("{\"a\":1}");
-    }
-    let counts = (
-        views(&proxy, "derived").await,
-        views(&proxy, "memoised").await,
-    );
-    assert_eq!(
-        (counts.0.to_string(), counts.1.to_string()),
-        ("1".into(), "49".into())
-    );
-}
-
-#[tokio::test]
-async fn a_ninth_view_takes_the_place_of_the_oldest() {
-    let members: Vec<_> = (0..9).map(|n| format!("\"m{n}\":{n}")).collect();
-    let (_origin, proxy) = with(Reply::json(&format!("{{{}}}", members.join(",")))).await;
-    for n in (0..9).chain([8, 1, 0]) {
-        get(&proxy, &format!("fields=m{n}"))
-            .await
-            .assert_status(200);
-    }
-    // The last and the second were still there; the first had to go.
-    let counts = (
-        views(&proxy, "derived").await,
-        views(&proxy, "memoised").await,
-    );
-    assert_eq!(
-        (counts.0.to_string(), counts.1.to_string()),
-        ("10".into(), "2".into())
-    );
-}
-
-#[tokio::test]
-async fn a_view_that_is_weighed_with_its_call_evicts_nothing() {
-    let replaced = "stuut_cache_evictions_total{cause=\"replaced\"}";
-    let (_origin, proxy) = with(Reply::json(BODY)).await;
-    get(&proxy, "strip=partner").await.assert_miss();
-    get(&proxy, "fields=id").await.assert_status(200);
-    assert_eq!(proxy.metric(replaced).await.to_string(), "0");
-    let newer = proxy.get("/v1/calls/c1").bearer("a");
-    newer.header("cache-control", "no-cache").await;
-    assert_eq!(proxy.metric(replaced).await.to_string(), "1");
 }
 
 /// The URL itself promises a week, the time beside it a minute: the credentials it was signed with

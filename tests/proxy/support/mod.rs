@@ -18,6 +18,7 @@ pub mod h2;
 mod origin;
 mod program;
 mod proxy;
+mod reply;
 mod request;
 mod tls;
 
@@ -28,9 +29,10 @@ pub use browser::Page;
 pub use by_hand::{ByHand, Wire};
 pub use command::{run, run_with};
 pub use faulty::{Act, Faulty, Got};
-pub use origin::{Gate, Origin, Reply, Seen};
+pub use origin::{Gate, Origin, Seen};
 pub use program::Program;
 pub use proxy::Proxy;
+pub use reply::Reply;
 pub use request::{Clients, Pending, Request};
 pub use tls::{Authority, FRAGILE, TlsOrigin};
 

@@ -1,0 +1,276 @@
+//! Fields and trailers of what is forwarded: those of a connection stay on it, the others go on.
+
+use http::Method;
+
+use super::requests::request;
+use crate::support::{Origin, Proxy, Reply};
+
+#[tokio::test]
+async fn fields_of_a_connection_stay_on_it_both_ways() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply(
+        "/v1/other",
+        Reply::json("{}")
+            .header("connection", "keep-alive, X-Hop")
+            .header("connection", "x-other-hop")
+            .header("keep-alive", "timeout=9")
+            .header("proxy-authenticate", "Basic")
+            .header("upgrade", "h2c")
+            .header("x-hop", "1")
+            .header("x-other-hop", "1")
+            .header("x-end", "1"),
+    );
+
+    proxy
+        .get("/v1/other")
+        .header("connection", "X-Hop")
+        .header("connection", "x-other-hop, ,")
+        .header("keep-alive", "timeout=9")
+        .header("proxy-connection", "keep-alive")
+        .header("proxy-authorization", "Basic eDp5")
+        .header("te", "trailers")
+        .header("x-hop", "1")
+        .header("x-other-hop", "1")
+        .header("x-end", "1")
+        .await
+        .assert_status(200)
+        .assert_header("x-end", "1")
+        .assert_no_header("keep-alive")
+        .assert_no_header("proxy-authenticate")
+        .assert_no_header("upgrade")
+        .assert_no_header("x-hop")
+        .assert_no_header("x-other-hop");
+    let seen = origin.last();
+    assert_eq!(seen.header("x-end").as_deref(), Some("1"));
+    for name in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "te",
+        "x-hop",
+        "x-other-hop",
+    ] {
+        assert_eq!(seen.header(name), None, "{name}: {}", seen.head);
+    }
+}
+
+/// It would turn a request with a credential into one without.
+#[tokio::test]
+async fn connection_does_not_take_the_credential_away() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    for target in ["/v1/other", "/v1/calls/c1"] {
+        let answer = proxy
+            .get(target)
+            .bearer("a")
+            .header("connection", "Authorization")
+            .await;
+        assert_eq!(answer.json()["asked_by"], "Bearer a", "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn via_grows_both_ways() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    // A fetch is for whoever asks: it begins here.
+    for (target, sent) in [
+        ("/v1/other", "1.0 before, 1.1 stuut-cache"),
+        ("/v1/calls/c1", "1.1 stuut-cache"),
+    ] {
+        origin.reply(target, Reply::json("{}").header("via", "1.1 beyond"));
+        proxy
+            .get(target)
+            .bearer("a")
+            .header("via", "1.0 before")
+            .await
+            .assert_header("via", "1.1 beyond, 1.1 stuut-cache");
+        assert_eq!(
+            origin.last().header("via").as_deref(),
+            Some(sent),
+            "{target}"
+        );
+    }
+
+    let answer = proxy.raw("GET /v1/other HTTP/1.0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert_eq!(
+        origin.last().header("via").as_deref(),
+        Some("1.0 stuut-cache")
+    );
+}
+
+#[tokio::test]
+async fn max_forwards_counts_down_and_ends_here() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    for (sent, received) in [("7", "6"), ("1", "0"), ("many", "many")] {
+        proxy
+            .request(Method::OPTIONS, "/v1/other")
+            .header("max-forwards", sent)
+            .await
+            .assert_status(200);
+        assert_eq!(
+            origin.last().header("max-forwards").as_deref(),
+            Some(received)
+        );
+    }
+    proxy
+        .request(Method::OPTIONS, "/v1/other")
+        .header("max-forwards", "0")
+        .await
+        .assert_problem(200, "last-hop");
+    origin.assert_requests(3);
+}
+
+#[tokio::test]
+async fn two_credentials_are_refused_on_every_route() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    for target in ["/v1/other", "/v1/calls/c1"] {
+        proxy
+            .get(target)
+            .bearer("a")
+            .bearer("a")
+            .await
+            .assert_problem(400, "authorization-repeated")
+            .assert_header("connection", "close");
+    }
+    origin.assert_requests(0);
+}
+
+#[tokio::test]
+async fn repeated_fields_stay_apart_and_in_order() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply(
+        "/v1/other",
+        Reply::json("{}")
+            .header("set-cookie", "b=2; Path=/")
+            .header("x-list", "1")
+            .header("set-cookie", "a=1")
+            .header("x-list", "2, 3"),
+    );
+
+    let answer = proxy
+        .raw(request("GET /v1/other", &["x-ask: 2", "x-ask: 1, 3"]))
+        .await;
+    let lines = |name: &str| -> Vec<_> {
+        answer
+            .lines()
+            .filter(|line| line.starts_with(name))
+            .collect()
+    };
+    assert_eq!(
+        lines("set-cookie"),
+        ["set-cookie: b=2; Path=/", "set-cookie: a=1"]
+    );
+    assert_eq!(lines("x-list"), ["x-list: 1", "x-list: 2, 3"]);
+    let head = origin.last().head;
+    assert!(head.contains("x-ask: 2\r\nx-ask: 1, 3\r\n"), "{head}");
+}
+
+/// RFC 9113 §8.2.3: HTTP/2 may cut the field into crumbs, HTTP/1.1 knows one line.
+#[tokio::test]
+async fn cookie_crumbs_of_http2_are_put_together() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+
+    let mut client = proxy.http2().await;
+    let request = http::Request::get(format!("http://{}/v1/other", proxy.address))
+        .header("cookie", "a=1")
+        .header("cookie", "b=2; c=3")
+        .body(http_body_util::Full::default())
+        .expect("a request");
+    let response = client.send_request(request).await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    let seen = origin.last();
+    assert!(
+        seen.head.contains("cookie: a=1; b=2; c=3\r\n"),
+        "{}",
+        seen.head
+    );
+    assert_eq!(seen.header("via").as_deref(), Some("2 stuut-cache"));
+}
+
+#[tokio::test]
+async fn trailers_pass_where_they_may_and_break_nothing() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let with_trailer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+                        4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n";
+    origin.reply("/v1/other", Reply::raw_kept_open(with_trailer));
+    origin.reply("/v1/calls/c1", Reply::raw_kept_open(with_trailer));
+
+    let ask = |target: &str, te: &str| {
+        request(
+            &format!("POST {target}"),
+            &[te, "transfer-encoding: chunked", "trailer: x-sum"],
+        ) + "4\r\nsent\r\n0\r\nx-sum: 2\r\n\r\n"
+    };
+    let answer = proxy.raw(ask("/v1/other", "te: trailers")).await;
+    assert!(
+        answer.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"),
+        "{answer}"
+    );
+    assert_eq!(origin.last().body, b"sent");
+    assert_eq!(origin.last().trailers, "x-sum: 2\r\n");
+
+    // A client that does not say that it takes trailers gets none.
+    let answer = proxy.raw(ask("/v1/other", "x-te: none")).await;
+    assert!(answer.ends_with("4\r\nbody\r\n0\r\n\r\n"), "{answer}");
+
+    // A stored response goes without.
+    for expected in ["fwd=miss", "hit"] {
+        let bearer = ["authorization: Bearer a", "te: trailers"];
+        let answer = proxy.raw(request("GET /v1/calls/c1", &bearer)).await;
+        assert!(
+            answer.contains(&format!("stuut-cache; {expected}")),
+            "{answer}"
+        );
+        assert!(answer.contains("content-length: 4\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nbody"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn odd_credentials_go_on_untouched_and_nothing_is_stored_for_them() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let long = format!("Bearer {}", "a".repeat(16 << 10));
+    let credentials = [
+        "",
+        "Bearer",
+        "Basic dXNlcjpwYXNz",
+        "Bearer a, Bearer b",
+        "Bearer a b",
+        "Bearer \u{e9}",
+        "Bearer =a",
+        long.as_str(),
+    ];
+    for credential in credentials {
+        for _ in 0..2 {
+            proxy
+                .get("/v1/calls/c1")
+                .header("authorization", credential)
+                .await
+                .assert_cache_status("stuut-cache; fwd=bypass; fwd-status=200; detail=credential");
+            assert_eq!(
+                origin.last().header("authorization").as_deref(),
+                Some(credential)
+            );
+        }
+    }
+    proxy
+        .get("/v1/calls/c1")
+        .await
+        .assert_cache_status("stuut-cache; fwd=bypass; fwd-status=200; detail=credential");
+    assert_eq!(origin.last().header("authorization"), None);
+    origin.assert_requests(2 * credentials.len() + 1);
+    assert_eq!(proxy.metric("stuut_cache_cache_entries").await.to_bits(), 0);
+}
