@@ -156,7 +156,7 @@ impl Process {
             attendants: [
                 tokio::spawn(Arc::clone(&admin).keep_history()),
                 tokio::spawn(Arc::clone(&admin).serve(admin_listener)),
-                tokio::spawn(store.sweep_when_voided()),
+                tokio::spawn(store.sweep_when_invalidated()),
                 tokio::spawn(watch(tls.clone(), Arc::clone(&metrics))),
             ],
             config: config.clone(),

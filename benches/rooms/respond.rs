@@ -37,7 +37,8 @@ pub(crate) fn heads(c: &mut Criterion) {
     };
     for (name, cap) in [("hit", ViewCap::default()), ("hit, capped", capped)] {
         let whole = store::representation(prepare(), cap);
-        let entry = store::entry_of(whole, &key, held.fence(&key, now.mono), now);
+        let fence = held.fence(&key, key.scope(), now.mono);
+        let entry = store::entry_of(whole, &key, &fence, now);
         let hit = Outcome::Hit { ttl: 37 };
         group.bench_function(name, |b| {
             b.iter(|| respond::head(black_box(&entry), &entry.whole, hit, black_box(now)));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::Criterion;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use stuut_cache::cache::{Coded, Entry, Fence, Found, Representation, Store};
+use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store, StoreLookup};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::policy::{
@@ -29,34 +29,32 @@ pub(crate) fn finding(c: &mut Criterion) {
     let parser = request::parser();
     let keys: Vec<_> = (0..STORED).map(|n| key(&parser, n)).collect();
     for key in &keys {
-        let entry = Arc::new(entry(&store, key, now));
+        let fence = store.fence(key, key.scope(), now.mono);
+        let whole = representation(response(), ViewCap::default());
+        let entry = Arc::new(entry_of(whole, key, &fence, now));
         store
-            .put(key, &HeaderMap::new(), &entry)
-            .expect("nothing voids it meanwhile");
+            .put(key, &HeaderMap::new(), &entry, &fence, None)
+            .expect("nothing invalidates it meanwhile");
     }
     let nowhere = key(&parser, STORED);
-    assert!(matches!(
-        store.find(&keys[0], HeaderMap::new),
-        Found::Entry(_)
-    ));
-    assert!(matches!(
-        store.find(&nowhere, HeaderMap::new),
-        Found::Nothing
-    ));
+    let token = keys[0].scope();
+    let find = |key| store.find(key, token, now.mono, HeaderMap::new);
+    assert!(matches!(find(&keys[0]), StoreLookup::Entry(_)));
+    assert!(matches!(find(&nowhere), StoreLookup::Nothing));
 
     let mut group = c.benchmark_group("store");
     group.bench_function("find one", |b| {
-        b.iter(|| store.find(black_box(&keys[0]), HeaderMap::new));
+        b.iter(|| find(black_box(&keys[0])));
     });
     let mut at = 0;
     group.bench_function("find one of 20,000", |b| {
         b.iter(|| {
             at = (at + 7_919) % STORED;
-            store.find(black_box(&keys[at]), HeaderMap::new)
+            find(black_box(&keys[at]))
         });
     });
     group.bench_function("find nothing", |b| {
-        b.iter(|| store.find(black_box(&nowhere), HeaderMap::new));
+        b.iter(|| find(black_box(&nowhere)));
     });
     group.finish();
 }
@@ -99,28 +97,17 @@ pub(crate) fn key(parser: &Parser, number: usize) -> CacheKey {
     request::call(parser, &head).key
 }
 
-/// A stored response; what it is found by is all that matters here.
-fn entry(store: &Store, key: &CacheKey, now: Moment) -> Entry {
-    let fence = store.fence(key, now.mono);
-    entry_of(
-        representation(response(), ViewCap::default()),
-        key,
-        fence,
-        now,
-    )
-}
-
 pub(crate) fn representation(headers: HeaderMap, cap: ViewCap) -> Representation {
     Representation {
         status: StatusCode::OK,
         headers,
         body: Bytes::from_static(b"{}"),
         cap,
-        coded: Coded::default(),
+        encodings: Encodings::default(),
     }
 }
 
-pub(crate) fn entry_of(whole: Representation, key: &CacheKey, fence: Fence, now: Moment) -> Entry {
+pub(crate) fn entry_of(whole: Representation, key: &CacheKey, fence: &Fence, now: Moment) -> Entry {
     Entry::new(
         whole,
         freshness(&Config::default(), now),

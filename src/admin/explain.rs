@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, json as answer, text};
-use crate::cache::{Entry, Representation, Stored};
+use crate::cache::{Entry, Inspection, Representation};
 use crate::coding::Coding;
 use crate::label::Label as _;
 use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
@@ -27,7 +27,7 @@ impl Admin {
         let now = self.clock.now();
         let stored: Vec<_> = self
             .store
-            .stored(asked.path, asked.scope)
+            .inspect(asked.path, asked.scope)
             .iter()
             .map(|stored| response(stored, now))
             .collect();
@@ -66,31 +66,35 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn response(stored: &Stored, now: Moment) -> Value {
-    let Stored { key, entry, stands } = stored;
+fn response(stored: &Inspection, now: Moment) -> Value {
+    let Inspection {
+        key,
+        entry,
+        is_valid,
+    } = stored;
     let freshness = &entry.freshness;
-    let views = entry.parts();
+    let views = entry.views();
     let views = views
         .iter()
-        .map(|(view, part)| (view.as_str().to_owned(), shown(entry, part, *stands, now)));
+        .map(|(view, part)| (view.as_str().to_owned(), shown(entry, part, *is_valid, now)));
     json!({
         "scope": key.scope().id().to_string(),
         "query": key.query(),
         "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
         "status": entry.whole.status.as_u16(),
-        "void": !stands,
+        "void": !is_valid,
         "age_seconds": freshness.age(now).as_secs(),
         "lifetime_seconds": freshness.lifetime.length.as_secs(),
         "rule": freshness.lifetime.rule.as_str(),
         "stale": stale_use(freshness.stale_use),
         "weight_bytes": entry.weight(),
-        "whole": shown(entry, &entry.whole, *stands, now),
+        "whole": shown(entry, &entry.whole, *is_valid, now),
         "views": views.collect::<serde_json::Map<_, _>>(),
     })
 }
 
 /// What a request for this part would meet now.
-fn shown(entry: &Entry, part: &Representation, stands: bool, now: Moment) -> Value {
+fn shown(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,
         part.cap,
@@ -98,7 +102,7 @@ fn shown(entry: &Entry, part: &Representation, stands: bool, now: Moment) -> Val
         now,
     );
     let then = match verdict {
-        _ if !stands => "miss: declared void by a purge, a write or a refused token",
+        _ if !is_valid => "miss: declared void by a purge, a write or a refused token",
         Verdict::Fresh { .. } => "hit",
         Verdict::Usable { .. } => "hit, stale, and refreshed in the background",
         Verdict::Stale {
@@ -112,7 +116,7 @@ fn shown(entry: &Entry, part: &Representation, stands: bool, now: Moment) -> Val
         }
     };
     let coded = Coding::ALL.iter().filter_map(|&coding| {
-        let made = part.coded.get(coding)?;
+        let made = part.encodings.get(coding)?;
         Some((coding.as_str().to_owned(), made.body.len().into()))
     });
     json!({

@@ -56,13 +56,13 @@ impl Admin {
                         "no item of cache.routes has just one parameter, so an id is no path: say ?path=...\n",
                     );
                 }
-                self.store.void_paths(paths, Invalidation::PurgeCall);
+                self.store.invalidate_paths(paths, Invalidation::PurgeCall);
             }
             Purge::Path(path) => self
                 .store
-                .void_paths([path].into_iter(), Invalidation::PurgeCall),
-            Purge::Scope(id) => self.store.void_scope(id, Invalidation::PurgeScope),
-            Purge::All => self.store.void_all(),
+                .invalidate_paths([path].into_iter(), Invalidation::PurgeCall),
+            Purge::Scope(id) => self.store.invalidate_scope(id, Invalidation::PurgeScope),
+            Purge::All => self.store.invalidate_all(),
         }
         tracing::info!(voided = query, "purged by an operator: {query}");
         json(StatusCode::OK, &serde_json::json!({ "voided": query }))

@@ -1,26 +1,29 @@
 //! Admissions: which tokens may see a stored response that several share.
 //!
-//! In a scope that tokens share, a stored response is served to a token only after the origin
-//! itself has answered 2xx to that very token for that key, and only for a while. In a token's
-//! own scope the scope says it all, and nothing is kept here.
+//! In a named scope a stored response is served to a token only after the origin has shown it that
+//! very response, and only for a while. A token's own scope needs no admissions: the scope says it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::fence::{Fence, Held, Turn};
+use super::counters::{Counter, Snapshot};
 use crate::request::Scope;
 
-/// Tokens that are remembered for one response. Of more, who was admitted first asks anew.
+/// Tokens that are remembered for one response. Beyond it, the one admitted first asks again.
 const MAX_ADMITTED: usize = 256;
 
-/// That the origin has answered a token. Falls when the origin refuses that token anywhere.
+/// What an admission weighs: itself, and the counter that it keeps alive.
+const WEIGHT: usize = size_of::<Admission>() + 96;
+
+/// That the origin has shown a response to a token. A later refusal of the token ends it, and so
+/// does any later answer to the token for the same key.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    holder: Scope,
-    /// Where the token stood when the origin was asked: a refusal in between counts.
-    stood: Held,
-    /// When it asked for this key: what a later answer has taken back does not count.
-    turn: Turn,
+    token: Scope,
+    /// The token's generation when the origin was asked.
+    generation: Snapshot,
+    superseded: Arc<Counter>,
+    sequence: u64,
     until: Duration,
 }
 
@@ -28,95 +31,64 @@ pub struct Admission {
 #[derive(Debug, Default)]
 pub(super) struct Admitted(Mutex<Vec<Admission>>);
 
-/// A token whose request is on its way to the origin.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    holder: Scope,
-    stood: Held,
-    turn: Turn,
-}
-
-impl Candidate {
-    pub(super) fn new(holder: Scope, stood: Held, turn: Turn) -> Self {
+impl Admission {
+    pub(super) fn new(
+        token: Scope,
+        generation: Snapshot,
+        superseded: Arc<Counter>,
+        sequence: u64,
+        until: Duration,
+    ) -> Self {
         Self {
-            holder,
-            stood,
-            turn,
-        }
-    }
-
-    pub(super) fn turn(&self) -> Turn {
-        self.turn
-    }
-
-    /// Whose token it is.
-    #[must_use]
-    pub fn holder(&self) -> &Scope {
-        &self.holder
-    }
-
-    /// What its own fetch begins under: what the one for all who share does, and the token itself.
-    #[must_use]
-    pub fn fence(&self, shared: &Fence) -> Fence {
-        shared.and(&self.stood)
-    }
-
-    /// The origin has answered it.
-    #[must_use]
-    pub fn admitted(&self, until: Duration) -> Admission {
-        let Self {
-            holder,
-            stood,
-            turn,
-        } = self.clone();
-        Admission {
-            holder,
-            stood,
-            turn,
+            token,
+            generation,
+            superseded,
+            sequence,
             until,
         }
     }
-}
 
-impl Admission {
-    fn stands(&self, now: Duration) -> bool {
-        now < self.until && self.stood.stands()
+    fn is_valid(&self, now: Duration) -> bool {
+        now < self.until && self.generation.is_current() && self.superseded.value() <= self.sequence
     }
 }
 
 impl Admitted {
-    pub(super) fn admits(&self, holder: &Scope, now: Duration) -> bool {
-        let admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn admits(&self, token: &Scope, now: Duration) -> bool {
+        let admitted = self.lock();
         admitted
             .iter()
-            .any(|one| one.holder == *holder && one.stands(now))
+            .any(|one| one.token == *token && one.is_valid(now))
+    }
+
+    /// Whether this token was admitted by a fetch that began later.
+    pub(super) fn admits_later(&self, token: &Scope, sequence: u64) -> bool {
+        let admitted = self.lock();
+        admitted
+            .iter()
+            .any(|one| one.token == *token && one.sequence > sequence)
     }
 
     pub(super) fn add(&self, admission: Admission) {
-        let mut admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        admitted.retain(|one| one.holder != admission.holder);
+        let mut admitted = self.lock();
+        admitted.retain(|one| one.token != admission.token);
         if admitted.len() == MAX_ADMITTED {
             admitted.remove(0);
         }
         admitted.push(admission);
     }
 
-    pub(super) fn keep(&self, counts: impl Fn(Turn) -> bool) {
-        let mut admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        admitted.retain(|one| counts(one.turn));
+    pub(super) fn remove(&self, token: &Scope) {
+        self.lock().retain(|one| one.token != *token);
     }
 
-    /// Takes over who was admitted to what this response replaces.
+    /// Takes over the admissions to the same bytes.
     pub(super) fn inherit(&self, older: &Self) {
-        let older = older
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let mut admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let older = older.lock().clone();
+        let mut admitted = self.lock();
         for one in older {
             if admitted.len() < MAX_ADMITTED
-                && admitted.iter().all(|known| known.holder != one.holder)
+                && admitted.iter().all(|known| known.token != one.token)
             {
                 admitted.push(one);
             }
@@ -124,7 +96,11 @@ impl Admitted {
     }
 
     pub(super) fn weight(&self) -> usize {
-        let admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        admitted.capacity() * size_of::<Admission>()
+        self.lock().capacity() * WEIGHT
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Admission>> {
+        // An operation on a list does not panic half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

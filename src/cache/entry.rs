@@ -1,4 +1,4 @@
-//! A stored response: the origin's whole body, and the parts of it that were asked for.
+//! A stored response: the origin's whole body, and the views of it that were requested.
 //!
 //! Store the whole, show the part: one stored response serves every view of it. A view is
 //! derived once, and kept with its entry.
@@ -6,56 +6,64 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::header::{AGE, DATE, HeaderName};
 use tokio::sync::OnceCell;
 
 use super::admission::Admitted;
-use super::fence::Turn;
-use super::{Admission, Fence, Representation};
+use super::{Admission, Fence, Generation, Representation};
 use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
 
-/// Views that are kept with one entry; a further one takes the place of the oldest.
+/// Views that are kept with one entry; a further one replaces the oldest.
 const MAX_VIEWS: usize = 8;
 
-/// What an entry weighs beside its bytes: its own fields, moka's bookkeeping, the allocations,
-/// the generations it stands under.
+/// What an entry weighs besides its bytes: its own fields, moka's bookkeeping, the allocations,
+/// the counters it keeps alive.
 const ENTRY_OVERHEAD: usize = 560 + size_of::<Entry>();
+
+/// Fields that differ from one message to the next, also where the response is the same.
+const PER_MESSAGE: [HeaderName; 5] = [
+    AGE,
+    DATE,
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("traceparent"),
+];
 
 /// A stored response.
 #[derive(Debug)]
 pub struct Entry {
     /// Status, fields and body as the origin sent them.
     pub whole: Arc<Representation>,
-    /// How long it is good for.
+    /// How long it is fresh.
     pub freshness: Freshness,
     /// Which requests it answers, of those with its key.
     pub vary: Selecting,
-    /// Whose it is. Compared with the asker's at every read.
+    /// Whose it is. Compared with the scope of the request at every read.
     pub scope: Scope,
     /// What its fetch began under.
-    pub fence: Fence,
-    /// Whether it was not the origin itself that answered, but a cache before it.
+    pub generation: Generation,
+    /// Whether a cache before us answered, not the origin itself.
     pub came_with_age: bool,
     /// A plain mutex: held for a look at a short list.
-    views: Mutex<Vec<(View, Place)>>,
-    /// Who of those that share its scope may see it.
+    views: Mutex<Vec<(View, ViewSlot)>>,
+    /// Which of the tokens that share its scope may see it.
     admitted: Admitted,
 }
 
-/// Where a part of a response is, once somebody has derived it. Whoever else wants it meanwhile
-/// waits for that.
-pub type Place = Arc<OnceCell<Arc<Representation>>>;
+/// Where a view of a response is kept once it is derived. Other requests for it wait for that.
+pub type ViewSlot = Arc<OnceCell<Arc<Representation>>>;
 
 impl Entry {
-    /// A response, none of whose parts was asked for yet.
+    /// A response, none of whose views was requested yet.
     #[must_use]
     pub fn new(
         whole: Representation,
         freshness: Freshness,
         vary: Selecting,
         scope: Scope,
-        fence: Fence,
+        fence: &Fence,
         came_with_age: bool,
     ) -> Self {
         Self {
@@ -63,73 +71,97 @@ impl Entry {
             freshness,
             vary,
             scope,
-            fence,
+            generation: fence.generation().clone(),
             came_with_age,
             admitted: Admitted::default(),
             views: Mutex::default(),
         }
     }
 
-    /// Whether the origin has answered this token for this key lately.
+    /// Whether this token may see it: its own scope's token, or one that the origin has lately
+    /// shown this very response.
     #[must_use]
-    pub fn admits(&self, holder: &Scope, now: Duration) -> bool {
-        self.admitted.admits(holder, now)
+    pub fn admits(&self, token: &Scope, now: Duration) -> bool {
+        *token == self.scope || self.admitted.admits(token, now)
     }
 
-    /// The origin has answered a token.
+    /// Whether the origin has shown it to the token of this fence in answer to a later fetch.
+    pub(super) fn was_shown_later(&self, fence: &Fence) -> bool {
+        let sequence = fence.generation.sequence();
+        self.admitted.admits_later(fence.token(), sequence)
+    }
+
+    /// The origin has shown it to a token.
     pub fn admit(&self, admission: Admission) {
         self.admitted.add(admission);
     }
 
-    /// Dismisses whose admission the origin has taken back since.
-    pub(super) fn keep_admitted(&self, counts: impl Fn(Turn) -> bool) {
-        self.admitted.keep(counts);
+    /// The origin has shown a token something else instead.
+    pub(super) fn withdraw(&self, token: &Scope) {
+        self.admitted.remove(token);
     }
 
-    pub(super) fn inherit(&self, older: &Self) {
+    pub(super) fn inherit_admissions(&self, older: &Self) {
         self.admitted.inherit(&older.admitted);
     }
 
-    /// The remembered part of this response, if it was asked for before.
+    /// Whether the origin has sent the same response twice: the same status, bytes and fields,
+    /// those apart that belong to a message.
+    #[must_use]
+    pub fn is_same_response(&self, other: &Self) -> bool {
+        let (one, other) = (&self.whole, &other.whole);
+        let is_content = |name: &HeaderName| !PER_MESSAGE.contains(name);
+        let names = || one.headers.keys().chain(other.headers.keys());
+        one.status == other.status
+            && one.body == other.body
+            && names().filter(|name| is_content(name)).all(|name| {
+                one.headers
+                    .get_all(name)
+                    .iter()
+                    .eq(other.headers.get_all(name))
+            })
+    }
+
+    /// The memoised view of this response, if it was requested before.
     #[must_use]
     pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
         let views = self.lock();
-        let (_, place) = views.iter().find(|(known, _)| known == view)?;
-        place.get().map(Arc::clone)
+        let (_, slot) = views.iter().find(|(known, _)| known == view)?;
+        slot.get().map(Arc::clone)
     }
 
-    /// Every part that is remembered.
+    /// Every memoised view.
     #[must_use]
-    pub fn parts(&self) -> Vec<(View, Arc<Representation>)> {
+    pub fn views(&self) -> Vec<(View, Arc<Representation>)> {
         let views = self.lock();
-        let derived = |(view, place): &(View, Place)| Some((view.clone(), place.get()?.clone()));
+        let derived = |(view, slot): &(View, ViewSlot)| Some((view.clone(), slot.get()?.clone()));
         views.iter().filter_map(derived).collect()
     }
 
-    /// The place of a part, found or made. Who fills it weighs the entry again.
+    /// The slot of a view, found or made. The caller that fills it weighs the entry again.
     #[must_use]
-    pub fn place(&self, view: &View) -> Place {
+    pub fn slot(&self, view: &View) -> ViewSlot {
         let mut views = self.lock();
-        if let Some((_, place)) = views.iter().find(|(known, _)| known == view) {
-            return Arc::clone(place);
+        if let Some((_, slot)) = views.iter().find(|(known, _)| known == view) {
+            return Arc::clone(slot);
         }
         if views.len() == MAX_VIEWS {
             views.remove(0);
         }
-        let place = Place::default();
-        views.push((view.clone(), Arc::clone(&place)));
-        place
+        let slot = ViewSlot::default();
+        views.push((view.clone(), Arc::clone(&slot)));
+        slot
     }
 
-    /// Bytes of memory that go when this entry does.
+    /// Bytes of memory that are freed with this entry.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let of_view = |(view, place): &(View, Place)| {
-            let Some(part) = place.get() else { return 0 };
+        let of_view = |(view, slot): &(View, ViewSlot)| {
+            let Some(part) = slot.get() else { return 0 };
             if Arc::ptr_eq(part, &self.whole) {
                 return view.as_str().len();
             }
-            // A part with nothing removed shares the bytes of the whole.
+            // A view with nothing removed shares the bytes of the whole.
             let shared = part.body.as_ptr() == self.whole.body.as_ptr();
             part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()
         };
@@ -140,7 +172,7 @@ impl Entry {
             + self.lock().iter().map(of_view).sum::<usize>()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(View, Place)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(View, ViewSlot)>> {
         // An operation on a short list does not panic half-way.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,19 +1,18 @@
-//! Stored responses: entries, the store on moka, the fence, the flights.
+//! Stored responses: entries, the store on moka, generations, request coalescing.
 //!
-//! Knows nothing of the origin: the hallway fetches, and brings here what may be kept.
+//! Knows nothing of the origin: `proxy` fetches, and stores here what may be stored.
 
 mod admission;
-mod cells;
+mod coalesce;
+mod counters;
 mod entry;
-mod fence;
-mod flight;
+mod generation;
 mod representation;
 mod store;
-mod unsettled;
 
-pub use admission::{Admission, Candidate};
-pub use entry::{Entry, Place};
-pub use fence::{Fence, Reach};
-pub use flight::{Boarding, Flights, Lead, Waiting};
-pub use representation::{Coded, Representation};
-pub use store::{Found, Store, Stored};
+pub use admission::Admission;
+pub use coalesce::{InFlight, Leader, Role, Waiter};
+pub use entry::{Entry, ViewSlot};
+pub use generation::{Fence, Generation, Reach};
+pub use representation::{Encodings, Representation};
+pub use store::{Ended, Inspection, Store, StoreLookup};

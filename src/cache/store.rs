@@ -1,4 +1,4 @@
-//! The store: moka bounds it and evicts; the fence and the scope decide what may come out.
+//! The store: moka bounds it and evicts; generation and scope decide what may be used.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
+use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 use tokio::sync::Notify;
 
-use super::fence::Generations;
-use super::{Candidate, Entry, Fence, Reach};
+use super::generation::Generations;
+use super::{Entry, Fence, Generation, Reach};
 use crate::config::Config;
 use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
 use crate::telemetry::{Eviction, Invalidation, Metrics};
 
-/// Stored responses of one key that differ in nominated request fields (RFC 9111 §4.1). Beyond
-/// it, the one stored longest ago goes.
+/// Stored responses of one key: those that differ in nominated request fields (RFC 9111 §4.1),
+/// and, in a named scope, in what the origin shows to different tokens. Beyond it, the oldest goes.
 const MAX_VARIANTS: usize = 8;
 
-/// After this part of the capacity has been stored, what is too much goes at once. moka does so
-/// by itself after 64 changes: of the largest responses, those are half a gigabyte.
-const SETTLED_EVERY: u64 = 64;
+/// After this part of the capacity has been stored, the excess is evicted at once. moka evicts by
+/// itself after 64 changes: of the largest responses, those are half a gigabyte.
+const EVICTIONS_PER_CAPACITY: u64 = 64;
 
-/// How often what was voided is swept out of memory, at most.
+/// The shortest time between two sweeps of what was invalidated.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every stored response.
@@ -35,12 +35,11 @@ pub struct Store {
     cache: Cache<CacheKey, Variants, Prehashed>,
     generations: Generations,
     metrics: Arc<Metrics>,
-    /// Bytes that have been stored since what was too much went.
-    unsettled: AtomicU64,
-    /// At so many, it goes.
-    settle_at: u64,
-    /// Told when something was voided.
-    voided: Notify,
+    /// Bytes stored since the last eviction, and at how many the next is due.
+    stored_bytes: AtomicU64,
+    evict_at: u64,
+    /// Notified when something was invalidated.
+    invalidated: Notify,
 }
 
 /// Newest first.
@@ -48,24 +47,37 @@ type Variants = Arc<[Arc<Entry>]>;
 
 /// What the store holds for a request.
 #[derive(Debug)]
-pub enum Found {
+pub enum StoreLookup {
     /// A response that answers it, if its freshness allows.
     Entry(Arc<Entry>),
+    /// A response that the origin has shown to other tokens of the scope, not yet to this one.
+    NotAdmitted(Arc<Entry>),
     /// Responses to other values of the nominated fields.
     OtherVariant,
     /// Nothing.
     Nothing,
 }
 
+/// Which stored responses an answer ends that is not stored itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Ended<'a> {
+    /// The response to requests that are sent like this.
+    Selected(&'a HeaderMap),
+    /// Every response under the key: the origin says that there is nothing.
+    Every,
+    /// This one, for every token.
+    Only(&'a Arc<Entry>),
+}
+
 /// A stored response as an operator sees it.
 #[derive(Debug)]
-pub struct Stored {
+pub struct Inspection {
     /// Where it is stored.
     pub key: Arc<CacheKey>,
     /// The response.
     pub entry: Arc<Entry>,
-    /// Whether nothing has voided it.
-    pub stands: bool,
+    /// Whether nothing has invalidated it.
+    pub is_valid: bool,
 }
 
 impl Store {
@@ -76,8 +88,8 @@ impl Store {
         let cache = Cache::builder()
             .max_capacity(config.cache.capacity.0)
             .weigher(|key: &CacheKey, variants: &Variants| {
-                // Twice: moka keeps the key of what has gone until it makes its table anew, and has
-                // as many places for them as for what is there.
+                // Twice: moka keeps the key of a removed entry until it rebuilds its table, and has
+                // as many slots for those as for the entries.
                 let bytes = 2 * key.heap_bytes()
                     + variants.iter().map(|entry| entry.weight()).sum::<usize>();
                 u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -87,9 +99,8 @@ impl Store {
                 let cause = match cause {
                     RemovalCause::Size => Eviction::Size,
                     RemovalCause::Expired => Eviction::Expired,
-                    RemovalCause::Explicit => Eviction::Void,
-                    // So it is called too when an entry is only weighed again: counted where one
-                    // is stored.
+                    RemovalCause::Explicit => Eviction::Invalidated,
+                    // Also the cause when an entry is only weighed again: counted in `put`.
                     RemovalCause::Replaced => return,
                 };
                 evictions.evictions.of(cause).inc();
@@ -102,118 +113,103 @@ impl Store {
             cache,
             generations: Generations::new(&config.cache.routes),
             metrics,
-            unsettled: AtomicU64::new(0),
-            settle_at: config.cache.capacity.0 / SETTLED_EVERY,
-            voided: Notify::new(),
+            stored_bytes: AtomicU64::new(0),
+            evict_at: config.cache.capacity.0 / EVICTIONS_PER_CAPACITY,
+            invalidated: Notify::new(),
         }
     }
 
-    /// What is stored for this key. `sent` is the request as the origin would get it; it is made
-    /// only where the origin has nominated fields (RFC 9111 §4.1).
+    /// What is stored under this key for this token. `sent` is the request as the origin would
+    /// get it; it is made only where the origin has nominated fields (RFC 9111 §4.1).
     #[must_use]
-    pub fn find(&self, key: &CacheKey, sent: impl FnOnce() -> HeaderMap) -> Found {
+    pub fn find(
+        &self,
+        key: &CacheKey,
+        token: &Scope,
+        now: Duration,
+        sent: impl FnOnce() -> HeaderMap,
+    ) -> StoreLookup {
         let Some(variants) = self.cache.get(key) else {
-            return Found::Nothing;
+            return StoreLookup::Nothing;
         };
-        let mut standing = variants
-            .iter()
-            .filter(|entry| self.stands(key, entry))
-            .peekable();
-        match standing.peek() {
-            None => return Found::Nothing,
-            Some(entry) if entry.vary.nominates_nothing() => {
-                return Found::Entry(Arc::clone(entry));
-            }
-            Some(_) => {}
+        let valid = || variants.iter().filter(|entry| self.is_valid(key, entry));
+        let Some(newest) = valid().next() else {
+            return StoreLookup::Nothing;
+        };
+        if newest.vary.nominates_nothing() && newest.admits(token, now) {
+            return StoreLookup::Entry(Arc::clone(newest));
         }
         let sent = sent();
-        match standing.find(|entry| entry.vary.matches(&sent)) {
-            Some(entry) => Found::Entry(Arc::clone(entry)),
-            None => Found::OtherVariant,
+        let selected = || valid().filter(|entry| entry.vary.matches(&sent));
+        match selected().find(|entry| entry.admits(token, now)) {
+            Some(admitted) => StoreLookup::Entry(Arc::clone(admitted)),
+            None => selected()
+                .next()
+                .map_or(StoreLookup::OtherVariant, |entry| {
+                    StoreLookup::NotAdmitted(Arc::clone(entry))
+                }),
         }
     }
 
-    /// Whether an entry may still come out. The key has its scope already; that it is compared
-    /// once more is the lock on the door of the locked room.
-    fn stands(&self, key: &CacheKey, entry: &Entry) -> bool {
-        entry.scope == *key.scope() && self.generations.hold(&entry.fence)
+    /// Whether an entry may still be used. Defence in depth: the key already contains the scope.
+    fn is_valid(&self, key: &CacheKey, entry: &Entry) -> bool {
+        entry.scope == *key.scope() && self.generations.is_current(&entry.generation)
     }
 
-    /// What a fetch for this key begins under; `now` is on the clock of ages.
+    /// Whether nothing has invalidated what was fetched under this generation.
     #[must_use]
-    pub fn fence(&self, key: &CacheKey, now: Duration) -> Fence {
-        self.generations.fence(key, now)
+    pub fn is_current(&self, generation: &Generation) -> bool {
+        self.generations.is_current(generation)
     }
 
-    /// A token that is about to ask the origin for itself, under this fence; `own` is the key in
-    /// its own scope.
+    /// A fence for a fetch of this key with this token; `now` is on the clock of ages.
     #[must_use]
-    pub fn candidate(&self, own: &CacheKey, fence: &Fence) -> Candidate {
-        let holder = *own.scope();
-        let stood = self.generations.standing(&holder);
-        Candidate::new(holder, stood, fence.turn_of(own))
+    pub fn fence(&self, key: &CacheKey, token: &Scope, now: Duration) -> Fence {
+        self.generations.fence(key, token, now)
     }
 
-    /// The same token, which is about to ask a second time.
-    #[must_use]
-    pub fn candidate_again(&self, candidate: &Candidate, fence: &Fence) -> Candidate {
-        let holder = *candidate.holder();
-        let stood = self.generations.standing(&holder);
-        Candidate::new(holder, stood, fence.turn_after(candidate.turn()))
-    }
-
-    /// The origin has not this response for a token that shares it: whoever has stored it, and
-    /// whichever variant of it. Nor does it count what that token was answered before.
-    pub fn dismiss(&self, key: &CacheKey, candidate: &Candidate) {
-        // First: what comes to be stored after the search below is to find it.
-        self.generations.end(candidate.turn());
-        self.cache.entry_by_ref(key).and_compute_with(|stored| {
-            for entry in stored.iter().flat_map(|stored| stored.value().iter()) {
-                entry.keep_admitted(|turn| self.generations.counts(turn));
-            }
-            Op::Nop
-        });
-    }
-
-    /// Whether nothing has voided what was fetched under this fence.
-    #[must_use]
-    pub fn holds(&self, fence: &Fence) -> bool {
-        self.generations.hold(fence)
-    }
-
-    /// Stores the response to a request that was sent like this, beside those of its key that
-    /// answer other requests. What answered this one before goes, also where `Vary` has changed
-    /// in between: it could come back when the newer one ends.
+    /// Stores the response to a request that was sent like this. It replaces what answered that
+    /// request before, also where `Vary` has changed in between: that could be used again when the
+    /// newer one ends. In a named scope it replaces only the same response, or the one it
+    /// `renews`, and takes over their admissions: another stays for the tokens that it was shown to.
     ///
     /// # Errors
     ///
-    /// [`NotStored::Fenced`] when something voided it while it was fetched, or may have, or when
-    /// a fetch that began later has already brought something newer.
+    /// [`NotStored::Fenced`] when something has invalidated it while it was fetched, or may have,
+    /// or when a later fetch has already returned something newer.
     pub fn put(
         &self,
         key: &CacheKey,
         sent: &HeaderMap,
         entry: &Arc<Entry>,
+        fence: &Fence,
+        renews: Option<&Arc<Entry>>,
     ) -> Result<(), NotStored> {
-        let (mut admitted, mut replaced) = (false, false);
+        let (mut may_store, mut replaced) = (false, false);
+        let is_renewed = |other: &Arc<Entry>| renews.is_some_and(|one| Arc::ptr_eq(one, other));
+        let gives_way = |other: &Arc<Entry>| {
+            other.vary.matches(sent)
+                && (!fence.is_shared() || is_renewed(other) || entry.is_same_response(other))
+        };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let stored = stored.map(moka::Entry::into_value);
-            let standing = stored.iter().flat_map(|variants| variants.iter());
-            let standing = standing.filter(|other| self.stands(key, other));
-            let (answered, others): (Vec<_>, Vec<_>) =
-                standing.partition(|other| other.vary.matches(sent));
-            admitted = self.generations.admit(key, &entry.fence)
-                && !answered
+            let stored = stored.iter().flat_map(|variants| variants.iter());
+            let valid = stored.filter(|other| self.is_valid(key, other));
+            let (older, others): (Vec<_>, Vec<_>) = valid.partition(|other| gives_way(other));
+            let selected = others.iter().filter(|other| other.vary.matches(sent));
+            may_store = self.generations.may_store(fence)
+                && !older
                     .iter()
-                    .any(|other| other.fence.is_after(&entry.fence));
-            if !admitted {
+                    .any(|other| other.generation.is_after(&fence.generation))
+                && !selected.clone().any(|other| other.was_shown_later(fence));
+            if !may_store {
                 return Op::Nop;
             }
-            replaced = !answered.is_empty();
-            for older in &answered {
-                entry.inherit(older);
+            replaced = !older.is_empty();
+            for older in &older {
+                entry.inherit_admissions(older);
             }
-            entry.keep_admitted(|turn| self.generations.counts(turn));
+            selected.for_each(|other| other.withdraw(fence.token()));
             let others = others.into_iter().take(MAX_VARIANTS - 1);
             Op::Put(
                 std::iter::once(entry)
@@ -225,42 +221,42 @@ impl Store {
         if replaced {
             self.metrics.evictions.of(Eviction::Replaced).inc();
         }
-        if !admitted {
+        if !may_store {
             self.metrics.fenced.inc();
             return Err(NotStored::Fenced);
         }
-        self.settle(entry);
+        self.evict_excess(entry);
         Ok(())
     }
 
-    /// Makes what is too much go, where enough has come.
-    fn settle(&self, entry: &Entry) {
+    /// Evicts the excess, once enough was stored.
+    fn evict_excess(&self, entry: &Entry) {
         let weight = entry.weight() as u64;
-        let unsettled = self.unsettled.fetch_add(weight, Ordering::Relaxed) + weight;
-        if unsettled >= self.settle_at {
-            self.unsettled.store(0, Ordering::Relaxed);
+        let stored = self.stored_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
+        if stored >= self.evict_at {
+            self.stored_bytes.store(0, Ordering::Relaxed);
             self.cache.run_pending_tasks();
         }
     }
 
     /// Every response stored for this path, or only those of one scope. Walks over all entries.
     #[must_use]
-    pub fn stored(&self, path: &str, scope: Option<ScopeId>) -> Vec<Stored> {
+    pub fn inspect(&self, path: &str, scope: Option<ScopeId>) -> Vec<Inspection> {
         let of_path = |key: &CacheKey| {
             key.path() == path && scope.is_none_or(|scope| key.scope().id() == scope)
         };
         let mut found = Vec::new();
         for (key, variants) in self.cache.iter().filter(|(key, _)| of_path(key)) {
-            found.extend(variants.iter().map(|entry| Stored {
+            found.extend(variants.iter().map(|entry| Inspection {
                 key: Arc::clone(&key),
                 entry: Arc::clone(entry),
-                stands: self.stands(&key, entry),
+                is_valid: self.is_valid(&key, entry),
             }));
         }
         found
     }
 
-    /// Weighs an entry again after it has grown, if it is still the one that is stored.
+    /// Weighs an entry again after it has grown, if it is still stored.
     pub fn weigh(&self, key: &CacheKey, entry: &Arc<Entry>) {
         self.cache
             .entry_by_ref(key)
@@ -270,101 +266,99 @@ impl Store {
                 }
                 _ => Op::Nop,
             });
-        self.settle(entry);
+        self.evict_excess(entry);
     }
 
-    /// Ends what is stored for a request that is sent like this: a fetch has brought something
-    /// newer, and that is not stored. Nor is, from now on, what fetches before it bring.
-    pub fn end(&self, key: &CacheKey, sent: &HeaderMap, by: &Fence) {
-        self.end_where(key, by, |entry| entry.vary.matches(sent));
-    }
-
-    /// Ends every variant that is stored: the origin says that there is nothing.
-    pub fn end_all(&self, key: &CacheKey, by: &Fence) {
-        self.end_where(key, by, |_| true);
-    }
-
-    fn end_where(&self, key: &CacheKey, by: &Fence, is_meant: impl Fn(&Entry) -> bool) {
-        // First: what comes to be stored after the search below is to find it.
-        self.generations.end(by.turn_of(key));
+    /// Ends what is stored: the fetch behind this fence has returned something newer that is not
+    /// stored. Nor is, from now on, what fetches before it return. Where tokens share the scope, an
+    /// answer to one of them ends what that token was shown, not what others were.
+    pub fn end(&self, key: &CacheKey, fence: &Fence, ended: Ended<'_>) {
+        // First: what is stored after the search below must find it.
+        fence.supersede_earlier();
+        let is_ended = |entry: &Arc<Entry>| match ended {
+            Ended::Only(one) => Arc::ptr_eq(one, entry),
+            _ if fence.is_shared() => false,
+            Ended::Selected(sent) => entry.vary.matches(sent),
+            Ended::Every => true,
+        };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let Some(stored) = stored else { return Op::Nop };
             let rest: Variants = stored
                 .value()
                 .iter()
-                .filter(|other| other.fence.is_after(by) || !is_meant(other))
+                .filter(|entry| entry.generation.is_after(&fence.generation) || !is_ended(entry))
                 .map(Arc::clone)
                 .collect();
-            if rest.is_empty() {
-                Op::Remove
-            } else {
-                Op::Put(rest)
+            match rest.len() {
+                0 => Op::Remove,
+                left if left == stored.value().len() => Op::Nop,
+                _ => Op::Put(rest),
             }
         });
     }
 
-    /// Voids what is stored at these paths and below them, in every scope, with every query.
+    /// Invalidates what is stored at these paths and below them, in every scope, with every query.
     /// However many they are, it is one invalidation.
-    pub fn void_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
+    pub fn invalidate_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
         for path in paths {
             for reach in [Reach::Here, Reach::Below] {
-                self.generations.void_path(path.as_ref(), reach);
+                self.generations.invalidate_path(path.as_ref(), reach);
             }
         }
-        self.void(cause);
+        self.invalidated(cause);
     }
 
-    /// Voids what a write has, or may have, changed. While it is `unsettled`, what is fetched is
-    /// not stored: nobody knows whether the write is still to come.
-    pub fn void_written<'p>(
+    /// Invalidates what a write has, or may have, changed. While the write is `pending`, what is
+    /// fetched is not stored: the origin may still carry it out.
+    pub fn invalidate_written<'p>(
         &self,
         paths: impl Iterator<Item = (&'p str, Reach)>,
-        unsettled: Option<&Range<Duration>>,
+        pending: Option<&Range<Duration>>,
     ) {
-        let mut voided = false;
+        let mut any = false;
         for (path, reach) in paths {
-            if let Some(Range { start, end }) = unsettled {
+            if let Some(Range { start, end }) = pending {
                 // First: a fetch that begins in between finds one or the other.
-                self.generations.unsettle(path, reach, *end, *start);
+                self.generations.mark_pending(path, reach, *end, *start);
             }
-            voided |= self.generations.void_path(path, reach);
+            any |= self.generations.invalidate_path(path, reach);
         }
-        if voided {
-            self.void(Invalidation::Write);
+        if any {
+            self.invalidated(Invalidation::Write);
         }
     }
 
-    /// Voids all that this scope may see. Where it has nothing stored and nothing in the air, it
-    /// costs a look: guessed tokens are refused in great numbers.
+    /// Invalidates all that this scope may see. Where nothing is stored or in flight for it, it
+    /// costs a look-up: guessed tokens are refused in great numbers.
     pub fn refuse(&self, scope: &Scope) {
-        if self.generations.void_scope(scope) {
-            self.void(Invalidation::Refusal);
+        if self.generations.invalidate_scope(scope) {
+            self.invalidated(Invalidation::Refusal);
         }
     }
 
-    /// Voids all that one scope may see, by the name that logs give it.
-    pub fn void_scope(&self, scope: ScopeId, cause: Invalidation) {
-        self.generations.void_named_scope(scope);
-        self.void(cause);
+    /// Invalidates all that one scope may see, by its name in logs.
+    pub fn invalidate_scope(&self, scope: ScopeId, cause: Invalidation) {
+        self.generations.invalidate_named_scope(scope);
+        self.invalidated(cause);
     }
 
-    /// Voids everything.
-    pub fn void_all(&self) {
-        self.generations.void_all();
-        self.void(Invalidation::PurgeAll);
+    /// Invalidates everything.
+    pub fn invalidate_all(&self) {
+        self.generations.invalidate_all();
+        self.invalidated(Invalidation::PurgeAll);
     }
 
-    fn void(&self, cause: Invalidation) {
+    fn invalidated(&self, cause: Invalidation) {
         self.metrics.invalidations.of(cause).inc();
-        self.voided.notify_one();
+        self.invalidated.notify_one();
     }
 
-    /// Frees the memory of what was voided; answers how many keys went.
+    /// Frees the memory of what was invalidated; answers how many keys were removed.
     pub fn sweep(&self) -> usize {
         let keys: Vec<_> = self
             .cache
             .iter()
-            .filter(|(key, variants)| !self.any_stands(key, variants))
+            .filter(|(key, variants)| !self.any_valid(key, variants))
             .collect();
         let mut swept = 0;
         for (key, _) in keys {
@@ -372,28 +366,25 @@ impl Store {
                 .cache
                 .entry_by_ref(&*key)
                 .and_compute_with(|stored| match stored {
-                    Some(stored) if !self.any_stands(&key, stored.value()) => Op::Remove,
+                    Some(stored) if !self.any_valid(&key, stored.value()) => Op::Remove,
                     _ => Op::Nop,
                 });
-            swept += usize::from(matches!(
-                removed,
-                moka::ops::compute::CompResult::Removed(_)
-            ));
+            swept += usize::from(matches!(removed, CompResult::Removed(_)));
         }
         self.cache.run_pending_tasks();
         swept
     }
 
-    fn any_stands(&self, key: &CacheKey, variants: &Variants) -> bool {
-        variants.iter().any(|entry| self.stands(key, entry))
+    fn any_valid(&self, key: &CacheKey, variants: &Variants) -> bool {
+        variants.iter().any(|entry| self.is_valid(key, entry))
     }
 
-    /// Sweeps whenever something was voided, but not all the time.
-    pub async fn sweep_when_voided(self: Arc<Self>) {
+    /// Sweeps whenever something was invalidated, at most once a second.
+    pub async fn sweep_when_invalidated(self: Arc<Self>) {
         loop {
-            self.voided.notified().await;
+            self.invalidated.notified().await;
             let store = Arc::clone(&self);
-            // A walk over all entries: not for a thread that answers requests.
+            // It walks over all entries: not on a thread that answers requests.
             let _ = tokio::task::spawn_blocking(move || store.sweep()).await;
             tokio::time::sleep(SWEEP_PAUSE).await;
         }

@@ -85,6 +85,18 @@ pub fn make_conditional(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
     request.contains_key(header::IF_NONE_MATCH) || request.contains_key(header::IF_MODIFIED_SINCE)
 }
 
+/// Replaces the conditions of `request` by one that only this very response meets: its strong
+/// entity tag. Answers whether it has one. A weak tag or a date may stand for other bytes
+/// (RFC 9110 §8.8.1).
+pub fn make_conditional_on_bytes(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
+    remove_conditions(request);
+    let is_strong = EntityTag::of(stored).is_some_and(|tag| !tag.is_weak());
+    if is_strong {
+        request.insert(header::IF_NONE_MATCH, origin_tag(&stored[header::ETAG]));
+    }
+    is_strong
+}
+
 /// Removes every condition from a request, so that the origin sends the whole.
 pub fn remove_conditions(request: &mut HeaderMap) {
     for name in [

@@ -8,7 +8,7 @@ use http::header::{CONTENT_ENCODING, ETAG};
 
 use super::respond::{self, Ask};
 use super::{Proxy, Shown};
-use crate::cache::{Coded, Entry, Representation};
+use crate::cache::{Encodings, Entry, Representation};
 use crate::coding::{self, Coding};
 use crate::label::Label as _;
 use crate::policy;
@@ -22,7 +22,7 @@ impl Proxy {
         let sends_body = !ask.call.head_only && !respond::is_not_modified(ask, &shown);
         let part = wanted.and_then(|coding| {
             let part = &shown.part;
-            let coded = part.coded.get(coding);
+            let coded = part.encodings.get(coding);
             if coded.is_none() && sends_body && coding::is_worth(&part.headers, part.body.len()) {
                 self.make(&ask.call.key, &shown, coding);
             }
@@ -43,11 +43,11 @@ impl Proxy {
     /// Makes the coding on a thread for blocking work, once. Where all places are taken it is left
     /// to a later hit: nobody waits for it.
     fn make(self: &Arc<Self>, key: &CacheKey, shown: &Shown, coding: Coding) {
-        if !shown.part.coded.claim(coding) {
+        if !shown.part.encodings.claim(coding) {
             return;
         }
         let Ok(place) = Arc::clone(&self.codings).try_acquire_owned() else {
-            shown.part.coded.give_up(coding);
+            shown.part.encodings.give_up(coding);
             self.metrics.coding_deferred.inc();
             return;
         };
@@ -76,14 +76,14 @@ impl Proxy {
             if let Some(etag) = headers.get_mut(ETAG) {
                 *etag = policy::coded_tag(etag, coding.as_str());
             }
-            part.coded.keep(
+            part.encodings.keep(
                 coding,
                 Representation {
                     status: part.status,
                     headers,
                     body,
                     cap: part.cap,
-                    coded: Coded::default(),
+                    encodings: Encodings::default(),
                 },
             );
             self.store.weigh(key, entry);

@@ -12,12 +12,12 @@ use super::error::CACHE_STATUS;
 use super::fetch::{Fetched, Order};
 use super::show::off_path;
 use super::{Proxy, refused_token, respond};
-use crate::cache::{Candidate, Coded, Entry, Found, Representation};
+use crate::cache::{Encodings, Ended, Entry, Representation, StoreLookup};
 use crate::clock::Deadline;
 use crate::policy::{
     self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewCap,
 };
-use crate::request::{CacheKey, Scope};
+use crate::request::CacheKey;
 use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
 
 /// The head of the origin's answer, and when it was asked and answered.
@@ -46,8 +46,13 @@ impl Proxy {
     /// answer says: a refusal counts, whatever becomes of the words that go with it.
     pub(super) async fn ask(&self, order: &mut Order) -> Result<Asked, FetchError> {
         let conditional = order.stored.as_ref().and_then(|stored| {
-            let mut sent = order.sent.clone();
-            policy::make_conditional(&stored.whole.headers, &mut sent).then_some(sent)
+            let (fields, mut sent) = (&stored.whole.headers, order.sent.clone());
+            let is_conditional = if order.for_admission {
+                policy::make_conditional_on_bytes(fields, &mut sent)
+            } else {
+                policy::make_conditional(fields, &mut sent)
+            };
+            is_conditional.then_some(sent)
         });
         // However often it takes, it is one fetch.
         let deadline = self.upstream.deadline();
@@ -93,13 +98,11 @@ impl Proxy {
 
     /// Whoever asks a second time begins then: what others have brought since the first is older.
     fn begin_again(&self, order: &mut Order) {
-        order.fence = self.store.fence(&order.key, self.clock.now().mono);
-        if let Some(candidate) = &mut order.candidate {
-            *candidate = self.store.candidate_again(candidate, &order.fence);
-        }
+        let token = *order.fence.token();
+        order.fence = self.store.fence(&order.key, &token, self.clock.now().mono);
         // What was voided meanwhile is not to come back by way of a 304.
         let stored = order.stored.take();
-        order.stored = stored.filter(|stored| self.store.holds(&stored.fence));
+        order.stored = stored.filter(|stored| self.store.is_current(&stored.generation));
     }
 
     async fn send_once(
@@ -110,8 +113,8 @@ impl Proxy {
         deadline: Deadline,
     ) -> Result<Asked, FetchError> {
         let requested = self.clock.now();
-        let holder = order.holder();
-        let answer = self.upstream.fetch(holder, target, sent, deadline).await?;
+        let token = order.fence.token();
+        let answer = self.upstream.fetch(token, target, sent, deadline).await?;
         let (status, fields) = (answer.head.status, &answer.head.headers);
         Ok(Asked {
             for_one: policy::is_for_one(status, fields, order.sharing()),
@@ -127,15 +130,12 @@ impl Proxy {
     fn judge(&self, order: &Order, asked: &Asked) {
         let status = asked.head.status;
         if refused_token(status) {
-            self.token_refused(order.holder());
-        } else if let Some(candidate) = order.candidate.as_ref().filter(|_| withholds(status)) {
-            // From this token; what the others may see is between them and the origin.
-            self.store.dismiss(&order.key, candidate);
-        } else if policy::is_gone(status) {
-            self.store.end_all(&order.key, &order.fence);
-        } else if asked.for_one && order.speaks_for_all(status) {
-            // Those who wait for it are let go now, and must not find what it has replaced.
-            self.store.end(&order.key, &order.sent, &order.fence);
+            self.token_refused(order.fence.token());
+        } else if policy::is_gone(status) || order.fence.is_shared() && withholds(status) {
+            self.store.end(&order.key, &order.fence, Ended::Every);
+        } else if asked.for_one {
+            // Its waiters fetch now, and must not find what it has replaced.
+            self.end_stored(order, status);
         }
     }
 
@@ -166,9 +166,7 @@ impl Proxy {
         body: ResponseStream,
         reason: NotStored,
     ) -> Fetched {
-        if order.speaks_for_all(head.status) {
-            self.store.end(&order.key, &order.sent, &order.fence);
-        }
+        self.end_stored(order, head.status);
         self.metrics.not_stored.of(reason).inc();
         Fetched::Stream {
             head: Box::new(head),
@@ -242,51 +240,74 @@ impl Proxy {
             headers: respond::prepare(fields, head.version, body.len()),
             body,
             cap: ViewCap::of(&facts, &self.freshness),
-            coded: Coded::default(),
+            encodings: Encodings::default(),
         };
         let entry = Arc::new(Entry::new(
             whole,
             freshness,
             vary,
             *order.key.scope(),
-            order.fence.clone(),
+            &order.fence,
             came_with_age,
         ));
-        if let Some(candidate) = order
-            .candidate
-            .as_ref()
-            .filter(|_| head.status.is_success())
-        {
-            entry.admit(candidate.admitted(received.mono.saturating_add(self.admission_ttl)));
+        let until = received.mono.saturating_add(self.admission_ttl);
+        if let Some(admission) = order.fence.admission(until) {
+            entry.admit(admission);
         }
+        let renewed = match renewal {
+            Some((stored, Renewal::Renewed)) => Some(stored),
+            _ => None,
+        };
         let stored = match renewal {
             // What is stored may still serve while the origin fails; an error does not replace it,
             // also where this request had no use for it.
             Some((_, Renewal::Failed)) => Err(NotStored::OriginFailed),
             _ if policy::is_failure(head.status) && self.has(order) => Err(NotStored::OriginFailed),
-            _ => may_store.and_then(|()| self.store.put(&order.key, &order.sent, &entry)),
+            _ => may_store.and_then(|()| {
+                let (key, sent) = (&order.key, &order.sent);
+                self.store.put(key, sent, &entry, &order.fence, renewed)
+            }),
         };
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();
             // The origin has said something newer: what was stored is not to come back, not
             // even when the origin fails later. What is newer still stays.
-            if order.speaks_for_all(head.status) {
-                self.store.end(&order.key, &order.sent, &order.fence);
-            }
+            self.end_stored(order, head.status);
         }
         Fetched::Whole {
             entry,
             stored,
-            status: head.status.as_u16(),
+            // A token that was admitted by a 304 must not learn that another was there before.
+            status: match renewed {
+                Some(stored) if order.for_admission => stored.whole.status,
+                _ => head.status,
+            }
+            .as_u16(),
             collapsed: false,
         }
+    }
+
+    /// Ends what is stored in favour of an answer that is not: unless the origin failed.
+    fn end_stored(&self, order: &Order, status: StatusCode) {
+        let ended = match &order.stored {
+            _ if policy::is_failure(status) => return,
+            // A 304 is about the stored response, and so about every token that shares it.
+            Some(stored) if status == StatusCode::NOT_MODIFIED && order.fence.is_shared() => {
+                Ended::Only(stored)
+            }
+            _ => Ended::Selected(&order.sent),
+        };
+        self.store.end(&order.key, &order.fence, ended);
     }
 
     /// Whether something is stored that an answer to this request would replace, or hide where it
     /// does not say what it varies by.
     fn has(&self, order: &Order) -> bool {
-        let found = self.store.find(&order.key, || order.sent.clone());
-        !matches!(found, Found::Nothing)
+        let (token, now) = (order.fence.token(), self.clock.now().mono);
+        let found = self
+            .store
+            .find(&order.key, token, now, || order.sent.clone());
+        !matches!(found, StoreLookup::Nothing)
     }
 }
 
@@ -305,25 +326,13 @@ impl Order {
         ))
     }
 
-    /// Whose token asks.
-    fn holder(&self) -> &Scope {
-        let candidate = self.candidate.as_ref();
-        candidate.map_or(self.key.scope(), Candidate::holder)
-    }
-
     /// Who is served from what this fetch brings.
     fn sharing(&self) -> Sharing {
-        match self.candidate {
-            Some(_) => Sharing::Admitted,
-            None => Sharing::OneToken,
+        if self.fence.is_shared() {
+            Sharing::Admitted
+        } else {
+            Sharing::OneToken
         }
-    }
-
-    /// Whether an answer with this status ends what is stored: not a failure, and where several
-    /// tokens share, not what one of them is refused. A 304 speaks of what they share.
-    fn speaks_for_all(&self, status: StatusCode) -> bool {
-        let of_the_response = status.is_success() || status == StatusCode::NOT_MODIFIED;
-        !policy::is_failure(status) && (self.candidate.is_none() || of_the_response)
     }
 
     fn is_mistaken(&self, asked: &Asked) -> bool {

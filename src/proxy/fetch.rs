@@ -1,7 +1,6 @@
 //! Fetching for the cache: one fetch in the air per key, on a task of its own, and who waits for
 //! it. The exchange with the origin itself is next door.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::Proxy;
 use super::traced::Traced;
-use crate::cache::{Boarding, Candidate, Entry, Fence, Lead};
+use crate::cache::{Entry, Fence, Leader, Role};
 use crate::policy::{self, NotStored, RequestDirectives};
 use crate::request::{CacheKey, Call, RouteId};
 use crate::telemetry::RequestId;
@@ -21,8 +20,6 @@ use crate::upstream::{FetchError, ResponseStream, headers};
 #[derive(Debug)]
 pub(super) struct Order {
     pub(super) key: CacheKey,
-    /// Who asks, where several share what is stored under the key.
-    pub(super) candidate: Option<Candidate>,
     pub(super) route: RouteId,
     /// The client's own fields, by which storing is decided.
     pub(super) client: HeaderMap,
@@ -30,6 +27,8 @@ pub(super) struct Order {
     pub(super) sent: HeaderMap,
     /// What is stored already and may be validated.
     pub(super) stored: Option<Arc<Entry>>,
+    /// Whether that was shown to other tokens only: a 304 to its strong tag admits this one.
+    pub(super) for_admission: bool,
     pub(super) fence: Fence,
     /// Its place in a trace, where spans are collected.
     pub(super) traced: Option<Traced>,
@@ -95,20 +94,20 @@ impl Proxy {
             // What must not be stored must not be shared either.
             return self.carry_out(order).await;
         }
-        let (flight, fence) = Self::flight(call, &order);
-        let boarding = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
+        let (key, generation) = (call.flight(), order.fence.generation());
+        let role = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
             // A fetch that began before this request may have been answered before it, too.
-            Boarding::Lead(self.flights.lead(&flight, &fence))
+            Role::Leader(self.flights.lead(&key, generation))
         } else {
-            self.flights.board(&flight, &fence)
+            self.flights.join_or_lead(&key, generation)
         };
-        let waiting = match boarding {
-            Boarding::Lead(lead) => return self.lead(lead, order).await,
-            Boarding::Wait(waiting) => waiting,
+        let waiter = match role {
+            Role::Leader(leader) => return self.lead(leader, order).await,
+            Role::Waiter(waiter) => waiter,
         };
         // A waiter waits as long as a fetch of its own might have taken.
         let deadline = self.upstream.deadline();
-        match self.clock.timeout_at(deadline, waiting.landing()).await {
+        match self.clock.timeout_at(deadline, waiter.result()).await {
             Some(Some(Landing::Whole {
                 entry,
                 stored,
@@ -150,21 +149,11 @@ impl Proxy {
             return;
         }
         let order = self.order(call, head, Some(stored), id);
-        let (flight, fence) = Self::flight(call, &order);
-        if let Boarding::Lead(lead) = self.flights.board(&flight, &fence) {
+        let generation = order.fence.generation();
+        if let Role::Leader(lead) = self.flights.join_or_lead(&call.flight(), generation) {
             let (answer, _nobody) = oneshot::channel();
             self.take_off(lead, order, answer);
         }
-    }
-
-    /// Where others may join this fetch, and what it begins under there. Where several tokens
-    /// share what is stored, a refusal of this one grounds its flights, and voids nothing else.
-    fn flight<'a>(call: &'a Call, order: &'a Order) -> (Cow<'a, CacheKey>, Cow<'a, Fence>) {
-        let fence = match &order.candidate {
-            None => Cow::Borrowed(&order.fence),
-            Some(candidate) => Cow::Owned(candidate.fence(&order.fence)),
-        };
-        (call.flight(), fence)
     }
 
     fn order(
@@ -179,25 +168,24 @@ impl Proxy {
         // Also in place of one that is not usable: the log does not have that either.
         sent.insert(RequestId::FIELD, id.to_header());
         let traced = self.trace(&mut sent, &head.extensions);
-        let fence = self.store.fence(&call.key, self.clock.now().mono);
+        let now = self.clock.now().mono;
+        let fence = self.store.fence(&call.key, &call.holder, now);
         Order {
             key: call.key.clone(),
-            candidate: call
-                .is_shared()
-                .then(|| self.store.candidate(&call.flight(), &fence)),
             route: call.route,
             client: head.headers.clone(),
             sent,
             // What was voided since it was looked up is not to come back by way of a 304.
             stored: stored
-                .filter(|stored| self.store.holds(&stored.fence))
+                .filter(|stored| self.store.is_current(&stored.generation))
                 .cloned(),
+            for_admission: stored.is_some_and(|stored| !stored.admits(&call.holder, now)),
             fence,
             traced,
         }
     }
 
-    async fn lead(self: &Arc<Self>, lead: Lead<Landing>, order: Order) -> Fetched {
+    async fn lead(self: &Arc<Self>, lead: Leader<Landing>, order: Order) -> Fetched {
         let (answer, fetched) = oneshot::channel();
         self.take_off(lead, order, answer);
         fetched
@@ -210,7 +198,7 @@ impl Proxy {
     /// once, and would take room for all of it again to hold its end.
     fn take_off(
         self: &Arc<Self>,
-        lead: Lead<Landing>,
+        lead: Leader<Landing>,
         mut order: Order,
         answer: oneshot::Sender<Fetched>,
     ) {
@@ -219,16 +207,16 @@ impl Proxy {
             let fetched = match proxy.ask(&mut order).await {
                 Ok(asked) if asked.for_one => {
                     // Nobody waits for the body of an answer that is not for them.
-                    lead.land(Landing::Unshared);
+                    lead.complete(Landing::Unshared);
                     proxy.receive(&order, asked).await
                 }
                 Ok(asked) => {
                     let fetched = proxy.receive(&order, asked).await;
-                    lead.land(fetched.landing());
+                    lead.complete(fetched.landing());
                     fetched
                 }
                 Err(error) => {
-                    lead.land(Landing::Failed(error.clone()));
+                    lead.complete(Landing::Failed(error.clone()));
                     Fetched::Failed(error)
                 }
             };

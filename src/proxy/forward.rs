@@ -121,7 +121,9 @@ impl<'a> Write<'a> {
             // at the place that was named.
             self.pending = false;
             let path = std::iter::once((self.path, Reach::Here));
-            self.proxy.store.void_written(path, Some(&self.doubt()));
+            self.proxy
+                .store
+                .invalidate_written(path, Some(&self.doubt()));
         }
     }
 
@@ -141,7 +143,7 @@ impl<'a> Write<'a> {
             let here = policy::self_and_above(path).map(|path| (path, Reach::Here));
             here.chain(below.then_some((path.as_str(), Reach::Below)))
         });
-        self.proxy.store.void_written(paths, doubt);
+        self.proxy.store.invalidate_written(paths, doubt);
     }
 
     /// For how long the origin may still be at it: as long as we would wait for any answer.

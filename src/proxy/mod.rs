@@ -24,7 +24,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 
-use crate::cache::{Entry, Flights, Found, Representation, Store};
+use crate::cache::{Entry, InFlight, Representation, Store, StoreLookup};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::label::Label as _;
@@ -59,7 +59,7 @@ pub struct Arrived<B = Incoming> {
 pub struct Proxy {
     parser: Parser,
     store: Arc<Store>,
-    flights: Arc<Flights<Landing>>,
+    flights: Arc<InFlight<Landing>>,
     upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -97,6 +97,8 @@ enum Lookup {
         /// Whether it may be served if the origin fails.
         stands_in: bool,
     },
+    /// Ask the origin whether this token may see it too.
+    NotAdmitted(Arc<Entry>),
     /// Ask the origin for the whole: nothing is stored, or no 304 makes it good again.
     Miss(Forward),
 }
@@ -197,6 +199,7 @@ impl Proxy {
                 return respond::stale(&ask, &shown, reason, now);
             }
             Lookup::Stale { why, shown, .. } => (why, Some(shown.entry)),
+            Lookup::NotAdmitted(entry) => (Forward::Miss, Some(entry)),
             Lookup::Miss(why) => (why, None),
         };
         if directives.only_if_cached {
@@ -246,7 +249,7 @@ impl Proxy {
                 stands_in: true,
                 ..
             } => Some(respond::stale(ask, &shown, ServedStale::OnError, now)),
-            Lookup::Stale { .. } | Lookup::Miss(_) => None,
+            Lookup::Stale { .. } | Lookup::NotAdmitted(_) | Lookup::Miss(_) => None,
         }
     }
 
@@ -265,21 +268,20 @@ impl Proxy {
                 &self.settings.forward_headers,
             )
         };
-        let entry = match self.store.find(&ask.call.key, sent) {
-            Found::Entry(entry) => entry,
-            Found::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
-            Found::Nothing => return Lookup::Miss(Forward::Miss),
+        let (key, token) = (&ask.call.key, &ask.call.holder);
+        let entry = match self.store.find(key, token, now.mono, sent) {
+            StoreLookup::Entry(entry) => entry,
+            StoreLookup::NotAdmitted(entry) => return Lookup::NotAdmitted(entry),
+            StoreLookup::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
+            StoreLookup::Nothing => return Lookup::Miss(Forward::Miss),
         };
-        if !is_admitted(ask.call, &entry, *now) {
-            return Lookup::Miss(Forward::Request);
-        }
         let part = if let Some(part) = self.remembered(&entry, ask.call.view.as_ref()) {
             part
         } else {
             let part = Box::pin(self.show(&ask.call.key, &entry, ask.call.view.as_ref())).await;
             // Much may have happened while it was derived.
             *now = self.clock.now();
-            if !self.store.holds(&entry.fence) || !is_admitted(ask.call, &entry, *now) {
+            if !self.store.is_current(&entry.generation) || !entry.admits(token, now.mono) {
                 return Lookup::Miss(Forward::Miss);
             }
             part
@@ -355,12 +357,6 @@ impl Proxy {
         self.metrics.tokens_refused.inc();
         self.store.refuse(scope);
     }
-}
-
-/// Whether the origin has said that this token may see what is stored. In a scope of its own, it
-/// has by answering at all.
-fn is_admitted(call: &Call, entry: &Entry, now: Moment) -> bool {
-    !call.is_shared() || entry.admits(&call.holder, now.mono)
 }
 
 /// Whether this status says that the token is not good (any more).

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::Proxy;
-use crate::cache::{Coded, Entry, Representation};
+use crate::cache::{Encodings, Entry, Representation};
 use crate::coding;
 use crate::config;
 use crate::policy::{self, ViewCap, facts};
@@ -50,7 +50,7 @@ impl Proxy {
             return part;
         }
         let view = view.expect("the whole needs no deriving");
-        let place = entry.place(view);
+        let place = entry.slot(view);
         let mut result = ViewResult::Memoised;
         let part = place
             .get_or_init(|| async {
@@ -185,7 +185,7 @@ fn part(whole: &Representation, body: Bytes, cap: ViewCap) -> Representation {
         headers,
         body,
         cap,
-        coded: Coded::default(),
+        encodings: Encodings::default(),
     }
 }
 
@@ -214,6 +214,6 @@ fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
         headers,
         body: whole.body.clone(),
         cap: whole.cap,
-        coded: Coded::default(),
+        encodings: Encodings::default(),
     })
 }

@@ -118,8 +118,8 @@ labels! {
         Expired => "expired",
         /// A newer response took its place.
         Replaced => "replaced",
-        /// It had been declared void.
-        Void => "void",
+        /// It was invalidated.
+        Invalidated => "invalidated",
     }
 }
 

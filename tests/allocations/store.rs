@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use stuut_cache::cache::{Coded, Entry, Representation, Store};
+use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{ByteSize, Config};
 use stuut_cache::policy::{self, Exchange, Facts, Moment, Selecting, ViewCap};
@@ -81,10 +81,11 @@ fn fill(load: &Load) {
         let query = format!("{pad}{number}");
         let path = format!("/v1/calls/{number}");
         let key = CacheKey::new(scope, &path, (load.query > 0).then_some(&query));
-        let entry = Arc::new(entry(&config, &store, &key, scope, load.body, now));
+        let fence = store.fence(&key, &scope, now.mono);
+        let entry = Arc::new(entry(&config, &fence, scope, load.body, now));
         store
-            .put(&key, &HeaderMap::new(), &entry)
-            .expect("nothing voids it meanwhile");
+            .put(&key, &HeaderMap::new(), &entry, &fence, None)
+            .expect("nothing invalidates it meanwhile");
     }
     store.measure();
     // It is full, rather than empty: it has let go what it cannot hold, and no more.
@@ -96,14 +97,7 @@ fn fill(load: &Load) {
     );
 }
 
-fn entry(
-    config: &Config,
-    store: &Store,
-    key: &CacheKey,
-    scope: Scope,
-    body: usize,
-    now: Moment,
-) -> Entry {
+fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment) -> Entry {
     let headers = HeaderMap::from_iter([
         (
             http::header::CONTENT_TYPE,
@@ -126,9 +120,8 @@ fn entry(
         headers: headers.clone(),
         body: Bytes::from(vec![b'x'; body]),
         cap: ViewCap::default(),
-        coded: Coded::default(),
+        encodings: Encodings::default(),
     };
-    let fence = store.fence(key, now.mono);
     Entry::new(whole, freshness, Selecting::default(), scope, fence, false)
 }
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use stuut_cache::cache::{
-    Boarding, Coded, Entry, Fence, Flights, Found, Lead, Representation, Store, Waiting,
+    Encodings, Ended, Entry, Fence, InFlight, Leader, Representation, Role, Store, StoreLookup,
+    Waiter,
 };
 use stuut_cache::config::Config;
 use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewCap};
@@ -40,10 +41,10 @@ impl Dice {
     }
 }
 
-/// The store and the flights, as the proxy uses them, and an origin that is a number.
+/// The store and the in_flight, as the proxy uses them, and an origin that is a number.
 struct World {
     store: Store,
-    flights: Arc<Flights<u64>>,
+    in_flight: Arc<InFlight<u64>>,
     scope: Scope,
     key: CacheKey,
     sent: HeaderMap,
@@ -55,7 +56,7 @@ struct World {
 
 /// A fetch in the air.
 struct Fetch {
-    lead: Lead<u64>,
+    lead: Leader<u64>,
     fence: Fence,
     /// What the origin has answered, once it has.
     seen: Option<u64>,
@@ -68,7 +69,7 @@ impl World {
         let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
         Self {
             store: Store::new(&config, metrics),
-            flights: Arc::default(),
+            in_flight: Arc::default(),
             scope,
             key: CacheKey::new(scope, "/v1/calls/c0", None),
             sent: HeaderMap::new(),
@@ -100,10 +101,15 @@ impl World {
     }
 
     fn stored(&self) -> Option<u64> {
-        match self.store.find(&self.key, || self.sent.clone()) {
-            Found::Entry(entry) => Some(number(&entry.whole.body)),
-            Found::OtherVariant => panic!("there is one variant"),
-            Found::Nothing => None,
+        match self
+            .store
+            .find(&self.key, &self.scope, Duration::ZERO, || self.sent.clone())
+        {
+            StoreLookup::Entry(entry) => Some(number(&entry.whole.body)),
+            StoreLookup::OtherVariant | StoreLookup::NotAdmitted(_) => {
+                panic!("there is one variant")
+            }
+            StoreLookup::Nothing => None,
         }
     }
 
@@ -113,18 +119,19 @@ impl World {
             headers: HeaderMap::new(),
             body: Bytes::from(version.to_string()),
             cap: ViewCap::default(),
-            coded: Coded::default(),
+            encodings: Encodings::default(),
         };
         let entry = Entry::new(
             whole,
             freshness(),
             Selecting::default(),
             self.scope,
-            fence,
+            &fence,
             false,
         );
         // Fenced or stored: both are fine.
-        let _ = self.store.put(&self.key, &self.sent, &Arc::new(entry));
+        let entry = Arc::new(entry);
+        let _ = self.store.put(&self.key, &self.sent, &entry, &fence, None);
     }
 
     fn void(&self, how: usize) {
@@ -132,11 +139,11 @@ impl World {
         match how {
             0 => self
                 .store
-                .void_paths([path].into_iter(), Invalidation::PurgeCall),
+                .invalidate_paths([path].into_iter(), Invalidation::PurgeCall),
             1 => self
                 .store
-                .void_scope(self.scope.id(), Invalidation::Refusal),
-            _ => self.store.void_all(),
+                .invalidate_scope(self.scope.id(), Invalidation::Refusal),
+            _ => self.store.invalidate_all(),
         }
     }
 }
@@ -180,7 +187,7 @@ fn ten_thousand_random_orders_bring_nothing_back() {
 /// Some thirty steps in random order; answers how many reads were hits.
 fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
     let mut air: Vec<Fetch> = Vec::new();
-    let mut waiting: Vec<(Waiting<u64>, u64)> = Vec::new();
+    let mut waiting: Vec<(Waiter<u64>, u64)> = Vec::new();
     let mut writes: Vec<u64> = Vec::new();
     let mut hits = 0;
     for step in 0..30 {
@@ -195,14 +202,14 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                     hits += 1;
                     continue;
                 }
-                let fence = world.store.fence(&world.key, Duration::ZERO);
-                match world.flights.board(&world.key, &fence) {
-                    Boarding::Lead(lead) => air.push(Fetch {
+                let fence = world.store.fence(&world.key, &world.scope, Duration::ZERO);
+                match world.in_flight.join_or_lead(&world.key, fence.generation()) {
+                    Role::Leader(lead) => air.push(Fetch {
                         lead,
                         fence,
                         seen: None,
                     }),
-                    Boarding::Wait(place) => waiting.push((place, floor)),
+                    Role::Waiter(place) => waiting.push((place, floor)),
                 }
             }
             // The origin answers one of the fetches.
@@ -216,11 +223,13 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                 let Some(version) = fetch.seen else { continue };
                 if dice.below(8) == 0 {
                     // It may not be stored, and ends what is.
-                    world.store.end(&world.key, &world.sent, &fetch.fence);
+                    world
+                        .store
+                        .end(&world.key, &fetch.fence, Ended::Selected(&world.sent));
                 } else {
                     world.store(fetch.fence, version);
                 }
-                fetch.lead.land(version);
+                fetch.lead.complete(version);
             }
             // A write reaches the origin, and later completes.
             8 => writes.push(world.change()),
@@ -244,10 +253,10 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
     for fetch in air {
         let version = fetch.seen.unwrap_or_else(|| world.version());
         world.store(fetch.fence, version);
-        fetch.lead.land(version);
+        fetch.lead.complete(version);
     }
     for (place, floor) in waiting {
-        let landed = place.landing().now_or_never().expect("all have landed");
+        let landed = place.result().now_or_never().expect("all have landed");
         // `None`: the fetch was lost, and who waited asks again.
         assert!(
             landed.is_none_or(|version| version >= floor),
@@ -274,7 +283,7 @@ fn threads_that_fetch_write_and_read_bring_nothing_back() {
             threads.spawn(move || {
                 let dice = Dice::new(seed);
                 while !done.load(Ordering::Relaxed) {
-                    let fence = world.store.fence(&world.key, Duration::ZERO);
+                    let fence = world.store.fence(&world.key, &world.scope, Duration::ZERO);
                     let version = world.version();
                     if dice.below(2) == 0 {
                         std::thread::yield_now();

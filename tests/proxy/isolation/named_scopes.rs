@@ -36,28 +36,100 @@ async fn pair() -> (Origin, Proxy) {
 }
 
 #[tokio::test]
-async fn a_token_shares_what_is_stored_once_the_origin_has_answered_it() {
+async fn a_304_to_a_strong_tag_admits_a_token_to_that_response() {
     let (origin, proxy) = pair().await;
+    let call = Reply::json("{}")
+        .header("cache-control", "max-age=60")
+        .header("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT");
+    origin.reply(CALL, call.validating("\"1\""));
     proxy.get(CALL).bearer("a").await.assert_miss();
-    proxy.get(CALL).bearer("a").await.assert_hit();
     proxy
         .get(CALL)
         .bearer("b")
         .await
-        .assert_cache_status("stuut-cache; fwd=request; fwd-status=200; stored; ttl=60");
-    let newest = proxy.get(CALL).bearer("b").await.assert_hit();
-    assert_eq!(
-        newest.json()["asked_by"],
-        "Bearer b",
-        "the newest answer is the one that is stored"
-    );
-    proxy
-        .get(CALL)
-        .bearer("a")
-        .await
-        .assert_hit()
-        .assert_body(newest.body());
+        .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=60")
+        .assert_body("{}");
+    let asked = origin.last();
+    assert_eq!(asked.header("authorization").as_deref(), Some("Bearer b"));
+    assert_eq!(asked.header("if-none-match").as_deref(), Some("\"1\""));
+    assert_eq!(asked.header("if-modified-since"), None);
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_hit();
+    }
     origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn a_weak_tag_or_a_date_admits_no_token_and_the_same_response_does() {
+    let (origin, proxy) = pair().await;
+    let call = Reply::json("{}")
+        .header("etag", "W/\"1\"")
+        .header("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT");
+    origin.replies(
+        CALL,
+        vec![
+            call.clone().header("x-request-id", "1"),
+            call.header("x-request-id", "2"),
+        ],
+    );
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_miss();
+        assert_eq!(origin.last().header("if-none-match"), None);
+        assert_eq!(origin.last().header("if-modified-since"), None);
+    }
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_hit();
+    }
+    origin.assert_requests(2);
+}
+
+#[tokio::test]
+async fn tokens_that_are_shown_different_bodies_never_get_each_others() {
+    let (origin, proxy) = pair().await;
+    for _ in 0..20 {
+        for token in ["a", "b", "c"] {
+            let call = proxy.get(CALL).bearer(token).await.assert_status(200);
+            assert_eq!(call.json()["asked_by"], format!("Bearer {token}"));
+        }
+    }
+    origin.assert_requests(3);
+}
+
+#[tokio::test]
+async fn an_admission_is_not_inherited_by_other_bytes() {
+    let (origin, proxy) = pair().await;
+    origin.reply(CALL, Reply::json("{\"n\":1}").validating("\"1\""));
+    for token in ["a", "b"] {
+        proxy.get(CALL).bearer(token).await.assert_status(200);
+    }
+    origin.reply(CALL, Reply::json("{\"n\":2}").validating("\"2\""));
+    let anew = proxy.get(CALL).bearer("a");
+    anew.header("cache-control", "no-cache").await;
+    let new = proxy.get(CALL).bearer("a").await.assert_hit();
+    assert_eq!(new.text(), "{\"n\":2}");
+    // The second token keeps what it was shown until that is stale, and must ask for the new.
+    let old = proxy.get(CALL).bearer("b").await.assert_hit();
+    assert_eq!(old.text(), "{\"n\":1}");
+    proxy.pass_seconds(29);
+    origin.refuse("b", 403);
+    proxy.get(CALL).bearer("b").await.assert_hit();
+    proxy.pass_seconds(1);
+    proxy.get(CALL).bearer("b").await.assert_status(403);
+}
+
+#[tokio::test]
+async fn an_older_answer_to_a_token_does_not_replace_a_newer_one() {
+    let (origin, proxy) = pair().await;
+    let late = origin.hold(CALL);
+    let early = proxy.get(CALL).bearer("a").start();
+    origin.until_requests(1).await;
+    origin.hold(CALL).open_for_all();
+    let anew = proxy.get(CALL).bearer("a");
+    let newer = anew.header("cache-control", "no-cache").await;
+    late.open();
+    early.await.assert_status(200);
+    let hit = proxy.get(CALL).bearer("a").await.assert_hit();
+    hit.assert_body(newer.body());
 }
 
 #[tokio::test]
