@@ -15,8 +15,8 @@ use stuut_cache::config;
 use stuut_cache::policy::{
     self, Exchange, Freshness, Moment, RequestDirectives, Verdict, ViewCap, facts,
 };
-use stuut_cache::simulator::{Options, Simulator, demo};
 use stuut_cache::view::{self, Pruned, View};
+use stuut_simulator::{Options, Simulator, demo};
 
 /// How long calls are watched, and how often each is read.
 const HORIZON: u64 = 2 * 60 * 60;
@@ -96,7 +96,10 @@ fn watch(rules: Rules, view: Option<&View>) -> Tally {
         signed_for: Duration::from_hours(30),
         ..Options::default()
     };
-    let simulator = Simulator::new(options, clock.clone());
+    let simulator = Simulator::new(options, {
+        let clock = clock.clone();
+        move || clock.now().wall
+    });
     let settings = config::Freshness::default();
     let mut held: HashMap<String, Held> = HashMap::new();
     let mut tally = Tally::default();

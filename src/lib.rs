@@ -5,7 +5,7 @@
 //! A room uses only what lies below it; `tests/project/layers.rs` reads the imports and holds that.
 //!
 //! ```text
-//! process      main  cli  process  simulator
+//! process      main  cli  process
 //! sockets      server  admin
 //! decisions    proxy
 //! state, I/O   cache | upstream | otlp         (strangers to each other)
@@ -59,7 +59,6 @@ pub mod process;
 pub mod proxy;
 pub mod request;
 pub mod server;
-pub mod simulator;
 pub mod telemetry;
 pub mod upstream;
 pub mod view;

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use stuut_simulator::{Options, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
 use super::print;
@@ -20,7 +21,6 @@ use super::serve::{log, run_to_end};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
 use crate::process::{Process, Sockets};
-use crate::simulator::{self, Options, Simulator, demo};
 
 /// What the simulated API takes for an answer.
 const LATENCY: Duration = Duration::from_millis(80);
@@ -55,11 +55,11 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         latency: LATENCY,
         ..Options::default()
     };
-    let simulator = Simulator::new(options, clock.clone());
+    let simulator = Simulator::new(options, SystemTime::now);
     let listener = crate::server::listen("the simulator", (Ipv4Addr::LOCALHOST, 0).into())?;
     let origin = format!("http://{}", listener.local_addr()?);
     let end = CancellationToken::new();
-    let simulating = tokio::spawn(simulator::serve(listener, simulator.clone(), end.clone()));
+    let simulating = tokio::spawn(serve(listener, simulator.clone(), end.clone()));
 
     let config = configuration(arguments, &origin)?;
     let _output = log(&config.log)?;

@@ -2,18 +2,17 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
 use http::HeaderValue;
+use stuut_simulator::{Options, Organisation, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
 use super::print;
 use super::serve::run_to_end;
-use crate::clock::Clock;
 use crate::server::listen;
-use crate::simulator::{self, Options, Organisation, Simulator, demo};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -107,9 +106,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             demo::CALL
         ))?;
         let end = CancellationToken::new();
-        let mut serving = std::pin::pin!(simulator::serve(
+        let mut serving = std::pin::pin!(serve(
             listener,
-            Simulator::new(options, Clock::system()),
+            Simulator::new(options, SystemTime::now),
             end.clone()
         ));
         tokio::select! {

@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["admin"],
     // process
-    &["simulator", "process"],
+    &["process"],
     &["cli"],
 ];
 

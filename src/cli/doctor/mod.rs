@@ -17,12 +17,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use http::Uri;
+use stuut_simulator::demo;
 
 use super::ask::{Where, With};
 use super::print;
 use super::serve::run_to_end;
 use crate::config::Config;
-use crate::simulator::demo;
 use patient::Patient;
 use token::Token;
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use stuut_cache::simulator::demo::{CALL, TOKEN};
+use stuut_simulator::demo::{CALL, TOKEN};
 
 use super::demo::Demo;
 use super::tools::{content, leave_out, tool};

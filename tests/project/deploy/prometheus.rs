@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use stuut_cache::simulator::demo::{CALL, TOKEN};
+use stuut_simulator::demo::{CALL, TOKEN};
 
 use super::demo::{Demo, ask, get, until};
 use super::names::dashboard;

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
+use std::time::SystemTime;
 
 use http::Method;
 use serde_json::{Value, json};
-use stuut_cache::clock::Clock;
-use stuut_cache::simulator::{self, Options, Simulator, demo};
+use stuut_simulator::{Options, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Page, Program};
@@ -19,12 +19,8 @@ async fn program(variables: &[(&str, &str)]) -> Program {
     let listener = stuut_cache::server::listen("the simulator", (Ipv4Addr::LOCALHOST, 0).into());
     let listener = listener.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-    let simulator = Simulator::new(Options::default(), Clock::system());
-    tokio::spawn(simulator::serve(
-        listener,
-        simulator,
-        CancellationToken::new(),
-    ));
+    let simulator = Simulator::new(Options::default(), SystemTime::now);
+    tokio::spawn(serve(listener, simulator, CancellationToken::new()));
     Program::before(&url, variables).await
 }
 

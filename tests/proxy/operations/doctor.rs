@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -17,8 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use stuut_cache::clock::Clock;
-use stuut_cache::simulator::{self, Options, Simulator, demo};
+use stuut_simulator::{Options, Simulator, demo, serve};
 use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -38,12 +37,8 @@ async fn program() -> Program {
         latency: Duration::from_millis(80),
         ..Options::default()
     };
-    let simulator = Simulator::new(options, Clock::system());
-    tokio::spawn(simulator::serve(
-        listener,
-        simulator,
-        CancellationToken::new(),
-    ));
+    let simulator = Simulator::new(options, SystemTime::now);
+    tokio::spawn(serve(listener, simulator, CancellationToken::new()));
     Program::before(&url, &SHORT).await
 }
 

@@ -1,11 +1,11 @@
-//! Counts of what was asked and how it was answered, for tests and the demo.
+//! Counts of requests and their outcomes, for tests and the demo.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use http::{Method, StatusCode};
 
-/// Paths beyond this many are counted together: whoever asks for nonsense fills no memory.
+/// Paths beyond this many are counted together, so that invented paths fill no memory.
 const PATHS: usize = 10_000;
 
 /// The path under which the rest is counted.
@@ -62,7 +62,7 @@ impl Requests {
         })
     }
 
-    pub(super) fn count(&mut self, method: &Method, path: &str, outcome: Outcome) {
+    pub(crate) fn count(&mut self, method: &Method, path: &str, outcome: Outcome) {
         let mut key = (path.to_owned(), method.as_str().to_owned());
         if self.counts.len() >= PATHS && !self.counts.contains_key(&key) {
             // Methods too are whatever the client invents.

@@ -1,4 +1,4 @@
-//! How a simulator is set up: pace, faults, size, who may ask.
+//! Options of a simulator: latency, faults, size, organisations.
 //!
 //! | option | flag it suggests | default |
 //! |---|---|---|
@@ -18,14 +18,14 @@ use std::time::Duration;
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// What a simulator does; [`Options::default`] is a fast origin without faults.
+/// Options of a simulator; the default is a fast origin without faults.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How long every answer takes.
     pub latency: Duration,
     /// Up to this much is added to the latency, by the number of the request.
     pub jitter: Duration,
-    /// What a `call_slow_…` takes in addition.
+    /// Added to the latency of a `call_slow_…`.
     pub slow: Duration,
     /// The share of requests with a good token that fail: 500, 503, 429 or a torn body.
     pub fault_rate: f64,
@@ -39,7 +39,7 @@ pub struct Options {
     pub signed_for: Duration,
     /// `Retry-After` of a 429 or 503, in whole seconds.
     pub retry_after: Duration,
-    /// Who may ask for what.
+    /// The organisations and their tokens.
     pub organisations: Vec<Organisation>,
 }
 
@@ -51,7 +51,7 @@ pub struct Organisation {
     tokens: Vec<SecretString>,
 }
 
-/// Why an [`Organisation`] cannot be.
+/// Why an [`Organisation`] is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The name would not make a call id.
@@ -64,7 +64,7 @@ pub enum Error {
     Token(String),
 }
 
-/// Names that begin a kind of call; `call_live_0001` must stay nobody's.
+/// Names that begin a kind of call; `call_live_0001` must not be a call of an organisation `live`.
 const RESERVED: [&str; 10] = [
     "small", "large", "live", "pending", "busy", "no", "failed", "canceled", "slow", "fault",
 ];
@@ -143,7 +143,7 @@ impl Organisation {
     }
 
     /// Whether this token opens the organisation's calls.
-    pub(super) fn admits(&self, token: &str) -> bool {
+    pub(crate) fn admits(&self, token: &str) -> bool {
         self.tokens.iter().any(|own| own.expose_secret() == token)
     }
 }

@@ -1,4 +1,4 @@
-//! What a demonstration asks for: tokens and calls that [`Options::default`](super::Options) has.
+//! Tokens and calls of [`Options::default`](crate::Options), for a demonstration.
 
 /// A token of the organisation *acme*.
 pub const TOKEN: &str = "demo-acme-1";
@@ -18,7 +18,7 @@ pub const SMALL_CALL: &str = "call_small_acme_0001";
 /// A call of *acme* that was completed long ago; around 400 KB.
 pub const LARGE_CALL: &str = "call_large_acme_0001";
 
-/// A call of *acme* that begins when it is first asked for, is completed after 30 s and has
+/// A call of *acme* that begins with the first request for it, is completed after 30 s and has
 /// its transcript after 40 s, its summary after 50 s.
 pub const LIVE_CALL: &str = "call_live_acme_0001";
 
@@ -28,5 +28,5 @@ pub const ENDED_CALL: &str = "call_acme_0007";
 /// A call of *acme* that waits for `POST /v1/calls/{id}/approve`.
 pub const PENDING_CALL: &str = "call_pending_acme_0001";
 
-/// A call of *acme* that is answered only after [`Options::slow`](super::Options::slow).
+/// A call of *acme* that is answered only after [`Options::slow`](crate::Options::slow).
 pub const SLOW_CALL: &str = "call_slow_acme_0001";

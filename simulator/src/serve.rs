@@ -18,8 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::BODY_LIMIT;
-use super::{Outcome, Simulator};
+use crate::api::BODY_LIMIT;
+use crate::{Outcome, Simulator};
 
 /// How long requests in flight may take once the simulator shuts down.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Between the first half of a torn body and its end, so that the half is seen.
 const BEFORE_TEARING: Duration = Duration::from_millis(20);
 
-/// A pause after a failed accept: out of descriptors, most likely, and those come back.
+/// A pause after a failed accept; most likely there are no free descriptors.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;

@@ -1,28 +1,28 @@
-//! Finding a call: whether it exists for who asks, what it is now, its bytes.
+//! Finding a call: whether the organisation has it, its current phase, its bytes.
 
 use bytes::Bytes;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::answer::Refusal;
-use super::call_id::{CallId, Kind};
-use super::life::{Life, Phase};
-use super::scene::Scene;
-use super::state::{Changes, Rendered, Revision};
-use super::time::{Signature, whole_second};
-use super::{Organisation, Simulator, call};
+use crate::answer::Refusal;
+use crate::call_context::CallContext;
+use crate::call_id::{CallId, Kind};
+use crate::lifecycle::{Lifecycle, Phase};
+use crate::state::{Changes, Rendered, Revision};
+use crate::time::{Signature, whole_second};
+use crate::{Organisation, Simulator, call};
 
-/// A call that the asking organisation has, as it is now.
+/// A call of the organisation, as it is now.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) id: CallId,
-    pub(super) phase: Phase,
+pub(crate) struct Found {
+    pub(crate) id: CallId,
+    pub(crate) phase: Phase,
     changes: Changes,
 }
 
 impl Simulator {
     /// The call of this id as it is now; a live one begins by this.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         organisation: &Organisation,
         id: &str,
@@ -35,31 +35,31 @@ impl Simulator {
         if id.kind == Kind::Live {
             let mut state = self.state();
             let events = &mut state.change(&id).events;
-            events.first_asked.get_or_insert(whole_second(now));
+            events.first_requested.get_or_insert(whole_second(now));
         }
         self.look(id, now).ok_or(Refusal::NotFound)
     }
 
-    /// The call as it is now, if it is born.
-    pub(super) fn look(&self, id: CallId, now: Timestamp) -> Option<Found> {
+    /// The call as it is now, if it is created.
+    pub(crate) fn look(&self, id: CallId, now: Timestamp) -> Option<Found> {
         let changes = self.state().changes(&id);
-        let mut phase = Life::of(&id, self.0.started, changes.events)?.at(now)?;
+        let mut phase = Lifecycle::of(&id, self.0.started, changes.events)?.at(now)?;
         phase.modified = phase.modified.max(changes.edited);
         Some(Found { id, phase, changes })
     }
 
-    pub(super) fn render(&self, found: &Found, now: Timestamp) -> Rendered {
-        let scene = self.scene(&found.id.organisation, now);
+    pub(crate) fn render(&self, found: &Found, now: Timestamp) -> Rendered {
+        let context = self.context(&found.id.organisation, now);
         let revision = Revision {
             steps: found.phase.steps,
             events: found.changes.events,
             edited: found.changes.edited,
-            signature: scene.signature,
+            signature: context.signature,
         };
         if let Some(rendered) = self.state().rendered(&found.id, revision) {
             return rendered;
         }
-        let mut document = call::document(&scene, &found.id, &found.phase);
+        let mut document = call::document(&context, &found.id, &found.phase);
         if let Some(members) = document.as_object_mut() {
             members.extend(found.changes.edits.clone());
         }
@@ -73,10 +73,10 @@ impl Simulator {
         rendered
     }
 
-    /// The common ground of an organisation's calls at this moment.
-    pub(super) fn scene(&self, organisation: &str, now: Timestamp) -> Scene {
+    /// The context of an organisation's calls at this moment.
+    pub(crate) fn context(&self, organisation: &str, now: Timestamp) -> CallContext {
         let started = self.0.started;
-        Scene {
+        CallContext {
             organisation: organisation.to_owned(),
             started,
             signature: Signature::at(now, started, self.0.options.signed_for),
@@ -85,7 +85,7 @@ impl Simulator {
 }
 
 /// A strong tag of these bytes.
-pub(super) fn etag(body: &[u8]) -> HeaderValue {
+pub(crate) fn etag(body: &[u8]) -> HeaderValue {
     let digest = blake3::hash(body).to_hex();
     HeaderValue::try_from(format!("\"{}\"", &digest[..16])).expect("hexadecimal digits are ASCII")
 }

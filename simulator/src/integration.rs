@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::object::object;
-use super::people;
-use super::scene::Scene;
-use super::time;
+use crate::call_context::CallContext;
+use crate::directory;
+use crate::json_object::json_object;
+use crate::time;
 
 /// Systems invented for the purpose: name, display name, subdomain.
 const SYSTEMS: [(&str, &str); 3] = [
@@ -17,50 +17,50 @@ const SYSTEMS: [(&str, &str); 3] = [
 ];
 
 /// The system that an organisation has linked; all of its records come from the same one.
-pub(super) fn linked(scene: &Scene) -> Value {
-    let mut dice = scene.dice("integration's details", "");
-    let (system, display_name) = dice.pick(&SYSTEMS);
-    let id = linked_id(scene);
-    let host = format!("{}.{system}.example", scene.organisation);
-    object! {
+pub(crate) fn linked(context: &CallContext) -> Value {
+    let mut rng = context.rng("integration's details", "");
+    let (system, display_name) = rng.pick(&SYSTEMS);
+    let id = linked_id(context);
+    let host = format!("{}.{system}.example", context.organisation);
+    json_object! {
         "integration_name": system,
         "is_configured": true,
         "object": "linked_integration",
-        "settings": object! {
-            "sync_window_days": dice.pick(&[30, 90, 365]),
+        "settings": json_object! {
+            "sync_window_days": rng.pick(&[30, 90, 365]),
             "write_payments": true,
             "default_deposit_account": "1000-Operating",
         },
-        "api_subdomain": scene.organisation.as_str(),
+        "api_subdomain": context.organisation.as_str(),
         "api_url": format!("https://{host}/api/v2"),
-        "connection_info": object! { "realm": dice.id("realm"), "scopes": vec!["read", "write"] },
-        "created_at": scene.days_ago(&mut dice, 300..=600),
-        "credentials_expire_at": time::written(time::days_after(scene.started, 60)),
+        "connection_info": json_object! { "realm": rng.id("realm"), "scopes": vec!["read", "write"] },
+        "created_at": context.days_ago(&mut rng, 300..=600),
+        "credentials_expire_at": time::written(time::days_after(context.started, 60)),
         "health": health(),
         "identity_info": format!("svc-stuut@{host}"),
-        "integration": integration(scene, system, display_name),
+        "integration": integration(context, system, display_name),
         "is_running_setup": false,
         "is_sync_disabled": false,
         "is_webhooks_enabled": true,
-        "models": vec![model(scene, &id, "invoice")],
-        "modified_at": scene.days_ago(&mut dice, 0..=20),
-        "name": format!("{display_name} ({})", scene.organisation),
-        "owner_id": people::user_id(scene, 0),
+        "models": vec![model(context, &id, "invoice")],
+        "modified_at": context.days_ago(&mut rng, 0..=20),
+        "name": format!("{display_name} ({})", context.organisation),
+        "owner_id": directory::user_id(context, 0),
         "requires_setup": false,
         "username": format!("svc-stuut@{host}"),
-        "webhook_listener_url": format!("https://hooks.{}.example/{id}", scene.organisation),
+        "webhook_listener_url": format!("https://hooks.{}.example/{id}", context.organisation),
         "webhook_setup_error": Value::Null,
         "id": id,
     }
 }
 
 /// The id of [`linked`].
-pub(super) fn linked_id(scene: &Scene) -> String {
-    scene.id("lint", "")
+pub(crate) fn linked_id(context: &CallContext) -> String {
+    context.id("lint", "")
 }
 
 fn health() -> Value {
-    object! {
+    json_object! {
         "status": "healthy",
         "details": Value::Null,
         "message": Value::Null,
@@ -68,10 +68,10 @@ fn health() -> Value {
     }
 }
 
-fn integration(scene: &Scene, system: &str, display_name: &str) -> Value {
-    let mut dice = scene.dice("system", system);
+fn integration(context: &CallContext, system: &str, display_name: &str) -> Value {
+    let mut rng = context.rng("system", system);
     let site = format!("https://{system}.example");
-    object! {
+    json_object! {
         "display_name": display_name,
         "name": system,
         "object": "integration",
@@ -84,19 +84,19 @@ fn integration(scene: &Scene, system: &str, display_name: &str) -> Value {
         "connection_guide_url": format!("{site}/connect"),
         "connection_instructions": Value::Null,
         "connection_steps": vec![connection_step()],
-        "created_at": scene.days_ago(&mut dice, 900..=1_200),
+        "created_at": context.days_ago(&mut rng, 900..=1_200),
         "description": format!("Reads customers and invoices from {display_name}, writes payments."),
         "is_enabled": true,
         "logo": format!("{site}/logo.svg"),
         "logo_square": Value::Null,
-        "modified_at": scene.days_ago(&mut dice, 30..=90),
+        "modified_at": context.days_ago(&mut rng, 30..=90),
         "settings": vec![setting()],
         "short_description": "Accounting",
     }
 }
 
 fn connection_step() -> Value {
-    object! {
+    json_object! {
         "type": "fetch",
         "title": "Choose a company file",
         "description": Value::Null,
@@ -107,7 +107,7 @@ fn connection_step() -> Value {
 }
 
 fn setting() -> Value {
-    object! {
+    json_object! {
         "key": "sync_window_days",
         "type": "number",
         "choices": vec![30, 90, 365],
@@ -124,19 +124,19 @@ fn setting() -> Value {
     }
 }
 
-fn model(scene: &Scene, linked_id: &str, name: &str) -> Value {
-    let mut dice = scene.dice("model", name);
-    let id = scene.id("lmod", name);
-    let sync_id = scene.id("sync", name);
-    object! {
-        "integration_schema_id": scene.id("schema", name),
+fn model(context: &CallContext, linked_id: &str, name: &str) -> Value {
+    let mut rng = context.rng("model", name);
+    let id = context.id("lmod", name);
+    let sync_id = context.id("sync", name);
+    json_object! {
+        "integration_schema_id": context.id("schema", name),
         "linked_integration_id": linked_id,
         "name": name,
         "object": "linked_model",
-        "created_at": scene.days_ago(&mut dice, 300..=600),
-        "exclude_rule": object! {},
+        "created_at": context.days_ago(&mut rng, 300..=600),
+        "exclude_rule": json_object! {},
         "field_mappings": if name == "invoice" {
-            Value::from(vec![object! { "from": "DocNumber", "to": "number" }])
+            Value::from(vec![json_object! { "from": "DocNumber", "to": "number" }])
         } else {
             Value::Null
         },
@@ -144,23 +144,23 @@ fn model(scene: &Scene, linked_id: &str, name: &str) -> Value {
         "is_read_enabled": true,
         "is_webhooks_setup": true,
         "is_write_enabled": name == "invoice",
-        "last_sync": last_sync(scene, &id, &sync_id, name),
+        "last_sync": last_sync(context, &id, &sync_id, name),
         "last_sync_id": sync_id,
-        "modified_at": scene.days_ago(&mut dice, 0..=1),
-        "next_sync_at": time::written(scene.started + Duration::from_hours(1)),
+        "modified_at": context.days_ago(&mut rng, 0..=1),
+        "next_sync_at": time::written(context.started + Duration::from_hours(1)),
         "sync_requested": false,
         "id": id,
     }
 }
 
-fn last_sync(scene: &Scene, model_id: &str, sync_id: &str, name: &str) -> Value {
-    let mut dice = scene.dice("last sync", name);
-    let began = scene.moment(&mut dice, 0..=0);
-    let ended = time::written(began + Duration::from_secs(u64::from(dice.within(2..=90))));
+fn last_sync(context: &CallContext, model_id: &str, sync_id: &str, name: &str) -> Value {
+    let mut rng = context.rng("last sync", name);
+    let began = context.moment(&mut rng, 0..=0);
+    let ended = time::written(began + Duration::from_secs(u64::from(rng.within(2..=90))));
     let began = time::written(began);
-    let run_id = scene.id("run", name);
-    let records = dice.within(3..=900);
-    object! {
+    let run_id = context.id("run", name);
+    let records = rng.within(3..=900);
+    json_object! {
         "linked_model_id": model_id,
         "object": "sync",
         "run_id": run_id.as_str(),
@@ -170,22 +170,22 @@ fn last_sync(scene: &Scene, model_id: &str, sync_id: &str, name: &str) -> Value 
         "is_initial_sync": false,
         "is_one_off": false,
         "modified_at": ended.as_str(),
-        "pagination": object! { "page": records / 100 + 1, "cursor": Value::Null },
-        "run": object! {
+        "pagination": json_object! { "page": records / 100 + 1, "cursor": Value::Null },
+        "run": json_object! {
             "object": "run",
             "id": run_id,
             "completed_at": ended.as_str(),
             "created_at": began.as_str(),
             "data": vec![name],
-            "event_id": dice.id("evt"),
+            "event_id": rng.id("evt"),
             "modified_at": ended.as_str(),
-            "output": object! { "read": records, "written": 0, "failed": 0 },
+            "output": json_object! { "read": records, "written": 0, "failed": 0 },
             "remote_id": Value::Null,
             "stacktrace": Value::Null,
             "started_at": began.as_str(),
             "status": "completed",
         },
         "timerange_end": began.as_str(),
-        "timerange_start": time::written(time::days_before(scene.started, 1, 0)),
+        "timerange_start": time::written(time::days_before(context.started, 1, 0)),
     }
 }

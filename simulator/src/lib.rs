@@ -1,7 +1,7 @@
-//! A simulated Stuut API: invented calls with a life cycle, tokens, latency and faults.
+//! A simulated Stuut API: invented calls with a lifecycle, tokens, latency and faults.
 //!
 //! It answers real HTTP on a real socket ([`serve()`]) and the same requests without one
-//! ([`Simulator::answer`]). It knows nothing of the proxy in front of it.
+//! ([`Simulator::answer`]). It does not depend on the proxy in front of it.
 //!
 //! # Endpoints
 //!
@@ -12,15 +12,15 @@
 //! | `PATCH /v1/calls/{id}` | changes `call_reason`, `summary`, `transferred_to`, `custom_classifications` |
 //! | `POST /v1/calls/{id}/approve` | `pending_approval` → `queued`; 409 for other calls |
 //!
-//! 401 with `WWW-Authenticate: Bearer` without a good token; 404 for calls that do not exist,
-//! are not born yet or are another organisation's, which nobody can tell apart; 405 with
-//! `Allow`; 400 and 413 for a body that cannot be used. Errors are `{"detail": "…"}`.
+//! 401 with `WWW-Authenticate: Bearer` without a good token; the same 404 for calls that
+//! do not exist, are not created yet or are another organisation's; 405 with `Allow`; 400 and
+//! 413 for an invalid body. Errors are `{"detail": "…"}`.
 //!
 //! # Calls
 //!
 //! `call_<organisation>_<number>`, from `0001` to [`Options::calls`]. The last digit decides
-//! the life (`…1` to `…5` were completed long ago, `…6` is going on, `…7` has just ended,
-//! `…8` is yet to be born, `…9` was never answered, `…0` waits for an approval); sizes lie
+//! the lifecycle (`…1` to `…5` were completed long ago, `…6` is going on, `…7` has just ended,
+//! `…8` is not created yet, `…9` was never answered, `…0` waits for an approval); sizes lie
 //! between 4 and 400 KB, most around 40 KB. A word before the organisation pins what matters:
 //!
 //! | id | call |
@@ -41,10 +41,10 @@
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method, Uri, header::AUTHORIZATION};
-//! use stuut_cache::clock::Clock;
-//! use stuut_cache::simulator::{Options, Simulator, demo};
+//! use std::time::SystemTime;
+//! use stuut_simulator::{Options, Simulator, demo};
 //!
-//! let simulator = Simulator::new(Options::default(), Clock::system());
+//! let simulator = Simulator::new(Options::default(), SystemTime::now);
 //! let target: Uri = format!("/v1/calls/{}", demo::CALL).parse()?;
 //! let mut headers = HeaderMap::new();
 //! headers.insert(AUTHORIZATION, HeaderValue::from_static("Bearer demo-acme-1"));
@@ -58,40 +58,40 @@
 mod answer;
 mod api;
 mod call;
+mod call_context;
 mod call_id;
 mod classification;
 pub mod demo;
-mod dice;
+mod directory;
 mod edit;
 mod email;
 mod fault;
 mod integration;
 mod invoice;
-mod life;
+mod json_object;
+mod lifecycle;
 mod lookup;
-mod object;
 mod options;
 mod page;
 mod partner;
 mod payment;
-mod people;
 mod requests;
-mod scene;
 #[cfg(test)]
 mod schema;
+mod seeded_rng;
 mod serve;
 mod state;
 mod time;
 mod transcript;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use http::Method;
 use jiff::Timestamp;
-
-use crate::clock::Clock;
 
 pub use answer::Answer;
 pub use options::{Error, Options, Organisation};
@@ -102,17 +102,16 @@ use call_id::CallId;
 use state::State;
 
 /// The origin. Cheap to clone; clones share calls, edits and counts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Simulator(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     options: Options,
-    clock: Clock,
+    clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
     /// When this simulator began, in whole seconds: every call is dated from here.
     started: Timestamp,
-    /// How many requests came in; the number of a request decides its fault and its jitter.
-    asked: AtomicU64,
+    /// Requests so far; the number of a request decides its fault and its jitter.
+    received: AtomicU64,
     // Std mutexes: held for a map access, never across an await.
     requests: Mutex<Requests>,
     state: Mutex<State>,
@@ -123,28 +122,27 @@ struct Inner {
 // === impl Simulator ===
 
 impl Simulator {
-    /// A simulator that begins now, by `clock`; moving the clock moves the calls.
+    /// A simulator that begins now, by `clock`; the calls move on with it.
     #[must_use]
-    pub fn new(options: Options, clock: Clock) -> Self {
-        let started = time::whole_second(time::moment(clock.now().wall));
+    pub fn new(options: Options, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
             options,
-            clock,
-            started,
-            asked: AtomicU64::new(0),
+            started: time::whole_second(time::moment(clock())),
+            clock: Box::new(clock),
+            received: AtomicU64::new(0),
             requests: Mutex::default(),
             state: Mutex::default(),
             revoked: Mutex::default(),
         }))
     }
 
-    /// What was asked so far, and how it was answered.
+    /// The requests so far, with their outcomes.
     #[must_use]
     pub fn requests(&self) -> Requests {
         locked(&self.0.requests).clone()
     }
 
-    /// The ids of an organisation's ordinary calls, born or not, by number.
+    /// The ids of an organisation's ordinary calls, created yet or not, by number.
     pub fn call_ids(&self, organisation: &str) -> impl Iterator<Item = String> {
         (1..=self.0.options.calls)
             .map(move |number| CallId::plain(organisation, number).to_string())
@@ -165,7 +163,7 @@ impl Simulator {
     }
 
     fn next_request(&self) -> u64 {
-        self.0.asked.fetch_add(1, Ordering::Relaxed)
+        self.0.received.fetch_add(1, Ordering::Relaxed)
     }
 
     fn count(&self, method: &Method, path: &str, outcome: Outcome) {
@@ -174,6 +172,12 @@ impl Simulator {
 
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.0.state)
+    }
+}
+
+impl fmt::Debug for Simulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulator").finish_non_exhaustive()
     }
 }
 

@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::answer::Refusal;
-use super::call_id::CallId;
-use super::object::object;
-use super::{Organisation, Simulator, call};
+use crate::answer::Refusal;
+use crate::call_id::CallId;
+use crate::json_object::json_object;
+use crate::{Organisation, Simulator, call};
 
 /// How many calls a page has, unless `limit` says otherwise.
 const PAGE: usize = 20;
@@ -15,8 +15,8 @@ const PAGE: usize = 20;
 const LONGEST_PAGE: usize = 100;
 
 impl Simulator {
-    /// A page of the organisation's ordinary calls that are born, by number.
-    pub(super) fn page(
+    /// A page of the organisation's ordinary calls that are created, by number.
+    pub(crate) fn page(
         &self,
         organisation: &Organisation,
         query: &str,
@@ -42,7 +42,7 @@ impl Simulator {
                 _ => {}
             }
         }
-        let scene = self.scene(organisation.name(), now);
+        let context = self.context(organisation.name(), now);
         let mut calls: Vec<_> = (after.saturating_add(1)..=self.0.options.calls)
             .filter_map(|number| self.look(CallId::plain(organisation.name(), number), now))
             .take(limit + 1)
@@ -56,8 +56,10 @@ impl Simulator {
             .map(|last| last.id.to_string());
         let data: Vec<_> = calls
             .iter()
-            .map(|found| call::listed(&scene, &found.id, &found.phase))
+            .map(|found| call::listed(&context, &found.id, &found.phase))
             .collect();
-        Ok(object! { "object": "list", "data": data, "has_more": has_more, "next_cursor": next })
+        Ok(
+            json_object! { "object": "list", "data": data, "has_more": has_more, "next_cursor": next },
+        )
     }
 }

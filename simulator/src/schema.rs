@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::call;
-use super::call_id::CallId;
-use super::life::{Events, Life};
-use super::scene::Scene;
-use super::time::Signature;
+use crate::call;
+use crate::call_context::CallContext;
+use crate::call_id::CallId;
+use crate::lifecycle::{Events, Lifecycle};
+use crate::time::Signature;
 
 /// One path and its type a line.
 const SCHEMA: &str = include_str!("schema.txt");
@@ -25,15 +25,15 @@ fn schema() -> BTreeMap<&'static str, &'static str> {
 fn document(id: &str) -> Value {
     let now = Timestamp::from_second(1_790_000_000).expect("the second is in range");
     let id = CallId::parse(id).expect("a test's id is well formed");
-    let scene = Scene {
+    let context = CallContext {
         organisation: id.organisation.clone(),
         started: now,
         signature: Signature::at(now, now, std::time::Duration::from_mins(15)),
     };
-    let phase = Life::of(&id, now, Events::default())
-        .and_then(|life| life.at(now))
-        .expect("a test's call is born");
-    call::document(&scene, &id, &phase)
+    let phase = Lifecycle::of(&id, now, Events::default())
+        .and_then(|lifecycle| lifecycle.at(now))
+        .expect("a test's call is created");
+    call::document(&context, &id, &phase)
 }
 
 /// The type under which `value` is seen at a path that wants `wanted`, if it fits.

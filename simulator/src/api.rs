@@ -1,4 +1,4 @@
-//! The endpoints: which request is answered with what, at a moment, without a socket.
+//! The endpoints: the answer to a request at a given time, without a socket.
 
 use bytes::Bytes;
 use http::header::{
@@ -7,20 +7,20 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use jiff::Timestamp;
 
-use super::answer::{self, Answer, Refusal};
-use super::call_id::{CallId, Kind};
-use super::fault::Fault;
-use super::life::Status;
-use super::lookup::etag;
-use super::time::{self, whole_second};
-use super::{Organisation, Outcome, Simulator, edit};
+use crate::answer::{self, Answer, Refusal};
+use crate::call_id::{CallId, Kind};
+use crate::fault::Fault;
+use crate::lifecycle::Status;
+use crate::lookup::etag;
+use crate::time::{self, whole_second};
+use crate::{Organisation, Outcome, Simulator, edit};
 
 /// The longest body that is read; longer ones are refused.
-pub(super) const BODY_LIMIT: usize = 64 << 10;
+pub(crate) const BODY_LIMIT: usize = 64 << 10;
 
 type Reply = Result<Response<Bytes>, Refusal>;
 
-/// What a path names.
+/// The resource that a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route<'a> {
     Calls,
@@ -31,8 +31,8 @@ enum Route<'a> {
 impl Simulator {
     /// Answers one request, now: the whole API without a socket.
     ///
-    /// `target` is the request's path and query; `body` matters to a PATCH only. The delay of
-    /// the answer is said and not waited for.
+    /// `target` is the request's path and query; `body` matters to a PATCH only. The
+    /// answer's delay is returned, not waited for.
     #[must_use]
     pub fn answer(
         &self,
@@ -42,8 +42,7 @@ impl Simulator {
         body: &[u8],
     ) -> Answer {
         let nth = self.next_request();
-        let wall = self.0.clock.now().wall;
-        let now = time::moment(wall);
+        let now = time::moment((self.0.clock)());
         let fault = self.fault(nth);
 
         let reply = self.reply(method, target, headers, body, now, fault);
@@ -51,7 +50,7 @@ impl Simulator {
         let mut response = reply.unwrap_or_else(|refusal| refusal.respond(retry_after));
 
         // The clock's own date: a cache that shares the clock sees no skew.
-        response.headers_mut().insert(DATE, time::date_field(wall));
+        response.headers_mut().insert(DATE, time::date_field(now));
 
         let kind = named_kind(target);
         let torn = fault == Some(Fault::Torn) || kind == Some(Kind::FaultReset);
@@ -114,7 +113,7 @@ impl Simulator {
         }
     }
 
-    /// Whose token the request has.
+    /// The organisation whose token the request has.
     fn organisation(&self, headers: &HeaderMap) -> Option<&Organisation> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let (field, None) = (fields.next()?, fields.next()) else {
@@ -237,12 +236,11 @@ mod tests {
     use http::header::RETRY_AFTER;
 
     use super::*;
-    use crate::clock::Clock;
-    use crate::simulator::{Options, demo};
+    use crate::{Options, demo};
 
     fn simulator(options: Options) -> Simulator {
         let began = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_790_000_000);
-        Simulator::new(options, Clock::manual(began))
+        Simulator::new(options, move || began)
     }
 
     fn ask(simulator: &Simulator, method: &Method, target: &str, token: &str) -> Answer {

@@ -1,16 +1,16 @@
-//! Invented values that are always the same: a splitmix64 sequence seeded by names.
+//! Repeatable invented values: a splitmix64 generator seeded by names.
 
 use std::ops::RangeInclusive;
 
-/// A sequence of numbers that depends on nothing but the names it was made of.
+/// A pseudo-random sequence that depends on its seed names only.
 ///
-/// Not a source of secrets: whoever knows the names knows the sequence.
+/// Not for secrets: the names determine the sequence.
 #[derive(Clone, Debug)]
-pub(super) struct Dice(u64);
+pub(crate) struct SeededRng(u64);
 
-impl Dice {
-    /// The dice of these names; `["ab", "c"]` and `["a", "bc"]` are different dice.
-    pub(super) fn of(names: &[&str]) -> Self {
+impl SeededRng {
+    /// A generator seeded by these names; `["ab", "c"]` and `["a", "bc"]` are different seeds.
+    pub(crate) fn of(names: &[&str]) -> Self {
         let mut hash = blake3::Hasher::new();
         for name in names {
             // The length keeps neighbouring names apart.
@@ -23,7 +23,7 @@ impl Dice {
     }
 
     /// The next number of the sequence (splitmix64).
-    pub(super) fn roll(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -32,44 +32,44 @@ impl Dice {
     }
 
     /// A number within `range`, both ends included.
-    pub(super) fn within(&mut self, range: RangeInclusive<u32>) -> u32 {
+    pub(crate) fn within(&mut self, range: RangeInclusive<u32>) -> u32 {
         let span = u64::from(range.end() - range.start()) + 1;
         let step =
-            u32::try_from(self.roll() % span).expect("a remainder of a span of u32 fits u32");
+            u32::try_from(self.next() % span).expect("a remainder of a span of u32 fits u32");
         range.start() + step
     }
 
-    /// True once in `n` rolls on average.
-    pub(super) fn one_in(&mut self, n: u32) -> bool {
+    /// True once in `n` times on average.
+    pub(crate) fn one_in(&mut self, n: u32) -> bool {
         self.within(1..=n) == 1
     }
 
-    /// True in `share` of the rolls (0.0 never, 1.0 always).
-    pub(super) fn share(&mut self, share: f64) -> bool {
-        let top = u32::try_from(self.roll() >> 32).expect("the upper half of a u64 fits u32");
+    /// True in `share` of the times (0.0 never, 1.0 always).
+    pub(crate) fn share(&mut self, share: f64) -> bool {
+        let top = u32::try_from(self.next() >> 32).expect("the upper half of a u64 fits u32");
         f64::from(top) / (f64::from(u32::MAX) + 1.0) < share
     }
 
     /// One of `choices`, which is never empty.
-    pub(super) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         let last = u32::try_from(choices.len() - 1).expect("lists of choices are short");
         choices[self.within(0..=last) as usize]
     }
 
     /// `prefix` and sixteen hexadecimal digits: `inv_0f3c…`, at most 32 bytes as the API's ids are.
-    pub(super) fn id(&mut self, prefix: &str) -> String {
-        format!("{prefix}_{:016x}", self.roll())
+    pub(crate) fn id(&mut self, prefix: &str) -> String {
+        format!("{prefix}_{:016x}", self.next())
     }
 
     /// An amount of money between these whole units, with cents.
-    pub(super) fn money(&mut self, units: RangeInclusive<u32>) -> Money {
+    pub(crate) fn money(&mut self, units: RangeInclusive<u32>) -> Money {
         Money(self.within(units) * 100 + self.within(0..=99))
     }
 }
 
 /// Money in cents, so that sums are exact; written as the API does, in units with a fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Money(pub(super) u32);
+pub(crate) struct Money(pub(crate) u32);
 
 impl From<Money> for serde_json::Value {
     fn from(money: Money) -> Self {
@@ -82,21 +82,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_names_roll_the_same_numbers() {
-        let mut one = Dice::of(&["acme", "0001"]);
-        let mut two = Dice::of(&["acme", "0001"]);
-        assert_eq!(one.roll(), two.roll());
-        assert_ne!(Dice::of(&["ab", "c"]).roll(), Dice::of(&["a", "bc"]).roll());
+    fn the_same_names_give_the_same_numbers() {
+        let mut one = SeededRng::of(&["acme", "0001"]);
+        let mut two = SeededRng::of(&["acme", "0001"]);
+        assert_eq!(one.next(), two.next());
+        assert_ne!(
+            SeededRng::of(&["ab", "c"]).next(),
+            SeededRng::of(&["a", "bc"]).next()
+        );
     }
 
     #[test]
-    fn a_roll_stays_within_its_range() {
-        let mut dice = Dice::of(&["range"]);
+    fn a_number_stays_within_its_range() {
+        let mut rng = SeededRng::of(&["range"]);
         for _ in 0..1_000 {
-            assert!((3..=7).contains(&dice.within(3..=7)));
+            assert!((3..=7).contains(&rng.within(3..=7)));
         }
-        assert!(!dice.share(0.0));
-        assert!(dice.share(1.0));
+        assert!(!rng.share(0.0));
+        assert!(rng.share(1.0));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const TEXTS: [(&str, usize); 3] = [
 ///
 /// A sentence that names the member, if the body is not a JSON object of members that may
 /// be changed.
-pub(super) fn parse(body: &[u8]) -> Result<Map<String, Value>, String> {
+pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, String> {
     let edits: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|fault| format!("body: not a JSON object: {fault}"))?;
     for (name, value) in &edits {

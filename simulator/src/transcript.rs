@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::call_id::{CallId, Kind};
-use super::object::object;
-use super::scene::Scene;
-use super::{invoice, partner};
+use crate::call_context::CallContext;
+use crate::call_id::{CallId, Kind};
+use crate::json_object::json_object;
+use crate::{invoice, partner};
 
 /// Exchanges between the opening and the close: what the agent says, what the contact answers.
 const EXCHANGES: [(&str, &str); 10] = [
@@ -52,12 +52,16 @@ const EXCHANGES: [(&str, &str); 10] = [
 ];
 
 /// The turns of a call in their order, alternating between the agent and the contact.
-pub(super) fn turns(scene: &Scene, call: &CallId, owing: u32) -> Vec<(&'static str, String)> {
-    let mut dice = scene.dice("transcript", &call.to_string());
-    let (given, ..) = partner::who_answers(scene, owing);
-    let name = partner::name(scene, owing);
+pub(crate) fn turns(
+    context: &CallContext,
+    call: &CallId,
+    owing: u32,
+) -> Vec<(&'static str, String)> {
+    let mut rng = context.rng("transcript", &call.to_string());
+    let (given, ..) = partner::who_answers(context, owing);
+    let name = partner::name(context, owing);
     let number = invoice::number(call, 0);
-    let organisation = &scene.organisation;
+    let organisation = &context.organisation;
     let mut turns = vec![
         (
             "user",
@@ -74,7 +78,7 @@ pub(super) fn turns(scene: &Scene, call: &CallId, owing: u32) -> Vec<(&'static s
     // The small ones are small in every part.
     let spoken = match call.kind {
         Kind::Small => 1,
-        _ => dice.within(6..=10),
+        _ => rng.within(6..=10),
     };
     for (asked, answered) in EXCHANGES.iter().take(spoken as usize) {
         turns.push(("agent", (*asked).to_owned()));
@@ -89,20 +93,20 @@ pub(super) fn turns(scene: &Scene, call: &CallId, owing: u32) -> Vec<(&'static s
 }
 
 /// The transcript as data: a list of turns, or an object around it for every fifth call.
-pub(super) fn data(call: &CallId, turns: &[(&'static str, String)]) -> Value {
+pub(crate) fn data(call: &CallId, turns: &[(&'static str, String)]) -> Value {
     let turns: Vec<_> = turns
         .iter()
-        .map(|(role, content)| object! { "role": *role, "content": content.as_str() })
+        .map(|(role, content)| json_object! { "role": *role, "content": content.as_str() })
         .collect();
     if call.number.is_multiple_of(5) {
-        object! { "format": "turns", "turns": turns }
+        json_object! { "format": "turns", "turns": turns }
     } else {
         Value::from(turns)
     }
 }
 
 /// The transcript as text, a line a turn.
-pub(super) fn text(turns: &[(&'static str, String)]) -> String {
+pub(crate) fn text(turns: &[(&'static str, String)]) -> String {
     let mut text = String::new();
     for (role, content) in turns {
         text.push_str(if *role == "agent" {
@@ -117,13 +121,13 @@ pub(super) fn text(turns: &[(&'static str, String)]) -> String {
 }
 
 /// The summary of a call.
-pub(super) fn summary(scene: &Scene, call: &CallId, owing: u32) -> String {
-    let (given, family, _) = partner::who_answers(scene, owing);
+pub(crate) fn summary(context: &CallContext, call: &CallId, owing: u32) -> String {
+    let (given, family, _) = partner::who_answers(context, owing);
     format!(
         "Spoke with {given} {family} of {} about {}. The invoice had waited for a confirmation of \
          quantities, which has since arrived. {given} expects it in this week's payment run and \
          will send the remittance advice; a fresh copy of the invoice was sent.",
-        partner::name(scene, owing),
+        partner::name(context, owing),
         invoice::number(call, 0),
     )
 }

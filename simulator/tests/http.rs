@@ -1,5 +1,7 @@
 //! The simulated Stuut API over real sockets: what a proxy in front of it relies on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -9,15 +11,18 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
-use stuut_cache::clock::Clock;
-use stuut_cache::simulator::{self, Options, Outcome, Simulator, demo};
+use stuut_simulator::{Options, Outcome, Simulator, demo, serve};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// The second of the epoch at which simulators begin.
+const BEGAN: u64 = 1_790_000_000;
 
 /// A simulator on a port of its own, with a clock that the test moves.
 struct Origin {
     simulator: Simulator,
-    clock: Clock,
+    /// Seconds since the epoch.
+    clock: Arc<AtomicU64>,
     address: std::net::SocketAddr,
     client: Client<HttpConnector, Full<Bytes>>,
     shutdown: CancellationToken,
@@ -41,8 +46,11 @@ impl Origin {
     }
 
     async fn with(options: Options, http2: bool) -> Self {
-        let clock = Clock::manual(UNIX_EPOCH + Duration::from_secs(1_790_000_000));
-        let simulator = Simulator::new(options, clock.clone());
+        let clock = Arc::new(AtomicU64::new(BEGAN));
+        let now = clock.clone();
+        let simulator = Simulator::new(options, move || {
+            UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed))
+        });
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("loopback has a free port");
@@ -50,11 +58,7 @@ impl Origin {
             .local_addr()
             .expect("a bound socket has an address");
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(simulator::serve(
-            listener,
-            simulator.clone(),
-            shutdown.clone(),
-        ));
+        let served = tokio::spawn(serve(listener, simulator.clone(), shutdown.clone()));
         Self {
             simulator,
             clock,
@@ -102,7 +106,7 @@ impl Origin {
     }
 
     fn wait(&self, seconds: u64) {
-        self.clock.advance(Duration::from_secs(seconds));
+        self.clock.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
@@ -248,7 +252,7 @@ async fn a_pre_signed_address_is_replaced_before_it_expires() {
         .and_then(|date| date.parse().ok())
         .expect("the expiry is a date");
     let signed = expires - Duration::from_mins(15);
-    let began = jiff::Timestamp::try_from(origin.clock.now().wall);
+    let began = jiff::Timestamp::try_from(UNIX_EPOCH + Duration::from_secs(BEGAN));
     assert_eq!(Some(signed), began.ok());
     let address = first["presigned_url"]
         .as_str()
@@ -321,7 +325,7 @@ async fn the_list_is_read_page_by_page() {
         };
         cursor = format!("&cursor={next}");
     }
-    // The calls whose number ends in 8 are not born yet.
+    // The calls whose number ends in 8 are not created yet.
     assert_eq!(ids.len(), 45);
     assert!(ids.is_sorted());
     for query in ["limit=0", "limit=101", "limit=x", "cursor=call_globex_0001"] {
@@ -332,7 +336,7 @@ async fn the_list_is_read_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_born_is_not_found() {
+async fn a_call_that_is_not_created_yet_is_not_found() {
     let origin = Origin::start().await;
     origin.get("call_acme_0008").await.assert_status(404);
     origin.wait(600);

@@ -5,48 +5,54 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::object::object;
-use super::scene::Scene;
-use super::{partner, people, time};
+use crate::call_context::CallContext;
+use crate::json_object::json_object;
+use crate::{directory, partner, time};
 
-/// The `which`-th e-mail about an invoice of a partner; even ones go out, odd ones come in.
-pub(super) fn email(scene: &Scene, partner: u32, invoice: &str, number: &str, which: u32) -> Value {
+/// The `which`-th e-mail about an invoice of a partner; even ones are outbound, odd ones inbound.
+pub(crate) fn email(
+    context: &CallContext,
+    partner: u32,
+    invoice: &str,
+    number: &str,
+    which: u32,
+) -> Value {
     let key = format!("{invoice}/{which}");
-    let mut dice = scene.dice("email", &key);
-    let id = scene.id("eml", &key);
-    let sent = scene.moment(&mut dice, 3..=25);
+    let mut rng = context.rng("email", &key);
+    let id = context.id("eml", &key);
+    let sent = context.moment(&mut rng, 3..=25);
     let at = time::written(sent);
     let outbound = which.is_multiple_of(2);
-    let ours = format!("billing@{}.example", scene.organisation);
-    let theirs = format!("ap@{}", partner::domain(scene, partner));
+    let ours = format!("billing@{}.example", context.organisation);
+    let theirs = format!("ap@{}", partner::domain(context, partner));
     let (from, to) = if outbound {
         (&ours, &theirs)
     } else {
         (&theirs, &ours)
     };
-    let body = body(scene, partner, number, outbound);
-    let sender_id = scene.id("sender", "0");
-    let remote_id = dice.id("msg");
-    object! {
+    let body = body(context, partner, number, outbound);
+    let sender_id = context.id("sender", "0");
+    let remote_id = rng.id("msg");
+    json_object! {
         "object": "email",
-        "thread_id": scene.id("thr", invoice),
-        "attachments": vec![attachment(scene, &key, sent)],
-        "author": outbound.then(|| people::user(scene, which)),
-        "author_id": outbound.then(|| people::user_id(scene, which)),
-        "bcc": vec![format!("archive@{}.example", scene.organisation)],
+        "thread_id": context.id("thr", invoice),
+        "attachments": vec![attachment(context, &key, sent)],
+        "author": outbound.then(|| directory::user(context, which)),
+        "author_id": outbound.then(|| directory::user_id(context, which)),
+        "bcc": vec![format!("archive@{}.example", context.organisation)],
         "body": format!("<p>{}</p>", body.replace('\n', "</p><p>")),
         "bounced_addresses": vec![format!("former-{theirs}")],
         "bulk_email_request_id": Value::Null,
-        "cc": vec![format!("controller@{}", partner::domain(scene, partner))],
+        "cc": vec![format!("controller@{}", partner::domain(context, partner))],
         "created_at": at.as_str(),
         "custom_headers": match which % 3 {
-            0 => object! { "X-Stuut-Invoice": number },
+            0 => json_object! { "X-Stuut-Invoice": number },
             1 => Value::Null,
             _ => Value::from(vec![vec!["X-Stuut-Invoice", number]]),
         },
         "direction": if outbound { "outbound" } else { "inbound" },
         "email_reason": if outbound { "past_due_reminder" } else { "reply" },
-        "email_sender": sender(scene, &sender_id, &ours),
+        "email_sender": sender(context, &sender_id, &ours),
         "email_sender_id": sender_id.as_str(),
         "error_message": Value::Null,
         "from_email": from.as_str(),
@@ -54,24 +60,24 @@ pub(super) fn email(scene: &Scene, partner: u32, invoice: &str, number: &str, wh
         "is_automated": outbound,
         "is_generated": outbound,
         "is_originated_in_stuut": outbound,
-        "is_unread": !outbound && dice.one_in(2),
+        "is_unread": !outbound && rng.one_in(2),
         "modified_at": at.as_str(),
-        "parent_email_id": (which > 0).then(|| scene.id("eml", &format!("{invoice}/{}", which - 1))),
+        "parent_email_id": (which > 0).then(|| context.id("eml", &format!("{invoice}/{}", which - 1))),
         "participants": vec![ours.as_str(), theirs.as_str()],
         "remote_id": remote_id.as_str(),
-        "remote_links": vec![object! {
+        "remote_links": vec![json_object! {
             "email_id": id.as_str(),
             "email_sender_id": sender_id.as_str(),
             "object": "email_remote_link",
             "remote_id": remote_id,
-            "remote_thread_id": dice.id("thread"),
+            "remote_thread_id": rng.id("thread"),
             "created_at": at.as_str(),
             "modified_at": at.as_str(),
         }],
         "reply_to": vec![ours.as_str()],
         "send_separately": false,
         "sent_at": at.as_str(),
-        "sent_by_id": outbound.then(|| people::user_id(scene, which)),
+        "sent_by_id": outbound.then(|| directory::user_id(context, which)),
         "snippet": body.chars().take(90).collect::<String>(),
         "status": if outbound { "sent" } else { "received" },
         "subject": format!("{}Invoice {number} is past due", if outbound { "" } else { "Re: " }),
@@ -80,71 +86,71 @@ pub(super) fn email(scene: &Scene, partner: u32, invoice: &str, number: &str, wh
     }
 }
 
-/// A file; its address expires with the scene's signature.
-pub(super) fn attachment(scene: &Scene, key: &str, created: Timestamp) -> Value {
-    let mut dice = scene.dice("attachment", key);
-    let id = scene.id("file", key);
-    let (file_type, mime_type, extension) = dice.pick(&[
+/// A file; its address expires with the context's signature.
+pub(crate) fn attachment(context: &CallContext, key: &str, created: Timestamp) -> Value {
+    let mut rng = context.rng("attachment", key);
+    let id = context.id("file", key);
+    let (file_type, mime_type, extension) = rng.pick(&[
         ("pdf", "application/pdf", "pdf"),
         ("image", "image/png", "png"),
     ]);
-    let name = format!("document-{:04}.{extension}", dice.within(1..=9_999));
-    let address = scene
+    let name = format!("document-{:04}.{extension}", rng.within(1..=9_999));
+    let address = context
         .signature
-        .sign(&scene.organisation, &format!("files/{id}/{name}"));
-    object! {
+        .sign(&context.organisation, &format!("files/{id}/{name}"));
+    json_object! {
         "file_type": file_type,
         "mime_type": mime_type,
         "name": name,
         "object": "attachment",
-        "organization_id": scene.organisation_id(),
-        "content_id": dice.one_in(2).then(|| dice.id("cid")),
+        "organization_id": context.organisation_id(),
+        "content_id": rng.one_in(2).then(|| rng.id("cid")),
         "created_at": time::written(created),
         "disposition": "attachment",
         "is_verified": true,
         "modified_at": time::written(created + Duration::from_secs(2)),
         "presigned_url": address,
-        "presigned_url_expires_at": time::written(scene.signature.expires_at()),
+        "presigned_url_expires_at": time::written(context.signature.expires_at()),
         "purpose": "email_attachment",
-        "remote_id": dice.one_in(2).then(|| dice.id("att")),
-        "size": dice.within(12_000..=480_000),
-        "src": match dice.within(0..=2) {
+        "remote_id": rng.one_in(2).then(|| rng.id("att")),
+        "size": rng.within(12_000..=480_000),
+        "src": match rng.within(0..=2) {
             0 => Value::Null,
             1 => format!("files/{id}").into(),
-            _ => object! { "bucket": format!("{}-files", scene.organisation), "key": id.as_str() },
+            _ => json_object! { "bucket": format!("{}-files", context.organisation), "key": id.as_str() },
         },
-        "user_id": people::user_id(scene, dice.within(0..=5)),
+        "user_id": directory::user_id(context, rng.within(0..=5)),
         "id": id,
     }
 }
 
-fn sender(scene: &Scene, id: &str, address: &str) -> Value {
-    let mut dice = scene.dice("sender's details", id);
-    object! {
+fn sender(context: &CallContext, id: &str, address: &str) -> Value {
+    let mut rng = context.rng("sender's details", id);
+    json_object! {
         "email": address,
         "object": "email_sender",
         "reply_to": address,
-        "user_id": people::user_id(scene, 0),
+        "user_id": directory::user_id(context, 0),
         "id": id,
-        "created_at": scene.days_ago(&mut dice, 300..=500),
+        "created_at": context.days_ago(&mut rng, 300..=500),
         "expired_at": Value::Null,
         "is_nylas_connection": true,
         "is_nylas_grant_expired": false,
         "is_shared": true,
-        "modified_at": scene.days_ago(&mut dice, 1..=100),
-        "name": format!("{} Billing", scene.organisation),
-        "provider": dice.pick(&["google", "microsoft"]),
-        "reply_to_name": format!("{} Billing", scene.organisation),
+        "modified_at": context.days_ago(&mut rng, 1..=100),
+        "name": format!("{} Billing", context.organisation),
+        "provider": rng.pick(&["google", "microsoft"]),
+        "reply_to_name": format!("{} Billing", context.organisation),
         "signature_html": format!(
             "<p>Kind regards,<br><b>Accounts Receivable</b><br>{}<br>{}</p>",
-            scene.organisation,
-            people::phone(&mut dice)
+            context.organisation,
+            directory::phone(&mut rng)
         ),
     }
 }
 
-fn body(scene: &Scene, partner: u32, number: &str, outbound: bool) -> String {
-    let (given, ..) = partner::who_answers(scene, partner);
+fn body(context: &CallContext, partner: u32, number: &str, outbound: bool) -> String {
+    let (given, ..) = partner::who_answers(context, partner);
     if outbound {
         format!(
             "Hello {given},\nour records show that invoice {number} is still open. A copy is \
@@ -152,7 +158,7 @@ fn body(scene: &Scene, partner: u32, number: &str, outbound: bool) -> String {
              the remittance advice so that we can match it; if something about the invoice is \
              not right, a short answer to this message is enough and we will look into it.\n\
              You can pay online at https://pay.{}.example or by bank transfer.",
-            scene.organisation
+            context.organisation
         )
     } else {
         format!(

@@ -7,10 +7,10 @@ use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENT
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 
-use super::Outcome;
-use super::object::object;
+use crate::Outcome;
+use crate::json_object::json_object;
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Status, fields and body; the body of a HEAD is empty, its `Content-Length` is not.
@@ -21,34 +21,34 @@ pub struct Answer {
     pub outcome: Outcome,
 }
 
-/// Why a request is not answered with what it asked for.
+/// Why a request gets an error instead of the resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// No token, or one that nobody has.
+pub(crate) enum Refusal {
+    /// No token, or an unknown one.
     Token,
-    /// No such call, or somebody else's: nobody can tell which.
+    /// No such call, or another organisation's: the answer does not say which.
     NotFound,
-    /// Another method would do.
+    /// The resource has other methods.
     Method { allowed: &'static str },
-    /// Something in the request, said in a sentence.
+    /// A fault in the request, as a sentence.
     Malformed(String),
     /// The call is not waiting for an approval.
     NotPending,
-    /// More body than anybody needs to edit a call.
+    /// A body over the limit of an edit.
     TooLarge,
-    /// A fault: the origin broke.
+    /// An injected fault: 500.
     Broken,
-    /// A fault: the origin has had enough of this client.
+    /// An injected fault: 429.
     Throttled,
-    /// A fault: the origin has had enough of everybody.
+    /// An injected fault: 503.
     Unavailable,
 }
 
 // === impl Refusal ===
 
 impl Refusal {
-    /// The response of a refusal; `retry_after` is said where trying again makes sense.
-    pub(super) fn respond(self, retry_after: Duration) -> Response<Bytes> {
+    /// The error response, with `Retry-After` where a retry makes sense.
+    pub(crate) fn respond(self, retry_after: Duration) -> Response<Bytes> {
         let (status, detail) = match &self {
             Self::Token => (StatusCode::UNAUTHORIZED, "Invalid authentication token"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not found"),
@@ -60,7 +60,7 @@ impl Refusal {
             Self::Throttled => (StatusCode::TOO_MANY_REQUESTS, "Too many requests"),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Service unavailable"),
         };
-        let mut response = json(status, &object! { "detail": detail });
+        let mut response = json(status, &json_object! { "detail": detail });
         let fields = response.headers_mut();
         match self {
             Self::Token => {
@@ -79,12 +79,12 @@ impl Refusal {
 }
 
 /// A response of this status with a JSON body.
-pub(super) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
+pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
     whole(status, Bytes::from(body.to_string()))
 }
 
 /// A response of this status with these bytes of JSON.
-pub(super) fn whole(status: StatusCode, body: Bytes) -> Response<Bytes> {
+pub(crate) fn whole(status: StatusCode, body: Bytes) -> Response<Bytes> {
     let length = HeaderValue::from(body.len());
     let mut response = Response::new(body);
     *response.status_mut() = status;

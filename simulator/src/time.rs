@@ -6,49 +6,49 @@ use http::HeaderValue;
 use jiff::Timestamp;
 
 /// A whole day.
-pub(super) const DAY: Duration = Duration::from_hours(24);
+pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A clock's date on the API's calendar, which knows the years -9999 to 9999.
-pub(super) fn moment(wall: SystemTime) -> Timestamp {
+pub(crate) fn moment(wall: SystemTime) -> Timestamp {
     Timestamp::try_from(wall).expect("the clock stands within the calendar's years")
 }
 
-/// The `Date` field of an answer given at `wall`.
-pub(super) fn date_field(wall: SystemTime) -> HeaderValue {
-    HeaderValue::try_from(httpdate::fmt_http_date(wall))
+/// The `Date` field of an answer given at `moment` (RFC 9110 §5.6.7).
+pub(crate) fn date_field(moment: Timestamp) -> HeaderValue {
+    HeaderValue::try_from(moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
         .expect("a date is made of visible ASCII characters")
 }
 
 /// `moment` without its fraction of a second.
-pub(super) fn whole_second(moment: Timestamp) -> Timestamp {
+pub(crate) fn whole_second(moment: Timestamp) -> Timestamp {
     Timestamp::from_second(moment.as_second()).expect("a timestamp's own second is in range")
 }
 
 /// A date and time of the API: `2026-03-01T09:30:00Z`.
-pub(super) fn written(moment: Timestamp) -> String {
+pub(crate) fn written(moment: Timestamp) -> String {
     moment.to_string()
 }
 
 /// A date of the API: `2026-03-01`.
-pub(super) fn date(moment: Timestamp) -> String {
+pub(crate) fn date(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%d").to_string()
 }
 
 /// Days before `moment`, at some second of the day.
-pub(super) fn days_before(moment: Timestamp, days: u32, second: u32) -> Timestamp {
+pub(crate) fn days_before(moment: Timestamp, days: u32, second: u32) -> Timestamp {
     moment - DAY * days - Duration::from_secs(u64::from(second))
 }
 
 /// Days after `moment`.
-pub(super) fn days_after(moment: Timestamp, days: u32) -> Timestamp {
+pub(crate) fn days_after(moment: Timestamp, days: u32) -> Timestamp {
     moment + DAY * days
 }
 
 /// When addresses were signed and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Signature {
-    pub(super) signed_at: Timestamp,
-    pub(super) valid_for: Duration,
+pub(crate) struct Signature {
+    pub(crate) signed_at: Timestamp,
+    pub(crate) valid_for: Duration,
 }
 
 // === impl Signature ===
@@ -59,7 +59,7 @@ impl Signature {
     /// Addresses are signed anew three times in each lifetime, counted from `started`: the
     /// bytes stand still within such a window, and an address that was just handed out is
     /// good for two thirds of its lifetime at least.
-    pub(super) fn at(now: Timestamp, started: Timestamp, valid_for: Duration) -> Self {
+    pub(crate) fn at(now: Timestamp, started: Timestamp, valid_for: Duration) -> Self {
         let window = i64::try_from(valid_for.as_secs() / 3)
             .unwrap_or(i64::MAX)
             .max(1);
@@ -73,14 +73,14 @@ impl Signature {
     }
 
     /// The end of the addresses' lifetime.
-    pub(super) fn expires_at(&self) -> Timestamp {
+    pub(crate) fn expires_at(&self) -> Timestamp {
         self.signed_at + self.valid_for
     }
 
     /// An address of `object` in the organisation's bucket that expires with this signature.
     ///
     /// The signature proves nothing; it only changes whenever a real one would.
-    pub(super) fn sign(&self, organisation: &str, object: &str) -> String {
+    pub(crate) fn sign(&self, organisation: &str, object: &str) -> String {
         let signed = self.signed_at.strftime("%Y%m%dT%H%M%SZ").to_string();
         let day = &signed[..8];
         let seconds = self.valid_for.as_secs();

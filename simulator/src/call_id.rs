@@ -1,4 +1,4 @@
-//! Call ids: which calls exist, whose they are, and what is special about them.
+//! Call ids: which calls exist, their organisation and their peculiarity.
 //!
 //! An id says everything: `call_<organisation>_<number>` is an ordinary call, and
 //! `call_<kind>_<organisation>_<number>` one with a peculiarity ([`Kind`]). The number has at
@@ -8,16 +8,16 @@ use std::fmt;
 
 /// A call that exists, by its parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CallId {
-    pub(super) kind: Kind,
-    pub(super) organisation: String,
-    pub(super) number: u32,
+pub(crate) struct CallId {
+    pub(crate) kind: Kind,
+    pub(crate) organisation: String,
+    pub(crate) number: u32,
 }
 
-/// What is special about a call, as its id says.
+/// The peculiarity of a call, part of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    /// An ordinary call; its number decides its life and its size.
+pub(crate) enum Kind {
+    /// An ordinary call; its number decides its lifecycle and its size.
     Plain,
     /// Long completed, around 4 KB: no invoices, a short partner.
     Small,
@@ -29,7 +29,7 @@ pub(super) enum Kind {
     Pending,
     /// Ended because the line was busy.
     Busy,
-    /// Ended because nobody answered.
+    /// Ended without an answer.
     NoAnswer,
     /// Ended by a failure of the line.
     Failed,
@@ -64,7 +64,7 @@ const KINDS: [(Kind, &str); 12] = [
 
 impl CallId {
     /// An ordinary call of an organisation.
-    pub(super) fn plain(organisation: &str, number: u32) -> Self {
+    pub(crate) fn plain(organisation: &str, number: u32) -> Self {
         Self {
             kind: Kind::Plain,
             organisation: organisation.to_owned(),
@@ -73,7 +73,7 @@ impl CallId {
     }
 
     /// Reads an id in exactly the form that [`fmt::Display`] writes; `None` names no call.
-    pub(super) fn parse(written: &str) -> Option<Self> {
+    pub(crate) fn parse(written: &str) -> Option<Self> {
         let rest = written.strip_prefix("call_")?;
         let (kind, rest) = KINDS
             .iter()

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::call_id::CallId;
-use super::dice::{Dice, Money};
-use super::object::object;
-use super::scene::Scene;
-use super::{email, integration, partner, payment, people, time};
+use crate::call_context::CallContext;
+use crate::call_id::CallId;
+use crate::json_object::json_object;
+use crate::seeded_rng::{Money, SeededRng};
+use crate::{directory, email, integration, partner, payment, time};
 
 const PRODUCTS: [(&str, &str, &str); 6] = [
     (
@@ -48,80 +48,80 @@ struct Sums {
 }
 
 /// A partner's invoice, as the `which`-th of a call shows it; `partner` is the partner's own document.
-pub(super) fn invoice(
-    scene: &Scene,
+pub(crate) fn invoice(
+    context: &CallContext,
     call: &CallId,
     owing: u32,
     which: u32,
     partner: &Value,
 ) -> Value {
     let number = number(call, which);
-    let mut dice = scene.dice("invoice", &number);
-    let id = scene.id("inv", &number);
-    let lines: Vec<_> = (0..dice.within(1..=3))
-        .map(|line| line_item(scene, owing, &id, line))
+    let mut rng = context.rng("invoice", &number);
+    let id = context.id("inv", &number);
+    let lines: Vec<_> = (0..rng.within(1..=3))
+        .map(|line| line_item(context, owing, &id, line))
         .collect();
     let sums = sums(&lines.iter().map(|line| line.1).collect::<Vec<_>>());
-    let issued = scene.moment(&mut dice, 45..=120);
+    let issued = context.moment(&mut rng, 45..=120);
     let due = issued + time::DAY * 30;
     let issued_at = time::written(issued);
-    let name = partner::name(scene, owing);
-    let site = format!("https://pay.{}.example", scene.organisation);
-    object! {
+    let name = partner::name(context, owing);
+    let site = format!("https://pay.{}.example", context.organisation);
+    json_object! {
         "amount_due": Money(sums.total.0 - sums.paid.0),
-        "currency": partner::currency(scene, owing),
+        "currency": partner::currency(context, owing),
         "object": "invoice",
-        "remote_id": dice.within(10_000..=99_999).to_string(),
+        "remote_id": rng.within(10_000..=99_999).to_string(),
         "total_amount": sums.total,
         "amount_paid": sums.paid,
-        "assignee": people::user(scene, owing),
-        "billing_address": people::address(scene, &name, "billing"),
-        "billing_address_id": people::address_number(scene, &name, "billing"),
-        "billing_email": format!("ap@{}", partner::domain(scene, owing)),
-        "calls": earlier_calls(scene, &mut dice),
+        "assignee": directory::user(context, owing),
+        "billing_address": directory::address(context, &name, "billing"),
+        "billing_address_id": directory::address_number(context, &name, "billing"),
+        "billing_email": format!("ap@{}", partner::domain(context, owing)),
+        "calls": earlier_calls(context, &mut rng),
         "created_at": issued_at.as_str(),
-        "custom_fields": any(&mut dice),
+        "custom_fields": any(&mut rng),
         "due_date": time::written(due),
-        "emails": vec![email::email(scene, owing, &id, &number, which)],
-        "in_dispute": dice.one_in(6),
+        "emails": vec![email::email(context, owing, &id, &number, which)],
+        "in_dispute": rng.one_in(6),
         "is_issued_email_sent": true,
         "issued_at": issued_at.as_str(),
-        "last_outreach_at": scene.days_ago(&mut dice, 1..=10),
-        "last_outreach_channel": dice.pick(&["email", "call"]),
-        "last_outreach_to": format!("ap@{}", partner::domain(scene, owing)),
-        "last_synced_at": scene.days_ago(&mut dice, 0..=0),
+        "last_outreach_at": context.days_ago(&mut rng, 1..=10),
+        "last_outreach_channel": rng.pick(&["email", "call"]),
+        "last_outreach_to": format!("ap@{}", partner::domain(context, owing)),
+        "last_synced_at": context.days_ago(&mut rng, 0..=0),
         "line_items": lines.into_iter().map(|line| line.0).collect::<Vec<_>>(),
-        "linked_integration": integration::linked(scene),
+        "linked_integration": integration::linked(context),
         "marked_uncollectible_at": Value::Null,
-        "memo": dice.one_in(2).then_some("Thank you for your business."),
-        "modified_at": scene.days_ago(&mut dice, 0..=3),
+        "memo": rng.one_in(2).then_some("Thank you for your business."),
+        "modified_at": context.days_ago(&mut rng, 0..=3),
         "number": number.as_str(),
-        "order_number": format!("SO-{}", dice.within(10_000..=99_999)),
+        "order_number": format!("SO-{}", rng.within(10_000..=99_999)),
         "paid_at": Value::Null,
-        "partner": with_outreach(partner, &mut dice),
-        "partner_id": partner::id(scene, owing),
-        "payments": vec![payment::payment(scene, owing, &id, sums.paid)],
-        "pdf": pdf(scene, &mut dice, &id),
-        "pdf_id": scene.id("file", &id),
+        "partner": with_outreach(partner, &mut rng),
+        "partner_id": partner::id(context, owing),
+        "payments": vec![payment::payment(context, owing, &id, sums.paid)],
+        "pdf": pdf(context, &mut rng, &id),
+        "pdf_id": context.id("file", &id),
         "period_end_date": issued_at.as_str(),
         "period_start_date": time::written(issued - time::DAY * 30),
-        "private_note": dice.one_in(3).then_some("Ask for the new controller first."),
-        "promised_to_pay_date": dice.one_in(2).then(|| time::date(time::days_after(scene.started, 7))),
-        "purchase_order_number": format!("PO-{}", dice.within(1_000..=9_999)),
+        "private_note": rng.one_in(3).then_some("Ask for the new controller first."),
+        "promised_to_pay_date": rng.one_in(2).then(|| time::date(time::days_after(context.started, 7))),
+        "purchase_order_number": format!("PO-{}", rng.within(1_000..=9_999)),
         "remote_created_at": issued_at.as_str(),
         "remote_invoice_pdf": format!("{site}/invoices/{id}.pdf"),
-        "remote_metadata": any(&mut dice),
-        "remote_modified_at": scene.days_ago(&mut dice, 1..=20),
-        "remote_partner_id": dice.within(100..=99_999).to_string(),
+        "remote_metadata": any(&mut rng),
+        "remote_modified_at": context.days_ago(&mut rng, 1..=20),
+        "remote_partner_id": rng.within(100..=99_999).to_string(),
         "remote_payment_portal_url": format!("{site}/invoices/{id}"),
-        "remote_payment_status": dice.pick(&["processing", "open", "failed"]),
+        "remote_payment_status": rng.pick(&["processing", "open", "failed"]),
         "remote_status": "AUTHORISED",
         "requires_line_item_sync": false,
-        "shipping_address": people::address(scene, &name, "shipping"),
-        "shipping_address_id": people::address_number(scene, &name, "shipping"),
-        "status": dice.pick(&["past_due", "partially_paid", "open"]),
+        "shipping_address": directory::address(context, &name, "shipping"),
+        "shipping_address_id": directory::address_number(context, &name, "shipping"),
+        "status": rng.pick(&["past_due", "partially_paid", "open"]),
         "subtotal": sums.subtotal,
-        "sync_status": dice.pick(&["complete", "partial"]),
+        "sync_status": rng.pick(&["complete", "partial"]),
         "total_discount": sums.discount,
         "total_tax": sums.tax,
         "type": "receivable",
@@ -131,25 +131,25 @@ pub(super) fn invoice(
 }
 
 /// The number that people say: the call's and the invoice's place in it.
-pub(super) fn number(call: &CallId, which: u32) -> String {
+pub(crate) fn number(call: &CallId, which: u32) -> String {
     format!("INV-{:05}-{which:02}", call.number)
 }
 
-fn line_item(scene: &Scene, owing: u32, invoice: &str, line: u32) -> (Value, Money) {
-    let mut dice = scene.dice("line", &format!("{invoice}/{line}"));
-    let (name, description, product_type) = dice.pick(&PRODUCTS);
-    let quantity = dice.within(1..=40);
-    let unit = dice.money(5..=400);
+fn line_item(context: &CallContext, owing: u32, invoice: &str, line: u32) -> (Value, Money) {
+    let mut rng = context.rng("line", &format!("{invoice}/{line}"));
+    let (name, description, product_type) = rng.pick(&PRODUCTS);
+    let quantity = rng.within(1..=40);
+    let unit = rng.money(5..=400);
     let total = Money(unit.0 * quantity);
-    let from = scene.moment(&mut dice, 60..=120);
+    let from = context.moment(&mut rng, 60..=120);
     let at = time::written(from);
-    let item = object! {
+    let item = json_object! {
         "invoice_id": invoice,
         "object": "line_item",
-        "remote_id": format!("{}-{}", dice.within(10_000..=99_999), line + 1),
+        "remote_id": format!("{}-{}", rng.within(10_000..=99_999), line + 1),
         "created_at": at.as_str(),
-        "currency": partner::currency(scene, owing),
-        "custom_fields": any(&mut dice),
+        "currency": partner::currency(context, owing),
+        "custom_fields": any(&mut rng),
         "description": description,
         "line_number": line + 1,
         "modified_at": at.as_str(),
@@ -159,7 +159,7 @@ fn line_item(scene: &Scene, owing: u32, invoice: &str, line: u32) -> (Value, Mon
         "product_type": product_type,
         "quantity": quantity,
         "remote_created_at": at.as_str(),
-        "remote_metadata": any(&mut dice),
+        "remote_metadata": any(&mut rng),
         "remote_modified_at": at,
         "total_amount": total,
         "total_discount": 0,
@@ -184,46 +184,46 @@ fn sums(lines: &[Money]) -> Sums {
 }
 
 /// Where the document says nothing about a type, any of them turns up.
-fn any(dice: &mut Dice) -> Value {
-    match dice.within(0..=3) {
+fn any(rng: &mut SeededRng) -> Value {
+    match rng.within(0..=3) {
         0 => Value::Null,
         1 => Value::from("net30"),
-        2 => object! { "cost_center": dice.within(100..=999), "approved": dice.one_in(2) },
+        2 => json_object! { "cost_center": rng.within(100..=999), "approved": rng.one_in(2) },
         _ => Value::from(vec!["net30", "portal"]),
     }
 }
 
-fn pdf(scene: &Scene, dice: &mut Dice, invoice: &str) -> Value {
-    match dice.within(0..=2) {
+fn pdf(context: &CallContext, rng: &mut SeededRng, invoice: &str) -> Value {
+    match rng.within(0..=2) {
         0 => Value::Null,
-        1 => Value::from(scene.id("file", invoice)),
+        1 => Value::from(context.id("file", invoice)),
         _ => {
-            let created = scene.moment(dice, 40..=44);
-            email::attachment(scene, invoice, created)
+            let created = context.moment(rng, 40..=44);
+            email::attachment(context, invoice, created)
         }
     }
 }
 
-fn earlier_calls(scene: &Scene, dice: &mut Dice) -> Value {
-    if dice.one_in(2) {
+fn earlier_calls(context: &CallContext, rng: &mut SeededRng) -> Value {
+    if rng.one_in(2) {
         return Value::from(Vec::<Value>::new());
     }
-    Value::from(vec![object! {
+    Value::from(vec![json_object! {
         "object": "call",
-        "id": dice.id("call"),
+        "id": rng.id("call"),
         "direction": "outbound",
         "status": "no_answer",
-        "created_at": scene.days_ago(dice, 31..=60),
+        "created_at": context.days_ago(rng, 31..=60),
     }])
 }
 
 /// The partner inside an invoice has two members more than the call's own.
-fn with_outreach(partner: &Value, dice: &mut Dice) -> Value {
+fn with_outreach(partner: &Value, rng: &mut SeededRng) -> Value {
     let mut partner = partner.clone();
     if let Some(members) = partner.as_object_mut() {
         for channel in ["call", "email"] {
             let name = format!("is_{channel}_outreach_manually_paused");
-            members.insert(name, dice.one_in(5).into());
+            members.insert(name, rng.one_in(5).into());
         }
     }
     partner

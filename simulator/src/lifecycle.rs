@@ -1,14 +1,14 @@
-//! The life of a call: which status it has at a moment, and what is known of it by then.
+//! The lifecycle of a call: its status at a given time, and which parts exist by then.
 //!
-//! A life is a list of steps from the call's birth; what a call is at `now` are the steps
-//! that lie behind it. Ordinary calls are spread by the last digit of their number:
+//! A lifecycle is a list of steps from the call's creation; the phase at `now` is the sum of
+//! the steps before it. Ordinary calls are spread by the last digit of their number:
 //!
-//! | digit | life |
+//! | digit | lifecycle |
 //! |---|---|
 //! | 1 2 3 4 5 | completed between an hour and 30 days before the simulator began |
 //! | 6 | begins within the minute before |
 //! | 7 | ended less than 30 s before: transcript and summary are still to come |
-//! | 8 | is born within ten minutes after; 404 until then |
+//! | 8 | is created within ten minutes after; 404 until then |
 //! | 9 | ended as busy, unanswered, failed or canceled, before |
 //! | 0 | waits for its approval |
 
@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::call_id::{CallId, Kind};
-use super::dice::Dice;
+use crate::call_id::{CallId, Kind};
+use crate::seeded_rng::SeededRng;
 
 /// A call's status, as the API writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Status {
     PendingApproval,
     Queued,
     Registered,
@@ -35,33 +35,33 @@ pub(super) enum Status {
     Failed,
 }
 
-/// What a call is at one moment.
+/// A call at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Phase {
-    pub(super) status: Status,
-    /// How many steps lie behind: two phases of a life with the same count are the same.
-    pub(super) steps: usize,
-    pub(super) created: Timestamp,
-    /// The last step, if there was one after the birth.
-    pub(super) modified: Option<Timestamp>,
-    pub(super) began: Option<Timestamp>,
-    pub(super) ended: Option<Timestamp>,
-    pub(super) has_transcript: bool,
-    pub(super) has_summary: bool,
+pub(crate) struct Phase {
+    pub(crate) status: Status,
+    /// Steps so far: two phases of a lifecycle with the same count are equal.
+    pub(crate) steps: usize,
+    pub(crate) created: Timestamp,
+    /// The last step, if there was one after the creation.
+    pub(crate) modified: Option<Timestamp>,
+    pub(crate) began: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) has_transcript: bool,
+    pub(crate) has_summary: bool,
 }
 
-/// What clients did to a call's life.
+/// Changes that clients made to a call's lifecycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Events {
-    /// When a live call was first asked for.
-    pub(super) first_asked: Option<Timestamp>,
+pub(crate) struct Events {
+    /// When a live call was first requested.
+    pub(crate) first_requested: Option<Timestamp>,
     /// When a pending call was approved.
-    pub(super) approved: Option<Timestamp>,
+    pub(crate) approved: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Life {
-    born: Timestamp,
+pub(crate) struct Lifecycle {
+    created: Timestamp,
     steps: Vec<(Duration, Step)>,
 }
 
@@ -74,7 +74,7 @@ enum Step {
 
 /// How long each part of a call takes, in seconds.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct Timings {
     queued: u32,
     registered: u32,
     initiated: u32,
@@ -85,7 +85,7 @@ struct Pace {
 }
 
 /// Short enough to be watched.
-const WATCHED: Pace = Pace {
+const WATCHED: Timings = Timings {
     queued: 3,
     registered: 1,
     initiated: 1,
@@ -99,7 +99,7 @@ const WATCHED: Pace = Pace {
 
 impl Status {
     /// The API's word.
-    pub(super) fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::PendingApproval => "pending_approval",
             Self::Queued => "queued",
@@ -115,8 +115,8 @@ impl Status {
         }
     }
 
-    /// Why the line was cut, once it was.
-    pub(super) fn disconnection(self) -> Option<&'static str> {
+    /// The reason of the disconnection, after the end.
+    pub(crate) fn disconnection(self) -> Option<&'static str> {
         match self {
             Self::Completed => Some("user_hangup"),
             Self::Busy => Some("dial_busy"),
@@ -133,126 +133,126 @@ impl Status {
     }
 }
 
-// === impl Pace ===
+// === impl Timings ===
 
-impl Pace {
-    fn of(dice: &mut Dice) -> Self {
+impl Timings {
+    fn of(rng: &mut SeededRng) -> Self {
         Self {
-            queued: dice.within(5..=20),
-            registered: dice.within(1..=3),
-            initiated: dice.within(1..=3),
-            ringing: dice.within(4..=20),
-            talk: dice.within(60..=360),
-            transcript: dice.within(20..=60),
-            summary: dice.within(15..=60),
+            queued: rng.within(5..=20),
+            registered: rng.within(1..=3),
+            initiated: rng.within(1..=3),
+            ringing: rng.within(4..=20),
+            talk: rng.within(60..=360),
+            transcript: rng.within(20..=60),
+            summary: rng.within(15..=60),
         }
     }
 
-    /// From the birth to the end of a call that was answered.
+    /// From the creation to the end of a call that was answered.
     fn to_end(self) -> u32 {
         self.queued + self.registered + self.initiated + self.ringing + self.talk
     }
 }
 
-// === impl Life ===
+// === impl Lifecycle ===
 
-impl Life {
-    /// The life of `id` in a simulator that began at `started`; `None` for a live call that
-    /// nobody has asked for yet.
-    pub(super) fn of(id: &CallId, started: Timestamp, events: Events) -> Option<Self> {
-        let mut dice = Dice::of(&["life", &id.to_string()]);
-        let pace = Pace::of(&mut dice);
+impl Lifecycle {
+    /// The lifecycle of `id` in a simulator that began at `started`; `None` for a live call
+    /// before the first request for it.
+    pub(crate) fn of(id: &CallId, started: Timestamp, events: Events) -> Option<Self> {
+        let mut rng = SeededRng::of(&["life", &id.to_string()]);
+        let timings = Timings::of(&mut rng);
         let before = |seconds: u32| started - Duration::from_secs(u64::from(seconds));
-        let long_ago = before(dice.within(3_600..=30 * 86_400));
-        let unlucky = dice.pick(&[
+        let long_ago = before(rng.within(3_600..=30 * 86_400));
+        let unlucky = rng.pick(&[
             Status::Busy,
             Status::NoAnswer,
             Status::Failed,
             Status::Canceled,
         ]);
-        let life = match (id.kind, id.number % 10) {
-            (Kind::Live, _) => Self::new(events.first_asked?, WATCHED, Status::Completed),
+        let lifecycle = match (id.kind, id.number % 10) {
+            (Kind::Live, _) => Self::new(events.first_requested?, WATCHED, Status::Completed),
             (Kind::Pending, _) | (Kind::Plain, 0) => {
-                Self::pending(before(dice.within(600..=86_400)), events.approved)
+                Self::pending(before(rng.within(600..=86_400)), events.approved)
             }
-            (Kind::Busy, _) => Self::new(long_ago, pace, Status::Busy),
-            (Kind::NoAnswer, _) => Self::new(long_ago, pace, Status::NoAnswer),
-            (Kind::Failed, _) => Self::new(long_ago, pace, Status::Failed),
-            (Kind::Canceled, _) => Self::new(long_ago, pace, Status::Canceled),
-            (Kind::Plain, 6) => Self::new(before(dice.within(0..=60)), pace, Status::Completed),
+            (Kind::Busy, _) => Self::new(long_ago, timings, Status::Busy),
+            (Kind::NoAnswer, _) => Self::new(long_ago, timings, Status::NoAnswer),
+            (Kind::Failed, _) => Self::new(long_ago, timings, Status::Failed),
+            (Kind::Canceled, _) => Self::new(long_ago, timings, Status::Canceled),
+            (Kind::Plain, 6) => Self::new(before(rng.within(0..=60)), timings, Status::Completed),
             (Kind::Plain, 7) => {
                 // Younger than the transcript takes at least, so that it is yet to come.
-                let age = pace.to_end() + dice.within(0..=15);
-                Self::new(before(age), pace, Status::Completed)
+                let age = timings.to_end() + rng.within(0..=15);
+                Self::new(before(age), timings, Status::Completed)
             }
             (Kind::Plain, 8) => {
-                let later = Duration::from_secs(u64::from(dice.within(1..=600)));
-                Self::new(started + later, pace, Status::Completed)
+                let later = Duration::from_secs(u64::from(rng.within(1..=600)));
+                Self::new(started + later, timings, Status::Completed)
             }
-            (Kind::Plain, 9) => Self::new(long_ago, pace, unlucky),
-            _ => Self::new(long_ago, pace, Status::Completed),
+            (Kind::Plain, 9) => Self::new(long_ago, timings, unlucky),
+            _ => Self::new(long_ago, timings, Status::Completed),
         };
-        Some(life)
+        Some(lifecycle)
     }
 
-    /// A call from its birth to this end.
-    fn new(born: Timestamp, pace: Pace, end: Status) -> Self {
-        let mut life = Self {
-            born,
+    /// A call from its creation to this end.
+    fn new(created: Timestamp, timings: Timings, end: Status) -> Self {
+        let mut lifecycle = Self {
+            created,
             steps: Vec::new(),
         };
-        life.run(0, pace, end);
-        life
+        lifecycle.run(0, timings, end);
+        lifecycle
     }
 
     /// A call that waits for its approval.
-    fn pending(born: Timestamp, approved: Option<Timestamp>) -> Self {
-        let mut life = Self {
-            born,
+    fn pending(created: Timestamp, approved: Option<Timestamp>) -> Self {
+        let mut lifecycle = Self {
+            created,
             steps: vec![(Duration::ZERO, Step::Status(Status::PendingApproval))],
         };
         if let Some(approved) = approved {
-            let waited = approved.as_second() - born.as_second();
-            let waited = u32::try_from(waited).expect("an approval follows the birth soon");
-            life.run(waited, WATCHED, Status::Completed);
+            let waited = approved.as_second() - created.as_second();
+            let waited = u32::try_from(waited).expect("an approval follows the creation soon");
+            lifecycle.run(waited, WATCHED, Status::Completed);
         }
-        life
+        lifecycle
     }
 
     /// Adds the steps of a call that enters the queue at second `at`.
-    fn run(&mut self, mut at: u32, pace: Pace, end: Status) {
+    fn run(&mut self, mut at: u32, timings: Timings, end: Status) {
         let mut then = |wait: u32, step: Step| {
             at += wait;
             self.steps.push((Duration::from_secs(u64::from(at)), step));
         };
         then(0, Step::Status(Status::Queued));
         if end == Status::Canceled {
-            then(pace.queued, Step::Status(end));
+            then(timings.queued, Step::Status(end));
             return;
         }
-        then(pace.queued, Step::Status(Status::Registered));
-        then(pace.registered, Step::Status(Status::Initiated));
+        then(timings.queued, Step::Status(Status::Registered));
+        then(timings.registered, Step::Status(Status::Initiated));
         if end == Status::Failed {
-            then(pace.initiated, Step::Status(end));
+            then(timings.initiated, Step::Status(end));
             return;
         }
-        then(pace.initiated, Step::Status(Status::Ringing));
+        then(timings.initiated, Step::Status(Status::Ringing));
         if end != Status::Completed {
-            then(pace.ringing, Step::Status(end));
+            then(timings.ringing, Step::Status(end));
             return;
         }
-        then(pace.ringing, Step::Status(Status::InProgress));
-        then(pace.talk, Step::Status(Status::Completed));
-        then(pace.transcript, Step::Transcript);
-        then(pace.summary, Step::Summary);
+        then(timings.ringing, Step::Status(Status::InProgress));
+        then(timings.talk, Step::Status(Status::Completed));
+        then(timings.transcript, Step::Transcript);
+        then(timings.summary, Step::Summary);
     }
 
-    /// What the call is at `now`; `None` before its birth.
-    pub(super) fn at(&self, now: Timestamp) -> Option<Phase> {
+    /// The phase at `now`; `None` before the creation.
+    pub(crate) fn at(&self, now: Timestamp) -> Option<Phase> {
         let mut phase = Phase {
             status: Status::Queued,
             steps: 0,
-            created: self.born,
+            created: self.created,
             modified: None,
             began: None,
             ended: None,
@@ -260,7 +260,7 @@ impl Life {
             has_summary: false,
         };
         for (after, step) in &self.steps {
-            let moment = self.born + *after;
+            let moment = self.created + *after;
             if moment > now {
                 break;
             }
@@ -298,19 +298,19 @@ mod tests {
 
     fn phase(id: &str, second: i64, events: Events) -> Option<Phase> {
         let id = CallId::parse(id).expect("a test's id is well formed");
-        Life::of(&id, at(0), events)?.at(at(second))
+        Lifecycle::of(&id, at(0), events)?.at(at(second))
     }
 
     #[test]
-    fn a_live_call_goes_through_every_status_once_asked_for() {
+    fn a_live_call_goes_through_every_status_once_requested() {
         let events = Events {
-            first_asked: Some(at(100)),
+            first_requested: Some(at(100)),
             ..Events::default()
         };
         let seen: Vec<_> = [100, 103, 104, 105, 110, 130]
             .map(|second| phase("call_live_acme_0001", second, events))
             .into_iter()
-            .map(|phase| phase.expect("the call is born").status.as_str())
+            .map(|phase| phase.expect("the call is created").status.as_str())
             .collect();
         assert_eq!(
             seen,
@@ -329,11 +329,11 @@ mod tests {
     #[test]
     fn the_transcript_follows_the_end_and_the_summary_follows_it() {
         let events = Events {
-            first_asked: Some(at(0)),
+            first_requested: Some(at(0)),
             ..Events::default()
         };
         let known = |second| {
-            let phase = phase("call_live_acme_0001", second, events).expect("the call is born");
+            let phase = phase("call_live_acme_0001", second, events).expect("the call is created");
             assert_eq!(phase.ended, Some(at(30)));
             (phase.has_transcript, phase.has_summary, phase.modified)
         };
@@ -346,20 +346,20 @@ mod tests {
     fn a_pending_call_waits_until_it_is_approved() {
         let waiting = phase("call_pending_acme_0001", 86_400, Events::default());
         assert_eq!(
-            waiting.expect("the call is born").status,
+            waiting.expect("the call is created").status,
             Status::PendingApproval
         );
         let events = Events {
             approved: Some(at(10)),
             ..Events::default()
         };
-        let queued = phase("call_pending_acme_0001", 10, events).expect("the call is born");
+        let queued = phase("call_pending_acme_0001", 10, events).expect("the call is created");
         assert_eq!(queued.status, Status::Queued);
         assert_eq!(queued.modified, Some(at(10)));
     }
 
     #[test]
-    fn the_last_digit_of_a_number_decides_its_life() {
+    fn the_last_digit_of_a_number_decides_its_lifecycle() {
         let completed = phase("call_acme_0001", 0, Events::default()).expect("long completed");
         assert!(completed.has_summary);
         let settling = phase("call_acme_0007", 0, Events::default()).expect("just completed");
