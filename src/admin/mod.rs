@@ -82,7 +82,7 @@ type Answer = Response<Full<Bytes>>;
 impl InForce {
     fn of(config: &Config) -> Self {
         Self {
-            token: config.admin.token.clone(),
+            token: config.admin.token.clone().map(|token| token.0),
             openapi: openapi::document(config),
         }
     }

@@ -1,16 +1,17 @@
-//! From what was written to what it means: defaults, then the file, then variables, then flags.
+//! Loading: defaults, then the file, then variables, then flags.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::nearest::nearest;
-use super::node::{Entry, Written};
-use super::render::bare_or_quoted;
-use super::{
-    Config, Flag, KEYS, Place, Problems, Sources, checks, document, files, keys, outside, place,
-};
+use super::environment::{self, Flag, variable};
+use super::findings::{Findings, Place, Problems, Sources};
+use super::raw::{self, RawEntry, RawKind};
+use super::settings::{Config, KEYS, Key};
+use super::values::Token;
+use super::wording::{bare_or_quoted, nearest};
+use super::{cross_checks, files};
 
-/// A configuration file's text and the name it is called by in messages.
+/// A configuration file's text, and its name for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Document<'a> {
     /// Such as `config/stuut-cache.toml`.
@@ -19,18 +20,17 @@ pub struct Document<'a> {
     pub text: &'a str,
 }
 
-/// A configuration that may still be wrong.
+/// A configuration that may still be invalid.
 ///
-/// Rules that belong to other rooms, such as the grammar of views, add what they find
-/// with [`Draft::refuse`], so that it is told together with the rest.
+/// Modules with rules of their own, such as the grammar of views, add problems with
+/// [`Draft::refuse`], so that they are reported together with the rest.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
-    pub(super) config: Config,
-    pub(super) sources: Sources,
-    pub(super) problems: Problems,
+    config: Config,
+    findings: Findings,
 }
 
-/// A configuration that is good, and where each value came from.
+/// A valid configuration, and the place of each value.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// The values.
@@ -39,51 +39,41 @@ pub struct Loaded {
     pub sources: Sources,
 }
 
-/// Loads the configuration: [`draft`], and nothing to add.
-///
-/// # Errors
-///
-/// Everything that is wrong, at once.
-pub fn load(
-    file: Option<&Path>,
-    variables: &[(String, String)],
-    flags: &[Flag],
-) -> Result<Loaded, Problems> {
-    draft(file, variables, flags).finish()
-}
-
 /// Reads the file, and the files it names, into a draft.
 #[must_use]
 pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag]) -> Draft {
-    let name = file.map(|path| path.display().to_string());
     let mut draft = Draft::default();
-    let mut text = None;
-    if let (Some(path), Some(name)) = (file, name.as_deref()) {
-        match std::fs::read_to_string(path) {
-            Ok(read) => text = Some(read),
+    let name = file.map(|path| path.display().to_string());
+    let mut document = None;
+    let text = file.map(std::fs::read_to_string);
+    if let (Some(name), Some(text)) = (&name, &text) {
+        match text {
+            Ok(text) => document = Some(Document { name, text }),
             Err(error) => {
                 let place = Place::File {
-                    name: Arc::from(name),
+                    name: Arc::from(name.as_str()),
                     at: None,
                 };
                 let message = format!("cannot be read: {error}; write the path of a TOML file");
-                draft.problems.add(&place, "", message);
+                draft.findings.problems.add(&place, "", message);
             }
         }
     }
-    let document = name.as_deref().zip(text.as_deref());
-    let document = document.map(|(name, text)| Document { name, text });
-    files::named(draft.fill(document, variables, flags))
+    draft.fill(document, variables, flags);
+    draft.read_files();
+    draft
 }
 
-/// What was written, as settings. Pure: the files that settings name are not opened.
+/// Reads what was written into a draft, without opening the files that settings name.
 #[must_use]
 pub fn read(
     document: Option<Document<'_>>,
     variables: &[(String, String)],
     flags: &[Flag],
 ) -> Draft {
-    Draft::default().fill(document, variables, flags)
+    let mut draft = Draft::default();
+    draft.fill(document, variables, flags);
+    draft
 }
 
 impl Draft {
@@ -93,24 +83,20 @@ impl Draft {
         &self.config
     }
 
-    /// Adds a problem with `key`, at the place where its value was written.
+    /// Adds a problem of `key`, at the place where its value was written.
     pub fn refuse(&mut self, key: &str, message: impl Into<String>) {
-        let place = self.sources.of(key).clone();
-        self.problems.add(&place, key, message);
+        self.findings.refuse(key, message);
     }
 
-    /// The configuration, if nothing is wrong with it.
+    /// The configuration, if it has no problem.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, at once.
+    /// All problems at once.
     pub fn finish(self) -> Result<Loaded, Problems> {
-        let Self {
-            config,
-            sources,
-            problems,
-        } = self;
+        let Findings { sources, problems } = self.findings;
         if problems.is_empty() {
+            let config = self.config;
             Ok(Loaded { config, sources })
         } else {
             Err(problems)
@@ -119,71 +105,96 @@ impl Draft {
 
     /// Each source overrides the one before it.
     fn fill(
-        mut self,
+        &mut self,
         document: Option<Document<'_>>,
         variables: &[(String, String)],
         flags: &[Flag],
-    ) -> Self {
+    ) {
         if let Some(Document { name, text }) = document {
             let name = Arc::from(name);
-            self.sources.record_file(&name);
-            if let Some(entries) = document::parse(text, &name, &mut self.problems) {
+            self.findings.sources.record_file(&name);
+            if let Some(entries) = raw::parse(text, &name, &mut self.findings.problems) {
                 self.apply(&entries, "");
             }
         }
-        let entries = outside::variables(variables, &mut self.problems);
+        let entries = environment::variables(variables, &mut self.findings.problems);
         self.apply(&entries, "");
-        let entries = outside::flags(flags, &mut self.problems);
+        let entries = environment::flags(flags, &mut self.findings.problems);
         self.apply(&entries, "");
-        checks::agree(&mut self);
-        self
+        cross_checks::run(&self.config, &mut self.findings);
     }
 
-    fn apply(&mut self, entries: &[Entry], section: &str) {
+    fn apply(&mut self, entries: &[RawEntry], section: &str) {
         for entry in entries {
-            let name = bare_or_quoted(&entry.name);
-            let name = match section {
-                "" => name,
-                _ => format!("{section}.{name}"),
-            };
-            if let Some(key) = keys::find(&name) {
-                (key.apply)(self, (key.name, &entry.node));
-            } else if keys::is_section(&name) {
-                match entry.node.table(&format!("the table [{name}]")) {
-                    Ok(entries) => self.apply(&entries, &name),
-                    Err(message) => self.problems.add(&entry.node.place, &name, message),
+            let name = join(section, &bare_or_quoted(&entry.name));
+            if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+                (key.apply)(&mut self.config, &entry.value, &mut self.findings);
+            } else if inside(&name).next().is_some() {
+                let table = entry.value.table(&format!("the table [{name}]"));
+                let problems = &mut self.findings.problems;
+                if let Some(entries) = problems.ok_or_add(&entry.value.place, &name, table) {
+                    self.apply(&entries, &name);
                 }
             } else {
-                // The value is not shown: it may be a secret that has lost its way.
+                // The value is not shown: it may be a misplaced secret.
                 let message = unknown(section, entry);
-                self.problems.add(&entry.place, &name, message);
+                self.findings.problems.add(&entry.place, &name, message);
             }
+        }
+    }
+
+    /// Reads the files that settings name, so that a missing one is reported before any port is
+    /// bound.
+    fn read_files(&mut self) {
+        if let Some(path) = self.config.admin.token_file.as_deref() {
+            match files::token_of(path) {
+                Ok(token) => self.config.admin.token = Some(Token(token)),
+                // Neither the token nor the path is shown: the token itself may have been
+                // written where the path of its file belongs.
+                Err(message) => self.findings.refuse("admin.token_file", message),
+            }
+        }
+        if let Some(path) = self.config.upstream.ca_file.as_deref()
+            && let Err(message) = files::check_certificates(path)
+        {
+            self.findings.refuse("upstream.ca_file", message);
         }
     }
 }
 
-/// The sentence for a key that is not known, with the nearest known one.
-fn unknown(section: &str, entry: &Entry) -> String {
-    let kind = match entry.node.value {
-        Written::Table(_) => "section",
-        _ => "key",
-    };
-    let mut here: Vec<_> = keys::inside(section).map(keys::last).collect();
-    here.dedup();
-    let full = |name: &str| match section {
+fn join(section: &str, name: &str) -> String {
+    match section {
         "" => name.to_owned(),
         _ => format!("{section}.{name}"),
+    }
+}
+
+/// The names directly in a section; the empty section is the whole file.
+fn inside(section: &str) -> impl Iterator<Item = &'static str> {
+    KEYS.iter().filter_map(move |key| {
+        let rest = match section {
+            "" => key.name,
+            _ => key.name.strip_prefix(section)?.strip_prefix('.')?,
+        };
+        rest.split('.').next()
+    })
+}
+
+/// The message about an unknown key, with the nearest known one.
+fn unknown(section: &str, entry: &RawEntry) -> String {
+    let kind = match entry.value.kind {
+        RawKind::Table(_) => "section",
+        _ => "key",
     };
-    let near = nearest(&entry.name, here.iter().copied()).map(full);
-    // Or the right word in the wrong section.
-    let near = near.or_else(|| {
-        let mut all = KEYS.iter();
-        all.find(|key| key.short().eq_ignore_ascii_case(&entry.name))
-            .map(|key| key.name.to_owned())
-    });
+    let mut here: Vec<_> = inside(section).collect();
+    here.dedup();
+    let near = nearest(&entry.name, here.iter().copied()).map(|name| join(section, name));
+    // Or the right name in the wrong section.
+    let same_name = |key: &&Key| key.short().eq_ignore_ascii_case(&entry.name);
+    let near = near.or_else(|| KEYS.iter().find(same_name).map(|key| key.name.to_owned()));
     match (near, &entry.place) {
         (Some(key), Place::Variable(_)) => {
-            format!("unknown {kind}; did you mean {}?", place::variable(&key))
+            format!("unknown {kind}; did you mean {}?", variable(&key))
         }
         (Some(key), _) => format!("unknown {kind}; did you mean {key}?"),
         (None, _) => format!("unknown {kind}; known here: {}", here.join(", ")),

@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, Key, Lines};
-use super::{Config, Place, Sources};
+use super::findings::{Place, Sources};
+use super::setting::Rendered;
+use super::settings::{Config, KEYS, Key};
+use super::wording::bare_or_quoted;
 
-/// What every value kind looks like, at the top of the shipped file.
+/// The top of the shipped file: the form of every kind of value.
 const KINDS: &str = "\
 # The configuration of stuut-cache. Every key is shown at its default: a file needs only what differs.
 #
@@ -36,8 +38,8 @@ pub fn shipped() -> String {
     format!("{KINDS}{toml}")
 }
 
-/// The configuration as it is, as TOML that reads back the same. A value that is not the
-/// default says where it came from. Secrets are not in it: the admin token is its file's name.
+/// The configuration as TOML that reads back the same. A value from a file, variable or flag is
+/// followed by its place. Secrets are not in it: the admin token is its file's name.
 #[must_use]
 pub fn effective(config: &Config, sources: &Sources) -> String {
     let beside = |key: &str| match sources.of(key) {
@@ -52,9 +54,9 @@ pub fn effective(config: &Config, sources: &Sources) -> String {
 fn document(config: &Config, above: fn(&Key) -> String, beside: &dyn Fn(&str) -> String) -> String {
     let mut out = String::new();
     let mut section = "";
-    for key in KEYS {
-        match (key.written)(config) {
-            Lines::One(value) => {
+    for key in in_order() {
+        match (key.rendered)(config) {
+            Rendered::Line(value) => {
                 if section != key.section() {
                     section = key.section();
                     let _ = write!(out, "\n[{section}]\n");
@@ -62,7 +64,7 @@ fn document(config: &Config, above: fn(&Key) -> String, beside: &dyn Fn(&str) ->
                 out.push_str(&above(key));
                 let _ = writeln!(out, "{} = {value}{}", key.short(), beside(key.name));
             }
-            Lines::Table(lines) => {
+            Rendered::Table(lines) => {
                 section = key.name;
                 let _ = write!(out, "\n{}[{section}]\n", above(key));
                 for (name, value) in lines {
@@ -76,53 +78,29 @@ fn document(config: &Config, above: fn(&Key) -> String, beside: &dyn Fn(&str) ->
     out
 }
 
+/// All keys in the order of the shipped file: the operator's own tables last in their section,
+/// because TOML counts the lines after a table's head to the table.
+fn in_order() -> Vec<&'static Key> {
+    let default = Config::default();
+    let top = |key: &Key| key.name.split('.').next();
+    let mut keys = Vec::new();
+    for section in KEYS.chunk_by(|a, b| top(a) == top(b)) {
+        let is_table = |key: &&Key| matches!((key.rendered)(&default), Rendered::Table(_));
+        let (tables, lines): (Vec<&Key>, Vec<&Key>) = section.iter().partition(is_table);
+        keys.extend(lines.into_iter().chain(tables));
+    }
+    keys
+}
+
 /// The README's table: key, default, meaning.
 #[must_use]
 pub fn readme_table() -> String {
     let config = Config::default();
     let mut out = "| key | default | meaning |\n|---|---|---|\n".to_owned();
-    for key in KEYS {
-        let default = match (key.written)(&config) {
-            Lines::One(value) => value,
-            Lines::Table(lines) => lines
-                .iter()
-                .map(|(name, value)| format!("{} = {value}", bare_or_quoted(name)))
-                .collect::<Vec<_>>()
-                .join(", "),
-        };
+    for key in in_order() {
+        let default = (key.rendered)(&config).to_string().replace('|', "\\|");
         let meaning = key.meaning.replace('|', "\\|");
-        let default = default.replace('|', "\\|");
         let _ = writeln!(out, "| `{}` | `{default}` | {meaning} |", key.name);
     }
     out
-}
-
-/// A TOML basic string.
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            // Also for messages: a control character must not reach a terminal.
-            c if c.is_control() => {
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-/// A TOML key.
-pub(super) fn bare_or_quoted(name: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.chars().all(bare) {
-        name.to_owned()
-    } else {
-        quoted(name)
-    }
 }

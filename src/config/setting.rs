@@ -1,51 +1,89 @@
-//! What a setting's value is: it can be read, checked and written. One word of text: see `words`.
+//! Types of the keys: how a value is read, checked and rendered, and its default.
 
-use std::path::PathBuf;
+use std::fmt;
 use std::time::Duration;
 
-use super::node::{Node, Written};
-use super::render::quoted;
-use super::{ByteSize, OriginUrl, Problems, Sources};
+use http::uri::Scheme;
+
+use super::findings::{Findings, Place, Problems};
+use super::raw::{self, RawKind, RawValue};
+use super::scalar::Scalar;
+use super::values::{ByteSize, OriginUrl};
+use super::wording::{bare_or_quoted, quoted};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized {
-    /// For "expected …": `a duration such as "10s"`.
-    fn expected() -> String;
+    /// Reads a value; `None` if it was refused, and `problems` has the reason.
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self>;
 
-    /// Reads it, or tells `problems` about `key` why not.
-    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self>;
+    /// The value as TOML that [`Setting::read`] reads back.
+    fn toml(&self) -> String;
 
-    /// As TOML that [`Setting::read`] reads back.
-    fn written(&self) -> String;
+    /// Takes over a written value, which replaces the one before it; a table adds to it.
+    fn apply(&mut self, raw: &RawValue, key: &str, findings: &mut Findings) {
+        // Recorded even if it is refused: a problem found later is reported here too.
+        findings.sources.record(key, &raw.place);
+        if let Some(value) = Self::read(raw, key, &mut findings.problems) {
+            *self = value;
+        }
+    }
+
+    /// The lines of a file that make this value of that default.
+    fn rendered(&self, _default: &Self) -> Rendered {
+        Rendered::Line(self.toml())
+    }
 }
 
-/// A setting that is one word of text; most are.
-pub(super) trait Word: Sized {
-    fn expected() -> String;
-    fn parse(written: &str) -> Result<Self, String>;
-    fn word(&self) -> String;
+/// A value as lines of TOML.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rendered {
+    /// `name = value`
+    Line(String),
+    /// A table of its own, with these `(name, value)`.
+    Table(Vec<(String, String)>),
 }
 
-/// What a key asks beyond its kind.
+/// On one line.
+impl fmt::Display for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(value) => f.write_str(value),
+            Self::Table(lines) => {
+                let entry = |(name, value): &(String, String)| {
+                    format!("{} = {value}", bare_or_quoted(name))
+                };
+                f.write_str(&lines.iter().map(entry).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// A rule about one value, beyond its type; an error is the message.
 pub(super) type Check<T> = fn(&T) -> Result<(), String>;
 
-/// Puts a value into its `slot`, or leaves it and says why.
-pub(super) fn set<T: Setting>(
+/// Sets `slot` to a written value, or keeps the value before it and adds a problem.
+pub(super) fn set<T: Setting + Clone>(
     slot: &mut T,
     checks: &[Check<T>],
-    (key, node): (&str, &Node),
-    problems: &mut Problems,
-    sources: &mut Sources,
+    (key, raw): (&str, &RawValue),
+    findings: &mut Findings,
 ) {
-    // Recorded even when it is refused: a problem found later points here too.
-    sources.record(key, &node.place);
-    let Some(value) = T::read(node, key, problems) else {
-        return;
-    };
+    let mut value = slot.clone();
+    value.apply(raw, key, findings);
     match checks.iter().find_map(|check| check(&value).err()) {
-        Some(message) => problems.add(&node.place, key, message),
+        Some(message) => findings.problems.add(&raw.place, key, message),
         None => *slot = value,
     }
+}
+
+/// A default, as it is declared: in TOML.
+pub(super) fn default<T: Setting>(toml: &str) -> T {
+    let mut problems = Problems::default();
+    // Rust breaks long lines when it prints code; TOML takes an inline table on one line.
+    raw::value(&toml.replace('\n', " "), &Place::Default)
+        .ok()
+        .and_then(|raw| T::read(&raw, "default", &mut problems))
+        .unwrap_or_else(|| panic!("{toml} cannot be a default: {problems}"))
 }
 
 // === checks ===
@@ -80,7 +118,8 @@ pub(super) fn sized<const LEAST: u64, const MOST: u64>(value: &ByteSize) -> Resu
 
 /// A query option's name is compared as it is sent, so it has none of the
 /// characters that some clients percent-encode.
-pub(super) fn option_name(name: &str) -> Result<(), String> {
+#[expect(clippy::ptr_arg, reason = "a Check takes any type")]
+pub(super) fn option_name(name: &String) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         return Err(format!(
@@ -91,11 +130,11 @@ pub(super) fn option_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The collector is spoken to without TLS.
+/// The OTLP exporter has no TLS.
 #[expect(clippy::ref_option, reason = "a Check takes any type")]
-pub(super) fn in_the_clear(url: &Option<OriginUrl>) -> Result<(), String> {
+pub(super) fn without_tls(url: &Option<OriginUrl>) -> Result<(), String> {
     match url {
-        Some(url) if *url.scheme() != http::uri::Scheme::HTTP => Err(format!(
+        Some(url) if *url.scheme() != Scheme::HTTP => Err(format!(
             "\"{url}\" asks for TLS; run a collector beside the proxy and write its http://host:port"
         )),
         _ => Ok(()),
@@ -104,110 +143,128 @@ pub(super) fn in_the_clear(url: &Option<OriginUrl>) -> Result<(), String> {
 
 // === impl Setting ===
 
-impl<T: Word> Setting for T {
-    fn expected() -> String {
-        T::expected()
-    }
-
-    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        let value = match node.text() {
+impl<T: Scalar> Setting for T {
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        let value = match raw.text() {
             Some(text) => T::parse(text),
-            None => Err(node.unexpected(&T::expected())),
+            None => Err(raw.unexpected(&T::expected())),
         };
-        value
-            .map_err(|message| problems.add(&node.place, key, message))
-            .ok()
+        problems.ok_or_add(&raw.place, key, value)
     }
 
-    fn written(&self) -> String {
-        quoted(&self.word())
+    fn toml(&self) -> String {
+        quoted(&self.text())
+    }
+}
+
+/// The empty string is `None`.
+impl<T: Scalar> Setting for Option<T> {
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        match raw.text() {
+            Some("") => Some(None),
+            _ => T::read(raw, key, problems).map(Some),
+        }
+    }
+
+    fn toml(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), Setting::toml)
     }
 }
 
 impl Setting for bool {
-    fn expected() -> String {
-        "true or false".to_owned()
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        let value = match &raw.kind {
+            RawKind::Boolean(value) => Ok(*value),
+            RawKind::Untyped(text) if text == "true" => Ok(true),
+            RawKind::Untyped(text) if text == "false" => Ok(false),
+            _ => Err(raw.unexpected("true or false")),
+        };
+        problems.ok_or_add(&raw.place, key, value)
     }
 
-    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        match &node.value {
-            Written::Boolean(value) => return Some(*value),
-            Written::Bare(text) if text == "true" => return Some(true),
-            Written::Bare(text) if text == "false" => return Some(false),
-            _ => {}
-        }
-        problems.add(&node.place, key, node.unexpected(&Self::expected()));
-        None
-    }
-
-    fn written(&self) -> String {
+    fn toml(&self) -> String {
         self.to_string()
     }
 }
 
 impl Setting for usize {
-    fn expected() -> String {
-        "a whole number such as 100".to_owned()
-    }
-
-    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        let number = match &node.value {
-            Written::Integer(_, number) => number.and_then(|number| Self::try_from(number).ok()),
-            Written::Bare(text) => text.parse().ok(),
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        let number = match &raw.kind {
+            RawKind::Integer(_, number) => number.and_then(|number| Self::try_from(number).ok()),
+            RawKind::Untyped(text) => text.parse().ok(),
             _ => None,
         };
-        if number.is_none() {
-            problems.add(
-                &node.place,
-                key,
-                node.unexpected(&<Self as Setting>::expected()),
-            );
-        }
-        number
+        let number = number.ok_or_else(|| raw.unexpected("a whole number such as 100"));
+        problems.ok_or_add(&raw.place, key, number)
     }
 
-    fn written(&self) -> String {
+    fn toml(&self) -> String {
         self.to_string()
     }
 }
 
-/// A file that may be left out: the empty string.
-impl Setting for Option<PathBuf> {
-    fn expected() -> String {
-        "the path of a file such as \"/etc/stuut-cache/file\"".to_owned()
-    }
+// === settings! ===
 
-    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        let Some(path) = node.text() else {
-            problems.add(&node.place, key, node.unexpected(&Self::expected()));
-            return None;
-        };
-        Some((!path.is_empty()).then(|| path.into()))
-    }
+/// Declares the sections and their keys; `settings.rs` shows the form.
+///
+/// Generates a struct per section with a field per key, its `Default`, and `KEYS`, the table of
+/// all keys.
+macro_rules! settings {
+    ($(
+        $(#[$about:meta])*
+        struct $section:ident $path:tt {$(
+            $(#[doc = $meaning:literal])+
+            $key:ident: $type:ty = $default:tt $(where $check:expr)?;
+        )+}
+        // Fields that are not keys.
+        $(and {$(
+            $(#[$doc:meta])+
+            $other:ident: $other_type:ty;
+        )+})?
+    )+) => {
+        $(
+            $(#[$about])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $section {
+                $($(#[doc = $meaning])+ pub $key: $type,)+
+                $($($(#[$doc])+ pub $other: $other_type,)+)?
+            }
 
-    fn written(&self) -> String {
-        quoted(
-            &self
-                .as_deref()
-                .map_or_else(Default::default, |path| path.to_string_lossy()),
-        )
-    }
+            impl Default for $section {
+                fn default() -> Self {
+                    Self {
+                        $($key: setting::default(stringify!($default)),)+
+                        $($($other: Default::default(),)+)?
+                    }
+                }
+            }
+        )+
+
+        /// All keys, section by section.
+        pub(super) static KEYS: &[Key] = &[$($(Key {
+            name: settings!(@name $path $key),
+            meaning: concat!($($meaning),+).trim_ascii_start(),
+            apply: |config, raw, findings| {
+                let slot = &mut settings!(@field config $path $key);
+                let name = settings!(@name $path $key);
+                setting::set(slot, &[$($check)?], (name, raw), findings);
+            },
+            rendered: |config| {
+                let value = &settings!(@field config $path $key);
+                value.rendered(&setting::default(stringify!($default)))
+            },
+        },)+)+];
+    };
+
+    // [server.tls] cert → "server.tls.cert"
+    (@name [$($path:ident).+] $key:ident) => {
+        concat!($(stringify!($path), ".",)+ stringify!($key))
+    };
+
+    // config [server.tls] cert → config.server.tls.cert
+    (@field $config:ident [$($path:ident).+] $key:ident) => {
+        $config$(.$path)+.$key
+    };
 }
 
-/// An address that may be left out: the empty string.
-impl Setting for Option<OriginUrl> {
-    fn expected() -> String {
-        "an address such as \"http://127.0.0.1:4318\"".to_owned()
-    }
-
-    fn read(node: &Node, key: &str, problems: &mut Problems) -> Option<Self> {
-        if node.text().is_some_and(str::is_empty) {
-            return Some(None);
-        }
-        OriginUrl::read(node, key, problems).map(Some)
-    }
-
-    fn written(&self) -> String {
-        self.as_ref().map_or_else(|| quoted(""), Setting::written)
-    }
-}
+pub(super) use settings;

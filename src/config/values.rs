@@ -1,7 +1,8 @@
-//! Values that cannot be wrong: sizes, the origin's address, route patterns, token digests, call
-//! statuses.
+//! Values that are valid by construction: sizes, the origin's URL, route patterns, tokens.
 
 use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,13 +12,19 @@ impl ByteSize {
     /// More than any machine has; the bound keeps sums of sizes from overflowing.
     pub const MAX: Self = Self(1 << 60);
 
+    /// The number, for a length in memory.
+    #[must_use]
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
     /// Reads a number with its unit: `64MiB`, `512 KiB`, `1.5GB`, `100B`.
     ///
-    /// A bare number is refused: some would mean bytes by it and some MiB.
+    /// A number without a unit is refused: it may mean bytes or MiB.
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong and what to write instead.
+    /// A message with the fault and its remedy.
     pub fn parse(written: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
@@ -65,7 +72,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// The origin server: `http` or `https`, host and port, nothing behind it.
+/// URL of an origin server: `http` or `https`, host and port, without a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginUrl {
     scheme: http::uri::Scheme,
@@ -77,14 +84,14 @@ impl OriginUrl {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong and what to write instead.
+    /// A message with the fault and its remedy.
     pub fn parse(written: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
                 "{written:?} is not an origin; write https://host or http://host:port, without a path"
             )
         };
-        // What stands before the @ is a secret, so this sentence does not repeat it.
+        // The part before the @ is a secret, so the message does not repeat it.
         if written.contains('@') {
             return Err(
                 "an origin has no user name or password; write https://host or http://host:port"
@@ -102,9 +109,9 @@ impl OriginUrl {
             .path_and_query
             .is_none_or(|rest| rest.as_str() == "/" || rest.as_str().is_empty());
         let known = scheme == http::uri::Scheme::HTTP || scheme == http::uri::Scheme::HTTPS;
-        // It drops a fragment without a word.
+        // `http` drops a fragment silently.
         let bare = bare && !written.contains('#');
-        // `http` takes any digits for a port, and `https://host:` too; nobody listens on 0.
+        // `http` accepts any digits as a port, and `https://host:` too; port 0 is no listener's.
         let port = authority.as_str().len() == authority.host().len()
             || authority.port_u16().is_some_and(|port| port > 0);
         if !bare || !known || !port || authority.host().is_empty() {
@@ -126,7 +133,7 @@ impl OriginUrl {
     }
 }
 
-/// As people write it: `https://api.stuut.ai`.
+/// Without a slash at the end: `https://api.stuut.ai`.
 impl fmt::Display for OriginUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme, self.authority)
@@ -142,7 +149,7 @@ impl RoutePattern {
     ///
     /// # Errors
     ///
-    /// A sentence that says what is wrong with it.
+    /// A message with the fault and its remedy.
     pub fn parse(written: &str) -> Result<Self, String> {
         if !written.starts_with('/') {
             return Err(format!(
@@ -172,15 +179,32 @@ impl RoutePattern {
     }
 }
 
-/// What stands for a token in a configuration: `stuut-cache digest` prints it.
+impl fmt::Display for RoutePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A bearer token; `Debug` does not print it.
+#[derive(Clone, Debug)]
+pub struct Token(pub SecretString);
+
+/// For reloads and tests. A token from a client is compared in constant time instead, by the
+/// code that receives it.
+impl PartialEq for Token {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+/// Digest of a token, for `scope.named`; `stuut-cache digest` prints it.
 ///
-/// The same on every machine, and of no use to whoever reads the file: the token cannot be had
-/// from it.
+/// The same on every machine. The token cannot be derived from it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenDigest([u8; 32]);
 
 impl TokenDigest {
-    /// Makes digests of tokens unlike any other use of the same function.
+    /// Separates token digests from any other use of the same hash function.
     const CONTEXT: &str = "stuut-cache scope.named 2026-11 digest of a bearer token";
 
     /// The digest of a token, without the scheme before it.
@@ -193,7 +217,7 @@ impl TokenDigest {
     ///
     /// # Errors
     ///
-    /// A sentence that says what to write instead.
+    /// A message with the remedy.
     pub fn parse(written: &str) -> Result<Self, String> {
         blake3::Hash::from_hex(written).map(|digest| Self(*digest.as_bytes())).map_err(|_| {
             // Not repeated: it may be the token itself.
@@ -212,66 +236,5 @@ impl fmt::Display for TokenDigest {
 impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TokenDigest({self})")
-    }
-}
-
-/// The `status` of a call, as the API documents it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the API's own words")]
-pub enum CallStatus {
-    PendingApproval,
-    Queued,
-    Registered,
-    Initiated,
-    Ringing,
-    Canceled,
-    InProgress,
-    Completed,
-    Busy,
-    NoAnswer,
-    Failed,
-}
-
-impl CallStatus {
-    /// All eleven.
-    pub const ALL: [Self; 11] = [
-        Self::PendingApproval,
-        Self::Queued,
-        Self::Registered,
-        Self::Initiated,
-        Self::Ringing,
-        Self::Canceled,
-        Self::InProgress,
-        Self::Completed,
-        Self::Busy,
-        Self::NoAnswer,
-        Self::Failed,
-    ];
-
-    /// The name on the wire.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PendingApproval => "pending_approval",
-            Self::Queued => "queued",
-            Self::Registered => "registered",
-            Self::Initiated => "initiated",
-            Self::Ringing => "ringing",
-            Self::Canceled => "canceled",
-            Self::InProgress => "in_progress",
-            Self::Completed => "completed",
-            Self::Busy => "busy",
-            Self::NoAnswer => "no_answer",
-            Self::Failed => "failed",
-        }
-    }
-
-    /// Whether a call in this status has ended.
-    #[must_use]
-    pub fn is_terminal(self) -> bool {
-        matches!(
-            self,
-            Self::Completed | Self::Canceled | Self::Busy | Self::NoAnswer | Self::Failed
-        )
     }
 }

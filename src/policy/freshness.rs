@@ -179,7 +179,7 @@ mod tests {
     fn a_call_lives_by_its_status() {
         for status in CallStatus::ALL {
             let settings = config::Freshness::default();
-            let then = (settings.status[status as usize], Rule::Status);
+            let then = (settings.status.of(status), Rule::Status);
             assert_eq!(lifetime(&ended(status, MINUTE * 60)), then, "{status:?}");
         }
         assert_eq!(lifetime(&Facts::default()), (MINUTE, Rule::Default));

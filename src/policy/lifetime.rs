@@ -182,7 +182,7 @@ fn by_call(
             return Some(Rule::Settling.lasting(settings.settling));
         }
     }
-    let length = settings.status[status as usize];
+    let length = settings.status.of(status);
     Some(Rule::Status.lasting(length))
 }
 

@@ -47,7 +47,7 @@ fn check_size(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), 
         .uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
-    if target > limits.uri {
+    if target > limits.uri.as_usize() {
         return Err(Refusal::UriTooLong);
     }
     if head.headers.len() > limits.headers {

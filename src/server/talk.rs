@@ -58,7 +58,7 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(true)
-            .max_buf_size(limits.header_bytes.max(MIN_BUFFER));
+            .max_buf_size(limits.header_bytes.as_usize().max(MIN_BUFFER));
         if limits.headers != HYPER_MAX_FIELDS {
             http1.max_headers(limits.headers);
         }
@@ -67,7 +67,7 @@ impl Protocols {
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
             .max_send_buf_size(MAX_STREAM_BUFFER)
-            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+            .max_header_list_size(u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX));
         Self { http1, http2 }
     }
 }

@@ -1,8 +1,9 @@
 //! No key is dead: each can be set by file, variable and flag, and sets nothing else.
 
 use super::{Config, Draft, all, file, good};
-use crate::config::keys::Lines;
-use crate::config::{CallStatus, KEYS, Key, variable};
+use crate::config::CallStatus;
+use crate::config::environment::variable;
+use crate::config::settings::{KEYS, Key};
 
 /// Another value than the default for every key, in TOML.
 const OTHERS: &[(&str, &str)] = &[
@@ -79,17 +80,11 @@ const OTHERS: &[(&str, &str)] = &[
     ("trace.sample", "5"),
 ];
 
-fn written(key: &Key, config: &Config) -> Vec<(String, String)> {
-    match (key.written)(config) {
-        Lines::One(value) => vec![(String::new(), value)],
-        Lines::Table(lines) => lines,
-    }
-}
-
 #[track_caller]
 fn sets_only(key: &Key, draft: &Draft) {
     // Some keys go together with others: that one of them is missing is told, and no more.
-    let told = draft.problems.to_string();
+    let problems = draft.clone().finish().err().unwrap_or_default();
+    let told = problems.to_string();
     assert!(
         told.is_empty() || told.contains("server.tls.cert"),
         "{told}"
@@ -98,7 +93,7 @@ fn sets_only(key: &Key, draft: &Draft) {
     assert_ne!(config, default, "{}", key.name);
     let changed: Vec<_> = KEYS
         .iter()
-        .filter(|other| written(other, &config) != written(other, &default))
+        .filter(|other| (other.rendered)(&config) != (other.rendered)(&default))
         .map(|other| other.name)
         .collect();
     assert_eq!(changed, [key.name]);
@@ -128,7 +123,7 @@ fn every_status_has_its_own_key() {
     for status in CallStatus::ALL {
         let key = format!("freshness.status.{}", status.as_str());
         let config = good(file(&format!("{key} = \"42s\"")));
-        let lifetime = config.freshness.status[status as usize];
+        let lifetime = config.freshness.status.of(status);
         assert_eq!(lifetime.as_secs(), 42, "{key}");
     }
 }

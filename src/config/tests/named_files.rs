@@ -5,18 +5,15 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use crate::config::{Flag, Loaded, Problems, load, render};
+use crate::config::{Flag, Loaded, Problems, draft, render};
 
 /// Loads with `key` set to a file of this content.
 fn with_file(key: &str, content: &[u8]) -> Result<Loaded, Problems> {
     let dir = TempDir::new().expect("a temporary directory");
     let path = dir.path().join("named");
     std::fs::write(&path, content).expect("a file in it");
-    load(
-        None,
-        &[],
-        &[Flag::new("--file", key, path.to_string_lossy())],
-    )
+    let flag = Flag::new("--file", key, path.to_string_lossy());
+    draft(None, &[], &[flag]).finish()
 }
 
 fn told(result: Result<Loaded, Problems>) -> String {
@@ -31,7 +28,7 @@ fn the_token_is_the_first_line_and_is_never_printed() {
     let loaded = with_file("admin.token_file", b"  s3cr3t-T0ken==\r\n# a remark\n")
         .unwrap_or_else(|problems| panic!("{problems}"));
     let token = loaded.config.admin.token.as_ref().expect("a token");
-    assert_eq!(token.expose_secret(), "s3cr3t-T0ken==");
+    assert_eq!(token.0.expose_secret(), "s3cr3t-T0ken==");
     let effective = render::effective(&loaded.config, &loaded.sources);
     for printed in [format!("{loaded:?}"), effective] {
         assert!(!printed.contains("s3cr3t"), "{printed}");
@@ -77,7 +74,7 @@ fn files_that_are_missing_are_told_together() {
         "1GiB".to_owned(),
     )];
     assert_eq!(
-        told(load(Some(path), &variables, &flags)),
+        told(draft(Some(path), &variables, &flags).finish()),
         "/nowhere/proxy.toml: cannot be read: No such file or directory (os error 2); write the \
          path of a TOML file\n\
          --a: admin.token_file: the file cannot be read: No such file or directory (os error 2)\n\

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use proptest::array::uniform11;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::{Config, file, good};
 use crate::config::{
-    ByteSize, CallStatus, ClientDirectives, LogFormat, LogLevel, NamedView, OriginRule, OriginUrl,
-    PrivateRule, Route, RoutePattern, Sources, render,
+    ByteSize, ClientDirectives, LogFormat, LogLevel, NamedView, OriginRule, OriginUrl, PrivateRule,
+    Route, RoutePattern, Sources, StatusLifetimes, render,
 };
 
 const YEAR: u64 = 365 * 24 * 3600;
@@ -59,9 +60,38 @@ fn named() -> impl Strategy<Value = Vec<NamedView>> {
     })
 }
 
+fn statuses(lifetimes: [Duration; 11]) -> StatusLifetimes {
+    let [
+        pending_approval,
+        queued,
+        registered,
+        initiated,
+        ringing,
+        canceled,
+        in_progress,
+        completed,
+        busy,
+        no_answer,
+        failed,
+    ] = lifetimes;
+    StatusLifetimes {
+        pending_approval,
+        queued,
+        registered,
+        initiated,
+        ringing,
+        canceled,
+        in_progress,
+        completed,
+        busy,
+        no_answer,
+        failed,
+    }
+}
+
 prop_compose! {
     fn freshness_and_views()(
-        lifetimes in vec(duration(), CallStatus::ALL.len()),
+        lifetimes in uniform11(duration()),
         others in vec(duration(), 7),
         hard_limit in above_zero(),
         live in btree_map(prop_oneof![any::<String>(), Just("partner".to_owned())], duration(), 0..4),
@@ -73,7 +103,7 @@ prop_compose! {
     ) -> Config {
         let mut config = Config::default();
         let freshness = &mut config.freshness;
-        freshness.status.copy_from_slice(&lifetimes);
+        freshness.status = statuses(lifetimes);
         freshness.default = others[0];
         freshness.not_found = others[1];
         freshness.stale_while_revalidate = others[2];
@@ -102,7 +132,7 @@ prop_compose! {
         (entry, capacity, body) in (size(), size(), size()),
         routes in routes(),
         numbers in vec(1..1000_usize, 4),
-        (uri, head) in (1..8192_usize, 8192..(1_usize << 24)),
+        (uri, head) in (1..8192_u64, 8192..(1_u64 << 24)),
         url in select(vec!["http://localhost", "https://[::1]:8443", "http://10.0.0.1:80"]),
         fields in vec("x-[a-z0-9]{1,9}", 0..3),
         ca_file in proptest::option::of("/[^\\p{C}]{1,20}"),
@@ -132,8 +162,8 @@ prop_compose! {
         config.cache.capacity = entry.max(capacity);
         config.limits.in_flight = numbers[2];
         config.limits.headers = numbers[3];
-        config.limits.uri = uri;
-        config.limits.header_bytes = head;
+        config.limits.uri = ByteSize(uri);
+        config.limits.header_bytes = ByteSize(head);
         config.limits.request_body = body;
         config.log.format = format;
         config.log.level = level;

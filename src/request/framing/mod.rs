@@ -87,8 +87,8 @@ impl Framing {
     #[must_use]
     pub fn new(limits: &config::Limits) -> Self {
         let limits = Limits {
-            uri: limits.uri,
-            head: limits.header_bytes,
+            uri: limits.uri.as_usize(),
+            head: limits.header_bytes.as_usize(),
             fields: limits.headers,
         };
         Self {

@@ -211,9 +211,9 @@ fn http2_has_a_framing_of_its_own() {
 #[test]
 fn what_is_over_the_limits_is_refused_before_it_has_an_end() {
     let limits = Config::default().limits;
-    let target = "a".repeat(limits.uri);
+    let target = "a".repeat(limits.uri.as_usize());
     let long = format!("GET /{target}");
-    let field = "x".repeat(limits.header_bytes);
+    let field = "x".repeat(limits.header_bytes.as_usize());
     let many = "x: 1\r\n".repeat(limits.headers + 1);
     for (bytes, expected) in [
         (format!("{long} HTTP/1.1\r\n\r\n"), Refusal::UriTooLong),

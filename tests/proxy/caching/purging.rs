@@ -2,6 +2,7 @@
 
 use http::Method;
 use secrecy::SecretString;
+use stuut_cache::config::Token;
 
 use super::invalidation::{CALL, assert_hits, assert_stored, assert_void, pair, store};
 use crate::support::{Answer, Origin, Program, Proxy, until};
@@ -80,7 +81,7 @@ async fn a_purge_that_does_not_say_what_voids_nothing() {
 async fn a_purge_needs_the_token_where_one_is_configured() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.admin.token = Some(SecretString::from("let-me"));
+        config.admin.token = Some(Token(SecretString::from("let-me")));
     })
     .await;
     store(&proxy).await;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
+use stuut_cache::config::ByteSize;
 
 use crate::support::h2::{self, PING};
 use crate::support::{Origin, Proxy};
@@ -141,9 +142,9 @@ async fn a_preface_in_two_pieces_is_as_good_as_one() {
 async fn a_head_over_the_limits_is_refused() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.limits.uri = 100;
+        config.limits.uri = ByteSize(100);
         config.limits.headers = 10;
-        config.limits.header_bytes = 8 << 10;
+        config.limits.header_bytes = ByteSize(8 << 10);
     })
     .await;
 

@@ -1,8 +1,22 @@
-//! Variables and flags → the same nodes that a file gives, so that one reader serves all three.
+//! Environment variables and flags as the raw values that a file gives, so that one reader
+//! serves all three.
 
-use super::node::{Entry, Node, Written};
-use super::place::VARIABLE_PREFIX;
-use super::{Place, Problems};
+use super::findings::{Place, Problems};
+use super::raw::{RawEntry, RawKind, RawValue};
+
+/// Prefix of all our variables.
+///
+/// Two underscores: Kubernetes sets `STUUT_CACHE_PORT` and the like for a service of this
+/// name, and those are not settings.
+const VARIABLE_PREFIX: &str = "STUUT_CACHE__";
+
+/// The variable that sets `key`: `server.listen` → `STUUT_CACHE__SERVER__LISTEN`.
+pub(super) fn variable(key: &str) -> String {
+    format!(
+        "{VARIABLE_PREFIX}{}",
+        key.replace('.', "__").to_ascii_uppercase()
+    )
+}
 
 /// A command line flag that sets a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +25,7 @@ pub struct Flag {
     pub name: String,
     /// The key it sets: `server.listen`.
     pub key: String,
-    /// What was written behind it.
+    /// Its value.
     pub value: String,
 }
 
@@ -43,8 +57,8 @@ pub fn environment() -> Vec<(String, String)> {
     variables
 }
 
-/// `STUUT_CACHE__SERVER__LISTEN=x` → `server = { listen = x }`. Other variables are passed over.
-pub(super) fn variables(variables: &[(String, String)], problems: &mut Problems) -> Vec<Entry> {
+/// `STUUT_CACHE__SERVER__LISTEN=x` → `server = { listen = x }`. Other variables are ignored.
+pub(super) fn variables(variables: &[(String, String)], problems: &mut Problems) -> Vec<RawEntry> {
     let mut tree = Vec::new();
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else {
@@ -58,7 +72,7 @@ pub(super) fn variables(variables: &[(String, String)], problems: &mut Problems)
 }
 
 /// `--listen x` → `server = { listen = x }`.
-pub(super) fn flags(flags: &[Flag], problems: &mut Problems) -> Vec<Entry> {
+pub(super) fn flags(flags: &[Flag], problems: &mut Problems) -> Vec<RawEntry> {
     let mut tree = Vec::new();
     for Flag { name, key, value } in flags {
         let place = Place::Flag(name.clone());
@@ -67,8 +81,9 @@ pub(super) fn flags(flags: &[Flag], problems: &mut Problems) -> Vec<Entry> {
     tree
 }
 
+/// Adds `value` at the path `rest` of the tree; `key` is the full path, for messages.
 fn insert(
-    tree: &mut Vec<Entry>,
+    tree: &mut Vec<RawEntry>,
     key: &str,
     rest: &str,
     value: &str,
@@ -80,28 +95,28 @@ fn insert(
         None => (rest, None),
     };
     let Some(entry) = tree.iter_mut().find(|entry| entry.name == name) else {
-        let mut entry = Entry {
+        let kind = match inner {
+            Some(_) => RawKind::Table(Vec::new()),
+            None => RawKind::Untyped(value.to_owned()),
+        };
+        tree.push(RawEntry {
             name: name.to_owned(),
             place: place.clone(),
-            node: Node {
-                value: Written::Bare(value.to_owned()),
+            value: RawValue {
+                kind,
                 place: place.clone(),
             },
-        };
-        if let Some(inner) = inner {
-            let mut entries = Vec::new();
-            insert(&mut entries, key, inner, value, place, problems);
-            entry.node.value = Written::Table(entries);
+        });
+        if inner.is_some() {
+            insert(tree, key, rest, value, place, problems);
         }
-        tree.push(entry);
         return;
     };
-    if let (Some(inner), Written::Table(entries)) = (inner, &mut entry.node.value) {
-        insert(entries, key, inner, value, place, problems);
-        return;
+    if let (Some(inner), RawKind::Table(entries)) = (inner, &mut entry.value.kind) {
+        return insert(entries, key, inner, value, place, problems);
     }
-    // The same key twice, or a table as a whole beside an entry of it: neither has
-    // an order that a reader could rely on.
+    // The same key twice, or a table as a whole together with an entry of it: neither has
+    // an order that an operator could rely on.
     let message = format!("already given by {}; keep one of the two", entry.place);
     problems.add(place, key, message);
 }

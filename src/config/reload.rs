@@ -1,11 +1,11 @@
-//! What of a configuration can be taken over by a proxy that runs.
+//! Reloads: the part of a new configuration that a running proxy takes over.
 
-use super::{Admin, Config, KEYS};
+use super::settings::{Admin, Config, KEYS};
 
-/// A configuration that was read again, as far as it can be taken over.
+/// The outcome of a reload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Renewed {
-    /// What holds from now on.
+    /// The configuration from now on.
     pub config: Config,
     /// The keys that hold another value than before.
     pub changed: Vec<&'static str>,
@@ -15,13 +15,13 @@ pub struct Renewed {
 
 impl Config {
     /// Takes over from `written` what needs no restart: freshness, scopes, views and the admin
-    /// token, which are asked anew by every request. The rest has become sockets, threads, memory
-    /// and routes.
+    /// token, which every request reads anew. The rest has become sockets, threads, memory and
+    /// routes.
     #[must_use]
     pub fn renewed(&self, written: &Self) -> Renewed {
         let mut config = self.clone();
         config.freshness = written.freshness.clone();
-        // The store lets go of entries by it.
+        // The store's eviction is built on it.
         config.freshness.hard_limit = self.freshness.hard_limit;
         config.scope = written.scope.clone();
         config.views = written.views.clone();
@@ -45,7 +45,7 @@ impl Config {
 /// The keys whose values differ.
 fn differences(one: &Config, other: &Config) -> Vec<&'static str> {
     KEYS.iter()
-        .filter(|key| (key.written)(one) != (key.written)(other))
+        .filter(|key| (key.rendered)(one) != (key.rendered)(other))
         .map(|key| key.name)
         .collect()
 }
@@ -55,7 +55,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{ByteSize, ScopeMode};
+    use crate::config::{ByteSize, ScopeMode, Token};
 
     #[test]
     fn every_key_is_either_taken_over_or_named() {
@@ -70,7 +70,7 @@ mod tests {
         written.scope.mode = ScopeMode::Named;
         written.views.strip_option = "without".to_owned();
         written.cache.capacity = ByteSize(1 << 30);
-        written.admin.token = Some("rotated".to_owned().into());
+        written.admin.token = Some(Token("rotated".to_owned().into()));
         let renewed = old.renewed(&written);
         assert_eq!(
             renewed.changed,

@@ -1,0 +1,121 @@
+//! Rules between keys.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::findings::Findings;
+use super::settings::Config;
+use super::wording::bare_or_quoted;
+
+/// A rule between two keys: their names, and the message if it is broken.
+type CrossCheck = ([&'static str; 2], fn(&Config) -> Option<String>);
+
+const CROSS_CHECKS: &[CrossCheck] = &[
+    (["server.listen", "admin.listen"], |config| {
+        let (server, admin) = (config.server.listen, config.admin.listen);
+        collide(server, admin).then(|| {
+            format!(
+                "server.listen ({server}) and admin.listen ({admin}) are the same; write \
+                 another port for one of them"
+            )
+        })
+    }),
+    (["cache.max_entry", "cache.capacity"], |config| {
+        let (entry, capacity) = (config.cache.max_entry, config.cache.capacity);
+        (entry > capacity).then(|| {
+            format!(
+                "cache.max_entry ({entry}) is larger than cache.capacity ({capacity}); write \
+                 a smaller entry or a larger capacity"
+            )
+        })
+    }),
+    (
+        ["upstream.connect_timeout", "upstream.total_timeout"],
+        |config| {
+            let upstream = &config.upstream;
+            (upstream.connect_timeout > upstream.total_timeout).then(|| {
+                "upstream.connect_timeout is longer than upstream.total_timeout, which includes \
+                 it; write a shorter one or a longer total"
+                    .to_owned()
+            })
+        },
+    ),
+    (["server.tls.cert", "server.tls.key"], |config| {
+        let tls = &config.server.tls;
+        (tls.cert.is_some() != tls.key.is_some()).then(|| {
+            "server.tls.cert and server.tls.key go together; write both, or neither".to_owned()
+        })
+    }),
+    (["server.tls.client_ca", "server.tls.cert"], |config| {
+        let tls = &config.server.tls;
+        (tls.client_ca.is_some() && tls.cert.is_none()).then(|| {
+            "server.tls.client_ca needs server.tls.cert: without TLS no client can show a \
+             certificate"
+                .to_owned()
+        })
+    }),
+    (["limits.uri", "limits.header_bytes"], |config| {
+        let limits = &config.limits;
+        (limits.uri > limits.header_bytes).then(|| {
+            "limits.uri is larger than limits.header_bytes, which includes it; write a smaller \
+             target or a larger head"
+                .to_owned()
+        })
+    }),
+    (["views.strip_option", "views.fields_option"], |config| {
+        same_option(&config.views.strip_option, &config.views.fields_option)
+    }),
+    (["views.strip_option", "views.view_option"], |config| {
+        same_option(&config.views.strip_option, &config.views.view_option)
+    }),
+    (["views.fields_option", "views.view_option"], |config| {
+        same_option(&config.views.fields_option, &config.views.view_option)
+    }),
+];
+
+/// Adds a problem for every broken rule.
+///
+/// Its place is that of the key written last, in the order of precedence: that one turned a
+/// valid configuration into an invalid one.
+pub(super) fn run(config: &Config, findings: &mut Findings) {
+    for (keys, broken) in CROSS_CHECKS {
+        // An unreadable value is reported already; comparing its default with another key
+        // would only add an echo.
+        if keys.iter().any(|key| findings.problems.concern(key)) {
+            continue;
+        }
+        let Some(message) = broken(config) else {
+            continue;
+        };
+        let last = keys.iter().max_by_key(|key| findings.sources.of(key));
+        if let Some(key) = last {
+            findings.refuse(key, message);
+        }
+    }
+    one_scope_per_token(config, findings);
+}
+
+fn one_scope_per_token(config: &Config, findings: &mut Findings) {
+    let mut seen = HashMap::new();
+    for scope in &config.scope.named {
+        for token in &scope.tokens {
+            if let Some(before) = seen.insert(*token, &scope.name) {
+                let key = format!("scope.named.{}", bare_or_quoted(&scope.name));
+                let message = format!(
+                    "one of these tokens is listed in {before:?} already; a token has one scope"
+                );
+                findings.refuse(&key, message);
+            }
+        }
+    }
+}
+
+/// Whether the second of two listeners could not be bound. Port 0 is a new port each time.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || any)
+}
+
+fn same_option(one: &str, other: &str) -> Option<String> {
+    (one == other).then(|| format!("two query options are called {one:?}; write distinct names"))
+}

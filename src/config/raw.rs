@@ -1,0 +1,243 @@
+//! Values as they were written, with line and column, before a key gives them a meaning.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::findings::{Place, Problems};
+use super::wording::{bare_or_quoted, quoted, unknown};
+
+/// A value as it was written.
+#[derive(Clone, Debug)]
+pub(super) struct RawValue {
+    pub(super) kind: RawKind,
+    pub(super) place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum RawKind {
+    Text(String),
+    /// As written, and its value where it is a number the settings can hold.
+    Integer(String, Option<u64>),
+    Boolean(bool),
+    List(Vec<RawValue>),
+    Table(Vec<RawEntry>),
+    /// A kind that no setting has: "float 1.5", "date 2024-01-01".
+    Other(String),
+    /// From a variable or a flag, which have no kinds: the key's type decides.
+    Untyped(String),
+}
+
+/// One `name = value` of a table.
+#[derive(Clone, Debug)]
+pub(super) struct RawEntry {
+    pub(super) name: String,
+    /// The place of the name; the value has its own.
+    pub(super) place: Place,
+    pub(super) value: RawValue,
+}
+
+/// Parses a file's text.
+///
+/// `None` if it is not TOML: the part that can be read may mean the opposite of the whole.
+/// A name given twice is a problem, and reading goes on.
+pub(super) fn parse(text: &str, name: &Arc<str>, problems: &mut Problems) -> Option<Vec<RawEntry>> {
+    let places = Places::Lines {
+        name,
+        text,
+        starts: line_starts(text),
+    };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let (twice, broken): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_duplicate);
+    for error in twice {
+        let span = error.span().unwrap_or(0..0);
+        let key = text.get(span.clone()).unwrap_or_default();
+        problems.add(&places.at(&span), key, "given twice; keep one of the two");
+    }
+    // The first fault in the grammar; those after it are mostly its echo.
+    if let Some(error) = broken.first() {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let message = format!("not TOML: {}", one_line(error.message()));
+        problems.add(&places.at(&span), "", message);
+        return None;
+    }
+    Some(entries(table.get_ref(), &places))
+}
+
+/// Parses one value, such as a list in a variable or a flag.
+pub(super) fn value(text: &str, place: &Place) -> Result<RawValue, String> {
+    let value = DeValue::parse(text.trim())
+        .map_err(|error| format!("not a TOML value: {}", one_line(error.message())))?;
+    Ok(raw(&value, &Places::Fixed(place)))
+}
+
+impl RawValue {
+    /// A string.
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.kind {
+            RawKind::Text(text) | RawKind::Untyped(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// A list; untyped text is one in TOML's brackets, or words between commas.
+    pub(super) fn list(&self, expected: &str) -> Result<Cow<'_, [Self]>, String> {
+        match &self.kind {
+            RawKind::List(items) => Ok(Cow::Borrowed(items)),
+            RawKind::Untyped(text) if text.trim_start().starts_with('[') => {
+                let list = value(text, &self.place)?;
+                list.list(expected)
+                    .map(|items| Cow::Owned(items.into_owned()))
+            }
+            RawKind::Untyped(text) => Ok(Cow::Owned(
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|word| !word.is_empty())
+                    .map(|word| Self {
+                        kind: RawKind::Untyped(word.to_owned()),
+                        place: self.place.clone(),
+                    })
+                    .collect(),
+            )),
+            _ => Err(self.unexpected(expected)),
+        }
+    }
+
+    /// A table; untyped text is one in TOML's braces.
+    pub(super) fn table(&self, expected: &str) -> Result<Cow<'_, [RawEntry]>, String> {
+        match &self.kind {
+            RawKind::Table(entries) => Ok(Cow::Borrowed(entries)),
+            RawKind::Untyped(text) if text.trim_start().starts_with('{') => {
+                let table = value(text, &self.place)?;
+                table
+                    .table(expected)
+                    .map(|entries| Cow::Owned(entries.into_owned()))
+            }
+            _ => Err(self.unexpected(expected)),
+        }
+    }
+
+    /// The values, each with its full name, of a table that has no other names than these.
+    pub(super) fn fields<const N: usize>(
+        &self,
+        names: [&str; N],
+        key: &str,
+        expected: &str,
+        problems: &mut Problems,
+    ) -> Option<[Option<(String, Self)>; N]> {
+        let entries = problems.ok_or_add(&self.place, key, self.table(expected))?;
+        let mut fields = [const { None }; N];
+        for entry in entries.into_owned() {
+            let key = format!("{key}.{}", bare_or_quoted(&entry.name));
+            match names.iter().position(|name| *name == entry.name) {
+                Some(field) => fields[field] = Some((key, entry.value)),
+                None => problems.add(&entry.place, &key, unknown(&entry.name, &names)),
+            }
+        }
+        Some(fields)
+    }
+
+    /// The message about a value of the wrong kind.
+    pub(super) fn unexpected(&self, expected: &str) -> String {
+        let found = match &self.kind {
+            RawKind::Text(text) => format!("string {}", quoted(&shortened(text))),
+            RawKind::Untyped(text) => quoted(&shortened(text)),
+            RawKind::Integer(written, _) => format!("integer {written}"),
+            RawKind::Boolean(value) => format!("boolean {value}"),
+            RawKind::List(_) => "a list".to_owned(),
+            RawKind::Table(_) => "a table".to_owned(),
+            RawKind::Other(found) => found.clone(),
+        };
+        format!("expected {expected}, found {found}")
+    }
+}
+
+/// A message stays one line, however long the value is.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+// === TOML ===
+
+/// `toml` has no code for this error, only its sentence; a test watches it.
+fn is_duplicate(error: &toml::de::Error) -> bool {
+    error.message() == "duplicate key"
+}
+
+fn one_line(message: &str) -> String {
+    message.replace('\n', " ")
+}
+
+fn entries(table: &DeTable<'_>, places: &Places<'_>) -> Vec<RawEntry> {
+    table
+        .iter()
+        .map(|(name, value)| RawEntry {
+            name: name.get_ref().to_string(),
+            place: places.at(&name.span()),
+            value: raw(value, places),
+        })
+        .collect()
+}
+
+fn raw(value: &Spanned<DeValue<'_>>, places: &Places<'_>) -> RawValue {
+    let kind = match value.get_ref() {
+        DeValue::String(text) => RawKind::Text(text.to_string()),
+        DeValue::Integer(number) => RawKind::Integer(
+            number.to_string(),
+            u64::from_str_radix(number.as_str(), number.radix()).ok(),
+        ),
+        DeValue::Boolean(value) => RawKind::Boolean(*value),
+        DeValue::Array(items) => {
+            RawKind::List(items.iter().map(|item| raw(item, places)).collect())
+        }
+        DeValue::Table(table) => RawKind::Table(entries(table, places)),
+        DeValue::Float(number) => RawKind::Other(format!("float {number}")),
+        DeValue::Datetime(date) => RawKind::Other(format!("date {date}")),
+    };
+    RawValue {
+        kind,
+        place: places.at(&value.span()),
+    }
+}
+
+/// Names the place of a byte offset.
+enum Places<'a> {
+    /// In a file: line and column.
+    Lines {
+        name: &'a Arc<str>,
+        text: &'a str,
+        starts: Vec<usize>,
+    },
+    /// In a variable or a flag: its name is enough.
+    Fixed(&'a Place),
+}
+
+impl Places<'_> {
+    fn at(&self, span: &Range<usize>) -> Place {
+        match self {
+            Self::Fixed(place) => (*place).clone(),
+            Self::Lines { name, text, starts } => {
+                let line = starts.partition_point(|start| *start <= span.start);
+                let start = starts[line - 1];
+                let before = text.get(start..span.start).unwrap_or_default();
+                Place::File {
+                    name: Arc::clone(name),
+                    at: Some((line, before.chars().count() + 1)),
+                }
+            }
+        }
+    }
+}
+
+/// Never empty: the first line begins at 0.
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0)
+        .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1))
+        .collect()
+}

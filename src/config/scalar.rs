@@ -1,0 +1,269 @@
+//! Types that are written as one string: durations, sizes, addresses, one of a few names.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::values::{ByteSize, OriginUrl, RoutePattern, TokenDigest};
+use super::wording::{alternatives, quoted};
+
+/// A type that is written as one string.
+pub(super) trait Scalar: Sized {
+    /// For "expected …": `a duration such as "10s"`.
+    fn expected() -> String;
+
+    /// Parses the string; an error is the message.
+    fn parse(text: &str) -> Result<Self, String>;
+
+    /// The string that [`Scalar::parse`] reads back.
+    fn text(&self) -> String;
+}
+
+/// A row is a type: its description, its parser, its string.
+macro_rules! scalars {
+    ($($type:ty: $expected:expr, $parse:expr, $text:expr;)+) => {$(
+        impl Scalar for $type {
+            fn expected() -> String {
+                $expected.into()
+            }
+
+            fn parse(text: &str) -> Result<Self, String> {
+                ($parse)(text)
+            }
+
+            fn text(&self) -> String {
+                ($text)(self)
+            }
+        }
+    )+};
+}
+
+scalars! {
+    String: "a string", |text: &str| Ok(text.to_owned()), String::clone;
+    Duration: "a duration such as \"10s\"", parse_duration, duration_text;
+    ByteSize: "a size such as \"64MiB\"", ByteSize::parse, ByteSize::to_string;
+    SocketAddr: "an address such as \"127.0.0.1:8080\"", parse_address, SocketAddr::to_string;
+    OriginUrl: "an origin such as \"https://api.stuut.ai\"", OriginUrl::parse, OriginUrl::to_string;
+    PathBuf: "the path of a file such as \"/etc/stuut-cache/file\"", |text: &str| Ok(text.into()), |path: &PathBuf| path_text(path);
+    RoutePattern: "a route such as \"/v1/calls/{call_id}\"", RoutePattern::parse, RoutePattern::to_string;
+    HeaderName: "a field name such as \"x-tenant\"", parse_field_name, HeaderName::to_string;
+    TokenDigest: "the digest of a token", TokenDigest::parse, TokenDigest::to_string;
+}
+
+/// Longer than any sensible setting, and short enough to be added to a date.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let value = humantime::parse_duration(text).map_err(|_| {
+        format!(
+            "{} is not a duration; write numbers with ms, s, m, h or d, e.g. \"10s\"",
+            quoted(text)
+        )
+    })?;
+    if value > LONGEST {
+        return Err(format!(
+            "{} is longer than a year; write at most \"365d\"",
+            quoted(text)
+        ));
+    }
+    Ok(value)
+}
+
+/// One number with the largest unit that needs no fraction.
+fn duration_text(duration: &Duration) -> String {
+    let units = [
+        (3_600_000_000_000, "h"),
+        (60_000_000_000, "m"),
+        (1_000_000_000, "s"),
+        (1_000_000, "ms"),
+        (1_000, "us"),
+        (1, "ns"),
+    ];
+    let nanos = duration.as_nanos();
+    let whole = |(unit, _): &(u128, &str)| nanos.is_multiple_of(*unit);
+    match units.into_iter().find(whole) {
+        Some((unit, name)) if nanos > 0 => format!("{}{name}", nanos / unit),
+        _ => "0s".to_owned(),
+    }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{} is not an address; write an IP address and a port, e.g. \"127.0.0.1:8080\"",
+            quoted(text)
+        )
+    })
+}
+
+fn path_text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Fields of one connection or one body (RFC 9110 §7.6.1), and fields that the proxy sends
+/// itself: forwarded, they would break framing, or select another representation than the
+/// one that is stored.
+const NEVER_FORWARDED: [&str; 18] = [
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "keep-alive",
+    "max-forwards",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+fn parse_field_name(text: &str) -> Result<HeaderName, String> {
+    let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| {
+        format!(
+            "{} is not a field name; write one such as \"x-tenant\"",
+            quoted(text)
+        )
+    })?;
+    if NEVER_FORWARDED.contains(&name.as_str()) || name.as_str().starts_with("if-") {
+        return Err(format!(
+            "{} is the proxy's own to send or to remove; leave it out",
+            quoted(name.as_str())
+        ));
+    }
+    Ok(name)
+}
+
+// === one of a few names ===
+
+/// An enum whose variants are written by these names.
+macro_rules! choices {
+    ($(
+        $(#[$about:meta])*
+        enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }
+    )+) => {$(
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $type {
+            /// All of them.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+
+            /// The name.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)+
+                }
+            }
+        }
+
+        impl Scalar for $type {
+            fn expected() -> String {
+                alternatives(&Self::ALL.map(Self::as_str))
+            }
+
+            fn parse(text: &str) -> Result<Self, String> {
+                let found = Self::ALL.into_iter().find(|choice| choice.as_str() == text);
+                found.ok_or_else(|| {
+                    let (found, names) = (quoted(text), Self::expected());
+                    format!("{found} is not known here; write {names}")
+                })
+            }
+
+            fn text(&self) -> String {
+                self.as_str().to_owned()
+            }
+        }
+    )+};
+}
+
+choices! {
+    /// The `status` of a call, as the API documents it.
+    #[expect(missing_docs, reason = "the API's own words")]
+    enum CallStatus {
+        PendingApproval = "pending_approval",
+        Queued = "queued",
+        Registered = "registered",
+        Initiated = "initiated",
+        Ringing = "ringing",
+        Canceled = "canceled",
+        InProgress = "in_progress",
+        Completed = "completed",
+        Busy = "busy",
+        NoAnswer = "no_answer",
+        Failed = "failed",
+    }
+
+    /// `freshness.origin`
+    enum OriginRule {
+        /// The origin's `Cache-Control` and `Expires` decide.
+        Obey = "obey",
+        /// The configured lifetimes decide; `no-store` is still honoured.
+        Override = "override",
+    }
+
+    /// `freshness.private`
+    enum PrivateRule {
+        /// Stored for the one token it was fetched with.
+        Token = "token",
+        /// Not stored, as RFC 9111 requires of a shared cache.
+        Refuse = "refuse",
+    }
+
+    /// `freshness.client_directives`
+    enum ClientDirectives {
+        /// Honoured (RFC 9111 §5.2.1).
+        Obey = "obey",
+        /// Ignored.
+        Ignore = "ignore",
+    }
+
+    /// `scope.mode`
+    enum ScopeMode {
+        /// Every token has a store of its own.
+        Token = "token",
+        /// The tokens of a named scope share one; any other has its own.
+        Named = "named",
+    }
+
+    /// `log.format`
+    enum LogFormat {
+        /// One JSON object per line.
+        Json = "json",
+        /// For a terminal.
+        Text = "text",
+    }
+
+    /// `log.level`
+    #[expect(missing_docs, reason = "the usual five")]
+    enum LogLevel {
+        Error = "error",
+        Warn = "warn",
+        Info = "info",
+        Debug = "debug",
+        Trace = "trace",
+    }
+}
+
+impl CallStatus {
+    /// Whether a call in this status has ended.
+    #[must_use]
+    pub fn is_terminal(self) -> bool {
+        matches!(
+            self,
+            Self::Completed | Self::Canceled | Self::Busy | Self::NoAnswer | Self::Failed
+        )
+    }
+}
