@@ -11,9 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::history::{Levels, Point};
 use super::{Admin, Answer, json, text};
-use crate::label::Label as _;
-use crate::outcome::OutcomeLabel;
-use crate::telemetry::{Durations, Heaviest, Reading};
+use crate::telemetry::{Heaviest, Snapshot, rounded_seconds};
 
 /// Time between two points of the history.
 const BEAT: Duration = Duration::from_secs(1);
@@ -33,7 +31,7 @@ impl Admin {
                 weight: self.metrics.cache_weight.get(),
                 in_flight: self.metrics.in_flight.get(),
             };
-            let (now, total) = (self.clock.mono(), self.metrics.reading());
+            let (now, total) = (self.clock.mono(), self.metrics.snapshot());
             self.history().add(now, &total, levels);
         }
     }
@@ -56,14 +54,14 @@ impl Admin {
         let history = self.history();
         let (span, last_minute) = history.last_minute(now);
         stats["started"] = json!(self.started);
-        stats["total"] = counted(now, &self.metrics.reading());
+        stats["total"] = counted(now, &self.metrics.snapshot());
         let results = self.metrics.upstream_requests.results();
         stats["total"]["origin_results"] = results
             .map(|(result, count)| (result.to_owned(), json!(count)))
             .collect::<Map<_, _>>()
             .into();
         stats["last_minute"] = counted(span, &last_minute);
-        stats["fields"] = fields(&self.metrics.fields.heaviest());
+        stats["fields"] = fields(&self.metrics.field_weights.heaviest());
         if let Some(after) = after {
             stats["history"] = json!({
                 "seconds": history.seconds(after).map(point).collect::<Vec<_>>(),
@@ -81,42 +79,18 @@ fn after(query: &str) -> Option<Duration> {
 
 fn point(point: &Point) -> Value {
     let mut value = counted(point.span, &point.counted);
-    value["at"] = json!(round(point.at));
+    value["at"] = json!(rounded_seconds(point.at));
     value["weight_bytes"] = json!(point.levels.weight);
     value["in_flight"] = json!(point.levels.in_flight);
     value
 }
 
-/// What was counted in a span of time. Outcomes that did not occur are left out.
-fn counted(span: Duration, counted: &Reading) -> Value {
-    let requests: Map<_, _> = OutcomeLabel::ALL
-        .iter()
-        .map(|outcome| (*outcome, counted.requests(*outcome)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(outcome, count)| (outcome.as_str().to_owned(), json!(count)))
-        .collect();
-    json!({
-        "seconds": round(span),
-        "requests": requests,
-        "hit_ratio": counted.hit_ratio(),
-        "hit_seconds": quantiles(&counted.hits),
-        "miss_seconds": quantiles(&counted.misses),
-        "origin_requests": counted.origin_requests,
-        "origin_errors": counted.origin_errors,
-        "origin_bytes": counted.origin_bytes,
-        "sent_bytes": counted.sent_bytes,
-        "memory_bytes": counted.memory_bytes,
-        "view_bytes": counted.view_bytes,
-        "coding_bytes": counted.coding_bytes,
-    })
-}
-
-fn quantiles(durations: &Durations) -> Value {
-    let of = |share| durations.quantile(share).map(round);
-    match of(0.5) {
-        None => Value::Null,
-        p50 => json!({ "p50": p50, "p90": of(0.9), "p99": of(0.99) }),
-    }
+/// The counts of a span of time.
+fn counted(span: Duration, counted: &Snapshot) -> Value {
+    let mut value = json!(counted);
+    value["seconds"] = json!(rounded_seconds(span));
+    value["hit_ratio"] = json!(counted.requests.hit_ratio());
+    value
 }
 
 fn fields(heaviest: &Heaviest) -> Value {
@@ -139,11 +113,6 @@ fn fields(heaviest: &Heaviest) -> Value {
         "heaviest": named.collect::<Vec<_>>(),
         "rest_bytes": (heaviest.rest + unnamed).round(),
     })
-}
-
-/// Seconds, to the microsecond.
-fn round(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
 #[cfg(test)]

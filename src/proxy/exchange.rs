@@ -213,11 +213,11 @@ impl Proxy {
         };
         let (whole, settings) = (body.clone(), Arc::clone(&self.freshness));
         let is_new = status == StatusCode::OK && !matches!(renewal, Some((_, Renewal::Renewed)));
-        let weighed = (is_new && self.metrics.fields.is_due(received.mono))
+        let weighed = (is_new && self.metrics.field_weights.is_due(received.mono))
             .then(|| Arc::clone(&self.metrics));
         let read = move || {
             if let Some(metrics) = weighed {
-                metrics.fields.measure(&whole);
+                metrics.field_weights.measure(&whole);
             }
             policy::facts::read(&whole, &settings.live).unwrap_or_default()
         };

@@ -1,23 +1,19 @@
-//! The instruments: metrics, log and access log. A token never comes this far.
+//! The instruments: metrics, log, access log and traces. Tokens do not reach this module.
 
 mod access;
-mod families;
-mod fields;
+mod field_weights;
 mod log;
 mod metrics;
 mod output;
-mod reading;
 mod request_id;
 pub mod trace;
 
 pub use access::{AccessLog, Record, logged_path};
-pub use families::{ALL as FAMILIES, Family, Kind};
-pub use fields::{Fields, Heaviest};
+pub use field_weights::{FieldWeights, Heaviest};
 pub use log::{init as init_log, log_panics};
 pub use metrics::{
-    ConnectionBound, Eviction, Invalidation, Metrics, PerLabel, Reload, Retry, SentCoding, Shed,
-    SpanResult, ViewResult, seconds,
+    ConnectionBound, Eviction, FAMILIES, Family, Invalidation, Metrics, PerLabel, Reload, Retry,
+    SentCoding, Shed, Snapshot, SpanResult, ViewResult, rounded_seconds, seconds,
 };
 pub use output::Output;
-pub use reading::{Durations, HITS, MISSES, Reading};
 pub use request_id::RequestId;

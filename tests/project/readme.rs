@@ -18,7 +18,7 @@ fn the_table_of_metrics_is_that_of_the_program() {
             .iter()
             .map(|label| format!("`{label}`"))
             .collect();
-        let (name, kind, help) = (family.name, family.kind.as_str(), family.help);
+        let (name, kind, help) = (family.name, family.kind, family.help);
         writeln!(
             table,
             "| `{name}` | {kind} | {} | {help} |",

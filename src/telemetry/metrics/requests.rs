@@ -1,0 +1,162 @@
+//! The two counters whose labels are more than one closed enum: requests, and those to the origin.
+
+use std::sync::OnceLock;
+
+use http::{Method, StatusCode};
+use prometheus::{IntCounter, IntCounterVec};
+
+use super::instrument::{Family, Instrument, PerLabel, Setup};
+use crate::label::Label as _;
+use crate::outcome::{Fault, OutcomeLabel};
+use crate::request::RouteId;
+
+/// Statuses with a label of their own, after the classes that count all others.
+const STATUSES: &[&str] = &[
+    "1xx", "2xx", "3xx", "4xx", "5xx", "200", "201", "204", "206", "304", "400", "401", "403",
+    "404", "405", "408", "409", "410", "413", "414", "422", "429", "431", "500", "501", "502",
+    "503", "504",
+];
+
+/// The index after [`STATUSES`] of a request that got no response.
+const NO_STATUS: usize = STATUSES.len();
+
+/// Methods with a label of their own; the last one counts all others.
+const METHODS: &[&str] = &[
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
+];
+
+fn status_index(status: StatusCode) -> usize {
+    let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+    STATUSES[5..]
+        .iter()
+        .position(|known| *known == status.as_str())
+        .map_or(class, |at| at + 5)
+}
+
+fn method_index(method: &Method) -> usize {
+    let known = METHODS.iter().position(|known| *known == *method);
+    known.unwrap_or(METHODS.len() - 1)
+}
+
+/// `requests_total`: children are made when first counted, then found by index.
+#[derive(Debug)]
+pub struct Requests {
+    family: IntCounterVec,
+    routes: Vec<String>,
+    children: Box<[OnceLock<IntCounter>]>,
+}
+
+/// `upstream_requests_total`: by status or by fault.
+#[derive(Debug)]
+pub struct UpstreamRequests {
+    statuses: Box<[IntCounter]>,
+    faults: PerLabel<Fault, IntCounter>,
+}
+
+// === impl Requests ===
+
+impl Instrument for Requests {
+    const KIND: &'static str = IntCounter::KIND;
+
+    fn register(family: &Family, setup: &Setup<'_>) -> Self {
+        let routes = setup.routes.names().map(str::to_owned);
+        let routes: Vec<_> = routes.chain(["other".to_owned()]).collect();
+        let count = routes.len() * METHODS.len() * (NO_STATUS + 1) * OutcomeLabel::ALL.len();
+        Self {
+            family: setup.counters(family),
+            routes,
+            children: std::iter::repeat_with(OnceLock::new).take(count).collect(),
+        }
+    }
+}
+
+impl Requests {
+    /// The pattern of a route, as in the label.
+    #[must_use]
+    pub fn route(&self, route: RouteId) -> &str {
+        &self.routes[route.0]
+    }
+
+    /// Counts one request; without a status, it ended before it got a response.
+    pub fn count(
+        &self,
+        route: Option<RouteId>,
+        method: &Method,
+        status: Option<StatusCode>,
+        outcome: OutcomeLabel,
+    ) {
+        let route = route.map_or(self.routes.len() - 1, |route| route.0);
+        let method = method_index(method);
+        let status = status.map_or(NO_STATUS, status_index);
+        let index = ((route * METHODS.len() + method) * (NO_STATUS + 1) + status)
+            * OutcomeLabel::ALL.len()
+            + outcome.index();
+        let child = || {
+            let labels = [
+                &self.routes[route],
+                METHODS[method],
+                STATUSES.get(status).copied().unwrap_or("none"),
+                outcome.as_str(),
+            ];
+            self.family.with_label_values(&labels)
+        };
+        self.children[index].get_or_init(child).inc();
+    }
+}
+
+// === impl UpstreamRequests ===
+
+impl Instrument for UpstreamRequests {
+    const KIND: &'static str = IntCounter::KIND;
+
+    fn register(family: &Family, setup: &Setup<'_>) -> Self {
+        let family = setup.counters(family);
+        let child = |status: &&str| family.with_label_values(&[*status]);
+        Self {
+            statuses: STATUSES.iter().map(child).collect(),
+            faults: PerLabel::new(|fault| family.with_label_values(fault)),
+        }
+    }
+}
+
+impl UpstreamRequests {
+    /// The origin responded.
+    pub fn answered(&self, status: StatusCode) {
+        self.statuses[status_index(status)].inc();
+    }
+
+    /// The origin failed.
+    pub fn failed(&self, fault: Fault) {
+        self.faults.of(fault).inc();
+    }
+
+    /// All that were sent.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let answered = self.statuses.iter().map(IntCounter::get).sum::<u64>();
+        answered + self.faults(|fault| !fault.is_shed())
+    }
+
+    /// Those of them that failed at the origin or on the way to it, and responses of class 5xx.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        let failures = self.statuses.iter().zip(STATUSES);
+        let failures = failures.filter(|(_, status)| status.starts_with('5'));
+        let answered = failures.map(|(count, _)| count.get()).sum::<u64>();
+        answered + self.faults(|fault| !fault.is_shed() && fault != Fault::RequestBody)
+    }
+
+    /// Every result that has occurred, a status or the name of a fault, and its count.
+    pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let statuses = STATUSES.iter().zip(&self.statuses);
+        let statuses = statuses.map(|(status, count)| (*status, count.get()));
+        let faults = Fault::ALL.iter();
+        let faults = faults.map(|fault| (fault.as_str(), self.faults.of(*fault).get()));
+        statuses.chain(faults).filter(|(_, count)| *count > 0)
+    }
+
+    fn faults(&self, which: impl Fn(Fault) -> bool) -> u64 {
+        let faults = Fault::ALL.iter().filter(|fault| which(**fault));
+        faults.map(|fault| self.faults.of(*fault).get()).sum()
+    }
+}
