@@ -4,9 +4,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde_json::{Value as Json, json};
+use serde_json::{Value, json};
 
-use crate::telemetry::trace::{Attribute, Kind, Span, Value};
+use crate::telemetry::trace::{Attribute, Kind, Span};
 
 /// `SPAN_KIND_SERVER` and `SPAN_KIND_CLIENT`.
 const SERVER: u8 = 2;
@@ -36,7 +36,7 @@ pub(super) fn of(batch: &[Span]) -> Bytes {
     document.to_string().into()
 }
 
-fn span(span: &Span) -> Json {
+fn span(span: &Span) -> Value {
     let mut json = json!({
         "traceId": span.context.trace_id(),
         "spanId": span.context.span().to_string(),
@@ -56,15 +56,15 @@ fn span(span: &Span) -> Json {
     json
 }
 
-fn attribute((name, value): &Attribute) -> Json {
+fn attribute((name, value): &Attribute) -> Value {
     let value = match value {
-        Value::Text(text) => json!({ "stringValue": text }),
         Value::Number(number) => json!({ "intValue": number.to_string() }),
+        text => json!({ "stringValue": text }),
     };
     json!({ "key": name, "value": value })
 }
 
-fn nanoseconds(at: SystemTime, later: Duration) -> String {
+fn nanoseconds(at: SystemTime, took: Duration) -> String {
     let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    (since + later).as_nanos().to_string()
+    (since + took).as_nanos().to_string()
 }

@@ -1,8 +1,8 @@
-//! Carries spans to a collector: OTLP over HTTP, as JSON, in batches.
+//! Exports spans to a collector: OTLP over HTTP, as JSON, in batches.
 //!
-//! One task of its own, one request at a time. What the collector does not take is counted and
-//! gone: a proxy is no place to keep traces in. There is no TLS: a collector is meant to run
-//! beside the proxy and to carry things further.
+//! One task, one request at a time. Spans that the collector does not accept are counted and
+//! dropped: the proxy does not store traces. There is no TLS: the collector should run beside the
+//! proxy and forward them.
 
 mod document;
 
@@ -32,74 +32,75 @@ const BATCH: usize = 512;
 /// How long the first span of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// How long the collector has for an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the collector has for a response.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of the process waits for the last batches.
-const LAST: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of an answer that are read.
-const MAX_ANSWER: usize = 64 << 10;
+/// Bytes of a response that are read.
+const MAX_RESPONSE: usize = 64 << 10;
 
-/// The task that carries spans.
+/// The task that exports spans.
 #[derive(Debug)]
 pub struct Exporter {
     end: CancellationToken,
     task: JoinHandle<()>,
 }
 
-struct Carrier {
+struct Worker {
     spans: Receiver<Span>,
     client: Client<HttpConnector, Full<Bytes>>,
     target: Uri,
     metrics: Arc<Metrics>,
-    /// Whether the last batch was lost: told once, not once a second.
+    /// Whether the last batch was lost: logged once, not once a second.
     failing: bool,
 }
 
 /// Why a batch is lost.
 #[derive(Debug, Error)]
-enum Lost {
+enum ExportError {
     #[error("the collector cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the collector does not answer within {PATIENCE:?}")]
-    Late,
+    #[error("the collector does not answer within {RESPONSE_TIMEOUT:?}")]
+    Timeout,
     #[error("the collector answers {0}")]
     Refused(StatusCode),
 }
 
 impl Exporter {
-    /// Carries what comes out of `spans` to the collector at `url`, until [`Exporter::finish`].
+    /// Exports the spans received from `spans` to the collector at `url`, until
+    /// [`Exporter::finish`].
     #[must_use]
     pub fn start(url: &OriginUrl, spans: Receiver<Span>, metrics: Arc<Metrics>) -> Self {
         let end = CancellationToken::new();
         let target = format!("{url}/v1/traces");
-        let carrier = Carrier {
+        let worker = Worker {
             spans,
             client: Client::builder(TokioExecutor::new()).build_http(),
             target: target.parse().expect("an origin and a path make a URI"),
             metrics,
             failing: false,
         };
-        let task = tokio::spawn(carrier.run(end.clone()));
+        let task = tokio::spawn(worker.run(end.clone()));
         Self { end, task }
     }
 
-    /// Carries what is left, for a moment, and ends.
+    /// Exports the spans that wait, for a limited time, and ends.
     pub async fn finish(self) {
         self.end.cancel();
         let abort = self.task.abort_handle();
-        if timeout(LAST, self.task).await.is_err() {
+        if timeout(FLUSH_TIMEOUT, self.task).await.is_err() {
             abort.abort();
         }
     }
 }
 
-impl Carrier {
+impl Worker {
     async fn run(mut self, end: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         while end.run_until_cancelled(self.gather(&mut batch)).await == Some(true) {
-            self.carry(&mut batch).await;
+            self.export(&mut batch).await;
         }
         loop {
             while batch.len() < BATCH
@@ -110,12 +111,12 @@ impl Carrier {
             if batch.is_empty() {
                 break;
             }
-            self.carry(&mut batch).await;
+            self.export(&mut batch).await;
         }
     }
 
-    /// Waits for a span, and a little longer for a batch. Whether there is one. What has been
-    /// gathered when it is broken off is in the batch.
+    /// Waits for a span, and a little longer for a batch. Returns whether there is one. Spans
+    /// gathered before a cancellation stay in the batch.
     async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
         if self.spans.recv_many(batch, BATCH).await == 0 {
             return false;
@@ -128,42 +129,41 @@ impl Carrier {
                 }
             }
         };
-        // Late is good enough: what is there goes.
         let _ = timeout(GATHER, more).await;
         true
     }
 
-    async fn carry(&mut self, batch: &mut Vec<Span>) {
+    async fn export(&mut self, batch: &mut Vec<Span>) {
         let count = batch.len() as u64;
         let document = document::of(batch);
         batch.clear();
-        let carried = timeout(PATIENCE, self.send(document)).await;
-        let result = match carried.unwrap_or(Err(Lost::Late)) {
+        let sent = timeout(RESPONSE_TIMEOUT, self.send(document)).await;
+        let result = match sent.unwrap_or(Err(ExportError::Timeout)) {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!("the collector of traces takes spans again");
                 }
                 SpanResult::Exported
             }
-            Err(lost) => {
+            Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    let cause = std::error::Error::source(&lost);
+                    let cause = std::error::Error::source(&error);
                     let cause = cause.map_or(String::new(), |cause| format!(": {cause}"));
                     tracing::warn!(
-                        "spans are lost: {lost}{cause}; is trace.otlp_url ({}) right?",
+                        "spans are lost: {error}{cause}; is trace.otlp_url ({}) right?",
                         self.target
                     );
                 }
-                match lost {
-                    Lost::Refused(_) => SpanResult::Refused,
-                    Lost::Unreachable(_) | Lost::Late => SpanResult::Unreachable,
+                match error {
+                    ExportError::Refused(_) => SpanResult::Refused,
+                    ExportError::Unreachable(_) | ExportError::Timeout => SpanResult::Unreachable,
                 }
             }
         };
         self.metrics.spans.of(result).inc_by(count);
     }
 
-    async fn send(&self, document: Bytes) -> Result<(), Lost> {
+    async fn send(&self, document: Bytes) -> Result<(), ExportError> {
         let mut request = Request::post(self.target.clone())
             .body(Full::new(document))
             .expect("a target and a body make a request");
@@ -172,16 +172,16 @@ impl Carrier {
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let answer = self.client.request(request).await;
         let (head, body) = answer
-            .map_err(|error| Lost::Unreachable(error.into()))?
+            .map_err(|error| ExportError::Unreachable(error.into()))?
             .into_parts();
-        // Read, so that the connection can be used again; what it says is of no use here.
-        Limited::new(body, MAX_ANSWER)
+        // The body is read so that the connection can be reused; its content has no use here.
+        Limited::new(body, MAX_RESPONSE)
             .collect()
             .await
-            .map_err(Lost::Unreachable)?;
+            .map_err(ExportError::Unreachable)?;
         if head.status.is_success() {
             return Ok(());
         }
-        Err(Lost::Refused(head.status))
+        Err(ExportError::Refused(head.status))
     }
 }

@@ -30,7 +30,7 @@ impl Proxy {
     /// Makes a request with these fields go on with the trace that its client's belongs to.
     pub(super) fn trace(&self, sent: &mut HeaderMap, client: &Extensions) -> Option<Traced> {
         let request = client.get::<Context>();
-        let context = trace::carry_on(sent, request)?;
+        let context = trace::propagate(sent, request)?;
         let parent = request.filter(|request| request.is_sampled())?.span();
         Some(Traced {
             context,
@@ -99,7 +99,7 @@ impl Proxy {
             attributes.push(("error.type", fault.as_str().into()));
         }
         let is_refusal = |status: StatusCode| status.is_client_error() || status.is_server_error();
-        spans.end(Span {
+        spans.record(Span {
             context: fetch.context,
             parent: Some(fetch.parent),
             kind: Kind::Fetch,

@@ -326,7 +326,7 @@ impl Drop for End {
         if let (Some(tracer), Some(trace)) = (tracer, &sight.trace)
             && trace.context.is_sampled()
         {
-            tracer.end(span(sight, trace, *status, report, *bytes, took));
+            tracer.record(span(sight, trace, *status, report, *bytes, took));
         }
         let Some(access) = access else { return };
         let record = Record {

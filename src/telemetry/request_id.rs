@@ -1,21 +1,21 @@
-//! The request id: the client's own `X-Request-Id` where it is usable, else one of ours.
+//! The request id: the client's own `X-Request-Id` if it is usable, else a generated one.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Longest id that is taken over from a client.
+use super::trace::context::random;
+
+/// Longest id that is accepted from a client.
 const MAX_LENGTH: usize = 128;
 
 /// Names one request in logs, problem documents and at the origin.
 #[derive(Clone, Debug)]
 pub enum RequestId {
-    /// The client's; a copy, which holds on to nothing that its request was read into.
+    /// The client's: a copy, which does not keep the buffer of its request alive.
     Given(Arc<str>),
-    /// Ours: unlike any other of this process, unlikely to be one of another.
+    /// Generated: unique in this process, and unlikely in another.
     Made(u64),
 }
 
@@ -26,19 +26,11 @@ impl RequestId {
     /// The id of a request with these fields.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
-        static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        // A walk past the few fields there are is cheaper than a look-up by name.
+        // Iterating over the few fields is cheaper than a look-up by name.
         let given = headers.iter().find(|(name, _)| **name == Self::FIELD);
         match given.map(|(_, value)| value.to_str()) {
             Some(Ok(id)) if is_usable(id) => Self::Given(id.into()),
-            // The product with an odd number walks through all 64-bit values before it repeats.
-            _ => Self::Made(
-                COUNT
-                    .fetch_add(1, Ordering::Relaxed)
-                    .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-                    .wrapping_add(*PROCESS),
-            ),
+            _ => Self::Made(random().get()),
         }
     }
 
@@ -46,7 +38,7 @@ impl RequestId {
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
         match self {
-            Self::Given(id) => HeaderValue::from_str(id).expect("it has been one"),
+            Self::Given(id) => HeaderValue::from_str(id).expect("it was a field value"),
             Self::Made(_) => {
                 HeaderValue::try_from(self.to_string()).expect("hex digits are a field value")
             }
@@ -61,7 +53,7 @@ impl RequestId {
     }
 }
 
-/// Printable without quoting, so that it stays one word in every log.
+/// Whether an id is printable without quoting, one word in every log.
 fn is_usable(id: &str) -> bool {
     (1..=MAX_LENGTH).contains(&id.len())
         && id
@@ -83,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_usable_id_is_taken_over_and_any_other_is_replaced() {
+    fn a_usable_id_is_accepted_and_any_other_replaced() {
         let id = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RequestId::FIELD, HeaderValue::from_static(value));

@@ -1,4 +1,4 @@
-//! `traceparent` and `tracestate` (W3C Trace Context): read, continued, begun anew.
+//! `traceparent` and `tracestate` (W3C Trace Context): parsed, propagated, begun.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -14,12 +14,12 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Length of a `traceparent` of version 00; later versions may append to it.
 const LENGTH: usize = 55;
 
-/// The bit that says that the caller records its spans.
+/// The flag of a caller that records its spans.
 const SAMPLED: u8 = 0x01;
-/// The bit that says that the trace id is random; kept as it came (Trace Context, level 2).
+/// The flag of a random trace id; kept as received (Trace Context, level 2).
 const RANDOM: u8 = 0x02;
 
-/// A place in a trace: the trace, and one span of it.
+/// A trace, and one span of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     trace: NonZeroU128,
@@ -31,13 +31,13 @@ pub struct Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanId(NonZeroU64);
 
-/// What a request says about its trace.
+/// The `traceparent` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Incoming {
     Absent,
     Valid(Context),
-    /// More than one, or not of the form: as good as none, and its `tracestate` with it (§3.2).
-    Unusable,
+    /// More than one, or invalid: ignored, and its `tracestate` too (§3.2).
+    Invalid,
 }
 
 impl Incoming {
@@ -46,9 +46,9 @@ impl Incoming {
         match (lines.next(), lines.next()) {
             (None, _) => Self::Absent,
             (Some(line), None) => {
-                Context::parse(line.as_bytes()).map_or(Self::Unusable, Self::Valid)
+                Context::parse(line.as_bytes()).map_or(Self::Invalid, Self::Valid)
             }
-            (Some(_), Some(_)) => Self::Unusable,
+            (Some(_), Some(_)) => Self::Invalid,
         }
     }
 }
@@ -56,10 +56,10 @@ impl Incoming {
 impl Context {
     /// The first span of a new trace.
     pub(super) fn begin(sampled: bool) -> Self {
-        let (high, low) = (u128::from(number().get()), u128::from(number().get()));
+        let (high, low) = (u128::from(random().get()), u128::from(random().get()));
         Self {
             trace: NonZeroU128::MIN | (high << 64 | low),
-            span: SpanId(number()),
+            span: SpanId(random()),
             flags: if sampled { SAMPLED } else { 0 },
         }
     }
@@ -68,7 +68,7 @@ impl Context {
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
-            span: SpanId(number()),
+            span: SpanId(random()),
             ..*self
         }
     }
@@ -85,7 +85,7 @@ impl Context {
         self.span
     }
 
-    /// Whether the caller records its spans, and so we do ours.
+    /// Whether the caller records its spans: its sampling decision is honoured.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
@@ -131,21 +131,20 @@ impl fmt::Display for Context {
     }
 }
 
-/// Makes the fields of a request to the origin go on with the trace: with that of `request`,
-/// where spans are collected, else with the one that its client sent. Answers the place of the
-/// request to the origin.
+/// Propagates the trace to a request to the origin with these fields: that of `request`, if spans
+/// are collected, else that of its client. Returns the context of the request to the origin.
 ///
-/// What a client sent and is none gives way to a new trace, without its `tracestate`; where there
-/// is nothing to go on with, nothing is begun.
-pub fn carry_on(fields: &mut HeaderMap, request: Option<&Context>) -> Option<Context> {
-    let came = Incoming::read(fields);
-    let context = match (request, came) {
+/// An invalid `traceparent` is replaced by a new trace, without its `tracestate`; without any, no
+/// trace begins.
+pub fn propagate(fields: &mut HeaderMap, request: Option<&Context>) -> Option<Context> {
+    let incoming = Incoming::read(fields);
+    let context = match (request, incoming) {
         (Some(request), _) => request.child(),
         (None, Incoming::Valid(parent)) => parent.child(),
-        (None, Incoming::Unusable) => Context::begin(false),
+        (None, Incoming::Invalid) => Context::begin(false),
         (None, Incoming::Absent) => return None,
     };
-    if !matches!(came, Incoming::Valid(_)) {
+    if !matches!(incoming, Incoming::Valid(_)) {
         fields.remove(TRACESTATE);
     }
     let value = HeaderValue::try_from(context.to_string()).expect("hex digits are a field value");
@@ -153,21 +152,15 @@ pub fn carry_on(fields: &mut HeaderMap, request: Option<&Context>) -> Option<Con
     Some(context)
 }
 
-/// A number unlike any other of this process, and unlikely to be one of another: `SplitMix64` from
-/// a random beginning.
-fn number() -> NonZeroU64 {
-    static BEGINNING: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+/// A number unique in this process, and unlikely in another: `SplitMix64` from a random seed.
+pub(in crate::telemetry) fn random() -> NonZeroU64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut mixed = BEGINNING.wrapping_add(count.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let mut mixed = SEED.wrapping_add(count.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     NonZeroU64::new(mixed ^ (mixed >> 31)).unwrap_or(NonZeroU64::MIN)
-}
-
-/// A number to draw lots with.
-pub(super) fn dice() -> u64 {
-    number().get()
 }
 
 #[cfg(test)]
@@ -185,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_written_again() {
+    fn a_context_is_written_as_it_was_parsed() {
         let context = Context::parse(VALID.as_bytes()).expect("valid");
         assert_eq!(context.to_string(), VALID);
         assert!(context.is_sampled());
@@ -195,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_form_of_the_standard_is_one() {
+    fn only_the_standard_form_is_valid() {
         let good = [
             VALID,
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
-            // A later version is read as far as it is known, and written as 00.
+            // Of a later version the known part is parsed, and written as 00.
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-has",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ];
@@ -226,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_goes_on_and_what_is_none_gives_way() {
+    fn a_trace_is_propagated_and_an_invalid_one_replaced() {
         let mut sent = fields(&[("traceparent", VALID), ("tracestate", "a=1")]);
-        let context = carry_on(&mut sent, None).expect("it goes on");
+        let context = propagate(&mut sent, None).expect("a context");
         assert_eq!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(sent["traceparent"], *context.to_string());
         assert_ne!(sent["traceparent"], VALID);
@@ -244,21 +237,21 @@ mod tests {
             &[("traceparent", "nonsense"), ("tracestate", "a=1")],
         ] {
             let mut sent = fields(lines);
-            let context = carry_on(&mut sent, None).expect("a new one");
+            let context = propagate(&mut sent, None).expect("a new one");
             assert_ne!(context.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
             assert_eq!(sent.get_all("traceparent").iter().count(), 1);
             assert!(!sent.contains_key("tracestate"));
-            assert!(!context.is_sampled(), "nobody here records it");
+            assert!(!context.is_sampled(), "not recorded here");
         }
 
         let mut sent = fields(&[("accept", "*/*")]);
-        assert_eq!(carry_on(&mut sent, None), None);
+        assert_eq!(propagate(&mut sent, None), None);
         assert_eq!(sent.len(), 1);
     }
 
     #[test]
     fn numbers_do_not_repeat() {
-        let numbers: std::collections::HashSet<_> = (0..10_000).map(|_| number()).collect();
+        let numbers: std::collections::HashSet<_> = (0..10_000).map(|_| random()).collect();
         assert_eq!(numbers.len(), 10_000);
     }
 }

@@ -1,12 +1,10 @@
-//! Distributed traces: which one a request belongs to (W3C Trace Context), and what is remembered
-//! of it where somebody collects spans.
+//! Distributed traces: the context of a request (W3C Trace Context), and its span for a collector.
 //!
-//! The way upstream is the same with and without a collector: a trace goes on, its parent is the
-//! proxy's own request to the origin. What costs something on the way of a hit is there only
-//! where spans are collected.
+//! A trace is propagated with and without a collector: its parent at the origin is the proxy's
+//! own request. A hit pays for tracing only with a collector.
 
-mod context;
+pub(super) mod context;
 mod span;
 
-pub use context::{Context, SpanId, carry_on};
-pub use span::{Attribute, Kind, QUEUE, Span, Trace, Tracer, Value};
+pub use context::{Context, SpanId, propagate};
+pub use span::{Attribute, Kind, QUEUE, Span, Trace, Tracer};

@@ -1,7 +1,5 @@
-//! What is remembered of a request or a fetch, and the bounded queue it waits in for whoever
-//! carries it to a collector.
+//! Spans of requests and fetches, and the bounded queue in which they wait for the exporter.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,44 +7,44 @@ use http::HeaderMap;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::context::{Context, Incoming, SpanId};
-use crate::telemetry::{Metrics, SpanResult};
+use super::context::{Context, Incoming, SpanId, random};
+use crate::telemetry::metrics::{Metrics, SpanResult};
 
-/// Spans that wait at once; further ones are dropped and counted. Some 4 MiB where paths are of
-/// the longest.
+/// Spans that wait at once; further ones are dropped and counted. Some 4 MiB with the longest
+/// paths.
 pub const QUEUE: usize = 4_096;
 
-/// A request in a trace: its own place, and its caller's.
+/// A request in a trace: its own context, and its caller's span.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
-    /// The place of the request here.
+    /// The context of the request here.
     pub context: Context,
-    /// The span that asked, where there is one.
+    /// The span of the caller, if it sent one.
     pub parent: Option<SpanId>,
 }
 
 /// A span that has ended.
 #[derive(Debug)]
 pub struct Span {
-    /// Its place.
+    /// Its context.
     pub context: Context,
     /// The span it is a part of.
     pub parent: Option<SpanId>,
-    /// What it is of.
+    /// Its kind.
     pub kind: Kind,
-    /// What is done, without anything that differs from one to the next.
+    /// Its operation, of low cardinality.
     pub name: String,
     /// When it began.
     pub at: SystemTime,
     /// How long it took.
     pub took: Duration,
-    /// Whether it went wrong.
+    /// Whether it failed.
     pub failed: bool,
-    /// What is known about it.
+    /// Its attributes.
     pub attributes: Vec<Attribute>,
 }
 
-/// What a span is of.
+/// The operation of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A client's request.
@@ -55,30 +53,21 @@ pub enum Kind {
     Fetch,
 }
 
-/// A name and its value.
-pub type Attribute = (&'static str, Value);
+/// A name and its value: a string or an integer.
+pub type Attribute = (&'static str, serde_json::Value);
 
-/// The value of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
-    /// Words.
-    Text(Cow<'static, str>),
-    /// A number.
-    Number(i64),
-}
-
-/// Begins traces, and takes spans that have ended. Cheap to clone.
+/// Begins traces, and records spans that have ended. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tracer {
     queue: Sender<Span>,
-    /// Of a hundred requests without a trace, those that begin one.
+    /// The percentage of requests without a trace that begin a sampled one.
     share: u64,
     metrics: Arc<Metrics>,
 }
 
 impl Tracer {
-    /// A tracer, and where its spans come out. Of a hundred requests that come without a trace,
-    /// `share` begin one.
+    /// A tracer, and the receiver of its spans. `share` percent of the requests without a trace
+    /// begin a sampled one.
     #[must_use]
     pub fn new(share: usize, metrics: Arc<Metrics>) -> (Self, Receiver<Span>) {
         let (queue, spans) = mpsc::channel(QUEUE);
@@ -91,7 +80,7 @@ impl Tracer {
         (tracer, spans)
     }
 
-    /// The place of a request with these fields.
+    /// The trace of a request with these fields.
     #[must_use]
     pub fn begin(&self, fields: &HeaderMap) -> Trace {
         match Incoming::read(fields) {
@@ -99,42 +88,18 @@ impl Tracer {
                 context: parent.child(),
                 parent: Some(parent.span()),
             },
-            Incoming::Absent | Incoming::Unusable => Trace {
-                context: Context::begin(super::context::dice() % 100 < self.share),
+            Incoming::Absent | Incoming::Invalid => Trace {
+                context: Context::begin(random().get() % 100 < self.share),
                 parent: None,
             },
         }
     }
 
-    /// Takes a span. Where the queue is full, it is dropped: requests do not wait for collectors.
-    pub fn end(&self, span: Span) {
+    /// Queues a span. A full queue drops it: requests do not wait for collectors.
+    pub fn record(&self, span: Span) {
         if let Err(TrySendError::Full(_)) = self.queue.try_send(span) {
             self.metrics.spans.of(SpanResult::QueueFull).inc();
         }
-    }
-}
-
-impl From<&'static str> for Value {
-    fn from(text: &'static str) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<String> for Value {
-    fn from(text: String) -> Self {
-        Self::Text(text.into())
-    }
-}
-
-impl From<u16> for Value {
-    fn from(number: u16) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl From<u64> for Value {
-    fn from(number: u64) -> Self {
-        Self::Number(i64::try_from(number).unwrap_or(i64::MAX))
     }
 }
 
@@ -150,11 +115,11 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_drops_and_counts_and_nobody_waits() {
+    fn a_full_queue_drops_and_counts_without_waiting() {
         let (tracer, _spans) = tracer(100);
         for _ in 0..QUEUE + 3 {
             let Trace { context, parent } = tracer.begin(&HeaderMap::new());
-            tracer.end(Span {
+            tracer.record(Span {
                 context,
                 parent,
                 kind: Kind::Request,
@@ -169,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_of_those_that_come_without_a_trace() {
+    fn the_share_applies_to_requests_without_a_trace() {
         let sampled = |share| {
             let (tracer, _spans) = tracer(share);
             let begun = (0..1_000).map(|_| tracer.begin(&HeaderMap::new()));
@@ -179,7 +144,7 @@ mod tests {
         assert_eq!(sampled(100), 1_000);
         assert!((150..350).contains(&sampled(25)));
 
-        // Who comes with one has decided already.
+        // The caller's sampling decision is honoured.
         let (tracer, _spans) = tracer(0);
         let mut fields = HeaderMap::new();
         let line = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
