@@ -18,7 +18,7 @@ use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
 use crate::telemetry::trace::Tracer;
-use crate::telemetry::{Metrics, Output, Reload};
+use crate::telemetry::{AccessLog, LogWriter, Metrics, Reload};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
 
@@ -78,7 +78,7 @@ pub enum StartError {
 
 impl Process {
     /// Starts a proxy. When this returns, both listeners accept connections. Access lines, where
-    /// they are configured, go to `output`.
+    /// they are configured, go to `log`.
     ///
     /// `sockets` are those that are open already.
     ///
@@ -90,7 +90,7 @@ impl Process {
     pub fn start(
         config: &Config,
         clock: &Clock,
-        output: Option<&Output>,
+        log: Option<&LogWriter>,
         sockets: Sockets,
     ) -> Result<Self, StartError> {
         let parser = Parser::new(config).map_err(StartError::Views)?;
@@ -111,12 +111,12 @@ impl Process {
             clock.clone(),
             tracer.clone(),
         );
-        if let Some(output) = output {
-            output.count_dropped(&metrics.log_dropped);
+        if let Some(log) = log {
+            log.count_dropped(&metrics.log_dropped);
         }
-        let access = output
+        let access = log
             .filter(|_| config.log.access)
-            .map(|output| output.access(config.log.format));
+            .map(|log| AccessLog::new(log, config.log.format));
         let drain = Drain::default();
         // A socket that is open already may be on another address than `admin.listen`.
         let admin_on = match &sockets.admin {

@@ -62,7 +62,7 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let simulating = tokio::spawn(serve(listener, simulator.clone(), end.clone()));
 
     let config = configuration(arguments, &origin)?;
-    let _output = log(&config.log)?;
+    let _writer = log(&config.log)?;
     let process = Process::start(&config, &clock, None, Sockets::default())?;
     let guide = Guide {
         client: Client::builder(TokioExecutor::new()).build_http(),

@@ -11,7 +11,7 @@ use super::{files, systemd};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Problems, Renewed};
 use crate::process::{Process, Sockets};
-use crate::telemetry::{self, Output, Reload};
+use crate::telemetry::{self, LogWriter, Reload};
 
 /// Exit status of a second signal: the drain was cut short.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -25,19 +25,19 @@ type Reread<'a> = dyn Fn() -> Result<Loaded, Problems> + 'a;
 pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCode> {
     let sockets = systemd::sockets()?;
     // Dropped last, when everybody has said what there was to say.
-    let output = log(&loaded.config.log)?;
+    let writer = log(&loaded.config.log)?;
     telemetry::log_panics();
     run_to_end(
         loaded.config.server.workers,
-        serve(loaded, sockets, reread, &output),
+        serve(loaded, sockets, reread, &writer),
     )
 }
 
-/// Begins to log to standard output.
-pub(super) fn log(settings: &config::Log) -> anyhow::Result<Output> {
-    let output = Output::start(std::io::stdout()).context("the system gives no thread")?;
-    telemetry::init_log(settings, &output);
-    Ok(output)
+/// Starts to log to standard output.
+pub(super) fn log(settings: &config::Log) -> anyhow::Result<LogWriter> {
+    let writer = LogWriter::start(std::io::stdout()).context("the system gives no thread")?;
+    telemetry::init_log(settings, &writer);
+    Ok(writer)
 }
 
 /// Runs `main` on `server.workers` threads, or one a core, and ends with it.
@@ -71,14 +71,14 @@ async fn serve(
     Loaded { config, sources }: &Loaded,
     sockets: Sockets,
     reread: &Reread<'_>,
-    output: &Output,
+    writer: &LogWriter,
 ) -> anyhow::Result<ExitCode> {
     // Before anything is bound, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     files::raise_limit(config);
-    let mut process = Process::start(config, &Clock::system(), Some(output), sockets)?;
+    let mut process = Process::start(config, &Clock::system(), Some(writer), sockets)?;
     let listening = format!(
         "stuut-cache listens on {}, admin on {}, for {}",
         process.address, process.admin_address, config.upstream.url

@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{Config, OriginUrl};
 use stuut_cache::process::{Process, Sockets};
-use stuut_cache::telemetry::Output;
+use stuut_cache::telemetry::LogWriter;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -45,8 +45,8 @@ fn a_hit_allocates_three_times_more_than_bare_hyper() {
     let bare = runtime.block_on(async { bare() });
     assert_eq!(per_hit(&runtime, bare), BARE, "bare");
 
-    let output = Output::start(io::sink()).expect("a thread");
-    let proxy = runtime.block_on(async { proxy(&output) });
+    let writer = LogWriter::start(io::sink()).expect("a thread");
+    let proxy = runtime.block_on(async { proxy(&writer) });
     assert_eq!(per_hit(&runtime, proxy.address), OURS, "ours");
     runtime.block_on(proxy.stop());
 }
@@ -96,7 +96,7 @@ fn is_whole(answer: &[u8]) -> bool {
 }
 
 /// The proxy as it is run, access log and all, with one call behind it.
-fn proxy(output: &Output) -> Process {
+fn proxy(writer: &LogWriter) -> Process {
     let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut config = Config::default();
     config.server.listen.set_port(0);
@@ -108,7 +108,7 @@ fn proxy(output: &Output) -> Process {
     .expect("an origin");
     std::thread::spawn(move || answer_once(&origin));
     let clock = Clock::manual(SystemTime::now());
-    Process::start(&config, &clock, Some(output), Sockets::default()).expect("the proxy starts")
+    Process::start(&config, &clock, Some(writer), Sockets::default()).expect("the proxy starts")
 }
 
 /// An origin that answers one request: whatever is not a hit after that fails.

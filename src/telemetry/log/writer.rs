@@ -1,8 +1,7 @@
-//! Standard output: the lines of both logs, in one order, written by a thread of its own.
+//! The writer of standard output: the lines of both logs, in one order, on a thread of its own.
 //!
-//! To say something is a push under a short lock. The writer is woken once for a batch. When
-//! standard output does not keep up, or takes nothing, lines are dropped and counted; requests
-//! never wait.
+//! Logging is a push under a short lock; the writer is woken once per batch. When standard output
+//! does not keep up, or fails, lines are dropped and counted; requests never wait.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,46 +10,37 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::access::{AccessLog, Lines, Record};
-use crate::config::LogFormat;
+use super::line::{LineBuffer, LogLine};
 
-/// Memory of the lines that wait for the writer, at most.
+/// Maximum memory of the lines that wait for the writer.
 const QUEUE: usize = 16 << 20;
 
 /// How long the writer lets a batch grow.
 const BATCH: Duration = Duration::from_millis(20);
 
-/// Bytes that are written at once.
-const PIECE: usize = 64 << 10;
+/// Bytes of one write.
+const CHUNK: usize = 64 << 10;
 
-/// How long the end of the process waits for its last lines to be written.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the end of the process waits for the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Standard output. Dropping it writes what is left, and gives up when nobody reads it.
+/// The log's writer. Dropping it writes the lines that wait, for a limited time.
 #[derive(Debug)]
-pub struct Output(Arc<Queue>);
+pub struct LogWriter(Arc<Queue>);
 
-/// What is to be written.
-#[derive(Debug)]
-pub(super) enum Line {
-    /// An event, as it is written.
-    Event(Box<[u8]>),
-    /// A request, which the writer puts into words.
-    Request(LogFormat, Record),
-}
-
+/// The lines that wait, and the signals between their producers and the writer.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Told when the queue stops being empty, and when the output ends.
+    waiting: Mutex<Pending>,
+    /// Notified when the queue stops being empty, and when the log ends.
     changed: Condvar,
-    /// Told when everything is written.
+    /// Notified when everything is written.
     done: Condvar,
     dropped: OnceLock<IntCounter>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Pending {
     batch: Batch,
     /// Its memory.
     bytes: usize,
@@ -58,24 +48,24 @@ struct Waiting {
     done: bool,
 }
 
-/// Lines, in the order they came in.
+/// Lines, in their order of arrival.
 #[derive(Debug, Default)]
 struct Batch {
-    lines: Vec<(Line, PathLength)>,
-    /// The paths of all of them, one behind the other: a string of its own for each would be an
-    /// allocation that another thread frees, which costs a hit as much as its line.
+    lines: Vec<(LogLine, PathLength)>,
+    /// The paths of all of them, concatenated: one string each would be an allocation freed by
+    /// another thread, which costs a hit as much as its line.
     paths: String,
 }
 
 type PathLength = u16;
 
-/// Where log events go.
+/// The end of the queue that log events are written to.
 #[derive(Clone, Debug)]
-pub(super) struct Events(Arc<Queue>);
+pub(super) struct EventWriter(Arc<Queue>);
 
-// === impl Output ===
+// === impl LogWriter ===
 
-impl Output {
+impl LogWriter {
     /// Starts the writer.
     ///
     /// # Errors
@@ -84,58 +74,44 @@ impl Output {
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let shared = Arc::clone(&queue);
-        // It is never joined: it may be stuck in a write that nobody reads.
+        // It is never joined: it may be blocked in a write to a reader that does not read.
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || shared.write_to(out))?;
         Ok(Self(queue))
     }
 
-    /// The access log, with lines of this form.
-    #[must_use]
-    pub fn access(&self, format: LogFormat) -> AccessLog {
-        AccessLog::new(Arc::clone(&self.0), format)
-    }
-
-    /// Counts with this what is dropped from now on; the first one called with stays.
+    /// Counts dropped lines from now on; a second counter is ignored.
     pub fn count_dropped(&self, counter: &IntCounter) {
         let _ = self.0.dropped.set(counter.clone());
     }
 
-    pub(super) fn events(&self) -> Events {
-        Events(Arc::clone(&self.0))
+    pub(super) fn queue(&self) -> Arc<Queue> {
+        Arc::clone(&self.0)
+    }
+
+    pub(super) fn events(&self) -> EventWriter {
+        EventWriter(self.queue())
     }
 }
 
-impl Drop for Output {
+impl Drop for LogWriter {
     fn drop(&mut self) {
         let mut waiting = self.0.lock();
         waiting.ended = true;
         self.0.changed.notify_one();
-        let unfinished = |waiting: &mut Waiting| !waiting.done;
+        let unfinished = |waiting: &mut Pending| !waiting.done;
         let _ = self
             .0
             .done
-            .wait_timeout_while(waiting, FAREWELL, unfinished);
-    }
-}
-
-// === impl Line ===
-
-impl Line {
-    fn bytes(&self) -> usize {
-        size_of::<(Self, PathLength)>()
-            + match self {
-                Self::Event(text) => text.len(),
-                Self::Request(_, record) => record.id.heap_bytes(),
-            }
+            .wait_timeout_while(waiting, FLUSH_TIMEOUT, unfinished);
     }
 }
 
 // === impl Batch ===
 
 impl Batch {
-    /// Room for about as much as there was before.
+    /// Space for about as much as the last batch had.
     fn after(last: &Self) -> Self {
         Self {
             lines: Vec::with_capacity(last.lines.len().min(1 << 10)),
@@ -143,7 +119,7 @@ impl Batch {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&Line, &str)> {
+    fn iter(&self) -> impl Iterator<Item = (&LogLine, &str)> {
         let mut rest = self.paths.as_str();
         self.lines.iter().map(move |(line, length)| {
             let (path, others) = rest.split_at(usize::from(*length));
@@ -156,9 +132,9 @@ impl Batch {
 // === impl Queue ===
 
 impl Queue {
-    /// Takes a line, and the path if it is one of a request.
-    pub(super) fn push(&self, line: Line, path: &str) {
-        let bytes = line.bytes() + path.len();
+    /// Adds a line, and the path of a request.
+    pub(super) fn push(&self, line: LogLine, path: &str) {
+        let bytes = size_of::<(LogLine, PathLength)>() + line.heap_bytes() + path.len();
         let length = PathLength::try_from(path.len()).expect("a long path is cut before");
         let mut waiting = self.lock();
         if waiting.ended || waiting.bytes + bytes > QUEUE {
@@ -174,12 +150,12 @@ impl Queue {
     }
 
     fn write_to(&self, mut out: impl Write) {
-        let mut lines = Lines::default();
+        let mut lines = LineBuffer::default();
         let mut unwritten = 0;
-        let mut write = |lines: &mut Lines, unwritten: &mut u64| {
+        let mut write = |lines: &mut LineBuffer, unwritten: &mut u64| {
             let written = out.write_all(lines.bytes()).and_then(|()| out.flush());
             if written.is_err() {
-                // Where would it be said? The disk behind it is full, or its reader is gone.
+                // The disk is full, or the reader has gone: there is nowhere to report it.
                 self.lost(*unwritten);
             }
             lines.clear();
@@ -189,7 +165,7 @@ impl Queue {
             for (line, path) in batch.iter() {
                 lines.push(line, path);
                 unwritten += 1;
-                if lines.bytes().len() >= PIECE {
+                if lines.bytes().len() >= CHUNK {
                     write(&mut lines, &mut unwritten);
                 }
             }
@@ -205,15 +181,15 @@ impl Queue {
         }
     }
 
-    /// The next lines to write; `None` when the output has ended and all are written.
+    /// The next lines to write; `None` when the log has ended and all are written.
     fn next_batch(&self) -> Option<Batch> {
-        let idle = |waiting: &mut Waiting| waiting.batch.lines.is_empty() && !waiting.ended;
+        let idle = |waiting: &mut Pending| waiting.batch.lines.is_empty() && !waiting.ended;
         let waiting = self
             .changed
             .wait_while(self.lock(), idle)
             .unwrap_or_else(PoisonError::into_inner);
-        // Let the batch grow, but end at once when the output does.
-        let growing = |waiting: &mut Waiting| !waiting.ended;
+        // Let the batch grow, but return at once when the log ends.
+        let growing = |waiting: &mut Pending| !waiting.ended;
         let (mut waiting, _) = self
             .changed
             .wait_timeout_while(waiting, BATCH, growing)
@@ -224,14 +200,14 @@ impl Queue {
         (!batch.lines.is_empty()).then_some(batch)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Events ===
+// === impl EventWriter ===
 
-impl<'a> MakeWriter<'a> for Events {
+impl<'a> MakeWriter<'a> for EventWriter {
     type Writer = &'a Self;
 
     fn make_writer(&'a self) -> &'a Self {
@@ -239,10 +215,10 @@ impl<'a> MakeWriter<'a> for Events {
     }
 }
 
-/// An event comes in one piece.
-impl Write for &Events {
+/// tracing writes each event with one call.
+impl Write for &EventWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.push(Line::Event(event.into()), "");
+        self.0.push(LogLine::Event(event.into()), "");
         Ok(event.len())
     }
 
@@ -257,12 +233,12 @@ mod tests {
 
     use super::*;
 
-    /// Takes a piece when it is told to.
+    /// Accepts one write per message.
     struct Slow(Receiver<()>, Sender<Vec<u8>>);
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // When nobody is left to tell, it is stuck no longer.
+            // Without a sender it blocks no longer.
             let _ = self.0.recv();
             let _ = self.1.send(bytes.to_vec());
             Ok(bytes.len())
@@ -274,9 +250,9 @@ mod tests {
     }
 
     /// A full disk, or a pipe whose reader is gone.
-    struct Full;
+    struct FullDisk;
 
-    impl Write for Full {
+    impl Write for FullDisk {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
             Err(io::ErrorKind::StorageFull.into())
         }
@@ -287,35 +263,35 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_the_output_does_not_take_are_counted() {
-        let output = Output::start(Full).expect("a thread");
+    fn lines_that_cannot_be_written_are_counted() {
+        let writer = LogWriter::start(FullDisk).expect("a thread");
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
-        output.count_dropped(&dropped);
+        writer.count_dropped(&dropped);
         for _ in 0..3 {
-            (&output.events())
+            (&writer.events())
                 .write_all(b"a line\n")
-                .expect("it takes events");
+                .expect("events are accepted");
         }
-        drop(output);
+        drop(writer);
         assert_eq!(dropped.get(), 3);
     }
 
     #[test]
-    fn an_output_that_nobody_reads_takes_bounded_memory_and_drops_are_counted() {
+    fn lines_that_are_not_read_take_bounded_memory_and_drops_are_counted() {
         let (go, going) = channel();
         let (out, written) = channel();
-        let output = Output::start(Slow(going, out)).expect("a thread");
+        let writer = LogWriter::start(Slow(going, out)).expect("a thread");
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
-        output.count_dropped(&dropped);
+        writer.count_dropped(&dropped);
         let event = vec![b'x'; 1 << 20];
         for _ in 0..64 {
-            (&output.events())
+            (&writer.events())
                 .write_all(&event)
-                .expect("it takes events");
+                .expect("events are accepted");
         }
         assert!(dropped.get() >= 64 - 2 * 16, "{}", dropped.get());
         drop(go);
-        drop(output);
+        drop(writer);
         let written = written.iter().map(|piece| piece.len()).sum::<usize>();
         let kept = 64 - usize::try_from(dropped.get()).expect("no less than nothing");
         assert_eq!(written, kept << 20);

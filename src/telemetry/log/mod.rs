@@ -1,4 +1,8 @@
-//! The log of events: JSON lines or text on standard output.
+//! The log of events and requests: JSON lines or text on standard output.
+
+mod access;
+mod line;
+mod writer;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -6,11 +10,14 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::Output;
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// Reports panics as log events: where, but not with what words, which may hold what was being
-/// worked on.
+pub use self::access::{AccessLog, logged_path};
+pub use self::line::Record;
+pub use self::writer::LogWriter;
+
+/// Reports panics as log events: the location, but not the message, which may contain the data at
+/// hand.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic
@@ -18,13 +25,13 @@ pub fn log_panics() {
             .map(ToString::to_string)
             .unwrap_or_default();
         tracing::error!(place, "panicked at {place}");
-        // The process may end before that is written.
+        // The process may end before the event is written.
         eprintln!("stuut-cache: panicked at {place}");
     }));
 }
 
-/// Begins to log, off the path of requests. A second call in one process changes nothing.
-pub fn init(settings: &Log, output: &Output) {
+/// Sends log events to the writer. A second call in one process changes nothing.
+pub fn init(settings: &Log, writer: &LogWriter) {
     let ours = match settings.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -32,25 +39,19 @@ pub fn init(settings: &Log, output: &Output) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // Dependencies stay at `warn`: below it, HTTP libraries print what they parse, and that is
-    // other people's tokens and calls.
+    // Dependencies stay at `warn`: below it, HTTP libraries log the heads they parse, with tokens
+    // and calls of others.
     let filter = Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
         .with_target("stuut_cache", ours);
     let registry = tracing_subscriber::registry().with(filter);
-    // A test process may hold several proxies; the first one's log serves them all.
+    let layer = fmt::layer().with_writer(writer.events());
+    // A test process may hold several proxies; the first one's log serves all.
     let _ = match settings.format {
-        LogFormat::Json => registry
-            .with(
-                fmt::layer()
-                    .with_writer(output.events())
-                    .json()
-                    .flatten_event(true)
-                    .with_current_span(false),
-            )
-            .try_init(),
-        LogFormat::Text => registry
-            .with(fmt::layer().with_writer(output.events()).with_ansi(false))
-            .try_init(),
+        LogFormat::Json => {
+            let json = layer.json().flatten_event(true).with_current_span(false);
+            registry.with(json).try_init()
+        }
+        LogFormat::Text => registry.with(layer.with_ansi(false)).try_init(),
     };
 }

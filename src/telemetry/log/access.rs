@@ -1,93 +1,65 @@
-//! The access log: one line a request, put into words by the thread that writes it.
-
-mod line;
+//! The access log: one line per request, formatted by the writer's thread.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
 
-use super::RequestId;
-use super::output::{Line, Queue};
+use super::line::{LogLine, Record};
+use super::writer::{LogWriter, Queue};
 use crate::config::LogFormat;
-use crate::outcome::Outcome;
-use crate::request::ScopeId;
-
-pub(super) use line::Lines;
 
 /// Bytes of a path that are logged.
 const MAX_PATH: usize = 1 << 10;
 
-/// What is remembered of one request, beside its path.
-#[derive(Debug)]
-pub struct Record {
-    /// When the request came in.
-    pub at: SystemTime,
-    /// From its head to the end of the response body.
-    pub took: Duration,
-    /// Its id.
-    pub id: RequestId,
-    /// Its method.
-    pub method: Method,
-    /// The status it was answered with; written as 0 where it was not.
-    pub status: Option<StatusCode>,
-    /// How it was answered.
-    pub outcome: Outcome,
-    /// Body bytes sent.
-    pub bytes: u64,
-    /// Whether the response went out whole.
-    pub complete: bool,
-    /// Whose stored responses it may see.
-    pub scope: Option<ScopeId>,
-}
-
-/// Takes records.
+/// The access log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     queue: Arc<Queue>,
     format: LogFormat,
 }
 
-/// The path of a target as it is logged: without the query, which is the client's own business,
-/// and cut where it is very long.
-fn path(target: Option<&PathAndQuery>) -> Cow<'_, str> {
-    let path = target.map_or("", PathAndQuery::path);
+impl AccessLog {
+    /// An access log with lines of this format.
+    #[must_use]
+    pub fn new(writer: &LogWriter, format: LogFormat) -> Self {
+        let queue = writer.queue();
+        Self { queue, format }
+    }
+
+    /// Logs a request for this target.
+    ///
+    /// The target is copied: it is a slice of the buffer that its connection reads into, which it
+    /// would keep alive while the line waits.
+    pub fn push(&self, record: Record, target: Option<&PathAndQuery>) {
+        let line = LogLine::Request(self.format, record);
+        let path = target.map_or(Cow::default(), logged_path);
+        self.queue.push(line, &path);
+    }
+}
+
+/// The path of a target as logged: without the query, which may hold secrets of the client, and
+/// cut when it is very long.
+#[must_use]
+pub fn logged_path(target: &PathAndQuery) -> Cow<'_, str> {
+    let path = target.path();
     if path.len() <= MAX_PATH {
         return path.into();
     }
     format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into()
 }
 
-/// The same, for whoever else writes about a request.
-#[must_use]
-pub fn logged_path(target: &PathAndQuery) -> String {
-    path(Some(target)).into_owned()
-}
-
-impl AccessLog {
-    pub(super) fn new(queue: Arc<Queue>, format: LogFormat) -> Self {
-        Self { queue, format }
-    }
-
-    /// Records one request for this target.
-    ///
-    /// Of the target a copy is kept: it is a slice of the buffer that its connection reads into,
-    /// and would hold on to it while the line waits.
-    pub fn push(&self, record: Record, target: Option<&PathAndQuery>) {
-        let line = Line::Request(self.format, record);
-        self.queue.push(line, &path(target));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{self, Write};
     use std::sync::Mutex;
+    use std::time::{Duration, SystemTime};
+
+    use http::{Method, StatusCode};
 
     use super::*;
-    use crate::telemetry::Output;
+    use crate::outcome::Outcome;
+    use crate::telemetry::RequestId;
 
     #[derive(Clone, Default)]
     struct Page(Arc<Mutex<Vec<u8>>>);
@@ -122,12 +94,12 @@ mod tests {
 
     fn written(format: LogFormat, targets: &[&'static str]) -> String {
         let page = Page::default();
-        let output = Output::start(page.clone()).expect("a thread");
-        let log = output.access(format);
+        let writer = LogWriter::start(page.clone()).expect("a thread");
+        let log = AccessLog::new(&writer, format);
         for target in targets {
             log.push(record(), Some(&PathAndQuery::from_static(target)));
         }
-        drop(output);
+        drop(writer);
         let bytes = page.0.lock().expect("no test panics here").clone();
         String::from_utf8(bytes).expect("lines are text")
     }
@@ -155,11 +127,11 @@ mod tests {
     #[test]
     fn a_very_long_path_is_cut_between_two_letters() {
         let target = format!("/{}", "é".repeat(5_000)).parse().expect("a target");
-        assert_eq!(path(Some(&target)).len(), MAX_PATH - 1 + "…".len());
+        assert_eq!(logged_path(&target).len(), MAX_PATH - 1 + "…".len());
     }
 
     #[test]
-    fn dropping_the_output_writes_what_is_left() {
+    fn dropping_the_writer_writes_the_lines_that_wait() {
         let lines = written(LogFormat::Text, &["/x", "/yz"].repeat(500));
         assert_eq!(lines.lines().count(), 1_000);
         assert_eq!(lines.matches(" GET /x 200 ").count(), 500);

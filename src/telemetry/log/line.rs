@@ -1,0 +1,190 @@
+//! Log lines, and their form: JSON objects, or text for a terminal.
+//!
+//! The access log formats one line per request, so this writes bytes instead of using the
+//! formatting machinery, and formats the date once a second.
+
+use std::time::{Duration, SystemTime};
+
+use http::{Method, StatusCode};
+
+use crate::config::LogFormat;
+use crate::label::Label as _;
+use crate::outcome::Outcome;
+use crate::request::ScopeId;
+use crate::telemetry::request_id::RequestId;
+
+/// A line of the log, before it is formatted.
+#[derive(Debug)]
+pub(super) enum LogLine {
+    /// An event, formatted already.
+    Event(Box<[u8]>),
+    /// A request; its path is stored apart.
+    Request(LogFormat, Record),
+}
+
+/// A request in the access log, without its path.
+#[derive(Debug)]
+pub struct Record {
+    /// When the request arrived.
+    pub at: SystemTime,
+    /// From its head to the end of the response body.
+    pub took: Duration,
+    /// Its id.
+    pub id: RequestId,
+    /// Its method.
+    pub method: Method,
+    /// The status of the response; logged as 0 without one.
+    pub status: Option<StatusCode>,
+    /// The source of the response.
+    pub outcome: Outcome,
+    /// Body bytes sent.
+    pub bytes: u64,
+    /// Whether the response was sent whole.
+    pub complete: bool,
+    /// The scope of its stored responses.
+    pub scope: Option<ScopeId>,
+}
+
+/// Formatted lines.
+#[derive(Debug)]
+pub(super) struct LineBuffer {
+    bytes: Vec<u8>,
+    /// The second of `date`.
+    second: u64,
+    /// `2026-01-01T00:00:00`
+    date: String,
+}
+
+// === impl LogLine ===
+
+impl LogLine {
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Event(text) => text.len(),
+            Self::Request(_, record) => record.id.heap_bytes(),
+        }
+    }
+}
+
+// === impl LineBuffer ===
+
+impl Default for LineBuffer {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            second: u64::MAX,
+            date: String::new(),
+        }
+    }
+}
+
+impl LineBuffer {
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Formats a line; the path is that of a request.
+    pub(super) fn push(&mut self, line: &LogLine, path: &str) {
+        match line {
+            LogLine::Event(text) => self.bytes.extend_from_slice(text),
+            LogLine::Request(format, record) => self.request(*format, record, path),
+        }
+    }
+
+    fn request(&mut self, format: LogFormat, record: &Record, path: &str) {
+        let method = record.method.as_str();
+        let status = record.status.as_ref().map_or("0", StatusCode::as_str);
+        let outcome = record.outcome.label().as_str();
+        let [before, after, quote, end] = match format {
+            LogFormat::Json => {
+                self.add(&["{\"timestamp\":\""]);
+                self.timestamp(record.at);
+                self.add(&["\",\"level\":\"INFO\",\"message\":\""]);
+                self.add(&[method, " ", status, " ", outcome]);
+                self.add(&["\",\"method\":\"", method, "\",\"path\":"]);
+                serde_json::to_writer(&mut self.bytes, path).expect("writing to a vector succeeds");
+                self.add(&[",\"status\":", status, ",\"outcome\":\"", outcome, "\""]);
+                [",\"", "\":", "\"", ",\"target\":\"access\"}\n"]
+            }
+            LogFormat::Text => {
+                self.timestamp(record.at);
+                self.add(&["  INFO access: ", method, " ", path]);
+                self.add(&[" ", status, " ", outcome]);
+                [" ", "=", "", "\n"]
+            }
+        };
+        if let Some(detail) = record.outcome.detail() {
+            self.add(&[before, "detail", after, quote, detail, quote]);
+        }
+        self.add(&[before, "duration_seconds", after]);
+        self.number(record.took.as_secs());
+        self.add(&["."]);
+        self.digits(record.took.subsec_micros().into(), 6);
+        self.add(&[before, "response_bytes", after]);
+        self.number(record.bytes);
+        let complete = if record.complete { "true" } else { "false" };
+        self.add(&[before, "complete", after, complete]);
+        if let Some(scope) = record.scope {
+            self.add(&[before, "scope", after, quote]);
+            self.hex(scope.number().into(), 8);
+            self.add(&[quote]);
+        }
+        self.add(&[before, "request_id", after, quote]);
+        match &record.id {
+            RequestId::Given(id) => self.add(&[id]),
+            RequestId::Made(number) => self.hex(*number, 16),
+        }
+        self.add(&[quote, end]);
+    }
+
+    fn add(&mut self, texts: &[&str]) {
+        for text in texts {
+            self.bytes.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// RFC 3339 with microseconds.
+    fn timestamp(&mut self, at: SystemTime) {
+        let since = at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        if self.second != since.as_secs() {
+            self.second = since.as_secs();
+            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(self.second);
+            self.date = humantime::format_rfc3339_seconds(whole).to_string();
+            self.date.pop();
+        }
+        self.bytes.extend_from_slice(self.date.as_bytes());
+        self.add(&["."]);
+        self.digits(since.subsec_micros().into(), 6);
+        self.add(&["Z"]);
+    }
+
+    fn number(&mut self, number: u64) {
+        self.add(&[itoa::Buffer::new().format(number)]);
+    }
+
+    /// `count` decimal digits, with leading zeros.
+    fn digits(&mut self, mut number: u64, count: usize) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + count, b'0');
+        for digit in self.bytes[start..].iter_mut().rev() {
+            *digit += u8::try_from(number % 10).expect("a digit");
+            number /= 10;
+        }
+    }
+
+    /// `count` hex digits, with leading zeros.
+    fn hex(&mut self, mut number: u64, count: usize) {
+        let start = self.bytes.len();
+        self.bytes.resize(start + count, b'0');
+        for digit in self.bytes[start..].iter_mut().rev() {
+            *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+            number >>= 4;
+        }
+    }
+}
