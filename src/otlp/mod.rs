@@ -102,15 +102,8 @@ impl Worker {
         while end.run_until_cancelled(self.gather(&mut batch)).await == Some(true) {
             self.export(&mut batch).await;
         }
-        loop {
-            while batch.len() < BATCH
-                && let Ok(span) = self.spans.try_recv()
-            {
-                batch.push(span);
-            }
-            if batch.is_empty() {
-                break;
-            }
+        self.spans.close();
+        while !batch.is_empty() || self.spans.recv_many(&mut batch, BATCH).await > 0 {
             self.export(&mut batch).await;
         }
     }
@@ -121,14 +114,8 @@ impl Worker {
         if self.spans.recv_many(batch, BATCH).await == 0 {
             return false;
         }
-        let more = async {
-            while batch.len() < BATCH {
-                let room = BATCH - batch.len();
-                if self.spans.recv_many(batch, room).await == 0 {
-                    break;
-                }
-            }
-        };
+        // A full batch has room for none, and ends this.
+        let more = async { while self.spans.recv_many(batch, BATCH - batch.len()).await > 0 {} };
         let _ = timeout(GATHER, more).await;
         true
     }

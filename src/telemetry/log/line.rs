@@ -123,20 +123,20 @@ impl LineBuffer {
         self.add(&[before, "duration_seconds", after]);
         self.number(record.took.as_secs());
         self.add(&["."]);
-        self.digits(record.took.subsec_micros().into(), 6);
+        self.digits::<10>(record.took.subsec_micros().into(), 6);
         self.add(&[before, "response_bytes", after]);
         self.number(record.bytes);
         let complete = if record.complete { "true" } else { "false" };
         self.add(&[before, "complete", after, complete]);
         if let Some(scope) = record.scope {
             self.add(&[before, "scope", after, quote]);
-            self.hex(scope.number().into(), 8);
+            self.digits::<16>(scope.number().into(), 8);
             self.add(&[quote]);
         }
         self.add(&[before, "request_id", after, quote]);
         match &record.id {
             RequestId::Given(id) => self.add(&[id]),
-            RequestId::Made(number) => self.hex(*number, 16),
+            RequestId::Made(number) => self.digits::<16>(*number, 16),
         }
         self.add(&[quote, end]);
     }
@@ -160,7 +160,7 @@ impl LineBuffer {
         }
         self.bytes.extend_from_slice(self.date.as_bytes());
         self.add(&["."]);
-        self.digits(since.subsec_micros().into(), 6);
+        self.digits::<10>(since.subsec_micros().into(), 6);
         self.add(&["Z"]);
     }
 
@@ -168,23 +168,14 @@ impl LineBuffer {
         self.add(&[itoa::Buffer::new().format(number)]);
     }
 
-    /// `count` decimal digits, with leading zeros.
-    fn digits(&mut self, mut number: u64, count: usize) {
+    /// `count` digits, with leading zeros.
+    fn digits<const BASE: u64>(&mut self, mut number: u64, count: usize) {
         let start = self.bytes.len();
         self.bytes.resize(start + count, b'0');
         for digit in self.bytes[start..].iter_mut().rev() {
-            *digit += u8::try_from(number % 10).expect("a digit");
-            number /= 10;
-        }
-    }
-
-    /// `count` hex digits, with leading zeros.
-    fn hex(&mut self, mut number: u64, count: usize) {
-        let start = self.bytes.len();
-        self.bytes.resize(start + count, b'0');
-        for digit in self.bytes[start..].iter_mut().rev() {
-            *digit = b"0123456789abcdef"[(number & 0xf) as usize];
-            number >>= 4;
+            let value = u8::try_from(number % BASE).expect("a digit");
+            *digit = b"0123456789abcdef"[usize::from(value)];
+            number /= BASE;
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn init(settings: &Log, writer: &LogWriter) {
         .with_default(ours.min(LevelFilter::WARN))
         .with_target("stuut_cache", ours);
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = fmt::layer().with_writer(writer.events());
+    let layer = fmt::layer().with_writer(writer.queue());
     // A test process may hold several proxies; the first one's log serves all.
     let _ = match settings.format {
         LogFormat::Json => {

@@ -8,7 +8,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::line::{LineBuffer, LogLine};
 
@@ -59,10 +58,6 @@ struct Batch {
 
 type PathLength = u16;
 
-/// The end of the queue that log events are written to.
-#[derive(Clone, Debug)]
-pub(super) struct EventWriter(Arc<Queue>);
-
 // === impl LogWriter ===
 
 impl LogWriter {
@@ -88,10 +83,6 @@ impl LogWriter {
 
     pub(super) fn queue(&self) -> Arc<Queue> {
         Arc::clone(&self.0)
-    }
-
-    pub(super) fn events(&self) -> EventWriter {
-        EventWriter(self.queue())
     }
 }
 
@@ -205,20 +196,10 @@ impl Queue {
     }
 }
 
-// === impl EventWriter ===
-
-impl<'a> MakeWriter<'a> for EventWriter {
-    type Writer = &'a Self;
-
-    fn make_writer(&'a self) -> &'a Self {
-        self
-    }
-}
-
 /// tracing writes each event with one call.
-impl Write for &EventWriter {
+impl Write for &Queue {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.0.push(LogLine::Event(event.into()), "");
+        self.push(LogLine::Event(event.into()), "");
         Ok(event.len())
     }
 
@@ -268,7 +249,7 @@ mod tests {
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
         writer.count_dropped(&dropped);
         for _ in 0..3 {
-            (&writer.events())
+            (&*writer.queue())
                 .write_all(b"a line\n")
                 .expect("events are accepted");
         }
@@ -285,7 +266,7 @@ mod tests {
         writer.count_dropped(&dropped);
         let event = vec![b'x'; 1 << 20];
         for _ in 0..64 {
-            (&writer.events())
+            (&*writer.queue())
                 .write_all(&event)
                 .expect("events are accepted");
         }

@@ -49,7 +49,7 @@ pub struct Family {
 macro_rules! metrics {
     ($(
         $field:ident: $type:ty = $name:literal $([$($label:literal),+])? $(in $bounds:ident)?,
-            $help:literal $(=> $($value:ident: $count:ty = $read:path),+)?;
+            $help:literal $(=> $($value:ident: $count:ty = $read:expr),+)?;
     )+) => {
         /// Every metric of the proxy. The children of labelled ones are resolved at the start, so
         /// that counting in a request is an addition.
@@ -91,7 +91,10 @@ macro_rules! metrics {
             /// The counts since the start.
             #[must_use]
             pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $( $( $( $value: $read(&self.$field), )+ )? )+ }
+                Snapshot { $( $( $( $value: {
+                    let read: fn(&$type) -> $count = $read;
+                    read(&self.$field)
+                }, )+ )? )+ }
             }
         }
 
@@ -200,6 +203,12 @@ impl<L: Label, M> PerLabel<L, M> {
     #[must_use]
     pub fn of(&self, label: L) -> &M {
         &self.children[label.index()]
+    }
+}
+
+impl<L: Label> PerLabel<L, IntCounter> {
+    pub(super) fn sum(&self, labels: &[L]) -> u64 {
+        labels.iter().map(|label| self.of(*label).get()).sum()
     }
 }
 

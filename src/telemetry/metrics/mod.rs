@@ -13,8 +13,9 @@ use serde::Serialize;
 
 use self::instrument::{BuildInfo, Instrument, SECONDS, Setup, WORK_SECONDS, metrics};
 use self::requests::{Requests, UpstreamRequests};
-use self::snapshot::{Count as _, Durations, Outcomes, all_bytes, hit_bytes};
+use self::snapshot::{Count as _, Durations, HITS, MISSES, Outcomes};
 use super::field_weights::FieldWeights;
+use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::policy::NotStored;
 use crate::request::{Bypass, Refusal, Routes};
@@ -32,9 +33,9 @@ type Histograms<L> = PerLabel<L, Histogram>;
 metrics! {
     requests: Requests = "requests_total" ["route", "method", "status", "outcome"], "Requests, by outcome. Hit ratio: hit and stale over these and miss, expired and collapsed. outcome=\"aborted\", status=\"none\": ended before there was a response.";
     request_duration: Histograms<OutcomeLabel> = "request_duration_seconds" ["outcome"] in SECONDS, "From request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean a starved CPU."
-        => requests: Outcomes = Outcomes::read, hit_seconds: Durations = Durations::hits, miss_seconds: Durations = Durations::misses;
+        => requests: Outcomes = Outcomes::read, hit_seconds: Durations = |all| Durations::read(all, HITS), miss_seconds: Durations = |all| Durations::read(all, MISSES);
     response_bytes: Counters<OutcomeLabel> = "response_bytes_total" ["outcome"], "Body bytes sent to clients. outcome=\"hit\" and \"stale\" came from memory."
-        => sent_bytes: u64 = all_bytes, memory_bytes: u64 = hit_bytes;
+        => sent_bytes: u64 = |all| all.sum(OutcomeLabel::ALL), memory_bytes: u64 = |all| all.sum(HITS);
     in_flight: IntGauge = "in_flight", "Requests being answered now.";
     connections: IntGauge = "connections", "Client connections open now. At server.max_connections new ones wait in the backlog.";
     connections_resting: IntGauge = "connections_resting", "Of the connections, those that are silent and hold no buffers.";

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use http::{Method, StatusCode};
 use prometheus::{IntCounter, IntCounterVec};
 
-use super::instrument::{Family, Instrument, PerLabel, Setup};
+use super::instrument::{Family, Instrument, Setup};
 use crate::label::Label as _;
 use crate::outcome::{Fault, OutcomeLabel};
 use crate::request::RouteId;
@@ -49,8 +49,8 @@ pub struct Requests {
 /// `upstream_requests_total`: by status or by fault.
 #[derive(Debug)]
 pub struct UpstreamRequests {
-    statuses: Box<[IntCounter]>,
-    faults: PerLabel<Fault, IntCounter>,
+    /// Those of [`STATUSES`], then those of [`Fault::ALL`].
+    results: Box<[(&'static str, IntCounter)]>,
 }
 
 // === impl Requests ===
@@ -111,10 +111,11 @@ impl Instrument for UpstreamRequests {
 
     fn register(family: &Family, setup: &Setup<'_>) -> Self {
         let family = setup.counters(family);
-        let child = |status: &&str| family.with_label_values(&[*status]);
+        let faults = Fault::ALL.iter().map(|fault| fault.as_str());
+        let results = STATUSES.iter().copied().chain(faults);
+        let child = |result| (result, family.with_label_values(&[result]));
         Self {
-            statuses: STATUSES.iter().map(child).collect(),
-            faults: PerLabel::new(|fault| family.with_label_values(fault)),
+            results: results.map(child).collect(),
         }
     }
 }
@@ -122,41 +123,45 @@ impl Instrument for UpstreamRequests {
 impl UpstreamRequests {
     /// The origin responded.
     pub fn answered(&self, status: StatusCode) {
-        self.statuses[status_index(status)].inc();
+        self.results[status_index(status)].1.inc();
     }
 
     /// The origin failed.
     pub fn failed(&self, fault: Fault) {
-        self.faults.of(fault).inc();
+        self.results[STATUSES.len() + fault.index()].1.inc();
     }
 
     /// All that were sent.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let answered = self.statuses.iter().map(IntCounter::get).sum::<u64>();
-        answered + self.faults(|fault| !fault.is_shed())
+        self.sum(|_| true, |fault| !fault.is_shed())
     }
 
     /// Those of them that failed at the origin or on the way to it, and responses of class 5xx.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        let failures = self.statuses.iter().zip(STATUSES);
-        let failures = failures.filter(|(_, status)| status.starts_with('5'));
-        let answered = failures.map(|(count, _)| count.get()).sum::<u64>();
-        answered + self.faults(|fault| !fault.is_shed() && fault != Fault::RequestBody)
+        self.sum(
+            |status| status.starts_with('5'),
+            |fault| !fault.is_shed() && fault != Fault::RequestBody,
+        )
     }
 
     /// Every result that has occurred, a status or the name of a fault, and its count.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let statuses = STATUSES.iter().zip(&self.statuses);
-        let statuses = statuses.map(|(status, count)| (*status, count.get()));
-        let faults = Fault::ALL.iter();
-        let faults = faults.map(|fault| (fault.as_str(), self.faults.of(*fault).get()));
-        statuses.chain(faults).filter(|(_, count)| *count > 0)
+        let counts = self
+            .results
+            .iter()
+            .map(|(result, count)| (*result, count.get()));
+        counts.filter(|(_, count)| *count > 0)
     }
 
-    fn faults(&self, which: impl Fn(Fault) -> bool) -> u64 {
-        let faults = Fault::ALL.iter().filter(|fault| which(**fault));
-        faults.map(|fault| self.faults.of(*fault).get()).sum()
+    fn sum(&self, statuses: fn(&str) -> bool, faults: fn(Fault) -> bool) -> u64 {
+        let statuses = STATUSES.iter().map(|status| statuses(status));
+        let counted = statuses.chain(Fault::ALL.iter().map(|fault| faults(*fault)));
+        let results = self.results.iter().zip(counted);
+        results
+            .filter(|(_, counted)| *counted)
+            .map(|((_, count), _)| count.get())
+            .sum()
     }
 }

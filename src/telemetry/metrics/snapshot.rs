@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use prometheus::Histogram;
 use prometheus::core::Metric as _;
-use prometheus::{Histogram, IntCounter};
 use serde::{Serialize, Serializer};
 
 use super::instrument::{PerLabel, SECONDS};
@@ -13,10 +13,10 @@ use crate::outcome::OutcomeLabel;
 const OUTCOMES: usize = <OutcomeLabel as crate::label::Label>::ALL.len();
 
 /// Answered from memory.
-const HITS: [OutcomeLabel; 2] = [OutcomeLabel::Hit, OutcomeLabel::Stale];
+pub(super) const HITS: &[OutcomeLabel] = &[OutcomeLabel::Hit, OutcomeLabel::Stale];
 
 /// Answered by the origin, though the cache might have.
-const MISSES: [OutcomeLabel; 3] = [
+pub(super) const MISSES: &[OutcomeLabel] = &[
     OutcomeLabel::Miss,
     OutcomeLabel::Expired,
     OutcomeLabel::Collapsed,
@@ -49,15 +49,6 @@ impl<const N: usize> Count for [u64; N] {
     }
 }
 
-pub(super) fn all_bytes(bytes: &PerLabel<OutcomeLabel, IntCounter>) -> u64 {
-    let all = OutcomeLabel::ALL.iter();
-    all.map(|outcome| bytes.of(*outcome).get()).sum()
-}
-
-pub(super) fn hit_bytes(bytes: &PerLabel<OutcomeLabel, IntCounter>) -> u64 {
-    HITS.iter().map(|outcome| bytes.of(*outcome).get()).sum()
-}
-
 // === impl Outcomes ===
 
 impl Outcomes {
@@ -78,7 +69,7 @@ impl Outcomes {
         let sum = |outcomes: &[OutcomeLabel]| -> u64 {
             outcomes.iter().map(|outcome| self.of(*outcome)).sum()
         };
-        let (hits, misses) = (sum(&HITS), sum(&MISSES));
+        let (hits, misses) = (sum(HITS), sum(MISSES));
         (hits + misses > 0).then(|| float(hits) / float(hits + misses))
     }
 }
@@ -100,15 +91,10 @@ impl Serialize for Outcomes {
 // === impl Durations ===
 
 impl Durations {
-    pub(super) fn hits(durations: &PerLabel<OutcomeLabel, Histogram>) -> Self {
-        Self::read(durations, &HITS)
-    }
-
-    pub(super) fn misses(durations: &PerLabel<OutcomeLabel, Histogram>) -> Self {
-        Self::read(durations, &MISSES)
-    }
-
-    fn read(durations: &PerLabel<OutcomeLabel, Histogram>, outcomes: &[OutcomeLabel]) -> Self {
+    pub(super) fn read(
+        durations: &PerLabel<OutcomeLabel, Histogram>,
+        outcomes: &[OutcomeLabel],
+    ) -> Self {
         let mut sum = Self::default();
         for outcome in outcomes {
             let metric = durations.of(*outcome).metric();
