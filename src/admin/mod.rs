@@ -238,9 +238,9 @@ impl Admin {
             "in_flight": metrics.in_flight.get(),
             "upstream_in_flight": metrics.upstream_in_flight.get(),
             "cache": {
-                "entries": metrics.cache_entries.get(),
-                "weight_bytes": metrics.cache_weight.get(),
-                "capacity_bytes": metrics.cache_capacity.get(),
+                "entries": metrics.entries.get(),
+                "weight_bytes": metrics.weight.get(),
+                "capacity_bytes": metrics.capacity.get(),
             },
         })
     }

@@ -28,7 +28,7 @@ impl Admin {
             beat.tick().await;
             self.store.measure();
             let levels = Levels {
-                weight: self.metrics.cache_weight.get(),
+                weight: self.metrics.weight.get(),
                 in_flight: self.metrics.in_flight.get(),
             };
             let (now, total) = (self.clock.mono(), self.metrics.snapshot());

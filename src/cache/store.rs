@@ -107,7 +107,7 @@ impl Store {
             })
             .build_with_hasher(Prehashed::default());
         metrics
-            .cache_capacity
+            .capacity
             .set(i64::try_from(config.cache.capacity.0).unwrap_or(i64::MAX));
         Self {
             cache,
@@ -394,11 +394,7 @@ impl Store {
     pub fn measure(&self) {
         self.cache.run_pending_tasks();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        self.metrics
-            .cache_entries
-            .set(gauge(self.cache.entry_count()));
-        self.metrics
-            .cache_weight
-            .set(gauge(self.cache.weighted_size()));
+        self.metrics.entries.set(gauge(self.cache.entry_count()));
+        self.metrics.weight.set(gauge(self.cache.weighted_size()));
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn serve(server: &Arc<Server>, socket: TcpStream, drain: Drain)
     let mut begun = Bytes::new();
     let bound = loop {
         let since = Instant::now();
-        let resting = Counted::new(&metrics.connections_resting);
+        let resting = Counted::new(&metrics.connections_idle);
         let rested = rest(&mut socket, begun, http1, &mut bounds).await;
         drop(resting);
         match rested {

@@ -89,7 +89,7 @@ fn fill(load: &Load) {
     }
     store.measure();
     // It is full, rather than empty: it has let go what it cannot hold, and no more.
-    let weight = metrics.cache_weight.get();
+    let weight = metrics.weight.get();
     assert!(
         (48 << 20..=64 << 20).contains(&weight),
         "{}: it weighs {weight}",

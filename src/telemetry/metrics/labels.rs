@@ -18,7 +18,7 @@ labels! {
 }
 
 labels! {
-    /// Why stored responses were declared void.
+    /// Why stored responses were invalidated.
     pub enum Invalidation {
         /// A successful unsafe request (RFC 9111 §4.4), or one whose end is unknown.
         Write => "write",

@@ -38,7 +38,7 @@ metrics! {
         => sent_bytes: u64 = |all| all.sum(OutcomeLabel::ALL), memory_bytes: u64 = |all| all.sum(HITS);
     in_flight: IntGauge = "in_flight", "Requests being answered now.";
     connections: IntGauge = "connections", "Client connections open now. At server.max_connections new ones wait in the backlog.";
-    connections_resting: IntGauge = "connections_resting", "Of the connections, those that are silent and hold no buffers.";
+    connections_idle: IntGauge = "connections_idle", "Of the connections, those that are idle and hold no buffers.";
     connections_closed: Counters<ConnectionBound> = "connections_closed_total" ["reason"], "Client connections closed by a bound of the proxy, or for invalid HTTP/1.1 (malformed) or HTTP/2 (protocol_error). unread: more of a refused request arrived than is drained. tls_handshake: the handshake failed, e.g. without a client certificate; log.level debug says why. Many header_timeout mean slow or hostile clients.";
     accept_failures: IntCounter = "accept_failures_total", "Times that accepting a connection failed, mostly without free file descriptors: raise their limit, or lower server.max_connections.";
     refused: Counters<Refusal> = "refused_total" ["reason"], "Requests refused before the cache, by the type of their problem document. Framing reasons from a client of yours: it is broken; from others: request smuggling was tried.";
@@ -55,9 +55,9 @@ metrics! {
     upstream_in_flight: IntGauge = "upstream_in_flight", "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones are shed.";
     upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests that were not sent. in_flight: limits.in_flight wait already; share: one token has its share of them; breaker: the circuit breaker is open; retry_after: the origin sent this token Retry-After. Served stale where that is allowed, else 503 or 429.";
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";
-    cache_entries: IntGauge = "cache_entries", "Stored responses.";
-    cache_weight: IntGauge = "cache_weight_bytes", "Memory of stored responses, keys, heads and views included.";
-    cache_capacity: IntGauge = "cache_capacity_bytes", "cache.capacity.";
+    entries: IntGauge = "entries", "Stored responses.";
+    weight: IntGauge = "weight_bytes", "Memory of stored responses, keys, heads and views included.";
+    capacity: IntGauge = "capacity_bytes", "cache.capacity.";
     evictions: Counters<Eviction> = "evictions_total" ["cause"], "Stored responses dropped by the store. Steady cause=\"size\" with a falling hit ratio: raise cache.capacity.";
     invalidations: Counters<Invalidation> = "invalidations_total" ["cause"], "Times that stored responses were invalidated.";
     not_stored: Counters<NotStored> = "not_stored_total" ["reason"], "Responses to cacheable requests that were not stored.";

@@ -87,7 +87,7 @@ async fn a_fetch_that_nobody_waits_for_any_more_still_fills_the_store() {
     }
     until_in_flight(&proxy, 0).await;
     gate.open();
-    proxy.until_metric("stuut_cache_cache_entries", 1).await;
+    proxy.until_metric("stuut_cache_entries", 1).await;
     proxy.get(CALL).bearer("a").await.assert_hit();
     origin.assert_requests(1);
 }

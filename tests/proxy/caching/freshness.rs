@@ -232,10 +232,7 @@ async fn what_is_not_stored_says_why_and_is_counted() {
         origin.assert_requests(2);
         let counted = format!("stuut_cache_not_stored_total{{reason=\"{reason}\"}}");
         assert_eq!(proxy.metric(&counted).await.to_string(), "2", "{fields:?}");
-        assert_eq!(
-            proxy.metric("stuut_cache_cache_entries").await.to_string(),
-            "0"
-        );
+        assert_eq!(proxy.metric("stuut_cache_entries").await.to_string(), "0");
     }
 }
 

@@ -240,12 +240,12 @@ async fn all_variants_go_with_a_call_that_is_gone() {
 async fn what_a_client_has_sent_weighs_where_it_is_kept() {
     let (_origin, proxy) = varying(&["accept"]).await;
     get(&proxy, &[]).await.assert_miss();
-    let before = proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let before = proxy.metric("stuut_cache_weight_bytes").await;
     let long = "a".repeat(20_000);
     get(&proxy, &[("accept", &long)])
         .await
         .assert_cache_status(VARY_MISS);
-    let after = proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let after = proxy.metric("stuut_cache_weight_bytes").await;
     assert!(after - before > 20_000.0, "{before} {after}");
 }
 

@@ -106,9 +106,7 @@ async fn http11_over_tls_is_answered_and_kept() {
             answer.contains(&format!("stuut-cache; {status}")),
             "{answer}"
         );
-        proxy
-            .until_metric("stuut_cache_connections_resting", 1)
-            .await;
+        proxy.until_metric("stuut_cache_connections_idle", 1).await;
     }
 }
 

@@ -55,9 +55,7 @@ async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() 
     let mut resting = proxy.wire().await;
     resting.send(get("/v1/calls/c1")).await;
     resting.until("}").await;
-    proxy
-        .until_metric("stuut_cache_connections_resting", 1)
-        .await;
+    proxy.until_metric("stuut_cache_connections_idle", 1).await;
     let gate = origin.hold("/v1/calls/c2");
     let mut waiting = proxy.wire().await;
     waiting.send(get("/v1/calls/c2")).await;
@@ -84,9 +82,7 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
     })
     .await;
     let mut client = proxy.wire().await;
-    proxy
-        .until_metric("stuut_cache_connections_resting", 1)
-        .await;
+    proxy.until_metric("stuut_cache_connections_idle", 1).await;
     let gate = origin.hold("/v1/slow");
     let stopping = draining(proxy).await;
     let ask = h2::get("/v1/slow", &[]);

@@ -11,7 +11,7 @@ use crate::support::{Origin, Proxy};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
-pub(super) const RESTING: &str = "stuut_cache_connections_resting";
+pub(super) const RESTING: &str = "stuut_cache_connections_idle";
 
 pub(super) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")

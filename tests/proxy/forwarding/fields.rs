@@ -272,5 +272,5 @@ async fn odd_credentials_go_on_untouched_and_nothing_is_stored_for_them() {
         .assert_cache_status("stuut-cache; fwd=bypass; fwd-status=200; detail=credential");
     assert_eq!(origin.last().header("authorization"), None);
     origin.assert_requests(2 * credentials.len() + 1);
-    assert_eq!(proxy.metric("stuut_cache_cache_entries").await.to_bits(), 0);
+    assert_eq!(proxy.metric("stuut_cache_entries").await.to_bits(), 0);
 }

@@ -385,5 +385,5 @@ async fn every_way_past_the_cache_has_a_name_and_is_counted() {
         let counted = proxy.metric(&line).await - before;
         assert!((counted - 1.0).abs() < f64::EPSILON, "{reason}: {counted}");
     }
-    assert_eq!(proxy.metric("stuut_cache_cache_entries").await.to_bits(), 0);
+    assert_eq!(proxy.metric("stuut_cache_entries").await.to_bits(), 0);
 }

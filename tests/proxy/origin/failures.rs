@@ -34,7 +34,7 @@ pub(super) fn get(target: &str) -> String {
 }
 
 pub(super) async fn assert_nothing_stored(proxy: &Proxy) {
-    assert_eq!(proxy.metric("stuut_cache_cache_entries").await.to_bits(), 0);
+    assert_eq!(proxy.metric("stuut_cache_entries").await.to_bits(), 0);
     assert_eq!(
         proxy
             .metric("stuut_cache_upstream_in_flight")

@@ -42,7 +42,7 @@ async fn a_body_that_trickles_is_given_up_by_all_who_wait() {
         late.await.assert_problem(504, "http_response_timeout");
     }
     // One fetch for all of them.
-    let entries = proxy.metric("stuut_cache_cache_entries").await;
+    let entries = proxy.metric("stuut_cache_entries").await;
     assert_eq!(entries.to_string(), "0");
     let (answer, ()) = tokio::join!(proxy.get(CALL).bearer("a"), async {
         let mut line = origin.accept().await;
@@ -107,7 +107,7 @@ async fn a_body_without_end_ends_with_its_client() {
         until("the end of it at the origin", async || origin.is_idle()).await;
     }
     proxy.until_metric("stuut_cache_in_flight", 0).await;
-    let entries = proxy.metric("stuut_cache_cache_entries").await;
+    let entries = proxy.metric("stuut_cache_entries").await;
     assert_eq!(entries.to_string(), "0");
 }
 

@@ -289,7 +289,7 @@ async fn half_an_answer_whose_stream_was_reset_without_an_error_was_stored_as_a_
                 assert!(matches!(Got::of(&whole), Got::Whole(head, _) if head.contains(" 200 ")));
             }
         }
-        let entries = proxy.metric("stuut_cache_cache_entries").await;
+        let entries = proxy.metric("stuut_cache_entries").await;
         assert_eq!(
             entries.to_string(),
             if length.is_none() { "1" } else { "0" }

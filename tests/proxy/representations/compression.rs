@@ -220,7 +220,7 @@ async fn a_coding_weighs_what_it_holds() {
             .header("accept-encoding", "gzip")
     };
     get().await.assert_miss();
-    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let weight = async || proxy.metric("stuut_cache_weight_bytes").await;
     let before = weight().await;
     let coded = until_coded(get).await;
     let more = f64::from(u32::try_from(coded.body().len()).expect("a small body"));
@@ -254,7 +254,7 @@ async fn a_view_that_removes_nothing_weighed_the_codings_again() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()));
     let proxy = Proxy::start(&origin).await;
-    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let weight = async || proxy.metric("stuut_cache_weight_bytes").await;
     let get = || {
         proxy
             .get(TARGET)

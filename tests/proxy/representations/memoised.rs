@@ -41,7 +41,7 @@ async fn more_views_than_are_remembered_are_still_right() {
 async fn what_a_view_weighs_is_counted() {
     let large = "x".repeat(10_000);
     let (_origin, proxy) = with(Reply::json(&format!("{{\"a\":1,\"b\":\"{large}\"}}"))).await;
-    let weight = async || proxy.metric("stuut_cache_cache_weight_bytes").await;
+    let weight = async || proxy.metric("stuut_cache_weight_bytes").await;
     proxy.get("/v1/calls/c1").bearer("a").await;
     let whole = weight().await;
     get(&proxy, "strip=nothing").await;

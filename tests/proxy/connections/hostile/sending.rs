@@ -94,7 +94,7 @@ async fn what_comes_behind_the_last_answer_is_no_request_however_late_it_comes()
     client.until("}").await;
     for _ in 0..20 {
         // Time enough to take a silent connection back.
-        proxy.metric("stuut_cache_connections_resting").await;
+        proxy.metric("stuut_cache_connections_idle").await;
     }
     let _ = client.try_send(get("/v1/smuggled")).await;
     client.half_close().await;

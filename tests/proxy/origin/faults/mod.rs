@@ -88,7 +88,7 @@ async fn suffer(row: &Row, target: &str, then: &Then) {
     let got = get(&proxy, target).await;
     assert_got(&what, &got, then);
     let stored = usize::from(matches!(then, Stored(_)));
-    let entries = proxy.metric("stuut_cache_cache_entries").await;
+    let entries = proxy.metric("stuut_cache_entries").await;
     assert_eq!(entries.to_string(), stored.to_string(), "{what}: stored");
     proxy
         .until_metric("stuut_cache_upstream_in_flight", 0)
