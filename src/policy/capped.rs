@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::dates::DateField;
-use super::directive::{Delta, Directive};
+use super::directive::{Delta, Directive, LONGEST};
 use super::fields::date;
 use super::list::{self, Quotes};
 
@@ -53,7 +53,7 @@ fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8
     let mut differs = false;
     for element in list::elements(fields, name, Quotes::Escaped) {
         let directive = Directive::read(element);
-        let lowered = match directive.lower().as_bytes() {
+        let lowered = match directive.lower(&mut [0; LONGEST]) {
             b"stale-while-revalidate" | b"stale-if-error" => None,
             known @ (b"max-age" | b"s-maxage") => match Delta::read(&directive.argument) {
                 Delta::Seconds(promised) if u64::from(promised) > seconds => {

@@ -18,15 +18,9 @@ pub enum Delta {
 }
 
 /// The length of `stale-while-revalidate`: no directive that we know has a longer name.
-const LONGEST: usize = 22;
+pub(super) const LONGEST: usize = 22;
 
-/// A name in small letters.
-pub(super) struct Name {
-    letters: [u8; LONGEST],
-    length: usize,
-}
-
-/// One element of the field: a name we may know, and what came with it.
+/// One element of the field: a name and its argument.
 pub(super) struct Directive<'a> {
     pub(super) name: &'a [u8],
     pub(super) argument: Argument<'a>,
@@ -97,22 +91,14 @@ impl<'a> Directive<'a> {
         Self { name, argument }
     }
 
-    /// The name in small letters; empty where it is longer than any that we know.
-    pub(super) fn lower(&self) -> Name {
-        let mut letters = [0; LONGEST];
-        let mut length = 0;
-        if let Some(room) = letters.get_mut(..self.name.len()) {
-            room.copy_from_slice(self.name);
-            room.make_ascii_lowercase();
-            length = room.len();
-        }
-        Name { letters, length }
-    }
-}
-
-impl Name {
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.letters[..self.length]
+    /// The name in lower case, written to `room`; empty where it is longer than any known one.
+    pub(super) fn lower<'b>(&self, room: &'b mut [u8; LONGEST]) -> &'b [u8] {
+        let Some(name) = room.get_mut(..self.name.len()) else {
+            return b"";
+        };
+        name.copy_from_slice(self.name);
+        name.make_ascii_lowercase();
+        name
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::directive::{Argument, Delta, Directive, MOST_SECONDS};
+use super::directive::{Argument, Delta, Directive, LONGEST, MOST_SECONDS};
 use super::list::{self, Quotes};
 use crate::config::ClientDirectives;
 
@@ -32,8 +32,6 @@ pub struct ResponseDirectives {
     pub proxy_revalidate: bool,
     /// §5.2.2.3: only for those who understand the status code.
     pub must_understand: bool,
-    /// §5.2.2.6: must not be transformed.
-    pub no_transform: bool,
     /// §5.2.2.1
     pub max_age: Option<Delta>,
     /// §5.2.2.10
@@ -58,8 +56,6 @@ pub struct RequestDirectives {
     pub no_store: bool,
     /// §5.2.1.7: from the store or not at all.
     pub only_if_cached: bool,
-    /// §5.2.1.6: must not be transformed.
-    pub no_transform: bool,
     /// §5.2.1.1: no older than this.
     pub max_age: Option<Duration>,
     /// §5.2.1.3: fresh for at least this long.
@@ -98,13 +94,12 @@ impl ResponseDirectives {
     fn take(&mut self, directive: &Directive<'_>) -> bool {
         let plain = matches!(directive.argument, Argument::Absent);
         let delta = Delta::read(&directive.argument);
-        match directive.lower().as_bytes() {
+        match directive.lower(&mut [0; LONGEST]) {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
             b"private" => self.private = true,
             b"must-revalidate" => self.must_revalidate = true,
             b"proxy-revalidate" => self.proxy_revalidate = true,
-            b"no-transform" => self.no_transform = true,
             b"public" => self.public |= plain,
             b"must-understand" => self.must_understand |= plain,
             b"max-age" => Delta::join(&mut self.max_age, delta),
@@ -128,7 +123,6 @@ impl ResponseDirectives {
             "must-revalidate" => self.must_revalidate = set,
             "proxy-revalidate" => self.proxy_revalidate = set,
             "must-understand" => self.must_understand = set,
-            "no-transform" => self.no_transform = set,
             "max-age" => self.max_age = targeted_seconds(value),
             "s-maxage" => self.s_maxage = targeted_seconds(value),
             "stale-while-revalidate" => self.stale_while_revalidate = targeted_seconds(value),
@@ -199,11 +193,10 @@ impl RequestDirectives {
     /// permits nothing.
     fn add(&mut self, directive: &Directive<'_>) {
         let length = || Delta::read(&directive.argument).length();
-        match directive.lower().as_bytes() {
+        match directive.lower(&mut [0; LONGEST]) {
             b"no-cache" => self.no_cache = true,
             b"no-store" => self.no_store = true,
             b"only-if-cached" => self.only_if_cached = true,
-            b"no-transform" => self.no_transform = true,
             b"max-age" => {
                 self.max_age = Some(self.max_age.map_or_else(length, |old| old.min(length())));
             }

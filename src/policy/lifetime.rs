@@ -10,6 +10,7 @@ use super::directives::ResponseDirectives;
 use super::exchange::Exchange;
 use super::facts::Facts;
 use crate::config::{self, OriginRule};
+use crate::label::labels;
 
 /// A freshness lifetime and the rule that set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,37 +21,38 @@ pub struct Lifetime {
     pub rule: Rule,
 }
 
-/// The rules that set a lifetime, in the order they are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// `no-cache`: validated before every use.
-    NoCache,
-    /// What the origin says of it cannot be read, or contradicts itself: stale at once.
-    Invalid,
-    /// `CDN-Cache-Control`.
-    CdnCacheControl,
-    /// `s-maxage`.
-    SMaxAge,
-    /// `max-age`.
-    MaxAge,
-    /// `Expires` less `Date`.
-    Expires,
-    /// The status of the call (`freshness.status`).
-    Status,
-    /// The call has just ended (`freshness.settling`).
-    Settling,
-    /// The call has ended, and parts of it are still to come (`freshness.settling`).
-    Unfinished,
-    /// A 404 or 410 that says nothing about itself (`freshness.not_found`).
-    NotFound,
-    /// A tenth of the time since `Last-Modified`.
-    Heuristic,
-    /// The route's own `ttl`.
-    Route,
-    /// `freshness.default`.
-    Default,
-    /// No rule speaks for such a status: only an explicit lifetime would.
-    Silent,
+labels! {
+    /// The rules that set a lifetime, in the order they are asked.
+    pub enum Rule {
+        /// `no-cache`: validated before every use.
+        NoCache => "no-cache",
+        /// What the origin says of it cannot be read, or contradicts itself: stale at once.
+        Invalid => "invalid",
+        /// `CDN-Cache-Control`.
+        CdnCacheControl => "cdn-cache-control",
+        /// `s-maxage`.
+        SMaxAge => "s-maxage",
+        /// `max-age`.
+        MaxAge => "max-age",
+        /// `Expires` less `Date`.
+        Expires => "expires",
+        /// The status of the call (`freshness.status`).
+        Status => "status",
+        /// The call has just ended (`freshness.settling`).
+        Settling => "settling",
+        /// The call has ended, and parts of it are still to come (`freshness.settling`).
+        Unfinished => "unfinished",
+        /// A 404 or 410 that says nothing about itself (`freshness.not_found`).
+        NotFound => "not-found",
+        /// A tenth of the time since `Last-Modified`.
+        Heuristic => "heuristic",
+        /// The route's own `ttl`.
+        Route => "route",
+        /// `freshness.default`.
+        Default => "default",
+        /// No rule speaks for such a status: only an explicit lifetime would.
+        Silent => "silent",
+    }
 }
 
 /// The lifetime of a response, by the first rule that speaks.
@@ -79,41 +81,6 @@ pub(super) fn lifetime(
 // === impl Rule ===
 
 impl Rule {
-    /// The rule's name in logs and metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoCache => "no-cache",
-            Self::Invalid => "invalid",
-            Self::CdnCacheControl => "cdn-cache-control",
-            Self::SMaxAge => "s-maxage",
-            Self::MaxAge => "max-age",
-            Self::Expires => "expires",
-            Self::Status => "status",
-            Self::Settling => "settling",
-            Self::Unfinished => "unfinished",
-            Self::NotFound => "not-found",
-            Self::Heuristic => "heuristic",
-            Self::Route => "route",
-            Self::Default => "default",
-            Self::Silent => "silent",
-        }
-    }
-
-    /// Whether the origin itself set the lifetime.
-    #[must_use]
-    pub fn is_explicit(self) -> bool {
-        matches!(
-            self,
-            Self::NoCache
-                | Self::Invalid
-                | Self::CdnCacheControl
-                | Self::SMaxAge
-                | Self::MaxAge
-                | Self::Expires
-        )
-    }
-
     fn lasting(self, length: Duration) -> Lifetime {
         Lifetime { length, rule: self }
     }

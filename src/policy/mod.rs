@@ -49,8 +49,7 @@ pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
 pub use renewal::{
-    Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, remove_conditions,
-    renewal, update,
+    Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, renewal, update,
 };
 pub use retry_after::asked_to_wait;
 pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};

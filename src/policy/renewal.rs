@@ -98,7 +98,7 @@ pub fn make_conditional_on_bytes(stored: &HeaderMap, request: &mut HeaderMap) ->
 }
 
 /// Removes every condition from a request, so that the origin sends the whole.
-pub fn remove_conditions(request: &mut HeaderMap) {
+fn remove_conditions(request: &mut HeaderMap) {
     for name in [
         header::IF_NONE_MATCH,
         header::IF_MODIFIED_SINCE,

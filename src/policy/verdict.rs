@@ -56,17 +56,6 @@ impl ViewCap {
     }
 }
 
-// === impl Verdict ===
-
-impl Verdict {
-    /// Whether it is served without asking the origin first. If not, `only-if-cached` means
-    /// 504 (RFC 9111 §5.2.1.7).
-    #[must_use]
-    pub fn serves_now(self) -> bool {
-        matches!(self, Self::Fresh { .. } | Self::Usable { .. })
-    }
-}
-
 /// What a stored response is good for now, in a view with these caps, for a request that
 /// asks this.
 #[must_use]

@@ -225,12 +225,6 @@ impl Link {
 // === impl LiveParts ===
 
 impl LiveParts {
-    /// Whether no live part is shown.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
     /// Whether the part at this place of `freshness.live` is shown.
     #[must_use]
     pub fn contains(self, place: usize) -> bool {

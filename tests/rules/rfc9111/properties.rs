@@ -145,7 +145,6 @@ fn render(said: &ResponseDirectives) -> String {
         (said.must_revalidate, "must-revalidate"),
         (said.proxy_revalidate, "proxy-revalidate"),
         (said.must_understand, "must-understand"),
-        (said.no_transform, "no-transform"),
     ];
     let numbers = [
         (said.max_age, "max-age"),
@@ -173,7 +172,7 @@ fn directives() -> impl Strategy<Value = ResponseDirectives> {
             Just(Delta::Invalid),
         ])
     };
-    (any::<[bool; 8]>(), delta(), delta(), delta(), delta()).prop_map(
+    (any::<[bool; 7]>(), delta(), delta(), delta(), delta()).prop_map(
         |(flags, max_age, s_maxage, stale_while_revalidate, stale_if_error)| ResponseDirectives {
             no_store: flags[0],
             no_cache: flags[1],
@@ -182,7 +181,6 @@ fn directives() -> impl Strategy<Value = ResponseDirectives> {
             must_revalidate: flags[4],
             proxy_revalidate: flags[5],
             must_understand: flags[6],
-            no_transform: flags[7],
             max_age,
             s_maxage,
             stale_while_revalidate,

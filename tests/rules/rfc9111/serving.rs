@@ -150,8 +150,7 @@ fn only_if_cached_is_met_by_what_serves_now() {
     );
     let (freshness, _) = Fetched::default().assess(&config::Freshness::default());
     assert!(ask.only_if_cached, "{section}");
-    let serves =
-        |seconds| verdict(&freshness, ViewCap::default(), &ask, after(seconds)).serves_now();
-    assert!(serves(59), "{section}");
-    assert!(!serves(60), "{section}: 504");
+    let then = |seconds| verdict(&freshness, ViewCap::default(), &ask, after(seconds));
+    assert!(matches!(then(59), Verdict::Fresh { .. }), "{section}");
+    assert!(matches!(then(60), Verdict::Stale { .. }), "{section}: 504");
 }
