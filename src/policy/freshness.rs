@@ -102,23 +102,21 @@ fn stale_use(
     if said.must_revalidate || said.proxy_revalidate || said.no_cache || said.s_maxage.is_some() {
         return StaleUse::Forbidden;
     }
-    let ended = facts.status.is_some_and(config::CallStatus::is_terminal);
-    // What an error or a missing call says is not worth repeating once it is stale.
-    let worth = !code.is_client_error() && !code.is_server_error();
-    let ours = |length, applies| if applies { length } else { Duration::ZERO };
+    let has_ended = facts.status.is_some_and(config::CallStatus::is_terminal);
+    // A stale error is not worth repeating.
+    let is_error = code.is_client_error() || code.is_server_error();
+    let or = |directive: Option<Delta>, applies, ours| match directive {
+        Some(delta) => delta.length(),
+        None if applies => ours,
+        None => Duration::ZERO,
+    };
     StaleUse::Allowed {
-        while_revalidate: said.stale_while_revalidate.map_or_else(
-            || {
-                ours(
-                    settings.stale_while_revalidate,
-                    ended && code == StatusCode::OK,
-                )
-            },
-            Delta::length,
+        while_revalidate: or(
+            said.stale_while_revalidate,
+            has_ended && code == StatusCode::OK,
+            settings.stale_while_revalidate,
         ),
-        if_error: said
-            .stale_if_error
-            .map_or_else(|| ours(settings.stale_if_error, worth), Delta::length),
+        if_error: or(said.stale_if_error, !is_error, settings.stale_if_error),
     }
 }
 

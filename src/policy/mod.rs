@@ -20,7 +20,6 @@
 //! Where this departs from an RFC, the place says so with the section and the reason; the
 //! tables in `tests/rules/rfc9111` list what is required, what is done, and what is declined.
 
-mod capped;
 mod dates;
 mod directive;
 mod directives;
@@ -37,8 +36,8 @@ mod storing;
 mod validators;
 mod vary;
 mod verdict;
+mod view_limits;
 
-pub use capped::lower_lifetime;
 pub use dates::http_date;
 pub use directive::Delta;
 pub use directives::{RequestDirectives, ResponseDirectives};
@@ -57,4 +56,5 @@ pub use validators::{
     Condition, EntityTag, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
 };
 pub use vary::Selecting;
-pub use verdict::{Verdict, ViewCap, capped_lifetime, is_fresh, ttl_seconds, verdict};
+pub use verdict::{Verdict, capped_lifetime, is_fresh, ttl_seconds, verdict};
+pub use view_limits::{ViewCap, lower_lifetime};

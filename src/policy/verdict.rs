@@ -1,14 +1,13 @@
-//! What a stored response is good for now: the answer to one request (RFC 9111 §4.2, §5.2.1).
+//! How a stored response may be used for a request (RFC 9111 §4.2, §5.2.1).
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::directives::RequestDirectives;
 use super::exchange::Moment;
-use super::facts::Facts;
 use super::freshness::{Freshness, StaleUse};
-use crate::config;
+use super::view_limits::ViewCap;
 
-/// What a stored response is good for.
+/// How a stored response may be used for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Serve it.
@@ -30,36 +29,15 @@ pub enum Verdict {
     Unusable,
 }
 
-/// How long what a view shows may be served, whatever the lifetime of the whole is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ViewCap {
-    /// The lifetime of the liveliest part it shows (`freshness.live`).
-    pub live: Option<Duration>,
-    /// When the first pre-signed URL it shows is as good as expired
-    /// (`freshness.signed_url_margin`). Nothing is served from then on, stale or not.
-    pub signed_until: Option<SystemTime>,
-}
-
-// === impl ViewCap ===
-
-impl ViewCap {
-    /// The caps for a body, or for the part of it that a view shows.
-    #[must_use]
-    pub fn of(shown: &Facts, settings: &config::Freshness) -> Self {
-        Self {
-            live: shown.live.shortest(&settings.live),
-            signed_until: shown.signed_until.map(|end| {
-                end.checked_sub(settings.signed_url_margin)
-                    .unwrap_or(SystemTime::UNIX_EPOCH)
-            }),
-        }
-    }
-}
-
-/// What a stored response is good for now, in a view with these caps, for a request that
-/// asks this.
+/// How a stored response may be used now, in a view with these limits, for a request with these
+/// directives.
 #[must_use]
-pub fn verdict(entry: &Freshness, cap: ViewCap, ask: &RequestDirectives, now: Moment) -> Verdict {
+pub fn verdict(
+    entry: &Freshness,
+    cap: ViewCap,
+    request: &RequestDirectives,
+    now: Moment,
+) -> Verdict {
     let end = end(entry, cap, now);
     let Some(left) = positive(end, now.mono) else {
         return Verdict::Unusable;
@@ -69,13 +47,13 @@ pub fn verdict(entry: &Freshness, cap: ViewCap, ask: &RequestDirectives, now: Mo
     let refused = Verdict::Stale {
         on_error_until: None,
     };
-    if ask.no_cache || ask.max_age.is_some_and(|most| is_too_old(age, most)) {
+    if request.no_cache || request.max_age.is_some_and(|most| is_too_old(age, most)) {
         return refused;
     }
     if let Some(fresh) = positive(length, age) {
         let ttl = fresh.min(left);
-        let enough = ask.min_fresh.is_none_or(|least| ttl >= least);
-        // What is not fresh enough for a client is no good to it on an error either.
+        let enough = request.min_fresh.is_none_or(|least| ttl >= least);
+        // A response not fresh enough for a client does not serve it on an error either.
         return if enough {
             Verdict::Fresh { ttl }
         } else {
@@ -89,13 +67,13 @@ pub fn verdict(entry: &Freshness, cap: ViewCap, ask: &RequestDirectives, now: Mo
     else {
         return refused;
     };
-    // §5.2.1.1, §5.2.1.3: who asks for freshness does not want a stale response, unless it
-    // says so.
-    if ask.min_fresh.is_some() || ask.max_age.is_some() && ask.max_stale.is_none() {
+    // §5.2.1.1, §5.2.1.3: a request that demands freshness accepts no stale response without
+    // `max-stale`.
+    if request.min_fresh.is_some() || request.max_age.is_some() && request.max_stale.is_none() {
         return refused;
     }
     let stale_for = age.saturating_sub(length);
-    if stale_for < while_revalidate || ask.max_stale.is_some_and(|most| stale_for <= most) {
+    if stale_for < while_revalidate || request.max_stale.is_some_and(|most| stale_for <= most) {
         return Verdict::Usable { stale_for };
     }
     let on_error_until =
@@ -110,7 +88,7 @@ pub fn is_fresh(entry: &Freshness, cap: ViewCap, now: Moment) -> bool {
         && positive(end(entry, cap, now), now.mono).is_some()
 }
 
-/// What is left of the lifetime in whole seconds, rounded down: the `ttl` of `Cache-Status`
+/// The rest of the lifetime in whole seconds, rounded down: the `ttl` of `Cache-Status`
 /// (RFC 9211 §2.4). Negative when stale.
 #[must_use]
 pub fn ttl_seconds(entry: &Freshness, cap: ViewCap, now: Moment) -> i64 {
@@ -125,8 +103,7 @@ pub fn ttl_seconds(entry: &Freshness, cap: ViewCap, now: Moment) -> i64 {
     -whole(over) - i64::from(over.subsec_nanos() > 0)
 }
 
-/// The most, in whole seconds, that a client may be told of the lifetime of a view with this cap,
-/// counted as `max-age` is; `None` where there is no cap.
+/// The longest `max-age` of a view with these limits, in seconds; `None` where there is no limit.
 #[must_use]
 pub fn capped_lifetime(entry: &Freshness, cap: ViewCap, now: Moment) -> Option<u64> {
     let until_expiry = cap.signed_until.map(|_| {
@@ -175,8 +152,12 @@ fn end(entry: &Freshness, cap: ViewCap, now: Moment) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lifetime, Rule, facts};
+    use std::time::SystemTime;
+
+    use super::super::facts::{self, Facts};
+    use super::super::lifetime::{Lifetime, Rule};
     use super::*;
+    use crate::config;
 
     const HOUR: u64 = 3_600;
 

@@ -1,9 +1,9 @@
-//! What a view whose use is capped says of its lifetime.
+//! How long a view may be served, whatever the lifetime of the whole is, and the fields that say so.
 //!
-//! The origin speaks of the whole, and for as long as it says, a client's own cache would show a
-//! live part, or a signed address that has expired. So the fields that promise more than we keep
-//! are lowered: the one departure from sending what the origin sent. Nothing is added where it
-//! was silent, and nothing is touched where it promises no more.
+//! The origin's fields speak of the whole: a client's own cache would go on showing a live part, or
+//! a signed address that has expired. So fields that promise more than we keep are lowered: the one
+//! departure from sending what the origin sent. Fields that promise no more stay as they are, and
+//! none is added.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -12,8 +12,34 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::dates::DateField;
 use super::directive::{Delta, Directive, LONGEST};
+use super::facts::Facts;
 use super::fields::date;
 use super::list::{self, Quotes};
+use crate::config;
+
+/// How long a view may be served, whatever the lifetime of the whole is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewCap {
+    /// The lifetime of the liveliest part it shows (`freshness.live`).
+    pub live: Option<Duration>,
+    /// When the first pre-signed URL it shows is as good as expired
+    /// (`freshness.signed_url_margin`). Nothing is served from then on, stale or not.
+    pub signed_until: Option<SystemTime>,
+}
+
+impl ViewCap {
+    /// The limits for a body, or for the part of it that a view shows.
+    #[must_use]
+    pub fn of(shown: &Facts, settings: &config::Freshness) -> Self {
+        Self {
+            live: shown.live.shortest(&settings.live),
+            signed_until: shown.signed_until.map(|end| {
+                end.checked_sub(settings.signed_url_margin)
+                    .unwrap_or(SystemTime::UNIX_EPOCH)
+            }),
+        }
+    }
+}
 
 /// Directives of these fields are lowered: for every cache, and for those of RFC 9213.
 const DIRECTIVES: [HeaderName; 2] = [
