@@ -1,7 +1,7 @@
 //! The members of the outermost object, and how much of the text each takes.
 
-use super::scan::{blanks, byte, member_name};
-use super::{Fault, Raw, skip_value};
+use super::scan::{self, blanks, byte, member_name};
+use super::{JsonFault, Raw, skip_value};
 
 /// Tells each member of the object that a text is: its name, and its bytes from the opening quote
 /// of the name to the comma or brace behind the value, that one included.
@@ -9,12 +9,12 @@ use super::{Fault, Raw, skip_value};
 /// # Errors
 ///
 /// As [`check`](super::check); a text that is some other value than an object is
-/// [`Fault::NotJson`]. Members before the fault have been told by then.
-pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), Fault> {
-    std::str::from_utf8(text).map_err(|_| Fault::NotJson)?;
+/// [`JsonFault::NotJson`]. Members before the fault have been told by then.
+pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), JsonFault> {
+    std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
     let mut at = blanks(text, 0);
     if byte(text, at) != b'{' {
-        return Err(Fault::NotJson);
+        return Err(JsonFault::NotJson);
     }
     at = blanks(text, at + 1);
     let mut last = byte(text, at) == b'}';
@@ -28,7 +28,7 @@ pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), 
         last = match byte(text, at) {
             b',' => false,
             b'}' => true,
-            _ => return Err(Fault::NotJson),
+            _ => return Err(JsonFault::NotJson),
         };
         at += 1;
         each(name, at - began);
@@ -36,18 +36,14 @@ pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), 
             at = blanks(text, at);
         }
     }
-    if blanks(text, at) == text.len() {
-        Ok(())
-    } else {
-        Err(Fault::NotJson)
-    }
+    scan::end(text, at)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Result<Vec<(String, usize)>, Fault> {
+    fn told(text: &str) -> Result<Vec<(String, usize)>, JsonFault> {
         let mut told = Vec::new();
         members(text.as_bytes(), |name, bytes| {
             let name = String::from_utf8_lossy(&name.unescaped()).into_owned();
@@ -91,9 +87,9 @@ mod tests {
             r#"{"a":[1}"#,
             "{,}",
         ] {
-            assert_eq!(told(text), Err(Fault::NotJson), "{text}");
+            assert_eq!(told(text), Err(JsonFault::NotJson), "{text}");
         }
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(1_024), "]".repeat(1_024));
-        assert_eq!(told(&deep), Err(Fault::TooDeep));
+        assert_eq!(told(&deep), Err(JsonFault::TooDeep));
     }
 }

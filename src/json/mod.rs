@@ -14,7 +14,7 @@
 //! let body = br#" {"id": "c1", "tags": [1, 2]} "#;
 //! assert_eq!(json::skip_value(body, 1, 0), Ok(body.len() - 1));
 //! assert_eq!(json::check(body), Ok(()));
-//! assert_eq!(json::check(b"[1,]"), Err(json::Fault::NotJson));
+//! assert_eq!(json::check(b"[1,]"), Err(json::JsonFault::NotJson));
 //! ```
 
 mod members;
@@ -23,7 +23,7 @@ mod skip;
 mod text;
 
 pub use members::members;
-pub(crate) use scan::{blanks, byte, member_name};
+pub(crate) use scan::{blanks, byte, end, member_name};
 pub(crate) use skip::{Visit, visit};
 pub use skip::{check, skip_value};
 pub(crate) use text::text;
@@ -34,7 +34,7 @@ pub const MAX_DEPTH: usize = 1_024;
 
 /// Why a text was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum JsonFault {
     /// The text breaks the grammar of RFC 8259, is cut short, or is not UTF-8.
     #[error("not valid JSON")]
     NotJson,

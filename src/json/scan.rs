@@ -9,7 +9,7 @@
 
 use wide::u8x16;
 
-use super::{Fault, Raw};
+use super::{JsonFault, Raw};
 
 const SPACES: u64 = 0x2020_2020_2020_2020;
 
@@ -48,10 +48,19 @@ fn blanks_from(text: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Nothing but blanks may follow the outermost value, which ends at `at`.
+pub(crate) fn end(text: &[u8], at: usize) -> Result<(), JsonFault> {
+    if blanks(text, at) == text.len() {
+        Ok(())
+    } else {
+        Err(JsonFault::NotJson)
+    }
+}
+
 /// A string: takes the position behind its opening quote, answers the one behind its closing
 /// quote and whether there is a backslash in it.
 #[inline(always)]
-pub(super) fn string(text: &[u8], at: usize) -> Result<(usize, bool), Fault> {
+pub(super) fn string(text: &[u8], at: usize) -> Result<(usize, bool), JsonFault> {
     let at = plain(text, at);
     if byte(text, at) == b'"' {
         Ok((at + 1, false))
@@ -62,13 +71,13 @@ pub(super) fn string(text: &[u8], at: usize) -> Result<(usize, bool), Fault> {
 
 /// The rest of a string from its first backslash on: answers the position behind its closing quote.
 #[inline(never)]
-fn escaped_string(text: &[u8], mut at: usize) -> Result<usize, Fault> {
+fn escaped_string(text: &[u8], mut at: usize) -> Result<usize, JsonFault> {
     loop {
         match byte(text, at) {
             b'"' => return Ok(at + 1),
             b'\\' => at = escape(text, at)?,
             // A control character, or the end.
-            _ => return Err(Fault::NotJson),
+            _ => return Err(JsonFault::NotJson),
         }
         at = plain(text, at);
     }
@@ -105,32 +114,32 @@ fn special(block: [u8; 16]) -> u32 {
 }
 
 /// An escape: takes the position of the backslash, answers the one behind the escape.
-fn escape(text: &[u8], at: usize) -> Result<usize, Fault> {
+fn escape(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     match byte(text, at + 1) {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
         b'u' => {
-            let hex = text.get(at + 2..at + 6).ok_or(Fault::NotJson)?;
+            let hex = text.get(at + 2..at + 6).ok_or(JsonFault::NotJson)?;
             if hex.iter().all(u8::is_ascii_hexdigit) {
                 Ok(at + 6)
             } else {
-                Err(Fault::NotJson)
+                Err(JsonFault::NotJson)
             }
         }
-        _ => Err(Fault::NotJson),
+        _ => Err(JsonFault::NotJson),
     }
 }
 
 /// A member's name, its colon and the blanks around that: takes the position of the opening
 /// quote, answers the name and the position of the value.
 #[inline(always)]
-pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Fault> {
+pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), JsonFault> {
     if byte(text, at) != b'"' {
-        return Err(Fault::NotJson);
+        return Err(JsonFault::NotJson);
     }
     let (end, escaped) = string(text, at + 1)?;
     let colon = blanks(text, end);
     if byte(text, colon) != b':' {
-        return Err(Fault::NotJson);
+        return Err(JsonFault::NotJson);
     }
     let name = Raw {
         bytes: &text[at + 1..end - 1],
@@ -141,7 +150,7 @@ pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Fa
 
 /// A string, number or literal at a position: answers the position behind it.
 #[inline(always)]
-pub(crate) fn scalar(text: &[u8], at: usize) -> Result<usize, Fault> {
+pub(crate) fn scalar(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     match byte(text, at) {
         b'"' => Ok(string(text, at + 1)?.0),
         b't' => literal(text, at, b"true"),
@@ -152,17 +161,17 @@ pub(crate) fn scalar(text: &[u8], at: usize) -> Result<usize, Fault> {
 }
 
 #[inline]
-fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize, Fault> {
+fn literal(text: &[u8], at: usize, word: &[u8]) -> Result<usize, JsonFault> {
     let end = at + word.len();
     if text.get(at..end) == Some(word) {
         Ok(end)
     } else {
-        Err(Fault::NotJson)
+        Err(JsonFault::NotJson)
     }
 }
 
 #[inline]
-fn number(text: &[u8], mut at: usize) -> Result<usize, Fault> {
+fn number(text: &[u8], mut at: usize) -> Result<usize, JsonFault> {
     if byte(text, at) == b'-' {
         at += 1;
     }
@@ -187,13 +196,13 @@ fn number(text: &[u8], mut at: usize) -> Result<usize, Fault> {
 
 /// One or more digits.
 #[inline]
-fn digits(text: &[u8], at: usize) -> Result<usize, Fault> {
+fn digits(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     let mut end = at;
     while byte(text, end).is_ascii_digit() {
         end += 1;
     }
     if end == at {
-        Err(Fault::NotJson)
+        Err(JsonFault::NotJson)
     } else {
         Ok(end)
     }
@@ -225,7 +234,7 @@ mod tests {
             assert_eq!(number(good.as_bytes(), 0), Ok(good.len()), "{good}");
         }
         for bad in ["", "-", "+1", ".5", "1.", "1e", "1e+", "a", "-a", "1.e5"] {
-            assert_eq!(number(bad.as_bytes(), 0), Err(Fault::NotJson), "{bad}");
+            assert_eq!(number(bad.as_bytes(), 0), Err(JsonFault::NotJson), "{bad}");
         }
         assert_eq!(
             number(b"01", 0),

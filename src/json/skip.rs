@@ -1,7 +1,7 @@
 //! Reading past a whole value, checking it on the way.
 
-use super::scan::{blanks, byte, member_name, scalar};
-use super::{Fault, MAX_DEPTH, Raw};
+use super::scan::{self, blanks, byte, member_name, scalar};
+use super::{JsonFault, MAX_DEPTH, Raw};
 
 /// Who is told what is read past. Those who are not interested cost nothing.
 pub(crate) trait Visit {
@@ -26,10 +26,10 @@ struct Kinds([u64; MAX_DEPTH / 64]);
 ///
 /// # Errors
 ///
-/// [`Fault::NotJson`] where the grammar is broken, [`Fault::TooDeep`] where more than
+/// [`JsonFault::NotJson`] where the grammar is broken, [`JsonFault::TooDeep`] where more than
 /// [`MAX_DEPTH`] containers are open, `depth` included.
 #[inline]
-pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, Fault> {
+pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, JsonFault> {
     match byte(text, at) {
         b'{' | b'[' => walk(text, at, depth, &mut Silent),
         _ => scalar(text, at),
@@ -40,16 +40,16 @@ pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, Fault> 
 ///
 /// # Errors
 ///
-/// As [`skip_value`], and [`Fault::NotJson`] for text that is not UTF-8 or goes on behind the
+/// As [`skip_value`], and [`JsonFault::NotJson`] for text that is not UTF-8 or goes on behind the
 /// value.
-pub fn check(text: &[u8]) -> Result<(), Fault> {
+pub fn check(text: &[u8]) -> Result<(), JsonFault> {
     visit(text, &mut Silent)
 }
 
 /// [`check`]s a text, and tells a visitor of all that is in its outermost container; of a text
 /// that is a scalar, the scalar, at depth 0.
-pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), Fault> {
-    std::str::from_utf8(text).map_err(|_| Fault::NotJson)?;
+pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), JsonFault> {
+    std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
     let at = blanks(text, 0);
     let end = match byte(text, at) {
         b'{' | b'[' => walk(text, at, 0, visitor)?,
@@ -59,21 +59,22 @@ pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), Fault> 
             end
         }
     };
-    if blanks(text, end) == text.len() {
-        Ok(())
-    } else {
-        Err(Fault::NotJson)
-    }
+    scan::end(text, end)
 }
 
 /// Reads past the container at `at`.
-fn walk(text: &[u8], mut at: usize, base: usize, visitor: &mut impl Visit) -> Result<usize, Fault> {
+fn walk(
+    text: &[u8],
+    mut at: usize,
+    base: usize,
+    visitor: &mut impl Visit,
+) -> Result<usize, JsonFault> {
     let mut kinds = Kinds([0; MAX_DEPTH / 64]);
     let mut depth = base;
     // Each turn opens the container at `at`.
     'open: loop {
         if depth >= MAX_DEPTH {
-            return Err(Fault::TooDeep);
+            return Err(JsonFault::TooDeep);
         }
         let mut object = byte(text, at) == b'{';
         kinds.set(depth, object);
@@ -105,7 +106,7 @@ fn walk(text: &[u8], mut at: usize, base: usize, visitor: &mut impl Visit) -> Re
                     b',' => break,
                     b'}' if object => {}
                     b']' if !object => {}
-                    _ => return Err(Fault::NotJson),
+                    _ => return Err(JsonFault::NotJson),
                 }
                 at += 1;
                 visitor.end(depth);
@@ -200,19 +201,19 @@ mod tests {
             "[1]\0",
             r#"{"a":[{"b":1]}"#,
         ] {
-            assert_eq!(check(text.as_bytes()), Err(Fault::NotJson), "{text}");
+            assert_eq!(check(text.as_bytes()), Err(JsonFault::NotJson), "{text}");
         }
-        assert_eq!(check(b"[\"\xff\"]"), Err(Fault::NotJson));
+        assert_eq!(check(b"[\"\xff\"]"), Err(JsonFault::NotJson));
     }
 
     #[test]
     fn nesting_is_counted_not_recursed() {
         let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
         assert_eq!(check(&nested(MAX_DEPTH)), Ok(()));
-        assert_eq!(check(&nested(MAX_DEPTH + 1)), Err(Fault::TooDeep));
-        assert_eq!(check(&nested(4_000_000)), Err(Fault::TooDeep));
+        assert_eq!(check(&nested(MAX_DEPTH + 1)), Err(JsonFault::TooDeep));
+        assert_eq!(check(&nested(4_000_000)), Err(JsonFault::TooDeep));
         assert_eq!(skip_value(&nested(24), 0, MAX_DEPTH - 24), Ok(48));
-        assert_eq!(skip_value(b"[]", 0, MAX_DEPTH), Err(Fault::TooDeep));
+        assert_eq!(skip_value(b"[]", 0, MAX_DEPTH), Err(JsonFault::TooDeep));
         assert_eq!(skip_value(b"1", 0, MAX_DEPTH), Ok(1));
     }
 

@@ -11,10 +11,11 @@ use super::Proxy;
 use crate::cache::{Encodings, Entry, Representation};
 use crate::coding;
 use crate::config;
+use crate::json::JsonFault;
 use crate::policy::{self, ViewCap, facts};
 use crate::request::CacheKey;
 use crate::telemetry::{ViewResult, seconds};
-use crate::view::{self, Pruned, Skipped, View};
+use crate::view::{self, Pruned, View};
 
 /// A larger body is read and pruned on a thread for blocking work, so that other requests of this worker
 /// do not wait: at 1 GB/s this many bytes take a quarter of a millisecond.
@@ -140,11 +141,11 @@ fn derived(
             (Arc::new(part(whole, body, cap)), ViewResult::Derived)
         }
         Pruned::Skipped(reason) => {
-            let result = match reason {
-                Skipped::NotJson => ViewResult::NotJson,
-                Skipped::TooDeep => ViewResult::TooDeep,
+            let (name, result) = match reason {
+                JsonFault::NotJson => ("not-json", ViewResult::NotJson),
+                JsonFault::TooDeep => ("too-deep", ViewResult::TooDeep),
             };
-            (skipped(whole, reason.as_str()), result)
+            (skipped(whole, name), result)
         }
     }
 }

@@ -1,14 +1,169 @@
-//! One spelling for lists that mean the same: covered paths dropped, the rest sorted.
+//! Views in canonical form: covered paths dropped, the rest sorted.
 
-use super::grammar::{Path, Segment};
-use super::steps::mark;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use super::fault::ViewFault;
+use super::grammar::{List, Path, Paths, Segment, Wrong};
+
+/// What a client wants to see, in canonical form: two lists that are written differently and
+/// mean the same are the same view.
+///
+/// Groups are written out, paths that another one covers are gone, the rest is sorted. Cheap to
+/// clone. It is kept as text, which the lookup of a part needs; its paths are read again where
+/// a body is pruned.
+#[derive(Clone)]
+pub struct View {
+    text: Arc<str>,
+    /// Where the list of fields to keep ends; 0 where there is none.
+    fields: usize,
+    /// Where the list of fields to strip begins.
+    strip: usize,
+}
+
+/// What comes before the lists in the text of a view.
+const FIELDS: &str = "fields=";
+const STRIP: &str = "strip=";
+
+/// The lists of one request or one configured view, while they are read.
+#[derive(Default)]
+pub(super) struct ViewBuilder<'t> {
+    fields: Paths<'t>,
+    strip: Paths<'t>,
+}
+
+/// One of 64 bits for a name, to tell most names apart without comparing them.
+#[inline]
+pub(super) fn mark(name: &[u8]) -> u64 {
+    let first = name.first().copied().unwrap_or(0);
+    let last = name.last().copied().unwrap_or(0);
+    1 << ((name.len() * 5 + usize::from(first) + usize::from(last) * 3) % 64)
+}
+
+// === impl View ===
+
+impl View {
+    /// The view of a list of fields to keep and a list of fields to strip.
+    ///
+    /// `None` where neither is given, and where the one list given is `fields=*`: everything
+    /// is shown.
+    ///
+    /// # Errors
+    ///
+    /// The first [`ViewFault`] of the lists, said of an option `fields` or `strip`.
+    pub fn parse(fields: Option<&str>, strip: Option<&str>) -> Result<Option<Self>, ViewFault> {
+        let mut builder = ViewBuilder::default();
+        if let Some(text) = fields {
+            builder
+                .read(text, List::Fields)
+                .map_err(|wrong| ViewFault::of("fields", wrong))?;
+        }
+        if let Some(text) = strip {
+            builder
+                .read(text, List::Strip)
+                .map_err(|wrong| ViewFault::of("strip", wrong))?;
+        }
+        Ok(builder.finish())
+    }
+
+    /// The canonical form, as text: equal exactly for equal views.
+    ///
+    /// The two lists in the grammar of the options, with a blank between them, which cannot
+    /// stand in a list: `fields=id,partner.id strip=**.token`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What is kept; empty means everything.
+    pub(super) fn fields(&self) -> Vec<Path<'_>> {
+        let list = self.text[..self.fields].strip_prefix(FIELDS);
+        read_again(list.unwrap_or_default(), List::Fields)
+    }
+
+    /// What is taken away.
+    pub(super) fn strip(&self) -> Vec<Path<'_>> {
+        read_again(&self.text[self.strip..], List::Strip)
+    }
+}
+
+impl PartialEq for View {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.text, &other.text) || self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for View {}
+
+impl Hash for View {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("View").field(&self.as_str()).finish()
+    }
+}
+
+// === impl ViewBuilder ===
+
+impl<'t> ViewBuilder<'t> {
+    pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
+        match list {
+            List::Fields => self.fields.read(text, list),
+            List::Strip => self.strip.read(text, list),
+        }
+    }
+
+    pub(super) fn finish(self) -> Option<View> {
+        let mut fields = normalise(self.fields.list);
+        let strip = normalise(self.strip.list);
+        // `*` covers every other path, so it stands alone here.
+        if fields == [[Segment::Any]] {
+            fields.clear();
+        }
+        let mut text = String::with_capacity(self.fields.written + self.strip.written + 16);
+        if !fields.is_empty() {
+            text.push_str(FIELDS);
+            write_list(&fields, &mut text);
+        }
+        let behind_fields = text.len();
+        if !strip.is_empty() {
+            text.push_str(if text.is_empty() { "" } else { " " });
+            text.push_str(STRIP);
+        }
+        let before_strip = text.len();
+        write_list(&strip, &mut text);
+        if text.is_empty() {
+            return None;
+        }
+        Some(View {
+            text: text.into(),
+            fields: behind_fields,
+            strip: before_strip,
+        })
+    }
+}
+
+/// The paths of a canonical list, which is empty where there are none.
+fn read_again(text: &str, list: List) -> Vec<Path<'_>> {
+    let mut read = Paths::default();
+    if !text.is_empty() {
+        read.read(text, list)
+            .expect("a list that was read is within the limits when it is written out");
+    }
+    read.list
+}
 
 /// Drops every path that another one covers, and sorts what remains.
 ///
 /// Paths of names alone are compared with their neighbours. One with a `*` or `**` is held
 /// against every other path, a few operations for each of its segments: at most
 /// [`MAX_PATHS`](super::MAX_PATHS) times [`MAX_TOGETHER`](super::MAX_TOGETHER) in all.
-pub(super) fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
+fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths.sort_unstable();
     // What begins with another path stands right behind it.
     paths.dedup_by(|next, kept| next.starts_with(kept));
@@ -19,7 +174,7 @@ pub(super) fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
 }
 
 /// The list in the grammar it was read from.
-pub(super) fn write_list(paths: &[Path<'_>], text: &mut String) {
+fn write_list(paths: &[Path<'_>], text: &mut String) {
     for (n, path) in paths.iter().enumerate() {
         for (m, segment) in path.iter().enumerate() {
             match (n, m) {
@@ -161,7 +316,7 @@ impl Numbered {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::grammar::{List, Paths};
+    use super::super::fault::ViewFaultKind;
     use super::*;
 
     /// What [`covers`] says, by recursion.
@@ -234,5 +389,43 @@ mod tests {
                 assert_eq!(normal(spelling), canonical, "{spelling}");
             }
         }
+    }
+
+    fn text(fields: Option<&str>, strip: Option<&str>) -> Option<String> {
+        View::parse(fields, strip)
+            .expect("the rows of this table are lists")
+            .map(|view| view.as_str().to_owned())
+    }
+
+    #[test]
+    fn a_view_has_one_text() {
+        assert_eq!(text(None, None), None);
+        assert_eq!(
+            text(Some("partner(name,id),id"), Some("b,**.a")).as_deref(),
+            Some("fields=id,partner.id,partner.name strip=**.a,b")
+        );
+        assert_eq!(
+            text(Some(r"a\ strip\(b\)"), None).as_deref(),
+            Some(r"fields=a\ strip\(b\)"),
+            "a name cannot pass for the other list"
+        );
+        assert_eq!(text(Some("*,a.b"), None), None, "everything is kept");
+        assert_eq!(text(Some("*"), Some("a")).as_deref(), Some("strip=a"));
+        assert_eq!(text(None, Some("*,a.b")).as_deref(), Some("strip=*"));
+    }
+
+    #[test]
+    fn a_fault_reads_as_a_sentence() {
+        let fault = View::parse(None, Some("a.b,*x")).expect_err("a star beside a letter");
+        assert_eq!(
+            fault.to_string(),
+            r"strip: character 5: a star stands alone between dots; write \* where it is part of a name"
+        );
+        assert_eq!(fault.kind, ViewFaultKind::Star);
+        let fault = View::parse(Some("a,**.b"), None).expect_err("** keeps nothing");
+        assert_eq!(
+            fault.to_string(),
+            "fields: character 3: ** can only be stripped; write the path of the field to keep"
+        );
     }
 }

@@ -1,24 +1,35 @@
-//! What can be wrong with the view a client asks for, and how that is said.
+//! The limits of a view option, and its faults in words.
 
 use std::fmt;
 
-use super::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER};
+/// Bytes that the lists of one option may have, percent-decoded: as sent, and with groups
+/// written out.
+pub const MAX_TEXT: usize = 2_048;
+/// Paths that the lists of one option may have, groups written out.
+pub const MAX_PATHS: usize = 64;
+/// Segments of one path.
+pub const MAX_SEGMENTS: usize = 32;
+/// Segments that the paths of one option may have together, groups written out. What it costs
+/// to read a query and to prune a body grows with them, however they are arranged.
+pub const MAX_TOGETHER: usize = 256;
+/// Bytes of one field name.
+pub const MAX_NAME: usize = 256;
 
 /// An option of the query that cannot be read. The request is answered 400.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct ViewFault {
     /// The option's name, as configured.
     pub option: String,
     /// The character of the decoded value where reading stopped, counted from 1. Where the
     /// percent-encoding itself is broken, the character of the value as sent.
     pub position: usize,
     /// What is wrong there.
-    pub kind: FaultKind,
+    pub kind: ViewFaultKind,
 }
 
 /// What is wrong with a list, or with the name of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FaultKind {
+pub enum ViewFaultKind {
     /// A name is expected and there is none: `a..b`, `a,`, `()`, or an empty value.
     MissingName,
     /// A blank without a backslash.
@@ -60,11 +71,11 @@ pub enum FaultKind {
     },
 }
 
-// === impl Fault ===
+// === impl ViewFault ===
 
-impl Fault {
+impl ViewFault {
     /// The same fault, said of an option.
-    pub(super) fn of(option: &str, (position, kind): (usize, FaultKind)) -> Self {
+    pub(super) fn of(option: &str, (position, kind): (usize, ViewFaultKind)) -> Self {
         Self {
             option: option.to_owned(),
             position,
@@ -73,7 +84,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for ViewFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             option,
@@ -84,37 +95,11 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for ViewFault {}
 
-// === impl FaultKind ===
+// === impl ViewFaultKind ===
 
-impl FaultKind {
-    /// A short name that does not change, for counting and for tests.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::MissingName => "missing-name",
-            Self::Blank => "blank",
-            Self::Star => "star",
-            Self::DeepInFields => "deep-in-fields",
-            Self::DeepWithoutName => "deep-without-name",
-            Self::Escape => "escape",
-            Self::Unclosed => "unclosed",
-            Self::Unopened => "unopened",
-            Self::BehindGroup => "behind-group",
-            Self::TooLong => "too-long",
-            Self::TooManyPaths => "too-many-paths",
-            Self::TooManySegments => "too-many-segments",
-            Self::TooManyTogether => "too-many-together",
-            Self::NameTooLong => "name-too-long",
-            Self::Percent => "percent",
-            Self::NotUtf8 => "not-utf-8",
-            Self::UnknownView { .. } => "unknown-view",
-        }
-    }
-}
-
-impl fmt::Display for FaultKind {
+impl fmt::Display for ViewFaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingName => f.write_str(

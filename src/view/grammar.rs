@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::mem;
 
-use super::{FaultKind, MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER};
+use super::fault::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER, ViewFaultKind};
 
 /// One step of a path. A name is a piece of the text it was read from, unless it had escapes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,7 @@ pub(super) struct Paths<'t> {
 }
 
 /// A place in a text, and what is wrong there.
-pub(super) type Wrong = (usize, FaultKind);
+pub(super) type Wrong = (usize, ViewFaultKind);
 
 /// Whether a character means something and needs a backslash in a name.
 fn is_mark(byte: u8) -> bool {
@@ -106,7 +106,7 @@ impl<'t> Paths<'t> {
         if text.len() > room {
             return Err((
                 character(text.floor_char_boundary(room)),
-                FaultKind::TooLong,
+                ViewFaultKind::TooLong,
             ));
         }
         self.bytes += text.len();
@@ -124,17 +124,17 @@ impl<'t> Paths<'t> {
     }
 
     /// Adds a path that has this many bytes when it is written out.
-    fn add(&mut self, path: Path<'t>, written: usize) -> Result<(), FaultKind> {
+    fn add(&mut self, path: Path<'t>, written: usize) -> Result<(), ViewFaultKind> {
         if self.list.len() == MAX_PATHS {
-            return Err(FaultKind::TooManyPaths);
+            return Err(ViewFaultKind::TooManyPaths);
         }
         self.segments += path.len();
         if self.segments > MAX_TOGETHER {
-            return Err(FaultKind::TooManyTogether);
+            return Err(ViewFaultKind::TooManyTogether);
         }
         self.written += written;
         if self.written > MAX_TEXT {
-            return Err(FaultKind::TooLong);
+            return Err(ViewFaultKind::TooLong);
         }
         self.written += 1;
         self.list.push(path);
@@ -160,7 +160,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if self.path.last() == Some(&Segment::Deep) {
-                return Err((self.last, FaultKind::DeepWithoutName));
+                return Err((self.last, ViewFaultKind::DeepWithoutName));
             }
             let path = if self.groups.is_empty() {
                 mem::take(&mut self.path)
@@ -182,13 +182,13 @@ impl<'a> Reader<'a> {
             let begin = self.at;
             let segment = self.segment()?;
             if segment == Segment::Deep && self.list == List::Fields {
-                return Err((begin, FaultKind::DeepInFields));
+                return Err((begin, ViewFaultKind::DeepInFields));
             }
             if self.path.last() == Some(&Segment::Deep) && !matches!(segment, Segment::Name(_)) {
-                return Err((self.last, FaultKind::DeepWithoutName));
+                return Err((self.last, ViewFaultKind::DeepWithoutName));
             }
             if self.path.len() == MAX_SEGMENTS {
-                return Err((begin, FaultKind::TooManySegments));
+                return Err((begin, ViewFaultKind::TooManySegments));
             }
             // A segment is written as it was read, and behind another one with a dot.
             self.written += self.at - begin + usize::from(!self.path.is_empty());
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
             let at = self.at;
             let group = self.groups.last().copied();
             if self.take(")") {
-                self.groups.pop().ok_or((at, FaultKind::Unopened))?;
+                self.groups.pop().ok_or((at, ViewFaultKind::Unopened))?;
             } else if self.take(",") {
                 self.path.truncate(group.map_or(0, |group| group.prefix));
                 self.written = group.map_or(0, |group| group.written);
@@ -214,9 +214,9 @@ impl<'a> Reader<'a> {
                 return Ok(true);
             } else if !self.rest.is_empty() {
                 // A path runs up to one of the marks above, so this stands behind a group.
-                return Err((at, FaultKind::BehindGroup));
+                return Err((at, ViewFaultKind::BehindGroup));
             } else if let Some(group) = group {
-                return Err((group.open, FaultKind::Unclosed));
+                return Err((group.open, ViewFaultKind::Unclosed));
             } else {
                 return Ok(false);
             }
@@ -226,11 +226,11 @@ impl<'a> Reader<'a> {
     fn segment(&mut self) -> Result<Segment<'a>, Wrong> {
         let begin = self.at;
         let (segment, otherwise) = if self.take("**") {
-            (Segment::Deep, FaultKind::Star)
+            (Segment::Deep, ViewFaultKind::Star)
         } else if self.take("*") {
-            (Segment::Any, FaultKind::Star)
+            (Segment::Any, ViewFaultKind::Star)
         } else if self.take(r"\e") {
-            (Segment::Name(Cow::Borrowed("")), FaultKind::Escape)
+            (Segment::Name(Cow::Borrowed("")), ViewFaultKind::Escape)
         } else {
             return self.name();
         };
@@ -251,19 +251,19 @@ impl<'a> Reader<'a> {
             self.advance(plain);
             match *self.rest.as_bytes() {
                 [] | [b'.' | b',' | b'(' | b')', ..] => break,
-                [b'*', ..] => return Err((self.at, FaultKind::Star)),
+                [b'*', ..] => return Err((self.at, ViewFaultKind::Star)),
                 [b'\\', mark, ..] if is_mark(mark) => {
                     name.to_mut().push(char::from(mark));
                     self.advance(2);
                 }
-                [b'\\', ..] => return Err((self.at, FaultKind::Escape)),
-                _ => return Err((self.at, FaultKind::Blank)),
+                [b'\\', ..] => return Err((self.at, ViewFaultKind::Escape)),
+                _ => return Err((self.at, ViewFaultKind::Blank)),
             }
         }
         match name.len() {
-            0 => Err((begin, FaultKind::MissingName)),
+            0 => Err((begin, ViewFaultKind::MissingName)),
             1..=MAX_NAME => Ok(Segment::Name(name)),
-            _ => Err((begin, FaultKind::NameTooLong)),
+            _ => Err((begin, ViewFaultKind::NameTooLong)),
         }
     }
 

@@ -1,10 +1,11 @@
-//! The settings of this room: what the query options are called, and the configured views.
+//! View options by the settings: their names, the configured views, and the decoding of values.
 
-use crate::config;
+use std::borrow::Cow;
 
+use super::canonical::{View, ViewBuilder};
+use super::fault::ViewFaultKind;
 use super::grammar::{List, Wrong};
-use super::percent::decode;
-use super::{Draft, FaultKind, View};
+use crate::config;
 
 /// The names of the options and the configured views, ready to answer requests.
 #[derive(Clone, Debug)]
@@ -64,8 +65,8 @@ impl Options {
                 fault("", "a view needs a name that no other view has".to_owned());
                 continue;
             }
-            let mut draft = Draft::default();
-            match draft.add(lists).map(|()| draft.finish()) {
+            let mut builder = ViewBuilder::default();
+            match builder.add(lists).map(|()| builder.finish()) {
                 Ok(Some(view)) => named.push(Named {
                     name: lists.name.as_str().into(),
                     lists: lists.clone(),
@@ -88,11 +89,6 @@ impl Options {
             view: views.view_option.as_str().into(),
             named,
         })
-    }
-
-    /// The names of the configured views and what they show, in the order of the settings.
-    pub fn named_views(&self) -> impl Iterator<Item = (&str, &View)> {
-        self.named.iter().map(|named| (&*named.name, &named.view))
     }
 
     /// What an option is called.
@@ -127,14 +123,14 @@ impl Options {
         found.ok_or_else(|| {
             let known = self.named.iter().map(|named| named.name.to_string());
             let known = known.collect();
-            (1, FaultKind::UnknownView { known })
+            (1, ViewFaultKind::UnknownView { known })
         })
     }
 }
 
-// === impl Draft ===
+// === impl ViewBuilder ===
 
-impl<'t> Draft<'t> {
+impl<'t> ViewBuilder<'t> {
     /// Adds the lists of a configured view; a fault comes with the setting it is in.
     pub(super) fn add(
         &mut self,
@@ -180,6 +176,42 @@ fn may_stand_in_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:@$!*,".contains(&byte)
 }
 
+/// The text that an option's value stands for: `%XX` is a byte, everything else is itself.
+///
+/// `+` is a plus sign: this is the query of RFC 3986, not a form. A blank in a name is `%20`.
+///
+/// # Errors
+///
+/// [`ViewFaultKind::Percent`] and [`ViewFaultKind::NotUtf8`], each with its character.
+pub(super) fn decode(sent: &str) -> Result<Cow<'_, str>, Wrong> {
+    if memchr::memchr(b'%', sent.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(sent));
+    }
+    let mut bytes = Vec::with_capacity(sent.len());
+    let mut rest = sent;
+    while let Some((plain, coded)) = rest.split_once('%') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let byte = coded
+            .get(..2)
+            .filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let Some(byte) = byte else {
+            let before = &sent[..sent.len() - coded.len()];
+            return Err((before.chars().count(), ViewFaultKind::Percent));
+        };
+        bytes.push(byte);
+        rest = &coded[2..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8(bytes).map(Cow::Owned).map_err(|e| {
+        let valid = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+        (
+            String::from_utf8_lossy(valid).chars().count() + 1,
+            ViewFaultKind::NotUtf8,
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,5 +254,31 @@ mod tests {
             ]
         );
         Options::new(&Views::default()).expect("the defaults are valid");
+    }
+
+    #[test]
+    fn values_are_decoded_once() {
+        for (sent, text) in [
+            ("a.b", "a.b"),
+            ("a%2Cb%2cc", "a,b,c"),
+            ("%2a%2A.x", "**.x"),
+            ("a+b", "a+b"),
+            ("%2B%2541", "+%41"),
+            ("na%C3%AFve", "naïve"),
+            ("na\u{ef}ve%20x", "naïve x"),
+            ("%00", "\0"),
+        ] {
+            assert_eq!(decode(sent), Ok(Cow::Borrowed(text)), "{sent}");
+        }
+        for (sent, place, kind) in [
+            ("%", 1, ViewFaultKind::Percent),
+            ("ab%4", 3, ViewFaultKind::Percent),
+            ("é%G1", 2, ViewFaultKind::Percent),
+            ("a%20%+1", 5, ViewFaultKind::Percent),
+            ("%é", 1, ViewFaultKind::Percent),
+            ("a%C3%A9%FF", 3, ViewFaultKind::NotUtf8),
+        ] {
+            assert_eq!(decode(sent), Err((place, kind)), "{sent}");
+        }
     }
 }

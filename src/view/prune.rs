@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::json::{self, MAX_DEPTH, blanks, byte, member_name, skip_value};
+use crate::json::{self, JsonFault, MAX_DEPTH, blanks, byte, member_name, skip_value};
 
+use super::canonical::View;
+use super::fault::MAX_TOGETHER;
 use super::steps::{Fate, Lists, Reached, Steps};
-use super::{MAX_TOGETHER, View};
 
 /// What a view makes of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,16 +16,7 @@ pub enum Pruned {
     /// What is left.
     Part(Bytes),
     /// The body cannot be read, and is to be served as it is.
-    Skipped(Skipped),
-}
-
-/// Why a view was not applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Skipped {
-    /// The body is not valid JSON in UTF-8.
-    NotJson,
-    /// The body nests deeper than [`json::MAX_DEPTH`].
-    TooDeep,
+    Skipped(JsonFault),
 }
 
 /// Takes away from a JSON body what `view` does not show.
@@ -46,14 +38,13 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
     };
     let read = match std::str::from_utf8(body) {
         Ok(_) => read_for(view, &mut part),
-        Err(_) => Err(json::Fault::NotJson),
+        Err(_) => Err(JsonFault::NotJson),
     };
     match read {
         // A cut ends behind the brace before it.
         Ok(()) if part.copied == 0 => Pruned::Whole(body.clone()),
         Ok(()) => Pruned::Part(part.finish()),
-        Err(json::Fault::NotJson) => Pruned::Skipped(Skipped::NotJson),
-        Err(json::Fault::TooDeep) => Pruned::Skipped(Skipped::TooDeep),
+        Err(fault) => Pruned::Skipped(fault),
     }
 }
 
@@ -82,7 +73,7 @@ struct Open<const N: usize> {
 /// Words for the steps of both lists.
 const MOST: usize = 2 * MAX_TOGETHER / 64;
 
-fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), json::Fault> {
+fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
     let lists = Lists::of(view);
     if lists.len() <= 64 {
         read(&Steps::<1>::new(lists), part)
@@ -91,13 +82,13 @@ fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), json::Fault> {
     }
 }
 
-fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(), json::Fault> {
+fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(), JsonFault> {
     let text = part.text;
     let mut at = blanks(text, 0);
     let mut outer: Vec<Open<N>> = Vec::new();
     let mut open = match byte(text, at) {
         b'{' | b'[' => Open::new(text, at, steps.root(), steps),
-        _ => return end(text, skip_value(text, at, 0)?),
+        _ => return json::end(text, skip_value(text, at, 0)?),
     };
     at += 1;
     let mut first = true;
@@ -116,14 +107,14 @@ fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(),
                 }
                 at += 1;
                 let Some(around) = outer.pop() else {
-                    return end(text, at);
+                    return json::end(text, at);
                 };
                 open = around;
                 open.kept = at;
                 first = false;
                 continue;
             }
-            _ if !first => return Err(json::Fault::NotJson),
+            _ if !first => return Err(JsonFault::NotJson),
             _ => {}
         }
         first = false;
@@ -153,7 +144,7 @@ fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(),
         if let (b'{' | b'[', Fate::Into(reached)) = (byte(text, at), fate) {
             outer.push(open);
             if outer.len() == MAX_DEPTH {
-                return Err(json::Fault::TooDeep);
+                return Err(JsonFault::TooDeep);
             }
             open = Open::new(text, at, reached, steps);
             at += 1;
@@ -162,15 +153,6 @@ fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(),
             at = skip_value(text, at, outer.len() + 1)?;
             open.kept = at;
         }
-    }
-}
-
-/// Nothing but blanks may follow.
-fn end(text: &[u8], at: usize) -> Result<(), json::Fault> {
-    if blanks(text, at) == text.len() {
-        Ok(())
-    } else {
-        Err(json::Fault::NotJson)
     }
 }
 
@@ -210,19 +192,6 @@ impl<const N: usize> Open<N> {
 
     fn closing(&self) -> u8 {
         if self.object { b'}' } else { b']' }
-    }
-}
-
-// === impl Skipped ===
-
-impl Skipped {
-    /// The reason, as the response field and the metric give it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotJson => "not-json",
-            Self::TooDeep => "too-deep",
-        }
     }
 }
 

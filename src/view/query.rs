@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 
+use super::canonical::{View, ViewBuilder};
+use super::fault::ViewFault;
 use super::grammar::List;
-use super::options::{Named, Which};
-use super::percent::decode;
-use super::{Draft, Fault, Options, View};
+use super::options::{Named, Options, Which, decode};
 
 /// What a query asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct QueryView<'a> {
     /// The query without the options of this room, byte for byte; `None` where nothing is left
     /// of it, or there was none. An empty query (`/x?`) is a query.
     pub remaining: Option<Cow<'a, str>>,
@@ -29,11 +29,14 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 ///
-/// A [`Fault`] that names the option, the character of its value and what is wrong. An empty
+/// A [`ViewFault`] that names the option, the character of its value and what is wrong. An empty
 /// list is a fault: `fields=` could mean nothing or everything.
-pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked<'a>, Fault> {
+pub fn read_query<'a>(
+    query: Option<&'a str>,
+    options: &Options,
+) -> Result<QueryView<'a>, ViewFault> {
     if query.is_none() {
-        return Ok(Asked {
+        return Ok(QueryView {
             remaining: None,
             view: None,
         });
@@ -42,14 +45,14 @@ pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked
     let mut asking = pieces().filter_map(|piece| options.option(piece));
     let view = match (asking.next(), asking.next()) {
         (None, _) => {
-            return Ok(Asked {
+            return Ok(QueryView {
                 remaining: query.map(Cow::Borrowed),
                 view: None,
             });
         }
         (Some((Which::View, value)), None) => {
             let named = options.named(value);
-            let named = named.map_err(|wrong| Fault::of(options.name(Which::View), wrong))?;
+            let named = named.map_err(|wrong| ViewFault::of(options.name(Which::View), wrong))?;
             Some(named.view.clone())
         }
         _ => read_view(pieces(), options)?,
@@ -62,14 +65,14 @@ pub fn read_query<'a>(query: Option<&'a str>, options: &Options) -> Result<Asked
             query
         })
     });
-    Ok(Asked {
+    Ok(QueryView {
         remaining: remaining.map(Cow::Owned),
         view,
     })
 }
 
 /// What an option asks for.
-enum Part<'a> {
+enum OptionValue<'a> {
     List(List, Cow<'a, str>),
     Named(&'a Named),
 }
@@ -78,35 +81,37 @@ enum Part<'a> {
 fn read_view<'a>(
     pieces: impl Iterator<Item = &'a str>,
     options: &'a Options,
-) -> Result<Option<View>, Fault> {
+) -> Result<Option<View>, ViewFault> {
     let part = |(which, value)| {
         let part = match which {
-            Which::Fields => decode(value).map(|text| Part::List(List::Fields, text)),
-            Which::Strip => decode(value).map(|text| Part::List(List::Strip, text)),
-            Which::View => options.named(value).map(Part::Named),
+            Which::Fields => decode(value).map(|text| OptionValue::List(List::Fields, text)),
+            Which::Strip => decode(value).map(|text| OptionValue::List(List::Strip, text)),
+            Which::View => options.named(value).map(OptionValue::Named),
         };
         (which, part)
     };
-    // Decoded first, all of them: the names of the draft are pieces of the texts.
+    // Decoded first, all of them: the names of the builder are pieces of the texts.
     let asked = pieces.filter_map(|piece| options.option(piece));
     let parts: Vec<_> = asked.map(part).collect();
-    let mut draft = Draft::default();
+    let mut builder = ViewBuilder::default();
     for (which, part) in &parts {
         match part {
-            Ok(Part::List(list, text)) => draft.read(text, *list),
+            Ok(OptionValue::List(list, text)) => builder.read(text, *list),
             // A valid view can only be too much beside the lists before it. The client does
             // not see its text: the fault is where its name stands.
-            Ok(Part::Named(named)) => draft.add(&named.lists).map_err(|(_, (_, kind))| (1, kind)),
+            Ok(OptionValue::Named(named)) => builder
+                .add(&named.lists)
+                .map_err(|(_, (_, kind))| (1, kind)),
             Err(wrong) => Err(wrong.clone()),
         }
-        .map_err(|wrong| Fault::of(options.name(*which), wrong))?;
+        .map_err(|wrong| ViewFault::of(options.name(*which), wrong))?;
     }
-    Ok(draft.finish())
+    Ok(builder.finish())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::FaultKind;
+    use super::super::fault::ViewFaultKind;
     use super::*;
     use crate::config::{NamedView, Views};
 
@@ -193,7 +198,7 @@ mod tests {
                 }
                 Err(fault) => assert_eq!(
                     (query, fault.kind),
-                    (Some("strip=a%2Cb%20"), FaultKind::Blank),
+                    (Some("strip=a%2Cb%20"), ViewFaultKind::Blank),
                 ),
             }
         }

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::View;
+use super::canonical::{View, mark};
 use super::grammar::{Path, Segment};
 
 /// A set of steps, one bit each, in `N` words.
@@ -18,7 +18,7 @@ type Set<const N: usize> = [u64; N];
 pub(super) struct Steps<'v, const N: usize> {
     /// The names that paths mention, shorter ones first, and the steps that such a member
     /// takes: its own and those of `*`.
-    names: Vec<(Name<'v>, Set<N>)>,
+    names: Vec<(Cow<'v, [u8]>, Set<N>)>,
     /// The [`mark`]s of all names.
     marks: u64,
     /// The steps of `*`: what a member takes whose name no path mentions.
@@ -32,8 +32,6 @@ pub(super) struct Steps<'v, const N: usize> {
     /// What the outermost container has reached.
     root: Reached<N>,
 }
-
-type Name<'v> = Cow<'v, [u8]>;
 
 /// What a container has reached.
 #[derive(Clone, Copy)]
@@ -58,14 +56,6 @@ pub(super) enum Fate<const N: usize> {
 pub(super) struct Lists<'v> {
     fields: Vec<Path<'v>>,
     strip: Vec<Path<'v>>,
-}
-
-/// One of 64 bits for a name, to tell most names apart without comparing them.
-#[inline]
-pub(super) fn mark(name: &[u8]) -> u64 {
-    let first = name.first().copied().unwrap_or(0);
-    let last = name.last().copied().unwrap_or(0);
-    1 << ((name.len() * 5 + usize::from(first) + usize::from(last) * 3) % 64)
 }
 
 fn insert<const N: usize>(set: &mut Set<N>, step: usize) {
@@ -106,7 +96,7 @@ impl<'v, const N: usize> Steps<'v, N> {
                 next: [0; N],
             },
         };
-        let mut named: Vec<(Name<'v>, usize)> = Vec::new();
+        let mut named: Vec<(Cow<'v, [u8]>, usize)> = Vec::new();
         let mut step = 0;
         let kept = lists.fields.len();
         for (place, path) in lists.fields.into_iter().chain(lists.strip).enumerate() {

@@ -51,7 +51,7 @@ fn lists_are_written_out() {
 
 #[test]
 fn faults_say_where() {
-    use FaultKind::*;
+    use ViewFaultKind::*;
     for (text, place, kind) in [
         ("", 1, MissingName),
         (",", 1, MissingName),
@@ -114,23 +114,23 @@ fn limits_hold() {
     let steps = |count: usize| vec!["a"; count].join(".");
     for (text, wrong) in [
         (names(64), None),
-        (names(65), Some((129, FaultKind::TooManyPaths))),
+        (names(65), Some((129, ViewFaultKind::TooManyPaths))),
         (
             format!("a({})", names(65)),
-            Some((131, FaultKind::TooManyPaths)),
+            Some((131, ViewFaultKind::TooManyPaths)),
         ),
         (steps(32), None),
-        (steps(33), Some((65, FaultKind::TooManySegments))),
+        (steps(33), Some((65, ViewFaultKind::TooManySegments))),
         (
             format!("{}(b,c.d)", steps(31)),
-            Some((67, FaultKind::TooManySegments)),
+            Some((67, ViewFaultKind::TooManySegments)),
         ),
         ("a".repeat(256), None),
-        ("a".repeat(257), Some((1, FaultKind::NameTooLong))),
+        ("a".repeat(257), Some((1, ViewFaultKind::NameTooLong))),
         ("é".repeat(128), None),
         (
             "b.".to_owned() + &"é".repeat(129),
-            Some((3, FaultKind::NameTooLong)),
+            Some((3, ViewFaultKind::NameTooLong)),
         ),
         (r"\.".repeat(256), None),
         (format!("{},a", r"\.".repeat(256)), None),
@@ -139,23 +139,23 @@ fn limits_hold() {
         ([&*steps(32); 8].join(","), None),
         (
             [&*steps(32); 8].join(",") + ",a",
-            Some((513, FaultKind::TooManyTogether)),
+            Some((513, ViewFaultKind::TooManyTogether)),
         ),
         (format!("*.*.**({})", names(64)), None),
         (
             format!("*.*.**({},a.a)", names(63)),
-            Some((134, FaultKind::TooManyTogether)),
+            Some((134, ViewFaultKind::TooManyTogether)),
         ),
         // 8 * 255 bytes, 7 commas, and one byte or two more.
         (format!("{}(b,c,d,e,f,g,h,ij)", "a".repeat(253)), None),
         (format!(r"{}(b,c,d,e,f,g,h,\e)", "a".repeat(253)), None),
         (
             format!("{}(b,c,d,e,f,g,h,ijk)", "a".repeat(253)),
-            Some((269, FaultKind::TooLong)),
+            Some((269, ViewFaultKind::TooLong)),
         ),
         (
             format!(r"{}(b,c,d,e,f,g,h,i\.)", "a".repeat(253)),
-            Some((269, FaultKind::TooLong)),
+            Some((269, ViewFaultKind::TooLong)),
         ),
     ] {
         assert_eq!(written_out(&text, List::Strip).err(), wrong, "{text}");
@@ -163,7 +163,7 @@ fn limits_hold() {
     let long = [&*"é".repeat(128); 8].join(",");
     assert_eq!(
         written_out(&long, List::Strip),
-        Err((1028, FaultKind::TooLong)),
+        Err((1028, ViewFaultKind::TooLong)),
         "2,055 bytes"
     );
 }
@@ -175,21 +175,21 @@ fn limits_count_over_several_texts() {
     assert_eq!(read.read(&text, List::Strip), Ok(()));
     assert_eq!(
         read.read(&text, List::Strip),
-        Err((49, FaultKind::TooManyPaths))
+        Err((49, ViewFaultKind::TooManyPaths))
     );
     let mut read = Paths::default();
     let text = vec!["a".repeat(200); 6].join(",");
     assert_eq!(read.read(&text, List::Strip), Ok(()));
     assert_eq!(
         read.read(&text, List::Strip),
-        Err((844, FaultKind::TooLong))
+        Err((844, ViewFaultKind::TooLong))
     );
     let mut read = Paths::default();
     let text = ["a.b.c.d.e.f.g.h"; 20].join(",");
     assert_eq!(read.read(&text, List::Strip), Ok(()));
     assert_eq!(
         read.read(&text, List::Strip),
-        Err((193, FaultKind::TooManyTogether)),
+        Err((193, ViewFaultKind::TooManyTogether)),
         "20 paths of 8 segments, and the 13th of the same"
     );
 }
