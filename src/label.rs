@@ -14,7 +14,8 @@ pub trait Label: Copy + 'static {
     fn as_str(self) -> &'static str;
 }
 
-/// Declares an enum together with the names of its values.
+/// Declares an enum together with the names of its values, or with their names and a sentence for
+/// each, which is its documentation, too.
 macro_rules! labels {
     (
         $(#[$enum_meta:meta])*
@@ -33,6 +34,23 @@ macro_rules! labels {
 
             fn as_str(self) -> &'static str {
                 match self { $( Self::$value => $text, )+ }
+            }
+        }
+    };
+    (
+        $(#[$enum_meta:meta])*
+        $vis:vis enum $name:ident { $( $value:ident => $text:literal: $sentence:literal, )+ }
+    ) => {
+        $crate::label::labels! {
+            $(#[$enum_meta])*
+            $vis enum $name { $( #[doc = $sentence] $value => $text, )+ }
+        }
+
+        impl $name {
+            /// The value in words.
+            #[must_use]
+            pub fn sentence(self) -> &'static str {
+                match self { $( Self::$value => $sentence, )+ }
             }
         }
     };

@@ -74,26 +74,29 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether a byte may stand in a token (RFC 9110 §5.6.2).
+/// Whether a byte may stand in a token.
 pub(super) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
-/// Looked up rather than searched: every byte of every directive is asked about.
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 0x80 {
+/// `tchar` (RFC 9110 §5.6.2), looked up rather than searched: it is tested for every byte of every
+/// directive and field name.
+pub(crate) const TOKEN: [bool; 256] = ascii_table(b"!#$%&'*+-.^_`|~");
+
+/// The ASCII letters and digits, and `others`.
+pub(crate) const fn ascii_table(others: &[u8]) -> [bool; 256] {
+    let (mut table, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
         table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
-    let mut others: &[u8] = b"!#$%&'*+-.^_`|~";
-    while let [byte, rest @ ..] = others {
-        table[*byte as usize] = true;
-        others = rest;
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
     }
     table
-};
+}
 
 #[cfg(test)]
 mod tests {

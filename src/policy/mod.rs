@@ -47,6 +47,7 @@ pub use fields::{of_other_bytes, storable};
 pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
+pub(crate) use list::{TOKEN, ascii_table};
 pub use renewal::{
     Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, renewal, update,
 };

@@ -4,16 +4,16 @@
 
 use http::{HeaderMap, HeaderValue};
 
-/// What the head says about itself.
+/// The fields that are read.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each question")]
-pub(super) struct Fields<'a> {
-    pub(super) host: Line<'a>,
-    pub(super) authorization: Line<'a>,
-    pub(super) content_length: Line<'a>,
-    pub(super) transfer_encoding: Line<'a>,
-    pub(super) max_forwards: Line<'a>,
-    pub(super) accept_encoding: Line<'a>,
+pub(super) struct HeadFields<'a> {
+    pub(super) host: FieldLines<'a>,
+    pub(super) authorization: FieldLines<'a>,
+    pub(super) content_length: FieldLines<'a>,
+    pub(super) transfer_encoding: FieldLines<'a>,
+    pub(super) max_forwards: FieldLines<'a>,
+    pub(super) accept_encoding: FieldLines<'a>,
     /// `Range`.
     pub(super) ranged: bool,
     /// `Upgrade`.
@@ -28,14 +28,14 @@ pub(super) struct Fields<'a> {
 
 /// A field that should stand at most once.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Line<'a> {
+pub(super) enum FieldLines<'a> {
     #[default]
     Absent,
     One(&'a HeaderValue),
     Several,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> HeadFields<'a> {
     pub(super) fn read(head: &'a HeaderMap) -> Self {
         let mut fields = Self::default();
         for (name, value) in head {
@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-impl<'a> Line<'a> {
+impl<'a> FieldLines<'a> {
     fn add(&mut self, value: &'a HeaderValue) {
         *self = match self {
             Self::Absent => Self::One(value),

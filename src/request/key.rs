@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use super::{Scope, Spelling};
+use super::credential::Spelling;
+use super::scope::Scope;
 
 /// Seeded per process, so that nobody outside can choose paths that collide.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);

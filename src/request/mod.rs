@@ -8,6 +8,7 @@ mod credential;
 mod fields;
 mod framing;
 mod key;
+mod refusal;
 mod route;
 mod scope;
 mod target;
@@ -22,11 +23,12 @@ use crate::config::{Config, Limits};
 use crate::label::labels;
 use crate::view::{self, View};
 
-use fields::{Fields, Line};
+use fields::{FieldLines, HeadFields};
 
-pub use credential::{Credential, Spelling, is_b64token};
-pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop, is_stand_in, stand_in};
+pub use credential::{Spelling, hide_credentials, is_b64token};
+pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop};
 pub use key::{CacheKey, Prehashed};
+pub use refusal::{Refusal, Refused, is_stand_in, stand_in};
 pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
 pub use target::{is_plainly_coded, max_forwards};
@@ -113,103 +115,6 @@ labels! {
     }
 }
 
-labels! {
-    /// Why a request ends at the door.
-    pub enum Refusal {
-        /// No `method SP target SP version` (RFC 9112 §3).
-        RequestLine => "request-line",
-        /// A version of HTTP that is spoken otherwise, or not at all.
-        Version => "http-version",
-        /// A field line without a name, or with blanks where none belong (RFC 9112 §5).
-        FieldLine => "field-line",
-        /// A line that does not end with CR LF, or a CR elsewhere (RFC 9112 §2.2).
-        LineEnd => "line-end",
-        /// A control character other than the tab.
-        ControlCharacter => "control-character",
-        /// Anything but one `Content-Length` with one number (RFC 9112 §6.2).
-        ContentLength => "content-length",
-        /// `Content-Length` beside `Transfer-Encoding` (RFC 9112 §6.1).
-        LengthAndCoding => "length-and-coding",
-        /// HTTP/1.1 without `Host`.
-        HostMissing => "host-missing",
-        /// More than one `Host`.
-        HostRepeated => "host-repeated",
-        /// `Host` is not a host and port.
-        HostInvalid => "host-invalid",
-        /// `Host` and the absolute target name different hosts.
-        HostContradicts => "host-contradicts",
-        /// More than one `Authorization`.
-        AuthorizationRepeated => "authorization-repeated",
-        /// The target is longer than `limits.uri`.
-        UriTooLong => "uri-too-long",
-        /// More fields than `limits.headers`, or more bytes than `limits.header_bytes`.
-        HeadTooLarge => "head-too-large",
-        /// The declared body is larger than `limits.request_body`.
-        BodyTooLarge => "body-too-large",
-        /// A transfer coding other than one `chunked` (RFC 9112 §6.1).
-        TransferCoding => "transfer-coding",
-        /// CONNECT is not offered.
-        Connect => "connect",
-        /// TRACE is not offered: it would echo the credential.
-        Trace => "trace",
-        /// OPTIONS with `Max-Forwards: 0` is answered here (RFC 9110 §7.6.2).
-        LastHop => "last-hop",
-        /// A view option that cannot be read.
-        View => "view",
-    }
-}
-
-/// A request that ends at the door, and the sentence that tells its sender why.
-#[derive(Debug)]
-pub struct Refused {
-    /// The reason as a value.
-    pub why: Refusal,
-    /// The reason in words, with the place of the fault where there is one.
-    pub sentence: String,
-}
-
-impl From<Refusal> for Refused {
-    fn from(why: Refusal) -> Self {
-        Self {
-            why,
-            sentence: why.sentence().to_owned(),
-        }
-    }
-}
-
-impl Refusal {
-    fn sentence(self) -> &'static str {
-        match self {
-            Self::RequestLine => "the request line is not a method, a target and a version",
-            Self::Version => "this proxy speaks HTTP/1.1 and HTTP/2",
-            Self::FieldLine => "a field line is not a name, a colon and a value",
-            Self::LineEnd => "a line of the request head does not end with CR LF",
-            Self::ControlCharacter => "the request head has a control character in it",
-            Self::ContentLength => "the Content-Length is not one line with one number",
-            Self::LengthAndCoding => "Content-Length and Transfer-Encoding; send one of them",
-            Self::HostMissing => "an HTTP/1.1 request needs a Host field",
-            Self::HostRepeated => "more than one Host field; send one",
-            Self::HostInvalid => "the Host field is not a host and port",
-            Self::HostContradicts => {
-                "the Host field and the absolute request target name different hosts"
-            }
-            Self::AuthorizationRepeated => "more than one Authorization field; send one",
-            Self::UriTooLong => "the request target is longer than limits.uri",
-            Self::HeadTooLarge => {
-                "the request head is larger than limits.headers or limits.header_bytes allows"
-            }
-            Self::BodyTooLarge => "the request body is larger than limits.request_body",
-            Self::TransferCoding => {
-                "the body comes in a transfer coding other than chunked; send it without"
-            }
-            Self::Connect => "this proxy opens no tunnels",
-            Self::Trace => "TRACE is not offered; it would echo the credential",
-            Self::LastHop => "Max-Forwards is 0: the request goes no further",
-            Self::View => "a view option cannot be read",
-        }
-    }
-}
-
 impl Parser {
     /// A parser for this configuration, with a scope key of its own.
     ///
@@ -251,16 +156,18 @@ impl Parser {
     ///
     /// When it is malformed or beyond a limit.
     pub fn parse(&self, head: &Parts, has_body: bool) -> Result<Parsed, Refused> {
-        let fields = Fields::read(&head.headers);
+        let fields = HeadFields::read(&head.headers);
         target::check(head, &fields, &self.limits)?;
         let credential = match fields.authorization {
-            Line::Several => return Err(Refusal::AuthorizationRepeated.into()),
-            Line::One(value) => Some(value).filter(|value| credential::is_bearer(value.as_bytes())),
-            Line::Absent => None,
+            FieldLines::Several => return Err(Refusal::AuthorizationRepeated.into()),
+            FieldLines::One(value) => {
+                Some(value).filter(|value| credential::is_bearer(value.as_bytes()))
+            }
+            FieldLines::Absent => None,
         };
         let bypass = |reason| Ok(Parsed::Bypass(reason));
         if !matches!(head.method, Method::GET | Method::HEAD) {
-            if let Some(refusal) = framing::stood_in_for(head) {
+            if let Some(refusal) = refusal::stood_in_for(head) {
                 return Err(refusal.into());
             }
             return bypass(Bypass::Method);
@@ -300,14 +207,7 @@ impl Parser {
             key,
             holder,
             view: asked.view,
-            coding: match fields.accept_encoding {
-                Line::Absent => None,
-                Line::One(line) => coding::preferred([line.as_bytes()]),
-                Line::Several => {
-                    let lines = head.headers.get_all(header::ACCEPT_ENCODING);
-                    coding::preferred(lines.iter().map(HeaderValue::as_bytes))
-                }
-            },
+            coding: coding(fields.accept_encoding, &head.headers),
             head_only: head.method == Method::HEAD,
             conditional: fields.conditional,
             directed: fields.directed,
@@ -317,9 +217,24 @@ impl Parser {
     /// The own scope of the token, which a refusal by the origin shuts out.
     #[must_use]
     pub fn scope(&self, headers: &HeaderMap) -> Option<Scope> {
-        match Credential::read(headers) {
-            Credential::Bearer(value) => Some(self.scopes.own(value)),
-            Credential::Other | Credential::Repeated => None,
+        let mut lines = headers.get_all(header::AUTHORIZATION).iter();
+        match (lines.next(), lines.next()) {
+            (Some(value), None) if credential::is_bearer(value.as_bytes()) => {
+                Some(self.scopes.own(value))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The preferred coding; the one line that nearly all clients send needs no second look-up.
+fn coding(accepted: FieldLines<'_>, headers: &HeaderMap) -> Option<Coding> {
+    match accepted {
+        FieldLines::Absent => None,
+        FieldLines::One(line) => coding::preferred([line.as_bytes()]),
+        FieldLines::Several => {
+            let lines = headers.get_all(header::ACCEPT_ENCODING);
+            coding::preferred(lines.iter().map(HeaderValue::as_bytes))
         }
     }
 }

@@ -6,17 +6,18 @@ use http::header::{MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
-use super::Refusal;
-use super::fields::{Fields, Line};
+use super::fields::{FieldLines, HeadFields};
 use super::framing::has_a_request_line;
+use super::refusal::Refusal;
 use crate::config::Limits;
+use crate::policy::ascii_table;
 
 /// Refuses what two readers could understand differently, and what is too large.
 ///
 /// # Errors
 ///
 /// The first rule that the head breaks.
-pub(super) fn check(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
+pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<(), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
     }
@@ -30,9 +31,9 @@ pub(super) fn check(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Resul
     check_size(head, fields, limits)?;
     check_host(head, fields)?;
     match fields.transfer_encoding {
-        Line::Absent => {}
-        Line::One(coding) if is_chunked(coding.as_bytes()) => {}
-        Line::One(_) | Line::Several => return Err(Refusal::TransferCoding),
+        FieldLines::Absent => {}
+        FieldLines::One(coding) if is_chunked(coding.as_bytes()) => {}
+        FieldLines::One(_) | FieldLines::Several => return Err(Refusal::TransferCoding),
     }
     match fields.max_forwards.text() {
         Some("0") if head.method == Method::OPTIONS => Err(Refusal::LastHop),
@@ -42,7 +43,7 @@ pub(super) fn check(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Resul
 
 /// A declared length over the limit is refused before anything is forwarded; an undeclared one
 /// is counted while it streams.
-fn check_size(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), Refusal> {
+fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<(), Refusal> {
     let target = head
         .uri
         .path_and_query()
@@ -53,8 +54,8 @@ fn check_size(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), 
     if head.headers.len() > limits.headers {
         return Err(Refusal::HeadTooLarge);
     }
-    // In HTTP/2, where it frames nothing, it is still one: for whoever reads it behind us.
-    if matches!(fields.content_length, Line::Several) {
+    // In HTTP/2, where it frames nothing, the origin may still read it.
+    if matches!(fields.content_length, FieldLines::Several) {
         return Err(Refusal::ContentLength);
     }
     match fields
@@ -68,18 +69,18 @@ fn check_size(head: &Parts, fields: &Fields<'_>, limits: &Limits) -> Result<(), 
 }
 
 /// RFC 9112 §3.2: one `Host`, valid, and equal to an absolute-form target's authority.
-fn check_host(head: &Parts, fields: &Fields<'_>) -> Result<(), Refusal> {
+fn check_host(head: &Parts, fields: &HeadFields<'_>) -> Result<(), Refusal> {
     let named = head.uri.authority();
     let host = match fields.host {
-        Line::Several => return Err(Refusal::HostRepeated),
-        Line::One(host) => host.to_str().map_err(|_| Refusal::HostInvalid)?,
+        FieldLines::Several => return Err(Refusal::HostRepeated),
+        FieldLines::One(host) => host.to_str().map_err(|_| Refusal::HostInvalid)?,
         // HTTP/2 names the host in `:authority`; HTTP/1.0 need not name it at all. HTTP/1.1 names
         // it in the field, whatever the target says.
-        Line::Absent if head.version == Version::HTTP_10 => return Ok(()),
-        Line::Absent if head.version == Version::HTTP_2 => {
+        FieldLines::Absent if head.version == Version::HTTP_10 => return Ok(()),
+        FieldLines::Absent if head.version == Version::HTTP_2 => {
             named.ok_or(Refusal::HostMissing)?.as_str()
         }
-        Line::Absent => return Err(Refusal::HostMissing),
+        FieldLines::Absent => return Err(Refusal::HostMissing),
     };
     if !is_host_and_port(host) {
         return Err(Refusal::HostInvalid);
@@ -118,32 +119,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// The bytes of a name, looked up rather than compared: every request brings one.
-const IS_NAME: [bool; 256] = {
-    let (mut table, mut b) = ([false; 256], 0_u8);
-    while b < 128 {
-        table[b as usize] = b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'%'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b','
-                    | b';'
-                    | b'='
-            );
-        b += 1;
-    }
-    table
-};
+const IS_NAME: [bool; 256] = ascii_table(b"-._~%!&'()*+,;=");
 
 fn is_chunked(coding: &[u8]) -> bool {
     coding.eq_ignore_ascii_case(b"chunked")
@@ -155,7 +131,7 @@ pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
     headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether a body comes in no other transfer coding than chunks: nobody asked for one.
+/// Whether a body has no other transfer coding than chunks, since none was requested.
 #[must_use]
 pub fn is_plainly_coded(fields: &HeaderMap) -> bool {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
@@ -175,7 +151,7 @@ mod tests {
         let (head, ()) = request.body(()).expect("a request").into_parts();
         check(
             &head,
-            &Fields::read(&head.headers),
+            &HeadFields::read(&head.headers),
             &Config::default().limits,
         )
         .err()

@@ -24,7 +24,7 @@ use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Report};
-use crate::request::{Credential, is_stand_in};
+use crate::request::{hide_credentials, is_stand_in};
 use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
@@ -122,7 +122,7 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        Credential::hide(&mut head.headers);
+        hide_credentials(&mut head.headers);
         if head.version == Version::HTTP_10 {
             self.layer.pulse.speak_http10();
         }

@@ -5,8 +5,9 @@ use http::Uri;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
-use super::lines::{self, Found};
-use super::{Behind, Limits, Refusal};
+use super::lines::{self, LineScan};
+use crate::policy::{TOKEN, ascii_table};
+use crate::request::Refusal;
 
 /// The longest method. Those that are registered have at most seventeen letters.
 const MAX_METHOD: usize = 32;
@@ -17,6 +18,22 @@ const MAX_NAME: usize = 256;
 /// The bytes of a request line beside method and target.
 const AROUND_TARGET: usize = "  HTTP/1.1\r\n".len();
 
+/// The limits of a head that are kept before it is one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadLimits {
+    pub(super) uri: usize,
+    pub(super) head: usize,
+    pub(super) fields: usize,
+}
+
+/// The body behind a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    Nothing,
+    Length(u64),
+    Chunks,
+}
+
 /// A head, as far as it has been checked.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -24,16 +41,16 @@ pub(super) struct Head {
     checked: usize,
     /// Up to where there is neither an end nor a fault in that line.
     scanned: usize,
-    line: Line,
+    line: NextLine,
     fields: usize,
     is_http_10: bool,
     length: Option<u64>,
     is_chunked: bool,
 }
 
-/// What the next line is to be.
+/// The kind of the next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
+enum NextLine {
     /// A request line, before which one empty line is passed over (RFC 9112 §2.2).
     Request {
         empty_before: bool,
@@ -47,7 +64,7 @@ impl Head {
         Self {
             checked: 0,
             scanned: 0,
-            line: Line::Request {
+            line: NextLine::Request {
                 empty_before: false,
             },
             fields: 0,
@@ -59,7 +76,7 @@ impl Head {
 
     pub(super) fn trailers() -> Self {
         Self {
-            line: Line::Trailer,
+            line: NextLine::Trailer,
             ..Self::new()
         }
     }
@@ -68,7 +85,7 @@ impl Head {
         self.checked == 0
     }
 
-    /// What comes behind the head, which is whole.
+    /// The body behind the head, which is whole.
     pub(super) fn behind(&self) -> Behind {
         match self.length {
             _ if self.is_chunked => Behind::Chunks,
@@ -79,18 +96,22 @@ impl Head {
 
     /// The length of the head, its empty line included, or `None` while that has not come.
     /// The bytes begin where the head does, each time.
-    pub(super) fn read(&mut self, bytes: &[u8], limits: Limits) -> Result<Option<usize>, Refusal> {
+    pub(super) fn read(
+        &mut self,
+        bytes: &[u8],
+        limits: HeadLimits,
+    ) -> Result<Option<usize>, Refusal> {
         loop {
             let start = self.checked;
             // The name of a field, or a method, has no end of a line in it: that is looked for
             // behind it.
-            let name = lines::span(&bytes[start..], &IS_TOKEN);
+            let name = lines::span(&bytes[start..], &TOKEN);
             match lines::end(bytes, self.scanned.max(start + name))? {
-                Found::Nothing(scanned) => {
+                LineScan::Nothing(scanned) => {
                     self.scanned = scanned;
                     return self.may_go_on(bytes.len(), name, limits).map(|()| None);
                 }
-                Found::End(end) => {
+                LineScan::End(end) => {
                     self.checked = end + 2;
                     self.scanned = self.checked;
                     if self.checked > limits.head {
@@ -104,10 +125,10 @@ impl Head {
         }
     }
 
-    /// Whether a head of which so much has come may have more.
+    /// Whether a head of which `length` bytes have arrived may have more.
     #[cold]
-    fn may_go_on(&self, length: usize, name: usize, limits: Limits) -> Result<(), Refusal> {
-        let is_request_line = matches!(self.line, Line::Request { .. });
+    fn may_go_on(&self, length: usize, name: usize, limits: HeadLimits) -> Result<(), Refusal> {
+        let is_request_line = matches!(self.line, NextLine::Request { .. });
         if length >= limits.head
             || is_request_line && length - self.checked > MAX_METHOD + limits.uri + AROUND_TARGET
         {
@@ -115,7 +136,7 @@ impl Head {
         }
         // It is read again with every piece that comes.
         match self.line {
-            Line::Request { .. } if name > MAX_METHOD => Err(Refusal::RequestLine),
+            NextLine::Request { .. } if name > MAX_METHOD => Err(Refusal::RequestLine),
             _ if name > MAX_NAME => Err(Refusal::FieldLine),
             _ => Ok(()),
         }
@@ -124,26 +145,26 @@ impl Head {
     #[cold]
     fn too_large(&self) -> Refusal {
         match self.line {
-            Line::Request { .. } => Refusal::UriTooLong,
-            Line::Field | Line::Trailer => Refusal::HeadTooLarge,
+            NextLine::Request { .. } => Refusal::UriTooLong,
+            NextLine::Field | NextLine::Trailer => Refusal::HeadTooLarge,
         }
     }
 
     /// Checks a line; true when it is the last one.
     #[inline]
-    fn take(&mut self, line: &[u8], name: usize, limits: Limits) -> Result<bool, Refusal> {
+    fn take(&mut self, line: &[u8], name: usize, limits: HeadLimits) -> Result<bool, Refusal> {
         match self.line {
-            Line::Request {
+            NextLine::Request {
                 empty_before: false,
             } if line.is_empty() => {
-                self.line = Line::Request { empty_before: true };
+                self.line = NextLine::Request { empty_before: true };
             }
-            Line::Request { .. } => {
+            NextLine::Request { .. } => {
                 self.is_http_10 = request_line(line, name, limits.uri)?;
-                self.line = Line::Field;
+                self.line = NextLine::Field;
             }
-            Line::Field | Line::Trailer if line.is_empty() => return Ok(true),
-            Line::Field | Line::Trailer => {
+            NextLine::Field | NextLine::Trailer if line.is_empty() => return Ok(true),
+            NextLine::Field | NextLine::Trailer => {
                 self.fields += 1;
                 if self.fields > limits.fields {
                     return Err(Refusal::HeadTooLarge);
@@ -171,7 +192,7 @@ impl Head {
         }
     }
 
-    /// One line with one number, which is not negative to anybody.
+    /// One line with one number, which no reader takes for a negative one.
     #[cold]
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.is_chunked {
@@ -183,7 +204,7 @@ impl Head {
             .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
             .and_then(|text| text.parse::<i64>().ok())
             .ok_or(Refusal::ContentLength)?;
-        if self.length.is_some() || self.line == Line::Trailer {
+        if self.length.is_some() || self.line == NextLine::Trailer {
             return Err(Refusal::ContentLength);
         }
         self.length = Some(length.unsigned_abs());
@@ -197,7 +218,7 @@ impl Head {
             return Err(Refusal::LengthAndCoding);
         }
         let is_plain = value.trim_ascii().eq_ignore_ascii_case(b"chunked");
-        if !is_plain || self.is_chunked || self.is_http_10 || self.line == Line::Trailer {
+        if !is_plain || self.is_chunked || self.is_http_10 || self.line == NextLine::Trailer {
             return Err(Refusal::TransferCoding);
         }
         self.is_chunked = true;
@@ -260,26 +281,8 @@ fn is_other_form(method: &[u8], target: &[u8]) -> bool {
 }
 
 /// Letters, digits and what joins them. Fewer than a token may have; all that is registered.
-const IS_METHOD: [bool; 256] = table(b"-_");
+const IS_METHOD: [bool; 256] = ascii_table(b"-_");
 
-/// `tchar` (RFC 9110 §5.6.2).
-const IS_TOKEN: [bool; 256] = table(b"!#$%&'*+-.^_`|~");
-
-/// What a URI may have, and what else those send who do not escape it; no fragment, which is
-/// never sent, and nothing beyond ASCII.
-const IS_TARGET: [bool; 256] = table(b"-._~:/?[]@!$&'()*+,;=%{}|\\^");
-
-/// Letters, digits and these.
-const fn table(others: &[u8]) -> [bool; 256] {
-    let (mut table, mut byte) = ([false; 256], 0_u8);
-    while byte < 128 {
-        table[byte as usize] = byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        table[others[at] as usize] = true;
-        at += 1;
-    }
-    table
-}
+/// The bytes of a URI, and those that clients send unescaped; no fragment, which is never sent, and
+/// nothing beyond ASCII.
+const IS_TARGET: [bool; 256] = ascii_table(b"-._~:/?[]@!$&'()*+,;=%{}|\\^");

@@ -1,10 +1,10 @@
 //! Lines: found by their end and cleared of control characters in one pass, eight bytes at a time.
 
-use super::Refusal;
+use crate::request::Refusal;
 
-/// What stands where a search began.
+/// The end of a search.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum LineScan {
     /// The CR of a CR LF.
     End(usize),
     /// Neither an end nor a fault before this place, where to go on when more has come.
@@ -17,13 +17,13 @@ pub(super) enum Found {
 ///
 /// On a CR or LF that stands alone, or another control character than the tab.
 #[inline]
-pub(super) fn end(bytes: &[u8], mut at: usize) -> Result<Found, Refusal> {
+pub(super) fn end(bytes: &[u8], mut at: usize) -> Result<LineScan, Refusal> {
     loop {
         let Some(found) = control(bytes, at) else {
-            return Ok(Found::Nothing(bytes.len()));
+            return Ok(LineScan::Nothing(bytes.len()));
         };
         if bytes[found..].starts_with(b"\r\n") {
-            return Ok(Found::End(found));
+            return Ok(LineScan::End(found));
         }
         if let Some(nothing) = alone(bytes, found)? {
             return Ok(nothing);
@@ -32,12 +32,12 @@ pub(super) fn end(bytes: &[u8], mut at: usize) -> Result<Found, Refusal> {
     }
 }
 
-/// What a control character is that ends no line; none for a tab, which is as good as a blank.
+/// A control character that ends no line; a tab is allowed, as a blank is.
 #[cold]
-fn alone(bytes: &[u8], at: usize) -> Result<Option<Found>, Refusal> {
+fn alone(bytes: &[u8], at: usize) -> Result<Option<LineScan>, Refusal> {
     match bytes[at] {
         b'\t' => Ok(None),
-        b'\r' if at + 1 == bytes.len() => Ok(Some(Found::Nothing(at))),
+        b'\r' if at + 1 == bytes.len() => Ok(Some(LineScan::Nothing(at))),
         b'\r' | b'\n' => Err(Refusal::LineEnd),
         _ => Err(Refusal::ControlCharacter),
     }
@@ -90,7 +90,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// Marks the control characters of a word: the high bit of the lowest such byte is set, and none
-/// below it. Above it a borrow may set some that are none.
+/// below it. Above it a borrow may mark other bytes.
 #[inline]
 fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -124,13 +124,13 @@ mod tests {
     #[test]
     fn a_line_ends_with_both_cr_and_lf() {
         for (bytes, expected) in [
-            (&b""[..], Ok(Found::Nothing(0))),
-            (b"abc", Ok(Found::Nothing(3))),
-            (b"abc\r", Ok(Found::Nothing(3))),
-            (b"abc\r\n", Ok(Found::End(3))),
-            (b"\r\n", Ok(Found::End(0))),
-            (b"a\tb\xff\x80\r\n", Ok(Found::End(5))),
-            (b"a tab at the\tend\t\r\n", Ok(Found::End(17))),
+            (&b""[..], Ok(LineScan::Nothing(0))),
+            (b"abc", Ok(LineScan::Nothing(3))),
+            (b"abc\r", Ok(LineScan::Nothing(3))),
+            (b"abc\r\n", Ok(LineScan::End(3))),
+            (b"\r\n", Ok(LineScan::End(0))),
+            (b"a\tb\xff\x80\r\n", Ok(LineScan::End(5))),
+            (b"a tab at the\tend\t\r\n", Ok(LineScan::End(17))),
             (b"abc\n", Err(Refusal::LineEnd)),
             (b"abc\rd", Err(Refusal::LineEnd)),
             (b"abc\r\r\n", Err(Refusal::LineEnd)),

@@ -13,17 +13,14 @@
 mod chunks;
 mod head;
 mod lines;
-mod stand_in;
 
 use chunks::Chunks;
-use head::Head;
+use head::{Behind, Head, HeadLimits};
 
-use super::Refusal;
+use super::refusal::Refusal;
 use crate::config;
 
 pub(super) use head::has_a_request_line;
-pub(super) use stand_in::stood_in_for;
-pub use stand_in::{is_stand_in, stand_in};
 
 /// How a client begins HTTP/2 (RFC 9113 §3.4). What follows is framed by lengths, and has one
 /// reading.
@@ -32,48 +29,32 @@ pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How far the requests of one connection have been followed.
 #[derive(Debug)]
 pub struct Framing {
-    limits: Limits,
-    place: Place,
+    limits: HeadLimits,
+    position: Position,
     /// Nothing has come yet, so that it may be HTTP/2.
     is_new: bool,
 }
 
-/// The limits of a head that are kept before it is one.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    uri: usize,
-    head: usize,
-    fields: usize,
-}
-
 #[derive(Debug)]
-enum Place {
+enum Position {
     Head(Head),
-    /// In a body of which so much is missing.
+    /// In a body of which n bytes are missing.
     Length(u64),
     Chunks(Chunks),
     Trailers(Head),
     Http2,
 }
 
-/// What comes behind a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Behind {
-    Nothing,
-    Length(u64),
-    Chunks,
-}
-
-/// The rest of the connection is not to be read.
+/// The rest of the connection must not be read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// So many bytes before the fault may go on.
+    /// Bytes before the fault, which may go on.
     pub passed: usize,
-    /// What is wrong with the request behind them.
+    /// The fault of the request behind them.
     pub fault: FramingFault,
 }
 
-/// What is wrong with a request.
+/// The fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FramingFault {
     /// Its head; nothing of it has gone on.
@@ -86,14 +67,14 @@ impl Framing {
     /// The beginning of a connection.
     #[must_use]
     pub fn new(limits: &config::Limits) -> Self {
-        let limits = Limits {
+        let limits = HeadLimits {
             uri: limits.uri.as_usize(),
             head: limits.header_bytes.as_usize(),
             fields: limits.headers,
         };
         Self {
             limits,
-            place: Place::Head(Head::new()),
+            position: Position::Head(Head::new()),
             is_new: true,
         }
     }
@@ -117,12 +98,12 @@ impl Framing {
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let mut passed = 0;
         while let rest @ [_, ..] = &bytes[passed..] {
-            let (length, next) = match &mut self.place {
-                Place::Http2 => return Ok(bytes.len()),
-                Place::Head(head) => {
+            let (length, next) = match &mut self.position {
+                Position::Http2 => return Ok(bytes.len()),
+                Position::Head(head) => {
                     if self.is_new && head.is_at_start() {
                         if rest.starts_with(HTTP2_PREFACE) {
-                            self.place = Place::Http2;
+                            self.position = Position::Http2;
                             continue;
                         }
                         if HTTP2_PREFACE.starts_with(rest) {
@@ -132,30 +113,30 @@ impl Framing {
                     }
                     match head.read(rest, self.limits) {
                         Ok(None) => return Ok(passed),
-                        Ok(Some(length)) => (length, Place::behind(head.behind())),
+                        Ok(Some(length)) => (length, Position::behind(head.behind())),
                         Err(refusal) => return Err(Stop::at(passed, FramingFault::Head(refusal))),
                     }
                 }
-                Place::Length(missing) => {
+                Position::Length(missing) => {
                     let there = rest.len() as u64;
                     if there < *missing {
                         *missing -= there;
                         return Ok(bytes.len());
                     }
                     let length = usize::try_from(*missing).unwrap_or(rest.len());
-                    (length, Place::Head(Head::new()))
+                    (length, Position::Head(Head::new()))
                 }
-                Place::Chunks(chunks) => match chunks.read(rest) {
+                Position::Chunks(chunks) => match chunks.read(rest) {
                     Ok(None) => return Ok(bytes.len()),
-                    Ok(Some(length)) => (length, Place::Trailers(Head::trailers())),
+                    Ok(Some(length)) => (length, Position::Trailers(Head::trailers())),
                     Err((before, sentence)) => {
                         let fault = FramingFault::Body(sentence);
                         return Err(Stop::at(passed + before, fault));
                     }
                 },
-                Place::Trailers(trailers) => match trailers.read(rest, self.limits) {
+                Position::Trailers(trailers) => match trailers.read(rest, self.limits) {
                     Ok(None) => return Ok(passed),
-                    Ok(Some(length)) => (length, Place::Head(Head::new())),
+                    Ok(Some(length)) => (length, Position::Head(Head::new())),
                     Err(_) => {
                         let fault = FramingFault::Body("trailer fields that cannot be read");
                         return Err(Stop::at(passed, fault));
@@ -163,7 +144,7 @@ impl Framing {
                 },
             };
             passed += length;
-            self.place = next;
+            self.position = next;
         }
         Ok(passed)
     }
@@ -171,11 +152,11 @@ impl Framing {
     /// Whether all that went on were whole requests, or HTTP/2.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
-        matches!(self.place, Place::Head(_) | Place::Http2)
+        matches!(self.position, Position::Head(_) | Position::Http2)
     }
 }
 
-impl Place {
+impl Position {
     fn behind(behind: Behind) -> Self {
         match behind {
             Behind::Nothing => Self::Head(Head::new()),

@@ -1,0 +1,85 @@
+//! Refusals: why a request is answered before it is routed, and how one passes through hyper.
+
+use http::Method;
+use http::request::Parts;
+
+use crate::label::{Label as _, labels};
+
+labels! {
+    /// Why a request is refused.
+    pub enum Refusal {
+        // RFC 9112 §3
+        RequestLine => "request-line": "the request line is not a method, a target and a version",
+        Version => "http-version": "this proxy speaks HTTP/1.1 and HTTP/2",
+        // RFC 9112 §5
+        FieldLine => "field-line": "a field line is not a name, a colon and a value",
+        // RFC 9112 §2.2
+        LineEnd => "line-end": "a line of the request head does not end with CR LF",
+        ControlCharacter => "control-character": "the request head has a control character in it",
+        // RFC 9112 §6.2
+        ContentLength => "content-length": "the Content-Length is not one line with one number",
+        // RFC 9112 §6.1
+        LengthAndCoding => "length-and-coding": "Content-Length and Transfer-Encoding; send one of them",
+        HostMissing => "host-missing": "an HTTP/1.1 request needs a Host field",
+        HostRepeated => "host-repeated": "more than one Host field; send one",
+        HostInvalid => "host-invalid": "the Host field is not a host and port",
+        HostContradicts => "host-contradicts": "the Host field and the absolute request target name different hosts",
+        AuthorizationRepeated => "authorization-repeated": "more than one Authorization field; send one",
+        UriTooLong => "uri-too-long": "the request target is longer than limits.uri",
+        HeadTooLarge => "head-too-large": "the request head is larger than limits.headers or limits.header_bytes allows",
+        BodyTooLarge => "body-too-large": "the request body is larger than limits.request_body",
+        // RFC 9112 §6.1
+        TransferCoding => "transfer-coding": "the body comes in a transfer coding other than chunked; send it without",
+        Connect => "connect": "this proxy opens no tunnels",
+        Trace => "trace": "TRACE is not offered; it would echo the credential",
+        // RFC 9110 §7.6.2
+        LastHop => "last-hop": "Max-Forwards is 0: the request goes no further",
+        View => "view": "a view option cannot be read",
+    }
+}
+
+/// A refused request, and the sentence that tells its sender why.
+#[derive(Debug)]
+pub struct Refused {
+    /// The reason as a value.
+    pub why: Refusal,
+    /// The reason in words, with the place of the fault where there is one.
+    pub sentence: String,
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self {
+            why,
+            sentence: why.sentence().to_owned(),
+        }
+    }
+}
+
+/// A token to hyper, but no method to [`Framing`](super::Framing).
+const METHOD: &str = "!";
+
+/// The head that hyper reads instead of one that framing has refused.
+///
+/// No client can send it, since its method is invalid. So the refusal is answered like every
+/// request: after the requests before it, counted, logged, and with the same document.
+#[must_use]
+pub fn stand_in(why: Refusal) -> Vec<u8> {
+    format!("{METHOD} /{} HTTP/1.1\r\nhost: -\r\n\r\n", why.as_str()).into_bytes()
+}
+
+/// Whether a request of this method is a [`stand_in`].
+#[must_use]
+pub fn is_stand_in(method: &Method) -> bool {
+    method.as_str() == METHOD
+}
+
+/// The refusal of a [`stand_in`]. A client can send one over HTTP/2, and is refused as well.
+pub(super) fn stood_in_for(head: &Parts) -> Option<Refusal> {
+    if !is_stand_in(&head.method) {
+        return None;
+    }
+    let slug = head.uri.path().trim_start_matches('/');
+    let named = Refusal::ALL.iter().find(|why| why.as_str() == slug);
+    Some(*named.unwrap_or(&Refusal::RequestLine))
+}
