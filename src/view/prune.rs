@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::json::{self, JsonFault, MAX_DEPTH, blanks, byte, member_name, skip_value};
+use crate::json::{self, JsonFault, MAX_DEPTH, Raw, blanks, byte, member_name, skip_value};
 
 use super::canonical::View;
 use super::fault::MAX_TOGETHER;
@@ -94,40 +94,32 @@ fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(),
     let mut first = true;
     // Each turn reads one member or element, or closes a container.
     loop {
-        let mut begin = at;
-        at = blanks(text, at);
-        match byte(text, at) {
-            b',' if !first => {
-                begin = at + 1;
-                at = blanks(text, begin);
+        let next = blanks(text, at);
+        if byte(text, next) == open.closing() {
+            if open.gap.is_some() {
+                part.cut(open.kept, open.gone);
             }
-            b'}' | b']' if byte(text, at) == open.closing() => {
-                if open.gap.is_some() {
-                    part.cut(open.kept, open.gone);
-                }
-                at += 1;
-                let Some(around) = outer.pop() else {
-                    return json::end(text, at);
-                };
-                open = around;
-                open.kept = at;
-                first = false;
-                continue;
-            }
-            _ if !first => return Err(JsonFault::NotJson),
-            _ => {}
+            at = next + 1;
+            let Some(around) = outer.pop() else {
+                return json::end(text, at);
+            };
+            open = around;
+            open.kept = at;
+            first = false;
+            continue;
         }
+        let begin = match byte(text, next) {
+            _ if first => at,
+            b',' => next + 1,
+            _ => return Err(JsonFault::NotJson),
+        };
+        at = blanks(text, begin);
         first = false;
-        let fate = if open.object {
+        let mut fate = Fate::Into(open.reached);
+        if open.object {
             let (name, value) = member_name(text, at)?;
             at = value;
-            let fate = if name.escaped {
-                steps.member(&open.reached, &name.unescaped())
-            } else if steps.mention(name.bytes) {
-                steps.member(&open.reached, name.bytes)
-            } else {
-                open.other
-            };
+            fate = open.fate(name, steps);
             if matches!(fate, Fate::Remove) {
                 at = skip_value(text, at, outer.len() + 1)?;
                 open.gap.get_or_insert(begin);
@@ -137,10 +129,7 @@ fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(),
             if let Some(gap) = open.gap.take() {
                 part.cut(gap, begin);
             }
-            fate
-        } else {
-            Fate::Into(open.reached)
-        };
+        }
         if let (b'{' | b'[', Fate::Into(reached)) = (byte(text, at), fate) {
             outer.push(open);
             if outer.len() == MAX_DEPTH {
@@ -190,8 +179,21 @@ impl<const N: usize> Open<N> {
         }
     }
 
+    #[inline]
     fn closing(&self) -> u8 {
         if self.object { b'}' } else { b']' }
+    }
+
+    /// What becomes of a member of this name.
+    #[inline]
+    fn fate(&self, name: Raw<'_>, steps: &Steps<'_, N>) -> Fate<N> {
+        if name.escaped {
+            steps.member(&self.reached, &name.unescaped())
+        } else if steps.mention(name.bytes) {
+            steps.member(&self.reached, name.bytes)
+        } else {
+            self.other
+        }
     }
 }
 
