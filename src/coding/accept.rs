@@ -1,9 +1,7 @@
 //! `Accept-Encoding` (RFC 9110 §12.5.3): the coding that a client would rather have.
 
 use super::Coding;
-
-/// Of equally welcome codings the first is taken: it is the quickest to undo.
-const ORDER: [Coding; 3] = [Coding::Zstd, Coding::Brotli, Coding::Gzip];
+use crate::label::Label as _;
 
 /// What a request without an opinion, or with one that cannot be read, thinks of a coding.
 const UNNAMED: u16 = 0;
@@ -14,7 +12,7 @@ const UNNAMED: u16 = 0;
 /// identity and accepts nothing that we have gets identity all the same, as §12.5.3 permits.
 #[must_use]
 pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding> {
-    let mut weights = [UNNAMED; ORDER.len()];
+    let mut weights = [UNNAMED; Coding::ALL.len()];
     let mut identity = None;
     for member in lines
         .into_iter()
@@ -25,30 +23,20 @@ pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding
             None => (member, &b"q=1"[..]),
         };
         let weight = weight(parameters.trim_ascii());
-        match coding(name.trim_ascii()) {
-            Some(coding) => weights[coding as usize] = weight,
-            None if name.trim_ascii().eq_ignore_ascii_case(b"identity") => identity = Some(weight),
-            None => {}
+        let name = name.trim_ascii();
+        if let Some(coding) = Coding::named(name) {
+            weights[coding as usize] = weight;
+        } else if name.eq_ignore_ascii_case(b"identity") {
+            identity = Some(weight);
         }
     }
-    let best = ORDER
-        .into_iter()
+    // Of equally welcome codings the first is taken: it is the quickest to undo.
+    let best = *Coding::ALL
+        .iter()
         .rev()
-        .max_by_key(|coding| weights[*coding as usize])?;
+        .max_by_key(|coding| weights[**coding as usize])?;
     let weight = weights[best as usize];
     (weight > 0 && weight >= identity.unwrap_or(0)).then_some(best)
-}
-
-fn coding(name: &[u8]) -> Option<Coding> {
-    if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") {
-        Some(Coding::Gzip)
-    } else if name.eq_ignore_ascii_case(b"br") {
-        Some(Coding::Brotli)
-    } else if name.eq_ignore_ascii_case(b"zstd") {
-        Some(Coding::Zstd)
-    } else {
-        None
-    }
 }
 
 /// `q=0.85` in thousandths (§12.4.2). What cannot be read is no welcome.

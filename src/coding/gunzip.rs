@@ -17,11 +17,11 @@ pub struct Gunzip {
     decoder: Decompress,
     /// What has come and was not read yet.
     input: Bytes,
-    at: At,
+    at: Member,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum Member {
     /// Nothing has come.
     Start,
     /// In the middle of a member.
@@ -43,14 +43,14 @@ pub enum Step {
 /// was packed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the body is not the gzip that it is declared to be")]
-pub struct Broken;
+pub struct InvalidGzip;
 
 impl Default for Gunzip {
     fn default() -> Self {
         Self {
             decoder: Decompress::new_gzip(WINDOW),
             input: Bytes::new(),
-            at: At::Start,
+            at: Member::Start,
         }
     }
 }
@@ -67,27 +67,27 @@ impl Gunzip {
     /// # Errors
     ///
     /// When the stream is broken.
-    pub fn step(&mut self) -> Result<Step, Broken> {
-        if self.input.is_empty() && self.at != At::Inside {
+    pub fn step(&mut self) -> Result<Step, InvalidGzip> {
+        if self.input.is_empty() && self.at != Member::Inside {
             return Ok(Step::Hungry);
         }
         let mut piece = BytesMut::zeroed(PIECE);
         loop {
-            if self.at == At::Between {
+            if self.at == Member::Between {
                 self.decoder = Decompress::new_gzip(WINDOW);
             }
-            self.at = At::Inside;
+            self.at = Member::Inside;
             let (read, written) = (self.decoder.total_in(), self.decoder.total_out());
             let status = self
                 .decoder
                 .decompress(&self.input, &mut piece, FlushDecompress::None)
-                .map_err(|_| Broken)?;
+                .map_err(|_| InvalidGzip)?;
             let bytes = |count: u64| usize::try_from(count).expect("no more than was given");
             let read = bytes(self.decoder.total_in() - read);
             let written = bytes(self.decoder.total_out() - written);
             self.input = self.input.slice(read..);
             if status == Status::StreamEnd {
-                self.at = At::Between;
+                self.at = Member::Between;
             }
             if written > 0 || status == Status::StreamEnd {
                 // What is kept of a small piece must not hold on to the room for a large one.
@@ -98,11 +98,11 @@ impl Gunzip {
                     piece.freeze()
                 }));
             }
-            if read == 0 && self.at == At::Inside {
+            if read == 0 && self.at == Member::Inside {
                 return if self.input.is_empty() {
                     Ok(Step::Hungry)
                 } else {
-                    Err(Broken)
+                    Err(InvalidGzip)
                 };
             }
         }
@@ -113,9 +113,9 @@ impl Gunzip {
     /// # Errors
     ///
     /// When it is in the middle of a member.
-    pub fn end(&self) -> Result<(), Broken> {
-        if self.at == At::Inside {
-            Err(Broken)
+    pub fn end(&self) -> Result<(), InvalidGzip> {
+        if self.at == Member::Inside {
+            Err(InvalidGzip)
         } else {
             Ok(())
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     /// Reads a stream that comes in pieces of this size.
-    fn read(stream: &[u8], size: usize) -> Result<Vec<u8>, Broken> {
+    fn read(stream: &[u8], size: usize) -> Result<Vec<u8>, InvalidGzip> {
         let mut gunzip = Gunzip::default();
         let mut body = Vec::new();
         for piece in stream.chunks(size) {
@@ -162,10 +162,10 @@ mod tests {
         #[test]
         fn a_stream_that_was_cut_or_changed_is_broken(cut in 1..40_usize, at in 12..40_usize) {
             let stream = packed(b"a call, its invoices and its transcript, said once");
-            prop_assert_eq!(read(&stream[..stream.len() - cut], 7), Err(Broken));
+            prop_assert_eq!(read(&stream[..stream.len() - cut], 7), Err(InvalidGzip));
             let mut changed = stream.clone();
             changed[at] ^= 0x10;
-            prop_assert_eq!(read(&changed, 7), Err(Broken));
+            prop_assert_eq!(read(&changed, 7), Err(InvalidGzip));
         }
     }
 
@@ -174,10 +174,13 @@ mod tests {
         let two = [packed(b"one "), packed(b"two")].concat();
         for size in [1, 3, two.len()] {
             assert_eq!(read(&two, size), Ok(b"one two".to_vec()));
-            assert_eq!(read(&[&two[..], b"garbage"].concat(), size), Err(Broken));
+            assert_eq!(
+                read(&[&two[..], b"garbage"].concat(), size),
+                Err(InvalidGzip)
+            );
         }
         assert_eq!(read(b"", 1), Ok(Vec::new()));
-        assert_eq!(read(b"{\"id\":1}", 3), Err(Broken));
+        assert_eq!(read(b"{\"id\":1}", 3), Err(InvalidGzip));
     }
 
     #[test]

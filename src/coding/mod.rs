@@ -10,11 +10,11 @@ mod gunzip;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 
-use crate::label::labels;
+use crate::label::{Label as _, labels};
 
 pub use accept::preferred;
 pub use encode::encode;
-pub use gunzip::{Broken, Gunzip, Step};
+pub use gunzip::{Gunzip, InvalidGzip, Step};
 
 /// A smaller body is not worth a coding: it goes out in one packet as it is.
 const MIN_BODY: usize = 1 << 10;
@@ -32,10 +32,20 @@ labels! {
 }
 
 impl Coding {
+    /// The coding of this name.
+    fn named(name: &[u8]) -> Option<Self> {
+        // §8.4.1.3: the older name is the same coding.
+        if name.eq_ignore_ascii_case(b"x-gzip") {
+            return Some(Self::Gzip);
+        }
+        let mut all = Self::ALL.iter().copied();
+        all.find(|coding| name.eq_ignore_ascii_case(coding.as_str().as_bytes()))
+    }
+
     /// The value of `Content-Encoding`.
     #[must_use]
     pub fn to_header(self) -> HeaderValue {
-        HeaderValue::from_static(crate::label::Label::as_str(self))
+        HeaderValue::from_static(self.as_str())
     }
 }
 
@@ -54,11 +64,7 @@ pub fn is_worth(fields: &HeaderMap, size: usize) -> bool {
 pub fn is_gzip(fields: &HeaderMap) -> bool {
     let mut lines = fields.get_all(CONTENT_ENCODING).iter();
     match (lines.next(), lines.next()) {
-        (Some(line), None) => {
-            let name = line.as_bytes().trim_ascii();
-            // §8.4.1.3: the older name is the same coding.
-            name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip")
-        }
+        (Some(line), None) => Coding::named(line.as_bytes().trim_ascii()) == Some(Coding::Gzip),
         _ => false,
     }
 }

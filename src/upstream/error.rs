@@ -15,7 +15,7 @@ use super::body::UploadError;
 use super::connector::ConnectTimeout;
 use super::line::Traffic;
 use super::retry::Lost;
-use crate::coding::Broken;
+use crate::coding::InvalidGzip;
 use crate::config;
 use crate::outcome::Fault;
 
@@ -56,8 +56,8 @@ pub struct FetchError {
     said: Option<StatusCode>,
 }
 
-impl From<Broken> for FetchError {
-    fn from(broken: Broken) -> Self {
+impl From<InvalidGzip> for FetchError {
+    fn from(broken: InvalidGzip) -> Self {
         Self {
             source: Some(Arc::new(broken)),
             ..Self::new(
