@@ -213,14 +213,9 @@ impl Outcome {
     pub fn cache_status(&self) -> HeaderValue {
         let mut member = Member::new();
         match *self {
-            Self::Hit { ttl } => {
+            Self::Hit { ttl } | Self::Stale { ttl, .. } => {
                 member.add("; hit");
                 member.number("ttl", ttl);
-            }
-            Self::Stale { ttl, why } => {
-                member.add("; hit");
-                member.number("ttl", ttl);
-                member.token("detail", why.as_str());
             }
             Self::Fetched {
                 why,
@@ -237,24 +232,16 @@ impl Outcome {
                 if collapsed {
                     member.add("; collapsed");
                 }
-                if let Err(reason) = stored {
-                    member.token("detail", reason.as_str());
-                }
             }
             Self::Bypassed { reason, status } => {
                 member.token("fwd", Forward::from(reason).as_str());
                 member.number("fwd-status", status.into());
-                member.token("detail", reason.as_str());
             }
-            Self::Failed { why, fault } => {
-                member.token("fwd", why.as_str());
-                member.token("detail", fault.as_str());
-            }
-            // There is no response to stand in.
-            Self::Aborted => member.token("detail", "aborted"),
-            Self::Refused(_) | Self::OnlyIfCached | Self::Panicked => {
-                member.token("detail", self.detail().expect("each has a reason"));
-            }
+            Self::Failed { why, .. } => member.token("fwd", why.as_str()),
+            Self::Aborted | Self::Refused(_) | Self::OnlyIfCached | Self::Panicked => {}
+        }
+        if let Some(detail) = self.detail() {
+            member.token("detail", detail);
         }
         member.finish()
     }
