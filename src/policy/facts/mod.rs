@@ -43,7 +43,7 @@ pub struct Facts {
 pub struct LiveParts(u64);
 
 /// What is read while the body is walked through.
-struct Reading<'l> {
+struct FactsReader<'l> {
     facts: Facts,
     live: &'l [(String, Duration)],
     /// `transcript`, `summary` and `sentiment`, where they are there and not null.
@@ -70,7 +70,7 @@ struct Link {
 /// that a live part is shown where any of them shows it.
 #[must_use]
 pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
-    let mut reading = Reading {
+    let mut reading = FactsReader {
         facts: Facts::default(),
         live,
         finished: [false; 3],
@@ -80,9 +80,9 @@ pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
     Some(reading.finish())
 }
 
-// === impl Reading ===
+// === impl FactsReader ===
 
-impl json::Visit for Reading<'_> {
+impl json::Visit for FactsReader<'_> {
     #[inline]
     fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
         // Of nearly all members and elements, this is all that is asked.
@@ -105,7 +105,7 @@ impl json::Visit for Reading<'_> {
     }
 }
 
-impl Reading<'_> {
+impl FactsReader<'_> {
     #[inline(never)]
     fn read(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
         let mut signed = signed::read(value);
@@ -251,7 +251,5 @@ impl LiveParts {
     }
 }
 
-#[cfg(test)]
-mod model;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::*;
+use super::super::*;
 use crate::config::Freshness;
 
 /// Names that mean something somewhere, and names as long as those that do.

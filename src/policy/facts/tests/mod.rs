@@ -1,5 +1,7 @@
 //! What bodies say, one row each.
 
+mod model;
+
 use proptest::prelude::*;
 
 use super::*;
