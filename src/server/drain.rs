@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// How far the end of the proxy has come.
+/// The progress of the drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It is not ending.
+    /// It has not begun.
     #[default]
     Serving,
-    /// Requests in flight are finished; nothing new is begun.
+    /// Requests in flight are finished; no connection is accepted.
     Draining,
     /// The time for finishing is over.
     Over,
 }
 
-/// Shared by all who must know that the proxy is ending. Clones are the same drain.
+/// The end of the proxy, for everything that must know of it. Clones are the same drain.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     stage: Arc<watch::Sender<Stage>>,
@@ -40,20 +40,22 @@ impl Drain {
     /// Waits until the drain begins.
     pub async fn begun(&self) {
         let begun = |stage: &Stage| *stage != Stage::Serving;
-        // The sender is ours: it is there as long as we wait.
+        // `self` has the sender, so the channel cannot close.
         let _ = self.stage.subscribe().wait_for(begun).await;
     }
 
-    /// Waits until whoever is still busy has to stop.
+    /// Waits until the time for finishing is over.
     pub(super) async fn over(&self) {
         let over = |stage: &Stage| *stage == Stage::Over;
         let _ = self.stage.subscribe().wait_for(over).await;
     }
 
-    /// Tells of every stage from now on, the present one included.
+    /// Receives the stages after [`Stage::Serving`], the present one included.
     pub(super) fn stages(&self) -> watch::Receiver<Stage> {
         let mut stages = self.stage.subscribe();
-        stages.mark_changed();
+        if self.has_begun() {
+            stages.mark_changed();
+        }
         stages
     }
 
@@ -62,7 +64,7 @@ impl Drain {
         self.connections.spawn(connection);
     }
 
-    /// Waits until no connection is left; after `timeout`, ends those that are.
+    /// Waits until no connection is left; after `timeout`, closes the remaining ones.
     pub(super) async fn finished(&self, timeout: Duration) {
         self.connections.close();
         if tokio::time::timeout(timeout, self.connections.wait())

@@ -1,21 +1,11 @@
-//! The sockets: listeners, connections and their bounds, the tower stack, the drain.
+//! The sockets: listeners, connections and their deadlines, requests, TLS, the drain.
 //!
-//! Nothing below this room knows of sockets.
+//! No module below this one uses a socket.
 
-mod bounds;
-mod catch_panic;
 mod connection;
 mod drain;
-mod felt;
-mod frames;
-mod guard;
 mod listener;
-mod observe;
-mod pulse;
-mod replay;
-mod socket;
-mod stack;
-mod talk;
+mod request;
 mod tls;
 
 pub use drain::Drain;
@@ -30,32 +20,30 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::proxy::Proxy;
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{AccessLog, Metrics};
-use observe::Observatory;
-use talk::Protocols;
+use connection::Connections;
+use request::Observer;
 
-/// How long to wait before accepting again when the system has no descriptor to give: until
-/// some connection ends, trying again at once would only burn the processor.
+/// The pause before accepting again when the system has no free descriptor: until a connection
+/// ends, accepting again at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What every connection is served with.
+/// Accepts connections, and has the proxy answer their requests.
 #[derive(Debug)]
 pub struct Server {
-    /// The hallway; a reload puts another in its place.
-    proxy: ArcSwap<Proxy>,
-    tls: Option<Arc<Tls>>,
-    observatory: Arc<Observatory>,
-    settings: config::Server,
-    limits: config::Limits,
-    protocols: Protocols,
-    places: Arc<Semaphore>,
+    /// Replaced by a reload.
+    proxy: Arc<ArcSwap<Proxy>>,
+    connections: Connections,
+    metrics: Arc<Metrics>,
+    permits: Arc<Semaphore>,
+    drain_timeout: Duration,
 }
 
 impl Server {
-    /// A server for this proxy, in TLS where there is one. Without an access log, requests are only
+    /// A server for this proxy, with TLS if given. Without an access log, requests are only
     /// counted.
     #[must_use]
     pub fn new(
@@ -67,29 +55,29 @@ impl Server {
         clock: Clock,
         tracer: Option<Tracer>,
     ) -> Self {
+        let proxy = Arc::new(ArcSwap::new(proxy));
+        let observer = Observer {
+            metrics: Arc::clone(&metrics),
+            access,
+            clock,
+            tracer,
+        };
         Self {
-            proxy: ArcSwap::new(proxy),
-            tls,
-            observatory: Arc::new(Observatory {
-                metrics,
-                access,
-                clock,
-                tracer,
-            }),
-            settings: config.server.clone(),
-            limits: config.limits.clone(),
-            protocols: Protocols::new(&config.limits),
-            places: Arc::new(Semaphore::new(config.server.max_connections)),
+            connections: Connections::new(config, tls, Arc::clone(&proxy), observer),
+            proxy,
+            metrics,
+            permits: Arc::new(Semaphore::new(config.server.max_connections)),
+            drain_timeout: config.server.drain_timeout,
         }
     }
 
-    /// The hallway that answers now.
+    /// The proxy that answers now.
     #[must_use]
     pub fn proxy(&self) -> Arc<Proxy> {
         self.proxy.load_full()
     }
 
-    /// Answers requests that come from now on by another hallway.
+    /// Lets another proxy answer requests that arrive from now on.
     pub fn replace(&self, proxy: Arc<Proxy>) {
         self.proxy.store(proxy);
     }
@@ -100,15 +88,15 @@ impl Server {
     /// emptied before the listener closes.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Drain) {
         loop {
-            let place = tokio::select! {
-                place = Arc::clone(&self.places).acquire_owned() => place.expect("the semaphore is never closed"),
+            let permit = tokio::select! {
+                permit = Arc::clone(&self.permits).acquire_owned() => permit.expect("the semaphore is never closed"),
                 () = drain.begun() => break,
             };
             let socket = tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((socket, _)) => socket,
                     Err(error) => {
-                        self.observatory.metrics.accept_failures.inc();
+                        self.metrics.accept_failures.inc();
                         tracing::warn!("cannot accept a connection: {error}");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                         continue;
@@ -119,23 +107,23 @@ impl Server {
             let server = Arc::clone(&self);
             let connection = drain.clone();
             drain.track(async move {
-                connection::serve(&server, socket, connection).await;
-                drop(place);
+                server.connections.serve(socket, connection).await;
+                drop(permit);
             });
         }
         for socket in listener::close(listener) {
             drain.track(Arc::clone(&self).serve_late(socket, drain.clone()));
         }
-        drain.finished(self.settings.drain_timeout).await;
+        drain.finished(self.drain_timeout).await;
     }
 
     /// Serves a connection that was made before the drain and is accepted in it: its client may
-    /// have sent a request, and was promised an answer when the system took the connection.
+    /// have sent a request, and the system has accepted the connection on the proxy's behalf.
     async fn serve_late(self: Arc<Self>, socket: TcpStream, drain: Drain) {
-        let _place = tokio::select! {
-            place = Arc::clone(&self.places).acquire_owned() => place,
+        let _permit = tokio::select! {
+            permit = Arc::clone(&self.permits).acquire_owned() => permit,
             () = drain.over() => return,
         };
-        connection::serve(&self, socket, drain).await;
+        self.connections.serve(socket, drain).await;
     }
 }

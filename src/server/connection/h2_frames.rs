@@ -1,0 +1,86 @@
+//! The HTTP/2 frames that are sent, followed from one to the next (RFC 9113 §4.1).
+//!
+//! A client may cause responses to pings and settings as often as it likes; that these are sent
+//! does not show that it reads the responses to its requests.
+
+const HEAD: usize = 9;
+
+/// `DATA`, `HEADERS`, `CONTINUATION`; and `WINDOW_UPDATE`, which shows that an upload advances.
+const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
+
+/// The position in the stream of frames.
+#[derive(Debug, Default)]
+pub(super) struct H2Frames {
+    head: [u8; HEAD],
+    /// Bytes of the head that are known.
+    known: usize,
+    /// Bytes of the payload that remain.
+    left: usize,
+}
+
+impl H2Frames {
+    /// Whether these bytes, the next ones, belong to requests.
+    pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
+        let mut is_progress = false;
+        while !bytes.is_empty() {
+            if self.known < HEAD {
+                let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.known));
+                self.head[self.known..][..head.len()].copy_from_slice(head);
+                self.known += head.len();
+                if self.known < HEAD {
+                    break;
+                }
+                let [a, b, c, ..] = self.head.map(usize::from);
+                self.left = a << 16 | b << 8 | c;
+                bytes = rest;
+            }
+            is_progress |= PROGRESS_FRAMES.contains(&self.head[3]);
+            let payload = bytes.len().min(self.left);
+            self.left -= payload;
+            bytes = &bytes[payload..];
+            if self.left == 0 {
+                self.known = 0;
+            }
+        }
+        is_progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PONG: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0\0\0\0\0\x01\0\0\0";
+    const SETTINGS: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
+    const DATA: &[u8] = b"\0\0\x03\x00\0\0\0\0\x01abc";
+    const WINDOW: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
+
+    #[test]
+    fn frames_of_requests_are_told_from_the_rest_in_any_pieces() {
+        let all = [PONG, DATA, SETTINGS, PONG, WINDOW, PONG].concat();
+        for size in 1..all.len() {
+            let mut frames = H2Frames::default();
+            let pieces = all.chunks(size).map(|piece| frames.follow(piece));
+            let progress = pieces.collect::<Vec<_>>();
+            let mut at = 0;
+            for (frame, expected) in [
+                (PONG, false),
+                (DATA, true),
+                (SETTINGS, false),
+                (PONG, false),
+                (WINDOW, true),
+                (PONG, false),
+            ] {
+                // Its type is known once its head is.
+                let known = (at + HEAD - 1) / size;
+                assert!(progress[known] || !expected, "pieces of {size}, from {at}");
+                at += frame.len();
+            }
+            if size == 1 {
+                assert_eq!(progress.iter().filter(|progress| **progress).count(), 4 + 5);
+            }
+        }
+        let mut frames = H2Frames::default();
+        assert!(![PONG, SETTINGS].iter().any(|frame| frames.follow(frame)));
+    }
+}

@@ -1,0 +1,353 @@
+//! The client's bytes as hyper reads and writes them.
+//!
+//! Rejects ambiguous HTTP/1.1 framing before hyper sees it (request smuggling). Received bytes are
+//! read straight into hyper's buffer and checked there; only the beginning of a head is taken back
+//! and buffered until the head is complete. Instead of a rejected head hyper gets one that stands
+//! for the rejection; an invalid body ends in an error.
+//!
+//! When the connection ends while the client is still sending, its bytes are read and discarded
+//! for a while: closed at once, the socket would be reset, and the response lost with it.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use super::activity::Activity;
+use super::h2_frames::H2Frames;
+use super::socket::Socket;
+use crate::request::{Framing, FramingFault, Stop, stand_in};
+
+/// Bytes read at once into a buffer of our own.
+const PIECE: usize = 4 << 10;
+
+/// Bytes of an unfinished request that are discarded after the response.
+const MAX_DISCARDED: usize = 4 << 20;
+
+/// How long the proxy waits for them.
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// A client's socket, with the framing of its requests checked and its activity noted.
+#[derive(Debug)]
+pub(super) struct ClientIo {
+    socket: Socket,
+    framing: Framing,
+    /// Bytes that hyper has not got: read before it took over, the beginning of a head, or heads
+    /// larger than its buffer.
+    buffer: Vec<u8>,
+    /// Bytes of `buffer` that hyper has got, and those that it may get.
+    handed: usize,
+    checked: usize,
+    state: ReadState,
+    activity: Arc<Activity>,
+    /// In HTTP/2: the frames that are sent.
+    frames: H2Frames,
+    /// Counts clients that go on sending after the response.
+    unread: IntCounter,
+}
+
+#[derive(Debug)]
+enum ReadState {
+    Requests,
+    /// A body is invalid, and hyper has yet to get the error.
+    Broken(&'static str),
+    /// The response is sent; bytes of the client are discarded.
+    Discarding {
+        left: usize,
+        timeout: Pin<Box<Sleep>>,
+    },
+    /// Nothing is read any more; after a rejected head, `buffer` ends with its stand-in.
+    Over,
+}
+
+impl ClientIo {
+    /// `received` was read before hyper took over.
+    pub(super) fn new(
+        socket: Socket,
+        received: Vec<u8>,
+        framing: Framing,
+        activity: &Arc<Activity>,
+        unread: IntCounter,
+    ) -> Self {
+        let mut io = Self {
+            socket,
+            framing,
+            buffer: received,
+            handed: 0,
+            checked: 0,
+            state: ReadState::Requests,
+            activity: Arc::clone(activity),
+            frames: H2Frames::default(),
+            unread,
+        };
+        io.check_buffer();
+        io
+    }
+
+    /// The socket, and the bytes that hyper has not got.
+    pub(super) fn into_parts(mut self) -> (Vec<u8>, Socket) {
+        (self.buffer.split_off(self.handed), self.socket)
+    }
+
+    /// Gives hyper checked bytes of the buffer; false without any.
+    fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let ready = &self.buffer[self.handed..self.checked];
+        if ready.is_empty() {
+            return false;
+        }
+        let ready = &ready[..ready.len().min(buf.remaining())];
+        buf.put_slice(ready);
+        self.handed += ready.len();
+        if self.handed == self.checked {
+            if self.checked == self.buffer.len() {
+                // An idle connection keeps no buffer.
+                self.buffer = Vec::new();
+            } else {
+                self.buffer.drain(..self.checked);
+            }
+            (self.handed, self.checked) = (0, 0);
+        }
+        true
+    }
+
+    /// Checks the rest of the buffer.
+    fn check_buffer(&mut self) {
+        match self.framing.advance(&self.buffer[self.checked..]) {
+            Ok(passed) => self.checked += passed,
+            Err(Stop { passed, fault }) => {
+                self.checked += passed;
+                self.stop(fault);
+            }
+        }
+        self.note_position();
+    }
+
+    /// Notes where the received bytes end.
+    fn note_position(&self) {
+        let is_between = self.framing.is_between_requests();
+        let has_begun = self.checked < self.buffer.len();
+        let in_head = is_between && has_begun;
+        self.activity.set_position(!is_between, in_head);
+    }
+
+    /// Reads no request after this fault.
+    fn stop(&mut self, fault: FramingFault) {
+        self.buffer.truncate(self.checked);
+        match fault {
+            FramingFault::Head(why) => {
+                self.buffer.extend(stand_in(why));
+                self.checked = self.buffer.len();
+                self.state = ReadState::Over;
+            }
+            FramingFault::Body(sentence) => self.state = ReadState::Broken(sentence),
+        }
+    }
+
+    /// Reads into hyper's buffer; false when none of the bytes may go on yet.
+    fn poll_through(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<bool>> {
+        let before = buf.filled().len();
+        ready!(poll_socket(&mut self.socket, &self.activity, cx, buf))?;
+        let received = &buf.filled()[before..];
+        if received.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        let passed = match self.framing.advance(received) {
+            Ok(passed) => {
+                self.buffer.extend_from_slice(&received[passed..]);
+                passed
+            }
+            Err(Stop { passed, fault }) => {
+                self.stop(fault);
+                passed
+            }
+        };
+        self.note_position();
+        buf.set_filled(before + passed);
+        Poll::Ready(Ok(passed > 0))
+    }
+
+    /// Reads into the buffer; false at the end.
+    fn poll_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut space = [MaybeUninit::uninit(); PIECE];
+        let mut piece = ReadBuf::uninit(&mut space);
+        ready!(poll_socket(
+            &mut self.socket,
+            &self.activity,
+            cx,
+            &mut piece
+        ))?;
+        let received = piece.filled();
+        if received.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        self.buffer.extend_from_slice(received);
+        self.check_buffer();
+        Poll::Ready(Ok(true))
+    }
+
+    /// Whether the client is in the middle of a request, or has sent bytes that were not read.
+    fn is_unfinished(&mut self, cx: &mut Context<'_>) -> bool {
+        if !self.framing.is_between_requests() || !matches!(self.state, ReadState::Requests) {
+            return true;
+        }
+        let mut space = [MaybeUninit::uninit(); PIECE];
+        let mut piece = ReadBuf::uninit(&mut space);
+        let polled = poll_socket(&mut self.socket, &self.activity, cx, &mut piece);
+        polled.is_ready() && !piece.filled().is_empty()
+    }
+
+    /// Discards received bytes until the client ends too, or a limit is reached.
+    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let ReadState::Discarding { left, timeout } = &mut self.state else {
+            return Poll::Ready(());
+        };
+        let mut space = [MaybeUninit::uninit(); PIECE];
+        let is_limited = loop {
+            let mut piece = ReadBuf::uninit(&mut space);
+            match poll_socket(&mut self.socket, &self.activity, cx, &mut piece) {
+                Poll::Ready(Ok(())) if !piece.filled().is_empty() => {
+                    match left.checked_sub(piece.filled().len()) {
+                        Some(less) => *left = less,
+                        None => break true,
+                    }
+                }
+                Poll::Ready(_) => break false,
+                Poll::Pending => {
+                    ready!(timeout.as_mut().poll(cx));
+                    break true;
+                }
+            }
+        };
+        if is_limited {
+            self.unread.inc();
+        }
+        self.state = ReadState::Over;
+        Poll::Ready(())
+    }
+
+    /// Notes sent bytes: in HTTP/2, only those of frames that belong to requests.
+    fn note_sent(&mut self, parts: &[IoSlice<'_>], mut count: usize) {
+        if !self.activity.http2.get() {
+            return self.activity.moved.set(true);
+        }
+        for part in parts {
+            let part = &part[..part.len().min(count)];
+            count -= part.len();
+            if self.frames.follow(part) {
+                self.activity.moved.set(true);
+            }
+        }
+    }
+}
+
+/// Reads from the socket, and notes it.
+pub(super) fn poll_socket(
+    socket: &mut Socket,
+    activity: &Activity,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
+    let before = buf.filled().len();
+    let polled = Pin::new(socket).poll_read(cx, buf);
+    if buf.filled().len() > before {
+        activity.received();
+    }
+    polled
+}
+
+impl AsyncRead for ClientIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.hand_over(buf) {
+                return Poll::Ready(Ok(()));
+            }
+            match this.state {
+                ReadState::Requests => {}
+                ReadState::Broken(sentence) => {
+                    this.state = ReadState::Over;
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, sentence)));
+                }
+                // The end, to hyper.
+                ReadState::Discarding { .. } | ReadState::Over => return Poll::Ready(Ok(())),
+            }
+            if this.buffer.is_empty() {
+                if ready!(this.poll_through(cx, buf))? {
+                    return Poll::Ready(Ok(()));
+                }
+            } else if !ready!(this.poll_buffer(cx))? {
+                // The buffer holds no request, and never will.
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl AsyncWrite for ClientIo {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.activity.unflushed.set(true);
+        let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, parts);
+        if let Poll::Ready(Ok(count)) = polled {
+            this.note_sent(parts, count);
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        // hyper flushes when it has nothing left to write.
+        let polled = Pin::new(&mut this.socket).poll_flush(cx);
+        if polled.is_ready() {
+            this.activity.unflushed.set(false);
+        }
+        polled
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !matches!(this.state, ReadState::Discarding { .. }) {
+            this.activity.shut_down.set(true);
+            ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+            if this.is_unfinished(cx) {
+                this.buffer = Vec::new();
+                (this.handed, this.checked) = (0, 0);
+                this.state = ReadState::Discarding {
+                    left: MAX_DISCARDED,
+                    timeout: Box::pin(tokio::time::sleep(DISCARD_TIME)),
+                };
+            }
+        }
+        this.poll_discard(cx).map(Ok)
+    }
+}

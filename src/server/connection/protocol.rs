@@ -1,0 +1,194 @@
+//! Runs hyper's HTTP/1.1 or HTTP/2 connection under the deadlines of the proxy.
+
+use std::error::Error;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Poll, ready};
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::Instant;
+
+use super::super::request::{self, Observer};
+use super::activity::Activity;
+use super::deadline::{Deadlines, Event};
+use super::io::ClientIo;
+use super::socket::{self, Socket};
+use crate::config;
+use crate::proxy::Proxy;
+use crate::request::Framing;
+use crate::telemetry::ConnectionBound;
+
+/// Requests one HTTP/2 connection may have in flight.
+const MAX_STREAMS: u32 = 256;
+
+/// Bytes of a response that are queued for one HTTP/2 stream.
+const MAX_STREAM_BUFFER: usize = 256 << 10;
+
+/// The smallest buffer that hyper accepts.
+const MIN_BUFFER: usize = 8 << 10;
+
+/// hyper's default limit of fields. With the default it parses into an array on the stack; any
+/// value set explicitly makes it allocate for each request.
+const HYPER_MAX_FIELDS: usize = 100;
+
+/// Both protocols, and the proxy that answers the requests.
+#[derive(Debug)]
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    limits: config::Limits,
+    proxy: Arc<ArcSwap<Proxy>>,
+    observer: Arc<Observer>,
+}
+
+/// Why hyper no longer has the connection.
+pub(super) enum Served {
+    /// No request is in flight: the bytes of the next one received so far, and the socket.
+    Idle(Vec<u8>, Socket),
+    /// The connection has ended, at this bound or as it should.
+    Closed(Option<ConnectionBound>),
+}
+
+impl Protocols {
+    pub(super) fn new(
+        limits: &config::Limits,
+        proxy: Arc<ArcSwap<Proxy>>,
+        observer: Arc<Observer>,
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .half_close(true)
+            .max_buf_size(limits.header_bytes.as_usize().max(MIN_BUFFER));
+        if limits.headers != HYPER_MAX_FIELDS {
+            http1.max_headers(limits.headers);
+        }
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_send_buf_size(MAX_STREAM_BUFFER)
+            .max_header_list_size(u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX));
+        Self {
+            http1,
+            http2,
+            limits: limits.clone(),
+            proxy,
+            observer,
+        }
+    }
+
+    /// Answers requests in HTTP/1.1 until the connection ends or is idle.
+    ///
+    /// hyper keeps 16 KiB of buffers per connection, full or empty. The thousands of connections
+    /// of a pool are mostly idle.
+    pub(super) async fn http1(
+        &self,
+        socket: Socket,
+        received: Vec<u8>,
+        deadlines: &mut Deadlines<'_>,
+    ) -> Served {
+        let activity = deadlines.activity;
+        let framing = Framing::in_http1(&self.limits);
+        let io = self.io(socket, received, framing, activity);
+        let mut connection = self
+            .http1
+            .serve_connection(io, request::service(&self.proxy, &self.observer, activity));
+        let (bound, is_cut) = loop {
+            let event = deadlines
+                .run(|cx| {
+                    ready!(Pin::new(&mut connection).poll(cx))?;
+                    if activity.shut_down.get() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    // After a client's offer to upgrade, hyper leaves the shutdown to the code
+                    // that accepts the offer, which the proxy never does; polled again, hyper shuts down.
+                    Pin::new(&mut connection).poll(cx)
+                })
+                .await;
+            match event {
+                Event::Done(Ok(())) => return Served::Closed(None),
+                Event::Done(Err(error)) => break (classify(&error, activity), error.is_user()),
+                Event::Idle(_) => {
+                    let parts = connection.into_parts();
+                    let (unread, socket) = parts.io.into_inner().into_parts();
+                    return Served::Idle([&parts.read_buf[..], &unread].concat(), socket);
+                }
+                Event::TimedOut(bound) => {
+                    let cuts = [ConnectionBound::Stalled, ConnectionBound::DrainTimeout];
+                    break (Some(bound), cuts.contains(&bound));
+                }
+                Event::Draining => deadlines.begin_drain(),
+            }
+        };
+        if is_cut && activity.http10.get() {
+            // Closed as usual, a part of a body would look like the whole.
+            let (_, socket) = connection.into_parts().io.into_inner().into_parts();
+            socket::reset(&socket);
+        }
+        Served::Closed(bound)
+    }
+
+    /// Answers requests in HTTP/2 until the connection ends.
+    pub(super) async fn http2(
+        &self,
+        socket: Socket,
+        received: Vec<u8>,
+        deadlines: &mut Deadlines<'_>,
+    ) -> Served {
+        let activity = deadlines.activity;
+        let io = self.io(socket, received, Framing::new(&self.limits), activity);
+        let connection = self
+            .http2
+            .serve_connection(io, request::service(&self.proxy, &self.observer, activity));
+        let mut connection = pin!(connection);
+        if activity.is_draining() {
+            // The drain began before the preface was complete.
+            connection.as_mut().graceful_shutdown();
+        }
+        let mut is_last = false;
+        Served::Closed(loop {
+            match deadlines.run(|cx| connection.as_mut().poll(cx)).await {
+                Event::Done(_) if is_last => break Some(ConnectionBound::IdleTimeout),
+                Event::Done(Ok(())) => break None,
+                Event::Done(Err(error)) => break classify(&error, activity),
+                // Not in HTTP/2, where only hyper knows whether a request has begun.
+                Event::Idle(_) => {}
+                Event::TimedOut(ConnectionBound::IdleTimeout) if !is_last => {
+                    // The client gets a GOAWAY; requests sent before it arrives are answered.
+                    is_last = true;
+                    connection.as_mut().graceful_shutdown();
+                    deadlines.arm(Instant::now() + deadlines.settings.header_timeout);
+                }
+                Event::TimedOut(bound) => break Some(bound),
+                Event::Draining => connection.as_mut().graceful_shutdown(),
+            }
+        })
+    }
+
+    fn io(
+        &self,
+        socket: Socket,
+        received: Vec<u8>,
+        framing: Framing,
+        activity: &Arc<Activity>,
+    ) -> TokioIo<ClientIo> {
+        let closed = &self.observer.metrics.connections_closed;
+        let unread = closed.of(ConnectionBound::Unread).clone();
+        TokioIo::new(ClientIo::new(socket, received, framing, activity, unread))
+    }
+}
+
+/// The fault of the client, if any, behind this error. Going away is not one.
+fn classify(error: &hyper::Error, activity: &Activity) -> Option<ConnectionBound> {
+    tracing::debug!("connection ended: {error}");
+    if error.is_parse() {
+        // hyper has answered 400, 414 or 431 by itself, without a request.
+        return Some(ConnectionBound::Malformed);
+    }
+    let mut causes = std::iter::successors(Some(error as &dyn Error), |&cause| cause.source());
+    let has_gone = causes.any(<dyn Error>::is::<io::Error>);
+    (activity.http2.get() && !has_gone).then_some(ConnectionBound::ProtocolError)
+}

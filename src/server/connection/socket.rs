@@ -1,0 +1,64 @@
+//! A client's socket: TCP, or TLS over it.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
+
+use super::super::drain::Drain;
+use super::super::tls::Tls;
+use crate::telemetry::ConnectionBound;
+
+/// TLS is on the heap: it is twenty times as large.
+pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+/// Completes the TLS handshake where TLS is configured.
+///
+/// # Errors
+///
+/// The connection is over; with the bound to count, unless the client or the drain ended it.
+pub(super) async fn handshake(
+    tls: Option<&Tls>,
+    socket: TcpStream,
+    timeout: Duration,
+    drain: &Drain,
+) -> Result<Socket, Option<ConnectionBound>> {
+    let Some(tls) = tls else {
+        return Ok(Either::Left(socket));
+    };
+    // On the heap: it is larger than everything that an idle connection needs.
+    let mut handshake = Box::pin(tokio::time::timeout(timeout, tls.accept(socket)));
+    let done = tokio::select! {
+        done = &mut handshake => done,
+        () = drain.over() => return Err(None),
+    };
+    match done {
+        Ok(Ok(stream)) => return Ok(Either::Right(Box::new(stream))),
+        // A port scan, or a client that has gone.
+        Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => return Err(None),
+        Ok(Err(error)) => tracing::debug!("no TLS: {error}"),
+        Err(_) => tracing::debug!("no TLS within server.header_timeout"),
+    }
+    Err(Some(ConnectionBound::TlsHandshake))
+}
+
+/// Whether both sides have agreed on HTTP/1.1 (RFC 7301).
+pub(super) fn has_agreed_on_http1(socket: &Socket) -> bool {
+    match socket {
+        Either::Left(_) => false,
+        Either::Right(stream) => stream.get_ref().1.alpn_protocol() == Some(b"http/1.1"),
+    }
+}
+
+/// Makes the close a reset, so that the client does not take the end of the connection for the
+/// end of a response.
+pub(super) fn reset(socket: &Socket) {
+    let tcp = match socket {
+        Either::Left(tcp) => tcp,
+        Either::Right(stream) => stream.get_ref().0,
+    };
+    // If the system refuses, the socket is closed all the same.
+    let _ = tcp.set_zero_linger();
+}

@@ -1,0 +1,381 @@
+//! One request: its id and its span, a panic answered with 500, and the count at its end.
+//!
+//! A request ends when its response body does, or when the connection drops it: that is defined
+//! here, once, for the metrics, the log, the trace and the connection's deadlines.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::CONNECTION;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::{Service, ServiceBuilder, service_fn};
+
+use super::connection::activity::{Activity, RequestGuard};
+use crate::clock::Clock;
+use crate::label::Label as _;
+use crate::outcome::Outcome;
+use crate::policy::Moment;
+use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
+use crate::request::{hide_credentials, is_stand_in};
+use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
+use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
+
+/// Where requests are counted, logged and traced; one for the whole server.
+#[derive(Debug)]
+pub(super) struct Observer {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) access: Option<AccessLog>,
+    pub(super) clock: Clock,
+    pub(super) tracer: Option<Tracer>,
+}
+
+/// Observes the requests of one connection, which the inner service answers.
+#[derive(Clone, Debug)]
+struct RequestService<S> {
+    inner: S,
+    observer: Arc<Observer>,
+    activity: Arc<Activity>,
+}
+
+pin_project! {
+    /// The response of the inner service, or 500 after a panic.
+    struct RequestFuture<F> {
+        #[pin]
+        answer: F,
+        end: Option<EndGuard>,
+    }
+}
+
+/// A response body whose end is the end of its request.
+#[derive(Debug)]
+pub(super) struct CountedBody {
+    content: Content,
+    end: EndGuard,
+}
+
+/// Counts, logs and traces a request when dropped: with the response body, or without a response
+/// with the request itself.
+#[derive(Debug)]
+struct EndGuard {
+    observer: Arc<Observer>,
+    at: Moment,
+    id: RequestId,
+    method: Method,
+    target: Option<PathAndQuery>,
+    /// Where spans are collected. Boxed: a request that is not traced keeps no room for it.
+    trace: Option<Box<Trace>>,
+    guard: RequestGuard,
+    status: Option<StatusCode>,
+    report: Report,
+    bytes: u64,
+    complete: bool,
+}
+
+/// The service of one connection, as hyper calls it.
+pub(super) fn service(
+    proxy: &Arc<ArcSwap<Proxy>>,
+    observer: &Arc<Observer>,
+    activity: &Arc<Activity>,
+) -> impl hyper::service::Service<
+    Request<Incoming>,
+    Response = Response<CountedBody>,
+    Error = Infallible,
+    Future: Send,
+> + use<> {
+    let proxy = Arc::clone(proxy);
+    let stack = ServiceBuilder::new()
+        // The only layer: a panic is turned into a response inside of what counts, and so is
+        // counted and logged as any other response.
+        .layer_fn(|inner| RequestService {
+            inner,
+            observer: Arc::clone(observer),
+            activity: Arc::clone(activity),
+        })
+        .service(service_fn(move |arrived: Arrived| {
+            proxy.load_full().answer(arrived)
+        }));
+    // hyper calls through a shared reference, one call at a time, and no call makes another.
+    // hyper-util's `TowerToHyperService` would clone the service and move the request once more
+    // per request, to wait for a readiness that ours always has.
+    let stack = RefCell::new(stack);
+    hyper::service::service_fn(move |request| stack.borrow_mut().call(request))
+}
+
+// === impl RequestService ===
+
+impl<S> Service<Request<Incoming>> for RequestService<S>
+where
+    S: Service<Arrived, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<CountedBody>;
+    type Error = Infallible;
+    type Future = RequestFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let has_body = !body.is_end_stream();
+        let end = EndGuard::begin(&self.observer, &self.activity, &mut head, has_body);
+        let (id, at) = (end.id.clone(), end.at);
+        RequestFuture {
+            answer: self.inner.call(Arrived { head, body, id, at }),
+            end: Some(end),
+        }
+    }
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestFuture<F> {
+    type Output = Result<Response<CountedBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // State that a panic leaves incomplete belongs to this request alone; shared state is
+        // behind locks that a panic does not leave inconsistent.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.answer.poll(cx)));
+        let answer = match polled {
+            Ok(polled) => Some(ready!(polled)),
+            Err(_) => None,
+        };
+        let end = this
+            .end
+            .take()
+            .expect("a future is not polled after it is ready");
+        let Ok(response) = answer.unwrap_or_else(|| {
+            tracing::error!(request_id = %end.id, "a panic was answered with 500");
+            Ok(Error::Panicked.into_response(&end.id, None, None))
+        });
+        Poll::Ready(Ok(end.respond(response)))
+    }
+}
+
+// === impl CountedBody ===
+
+impl http_body::Body for CountedBody {
+    type Data = Bytes;
+    type Error = <Content as http_body::Body>::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let Self { content, end } = self.get_mut();
+        let frame = ready!(Pin::new(&mut *content).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                end.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                end.complete = content.is_end_stream();
+            }
+            Some(Err(_)) => {}
+            None => end.complete = true,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+// === impl EndGuard ===
+
+impl EndGuard {
+    /// Begins a request: gives it its id, its time and its span.
+    fn begin(
+        observer: &Arc<Observer>,
+        activity: &Arc<Activity>,
+        head: &mut Parts,
+        has_body: bool,
+    ) -> Self {
+        hide_credentials(&mut head.headers);
+        if head.version == Version::HTTP_10 {
+            activity.http10.set(true);
+        }
+        observer.metrics.in_flight.inc();
+        let trace = observer
+            .tracer
+            .as_ref()
+            .map(|tracer| Box::new(tracer.begin(&head.headers)));
+        if let Some(trace) = &trace {
+            // For the request to the origin, if there will be one.
+            head.extensions.insert(trace.context);
+        }
+        // The path of a rejected head is ours, not the client's.
+        let is_rejected = is_stand_in(&head.method);
+        Self {
+            observer: Arc::clone(observer),
+            at: observer.clock.now(),
+            id: RequestId::read(&head.headers),
+            method: head.method.clone(),
+            target: head.uri.path_and_query().filter(|_| !is_rejected).cloned(),
+            trace,
+            guard: activity.begin_request(has_body),
+            status: None,
+            report: Report {
+                outcome: Outcome::Aborted,
+                route: None,
+                scope: None,
+            },
+            bytes: 0,
+            complete: false,
+        }
+    }
+
+    /// Puts the response on its way to the client, with itself in the body.
+    fn respond(mut self, mut response: Response<Body>) -> Response<CountedBody> {
+        self.guard.respond();
+        self.status = Some(response.status());
+        self.report = response.body().report;
+        let has_failed = matches!(
+            self.report.outcome,
+            Outcome::Failed { .. } | Outcome::Panicked
+        );
+        // After a failure nothing reads the rest of the request's body.
+        let is_unread = has_failed && self.guard.is_in_body();
+        if self.guard.is_last() || is_unread {
+            // hyper closes after it, and the client learns not to send its next request here.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        self.echo_request_id(response.headers_mut());
+        response.map(|Body { content, .. }| {
+            self.complete = content.is_end_stream();
+            CountedBody { content, end: self }
+        })
+    }
+
+    /// A client that names its request finds the name on the response. A stored response may have
+    /// the name of the request that it was fetched for; a response of the origin keeps its own.
+    fn echo_request_id(&self, fields: &mut HeaderMap) {
+        if !matches!(self.id, RequestId::Given(_)) {
+            return;
+        }
+        let outcome = &self.report.outcome;
+        let from_store = matches!(outcome, Outcome::Hit { .. } | Outcome::Stale { .. });
+        if from_store || !fields.contains_key(RequestId::FIELD) {
+            fields.insert(RequestId::FIELD, self.id.to_header());
+        }
+    }
+
+    /// The span of the request. Attributes have OpenTelemetry's names where it has one.
+    fn span(&self, trace: &Trace, took: Duration) -> Span {
+        let Self { report, status, .. } = self;
+        let outcome = report.outcome.label();
+        let method = self.method.as_str();
+        let mut attributes = vec![
+            ("http.request.method", method.to_owned().into()),
+            ("http.response.body.size", self.bytes.into()),
+            ("stuut_cache.outcome", outcome.as_str().into()),
+            ("stuut_cache.request_id", self.id.to_string().into()),
+        ];
+        if let Some(target) = &self.target {
+            attributes.push(("url.path", crate::telemetry::logged_path(target).into()));
+        }
+        if let Some(status) = status {
+            attributes.push(("http.response.status_code", status.as_u16().into()));
+        }
+        if let Some(detail) = report.outcome.detail() {
+            attributes.push(("stuut_cache.detail", detail.into()));
+        }
+        let mut name = method.to_owned();
+        if let Some(route) = report.route {
+            let route = self.observer.metrics.requests.route(route);
+            name = format!("{method} {route}");
+            attributes.push(("http.route", route.to_owned().into()));
+        }
+        Span {
+            context: trace.context,
+            parent: trace.parent,
+            kind: Kind::Request,
+            name,
+            at: self.at.wall,
+            took,
+            failed: status.is_none_or(|status| status.is_server_error()),
+            attributes,
+        }
+    }
+}
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        let Self {
+            observer, report, ..
+        } = &*self;
+        let metrics = &observer.metrics;
+        let took = observer.clock.mono().saturating_sub(self.at.mono);
+        let label = report.outcome.label();
+        metrics
+            .requests
+            .count(report.route, &self.method, self.status, label);
+        metrics.request_duration.of(label).observe(seconds(took));
+        metrics.response_bytes.of(label).inc_by(self.bytes);
+        metrics.in_flight.dec();
+        if let (Some(tracer), Some(trace)) = (&observer.tracer, &self.trace)
+            && trace.context.is_sampled()
+        {
+            tracer.record(self.span(trace, took));
+        }
+        let Some(access) = &observer.access else {
+            return;
+        };
+        let record = Record {
+            at: self.at.wall,
+            took,
+            id: self.id.clone(),
+            method: self.method.clone(),
+            status: self.status,
+            outcome: report.outcome,
+            bytes: self.bytes,
+            complete: self.complete,
+            scope: report.scope,
+        };
+        access.push(record, self.target.as_ref());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Routes;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_with_500() {
+        let observer = Arc::new(Observer {
+            metrics: Arc::new(Metrics::new(&Routes::new(&[]))),
+            access: None,
+            clock: Clock::system(),
+            tracer: None,
+        });
+        let (mut head, ()) = Request::new(()).into_parts();
+        let end = EndGuard::begin(&observer, &Activity::new(), &mut head, false);
+        let response = RequestFuture {
+            answer: async { panic!("on purpose") },
+            end: Some(end),
+        };
+        let response: Result<_, Infallible> = response.await;
+        let Ok(response) = response;
+        assert_eq!(response.status(), 500);
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+    }
+}
