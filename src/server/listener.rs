@@ -19,11 +19,11 @@ pub struct ListenError {
     source: io::Error,
 }
 
-/// Listens on `address`, which `key` has set.
+/// Listens on `address`, the value of the configuration key `key`.
 ///
 /// # Errors
 ///
-/// When the address is in use, not of this machine, or not ours to take.
+/// The address is in use, not of this machine, or not permitted.
 pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ListenError> {
     bind(address).map_err(|source| ListenError {
         key,
@@ -32,20 +32,20 @@ pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
     })
 }
 
-/// Takes over a socket that somebody else has bound and listens on.
+/// Takes over a socket that another process has bound and listens on.
 ///
 /// # Errors
 ///
-/// When it is no socket that can be waited on.
+/// The system cannot make the socket non-blocking, or tokio cannot register it.
 pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }
 
-/// Closes a listener; hands back the connections that waited in its backlog, which the system
-/// would reset.
+/// Closes a listener; returns the connections that waited in its backlog, which the system would
+/// reset.
 pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
-    // Asked of the system itself: tokio may not have heard yet that somebody waits.
+    // Without tokio, which may not know yet of connections that wait.
     let Ok(listener) = listener.into_std() else {
         return Vec::new();
     };
@@ -53,7 +53,7 @@ pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
     while accepted.len() < usize::from(BACKLOG) {
         match listener.accept() {
             Ok((socket, _)) => accepted.push(socket),
-            // One that has gone in the meantime; others may wait behind it.
+            // The client has gone in the meantime; others may wait behind it.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => break,
         }
@@ -71,7 +71,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // A restart may bind while connections of the last run linger.
+    // A restart may bind while connections of the last run are still in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

@@ -1,8 +1,8 @@
-//! TLS with clients: certificate, key and authorities from files, read again when they change.
+//! TLS with clients: certificate, key and authorities from files, reloaded when they change.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -17,18 +17,18 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::config;
 
-/// HTTP/2 first: whoever can, does.
+/// By preference: clients that support HTTP/2 use it.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// How clients are spoken with in TLS. Connections keep what they began with.
+/// The TLS settings of the listener. An open connection keeps those it began with.
 pub struct Tls {
     paths: config::Tls,
     current: ArcSwap<Current>,
-    /// The files as they were when they were read last, good or not.
-    seen: Mutex<Vec<Option<Stamp>>>,
+    /// The files as they were when last read, usable or not.
+    seen: ArcSwap<Vec<Option<Stamp>>>,
 }
 
-/// What new connections get.
+/// The settings of new connections.
 struct Current {
     acceptor: TlsAcceptor,
     /// When the certificate expires, since the epoch.
@@ -42,11 +42,11 @@ pub struct TlsFault {
     /// The key that names it.
     pub key: &'static str,
     path: PathBuf,
-    /// What is wrong, and what to write.
+    /// The fault, and the way to repair it.
     pub reason: String,
 }
 
-/// What changes when a file does: a renewal may keep its length, or its time.
+/// A change of any of these shows a changed file: a renewal may keep its length, or its time.
 type Stamp = (SystemTime, u64, PathBuf);
 
 impl Tls {
@@ -56,32 +56,31 @@ impl Tls {
     ///
     /// The first file that cannot be used.
     pub fn load(paths: &config::Tls) -> Result<Option<Self>, TlsFault> {
-        // Looked at before they are read: a change in between is seen by the next look.
+        // Before the files are read: the next comparison finds a change in between.
         let seen = stamps(paths);
         Ok(read(paths)?.map(|current| Self {
             paths: paths.clone(),
             current: ArcSwap::from_pointee(current),
-            seen: Mutex::new(seen),
+            seen: ArcSwap::from_pointee(seen),
         }))
     }
 
-    /// Reads the files again; new connections get what they hold now.
+    /// Reads the files again, for new connections.
     ///
     /// # Errors
     ///
-    /// The first file that cannot be used; everything stays as it was.
+    /// The first file that cannot be used; nothing changes then.
     pub fn reload(&self) -> Result<(), TlsFault> {
-        *self.seen() = stamps(&self.paths);
+        self.seen.store(Arc::new(stamps(&self.paths)));
         if let Some(current) = read(&self.paths)? {
             self.current.store(Arc::new(current));
         }
         Ok(())
     }
 
-    /// Whether a file is another than at the last reading.
+    /// Whether a file has changed since it was read last.
     pub fn has_changed(&self) -> bool {
-        let now = stamps(&self.paths);
-        *self.seen() != now
+        **self.seen.load() != stamps(&self.paths)
     }
 
     /// When the certificate that new connections get expires, since the epoch.
@@ -89,17 +88,13 @@ impl Tls {
         self.current.load().expiry
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Vec<Option<Stamp>>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Greets a client.
+    /// Begins the handshake with a client.
     pub(super) fn accept(&self, socket: TcpStream) -> Accept<TcpStream> {
         self.current.load().acceptor.accept(socket)
     }
 }
 
-/// A private key is in it.
+/// Without the private key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
@@ -112,7 +107,7 @@ fn stamps(paths: &config::Tls) -> Vec<Option<Stamp>> {
     let files = [&paths.cert, &paths.key, &paths.client_ca];
     let stamp = |path: &PathBuf| {
         let meta = std::fs::metadata(path).ok()?;
-        // Secrets of Kubernetes are changed by pointing a link elsewhere.
+        // Kubernetes changes a secret by pointing a symbolic link elsewhere.
         Some((meta.modified().ok()?, meta.len(), path.canonicalize().ok()?))
     };
     files
@@ -133,7 +128,7 @@ fn read(paths: &config::Tls) -> Result<Option<Current>, TlsFault> {
     })?;
     let secret = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| fault("server.tls.key", key, unread(&error, "private key")))?;
-    // Passed explicitly: a process-wide default could be somebody else's choice.
+    // Passed explicitly: another library could set the default of the process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -141,15 +136,11 @@ fn read(paths: &config::Tls) -> Result<Option<Current>, TlsFault> {
     let builder = match &paths.client_ca {
         None => builder.with_no_client_auth(),
         Some(path) => {
-            let unusable = |error: &dyn fmt::Display| {
-                fault(
-                    "server.tls.client_ca",
-                    path,
-                    format!("cannot be used: {error}"),
-                )
-            };
+            let key = "server.tls.client_ca";
+            let unusable =
+                |error: &dyn fmt::Display| fault(key, path, format!("cannot be used: {error}"));
             let mut roots = RootCertStore::empty();
-            for authority in certificates("server.tls.client_ca", path)? {
+            for authority in certificates(key, path)? {
                 roots.add(authority).map_err(|error| unusable(&error))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -174,15 +165,15 @@ fn read(paths: &config::Tls) -> Result<Option<Current>, TlsFault> {
 
 /// When a certificate expires, since the epoch.
 ///
-/// rustls shows no field of a certificate. But it looks at the dates before it looks for who
-/// vouches for them, and on the last of all days says when the certificate was valid last.
+/// rustls shows no field of a certificate. But it checks the dates before the issuer, and at the
+/// greatest time there is, its error says when the certificate expired.
 fn expiry(certificate: &CertificateDer<'_>) -> Result<Duration, rustls::Error> {
-    let last_day = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let greatest = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let certificate = ParsedCertificate::try_from(certificate)?;
-    let nobody = RootCertStore::empty();
+    let no_roots = RootCertStore::empty();
     let refused =
-        verify_server_cert_signed_by_trust_anchor(&certificate, &nobody, &[], last_day, &[])
-            .expect_err("nobody vouches for it");
+        verify_server_cert_signed_by_trust_anchor(&certificate, &no_roots, &[], greatest, &[])
+            .expect_err("no root is trusted");
     match refused {
         rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
             not_after, ..
@@ -192,20 +183,16 @@ fn expiry(certificate: &CertificateDer<'_>) -> Result<Duration, rustls::Error> {
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
-    let read: Result<Vec<_>, pem::Error> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-    match read {
-        Ok(chain) if chain.is_empty() => Err(fault(
-            key,
-            path,
-            unread(&pem::Error::NoItemsFound, "certificate"),
-        )),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(fault(key, path, unread(&error, "certificate"))),
-    }
+    CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .and_then(|chain| match chain[..] {
+            [] => Err(pem::Error::NoItemsFound),
+            _ => Ok(chain),
+        })
+        .map_err(|error| fault(key, path, unread(&error, "certificate")))
 }
 
-/// Never what stands in the file: somebody may have named the wrong one.
+/// Never quotes the file: the path may name the wrong one, with a secret in it.
 fn unread(error: &pem::Error, wanted: &str) -> String {
     match error {
         pem::Error::Io(error) => format!("the file cannot be read: {error}"),
@@ -239,9 +226,9 @@ mod tests {
             .map(|expiry| expiry.as_secs())
     }
 
-    /// What else may be wrong with it comes second.
+    /// Whatever else may be wrong with the certificate.
     #[test]
-    fn every_certificate_tells_when_it_expires() {
+    fn the_expiry_of_every_certificate_is_known() {
         let until = |year| {
             move |params: &mut CertificateParams| {
                 params.not_after = date_time_ymd(year, 1, 2);
@@ -265,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_never_valid_is_refused() {
+    fn a_certificate_that_is_never_valid_is_refused() {
         let never = expiry_of(|params| {
             params.not_before = date_time_ymd(2030, 1, 2);
             params.not_after = date_time_ymd(2030, 1, 1);
