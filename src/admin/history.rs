@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::telemetry::Snapshot;
+use crate::telemetry::MetricsSnapshot;
 
 /// Points a second apart that are remembered.
 const SECONDS: usize = 300;
@@ -27,7 +27,7 @@ pub(super) struct Point {
     pub(super) at: Duration,
     /// How long after the point before.
     pub(super) span: Duration,
-    pub(super) counted: Snapshot,
+    pub(super) counted: MetricsSnapshot,
     pub(super) levels: Levels,
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Levels {
 struct Ring<const MOST: usize> {
     points: VecDeque<Point>,
     at: Duration,
-    total: Snapshot,
+    total: MetricsSnapshot,
 }
 
 impl History {
     /// Adds what the instruments say now. A clock that stands still adds nothing.
-    pub(super) fn add(&mut self, now: Duration, total: &Snapshot, levels: Levels) {
+    pub(super) fn add(&mut self, now: Duration, total: &MetricsSnapshot, levels: Levels) {
         if now > self.seconds.at {
             self.seconds.add(now, total, levels);
         }
@@ -68,8 +68,8 @@ impl History {
     }
 
     /// What was counted in the last minute, and how long that is as far as it is known.
-    pub(super) fn last_minute(&self, now: Duration) -> (Duration, Snapshot) {
-        let nothing = (Duration::ZERO, Snapshot::default());
+    pub(super) fn last_minute(&self, now: Duration) -> (Duration, MetricsSnapshot) {
+        let nothing = (Duration::ZERO, MetricsSnapshot::default());
         self.seconds(now.saturating_sub(MINUTE))
             .fold(nothing, |(span, counted), point| {
                 (span + point.span, counted.and(&point.counted))
@@ -78,7 +78,7 @@ impl History {
 }
 
 impl<const MOST: usize> Ring<MOST> {
-    fn add(&mut self, now: Duration, total: &Snapshot, levels: Levels) {
+    fn add(&mut self, now: Duration, total: &MetricsSnapshot, levels: Levels) {
         if self.points.len() == MOST {
             self.points.pop_front();
         }
@@ -103,10 +103,10 @@ impl<const MOST: usize> Ring<MOST> {
 mod tests {
     use super::*;
 
-    fn total(sent_bytes: u64) -> Snapshot {
-        Snapshot {
+    fn total(sent_bytes: u64) -> MetricsSnapshot {
+        MetricsSnapshot {
             sent_bytes,
-            ..Snapshot::default()
+            ..MetricsSnapshot::default()
         }
     }
 

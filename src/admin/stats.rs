@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::history::{Levels, Point};
 use super::{Admin, Answer, json, text};
-use crate::telemetry::{Heaviest, Snapshot, rounded_seconds};
+use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 
 /// Time between two points of the history.
 const BEAT: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ fn point(point: &Point) -> Value {
 }
 
 /// The counts of a span of time.
-fn counted(span: Duration, counted: &Snapshot) -> Value {
+fn counted(span: Duration, counted: &MetricsSnapshot) -> Value {
     let mut value = json!(counted);
     value["seconds"] = json!(rounded_seconds(span));
     value["hit_ratio"] = json!(counted.requests.hit_ratio());

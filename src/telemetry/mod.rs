@@ -9,7 +9,7 @@ pub mod trace;
 pub use field_weights::{FieldWeights, Heaviest};
 pub use log::{AccessLog, LogWriter, Record, init as init_log, log_panics, logged_path};
 pub use metrics::{
-    ConnectionBound, Eviction, FAMILIES, Family, Invalidation, Metrics, PerLabel, Reload, Retry,
-    SentCoding, Shed, Snapshot, SpanResult, ViewResult, rounded_seconds, seconds,
+    ConnectionBound, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,
+    Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds, seconds,
 };
 pub use request_id::RequestId;

@@ -46,11 +46,11 @@ pub struct Record {
 }
 
 /// Formatted lines.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct LineBuffer {
     bytes: Vec<u8>,
     /// The second of `date`.
-    second: u64,
+    second: Option<u64>,
     /// `2026-01-01T00:00:00`
     date: String,
 }
@@ -67,16 +67,6 @@ impl LogLine {
 }
 
 // === impl LineBuffer ===
-
-impl Default for LineBuffer {
-    fn default() -> Self {
-        Self {
-            bytes: Vec::new(),
-            second: u64::MAX,
-            date: String::new(),
-        }
-    }
-}
 
 impl LineBuffer {
     pub(super) fn bytes(&self) -> &[u8] {
@@ -152,9 +142,10 @@ impl LineBuffer {
         let since = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
-        if self.second != since.as_secs() {
-            self.second = since.as_secs();
-            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(self.second);
+        let second = Some(since.as_secs());
+        if self.second != second {
+            self.second = second;
+            let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
             self.date = humantime::format_rfc3339_seconds(whole).to_string();
             self.date.pop();
         }

@@ -42,10 +42,10 @@ pub struct Family {
 /// field: Type = "name" ["label", …] in BOUNDS, "help" => value: Type = read, …;
 /// ```
 ///
-/// The labels, the bounds of a histogram and the values of the `Snapshot` are optional. A value
+/// The labels, the bounds of a histogram and the values of the `MetricsSnapshot` are optional. A value
 /// is what `read`, a function of the instrument, returns. From this come the fields of
 /// `Metrics` with `help` as their documentation, the registration, the README's table
-/// (`FAMILIES`) and the fields of `Snapshot`, which are also the keys of `/stats`.
+/// (`FAMILIES`) and the fields of `MetricsSnapshot`, which are also the keys of `/stats`.
 macro_rules! metrics {
     ($(
         $field:ident: $type:ty = $name:literal $([$($label:literal),+])? $(in $bounds:ident)?,
@@ -90,8 +90,8 @@ macro_rules! metrics {
 
             /// The counts since the start.
             #[must_use]
-            pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $( $( $( $value: {
+            pub fn snapshot(&self) -> MetricsSnapshot {
+                MetricsSnapshot { $( $( $( $value: {
                     let read: fn(&$type) -> $count = $read;
                     read(&self.$field)
                 }, )+ )? )+ }
@@ -100,14 +100,14 @@ macro_rules! metrics {
 
         /// The counts shown by `/stats`: since the start or, as a difference, in a span of time.
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-        pub struct Snapshot {
+        pub struct MetricsSnapshot {
             $( $( $(
                 #[doc = concat!("Read from [`Metrics::", stringify!($field), "`].")]
                 pub $value: $count,
             )+ )? )+
         }
 
-        impl Snapshot {
+        impl MetricsSnapshot {
             fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
                 Self { $( $( $( $value: self.$value.zip(&other.$value, with), )+ )? )+ }
             }

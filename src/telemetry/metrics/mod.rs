@@ -1,5 +1,5 @@
-//! The table of metrics: each declared once. All labels are closed enums, so that a client cannot
-//! make a new one.
+//! The table of metrics: each declared once. The values of all labels are closed sets, so that a
+//! client cannot invent one.
 
 mod instrument;
 mod labels;
@@ -98,7 +98,7 @@ impl Metrics {
     }
 }
 
-impl Snapshot {
+impl MetricsSnapshot {
     /// The counts since an earlier snapshot.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -152,6 +152,6 @@ mod tests {
         assert_eq!(since.requests.hit_ratio(), Some(0.0));
         assert_eq!(since.hit_seconds.quantile(0.5), None);
         assert_eq!(since.and(&earlier), snapshot);
-        assert_eq!(Snapshot::default().requests.hit_ratio(), None);
+        assert_eq!(MetricsSnapshot::default().requests.hit_ratio(), None);
     }
 }
