@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::cache::Store;
 use crate::clock::Clock;
-use crate::config::{Config, Renewed};
+use crate::config::{Config, Reloaded};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
 use crate::proxy::Proxy;
@@ -175,17 +175,17 @@ impl Process {
     /// # Errors
     ///
     /// When a part cannot be used; then nothing is taken over.
-    pub fn reload(&mut self, written: &Config) -> Result<Renewed, StartError> {
-        let renewed = self.config.renewed(written);
-        let proxy = self.server.proxy().renewed(&renewed.config);
+    pub fn reload(&mut self, written: &Config) -> Result<Reloaded, StartError> {
+        let reloaded = self.config.reloaded(written);
+        let proxy = self.server.proxy().renewed(&reloaded.config);
         let proxy = proxy.map_err(StartError::Views)?;
         if let Some(tls) = &self.tls {
             reread(tls, &self.metrics)?;
         }
         self.server.replace(Arc::new(proxy));
-        self.admin.renew(&renewed.config);
-        self.config = renewed.config.clone();
-        Ok(renewed)
+        self.admin.renew(&reloaded.config);
+        self.config = reloaded.config.clone();
+        Ok(reloaded)
     }
 
     /// Counts a configuration that was read again.

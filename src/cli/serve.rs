@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{files, systemd};
 use crate::clock::Clock;
-use crate::config::{self, Loaded, Problems, Renewed};
+use crate::config::{self, Loaded, Problems, Reloaded};
 use crate::process::{Process, Sockets};
 use crate::telemetry::{self, LogWriter, Reload};
 
@@ -126,12 +126,12 @@ async fn serve(
 
 /// Reads the configuration again and takes over what can be taken over of it; says what came of it.
 fn reload(process: &mut Process, reread: &Reread<'_>) -> Reload {
-    let renewed = match reread() {
+    let reloaded = match reread() {
         Ok(Loaded { config, .. }) => process.reload(&config).map_err(|error| error.to_string()),
         Err(problems) => Err(problems.to_string()),
     };
-    let outcome = match renewed {
-        Ok(Renewed {
+    let outcome = match reloaded {
+        Ok(Reloaded {
             changed, pending, ..
         }) => {
             tracing::info!(changed = changed.join(" "), "read the configuration again");

@@ -43,7 +43,7 @@ pub use environment::{Flag, environment};
 pub use files::token_of;
 pub use findings::{Problems, Sources};
 pub use load::{Document, Draft, Loaded, draft, read};
-pub use reload::Renewed;
+pub use reload::Reloaded;
 pub use scalar::{
     CallStatus, ClientDirectives, LogFormat, LogLevel, OriginRule, PrivateRule, ScopeMode,
 };

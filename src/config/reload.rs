@@ -4,7 +4,7 @@ use super::settings::{Admin, Config, KEYS};
 
 /// The outcome of a reload.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Renewed {
+pub struct Reloaded {
     /// The configuration from now on.
     pub config: Config,
     /// The keys that hold another value than before.
@@ -18,7 +18,7 @@ impl Config {
     /// token, which every request reads anew. The rest has become sockets, threads, memory and
     /// routes.
     #[must_use]
-    pub fn renewed(&self, written: &Self) -> Renewed {
+    pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
         config.freshness = written.freshness.clone();
         // The store's eviction is built on it.
@@ -34,7 +34,7 @@ impl Config {
         if self.admin.token_file == config.admin.token_file && self.admin != config.admin {
             changed.push("admin.token_file");
         }
-        Renewed {
+        Reloaded {
             changed,
             pending: differences(&config, written),
             config,
@@ -71,9 +71,9 @@ mod tests {
         written.views.strip_option = "without".to_owned();
         written.cache.capacity = ByteSize(1 << 30);
         written.admin.token = Some(Token("rotated".to_owned().into()));
-        let renewed = old.renewed(&written);
+        let reloaded = old.reloaded(&written);
         assert_eq!(
-            renewed.changed,
+            reloaded.changed,
             [
                 "freshness.default",
                 "freshness.live",
@@ -82,10 +82,10 @@ mod tests {
                 "admin.token_file"
             ]
         );
-        assert_eq!(renewed.pending, ["cache.capacity", "freshness.hard_limit"]);
-        assert_eq!(renewed.config.cache, old.cache);
-        assert_eq!(renewed.config.scope, written.scope);
-        assert_eq!(renewed.config.admin, written.admin);
-        assert_eq!(old.renewed(&old).changed, [""; 0]);
+        assert_eq!(reloaded.pending, ["cache.capacity", "freshness.hard_limit"]);
+        assert_eq!(reloaded.config.cache, old.cache);
+        assert_eq!(reloaded.config.scope, written.scope);
+        assert_eq!(reloaded.config.admin, written.admin);
+        assert_eq!(old.reloaded(&old).changed, [""; 0]);
     }
 }

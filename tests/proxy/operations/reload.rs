@@ -17,7 +17,7 @@ async fn freshness_and_views_change_and_what_is_stored_stays() {
     let mut proxy = Proxy::start(&origin).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
 
-    let renewed = proxy
+    let reloaded = proxy
         .reload(|config| {
             config.freshness.default = Duration::from_secs(5);
             config.views.named.push(NamedView {
@@ -27,8 +27,8 @@ async fn freshness_and_views_change_and_what_is_stored_stays() {
             });
         })
         .expect("it is good");
-    assert_eq!(renewed.changed, ["freshness.default", "views.named"]);
-    assert_eq!(renewed.pending, [""; 0]);
+    assert_eq!(reloaded.changed, ["freshness.default", "views.named"]);
+    assert_eq!(reloaded.pending, [""; 0]);
 
     let bare = format!("{CALL}?view=bare");
     proxy
@@ -84,10 +84,10 @@ async fn who_had_another_view_by_that_name_was_told_that_it_is_the_same() {
 async fn what_needs_a_restart_is_named_and_left() {
     let origin = Origin::start().await;
     let mut proxy = Proxy::start(&origin).await;
-    let renewed = proxy
+    let reloaded = proxy
         .reload(|config| config.server.max_connections = 1)
         .expect("it is good");
-    assert_eq!(renewed.pending, ["server.max_connections"]);
+    assert_eq!(reloaded.pending, ["server.max_connections"]);
     let _kept = proxy.wire().await;
     proxy.get(CALL).bearer("a").await.assert_miss();
 }

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stuut_cache::clock::Clock;
-use stuut_cache::config::{Config, OriginUrl, Renewed};
+use stuut_cache::config::{Config, OriginUrl, Reloaded};
 use stuut_cache::process::{Process, Sockets, StartError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -153,7 +153,7 @@ impl Proxy {
     }
 
     /// Takes over a changed configuration, as on SIGHUP.
-    pub fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Result<Renewed, StartError> {
+    pub fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Result<Reloaded, StartError> {
         change(&mut self.config);
         self.process.reload(&self.config)
     }
