@@ -1,15 +1,19 @@
 //! Loading: defaults, then the file, then variables, then flags.
 
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use secrecy::SecretString;
+
+use super::cross_checks;
 use super::environment::{self, Flag, variable};
 use super::findings::{Findings, Place, Problems, Sources};
 use super::raw::{self, RawEntry, RawKind};
 use super::settings::{Config, KEYS, Key};
 use super::values::Token;
 use super::wording::{bare_or_quoted, nearest};
-use super::{cross_checks, files};
 
 /// A configuration file's text, and its name for messages.
 #[derive(Clone, Copy, Debug)]
@@ -43,22 +47,17 @@ pub struct Loaded {
 #[must_use]
 pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag]) -> Draft {
     let mut draft = Draft::default();
-    let name = file.map(|path| path.display().to_string());
-    let mut document = None;
-    let text = file.map(std::fs::read_to_string);
-    if let (Some(name), Some(text)) = (&name, &text) {
-        match text {
-            Ok(text) => document = Some(Document { name, text }),
-            Err(error) => {
-                let place = Place::File {
-                    name: Arc::from(name.as_str()),
-                    at: None,
-                };
-                let message = format!("cannot be read: {error}; write the path of a TOML file");
-                draft.findings.problems.add(&place, "", message);
-            }
-        }
-    }
+    let name = file.map_or_else(String::new, |path| path.display().to_string());
+    let text = file.map(fs::read_to_string).transpose();
+    let text = text.unwrap_or_else(|error| {
+        let name = Arc::from(name.as_str());
+        let message = format!("cannot be read: {error}; write the path of a TOML file");
+        let place = Place::File { name, at: None };
+        draft.findings.problems.add(&place, "", message);
+        None
+    });
+    let name = name.as_str();
+    let document = text.as_deref().map(|text| Document { name, text });
     draft.fill(document, variables, flags);
     draft.read_files();
     draft
@@ -147,7 +146,7 @@ impl Draft {
     /// bound.
     fn read_files(&mut self) {
         if let Some(path) = self.config.admin.token_file.as_deref() {
-            match files::token_of(path) {
+            match token_of(path) {
                 Ok(token) => self.config.admin.token = Some(Token(token)),
                 // Neither the token nor the path is shown: the token itself may have been
                 // written where the path of its file belongs.
@@ -155,7 +154,7 @@ impl Draft {
             }
         }
         if let Some(path) = self.config.upstream.ca_file.as_deref()
-            && let Err(message) = files::check_certificates(path)
+            && let Err(message) = check_certificates(path)
         {
             self.findings.refuse("upstream.ca_file", message);
         }
@@ -199,4 +198,51 @@ fn unknown(section: &str, entry: &RawEntry) -> String {
         (Some(key), _) => format!("unknown {kind}; did you mean {key}?"),
         (None, _) => format!("unknown {kind}; known here: {}", here.join(", ")),
     }
+}
+
+// === files that settings name ===
+
+/// The token in a file: its first line.
+///
+/// # Errors
+///
+/// The fault of the file, without its path and content.
+pub fn token_of(path: &Path) -> Result<SecretString, String> {
+    token(&beginning(path)?)
+}
+
+/// The file, up to a length that no such file reaches; a device has no end.
+fn beginning(path: &Path) -> Result<String, String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(16 << 20).read_to_string(&mut text))
+        .map_err(|error| format!("the file cannot be read: {error}"))?;
+    Ok(text)
+}
+
+/// The first line, in the form a client can present as a bearer token (RFC 6750 §2.1).
+fn token(text: &str) -> Result<SecretString, String> {
+    let line = text.lines().next().unwrap_or_default().trim();
+    if line.is_empty() {
+        return Err("the file's first line is empty; write the token there".to_owned());
+    }
+    let body = line.trim_end_matches('=');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+    if body.is_empty() || !body.chars().all(plain) {
+        return Err(
+            "the file's first line is not a bearer token; write letters, digits, -, ., _, ~, + or \
+             /, then any ="
+                .to_owned(),
+        );
+    }
+    Ok(SecretString::from(line.to_owned()))
+}
+
+/// Checks that a file may hold certificates; they are parsed where they are used.
+fn check_certificates(path: &Path) -> Result<(), String> {
+    let text = beginning(path)?;
+    if text.contains("-----BEGIN CERTIFICATE-----") {
+        return Ok(());
+    }
+    Err("the file holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----".to_owned())
 }

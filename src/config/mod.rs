@@ -24,7 +24,6 @@
 mod collections;
 mod cross_checks;
 mod environment;
-mod files;
 mod findings;
 mod load;
 mod raw;
@@ -40,9 +39,8 @@ mod wording;
 
 pub use collections::{NamedScope, NamedView, Route};
 pub use environment::{Flag, environment};
-pub use files::token_of;
 pub use findings::{Problems, Sources};
-pub use load::{Document, Draft, Loaded, draft, read};
+pub use load::{Document, Draft, Loaded, draft, read, token_of};
 pub use reload::Reloaded;
 pub use scalar::{
     CallStatus, ClientDirectives, LogFormat, LogLevel, OriginRule, PrivateRule, ScopeMode,

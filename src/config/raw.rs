@@ -45,33 +45,40 @@ pub(super) struct RawEntry {
 /// `None` if it is not TOML: the part that can be read may mean the opposite of the whole.
 /// A name given twice is a problem, and reading goes on.
 pub(super) fn parse(text: &str, name: &Arc<str>, problems: &mut Problems) -> Option<Vec<RawEntry>> {
-    let places = Places::Lines {
-        name,
-        text,
-        starts: line_starts(text),
+    // Never empty: the first line begins at 0.
+    let starts: Vec<_> = std::iter::once(0)
+        .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1))
+        .collect();
+    let place_of = |span: &Range<usize>| {
+        let line = starts.partition_point(|start| *start <= span.start);
+        let before = text.get(starts[line - 1]..span.start).unwrap_or_default();
+        Place::File {
+            name: Arc::clone(name),
+            at: Some((line, before.chars().count() + 1)),
+        }
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     let (twice, broken): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_duplicate);
     for error in twice {
         let span = error.span().unwrap_or(0..0);
         let key = text.get(span.clone()).unwrap_or_default();
-        problems.add(&places.at(&span), key, "given twice; keep one of the two");
+        problems.add(&place_of(&span), key, "given twice; keep one of the two");
     }
     // The first fault in the grammar; those after it are mostly its echo.
     if let Some(error) = broken.first() {
         let span = error.span().unwrap_or(text.len()..text.len());
         let message = format!("not TOML: {}", one_line(error.message()));
-        problems.add(&places.at(&span), "", message);
+        problems.add(&place_of(&span), "", message);
         return None;
     }
-    Some(entries(table.get_ref(), &places))
+    Some(entries(table.get_ref(), &place_of))
 }
 
 /// Parses one value, such as a list in a variable or a flag.
 pub(super) fn value(text: &str, place: &Place) -> Result<RawValue, String> {
     let value = DeValue::parse(text.trim())
         .map_err(|error| format!("not a TOML value: {}", one_line(error.message())))?;
-    Ok(raw(&value, &Places::Fixed(place)))
+    Ok(raw(&value, &|_| place.clone()))
 }
 
 impl RawValue {
@@ -165,6 +172,9 @@ fn shortened(text: &str) -> Cow<'_, str> {
 
 // === TOML ===
 
+/// Names the place of a range of bytes.
+type PlaceOf<'a> = &'a dyn Fn(&Range<usize>) -> Place;
+
 /// `toml` has no code for this error, only its sentence; a test watches it.
 fn is_duplicate(error: &toml::de::Error) -> bool {
     error.message() == "duplicate key"
@@ -174,18 +184,18 @@ fn one_line(message: &str) -> String {
     message.replace('\n', " ")
 }
 
-fn entries(table: &DeTable<'_>, places: &Places<'_>) -> Vec<RawEntry> {
+fn entries(table: &DeTable<'_>, place_of: PlaceOf<'_>) -> Vec<RawEntry> {
     table
         .iter()
         .map(|(name, value)| RawEntry {
             name: name.get_ref().to_string(),
-            place: places.at(&name.span()),
-            value: raw(value, places),
+            place: place_of(&name.span()),
+            value: raw(value, place_of),
         })
         .collect()
 }
 
-fn raw(value: &Spanned<DeValue<'_>>, places: &Places<'_>) -> RawValue {
+fn raw(value: &Spanned<DeValue<'_>>, place_of: PlaceOf<'_>) -> RawValue {
     let kind = match value.get_ref() {
         DeValue::String(text) => RawKind::Text(text.to_string()),
         DeValue::Integer(number) => RawKind::Integer(
@@ -194,50 +204,14 @@ fn raw(value: &Spanned<DeValue<'_>>, places: &Places<'_>) -> RawValue {
         ),
         DeValue::Boolean(value) => RawKind::Boolean(*value),
         DeValue::Array(items) => {
-            RawKind::List(items.iter().map(|item| raw(item, places)).collect())
+            RawKind::List(items.iter().map(|item| raw(item, place_of)).collect())
         }
-        DeValue::Table(table) => RawKind::Table(entries(table, places)),
+        DeValue::Table(table) => RawKind::Table(entries(table, place_of)),
         DeValue::Float(number) => RawKind::Other(format!("float {number}")),
         DeValue::Datetime(date) => RawKind::Other(format!("date {date}")),
     };
     RawValue {
         kind,
-        place: places.at(&value.span()),
+        place: place_of(&value.span()),
     }
-}
-
-/// Names the place of a byte offset.
-enum Places<'a> {
-    /// In a file: line and column.
-    Lines {
-        name: &'a Arc<str>,
-        text: &'a str,
-        starts: Vec<usize>,
-    },
-    /// In a variable or a flag: its name is enough.
-    Fixed(&'a Place),
-}
-
-impl Places<'_> {
-    fn at(&self, span: &Range<usize>) -> Place {
-        match self {
-            Self::Fixed(place) => (*place).clone(),
-            Self::Lines { name, text, starts } => {
-                let line = starts.partition_point(|start| *start <= span.start);
-                let start = starts[line - 1];
-                let before = text.get(start..span.start).unwrap_or_default();
-                Place::File {
-                    name: Arc::clone(name),
-                    at: Some((line, before.chars().count() + 1)),
-                }
-            }
-        }
-    }
-}
-
-/// Never empty: the first line begins at 0.
-fn line_starts(text: &str) -> Vec<usize> {
-    std::iter::once(0)
-        .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|end| end + 1))
-        .collect()
 }
