@@ -107,8 +107,8 @@ settings! {
         cert: Option<PathBuf> = "";
         /// PEM file of its private key.
         key: Option<PathBuf> = "";
-        /// PEM file of authorities of which clients must show a certificate; without it, none is
-        /// asked for.
+        /// PEM file of the CA bundle used to verify client certificates (mTLS); without it, no
+        /// certificate is requested.
         client_ca: Option<PathBuf> = "";
     }
 
@@ -134,8 +134,8 @@ settings! {
         response_timeout: Duration = "10s" where positive;
         /// Time a cacheable fetch may take in all; on a streamed exchange, the longest silence.
         total_timeout: Duration = "30s" where positive;
-        /// GETs and HEADs that may be sent once more when their connection dies unanswered, in
-        /// percent of all, beyond a few; 0 tries nothing twice, not even to connect.
+        /// GETs and HEADs that may be retried when their connection dies unanswered, in
+        /// percent of all, beyond a few; 0 disables retries, connection retries included.
         retries: usize = 20 where between::<0, 100>;
         /// Requests in a row without a connection, or calls without an answer, after which the
         /// origin is left alone; 0 never does.
@@ -168,12 +168,12 @@ settings! {
 
     /// `[freshness]`: how long a stored response is used.
     struct Freshness [freshness] {
-        /// Lifetime where no other rule speaks.
+        /// Lifetime where no other rule applies.
         default: Duration = "1m";
         /// "obey": the origin's Cache-Control and Expires decide; "override": these rules do,
         /// except for no-store.
         origin: OriginRule = "obey";
-        /// What private means: "token" stores for the one token it was fetched with, "refuse" does
+        /// Meaning of private: "token" stores for the one token it was fetched with, "refuse" does
         /// not store.
         private: PrivateRule = "token";
         /// Lifetime of a 404 or 410 that says nothing about itself.
@@ -223,7 +223,7 @@ settings! {
         completed: Duration = "10m";
         /// Lifetime of a call that found the line busy.
         busy: Duration = "10m";
-        /// Lifetime of a call that nobody answered.
+        /// Lifetime of a call that was not answered.
         no_answer: Duration = "10m";
         /// Lifetime of a call that failed.
         failed: Duration = "10m";
@@ -231,7 +231,7 @@ settings! {
 
     /// `[scope]`: which tokens share a stored response.
     struct Scope [scope] {
-        /// Who may share a stored response: "token": nobody; "named": the tokens of a named scope.
+        /// Sharing of stored responses: "token": none; "named": among the tokens of a named scope.
         mode: ScopeMode = "token";
         /// How long a token is served a shared call after the origin has answered that very token
         /// for it.
@@ -257,7 +257,7 @@ settings! {
     /// `[limits]`: bounds of one request.
     struct Limits [limits] {
         /// Requests that may wait for the origin at once: for a head, a body to be stored, or the
-        /// end of an upload; one token holds at most as many as are free. Further ones are served
+        /// end of an upload; one token holds at most the number that is free. Further ones are served
         /// stale, or get 503.
         in_flight: usize = 1024 where between::<1, MANY>;
         /// Longest request target; a longer one gets 414.

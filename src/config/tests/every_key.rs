@@ -82,7 +82,7 @@ const OTHERS: &[(&str, &str)] = &[
 
 #[track_caller]
 fn sets_only(key: &Key, draft: &Draft) {
-    // Some keys go together with others: that one of them is missing is told, and no more.
+    // Some keys need others: that one of them is missing is the only problem.
     let problems = draft.clone().finish().err().unwrap_or_default();
     let told = problems.to_string();
     assert!(

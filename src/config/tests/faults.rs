@@ -1,4 +1,4 @@
-//! One row a fault: what was written, and every line that is told about it.
+//! One row per fault: the text, and every line that is reported.
 
 use super::{all, file, told};
 

@@ -1,4 +1,4 @@
-//! What is written and what it comes to mean: faults, precedence, round trips, shipped files.
+//! Faults, precedence, round trips, shipped files.
 
 mod agreement;
 mod every_key;
@@ -32,7 +32,7 @@ fn all(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> 
     read(Some(document), &variables, &flags)
 }
 
-/// The settings, where nothing is wrong.
+/// The settings of a valid draft.
 #[track_caller]
 fn good(draft: Draft) -> Config {
     loaded(draft).config
@@ -45,7 +45,7 @@ fn loaded(draft: Draft) -> Loaded {
         .unwrap_or_else(|problems| panic!("should be good, but:\n{problems}"))
 }
 
-/// What is told, where something is wrong.
+/// The problems of an invalid draft.
 #[track_caller]
 fn told(draft: Draft) -> String {
     match draft.finish() {
