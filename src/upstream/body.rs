@@ -1,8 +1,8 @@
 //! Bodies on their way: the client's to the origin, and the origin's to the client.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ pub(super) enum Outbound {
     /// The client's, as it comes.
     Client {
         body: Incoming,
-        /// Whether only `END_STREAM` ends it, as over HTTP/2. hyper takes a stream that was reset
-        /// without an error for one that has ended.
+        /// Whether the client sends it over HTTP/2, where only `END_STREAM` ends it. hyper takes a
+        /// stream that was reset without an error for one that has ended.
         is_stream: bool,
         left: u64,
         upload: Upload,
@@ -73,8 +73,6 @@ struct Progress {
     ended: AtomicBool,
     /// Told when it has ended: who waits for the response head waits less long from then on.
     end: Notify,
-    /// Noted here because hyper's HTTP/2 client tells only that the stream was reset.
-    failed: OnceLock<UploadError>,
 }
 
 /// A response body on its way from the origin.
@@ -162,7 +160,7 @@ impl Body for Outbound {
             return Poll::Pending;
         };
         if frame.is_none() && *is_stream && !body.is_end_stream() {
-            return Poll::Ready(Some(Err(upload.failed(UploadError::Broken(None)))));
+            return Poll::Ready(Some(Err(UploadError::Broken(None))));
         }
         let data = frame
             .as_ref()
@@ -178,9 +176,9 @@ impl Body for Outbound {
                     *left = rest;
                     Some(Ok(frame))
                 }
-                None => Some(Err(upload.failed(UploadError::TooLarge))),
+                None => Some(Err(UploadError::TooLarge)),
             },
-            Some(Err(error)) => Some(Err(upload.failed(UploadError::Broken(Some(error.into()))))),
+            Some(Err(error)) => Some(Err(UploadError::Broken(Some(error.into())))),
             None => None,
         })
     }
@@ -224,7 +222,6 @@ impl Upload {
             starved: AtomicBool::new(false),
             ended: ended.into(),
             end: Notify::new(),
-            failed: OnceLock::new(),
         }))
     }
 
@@ -256,21 +253,9 @@ impl Upload {
         self.0.starved.load(Ordering::Relaxed)
     }
 
-    fn failed(&self, error: UploadError) -> UploadError {
-        self.0.failed.get_or_init(|| error).clone()
-    }
-
     /// Whether all of it is out.
     pub(super) fn has_ended(&self) -> bool {
         self.0.ended.load(Ordering::Acquire)
-    }
-
-    /// What became of the request: an upload that failed is why the exchange did.
-    pub(super) fn blame(&self, error: FetchError) -> FetchError {
-        match self.0.failed.get() {
-            Some(upload) => FetchError::from_upload(upload),
-            None => error,
-        }
     }
 
     /// When the wait for the response head is over, as far as is known now.

@@ -17,9 +17,6 @@ use crate::policy;
 #[derive(Debug)]
 pub(super) struct Received {
     body: Incoming,
-    /// Whether only `END_STREAM` ends it. hyper takes a stream that was reset without an error for
-    /// one that has ended.
-    is_stream: bool,
     /// What undoes its coding, where it has one.
     gunzip: Option<Box<Gunzip>>,
     bytes: IntCounter,
@@ -30,7 +27,6 @@ impl Received {
     pub(super) fn plain(body: Incoming, bytes: IntCounter) -> Self {
         Self {
             body,
-            is_stream: false,
             gunzip: None,
             bytes,
         }
@@ -44,17 +40,9 @@ impl Received {
         }
     }
 
-    /// The same, which has come over HTTP/2, and has to end there (RFC 9113 §8.1).
-    pub(super) fn ending_its_stream(self, is_stream: bool) -> Self {
-        Self { is_stream, ..self }
-    }
-
     /// The next frame as it comes, and counted.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() && self.is_stream && !self.body.is_end_stream() {
-            return Poll::Ready(Some(Err(FetchError::broken_off())));
-        }
         Poll::Ready(frame.map(|frame| {
             let frame = frame.map_err(FetchError::from_body)?;
             let size = frame.data_ref().map_or(0, Bytes::len);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
@@ -50,14 +50,12 @@ impl Connector {
     ///
     /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
     pub fn new(scheme: &Scheme, settings: &config::Upstream) -> Result<Self, SetupError> {
-        let tcp = tcp(HttpConnector::new(), settings);
-        let inner = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(scheme, settings)?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
+        let mut tls = tls(scheme, settings)?;
+        // No HTTP/2: one connection would carry all requests, and one reader that is slow, or one
+        // reset too many, would stop them all.
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
-            inner,
+            inner: (tcp(HttpConnector::new(), settings), tls).into(),
             timeout: settings.connect_timeout,
             retries: None,
         })

@@ -186,6 +186,9 @@ impl FetchError {
     }
 
     pub(super) fn from_client(error: legacy::Error) -> Self {
+        if let Some(upload) = find::<UploadError>(&error) {
+            return Self::from_upload(upload);
+        }
         let fault = if error.is_connect() {
             connect_fault(&error)
         } else {
@@ -235,16 +238,12 @@ impl FetchError {
         let kind = if error.is_parse() || is_nonsense {
             Self::protocol("the origin's response body is not valid HTTP")
         } else {
-            Self::broken_off()
+            Self::new(Fault::Incomplete, "the origin's response body broke off")
         };
         Self {
             source: Some(Arc::new(error)),
             ..kind
         }
-    }
-
-    pub(super) fn broken_off() -> Self {
-        Self::new(Fault::Incomplete, "the origin's response body broke off")
     }
 
     pub(super) fn new(fault: Fault, sentence: &str) -> Self {
@@ -277,8 +276,7 @@ fn lost(error: &legacy::Error) -> Option<Lost> {
     let mut extras = http::Extensions::new();
     connected.get_extras(&mut extras);
     let traffic = extras.get::<Traffic>()?;
-    // Over HTTP/2 others may have heard of theirs; a head comes whole, and this one did not.
-    if traffic.is_heard() && !connected.is_negotiated_h2() {
+    if traffic.is_heard() {
         None
     } else if traffic.is_reused() {
         Some(Lost::Pooled)

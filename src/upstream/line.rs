@@ -41,8 +41,7 @@ impl Traffic {
         self.0.load(Ordering::Relaxed) & HEARD != 0
     }
 
-    /// Whether an earlier exchange has gone well. Over HTTP/2, where both sides speak before the
-    /// first request, it always has.
+    /// Whether an earlier exchange has gone well.
     pub(super) fn is_reused(&self) -> bool {
         self.0.load(Ordering::Relaxed) & REUSED != 0
     }

@@ -53,9 +53,6 @@ pub use read::{Answer, AnswerBody, Unread};
 /// close theirs, so that a request seldom meets a connection that is just going away.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
-/// Idle connections that are kept.
-const POOL_SIZE: usize = 128;
-
 /// Bytes of a response head; more is a protocol error.
 const MAX_HEAD: usize = 256 << 10;
 
@@ -82,7 +79,9 @@ impl Upstream {
     ///
     /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
     pub fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Result<Self, SetupError> {
-        let retries = Retries::new(config.upstream.retries, Arc::clone(&metrics));
+        // Each request that waits for the origin has a connection of its own.
+        let connections = config.limits.in_flight;
+        let retries = Retries::new(config.upstream.retries, connections, Arc::clone(&metrics));
         let scheme = config.upstream.url.scheme();
         let connector = Connector::new(scheme, &config.upstream)?.retrying(retries.clone());
         let mut builder = Client::builder(TokioExecutor::new());
@@ -90,14 +89,8 @@ impl Upstream {
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_SIZE)
-            .http1_max_buf_size(MAX_HEAD)
-            // One HTTP/2 connection carries all requests. When the way to the origin goes dead
-            // without a word, no reset tells of it, and each request would wait in vain: a ping
-            // that stays unanswered for as long as a connection may take ends it.
-            .http2_keep_alive_interval(config.upstream.response_timeout)
-            .http2_keep_alive_timeout(config.upstream.connect_timeout)
-            .http2_keep_alive_while_idle(true);
+            .pool_max_idle_per_host(connections)
+            .http1_max_buf_size(MAX_HEAD);
         Ok(Self {
             client: builder.build(connector.clone()),
             fresh: builder.pool_max_idle_per_host(0).build(connector),
@@ -154,12 +147,10 @@ impl Upstream {
         if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
             self.gate.hold(holder, head.status, wait);
         }
-        let delimited = head.version == Version::HTTP_2
-            || body.size_hint().exact().is_some()
+        let delimited = body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
         let bytes = self.metrics.upstream_bytes.clone();
-        let is_stream = head.version == Version::HTTP_2;
         let body = if coding::is_gzip(&head.headers) && !is_locked(&head.headers) {
             headers::decoded(&mut head);
             Received::gzip(body, bytes)
@@ -167,7 +158,7 @@ impl Upstream {
             Received::plain(body, bytes)
         };
         let body = Unread {
-            body: body.ending_its_stream(is_stream),
+            body,
             delimited,
             ticket,
             deadline,
@@ -213,8 +204,7 @@ impl Upstream {
         *request.uri_mut() = self.uri(target);
         *request.headers_mut() = headers;
         if request.body().size_hint().exact().is_none() {
-            // hyper takes a GET or HEAD of unknown length for one without a body. HTTP/2 drops
-            // the field.
+            // hyper takes a GET or HEAD of unknown length for one without a body.
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
@@ -236,13 +226,7 @@ impl Upstream {
         })?;
         ticket.answered();
         let bytes = self.metrics.upstream_bytes.clone();
-        // Behind an early answer, the same reset says that the rest of the request is not wanted
-        // (RFC 9113 §8.1).
-        let is_stream = response.version() == Version::HTTP_2 && upload.has_ended();
-        Ok(response.map(|body| {
-            let received = Received::plain(body, bytes).ending_its_stream(is_stream);
-            self.stream(None, received)
-        }))
+        Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
     }
 
     /// Sends a request that may be repeated; once more where it was lost.

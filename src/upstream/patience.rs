@@ -49,7 +49,7 @@ impl Patience {
                 }
             };
             match clock.timeout_at(deadline, step).await {
-                Some(Some(answer)) => return answer.map_err(|error| self.blame(error)),
+                Some(Some(answer)) => return answer,
                 Some(None) => due = Some(clock.deadline(settings.response_timeout)),
                 // The upload has moved meanwhile.
                 None if due.is_none() && self.deadline(settings) > deadline => {}
@@ -81,13 +81,6 @@ impl Patience {
             }
             Self::While(_) => FetchError::not_taken(settings),
             Self::Until(_) => FetchError::no_head(settings),
-        }
-    }
-
-    fn blame(&self, error: FetchError) -> FetchError {
-        match self {
-            Self::Until(_) => error,
-            Self::While(upload) => upload.blame(error),
         }
     }
 }

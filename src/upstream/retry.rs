@@ -19,10 +19,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// Tries to connect. The pauses between them come to 1.15 s.
 const CONNECTS: u32 = 6;
 
-/// Requests that may be sent again at once after a quiet time: as many as there may be pooled
-/// connections, which die together when the origin starts anew.
-const RESERVE: u32 = 128;
-
 /// Requests that may be sent again each second however few there are in all.
 const FLOOR: u32 = 10;
 
@@ -61,14 +57,19 @@ pub(super) struct Retries {
 #[derive(Debug)]
 struct Budget {
     hundredths: u32,
+    /// The most there can be, after a quiet time.
+    reserve: u32,
     /// When the floor was paid in last.
     paid: Duration,
 }
 
 impl Retries {
-    pub(super) fn new(percent: usize, metrics: Arc<Metrics>) -> Self {
+    /// `reserve` requests may be sent again at once after a quiet time: as many as there may be
+    /// connections, which die together when the origin starts anew.
+    pub(super) fn new(percent: usize, reserve: usize, metrics: Arc<Metrics>) -> Self {
+        let reserve = u32::try_from(reserve).unwrap_or(u32::MAX);
         Self {
-            budget: Arc::new(Mutex::new(Budget::new())),
+            budget: Arc::new(Mutex::new(Budget::new(reserve))),
             percent: u32::try_from(percent).unwrap_or(u32::MAX),
             metrics,
         }
@@ -107,18 +108,17 @@ impl Retries {
 }
 
 impl Budget {
-    fn new() -> Self {
+    fn new(reserve: u32) -> Self {
+        let reserve = reserve.saturating_mul(100);
         Self {
-            hundredths: RESERVE * 100,
+            hundredths: reserve,
+            reserve,
             paid: Duration::ZERO,
         }
     }
 
     fn pay_in(&mut self, hundredths: u32) {
-        self.hundredths = self
-            .hundredths
-            .saturating_add(hundredths)
-            .min(RESERVE * 100);
+        self.hundredths = self.hundredths.saturating_add(hundredths).min(self.reserve);
     }
 
     /// Takes one out, if it is there at this time.
@@ -140,6 +140,8 @@ impl Budget {
 mod tests {
     use super::*;
 
+    const RESERVE: u32 = 128;
+
     fn drawn(budget: &mut Budget, now: Duration) -> u32 {
         let mut drawn = 0;
         while budget.draw(now) {
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_sent_again_is_a_share_of_what_is_sent() {
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(RESERVE);
         let now = Duration::ZERO;
         assert_eq!(drawn(&mut budget, now), RESERVE, "the reserve is finite");
         for _ in 0..50 {
@@ -168,7 +170,7 @@ mod tests {
 
     #[test]
     fn time_pays_in_a_little_and_no_more_than_the_reserve() {
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(RESERVE);
         drawn(&mut budget, Duration::ZERO);
         let second = Duration::from_secs(1);
         assert_eq!(drawn(&mut budget, second), FLOOR);
@@ -179,7 +181,7 @@ mod tests {
     /// Asked often, it must not lose the fractions.
     #[test]
     fn looking_into_the_bucket_all_the_time_does_not_keep_it_empty() {
-        let mut budget = Budget::new();
+        let mut budget = Budget::new(RESERVE);
         drawn(&mut budget, Duration::ZERO);
         let drawn = (1..=20_000_u32)
             .filter(|tick| budget.draw(Duration::from_micros(100) * *tick))

@@ -1,7 +1,6 @@
 //! An origin that speaks TLS, with certificates made for the story.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,8 +16,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::NamedTempFile;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Barrier, watch};
+use tokio::net::TcpListener;
+use tokio::sync::Barrier;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority that no system knows.
@@ -35,8 +34,6 @@ pub const FRAGILE: &str = "/v1/calls/fragile";
 pub struct TlsOrigin {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    /// Ends what the connections so far hear and say, but not the connections.
-    silence: watch::Sender<usize>,
 }
 
 impl Authority {
@@ -119,32 +116,6 @@ impl Authority {
     }
 }
 
-impl Authority {
-    /// A server of `localhost` that takes TLS off what comes, hands it on to this address, and
-    /// the answers back. Its URL.
-    pub async fn before(&self, address: SocketAddr, protocols: &[&str]) -> String {
-        let acceptor = self.server("localhost", protocols);
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a loopback port");
-        let port = listener
-            .local_addr()
-            .expect("a bound socket has one")
-            .port();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let mut outside = acceptor.accept(socket).await?;
-                    let mut inside = TcpStream::connect(address).await?;
-                    tokio::io::copy_bidirectional(&mut outside, &mut inside).await
-                });
-            }
-        });
-        format!("https://localhost:{port}")
-    }
-}
-
 impl TlsOrigin {
     /// An origin that this authority vouches for under this name. Requests to `/v1/together` wait
     /// until so many have come; one to [`FRAGILE`] is answered as the first on its connection, and
@@ -162,21 +133,18 @@ impl TlsOrigin {
         let origin = Self {
             address: listener.local_addr().expect("a bound socket has one"),
             connections: Arc::default(),
-            silence: watch::Sender::new(0),
         };
-        let silence = origin.silence.clone();
         let connections = Arc::clone(&origin.connections);
         let barrier = Arc::new(Barrier::new(together));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (acceptor, barrier) = (acceptor.clone(), Arc::clone(&barrier));
                 let connections = Arc::clone(&connections);
-                let mut silence = silence.subscribe();
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(socket).await else {
                         return;
                     };
-                    let number = connections.fetch_add(1, Ordering::SeqCst);
+                    connections.fetch_add(1, Ordering::SeqCst);
                     let before = AtomicUsize::new(0);
                     let service = service_fn(move |request| {
                         let is_first = before.fetch_add(1, Ordering::SeqCst) == 0;
@@ -186,14 +154,7 @@ impl TlsOrigin {
                     // The proxy's clock is not the machine's.
                     server.http1().auto_date_header(false);
                     server.http2().auto_date_header(false);
-                    let mut serving = pin!(server.serve_connection(TokioIo::new(stream), service));
-                    tokio::select! {
-                        _ = serving.as_mut() => {}
-                        () = async { drop(silence.wait_for(|&silent| number < silent).await) } => {
-                            // Kept, but never looked at again.
-                            std::future::pending::<()>().await;
-                        }
-                    }
+                    let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
@@ -202,11 +163,6 @@ impl TlsOrigin {
 
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
-    }
-
-    /// All connections so far are black holes from now on: nothing is read, nothing closes.
-    pub fn fall_silent(&self) {
-        self.silence.send_replace(self.connections());
     }
 
     /// Handshakes that have succeeded.
@@ -239,7 +195,6 @@ async fn answer(
     let document = serde_json::json!({
         "version": format!("{:?}", head.version),
         "target": head.uri.path_and_query().map(ToString::to_string),
-        "authority": head.uri.authority().map(ToString::to_string),
         "fields": fields,
         "body": String::from_utf8_lossy(&body),
     });
