@@ -118,7 +118,7 @@ labels! {
         /// Too many requests wait for the origin already (`limits.in_flight`), of all or of this
         /// token.
         Overload => "connection_limit_reached",
-        /// The origin does not answer, and is left alone for a while.
+        /// The circuit breaker is open: connections to the origin failed.
         Unavailable => "destination_unavailable",
         /// The origin has asked this token to wait (429, 503 with `Retry-After`).
         Held => "http_request_denied",

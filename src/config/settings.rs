@@ -137,11 +137,11 @@ settings! {
         /// GETs and HEADs that may be retried when their connection dies unanswered, in
         /// percent of all, beyond a few; 0 disables retries, connection retries included.
         retries: usize = 20 where between::<0, 100>;
-        /// Requests in a row without a connection, or calls without an answer, after which the
-        /// origin is left alone; 0 never does.
+        /// After this many failed connections in a row (DNS, TCP, TLS) the circuit breaker opens; 0
+        /// disables it.
         breaker_failures: usize = 5 where between::<0, 1000>;
-        /// How long it is left alone before one request tries it; meanwhile stale is served, or
-        /// 503.
+        /// How long the circuit breaker stays open before one request probes over a new connection;
+        /// meanwhile stale is served, or 503.
         breaker_pause: Duration = "1s" where positive;
         /// Longest Retry-After of a 429 or 503 that is honoured: until then calls for that token
         /// are served stale, or get the same status; "0s" honours none.

@@ -20,6 +20,7 @@ use tower::{Service, ServiceExt as _};
 
 use super::SetupError;
 use super::error::is_refusal;
+use super::gate::Gate;
 use super::line::Line;
 use super::retry::Retries;
 use crate::config;
@@ -33,8 +34,8 @@ type Connection = TokioIo<Line<TokioIo<Stream>>>;
 pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
-    /// Without them, a refusal is an answer.
-    retries: Option<Retries>,
+    /// Without them, a refused connection is not retried, and no circuit breaker learns of it.
+    reports: Option<(Retries, Arc<Gate>)>,
 }
 
 /// No connection in time.
@@ -57,19 +58,28 @@ impl Connector {
         Ok(Self {
             inner: (tcp(HttpConnector::new(), settings), tls).into(),
             timeout: settings.connect_timeout,
-            retries: None,
+            reports: None,
         })
     }
 
-    /// The same, but a refused connection is tried again as these say.
-    pub(super) fn retrying(self, retries: Retries) -> Self {
-        Self {
-            retries: Some(retries),
-            ..self
-        }
+    /// The same, with retries of refused connections, and a circuit breaker that counts failures.
+    pub(super) fn for_upstream(self, retries: Retries, gate: Arc<Gate>) -> Self {
+        let reports = Some((retries, gate));
+        Self { reports, ..self }
     }
 
-    async fn connect(mut self, uri: Uri) -> Result<Stream, BoxError> {
+    async fn connect(self, uri: Uri) -> Result<Stream, BoxError> {
+        let gate = self.reports.as_ref().map(|(_, gate)| Arc::clone(gate));
+        let connected = self.connect_with_retries(uri).await;
+        match (gate, &connected) {
+            (Some(gate), Ok(_)) => gate.connected(),
+            (Some(gate), Err(_)) => gate.not_connected(),
+            (None, _) => {}
+        }
+        connected
+    }
+
+    async fn connect_with_retries(mut self, uri: Uri) -> Result<Stream, BoxError> {
         let deadline = Instant::now() + self.timeout;
         let mut refused = 0;
         loop {
@@ -81,8 +91,8 @@ impl Connector {
             };
             refused += 1;
             let left = deadline.saturating_duration_since(Instant::now());
-            let retries = self.retries.as_ref().filter(|_| is_refusal(&*error));
-            let pause = retries.and_then(|retries| retries.pause_to_connect(refused, left));
+            let reports = self.reports.as_ref().filter(|_| is_refusal(&*error));
+            let pause = reports.and_then(|(retries, _)| retries.pause_to_connect(refused, left));
             let Some(pause) = pause else {
                 return Err(error);
             };

@@ -119,7 +119,7 @@ impl FetchError {
             retry_after: Some(wait),
             ..Self::new(
                 Fault::Unavailable,
-                "the origin does not answer and is left alone for a while (upstream.breaker_pause)",
+                "the circuit breaker is open since connections failed (upstream.breaker_pause)",
             )
         }
     }

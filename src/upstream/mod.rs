@@ -39,7 +39,7 @@ use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
 use body::{Outbound, Upload};
 use coded::Received;
-use gate::Gate;
+use gate::{Gate, Ticket};
 use patience::{Patience, PendingAnswer};
 use retry::Retries;
 use room::{Filling, Room};
@@ -83,7 +83,9 @@ impl Upstream {
         let connections = config.limits.in_flight;
         let retries = Retries::new(config.upstream.retries, connections, Arc::clone(&metrics));
         let scheme = config.upstream.url.scheme();
-        let connector = Connector::new(scheme, &config.upstream)?.retrying(retries.clone());
+        let gate = Gate::new(config, Arc::clone(&metrics), clock.clone());
+        let connector = Connector::new(scheme, &config.upstream)?
+            .for_upstream(retries.clone(), Arc::clone(&gate));
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -99,7 +101,7 @@ impl Upstream {
             max_body: config.cache.max_entry.0,
             filling: Filling::new(config.cache.max_filling.0),
             max_upload: config.limits.request_body.0,
-            gate: Gate::new(config, Arc::clone(&metrics), clock.clone()),
+            gate,
             metrics,
             clock,
         })
@@ -132,16 +134,13 @@ impl Upstream {
         headers.clone_into(request.headers_mut());
         let limit = self.settings.connect_timeout + self.settings.response_timeout;
         let head_deadline = deadline.min(self.clock.deadline(limit));
-        let response = self.send_safe(request, head_deadline).await;
-        let response = response
-            .inspect_err(|error| ticket.failed(error.fault(), target))
-            .map_err(|error| match error.fault() {
-                Fault::ResponseTimeout if self.clock.is_over(deadline) => {
-                    FetchError::no_end(&self.settings)
-                }
-                _ => error,
-            })?;
-        ticket.answered();
+        let response = self.send_safe(&ticket, request, head_deadline).await;
+        let response = response.map_err(|error| match error.fault() {
+            Fault::ResponseTimeout if self.clock.is_over(deadline) => {
+                FetchError::no_end(&self.settings)
+            }
+            _ => error,
+        })?;
         let (mut head, body) = response.into_parts();
         let wall = self.clock.now().wall;
         if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
@@ -212,19 +211,12 @@ impl Upstream {
         let is_safe = is_bare && matches!(*request.method(), Method::GET | Method::HEAD);
         let response = if is_safe {
             let deadline = upload.deadline(&self.settings);
-            self.send_safe(request, deadline).await
+            self.send_safe(&ticket, request, deadline).await
         } else {
             self.retries.asked();
             let patience = Patience::While(upload.clone());
-            self.send(&self.client, request, &patience).await
-        };
-        let response = response.inspect_err(|error| {
-            // Before it has all of it, the origin owes no answer.
-            if upload.has_ended() || never_sent(error.fault()) {
-                ticket.failed(error.fault(), target);
-            }
-        })?;
-        ticket.answered();
+            self.send(self.client(&ticket), request, &patience).await
+        }?;
         let bytes = self.metrics.upstream_bytes.clone();
         Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
     }
@@ -232,6 +224,7 @@ impl Upstream {
     /// Sends a request that may be repeated; once more where it was lost.
     async fn send_safe(
         &self,
+        ticket: &Ticket,
         request: Request<Outbound>,
         deadline: Deadline,
     ) -> Result<Response<Incoming>, FetchError> {
@@ -239,7 +232,7 @@ impl Upstream {
         let patience = Patience::Until(deadline);
         let (spare, body) = request.into_parts();
         let request = Request::from_parts(spare.clone(), body);
-        let error = match self.send(&self.client, request, &patience).await {
+        let error = match self.send(self.client(ticket), request, &patience).await {
             Ok(answered) => return Ok(answered),
             Err(error) => error,
         };
@@ -313,6 +306,14 @@ impl Upstream {
         parts.authority = Some(self.settings.url.authority().clone());
         parts.path_and_query = Some(target.clone());
         Uri::from_parts(parts).expect("scheme, authority and target make a URI")
+    }
+
+    fn client(&self, ticket: &Ticket) -> &Client<Connector, Outbound> {
+        if ticket.is_probe() {
+            &self.fresh
+        } else {
+            &self.client
+        }
     }
 
     fn counted<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {

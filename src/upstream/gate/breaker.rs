@@ -1,68 +1,40 @@
-//! The breaker: an origin that cannot be reached is left alone for a while, and then tried by one
-//! request before the others follow. Pure: `now` is a parameter.
+//! The circuit breaker: after a run of failed connections the origin is not contacted for a while,
+//! then probed by one request. Pure: `now` is a parameter.
 //!
-//! What counts is a run of requests that got no answer, without a single answer in between: a
-//! connection that could not be made counts each time; a request that was made and not answered
-//! counts once for its target, so that one slow call, asked for again and again, is its own
-//! trouble and not the origin's. Any answer ends the run, whatever its status: a 500 is what the
-//! origin has to say.
+//! Only failures to connect count (name, TCP, TLS). A request without an answer does not: the call
+//! may be slow, and all others fast. One new connection ends the run, however old its request is.
 
 use std::time::Duration;
 
-/// Open or closed, as of a circuit.
+/// The breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// Failures that open it; 0 is never.
+    /// Failures in a row that open it; 0 disables it.
     limit: usize,
     pause: Duration,
     state: State,
 }
 
-#[derive(Debug)]
-enum State {
-    /// Requests go through.
-    Closed(Run),
-    /// None does, until then.
+/// The state of the breaker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Requests pass; so many connections in a row have failed.
+    Closed { failures: usize },
+    /// No request passes before this time.
     Open { until: Duration },
-    /// One does; from then on, if it is still not known how it went, the next one. An upload that
-    /// takes for ever is not to keep all others out.
-    Probing { until: Duration },
-}
-
-/// Failures without an answer in between.
-#[derive(Debug, Default)]
-struct Run {
-    unreachable: usize,
-    /// No more than the limit.
-    unanswered: Vec<u64>,
+    /// One request probes; if its outcome is unknown by this time, the next one does.
+    HalfOpen { until: Duration },
 }
 
 /// What a request may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leave {
-    /// Go.
-    Go,
-    /// Go, alone: the others wait for how it ends.
+pub(super) enum Admit {
+    /// Pass.
+    Pass,
+    /// Pass, over a new connection, while all others wait for its outcome.
     Probe,
-    /// Not now; after so long, perhaps.
+    /// Fail; retry after this time.
     Wait(Duration),
-}
-
-/// What became of a request that got no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// No connection.
-    Unreachable,
-    /// A connection, and no answer to this target.
-    Unanswered(u64),
-}
-
-/// How it stands, for a gauge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stand {
-    Closed = 0,
-    Open = 1,
-    HalfOpen = 2,
 }
 
 impl Breaker {
@@ -70,90 +42,67 @@ impl Breaker {
         Self {
             limit,
             pause,
-            state: State::Closed(Run::default()),
+            state: State::Closed { failures: 0 },
         }
     }
 
-    /// Asks leave for a request.
-    pub(super) fn leave(&mut self, now: Duration) -> Leave {
+    /// Admits a request, or says how long to wait.
+    pub(super) fn admit(&mut self, now: Duration) -> Admit {
         match self.state {
-            State::Closed(_) => Leave::Go,
-            State::Open { until } | State::Probing { until } if now < until => {
-                Leave::Wait(until.saturating_sub(now))
+            State::Closed { .. } => Admit::Pass,
+            State::Open { until } | State::HalfOpen { until } if now < until => {
+                Admit::Wait(until.saturating_sub(now))
             }
-            State::Open { .. } | State::Probing { .. } => {
+            State::Open { .. } | State::HalfOpen { .. } => {
                 let until = now + self.pause;
-                self.state = State::Probing { until };
-                Leave::Probe
+                self.state = State::HalfOpen { until };
+                Admit::Probe
             }
         }
     }
 
-    /// A request was answered: the origin is there, however old the request is.
-    pub(super) fn answered(&mut self) {
-        match &mut self.state {
-            State::Closed(run) if run.is_empty() => {}
-            state => *state = State::Closed(Run::default()),
-        }
+    /// A new connection was made.
+    pub(super) fn connected(&mut self) {
+        self.state = State::Closed { failures: 0 };
     }
 
-    /// A request was not answered.
-    pub(super) fn failed(&mut self, trouble: Trouble, is_probe: bool, now: Duration) {
-        let opens = match &mut self.state {
-            State::Closed(run) => {
-                run.add(trouble);
-                self.limit > 0 && run.len() >= self.limit
-            }
-            State::Probing { .. } => is_probe,
-            // It went out before.
-            State::Open { .. } => false,
-        };
-        if opens {
-            let until = now + self.pause;
-            self.state = State::Open { until };
-        }
-    }
-
-    /// The probe has ended, and says nothing of the origin: its client hung up.
-    pub(super) fn abandoned(&mut self, now: Duration) {
-        if matches!(self.state, State::Probing { .. }) {
-            self.state = State::Open { until: now };
-        }
-    }
-
-    pub(super) fn stand(&self) -> Stand {
+    /// A connection could not be made. Returns whether the breaker opened on that.
+    pub(super) fn failed(&mut self, now: Duration) -> bool {
+        let until = now + self.pause;
         match self.state {
-            State::Closed(_) => Stand::Closed,
-            State::Open { .. } => Stand::Open,
-            State::Probing { .. } => Stand::HalfOpen,
-        }
-    }
-}
-
-impl Run {
-    fn add(&mut self, trouble: Trouble) {
-        match trouble {
-            Trouble::Unreachable => self.unreachable = self.unreachable.saturating_add(1),
-            // Beyond the longest run that opens, nobody counts.
-            Trouble::Unanswered(target) => {
-                if self.unanswered.len() < MAX_RUN && !self.unanswered.contains(&target) {
-                    self.unanswered.push(target);
-                }
+            State::Closed { failures } if self.limit == 0 || failures + 1 < self.limit => {
+                let failures = failures.saturating_add(1);
+                self.state = State::Closed { failures };
+                false
             }
+            State::Closed { .. } => {
+                self.state = State::Open { until };
+                true
+            }
+            State::HalfOpen { .. } => {
+                self.state = State::Open { until };
+                false
+            }
+            // It began before the breaker opened.
+            State::Open { .. } => false,
         }
     }
 
-    fn len(&self) -> usize {
-        self.unreachable.saturating_add(self.unanswered.len())
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub(super) fn state(&self) -> State {
+        self.state
     }
 }
 
-/// The longest run that may be asked for.
-pub(super) const MAX_RUN: usize = 1_000;
+impl State {
+    /// The value of the gauge.
+    pub(super) fn gauge(self) -> i64 {
+        match self {
+            Self::Closed { .. } => 0,
+            Self::Open { .. } => 1,
+            Self::HalfOpen { .. } => 2,
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -163,85 +112,62 @@ mod tests {
 
     fn open() -> Breaker {
         let mut breaker = Breaker::new(3, SECOND);
-        for _ in 0..3 {
-            assert_eq!(breaker.leave(Duration::ZERO), Leave::Go);
-            breaker.failed(Trouble::Unreachable, false, Duration::ZERO);
+        for last in [false, false, true] {
+            assert_eq!(breaker.admit(Duration::ZERO), Admit::Pass);
+            assert_eq!(breaker.failed(Duration::ZERO), last);
         }
         breaker
     }
 
     #[test]
-    fn a_run_opens_it_and_an_answer_ends_the_run() {
+    fn a_run_of_failures_opens_it_and_a_connection_ends_the_run() {
         let mut breaker = Breaker::new(3, SECOND);
         for _ in 0..10 {
-            breaker.failed(Trouble::Unreachable, false, SECOND);
-            breaker.failed(Trouble::Unanswered(1), false, SECOND);
-            breaker.answered();
+            breaker.failed(SECOND);
+            breaker.failed(SECOND);
+            breaker.connected();
         }
-        assert_eq!(breaker.leave(SECOND), Leave::Go);
-        assert_eq!(open().leave(SECOND / 4), Leave::Wait(SECOND * 3 / 4));
+        assert_eq!(breaker.admit(SECOND), Admit::Pass);
+        assert_eq!(open().admit(SECOND / 4), Admit::Wait(SECOND * 3 / 4));
     }
 
     #[test]
-    fn one_call_that_is_never_answered_opens_nothing() {
-        let mut breaker = Breaker::new(3, SECOND);
-        for _ in 0..100 {
-            breaker.failed(Trouble::Unanswered(1), false, SECOND);
-            breaker.failed(Trouble::Unanswered(2), false, SECOND);
-        }
-        assert_eq!(breaker.stand(), Stand::Closed);
-        breaker.failed(Trouble::Unanswered(3), false, SECOND);
-        assert_eq!(breaker.stand(), Stand::Open);
-    }
-
-    #[test]
-    fn after_the_pause_one_goes_alone() {
+    fn after_the_pause_one_request_probes() {
         let mut breaker = open();
-        assert_eq!(breaker.leave(SECOND), Leave::Probe);
-        assert_eq!(breaker.stand(), Stand::HalfOpen);
-        assert_eq!(breaker.leave(SECOND), Leave::Wait(SECOND));
-        // Those that went out before tell nothing new.
-        breaker.failed(Trouble::Unreachable, false, SECOND);
-        assert_eq!(breaker.stand(), Stand::HalfOpen);
+        assert_eq!(breaker.admit(SECOND), Admit::Probe);
+        assert_eq!(breaker.state(), State::HalfOpen { until: SECOND * 2 });
+        assert_eq!(breaker.admit(SECOND), Admit::Wait(SECOND));
 
-        breaker.failed(Trouble::Unanswered(9), true, SECOND * 2);
-        assert_eq!(breaker.leave(SECOND * 2), Leave::Wait(SECOND));
-        assert_eq!(breaker.leave(SECOND * 3), Leave::Probe);
-        breaker.answered();
-        assert_eq!(breaker.leave(SECOND * 3), Leave::Go);
-        assert_eq!(breaker.stand(), Stand::Closed);
+        breaker.failed(SECOND * 3 / 2);
+        assert_eq!(breaker.admit(SECOND * 2), Admit::Wait(SECOND / 2));
+        assert_eq!(breaker.admit(SECOND * 5 / 2), Admit::Probe);
+        breaker.connected();
+        assert_eq!(breaker.admit(SECOND * 5 / 2), Admit::Pass);
+        assert_eq!(breaker.state(), State::Closed { failures: 0 });
     }
 
     #[test]
-    fn a_probe_that_hangs_up_leaves_its_place_to_the_next() {
+    fn a_probe_without_an_outcome_gives_way_to_the_next() {
         let mut breaker = open();
-        assert_eq!(breaker.leave(SECOND), Leave::Probe);
-        breaker.abandoned(SECOND);
-        assert_eq!(breaker.leave(SECOND), Leave::Probe);
+        assert_eq!(breaker.admit(SECOND), Admit::Probe);
+        assert_eq!(breaker.admit(SECOND * 3 / 2), Admit::Wait(SECOND / 2));
+        assert_eq!(breaker.admit(SECOND * 2), Admit::Probe);
+        assert_eq!(breaker.admit(SECOND * 2), Admit::Wait(SECOND));
     }
 
     #[test]
-    fn a_probe_that_takes_for_ever_keeps_nobody_out() {
+    fn a_late_connection_of_an_old_request_closes_it() {
         let mut breaker = open();
-        assert_eq!(breaker.leave(SECOND), Leave::Probe);
-        assert_eq!(breaker.leave(SECOND * 3 / 2), Leave::Wait(SECOND / 2));
-        assert_eq!(breaker.leave(SECOND * 2), Leave::Probe);
-        assert_eq!(breaker.leave(SECOND * 2), Leave::Wait(SECOND));
-    }
-
-    #[test]
-    fn a_late_answer_to_an_old_request_closes_it() {
-        let mut breaker = open();
-        breaker.answered();
-        assert_eq!(breaker.leave(Duration::ZERO), Leave::Go);
+        breaker.connected();
+        assert_eq!(breaker.admit(Duration::ZERO), Admit::Pass);
     }
 
     #[test]
     fn without_a_limit_it_stays_closed() {
         let mut breaker = Breaker::new(0, SECOND);
-        for target in 0..5_000 {
-            breaker.failed(Trouble::Unanswered(target), false, SECOND);
+        for _ in 0..5_000 {
+            assert!(!breaker.failed(SECOND));
         }
-        assert_eq!(breaker.leave(SECOND), Leave::Go);
+        assert_eq!(breaker.admit(SECOND), Admit::Pass);
     }
 }

@@ -9,21 +9,17 @@ mod breaker;
 mod pauses;
 mod places;
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use http::uri::PathAndQuery;
 
 use super::FetchError;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::outcome::Fault;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, Shed};
-use breaker::{Breaker, Leave, Stand, Trouble};
+use breaker::{Admit, Breaker, State};
 use pauses::Pauses;
 use places::{Full, Places};
 
@@ -32,8 +28,6 @@ use places::{Full, Places};
 pub(super) struct Gate {
     /// A plain mutex: it is held for a few map operations, and only on the way of a miss.
     rules: Mutex<Rules>,
-    /// Tells targets apart.
-    seed: RandomState,
     pause: Duration,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -55,8 +49,6 @@ pub(super) struct Ticket {
     gate: Arc<Gate>,
     holder: Option<Scope>,
     is_probe: bool,
-    /// Whether it is known how the request went.
-    is_told: AtomicBool,
 }
 
 impl Gate {
@@ -68,7 +60,6 @@ impl Gate {
                 pauses: Pauses::new(upstream.max_retry_after),
                 places: Places::new(config.limits.in_flight),
             }),
-            seed: RandomState::new(),
             pause: upstream.breaker_pause,
             metrics,
             clock,
@@ -95,20 +86,19 @@ impl Gate {
                 Full::Share => self.shed(Shed::Share, FetchError::unfair()),
             });
         }
-        let leave = rules.breaker.leave(self.clock.mono());
-        if let Leave::Wait(wait) = leave {
+        let admit = rules.breaker.admit(self.clock.mono());
+        if let Admit::Wait(wait) = admit {
             drop(rules);
             return Err(self.shed(Shed::Breaker, FetchError::unavailable(wait)));
         }
         rules.places.take(holder);
-        self.show(rules.breaker.stand());
+        self.show(&rules.breaker);
         drop(rules);
         self.metrics.upstream_in_flight.inc();
         Ok(Ticket {
             gate: Arc::clone(self),
             holder: holder.copied(),
-            is_probe: leave == Leave::Probe,
-            is_told: AtomicBool::new(false),
+            is_probe: admit == Admit::Probe,
         })
     }
 
@@ -118,13 +108,42 @@ impl Gate {
         self.lock().pauses.begin(holder, status, wait, now);
     }
 
+    /// A new connection to the origin was made.
+    pub(super) fn connected(&self) {
+        let mut rules = self.lock();
+        let was_open = !matches!(rules.breaker.state(), State::Closed { .. });
+        rules.breaker.connected();
+        self.show(&rules.breaker);
+        drop(rules);
+        if was_open {
+            tracing::info!("connected to the origin again: the circuit breaker is closed");
+        }
+    }
+
+    /// A connection to the origin could not be made.
+    pub(super) fn not_connected(&self) {
+        let mut rules = self.lock();
+        let opens = rules.breaker.failed(self.clock.mono());
+        self.show(&rules.breaker);
+        drop(rules);
+        if opens {
+            let pause = humantime::format_duration(self.pause);
+            tracing::error!(
+                "no connection to the origin can be made: the circuit breaker is open, one request \
+                 probes every {pause} (upstream.breaker_pause)"
+            );
+        }
+    }
+
     fn shed(&self, why: Shed, error: FetchError) -> FetchError {
         self.metrics.upstream_shed.of(why).inc();
         error
     }
 
-    fn show(&self, stand: Stand) {
-        self.metrics.upstream_breaker_state.set(stand as i64);
+    fn show(&self, breaker: &Breaker) {
+        self.metrics
+            .upstream_breaker_state
+            .set(breaker.state().gauge());
     }
 
     fn lock(&self) -> MutexGuard<'_, Rules> {
@@ -134,62 +153,16 @@ impl Gate {
 }
 
 impl Ticket {
-    /// The origin has answered, whatever it said.
-    pub(super) fn answered(&self) {
-        self.is_told.store(true, Ordering::Relaxed);
-        let mut rules = self.gate.lock();
-        let stood = rules.breaker.stand();
-        rules.breaker.answered();
-        self.gate.show(Stand::Closed);
-        drop(rules);
-        if stood != Stand::Closed {
-            tracing::info!("the origin answers again");
-        }
-    }
-
-    /// The origin has not answered this target.
-    pub(super) fn failed(&self, fault: Fault, target: &PathAndQuery) {
-        let trouble = match fault {
-            // It has said something, if nothing that makes sense.
-            Fault::Protocol => return self.answered(),
-            Fault::Dns
-            | Fault::Refused
-            | Fault::ConnectTimeout
-            | Fault::Tls
-            | Fault::Certificate => Trouble::Unreachable,
-            Fault::Terminated | Fault::ResponseTimeout => {
-                Trouble::Unanswered(self.gate.seed.hash_one(target.as_str()))
-            }
-            // The client's doing, or ours.
-            _ => return,
-        };
-        self.is_told.store(true, Ordering::Relaxed);
-        let mut rules = self.gate.lock();
-        let stood = rules.breaker.stand();
-        let now = self.gate.clock.mono();
-        rules.breaker.failed(trouble, self.is_probe, now);
-        let stands = rules.breaker.stand();
-        self.gate.show(stands);
-        drop(rules);
-        if stood == Stand::Closed && stands == Stand::Open {
-            let pause = humantime::format_duration(self.gate.pause);
-            tracing::error!(
-                "the origin does not answer: it is left alone, and tried once every {pause} \
-                 (upstream.breaker_pause)"
-            );
-        }
+    /// Whether the request probes: over a new connection, since one from the pool may work while
+    /// new ones fail.
+    pub(super) fn is_probe(&self) -> bool {
+        self.is_probe
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut rules = self.gate.lock();
-        rules.places.leave(self.holder.as_ref());
-        if self.is_probe && !self.is_told.load(Ordering::Relaxed) {
-            rules.breaker.abandoned(self.gate.clock.mono());
-            self.gate.show(rules.breaker.stand());
-        }
-        drop(rules);
+        self.gate.lock().places.leave(self.holder.as_ref());
         self.gate.metrics.upstream_in_flight.dec();
     }
 }
