@@ -41,7 +41,7 @@ impl Dice {
     }
 }
 
-/// The store and the in_flight, as the proxy uses them, and an origin that is a number.
+/// The store and the fetches in flight, as the proxy uses them, and an origin that is a number.
 struct World {
     store: Store,
     in_flight: Arc<InFlight<u64>>,
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    fn store(&self, fence: Fence, version: u64) {
+    fn store(&self, fence: &Fence, version: u64) {
         let whole = Representation {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
@@ -126,12 +126,12 @@ impl World {
             freshness(),
             Selecting::default(),
             self.scope,
-            &fence,
+            fence,
             false,
         );
         // Fenced or stored: both are fine.
         let entry = Arc::new(entry);
-        let _ = self.store.put(&self.key, &self.sent, &entry, &fence, None);
+        let _ = self.store.put(&self.key, &self.sent, &entry, fence, None);
     }
 
     fn void(&self, how: usize) {
@@ -227,7 +227,7 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                         .store
                         .end(&world.key, &fetch.fence, Ended::Selected(&world.sent));
                 } else {
-                    world.store(fetch.fence, version);
+                    world.store(&fetch.fence, version);
                 }
                 fetch.lead.complete(version);
             }
@@ -252,7 +252,7 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
     }
     for fetch in air {
         let version = fetch.seen.unwrap_or_else(|| world.version());
-        world.store(fetch.fence, version);
+        world.store(&fetch.fence, version);
         fetch.lead.complete(version);
     }
     for (place, floor) in waiting {
@@ -288,7 +288,7 @@ fn threads_that_fetch_write_and_read_bring_nothing_back() {
                     if dice.below(2) == 0 {
                         std::thread::yield_now();
                     }
-                    world.store(fence, version);
+                    world.store(&fence, version);
                 }
             });
         }
