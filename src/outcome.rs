@@ -120,7 +120,7 @@ labels! {
         Overload => "connection_limit_reached",
         /// The circuit breaker is open: connections to the origin failed.
         Unavailable => "destination_unavailable",
-        /// The origin has asked this token to wait (429, 503 with `Retry-After`).
+        /// The origin has asked this token (429) or call (503) to wait (`Retry-After`).
         Held => "http_request_denied",
         /// The proxy is at fault.
         Internal => "proxy_internal_error",

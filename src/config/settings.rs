@@ -143,9 +143,9 @@ settings! {
         /// How long the circuit breaker stays open before one request probes over a new connection;
         /// meanwhile stale is served, or 503.
         breaker_pause: Duration = "1s" where positive;
-        /// Longest Retry-After of a 429 or 503 that is honoured: until then calls for that token
-        /// are served stale, or get the same status; "0s" honours none.
-        max_retry_after: Duration = "1m";
+        /// Longest Retry-After that is honoured. Until then all calls for the token (429), or that
+        /// call only (503), are served stale or get the same status; "0s" honours none.
+        max_retry_after: Duration = "5s";
         /// PEM file of certificate authorities to trust beside the system's.
         ca_file: Option<PathBuf> = "";
         /// Request fields sent on for cacheable requests, beside the built-in list.

@@ -1,4 +1,4 @@
-//! `Retry-After`: the origin asks to be left alone (RFC 9110 §10.2.3).
+//! `Retry-After` of a 429 or 503 (RFC 9110 §10.2.3).
 
 use std::time::{Duration, SystemTime};
 

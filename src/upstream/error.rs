@@ -124,14 +124,14 @@ impl FetchError {
         }
     }
 
-    /// The origin has answered this token with `said`, and asked it to wait.
+    /// The origin has answered with `said`, and asked to wait.
     pub(super) fn held(said: StatusCode, wait: Duration) -> Self {
         Self {
             retry_after: Some(wait),
             said: Some(said),
             ..Self::new(
                 Fault::Held,
-                "the origin has asked this token to wait (Retry-After)",
+                "the origin has asked to wait (Retry-After, upstream.max_retry_after at most)",
             )
         }
     }

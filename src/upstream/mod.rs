@@ -128,7 +128,7 @@ impl Upstream {
         deadline: Deadline,
     ) -> Result<Answer, FetchError> {
         // Held until the body is in, or turns into a stream.
-        let ticket = self.counted(self.gate.admit_fetch(holder))?;
+        let ticket = self.counted(self.gate.admit_fetch(holder, target))?;
         let mut request = Request::new(Outbound::Empty);
         *request.uri_mut() = self.uri(target);
         headers.clone_into(request.headers_mut());
@@ -144,7 +144,8 @@ impl Upstream {
         let (mut head, body) = response.into_parts();
         let wall = self.clock.now().wall;
         if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
-            self.gate.hold(holder, head.status, wait);
+            let status = head.status;
+            self.gate.honour_retry_after(holder, target, status, wait);
         }
         let delimited = body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)

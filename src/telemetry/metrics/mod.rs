@@ -53,7 +53,7 @@ metrics! {
     upstream_bytes: IntCounter = "upstream_bytes_total", "Body bytes received from the origin."
         => origin_bytes: u64 = IntCounter::get;
     upstream_in_flight: IntGauge = "upstream_in_flight", "Requests waiting for the origin now: for a head, a body to be stored, or the end of an upload. At limits.in_flight further ones are shed.";
-    upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests that were not sent. in_flight: limits.in_flight wait already; share: one token has its share of them; breaker: the circuit breaker is open; retry_after: the origin sent this token Retry-After. Served stale where that is allowed, else 503 or 429.";
+    upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests that were not sent. in_flight: limits.in_flight wait already; share: one token has its share of them; breaker: the circuit breaker is open; retry_after: the origin sent this token or call Retry-After. Served stale where that is allowed, else 503 or 429.";
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";
     entries: IntGauge = "entries", "Stored responses.";
     weight: IntGauge = "weight_bytes", "Memory of stored responses, keys, heads and views included.";

@@ -1,7 +1,7 @@
 //! The gate in front of the origin: who may ask it now. A hit never comes here.
 //!
 //! Four reasons to turn somebody away, none of which costs the origin anything: it has asked
-//! this token to wait ([`pauses`]), all places are taken or this token has its share of them
+//! this token, or this call of it, to wait ([`pauses`]), all places are taken or this token has its share of them
 //! ([`places`]), or it cannot be reached ([`breaker`]). The rules are pure; here is the lock around
 //! them, the clock, and the counting.
 
@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use http::uri::PathAndQuery;
 
 use super::FetchError;
 use crate::clock::Clock;
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, Shed};
 use breaker::{Admit, Breaker, State};
-use pauses::Pauses;
+use pauses::Backoff;
 use places::{Full, Places};
 
 /// The gate.
@@ -36,7 +37,7 @@ pub(super) struct Gate {
 #[derive(Debug)]
 struct Rules {
     breaker: Breaker,
-    pauses: Pauses,
+    backoff: Backoff,
     places: Places,
 }
 
@@ -57,7 +58,7 @@ impl Gate {
         Arc::new(Self {
             rules: Mutex::new(Rules {
                 breaker: Breaker::new(upstream.breaker_failures, upstream.breaker_pause),
-                pauses: Pauses::new(upstream.max_retry_after),
+                backoff: Backoff::new(upstream.max_retry_after),
                 places: Places::new(config.limits.in_flight),
             }),
             pause: upstream.breaker_pause,
@@ -66,10 +67,14 @@ impl Gate {
         })
     }
 
-    /// A place for a fetch, unless this token is to wait.
-    pub(super) fn admit_fetch(self: &Arc<Self>, holder: &Scope) -> Result<Ticket, FetchError> {
+    /// A place for a fetch, unless its token or its call has to wait.
+    pub(super) fn admit_fetch(
+        self: &Arc<Self>,
+        holder: &Scope,
+        target: &PathAndQuery,
+    ) -> Result<Ticket, FetchError> {
         let now = self.clock.mono();
-        let pause = self.lock().pauses.of(holder, now);
+        let pause = self.lock().backoff.left(holder, target, now);
         if let Some((status, wait)) = pause {
             return Err(self.shed(Shed::RetryAfter, FetchError::held(status, wait)));
         }
@@ -102,10 +107,17 @@ impl Gate {
         })
     }
 
-    /// The origin has asked a token to wait.
-    pub(super) fn hold(&self, holder: &Scope, status: StatusCode, wait: Duration) {
+    /// The origin has answered with this status and `Retry-After`.
+    pub(super) fn honour_retry_after(
+        &self,
+        holder: &Scope,
+        target: &PathAndQuery,
+        status: StatusCode,
+        wait: Duration,
+    ) {
         let now = self.clock.mono();
-        self.lock().pauses.begin(holder, status, wait, now);
+        let mut rules = self.lock();
+        rules.backoff.begin(holder, target, status, wait, now);
     }
 
     /// A new connection to the origin was made.

@@ -1,65 +1,103 @@
-//! Tokens that the origin has asked to wait: `429` or `503` with `Retry-After` (RFC 9110
-//! §10.2.3). Pure: `now` is a parameter.
+//! Backoff that the origin has asked for with `Retry-After` (RFC 9110 §10.2.3): a 429 concerns all
+//! calls of the token, a 503 only the call that got it. Pure: `now` is a parameter.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::time::Duration;
 
 use http::StatusCode;
+use http::uri::PathAndQuery;
 
 use crate::request::Scope;
 
-/// Tokens that are remembered. One more, while all of these still wait, is not: its requests go
-/// to the origin, which can say so again.
-const MAX_PAUSES: usize = 4_096;
+/// Entries of one map. With as many unexpired ones, a further wait is not stored: its requests go to
+/// the origin, which can repeat the answer.
+const MAX_WAITS: usize = 4_096;
 
-/// Who is to wait, and until when.
+/// The tokens and the calls that wait.
 #[derive(Debug)]
-pub(super) struct Pauses {
+pub(super) struct Backoff {
     /// The longest wait that is honoured; zero honours none.
     longest: Duration,
-    by_token: HashMap<Scope, Pause>,
+    tokens: Waits<Scope>,
+    /// Targets by their hash.
+    calls: Waits<(Scope, u64)>,
+    seed: RandomState,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Pause {
-    until: Duration,
-    status: StatusCode,
-}
+/// The end of each wait.
+#[derive(Debug)]
+struct Waits<K>(HashMap<K, Duration>);
 
-impl Pauses {
+impl Backoff {
     pub(super) fn new(longest: Duration) -> Self {
         Self {
             longest,
-            by_token: HashMap::new(),
+            tokens: Waits(HashMap::new()),
+            calls: Waits(HashMap::new()),
+            seed: RandomState::new(),
         }
     }
 
-    /// The origin has asked a token to wait. Of two waits the longer one stands.
-    pub(super) fn begin(&mut self, of: &Scope, status: StatusCode, wait: Duration, now: Duration) {
-        let until = now + wait.min(self.longest);
-        if until == now {
+    /// Stores a wait that the origin has asked for.
+    pub(super) fn begin(
+        &mut self,
+        token: &Scope,
+        target: &PathAndQuery,
+        status: StatusCode,
+        wait: Duration,
+        now: Duration,
+    ) {
+        let wait = wait.min(self.longest);
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            self.tokens.begin(*token, wait, now);
+        } else {
+            self.calls.begin(self.call(token, target), wait, now);
+        }
+    }
+
+    /// The status with which the origin asked this request to wait, and the time left.
+    pub(super) fn left(
+        &mut self,
+        token: &Scope,
+        target: &PathAndQuery,
+        now: Duration,
+    ) -> Option<(StatusCode, Duration)> {
+        let call = self.call(token, target);
+        let of_token = self.tokens.left(token, now);
+        let of_call = self.calls.left(&call, now);
+        of_token
+            .map(|left| (StatusCode::TOO_MANY_REQUESTS, left))
+            .or(of_call.map(|left| (StatusCode::SERVICE_UNAVAILABLE, left)))
+    }
+
+    fn call(&self, token: &Scope, target: &PathAndQuery) -> (Scope, u64) {
+        (*token, self.seed.hash_one(target.as_str()))
+    }
+}
+
+impl<K: Eq + Hash> Waits<K> {
+    /// Of two waits of one key the longer one counts.
+    fn begin(&mut self, key: K, wait: Duration, now: Duration) {
+        if wait.is_zero() {
             return;
         }
-        if self.by_token.len() >= MAX_PAUSES {
-            self.by_token.retain(|_, pause| pause.until > now);
+        if self.0.len() >= MAX_WAITS {
+            self.0.retain(|_, until| *until > now);
         }
-        if self.by_token.len() < MAX_PAUSES || self.by_token.contains_key(of) {
-            let pause = self.by_token.entry(*of).or_insert(Pause { until, status });
-            if pause.until <= until {
-                *pause = Pause { until, status };
-            }
+        if self.0.len() < MAX_WAITS || self.0.contains_key(&key) {
+            let until = self.0.entry(key).or_default();
+            *until = (*until).max(now + wait);
         }
     }
 
-    /// What the origin has answered this token, and for how long it is still to wait.
-    pub(super) fn of(&mut self, token: &Scope, now: Duration) -> Option<(StatusCode, Duration)> {
-        let Pause { until, status } = *self.by_token.get(token)?;
-        let left = until.saturating_sub(now);
+    fn left(&mut self, key: &K, now: Duration) -> Option<Duration> {
+        let left = self.0.get(key)?.saturating_sub(now);
         if left.is_zero() {
-            self.by_token.remove(token);
+            self.0.remove(key);
             return None;
         }
-        Some((status, left))
+        Some(left)
     }
 }
 
@@ -74,48 +112,79 @@ mod tests {
     const BUSY: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
     const MANY: StatusCode = StatusCode::TOO_MANY_REQUESTS;
 
+    fn target() -> PathAndQuery {
+        PathAndQuery::from_static("/v1/calls/c1")
+    }
+
     fn token(key: &ScopeKey, number: usize) -> Scope {
         key.scope(&HeaderValue::from(number))
     }
 
     #[test]
-    fn a_token_waits_as_long_as_it_was_asked_to_and_no_longer_than_is_honoured() {
+    fn a_429_is_for_the_token_and_a_503_for_its_call() {
+        let call = target();
+        let other_call = PathAndQuery::from_static("/v1/calls/c1?a");
         let key = ScopeKey::random();
         let (one, other) = (token(&key, 1), token(&key, 2));
-        let mut pauses = Pauses::new(SECOND * 60);
-        pauses.begin(&one, MANY, SECOND * 10, SECOND);
-        assert_eq!(pauses.of(&one, SECOND), Some((MANY, SECOND * 10)));
-        assert_eq!(pauses.of(&other, SECOND), None);
-        // A shorter one that comes later does not end it.
-        pauses.begin(&one, BUSY, SECOND, SECOND * 2);
-        assert_eq!(pauses.of(&one, SECOND * 2), Some((MANY, SECOND * 9)));
-        assert_eq!(pauses.of(&one, SECOND * 11), None);
+        let mut backoff = Backoff::new(SECOND * 60);
+        backoff.begin(&one, &call, BUSY, SECOND * 4, SECOND);
+        assert_eq!(backoff.left(&one, &call, SECOND), Some((BUSY, SECOND * 4)));
+        assert_eq!(backoff.left(&one, &other_call, SECOND), None);
+        assert_eq!(backoff.left(&other, &call, SECOND), None);
 
-        pauses.begin(&other, BUSY, SECOND * 3_600, Duration::ZERO);
-        assert_eq!(pauses.of(&other, Duration::ZERO), Some((BUSY, SECOND * 60)));
-    }
-
-    #[test]
-    fn many_tokens_take_no_more_room_than_there_is() {
-        let key = ScopeKey::random();
-        let mut pauses = Pauses::new(SECOND * 60);
-        for number in 0..MAX_PAUSES + 10 {
-            pauses.begin(&token(&key, number), MANY, SECOND, Duration::ZERO);
+        backoff.begin(&one, &call, MANY, SECOND * 2, SECOND);
+        for target in [&call, &other_call] {
+            let left = backoff.left(&one, target, SECOND);
+            assert_eq!(left, Some((MANY, SECOND * 2)));
         }
-        assert_eq!(pauses.by_token.len(), MAX_PAUSES);
-        let late = token(&key, MAX_PAUSES + 1);
-        assert_eq!(pauses.of(&late, Duration::ZERO), None);
-        // When the others have waited, there is room again.
-        pauses.begin(&late, MANY, SECOND, SECOND);
-        assert_eq!(pauses.of(&late, SECOND), Some((MANY, SECOND)));
-        assert_eq!(pauses.by_token.len(), 1);
+        assert_eq!(backoff.left(&other, &call, SECOND), None);
+        let left = backoff.left(&one, &call, SECOND * 3);
+        assert_eq!(left, Some((BUSY, SECOND * 2)));
+        assert_eq!(backoff.left(&one, &call, SECOND * 5), None);
     }
 
     #[test]
-    fn none_is_honoured_where_that_is_configured() {
+    fn of_two_waits_the_longer_one_counts_up_to_the_limit() {
+        let call = target();
         let one = token(&ScopeKey::random(), 1);
-        let mut pauses = Pauses::new(Duration::ZERO);
-        pauses.begin(&one, MANY, SECOND, SECOND);
-        assert_eq!(pauses.of(&one, SECOND), None);
+        let mut backoff = Backoff::new(SECOND * 60);
+        backoff.begin(&one, &call, MANY, SECOND * 10, SECOND);
+        backoff.begin(&one, &call, MANY, SECOND, SECOND * 2);
+        let left = backoff.left(&one, &call, SECOND * 2);
+        assert_eq!(left, Some((MANY, SECOND * 9)));
+        backoff.begin(&one, &call, MANY, SECOND * 3_600, Duration::ZERO);
+        let left = backoff.left(&one, &call, Duration::ZERO);
+        assert_eq!(left, Some((MANY, SECOND * 60)));
+    }
+
+    #[test]
+    fn the_maps_are_bounded() {
+        let call = target();
+        let key = ScopeKey::random();
+        let mut backoff = Backoff::new(SECOND * 60);
+        for number in 0..MAX_WAITS + 10 {
+            for status in [MANY, BUSY] {
+                let one = token(&key, number);
+                backoff.begin(&one, &call, status, SECOND, Duration::ZERO);
+            }
+        }
+        let sizes = |backoff: &Backoff| (backoff.tokens.0.len(), backoff.calls.0.len());
+        assert_eq!(sizes(&backoff), (MAX_WAITS, MAX_WAITS));
+        let late = token(&key, MAX_WAITS + 1);
+        assert_eq!(backoff.left(&late, &call, Duration::ZERO), None);
+        // The others have expired.
+        for status in [MANY, BUSY] {
+            backoff.begin(&late, &call, status, SECOND, SECOND);
+        }
+        assert_eq!(sizes(&backoff), (1, 1));
+    }
+
+    #[test]
+    fn a_limit_of_zero_honours_none() {
+        let call = target();
+        let one = token(&ScopeKey::random(), 1);
+        let mut backoff = Backoff::new(Duration::ZERO);
+        backoff.begin(&one, &call, MANY, SECOND, SECOND);
+        assert_eq!(backoff.left(&one, &call, SECOND), None);
     }
 }
