@@ -28,9 +28,9 @@
 //!    [`policy`] says what it is good for now.
 //! 4. What is not fresh is fetched: once for all who ask meanwhile, on a task that outlives its
 //!    first client, behind a fence that a purge, a write or a refused token brings down.
-//!    A gate in [`upstream`] says whether the origin is asked at all: not while it does not answer,
-//!    has asked this token to wait, or has as many requests as it is to have. What may be served
-//!    stale then is. A hit never comes there.
+//!    Admission in [`upstream`] refuses a fetch while the circuit breaker is open, after a
+//!    `Retry-After`, or when all slots are taken; stale is served then where that is allowed. A hit
+//!    never comes there.
 //! 5. The [`Outcome`](outcome::Outcome) is defined once; the `Cache-Status` field, the metric
 //!    label and the log field are its renderings.
 //!

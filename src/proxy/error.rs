@@ -1,7 +1,7 @@
-//! The proxy's own answers: the one place that knows status codes.
+//! The proxy's own responses: the one place that knows status codes.
 //!
 //! What a client sees is a problem document (RFC 9457) with a stable `type`, and where the
-//! origin is at fault a `Proxy-Status` (RFC 9209); what the log sees is the whole chain, once.
+//! origin is at fault a `Proxy-Status` (RFC 9209); the log has the whole chain of causes, once.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ use crate::upstream::FetchError;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// After how long a client that was turned away may try again, where nothing else is known.
+/// The `Retry-After` of a refusal, unless a better one is known.
 const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
 
-/// Why the proxy answers for itself.
+/// A response of the proxy's own.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The request ends at the door.
+    /// The request is refused before anything is looked up.
     #[error("{}", .0.sentence)]
     Refused(Refused),
-    /// The origin could not be asked, or its answer not used.
+    /// The origin could not be reached, or its response not used.
     #[error("{source}")]
     Fetch {
-        /// What went wrong.
+        /// The failure.
         source: FetchError,
         /// Why the origin was asked.
         why: Forward,
@@ -49,13 +49,12 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::Refused(refused) => refusal_status(refused.why),
-            Self::Fetch { source, .. } if source.is_upload_too_large() => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
-            // The class of the origin's own answer.
-            Self::Fetch { source, .. } => source
-                .said()
-                .unwrap_or_else(|| fault_status(source.fault())),
+            Self::Fetch { source, .. } => match source {
+                FetchError::UploadTooLarge => refusal_status(Refusal::BodyTooLarge),
+                // The class of the origin's own response.
+                FetchError::RetryAfter { status, .. } => *status,
+                other => fault_status(other.fault()),
+            },
             Self::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -63,23 +62,16 @@ impl Error {
 
     /// The last part of the problem's `type`.
     fn slug(&self) -> &'static str {
-        match self {
-            Self::Refused(refused) => refused.why.as_str(),
-            Self::Fetch { source, .. } if source.is_upload_too_large() => {
-                Refusal::BodyTooLarge.as_str()
-            }
-            Self::Fetch { source, .. } => source.fault().as_str(),
-            Self::OnlyIfCached => "only-if-cached",
-            Self::Panicked => "panic",
-        }
+        self.outcome().detail().expect("each problem has a reason")
     }
 
     fn outcome(&self) -> Outcome {
         match self {
             Self::Refused(refused) => Outcome::Refused(refused.why),
-            Self::Fetch { source, .. } if source.is_upload_too_large() => {
-                Outcome::Refused(Refusal::BodyTooLarge)
-            }
+            Self::Fetch {
+                source: FetchError::UploadTooLarge,
+                ..
+            } => Outcome::Refused(Refusal::BodyTooLarge),
             Self::Fetch { source, why } => Outcome::Failed {
                 why: *why,
                 fault: source.fault(),
@@ -89,7 +81,7 @@ impl Error {
         }
     }
 
-    /// Whether the rest of the connection can be trusted. What is ambiguous in one request could
+    /// Whether the rest of the connection cannot be trusted: what is ambiguous in one request could
     /// be read as the beginning of the next.
     fn ends_connection(&self) -> bool {
         match self {
@@ -99,13 +91,15 @@ impl Error {
         }
     }
 
-    /// Whole seconds, rounded up: who comes back a moment too early is turned away again.
+    /// Whole seconds, rounded up: a client that returns a moment too early is refused again.
     fn retry_after(&self) -> HeaderValue {
-        let known = match self {
-            Self::Fetch { source, .. } => source.retry_after(),
-            _ => None,
+        let wait = match self {
+            Self::Fetch {
+                source: FetchError::RetryAfter { wait, .. } | FetchError::BreakerOpen { wait },
+                ..
+            } => *wait,
+            _ => RETRY_AFTER_LOAD,
         };
-        let wait = known.unwrap_or(RETRY_AFTER_LOAD);
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         HeaderValue::from(seconds.max(1))
     }
@@ -142,7 +136,7 @@ impl Error {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        // An error is about this moment; nobody downstream is to keep it.
+        // An error is about this moment: no cache downstream may store it.
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         fields.insert(CACHE_STATUS, outcome.cache_status());
         fields.insert(RequestId::FIELD, id.to_header());
@@ -168,20 +162,20 @@ impl Error {
     }
 }
 
-/// Every problem that the proxy has an answer for: the last part of its `type`, and its status; one
-/// with two statuses comes twice.
+/// Every problem document: the last part of its `type`, and its status; one with two statuses comes
+/// twice.
 pub fn problems() -> impl Iterator<Item = (&'static str, StatusCode)> {
     let refusals = Refusal::ALL
         .iter()
         .map(|refusal| (refusal.as_str(), refusal_status(*refusal)));
     let faults = Fault::ALL.iter().flat_map(|fault| {
-        // Who is to wait gets the status with which the origin has asked for it: one of two.
+        // A client that must wait gets the status of the origin's own response: one of two.
         let other = (*fault == Fault::Held).then_some(StatusCode::TOO_MANY_REQUESTS);
         let statuses = other.into_iter().chain([fault_status(*fault)]);
         statuses.map(|status| (fault.as_str(), status))
     });
     let own = [Error::OnlyIfCached, Error::Panicked].map(|error| (error.slug(), error.status()));
-    // The last hop of an OPTIONS is answered here, and has no fault.
+    // The last hop of an OPTIONS is answered by the proxy, and is no problem.
     let is_problem = |(_, status): &(_, StatusCode)| !status.is_success();
     refusals.chain(faults).chain(own).filter(is_problem)
 }

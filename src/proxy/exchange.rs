@@ -18,13 +18,13 @@ use crate::policy::{
     self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewCap,
 };
 use crate::request::CacheKey;
-use crate::upstream::{self, AnswerBody, FetchError, ResponseStream, Unread, headers};
+use crate::upstream::{self, BodyRead, FetchError, PendingBody, ResponseStream, headers};
 
 /// The head of the origin's answer, and when it was asked and answered.
 #[derive(Debug)]
 pub(super) struct Asked {
     head: response::Parts,
-    body: Unread,
+    body: PendingBody,
     /// Whether nobody but the one it was fetched for may have it.
     pub(super) for_one: bool,
     requested: Moment,
@@ -68,7 +68,7 @@ impl Proxy {
         }
         if asked.head.status == StatusCode::NOT_MODIFIED && !validating {
             // Nobody asked whether anything was modified; there is nothing to answer with.
-            return Err(FetchError::unasked_not_modified());
+            return Err(FetchError::Protocol("304 to an unconditional request"));
         }
         self.judge(order, &asked);
         Ok(asked)
@@ -83,7 +83,7 @@ impl Proxy {
         let target = target(&order.key);
         let sent = conditional.unwrap_or(&order.sent);
         let asked = self.send_once(order, &target, sent, deadline).await?;
-        if !upstream::is_locked(&asked.head.headers) {
+        if !upstream::forbids_decoding(&asked.head.headers) {
             return Ok(asked);
         }
         // Not everybody accepts that coding, and nobody may undo it. What its head ends is ended.
@@ -149,9 +149,9 @@ impl Proxy {
             ..
         } = asked;
         match self.upstream.read(body).await {
-            Ok(AnswerBody::Whole(body)) => self.keep(order, &head, body, requested, received).await,
-            Ok(AnswerBody::TooLarge(body)) => self.pass(order, head, body, NotStored::TooLarge),
-            Ok(AnswerBody::CloseDelimited(body)) => {
+            Ok(BodyRead::Whole(body)) => self.keep(order, &head, body, requested, received).await,
+            Ok(BodyRead::TooLarge(body)) => self.pass(order, head, body, NotStored::TooLarge),
+            Ok(BodyRead::CloseDelimited(body)) => {
                 self.pass(order, head, body, NotStored::CloseDelimited)
             }
             Err(error) => Fetched::Failed(error),

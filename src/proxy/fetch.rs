@@ -131,7 +131,7 @@ impl Proxy {
                 let order = self.order(call, head, stored, id);
                 self.carry_out(order).await
             }
-            None => Fetched::Failed(FetchError::waited(&self.settings)),
+            None => Fetched::Failed(FetchError::WaitTimeout(self.settings.total_timeout)),
         }
     }
 
@@ -190,7 +190,7 @@ impl Proxy {
         self.take_off(lead, order, answer);
         fetched
             .await
-            .unwrap_or_else(|_| Fetched::Failed(FetchError::lost()))
+            .unwrap_or_else(|_| Fetched::Failed(FetchError::Panicked))
     }
 
     /// The fetch runs on its own task: the client that started it may hang up while others wait

@@ -113,7 +113,7 @@ impl<'a> Write<'a> {
     }
 
     fn failed(mut self, fault: Fault) {
-        if upstream::never_sent(fault) {
+        if upstream::not_sent(fault) {
             // The origin cannot have seen it.
             self.pending = false;
         } else if self.pending && fault == Fault::RequestBody {

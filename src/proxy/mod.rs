@@ -364,11 +364,11 @@ fn refused_token(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// Once for each failure. That the origin was not asked is no news of each request: the gate says so
-/// when it closes, and counts.
+/// Logs each failure once. A request that was not admitted is at debug level: admission counts them,
+/// and logs when the circuit breaker opens.
 fn log_failure(id: &RequestId, source: &FetchError) {
     let fault = source.fault().as_str();
-    if source.is_shed() {
+    if source.fault().is_shed() {
         tracing::debug!(request_id = %id, fault, "{source}");
     } else {
         tracing::warn!(request_id = %id, fault, "{}", chain(source));

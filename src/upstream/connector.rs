@@ -14,34 +14,27 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
-use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 use tower::{Service, ServiceExt as _};
 
-use super::SetupError;
-use super::error::is_refusal;
-use super::gate::Gate;
-use super::line::Line;
+use super::admission::Admission;
+use super::error::{ConnectTimeout, SetupError, is_refusal};
 use super::retry::Retries;
+use super::traffic::TrackedConnection;
 use crate::config;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Stream = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
-type Connection = TokioIo<Line<TokioIo<Stream>>>;
+type Connection = TokioIo<TrackedConnection<TokioIo<Stream>>>;
 
-/// Connects within `upstream.connect_timeout`, and keeps trying where it is refused.
+/// Connects within `upstream.connect_timeout`, and retries refused connections.
 #[derive(Clone, Debug)]
 pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
     /// Without them, a refused connection is not retried, and no circuit breaker learns of it.
-    reports: Option<(Retries, Arc<Gate>)>,
+    reports: Option<(Retries, Arc<Admission>)>,
 }
-
-/// No connection in time.
-#[derive(Debug, Error)]
-#[error("no connection within {}", humantime::format_duration(*.0))]
-pub(super) struct ConnectTimeout(Duration);
 
 impl Connector {
     /// A connector for servers of this scheme, with these timeouts and, for https, this
@@ -52,8 +45,8 @@ impl Connector {
     /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
     pub fn new(scheme: &Scheme, settings: &config::Upstream) -> Result<Self, SetupError> {
         let mut tls = tls(scheme, settings)?;
-        // No HTTP/2: one connection would carry all requests, and one reader that is slow, or one
-        // reset too many, would stop them all.
+        // No HTTP/2: one connection would carry all requests, and one slow reader would stop them all
+        // (head-of-line blocking).
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             inner: (tcp(HttpConnector::new(), settings), tls).into(),
@@ -63,23 +56,12 @@ impl Connector {
     }
 
     /// The same, with retries of refused connections, and a circuit breaker that counts failures.
-    pub(super) fn for_upstream(self, retries: Retries, gate: Arc<Gate>) -> Self {
-        let reports = Some((retries, gate));
+    pub(super) fn for_upstream(self, retries: Retries, admission: Arc<Admission>) -> Self {
+        let reports = Some((retries, admission));
         Self { reports, ..self }
     }
 
-    async fn connect(self, uri: Uri) -> Result<Stream, BoxError> {
-        let gate = self.reports.as_ref().map(|(_, gate)| Arc::clone(gate));
-        let connected = self.connect_with_retries(uri).await;
-        match (gate, &connected) {
-            (Some(gate), Ok(_)) => gate.connected(),
-            (Some(gate), Err(_)) => gate.not_connected(),
-            (None, _) => {}
-        }
-        connected
-    }
-
-    async fn connect_with_retries(mut self, uri: Uri) -> Result<Stream, BoxError> {
+    async fn connect(&mut self, uri: Uri) -> Result<Stream, BoxError> {
         let deadline = Instant::now() + self.timeout;
         let mut refused = 0;
         loop {
@@ -107,26 +89,26 @@ fn tcp<R>(mut tcp: HttpConnector<R>, settings: &config::Upstream) -> HttpConnect
     tcp.set_keepalive(Some(Duration::from_secs(30)));
     // Shared among the addresses of a name: one that does not answer leaves time for the next.
     tcp.set_connect_timeout(Some(settings.connect_timeout));
-    // What is sent and not acknowledged is silence like any other.
+    // Unacknowledged bytes are silence like any other.
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(settings.total_timeout));
     tcp
 }
 
-/// The provider is passed explicitly: a process-wide default could be somebody else's choice.
+/// The provider is passed explicitly: another crate could set the process-wide default.
 fn tls(scheme: &Scheme, settings: &config::Upstream) -> Result<rustls::ClientConfig, SetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let extra_roots = extra_roots(settings)?;
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     if *scheme == Scheme::HTTP {
-        // Nobody is to be trusted: a small image may have no trust store, and none is read.
-        let nobody = RootCertStore::empty();
-        return Ok(builder.with_root_certificates(nobody).with_no_client_auth());
+        // No trust store is read: a small image may have none.
+        let none = RootCertStore::empty();
+        return Ok(builder.with_root_certificates(none).with_no_client_auth());
     }
     let verifier = Verifier::new_with_extra_roots(extra_roots, provider)?;
     let config = builder
-        .dangerous() // the name of the door, not of what goes through it: the system's own verifier
+        .dangerous() // hyper-rustls's word for any verifier; this is the system's own
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
@@ -156,10 +138,15 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.clone().connect(uri);
+        let mut connector = self.clone();
         Box::pin(async move {
-            let connected = TokioIo::new(connecting.await?);
-            Ok(TokioIo::new(Line::new(connected)))
+            let connected = connector.connect(uri).await;
+            if let Some((_, admission)) = &connector.reports {
+                admission.connect_ended(connected.is_ok());
+            }
+            Ok(TokioIo::new(TrackedConnection::new(TokioIo::new(
+                connected?,
+            ))))
         })
     }
 }

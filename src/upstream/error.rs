@@ -7,16 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-
+use humantime::format_duration;
 use hyper_util::client::legacy;
 use thiserror::Error;
 
-use super::body::UploadError;
-use super::connector::ConnectTimeout;
-use super::line::Traffic;
-use super::retry::Lost;
+use super::traffic::{Traffic, Unanswered};
 use crate::coding::InvalidGzip;
-use crate::config;
 use crate::outcome::Fault;
 
 /// A client that cannot be set up.
@@ -40,226 +36,175 @@ pub enum SetupError {
     },
 }
 
-/// A request to the origin that failed. Cheap to clone: all who waited for it get one.
-#[derive(Clone, Debug, Error)]
-#[error("upstream: {sentence}")]
-pub struct FetchError {
-    fault: Fault,
-    sentence: String,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
-    too_large: bool,
-    /// How the request died, where it did so before the first byte of an answer.
-    lost: Option<Lost>,
-    /// When it is worth another try, where that is known.
-    retry_after: Option<Duration>,
-    /// What the origin has said to those that it asked to wait.
-    said: Option<StatusCode>,
-}
+/// No connection in time: the connector's error, which hyper hands back as a source.
+#[derive(Debug, Error)]
+#[error("no connection within {}", format_duration(*.0))]
+pub(super) struct ConnectTimeout(pub(super) Duration);
 
-impl From<InvalidGzip> for FetchError {
-    fn from(broken: InvalidGzip) -> Self {
-        Self {
-            source: Some(Arc::new(broken)),
-            ..Self::new(
-                Fault::ContentCoding,
-                "the origin's body is in a content coding that cannot be undone",
-            )
-        }
-    }
+/// The error below, shared by all clients that waited for the request.
+type Source = Arc<dyn StdError + Send + Sync>;
+
+/// A request to the origin that failed.
+#[derive(Clone, Debug, Error)]
+pub enum FetchError {
+    /// Not sent: all places are taken.
+    #[error("upstream: limits.in_flight requests wait for the origin already")]
+    Overload,
+    /// Not sent: the token has its share of the places.
+    #[error("upstream: this token has its share of limits.in_flight: as many as are free")]
+    ShareExceeded,
+    /// Not sent: the origin has answered with this status and `Retry-After`.
+    #[error("upstream: the origin asked to wait (Retry-After, upstream.max_retry_after at most)")]
+    RetryAfter {
+        /// 429 or 503.
+        status: StatusCode,
+        /// The time left.
+        wait: Duration,
+    },
+    /// Not sent: connections to the origin have failed.
+    #[error("upstream: connections failed, the circuit breaker is open (upstream.breaker_pause)")]
+    BreakerOpen {
+        /// The time until the next probe.
+        wait: Duration,
+    },
+    /// The origin's name has no address.
+    #[error("upstream: the origin's name cannot be resolved")]
+    Dns(#[source] Source),
+    /// The origin does not listen.
+    #[error("upstream: the origin refuses connections")]
+    Refused(#[source] Source),
+    /// No connection in time.
+    #[error("upstream: no connection within upstream.connect_timeout")]
+    ConnectTimeout(#[source] Source),
+    /// The TLS handshake failed.
+    #[error("upstream: the TLS handshake with the origin failed")]
+    Tls(#[source] Source),
+    /// The origin's certificate is not trusted (`upstream.ca_file`).
+    #[error("upstream: the origin's certificate is not trusted")]
+    Certificate(#[source] Source),
+    /// The connection failed before the response head was there.
+    #[error("upstream: the connection to the origin broke off")]
+    Terminated {
+        /// Whether no byte of a response had arrived, on which kind of connection.
+        unanswered: Option<Unanswered>,
+        /// Why.
+        source: Source,
+    },
+    /// No response head in time.
+    #[error("upstream: no response head within {} (upstream.response_timeout)", format_duration(*.0))]
+    HeadTimeout(Duration),
+    /// The fetch took too long in all.
+    #[error("upstream: no whole response within {} (upstream.total_timeout)", format_duration(*.0))]
+    TotalTimeout(Duration),
+    /// The fetch that this client waited for took too long.
+    #[error("upstream: no response by the fetch in flight within {} (upstream.total_timeout)", format_duration(*.0))]
+    WaitTimeout(Duration),
+    /// The origin takes no more of the request body.
+    #[error("upstream: no more of the request body taken within {} (upstream.total_timeout)", format_duration(*.0))]
+    UploadStalled(Duration),
+    /// The origin sends no more of a streamed response.
+    #[error("upstream: not a byte within {} (upstream.total_timeout)", format_duration(*.0))]
+    Silent(Duration),
+    /// The response head is not HTTP, or beyond the limits.
+    #[error("upstream: the origin's response is not valid HTTP")]
+    InvalidHead(#[source] Source),
+    /// The response head cannot be used.
+    #[error("upstream: the origin sent {0}")]
+    Protocol(&'static str),
+    /// The chunks of the response body are not valid.
+    #[error("upstream: the origin's response body is not valid HTTP")]
+    InvalidBody(#[source] Source),
+    /// The response body ended before its length or last chunk.
+    #[error("upstream: the origin's response body broke off")]
+    Incomplete(#[source] Source),
+    /// The response body's content coding is broken.
+    #[error("upstream: the origin's body is in a content coding that cannot be undone")]
+    ContentCoding(#[from] InvalidGzip),
+    /// The client's body is too large.
+    #[error("upstream: the request body is larger than limits.request_body")]
+    UploadTooLarge,
+    /// The client's body comes below the least pace, or not at all.
+    #[error("upstream: the client's request body comes too slowly")]
+    UploadSlow,
+    /// The client's body ended early.
+    #[error("upstream: the client's request body broke off")]
+    UploadBroken(#[source] Option<Arc<hyper::Error>>),
+    /// A bug: the task that fetched ended without a result.
+    #[error("upstream: the fetch ended without an answer")]
+    Panicked,
 }
 
 impl FetchError {
-    /// What kind of failure this is.
+    /// The kind of failure.
     #[must_use]
     pub fn fault(&self) -> Fault {
-        self.fault
-    }
-
-    /// Whether the failure is that the client's body is beyond `limits.request_body`.
-    #[must_use]
-    pub fn is_upload_too_large(&self) -> bool {
-        self.too_large
-    }
-
-    /// The task that fetched ended without an answer: a bug.
-    #[must_use]
-    pub fn lost() -> Self {
-        Self::new(Fault::Internal, "the fetch ended without an answer")
-    }
-
-    /// This waiter has waited for as long as a fetch may take.
-    #[must_use]
-    pub fn waited(settings: &config::Upstream) -> Self {
-        Self::no_end(settings)
-    }
-
-    /// A 304 to a request without a condition, or about another response than the stored one.
-    #[must_use]
-    pub fn unasked_not_modified() -> Self {
-        Self::new(Fault::Protocol, "the origin answers 304 to what nobody has")
-    }
-
-    pub(super) fn overload() -> Self {
-        Self::new(
-            Fault::Overload,
-            "as many requests as limits.in_flight wait for the origin already",
-        )
-    }
-
-    pub(super) fn unfair() -> Self {
-        Self::new(
-            Fault::Overload,
-            "as many requests of this token wait for the origin as limits.in_flight leaves free",
-        )
-    }
-
-    /// The breaker is open.
-    pub(super) fn unavailable(wait: Duration) -> Self {
-        Self {
-            retry_after: Some(wait),
-            ..Self::new(
-                Fault::Unavailable,
-                "the circuit breaker is open since connections failed (upstream.breaker_pause)",
-            )
+        match self {
+            Self::Overload | Self::ShareExceeded => Fault::Overload,
+            Self::RetryAfter { .. } => Fault::Held,
+            Self::BreakerOpen { .. } => Fault::Unavailable,
+            Self::Dns(_) => Fault::Dns,
+            Self::Refused(_) => Fault::Refused,
+            Self::ConnectTimeout(_) => Fault::ConnectTimeout,
+            Self::Tls(_) => Fault::Tls,
+            Self::Certificate(_) => Fault::Certificate,
+            Self::Terminated { .. } => Fault::Terminated,
+            Self::HeadTimeout(_)
+            | Self::TotalTimeout(_)
+            | Self::WaitTimeout(_)
+            | Self::UploadStalled(_)
+            | Self::Silent(_) => Fault::ResponseTimeout,
+            Self::InvalidHead(_) | Self::Protocol(_) | Self::InvalidBody(_) => Fault::Protocol,
+            Self::Incomplete(_) => Fault::Incomplete,
+            Self::ContentCoding(_) => Fault::ContentCoding,
+            Self::UploadTooLarge | Self::UploadSlow | Self::UploadBroken(_) => Fault::RequestBody,
+            Self::Panicked => Fault::Internal,
         }
     }
 
-    /// The origin has answered with `said`, and asked to wait.
-    pub(super) fn held(said: StatusCode, wait: Duration) -> Self {
-        Self {
-            retry_after: Some(wait),
-            said: Some(said),
-            ..Self::new(
-                Fault::Held,
-                "the origin has asked to wait (Retry-After, upstream.max_retry_after at most)",
-            )
-        }
-    }
-
-    /// Whether the origin was not asked at all, on purpose.
-    #[must_use]
-    pub fn is_shed(&self) -> bool {
-        matches!(
-            self.fault,
-            Fault::Overload | Fault::Unavailable | Fault::Held
-        )
-    }
-
-    /// When it is worth another try, where that is known.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
-    }
-
-    /// What the origin has said to those that it asked to wait.
-    #[must_use]
-    pub fn said(&self) -> Option<StatusCode> {
-        self.said
-    }
-
-    pub(super) fn protocol(sentence: &str) -> Self {
-        Self::new(Fault::Protocol, sentence)
-    }
-
-    pub(super) fn no_head(settings: &config::Upstream) -> Self {
-        let limit = humantime::format_duration(settings.response_timeout);
-        Self::new(
-            Fault::ResponseTimeout,
-            &format!("no response head within {limit} (upstream.response_timeout)"),
-        )
-    }
-
-    pub(super) fn not_taken(settings: &config::Upstream) -> Self {
-        let limit = humantime::format_duration(settings.total_timeout);
-        Self::new(
-            Fault::ResponseTimeout,
-            &format!("no more of the request body taken within {limit} (upstream.total_timeout)"),
-        )
-    }
-
-    pub(super) fn no_end(settings: &config::Upstream) -> Self {
-        let limit = humantime::format_duration(settings.total_timeout);
-        Self::new(
-            Fault::ResponseTimeout,
-            &format!("no whole response within {limit} (upstream.total_timeout)"),
-        )
-    }
-
+    /// The failure of a request as hyper's client reports it.
     pub(super) fn from_client(error: legacy::Error) -> Self {
-        if let Some(upload) = find::<UploadError>(&error) {
-            return Self::from_upload(upload);
+        if let Some(upload) = find::<Self>(&error) {
+            return upload.clone();
         }
-        let fault = if error.is_connect() {
-            connect_fault(&error)
+        let variant = if error.is_connect() {
+            connect_variant(&error)
+        } else if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+            Self::InvalidHead
         } else {
-            exchange_fault(&error)
+            let unanswered = unanswered(&error);
+            let source = Arc::new(error);
+            return Self::Terminated { unanswered, source };
         };
-        let sentence = match fault {
-            Fault::Dns => "the origin's name cannot be resolved",
-            Fault::Refused => "the origin refuses connections",
-            Fault::ConnectTimeout => "no connection within upstream.connect_timeout",
-            Fault::Certificate => "the origin's certificate is not trusted",
-            Fault::Tls => "the TLS handshake with the origin failed",
-            Fault::Protocol => "the origin's response is not valid HTTP",
-            _ => "the connection to the origin broke off",
-        };
-        Self {
-            lost: lost(&error).filter(|_| fault == Fault::Terminated),
-            source: Some(Arc::new(error)),
-            ..Self::new(fault, sentence)
-        }
+        variant(Arc::new(error))
     }
 
-    /// How the request died, if it did so before the first byte of an answer.
-    pub(super) fn how_lost(&self) -> Option<Lost> {
-        self.lost
-    }
-
-    pub(super) fn from_upload(error: &UploadError) -> Self {
-        let broken = match error {
-            UploadError::TooLarge | UploadError::Slow => None,
-            UploadError::Broken(source) => source.clone(),
-        };
-        Self {
-            too_large: matches!(error, UploadError::TooLarge),
-            source: broken.map(|error| error as _),
-            ..Self::new(Fault::RequestBody, &error.to_string())
-        }
-    }
-
+    /// The failure of a response body as hyper reports it.
     pub(super) fn from_body(error: hyper::Error) -> Self {
-        let is_nonsense = find::<io::Error>(&error).is_some_and(|error| {
-            // What hyper's decoder of chunks says.
+        let is_invalid_chunk = find::<io::Error>(&error).is_some_and(|error| {
             matches!(
                 error.kind(),
                 io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
             )
         });
-        let kind = if error.is_parse() || is_nonsense {
-            Self::protocol("the origin's response body is not valid HTTP")
+        if error.is_parse() || is_invalid_chunk {
+            Self::InvalidBody(Arc::new(error))
         } else {
-            Self::new(Fault::Incomplete, "the origin's response body broke off")
-        };
-        Self {
-            source: Some(Arc::new(error)),
-            ..kind
-        }
-    }
-
-    pub(super) fn new(fault: Fault, sentence: &str) -> Self {
-        Self {
-            fault,
-            sentence: sentence.to_owned(),
-            source: None,
-            too_large: false,
-            lost: None,
-            retry_after: None,
-            said: None,
+            Self::Incomplete(Arc::new(error))
         }
     }
 }
 
-/// Whether a connection failed because there is nobody at the origin's end just now.
+/// Whether this failure happened before the origin can have acted on the request.
+#[must_use]
+pub fn not_sent(fault: Fault) -> bool {
+    let not_connected = matches!(
+        fault,
+        Fault::Dns | Fault::Refused | Fault::ConnectTimeout | Fault::Tls | Fault::Certificate
+    );
+    not_connected || fault.is_shed()
+}
+
+/// Whether a connection failed because the origin does not listen just now.
 pub(super) fn is_refusal(error: &(dyn StdError + 'static)) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
     find::<io::Error>(error).is_some_and(|error| {
@@ -271,42 +216,30 @@ pub(super) fn is_refusal(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-fn lost(error: &legacy::Error) -> Option<Lost> {
-    let connected = error.connect_info()?;
+fn unanswered(error: &legacy::Error) -> Option<Unanswered> {
     let mut extras = http::Extensions::new();
-    connected.get_extras(&mut extras);
-    let traffic = extras.get::<Traffic>()?;
-    if traffic.is_heard() {
-        None
-    } else if traffic.is_reused() {
-        Some(Lost::Pooled)
-    } else {
-        Some(Lost::Fresh)
-    }
+    error.connect_info()?.get_extras(&mut extras);
+    extras.get::<Traffic>()?.unanswered()
 }
 
-fn connect_fault(error: &legacy::Error) -> Fault {
+fn connect_variant(error: &legacy::Error) -> fn(Source) -> FetchError {
     if find::<ConnectTimeout>(error).is_some() {
-        return Fault::ConnectTimeout;
+        return FetchError::ConnectTimeout;
     }
     match find::<rustls::Error>(error) {
-        Some(rustls::Error::InvalidCertificate(_)) => return Fault::Certificate,
-        Some(_) => return Fault::Tls,
+        Some(rustls::Error::InvalidCertificate(_)) => return FetchError::Certificate,
+        Some(_) => return FetchError::Tls,
         None => {}
     }
     match find::<io::Error>(error).map(io::Error::kind) {
-        Some(io::ErrorKind::ConnectionRefused) => Fault::Refused,
-        Some(io::ErrorKind::TimedOut) => Fault::ConnectTimeout,
-        // hyper-util keeps the type of its resolver's error to itself; its words are the sign.
-        _ if chain(error).any(|cause| cause.to_string().contains("dns error")) => Fault::Dns,
-        _ => Fault::Terminated,
-    }
-}
-
-fn exchange_fault(error: &legacy::Error) -> Fault {
-    match find::<hyper::Error>(error) {
-        Some(error) if error.is_parse() => Fault::Protocol,
-        _ => Fault::Terminated,
+        Some(io::ErrorKind::ConnectionRefused) => FetchError::Refused,
+        Some(io::ErrorKind::TimedOut) => FetchError::ConnectTimeout,
+        // hyper-util does not export the type of its resolver's error.
+        _ if chain(error).any(|cause| cause.to_string().contains("dns error")) => FetchError::Dns,
+        _ => |source| FetchError::Terminated {
+            unanswered: None,
+            source,
+        },
     }
 }
 
@@ -315,7 +248,7 @@ fn chain<'a>(
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
         let error: &'a (dyn StdError + 'static) = *error;
-        // An io::Error keeps what it wraps to itself unless it is asked this way.
+        // An io::Error hands out what it wraps only this way.
         match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)

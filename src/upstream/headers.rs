@@ -7,7 +7,6 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
 
-use crate::outcome::CACHE_NAME;
 use crate::policy;
 
 /// Fields between neighbours, whatever `Connection` says (RFC 9110 §7.6.1).
@@ -48,8 +47,8 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
     }
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     join_cookies(&mut fields, version);
-    // A departure from RFC 9110 §7.6.3: the fetch is for whoever asks, and begins here. An origin
-    // may answer otherwise to who comes by way of another proxy, or of itself.
+    // A departure from RFC 9110 §7.6.3: the fetch is for all clients of the key, and begins here. An
+    // origin may vary its response by the proxies that a request has passed.
     fields.append(VIA, via(version));
     fields
 }
@@ -112,8 +111,8 @@ pub fn pass_on(fields: &mut HeaderMap, version: Version) {
 
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
     for name in nominated(fields) {
-        // `Connection: authorization` would turn a request with a credential into one without:
-        // the origin's answer would be somebody else's.
+        // `Connection: authorization` would turn a request with a credential into one without: the
+        // response would be another client's.
         if name != AUTHORIZATION {
             fields.remove(name);
         }
@@ -150,10 +149,6 @@ fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
 
 /// `Via` names the protocol a message was received with, and who received it.
 fn via(received: Version) -> HeaderValue {
-    const {
-        // Keeps the literals below in step with the name.
-        assert!(matches!(CACHE_NAME.as_bytes(), b"stuut-cache"));
-    }
     HeaderValue::from_static(match received {
         Version::HTTP_2 => "2 stuut-cache",
         Version::HTTP_10 => "1.0 stuut-cache",

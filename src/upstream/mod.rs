@@ -1,26 +1,24 @@
-//! The origin server, as the proxy sees it: asked over pooled connections, within deadlines.
+//! The client of the origin server: pooled HTTP/1.1 connections, admission, retries, deadlines.
 //!
-//! Two ways to ask. [`Upstream::fetch`] is for the cache: the head, so that it can be judged, then
-//! by [`Upstream::read`] the whole body, within a cap and one deadline. [`Upstream::forward`] is
-//! for everything else: it streams both ways, and bounds silence rather than time. Nothing here
-//! knows of stored responses.
+//! [`Upstream::fetch`] is for the cache: it returns the head, and [`Upstream::read`] then reads the
+//! body, within a size limit and one deadline. [`Upstream::forward`] is for everything else: it
+//! streams both ways, and bounds silence rather than time. This module knows no stored responses.
 
-mod body;
-mod coded;
+mod admission;
 mod connector;
 mod error;
-mod gate;
+mod head_timeout;
 pub mod headers;
-mod line;
-mod patience;
+mod origin_body;
 mod read;
 mod retry;
-mod room;
+mod stream;
+mod traffic;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
@@ -29,28 +27,29 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::watch;
 
 use crate::clock::{Clock, Deadline};
 use crate::coding;
 use crate::config::{self, Config};
-use crate::outcome::Fault;
 use crate::policy;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
-use body::{Outbound, Upload};
-use coded::Received;
-use gate::{Gate, Ticket};
-use patience::{Patience, PendingAnswer};
+use admission::{Admission, Permit};
+use head_timeout::HeadDeadline;
+use origin_body::OriginBody;
+use read::BodyReader;
 use retry::Retries;
-use room::{Filling, Room};
+use stream::Timer;
+use upload::{Outbound, Progress, Upload};
 
-pub use body::ResponseStream;
 pub use connector::Connector;
-pub use error::{FetchError, SetupError};
-pub use read::{Answer, AnswerBody, Unread};
+pub use error::{FetchError, SetupError, not_sent};
+pub use read::{BodyRead, OriginHead, PendingBody};
+pub use stream::ResponseStream;
 
-/// How long an idle connection to the origin is kept. Below the 60 s after which most servers
-/// close theirs, so that a request seldom meets a connection that is just going away.
+/// How long an idle connection is kept: less than the 60 s after which most servers close theirs, so
+/// that a request seldom meets a connection that is just being closed.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Bytes of a response head; more is a protocol error.
@@ -60,14 +59,13 @@ const MAX_HEAD: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Upstream {
     client: Client<Connector, Outbound>,
-    /// Each of its requests has a connection of its own.
+    /// Opens a new connection for each request.
     fresh: Client<Connector, Outbound>,
     retries: Retries,
     settings: config::Upstream,
-    max_body: u64,
-    filling: Filling,
     max_upload: u64,
-    gate: Arc<Gate>,
+    reader: BodyReader,
+    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -79,13 +77,13 @@ impl Upstream {
     ///
     /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
     pub fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Result<Self, SetupError> {
-        // Each request that waits for the origin has a connection of its own.
+        let settings = config.upstream.clone();
+        // HTTP/1.1: as many connections as requests that wait.
         let connections = config.limits.in_flight;
-        let retries = Retries::new(config.upstream.retries, connections, Arc::clone(&metrics));
-        let scheme = config.upstream.url.scheme();
-        let gate = Gate::new(config, Arc::clone(&metrics), clock.clone());
-        let connector = Connector::new(scheme, &config.upstream)?
-            .for_upstream(retries.clone(), Arc::clone(&gate));
+        let retries = Retries::new(settings.retries, connections, Arc::clone(&metrics));
+        let admission = Admission::new(config, Arc::clone(&metrics), clock.clone());
+        let connector = Connector::new(settings.url.scheme(), &settings)?
+            .for_upstream(retries.clone(), Arc::clone(&admission));
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -97,17 +95,16 @@ impl Upstream {
             client: builder.build(connector.clone()),
             fresh: builder.pool_max_idle_per_host(0).build(connector),
             retries,
-            settings: config.upstream.clone(),
-            max_body: config.cache.max_entry.0,
-            filling: Filling::new(config.cache.max_filling.0),
+            settings,
             max_upload: config.limits.request_body.0,
-            gate,
+            reader: BodyReader::new(config, Arc::clone(&metrics), clock.clone()),
+            admission,
             metrics,
             clock,
         })
     }
 
-    /// When a fetch that begins now has to be over (`upstream.total_timeout`).
+    /// The deadline of a fetch that begins now (`upstream.total_timeout`).
     #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.clock.deadline(self.settings.total_timeout)
@@ -118,55 +115,61 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP; or is not
-    /// to be asked now.
+    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP; or the request
+    /// is not admitted.
     pub async fn fetch(
         &self,
         holder: &Scope,
         target: &PathAndQuery,
         headers: &HeaderMap,
         deadline: Deadline,
-    ) -> Result<Answer, FetchError> {
-        // Held until the body is in, or turns into a stream.
-        let ticket = self.counted(self.gate.admit_fetch(holder, target))?;
+    ) -> Result<OriginHead, FetchError> {
+        let permit = self.counted(self.admission.admit(Some(holder), Some(target)))?;
         let mut request = Request::new(Outbound::Empty);
         *request.uri_mut() = self.uri(target);
         headers.clone_into(request.headers_mut());
-        let limit = self.settings.connect_timeout + self.settings.response_timeout;
-        let head_deadline = deadline.min(self.clock.deadline(limit));
-        let response = self.send_safe(&ticket, request, head_deadline).await;
-        let response = response.map_err(|error| match error.fault() {
-            Fault::ResponseTimeout if self.clock.is_over(deadline) => {
-                FetchError::no_end(&self.settings)
+        let head_deadline = deadline.min(self.head_deadline());
+        let response = self.send_safe(&permit, request, head_deadline).await;
+        let response = response.map_err(|error| match error {
+            FetchError::HeadTimeout(_) if self.clock.is_over(deadline) => {
+                FetchError::TotalTimeout(self.settings.total_timeout)
             }
-            _ => error,
+            error => error,
         })?;
         let (mut head, body) = response.into_parts();
         let wall = self.clock.now().wall;
         if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
-            let status = head.status;
-            self.gate.honour_retry_after(holder, target, status, wait);
+            let admission = &self.admission;
+            admission.honour_retry_after(holder, target, head.status, wait);
         }
         let delimited = body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
-        let bytes = self.metrics.upstream_bytes.clone();
-        let body = if coding::is_gzip(&head.headers) && !is_locked(&head.headers) {
+        let decode = coding::is_gzip(&head.headers) && !forbids_decoding(&head.headers);
+        if decode {
             headers::decoded(&mut head);
-            Received::gzip(body, bytes)
-        } else {
-            Received::plain(body, bytes)
-        };
-        let body = Unread {
-            body,
+        }
+        let bytes = self.metrics.upstream_bytes.clone();
+        let body = PendingBody {
+            body: OriginBody::new(body, decode, bytes),
             delimited,
-            ticket,
+            permit,
             deadline,
         };
-        Ok(Answer { head, body })
+        Ok(OriginHead { head, body })
     }
 
-    /// Sends a request on as it is, its body as it comes, and hands back the answer the same way.
+    /// Reads a body, up to `cache.max_entry` and as far as `cache.max_filling` allows, by the
+    /// deadline of its fetch.
+    ///
+    /// # Errors
+    ///
+    /// When the origin is late, breaks off or does not speak HTTP.
+    pub async fn read(&self, body: PendingBody) -> Result<BodyRead, FetchError> {
+        self.counted(self.reader.read(body).await)
+    }
+
+    /// Forwards a request as it is, its body as it comes, and returns the response the same way.
     /// `version` is that of the client's connection.
     ///
     /// # Errors
@@ -182,23 +185,8 @@ impl Upstream {
         body: Incoming,
         version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let ticket = Arc::new(self.counted(self.gate.admit(holder))?);
-        // Over HTTP/2 the end of nothing may come in a frame of its own; hyper's client does not look
-        // for it, and nobody would hear that the upload is over.
-        let is_empty = body.is_end_stream() || body.size_hint().exact() == Some(0);
-        let (outbound, upload) = if is_empty {
-            (Outbound::Empty, Upload::none(&self.clock))
-        } else {
-            Outbound::upload(
-                body,
-                version,
-                self.max_upload,
-                Arc::clone(&ticket),
-                &self.clock,
-                self.settings.total_timeout,
-            )
-        };
-        let is_bare = matches!(outbound, Outbound::Empty);
+        let permit = Arc::new(self.counted(self.admission.admit(holder, None))?);
+        let (outbound, deadline) = self.outbound(body, version, &permit);
         let mut request = Request::new(outbound);
         *request.method_mut() = method;
         *request.uri_mut() = self.uri(target);
@@ -208,91 +196,114 @@ impl Upstream {
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
-
-        let is_safe = is_bare && matches!(*request.method(), Method::GET | Method::HEAD);
-        let response = if is_safe {
-            let deadline = upload.deadline(&self.settings);
-            self.send_safe(&ticket, request, deadline).await
-        } else {
-            self.retries.asked();
-            let patience = Patience::While(upload.clone());
-            self.send(self.client(&ticket), request, &patience).await
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
+        let response = match deadline {
+            HeadDeadline::At(deadline) if is_safe => {
+                self.send_safe(&permit, request, deadline).await
+            }
+            deadline => {
+                self.retries.first_attempt();
+                self.send(self.client(&permit), request, &deadline).await
+            }
         }?;
         let bytes = self.metrics.upstream_bytes.clone();
-        Ok(response.map(|body| self.stream(None, Received::plain(body, bytes))))
+        Ok(response.map(|body| {
+            self.reader
+                .stream(None, OriginBody::new(body, false, bytes))
+        }))
     }
 
-    /// Sends a request that may be repeated; once more where it was lost.
+    /// The body to send, and the deadline of the response head.
+    fn outbound(
+        &self,
+        body: Incoming,
+        version: Version,
+        permit: &Arc<Permit>,
+    ) -> (Outbound, HeadDeadline) {
+        // hyper does not poll a body of length 0, and over HTTP/2 the client may send the end in a
+        // frame of its own: the end of that upload would never be seen.
+        if body.is_end_stream() || body.size_hint().exact() == Some(0) {
+            return (Outbound::Empty, HeadDeadline::At(self.head_deadline()));
+        }
+        let progress = Progress::begin(&self.clock, self.settings.total_timeout);
+        let (progress, waiting) = watch::channel(progress);
+        let upload = Upload {
+            body,
+            is_http2: version == Version::HTTP_2,
+            left: self.max_upload,
+            progress,
+            permit: Some(Arc::clone(permit)),
+            slowness: Timer::new(self.clock.clone()),
+        };
+        (Outbound::Upload(upload), HeadDeadline::Upload(waiting))
+    }
+
+    /// Sends a request that may be repeated; again if it was not answered.
     async fn send_safe(
         &self,
-        ticket: &Ticket,
+        permit: &Permit,
         request: Request<Outbound>,
         deadline: Deadline,
     ) -> Result<Response<Incoming>, FetchError> {
-        self.retries.asked();
-        let patience = Patience::Until(deadline);
+        self.retries.first_attempt();
+        let deadline = HeadDeadline::At(deadline);
         let (spare, body) = request.into_parts();
         let request = Request::from_parts(spare.clone(), body);
-        let error = match self.send(self.client(ticket), request, &patience).await {
-            Ok(answered) => return Ok(answered),
+        let error = match self.send(self.client(permit), request, &deadline).await {
+            Ok(response) => return Ok(response),
             Err(error) => error,
         };
-        let Some((why, pause)) = error.how_lost().map(retry::of_request) else {
+        let FetchError::Terminated {
+            unanswered: Some(unanswered),
+            ..
+        } = error
+        else {
             return Err(error);
         };
-        if !self.retries.may_ask_again(why, self.clock.mono()) {
+        let now = self.clock.mono();
+        let Some(pause) = self.retries.pause_to_resend(unanswered, now) else {
             return Err(error);
-        }
+        };
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
         let again = Request::from_parts(spare, Outbound::Empty);
-        self.send(&self.fresh, again, &patience).await
+        self.send(&self.fresh, again, &deadline).await
     }
 
-    /// Sends, waits with `patience`, and counts how it went.
+    /// Sends a request, waits for its head, and counts the result.
     ///
-    /// A departure from RFC 9110 §15.2: interim answers are read and end here. hyper's client could
-    /// hand them on, its server has no way to send one.
+    /// A departure from RFC 9110 §15.2: interim responses end here. hyper's client could hand them
+    /// on, its server cannot send them.
     async fn send(
         &self,
         client: &Client<Connector, Outbound>,
         mut request: Request<Outbound>,
-        patience: &Patience,
+        deadline: &HeadDeadline,
     ) -> Result<Response<Incoming>, FetchError> {
-        let asked = self.clock.mono();
+        let sent = self.clock.mono();
         let connection = capture_connection(&mut request);
-        let answer = client.request(request);
-        let answer: PendingAnswer =
-            Box::pin(async move { answer.await.map_err(FetchError::from_client) });
-        let settings = &self.settings;
-        let response = patience
-            .wait(answer, connection, settings, &self.clock)
+        let response = client.request(request);
+        let response = deadline
+            .wait(response, connection, &self.settings, &self.clock)
             .await;
-        let response = response.map_err(|error| self.failed(error))?;
+        let response = self.counted(response)?;
         self.metrics
             .upstream_duration
-            .observe(seconds(self.clock.mono().saturating_sub(asked)));
+            .observe(seconds(self.clock.mono().saturating_sub(sent)));
         if response.status().is_informational() {
-            // A 101 that nobody asked for: hyper passes it on as if it were an answer.
-            return Err(self.failed(FetchError::protocol(
-                "an interim status instead of a final one",
-            )));
+            // An unsolicited 101: hyper passes it on as if it were final.
+            let error = FetchError::Protocol("an interim status instead of a final one");
+            return self.counted(Err(error));
         }
         if !crate::request::is_plainly_coded(response.headers()) {
-            // hyper leaves the coding to its reader, and reads what does not end in chunks to
+            // hyper leaves other codings to its caller, and reads what does not end in chunks to
             // the end of the connection.
-            return Err(self.failed(FetchError::protocol(
-                "a transfer coding that nobody asked for",
-            )));
+            let error = FetchError::Protocol("a transfer coding that was not offered");
+            return self.counted(Err(error));
         }
         self.metrics.upstream_requests.answered(response.status());
         Ok(response)
-    }
-
-    fn stream(&self, read: Option<(Bytes, Room)>, rest: Received) -> ResponseStream {
-        let read = read.map_or((Bytes::new(), None), |(read, room)| (read, Some(room)));
-        ResponseStream::new(read, rest, self.settings.total_timeout, self.clock.clone())
     }
 
     /// The configured origin.
@@ -309,8 +320,13 @@ impl Upstream {
         Uri::from_parts(parts).expect("scheme, authority and target make a URI")
     }
 
-    fn client(&self, ticket: &Ticket) -> &Client<Connector, Outbound> {
-        if ticket.is_probe() {
+    fn head_deadline(&self) -> Deadline {
+        let limit = self.settings.connect_timeout + self.settings.response_timeout;
+        self.clock.deadline(limit)
+    }
+
+    fn client(&self, permit: &Permit) -> &Client<Connector, Outbound> {
+        if permit.is_probe() {
             &self.fresh
         } else {
             &self.client
@@ -318,28 +334,13 @@ impl Upstream {
     }
 
     fn counted<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
-        result.map_err(|error| self.failed(error))
-    }
-
-    fn failed(&self, error: FetchError) -> FetchError {
-        self.metrics.upstream_requests.failed(error.fault());
-        error
+        result.inspect_err(|error| self.metrics.upstream_requests.failed(error.fault()))
     }
 }
 
-/// Whether the body is in a coding that the origin forbids to undo (RFC 9110 §7.7): a client that
-/// does not accept it could not be served from it.
+/// Whether the origin forbids to decode this body (RFC 9110 §7.7): a client that does not accept its
+/// coding could not be served from it.
 #[must_use]
-pub fn is_locked(head: &HeaderMap) -> bool {
+pub fn forbids_decoding(head: &HeaderMap) -> bool {
     coding::is_gzip(head) && coding::forbids_transforming(head)
-}
-
-/// Whether this failure happened before the origin can have acted on the request.
-#[must_use]
-pub fn never_sent(fault: Fault) -> bool {
-    let never_connected = matches!(
-        fault,
-        Fault::Dns | Fault::Refused | Fault::ConnectTimeout | Fault::Tls | Fault::Certificate
-    );
-    never_connected || fault.is_shed()
 }

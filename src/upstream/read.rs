@@ -1,86 +1,107 @@
-//! Reading the origin's answer for the cache: all of it, within a cap, the room there is for
-//! filling, and the deadline of its fetch.
+//! Reads a response body for the cache: all of it, within a size limit, the fill budget and the
+//! deadline of its fetch; what exceeds them is streamed.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::body::ResponseStream;
-use super::coded::Received;
-use super::gate::Ticket;
-use super::room::Room;
-use super::{FetchError, Upstream};
-use crate::clock::Deadline;
+use super::admission::Permit;
+use super::error::FetchError;
+use super::origin_body::OriginBody;
+use super::stream::ResponseStream;
+use crate::clock::{Clock, Deadline};
+use crate::config::Config;
+use crate::telemetry::Metrics;
 
-/// The origin's answer to a fetch: its head, before anything of its body is read.
+/// The origin's response to a fetch: its head, before anything of its body is read.
 #[derive(Debug)]
-pub struct Answer {
+pub struct OriginHead {
     /// Status and fields, as received.
     pub head: response::Parts,
-    /// The body, for [`Upstream::read`].
-    pub body: Unread,
+    /// The body, for `Upstream::read`.
+    pub body: PendingBody,
 }
 
-/// A body that is still to be read.
+/// A body that has not been read yet.
 #[derive(Debug)]
-pub struct Unread {
-    pub(super) body: Received,
+pub struct PendingBody {
+    pub(super) body: OriginBody,
     /// Whether the body says where it ends.
     pub(super) delimited: bool,
-    pub(super) ticket: Ticket,
+    /// Held while the body is read; a stream holds none.
+    pub(super) permit: Permit,
     pub(super) deadline: Deadline,
 }
 
-/// The body of an answer.
+/// A body that was read, or is streamed.
 #[derive(Debug)]
-pub enum AnswerBody {
-    /// All of it: the length was reached, the last chunk seen, or the stream ended.
+pub enum BodyRead {
+    /// All of it: its length was reached, or its last chunk seen.
     Whole(Bytes),
-    /// Larger than `cache.max_entry`, or than what others leave of `cache.max_filling`: what was
+    /// Larger than `cache.max_entry`, or than the rest of `cache.max_filling`: the part that was
     /// read, and the rest as it comes.
     TooLarge(ResponseStream),
-    /// Ends where the connection does, so nobody can say whether it is whole.
+    /// Ends where the connection does, so that it may be cut off unnoticed.
     CloseDelimited(ResponseStream),
 }
 
-impl Upstream {
-    /// Reads the body of an answer, up to `cache.max_entry` and as far as `cache.max_filling` has
-    /// room, within `upstream.total_timeout` of the beginning of its fetch.
-    ///
-    /// # Errors
-    ///
-    /// When the origin is late, breaks off or does not speak HTTP.
-    pub async fn read(&self, unread: Unread) -> Result<AnswerBody, FetchError> {
-        let Unread {
-            body,
-            delimited,
-            deadline,
-            // Held while the body comes in; what is streamed on gives its place away.
-            ticket: _ticket,
-        } = unread;
-        let whole = self.collect(delimited, body);
-        match self.clock.timeout_at(deadline, whole).await {
-            Some(body) => self.counted(body),
-            None => Err(self.failed(FetchError::no_end(&self.settings))),
+/// Reads bodies.
+#[derive(Debug)]
+pub(super) struct BodyReader {
+    max_body: u64,
+    /// The bytes of all bodies that are being read (`cache.max_filling`).
+    fill_budget: Arc<Semaphore>,
+    /// `upstream.total_timeout`.
+    limit: Duration,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+impl BodyReader {
+    pub(super) fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let fill_budget = usize::try_from(config.cache.max_filling.0).unwrap_or(usize::MAX);
+        let fill_budget = fill_budget.min(Semaphore::MAX_PERMITS);
+        Self {
+            max_body: config.cache.max_entry.0,
+            fill_budget: Arc::new(Semaphore::new(fill_budget)),
+            limit: config.upstream.total_timeout,
+            metrics,
+            clock,
         }
     }
 
-    async fn collect(&self, delimited: bool, mut body: Received) -> Result<AnswerBody, FetchError> {
-        let declared = body.size_hint().exact();
+    /// Reads a body by the deadline of its fetch.
+    pub(super) async fn read(&self, pending: PendingBody) -> Result<BodyRead, FetchError> {
+        let PendingBody {
+            body,
+            delimited,
+            deadline,
+            permit: _permit,
+        } = pending;
         if !delimited {
-            return Ok(AnswerBody::CloseDelimited(self.stream(None, body)));
+            return Ok(BodyRead::CloseDelimited(self.stream(None, body)));
         }
+        let limit = self.limit;
+        let read = self.clock.timeout_at(deadline, self.collect(body)).await;
+        read.unwrap_or(Err(FetchError::TotalTimeout(limit)))
+    }
+
+    async fn collect(&self, mut body: OriginBody) -> Result<BodyRead, FetchError> {
+        let declared = body.size_hint().exact();
         if declared.is_some_and(|length| length > self.max_body) {
-            return Ok(AnswerBody::TooLarge(self.stream(None, body)));
+            return Ok(BodyRead::TooLarge(self.stream(None, body)));
         }
-        let mut room = self.filling.room();
-        if !room.grow_to(declared.unwrap_or(0)) {
-            return Ok(self.unstored(None, body));
-        }
-        // The body gets an allocation of its own size: what hyper hands out are slices of read
-        // buffers, and a stored one would hold on to the whole buffer.
         let expected = declared.and_then(|length| usize::try_from(length).ok());
+        let Some(mut reservation) = self.reserve(expected.unwrap_or(0)) else {
+            return Ok(self.over_budget(None, body));
+        };
+        // The body gets an allocation of its own size: hyper hands out slices of read buffers, and
+        // a stored one would hold on to the whole buffer.
         let mut whole = BytesMut::with_capacity(expected.unwrap_or(0));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else {
@@ -88,28 +109,53 @@ impl Upstream {
             };
             whole.extend_from_slice(&data);
             if whole.len() as u64 > self.max_body {
-                let read = (whole.freeze(), room);
-                return Ok(AnswerBody::TooLarge(self.stream(Some(read), body)));
+                let read = (whole.freeze(), reservation);
+                return Ok(BodyRead::TooLarge(self.stream(Some(read), body)));
             }
-            if !room.grow_to(whole.capacity() as u64) {
-                return Ok(self.unstored(Some((whole.freeze(), room)), body));
+            if !self.grow(&mut reservation, whole.capacity()) {
+                return Ok(self.over_budget(Some((whole.freeze(), reservation)), body));
             }
         }
-        let whole = if expected == Some(whole.len()) {
-            whole.freeze()
-        } else {
-            // For a moment the copy is there beside what it is made from.
-            if !room.grow_to((whole.capacity() + whole.len()) as u64) {
-                return Ok(self.unstored(Some((whole.freeze(), room)), body));
-            }
-            Bytes::copy_from_slice(&whole)
-        };
-        Ok(AnswerBody::Whole(whole))
+        if expected == Some(whole.len()) {
+            return Ok(BodyRead::Whole(whole.freeze()));
+        }
+        // For a moment there are two copies.
+        if !self.grow(&mut reservation, whole.capacity() + whole.len()) {
+            return Ok(self.over_budget(Some((whole.freeze(), reservation)), body));
+        }
+        Ok(BodyRead::Whole(Bytes::copy_from_slice(&whole)))
     }
 
-    /// There is no room for it: its client gets it as it comes.
-    fn unstored(&self, read: Option<(Bytes, Room)>, rest: Received) -> AnswerBody {
+    /// Takes bytes out of the fill budget, if it has them.
+    fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes).ok()?;
+        let budget = Arc::clone(&self.fill_budget);
+        budget.try_acquire_many_owned(bytes).ok()
+    }
+
+    /// Grows a reservation to this size, if the fill budget has the bytes.
+    fn grow(&self, reservation: &mut OwnedSemaphorePermit, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(reservation.num_permits());
+        let more = self.reserve(more);
+        more.map(|more| reservation.merge(more)).is_some()
+    }
+
+    /// Streams a body that does not fit into the fill budget.
+    fn over_budget(
+        &self,
+        read: Option<(Bytes, OwnedSemaphorePermit)>,
+        rest: OriginBody,
+    ) -> BodyRead {
         self.metrics.fills_streamed.inc();
-        AnswerBody::TooLarge(self.stream(read, rest))
+        BodyRead::TooLarge(self.stream(read, rest))
+    }
+
+    /// Streams a body, of which a part may have been read.
+    pub(super) fn stream(
+        &self,
+        read: Option<(Bytes, OwnedSemaphorePermit)>,
+        rest: OriginBody,
+    ) -> ResponseStream {
+        ResponseStream::new(read, rest, self.limit, self.clock.clone())
     }
 }

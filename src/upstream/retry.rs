@@ -1,51 +1,32 @@
-//! Whether something is tried once more: the rules, the budget they are kept within, and the
-//! counting of both.
+//! Retries: their rules, the budget that bounds them, and their counters.
 //!
-//! Two things are. A request that may be repeated (RFC 9110 §9.2.2) and died before the first
-//! byte of its answer is sent again, once, over a connection of its own. And a connection that
-//! the origin refuses is tried again within `upstream.connect_timeout`, so that an origin which
-//! starts anew costs its clients some milliseconds and no request; nothing has been sent then, so
-//! it holds for every method, and costs no budget.
+//! A request that may be repeated (RFC 9110 §9.2.2) and failed before the first byte of its response
+//! is sent again, once, over a new connection. A refused connection is retried within
+//! `upstream.connect_timeout`, so that an origin which restarts costs its clients milliseconds and no
+//! request; nothing has been sent then, so that holds for every method and costs no budget.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::traffic::Unanswered;
 use crate::telemetry::{Metrics, Retry};
 
-/// The wait before the second try to connect; each further one is twice as long, up to the longest.
+/// The pause before the second attempt to connect; each further one is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Tries to connect. The pauses between them come to 1.15 s.
+/// Attempts to connect. The pauses between them come to 1.15 s.
 const CONNECTS: u32 = 6;
 
-/// Requests that may be sent again each second however few there are in all.
-const FLOOR: u32 = 10;
+/// The time that pays for one retry: ten each second are always allowed.
+const RETRY: Duration = Duration::from_millis(100);
 
-/// A request that has died before the first byte of its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lost {
-    /// With a connection that had served before: the origin closed it as it was used.
-    Pooled,
-    /// With a connection made for it: the origin ended in the middle, or the request ended it.
-    Fresh,
-}
-
-/// Why, and after how long, a lost request is sent again.
-pub(super) fn of_request(lost: Lost) -> (Retry, Duration) {
-    match lost {
-        Lost::Pooled => (Retry::Pooled, Duration::ZERO),
-        // The origin needs a moment to come back.
-        Lost::Fresh => (Retry::Closed, FIRST_PAUSE),
-    }
-}
-
-/// How long to wait before the next try to connect, after so many that were refused.
-pub(super) fn of_connection(refused: u32) -> Option<Duration> {
+/// The pause before the next attempt to connect, after this many that were refused.
+fn of_connection(refused: u32) -> Option<Duration> {
     (refused < CONNECTS).then(|| LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(refused - 1)))
 }
 
-/// What may be tried again, shared by all who ask. Clones are the same.
+/// The retries of all requests; clones share the budget.
 #[derive(Clone, Debug)]
 pub(super) struct Retries {
     budget: Arc<Mutex<Budget>>,
@@ -53,21 +34,20 @@ pub(super) struct Retries {
     metrics: Arc<Metrics>,
 }
 
-/// A bucket of requests that may be sent again, in hundredths of one.
+/// A token bucket of retries, in units of time: [`RETRY`] is the price of one.
 #[derive(Debug)]
 struct Budget {
-    hundredths: u32,
-    /// The most there can be, after a quiet time.
-    reserve: u32,
-    /// When the floor was paid in last.
-    paid: Duration,
+    balance: Duration,
+    /// The most it holds.
+    reserve: Duration,
+    /// When time was deposited last.
+    deposited: Duration,
 }
 
 impl Retries {
-    /// `reserve` requests may be sent again at once after a quiet time: as many as there may be
-    /// connections, which die together when the origin starts anew.
+    /// `reserve` requests may be retried at once after a quiet time: as many as there may be
+    /// connections, which all fail when the origin restarts.
     pub(super) fn new(percent: usize, reserve: usize, metrics: Arc<Metrics>) -> Self {
-        let reserve = u32::try_from(reserve).unwrap_or(u32::MAX);
         Self {
             budget: Arc::new(Mutex::new(Budget::new(reserve))),
             percent: u32::try_from(percent).unwrap_or(u32::MAX),
@@ -75,26 +55,34 @@ impl Retries {
         }
     }
 
-    /// A request goes out for the first time.
-    pub(super) fn asked(&self) {
-        self.lock().pay_in(self.percent);
+    /// Counts a request that is sent for the first time.
+    pub(super) fn first_attempt(&self) {
+        self.lock().deposit(RETRY * self.percent / 100);
     }
 
-    /// Whether a lost request is sent again, and counts it.
-    pub(super) fn may_ask_again(&self, why: Retry, now: Duration) -> bool {
+    /// The pause before an unanswered request is sent again, if the budget allows that; counts it.
+    pub(super) fn pause_to_resend(
+        &self,
+        unanswered: Unanswered,
+        now: Duration,
+    ) -> Option<Duration> {
         if self.percent == 0 {
-            return false;
+            return None;
         }
-        let is_paid = self.lock().draw(now);
-        if is_paid {
-            self.metrics.upstream_retries.of(why).inc();
-        } else {
+        if !self.lock().withdraw(now) {
             self.metrics.upstream_retries_denied.inc();
+            return None;
         }
-        is_paid
+        let (why, pause) = match unanswered {
+            Unanswered::Reused => (Retry::Pooled, Duration::ZERO),
+            // The origin needs a moment to restart.
+            Unanswered::New => (Retry::Closed, FIRST_PAUSE),
+        };
+        self.metrics.upstream_retries.of(why).inc();
+        Some(pause)
     }
 
-    /// How long to wait before the next try to connect, where that is `left`, and counts it.
+    /// The pause before the next attempt to connect, if the time left allows one; counts it.
     pub(super) fn pause_to_connect(&self, refused: u32, left: Duration) -> Option<Duration> {
         let pause = of_connection(refused).filter(|pause| self.percent > 0 && *pause < left)?;
         self.metrics.upstream_retries.of(Retry::Connect).inc();
@@ -102,36 +90,31 @@ impl Retries {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
-        // Arithmetic does not panic half-way.
+        // Arithmetic leaves no invariant broken.
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Budget {
-    fn new(reserve: u32) -> Self {
-        let reserve = reserve.saturating_mul(100);
+    fn new(reserve: usize) -> Self {
+        let reserve = RETRY.saturating_mul(u32::try_from(reserve).unwrap_or(u32::MAX));
         Self {
-            hundredths: reserve,
+            balance: reserve,
             reserve,
-            paid: Duration::ZERO,
+            deposited: Duration::ZERO,
         }
     }
 
-    fn pay_in(&mut self, hundredths: u32) {
-        self.hundredths = self.hundredths.saturating_add(hundredths).min(self.reserve);
+    fn deposit(&mut self, amount: Duration) {
+        self.balance = self.balance.saturating_add(amount).min(self.reserve);
     }
 
-    /// Takes one out, if it is there at this time.
-    fn draw(&mut self, now: Duration) -> bool {
-        let hundredth = Duration::from_secs(1) / (FLOOR * 100);
-        let since = now.saturating_sub(self.paid);
-        let due = since.as_micros() / hundredth.as_micros();
-        let due = u32::try_from(due).unwrap_or(u32::MAX);
-        // What is less than a hundredth stays due.
-        self.paid += hundredth * due;
-        self.pay_in(due);
-        let rest = self.hundredths.checked_sub(100);
-        self.hundredths = rest.unwrap_or(self.hundredths);
+    /// Takes one retry out, if there is one.
+    fn withdraw(&mut self, now: Duration) -> bool {
+        self.deposit(now.saturating_sub(self.deposited));
+        self.deposited = self.deposited.max(now);
+        let rest = self.balance.checked_sub(RETRY);
+        self.balance = rest.unwrap_or(self.balance);
         rest.is_some()
     }
 }
@@ -140,14 +123,14 @@ impl Budget {
 mod tests {
     use super::*;
 
-    const RESERVE: u32 = 128;
+    const RESERVE: usize = 128;
 
-    fn drawn(budget: &mut Budget, now: Duration) -> u32 {
-        let mut drawn = 0;
-        while budget.draw(now) {
-            drawn += 1;
+    fn withdrawn(budget: &mut Budget, now: Duration) -> usize {
+        let mut count = 0;
+        while budget.withdraw(now) {
+            count += 1;
         }
-        drawn
+        count
     }
 
     #[test]
@@ -161,31 +144,35 @@ mod tests {
     fn what_is_sent_again_is_a_share_of_what_is_sent() {
         let mut budget = Budget::new(RESERVE);
         let now = Duration::ZERO;
-        assert_eq!(drawn(&mut budget, now), RESERVE, "the reserve is finite");
+        assert_eq!(
+            withdrawn(&mut budget, now),
+            RESERVE,
+            "the reserve is finite"
+        );
         for _ in 0..50 {
-            budget.pay_in(20);
+            budget.deposit(RETRY / 5);
         }
-        assert_eq!(drawn(&mut budget, now), 10, "a fifth of fifty");
+        assert_eq!(withdrawn(&mut budget, now), 10, "a fifth of fifty");
     }
 
     #[test]
-    fn time_pays_in_a_little_and_no_more_than_the_reserve() {
+    fn time_deposits_a_little_and_no_more_than_the_reserve() {
         let mut budget = Budget::new(RESERVE);
-        drawn(&mut budget, Duration::ZERO);
+        withdrawn(&mut budget, Duration::ZERO);
         let second = Duration::from_secs(1);
-        assert_eq!(drawn(&mut budget, second), FLOOR);
-        assert_eq!(drawn(&mut budget, second * 2), FLOOR);
-        assert_eq!(drawn(&mut budget, second * 3_600), RESERVE);
+        assert_eq!(withdrawn(&mut budget, second), 10);
+        assert_eq!(withdrawn(&mut budget, second * 2), 10);
+        assert_eq!(withdrawn(&mut budget, second * 3_600), RESERVE);
     }
 
     /// Asked often, it must not lose the fractions.
     #[test]
     fn looking_into_the_bucket_all_the_time_does_not_keep_it_empty() {
         let mut budget = Budget::new(RESERVE);
-        drawn(&mut budget, Duration::ZERO);
-        let drawn = (1..=20_000_u32)
-            .filter(|tick| budget.draw(Duration::from_micros(100) * *tick))
+        withdrawn(&mut budget, Duration::ZERO);
+        let count = (1..=20_000_u32)
+            .filter(|tick| budget.withdraw(Duration::from_micros(100) * *tick))
             .count();
-        assert_eq!(drawn, 20, "two seconds of ten each");
+        assert_eq!(count, 20, "two seconds of ten each");
     }
 }

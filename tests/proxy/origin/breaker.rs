@@ -1,4 +1,4 @@
-//! The circuit breaker: an origin that cannot be connected to is left alone, then probed by one
+//! The circuit breaker: an origin that cannot be connected to is not asked, then probed by one
 //! request, and closed by a new connection.
 
 use http::Method;

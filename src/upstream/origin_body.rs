@@ -1,4 +1,4 @@
-//! The origin's body as it comes in: counted, and without its coding.
+//! A response body as it is received: counted, and decoded.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,38 +9,31 @@ use hyper::body::Incoming;
 use prometheus::IntCounter;
 use tokio::task::coop;
 
-use super::FetchError;
+use super::error::FetchError;
 use crate::coding::{Gunzip, Step};
 use crate::policy;
 
-/// A response body of the origin. Fails where it ends before it is whole.
+/// A response body of the origin. Fails if it ends before it is whole.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct OriginBody {
     body: Incoming,
-    /// What undoes its coding, where it has one.
+    /// The decoder of a body in gzip that is decoded.
     gunzip: Option<Box<Gunzip>>,
     bytes: IntCounter,
 }
 
-impl Received {
-    /// A body as it is.
-    pub(super) fn plain(body: Incoming, bytes: IntCounter) -> Self {
+impl OriginBody {
+    /// The body of a response, decoded if that is asked for.
+    pub(super) fn new(body: Incoming, decode: bool, bytes: IntCounter) -> Self {
+        let gunzip = decode.then(Box::default);
         Self {
             body,
-            gunzip: None,
+            gunzip,
             bytes,
         }
     }
 
-    /// A body in gzip.
-    pub(super) fn gzip(body: Incoming, bytes: IntCounter) -> Self {
-        Self {
-            gunzip: Some(Box::default()),
-            ..Self::plain(body, bytes)
-        }
-    }
-
-    /// The next frame as it comes, and counted.
+    /// The next frame as it is received, and counted.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         Poll::Ready(frame.map(|frame| {
@@ -52,7 +45,7 @@ impl Received {
     }
 }
 
-impl Body for Received {
+impl Body for OriginBody {
     type Data = Bytes;
     type Error = FetchError;
 
@@ -65,7 +58,7 @@ impl Body for Received {
             let Some(gunzip) = &mut this.gunzip else {
                 return this.poll_raw(cx);
             };
-            // What has come can unfold for long without a pause; others of this worker want a turn.
+            // A few bytes can decode to many without a pause: other tasks of this worker need a turn.
             let turn = ready!(coop::poll_proceed(cx));
             match gunzip.step() {
                 Ok(Step::Data(data)) if data.is_empty() => {
@@ -85,9 +78,9 @@ impl Body for Received {
             };
             match raw.map(|frame| frame.map(Frame::into_data)) {
                 Some(Ok(Ok(data))) => gunzip.feed(data),
-                // Trailers come when the body has ended, and so does the end.
+                // The whole body precedes trailers and the end.
                 Some(Ok(Err(trailers))) => {
-                    let whole = gunzip.end().map(|()| undone(trailers));
+                    let whole = gunzip.end().map(|()| decoded(trailers));
                     return Poll::Ready(Some(whole.map_err(Into::into)));
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
@@ -97,7 +90,7 @@ impl Body for Received {
     }
 
     fn is_end_stream(&self) -> bool {
-        // A coded body is whole only when its decoder has said so.
+        // A coded body is whole only when its decoder says so.
         self.gunzip.is_none() && self.body.is_end_stream()
     }
 
@@ -109,8 +102,8 @@ impl Body for Received {
     }
 }
 
-/// Trailers without what they say of the coded bytes.
-fn undone(trailers: Frame<Bytes>) -> Frame<Bytes> {
+/// Trailers without the fields about the coded bytes.
+fn decoded(trailers: Frame<Bytes>) -> Frame<Bytes> {
     match trailers.into_trailers() {
         Ok(mut fields) => {
             policy::of_other_bytes(&mut fields);

@@ -1,5 +1,5 @@
-//! A connection to the origin that knows what has passed over it, so that a request which died
-//! with it can be told to have died before the first byte of its answer.
+//! A connection to the origin that tracks its traffic, so that a failed request is known to be
+//! retriable: no response byte had arrived.
 
 use std::io;
 use std::pin::Pin;
@@ -10,23 +10,32 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection, inside its TLS: an alert that ends a session is no byte of an answer.
+/// A connection, inside its TLS: an alert that ends a session is no response byte.
 #[derive(Debug)]
-pub struct Line<T> {
+pub struct TrackedConnection<T> {
     inner: T,
     traffic: Traffic,
 }
 
-/// What has passed over a connection, as hyper hands it out with an error.
+/// The traffic of a connection; hyper hands it out with an error.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic(Arc<AtomicU8>);
 
-/// Something was heard since something was said last.
-const HEARD: u8 = 1;
-/// Something was said after something had been heard: this is not the first exchange.
+/// A request that failed before the first byte of its response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// On a connection that had served before: the origin closed it as it was used.
+    Reused,
+    /// On a new connection: the origin stopped, or the request made it close.
+    New,
+}
+
+/// Bytes were received since bytes were sent last.
+const RECEIVED: u8 = 1;
+/// Bytes were sent after some had been received: this is not the first exchange.
 const REUSED: u8 = 2;
 
-impl<T> Line<T> {
+impl<T> TrackedConnection<T> {
     pub(super) fn new(inner: T) -> Self {
         Self {
             inner,
@@ -36,35 +45,36 @@ impl<T> Line<T> {
 }
 
 impl Traffic {
-    /// Whether a byte has come since the last one went out.
-    pub(super) fn is_heard(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & HEARD != 0
+    /// The kind of failure, if no byte has been received since the request was sent.
+    pub(super) fn unanswered(&self) -> Option<Unanswered> {
+        let flags = self.0.load(Ordering::Relaxed);
+        if flags & RECEIVED != 0 {
+            None
+        } else if flags & REUSED != 0 {
+            Some(Unanswered::Reused)
+        } else {
+            Some(Unanswered::New)
+        }
     }
 
-    /// Whether an earlier exchange has gone well.
-    pub(super) fn is_reused(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & REUSED != 0
+    fn received(&self) {
+        self.0.fetch_or(RECEIVED, Ordering::Relaxed);
     }
 
-    fn heard(&self) {
-        self.0.fetch_or(HEARD, Ordering::Relaxed);
-    }
-
-    fn said(&self) {
-        let is_heard = self.is_heard();
-        if is_heard {
+    fn sent(&self) {
+        if self.0.load(Ordering::Relaxed) & RECEIVED != 0 {
             self.0.store(REUSED, Ordering::Relaxed);
         }
     }
 }
 
-impl<T: Connection> Connection for Line<T> {
+impl<T: Connection> Connection for TrackedConnection<T> {
     fn connected(&self) -> Connected {
         self.inner.connected().extra(self.traffic.clone())
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Line<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for TrackedConnection<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -74,20 +84,20 @@ impl<T: AsyncRead + Unpin> AsyncRead for Line<T> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.inner).poll_read(cx, buffer);
         if buffer.filled().len() > before {
-            this.traffic.heard();
+            this.traffic.received();
         }
         read
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Line<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.traffic.said();
+        this.traffic.sent();
         Pin::new(&mut this.inner).poll_write(cx, bytes)
     }
 
@@ -97,7 +107,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Line<T> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.traffic.said();
+        this.traffic.sent();
         Pin::new(&mut this.inner).poll_write_vectored(cx, parts)
     }
 

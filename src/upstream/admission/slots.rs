@@ -1,0 +1,123 @@
+//! Slots for the requests that wait for the origin (`limits.in_flight`), fair among tokens. Pure.
+//!
+//! A token may hold no more slots than are free. So one token in a storm gets half of them, two get
+//! a third each, and the next one finds a slot: no token's misses starve another's.
+
+use std::collections::HashMap;
+
+use crate::request::Scope;
+
+/// The slots, and their holders.
+#[derive(Debug)]
+pub(super) struct FairSlots {
+    limit: usize,
+    taken: usize,
+    /// The holders of at least one: never more than the limit. All without a token count as one.
+    held: HashMap<Option<Scope>, usize>,
+}
+
+/// Why there is no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// All are taken.
+    All,
+    /// This token's share is taken.
+    Share,
+}
+
+impl FairSlots {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            taken: 0,
+            held: HashMap::new(),
+        }
+    }
+
+    /// Takes a slot, if this token may have one more.
+    pub(super) fn take(&mut self, holder: Option<&Scope>) -> Result<(), Full> {
+        let free = self.limit - self.taken;
+        let held = self.held.entry(holder.copied()).or_default();
+        if *held < free {
+            *held += 1;
+            self.taken += 1;
+            return Ok(());
+        }
+        if *held == 0 {
+            self.held.remove(&holder.copied());
+        }
+        Err(if free == 0 { Full::All } else { Full::Share })
+    }
+
+    /// Releases a slot.
+    pub(super) fn release(&mut self, holder: Option<&Scope>) {
+        self.taken -= 1;
+        let holder = holder.copied();
+        if let Some(held) = self.held.get_mut(&holder) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&holder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::request::ScopeKey;
+
+    fn tokens() -> [Scope; 3] {
+        let key = ScopeKey::random();
+        ["Bearer a", "Bearer b", "Bearer c"]
+            .map(|token| key.scope(&HeaderValue::from_static(token)))
+    }
+
+    /// Takes slots until one is refused.
+    fn storm(slots: &mut FairSlots, holder: Option<&Scope>) -> (usize, Full) {
+        let mut taken = 0;
+        loop {
+            match slots.take(holder) {
+                Ok(()) => taken += 1,
+                Err(full) => return (taken, full),
+            }
+        }
+    }
+
+    #[test]
+    fn a_storm_leaves_half_and_two_leave_a_third() {
+        let mut slots = FairSlots::new(120);
+        let [a, b, c] = tokens();
+        assert_eq!(storm(&mut slots, Some(&a)), (60, Full::Share));
+        assert_eq!(storm(&mut slots, Some(&b)), (30, Full::Share));
+        assert_eq!(storm(&mut slots, None), (15, Full::Share));
+        assert_eq!(slots.take(Some(&c)), Ok(()));
+        // The first goes down to its share as its requests end.
+        for _ in 0..30 {
+            slots.release(Some(&a));
+        }
+        assert_eq!(slots.take(Some(&a)), Ok(()));
+    }
+
+    #[test]
+    fn one_slot_goes_to_the_first() {
+        let mut slots = FairSlots::new(1);
+        let [a, b, _] = tokens();
+        assert_eq!(storm(&mut slots, Some(&a)), (1, Full::All));
+        assert_eq!(slots.take(Some(&b)), Err(Full::All));
+        slots.release(Some(&a));
+        assert_eq!(storm(&mut slots, Some(&b)), (1, Full::All));
+    }
+
+    #[test]
+    fn tokens_without_a_slot_are_not_stored() {
+        let mut slots = FairSlots::new(100);
+        for scope in tokens() {
+            assert_eq!(slots.take(Some(&scope)), Ok(()));
+            slots.release(Some(&scope));
+        }
+        assert_eq!((slots.held.len(), slots.taken), (0, 0));
+    }
+}
