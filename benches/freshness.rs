@@ -1,8 +1,8 @@
-//! What freshness by the call's own status is worth, beside fixed lifetimes.
+//! Freshness by the call's own status, compared with fixed lifetimes.
 //!
-//! `cargo bench --bench freshness` lets two hours of simulated calls pass, in which every call is
-//! read every few seconds through the real policy, and counts what the origin was asked and how
-//! many answers were out of date when they were given. Nothing sleeps; nothing is random.
+//! `cargo bench --bench freshness` simulates two hours of calls, in which every call is read every
+//! few seconds through the real policy, and counts requests to the origin and answers that were
+//! out of date. Nothing sleeps; nothing is random.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -22,13 +22,13 @@ use stuut_simulator::{Options, Simulator, demo};
 const HORIZON: u64 = 2 * 60 * 60;
 const EVERY: u64 = 3;
 
-/// Calls of one organisation: of every life there is.
+/// Calls of one organisation: of every lifecycle.
 const CALLS: u32 = 120;
 
-/// What a service that follows calls asks for: all but what lives on its own.
+/// The view of a service that follows calls: without the live parts.
 const LIGHT: &str = "approver,classifications,invoices,partner,recording_url,workflow";
 
-/// For how long an answer is used.
+/// The rule for the lifetime of an answer.
 #[derive(Clone, Copy)]
 enum Rules {
     Fixed(u64),
@@ -42,7 +42,7 @@ struct Tally {
     asked: u64,
 }
 
-/// What a cache holds of one call.
+/// A cache's entry for one call.
 struct Held {
     freshness: Freshness,
     cap: ViewCap,

@@ -1,8 +1,7 @@
-//! What hyper costs with next to nothing behind it: ready-made answers from memory, found by one
-//! moka lookup on the target.
+//! A bare hyper server: prepared answers from memory, found by one moka lookup on the target.
 //!
-//! A PUT makes an answer ready: its fields and its body become those of the answer to a GET of
-//! that target. So it answers exactly what stuut-cache answered, byte for byte.
+//! A PUT prepares an answer: its fields and its body become those of the answer to a GET of that
+//! target. So the answers are those of stuut-cache, byte for byte.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

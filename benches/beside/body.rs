@@ -9,7 +9,7 @@ use crate::call;
 /// One moment for all bodies of a run, so that the same call is the same twice.
 static NOW: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 
-/// What the letter of an id asks for.
+/// The shape of a body, by the first letter of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Shape {
     /// `r`: a JSON object of two members, `text` and `other`, each half of the body, that
@@ -30,7 +30,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// What the last segment of a target asks for.
+    /// The body that the last segment of a target describes.
     pub(crate) fn of(target: &str) -> Option<Self> {
         let path = target.split('?').next()?;
         let id = path.rsplit('/').next()?;

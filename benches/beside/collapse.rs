@@ -1,4 +1,4 @@
-//! Many clients at once on one key that nobody has asked for yet.
+//! Many clients at once on one cold key.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use crate::Result;
 use crate::load::{Ask, Connection, Wire};
 use crate::origin::Origin;
 use crate::process::Server;
-use crate::servers::{Column, Setup};
 use crate::session::{Session, real};
+use crate::setup::Setup;
 use crate::table::{Samples, Unit};
 use crate::warm;
 
@@ -20,10 +20,7 @@ const ORIGIN: Duration = Duration::from_millis(100);
 pub(crate) fn collapse(session: &mut Session) -> Result<()> {
     let origin = Origin::that_waits(ORIGIN)?;
     let setup = Setup::new(origin.address);
-    let mut servers = vec![setup.start(Column::StuutCache)?];
-    for column in session.there(&Column::CACHES) {
-        servers.push(setup.start(column)?);
-    }
+    let servers = session.start_caches(&setup)?;
     for server in &servers {
         warm::hit(server, Wire::H1, &Ask::of("/v1/calls/f4096-first"))?;
     }
@@ -54,7 +51,7 @@ fn stampede(server: &Server, round: usize) -> Result<Duration> {
     let mut clients = (0..CLIENTS)
         .map(|_| Connection::open(server.address))
         .collect::<Result<Vec<_>>>()?;
-    // All are accepted before the first one asks.
+    // All are accepted before the first request.
     std::thread::sleep(Duration::from_millis(50));
     let began = Instant::now();
     for client in &mut clients {

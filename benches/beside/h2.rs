@@ -17,8 +17,8 @@ use crate::load::{Answer, Ask};
 /// Streams at once on the one connection: as many as HTTP/1.1 has connections.
 const STREAMS: usize = crate::load::CONNECTIONS;
 
-/// What a round may take.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Time limit of a round.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// One request on a connection of its own.
 pub(crate) fn ask(address: SocketAddr, ask: &Ask) -> Result<Answer> {
@@ -34,7 +34,7 @@ pub(crate) fn ask(address: SocketAddr, ask: &Ask) -> Result<Answer> {
     })
 }
 
-/// Sends the requests of a round; answers how many were answered, all of them with 200.
+/// Sends the requests of a round; returns how many were answered, all of them with 200.
 pub(crate) fn spread(address: SocketAddr, requests: usize, ask: &Ask) -> Result<usize> {
     let each = requests / STREAMS;
     block_on(async {
@@ -70,9 +70,9 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .enable_all()
         .build()?
         .block_on(async {
-            tokio::time::timeout(PATIENCE, work)
+            tokio::time::timeout(TIMEOUT, work)
                 .await
-                .map_err(|_| format!("no end within {PATIENCE:?}"))?
+                .map_err(|_| format!("no end within {TIMEOUT:?}"))?
         })
 }
 
@@ -80,7 +80,7 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await?;
-    // It ends when the last sender is dropped; how, the senders hear.
+    // It ends when the last sender is dropped; the senders get its errors.
     tokio::spawn(connection);
     Ok(sender)
 }

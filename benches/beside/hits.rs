@@ -7,25 +7,25 @@ use crate::h2;
 use crate::load::{self, Ask, Connection, Wire};
 use crate::origin::Origin;
 use crate::process::Server;
-use crate::servers::{Column, Setup};
 use crate::session::{Entrant, Session};
+use crate::setup::{Column, Setup};
 use crate::table::Unit;
 use crate::warm;
 
-/// A row: what is asked for, and of whom.
+/// A row: the requests, and the servers that get them.
 struct Work<'a> {
     name: &'a str,
-    /// What is asked for, one after the other.
+    /// The requests, one after the other.
     asks: Vec<Ask>,
     /// Requests of a round.
     requests: usize,
     wire: Wire,
     /// The bare server has one answer and looks nothing up.
     plain: bool,
-    /// Those that have such a thing; why caches that are not among them have not.
+    /// Columns that have such a thing; why the other caches have not.
     beside: &'a [Column],
     why_not: &'static str,
-    /// A hit of that size with nothing special about it stands beside.
+    /// Whether a plain hit of that size is measured too.
     own: bool,
 }
 
@@ -134,7 +134,7 @@ fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
         plain: work.plain,
         ..Setup::new(origin.address)
     };
-    let ours = setup.start(Column::StuutCache)?;
+    let ours = Server::start(&setup, Column::StuutCache)?;
     if let Some(coding) = work.asks[0].codings
         && !warm::comes_coded(&ours, work.wire, &work.asks[0])?
     {
@@ -147,7 +147,7 @@ fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
     }
     let mut servers = vec![];
     for column in session.there(work.beside) {
-        let server = setup.start(column)?;
+        let server = Server::start(&setup, column)?;
         if column == Column::Bare {
             repeat(&ours, &server, work)?;
         } else if work.asks.len() > 1 {

@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use crate::Result;
 use crate::load::{self, Ask, Connection, Wire};
 use crate::origin::Origin;
-use crate::servers::{Column, Setup};
+use crate::process::Server;
 use crate::session::{Session, real, real_bytes};
+use crate::setup::{Column, Setup};
 use crate::table::{Samples, Unit};
 use crate::warm;
 
@@ -16,7 +17,7 @@ const REQUESTS: usize = 2_000;
 
 const TWO: &str = "under valgrind run stuut-cache and bare hyper only";
 
-/// A hit of 4 KB, and a miss of 4 KB, both beside the bare server's answer.
+/// A hit of 4 KB, and a miss of 4 KB, both compared with the bare server's answer.
 pub(crate) fn instructions(session: &mut Session) -> Result<()> {
     let there = Command::new("valgrind")
         .arg("--version")
@@ -51,7 +52,7 @@ fn per_request(column: Column, id: &str, every_other: bool) -> Result<f64> {
     Ok(real_bytes(twice.saturating_sub(once)) / real(REQUESTS))
 }
 
-/// Instructions of a whole process that answers so many requests.
+/// Instructions of a whole process that answers this number of requests.
 fn total(column: Column, id: &str, every_other: bool, requests: usize) -> Result<u64> {
     let origin = Origin::start()?;
     let setup = Setup {
@@ -64,7 +65,7 @@ fn total(column: Column, id: &str, every_other: bool, requests: usize) -> Result
         .to_vec(),
         ..Setup::new(origin.address)
     };
-    let server = setup.start(column)?;
+    let server = Server::start(&setup, column)?;
     let target = |name: &str| format!("/v1/calls/{id}{name}");
     let first = Ask::of(target(if every_other { "-first" } else { "" }));
     if column == Column::Bare {

@@ -13,8 +13,8 @@ use crate::Result;
 /// Connections that ask at once in a round.
 pub(crate) const CONNECTIONS: usize = 8;
 
-/// What a server may take for anything it sends.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of a read or write.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A GET.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Ask {
     pub(crate) codings: Option<&'static str>,
 }
 
-/// What came back, read whole.
+/// A response, read whole.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -98,8 +98,8 @@ impl Connection {
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
         let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.set_write_timeout(Some(PATIENCE))?;
+        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_write_timeout(Some(TIMEOUT))?;
         Ok(Self {
             socket,
             buffer: vec![0; 64 << 10],
@@ -159,7 +159,7 @@ impl Connection {
         Ok(())
     }
 
-    /// One request, its answer read and let go; 200 or an error.
+    /// One request, its answer read and dropped; 200 or an error.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<()> {
         self.send(request)?;
         let (head, filled) = self.head()?;
@@ -174,7 +174,7 @@ impl Connection {
                 }
             }
             Framing::Chunked => {
-                // The last bytes tell the end; they may come in two pieces.
+                // The last bytes mark the end; they may arrive in two reads.
                 let mut filled = filled;
                 while !is_last_chunk(&self.buffer[..filled]) {
                     let kept = filled.min(8);
@@ -186,7 +186,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads until a head is whole: its length, and that of what has come.
+    /// Reads until a head is whole: its length, and the number of bytes so far.
     fn head(&mut self) -> Result<(usize, usize)> {
         let mut filled = 0;
         loop {
@@ -203,7 +203,7 @@ impl Connection {
             Ok(0) => Err("the server closed the connection".into()),
             Ok(read) => Ok(read),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                Err(format!("no answer within {PATIENCE:?}").into())
+                Err(format!("no answer within {TIMEOUT:?}").into())
             }
             Err(error) => Err(error.into()),
         }
@@ -228,8 +228,8 @@ fn framing(head: &[u8]) -> Result<Framing> {
     }
 }
 
-/// Whether an answer ends here. A body of gzip may hold these bytes; that it also ends a read
-/// with them is left out of account.
+/// Whether an answer ends here. A body of gzip may contain these bytes; that a read ends
+/// with them by chance is neglected.
 fn is_last_chunk(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\r\n0\r\n\r\n")
 }
@@ -249,7 +249,7 @@ fn unchunked(mut bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// Sends the requests of a round from as many connections as there are, each of them one at a
-/// time; answers how many were answered, all of them with 200.
+/// time; returns how many were answered, all of them with 200.
 pub(crate) fn spread<'a>(
     address: SocketAddr,
     requests: usize,

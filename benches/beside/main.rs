@@ -1,9 +1,9 @@
-//! The whole program beside others, over real sockets, in one run: bare hyper, and where they are
-//! installed nginx, Varnish and `HAProxy`.
+//! The whole program compared with others, over real sockets, in one run: bare hyper, and where
+//! they are installed nginx, Varnish and `HAProxy`.
 //!
 //! `cargo bench --bench beside` prints one table. Servers run on processor 0, the load and the
-//! origin on processor 1. Every ratio is between two figures of the same run: the machine may be
-//! slow or busy, it is so to all alike.
+//! origin on processor 1. Every ratio is between two figures of the same run: a slow or
+//! busy machine affects all of them alike.
 //!
 //! ```text
 //! cargo bench --bench beside -- [GROUP…] [--rounds N] [--instructions]
@@ -13,19 +13,20 @@
 //! measured. `--instructions` counts instructions under valgrind, after the groups, or alone
 //! where no group is named.
 //!
-//! | room | what is in it |
+//! | module | content |
 //! |---|---|
-//! | `session` `table` | a run and its rounds; what is printed |
+//! | `session` `table` | a run and its rounds; the output |
 //! | `hits` `misses` `collapse` `memory` `start` `instructions` | the rows |
-//! | `warm` | servers are filled, and prove that they answer from their store |
-//! | `load` `h2` `origin` `body` | who asks, and who is asked |
-//! | `servers` `others` `bare` `process` | who is measured |
+//! | `warm` | filling servers, and checking that they answer from their store |
+//! | `load` `h2` `origin` `body` | the clients, and the origin |
+//! | `setup` `commands` `bare` `process` | the servers that are measured |
 
 mod bare;
 mod body;
 #[path = "../call/mod.rs"]
 mod call;
 mod collapse;
+mod commands;
 mod h2;
 mod hits;
 mod instructions;
@@ -33,10 +34,9 @@ mod load;
 mod memory;
 mod misses;
 mod origin;
-mod others;
 mod process;
-mod servers;
 mod session;
+mod setup;
 mod start;
 mod table;
 mod warm;
@@ -52,8 +52,8 @@ const LOAD_CPU: &str = "1";
 
 const ROUNDS: usize = 7;
 
-/// What is asked for.
-struct Asked {
+/// The arguments of a run.
+struct Arguments {
     groups: Vec<String>,
     rounds: usize,
     instructions: bool,
@@ -67,9 +67,9 @@ fn main() -> Result<()> {
         .collect();
     match arguments.first().map(String::as_str) {
         Some("bare") => bare::serve(&arguments[1..]),
-        Some("load") => measure(&Asked::read(&arguments[1..])?),
+        Some("load") => measure(&Arguments::read(&arguments[1..])?),
         _ => {
-            Asked::read(&arguments)?;
+            Arguments::read(&arguments)?;
             again(&arguments)
         }
     }
@@ -96,10 +96,10 @@ fn again(arguments: &[String]) -> Result<()> {
     }
 }
 
-fn measure(asked: &Asked) -> Result<()> {
-    let mut session = Session::begin(asked.rounds);
+fn measure(wanted: &Arguments) -> Result<()> {
+    let mut session = Session::begin(wanted.rounds);
     let mut failed = Vec::new();
-    for group in &asked.groups {
+    for group in &wanted.groups {
         let measured = match group.as_str() {
             "hits" => hits::hits(&mut session),
             "coded" => hits::coded(&mut session),
@@ -111,12 +111,12 @@ fn measure(asked: &Asked) -> Result<()> {
             _ => start::start(&mut session),
         };
         if let Err(error) = measured {
-            // What was measured stands; the run fails all the same.
+            // The rows so far remain; the run fails all the same.
             session.table.empty(group, &format!("failed: {error}"));
             failed.push(group.as_str());
         }
     }
-    if asked.instructions {
+    if wanted.instructions {
         instructions::instructions(&mut session)?;
     }
     session.end();
@@ -127,11 +127,11 @@ fn measure(asked: &Asked) -> Result<()> {
     }
 }
 
-// === impl Asked ===
+// === impl Arguments ===
 
-impl Asked {
+impl Arguments {
     fn read(arguments: &[String]) -> Result<Self> {
-        let mut asked = Self {
+        let mut wanted = Self {
             groups: Vec::new(),
             rounds: ROUNDS,
             instructions: false,
@@ -141,14 +141,14 @@ impl Asked {
             match argument.as_str() {
                 "--rounds" => {
                     let rounds = rest.next().ok_or("--rounds: a number follows it")?;
-                    asked.rounds = rounds
+                    wanted.rounds = rounds
                         .parse()
                         .ok()
                         .filter(|&rounds| rounds > 0)
                         .ok_or_else(|| format!("--rounds: {rounds:?} is no number of rounds"))?;
                 }
-                "--instructions" => asked.instructions = true,
-                group if GROUPS.contains(&group) => asked.groups.push(group.to_owned()),
+                "--instructions" => wanted.instructions = true,
+                group if GROUPS.contains(&group) => wanted.groups.push(group.to_owned()),
                 other => {
                     let groups = GROUPS.join(" ");
                     return Err(format!(
@@ -158,9 +158,9 @@ impl Asked {
                 }
             }
         }
-        if asked.groups.is_empty() && !asked.instructions {
-            asked.groups = GROUPS.map(str::to_owned).to_vec();
+        if wanted.groups.is_empty() && !wanted.instructions {
+            wanted.groups = GROUPS.map(str::to_owned).to_vec();
         }
-        Ok(asked)
+        Ok(wanted)
     }
 }

@@ -6,18 +6,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::commands::open_files;
 use crate::load::{self, Ask, Connection, Wire};
 use crate::origin::Origin;
-use crate::process::{Server, open_files};
-use crate::servers::{Column, Setup};
+use crate::process::Server;
 use crate::session::{Session, real, real_bytes};
+use crate::setup::{Column, Setup};
 use crate::table::{Samples, Unit};
 use crate::warm;
 
 /// Connections that are opened, and how many are open then.
 const CONNECTIONS: [usize; 2] = [1_000, 5_000];
 
-/// What is stored: so many bodies of so many bytes.
+/// Bodies that are stored, and the size of each.
 const STORED: usize = 10_000;
 const SIZE: usize = 40 << 10;
 
@@ -47,10 +48,10 @@ fn idle_connections(session: &mut Session) -> Result<()> {
         return Ok(());
     }
     let mut samples = [Samples::new(), Samples::new()];
-    let columns = caches(session).into_iter().chain([Column::Bare]);
+    let columns = session.caches().into_iter().chain([Column::Bare]);
     for column in columns {
         let origin = Origin::start()?;
-        let server = Setup::new(origin.address).start(column)?;
+        let server = Server::start(&Setup::new(origin.address), column)?;
         let ask = Ask::of("/v1/calls/f4096-1");
         warm_any(&server, &ask)?;
         let request = ask.bytes();
@@ -79,7 +80,7 @@ fn payload(session: &mut Session) -> Result<()> {
         .map(|n| Ask::of(format!("/v1/calls/r{SIZE}-{n}")))
         .collect();
     let mut samples = Samples::new();
-    for column in caches(session) {
+    for column in session.caches() {
         if column == Column::HaProxy {
             continue;
         }
@@ -88,7 +89,7 @@ fn payload(session: &mut Session) -> Result<()> {
             capacity: 2_048,
             ..Setup::new(origin.address)
         };
-        let server = setup.start(column)?;
+        let server = Server::start(&setup, column)?;
         warm::hit(&server, Wire::H1, &Ask::of("/v1/calls/r4096-first"))?;
         let before = server.held_at_rest()?;
         warm::fill(&server, &asks, 100)?;
@@ -108,13 +109,13 @@ fn payload(session: &mut Session) -> Result<()> {
 fn churn(session: &mut Session) -> Result<()> {
     let mut samples = Samples::new();
     let mut least = FILLS;
-    for column in caches(session) {
+    for column in session.caches() {
         let origin = Origin::start()?;
         let setup = Setup {
             capacity: CAPACITY,
             ..Setup::new(origin.address)
         };
-        let server = setup.start(column)?;
+        let server = Server::start(&setup, column)?;
         let done = AtomicBool::new(false);
         let (filled, peak) = thread::scope(|scope| -> Result<_> {
             let peak = scope.spawn(|| -> Result<u64> {
@@ -150,20 +151,13 @@ fn fill_in(server: &Server) -> Result<usize> {
         let from = filled;
         filled += load::spread(server.address, SLICE, &|n| {
             let id = from + n;
-            // A prime, so that the sizes come in no order.
+            // A prime, so that the sizes are in no order.
             let step = u32::try_from(id * 7_919 % STEPS as usize).unwrap_or_default();
             let size = 4096.0 * 2_f64.powf(f64::from(step) / f64::from(STEPS - 1) * 8.0);
             Cow::Owned(Ask::of(format!("/v1/calls/f{size:.0}-{id}")).bytes())
         })?;
     }
     Ok(filled)
-}
-
-/// stuut-cache and the other caches that are there.
-fn caches(session: &Session) -> Vec<Column> {
-    let mut columns = vec![Column::StuutCache];
-    columns.extend(session.there(&Column::CACHES));
-    columns
 }
 
 /// One answer in store.

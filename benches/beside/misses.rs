@@ -8,8 +8,8 @@ use std::time::Instant;
 use crate::Result;
 use crate::load::{self, Ask, Connection, Wire};
 use crate::origin::Origin;
-use crate::servers::{Column, Setup};
 use crate::session::{Entrant, Session};
+use crate::setup::Setup;
 use crate::table::{Samples, Unit, median};
 use crate::warm;
 
@@ -48,10 +48,7 @@ fn misses_into(
 ) -> Result<()> {
     let origin = Origin::start()?;
     let setup = setup(origin.address);
-    let mut servers = vec![setup.start(Column::StuutCache)?];
-    for column in session.there(&Column::CACHES) {
-        servers.push(setup.start(column)?);
-    }
+    let servers = session.start_caches(&setup)?;
     let mut entrants = Vec::new();
     for server in &servers {
         let first = Ask::of(format!("/v1/calls/{kind}-first"));
@@ -87,10 +84,7 @@ pub(crate) fn latency(session: &mut Session) -> Result<()> {
     for (size, kind, _, requests) in SIZES {
         let origin = Origin::start()?;
         let setup = Setup::new(origin.address);
-        let mut servers = vec![setup.start(Column::StuutCache)?];
-        for column in session.there(&Column::CACHES) {
-            servers.push(setup.start(column)?);
-        }
+        let servers = session.start_caches(&setup)?;
         let mut direct = Connection::open(origin.address)?;
         let mut connections = Vec::new();
         for server in &servers {

@@ -1,4 +1,4 @@
-//! The origin server: kept-alive connections, ready answers, a count of what it was asked.
+//! The origin server: kept-alive connections, prepared answers, a count of requests.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -34,7 +34,7 @@ impl Origin {
             for socket in listener.incoming() {
                 let Ok(socket) = socket else { return };
                 let (count, date) = (Arc::clone(&count), date.clone());
-                // It ends with its connection; what a proxy closes is no fault.
+                // It ends with its connection; a close by the proxy is no error.
                 thread::spawn(move || serve(socket, delay, &date, &count));
             }
         });

@@ -11,17 +11,18 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Result;
-use crate::servers::Column;
+use crate::commands::command;
+use crate::setup::{Column, Setup};
 
 const SERVER_CPU: &str = "0";
 
-/// What a start may take; under valgrind all takes fifty times as long.
+/// Time limit of a start; under valgrind everything takes fifty times as long.
 const START: Duration = Duration::from_mins(1);
 
-/// What an end may take before it is enforced.
+/// Time limit of an orderly end, before SIGKILL.
 const END: Duration = Duration::from_secs(20);
 
-/// How much of what a server said is shown: enough for callgrind's total.
+/// Lines of a server's messages that are shown: enough for callgrind's total.
 const LAST_LINES: usize = 8;
 
 /// A server; ended when dropped.
@@ -40,7 +41,7 @@ pub(crate) struct Server {
 pub(crate) struct Spent(HashMap<u32, u64>);
 
 /// A folder in memory where there is one, so that a store of files costs what memory costs.
-pub(crate) fn folder() -> Result<TempDir> {
+fn folder() -> Result<TempDir> {
     let memory = Path::new("/dev/shm");
     let above = if memory.is_dir() {
         memory.to_owned()
@@ -54,37 +55,30 @@ pub(crate) fn folder() -> Result<TempDir> {
 
 /// A loopback address that is free now, and stays so: connections come from `127.0.0.1`, so none
 /// of their ports can take it.
-pub(crate) fn free_address() -> Result<SocketAddr> {
+fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.2:0")?.local_addr()?)
-}
-
-/// How many files this process, and so its children, may have open.
-pub(crate) fn open_files() -> usize {
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
-    let soft = line.and_then(|rest| rest.split_whitespace().next());
-    soft.and_then(|soft| soft.parse().ok()).unwrap_or_default()
 }
 
 // === impl Server ===
 
 impl Server {
-    /// Starts `words` as a process. It need not listen yet.
-    pub(crate) fn spawn(
-        column: Column,
-        address: SocketAddr,
-        words: &[String],
-        variables: &[(&str, String)],
-        folder: TempDir,
-    ) -> Result<Self> {
+    /// Starts a server, and waits until it accepts connections.
+    pub(crate) fn start(setup: &Setup, column: Column) -> Result<Self> {
+        let mut server = Self::spawn(setup, column)?;
+        server.await_listening()?;
+        Ok(server)
+    }
+
+    /// Starts a server. It need not listen yet.
+    pub(crate) fn spawn(setup: &Setup, column: Column) -> Result<Self> {
+        let (address, folder) = (free_address()?, folder()?);
+        let (arguments, variables) = command(setup, column, address, folder.path())?;
         let mut command = Command::new("setpriv");
         command
             // If the load dies, so do the servers.
             .args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU])
-            .args(words)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .args(arguments)
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(folder.path().join("messages"))?);
@@ -92,7 +86,7 @@ impl Server {
         let mut child = command
             .spawn()
             .map_err(|error| format!("setpriv, taskset (package util-linux): {error}"))?;
-        // The access log goes on: somebody has to read it.
+        // The access log is on, so the pipe must be read.
         let mut output = child.stdout.take().ok_or("no output")?;
         thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
         Ok(Self {
@@ -105,7 +99,7 @@ impl Server {
     }
 
     /// Waits until it accepts connections.
-    pub(crate) fn await_listening(&mut self) -> Result<()> {
+    fn await_listening(&mut self) -> Result<()> {
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
                 let (who, said) = (self.column.name(), self.messages());
@@ -182,7 +176,7 @@ impl Server {
         Ok(held)
     }
 
-    /// Asks it to end, waits, and answers what it wrote to standard error.
+    /// Ends it, and returns what it wrote to standard error.
     pub(crate) fn stop(mut self) -> Result<String> {
         self.end()?;
         Ok(self.messages())
@@ -233,7 +227,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody is left to be told.
+        // An error cannot be reported from here.
         let _ = self.end();
     }
 }
@@ -241,7 +235,7 @@ impl Drop for Server {
 // === impl Spent ===
 
 impl Spent {
-    /// What was spent since then by the threads that are still there.
+    /// Processor time since then of the threads that still exist.
     pub(crate) fn since(&self, before: &Self) -> Duration {
         let nanos = self.0.iter().map(|(thread, now)| {
             let then = before.0.get(thread).copied().unwrap_or_default();
@@ -260,7 +254,7 @@ fn kilobytes(file: &str, name: &str) -> Result<u64> {
         .parse()?)
 }
 
-/// What a folder's files take, by the block.
+/// Size of a folder's files, in whole blocks.
 fn on_disk(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
 

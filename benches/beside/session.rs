@@ -1,8 +1,8 @@
-//! One run: what is asked for, who is there, and how servers take turns.
+//! One run: the groups, the installed programs, and how servers take turns.
 
 use crate::Result;
 use crate::process::Server;
-use crate::servers::Column;
+use crate::setup::{Column, Setup};
 use crate::table::{Samples, Table, Unit};
 
 /// Groups of rows, in the order of the table.
@@ -10,7 +10,7 @@ pub(crate) const GROUPS: [&str; 8] = [
     "hits", "coded", "h2c", "misses", "latency", "collapse", "memory", "start",
 ];
 
-/// What is said of most empty places.
+/// The note of most empty cells.
 const NO_COMPARISON: &str = "there is nothing of that kind to stand beside";
 
 /// A run.
@@ -18,13 +18,13 @@ const NO_COMPARISON: &str = "there is nothing of that kind to stand beside";
 pub(crate) struct Session {
     pub(crate) rounds: usize,
     pub(crate) table: Table,
-    /// Programs that are not there, and what to say of it.
+    /// Programs that are not installed, with the note for their cells.
     absent: Vec<(Column, String)>,
     present: Vec<String>,
 }
 
-/// One who takes part in a row: a server, and what it does in a round. The work answers the
-/// number of requests.
+/// A participant of a row: a server, and its work in a round, which returns the number of
+/// requests.
 pub(crate) struct Entrant<'a> {
     pub(crate) column: Column,
     pub(crate) server: &'a Server,
@@ -53,13 +53,25 @@ impl Session {
         }
     }
 
-    /// Those of these columns whose program is there.
+    /// The columns whose program is installed.
     pub(crate) fn there(&self, columns: &[Column]) -> Vec<Column> {
         let is_there = |column: &&Column| !self.absent.iter().any(|(absent, _)| absent == *column);
         columns.iter().filter(is_there).copied().collect()
     }
 
-    /// A row of the table. `empty` says why a column has no figure, where its program is there.
+    /// stuut-cache, and the other caches that are installed.
+    pub(crate) fn caches(&self) -> Vec<Column> {
+        [vec![Column::StuutCache], self.there(&Column::CACHES)].concat()
+    }
+
+    /// Starts all of [`Self::caches`].
+    pub(crate) fn start_caches(&self, setup: &Setup) -> Result<Vec<Server>> {
+        let columns = self.caches().into_iter();
+        columns.map(|column| Server::start(setup, column)).collect()
+    }
+
+    /// A row of the table. `empty` says why a column has no figure although its program is
+    /// installed.
     pub(crate) fn row(
         &mut self,
         work: &str,
@@ -104,7 +116,7 @@ impl Session {
     pub(crate) fn take_turns(&self, entrants: &[Entrant<'_>]) -> Result<Samples> {
         let mut samples = Samples::new();
         for round in 0..=self.rounds {
-            // Another one begins each time: nobody always comes after the same.
+            // Another server begins each round, so that the order differs.
             for turn in 0..entrants.len() {
                 let entrant = &entrants[(round + turn) % entrants.len()];
                 let before = entrant.server.spent()?;

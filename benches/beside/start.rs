@@ -1,4 +1,4 @@
-//! From the start of a process to its first answer from the origin; and what it takes at rest.
+//! Time from the start of a process to its first answer from the origin; memory at rest.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use crate::Result;
 use crate::load::{Ask, Connection};
 use crate::origin::Origin;
 use crate::process::Server;
-use crate::servers::{Column, Setup};
 use crate::session::{Session, real_bytes};
+use crate::setup::{Column, Setup};
 use crate::table::{Samples, Unit};
 use crate::warm;
 
-/// What a start may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit of a start.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a server rests before its memory is read.
 const REST: Duration = Duration::from_millis(500);
@@ -31,7 +31,7 @@ pub(crate) fn start(session: &mut Session) -> Result<()> {
     let (mut times, mut memory) = (Samples::new(), Samples::new());
     for round in 0..=session.rounds {
         for &column in &columns {
-            let server = setup.spawn(column)?;
+            let server = Server::spawn(&setup, column)?;
             let took = first_answer(&server, &ask, origin.address)?;
             thread::sleep(REST);
             let resident = real_bytes(server.resident()?) / 1024.0 / 1024.0;
@@ -47,12 +47,12 @@ pub(crate) fn start(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Asks until there is a 200. The bare server is given an answer, and asked for that.
+/// Repeats the request until there is a 200. The bare server gets an answer first.
 fn first_answer(server: &Server, ask: &Ask, origin: std::net::SocketAddr) -> Result<Duration> {
     let ready = Connection::open(origin)?.ask(&ask.bytes())?;
     let began = Instant::now();
     let mut last = String::new();
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < TIMEOUT {
         let answer = Connection::open(server.address).and_then(|mut connection| {
             if server.column == Column::Bare {
                 warm::put(&mut connection, &ask.target, &ready)?;
@@ -67,5 +67,5 @@ fn first_answer(server: &Server, ask: &Ask, origin: std::net::SocketAddr) -> Res
         thread::sleep(Duration::from_micros(500));
     }
     let (who, said) = (server.column.name(), server.messages());
-    Err(format!("{who} did not answer within {PATIENCE:?}: {last}\n{said}").into())
+    Err(format!("{who} did not answer within {TIMEOUT:?}: {last}\n{said}").into())
 }

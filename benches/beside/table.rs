@@ -1,11 +1,11 @@
-//! The table: a row as soon as it is measured, ratios first, and below it why a place is empty.
+//! The table: a row as soon as it is measured, and below it why a cell is empty.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::servers::Column;
+use crate::setup::Column;
 
-/// What a row's figures are.
+/// The unit of a row's figures.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
     Microseconds,
@@ -20,7 +20,7 @@ pub(crate) enum Unit {
 /// The figures of a row, by column, in the order of the rounds.
 pub(crate) type Samples = BTreeMap<Column, Vec<f64>>;
 
-/// What has been printed, and what is still to be said below.
+/// The notes of a table whose rows are already printed.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     notes: Vec<String>,
@@ -93,7 +93,7 @@ impl Table {
         println!("| {work} | – {note} |{rest}");
     }
 
-    /// What the figures need to be read.
+    /// Prints the notes and the remarks below the table.
     pub(crate) fn end(self, remarks: &[String]) {
         println!();
         for (number, note) in self.notes.iter().enumerate() {
@@ -114,7 +114,7 @@ impl Table {
     }
 }
 
-/// The value in the middle: what disturbs single rounds does not count.
+/// The value in the middle: disturbances of single rounds do not count.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

@@ -1,5 +1,5 @@
-//! Before anything is measured: every server is filled, and shows that it answers from its store,
-//! with the very bytes of the origin.
+//! Before anything is measured: fills every server, and checks that it answers from its store with
+//! the bytes of the origin.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,9 +10,9 @@ use crate::body::Wanted;
 use crate::h2;
 use crate::load::{Answer, Ask, Connection, Wire};
 use crate::process::Server;
-use crate::servers::Column;
+use crate::setup::Column;
 
-/// How often a hit, or a content coding, is waited for, and how long in between.
+/// Attempts for a hit or a content coding, and the pause in between.
 const TRIES: usize = 200;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -28,11 +28,11 @@ pub(crate) fn ask_once(server: &Server, wire: Wire, ask: &Ask) -> Result<Answer>
     })
 }
 
-/// Asks until the answer comes from the store, in the coding that is asked for.
+/// Repeats the request until the answer is a hit in the coding that was asked for.
 ///
 /// # Errors
 ///
-/// Where it never does, or with another body than the origin's.
+/// If it never is, or its body is not the origin's.
 pub(crate) fn hit(server: &Server, wire: Wire, ask: &Ask) -> Result<Answer> {
     let mut last = String::new();
     for _ in 0..TRIES {
@@ -48,8 +48,8 @@ pub(crate) fn hit(server: &Server, wire: Wire, ask: &Ask) -> Result<Answer> {
     Err(format!("{who} never answered {ask:?} as expected; at last: {last}").into())
 }
 
-/// Asks until the answer has the content coding that is asked for; whether it ever has. It may be
-/// made after the first answer, and not at all.
+/// Repeats the request until the answer has the content coding; whether it ever has. The coding
+/// may be made after the first answer, or never.
 pub(crate) fn comes_coded(server: &Server, wire: Wire, ask: &Ask) -> Result<bool> {
     for _ in 0..TRIES {
         if is_coded(ask, &ask_once(server, wire, ask)?) {
@@ -60,7 +60,7 @@ pub(crate) fn comes_coded(server: &Server, wire: Wire, ask: &Ask) -> Result<bool
     Ok(false)
 }
 
-/// Fills a store with all of these, then lets every `step`-th show that it is a hit.
+/// Fills a store with all of these, then checks that every `step`-th is a hit.
 pub(crate) fn fill(server: &Server, asks: &[Ask], step: usize) -> Result<()> {
     let mut connection = Connection::open(server.address)?;
     for ask in asks {

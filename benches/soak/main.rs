@@ -4,8 +4,8 @@
 //! `cargo bench --bench soak -- [--seconds N]`
 //!
 //! Clients of two organisations ask for calls they may and may not see, in views and codings, write,
-//! hang up, and connect anew; the origin fails, tears its answers, stops for seconds and comes back;
-//! an operator purges and reloads. Every 200 is read whole and must be JSON about the call that was
+//! hang up, and connect anew; the origin fails, tears its answers, is stopped for seconds and
+//! continued; an operator purges and reloads. Every 200 is read whole and must be JSON about the call that was
 //! asked for, with an organisation's own token. An error is explained when the origin has failed or
 //! the proxy says so in a problem document; anything else ends the run with exit status 1.
 
@@ -31,7 +31,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// Clients that ask one request after the other.
 const CLIENTS: u64 = 16;
 
-/// How long a client that is told to wait does so; less than it is told, as clients do.
+/// A client's wait after a 429 or 503: shorter than `Retry-After`, as clients do.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Unexplained answers that are kept to be shown.
@@ -40,7 +40,7 @@ const SHOWN: usize = 5;
 /// A running program; ended when dropped.
 struct Running(Child);
 
-/// What all clients have seen.
+/// Counts of all clients.
 #[derive(Debug, Default)]
 struct Tally {
     answered: AtomicU64,
@@ -53,8 +53,8 @@ struct Tally {
     over: AtomicBool,
 }
 
-/// A generator of numbers that repeats itself from run to run.
-struct Dice(u64);
+/// A pseudo-random generator, the same in every run.
+struct SeededRng(u64);
 
 /// One request, and whether its answer may be a 200.
 struct Wish {
@@ -92,9 +92,9 @@ impl Drop for Running {
     }
 }
 
-// === impl Dice ===
+// === impl SeededRng ===
 
-impl Dice {
+impl SeededRng {
     fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -112,7 +112,7 @@ impl Dice {
         let (_, token) = organisations[whose];
         let is_own = self.below(20) > 0;
         let (organisation, _) = organisations[if is_own { whose } else { 1 - whose }];
-        // Few that are asked for often, many that are not, and some with a life of their own.
+        // A few that are requested often, many that are not, and some with a lifecycle of their own.
         let (kind, number) = match self.below(20) {
             0..13 => ("", 1 + self.below(30)),
             13..16 => ("", 1 + self.below(50)),
@@ -147,7 +147,10 @@ impl Dice {
 impl Tally {
     fn unexplained(&self, what: String) {
         self.unexplained.fetch_add(1, Ordering::Relaxed);
-        let mut shown = self.shown.lock().expect("nobody panics with it");
+        let mut shown = self
+            .shown
+            .lock()
+            .expect("no thread panics while it holds the lock");
         if shown.len() < SHOWN {
             shown.push(what);
         }
@@ -171,15 +174,18 @@ impl Tally {
                     Err(_) => "not JSON",
                 }
             }
-            // What is coded came whole by its length or its last chunk.
+            // A coded body is whole by its length or its last chunk.
             200..=299 => return,
-            // The origin's own word, or the proxy's about the origin.
+            // The origin's own answer, or the proxy's about the origin.
             400..=599 => {
-                let mut errors = self.errors.lock().expect("nobody panics with it");
+                let mut errors = self
+                    .errors
+                    .lock()
+                    .expect("no thread panics while it holds the lock");
                 *errors.entry(answer.status).or_default() += 1;
                 return;
             }
-            _ => "a status that nobody asked for",
+            _ => "an unexpected status",
         };
         self.unexplained(format!("{}: {fault}: {} {told}", wish.id, answer.status));
     }
@@ -187,7 +193,7 @@ impl Tally {
 
 /// One client, for as long as the run lasts.
 fn client(address: SocketAddr, seed: u64, tally: &Tally) {
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15 ^ (seed << 32 | 1));
+    let mut rng = SeededRng(0x9E37_79B9_7F4A_7C15 ^ (seed << 32 | 1));
     while !tally.over.load(Ordering::Relaxed) {
         let mut connection = match Connection::open(address) {
             Ok(connection) => connection,
@@ -196,10 +202,10 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
                 return;
             }
         };
-        for _ in 0..dice.below(200) {
-            let wish = dice.wish();
-            if dice.below(50) == 0 {
-                // Gone before the answer.
+        for _ in 0..rng.below(200) {
+            let wish = rng.wish();
+            if rng.below(50) == 0 {
+                // Hangs up before the answer.
                 let _ = connection.send(&wish.bytes);
                 tally.hung_up.fetch_add(1, Ordering::Relaxed);
                 break;
@@ -214,7 +220,7 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
                         break;
                     }
                 }
-                // A forwarded answer that the origin has torn is broken off, as it has to be.
+                // A forwarded answer that the origin tore must break off.
                 Err(_) if !wish.is_call => break,
                 Err(error) => {
                     tally.unexplained(format!("{}: {error}", wish.id));
@@ -228,7 +234,7 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
     }
 }
 
-/// Faults of the origin and doings of the operator, a step a second.
+/// Faults of the origin and actions of the operator, a step a second.
 fn trouble(step: u64, origin: &mut Option<Running>, proxy: &Running, ports: &Ports) -> Result<()> {
     match step % 30 {
         5 => origin
@@ -252,7 +258,7 @@ fn trouble(step: u64, origin: &mut Option<Running>, proxy: &Running, ports: &Por
     Ok(())
 }
 
-/// Who listens where.
+/// The addresses of all listeners.
 struct Ports {
     origin: SocketAddr,
     proxy: SocketAddr,
@@ -338,13 +344,23 @@ fn run(seconds: u64) -> Result<bool> {
     println!("{seconds} s, {CLIENTS} clients, 32 MiB of store");
     println!("answers         {:>10}", count(&tally.answered));
     println!("  hits          {:>10}", count(&tally.hits));
-    for (status, count) in tally.errors.lock().expect("nobody panics with it").iter() {
+    for (status, count) in tally
+        .errors
+        .lock()
+        .expect("no thread panics while it holds the lock")
+        .iter()
+    {
         println!("  {status}           {count:>10}");
     }
     println!("hung up         {:>10}", count(&tally.hung_up));
     println!("unexplained     {:>10}", count(&tally.unexplained));
     watch.report();
-    for what in tally.shown.lock().expect("nobody panics with it").iter() {
+    for what in tally
+        .shown
+        .lock()
+        .expect("no thread panics while it holds the lock")
+        .iter()
+    {
         println!("! {what}");
     }
     Ok(count(&tally.unexplained) == 0)

@@ -1,4 +1,4 @@
-//! What a process holds, second by second, and whether it grows.
+//! Memory and descriptors of a process, second by second, and their growth.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ impl Watch {
         }
     }
 
-    /// Looks, once a second.
+    /// Takes a sample, once a second.
     pub(crate) fn look(&mut self) -> Result<()> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

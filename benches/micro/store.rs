@@ -1,4 +1,4 @@
-//! The store: a stored response is found, and it is judged what it is good for.
+//! The store: look-ups, and verdicts on stored responses.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use stuut_cache::telemetry::Metrics;
 
 use crate::request;
 
-/// How many responses are stored: the index of so many is in no processor's cache.
+/// Stored responses: too many for their index to fit into a processor's cache.
 const STORED: usize = 20_000;
 
 /// Finding one of many stored responses, and finding nothing.
@@ -59,7 +59,7 @@ pub(crate) fn finding(c: &mut Criterion) {
     group.finish();
 }
 
-/// Judging a stored response: fresh, capped by a view, stale.
+/// The verdict on a stored response: fresh, capped by a view, stale.
 pub(crate) fn judging(c: &mut Criterion) {
     let (config, clock) = (Config::default(), Clock::system());
     let received = clock.now();

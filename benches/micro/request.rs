@@ -1,4 +1,4 @@
-//! The door: a request's head is parsed, its token digested, its cache key made.
+//! The request's head: parsing, the digest of its token, the cache key.
 
 use std::hint::black_box;
 
@@ -34,7 +34,7 @@ pub(crate) fn head(target: &str) -> Parts {
     request.into_parts().0
 }
 
-/// The call that a head asks for.
+/// The call of a head.
 pub(crate) fn call(parser: &Parser, head: &Parts) -> Call {
     match parser.parse(head, false) {
         Ok(Parsed::Call(call)) => call,

@@ -1,4 +1,4 @@
-//! What there is to do: bodies, views of them, and the queries that ask for those.
+//! The inputs: sizes of bodies, views, and their queries.
 
 use std::hint::black_box;
 
@@ -29,8 +29,8 @@ pub(crate) fn view_of(query: &str) -> View {
     asked.view.expect("the query asks for a view")
 }
 
-/// Queries that make reading and pruning as dear as the limits allow: all containers are
-/// walked through, nearly every name is looked for, nothing ever goes.
+/// Queries that make reading and pruning as expensive as the limits allow: all containers are
+/// walked, nearly every name is compared, nothing is removed.
 pub(crate) fn hostile() -> [(&'static str, String); 3] {
     let names = [
         "id",
@@ -91,7 +91,7 @@ pub(crate) fn hostile() -> [(&'static str, String); 3] {
     ]
 }
 
-/// What `strip=invoices,**.linked_integration` says, by way of values.
+/// `strip=invoices,**.linked_integration` on a `serde_json::Value`.
 pub(crate) fn strip_by_value(body: &[u8]) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(black_box(body)).expect("a call is JSON");
     let call = value.as_object_mut().expect("a call is an object");

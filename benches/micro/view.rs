@@ -11,7 +11,7 @@ use stuut_cache::view::{self, Pruned, prune};
 use crate::call;
 use crate::work::{SIZES, VIEWS, hostile, options, strip_by_value, view_of};
 
-/// Deriving a view of bodies by size, beside what `serde_json::Value` takes for one of them.
+/// Deriving views of bodies by size, one of them also with `serde_json::Value`.
 pub(crate) fn pruning(c: &mut Criterion) {
     for (size, bytes) in SIZES {
         let body = Bytes::from(call::call(bytes));

@@ -1,12 +1,10 @@
-//! Who stands beside whom, and how each is started.
+//! The columns of the table, and the settings of the servers behind them.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::Result;
 use crate::load::{Answer, Wire};
-use crate::others;
-use crate::process::{Server, folder, free_address};
 
 /// A column of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,11 +18,11 @@ pub(crate) enum Column {
     PlainHit,
 }
 
-/// How the servers of a row are set up.
+/// Settings of the servers of a row.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) origin: SocketAddr,
-    /// What a store may hold, in MiB.
+    /// Capacity of a store, in MiB.
     pub(crate) capacity: u32,
     /// Answers are compressed where the client takes it.
     pub(crate) gzip: bool,
@@ -33,14 +31,14 @@ pub(crate) struct Setup {
     pub(crate) wire: Wire,
     /// The bare server has one answer and looks nothing up.
     pub(crate) plain: bool,
-    /// Words before the command: a valgrind.
+    /// Arguments before the command, for valgrind.
     pub(crate) under: Vec<String>,
 }
 
 // === impl Column ===
 
 impl Column {
-    /// Those that stuut-cache stands beside.
+    /// The columns that stuut-cache is compared with.
     pub(crate) const BESIDE: [Self; 5] = [
         Self::Bare,
         Self::Nginx,
@@ -49,7 +47,7 @@ impl Column {
         Self::PlainHit,
     ];
 
-    /// Those of them that are caching proxies.
+    /// The caching proxies among them.
     pub(crate) const CACHES: [Self; 3] = [Self::Nginx, Self::Varnish, Self::HaProxy];
 
     pub(crate) fn name(self) -> &'static str {
@@ -63,7 +61,7 @@ impl Column {
         }
     }
 
-    /// Whether an answer says of itself that it came from the store.
+    /// Whether an answer's fields say that it came from the store.
     pub(crate) fn is_hit(self, answer: &Answer) -> bool {
         match self {
             Self::StuutCache | Self::PlainHit => {
@@ -76,7 +74,7 @@ impl Column {
         }
     }
 
-    /// What there is to know of how it was set up.
+    /// A remark on its settings, below the table.
     pub(crate) fn remark(self) -> Option<&'static str> {
         match self {
             Self::Nginx => Some(
@@ -95,7 +93,7 @@ impl Column {
         }
     }
 
-    /// The program and its version, or the words that say what is missing.
+    /// The program and its version, or which package is missing.
     pub(crate) fn version(self) -> std::result::Result<String, String> {
         let (program, flag, package) = match self {
             Self::Nginx => ("nginx", "-v", "nginx-light"),
@@ -103,7 +101,7 @@ impl Column {
             Self::HaProxy => ("haproxy", "-v", "haproxy"),
             Self::StuutCache | Self::Bare | Self::PlainHit => return Ok(self.name().to_owned()),
         };
-        let output = Command::new(others::program(program))
+        let output = Command::new(program_path(program))
             .arg(flag)
             .stdin(Stdio::null())
             .output()
@@ -128,56 +126,10 @@ impl Setup {
             under: Vec::new(),
         }
     }
+}
 
-    /// Starts a server, and waits until it accepts connections.
-    pub(crate) fn start(&self, column: Column) -> Result<Server> {
-        let mut server = self.spawn(column)?;
-        server.await_listening()?;
-        Ok(server)
-    }
-
-    /// Starts a server.
-    pub(crate) fn spawn(&self, column: Column) -> Result<Server> {
-        let (address, folder) = (free_address()?, folder()?);
-        let mut variables = Vec::new();
-        let mut words = self.under.clone();
-        match column {
-            Column::StuutCache | Column::PlainHit => {
-                words.extend([
-                    env!("CARGO_BIN_EXE_stuut-cache").to_owned(),
-                    "--listen".to_owned(),
-                    address.to_string(),
-                    "--admin-listen".to_owned(),
-                    "127.0.0.1:0".to_owned(),
-                    "--upstream".to_owned(),
-                    format!("http://{}", self.origin),
-                ]);
-                variables.push(("STUUT_CACHE__SERVER__WORKERS", "1".to_owned()));
-                let capacity = format!("{}MiB", self.capacity);
-                variables.push(("STUUT_CACHE__CACHE__CAPACITY", capacity));
-                if self.gzip {
-                    // The one row whose bodies show live parts and go on for longer than their
-                    // minute.
-                    for part in [
-                        "STUUT_CACHE__FRESHNESS__LIVE__APPROVER",
-                        "STUUT_CACHE__FRESHNESS__LIVE__CLASSIFICATIONS",
-                        "STUUT_CACHE__FRESHNESS__LIVE__INVOICES",
-                        "STUUT_CACHE__FRESHNESS__LIVE__PARTNER",
-                        "STUUT_CACHE__FRESHNESS__LIVE__WORKFLOW",
-                    ] {
-                        variables.push((part, "off".to_owned()));
-                    }
-                }
-            }
-            Column::Bare => {
-                let mode = if self.plain { "plain" } else { "lookup" };
-                let program = std::env::current_exe()?.to_string_lossy().into_owned();
-                words.extend([program, "bare".into(), mode.into(), address.to_string()]);
-            }
-            Column::Nginx => words.extend(others::nginx(self, address, folder.path())?),
-            Column::Varnish => words.extend(others::varnish(self, address, folder.path())?),
-            Column::HaProxy => words.extend(others::haproxy(self, address, folder.path())?),
-        }
-        Server::spawn(column, address, &words, &variables, folder)
-    }
+/// The path of a program; also looks in the folder that only root has in its path.
+pub(crate) fn program_path(name: &str) -> PathBuf {
+    let path = Path::new("/usr/sbin").join(name);
+    if path.exists() { path } else { name.into() }
 }

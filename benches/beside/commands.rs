@@ -1,31 +1,93 @@
-//! nginx, Varnish and `HAProxy`, each set up as its own documentation would have it for this: a
-//! store of its own for every token, kept-alive connections on both sides, nothing on disk, no
-//! access log, the fields that tell how it went.
+//! The command lines and configuration files of the servers.
+//!
+//! nginx, Varnish and `HAProxy` are configured as their documentation advises for this use: a store
+//! of its own for every token, kept-alive connections on both sides, nothing on disk, no access
+//! log, fields that show whether an answer was a hit.
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::Result;
 use crate::load::Wire;
-use crate::process;
-use crate::servers::Setup;
+use crate::setup::{Column, Setup, program_path};
 
-/// Where a program is: also in the folder that only root has in its path.
-pub(crate) fn program(name: &str) -> PathBuf {
-    let path = Path::new("/usr/sbin").join(name);
-    if path.exists() { path } else { name.into() }
+/// The limit on open files of this process, and so of its children.
+pub(crate) fn open_files() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|rest| rest.split_whitespace().next());
+    soft.and_then(|soft| soft.parse().ok()).unwrap_or_default()
+}
+
+/// A command line, and variables of its environment.
+pub(crate) type Command = (Vec<String>, Vec<(&'static str, String)>);
+
+/// The command that starts a server on `address`; its files go into `folder`.
+pub(crate) fn command(
+    setup: &Setup,
+    column: Column,
+    address: SocketAddr,
+    folder: &Path,
+) -> Result<Command> {
+    let (arguments, variables) = match column {
+        Column::StuutCache | Column::PlainHit => stuut_cache(setup, address),
+        Column::Bare => {
+            let mode = if setup.plain { "plain" } else { "lookup" };
+            let program = std::env::current_exe()?.to_string_lossy().into_owned();
+            let arguments = [program, "bare".into(), mode.into(), address.to_string()];
+            (arguments.to_vec(), Vec::new())
+        }
+        Column::Nginx => (nginx(setup, address, folder)?, Vec::new()),
+        Column::Varnish => (varnish(setup, address, folder)?, Vec::new()),
+        Column::HaProxy => (haproxy(setup, address, folder)?, Vec::new()),
+    };
+    Ok(([setup.under.clone(), arguments].concat(), variables))
+}
+
+fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
+    let upstream = format!("http://{}", setup.origin);
+    let arguments = [
+        env!("CARGO_BIN_EXE_stuut-cache"),
+        "--listen",
+        &address.to_string(),
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--upstream",
+        &upstream,
+    ];
+    let mut variables = vec![
+        ("STUUT_CACHE__SERVER__WORKERS", "1".to_owned()),
+        (
+            "STUUT_CACHE__CACHE__CAPACITY",
+            format!("{}MiB", setup.capacity),
+        ),
+    ];
+    if setup.gzip {
+        // The one row whose bodies show live parts and take longer than the minute of those.
+        let live = [
+            "STUUT_CACHE__FRESHNESS__LIVE__APPROVER",
+            "STUUT_CACHE__FRESHNESS__LIVE__CLASSIFICATIONS",
+            "STUUT_CACHE__FRESHNESS__LIVE__INVOICES",
+            "STUUT_CACHE__FRESHNESS__LIVE__PARTNER",
+            "STUUT_CACHE__FRESHNESS__LIVE__WORKFLOW",
+        ];
+        variables.extend(live.map(|part| (part, "off".to_owned())));
+    }
+    (arguments.map(str::to_owned).to_vec(), variables)
 }
 
 /// One worker; the store in files, which are in memory; the key is the target and the
 /// credential.
-pub(crate) fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let h2 = if setup.wire == Wire::H2 { " http2" } else { "" };
     let gzip = if setup.gzip { "on" } else { "off" };
     let (origin, capacity) = (setup.origin, setup.capacity);
     let at = folder.display();
     // Spares a hit the opening of its file. Where files are evicted it would hold them.
-    let most = process::open_files() / 2;
+    let most = open_files() / 2;
     let open = if setup.keep_open {
         format!("open_file_cache max={most} inactive=1h; open_file_cache_valid 1h;")
     } else {
@@ -82,7 +144,7 @@ http {{
     let file = folder.join("nginx.conf");
     fs::write(&file, text)?;
     Ok(vec![
-        program("nginx").display().to_string(),
+        program_path("nginx").display().to_string(),
         "-p".to_owned(),
         at.to_string(),
         "-e".to_owned(),
@@ -94,7 +156,7 @@ http {{
 
 /// One pool of threads; the store in memory. What its built-in rules would pass, a request with a
 /// credential, is looked up with the credential in the key.
-pub(crate) fn varnish(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+fn varnish(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let (host, port) = (setup.origin.ip(), setup.origin.port());
     let gzip = if setup.gzip {
         "set beresp.do_gzip = true;"
@@ -117,7 +179,7 @@ sub vcl_backend_response {{ {gzip} }}
     );
     let file = folder.join("calls.vcl");
     fs::write(&file, text)?;
-    let mut words = vec![program("varnishd").display().to_string()];
+    let mut words = vec![program_path("varnishd").display().to_string()];
     let fixed = ["-F", "-j", "none", "-T", "none", "-S", "none"];
     words.extend(fixed.map(str::to_owned));
     for (flag, value) in [
@@ -142,7 +204,7 @@ sub vcl_backend_response {{ {gzip} }}
 /// One thread. Its cache answers no request that has `Authorization` (`HAProxy` configuration
 /// manual, "6.1. Limitation"), and its key is host and target; so the credential is moved to the
 /// host while the cache looks, and moved back for the origin.
-pub(crate) fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
+fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let (origin, capacity) = (setup.origin, setup.capacity);
     let (compression, filters) = if setup.gzip {
         (
@@ -187,7 +249,7 @@ backend origin
     let file = folder.join("haproxy.cfg");
     fs::write(&file, text)?;
     Ok(vec![
-        program("haproxy").display().to_string(),
+        program_path("haproxy").display().to_string(),
         "-db".to_owned(),
         "-f".to_owned(),
         file.display().to_string(),

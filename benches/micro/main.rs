@@ -1,13 +1,13 @@
-//! What the rooms cost that a request travels through, one by one.
+//! Microbenchmarks of the modules that a request passes through.
 //!
-//! `cargo bench --bench rooms` measures each; such figures mean something only beside each other
-//! in one run. `cargo bench --bench rooms -- --table` prints what it costs to derive a view and to
-//! read a body's facts, beside deriving the view with `serde_json::Value`, as a table.
+//! `cargo bench --bench micro` measures each; figures are comparable within one run only.
+//! `cargo bench --bench micro -- --table` prints a table: the cost of deriving a view and of reading
+//! a body's facts, compared with deriving the view by `serde_json::Value`.
 //!
-//! | room | work |
+//! | module | work |
 //! |---|---|
 //! | `request` | a request's head: parsed, its token digested, its key made |
-//! | `store` | a stored response: found, and judged |
+//! | `store` | a stored response: look-up, and verdict |
 //! | `respond` | the head of a response: prepared at a fill, made at a hit |
 //! | `view` | a query read, a view derived, a body's facts read |
 

@@ -1,5 +1,5 @@
-//! A table of GB/s and ratios. Each of the works takes its turn in one loop, so that whatever else
-//! the machine does meets all alike.
+//! A table of GB/s and ratios. The works take turns in one loop, so that other load on the machine
+//! affects all of them alike.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use stuut_cache::view::prune;
 use crate::call;
 use crate::work::{SIZES, VIEWS, hostile, strip_by_value, view_of};
 
-/// One row: a name, the work, and what its turns took.
+/// One row: a name, the work, and the duration of each turn.
 type Row<'a> = (String, Box<dyn Fn() + 'a>, Vec<Duration>);
 
 /// Prints it.
@@ -46,7 +46,7 @@ pub(crate) fn table() {
                 took.push(began.elapsed());
             }
         }
-        // The median: what disturbs single turns does not count.
+        // The median: disturbances of single turns do not count.
         let medians: Vec<_> = rows
             .iter_mut()
             .map(|(name, _, took)| {

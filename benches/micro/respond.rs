@@ -1,4 +1,4 @@
-//! Heads of responses: what a fill prepares once, and what every hit adds to it.
+//! Heads of responses: prepared once at a fill, completed at every hit.
 
 use std::hint::black_box;
 use std::sync::Arc;
