@@ -7,28 +7,26 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
+use http::Request;
 use http::header::AUTHORIZATION;
-use http::{Request, Response};
-use http_body_util::{BodyExt as _, Empty};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Empty;
 use stuut_simulator::{Options, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
+use super::ask::{self, Client};
 use super::print;
 use super::serve::{log, run_to_end};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
 use crate::process::{Process, Sockets};
 
-/// What the simulated API takes for an answer.
+/// Latency of the simulated API.
 const LATENCY: Duration = Duration::from_millis(80);
 
-/// Says a line, where standard output takes it.
+/// Prints a line to standard output.
 macro_rules! say {
-    ($($text:tt)+) => {
-        print(format!($($text)+) + "\n")?
+    ($($text:tt)*) => {
+        print(format!($($text)*) + "\n")?
     };
 }
 
@@ -50,7 +48,6 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let clock = Clock::system();
     let options = Options {
         latency: LATENCY,
         ..Options::default()
@@ -63,30 +60,19 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let config = configuration(arguments, &origin)?;
     let _writer = log(&config.log)?;
-    let process = Process::start(&config, &clock, None, Sockets::default())?;
-    let guide = Guide {
-        client: Client::builder(TokioExecutor::new()).build_http(),
-        base: format!("http://{}", process.address),
-        simulator,
-    };
+    let process = Process::start(&config, &Clock::system(), None, Sockets::default())?;
+    let (base, admin) = (format!("http://{}", process.address), process.admin_address);
     say!("a simulated Stuut API on {origin}, each answer after {LATENCY:?}");
-    say!(
-        "stuut-cache on {}, dashboard on http://{}/\n",
-        guide.base,
-        process.admin_address
-    );
-    guide.tour().await?;
+    say!("stuut-cache on {base}, dashboard on http://{admin}/\n");
+    tour(&base, &simulator).await?;
     if !arguments.tour {
-        guide.invite(process.admin_address)?;
-        tokio::signal::ctrl_c()
-            .await
-            .context("cannot listen for Ctrl-C")?;
+        print_examples(&base, admin)?;
+        let stopped = tokio::signal::ctrl_c().await;
+        stopped.context("cannot listen for Ctrl-C")?;
     }
     process.stop().await;
     end.cancel();
-    simulating
-        .await
-        .context("the simulator ended with a panic")?;
+    simulating.await.context("the simulator panicked")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -101,117 +87,97 @@ fn configuration(arguments: &Arguments, origin: &str) -> anyhow::Result<Config> 
     Ok(config)
 }
 
-/// Shows people around.
-struct Guide {
-    client: Client<HttpConnector, Empty<Bytes>>,
-    base: String,
-    simulator: Simulator,
+/// Sends one request for each case, and prints the answer.
+async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
+    let client = ask::client();
+    let get =
+        |title, query: &str, token| get(&client, title, base, demo::CALL.to_owned() + query, token);
+    let miss = get(
+        "a miss: fetched from the origin, and stored",
+        "",
+        demo::TOKEN,
+    )
+    .await?;
+    let hit = get("a hit: the same bytes from memory", "", demo::TOKEN).await?;
+    ensure!(hit == miss, "a hit differs from what was stored");
+    let light = get(
+        "a hit of the same stored call, heavy fields removed",
+        "?strip=invoices,**.linked_integration",
+        demo::TOKEN,
+    );
+    let (whole, light) = (hit.len(), light.await?.len());
+    let saved = 100 - 100 * light / whole;
+    say!("   {whole} -> {light} bytes: {saved} % less\n");
+    let picked = get(
+        "a hit again, only what is named",
+        "?fields=id,status,partner(id,name)",
+        demo::TOKEN,
+    );
+    say!("   {}\n", String::from_utf8_lossy(&picked.await?));
+    get(
+        "another token of the same organisation: its own store, so a miss",
+        "",
+        demo::SECOND_TOKEN,
+    )
+    .await?;
+    get(
+        "a token of another organisation: the origin's own 404",
+        "",
+        demo::FOREIGN_TOKEN,
+    )
+    .await?;
+    let fetches = simulator.requests().total();
+    say!("   the origin was asked {fetches} times for 6 requests\n");
+    Ok(())
 }
 
-impl Guide {
-    async fn tour(&self) -> anyhow::Result<()> {
-        let call = format!("/v1/calls/{}", demo::CALL);
-        let strip = format!("{call}?strip=invoices,**.linked_integration");
-        let fields = format!("{call}?fields=id,status,partner(id,name)");
-
-        let miss = self
-            .get(
-                "a miss: fetched from the origin, and stored",
-                &call,
-                demo::TOKEN,
-            )
-            .await?;
-        let hit = self
-            .get("a hit: the same bytes from memory", &call, demo::TOKEN)
-            .await?;
-        ensure!(
-            hit.body() == miss.body(),
-            "a hit differs from what was stored"
-        );
-        let light = self
-            .get(
-                "a hit of the same stored call, heavy fields removed",
-                &strip,
-                demo::TOKEN,
-            )
-            .await?;
-        let saved = 100 - 100 * light.body().len() / hit.body().len();
-        say!(
-            "   {} -> {} bytes: {saved} % less\n",
-            hit.body().len(),
-            light.body().len()
-        );
-        let picked = self
-            .get("a hit again, only what is named", &fields, demo::TOKEN)
-            .await?;
-        say!("   {}\n", String::from_utf8_lossy(picked.body()));
-        self.get(
-            "another token of the same organisation: its own store, so a miss",
-            &call,
-            demo::SECOND_TOKEN,
-        )
-        .await?;
-        let foreign = self.get(
-            "a token of another organisation: the origin's own 404",
-            &call,
-            demo::FOREIGN_TOKEN,
-        );
-        foreign.await?;
-        say!(
-            "   the origin was asked {} times for {} requests\n",
-            self.simulator.requests().total(),
-            6
-        );
-        Ok(())
-    }
-
-    async fn get(&self, title: &str, target: &str, token: &str) -> anyhow::Result<Response<Bytes>> {
-        let request = Request::get(format!("{}{target}", self.base))
-            .header(AUTHORIZATION, format!("Bearer {token}"))
-            .body(Empty::new())?;
-        let asked = Instant::now();
-        let (head, body) = self.client.request(request).await?.into_parts();
-        let body = body.collect().await?.to_bytes();
-        let took = asked.elapsed();
-        say!("-- {title}");
-        say!("   GET {target}   (token {token})");
-        say!(
-            "   {} · {} bytes · {:.1} ms",
-            head.status,
-            body.len(),
-            took.as_secs_f64() * 1e3
-        );
-        for name in ["cache-status", "age"] {
-            if let Some(value) = head.headers.get(name) {
-                say!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
-            }
+/// The body of the answer, after its status, size, time and `Cache-Status` are printed.
+async fn get(
+    client: &Client,
+    title: &str,
+    base: &str,
+    call: String,
+    token: &str,
+) -> anyhow::Result<Bytes> {
+    let request = Request::get(format!("{base}/v1/calls/{call}"))
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .body(Empty::new())?;
+    let sent = Instant::now();
+    let (head, body) = ask::whole(client, request).await?.into_parts();
+    let (status, bytes, millis) = (head.status, body.len(), sent.elapsed().as_secs_f64() * 1e3);
+    say!("-- {title}\n   GET /v1/calls/{call}   (token {token})");
+    say!("   {status} · {bytes} bytes · {millis:.1} ms");
+    for name in ["cache-status", "age"] {
+        if let Some(value) = head.headers.get(name) {
+            say!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
-        say!("");
-        Ok(Response::from_parts(head, body))
     }
+    print("\n")?;
+    Ok(body)
+}
 
-    fn invite(&self, admin: SocketAddr) -> anyhow::Result<()> {
-        let Self { base, .. } = self;
-        let curl = |token: &str, target: &str| {
-            say!(
-                "curl -isS -H 'Authorization: Bearer {token}' '{base}/v1/calls/{target}' | head -c 1000"
-            );
-            anyhow::Ok(())
-        };
-        say!(
-            "Try it, and watch Cache-Status. A call that is only now beginning, whose freshness follows its status:"
-        );
-        curl(demo::TOKEN, demo::LIVE_CALL)?;
-        say!("The view `light`, and a fault in a view:");
-        curl(demo::TOKEN, &format!("{}?view=light", demo::CALL))?;
-        curl(demo::TOKEN, &format!("{}?strip=a..b", demo::CALL))?;
-        say!("What the operator sees, and a purge of one call in every scope:");
-        say!("curl -sS http://{admin}/metrics | grep -E 'requests_total|cache_'");
-        say!(
-            "curl -sS -X POST 'http://{admin}/purge?call={}'",
-            demo::CALL
-        );
-        say!("\nCtrl-C ends it.");
-        Ok(())
-    }
+/// Prints requests to try next.
+fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
+    let (call, live) = (demo::CALL, demo::LIVE_CALL);
+    let curl = |call: &str| {
+        let token = demo::TOKEN;
+        format!(
+            "curl -isS -H 'Authorization: Bearer {token}' '{base}/v1/calls/{call}' | head -c 1000"
+        )
+    };
+    say!(
+        "Try it, and watch Cache-Status. A call that is only now beginning, whose freshness follows its status:\n\
+         {}\n\
+         The view `light`, and a fault in a view:\n\
+         {}\n\
+         {}\n\
+         What the operator sees, and a purge of one call in every scope:\n\
+         curl -sS http://{admin}/metrics | grep -E 'requests_total|cache_'\n\
+         curl -sS -X POST 'http://{admin}/purge?call={call}'\n\n\
+         Ctrl-C ends it.",
+        curl(live),
+        curl(&format!("{call}?view=light")),
+        curl(&format!("{call}?strip=a..b")),
+    );
+    Ok(())
 }

@@ -19,20 +19,13 @@ pub(super) struct Arguments {
     /// Address it listens on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
-    #[command(flatten)]
-    behaviour: Behaviour,
-}
-
-/// How the simulated API behaves.
-#[derive(Debug, Args)]
-struct Behaviour {
-    /// Time an answer takes
+    /// Latency of every answer
     #[arg(long, value_name = "DURATION", default_value = "80ms", value_parser = humantime::parse_duration)]
     latency: Duration,
     /// Up to this much more, by the request
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// What a `call_slow_…` takes in addition
+    /// Added to the latency of a `call_slow_…`
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     slow: Duration,
     /// Share of requests that fail, from 0 to 1
@@ -58,9 +51,9 @@ struct Behaviour {
     organisation: Vec<Organisation>,
 }
 
-impl Behaviour {
+impl Arguments {
     fn options(&self) -> Options {
-        let mut options = Options {
+        Options {
             latency: self.latency,
             jitter: self.jitter,
             slow: self.slow,
@@ -70,12 +63,8 @@ impl Behaviour {
             etag: !self.no_etag,
             signed_for: self.signed_for,
             retry_after: self.retry_after,
-            ..Options::default()
-        };
-        options
-            .organisations
-            .extend(self.organisation.iter().cloned());
-        options
+            organisations: [Options::default().organisations, self.organisation.clone()].concat(),
+        }
     }
 }
 
@@ -95,7 +84,7 @@ fn organisation(written: &str) -> Result<Organisation, String> {
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let options = arguments.behaviour.options();
+    let options = arguments.options();
     run_to_end(0, async {
         let listener = listen("--listen", arguments.listen)?;
         let base = format!("http://{}", listener.local_addr()?);
@@ -105,20 +94,14 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             demo::TOKEN,
             demo::CALL
         ))?;
+        let simulator = Simulator::new(options, SystemTime::now);
         let end = CancellationToken::new();
-        let mut serving = std::pin::pin!(serve(
-            listener,
-            Simulator::new(options, SystemTime::now),
-            end.clone()
-        ));
-        tokio::select! {
-            () = &mut serving => {}
-            stopped = tokio::signal::ctrl_c() => {
-                stopped.context("cannot listen for Ctrl-C")?;
-                end.cancel();
-                serving.await;
-            }
-        }
+        let ((), stopped) = tokio::join!(serve(listener, simulator, end.clone()), async {
+            let stopped = tokio::signal::ctrl_c().await;
+            end.cancel();
+            stopped
+        });
+        stopped.context("cannot listen for Ctrl-C")?;
         Ok(ExitCode::SUCCESS)
     })
 }
