@@ -1,5 +1,5 @@
-//! Whatever an origin and a client say in their fields and bodies is answered, in the same
-//! way each time; a body that has facts is JSON.
+//! Any fields and bodies of an origin and a client can be read, with the same result each time; a
+//! body that has facts is JSON.
 //!
 //! The input is a head, a blank line and a body; of the head's fields, those about caching are read.
 
@@ -40,7 +40,7 @@ fuzz_target!(|input: &[u8]| {
     );
     let _ = RequestDirectives::read(&fields, ClientDirectives::Obey);
     let kept = storable(&fields, SystemTime::UNIX_EPOCH);
-    // A Date is added where there is none.
+    // A missing Date is added.
     assert!(kept.len() <= fields.len() + 1);
     if facts::read(body, &config.freshness.live).is_some() {
         assert_eq!(json::check(body), Ok(()));

@@ -1,5 +1,5 @@
-//! Requests are cut and refused at the same places in whatever pieces they come. Of two faults in
-//! one head, either may be told.
+//! Requests end and are refused at the same positions for any size of read. Of two faults in one
+//! head, either may be reported.
 //!
 //! The first byte is the size of a piece.
 
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use stuut_cache::config::Config;
 use stuut_cache::request::{Framing, FramingFault};
 
-/// What stopped a connection.
+/// The reason why a connection stopped.
 #[derive(Debug, PartialEq)]
 enum Stopped {
     Never { between_requests: bool },
@@ -17,7 +17,7 @@ enum Stopped {
     InBody,
 }
 
-/// How much went on in all, and what stopped it.
+/// The bytes that passed, and why it stopped.
 fn follow(bytes: &[u8], piece: usize) -> (usize, Stopped) {
     let mut framing = Framing::in_http1(&Config::default().limits);
     let (mut passed, mut come) = (0, 0);

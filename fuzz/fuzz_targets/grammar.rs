@@ -1,4 +1,4 @@
-//! Any query is answered, and a view reads its own text as itself.
+//! Any query can be read, and a view's own text reads as the same view.
 
 #![no_main]
 

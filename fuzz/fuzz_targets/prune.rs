@@ -1,4 +1,4 @@
-//! Any body is answered; what is left of it is JSON, and pruning it again changes nothing.
+//! Any body can be pruned; the rest is JSON, and pruning it again changes nothing.
 //!
 //! The input is a query, a line break and a body.
 
