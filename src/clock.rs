@@ -13,7 +13,7 @@ use crate::policy::Moment;
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
-/// When somebody has waited for long enough.
+/// The end of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: time::Instant,
@@ -36,7 +36,7 @@ enum Source {
 }
 
 impl Deadline {
-    /// So much later.
+    /// The deadline `by` later.
     #[must_use]
     pub fn later(self, by: Duration) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Clock {
         }
     }
 
-    /// What this moment is on the monotonic clock alone.
+    /// The time on the monotonic clock alone.
     #[must_use]
     pub fn mono(&self) -> Duration {
         match &self.0 {
@@ -98,7 +98,7 @@ impl Clock {
         }
     }
 
-    /// The deadline of what may take so long from now on.
+    /// The deadline after `limit` from now.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> Deadline {
         let lived = match &self.0 {
@@ -111,10 +111,11 @@ impl Clock {
         }
     }
 
-    /// What comes of `work`, or nothing where it has not ended by its deadline.
+    /// The output of `work`, or `None` where it has not ended by its deadline.
     ///
     /// On a manual clock a wait ends when a test lets it [live](Clock::live) up to its deadline,
-    /// and also when as much real time has gone by: a story that nobody moves ends all the same.
+    /// and also when as much real time has passed: a test that does not move the clock ends all the
+    /// same.
     pub async fn timeout_at<T>(
         &self,
         deadline: Deadline,
@@ -150,12 +151,11 @@ impl Clock {
             .await;
     }
 
-    /// Moves a manual clock forward. Those who wait do not notice: a story may let a day pass while
-    /// a fetch is in the air.
+    /// Moves a manual clock forward. Waits do not notice: a test may let a day pass during a fetch.
     ///
     /// # Panics
     ///
-    /// On the system clock, which nobody moves.
+    /// On the system clock.
     pub fn advance(&self, by: Duration) {
         let Source::Manual { passed, .. } = &self.0 else {
             panic!("only a manual clock can be moved");
@@ -169,7 +169,7 @@ impl Clock {
     ///
     /// # Panics
     ///
-    /// On the system clock, which nobody moves.
+    /// On the system clock.
     pub fn live(&self, by: Duration) {
         self.advance(by);
         if let Source::Manual { lived, .. } = &self.0 {

@@ -49,10 +49,10 @@ pub enum Outcome {
     Failed {
         /// Why the origin was asked.
         why: Forward,
-        /// What went wrong.
+        /// The fault.
         fault: Fault,
     },
-    /// By the proxy: nothing stored is good enough, and the origin is not to be asked.
+    /// By the proxy: no stored response is usable, and the request forbids a fetch.
     OnlyIfCached,
     /// By the proxy: it panicked, which is a bug.
     Panicked,
@@ -91,11 +91,11 @@ labels! {
 }
 
 labels! {
-    /// What went wrong between proxy and origin: the error types of RFC 9209 §2.3.
+    /// A fault between proxy and origin: the error types of RFC 9209 §2.3.
     pub enum Fault {
         /// The origin's name has no address.
         Dns => "dns_error",
-        /// Nobody listens there.
+        /// The origin's port is closed.
         Refused => "connection_refused",
         /// No connection within `upstream.connect_timeout`.
         ConnectTimeout => "connection_timeout",

@@ -3,7 +3,7 @@
 use super::Coding;
 use crate::label::Label as _;
 
-/// What a request without an opinion, or with one that cannot be read, thinks of a coding.
+/// The weight of a coding that a request does not name, or names with an unreadable weight.
 const UNNAMED: u16 = 0;
 
 /// The coding to answer with, of those that these field lines name; `None` is identity.

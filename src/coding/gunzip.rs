@@ -1,5 +1,5 @@
-//! gzip taken apart as it comes (RFC 1952), a bounded piece at a time: a small body can hold a very
-//! large one, and whoever reads it decides after each piece whether to go on.
+//! Streaming gzip decoder (RFC 1952), a bounded piece at a time: a small body can hold a very large
+//! one, and the reader decides after each piece whether to go on.
 
 use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
@@ -15,7 +15,7 @@ const WINDOW: u8 = 15;
 #[derive(Debug)]
 pub struct Gunzip {
     decoder: Decompress,
-    /// What has come and was not read yet.
+    /// Received bytes that were not decoded yet.
     input: Bytes,
     at: Member,
 }
@@ -30,7 +30,7 @@ enum Member {
     Between,
 }
 
-/// What a step has brought.
+/// The result of a step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     /// Bytes of the body; none where a member has ended without any.
@@ -90,7 +90,7 @@ impl Gunzip {
                 self.at = Member::Between;
             }
             if written > 0 || status == Status::StreamEnd {
-                // What is kept of a small piece must not hold on to the room for a large one.
+                // A small piece must not keep the allocation of a large one alive.
                 return Ok(Step::Data(if written < PIECE / 2 {
                     Bytes::copy_from_slice(&piece[..written])
                 } else {
@@ -136,7 +136,7 @@ mod tests {
         writer.finish().expect("a vector")
     }
 
-    /// Reads a stream that comes in pieces of this size.
+    /// Decodes a stream in pieces of this size.
     fn read(stream: &[u8], size: usize) -> Result<Vec<u8>, InvalidGzip> {
         let mut gunzip = Gunzip::default();
         let mut body = Vec::new();

@@ -69,7 +69,7 @@ pub fn is_gzip(fields: &HeaderMap) -> bool {
     }
 }
 
-/// RFC 9110 §7.7: a proxy must not transform what says so, whoever asks for it.
+/// Whether `no-transform` is set, which binds a proxy whatever the client accepts (RFC 9110 §7.7).
 #[must_use]
 pub fn forbids_transforming(fields: &HeaderMap) -> bool {
     fields

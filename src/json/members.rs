@@ -3,13 +3,13 @@
 use super::scan::{self, blanks, byte, member_name};
 use super::{JsonFault, Raw, skip_value};
 
-/// Tells each member of the object that a text is: its name, and its bytes from the opening quote
+/// Calls `each` for the members of the object that a text is: its name, and its bytes from the opening quote
 /// of the name to the comma or brace behind the value, that one included.
 ///
 /// # Errors
 ///
 /// As [`check`](super::check); a text that is some other value than an object is
-/// [`JsonFault::NotJson`]. Members before the fault have been told by then.
+/// [`JsonFault::NotJson`]. `each` was called for the members before the fault.
 pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), JsonFault> {
     std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
     let mut at = blanks(text, 0);

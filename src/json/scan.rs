@@ -40,7 +40,7 @@ pub(crate) fn blanks(text: &[u8], at: usize) -> usize {
 fn blanks_from(text: &[u8], mut at: usize) -> usize {
     while matches!(byte(text, at), b' ' | b'\t' | b'\n' | b'\r') {
         at += 1;
-        // Indentation comes in runs of spaces.
+        // Indentation is a run of spaces.
         while word(text, at) == Some(SPACES) {
             at += 8;
         }

@@ -3,7 +3,7 @@
 use super::scan::{self, blanks, byte, member_name, scalar};
 use super::{JsonFault, MAX_DEPTH, Raw};
 
-/// Who is told what is read past. Those who are not interested cost nothing.
+/// A visitor of skipped values; one that ignores them costs nothing.
 pub(crate) trait Visit {
     /// A member's or an element's value: a scalar as it stands, or nothing where a container
     /// begins. Elements have no name. `depth` containers are open.
@@ -13,7 +13,7 @@ pub(crate) trait Visit {
     fn end(&mut self, depth: usize);
 }
 
-/// Nobody is told.
+/// A visitor that ignores all.
 struct Silent;
 
 /// Which of the open containers are objects: one bit each, so that skipping allocates nothing.
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(skip_value(b"1", 0, MAX_DEPTH), Ok(1));
     }
 
-    /// What `serde_json` refuses for its value, not for its grammar.
+    /// Texts that `serde_json` rejects for their value, not for their grammar.
     fn only_a_matter_of_value(error: &serde_json::Error) -> bool {
         let message = error.to_string();
         [

@@ -116,7 +116,7 @@ fn rfc850(text: &[u8], now: SystemTime) -> Option<i64> {
         .into_iter()
         .map(|century| century + two_digits)
         .find(|&year| {
-            // Fifty years before a leap day there is none.
+            // Fifty years before a leap day there is no leap day.
             let before = days(year - 50, month, day).or_else(|| days(year - 50, month, b"28"));
             before.is_some_and(|days| days * DAY + time <= now)
         })?;

@@ -171,8 +171,8 @@ fn targeted_seconds(value: &BareItem) -> Option<Delta> {
 // === impl RequestDirectives ===
 
 impl RequestDirectives {
-    /// Reads `Cache-Control`, or `Pragma: no-cache` where there is none (RFC 9111 §5.4); nothing
-    /// under `freshness.client_directives = "ignore"`.
+    /// Reads `Cache-Control`, or else `Pragma: no-cache` (RFC 9111 §5.4); nothing under
+    /// `freshness.client_directives = "ignore"`.
     #[must_use]
     pub fn read(head: &HeaderMap, rule: ClientDirectives) -> Self {
         let mut directives = Self::default();

@@ -1,4 +1,4 @@
-//! Which fields of a response are stored with it (RFC 9111 §3.1).
+//! The fields of a response that are stored with it (RFC 9111 §3.1).
 
 use std::time::SystemTime;
 
@@ -10,8 +10,8 @@ use super::list::{self, Quotes};
 /// The fields to store: all but those that concern one connection or one proxy.
 ///
 /// Gone are `Connection`, whatever it names, the hop-by-hop fields of RFC 9110 §7.6.1, and
-/// those of proxy authentication. A `Date` is added where there is none, as RFC 9110 §6.6.1
-/// asks of whoever stores a message.
+/// those of proxy authentication. A missing `Date` is added, as RFC 9110 §6.6.1 asks of a
+/// recipient that stores a message.
 #[must_use]
 pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     let named: Vec<HeaderName> = list::elements(response, &header::CONNECTION, Quotes::Escaped)
@@ -28,8 +28,7 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     kept
 }
 
-/// Fields that are true only of the bytes they came with: digests of them, and that ranges of them
-/// are to be had.
+/// Fields that hold only for the bytes of their own message: digests, and support for ranges.
 pub(super) const OF_THE_BYTES: [HeaderName; 5] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
@@ -38,7 +37,7 @@ pub(super) const OF_THE_BYTES: [HeaderName; 5] = [
     header::ACCEPT_RANGES,
 ];
 
-/// Removes what is true only of the bytes that the origin has sent, where others are made of them.
+/// Removes the digests of the origin's bytes from fields that go with other bytes.
 pub fn of_other_bytes(fields: &mut HeaderMap) {
     for name in &OF_THE_BYTES {
         fields.remove(name);
@@ -47,8 +46,8 @@ pub fn of_other_bytes(fields: &mut HeaderMap) {
 
 /// Copies all values into one allocation of exactly their size.
 ///
-/// What hyper hands out are slices of its read buffers: a stored value of ten bytes would hold
-/// on to a buffer of up to 256 KiB for as long as it is stored.
+/// hyper's values are slices of its read buffers: a stored value of ten bytes would keep a buffer of
+/// up to 256 KiB alive.
 pub(super) fn own(fields: &mut HeaderMap) {
     let mut copy = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
     for value in fields.values() {
@@ -66,7 +65,7 @@ pub(super) fn own(fields: &mut HeaderMap) {
     }
 }
 
-/// A date field. What lies before 1970 cannot be written, and is as good as then.
+/// The value of a date field; a date before 1970 cannot be written, and becomes 1970.
 pub(super) fn date(at: SystemTime) -> HeaderValue {
     let text = httpdate::fmt_http_date(at.max(SystemTime::UNIX_EPOCH));
     HeaderValue::from_str(&text).expect("a date is letters, digits and blanks")

@@ -1,4 +1,4 @@
-//! What the store keeps of a response's freshness, and how it is judged on arrival.
+//! The freshness of a response, assessed on arrival and stored with it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::facts::Facts;
 use super::lifetime::{self, Lifetime};
 use crate::config::{self, OriginRule};
 
-/// What the store keeps of a response to answer later what it is good for.
+/// The stored basis of every later [`verdict`](super::verdict()) on a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// When the response arrived.
@@ -20,19 +20,19 @@ pub struct Freshness {
     pub initial_age: Duration,
     /// For how long it is fresh.
     pub lifetime: Lifetime,
-    /// What it is good for after that.
+    /// Its use after that.
     pub stale_use: StaleUse,
-    /// The age at which it is good for nothing (`freshness.hard_limit`).
+    /// The age from which it is not used at all (`freshness.hard_limit`).
     pub hard_limit: Duration,
 }
 
-/// What a response is good for once its lifetime is over.
+/// The use of a response after its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleUse {
     /// Nothing: `must-revalidate`, `proxy-revalidate`, `no-cache` or `s-maxage`
     /// (RFC 9111 §4.2.4, §5.2.2.10).
     Forbidden,
-    /// It may be served for a while; a zero length is none (RFC 5861).
+    /// It may be served for these lengths (RFC 5861).
     Allowed {
         /// While it is refreshed in the background.
         while_revalidate: Duration,
@@ -41,7 +41,7 @@ pub enum StaleUse {
     },
 }
 
-/// Judges a response: how old it is, how long it is fresh, how long it is of use.
+/// Assesses a response: its age, its lifetime, its stale use.
 ///
 /// `facts` are those of the whole body; what a view shows of it is judged at each use
 /// ([`verdict`](super::verdict())). `route_ttl` stands in for `freshness.default`.
@@ -75,8 +75,8 @@ impl Freshness {
     }
 }
 
-/// Under `freshness.origin = "override"` only what concerns storing is still heard: how long
-/// and how stale is then ours to say.
+/// Under `freshness.origin = "override"` only the directives about storing count: lifetime and stale
+/// use are then set by the configuration.
 fn heeded(head: &HeaderMap, origin: OriginRule) -> ResponseDirectives {
     let said = ResponseDirectives::read(head);
     match origin {

@@ -1,4 +1,4 @@
-//! Which stored responses a write makes wrong (RFC 9111 §4.4).
+//! The stored responses that a write invalidates (RFC 9111 §4.4).
 
 use std::borrow::Cow;
 
@@ -29,7 +29,7 @@ pub fn adds_below(method: &Method) -> bool {
 /// Only an unsafe method that succeeded, with 2xx or 3xx, has. It touches the request's path
 /// and those of `Location` and `Content-Location` on the origin itself; a host has no say
 /// over others (§4.4). What is stored under any query of these paths, and of those
-/// [above](self_and_above) them, is to be dropped; and unless it only [adds](adds_below), what is
+/// [above](self_and_above) them, must be dropped; and unless it only [adds](adds_below), what is
 /// a part of them.
 #[must_use]
 pub fn invalidated(

@@ -1,4 +1,4 @@
-//! For how long a response is fresh: the rules, in the order they are asked.
+//! The freshness lifetime of a response: the rules, in the order of their precedence.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,11 +22,11 @@ pub struct Lifetime {
 }
 
 labels! {
-    /// The rules that set a lifetime, in the order they are asked.
+    /// The rules that set a lifetime, in the order of their precedence.
     pub enum Rule {
         /// `no-cache`: validated before every use.
         NoCache => "no-cache",
-        /// What the origin says of it cannot be read, or contradicts itself: stale at once.
+        /// The origin's lifetime is unreadable or contradicts itself: stale at once.
         Invalid => "invalid",
         /// `CDN-Cache-Control`.
         CdnCacheControl => "cdn-cache-control",
@@ -50,7 +50,7 @@ labels! {
         Route => "route",
         /// `freshness.default`.
         Default => "default",
-        /// No rule speaks for such a status: only an explicit lifetime would.
+        /// No rule applies to such a status without an explicit lifetime.
         Silent => "silent",
     }
 }

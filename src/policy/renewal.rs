@@ -9,7 +9,7 @@ use super::dates::DateField;
 use super::fields;
 use super::validators::{self, EntityTag, origin_tag};
 
-/// What the origin's answer to a refresh means for the stored response.
+/// The meaning of the origin's answer to a refresh for the stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
     /// A 304 that means this response: update its fields and assess it anew.
@@ -49,7 +49,7 @@ pub fn renewal(
 /// Whether the origin failed: the errors of RFC 5861 §4, and those that say "not now" (408, 425,
 /// 429). They tell of this request and this moment, and nothing of what is stored.
 ///
-/// So do those that nobody has registered, such as the 52x of a network in front of the origin: an
+/// So do unregistered ones, such as the 52x of a network in front of the origin: an
 /// unknown status counts as the 500 of its class (RFC 9110 §15).
 #[must_use]
 pub fn is_failure(status: StatusCode) -> bool {
@@ -166,7 +166,7 @@ fn selects(stored: &HeaderMap, answer: &HeaderMap, now: SystemTime) -> bool {
         (Some(theirs), Some(ours)) if theirs.is_weak() => theirs.equals_weakly(ours),
         (Some(theirs), Some(ours)) => theirs.equals_strongly(ours),
         (Some(_), None) => false,
-        // A tag that cannot be read tells nothing; beside one of ours it tells of trouble.
+        // An unreadable tag selects nothing.
         (None, Some(_)) if answer.contains_key(header::ETAG) => false,
         (None, _) => match DateField::read(answer, &header::LAST_MODIFIED, now) {
             DateField::Absent => true,

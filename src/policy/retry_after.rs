@@ -7,9 +7,9 @@ use http::{HeaderMap, StatusCode};
 
 use super::dates::http_date;
 
-/// For how long the origin asks not to be asked: with a 429 or a 503, in seconds or as a date.
+/// The delay that the origin asks for, with a 429 or a 503, in seconds or as a date.
 ///
-/// Nothing where it does not say, says it more than once, or names a time that has passed.
+/// `None` without exactly one such field, and where its time has passed.
 #[must_use]
 pub fn asked_to_wait(status: StatusCode, answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if !matches!(

@@ -1,4 +1,4 @@
-//! May a response be stored? (RFC 9111 §3)
+//! Whether a response may be stored (RFC 9111 §3).
 
 use http::{HeaderMap, StatusCode, header};
 
@@ -30,7 +30,7 @@ pub enum Sharing {
 
 labels! {
     /// Why a response is not stored. [`may_store`] answers the first part of these; the last four
-    /// are for whoever does the storing.
+    /// are added by the store and the fetch.
     pub enum NotStored {
         /// The client asked for it: `no-store` (§5.2.1.5).
         RequestNoStore => "request-no-store",
@@ -54,10 +54,10 @@ labels! {
         OriginFailed => "origin-failed",
         /// The body is larger than `cache.max_entry`.
         TooLarge => "too-large",
-        /// The body ends where the connection does: nobody can say whether it is whole.
+        /// The body ends where the connection does, so that its end may be missing.
         CloseDelimited => "close-delimited",
-        /// A purge, a write or a refusal came in while it was fetched, or something newer; or a write
-        /// whose end nobody knows may still change it.
+        /// A purge, a write, a refusal or a newer response superseded it during the fetch, or a
+        /// write of unknown end may still change it.
         Fenced => "fenced",
     }
 }
@@ -80,7 +80,7 @@ pub fn may_store(
     let reasons = [
         (request.no_store, NotStored::RequestNoStore),
         (never_stored(exchange.status), NotStored::Status),
-        // What one of several tokens is refused is not for the others.
+        // A refusal of one token must not be shared with others.
         (shared && !exchange.status.is_success(), NotStored::Status),
         (
             said.must_understand && !understood(exchange.status),
@@ -125,8 +125,8 @@ pub fn is_for_one(status: StatusCode, response: &HeaderMap, sharing: Sharing) ->
         || vary::is_unmatchable(response, sharing == Sharing::Admitted)
 }
 
-/// Refusals belong to one token at one time, and so do the failures of one moment; parts, informational responses and a 304 are
-/// nothing to serve from (§3.3: we combine no parts).
+/// A refusal concerns one token at one time, a failure one moment; parts, informational responses
+/// and a 304 are not complete (§3.3: we combine no parts).
 fn never_stored(status: StatusCode) -> bool {
     status.is_informational()
         || matches!(
@@ -154,7 +154,7 @@ fn has_time_left(freshness: &Freshness) -> bool {
     freshness.lifetime.length > freshness.initial_age
 }
 
-/// Nothing could ever be made of it but to fetch it again.
+/// Whether it could never be served or validated.
 fn is_useless(exchange: &Exchange<'_>, freshness: &Freshness) -> bool {
     let only_by_validation =
         freshness.stale_use == StaleUse::Forbidden && !has_time_left(freshness);

@@ -16,19 +16,19 @@ pub struct EntityTag<'a> {
     opaque: &'a [u8],
 }
 
-/// What a condition makes of a stored response.
+/// The effect of a condition on a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition<'a> {
-    /// There is none, or it holds: send the response.
+    /// Absent, or met: send the response.
     Send,
     /// The client has it already: send 304, with the tag that the client knows it by.
     NotModified(Option<&'a [u8]>),
 }
 
-/// What stands between the origin's tag and the coding in the tag of a coded representation.
+/// The mark between the origin's tag and the coding in the tag of a coded representation.
 const CODED: &str = "--stuut-";
 
-/// What stands there for the coding where the origin's own was undone.
+/// The coding's name in the tag of a representation whose gzip was decoded.
 const DECODED: &str = "identity";
 
 impl<'a> EntityTag<'a> {
@@ -46,7 +46,7 @@ impl<'a> EntityTag<'a> {
         opaque.iter().all(is_etagc).then_some(Self { weak, opaque })
     }
 
-    /// The one entity tag of a head; several are none.
+    /// The one entity tag of a head; `None` for several.
     #[must_use]
     pub fn of(head: &'a HeaderMap) -> Option<Self> {
         let mut lines = head.get_all(header::ETAG).iter();

@@ -1,4 +1,4 @@
-//! Which requests a stored response is an answer to: `Vary` (RFC 9111 §4.1).
+//! `Vary`: the requests that a stored response may answer (RFC 9111 §4.1).
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ impl Selecting {
     /// Captures the nominated fields of `request`; `None` when no request can match again.
     ///
     /// `always` are nominated whatever the response says: fields that an operator lets through to
-    /// the origin, which may answer by them without knowing that somebody stores.
+    /// the origin, which may answer by them without a `Vary`.
     ///
     /// `Authorization` is left out: in a scope of one token it is always the same, and for a
     /// wider one such a response is not stored ([`may_store`](super::may_store)). So no

@@ -100,7 +100,7 @@ fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8
 mod tests {
     use super::*;
 
-    /// What becomes of these lines when 30 s are allowed; the clock stands at 1,000 s.
+    /// The lines, lowered to 30 s at 1,000 s.
     fn lowered(lines: &[(&'static str, &str)]) -> Vec<String> {
         let mut fields = HeaderMap::new();
         for (name, value) in lines {

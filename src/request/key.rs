@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::credential::Spelling;
 use super::scope::Scope;
 
-/// Seeded per process, so that nobody outside can choose paths that collide.
+/// Seeded per process, so that clients cannot choose paths that collide.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The primary cache key (RFC 9111 §2): scope, path and remaining query, byte for byte as sent; and
@@ -29,7 +29,7 @@ impl CacheKey {
     #[must_use]
     pub fn new(scope: Scope, path: &str, query: Option<&str>) -> Self {
         let mut hash = SEED.build_hasher();
-        // A scope is a digest that nobody outside can compute: a part is as good as the whole.
+        // Clients cannot compute a scope's digest: a part of it is as good as the whole.
         hash.write_u64(scope.word());
         hash.write(path.as_bytes());
         if let Some(query) = query {
@@ -47,7 +47,7 @@ impl CacheKey {
         }
     }
 
-    /// The same with this spelling, which the hash has no part of: few tokens come in two.
+    /// The same with this spelling, which the hash leaves out: few tokens have two.
     #[must_use]
     pub fn spelt(self, spelling: Spelling) -> Self {
         Self { spelling, ..self }

@@ -1,5 +1,4 @@
-//! The door: what a request asks for, decided from its head alone: parsed once, so that afterwards
-//! the type is the proof.
+//! Parsing of requests: from the head alone, and once, so that afterwards the type is the proof.
 //!
 //! [`Parser::parse`] answers with a [`Parsed::Call`], which the cache may answer; a
 //! [`Parsed::Bypass`], which is forwarded untouched, with the reason; or a [`Refusal`].
@@ -42,7 +41,7 @@ pub struct Parser {
     limits: Limits,
 }
 
-/// A request that has come through the door.
+/// A parsed request.
 #[derive(Debug)]
 pub enum Parsed {
     /// One that the cache may answer.
@@ -79,8 +78,8 @@ impl Call {
         self.holder != *self.key.scope()
     }
 
-    /// The key that fetches are collapsed under. Tokens that share a store do not share answers
-    /// in the air: what one is refused is nobody else's.
+    /// The key under which fetches are coalesced. Tokens that share a stored response do not share
+    /// a fetch: the refusal of one must not reach another.
     #[must_use]
     pub fn flight(&self) -> Cow<'_, CacheKey> {
         if self.is_shared() {
@@ -96,7 +95,7 @@ impl Call {
 }
 
 labels! {
-    /// Why a request is not the cache's business.
+    /// Why a request is forwarded without the cache.
     pub enum Bypass {
         /// Neither GET nor HEAD.
         Method => "method",
@@ -150,7 +149,7 @@ impl Parser {
         &self.routes
     }
 
-    /// What this request asks for.
+    /// Parses a request head.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The scope: who may share a stored response. The holder of one bearer token, or, where
+//! Scopes: who may share a stored response. The holder of one bearer token, or, where
 //! `scope.named` says so, the holders of several.
 //!
 //! A token's own scope is a keyed digest of the credential; the credential itself is kept nowhere.
@@ -41,7 +41,7 @@ impl ScopeKey {
     ///
     /// # Panics
     ///
-    /// When the system has no randomness, without which tokens could not be told apart safely.
+    /// Without a source of randomness, tokens could not be distinguished safely.
     #[must_use]
     pub fn random() -> Self {
         let mut key = [0; 32];
@@ -110,7 +110,7 @@ impl Scopes {
 }
 
 impl Scope {
-    /// What logs call it.
+    /// Its name in logs.
     #[must_use]
     pub fn id(&self) -> ScopeId {
         let (head, _) = self

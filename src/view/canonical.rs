@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fault::ViewFault;
 use super::grammar::{List, Path, Paths, Segment, Wrong};
 
-/// What a client wants to see, in canonical form: two lists that are written differently and
+/// The fields a client wants, in canonical form: two lists that are written differently and
 /// mean the same are the same view.
 ///
 /// Groups are written out, paths that another one covers are gone, the rest is sorted. Cheap to
@@ -16,13 +16,13 @@ use super::grammar::{List, Path, Paths, Segment, Wrong};
 #[derive(Clone)]
 pub struct View {
     text: Arc<str>,
-    /// Where the list of fields to keep ends; 0 where there is none.
+    /// The end of the list of fields to keep; 0 without one.
     fields: usize,
     /// Where the list of fields to strip begins.
     strip: usize,
 }
 
-/// What comes before the lists in the text of a view.
+/// The prefixes of the lists in the text of a view.
 const FIELDS: &str = "fields=";
 const STRIP: &str = "strip=";
 
@@ -76,13 +76,13 @@ impl View {
         &self.text
     }
 
-    /// What is kept; empty means everything.
+    /// The paths to keep; empty means all.
     pub(super) fn fields(&self) -> Vec<Path<'_>> {
         let list = self.text[..self.fields].strip_prefix(FIELDS);
         read_again(list.unwrap_or_default(), List::Fields)
     }
 
-    /// What is taken away.
+    /// The paths to remove.
     pub(super) fn strip(&self) -> Vec<Path<'_>> {
         read_again(&self.text[self.strip..], List::Strip)
     }
@@ -148,7 +148,7 @@ impl<'t> ViewBuilder<'t> {
     }
 }
 
-/// The paths of a canonical list, which is empty where there are none.
+/// The paths of a canonical list, which may be empty.
 fn read_again(text: &str, list: List) -> Vec<Path<'_>> {
     let mut read = Paths::default();
     if !text.is_empty() {
@@ -165,7 +165,7 @@ fn read_again(text: &str, list: List) -> Vec<Path<'_>> {
 /// [`MAX_PATHS`](super::MAX_PATHS) times [`MAX_TOGETHER`](super::MAX_TOGETHER) in all.
 fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths.sort_unstable();
-    // What begins with another path stands right behind it.
+    // A path that begins with another one is next to it.
     paths.dedup_by(|next, kept| next.starts_with(kept));
     if paths.len() > 1 {
         drop_covered(&mut paths);
@@ -187,7 +187,7 @@ fn write_list(paths: &[Path<'_>], text: &mut String) {
     }
 }
 
-/// What tells at a glance that a path covers nothing, or not another one.
+/// A quick proof that a path covers nothing, or not another one.
 struct Outline {
     /// The [`mark`]s of its names: where one is missing in another path, so is the name.
     marks: u64,
@@ -319,7 +319,7 @@ mod tests {
     use super::super::fault::ViewFaultKind;
     use super::*;
 
-    /// What [`covers`] says, by recursion.
+    /// [`covers`] by recursion.
     fn covers_plainly(outer: &[Segment<'_>], inner: &[Segment<'_>]) -> bool {
         let ([at, rest @ ..], [place, below @ ..]) = (outer, inner) else {
             return outer.is_empty();

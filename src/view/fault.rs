@@ -23,14 +23,14 @@ pub struct ViewFault {
     /// The character of the decoded value where reading stopped, counted from 1. Where the
     /// percent-encoding itself is broken, the character of the value as sent.
     pub position: usize,
-    /// What is wrong there.
+    /// The fault at this position.
     pub kind: ViewFaultKind,
 }
 
-/// What is wrong with a list, or with the name of a view.
+/// A fault of a list, or of the name of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ViewFaultKind {
-    /// A name is expected and there is none: `a..b`, `a,`, `()`, or an empty value.
+    /// A missing name: `a..b`, `a,`, `()`, or an empty value.
     MissingName,
     /// A blank without a backslash.
     Blank,

@@ -66,7 +66,7 @@ fn plain(text: &str) -> usize {
     text.bytes().position(is_mark).unwrap_or(text.len())
 }
 
-/// What is still to be read of a text. Places are counted in bytes here.
+/// The unread rest of a text. Positions are counted in bytes here.
 struct Reader<'a> {
     rest: &'a str,
     at: usize,
@@ -99,7 +99,7 @@ impl<'t> Paths<'t> {
     ///
     /// # Errors
     ///
-    /// What is wrong, and at which character, counted from 1.
+    /// The fault and its character, counted from 1.
     pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
         let character = |at: usize| text[..at].chars().count() + 1;
         let room = MAX_TEXT - self.bytes;

@@ -22,7 +22,7 @@ pub struct Options {
 pub struct OptionsFault {
     /// The setting, e.g. `views.named.light.strip`.
     pub key: String,
-    /// What is wrong with it and what to write instead.
+    /// The fault, and what to write instead.
     pub reason: String,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Named {
     pub(super) view: View,
 }
 
-/// The options this room knows.
+/// The view options.
 #[derive(Clone, Copy)]
 pub(super) enum Which {
     Fields,
@@ -91,7 +91,7 @@ impl Options {
         })
     }
 
-    /// What an option is called.
+    /// The name of an option.
     pub(super) fn name(&self, which: Which) -> &str {
         match which {
             Which::Fields => &self.fields,
@@ -171,7 +171,7 @@ fn option_name_faults(views: &config::Views) -> Vec<OptionsFault> {
     faults
 }
 
-/// What RFC 3986 lets stand in a query as itself, without what cuts it into names and values.
+/// The bytes that RFC 3986 allows unencoded in a query, without those that separate names and values.
 fn may_stand_in_a_name(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:@$!*,".contains(&byte)
 }

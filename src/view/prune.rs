@@ -1,4 +1,4 @@
-//! Taking away what a view does not show: one pass over the bytes, checking and copying.
+//! Pruning: one pass over the bytes, which checks them and copies what a view shows.
 
 use bytes::Bytes;
 
@@ -8,18 +8,18 @@ use super::canonical::View;
 use super::fault::MAX_TOGETHER;
 use super::steps::{Fate, Lists, Reached, Steps};
 
-/// What a view makes of a body.
+/// The result of a view on a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pruned {
     /// Nothing went. The same bytes, not a copy.
     Whole(Bytes),
-    /// What is left.
+    /// The remaining bytes.
     Part(Bytes),
-    /// The body cannot be read, and is to be served as it is.
+    /// The body cannot be read, and must be served whole.
     Skipped(JsonFault),
 }
 
-/// Takes away from a JSON body what `view` does not show.
+/// Removes from a JSON body all that `view` does not show.
 ///
 /// The whole body is checked, the parts that go as well. What remains is exactly as sent. A
 /// member that goes takes with it the blanks before its name, and one comma: the one behind it,
@@ -48,7 +48,7 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
     }
 }
 
-/// What has been copied so far.
+/// The bytes copied so far.
 struct Part<'a> {
     text: &'a [u8],
     out: Vec<u8>,
@@ -60,7 +60,7 @@ struct Part<'a> {
 struct Open<const N: usize> {
     object: bool,
     reached: Reached<N>,
-    /// What becomes of a member that no path mentions by name.
+    /// The fate of a member that no path mentions by name.
     other: Fate<N>,
     /// The end of the last value that stays; at first the place behind the brace.
     kept: usize,
@@ -184,7 +184,7 @@ impl<const N: usize> Open<N> {
         if self.object { b'}' } else { b']' }
     }
 
-    /// What becomes of a member of this name.
+    /// The fate of a member of this name.
     #[inline]
     fn fate(&self, name: Raw<'_>, steps: &Steps<'_, N>) -> Fate<N> {
         if name.escaped {

@@ -7,13 +7,13 @@ use super::fault::ViewFault;
 use super::grammar::List;
 use super::options::{Named, Options, Which, decode};
 
-/// What a query asks for.
+/// The view that a query asks for, and the rest of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryView<'a> {
-    /// The query without the options of this room, byte for byte; `None` where nothing is left
-    /// of it, or there was none. An empty query (`/x?`) is a query.
+    /// The query without the view options, byte for byte; `None` where no query is left. An empty
+    /// query (`/x?`) is a query.
     pub remaining: Option<Cow<'a, str>>,
-    /// What to show; `None` means everything.
+    /// The fields to show; `None` means all.
     pub view: Option<View>,
 }
 
@@ -71,7 +71,7 @@ pub fn read_query<'a>(
     })
 }
 
-/// What an option asks for.
+/// The value of an option.
 enum OptionValue<'a> {
     List(List, Cow<'a, str>),
     Named(&'a Named),

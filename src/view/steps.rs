@@ -29,11 +29,11 @@ pub(super) struct Steps<'v, const N: usize> {
     last: Set<N>,
     /// The steps of what is kept; the others are of what is stripped.
     keep: Set<N>,
-    /// What the outermost container has reached.
+    /// The steps reached by the outermost container.
     root: Reached<N>,
 }
 
-/// What a container has reached.
+/// The steps that a container has reached.
 #[derive(Clone, Copy)]
 pub(super) struct Reached<const N: usize> {
     /// Everything below is kept, but for what is stripped.
@@ -41,7 +41,7 @@ pub(super) struct Reached<const N: usize> {
     next: Set<N>,
 }
 
-/// What becomes of a member's value.
+/// The fate of a member's value.
 #[derive(Clone, Copy)]
 pub(super) enum Fate<const N: usize> {
     /// It goes, and the member with it.
@@ -135,7 +135,7 @@ impl<'v, const N: usize> Steps<'v, N> {
         steps
     }
 
-    /// What the outermost container has reached.
+    /// The steps reached by the outermost container.
     pub(super) fn root(&self) -> Reached<N> {
         self.root
     }
@@ -146,7 +146,7 @@ impl<'v, const N: usize> Steps<'v, N> {
         self.marks & mark(name) != 0
     }
 
-    /// What becomes of a member of this name.
+    /// The fate of a member of this name.
     pub(super) fn member(&self, from: &Reached<N>, name: &[u8]) -> Fate<N> {
         let found = self
             .names
@@ -154,7 +154,7 @@ impl<'v, const N: usize> Steps<'v, N> {
         self.take(from, found.map_or(&self.any, |place| &self.names[place].1))
     }
 
-    /// What becomes of a member that no path mentions by name.
+    /// The fate of a member that no path mentions by name.
     #[inline]
     pub(super) fn other(&self, from: &Reached<N>) -> Fate<N> {
         self.take(from, &self.any)

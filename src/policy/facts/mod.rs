@@ -1,4 +1,4 @@
-//! What a body says about how long it may be used: read once, when it is stored or derived.
+//! Facts of a body that bound its use: read once, when it is stored or derived.
 //!
 //! Facts are of the bytes they were read from. A view's bytes have facts of their own: fewer
 //! live parts, fewer pre-signed URLs. What a view does not show is missing from its facts as
@@ -14,7 +14,7 @@ use crate::json::{self, Raw};
 
 use signed::{Signed, time};
 
-/// What a body says about itself.
+/// The facts of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The call's status; `None` where the body is no object, has no `status` or one the API
@@ -30,7 +30,7 @@ pub struct Facts {
     /// The live parts that the body shows.
     pub live: LiveParts,
     /// The earliest moment at which a pre-signed URL somewhere in the body stops working; `None`
-    /// where there is none. The epoch where one is there and does not say.
+    /// without one. The epoch where one has no readable expiry.
     pub signed_until: Option<SystemTime>,
     /// A link shows a pre-signed URL without the time that the API writes beside it.
     pub alone: bool,
@@ -42,7 +42,7 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveParts(u64);
 
-/// What is read while the body is walked through.
+/// The facts read so far.
 struct FactsReader<'l> {
     facts: Facts,
     live: &'l [(String, Duration)],
@@ -55,7 +55,7 @@ struct FactsReader<'l> {
 /// `presigned_url` and `presigned_url_expires_at` of one object.
 #[derive(Default)]
 struct Link {
-    /// What the URL itself says, where there is one.
+    /// The expiry in the URL itself, if there is one.
     url: Option<Signed>,
     expires_at: Option<SystemTime>,
 }

@@ -14,14 +14,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::json;
 
-/// What a URL says of its end.
+/// The expiry of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signed {
     /// It is no pre-signed URL.
     No,
     /// It works until then.
     Until(SystemTime),
-    /// It is signed, and its end cannot be told.
+    /// It is signed, and its expiry is unknown.
     Unreadable,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn may_be(value: &[u8]) -> bool {
     matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
 }
 
-/// What a value says, where it is a string that is a URL with a query.
+/// The expiry of a value that is a string with a URL and its query.
 pub(super) fn read(value: &[u8]) -> Signed {
     if may_be(value) {
         read_url(value)
@@ -138,7 +138,7 @@ impl<'a> Parameters<'a> {
         let until = if self.lifetime.is_some() || self.signed {
             self.dated()
         } else if self.signature && (self.expires.is_some() || self.key) {
-            // How long the session's credentials hold cannot be told without a date.
+            // The end of the session's credentials is unknown without a date.
             self.expires.filter(|_| !self.session).and_then(unix)
         } else if self.sig && (self.se.is_some() || self.azure) {
             self.se.and_then(|se| time(&decoded(se))).or_else(|| {
@@ -163,7 +163,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// What follows `X-Amz-`, `X-Goog-` and their like.
+/// The name after `X-Amz-`, `X-Goog-` and their like.
 fn after_vendor(name: &str) -> Option<&str> {
     let rest = name.strip_prefix(['x', 'X'])?.strip_prefix('-')?;
     Some(cut(rest, b'-')?.1)
