@@ -17,11 +17,11 @@ pub struct Gunzip {
     decoder: Decompress,
     /// Received bytes that were not decoded yet.
     input: Bytes,
-    at: Member,
+    at: Progress,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Member {
+enum Progress {
     /// Nothing has come.
     Start,
     /// In the middle of a member.
@@ -50,7 +50,7 @@ impl Default for Gunzip {
         Self {
             decoder: Decompress::new_gzip(WINDOW),
             input: Bytes::new(),
-            at: Member::Start,
+            at: Progress::Start,
         }
     }
 }
@@ -68,15 +68,15 @@ impl Gunzip {
     ///
     /// When the stream is broken.
     pub fn step(&mut self) -> Result<Step, InvalidGzip> {
-        if self.input.is_empty() && self.at != Member::Inside {
+        if self.input.is_empty() && self.at != Progress::Inside {
             return Ok(Step::Hungry);
         }
         let mut piece = BytesMut::zeroed(PIECE);
         loop {
-            if self.at == Member::Between {
+            if self.at == Progress::Between {
                 self.decoder = Decompress::new_gzip(WINDOW);
             }
-            self.at = Member::Inside;
+            self.at = Progress::Inside;
             let (read, written) = (self.decoder.total_in(), self.decoder.total_out());
             let status = self
                 .decoder
@@ -87,7 +87,7 @@ impl Gunzip {
             let written = bytes(self.decoder.total_out() - written);
             self.input = self.input.slice(read..);
             if status == Status::StreamEnd {
-                self.at = Member::Between;
+                self.at = Progress::Between;
             }
             if written > 0 || status == Status::StreamEnd {
                 // A small piece must not keep the allocation of a large one alive.
@@ -98,7 +98,7 @@ impl Gunzip {
                     piece.freeze()
                 }));
             }
-            if read == 0 && self.at == Member::Inside {
+            if read == 0 && self.at == Progress::Inside {
                 return if self.input.is_empty() {
                     Ok(Step::Hungry)
                 } else {
@@ -114,7 +114,7 @@ impl Gunzip {
     ///
     /// When it is in the middle of a member.
     pub fn end(&self) -> Result<(), InvalidGzip> {
-        if self.at == Member::Inside {
+        if self.at == Progress::Inside {
             Err(InvalidGzip)
         } else {
             Ok(())

@@ -59,13 +59,9 @@ impl<'a> EntityTag<'a> {
     /// The tag of the same without a coding of ours.
     #[must_use]
     pub fn uncoded(self) -> Self {
-        match self.coding() {
-            Some(coding) => Self {
-                opaque: &self.opaque[..self.opaque.len() - CODED.len() - coding.len()],
-                ..self
-            },
-            None => self,
-        }
+        let suffix = self.coding().map_or(0, |name| CODED.len() + name.len());
+        let opaque = &self.opaque[..self.opaque.len() - suffix];
+        Self { opaque, ..self }
     }
 
     /// The coding that [`coded_tag`] has named.

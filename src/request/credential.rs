@@ -66,13 +66,9 @@ pub(super) fn is_bearer(credential: &[u8]) -> bool {
         return false;
     }
     let (scheme, rest) = credential.split_at(SCHEME.len());
-    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(after_blanks(rest))
-}
-
-/// `1*SP`: blanks alone, no tab.
-fn after_blanks(rest: &[u8]) -> &[u8] {
+    // `1*SP`: blanks alone, no tab.
     let blanks = rest.iter().take_while(|&&b| b == b' ').count();
-    &rest[blanks..]
+    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(&rest[blanks..])
 }
 
 /// Whether this is a token of RFC 6750 §2.1:

@@ -35,12 +35,6 @@ pub fn read_query<'a>(
     query: Option<&'a str>,
     options: &Options,
 ) -> Result<QueryView<'a>, ViewFault> {
-    if query.is_none() {
-        return Ok(QueryView {
-            remaining: None,
-            view: None,
-        });
-    }
     let pieces = || query.into_iter().flat_map(|query| query.split('&'));
     let mut asking = pieces().filter_map(|piece| options.option(piece));
     let view = match (asking.next(), asking.next()) {

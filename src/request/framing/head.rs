@@ -26,14 +26,6 @@ pub(super) struct HeadLimits {
     pub(super) fields: usize,
 }
 
-/// The body behind a head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Behind {
-    Nothing,
-    Length(u64),
-    Chunks,
-}
-
 /// A head, as far as it has been checked.
 #[derive(Debug)]
 pub(super) struct Head {
@@ -44,8 +36,8 @@ pub(super) struct Head {
     line: NextLine,
     fields: usize,
     is_http_10: bool,
-    length: Option<u64>,
-    is_chunked: bool,
+    pub(super) length: Option<u64>,
+    pub(super) is_chunked: bool,
 }
 
 /// The kind of the next line.
@@ -83,15 +75,6 @@ impl Head {
 
     pub(super) fn is_at_start(&self) -> bool {
         self.checked == 0
-    }
-
-    /// The body behind the head, which is whole.
-    pub(super) fn behind(&self) -> Behind {
-        match self.length {
-            _ if self.is_chunked => Behind::Chunks,
-            Some(length @ 1..) => Behind::Length(length),
-            Some(0) | None => Behind::Nothing,
-        }
     }
 
     /// The length of the head, its empty line included, or `None` while that has not come.

@@ -15,7 +15,7 @@ mod head;
 mod lines;
 
 use chunks::Chunks;
-use head::{Behind, Head, HeadLimits};
+use head::{Head, HeadLimits};
 
 use super::refusal::Refusal;
 use crate::config;
@@ -113,8 +113,11 @@ impl Framing {
                     }
                     match head.read(rest, self.limits) {
                         Ok(None) => return Ok(passed),
-                        Ok(Some(length)) => (length, Position::behind(head.behind())),
-                        Err(refusal) => return Err(Stop::at(passed, FramingFault::Head(refusal))),
+                        Ok(Some(length)) => (length, Position::behind(head)),
+                        Err(refusal) => {
+                            let fault = FramingFault::Head(refusal);
+                            return Err(Stop { passed, fault });
+                        }
                     }
                 }
                 Position::Length(missing) => {
@@ -131,7 +134,8 @@ impl Framing {
                     Ok(Some(length)) => (length, Position::Trailers(Head::trailers())),
                     Err((before, sentence)) => {
                         let fault = FramingFault::Body(sentence);
-                        return Err(Stop::at(passed + before, fault));
+                        let passed = passed + before;
+                        return Err(Stop { passed, fault });
                     }
                 },
                 Position::Trailers(trailers) => match trailers.read(rest, self.limits) {
@@ -139,7 +143,7 @@ impl Framing {
                     Ok(Some(length)) => (length, Position::Head(Head::new())),
                     Err(_) => {
                         let fault = FramingFault::Body("trailer fields that cannot be read");
-                        return Err(Stop::at(passed, fault));
+                        return Err(Stop { passed, fault });
                     }
                 },
             };
@@ -157,18 +161,13 @@ impl Framing {
 }
 
 impl Position {
-    fn behind(behind: Behind) -> Self {
-        match behind {
-            Behind::Nothing => Self::Head(Head::new()),
-            Behind::Length(length) => Self::Length(length),
-            Behind::Chunks => Self::Chunks(Chunks::new()),
+    /// Behind a head.
+    fn behind(head: &Head) -> Self {
+        match head.length {
+            _ if head.is_chunked => Self::Chunks(Chunks::new()),
+            Some(length @ 1..) => Self::Length(length),
+            Some(0) | None => Self::Head(Head::new()),
         }
-    }
-}
-
-impl Stop {
-    fn at(passed: usize, fault: FramingFault) -> Self {
-        Self { passed, fault }
     }
 }
 
