@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use stuut_cache::clock::Clock;
 use stuut_cache::config;
 use stuut_cache::policy::{
-    self, Exchange, Freshness, Moment, RequestDirectives, Verdict, ViewCap, facts,
+    self, Exchange, Freshness, Moment, RequestDirectives, Verdict, ViewLimits, facts,
 };
 use stuut_cache::view::{self, Pruned, View};
 use stuut_simulator::{Options, Simulator, demo};
@@ -45,7 +45,7 @@ struct Tally {
 /// A cache's entry for one call.
 struct Held {
     freshness: Freshness,
-    cap: ViewCap,
+    cap: ViewLimits,
     etag: HeaderValue,
 }
 
@@ -183,7 +183,7 @@ impl Current {
         };
         Held {
             freshness: policy::assess(&exchange, &whole, settings, None),
-            cap: ViewCap::of(&shown, settings),
+            cap: ViewLimits::of(&shown, settings),
             etag: self.etag.clone(),
         }
     }

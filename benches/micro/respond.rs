@@ -10,7 +10,7 @@ use stuut_cache::cache::Store;
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::outcome::Outcome;
-use stuut_cache::policy::ViewCap;
+use stuut_cache::policy::ViewLimits;
 use stuut_cache::proxy::respond;
 use stuut_cache::request::Routes;
 use stuut_cache::telemetry::Metrics;
@@ -31,11 +31,11 @@ pub(crate) fn heads(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("respond");
     group.bench_function("prepare", |b| b.iter(|| black_box(prepare())));
-    let capped = ViewCap {
+    let capped = ViewLimits {
         live: Some(Duration::from_mins(1)),
         signed_until: None,
     };
-    for (name, cap) in [("hit", ViewCap::default()), ("hit, capped", capped)] {
+    for (name, cap) in [("hit", ViewLimits::default()), ("hit, capped", capped)] {
         let whole = store::representation(prepare(), cap);
         let fence = held.fence(&key, key.scope(), now.mono);
         let entry = store::entry_of(whole, &key, &fence, now);

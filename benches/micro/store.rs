@@ -11,7 +11,7 @@ use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store, StoreLo
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::policy::{
-    self, Exchange, Facts, Freshness, Moment, RequestDirectives, Selecting, ViewCap,
+    self, Exchange, Facts, Freshness, Moment, RequestDirectives, Selecting, ViewLimits,
 };
 use stuut_cache::request::{CacheKey, Parser, Routes};
 use stuut_cache::telemetry::Metrics;
@@ -30,7 +30,7 @@ pub(crate) fn finding(c: &mut Criterion) {
     let keys: Vec<_> = (0..STORED).map(|n| key(&parser, n)).collect();
     for key in &keys {
         let fence = store.fence(key, key.scope(), now.mono);
-        let whole = representation(response(), ViewCap::default());
+        let whole = representation(response(), ViewLimits::default());
         let entry = Arc::new(entry_of(whole, key, &fence, now));
         store
             .put(key, &HeaderMap::new(), &entry, &fence, None)
@@ -65,7 +65,7 @@ pub(crate) fn judging(c: &mut Criterion) {
     let received = clock.now();
     let fresh = freshness(&config, received);
     let nothing = RequestDirectives::read(&HeaderMap::new(), config.freshness.client_directives);
-    let capped = ViewCap {
+    let capped = ViewLimits {
         live: Some(Duration::from_mins(1)),
         signed_until: Some(received.wall + Duration::from_hours(1)),
     };
@@ -75,9 +75,9 @@ pub(crate) fn judging(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("verdict");
     for (name, cap, now) in [
-        ("fresh", ViewCap::default(), later(10)),
+        ("fresh", ViewLimits::default(), later(10)),
         ("fresh, with caps", capped, later(10)),
-        ("stale", ViewCap::default(), later(7_200)),
+        ("stale", ViewLimits::default(), later(7_200)),
     ] {
         group.bench_function(name, |b| {
             b.iter(|| policy::verdict(black_box(&fresh), cap, &nothing, black_box(now)));
@@ -97,7 +97,7 @@ pub(crate) fn key(parser: &Parser, number: usize) -> CacheKey {
     request::call(parser, &head).key
 }
 
-pub(crate) fn representation(headers: HeaderMap, cap: ViewCap) -> Representation {
+pub(crate) fn representation(headers: HeaderMap, cap: ViewLimits) -> Representation {
     Representation {
         status: StatusCode::OK,
         headers,

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use crate::coding::Coding;
 use crate::label::Label as _;
-use crate::policy::ViewCap;
+use crate::policy::ViewLimits;
 
 /// What a slot for a header field weighs besides its bytes, used or not.
 const FIELD_OVERHEAD: usize = 104;
@@ -28,7 +28,7 @@ pub struct Representation {
     /// The bytes.
     pub body: Bytes,
     /// What limits its use besides the entry's own freshness.
-    pub cap: ViewCap,
+    pub cap: ViewLimits,
     /// The same in the codings that clients have requested.
     pub encodings: Encodings,
 }

@@ -10,7 +10,7 @@ pub(super) const MOST_SECONDS: u32 = 1 << 31;
 
 /// The argument of a directive that takes a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delta {
+pub enum DeltaSeconds {
     /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
     Seconds(u32),
     /// Not a number, or two that differ: the response counts as stale (RFC 9111 §4.2.1).
@@ -32,9 +32,9 @@ pub(super) enum Argument<'a> {
     Malformed { open_quote: bool },
 }
 
-// === impl Delta ===
+// === impl DeltaSeconds ===
 
-impl Delta {
+impl DeltaSeconds {
     /// Digits and nothing else: signs, fractions and units are invalid.
     pub(super) fn read(argument: &Argument<'_>) -> Self {
         match argument {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::directive::{Argument, Delta, Directive, LONGEST, MOST_SECONDS};
+use super::directive::{Argument, DeltaSeconds, Directive, LONGEST, MOST_SECONDS};
 use super::list::{self, Quotes};
 use crate::config::ClientDirectives;
 
@@ -33,13 +33,13 @@ pub struct ResponseDirectives {
     /// §5.2.2.3: only for those who understand the status code.
     pub must_understand: bool,
     /// §5.2.2.1
-    pub max_age: Option<Delta>,
+    pub max_age: Option<DeltaSeconds>,
     /// §5.2.2.10
-    pub s_maxage: Option<Delta>,
+    pub s_maxage: Option<DeltaSeconds>,
     /// RFC 5861 §3
-    pub stale_while_revalidate: Option<Delta>,
+    pub stale_while_revalidate: Option<DeltaSeconds>,
     /// RFC 5861 §4
-    pub stale_if_error: Option<Delta>,
+    pub stale_if_error: Option<DeltaSeconds>,
     /// Something in the field cannot be read, and it may have been a lifetime.
     pub malformed: bool,
     /// They come from `CDN-Cache-Control`, which also replaces `Expires` (RFC 9213 §2.1).
@@ -93,7 +93,7 @@ impl ResponseDirectives {
     /// Takes a directive in; returns whether it is a known one.
     fn take(&mut self, directive: &Directive<'_>) -> bool {
         let plain = matches!(directive.argument, Argument::Absent);
-        let delta = Delta::read(&directive.argument);
+        let delta = DeltaSeconds::read(&directive.argument);
         match directive.lower(&mut [0; LONGEST]) {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
@@ -102,10 +102,12 @@ impl ResponseDirectives {
             b"proxy-revalidate" => self.proxy_revalidate = true,
             b"public" => self.public |= plain,
             b"must-understand" => self.must_understand |= plain,
-            b"max-age" => Delta::join(&mut self.max_age, delta),
-            b"s-maxage" => Delta::join(&mut self.s_maxage, delta),
-            b"stale-while-revalidate" => Delta::join(&mut self.stale_while_revalidate, delta),
-            b"stale-if-error" => Delta::join(&mut self.stale_if_error, delta),
+            b"max-age" => DeltaSeconds::join(&mut self.max_age, delta),
+            b"s-maxage" => DeltaSeconds::join(&mut self.s_maxage, delta),
+            b"stale-while-revalidate" => {
+                DeltaSeconds::join(&mut self.stale_while_revalidate, delta)
+            }
+            b"stale-if-error" => DeltaSeconds::join(&mut self.stale_if_error, delta),
             _ => return false,
         }
         true
@@ -156,15 +158,15 @@ fn targeted(head: &HeaderMap) -> Option<ResponseDirectives> {
 }
 
 /// A negative number has the right type and no meaning: invalid, and so stale.
-fn targeted_seconds(value: &BareItem) -> Option<Delta> {
+fn targeted_seconds(value: &BareItem) -> Option<DeltaSeconds> {
     let BareItem::Integer(number) = value else {
         return None;
     };
     Some(match u64::try_from(i64::from(*number)) {
-        Ok(seconds) => {
-            Delta::Seconds(u32::try_from(seconds).map_or(MOST_SECONDS, |s| s.min(MOST_SECONDS)))
-        }
-        Err(_) => Delta::Invalid,
+        Ok(seconds) => DeltaSeconds::Seconds(
+            u32::try_from(seconds).map_or(MOST_SECONDS, |s| s.min(MOST_SECONDS)),
+        ),
+        Err(_) => DeltaSeconds::Invalid,
     })
 }
 
@@ -192,7 +194,7 @@ impl RequestDirectives {
     /// An unreadable or repeated demand is taken at its strictest; an unreadable permission
     /// permits nothing.
     fn add(&mut self, directive: &Directive<'_>) {
-        let length = || Delta::read(&directive.argument).length();
+        let length = || DeltaSeconds::read(&directive.argument).length();
         match directive.lower(&mut [0; LONGEST]) {
             b"no-cache" => self.no_cache = true,
             b"no-store" => self.no_store = true,
@@ -201,9 +203,9 @@ impl RequestDirectives {
                 self.max_age = Some(self.max_age.map_or_else(length, |old| old.min(length())));
             }
             b"min-fresh" => {
-                let asked = match Delta::read(&directive.argument) {
-                    Delta::Invalid => Duration::from_secs(MOST_SECONDS.into()),
-                    valid @ Delta::Seconds(_) => valid.length(),
+                let asked = match DeltaSeconds::read(&directive.argument) {
+                    DeltaSeconds::Invalid => Duration::from_secs(MOST_SECONDS.into()),
+                    valid @ DeltaSeconds::Seconds(_) => valid.length(),
                 };
                 self.min_fresh = Some(self.min_fresh.map_or(asked, |old| old.max(asked)));
             }
@@ -222,7 +224,7 @@ impl RequestDirectives {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Delta::{Invalid, Seconds};
+    use DeltaSeconds::{Invalid, Seconds};
 
     fn head(name: &header::HeaderName, lines: &[&'static str]) -> HeaderMap {
         let mut head = HeaderMap::new();
@@ -234,7 +236,7 @@ mod tests {
 
     #[test]
     fn max_age_is_digits_and_nothing_else() {
-        let table: &[(&[&str], Option<Delta>)] = &[
+        let table: &[(&[&str], Option<DeltaSeconds>)] = &[
             (&[], None),
             (&["max-age=60"], Some(Seconds(60))),
             (&["MAX-Age=60"], Some(Seconds(60))),
@@ -373,7 +375,7 @@ mod tests {
 
     #[test]
     fn members_of_a_targeted_field_have_types() {
-        let table: &[(&[&str], Option<Delta>)] = &[
+        let table: &[(&[&str], Option<DeltaSeconds>)] = &[
             (&["max-age=60"], Some(Seconds(60))),
             (&["max-age=60;x=1"], Some(Seconds(60))),
             (&["max-age=1", "max-age=60"], Some(Seconds(60))),

@@ -38,7 +38,7 @@ pub(super) const OF_THE_BYTES: [HeaderName; 5] = [
 ];
 
 /// Removes the digests of the origin's bytes from fields that go with other bytes.
-pub fn of_other_bytes(fields: &mut HeaderMap) {
+pub fn strip_digests(fields: &mut HeaderMap) {
     for name in &OF_THE_BYTES {
         fields.remove(name);
     }

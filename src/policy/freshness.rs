@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
 
-use super::directive::Delta;
+use super::directive::DeltaSeconds;
 use super::directives::ResponseDirectives;
 use super::exchange::{Exchange, Moment};
 use super::facts::Facts;
@@ -105,7 +105,7 @@ fn stale_use(
     let has_ended = facts.status.is_some_and(config::CallStatus::is_terminal);
     // A stale error is not worth repeating.
     let is_error = code.is_client_error() || code.is_server_error();
-    let or = |directive: Option<Delta>, applies, ours| match directive {
+    let or = |directive: Option<DeltaSeconds>, applies, ours| match directive {
         Some(delta) => delta.length(),
         None if applies => ours,
         None => Duration::ZERO,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{StatusCode, header};
 
 use super::dates::DateField;
-use super::directive::Delta;
+use super::directive::DeltaSeconds;
 use super::directives::ResponseDirectives;
 use super::exchange::Exchange;
 use super::facts::Facts;
@@ -106,7 +106,7 @@ fn by_origin(
             rule
         };
         match delta {
-            Some(Delta::Invalid) => return Some(Rule::Invalid.lasting(Duration::ZERO)),
+            Some(DeltaSeconds::Invalid) => return Some(Rule::Invalid.lasting(Duration::ZERO)),
             Some(delta) => return Some(rule.lasting(delta.length())),
             None => {}
         }

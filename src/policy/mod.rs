@@ -6,7 +6,7 @@
 //! 1. The request asks for something: [`RequestDirectives::read`].
 //! 2. Of the responses stored under its key, one was [selected](Selecting::matches) by the
 //!    fields that `Vary` nominates.
-//! 3. [`verdict()`] says what that one is good for, in a view with its [`ViewCap`]: `Fresh` and
+//! 3. [`verdict()`] says what that one is good for, in a view with its [`ViewLimits`]: `Fresh` and
 //!    `Usable` are served, with a [`condition`] of the client turning a 200 into a 304;
 //!    `Stale` is validated; `Unusable` and a miss are fetched.
 //! 4. A request that validates is [made conditional](make_conditional), and [`renewal()`] reads
@@ -39,11 +39,11 @@ mod verdict;
 mod view_limits;
 
 pub use dates::http_date;
-pub use directive::Delta;
+pub use directive::DeltaSeconds;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
-pub use fields::{of_other_bytes, storable};
+pub use fields::{storable, strip_digests};
 pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
 pub use lifetime::{Lifetime, Rule};
@@ -51,11 +51,11 @@ pub(crate) use list::{TOKEN, ascii_table};
 pub use renewal::{
     Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, renewal, update,
 };
-pub use retry_after::asked_to_wait;
+pub use retry_after::retry_after;
 pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
 pub use validators::{
     Condition, EntityTag, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
 };
 pub use vary::Selecting;
-pub use verdict::{Verdict, capped_lifetime, is_fresh, ttl_seconds, verdict};
-pub use view_limits::{ViewCap, lower_lifetime};
+pub use verdict::{Verdict, is_fresh, ttl_seconds, verdict, view_max_age};
+pub use view_limits::{ViewLimits, lower_lifetime};

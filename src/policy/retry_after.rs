@@ -12,7 +12,7 @@ use super::directive;
 ///
 /// `None` without exactly one such field, and where its time has passed.
 #[must_use]
-pub fn asked_to_wait(status: StatusCode, answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(status: StatusCode, answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if !matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
@@ -46,7 +46,7 @@ mod tests {
         // 1994-11-06 08:49:37
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let status = StatusCode::from_u16(status).expect("a status");
-        asked_to_wait(status, &answer, now).map(|wait| wait.as_secs())
+        retry_after(status, &answer, now).map(|wait| wait.as_secs())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::directives::RequestDirectives;
 use super::exchange::Moment;
 use super::freshness::{Freshness, StaleUse};
-use super::view_limits::ViewCap;
+use super::view_limits::ViewLimits;
 
 /// How a stored response may be used for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +34,16 @@ pub enum Verdict {
 #[must_use]
 pub fn verdict(
     entry: &Freshness,
-    cap: ViewCap,
+    limits: ViewLimits,
     request: &RequestDirectives,
     now: Moment,
 ) -> Verdict {
-    let end = end(entry, cap, now);
+    let end = end(entry, limits, now);
     let Some(left) = positive(end, now.mono) else {
         return Verdict::Unusable;
     };
     let age = entry.age(now);
-    let length = length(entry, cap);
+    let length = length(entry, limits);
     let refused = Verdict::Stale {
         on_error_until: None,
     };
@@ -83,18 +83,18 @@ pub fn verdict(
 
 /// Whether a stored response is fresh in a view, whatever the request asks for.
 #[must_use]
-pub fn is_fresh(entry: &Freshness, cap: ViewCap, now: Moment) -> bool {
-    positive(length(entry, cap), entry.age(now)).is_some()
-        && positive(end(entry, cap, now), now.mono).is_some()
+pub fn is_fresh(entry: &Freshness, limits: ViewLimits, now: Moment) -> bool {
+    positive(length(entry, limits), entry.age(now)).is_some()
+        && positive(end(entry, limits, now), now.mono).is_some()
 }
 
 /// The rest of the lifetime in whole seconds, rounded down: the `ttl` of `Cache-Status`
 /// (RFC 9211 §2.4). Negative when stale.
 #[must_use]
-pub fn ttl_seconds(entry: &Freshness, cap: ViewCap, now: Moment) -> i64 {
+pub fn ttl_seconds(entry: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
     let age = entry.age(now);
-    let length = length(entry, cap);
-    let end = end(entry, cap, now);
+    let length = length(entry, limits);
+    let end = end(entry, limits, now);
     let whole = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     if let (Some(fresh), Some(left)) = (positive(length, age), positive(end, now.mono)) {
         return whole(fresh.min(left));
@@ -105,18 +105,21 @@ pub fn ttl_seconds(entry: &Freshness, cap: ViewCap, now: Moment) -> i64 {
 
 /// The longest `max-age` of a view with these limits, in seconds; `None` where there is no limit.
 #[must_use]
-pub fn capped_lifetime(entry: &Freshness, cap: ViewCap, now: Moment) -> Option<u64> {
-    let until_expiry = cap.signed_until.map(|_| {
-        let left = end(entry, cap, now).saturating_sub(now.mono);
+pub fn view_max_age(entry: &Freshness, limits: ViewLimits, now: Moment) -> Option<u64> {
+    let until_expiry = limits.signed_until.map(|_| {
+        let left = end(entry, limits, now).saturating_sub(now.mono);
         entry.age(now).as_secs().saturating_add(left.as_secs())
     });
-    let live = cap.live.map(|live| live.as_secs());
+    let live = limits.live.map(|live| live.as_secs());
     [until_expiry, live].into_iter().flatten().min()
 }
 
 /// The lifetime in a view.
-fn length(entry: &Freshness, cap: ViewCap) -> Duration {
-    entry.lifetime.length.min(cap.live.unwrap_or(Duration::MAX))
+fn length(entry: &Freshness, limits: ViewLimits) -> Duration {
+    entry
+        .lifetime
+        .length
+        .min(limits.live.unwrap_or(Duration::MAX))
 }
 
 /// By how much `more` exceeds `less`, if it does.
@@ -132,10 +135,10 @@ fn is_too_old(age: Duration, most: Duration) -> bool {
 
 /// The time on `now.mono`'s clock from which nothing is served: the hard limit, or the expiry
 /// of what the view shows.
-fn end(entry: &Freshness, cap: ViewCap, now: Moment) -> Duration {
+fn end(entry: &Freshness, limits: ViewLimits, now: Moment) -> Duration {
     let arrived = entry.received.mono;
     let limit = arrived.saturating_add(entry.hard_limit.saturating_sub(entry.initial_age));
-    let Some(signed_until) = cap.signed_until else {
+    let Some(signed_until) = limits.signed_until else {
         return limit;
     };
     // A wall clock that was set back since the response arrived must not revive its URLs.
@@ -185,9 +188,9 @@ mod tests {
         }
     }
 
-    fn of(cap: ViewCap, seconds: u64) -> (Verdict, i64) {
-        let verdict = verdict(&entry(), cap, &RequestDirectives::default(), at(seconds));
-        (verdict, ttl_seconds(&entry(), cap, at(seconds)))
+    fn of(limits: ViewLimits, seconds: u64) -> (Verdict, i64) {
+        let verdict = verdict(&entry(), limits, &RequestDirectives::default(), at(seconds));
+        (verdict, ttl_seconds(&entry(), limits, at(seconds)))
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
             (HOUR, Verdict::Unusable, -3_540),
         ];
         for (second, then, ttl) in table {
-            assert_eq!(of(ViewCap::default(), second), (then, ttl), "{second}");
+            assert_eq!(of(ViewLimits::default(), second), (then, ttl), "{second}");
         }
     }
 
@@ -249,22 +252,22 @@ mod tests {
     fn a_view_is_no_fresher_than_its_liveliest_part() {
         let settings = config::Freshness {
             live: [("a", 40), ("b", 20), ("c", 1)]
-                .map(|(name, cap)| (name.to_owned(), Duration::from_secs(cap)))
+                .map(|(name, limits)| (name.to_owned(), Duration::from_secs(limits)))
                 .to_vec(),
             ..config::Freshness::default()
         };
         let shown = facts::read(br#"{"a":{},"b":[]}"#, &settings.live).expect("JSON");
-        let cap = ViewCap::of(&shown, &settings);
-        assert_eq!(cap.live, Some(Duration::from_secs(20)));
+        let limits = ViewLimits::of(&shown, &settings);
+        assert_eq!(limits.live, Some(Duration::from_secs(20)));
         let ttl = Duration::from_secs(10);
-        assert_eq!(of(cap, 10), (Verdict::Fresh { ttl }, 10));
+        assert_eq!(of(limits, 10), (Verdict::Fresh { ttl }, 10));
         let stale_for = Duration::from_secs(1);
-        assert_eq!(of(cap, 21), (Verdict::Usable { stale_for }, -1));
-        assert_eq!(capped_lifetime(&entry(), cap, at(10)), Some(20));
-        assert_eq!(capped_lifetime(&entry(), ViewCap::default(), at(10)), None);
+        assert_eq!(of(limits, 21), (Verdict::Usable { stale_for }, -1));
+        assert_eq!(view_max_age(&entry(), limits, at(10)), Some(20));
+        assert_eq!(view_max_age(&entry(), ViewLimits::default(), at(10)), None);
         assert_eq!(
-            ViewCap::of(&Facts::default(), &settings),
-            ViewCap::default()
+            ViewLimits::of(&Facts::default(), &settings),
+            ViewLimits::default()
         );
     }
 
@@ -275,19 +278,19 @@ mod tests {
             ..Facts::default()
         };
         // The margin of 30 s leaves 50.
-        let cap = ViewCap::of(&shown, &config::Freshness::default());
+        let limits = ViewLimits::of(&shown, &config::Freshness::default());
         let ttl = Duration::from_secs(1);
-        assert_eq!(of(cap, 49), (Verdict::Fresh { ttl }, 1));
-        assert_eq!(of(cap, 50), (Verdict::Unusable, 0));
-        assert_eq!(of(cap, 55), (Verdict::Unusable, -5));
+        assert_eq!(of(limits, 49), (Verdict::Fresh { ttl }, 1));
+        assert_eq!(of(limits, 50), (Verdict::Unusable, 0));
+        assert_eq!(of(limits, 55), (Verdict::Unusable, -5));
         for (second, most) in [(0, 50), (10, 50), (49, 50), (55, 55)] {
-            assert_eq!(capped_lifetime(&entry(), cap, at(second)), Some(most));
+            assert_eq!(view_max_age(&entry(), limits, at(second)), Some(most));
         }
     }
 
     #[test]
     fn a_wall_clock_set_back_revives_no_url() {
-        let cap = ViewCap {
+        let limits = ViewLimits {
             live: None,
             signed_until: Some(at(50).wall),
         };
@@ -296,7 +299,7 @@ mod tests {
             ..at(55)
         };
         let ask = RequestDirectives::default();
-        assert_eq!(verdict(&entry(), cap, &ask, set_back), Verdict::Unusable);
+        assert_eq!(verdict(&entry(), limits, &ask, set_back), Verdict::Unusable);
     }
 
     #[test]
@@ -308,7 +311,7 @@ mod tests {
         let ask = RequestDirectives::default();
         let on_error_until = Some(Duration::from_secs(100));
         assert_eq!(
-            verdict(&entry, ViewCap::default(), &ask, at(70)),
+            verdict(&entry, ViewLimits::default(), &ask, at(70)),
             Verdict::Stale { on_error_until }
         );
     }

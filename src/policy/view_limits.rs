@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::dates::DateField;
-use super::directive::{Delta, Directive, LONGEST};
+use super::directive::{DeltaSeconds, Directive, LONGEST};
 use super::facts::Facts;
 use super::fields::date;
 use super::list::{self, Quotes};
@@ -19,7 +19,7 @@ use crate::config;
 
 /// How long a view may be served, whatever the lifetime of the whole is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ViewCap {
+pub struct ViewLimits {
     /// The lifetime of the liveliest part it shows (`freshness.live`).
     pub live: Option<Duration>,
     /// When the first pre-signed URL it shows is as good as expired
@@ -27,7 +27,7 @@ pub struct ViewCap {
     pub signed_until: Option<SystemTime>,
 }
 
-impl ViewCap {
+impl ViewLimits {
     /// The limits for a body, or for the part of it that a view shows.
     #[must_use]
     pub fn of(shown: &Facts, settings: &config::Freshness) -> Self {
@@ -81,12 +81,12 @@ fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8
         let directive = Directive::read(element);
         let lowered = match directive.lower(&mut [0; LONGEST]) {
             b"stale-while-revalidate" | b"stale-if-error" => None,
-            known @ (b"max-age" | b"s-maxage") => match Delta::read(&directive.argument) {
-                Delta::Seconds(promised) if u64::from(promised) > seconds => {
+            known @ (b"max-age" | b"s-maxage") => match DeltaSeconds::read(&directive.argument) {
+                DeltaSeconds::Seconds(promised) if u64::from(promised) > seconds => {
                     let name = String::from_utf8_lossy(known);
                     Some(format!("{name}={seconds}").into_bytes().into())
                 }
-                Delta::Seconds(_) | Delta::Invalid => Some(element.into()),
+                DeltaSeconds::Seconds(_) | DeltaSeconds::Invalid => Some(element.into()),
             },
             _ => Some(element.into()),
         };

@@ -71,7 +71,7 @@ impl Proxy {
         // What does not shrink keeps its claim: it is not tried again.
         if let Some(body) = made {
             let mut headers = part.headers.clone();
-            policy::of_other_bytes(&mut headers);
+            policy::strip_digests(&mut headers);
             headers.insert(CONTENT_ENCODING, coding.to_header());
             if let Some(etag) = headers.get_mut(ETAG) {
                 *etag = policy::coded_tag(etag, coding.as_str());

@@ -15,7 +15,7 @@ use super::{Proxy, refused_token, respond};
 use crate::cache::{Encodings, Ended, Entry, Representation, StoreLookup};
 use crate::clock::Deadline;
 use crate::policy::{
-    self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewCap,
+    self, Exchange, Moment, NotStored, Renewal, RequestDirectives, Selecting, Sharing, ViewLimits,
 };
 use crate::request::CacheKey;
 use crate::upstream::{self, BodyRead, FetchError, PendingBody, ResponseStream, headers};
@@ -239,7 +239,7 @@ impl Proxy {
             status,
             headers: respond::prepare(fields, head.version, body.len()),
             body,
-            cap: ViewCap::of(&facts, &self.freshness),
+            cap: ViewLimits::of(&facts, &self.freshness),
             encodings: Encodings::default(),
         };
         let entry = Arc::new(Entry::new(

@@ -87,7 +87,7 @@ pub fn head(
     if matches!(outcome, Outcome::Fetched { .. }) && !entry.came_with_age {
         headers.remove(AGE);
     }
-    if let Some(most) = policy::capped_lifetime(&entry.freshness, part.cap, now) {
+    if let Some(most) = policy::view_max_age(&entry.freshness, part.cap, now) {
         policy::lower_lifetime(&mut headers, most, now.wall);
     }
     headers

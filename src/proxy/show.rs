@@ -12,7 +12,7 @@ use crate::cache::{Encodings, Entry, Representation};
 use crate::coding;
 use crate::config;
 use crate::json::JsonFault;
-use crate::policy::{self, ViewCap, facts};
+use crate::policy::{self, ViewLimits, facts};
 use crate::request::CacheKey;
 use crate::telemetry::{ViewResult, seconds};
 use crate::view::{self, Pruned, View};
@@ -126,14 +126,14 @@ fn derived(
         Pruned::Whole(_) => (Arc::clone(whole), ViewResult::Whole),
         Pruned::Part(body) => {
             // What shows neither a live part nor a signed address has no part that does.
-            let cap = if whole.cap == ViewCap::default() {
+            let cap = if whole.cap == ViewLimits::default() {
                 whole.cap
             } else {
                 let facts = facts::read(&body, &settings.live).unwrap_or_default();
-                let cap = ViewCap::of(&facts, settings);
+                let cap = ViewLimits::of(&facts, settings);
                 // What stood beside the address is not shown, and counts.
                 let beside = whole.cap.signed_until.filter(|_| facts.alone);
-                ViewCap {
+                ViewLimits {
                     signed_until: [cap.signed_until, beside].into_iter().flatten().min(),
                     ..cap
                 }
@@ -177,9 +177,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// A representation of its own: its own bytes, its own entity tag, no digest of the whole.
-fn part(whole: &Representation, body: Bytes, cap: ViewCap) -> Representation {
+fn part(whole: &Representation, body: Bytes, cap: ViewLimits) -> Representation {
     let mut headers = whole.headers.clone();
-    policy::of_other_bytes(&mut headers);
+    policy::strip_digests(&mut headers);
     headers.insert(ETAG, etag_of(&body));
     Representation {
         status: whole.status,

@@ -27,7 +27,7 @@ use fields::{FieldLines, HeadFields};
 pub use credential::{Spelling, hide_credentials, is_b64token};
 pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop};
 pub use key::{CacheKey, Prehashed};
-pub use refusal::{Refusal, Refused, is_stand_in, stand_in};
+pub use refusal::{Refusal, Refused, is_rejection, rejection};
 pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
 pub use target::{is_plainly_coded, max_forwards};
@@ -166,7 +166,7 @@ impl Parser {
         };
         let bypass = |reason| Ok(Parsed::Bypass(reason));
         if !matches!(head.method, Method::GET | Method::HEAD) {
-            if let Some(refusal) = refusal::stood_in_for(head) {
+            if let Some(refusal) = refusal::rejected(head) {
                 return Err(refusal.into());
             }
             return bypass(Bypass::Method);

@@ -64,19 +64,19 @@ const METHOD: &str = "!";
 /// No client can send it, since its method is invalid. So the refusal is answered like every
 /// request: after the requests before it, counted, logged, and with the same document.
 #[must_use]
-pub fn stand_in(why: Refusal) -> Vec<u8> {
+pub fn rejection(why: Refusal) -> Vec<u8> {
     format!("{METHOD} /{} HTTP/1.1\r\nhost: -\r\n\r\n", why.as_str()).into_bytes()
 }
 
-/// Whether a request of this method is a [`stand_in`].
+/// Whether a request of this method is a [`rejection`].
 #[must_use]
-pub fn is_stand_in(method: &Method) -> bool {
+pub fn is_rejection(method: &Method) -> bool {
     method.as_str() == METHOD
 }
 
-/// The refusal of a [`stand_in`]. A client can send one over HTTP/2, and is refused as well.
-pub(super) fn stood_in_for(head: &Parts) -> Option<Refusal> {
-    if !is_stand_in(&head.method) {
+/// The refusal of a [`rejection`]. A client can send one over HTTP/2, and is refused as well.
+pub(super) fn rejected(head: &Parts) -> Option<Refusal> {
+    if !is_rejection(&head.method) {
         return None;
     }
     let slug = head.uri.path().trim_start_matches('/');

@@ -28,7 +28,7 @@ use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
-use crate::request::{hide_credentials, is_stand_in};
+use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
 
@@ -219,7 +219,7 @@ impl EndGuard {
             head.extensions.insert(trace.context);
         }
         // The path of a rejected head is ours, not the client's.
-        let is_rejected = is_stand_in(&head.method);
+        let is_rejected = is_rejection(&head.method);
         Self {
             observer: Arc::clone(observer),
             at: observer.clock.now(),

@@ -64,7 +64,7 @@ pub(super) fn decoded(head: &mut response::Parts) {
     for name in [CONTENT_ENCODING, CONTENT_LENGTH] {
         fields.remove(name);
     }
-    policy::of_other_bytes(fields);
+    policy::strip_digests(fields);
     // A 304 is about what is stored already, and its tag is compared with that.
     if head.status != StatusCode::NOT_MODIFIED {
         policy::mark_decoded(fields);

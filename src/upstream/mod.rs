@@ -138,7 +138,7 @@ impl Upstream {
         })?;
         let (mut head, body) = response.into_parts();
         let wall = self.clock.now().wall;
-        if let Some(wait) = policy::asked_to_wait(head.status, &head.headers, wall) {
+        if let Some(wait) = policy::retry_after(head.status, &head.headers, wall) {
             let admission = &self.admission;
             admission.honour_retry_after(holder, target, head.status, wait);
         }

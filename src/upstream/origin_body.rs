@@ -106,7 +106,7 @@ impl Body for OriginBody {
 fn decoded(trailers: Frame<Bytes>) -> Frame<Bytes> {
     match trailers.into_trailers() {
         Ok(mut fields) => {
-            policy::of_other_bytes(&mut fields);
+            policy::strip_digests(&mut fields);
             Frame::trailers(fields)
         }
         Err(other) => other,

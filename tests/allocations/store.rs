@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{ByteSize, Config};
-use stuut_cache::policy::{self, Exchange, Facts, Moment, Selecting, ViewCap};
+use stuut_cache::policy::{self, Exchange, Facts, Moment, Selecting, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
 use stuut_cache::telemetry::Metrics;
 
@@ -119,7 +119,7 @@ fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment)
         status: StatusCode::OK,
         headers: headers.clone(),
         body: Bytes::from(vec![b'x'; body]),
-        cap: ViewCap::default(),
+        cap: ViewLimits::default(),
         encodings: Encodings::default(),
     };
     Entry::new(whole, freshness, Selecting::default(), scope, fence, false)

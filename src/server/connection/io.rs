@@ -22,7 +22,7 @@ use tokio::time::Sleep;
 use super::activity::Activity;
 use super::h2_frames::H2Frames;
 use super::socket::Socket;
-use crate::request::{Framing, FramingFault, Stop, stand_in};
+use crate::request::{Framing, FramingFault, Stop, rejection};
 
 /// Bytes read at once into a buffer of our own.
 const PIECE: usize = 4 << 10;
@@ -141,7 +141,7 @@ impl ClientIo {
         self.buffer.truncate(self.checked);
         match fault {
             FramingFault::Head(why) => {
-                self.buffer.extend(stand_in(why));
+                self.buffer.extend(rejection(why));
                 self.checked = self.buffer.len();
                 self.state = ReadState::Over;
             }

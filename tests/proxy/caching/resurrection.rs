@@ -16,7 +16,7 @@ use stuut_cache::cache::{
     Waiter,
 };
 use stuut_cache::config::Config;
-use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewCap};
+use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
 use stuut_cache::telemetry::{Invalidation, Metrics};
 
@@ -118,7 +118,7 @@ impl World {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Bytes::from(version.to_string()),
-            cap: ViewCap::default(),
+            cap: ViewLimits::default(),
             encodings: Encodings::default(),
         };
         let entry = Entry::new(

@@ -6,8 +6,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proptest::prelude::*;
 use stuut_cache::config::{self, CallStatus, ClientDirectives, OriginUrl};
 use stuut_cache::policy::{
-    self, Delta, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
-    ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewCap, assess, canonical_path,
+    self, DeltaSeconds, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
+    ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewLimits, assess, canonical_path,
     condition, http_date, invalidated, storable, ttl_seconds, verdict,
 };
 
@@ -76,10 +76,10 @@ fn freshness() -> impl Strategy<Value = Freshness> {
     )
 }
 
-fn cap() -> impl Strategy<Value = ViewCap> {
+fn cap() -> impl Strategy<Value = ViewLimits> {
     let signed = prop::option::of(seconds(200).prop_map(|later| after(0).wall + later));
     (prop::option::of(seconds(60)), signed)
-        .prop_map(|(live, signed_until)| ViewCap { live, signed_until })
+        .prop_map(|(live, signed_until)| ViewLimits { live, signed_until })
 }
 
 fn ask() -> impl Strategy<Value = RequestDirectives> {
@@ -159,8 +159,8 @@ fn render(said: &ResponseDirectives) -> String {
     let numbers = numbers
         .into_iter()
         .filter_map(|(delta, name)| match delta? {
-            Delta::Seconds(seconds) => Some(format!("{name}={seconds}")),
-            Delta::Invalid => Some(format!("{name}=-1")),
+            DeltaSeconds::Seconds(seconds) => Some(format!("{name}={seconds}")),
+            DeltaSeconds::Invalid => Some(format!("{name}=-1")),
         });
     flags.chain(numbers).collect::<Vec<_>>().join(", ")
 }
@@ -168,8 +168,8 @@ fn render(said: &ResponseDirectives) -> String {
 fn directives() -> impl Strategy<Value = ResponseDirectives> {
     let delta = || {
         prop::option::of(prop_oneof![
-            (0..=1_u32 << 31).prop_map(Delta::Seconds),
-            Just(Delta::Invalid),
+            (0..=1_u32 << 31).prop_map(DeltaSeconds::Seconds),
+            Just(DeltaSeconds::Invalid),
         ])
     };
     (any::<[bool; 7]>(), delta(), delta(), delta(), delta()).prop_map(
@@ -252,7 +252,7 @@ proptest! {
     #[test]
     fn a_view_cap_only_ever_takes_away(entry in freshness(), cap in cap(), ask in ask(), later in seconds(400)) {
         let now = Moment { mono: after(0).mono + later, wall: after(0).wall + later };
-        let whole = verdict(&entry, ViewCap::default(), &ask, now);
+        let whole = verdict(&entry, ViewLimits::default(), &ask, now);
         prop_assert!(worth(verdict(&entry, cap, &ask, now)) <= worth(whole));
     }
 
@@ -275,7 +275,7 @@ proptest! {
         prop_assert!(freshness.lifetime.length <= hard_limit);
         prop_assert!(freshness.initial_age >= Duration::from_secs(1));
         let past = Moment { mono: after(1).mono + hard_limit, wall: after(1).wall + hard_limit };
-        let cap = ViewCap::of(&facts, &settings);
+        let cap = ViewLimits::of(&facts, &settings);
         let ask = RequestDirectives { max_stale: Some(Duration::MAX), ..RequestDirectives::default() };
         prop_assert_eq!(verdict(&freshness, cap, &ask, past), Verdict::Unusable);
     }

@@ -1,7 +1,7 @@
 //! §4.2, §4.2.4, §5.2.1 and RFC 5861: what a stored response is good for.
 
 use stuut_cache::config::{self, ClientDirectives};
-use stuut_cache::policy::{RequestDirectives, Verdict, ViewCap, verdict};
+use stuut_cache::policy::{RequestDirectives, Verdict, ViewLimits, verdict};
 
 use super::support::{Fetched, after, head};
 
@@ -51,7 +51,7 @@ fn check(cases: &[Case<'_>]) {
         };
         let (freshness, _) = fetched.assess(&settings);
         let ask = RequestDirectives::read(&head(case.request), ClientDirectives::Obey);
-        let then = match verdict(&freshness, ViewCap::default(), &ask, after(case.after)) {
+        let then = match verdict(&freshness, ViewLimits::default(), &ask, after(case.after)) {
             Verdict::Fresh { .. } => Fresh,
             Verdict::Usable { .. } => Usable,
             Verdict::Stale {
@@ -150,7 +150,7 @@ fn only_if_cached_is_met_by_what_serves_now() {
     );
     let (freshness, _) = Fetched::default().assess(&config::Freshness::default());
     assert!(ask.only_if_cached, "{section}");
-    let then = |seconds| verdict(&freshness, ViewCap::default(), &ask, after(seconds));
+    let then = |seconds| verdict(&freshness, ViewLimits::default(), &ask, after(seconds));
     assert!(matches!(then(59), Verdict::Fresh { .. }), "{section}");
     assert!(matches!(then(60), Verdict::Stale { .. }), "{section}: 504");
 }
