@@ -92,7 +92,12 @@ fn resolve(reference: &str, base: &str, origin: &OriginUrl) -> Option<String> {
         Some(rest) => format!("{}://{rest}", origin.scheme()),
         None => reference.to_owned(),
     };
-    if has_scheme(&absolute) {
+    // A scheme: a colon before the first slash.
+    if absolute
+        .split('/')
+        .next()
+        .is_some_and(|first| first.contains(':'))
+    {
         let uri: Uri = absolute.parse().ok()?;
         return is_same_origin(&uri, origin).then(|| uri.path().to_owned());
     }
@@ -101,12 +106,6 @@ fn resolve(reference: &str, base: &str, origin: &OriginUrl) -> Option<String> {
     }
     let folder = base.rfind('/').map_or("/", |cut| &base[..=cut]);
     Some(without_dot_segments(&format!("{folder}{absolute}")))
-}
-
-/// Whether a colon stands before the first slash.
-fn has_scheme(reference: &str) -> bool {
-    let first = reference.split('/').next().unwrap_or_default();
-    first.contains(':')
 }
 
 fn is_same_origin(uri: &Uri, origin: &OriginUrl) -> bool {

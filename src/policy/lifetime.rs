@@ -74,7 +74,10 @@ pub(super) fn lifetime(
         .or_else(|| by_call(exchange.status, facts, settings, made))
         .or_else(|| by_status_code(exchange.status, said, settings))
         .or_else(|| by_last_modified(exchange))
-        .unwrap_or_else(|| by_default(settings, route_ttl));
+        .unwrap_or_else(|| match route_ttl {
+            Some(length) => Rule::Route.lasting(length),
+            None => Rule::Default.lasting(settings.default),
+        });
     rule.lasting(length.min(settings.hard_limit))
 }
 
@@ -176,11 +179,4 @@ fn by_last_modified(exchange: &Exchange<'_>) -> Option<Lifetime> {
     let changed = exchange.date_in(&header::LAST_MODIFIED).valid()?;
     let unchanged = exchange.date().duration_since(changed).ok()?;
     Some(Rule::Heuristic.lasting(unchanged / 10))
-}
-
-fn by_default(settings: &config::Freshness, route_ttl: Option<Duration>) -> Lifetime {
-    route_ttl.map_or_else(
-        || Rule::Default.lasting(settings.default),
-        |length| Rule::Route.lasting(length),
-    )
 }

@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 
 use super::lines::{self, LineScan};
 use crate::policy::{TOKEN, ascii_table};
-use crate::request::Refusal;
+use crate::request::refusal::Refusal;
 
 /// The longest method. Those that are registered have at most seventeen letters.
 const MAX_METHOD: usize = 32;

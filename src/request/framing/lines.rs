@@ -1,6 +1,6 @@
 //! Lines: found by their end and cleared of control characters in one pass, eight bytes at a time.
 
-use crate::request::Refusal;
+use crate::request::refusal::Refusal;
 
 /// The end of a search.
 #[derive(Debug, PartialEq, Eq)]
