@@ -67,10 +67,8 @@ impl Drain {
     /// Waits until no connection is left; after `timeout`, closes the remaining ones.
     pub(super) async fn finished(&self, timeout: Duration) {
         self.connections.close();
-        if tokio::time::timeout(timeout, self.connections.wait())
-            .await
-            .is_err()
-        {
+        let finished = tokio::time::timeout(timeout, self.connections.wait()).await;
+        if finished.is_err() {
             tracing::warn!(
                 connections = self.connections.len(),
                 "requests still in flight after server.drain_timeout are broken off"

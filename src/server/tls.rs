@@ -25,7 +25,7 @@ pub struct Tls {
     paths: config::Tls,
     current: ArcSwap<Current>,
     /// The files as they were when last read, usable or not.
-    seen: ArcSwap<Vec<Option<Stamp>>>,
+    seen: ArcSwap<[Option<Stamp>; 3]>,
 }
 
 /// The settings of new connections.
@@ -103,17 +103,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn stamps(paths: &config::Tls) -> Vec<Option<Stamp>> {
+fn stamps(paths: &config::Tls) -> [Option<Stamp>; 3] {
     let files = [&paths.cert, &paths.key, &paths.client_ca];
     let stamp = |path: &PathBuf| {
         let meta = std::fs::metadata(path).ok()?;
         // Kubernetes changes a secret by pointing a symbolic link elsewhere.
         Some((meta.modified().ok()?, meta.len(), path.canonicalize().ok()?))
     };
-    files
-        .into_iter()
-        .map(|path| path.as_ref().and_then(stamp))
-        .collect()
+    files.map(|path| path.as_ref().and_then(stamp))
 }
 
 /// TLS 1.2 and 1.3 with the suites of ring: all with forward secrecy.

@@ -113,10 +113,8 @@ impl<'a> Deadlines<'a> {
                 {
                     return Poll::Pending;
                 }
-                if pin!(unconstrained(self.timer.as_mut()))
-                    .poll(cx)
-                    .is_pending()
-                {
+                let timer = pin!(unconstrained(self.timer.as_mut()));
+                if timer.poll(cx).is_pending() {
                     break;
                 }
                 match self.activity.check(self.settings, self.interval) {

@@ -40,7 +40,7 @@ pub(super) struct Connections {
 }
 
 /// Counts a connection in a gauge until dropped.
-struct Counted(IntGauge);
+struct GaugeGuard(IntGauge);
 
 impl Connections {
     pub(super) fn new(
@@ -59,7 +59,7 @@ impl Connections {
 
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, socket: TcpStream, drain: Drain) {
-        let _open = Counted::new(&self.metrics.connections);
+        let _open = GaugeGuard::new(&self.metrics.connections);
         // A response is one write; waiting for more to send with it would only delay it.
         let _ = socket.set_nodelay(true);
         let tls = self.tls.as_deref();
@@ -82,7 +82,7 @@ impl Connections {
         let mut received = Vec::new();
         let bound = loop {
             let since = Instant::now();
-            let idle = Counted::new(&self.metrics.connections_idle);
+            let idle = GaugeGuard::new(&self.metrics.connections_idle);
             let waited = wait_idle(&mut socket, &mut received, is_http1, &mut deadlines).await;
             drop(idle);
             if let Err(bound) = waited {
@@ -151,14 +151,14 @@ async fn wait_idle(
     }
 }
 
-impl Counted {
+impl GaugeGuard {
     fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
