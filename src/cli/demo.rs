@@ -13,7 +13,7 @@ use http_body_util::Empty;
 use stuut_simulator::{Options, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
-use super::ask::{self, Client};
+use super::admin_client::{HttpClient, MAX_BODY, http_client, send};
 use super::print;
 use super::serve::{log, run_to_end};
 use crate::clock::Clock;
@@ -89,7 +89,7 @@ fn configuration(arguments: &Arguments, origin: &str) -> anyhow::Result<Config> 
 
 /// Sends one request for each case, and prints the answer.
 async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
-    let client = ask::client();
+    let client = http_client();
     let get =
         |title, query: &str, token| get(&client, title, base, demo::CALL.to_owned() + query, token);
     let miss = get(
@@ -133,7 +133,7 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
 
 /// The body of the answer, after its status, size, time and `Cache-Status` are printed.
 async fn get(
-    client: &Client,
+    client: &HttpClient,
     title: &str,
     base: &str,
     call: String,
@@ -143,7 +143,8 @@ async fn get(
         .header(AUTHORIZATION, format!("Bearer {token}"))
         .body(Empty::new())?;
     let sent = Instant::now();
-    let (head, body) = ask::whole(client, request).await?.into_parts();
+    let response = send(client, request, MAX_BODY).await;
+    let (head, body) = response.map_err(anyhow::Error::msg)?.into_parts();
     let (status, bytes, millis) = (head.status, body.len(), sent.elapsed().as_secs_f64() * 1e3);
     say!("-- {title}\n   GET /v1/calls/{call}   (token {token})");
     say!("   {status} · {bytes} bytes · {millis:.1} ms");

@@ -1,4 +1,4 @@
-//! `digest`: what stands for a token in `[scope.named]`.
+//! `digest`: the digest of a token, for `[scope.named]`.
 
 use std::io::Read as _;
 use std::process::ExitCode;
@@ -9,10 +9,10 @@ use super::print;
 use crate::config::TokenDigest;
 use crate::request::is_b64token;
 
-/// More than any token is long.
+/// More than the length of any token.
 const MOST: u64 = 64 << 10;
 
-/// The token comes on standard input: an argument would be seen by everybody on the machine.
+/// Reads the token from standard input: every user of the machine can see arguments.
 pub(super) fn run() -> anyhow::Result<ExitCode> {
     let mut written = Vec::new();
     std::io::stdin()

@@ -1,18 +1,18 @@
-//! The command line: what to do, and with which settings.
+//! The command line: commands and their settings.
 
-mod ask;
+mod admin_client;
 mod demo;
 mod digest;
 mod doctor;
-mod feed;
-mod figures;
-mod files;
+mod format;
 mod healthcheck;
-mod paper;
+mod manual;
+mod open_files;
 mod purge;
 mod serve;
 mod simulate;
 mod stats;
+mod stats_document;
 mod systemd;
 #[cfg(feature = "top")]
 mod top;
@@ -28,6 +28,7 @@ use crate::config::{self, Flag, Loaded, Problems};
 use crate::server::Tls;
 use crate::upstream::Connector;
 use crate::view;
+use admin_client::AdminError;
 
 /// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -55,22 +56,22 @@ enum Command {
     /// Run the simulated Stuut API alone
     Simulate(simulate::Arguments),
     /// Say whether a proxy takes requests, as an exit status: 0 or 1
-    Healthcheck(healthcheck::Arguments),
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Show what a proxy does, live in this terminal
     #[cfg(feature = "top")]
-    Top(top::Arguments),
+    Top(top::TopArguments),
     /// Show what a proxy has counted, since its start and in the last minute
-    Stats(stats::Arguments),
+    Stats(stats::StatsArguments),
     /// Declare stored responses of a proxy void, at once
-    Purge(purge::Arguments),
+    Purge(purge::PurgeArguments),
     /// Prove that no token gets another one's bytes: a canary for deploys, as an exit status
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
     /// Print a page of the manual, for man(1)
-    Man(paper::Manual),
+    Man(manual::Manual),
     /// Print the completions of a shell
-    Completions(paper::Completions),
+    Completions(manual::Completions),
 }
 
 /// Where the settings come from: a file, over it the environment (`STUUT_CACHE__SECTION__KEY`),
@@ -92,17 +93,23 @@ struct Settings {
 }
 
 impl Cli {
-    /// Does what was asked; answers the exit status.
+    /// Runs the command; returns the exit status.
     ///
     /// # Errors
     ///
-    /// What kept it from being done.
+    /// The reason why it could not run.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        // An admin listener that does not answer has exit statuses of its own.
+        self.dispatch()
+            .or_else(|error| Ok(error.downcast::<AdminError>()?.report()))
+    }
+
+    fn dispatch(self) -> anyhow::Result<ExitCode> {
         match self.command.unwrap_or(Command::Serve(self.settings)) {
             Command::Serve(settings) => {
-                with(&settings, |loaded| serve::run(&loaded, &|| load(&settings)))
+                with_settings(&settings, |loaded| serve::run(&loaded, &|| load(&settings)))
             }
-            Command::Check(settings) => with(&settings, |loaded| {
+            Command::Check(settings) => with_settings(&settings, |loaded| {
                 let upstream = &loaded.config.upstream;
                 Connector::new(upstream.url.scheme(), upstream)?;
                 print(config::render::effective(&loaded.config, &loaded.sources))?;
@@ -117,8 +124,8 @@ impl Cli {
             Command::Purge(arguments) => purge::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Digest => digest::run(),
-            Command::Man(arguments) => paper::manual(&arguments),
-            Command::Completions(arguments) => paper::completions(&arguments),
+            Command::Man(arguments) => manual::manual(&arguments),
+            Command::Completions(arguments) => manual::completions(&arguments),
         }
     }
 }
@@ -131,13 +138,13 @@ fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
         .context("cannot write to standard output")
 }
 
-/// Goes on with the settings, or says everything that is wrong with them.
-fn with(
+/// Runs a command with the settings, or reports every fault in them.
+fn with_settings(
     settings: &Settings,
-    go_on: impl FnOnce(Loaded) -> anyhow::Result<ExitCode>,
+    run: impl FnOnce(Loaded) -> anyhow::Result<ExitCode>,
 ) -> anyhow::Result<ExitCode> {
     match load(settings) {
-        Ok(loaded) => go_on(loaded),
+        Ok(loaded) => run(loaded),
         Err(problems) => {
             eprintln!("{problems}");
             Ok(ExitCode::from(EXIT_CONFIG))

@@ -1,4 +1,4 @@
-//! `purge`: an operator declares stored responses void.
+//! `purge`: invalidates stored responses.
 
 use std::process::ExitCode;
 
@@ -6,18 +6,18 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde::Deserialize;
 
-use super::ask::{Where, With};
+use super::admin_client::{AdminAddress, AdminToken};
 use super::print;
 use super::serve::run_to_end;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct PurgeArguments {
     #[command(flatten)]
     what: What,
     #[command(flatten)]
-    listener: Where,
+    listener: AdminAddress,
     #[command(flatten)]
-    with: With,
+    token: AdminToken,
 }
 
 /// One of these; nothing is purged by leaving it out.
@@ -43,19 +43,18 @@ struct Purged {
     voided: String,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let query = arguments.what.query()?;
-    let admin = arguments.listener.client()?.with(arguments.with.token()?);
+    let admin = arguments
+        .listener
+        .client()?
+        .with_token(arguments.token.read()?);
     let target = format!("/purge?{query}");
-    match run_to_end(1, async { Ok(admin.post(&target).await) })? {
-        Ok(answer) => {
-            let purged: Purged = serde_json::from_slice(&answer)
-                .with_context(|| format!("{} is no admin listener", admin.address()))?;
-            print(format!("void from now on: {}\n", purged.voided))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(failure) => Ok(failure.tell()),
-    }
+    let answer = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
+    let purged: Purged = serde_json::from_slice(&answer)
+        .with_context(|| format!("{} is no admin listener", admin.address()))?;
+    print(format!("void from now on: {}\n", purged.voided))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 impl What {
@@ -71,8 +70,7 @@ impl What {
         let Some((key, value)) = named else {
             return Ok("all".to_owned());
         };
-        // What cannot stand in a target is nobody's path; it would be cut off or mean something
-        // else.
+        // Other bytes cannot be in a request target: they would cut it off or change its meaning.
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
         ensure!(
             !value.is_empty() && value.bytes().all(plain),

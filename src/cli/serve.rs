@@ -7,33 +7,31 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{files, systemd};
+use super::{open_files, systemd};
 use crate::clock::Clock;
-use crate::config::{self, Loaded, Problems, Reloaded};
+use crate::config::{self, Loaded, Problems};
 use crate::process::{Process, Sockets};
 use crate::telemetry::{self, LogWriter, Reload};
 
 /// Exit status of a second signal: the drain was cut short.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// How long the end of the process waits for work on threads of its own.
-const LAST_WORK: Duration = Duration::from_secs(1);
+/// Time for blocking work to finish at the end of the process.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Reads the configuration again, from where it was read before.
 type Reread<'a> = dyn Fn() -> Result<Loaded, Problems> + 'a;
 
 pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCode> {
     let sockets = systemd::sockets()?;
-    // Dropped last, when everybody has said what there was to say.
+    // Dropped last: everything may still log.
     let writer = log(&loaded.config.log)?;
     telemetry::log_panics();
-    run_to_end(
-        loaded.config.server.workers,
-        serve(loaded, sockets, reread, &writer),
-    )
+    let workers = loaded.config.server.workers;
+    run_to_end(workers, serve(loaded, sockets, reread, &writer))
 }
 
-/// Starts to log to standard output.
+/// Starts logging to standard writer.
 pub(super) fn log(settings: &config::Log) -> anyhow::Result<LogWriter> {
     let writer = LogWriter::start(std::io::stdout()).context("the system gives no thread")?;
     telemetry::init_log(settings, &writer);
@@ -45,26 +43,20 @@ pub(super) fn run_to_end<T>(
     workers: usize,
     main: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    let runtime = runtime(workers)?;
-    let ended = runtime.block_on(main);
-    // Dropped, it would wait for work that nothing can break off: a look-up of the origin's name
-    // that nobody answers takes half a minute, and nobody wants its answer any more.
-    runtime.shutdown_timeout(LAST_WORK);
-    ended
-}
-
-fn runtime(workers: usize) -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if workers > 0 {
         builder.worker_threads(workers);
     }
-    builder
-        .enable_all()
-        .build()
-        .context("the system gives no threads")
+    let runtime = builder.enable_all().build();
+    let runtime = runtime.context("the system gives no threads")?;
+    let ended = runtime.block_on(main);
+    // Dropping it would wait for work that cannot be cancelled: a lookup of the origin's name may
+    // take half a minute to time out.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    ended
 }
 
-/// What `systemctl status` shows from then on.
+/// The line of `systemctl status` from then on.
 const REFUSED: &str = "a changed configuration was refused, the old one stays: see the journal";
 
 async fn serve(
@@ -77,7 +69,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    files::raise_limit(config);
+    open_files::raise_limit(config);
     let mut process = Process::start(config, &Clock::system(), Some(writer), sockets)?;
     let listening = format!(
         "stuut-cache listens on {}, admin on {}, for {}",
@@ -124,19 +116,17 @@ async fn serve(
     }
 }
 
-/// Reads the configuration again and takes over what can be taken over of it; says what came of it.
+/// Reads the configuration again, takes over what a reload may change, and logs the result.
 fn reload(process: &mut Process, reread: &Reread<'_>) -> Reload {
     let reloaded = match reread() {
         Ok(Loaded { config, .. }) => process.reload(&config).map_err(|error| error.to_string()),
         Err(problems) => Err(problems.to_string()),
     };
     let outcome = match reloaded {
-        Ok(Reloaded {
-            changed, pending, ..
-        }) => {
-            tracing::info!(changed = changed.join(" "), "read the configuration again");
+        Ok(reloaded) => {
+            let (changed, pending) = (reloaded.changed.join(" "), reloaded.pending.join(" "));
+            tracing::info!(changed, "read the configuration again");
             if !pending.is_empty() {
-                let pending = pending.join(" ");
                 tracing::warn!(pending, "these keys need a restart: {pending}");
             }
             Reload::Applied

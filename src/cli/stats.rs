@@ -2,110 +2,99 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 
-use super::ask::Where;
-use super::feed::{Counted, Stats};
-use super::figures::{bytes, count, percent, seconds, span};
+use super::admin_client::AdminAddress;
+use super::format::{bytes, count, percent, seconds, span};
 use super::print;
 use super::serve::run_to_end;
+use super::stats_document::{Counts, StatsDocument};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct StatsArguments {
     /// Print what GET /stats answers, the history included
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    listener: Where,
+    listener: AdminAddress,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client()?;
-    let target = if arguments.json {
-        "/stats?after=0"
+    let history = if arguments.json { "?after=0" } else { "" };
+    let target = format!("/stats{history}");
+    let answer = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
+    let no_document = || format!("what {} answers is not the feed", admin.address());
+    let text = if arguments.json {
+        String::from_utf8(answer.to_vec()).with_context(no_document)?
     } else {
-        "/stats"
+        table(&serde_json::from_slice(&answer).with_context(no_document)?)
     };
-    let answer = match run_to_end(1, async { Ok(admin.get(target).await) })? {
-        Ok(answer) => answer,
-        Err(failure) => return Ok(failure.tell()),
-    };
-    let no_feed = || format!("what {} answers is not the feed", admin.address());
-    if arguments.json {
-        let text = String::from_utf8(answer.to_vec()).with_context(no_feed)?;
-        print(text)?;
-    } else {
-        let stats: Stats = serde_json::from_slice(&answer).with_context(no_feed)?;
-        print(table(&stats))?;
-    }
+    print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(stats: &Stats) -> String {
-    let mut text = String::new();
+/// A row of the table: its name, and its value for a span of time.
+type TableRow = (&'static str, fn(&Counts) -> String);
+
+/// The rows after those of the outcomes.
+const ROWS: &[TableRow] = &[
+    ("hit ratio", |counts| percent(counts.hit_ratio)),
+    ("hit p50", |counts| {
+        seconds(counts.hit_seconds.map(|taken| taken.p50))
+    }),
+    ("hit p99", |counts| {
+        seconds(counts.hit_seconds.map(|taken| taken.p99))
+    }),
+    ("miss p50", |counts| {
+        seconds(counts.miss_seconds.map(|taken| taken.p50))
+    }),
+    ("miss p99", |counts| {
+        seconds(counts.miss_seconds.map(|taken| taken.p99))
+    }),
+    ("origin requests", |counts| count(counts.origin_requests)),
+    ("origin errors", |counts| count(counts.origin_errors)),
+    ("read from the origin", |counts| bytes(counts.origin_bytes)),
+    ("sent to clients", |counts| bytes(counts.sent_bytes)),
+    ("  of it from memory", |counts| bytes(counts.memory_bytes)),
+    ("saved by views", |counts| bytes(counts.view_bytes)),
+    ("saved by codings", |counts| bytes(counts.coding_bytes)),
+];
+
+fn table(stats: &StatsDocument) -> String {
     let readiness = if stats.ready { "ready" } else { "draining" };
-    let up = span(Duration::from_secs(stats.uptime_seconds));
-    let (minute, total) = (&stats.last_minute, &stats.total);
-    let mut line = |line: String| {
-        writeln!(text, "{}", line.trim_end()).expect("a string takes it");
-    };
-    line(format!(
-        "stuut-cache {}, {readiness}, up {up}",
-        stats.version
-    ));
-    line(format!(
-        "{} connections, {} requests in flight, {} of them wait for the origin",
-        stats.connections, stats.in_flight, stats.upstream_in_flight
-    ));
+    let up = span(stats.uptime_seconds);
     let cache = &stats.cache;
     let (weight, capacity) = (bytes(cache.weight_bytes), bytes(cache.capacity_bytes));
-    line(format!(
-        "{} stored responses, {weight} of {capacity}\n",
+    let mut text = format!(
+        "stuut-cache {}, {readiness}, up {up}\n\
+         {} connections, {} requests in flight, {} of them wait for the origin\n\
+         {} stored responses, {weight} of {capacity}\n",
+        stats.version,
+        stats.connections,
+        stats.in_flight,
+        stats.upstream_in_flight,
         count(cache.entries)
-    ));
-    let mut row = |name: &str, of: &dyn Fn(&Counted) -> String| {
-        line(format!("{name:<22}{:>14}{:>16}", of(minute), of(total)));
+    );
+    let mut line = |name: &str, minute: &str, total: &str| {
+        writeln!(text, "{name:<22}{minute:>14}{total:>16}").expect("a string takes it");
     };
-    row("", &|counted| {
-        let whole = std::ptr::eq(counted, total);
-        if whole { "since start" } else { "last minute" }.to_owned()
-    });
-    row("requests", &|counted| count(counted.all_requests()));
-    for outcome in OutcomeLabel::ALL {
-        let name = outcome.as_str();
-        row(&format!("  {name}"), &|counted| {
-            count(counted.requests(name))
-        });
+    line("", "last minute", "since start");
+    let mut row = |name: &str, of: &dyn Fn(&Counts) -> String| {
+        line(name, &of(&stats.last_minute), &of(&stats.total));
+    };
+    row("requests", &|counts| count(counts.all_requests()));
+    for outcome in OutcomeLabel::ALL.iter().map(|outcome| outcome.as_str()) {
+        let name = format!("  {outcome}");
+        row(&name, &|counts| count(counts.requests(outcome)));
     }
-    row("hit ratio", &|counted| percent(counted.hit_ratio));
-    row("hit p50", &|counted| {
-        seconds(counted.hit_seconds.map(|taken| taken.p50))
-    });
-    row("hit p99", &|counted| {
-        seconds(counted.hit_seconds.map(|taken| taken.p99))
-    });
-    row("miss p50", &|counted| {
-        seconds(counted.miss_seconds.map(|taken| taken.p50))
-    });
-    row("miss p99", &|counted| {
-        seconds(counted.miss_seconds.map(|taken| taken.p99))
-    });
-    row("origin requests", &|counted| count(counted.origin_requests));
-    row("origin errors", &|counted| count(counted.origin_errors));
-    row("read from the origin", &|counted| {
-        bytes(counted.origin_bytes)
-    });
-    row("sent to clients", &|counted| bytes(counted.sent_bytes));
-    row("  of it from memory", &|counted| {
-        bytes(counted.memory_bytes)
-    });
-    row("saved by views", &|counted| bytes(counted.view_bytes));
-    row("saved by codings", &|counted| bytes(counted.coding_bytes));
+    for (name, of) in ROWS {
+        row(name, of);
+    }
     text
 }
 
@@ -127,7 +116,7 @@ mod tests {
             "total": {"seconds": 7_400.0, "requests": {"hit": 1_234_567, "failed": 1}},
             "something": "new",
         });
-        let stats: Stats = serde_json::from_value(stats).expect("the feed");
+        let stats: StatsDocument = serde_json::from_value(stats).expect("the feed");
         insta::assert_snapshot!(table(&stats));
     }
 }

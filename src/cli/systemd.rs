@@ -1,8 +1,5 @@
-//! What systemd is told, and the sockets it may have opened.
-//!
-//! Without systemd, none of this says or finds anything.
+//! Notifications to systemd, and its sockets. Without systemd, none of this has an effect.
 
-use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -46,45 +43,40 @@ pub(super) fn sockets() -> anyhow::Result<Sockets> {
     Ok(sockets)
 }
 
-/// The proxy answers.
+/// The proxy serves.
 pub(super) fn ready(status: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The configuration is being read again; [`ready`] follows.
 pub(super) fn reloading() {
-    let now = NotifyState::monotonic_usec_now();
-    tell(
-        &[NotifyState::Reloading]
-            .into_iter()
-            .chain(now)
-            .collect::<Vec<_>>(),
-    );
+    let states = [NotifyState::Reloading].into_iter();
+    let states: Vec<_> = states.chain(NotifyState::monotonic_usec_now()).collect();
+    notify(&states);
 }
 
 /// The drain has begun.
 pub(super) fn stopping() {
-    tell(&[
+    notify(&[
         NotifyState::Stopping,
         NotifyState::Status("finishing requests in flight"),
     ]);
 }
 
-/// Tells for ever that the runtime still turns, if somebody wants to know.
+/// Feeds the watchdog of the service manager, where it has one, until it is dropped.
 pub(super) async fn stay_alive() {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return std::future::pending().await;
     };
-    let mut beats = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
+    let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
     loop {
-        beats.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        ticks.tick().await;
+        notify(&[NotifyState::Watchdog]);
     }
 }
 
-fn tell(states: &[NotifyState<'_>]) {
-    let told: io::Result<()> = sd_notify::notify(states);
-    if let Err(error) = told {
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
         tracing::warn!("the service manager cannot be told: {error}");
     }
 }

@@ -1,33 +1,45 @@
-//! `doctor`: the canary. Two tokens go through a running proxy by every way that an answer can
-//! take, and each must get its own bytes.
+//! `doctor`: the canary. Two tokens take every path that a response can take through a running
+//! proxy, and each must get its own bytes.
 //!
-//! What a token should get is what it gets past the cache (`no-store`, under a key of its own).
-//! Every check asks under keys that nobody else asks under, so it begins with nothing stored and
-//! disturbs nobody; it purges but the call that it asks for.
+//! The baseline is what a token gets past the cache (`no-store`, under a key of its own). Every
+//! check uses keys that no other request has, so it begins with nothing stored and disturbs no
+//! client; it purges only the call that it is given.
+
+/// Returns from a check with this text: it failed.
+macro_rules! fail {
+    ($($text:tt)+) => {
+        return Err(NotPassed::Failed(format!($($text)+)))
+    };
+}
+
+/// Returns from a check with this text: it could not be tried here.
+macro_rules! skip {
+    ($($text:tt)+) => {
+        return Err(NotPassed::Skipped(format!($($text)+)))
+    };
+}
 
 mod checks;
-mod patient;
 mod purging;
-mod token;
+mod target;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
 use http::Uri;
 use stuut_simulator::demo;
 
-use super::ask::{Where, With};
+use super::admin_client::{AdminAddress, AdminToken, token_from};
 use super::print;
 use super::serve::run_to_end;
-use crate::config::Config;
-use patient::Patient;
-use token::Token;
+use checks::Checks;
+use target::Target;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct DoctorArguments {
     /// Where services connect
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     proxy: Uri,
@@ -58,118 +70,106 @@ pub(super) struct Arguments {
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
-    listener: Where,
+    listener: AdminAddress,
     #[command(flatten)]
-    with: With,
+    token: AdminToken,
 }
 
-/// What a check has found: how it went well, or why not.
-type Finding = Result<String, Trouble>;
+/// The result of a check: how it passed, or why not.
+type Finding = Result<String, NotPassed>;
 
-/// Why a check has not gone well.
+/// Why a check did not pass.
 #[derive(Debug)]
-enum Trouble {
+enum NotPassed {
     /// The proxy did what it must not do.
-    Ill(String),
+    Failed(String),
     /// It could not be tried here.
     Skipped(String),
 }
 
-/// How many checks ended how.
+/// Counts of checks by result.
 #[derive(Debug, Default)]
 struct Tally {
-    well: usize,
-    ill: usize,
+    passed: usize,
+    failed: usize,
     skipped: usize,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let patient = patient(arguments)?;
-    run_to_end(0, examine(arguments, patient))
+pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
+    let proxy = target(arguments)?;
+    run_to_end(0, examine(arguments, &proxy))
 }
 
-fn patient(arguments: &Arguments) -> anyhow::Result<Patient> {
+fn target(arguments: &DoctorArguments) -> anyhow::Result<Target> {
     let base = &arguments.proxy;
     ensure!(
         base.scheme().is_some() && base.authority().is_some() && base.path() == "/",
         "--proxy: write the proxy's address as a URL without a path, e.g. http://127.0.0.1:8080"
     );
-    let read = |option: &'static str, file: &Option<PathBuf>, default: &'static str| match file {
-        Some(path) => Token::read(path).context(option),
-        None => Ok(Token::of_the_simulator(default)),
+    let token = |option: &'static str, file: &Option<PathBuf>, default: &str| match file {
+        Some(path) => token_from(path, option),
+        None => Ok(default.to_owned().into()),
     };
-    let mut settings = Config::default().upstream;
-    settings.ca_file.clone_from(&arguments.ca_file);
-    Patient::new(
-        base,
-        &settings,
-        [
-            read(
-                "--first-token-file",
-                &arguments.first_token_file,
-                demo::TOKEN,
-            )?,
-            read(
-                "--second-token-file",
-                &arguments.second_token_file,
-                demo::FOREIGN_TOKEN,
-            )?,
-        ],
-        arguments.listener.client()?.with(arguments.with.token()?),
-    )
+    let (first, second) = (&arguments.first_token_file, &arguments.second_token_file);
+    let tokens = [
+        token("--first-token-file", first, demo::TOKEN)?,
+        token("--second-token-file", second, demo::FOREIGN_TOKEN)?,
+    ];
+    let admin = arguments.listener.client()?;
+    let admin = admin.with_token(arguments.token.read()?);
+    Target::new(base, arguments.ca_file.as_deref(), tokens, admin)
 }
 
-async fn examine(arguments: &Arguments, patient: Patient) -> anyhow::Result<ExitCode> {
+async fn examine(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Result<ExitCode> {
     let mut tally = Tally::default();
-    let call = format!("/v1/calls/{}", arguments.call);
+    let call = &format!("/v1/calls/{}", arguments.call);
     let young = format!("/v1/calls/{}", arguments.young_call);
-    if !tally.tell("reach", patient.meet(&call).await)? {
+    if !tally.report("reach", proxy.reach(call).await)? {
         print("nothing else can be tried\n")?;
         return Ok(ExitCode::FAILURE);
     }
-    let patient = &patient;
-    let checks = checks::Checks::new(patient, &call);
-    tally.tell("hit", checks.hit().await)?;
-    tally.tell("collapse", checks.collapse().await)?;
-    tally.tell("view", checks.view().await)?;
-    tally.tell("304", checks.not_modified().await)?;
-    tally.tell("validate", checks.validate().await)?;
-    tally.tell("stranger", checks.stranger().await)?;
-    tally.tell("stale", checks.stale(&young, arguments.patience).await)?;
-    tally.tell("purge", purging::purge(patient, &call).await)?;
-    tally.tell("race", purging::race(patient, &call).await)?;
-    tally.tell("secrets", purging::secrets(patient, &arguments.call).await)?;
+    let checks = Checks { proxy, call };
+    tally.report("hit", checks.hit().await)?;
+    tally.report("collapse", checks.collapse().await)?;
+    tally.report("view", checks.view().await)?;
+    tally.report("304", checks.not_modified().await)?;
+    tally.report("validate", checks.validate().await)?;
+    tally.report("stranger", checks.stranger().await)?;
+    tally.report("stale", checks.stale(&young, arguments.patience).await)?;
+    tally.report("purge", checks.purge().await)?;
+    tally.report("race", checks.race().await)?;
+    tally.report("secrets", checks.secrets(&arguments.call).await)?;
     tally.conclude(arguments.strict)
 }
 
 impl Tally {
-    /// One line a check; answers whether it went well.
-    fn tell(&mut self, check: &str, finding: Finding) -> anyhow::Result<bool> {
-        let well = finding.is_ok();
+    /// Prints a line for a check; returns whether it passed.
+    fn report(&mut self, check: &str, finding: Finding) -> anyhow::Result<bool> {
+        let passed = finding.is_ok();
         let (word, text, count) = match finding {
-            Ok(text) => ("ok", text, &mut self.well),
-            Err(Trouble::Ill(text)) => ("FAIL", text, &mut self.ill),
-            Err(Trouble::Skipped(text)) => ("skip", text, &mut self.skipped),
+            Ok(text) => ("ok", text, &mut self.passed),
+            Err(NotPassed::Failed(text)) => ("FAIL", text, &mut self.failed),
+            Err(NotPassed::Skipped(text)) => ("skip", text, &mut self.skipped),
         };
         *count += 1;
         print(format!("{word:<5} {check:<9} {text}\n"))?;
-        Ok(well)
+        Ok(passed)
     }
 
     fn conclude(&self, strict: bool) -> anyhow::Result<ExitCode> {
-        let Self { well, ill, skipped } = self;
-        let verdict = if *ill > 0 {
+        let (failed, skipped) = (self.failed, self.skipped);
+        let verdict = if failed > 0 {
             "do not let anybody use this proxy"
         } else {
             "no byte crossed from one token to the other"
         };
         print(format!(
-            "{verdict}: {well} checks went well, {ill} failed, {skipped} could not be tried\n"
+            "{verdict}: {} checks went well, {failed} failed, {skipped} could not be tried\n",
+            self.passed
         ))?;
-        if *ill > 0 || (strict && *skipped > 0) {
-            Ok(ExitCode::FAILURE)
-        } else {
-            Ok(ExitCode::SUCCESS)
+        if failed > 0 || (strict && skipped > 0) {
+            return Ok(ExitCode::FAILURE);
         }
+        Ok(ExitCode::SUCCESS)
     }
 }

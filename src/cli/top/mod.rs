@@ -1,7 +1,7 @@
 //! `top`: what a running proxy does, live in a terminal.
 
+mod model;
 mod screen;
-mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -11,23 +11,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::ask::Where;
+use super::admin_client::AdminAddress;
 use super::serve::run_to_end;
-use seen::Seen;
+use model::Model;
 
-/// Time between two looks.
-const BEAT: Duration = Duration::from_secs(1);
+/// Time between two polls.
+const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct TopArguments {
     #[command(flatten)]
-    listener: Where,
+    listener: AdminAddress,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     ensure!(
         std::io::stdout().is_terminal(),
         "top needs a terminal; for programs there is stats --json"
@@ -35,20 +35,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     run_to_end(1, watch(arguments))
 }
 
-async fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client()?;
-    let mut seen = Seen::new(admin.address().to_string());
-    if let Err(failure) = seen.look(&admin).await {
-        // Before the screen is taken: an address that is wrong is told like anywhere else.
-        return Ok(failure.tell());
-    }
+    let mut model = Model::new(admin.address().to_string());
+    // Before the screen is taken: a wrong address is reported as by any other command.
+    model.poll(&admin).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut terminal = ratatui::try_init().context("cannot take the screen")?;
     let watched = async {
         loop {
-            terminal.draw(|frame| screen::draw(frame, &seen))?;
+            terminal.draw(|frame| screen::draw(frame, &model))?;
             let pressed = tokio::select! {
-                pressed = tokio::task::spawn_blocking(|| key_within(BEAT)) => pressed??,
+                pressed = tokio::task::spawn_blocking(|| key_within(INTERVAL)) => pressed??,
                 _ = terminate.recv() => return Ok(()),
             };
             match pressed {
@@ -56,8 +54,8 @@ async fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 // Drawn anew: the window may have another size.
                 Some(_) => {}
                 None => {
-                    // Who stays silent is told on the screen, and asked again.
-                    let _ = seen.look(&admin).await;
+                    // The screen shows the error; the next poll tries again.
+                    let _ = model.poll(&admin).await;
                 }
             }
         }
@@ -67,24 +65,15 @@ async fn watch(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     watched.map(|()| ExitCode::SUCCESS)
 }
 
-/// What happened at the terminal, if anything did in this time.
-fn key_within(patience: Duration) -> std::io::Result<Option<Event>> {
-    if event::poll(patience)? {
-        return event::read().map(Some);
-    }
-    Ok(None)
+/// The next event of the terminal, if there is one in this time.
+fn key_within(time: Duration) -> std::io::Result<Option<Event>> {
+    event::poll(time)?.then(event::read).transpose()
 }
 
 fn ends(event: &Event) -> bool {
-    let Event::Key(KeyEvent {
-        code, modifiers, ..
-    }) = event
-    else {
-        return false;
-    };
-    match code {
+    event.as_key_event().is_some_and(|key| match key.code {
         KeyCode::Char('q') | KeyCode::Esc => true,
-        KeyCode::Char('c') => modifiers.contains(KeyModifiers::CONTROL),
+        KeyCode::Char('c') => key.modifiers.contains(KeyModifiers::CONTROL),
         _ => false,
-    }
+    })
 }

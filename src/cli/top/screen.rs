@@ -1,14 +1,15 @@
-//! The screen: from what has been seen to characters; knows of no terminal and no proxy.
+//! The screen: draws the model; independent of the terminal and of the proxy.
 
 use ratatui::Frame;
-use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::layout::Constraint::{Length, Min, Percentage, Ratio};
+use ratatui::layout::{Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 
-use super::seen::{Seen, Weight, failing, float, rate};
-use crate::cli::feed::{Counted, Quantiles};
-use crate::cli::figures::{self, bytes, count, percent, seconds, span};
+use super::model::{Model, Severity, failing, float, rate};
+use crate::cli::format::{self, bytes, count, percent, seconds, span};
+use crate::cli::stats_document::{Counts, Quantiles};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 
@@ -21,80 +22,61 @@ const MINUTE: u16 = 9;
 /// Lines of the box of outcomes.
 const OUTCOMES: u16 = 12;
 
-pub(super) fn draw(frame: &mut Frame, seen: &Seen) {
-    let notes = seen.notes();
+pub(super) fn draw(frame: &mut Frame, model: &Model) {
+    let notes = model.notes();
     let tall = u16::try_from(notes.len()).unwrap_or(1);
-    let [title, said, rest] = Layout::vertical([
-        Constraint::Length(1),
-        Constraint::Length(tall),
-        Constraint::Min(0),
-    ])
-    .areas(frame.area());
-    frame.render_widget(headline(seen), title);
-    let notes: Vec<_> = notes
-        .into_iter()
-        .map(|(weight, text)| note(weight, &text))
-        .collect();
-    frame.render_widget(Paragraph::new(notes), said);
+    let [title, said, rest] =
+        Layout::vertical([Length(1), Length(tall), Min(0)]).areas(frame.area());
+    frame.render_widget(headline(model), title);
+    let notes = notes.iter().map(|(severity, text)| note(*severity, text));
+    frame.render_widget(Paragraph::new(notes.collect::<Vec<_>>()), said);
     if rest.width >= WIDE {
-        let [left, right] =
-            Layout::horizontal([Constraint::Percentage(50), Constraint::Percentage(50)])
-                .areas(rest);
-        let [minute, counts] =
-            Layout::vertical([Constraint::Length(MINUTE), Constraint::Min(0)]).areas(left);
-        let [lines, fields] =
-            Layout::vertical([Constraint::Length(MINUTE + 4), Constraint::Min(0)]).areas(right);
-        last_minute(frame, minute, seen);
-        outcomes(frame, counts, seen);
-        traces(frame, lines, seen);
-        heaviest(frame, fields, seen);
+        let [left, right] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(rest);
+        let [minute, counts] = Layout::vertical([Length(MINUTE), Min(0)]).areas(left);
+        let [lines, fields] = Layout::vertical([Length(MINUTE + 4), Min(0)]).areas(right);
+        last_minute(frame, minute, model);
+        outcomes(frame, counts, model);
+        graphs(frame, lines, model);
+        heaviest(frame, fields, model);
     } else {
-        let [minute, counts, fields] = Layout::vertical([
-            Constraint::Length(MINUTE),
-            Constraint::Length(OUTCOMES),
-            Constraint::Min(0),
-        ])
-        .areas(rest);
-        last_minute(frame, minute, seen);
-        outcomes(frame, counts, seen);
-        heaviest(frame, fields, seen);
+        let [minute, counts, fields] =
+            Layout::vertical([Length(MINUTE), Length(OUTCOMES), Min(0)]).areas(rest);
+        last_minute(frame, minute, model);
+        outcomes(frame, counts, model);
+        heaviest(frame, fields, model);
     }
 }
 
-fn headline(seen: &Seen) -> Line<'_> {
-    let (state, colour) = match (&seen.silence, seen.stats.ready) {
+fn headline(model: &Model) -> Line<'_> {
+    let (state, colour) = match (&model.last_error, model.stats.ready) {
         (Some(_), _) => ("no answer", Color::Red),
         (None, true) => ("serving", Color::Green),
         (None, false) => ("draining", Color::Yellow),
     };
+    let up = span(model.stats.uptime_seconds);
     Line::from(vec![
-        Span::from(format!(" stuut-cache {} ", seen.stats.version)).bold(),
+        Span::from(format!(" stuut-cache {} ", model.stats.version)).bold(),
         Span::from(format!(" {state} ")).fg(Color::Black).bg(colour),
-        Span::from(format!(
-            " q quits · up {} · {}",
-            span(seen.uptime()),
-            seen.address
-        )),
+        Span::from(format!(" q quits · up {up} · {}", model.address)),
     ])
 }
 
-fn note(weight: Weight, text: &str) -> Line<'static> {
-    let (sign, colour) = match weight {
-        Weight::Good => ("✓", Color::Green),
-        Weight::Warning => ("!", Color::Yellow),
-        Weight::Bad => ("✗", Color::Red),
+fn note(severity: Severity, text: &str) -> Line<'static> {
+    let (sign, colour) = match severity {
+        Severity::Good => ("✓", Color::Green),
+        Severity::Warning => ("!", Color::Yellow),
+        Severity::Bad => ("✗", Color::Red),
     };
     Line::from(format!(" {sign} {text}"))
         .style(Style::new().fg(colour).add_modifier(Modifier::BOLD))
 }
 
-fn last_minute(frame: &mut Frame, area: Rect, seen: &Seen) {
+fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
     let block = Block::bordered().title(" Last minute ");
     let inside = block.inner(area);
     frame.render_widget(block, area);
-    let [table, gauge] =
-        Layout::vertical([Constraint::Length(6), Constraint::Length(1)]).areas(inside);
-    let (minute, total) = (&seen.stats.last_minute, &seen.stats.total);
+    let [table, gauge] = Layout::vertical([Length(6), Length(1)]).areas(inside);
+    let (minute, total) = (&model.stats.last_minute, &model.stats.total);
     let requests = rate(minute, minute.all_requests());
     let taken = |quantiles: Option<Quantiles>| {
         let p99 = |taken: Quantiles| format!("p99 {}", seconds(Some(taken.p99)));
@@ -105,11 +87,7 @@ fn last_minute(frame: &mut Frame, area: Rect, seen: &Seen) {
     };
     let (hit, hit_more) = taken(minute.hit_seconds);
     let (miss, miss_more) = taken(minute.miss_seconds);
-    let errors = format!(
-        "{} of {}",
-        count(minute.origin_errors),
-        count(minute.origin_requests)
-    );
+    let (errors, all) = (count(minute.origin_errors), count(minute.origin_requests));
     let saved = bytes(minute.memory_bytes + minute.view_bytes + minute.coding_bytes);
     let rows = [
         (
@@ -119,12 +97,16 @@ fn last_minute(frame: &mut Frame, area: Rect, seen: &Seen) {
         ),
         (
             "requests",
-            format!("{} /s", figures::rate(requests)),
-            format!("{} in flight", count(seen.stats.in_flight)),
+            format!("{} /s", format::rate(requests)),
+            format!("{} in flight", count(model.stats.in_flight)),
         ),
         ("a hit takes", hit, hit_more),
         ("a miss takes", miss, miss_more),
-        ("origin errors", percent(failing(minute)), errors),
+        (
+            "origin errors",
+            percent(failing(minute)),
+            format!("{errors} of {all}"),
+        ),
         ("bytes saved", saved, "cache, views, codings".to_owned()),
     ];
     let rows = rows.map(|(name, value, more)| {
@@ -134,31 +116,26 @@ fn last_minute(frame: &mut Frame, area: Rect, seen: &Seen) {
             Span::from(more).dim(),
         ])
     });
-    let widths = [
-        Constraint::Length(13),
-        Constraint::Length(10),
-        Constraint::Min(0),
-    ];
+    let widths = [Length(13), Length(10), Min(0)];
     frame.render_widget(Table::new(rows, widths), table);
-    let cache = &seen.stats.cache;
-    let share = float(cache.weight_bytes) / float(cache.capacity_bytes.max(1));
-    let label = format!(
-        "{} of {}",
-        bytes(cache.weight_bytes),
-        bytes(cache.capacity_bytes)
-    );
-    let [name, gauge] =
-        Layout::horizontal([Constraint::Length(14), Constraint::Min(0)]).areas(gauge);
-    frame.render_widget(Span::from("memory").dim(), name);
-    let memory = Gauge::default()
-        .gauge_style(Style::new().fg(Color::Blue).bg(Color::DarkGray))
-        .ratio(share.clamp(0.0, 1.0))
-        .label(label);
-    frame.render_widget(memory, gauge);
+    memory(frame, gauge, model);
 }
 
-fn outcomes(frame: &mut Frame, area: Rect, seen: &Seen) {
-    let (minute, total) = (&seen.stats.last_minute, &seen.stats.total);
+fn memory(frame: &mut Frame, area: Rect, model: &Model) {
+    let cache = &model.stats.cache;
+    let share = float(cache.weight_bytes) / float(cache.capacity_bytes.max(1));
+    let (weight, capacity) = (bytes(cache.weight_bytes), bytes(cache.capacity_bytes));
+    let [name, gauge] = Layout::horizontal([Length(14), Min(0)]).areas(area);
+    frame.render_widget(Span::from("memory").dim(), name);
+    let bar = Gauge::default()
+        .gauge_style(Style::new().fg(Color::Blue).bg(Color::DarkGray))
+        .ratio(share.clamp(0.0, 1.0))
+        .label(format!("{weight} of {capacity}"));
+    frame.render_widget(bar, gauge);
+}
+
+fn outcomes(frame: &mut Frame, area: Rect, model: &Model) {
+    let (minute, total) = (&model.stats.last_minute, &model.stats.total);
     let rows = OutcomeLabel::ALL.iter().map(|outcome| {
         let name = outcome.as_str();
         Row::new([
@@ -167,11 +144,7 @@ fn outcomes(frame: &mut Frame, area: Rect, seen: &Seen) {
             Line::from(count(total.requests(name))).right_aligned(),
         ])
     });
-    let widths = [
-        Constraint::Min(10),
-        Constraint::Length(12),
-        Constraint::Length(14),
-    ];
+    let widths = [Min(10), Length(12), Length(14)];
     let head = [
         Line::from("outcome"),
         Line::from("last minute").right_aligned(),
@@ -195,64 +168,69 @@ fn colour(outcome: OutcomeLabel) -> Style {
 }
 
 /// A line through the points of the history.
-struct Trace {
-    title: String,
-    of: fn(&Counted) -> Option<f64>,
+struct Graph {
+    name: &'static str,
+    of: fn(&Counts) -> Option<f64>,
+    text: fn(Option<f64>) -> String,
     colour: Color,
     /// Where its scale ends, if that does not depend on what is shown.
     most: Option<u64>,
 }
 
+const GRAPHS: [Graph; 4] = [
+    Graph {
+        name: "requests",
+        of: |point| Some(rate(point, point.all_requests())),
+        text: per_second,
+        colour: Color::Cyan,
+        most: None,
+    },
+    Graph {
+        name: "hit ratio",
+        of: |point| point.hit_ratio,
+        text: percent,
+        colour: Color::Green,
+        most: Some(FINE),
+    },
+    Graph {
+        name: "a miss takes",
+        of: |point| point.miss_seconds.map(|taken| taken.p50),
+        text: seconds,
+        colour: Color::Yellow,
+        most: None,
+    },
+    Graph {
+        name: "origin errors",
+        of: |point| Some(rate(point, point.origin_errors)),
+        text: per_second,
+        colour: Color::Red,
+        most: None,
+    },
+];
+
+fn per_second(rate: Option<f64>) -> String {
+    format!("{} /s", format::rate(rate.unwrap_or(0.0)))
+}
+
 /// The seconds of the history, the newest at the right edge, however few there are.
-fn traces(frame: &mut Frame, area: Rect, seen: &Seen) {
-    let newest = seen.points.last().cloned().unwrap_or_default();
-    let requests = |point: &Counted| rate(point, point.all_requests());
-    let errors = |point: &Counted| rate(point, point.origin_errors);
-    let miss = |point: &Counted| point.miss_seconds.map(|taken| taken.p50);
-    let traces = [
-        Trace {
-            title: format!("requests {} /s", figures::rate(requests(&newest))),
-            of: |point| Some(rate(point, point.all_requests())),
-            colour: Color::Cyan,
-            most: None,
-        },
-        Trace {
-            title: format!("hit ratio {}", percent(newest.hit_ratio)),
-            of: |point| point.hit_ratio,
-            colour: Color::Green,
-            most: Some(FINE),
-        },
-        Trace {
-            title: format!("a miss takes {}", seconds(miss(&newest))),
-            of: |point| point.miss_seconds.map(|taken| taken.p50),
-            colour: Color::Yellow,
-            most: None,
-        },
-        Trace {
-            title: format!("origin errors {} /s", figures::rate(errors(&newest))),
-            of: |point| Some(rate(point, point.origin_errors)),
-            colour: Color::Red,
-            most: None,
-        },
-    ];
-    let areas: [Rect; 4] = Layout::vertical([Constraint::Ratio(1, 4); 4]).areas(area);
-    for (trace, area) in traces.into_iter().zip(areas) {
-        let room = usize::from(area.width.saturating_sub(1));
-        let recent = &seen.points[seen.points.len().saturating_sub(room)..];
+fn graphs(frame: &mut Frame, area: Rect, model: &Model) {
+    let newest = model.points.last().cloned().unwrap_or_default();
+    let areas: [Rect; 4] = Layout::vertical([Ratio(1, 4); 4]).areas(area);
+    for (graph, area) in GRAPHS.iter().zip(areas) {
+        let width = usize::from(area.width.saturating_sub(1));
+        let recent = &model.points[model.points.len().saturating_sub(width)..];
         let used = u16::try_from(recent.len()).unwrap_or(area.width);
-        let [title, line] =
-            Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);
-        let [_, line] =
-            Layout::horizontal([Constraint::Min(0), Constraint::Length(used)]).areas(line);
-        frame.render_widget(Line::from(format!(" {}", trace.title)).dim(), title);
-        let values = recent
-            .iter()
-            .map(|point| (trace.of)(point).map(|value| whole(value * SCALE)));
+        let [title, line] = Layout::vertical([Length(1), Min(0)]).areas(area);
+        let [_, line] = Layout::horizontal([Min(0), Length(used)]).areas(line);
+        let text = (graph.text)((graph.of)(&newest));
+        frame.render_widget(Line::from(format!(" {} {text}", graph.name)).dim(), title);
+        let values = recent.iter().map(graph.of);
+        let values = values.map(|value| value.map(|value| whole(value * SCALE)));
         let sparkline = Sparkline::default()
-            .style(Style::new().fg(trace.colour))
+            .style(Style::new().fg(graph.colour))
             .data(values.collect::<Vec<_>>());
         frame.render_widget(
-            match trace.most {
+            match graph.most {
                 Some(most) => sparkline.max(most),
                 None => sparkline,
             },
@@ -276,15 +254,13 @@ fn whole(value: f64) -> u64 {
     value.round() as u64
 }
 
-fn heaviest(frame: &mut Frame, area: Rect, seen: &Seen) {
-    let fields = &seen.stats.fields;
+fn heaviest(frame: &mut Frame, area: Rect, model: &Model) {
+    let fields = &model.stats.fields;
     let title = if fields.heaviest.is_empty() {
         " Heaviest fields: none yet ".to_owned()
     } else {
-        format!(
-            " Heaviest fields of a call of {} ",
-            bytes(whole(fields.body_bytes))
-        )
+        let size = bytes(whole(fields.body_bytes));
+        format!(" Heaviest fields of a call of {size} ")
     };
     let rows = fields.heaviest.iter().map(|field| {
         let length = usize::try_from(whole(field.share * 20.0)).unwrap_or(0);
@@ -295,12 +271,7 @@ fn heaviest(frame: &mut Frame, area: Rect, seen: &Seen) {
             Line::from("█".repeat(length)).style(Style::new().fg(Color::Yellow)),
         ])
     });
-    let widths = [
-        Constraint::Min(12),
-        Constraint::Length(9),
-        Constraint::Length(7),
-        Constraint::Length(14),
-    ];
+    let widths = [Min(12), Length(9), Length(7), Length(14)];
     let table = Table::new(rows, widths).block(Block::bordered().title(title));
     frame.render_widget(table, area);
 }

@@ -4,9 +4,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::{Value, json};
 
+use super::model::{Model, Severity};
 use super::screen;
-use super::seen::{Seen, Weight};
-use crate::cli::feed::Stats;
+use crate::cli::stats_document::StatsDocument;
 
 /// The feed of a proxy that has been up for a while: a point for each number of requests.
 fn feed(requests: impl IntoIterator<Item = u64>) -> Value {
@@ -43,17 +43,17 @@ fn feed(requests: impl IntoIterator<Item = u64>) -> Value {
     })
 }
 
-fn seen(feed: Value) -> Seen {
-    let mut seen = Seen::new("127.0.0.1:9090".to_owned());
-    seen.learn(serde_json::from_value::<Stats>(feed).expect("the feed"));
-    seen
+fn model(feed: Value) -> Model {
+    let mut model = Model::new("127.0.0.1:9090".to_owned());
+    model.apply(serde_json::from_value::<StatsDocument>(feed).expect("the feed"));
+    model
 }
 
-fn drawn(seen: &Seen, width: u16, height: u16) -> String {
+fn drawn(model: &Model, width: u16, height: u16) -> String {
     let backend = TestBackend::new(width, height);
     let mut terminal = Terminal::new(backend).expect("a screen of the test");
     terminal
-        .draw(|frame| screen::draw(frame, seen))
+        .draw(|frame| screen::draw(frame, model))
         .expect("it can be drawn on");
     terminal.backend().to_string()
 }
@@ -61,58 +61,61 @@ fn drawn(seen: &Seen, width: u16, height: u16) -> String {
 #[test]
 fn the_screen_of_a_busy_proxy() {
     let waves = (0..60).map(|at| 20 + at % 13 * 5);
-    insta::assert_snapshot!(drawn(&seen(feed(waves)), 110, 24));
+    insta::assert_snapshot!(drawn(&model(feed(waves)), 110, 24));
 }
 
 #[test]
 fn the_screen_of_a_small_window() {
-    insta::assert_snapshot!(drawn(&seen(feed([10, 20, 30])), 60, 30));
+    insta::assert_snapshot!(drawn(&model(feed([10, 20, 30])), 60, 30));
 }
 
 #[test]
 fn the_screen_of_a_proxy_that_has_just_begun() {
     let began = json!({"version": "1.2.3", "ready": true});
-    insta::assert_snapshot!(drawn(&seen(began), 80, 22));
+    insta::assert_snapshot!(drawn(&model(began), 80, 22));
 }
 
 /// No window is so small that there would be no screen.
 #[test]
 fn every_size_is_drawn() {
-    let seen = seen(feed(0..300));
+    let model = model(feed(0..300));
     for (width, height) in [(1, 1), (10, 3), (79, 5), (80, 1), (300, 100)] {
-        assert!(!drawn(&seen, width, height).is_empty());
+        assert!(!drawn(&model, width, height).is_empty());
     }
 }
 
 #[test]
 fn what_needs_attention_is_said_and_the_worst_first() {
-    let mut seen = seen(feed([1]));
-    let weights = |seen: &Seen| -> Vec<_> {
-        let notes = seen.notes();
-        notes.into_iter().map(|(weight, _)| weight).collect()
+    let mut model = model(feed([1]));
+    let weights = |model: &Model| -> Vec<_> {
+        let notes = model.notes();
+        notes.into_iter().map(|(severity, _)| severity).collect()
     };
-    assert_eq!(weights(&seen), [Weight::Warning, Weight::Warning]);
-    seen.stats.last_minute.origin_errors = 100;
-    seen.stats.ready = false;
+    assert_eq!(weights(&model), [Severity::Warning, Severity::Warning]);
+    model.stats.last_minute.origin_errors = 100;
+    model.stats.ready = false;
     assert_eq!(
-        weights(&seen),
-        [Weight::Bad, Weight::Warning, Weight::Warning]
+        weights(&model),
+        [Severity::Bad, Severity::Warning, Severity::Warning]
     );
-    seen.stats.last_minute = crate::cli::feed::Counted::default();
-    seen.stats.ready = true;
-    assert_eq!(seen.notes(), [(Weight::Good, "All is well".to_owned())]);
-    seen.silence = Some("nobody answers".to_owned());
-    assert_eq!(seen.notes(), [(Weight::Bad, "nobody answers".to_owned())]);
+    model.stats.last_minute = crate::cli::stats_document::Counts::default();
+    model.stats.ready = true;
+    assert_eq!(model.notes(), [(Severity::Good, "All is well".to_owned())]);
+    model.last_error = Some("nobody answers".to_owned());
+    assert_eq!(
+        model.notes(),
+        [(Severity::Bad, "nobody answers".to_owned())]
+    );
 }
 
 #[test]
 fn points_are_kept_for_five_minutes_and_for_one_process() {
-    let mut seen = seen(feed(0..290));
+    let mut model = model(feed(0..290));
     let mut next = feed([7; 20]);
-    seen.learn(serde_json::from_value(next.clone()).expect("the feed"));
-    assert_eq!(seen.points.len(), 300);
-    assert_eq!(seen.points[299].requests("hit"), 7);
+    model.apply(serde_json::from_value(next.clone()).expect("the feed"));
+    assert_eq!(model.points.len(), 300);
+    assert_eq!(model.points[299].requests("hit"), 7);
     next["started"] = json!("2027-01-15T09:00:00Z");
-    seen.learn(serde_json::from_value(next).expect("the feed"));
-    assert_eq!(seen.points.len(), 20);
+    model.apply(serde_json::from_value(next).expect("the feed"));
+    assert_eq!(model.points.len(), 20);
 }

@@ -1,47 +1,43 @@
-//! What `GET /stats` of the admin listener says, read back. What a newer proxy adds is passed over,
-//! and what an older one leaves out is nothing.
+//! The document of `GET /stats`, read back. Fields that a newer proxy adds are ignored, and those
+//! that an older one lacks are zero.
+#![cfg_attr(not(feature = "top"), expect(dead_code, reason = "fields of `top`"))]
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// Counts since the start and in the last minute, and what is now.
+/// Counts since the start and in the last minute, and the current state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Stats {
+pub(super) struct StatsDocument {
     pub(super) version: String,
-    #[cfg(feature = "top")]
     pub(super) started: String,
     pub(super) ready: bool,
     pub(super) uptime_seconds: u64,
     pub(super) connections: u64,
     pub(super) in_flight: u64,
     pub(super) upstream_in_flight: u64,
-    pub(super) cache: Cache,
-    pub(super) total: Counted,
-    pub(super) last_minute: Counted,
-    #[cfg(feature = "top")]
-    pub(super) fields: Fields,
-    #[cfg(feature = "top")]
-    pub(super) history: History,
+    pub(super) cache: StoreState,
+    pub(super) total: Counts,
+    pub(super) last_minute: Counts,
+    pub(super) fields: FieldShares,
+    pub(super) history: RecentHistory,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Cache {
+pub(super) struct StoreState {
     pub(super) entries: u64,
     pub(super) weight_bytes: u64,
     pub(super) capacity_bytes: u64,
 }
 
-/// What was counted in a span of time.
+/// The counts of a span of time.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Counted {
-    /// Of a point of the history: when, in seconds since the start.
-    #[cfg(feature = "top")]
+pub(super) struct Counts {
+    /// Of a point of the history: its time, in seconds since the start.
     pub(super) at: f64,
-    #[cfg(feature = "top")]
     pub(super) seconds: f64,
     pub(super) requests: BTreeMap<String, u64>,
     pub(super) hit_ratio: Option<f64>,
@@ -63,31 +59,28 @@ pub(super) struct Quantiles {
     pub(super) p99: f64,
 }
 
-#[cfg(feature = "top")]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Fields {
+pub(super) struct FieldShares {
     pub(super) body_bytes: f64,
-    pub(super) heaviest: Vec<Field>,
+    pub(super) heaviest: Vec<FieldShare>,
 }
 
-#[cfg(feature = "top")]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Field {
+pub(super) struct FieldShare {
     pub(super) name: String,
     pub(super) bytes: f64,
     pub(super) share: f64,
 }
 
-#[cfg(feature = "top")]
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct History {
-    pub(super) seconds: Vec<Counted>,
+pub(super) struct RecentHistory {
+    pub(super) seconds: Vec<Counts>,
 }
 
-impl Counted {
+impl Counts {
     pub(super) fn requests(&self, outcome: &str) -> u64 {
         self.requests.get(outcome).copied().unwrap_or(0)
     }

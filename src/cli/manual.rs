@@ -1,4 +1,4 @@
-//! `man` and `completions`: what the program says of itself, for the system to keep.
+//! `man` and `completions`: pages of the manual and completions of shells.
 
 use std::process::ExitCode;
 
@@ -60,8 +60,8 @@ pub(super) fn completions(arguments: &Completions) -> anyhow::Result<ExitCode> {
 }
 
 /// In a script for bash, `clap_complete` writes a hyphen of the program's name in two ways, and
-/// then does not find the program's commands. So it is made for a name without one, which stands
-/// for the program only where the script says what it completes.
+/// then does not find the program's commands. So the script is made for a name without one, which
+/// is replaced only where the script names the program that it completes.
 fn bash(script: &[u8]) -> Vec<u8> {
     let lines = String::from_utf8_lossy(script);
     let lines = lines

@@ -1,6 +1,4 @@
-//! Numbers as people read them.
-
-use std::time::Duration;
+//! Formats numbers for people.
 
 const NOT_KNOWN: &str = "–";
 
@@ -34,7 +32,7 @@ pub(super) fn bytes(value: u64) -> String {
     format!("{rest:.1} TiB")
 }
 
-/// What is not all does not read as all, and what is not nothing not as nothing.
+/// Never 100 % for less than all, nor 0 % for more than nothing.
 pub(super) fn percent(share: Option<f64>) -> String {
     match share {
         None => NOT_KNOWN.to_owned(),
@@ -64,9 +62,8 @@ pub(super) fn rate(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// For how long something has been up.
-pub(super) fn span(value: Duration) -> String {
-    let seconds = value.as_secs();
+/// Seconds in their two largest units.
+pub(super) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
@@ -115,7 +112,7 @@ mod tests {
             times.map(seconds),
             ["–", "66 µs", "1.0 ms", "64 ms", "2.0 s", "30 s"]
         );
-        let spans = [5, 65, 3_700, 90_000].map(|seconds| span(Duration::from_secs(seconds)));
+        let spans = [5, 65, 3_700, 90_000].map(span);
         assert_eq!(spans, ["5 s", "1 min 5 s", "1 h 1 min", "1 d 1 h"]);
     }
 

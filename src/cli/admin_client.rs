@@ -1,0 +1,269 @@
+//! The client of the admin listener, for `healthcheck`, `stats`, `purge`, `top` and `doctor`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use http::header::AUTHORIZATION;
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret as _, SecretString};
+use thiserror::Error;
+
+use crate::config;
+
+/// The settings of a proxy's admin listener in its environment: inside its container, the commands
+/// find it without arguments.
+const LISTEN: &str = "STUUT_CACHE__ADMIN__LISTEN";
+const TOKEN_FILE: &str = "STUUT_CACHE__ADMIN__TOKEN_FILE";
+
+/// Time for a response of the admin listener.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// More than the listener ever sends.
+pub(super) const MAX_BODY: usize = 16 << 20;
+
+/// Exit status without a response (`EX_UNAVAILABLE` of sysexits.h).
+const EXIT_UNAVAILABLE: u8 = 69;
+
+/// Exit status where the token is missing or wrong (`EX_NOPERM`).
+const EXIT_NOPERM: u8 = 77;
+
+/// Where the admin listener is.
+#[derive(Debug, Args)]
+pub(super) struct AdminAddress {
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = address,
+        help = "Address of the admin listener [default: STUUT_CACHE__ADMIN__LISTEN, else 127.0.0.1:9090]"
+    )]
+    admin: Option<Authority>,
+}
+
+/// The admin token, for requests that need it where one is configured.
+#[derive(Debug, Args)]
+pub(super) struct AdminToken {
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "File whose first line is the admin token [default: STUUT_CACHE__ADMIN__TOKEN_FILE]"
+    )]
+    token_file: Option<PathBuf>,
+}
+
+/// A client without TLS, with a pool of connections.
+pub(super) type HttpClient = legacy::Client<HttpConnector, Empty<Bytes>>;
+
+/// A client of one admin listener.
+#[derive(Debug)]
+pub(super) struct AdminClient {
+    client: HttpClient,
+    address: Authority,
+    token: Option<SecretString>,
+}
+
+/// Why there is no 200.
+#[derive(Debug, Error)]
+pub(super) enum AdminError {
+    /// No connection, or one that broke off.
+    #[error("nobody answers at {0}: {1}; is the proxy up, and is this its admin.listen? (--admin)")]
+    Unreachable(Authority, String),
+    /// A connection, and no response.
+    #[error("{0} has not answered within {TIMEOUT:?}; is this an admin listener? (--admin)")]
+    Silent(Authority),
+    /// The token is missing or wrong.
+    #[error("{0} refuses: {1} (--token-file)")]
+    Unauthorized(Authority, String),
+    /// Another status than expected.
+    #[error("{0} answers {1}: {2}")]
+    Answered(Authority, StatusCode, String),
+}
+
+// === impl AdminAddress ===
+
+impl AdminAddress {
+    pub(super) fn client(&self) -> anyhow::Result<AdminClient> {
+        let written = || std::env::var(LISTEN).unwrap_or_else(|_| "127.0.0.1:9090".to_owned());
+        let address = match &self.admin {
+            Some(address) => address.clone(),
+            None => address(&written())
+                .map_err(anyhow::Error::msg)
+                .context(LISTEN)?,
+        };
+        Ok(AdminClient {
+            client: http_client(),
+            address,
+            token: None,
+        })
+    }
+}
+
+// === impl AdminToken ===
+
+impl AdminToken {
+    /// The token, where a file of it is named.
+    pub(super) fn read(&self) -> anyhow::Result<Option<SecretString>> {
+        let named = || std::env::var_os(TOKEN_FILE).map(PathBuf::from);
+        let file = self.token_file.clone().or_else(named);
+        file.map(|path| token_from(&path, "--token-file"))
+            .transpose()
+    }
+}
+
+// === impl AdminClient ===
+
+impl AdminClient {
+    #[must_use]
+    pub(super) fn with_token(self, token: Option<SecretString>) -> Self {
+        Self { token, ..self }
+    }
+
+    pub(super) fn address(&self) -> &Authority {
+        &self.address
+    }
+
+    /// The body of a 200.
+    pub(super) async fn get(&self, target: &str) -> Result<Bytes, AdminError> {
+        self.send(Method::GET, target).await
+    }
+
+    pub(super) async fn post(&self, target: &str) -> Result<Bytes, AdminError> {
+        self.send(Method::POST, target).await
+    }
+
+    async fn send(&self, method: Method, target: &str) -> Result<Bytes, AdminError> {
+        let address = || self.address.clone();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{target}", self.address));
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, bearer(token));
+        }
+        let request = request
+            .body(Empty::new())
+            .map_err(|error| AdminError::Unreachable(address(), error.to_string()))?;
+        let response = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY))
+            .await
+            .map_err(|_| AdminError::Silent(address()))?
+            .map_err(|reason| AdminError::Unreachable(address(), reason))?;
+        let line = || {
+            let text = String::from_utf8_lossy(response.body());
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            StatusCode::UNAUTHORIZED => Err(AdminError::Unauthorized(address(), line())),
+            status => Err(AdminError::Answered(address(), status, line())),
+        }
+    }
+}
+
+// === impl AdminError ===
+
+impl AdminError {
+    /// Prints it, and returns its exit status.
+    pub(super) fn report(&self) -> ExitCode {
+        eprintln!("stuut-cache: {self}");
+        ExitCode::from(match self {
+            Self::Unreachable(..) | Self::Silent(_) => EXIT_UNAVAILABLE,
+            Self::Unauthorized(..) => EXIT_NOPERM,
+            Self::Answered(..) => 1,
+        })
+    }
+}
+
+/// A host and a port to connect to.
+fn address(written: &str) -> Result<Authority, String> {
+    let reach = |address: SocketAddr| match address {
+        // An unspecified address is reached by loopback.
+        SocketAddr::V4(any) if any.ip().is_unspecified() => format!("127.0.0.1:{}", any.port()),
+        SocketAddr::V6(any) if any.ip().is_unspecified() => format!("[::1]:{}", any.port()),
+        one => one.to_string(),
+    };
+    let reached = written.parse().map_or_else(|_| written.to_owned(), reach);
+    let authority = reached
+        .parse()
+        .ok()
+        .filter(|authority: &Authority| authority.port_u16().is_some() && !reached.contains('@'));
+    authority.ok_or_else(|| {
+        "not an address to connect to; write a host and a port, e.g. 127.0.0.1:9090".to_owned()
+    })
+}
+
+pub(super) fn http_client() -> HttpClient {
+    legacy::Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// Sends a request, and reads the response to its end.
+///
+/// # Errors
+///
+/// The cause at the bottom: hyper's own "client error (Connect)" explains nothing.
+pub(super) async fn send<C: Connect + Clone + Send + Sync + 'static>(
+    client: &legacy::Client<C, Empty<Bytes>>,
+    request: Request<Empty<Bytes>>,
+    max_body: usize,
+) -> Result<Response<Bytes>, String> {
+    let response = client.request(request).await;
+    let (head, body) = response.map_err(|error| cause(&error))?.into_parts();
+    let body = Limited::new(body, max_body).collect().await;
+    let body = body.map_err(|error| cause(&*error))?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+fn cause(mut error: &dyn std::error::Error) -> String {
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// The credential of a token.
+pub(super) fn bearer(token: &SecretString) -> HeaderValue {
+    let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
+    let mut value = value.expect("a bearer token is a field value");
+    value.set_sensitive(true);
+    value
+}
+
+/// The first line of the file that an option names. The path is not in the error: it may be the
+/// token itself, written there by mistake.
+pub(super) fn token_from(path: &Path, option: &'static str) -> anyhow::Result<SecretString> {
+    config::token_of(path)
+        .map_err(anyhow::Error::msg)
+        .context(option)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_one_to_connect_to() {
+        for (written, expected) in [
+            ("127.0.0.1:9090", Some("127.0.0.1:9090")),
+            ("0.0.0.0:9090", Some("127.0.0.1:9090")),
+            ("[::]:9090", Some("[::1]:9090")),
+            ("[::1]:9090", Some("[::1]:9090")),
+            ("localhost:9090", Some("localhost:9090")),
+            ("cache.internal:9090", Some("cache.internal:9090")),
+            ("9090", None),
+            ("127.0.0.1", None),
+            ("http://127.0.0.1:9090", None),
+            ("a@127.0.0.1:9090", None),
+            ("", None),
+        ] {
+            let found = address(written).ok().map(|found| found.to_string());
+            assert_eq!(found.as_deref(), expected, "{written}");
+        }
+    }
+}

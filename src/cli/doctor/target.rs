@@ -1,0 +1,259 @@
+//! The proxy under examination: requests with either token, and what each must receive.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
+use http_body_util::Empty;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::{Finding, NotPassed};
+use crate::cli::admin_client::{AdminClient, bearer, send};
+use crate::cli::format::bytes;
+use crate::config;
+use crate::outcome::CACHE_NAME;
+use crate::upstream::Connector;
+
+/// For a response: longer than a proxy allows its origin.
+const TIMEOUT: Duration = Duration::from_secs(45);
+
+/// The largest body that is read.
+const MAX_BODY: usize = 64 << 20;
+
+/// One of the two tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    First,
+    Second,
+}
+
+pub(super) const BOTH: [Who; 2] = [Who::First, Who::Second];
+
+#[derive(Debug)]
+pub(super) struct Target {
+    client: legacy::Client<Connector, Empty<Bytes>>,
+    base: String,
+    tokens: [SecretString; 2],
+    pub(super) admin: AdminClient,
+}
+
+/// A response, read to its end.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+/// The replies that each token must get of one call: those that it gets past the cache.
+#[derive(Clone, Debug)]
+pub(super) struct Baseline([Reply; 2]);
+
+// === impl Who ===
+
+impl Who {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    fn index(self) -> usize {
+        usize::from(self == Self::Second)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::First => "the first token",
+            Self::Second => "the second token",
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    pub(super) fn new(
+        base: &Uri,
+        ca_file: Option<&Path>,
+        tokens: [SecretString; 2],
+        admin: AdminClient,
+    ) -> anyhow::Result<Self> {
+        let scheme = base.scheme().context("--proxy: no scheme")?;
+        let mut settings = config::Config::default().upstream;
+        settings.ca_file = ca_file.map(Path::to_owned);
+        let connector = Connector::new(scheme, &settings).context("--ca-file")?;
+        Ok(Self {
+            client: legacy::Client::builder(TokioExecutor::new()).build(connector),
+            base: base.to_string().trim_end_matches('/').to_owned(),
+            tokens,
+            admin,
+        })
+    }
+
+    /// Whether both tokens get responses of a stuut-cache.
+    pub(super) async fn reach(&self, call: &str) -> Finding {
+        let baseline = self.baseline(call).await?;
+        let [first, second] = &baseline.0;
+        let ours = |reply: &Reply| reply.cache_status().starts_with(CACHE_NAME);
+        if !baseline.0.iter().all(ours) {
+            fail!("{} is no stuut-cache: no Cache-Status of it", self.base);
+        }
+        if first.status != StatusCode::OK {
+            fail!(
+                "the first token gets {} for {call}; name a call that it may see (--call)",
+                first.status
+            );
+        }
+        let size = |reply: &Reply| {
+            let (status, size) = (reply.status.as_u16(), bytes(reply.body.len() as u64));
+            format!("{status} ({size})")
+        };
+        let (first_size, second_size) = (size(first), size(second));
+        Ok(if baseline.differs() {
+            format!("{call}: the first token gets {first_size}, the second {second_size}")
+        } else {
+            format!(
+                "both tokens get the same {first_size}: that nothing crosses is told by Cache-Status alone"
+            )
+        })
+    }
+
+    pub(super) async fn get(&self, who: Who, target: &str) -> Result<Reply, NotPassed> {
+        self.get_with(who, target, &[]).await
+    }
+
+    pub(super) async fn get_with(
+        &self,
+        who: Who,
+        target: &str,
+        fields: &[(HeaderName, HeaderValue)],
+    ) -> Result<Reply, NotPassed> {
+        self.send(Some(&self.tokens[who.index()]), target, fields)
+            .await
+    }
+
+    /// Sends a GET with any token, or none.
+    pub(super) async fn send(
+        &self,
+        token: Option<&SecretString>,
+        target: &str,
+        fields: &[(HeaderName, HeaderValue)],
+    ) -> Result<Reply, NotPassed> {
+        let mut request = Request::get(format!("{}{target}", self.base));
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, bearer(token));
+        }
+        for (name, value) in fields {
+            request = request.header(name, value);
+        }
+        let request = request.body(Empty::new()).map_err(|error| {
+            NotPassed::Failed(format!("{target} is no request target: {error}"))
+        })?;
+        let sent = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY)).await;
+        let Ok(response) = sent else {
+            fail!("no answer to {target} within {TIMEOUT:?}");
+        };
+        let (head, body) = match response {
+            Ok(response) => response.into_parts(),
+            Err(reason) => fail!("{} does not answer: {reason}", self.base),
+        };
+        Ok(Reply {
+            status: head.status,
+            headers: head.headers,
+            body,
+        })
+    }
+
+    /// The baseline of a call now.
+    pub(super) async fn baseline(&self, call: &str) -> Result<Baseline, NotPassed> {
+        let past_the_cache = HeaderValue::from_static("no-store, no-cache");
+        let fields = [(CACHE_CONTROL, past_the_cache)];
+        let get = async |who| self.get_with(who, &fresh(call, "truth"), &fields).await;
+        Ok(Baseline([get(Who::First).await?, get(Who::Second).await?]))
+    }
+
+    pub(super) fn is_token_in(&self, text: &[u8]) -> bool {
+        let mut tokens = self.tokens.iter().map(SecretString::expose_secret);
+        tokens.any(|token| memchr::memmem::find(text, token.as_bytes()).is_some())
+    }
+}
+
+// === impl Baseline ===
+
+impl Baseline {
+    pub(super) fn of(&self, who: Who) -> &Reply {
+        &self.0[who.index()]
+    }
+
+    /// Whether the bytes tell the two tokens apart.
+    pub(super) fn differs(&self) -> bool {
+        self.0[0].body != self.0[1].body
+    }
+
+    /// Whether a reply is this token's own. Replies that are not 200 may differ in words.
+    pub(super) fn is_own(&self, who: Who, reply: &Reply) -> bool {
+        let own = self.of(who);
+        let equal = reply.body == own.body || own.status != StatusCode::OK;
+        reply.status == own.status && equal && !self.is_foreign(who, reply)
+    }
+
+    /// Whether a reply contains what only the other token may see.
+    pub(super) fn is_foreign(&self, who: Who, reply: &Reply) -> bool {
+        let foreign = self.of(who.other());
+        self.differs()
+            && !reply.body.is_empty()
+            && reply.body == foreign.body
+            && foreign.status.is_success()
+    }
+}
+
+// === impl Reply ===
+
+impl Reply {
+    pub(super) fn cache_status(&self) -> &str {
+        let value = self.headers.get("cache-status");
+        value
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn is_hit(&self) -> bool {
+        self.has("hit")
+    }
+
+    pub(super) fn is_collapsed(&self) -> bool {
+        self.has("collapsed")
+    }
+
+    /// Whether it came from the origin, by a fetch of its own.
+    pub(super) fn is_fetched(&self) -> bool {
+        self.cache_status().contains("fwd=") && !self.is_collapsed()
+    }
+
+    pub(super) fn has(&self, flag: &str) -> bool {
+        self.cache_status().split("; ").any(|part| part == flag)
+    }
+
+    /// Seconds of freshness left.
+    pub(super) fn ttl(&self) -> Option<i64> {
+        let mut parts = self.cache_status().split("; ");
+        parts.find_map(|part| part.strip_prefix("ttl=")?.parse().ok())
+    }
+}
+
+/// The call under a key that no request had before, with the name of the check in it.
+pub(super) fn fresh(call: &str, check: &str) -> String {
+    format!("{call}?canary={check}-{}", nonce())
+}
+
+pub(super) fn nonce() -> String {
+    let random = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    format!("{random:016x}")
+}

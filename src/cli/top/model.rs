@@ -1,0 +1,136 @@
+//! The state of a polled proxy, and what of it needs attention.
+
+use crate::cli::admin_client::{AdminClient, AdminError};
+use crate::cli::format::{count, percent};
+use crate::cli::stats_document::{Counts, StatsDocument};
+
+/// Points of the history that are kept: as many as the proxy keeps.
+const POINTS: usize = 300;
+
+/// The share of failing requests to the origin that needs attention.
+const ALARM: f64 = 0.05;
+
+/// The state of one proxy, from its last responses.
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) address: String,
+    pub(super) stats: StatsDocument,
+    /// A second each, the newest last.
+    pub(super) points: Vec<Counts>,
+    /// Why the last poll failed.
+    pub(super) last_error: Option<String>,
+}
+
+/// How urgent a note is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Severity {
+    Good,
+    Warning,
+    Bad,
+}
+
+impl Model {
+    pub(super) fn new(address: String) -> Self {
+        Self {
+            address,
+            stats: StatsDocument::default(),
+            points: Vec::new(),
+            last_error: None,
+        }
+    }
+
+    /// Fetches the points since the last poll.
+    pub(super) async fn poll(&mut self, admin: &AdminClient) -> Result<(), AdminError> {
+        let newest = self.points.last().map_or(0.0, |point| point.at);
+        let answer = admin.get(&format!("/stats?after={newest}")).await;
+        let answer = answer.inspect_err(|error| self.last_error = Some(error.to_string()))?;
+        match serde_json::from_slice(&answer) {
+            Ok(stats) => self.apply(stats),
+            Err(_) => self.last_error = Some("this is not the feed".to_owned()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn apply(&mut self, stats: StatsDocument) {
+        if stats.started != self.stats.started {
+            // Another process: its own history is fetched by the next poll.
+            self.points.clear();
+        }
+        self.points.extend(stats.history.seconds.iter().cloned());
+        let old = self.points.len().saturating_sub(POINTS);
+        self.points.drain(..old);
+        self.stats = stats;
+        self.last_error = None;
+    }
+
+    /// The notes for the operator, the worst first; at least one.
+    pub(super) fn notes(&self) -> Vec<(Severity, String)> {
+        if let Some(error) = &self.last_error {
+            return vec![(Severity::Bad, error.clone())];
+        }
+        let minute = &self.stats.last_minute;
+        let errors = failing(minute).unwrap_or(0.0);
+        let severity = if errors >= ALARM {
+            Severity::Bad
+        } else {
+            Severity::Warning
+        };
+        let (share, failed) = (percent(Some(errors)), minute.requests("failed"));
+        let (stale, cache) = (minute.requests("stale"), &self.stats.cache);
+        let full = cache.weight_bytes > cache.capacity_bytes / 100 * 95;
+        let notes = [
+            (
+                errors > 0.0,
+                severity,
+                format!("The origin fails: {share} of the requests to it"),
+            ),
+            (
+                failed > 0,
+                Severity::Bad,
+                format!("Clients get errors: {} with nothing stored", count(failed)),
+            ),
+            (
+                stale > 0,
+                Severity::Warning,
+                format!("Stale responses are served: {}", count(stale)),
+            ),
+            (
+                !self.stats.ready,
+                Severity::Warning,
+                "Draining: it ends soon".to_owned(),
+            ),
+            (
+                full,
+                Severity::Warning,
+                "The store is full: it drops what is used least".to_owned(),
+            ),
+        ];
+        let notes = notes.into_iter().filter(|(applies, ..)| *applies);
+        let mut notes: Vec<_> = notes.map(|(_, severity, text)| (severity, text)).collect();
+        if notes.is_empty() {
+            notes.push((Severity::Good, "All is well".to_owned()));
+        }
+        notes.sort_by_key(|(severity, _)| *severity != Severity::Bad);
+        notes
+    }
+}
+
+/// The share of the requests to the origin that failed.
+pub(super) fn failing(counted: &Counts) -> Option<f64> {
+    let (errors, all) = (counted.origin_errors, counted.origin_requests);
+    (all > 0).then(|| float(errors) / float(all))
+}
+
+/// A number of a span of time, by the second.
+pub(super) fn rate(counted: &Counts, number: u64) -> f64 {
+    if counted.seconds > 0.0 {
+        float(number) / counted.seconds
+    } else {
+        0.0
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
+}
