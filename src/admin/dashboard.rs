@@ -1,8 +1,7 @@
-//! The dashboard: one page with its scripts and its style, as they lie in the folder beside this
-//! file.
+//! The dashboard: a page with its scripts and its style, from the folder `dashboard`.
 //!
-//! The page asks `GET /stats` once a second, and `POST /purge` when it is told to. Its policy
-//! lets it load and ask nothing but this listener, and run no code that is not in its scripts.
+//! The page polls `GET /stats` once a second, and sends `POST /purge` on request. Its policy lets
+//! it reach only this listener, and run only the code in its scripts.
 
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
@@ -15,6 +14,9 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
+
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 const PAGE: &str = include_str!("dashboard/index.html");
 const SCRIPT: &str = include_str!("dashboard/dashboard.js");
@@ -36,28 +38,16 @@ pub(super) fn file(path: &str) -> Option<Answer> {
         "/dashboard.svg" => ("image/svg+xml", ICON),
         _ => return None,
     };
-    let mut answer = typed(
-        StatusCode::OK,
-        content_type,
-        Bytes::from_static(text.as_bytes()),
-    );
+    let body = Bytes::from_static(text.as_bytes());
+    let mut answer = typed(StatusCode::OK, content_type, body);
     let fields = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (OPENER_POLICY, "same-origin"),
+        (RESOURCE_POLICY, "same-origin"),
     ];
-    for (name, value) in fields {
-        answer
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
+    let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
+    answer.headers_mut().extend(fields);
     Some(answer)
 }

@@ -1,7 +1,7 @@
 //! `GET /explain?path=/v1/calls/ID[&scope=DIGEST]`: why a call is, or is not, a hit.
 //!
-//! For each stored response of the path: whose it is, how old, for how long fresh, which rule
-//! decided, what bounds each view of it, and whether something has declared it void.
+//! For each stored response of the path: its scope, age, lifetime and the rule that gave it, the
+//! caps of each view, and whether it was invalidated.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ use crate::request::ScopeId;
 
 impl Admin {
     pub(super) fn explain(&self, query: Option<&str>) -> Answer {
-        let Some(asked) = Asked::read(query.unwrap_or_default()) else {
+        let Some(query) = ExplainQuery::read(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
                 "say which: ?path=/v1/calls/ID, and &scope=DIGEST for one token's alone\n",
@@ -27,13 +27,13 @@ impl Admin {
         let now = self.clock.now();
         let stored: Vec<_> = self
             .store
-            .inspect(asked.path, asked.scope)
+            .inspect(query.path, query.scope)
             .iter()
             .map(|stored| response(stored, now))
             .collect();
         let route = self
             .routes
-            .find(asked.path)
+            .find(query.path)
             .map(|route| self.routes.name(route));
         let summary = match (route, stored.is_empty()) {
             (None, _) => "no cacheable route matches: every request for it is forwarded",
@@ -47,13 +47,13 @@ impl Admin {
     }
 }
 
-/// What is to be explained.
-struct Asked<'a> {
+/// The response to explain: a path, in all scopes or one.
+struct ExplainQuery<'a> {
     path: &'a str,
     scope: Option<ScopeId>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> ExplainQuery<'a> {
     fn read(query: &'a str) -> Option<Self> {
         let (path, scope) = match query.split_once("&scope=") {
             Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),
@@ -93,7 +93,7 @@ fn response(stored: &Inspection, now: Moment) -> Value {
     })
 }
 
-/// What a request for this part would meet now.
+/// The outcome of a request for this representation now.
 fn shown(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,
@@ -129,7 +129,7 @@ fn shown(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> V
     })
 }
 
-/// A time that a body has named. What cannot be written as a date is as good as the nearest that can.
+/// A time from a body. One that is no date becomes the nearest that is.
 fn date(named: SystemTime) -> String {
     let named = Timestamp::try_from(named).unwrap_or(if named < UNIX_EPOCH {
         Timestamp::MIN

@@ -1,4 +1,4 @@
-//! What was counted when: a point a second for five minutes, a point a minute for a day.
+//! The history of the counts: a point a second for five minutes, a point a minute for a day.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,14 +13,14 @@ const MINUTES: usize = 24 * 60;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-/// Two rings: together, [`SECONDS`] and [`MINUTES`] points, whatever happens.
+/// Two rings of at most [`SECONDS`] and [`MINUTES`] points.
 #[derive(Debug, Default)]
 pub(super) struct History {
     seconds: Ring<SECONDS>,
     minutes: Ring<MINUTES>,
 }
 
-/// What was counted between the point before and this one.
+/// The counts between the point before and this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Point {
     /// When it was read, since the start.
@@ -31,7 +31,7 @@ pub(super) struct Point {
     pub(super) levels: Levels,
 }
 
-/// What goes up and down, at the moment of the point.
+/// Gauges at the moment of the point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
     pub(super) weight: i64,
@@ -47,7 +47,7 @@ struct Ring<const MOST: usize> {
 }
 
 impl History {
-    /// Adds what the instruments say now. A clock that stands still adds nothing.
+    /// Adds a point. Without progress of the clock, it adds none.
     pub(super) fn add(&mut self, now: Duration, total: &MetricsSnapshot, levels: Levels) {
         if now > self.seconds.at {
             self.seconds.add(now, total, levels);
@@ -57,17 +57,17 @@ impl History {
         }
     }
 
-    /// The points a second apart that came after this moment.
+    /// The points a second apart, later than this moment.
     pub(super) fn seconds(&self, after: Duration) -> impl Iterator<Item = &Point> {
         self.seconds.after(after)
     }
 
-    /// The points a minute apart that came after this moment.
+    /// The points a minute apart, later than this moment.
     pub(super) fn minutes(&self, after: Duration) -> impl Iterator<Item = &Point> {
         self.minutes.after(after)
     }
 
-    /// What was counted in the last minute, and how long that is as far as it is known.
+    /// The counts of the last minute, and the part of it that the history covers.
     pub(super) fn last_minute(&self, now: Duration) -> (Duration, MetricsSnapshot) {
         let nothing = (Duration::ZERO, MetricsSnapshot::default());
         self.seconds(now.saturating_sub(MINUTE))
@@ -93,7 +93,7 @@ impl<const MOST: usize> Ring<MOST> {
     }
 
     fn after(&self, moment: Duration) -> impl Iterator<Item = &Point> {
-        // In order, so that the newest few are found without looking at all.
+        // They are in order: a binary search finds the newest few.
         let known = self.points.partition_point(|point| point.at <= moment);
         self.points.range(known..)
     }

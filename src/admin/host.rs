@@ -1,8 +1,8 @@
-//! Who is asked: a guard against pages in a browser on this machine.
+//! The host of a request: a guard against DNS rebinding by pages in a browser on this machine.
 //!
-//! A name that a stranger owns may be made to point at loopback (DNS rebinding); his page then
-//! asks us under that name, and may read the answer as its own. An address, or `localhost`,
-//! cannot be made to mean somebody else's page.
+//! A foreign name may be made to point at loopback; a page under that name then sends requests
+//! here, and may read the responses as its own. An address, or `localhost`, is never the origin
+//! of a foreign page.
 
 use std::net::IpAddr;
 

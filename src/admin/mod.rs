@@ -1,7 +1,6 @@
 //! The listener for the people who operate the proxy: dashboard, metrics, health, status, purge.
 //!
-//! It is a listener of its own, on loopback unless configured otherwise; nothing of it answers
-//! on the proxy's port.
+//! It listens on a port of its own, on loopback by default; none of it is served on the proxy's.
 
 mod dashboard;
 mod explain;
@@ -44,15 +43,16 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time a connection may last. Scrapers, probes and pages connect again; a client that does not
-/// read its answers does not keep a place from them.
+/// read its responses cannot keep them out.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Time for an answer that is under way then.
+/// Time for a response that is being sent then.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
 
-const READING: &[Method] = &[Method::GET, Method::HEAD];
+/// The methods of what is only read, and the field that names them.
+const READING: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD");
 
-/// The admin listener's answers.
+/// The responses of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
     store: Arc<Store>,
@@ -61,15 +61,15 @@ pub struct Admin {
     drain: Drain,
     clock: Clock,
     in_force: ArcSwap<InForce>,
-    /// When this process began: another one's history is another one.
+    /// When this process started; a client of the history notices a restart by it.
     started: String,
     /// Whether only this machine can connect.
     loopback: bool,
-    /// Held while a point is added or the points are written out, never across an await.
+    /// Locked while a point is added or the points are serialised, never across an await.
     history: Mutex<History>,
 }
 
-/// What a reload changes.
+/// The part that a reload replaces.
 #[derive(Debug)]
 struct InForce {
     token: Option<SecretString>,
@@ -114,18 +114,16 @@ impl Admin {
         }
     }
 
-    /// Answers by a configuration that was read again: the admin token and the document for
-    /// developers.
+    /// Takes over a configuration that was read again: the admin token and the `OpenAPI` document.
     pub fn renew(&self, config: &Config) {
         self.in_force.store(Arc::new(InForce::of(config)));
     }
 
-    /// Answers for as long as the process lives: the probes are to be heard while the proxy
-    /// drains.
+    /// Serves for as long as the process lives: probes get responses while the proxy drains, too.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let place = Arc::clone(&places)
+            let permit = Arc::clone(&connections)
                 .acquire_owned()
                 .await
                 .expect("the semaphore is never closed");
@@ -136,7 +134,7 @@ impl Admin {
             let admin = Arc::clone(&self);
             tokio::spawn(async move {
                 admin.connection(socket).await;
-                drop(place);
+                drop(permit);
             });
         }
     }
@@ -151,11 +149,8 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT);
         let mut connection = pin!(http1.serve_connection(TokioIo::new(socket), service));
-        // Broken or at its end: either way it is over.
-        if timeout(CONNECTION_LIFETIME, connection.as_mut())
-            .await
-            .is_err()
-        {
+        let ended = timeout(CONNECTION_LIFETIME, connection.as_mut()).await;
+        if ended.is_err() {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(LAST_ANSWER, connection).await;
         }
@@ -169,11 +164,11 @@ impl Admin {
             );
         }
         let path = request.uri().path();
-        let allowed: &[Method] = match path {
+        let (allowed, methods): (&[Method], _) = match path {
             "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain"
             | "/openapi.json" => READING,
             _ if dashboard::file(path).is_some() => READING,
-            "/purge" => &[Method::POST],
+            "/purge" => (&[Method::POST], "POST"),
             _ => {
                 return text(
                     StatusCode::NOT_FOUND,
@@ -183,14 +178,8 @@ impl Admin {
         };
         if !allowed.contains(request.method()) {
             let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
-            let methods = if path == "/purge" {
-                "POST"
-            } else {
-                "GET, HEAD"
-            };
-            answer
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static(methods));
+            let methods = HeaderValue::from_static(methods);
+            answer.headers_mut().insert(ALLOW, methods);
             return answer;
         }
         match path {
@@ -226,7 +215,7 @@ impl Admin {
         )
     }
 
-    /// What is now: of `/status`, and the beginning of `/stats`.
+    /// The current state: all of `/status`, and the beginning of `/stats`.
     fn summary(&self) -> serde_json::Value {
         self.store.measure();
         let metrics = &self.metrics;
@@ -259,15 +248,12 @@ fn text(status: StatusCode, body: &'static str) -> Answer {
 }
 
 fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, content_type)
+        .header(CACHE_CONTROL, "no-store")
+        .body(Full::new(body.into()))
+        .expect("its fields are constants")
 }
 
 #[cfg(test)]

@@ -113,90 +113,56 @@ fn view_options(config: &Config) -> Vec<Value> {
     options
 }
 
-fn request_fields() -> Vec<Value> {
-    let fields = [
-        (
-            "If-None-Match",
-            "304 where the client has this very view and coding already.",
-        ),
-        (
-            "If-Modified-Since",
-            "304 where it has not changed since; without If-None-Match, and not where a view is asked for.",
-        ),
-        (
-            "Cache-Control",
-            "no-cache, no-store, max-age, min-fresh, max-stale and only-if-cached are honoured.",
-        ),
-        ("Accept-Encoding", "zstd, br and gzip are offered."),
-        (
-            "X-Request-Id",
-            "A name for the request: forwarded, logged, and sent back.",
-        ),
-        (
-            "traceparent",
-            "W3C Trace Context: the trace goes on to the API.",
-        ),
-    ];
-    let field = |(name, description)| {
+/// Request fields that mean something to the proxy, a line each.
+const REQUEST_FIELDS: &str = "\
+If-None-Match: 304 where the client has this very view and coding already.
+If-Modified-Since: 304 where it has not changed since; without If-None-Match, and not where a view is asked for.
+Cache-Control: no-cache, no-store, max-age, min-fresh, max-stale and only-if-cached are honoured.
+Accept-Encoding: zstd, br and gzip are offered.
+X-Request-Id: A name for the request: forwarded, logged, and sent back.
+traceparent: W3C Trace Context: the trace goes on to the API.";
+
+/// Response fields, a line each. Others are the API's own, as it sent them.
+const RESPONSE_FIELDS: &str = "\
+Cache-Status: How it was answered (RFC 9211): hit, or fwd= with the reason; ttl=, detail=.
+Age: Seconds since the API answered; on what comes from memory.
+Cache-Control: The API's, lowered where a view holds for less; no-store on a problem.
+Connection: close, where the connection cannot be used again.
+Content-Encoding: zstd, br or gzip.
+Content-Length: Of this view, in this coding.
+Content-Type: As the API sent it, or application/problem+json.
+Date: When the API answered, or the proxy for itself.
+ETag: Of this view, in this coding.
+Expires: The API's, lowered where a view holds for less.
+Last-Modified: As the API sent it.
+Proxy-Status: What went wrong between the proxy and the API (RFC 9209).
+Retry-After: Seconds; with 429 and 503.
+Stuut-Cache-View: skipped; reason=: the view was not applied, and this is the whole.
+Transfer-Encoding: chunked, where it is streamed.
+Vary: Which request fields it depends on.
+Via: That the proxy stands in between.
+X-Request-Id: The name that the client gave, or with a problem the proxy's own.";
+
+/// The names and descriptions of such a list.
+fn described(fields: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    fields.lines().filter_map(|line| line.split_once(": "))
+}
+
+fn request_fields() -> impl Iterator<Item = Value> {
+    described(REQUEST_FIELDS).map(|(name, description)| {
         json!({
             "name": name, "in": "header", "description": description, "schema": { "type": "string" },
         })
-    };
-    fields.map(field).to_vec()
+    })
 }
 
-/// What there is to say about fields of responses. Others are the API's own, as it sent them.
-const FIELDS: [(&str, &str); 18] = [
-    (
-        "Cache-Status",
-        "How it was answered (RFC 9211): hit, or fwd= with the reason; ttl=, detail=.",
-    ),
-    (
-        "Age",
-        "Seconds since the API answered; on what comes from memory.",
-    ),
-    (
-        "Cache-Control",
-        "The API's, lowered where a view holds for less; no-store on a problem.",
-    ),
-    (
-        "Connection",
-        "close, where the connection cannot be used again.",
-    ),
-    ("Content-Encoding", "zstd, br or gzip."),
-    ("Content-Length", "Of this view, in this coding."),
-    (
-        "Content-Type",
-        "As the API sent it, or application/problem+json.",
-    ),
-    ("Date", "When the API answered, or the proxy for itself."),
-    ("ETag", "Of this view, in this coding."),
-    ("Expires", "The API's, lowered where a view holds for less."),
-    ("Last-Modified", "As the API sent it."),
-    (
-        "Proxy-Status",
-        "What went wrong between the proxy and the API (RFC 9209).",
-    ),
-    ("Retry-After", "Seconds; with 429 and 503."),
-    (
-        "Stuut-Cache-View",
-        "skipped; reason=: the view was not applied, and this is the whole.",
-    ),
-    ("Transfer-Encoding", "chunked, where it is streamed."),
-    ("Vary", "Which request fields it depends on."),
-    ("Via", "That the proxy stands in between."),
-    (
-        "X-Request-Id",
-        "The name that the client gave, or with a problem the proxy's own.",
-    ),
-];
-
 fn headers() -> Value {
-    let header = |(name, description): &(&str, &str)| {
+    let header = |(name, description): (&str, &str)| {
         let header = json!({ "description": description, "schema": { "type": "string" } });
-        ((*name).to_owned(), header)
+        (name.to_owned(), header)
     };
-    FIELDS.iter().map(header).collect::<Map<_, _>>().into()
+    let headers = described(RESPONSE_FIELDS).map(header);
+    headers.collect::<Map<_, _>>().into()
 }
 
 /// References to these fields; all of them may be missing.
@@ -205,16 +171,13 @@ fn with(names: impl Iterator<Item = &'static str>) -> Value {
         let reference = json!({ "$ref": format!("#/components/headers/{name}") });
         (name.to_owned(), reference)
     };
-    // OpenAPI has a place of its own for the type of a body.
-    names
-        .filter(|name| *name != "Content-Type")
-        .map(header)
-        .collect::<Map<_, _>>()
-        .into()
+    // OpenAPI describes the type of a body elsewhere.
+    let names = names.filter(|name| *name != "Content-Type");
+    names.map(header).collect::<Map<_, _>>().into()
 }
 
 fn responses() -> Value {
-    let names = || FIELDS.iter().map(|(name, _)| *name);
+    let names = || described(RESPONSE_FIELDS).map(|(name, _)| name);
     let of_own = |name: &&str| !["Age", "ETag", "Expires", "Last-Modified"].contains(name);
     let mut responses = Map::new();
     responses.insert(

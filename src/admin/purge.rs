@@ -18,7 +18,7 @@ use super::{Admin, Answer, json, text};
 use crate::request::ScopeId;
 use crate::telemetry::Invalidation;
 
-/// What is to be purged.
+/// The responses to purge.
 #[derive(Debug, PartialEq, Eq)]
 enum Purge<'a> {
     Call(&'a str),
@@ -31,13 +31,10 @@ impl Admin {
     pub(super) fn purge(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
         if !self.may_purge(headers) {
             tracing::warn!("a purge without the admin token was refused");
-            let mut refusal = text(
-                StatusCode::UNAUTHORIZED,
-                "a purge needs the token of admin.token_file\n",
-            );
-            refusal
-                .headers_mut()
-                .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let sentence = "a purge needs the token of admin.token_file\n";
+            let mut refusal = text(StatusCode::UNAUTHORIZED, sentence);
+            let scheme = HeaderValue::from_static("Bearer");
+            refusal.headers_mut().insert(WWW_AUTHENTICATE, scheme);
             return refusal;
         }
         let query = query.unwrap_or_default();
@@ -68,8 +65,8 @@ impl Admin {
         json(StatusCode::OK, &serde_json::json!({ "voided": query }))
     }
 
-    /// With a token configured, it is needed. Without one, only this machine can connect; of the
-    /// pages in a browser here, which send an `Origin`, only the dashboard may purge.
+    /// A configured token is required. Without one, only this machine can connect; of the pages in
+    /// a browser here, which send an `Origin`, only the dashboard may purge.
     fn may_purge(&self, headers: &HeaderMap) -> bool {
         match &self.in_force.load().token {
             Some(token) => headers
@@ -80,8 +77,8 @@ impl Admin {
     }
 }
 
-/// Whether no page sent this, or one of this listener: its origin is the host that is asked. That
-/// one is an address or `localhost` (`host.rs`), which no page of somebody else's can be under.
+/// Whether no page sent this, or a page of this listener: its origin is the host of the request.
+/// That host is an address or `localhost` (`host.rs`), which is never the origin of a foreign page.
 fn comes_from_no_other_page(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next(), headers.get(HOST)) {
@@ -93,7 +90,7 @@ fn comes_from_no_other_page(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Compares digests: equal in time whatever differs, the length too.
+/// Compares digests: the time does not depend on what differs, nor on the length.
 fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
     let Some(given) = given.as_bytes().strip_prefix(b"Bearer ") else {
         return false;

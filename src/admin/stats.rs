@@ -1,8 +1,8 @@
-//! `GET /stats`: what the dashboard, `top` and `stats` show, as JSON.
+//! `GET /stats`: the JSON document behind the dashboard, `top` and `stats`.
 //!
 //! Counts since the start and in the last minute; with `?after=SECONDS`, also the points of the
-//! history that came later than so many seconds after the start (`after=0`: all). Who polls asks
-//! for what came after the last point it knows.
+//! history later than that, counted from the start (`after=0`: all). A poll passes the time of the
+//! last point that it has.
 
 use std::time::Duration;
 

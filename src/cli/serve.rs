@@ -31,7 +31,7 @@ pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCo
     run_to_end(workers, serve(loaded, sockets, reread, &writer))
 }
 
-/// Starts logging to standard writer.
+/// Starts logging to standard output.
 pub(super) fn log(settings: &config::Log) -> anyhow::Result<LogWriter> {
     let writer = LogWriter::start(std::io::stdout()).context("the system gives no thread")?;
     telemetry::init_log(settings, &writer);
