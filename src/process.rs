@@ -1,4 +1,4 @@
-//! The parts put together: from a configuration to a running proxy, and to its end.
+//! Assembles the proxy from a configuration, reloads it, and stops it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
@@ -17,6 +18,7 @@ use crate::otlp::Exporter;
 use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
+#[cfg(feature = "otlp")]
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{AccessLog, LogWriter, Metrics, Reload};
 use crate::upstream::{SetupError, Upstream};
@@ -29,7 +31,7 @@ pub struct Process {
     pub address: SocketAddr,
     /// Where operators connect.
     pub admin_address: SocketAddr,
-    /// What it runs with; a reload changes a part of it.
+    /// The configuration in effect; a reload changes a part of it.
     config: Config,
     server: Arc<Server>,
     admin: Arc<Admin>,
@@ -37,17 +39,18 @@ pub struct Process {
     metrics: Arc<Metrics>,
     drain: Drain,
     serving: JoinHandle<()>,
-    /// End with the proxy, not with its clients.
-    attendants: [JoinHandle<()>; 4],
-    /// Ends behind everything that has spans.
+    /// Aborted when the last client has left.
+    background: [JoinHandle<()>; 4],
+    /// Ends after everything that has spans.
+    #[cfg(feature = "otlp")]
     exporter: Option<Exporter>,
 }
 
-/// How often the files of `[server.tls]` are looked at.
-const TLS_LOOK: Duration = Duration::from_secs(10);
+/// Time between two checks of the files of `[server.tls]` for changes.
+const TLS_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Sockets that somebody else listens on already, and goes on to when this process ends: what is
-/// there is used in place of `server.listen` and `admin.listen`.
+/// Listening sockets of the service manager, which outlive this process; they replace
+/// `server.listen` and `admin.listen`.
 #[derive(Debug, Default)]
 pub struct Sockets {
     /// For services.
@@ -99,7 +102,10 @@ impl Process {
         if let Some(tls) = &tls {
             show_expiry(tls, &metrics);
         }
-        let (tracer, exporter) = collecting(config, &metrics);
+        #[cfg(feature = "otlp")]
+        let (tracer, exporter) = collect(config, &metrics);
+        #[cfg(not(feature = "otlp"))]
+        let tracer = None;
         let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
         let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
         let proxy = Proxy::new(
@@ -118,19 +124,7 @@ impl Process {
             .filter(|_| config.log.access)
             .map(|log| AccessLog::new(log, config.log.format));
         let drain = Drain::default();
-        // A socket that is open already may be on another address than `admin.listen`.
-        let admin_on = match &sockets.admin {
-            Some(open) => open.local_addr()?,
-            None => config.admin.listen,
-        };
-        let admin = Arc::new(Admin::new(
-            config,
-            admin_on.ip().is_loopback(),
-            Arc::clone(&store),
-            Arc::clone(&metrics),
-            drain.clone(),
-            clock.clone(),
-        ));
+        let admin = admin(config, &sockets, &store, &metrics, &drain, clock)?;
         let server = Arc::new(Server::new(
             config,
             Arc::new(proxy),
@@ -141,19 +135,13 @@ impl Process {
             tracer,
         ));
 
-        let admin_listener = match sockets.admin {
-            Some(open) => adopt(open)?,
-            None => listen("admin.listen", config.admin.listen)?,
-        };
-        let listener = match sockets.proxy {
-            Some(open) => adopt(open)?,
-            None => listen("server.listen", config.server.listen)?,
-        };
+        let admin_listener = listener(sockets.admin, "admin.listen", config.admin.listen)?;
+        let listener = listener(sockets.proxy, "server.listen", config.server.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
             admin_address: admin_listener.local_addr()?,
             serving: tokio::spawn(Arc::clone(&server).serve(listener, drain.clone())),
-            attendants: [
+            background: [
                 tokio::spawn(Arc::clone(&admin).keep_history()),
                 tokio::spawn(Arc::clone(&admin).serve(admin_listener)),
                 tokio::spawn(store.sweep_when_invalidated()),
@@ -165,6 +153,7 @@ impl Process {
             tls,
             metrics,
             drain,
+            #[cfg(feature = "otlp")]
             exporter,
         })
     }
@@ -196,18 +185,52 @@ impl Process {
     /// Stops accepting, lets requests in flight finish within `server.drain_timeout`, and ends.
     pub async fn stop(self) {
         self.drain.begin();
-        // It ends by itself, and a panic has been logged.
+        // It ends by itself; a panic has been logged.
         let _ = self.serving.await;
-        self.attendants.iter().for_each(JoinHandle::abort);
+        self.background.iter().for_each(JoinHandle::abort);
+        #[cfg(feature = "otlp")]
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }
     }
 }
 
-/// The two ends of the way that spans take to the collector, where one is configured.
+/// A socket that is open already, or a new one.
+fn listener(
+    open: Option<std::net::TcpListener>,
+    key: &'static str,
+    address: SocketAddr,
+) -> Result<TcpListener, StartError> {
+    Ok(match open {
+        Some(open) => adopt(open)?,
+        None => listen(key, address)?,
+    })
+}
+
+fn admin(
+    config: &Config,
+    sockets: &Sockets,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    drain: &Drain,
+    clock: &Clock,
+) -> io::Result<Arc<Admin>> {
+    // A socket that is open already may have another address than `admin.listen`.
+    let address = match &sockets.admin {
+        Some(open) => open.local_addr()?,
+        None => config.admin.listen,
+    };
+    let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
+    let loopback = address.ip().is_loopback();
+    let (drain, clock) = (drain.clone(), clock.clone());
+    Ok(Arc::new(Admin::new(
+        config, loopback, store, metrics, drain, clock,
+    )))
+}
+
+/// The source of spans and their exporter, where a collector is configured.
 #[cfg(feature = "otlp")]
-fn collecting(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
+fn collect(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
     let Some(url) = &config.trace.otlp_url else {
         return (None, None);
     };
@@ -216,44 +239,22 @@ fn collecting(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Optio
     (Some(tracer), Some(exporter))
 }
 
-/// Without the feature, nobody collects.
-#[cfg(not(feature = "otlp"))]
-fn collecting(_: &Config, _: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
-    (None, None)
-}
-
-/// What cannot be had without the feature.
-#[cfg(not(feature = "otlp"))]
-#[derive(Debug)]
-enum Exporter {}
-
-#[cfg(not(feature = "otlp"))]
-impl Exporter {
-    #[expect(
-        clippy::unused_async,
-        reason = "as the one that is built with the feature"
-    )]
-    async fn finish(self) {
-        match self {}
-    }
-}
-
-/// Reads the files of `[server.tls]` again when they change: certificates are renewed by somebody
-/// who knows nothing of signals.
+/// Reads the files of `[server.tls]` again when they change: tools that renew certificates send no
+/// signal.
 async fn watch(tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) {
     let Some(tls) = tls else { return };
     loop {
-        tokio::time::sleep(TLS_LOOK).await;
+        tokio::time::sleep(TLS_INTERVAL).await;
         let (tls, metrics) = (Arc::clone(&tls), Arc::clone(&metrics));
-        let look = move || {
+        let check = move || {
             if tls.has_changed()
                 && let Err(fault) = reread(&tls, &metrics)
             {
                 tracing::error!("{fault}; the certificate read before stays");
             }
         };
-        // Files may lie where it takes time to reach them.
-        let _ = tokio::task::spawn_blocking(look).await;
+        // Files may be on a slow file system.
+        let _ = tokio::task::spawn_blocking(check).await;
     }
 }
 
