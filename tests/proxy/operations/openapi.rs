@@ -207,14 +207,14 @@ async fn after_a_reload_it_has_the_options_that_are_in_force() {
 
 /// The document had no 429.
 #[tokio::test]
-async fn a_token_that_is_to_wait_is_in_it_with_either_status() {
+async fn a_request_held_by_retry_after_is_in_it_with_either_status() {
     for status in [429, 503] {
         let origin = Origin::start().await;
         let proxy = Proxy::start(&origin).await;
         let document = Document::of(&proxy).await;
         origin.reply(CALL, Reply::new(status).header("retry-after", "9"));
         proxy.get(CALL).bearer("a").await.assert_status(status);
-        let answer = proxy.get("/v1/calls/c2").bearer("a").await;
+        let answer = proxy.get(CALL).bearer("a").await;
         let answer = answer.assert_problem(status, "http_request_denied");
         document.assert_describes(&answer);
     }
