@@ -1,14 +1,14 @@
-//! A caching reverse proxy for the Stuut API: the map of the house.
+//! A caching reverse proxy for the Stuut API: the map of the crate.
 //!
 //! # Layers
 //!
-//! A room uses only what lies below it; `tests/project/layers.rs` reads the imports and holds that.
+//! A module uses only the modules below it; `tests/project/layers.rs` checks that.
 //!
 //! ```text
 //! process      main  cli  process
 //! sockets      server  admin
 //! decisions    proxy
-//! state, I/O   cache | upstream | otlp         (strangers to each other)
+//! state, I/O   cache | upstream | otlp         (they do not use each other)
 //! instruments  telemetry  clock
 //! meaning      request  view  policy  coding  json  outcome   (pure)
 //! settings     config  label
@@ -16,31 +16,30 @@
 //!
 //! # The life of a request
 //!
-//! [`server`] accepts a connection, bounds it with one timer, and hands each request through a
-//! small tower stack, which gives it an id and the time, counts it at its end, and turns a panic
-//! into a 500. [`proxy`] is the hallway from there on:
+//! [`server`] accepts a connection, runs hyper on it under one timer, gives each request an id and
+//! a time, counts it at its end, and turns a panic into a 500. [`proxy`] decides from there on:
 //!
 //! 1. [`request`] reads the head once: a [`Call`](request::Call) that may be answered from
 //!    memory, a [`Bypass`](request::Bypass) with its reason, or a [`Refusal`](request::Refusal).
-//! 2. A bypass goes through [`upstream`] as it is, streamed both ways.
-//! 3. For a call, [`cache`] is asked under a [`CacheKey`](request::CacheKey), which cannot be
-//!    made without a [`Scope`](request::Scope); [`view`] derives the part that is asked for, and
-//!    [`policy`] says what it is good for now.
-//! 4. What is not fresh is fetched: once for all who ask meanwhile, on a task that outlives its
-//!    first client, behind a fence that a purge, a write or a refused token brings down.
-//!    Admission in [`upstream`] refuses a fetch while the circuit breaker is open, after a
-//!    `Retry-After`, or when all slots are taken; stale is served then where that is allowed. A hit
-//!    never comes there.
+//! 2. A bypass is forwarded by [`upstream`] unchanged, streamed both ways.
+//! 3. A call is looked up in [`cache`] under a [`CacheKey`](request::CacheKey), which cannot be
+//!    built without a [`Scope`](request::Scope); [`view`] derives the part that the client wants,
+//!    and [`policy`] decides how a stored response may be used.
+//! 4. Otherwise the response is fetched: once for all clients that want it meanwhile, on a task
+//!    that outlives the first of them. A purge, a write or a refused token starts a new generation,
+//!    and what was fetched before it is not stored. Admission in [`upstream`] refuses a fetch while
+//!    the circuit breaker is open, after a `Retry-After`, or when all slots are taken; a stale
+//!    response is served then where that is allowed. A hit passes none of this.
 //! 5. The [`Outcome`](outcome::Outcome) is defined once; the `Cache-Status` field, the metric
 //!    label and the log field are its renderings.
 //!
 //! # What is deliberately absent
 //!
-//! - Nothing below [`server`] knows of sockets, and nothing below [`proxy`] of status codes that
-//!   are ours: those are in one file, `proxy/error.rs`.
-//! - The pure rooms have no clock, no lock and no await: `now` is a parameter, a
+//! - Nothing below [`server`] knows of sockets, and nothing below [`proxy`] of our own status
+//!   codes: those are in one file, `proxy/error.rs`.
+//! - The pure modules have no clock, no lock and no await: `now` is a parameter, a
 //!   [`Moment`](policy::Moment).
-//! - [`cache`] does not fetch and [`upstream`] does not store; the hallway introduces them.
+//! - [`cache`] does not fetch and [`upstream`] does not store; [`proxy`] joins them.
 //! - There is no store without a scope, and no type that could print a token.
 
 pub mod admin;

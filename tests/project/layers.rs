@@ -1,9 +1,9 @@
-//! The house stands on its layers: `use crate::` goes downward only.
+//! The layers of `src`: `use crate::` goes downward only.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// From the ground up. A room may use the rooms before it; rooms of one row are strangers.
+/// From the bottom up. A module may use the modules before it, except those of its own row.
 const LAYERS: &[&[&str]] = &[
     // settings, and the names that settings and meaning share
     &["label"],
@@ -28,48 +28,61 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
 ];
 
-/// The rooms without a clock, a lock or an await.
+/// The modules without a clock, a lock or an await.
 const PURE: &[&str] = &[
     "json", "coding", "policy", "view", "request", "outcome", "label",
 ];
 
-fn layer(room: &str) -> usize {
+fn layer(module: &str) -> usize {
     LAYERS
         .iter()
-        .position(|rooms| rooms.contains(&room))
-        .unwrap_or_else(|| panic!("{room} has no layer"))
+        .position(|modules| modules.contains(&module))
+        .unwrap_or_else(|| panic!("{module} has no layer"))
 }
 
-/// Every source file of a room, without its tests.
-fn sources() -> Vec<(String, PathBuf, String)> {
+/// A source file without its tests.
+struct Source {
+    /// Below `src`, e.g. `proxy/error.rs`.
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The module of `lib.rs` that it belongs to.
+    fn module(&self) -> &str {
+        let end = self
+            .path
+            .find(['/', '.'])
+            .expect("a folder or an extension");
+        &self.path[..end]
+    }
+
+    fn code(&self) -> impl Iterator<Item = &str> {
+        let lines = self.text.lines();
+        lines.filter(|line| !line.trim_start().starts_with("//"))
+    }
+}
+
+/// The files of every module.
+fn sources() -> Vec<Source> {
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of src") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let below = path
-                .strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))
-                .expect("below src");
-            let room = below
-                .components()
-                .next()
-                .expect("a name")
-                .as_os_str()
-                .to_string_lossy();
-            let room = room.trim_end_matches(".rs").to_owned();
-            let is_rust = path.extension().is_some_and(|extension| extension == "rs");
-            if is_rust && !["lib", "main"].contains(&room.as_str()) {
-                let text = fs::read_to_string(&path).expect("a source file");
-                let text = text
-                    .split("#[cfg(test)]\nmod tests")
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                found.push((room, path, text));
+            let file = entry.expect("an entry").path();
+            let path = file.strip_prefix(root).expect("below src");
+            let path = path.to_str().expect("a path of text").to_owned();
+            if file.is_dir() {
+                folders.push(file);
+            } else if path.ends_with(".rs")
+                && !path.ends_with("tests.rs")
+                && !["lib.rs", "main.rs"].contains(&path.as_str())
+            {
+                let text = fs::read_to_string(&file).expect("a source file");
+                let tests = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
+                let text = text[..tests].to_owned();
+                found.push(Source { path, text });
             }
         }
     }
@@ -79,20 +92,14 @@ fn sources() -> Vec<(String, PathBuf, String)> {
 #[test]
 fn imports_go_downward() {
     let mut upward = Vec::new();
-    for (room, path, text) in sources() {
-        for line in text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-        {
-            for used in line.split("crate::").skip(1) {
-                let used: String = used
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
-                let is_room = LAYERS.concat().contains(&used.as_str());
-                if is_room && used != room && layer(&used) >= layer(&room) {
-                    upward.push(format!("{}: {room} uses {used}", path.display()));
-                }
+    for source in sources() {
+        let module = source.module();
+        for used in source.code().flat_map(|line| line.split("crate::").skip(1)) {
+            let end = used.find(|c: char| !c.is_alphanumeric() && c != '_');
+            let used = &used[..end.unwrap_or(used.len())];
+            let is_module = LAYERS.concat().contains(&used);
+            if is_module && used != module && layer(used) >= layer(module) {
+                upward.push(format!("{}: {module} uses {used}", source.path));
             }
         }
     }
@@ -104,19 +111,19 @@ fn imports_go_downward() {
 }
 
 #[test]
-fn every_room_has_a_layer_and_every_file_an_opening_line() {
-    for (room, path, text) in sources() {
-        layer(&room);
+fn every_module_has_a_layer_and_every_file_an_opening_line() {
+    for source in sources() {
+        layer(source.module());
         assert!(
-            text.starts_with("//!"),
+            source.text.starts_with("//!"),
             "{}: no opening //! line",
-            path.display()
+            source.path
         );
     }
 }
 
 #[test]
-fn pure_rooms_have_no_clock_no_lock_and_no_await() {
+fn pure_modules_have_no_clock_no_lock_and_no_await() {
     let forbidden = [
         ".await",
         "async fn",
@@ -126,13 +133,14 @@ fn pure_rooms_have_no_clock_no_lock_and_no_await() {
         "SystemTime::now",
         "tokio::",
     ];
-    for (room, path, text) in sources() {
-        let code = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"));
-        for line in code.filter(|_| PURE.contains(&room.as_str())) {
+    let sources = sources();
+    for source in sources
+        .iter()
+        .filter(|source| PURE.contains(&source.module()))
+    {
+        for line in source.code() {
             let found = forbidden.iter().find(|word| line.contains(**word));
-            assert!(found.is_none(), "{}: {line}", path.display());
+            assert!(found.is_none(), "{}: {line}", source.path);
         }
     }
 }
