@@ -7,6 +7,7 @@
 //! they use what it defines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -69,7 +70,8 @@ pub(crate) fn find<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec
         let mut text = String::new();
         for from in circle {
             for to in uses[*from].iter().filter(|to| circle.contains(to)) {
-                text += &format!("  {} -> {}\n", files[*from].path, files[to].path);
+                let (from, to) = (files[*from].path, files[to].path);
+                writeln!(text, "  {from} -> {to}").expect("a string takes it");
             }
         }
         text

@@ -73,9 +73,10 @@ fn sources() -> Vec<Source> {
             let file = entry.expect("an entry").path();
             let path = file.strip_prefix(root).expect("below src");
             let path = path.to_str().expect("a path of text").to_owned();
+            let is_rust = file.extension().is_some_and(|extension| extension == "rs");
             if file.is_dir() {
                 folders.push(file);
-            } else if path.ends_with(".rs")
+            } else if is_rust
                 && !path.ends_with("tests.rs")
                 && !["lib.rs", "main.rs"].contains(&path.as_str())
             {
