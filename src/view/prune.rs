@@ -74,62 +74,65 @@ struct Open<const N: usize> {
 const MOST: usize = 2 * MAX_TOGETHER / 64;
 
 fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
+    let at = blanks(part.text, 0);
+    if !matches!(byte(part.text, at), b'{' | b'[') {
+        return json::end(part.text, skip_value(part.text, at, 0)?);
+    }
     let lists = Lists::of(view);
     if lists.len() <= 64 {
-        read(&Steps::<1>::new(lists), part)
+        read(&Steps::<1>::new(lists), part, at)
     } else {
-        read(&Steps::<MOST>::new(lists), part)
+        read(&Steps::<MOST>::new(lists), part, at)
     }
 }
 
-fn read<const N: usize>(steps: &Steps<'_, N>, part: &mut Part<'_>) -> Result<(), JsonFault> {
+/// Reads the outermost container, at `at`: each turn reads one member or element, or closes a
+/// container.
+fn read<const N: usize>(
+    steps: &Steps<'_, N>,
+    part: &mut Part<'_>,
+    mut at: usize,
+) -> Result<(), JsonFault> {
     let text = part.text;
-    let mut at = blanks(text, 0);
-    let mut outer: Vec<Open<N>> = Vec::new();
-    let mut open = match byte(text, at) {
-        b'{' | b'[' => Open::new(text, at, steps.root(), steps),
-        _ => return json::end(text, skip_value(text, at, 0)?),
-    };
+    let (mut outer, mut first) = (Vec::<Open<N>>::new(), true);
+    let mut open = Open::new(text, at, steps.root(), steps);
     at += 1;
-    let mut first = true;
-    // Each turn reads one member or element, or closes a container.
     loop {
-        let next = blanks(text, at);
-        if byte(text, next) == open.closing() {
-            if open.gap.is_some() {
-                part.cut(open.kept, open.gone);
+        let mut begin = at;
+        at = blanks(text, at);
+        match byte(text, at) {
+            b',' if !first => {
+                begin = at + 1;
+                at = blanks(text, begin);
             }
-            at = next + 1;
-            let Some(around) = outer.pop() else {
-                return json::end(text, at);
-            };
-            open = around;
-            open.kept = at;
-            first = false;
-            continue;
-        }
-        let begin = match byte(text, next) {
-            _ if first => at,
-            b',' => next + 1,
-            _ => return Err(JsonFault::NotJson),
-        };
-        at = blanks(text, begin);
-        first = false;
-        let mut fate = Fate::Into(open.reached);
-        if open.object {
-            let (name, value) = member_name(text, at)?;
-            at = value;
-            fate = open.fate(name, steps);
-            if matches!(fate, Fate::Remove) {
-                at = skip_value(text, at, outer.len() + 1)?;
-                open.gap.get_or_insert(begin);
-                open.gone = at;
+            b'}' | b']' if byte(text, at) == open.closing() => {
+                part.close(&open);
+                at += 1;
+                let Some(around) = outer.pop() else {
+                    return json::end(text, at);
+                };
+                open = around;
+                open.kept = at;
+                first = false;
                 continue;
             }
-            if let Some(gap) = open.gap.take() {
-                part.cut(gap, begin);
-            }
+            _ if !first => return Err(JsonFault::NotJson),
+            _ => first = false,
         }
+        let fate = if open.object {
+            let (name, value) = member_name(text, at)?;
+            at = value;
+            let fate = open.fate(name, steps);
+            if matches!(fate, Fate::Remove) {
+                at = skip_value(text, at, outer.len() + 1)?;
+                open.remove(begin, at);
+                continue;
+            }
+            part.keep(&mut open, begin);
+            fate
+        } else {
+            Fate::Into(open.reached)
+        };
         if let (b'{' | b'[', Fate::Into(reached)) = (byte(text, at), fate) {
             outer.push(open);
             if outer.len() == MAX_DEPTH {
@@ -157,6 +160,22 @@ impl Part<'_> {
         self.copied = to;
     }
 
+    /// Leaves out the members that go before one that stays and begins here.
+    #[inline]
+    fn keep<const N: usize>(&mut self, open: &mut Open<N>, begin: usize) {
+        if let Some(gap) = open.gap.take() {
+            self.cut(gap, begin);
+        }
+    }
+
+    /// Leaves out the members that go at the end of a container.
+    #[inline]
+    fn close<const N: usize>(&mut self, open: &Open<N>) {
+        if open.gap.is_some() {
+            self.cut(open.kept, open.gone);
+        }
+    }
+
     fn finish(mut self) -> Bytes {
         self.out.extend_from_slice(&self.text[self.copied..]);
         // A stored part weighs what it shows.
@@ -177,6 +196,13 @@ impl<const N: usize> Open<N> {
             gap: None,
             gone: 0,
         }
+    }
+
+    /// A member goes, from here to there.
+    #[inline]
+    fn remove(&mut self, begin: usize, end: usize) {
+        self.gap.get_or_insert(begin);
+        self.gone = end;
     }
 
     #[inline]

@@ -35,12 +35,16 @@ pub fn read_query<'a>(
     query: Option<&'a str>,
     options: &Options,
 ) -> Result<QueryView<'a>, ViewFault> {
-    let pieces = || query.into_iter().flat_map(|query| query.split('&'));
+    let Some(query) = query else {
+        let (remaining, view) = (None, None);
+        return Ok(QueryView { remaining, view });
+    };
+    let pieces = || query.split('&');
     let mut asking = pieces().filter_map(|piece| options.option(piece));
     let view = match (asking.next(), asking.next()) {
         (None, _) => {
             return Ok(QueryView {
-                remaining: query.map(Cow::Borrowed),
+                remaining: Some(Cow::Borrowed(query)),
                 view: None,
             });
         }
