@@ -11,7 +11,7 @@ use crate::policy::Moment;
 
 /// Where `now` comes from. Cheap to clone; clones of a manual clock move together.
 #[derive(Clone, Debug)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 /// The end of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ pub struct Deadline {
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+enum TimeSource {
     /// The machine's clocks. The monotonic one counts from `start`, so that ages
     /// survive a step of the wall clock.
     System { start: Instant },
@@ -56,7 +56,7 @@ impl Clock {
     /// The machine's own clocks.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System {
+        Self(TimeSource::System {
             start: Instant::now(),
         })
     }
@@ -64,7 +64,7 @@ impl Clock {
     /// A clock that stands at `wall` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(wall: SystemTime) -> Self {
-        Self(Source::Manual {
+        Self(TimeSource::Manual {
             wall,
             passed: Arc::default(),
             lived: Arc::new(watch::Sender::new(Duration::ZERO)),
@@ -75,11 +75,11 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System { .. } => Moment {
+            TimeSource::System { .. } => Moment {
                 mono: self.mono(),
                 wall: SystemTime::now(),
             },
-            Source::Manual { wall, .. } => {
+            TimeSource::Manual { wall, .. } => {
                 let mono = self.mono();
                 Moment {
                     mono,
@@ -93,8 +93,10 @@ impl Clock {
     #[must_use]
     pub fn mono(&self) -> Duration {
         match &self.0 {
-            Source::System { start } => start.elapsed(),
-            Source::Manual { passed, .. } => Duration::from_nanos(passed.load(Ordering::SeqCst)),
+            TimeSource::System { start } => start.elapsed(),
+            TimeSource::Manual { passed, .. } => {
+                Duration::from_nanos(passed.load(Ordering::SeqCst))
+            }
         }
     }
 
@@ -102,8 +104,8 @@ impl Clock {
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> Deadline {
         let lived = match &self.0 {
-            Source::System { .. } => Duration::ZERO,
-            Source::Manual { lived, .. } => *lived.borrow(),
+            TimeSource::System { .. } => Duration::ZERO,
+            TimeSource::Manual { lived, .. } => *lived.borrow(),
         };
         Deadline {
             at: time::Instant::now() + limit,
@@ -123,8 +125,8 @@ impl Clock {
     ) -> Option<T> {
         let limited = time::timeout_at(deadline.at, work);
         match &self.0 {
-            Source::System { .. } => limited.await.ok(),
-            Source::Manual { lived, .. } => {
+            TimeSource::System { .. } => limited.await.ok(),
+            TimeSource::Manual { lived, .. } => {
                 let mut lived = lived.subscribe();
                 tokio::select! {
                     biased;
@@ -139,8 +141,8 @@ impl Clock {
     #[must_use]
     pub fn is_over(&self, deadline: Deadline) -> bool {
         let is_lived = match &self.0 {
-            Source::System { .. } => false,
-            Source::Manual { lived, .. } => *lived.borrow() >= deadline.lived,
+            TimeSource::System { .. } => false,
+            TimeSource::Manual { lived, .. } => *lived.borrow() >= deadline.lived,
         };
         is_lived || deadline.at <= time::Instant::now()
     }
@@ -157,7 +159,7 @@ impl Clock {
     ///
     /// On the system clock.
     pub fn advance(&self, by: Duration) {
-        let Source::Manual { passed, .. } = &self.0 else {
+        let TimeSource::Manual { passed, .. } = &self.0 else {
             panic!("only a manual clock can be moved");
         };
         let nanos =
@@ -172,7 +174,7 @@ impl Clock {
     /// On the system clock.
     pub fn live(&self, by: Duration) {
         self.advance(by);
-        if let Source::Manual { lived, .. } = &self.0 {
+        if let TimeSource::Manual { lived, .. } = &self.0 {
             lived.send_modify(|lived| *lived += by);
         }
     }

@@ -17,11 +17,11 @@ pub struct Gunzip {
     decoder: Decompress,
     /// Received bytes that were not decoded yet.
     input: Bytes,
-    at: Progress,
+    at: GzipState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+enum GzipState {
     /// Nothing has come.
     Start,
     /// In the middle of a member.
@@ -50,7 +50,7 @@ impl Default for Gunzip {
         Self {
             decoder: Decompress::new_gzip(WINDOW),
             input: Bytes::new(),
-            at: Progress::Start,
+            at: GzipState::Start,
         }
     }
 }
@@ -68,15 +68,15 @@ impl Gunzip {
     ///
     /// When the stream is broken.
     pub fn step(&mut self) -> Result<Step, InvalidGzip> {
-        if self.input.is_empty() && self.at != Progress::Inside {
+        if self.input.is_empty() && self.at != GzipState::Inside {
             return Ok(Step::Hungry);
         }
         let mut piece = BytesMut::zeroed(PIECE);
         loop {
-            if self.at == Progress::Between {
+            if self.at == GzipState::Between {
                 self.decoder = Decompress::new_gzip(WINDOW);
             }
-            self.at = Progress::Inside;
+            self.at = GzipState::Inside;
             let (read, written) = (self.decoder.total_in(), self.decoder.total_out());
             let status = self
                 .decoder
@@ -87,7 +87,7 @@ impl Gunzip {
             let written = bytes(self.decoder.total_out() - written);
             self.input = self.input.slice(read..);
             if status == Status::StreamEnd {
-                self.at = Progress::Between;
+                self.at = GzipState::Between;
             }
             if written > 0 || status == Status::StreamEnd {
                 // A small piece must not keep the allocation of a large one alive.
@@ -98,7 +98,7 @@ impl Gunzip {
                     piece.freeze()
                 }));
             }
-            if read == 0 && self.at == Progress::Inside {
+            if read == 0 && self.at == GzipState::Inside {
                 return if self.input.is_empty() {
                     Ok(Step::Hungry)
                 } else {
@@ -114,7 +114,7 @@ impl Gunzip {
     ///
     /// When it is in the middle of a member.
     pub fn end(&self) -> Result<(), InvalidGzip> {
-        if self.at == Progress::Inside {
+        if self.at == GzipState::Inside {
             Err(InvalidGzip)
         } else {
             Ok(())
