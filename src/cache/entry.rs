@@ -3,6 +3,7 @@
 //! Store the whole, show the part: one stored response serves every view of it. A view is
 //! derived once, and kept with its entry.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::header::{AGE, DATE, HeaderName};
 use tokio::sync::OnceCell;
 
 use super::admission::Admitted;
+use super::counters::micros;
 use super::{Admission, Fence, Generation, Representation};
 use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
@@ -17,6 +19,9 @@ use crate::view::View;
 
 /// Views that are kept with one entry; a further one replaces the oldest.
 const MAX_VIEWS: usize = 8;
+
+/// After a failure of the origin, the time for which an entry is served stale at once.
+const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
 /// What an entry weighs besides its bytes: its own fields, moka's bookkeeping, the allocations,
 /// the counters it keeps alive.
@@ -50,6 +55,18 @@ pub struct Entry {
     views: Mutex<Vec<(View, ViewSlot)>>,
     /// Which of the tokens that share its scope may see it.
     admitted: Admitted,
+    failures: Failures,
+}
+
+/// What is known of an origin that has failed to renew an entry.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Microseconds on the clock of ages: until when the origin is not waited for again.
+    until: AtomicU64,
+    /// Whether the one retry of that time has begun.
+    is_retried: AtomicBool,
+    /// Until when that retry may run; zero once it has ended.
+    retry_until: AtomicU64,
 }
 
 /// Where a view of a response is kept once it is derived. Other requests for it wait for that.
@@ -74,6 +91,7 @@ impl Entry {
             generation: fence.generation().clone(),
             came_with_age,
             admitted: Admitted::default(),
+            failures: Failures::default(),
             views: Mutex::default(),
         }
     }
@@ -120,6 +138,44 @@ impl Entry {
                     .iter()
                     .eq(other.headers.get_all(name))
             })
+    }
+
+    /// A fetch that was to renew it has ended. After a failure of the origin it is served stale at
+    /// once for five seconds, where that is allowed, while one retry runs.
+    pub fn fetch_ended(&self, failed: bool, now: Duration) {
+        let Failures {
+            until,
+            is_retried,
+            retry_until,
+        } = &self.failures;
+        if failed {
+            is_retried.store(self.has_failed_lately(now), Ordering::Relaxed);
+            let pause = micros(now.saturating_add(FAILURE_PAUSE));
+            until.store(pause, Ordering::Relaxed);
+        }
+        retry_until.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the origin has failed to renew it lately, or a retry after that still runs.
+    #[must_use]
+    pub fn has_failed_lately(&self, now: Duration) -> bool {
+        let Failures {
+            until, retry_until, ..
+        } = &self.failures;
+        [until, retry_until]
+            .iter()
+            .any(|end| micros(now) < end.load(Ordering::Relaxed))
+    }
+
+    /// Whether the caller must retry, until `deadline` at most: the first one after a failure.
+    #[must_use]
+    pub fn claim_retry(&self, deadline: Duration) -> bool {
+        let is_first = !self.failures.is_retried.swap(true, Ordering::Relaxed);
+        if is_first {
+            let retry_until = &self.failures.retry_until;
+            retry_until.store(micros(deadline), Ordering::Relaxed);
+        }
+        is_first
     }
 
     /// The memoised view of this response, if it was requested before.
