@@ -29,6 +29,7 @@ struct Load {
 
 #[test]
 fn the_bound_of_the_store_holds_while_it_is_filled() {
+    let _alone = crate::alone();
     let loads = [
         Load {
             what: "20,000 bodies of 40 KB",
