@@ -48,7 +48,6 @@ pub struct ResponseDirectives {
 
 /// The cache directives of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each directive")]
 pub struct RequestDirectives {
     /// §5.2.1.4: only after validation.
     pub no_cache: bool,
@@ -105,7 +104,7 @@ impl ResponseDirectives {
             b"max-age" => DeltaSeconds::join(&mut self.max_age, delta),
             b"s-maxage" => DeltaSeconds::join(&mut self.s_maxage, delta),
             b"stale-while-revalidate" => {
-                DeltaSeconds::join(&mut self.stale_while_revalidate, delta)
+                DeltaSeconds::join(&mut self.stale_while_revalidate, delta);
             }
             b"stale-if-error" => DeltaSeconds::join(&mut self.stale_if_error, delta),
             _ => return false,

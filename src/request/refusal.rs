@@ -7,6 +7,7 @@ use crate::label::{Label as _, labels};
 
 labels! {
     /// Why a request is refused.
+    #[expect(clippy::doc_markdown, reason = "the sentences are for clients, too")]
     pub enum Refusal {
         // RFC 9112 §3
         RequestLine => "request-line": "the request line is not a method, a target and a version",
