@@ -166,7 +166,7 @@ impl Process {
     /// When a part cannot be used; then nothing is taken over.
     pub fn reload(&mut self, written: &Config) -> Result<Reloaded, StartError> {
         let reloaded = self.config.reloaded(written);
-        let proxy = self.server.proxy().renewed(&reloaded.config);
+        let proxy = self.server.proxy().reloaded(&reloaded.config);
         let proxy = proxy.map_err(StartError::Views)?;
         if let Some(tls) = &self.tls {
             reread(tls, &self.metrics)?;

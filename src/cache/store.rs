@@ -308,13 +308,13 @@ impl Store {
         self.invalidated(cause);
     }
 
-    /// Invalidates what a write has, or may have, changed. While the write is `pending`, what is
-    /// fetched is not stored: the origin may still carry it out.
+    /// Invalidates what a write has, or may have, changed, and answers whether there was anything.
+    /// While the write is `pending`, what is fetched is not stored: the origin may still carry it out.
     pub fn invalidate_written<'p>(
         &self,
         paths: impl Iterator<Item = (&'p str, Reach)>,
         pending: Option<&Range<Duration>>,
-    ) {
+    ) -> bool {
         let mut any = false;
         for (path, reach) in paths {
             if let Some(Range { start, end }) = pending {
@@ -323,14 +323,18 @@ impl Store {
             }
             any |= self.generations.invalidate_path(path, reach);
         }
-        if any {
-            self.invalidated(Invalidation::Write);
-        }
+        any
+    }
+
+    /// Counts a write that has invalidated something.
+    pub fn count_write(&self) {
+        self.invalidated(Invalidation::Write);
     }
 
     /// Invalidates all that this scope may see. Where nothing is stored or in flight for it, it
     /// costs a look-up: guessed tokens are refused in great numbers.
     pub fn refuse(&self, scope: &Scope) {
+        self.metrics.tokens_refused.inc();
         if self.generations.invalidate_scope(scope) {
             self.invalidated(Invalidation::Refusal);
         }

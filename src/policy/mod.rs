@@ -49,10 +49,11 @@ pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_an
 pub use lifetime::{Lifetime, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
 pub use renewal::{
-    Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, renewal, update,
+    Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, refuses_token,
+    renewal, update,
 };
 pub use retry_after::retry_after;
-pub use storing::{NotStored, Sharing, is_error, is_for_one, may_store};
+pub use storing::{NotStored, Sharing, is_error, is_unshareable, may_store};
 pub use validators::{
     Condition, EntityTag, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
 };

@@ -66,6 +66,12 @@ pub fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
+/// Whether the origin refuses the token itself.
+#[must_use]
+pub fn refuses_token(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
 /// Replaces the conditions of `request` by those that validate `stored`, and answers whether
 /// there are any (RFC 9111 §4.3.1).
 ///

@@ -117,7 +117,7 @@ pub fn may_store(
 /// with those who asked at the same time: it says `no-store`, sets a cookie, or has a `Vary` that
 /// nothing matches.
 #[must_use]
-pub fn is_for_one(status: StatusCode, response: &HeaderMap, sharing: Sharing) -> bool {
+pub fn is_unshareable(status: StatusCode, response: &HeaderMap, sharing: Sharing) -> bool {
     let said = ResponseDirectives::read(response);
     said.no_store && !(said.must_understand && understood(status))
         // Of a 304 a cookie goes no further: what it renews has none.

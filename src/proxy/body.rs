@@ -1,5 +1,5 @@
-//! What a client is sent: stored bytes, or the origin's stream; with the report of how it came
-//! about, for whoever counts and logs.
+//! Response bodies: stored bytes or the origin's stream, with the report of how the response came
+//! about.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::write::WriteResponse;
 use crate::outcome::Outcome;
 use crate::request::{RouteId, ScopeId};
 use crate::upstream::{FetchError, ResponseStream};
@@ -16,12 +17,12 @@ use crate::upstream::{FetchError, ResponseStream};
 pub struct Body {
     /// What is sent.
     pub content: Content,
-    /// For whoever counts and logs.
+    /// For metrics and the access log.
     pub report: Report,
 }
 
-/// How the response came about. It travels beside the body, where a field of the response's
-/// extensions would cost two allocations a request.
+/// How the response came about. It travels beside the body: a field of the response's extensions
+/// would cost two allocations a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// How the request was answered.
@@ -39,23 +40,16 @@ pub enum Content {
     Whole(Bytes),
     /// As the origin sends it.
     Stream(Box<ResponseStream>),
+    /// The same, in answer to a write.
+    Written(Box<WriteResponse>),
 }
 
 impl Body {
-    /// Bytes that are at hand.
+    /// Stored bytes.
     #[must_use]
     pub fn whole(bytes: Bytes, report: Report) -> Self {
         Self {
             content: Content::Whole(bytes),
-            report,
-        }
-    }
-
-    /// The origin's stream.
-    #[must_use]
-    pub fn stream(stream: Box<ResponseStream>, report: Report) -> Self {
-        Self {
-            content: Content::Stream(stream),
             report,
         }
     }
@@ -73,6 +67,7 @@ impl http_body::Body for Content {
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Stream(stream) => Pin::new(stream.as_mut()).poll_frame(cx),
+            Self::Written(response) => Pin::new(response.as_mut()).poll_frame(cx),
         }
     }
 
@@ -80,6 +75,7 @@ impl http_body::Body for Content {
         match self {
             Self::Whole(bytes) => bytes.is_empty(),
             Self::Stream(stream) => stream.is_end_stream(),
+            Self::Written(response) => response.is_end_stream(),
         }
     }
 
@@ -87,6 +83,7 @@ impl http_body::Body for Content {
         match self {
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Stream(stream) => stream.size_hint(),
+            Self::Written(response) => response.size_hint(),
         }
     }
 }

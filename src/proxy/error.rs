@@ -229,3 +229,20 @@ fn proxy_status(error: &FetchError) -> HeaderValue {
     );
     HeaderValue::try_from(text).expect("our sentences have no quotes and no control characters")
 }
+
+/// Logs each failure once. A request that was not admitted is at debug level: admission counts them,
+/// and logs when the circuit breaker opens.
+pub(super) fn log_failure(id: &RequestId, source: &FetchError) {
+    let fault = source.fault().as_str();
+    if source.fault().is_shed() {
+        tracing::debug!(request_id = %id, fault, "{source}");
+    } else {
+        tracing::warn!(request_id = %id, fault, "{}", chain(source));
+    }
+}
+
+/// An error and its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

@@ -1,162 +1,193 @@
-//! The way past the cache: a request goes to the origin as it is, and its answer comes back as
-//! it is. What it does to stored responses on its way is noted here.
+//! Past the cache: a request goes to the origin as it is, and its response comes back as it is. A
+//! write invalidates what it may have changed.
 
-use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::Body as _;
 
-use super::body::{Body, Report};
-use super::error::{CACHE_STATUS, Error};
-use super::{Arrived, Proxy, refused_token};
-use crate::cache::Reach;
+use super::body::{Body, Content, Report};
+use super::error::{CACHE_STATUS, Error, log_failure};
+use super::request::Arrived;
+use super::span::{OriginSpans, SpanEnd};
+use super::write::{WriteResponse, Written};
+use crate::cache::{Reach, Store};
+use crate::clock::Clock;
 use crate::outcome::{Fault, Outcome};
 use crate::policy;
-use crate::request::Bypass;
-use crate::telemetry::RequestId;
-use crate::upstream::{self, headers};
+use crate::request::{Bypass, RouteId, Routes, Scope};
+use crate::telemetry::{Metrics, RequestId};
+use crate::upstream::{self, FetchError, ResponseStream, Upstream, headers};
 
-impl Proxy {
-    /// Sends a request on, and hands back the origin's answer.
-    pub(super) async fn forward(&self, arrived: Arrived, reason: Bypass) -> Response<Body> {
+/// Forwards requests.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    pub(super) store: Arc<Store>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) routes: Routes,
+    /// For how long the origin may still carry out a write that it has not answered
+    /// (`upstream.total_timeout`).
+    pub(super) pending: Duration,
+    pub(super) spans: OriginSpans,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+}
+
+impl Forwarder {
+    /// Forwards a request, and returns the origin's response.
+    ///
+    /// A write runs to its end on a task of its own: a client that goes while the origin is at it
+    /// leaves no doubt about what it did.
+    pub(super) async fn forward(
+        self: &Arc<Self>,
+        arrived: Arrived,
+        scope: Option<Scope>,
+        reason: Bypass,
+    ) -> Response<Body> {
+        self.metrics.bypass.of(reason).inc();
+        if !policy::is_unsafe(&arrived.head.method) {
+            return self.exchange(arrived, scope, reason).await;
+        }
+        let forwarder = Arc::clone(self);
+        let exchange = Box::pin(async move { forwarder.exchange(arrived, scope, reason).await });
+        match tokio::spawn(exchange).await {
+            Ok(response) => response,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down, and this request with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    async fn exchange(
+        &self,
+        arrived: Arrived,
+        scope: Option<Scope>,
+        reason: Bypass,
+    ) -> Response<Body> {
         let Arrived {
             mut head, body, id, ..
         } = arrived;
-        self.metrics.bypass.of(reason).inc();
-        let scope = self.parser.scope(&head.headers);
-        let target = head
-            .uri
-            .path_and_query()
-            .cloned()
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = head.uri.path_and_query().cloned();
+        let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         headers::of_forward(&mut head.headers, head.version);
-        // Also in place of one that is not usable: the log does not have that either.
+        // Also instead of an unusable one: the log does not have that either.
         head.headers.insert(RequestId::FIELD, id.to_header());
-        let traced = self.trace(&mut head.headers, &head.extensions);
-
-        let write = Write::begin(self, &head.method, target.path());
-        let response = match self
+        let span = self.spans.begin(&mut head.headers, &head.extensions);
+        let method = head.method.clone();
+        let result = self
             .upstream
             .forward(
                 scope.as_ref(),
-                head.method.clone(),
+                head.method,
                 &target,
                 head.headers,
                 body,
                 head.version,
             )
-            .await
-        {
-            Ok(response) => {
-                self.end_forward(traced.as_ref(), &head.method, Ok(response.status()));
-                response
-            }
-            Err(source) => {
-                self.end_forward(traced.as_ref(), &head.method, Err(source.fault()));
-                write.failed(source.fault());
-                super::log_failure(&id, &source);
-                let route = self.parser.routes().find(target.path());
-                return Error::Fetch {
-                    source,
-                    why: reason.into(),
-                }
-                .into_response(&id, route, scope.map(|scope| scope.id()));
-            }
+            .await;
+        let end = match &result {
+            Ok(response) => SpanEnd::Answered(response.status(), "forwarded"),
+            Err(source) => SpanEnd::Failed(source.fault()),
         };
+        self.spans.record(span.as_ref(), &method, end);
+        let written = self.written(&method, target.path(), &result);
+        let route = self.routes.find(target.path());
+        match result {
+            Ok(response) => self.respond(response, written, reason, route, scope.as_ref()),
+            Err(source) => {
+                log_failure(&id, &source);
+                let why = reason.into();
+                Error::Fetch { source, why }.into_response(
+                    &id,
+                    route,
+                    scope.map(|scope| scope.id()),
+                )
+            }
+        }
+    }
+
+    fn respond(
+        &self,
+        response: Response<ResponseStream>,
+        written: Option<Written>,
+        reason: Bypass,
+        route: Option<RouteId>,
+        scope: Option<&Scope>,
+    ) -> Response<Body> {
         let (mut parts, stream) = response.into_parts();
-        write.answered(parts.status, &parts.headers);
-        if let Some(scope) = scope.filter(|_| refused_token(parts.status)) {
-            self.token_refused(&scope);
+        if let Some(scope) = scope.filter(|_| policy::refuses_token(parts.status)) {
+            self.store.refuse(scope);
         }
         headers::of_response(&mut parts.headers, parts.version);
         let outcome = Outcome::Bypassed {
             reason,
             status: parts.status.as_u16(),
         };
-        let route = self.parser.routes().find(target.path());
         parts.headers.append(CACHE_STATUS, outcome.cache_status());
-        let mut response = Response::new(Body::stream(
-            Box::new(stream),
-            Report {
-                outcome,
-                route,
-                scope: scope.map(|scope| scope.id()),
-            },
-        ));
+        let content = match written {
+            Some(written) if !stream.is_end_stream() => {
+                let deadline = self.clock.deadline(self.pending);
+                let response = WriteResponse::new(stream, written, self.clock.clone(), deadline);
+                Content::Written(Box::new(response))
+            }
+            _ => Content::Stream(Box::new(stream)),
+        };
+        let report = Report {
+            outcome,
+            route,
+            scope: scope.map(Scope::id),
+        };
+        let mut response = Response::new(Body { content, report });
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
         response
     }
-}
 
-/// An unsafe request on its way (RFC 9111 §4.4).
-///
-/// Unless the origin says that it did nothing, what it may have changed is voided: also when
-/// the client hangs up half-way, or the answer is lost. Then nobody knows whether the origin
-/// has acted, or is still to act: for a while nothing that is fetched there is stored.
-struct Write<'a> {
-    proxy: &'a Proxy,
-    method: &'a Method,
-    path: &'a str,
-    pending: bool,
-}
-
-impl<'a> Write<'a> {
-    fn begin(proxy: &'a Proxy, method: &'a Method, path: &'a str) -> Self {
-        Self {
-            proxy,
-            method,
-            path,
-            pending: policy::is_unsafe(method),
+    /// Invalidates what a request has changed, unless the origin says that it did nothing: also
+    /// when its response was lost. Then the origin may still carry it out: for a while nothing that
+    /// is fetched there is stored. Returns the paths, if they are known from a response.
+    fn written(
+        &self,
+        method: &Method,
+        path: &str,
+        result: &Result<Response<ResponseStream>, FetchError>,
+    ) -> Option<Written> {
+        if !policy::is_unsafe(method) {
+            return None;
         }
-    }
-
-    fn failed(mut self, fault: Fault) {
-        if upstream::not_sent(fault) {
-            // The origin cannot have seen it.
-            self.pending = false;
-        } else if self.pending && fault == Fault::RequestBody {
-            // What came of it was no request. An origin that acts on parts can only have done so
-            // at the place that was named.
-            self.pending = false;
-            let path = std::iter::once((self.path, Reach::Here));
-            self.proxy
-                .store
-                .invalidate_written(path, Some(&self.doubt()));
+        let below = !policy::adds_below(method);
+        let written = |status, fields: &HeaderMap| Written {
+            store: Arc::clone(&self.store),
+            paths: policy::invalidated(method, path, status, fields, self.upstream.origin()),
+            below,
+        };
+        let now = self.clock.mono();
+        let pending = now..now + self.pending;
+        match result {
+            // It may come from a gateway: the origin behind it may have acted, or may still.
+            Ok(response) if response.status().is_server_error() => {}
+            Ok(response) => {
+                let written = written(response.status(), response.headers());
+                written.invalidate(None);
+                return written.is_something().then_some(written);
+            }
+            Err(error) if upstream::not_sent(error.fault()) => return None,
+            Err(error) if error.fault() == Fault::RequestBody => {
+                // No whole request reached the origin. One that acts on parts can only have done
+                // so at the path that was named.
+                let here = std::iter::once((path, Reach::Here));
+                if self.store.invalidate_written(here, Some(&pending)) {
+                    self.store.count_write();
+                }
+                return None;
+            }
+            Err(_) => {}
         }
-    }
-
-    fn answered(mut self, status: StatusCode, response: &HeaderMap) {
-        // A 5xx may come from a gateway: the origin behind it may have acted, or be at it.
-        if self.pending && !status.is_server_error() {
-            self.pending = false;
-            self.void(status, response, None);
-        }
-    }
-
-    fn void(&self, status: StatusCode, response: &HeaderMap, doubt: Option<&Range<Duration>>) {
-        let origin = self.proxy.upstream.origin();
-        let written = policy::invalidated(self.method, self.path, status, response, origin);
-        let below = !policy::adds_below(self.method);
-        let paths = written.iter().flat_map(|path| {
-            let here = policy::self_and_above(path).map(|path| (path, Reach::Here));
-            here.chain(below.then_some((path.as_str(), Reach::Below)))
-        });
-        self.proxy.store.invalidate_written(paths, doubt);
-    }
-
-    /// For how long the origin may still be at it: as long as we would wait for any answer.
-    fn doubt(&self) -> Range<Duration> {
-        let now = self.proxy.clock.now().mono;
-        now..now + self.proxy.settings.total_timeout
-    }
-}
-
-impl Drop for Write<'_> {
-    fn drop(&mut self) {
-        if self.pending {
-            self.void(StatusCode::OK, &HeaderMap::new(), Some(&self.doubt()));
-        }
+        written(StatusCode::OK, &HeaderMap::new()).invalidate(Some(&pending));
+        None
     }
 }

@@ -1,106 +1,62 @@
-//! The hallway: the life of a request, read straight down.
+//! The life of a request, read straight down.
 //!
-//! Parse; past the cache, or look up; fresh, usable while it is refreshed, or fetch; respond.
-//! Every question on the way is answered by a room below this one. The rooms for stored
-//! responses and for the origin are strangers to each other; they meet here.
+//! Parse; forward past the cache, or look up; fresh, stale while it is refreshed, or fetch; respond.
+//! Each question on the way is answered by a module below. `cache` and `upstream` do not know each
+//! other; they meet here.
 
 mod body;
-mod coded;
+mod compress;
 mod error;
-mod exchange;
 mod fetch;
 mod forward;
+mod lookup;
+mod offload;
+mod request;
 pub mod respond;
-mod show;
-mod traced;
+mod span;
+mod view;
+mod write;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
+use http::Response;
 use http::request::Parts;
-use http::{Response, StatusCode};
 use http_body::Body as _;
-use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
-use crate::cache::{Entry, InFlight, Representation, Store, StoreLookup};
+use crate::cache::Store;
 use crate::clock::Clock;
-use crate::config::{self, Config};
-use crate::label::Label as _;
+use crate::config::Config;
 use crate::outcome::{Forward, Outcome, ServedStale};
-use crate::policy::{self, Moment, RequestDirectives, Verdict};
-use crate::request::{Call, Parsed, Parser, Scope};
+use crate::policy::{self, Moment};
+use crate::request::{Call, Parsed, Parser};
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, RequestId};
-use crate::upstream::{FetchError, Upstream, headers};
+use crate::upstream::Upstream;
 use crate::view::OptionsFault;
-use fetch::{Fetched, Landing};
-use respond::Ask;
+use compress::Compressor;
+use fetch::{Basis, FetchResult, Fetcher};
+use forward::Forwarder;
+use lookup::Lookup;
+use request::ClientRequest;
+use span::OriginSpans;
+use view::Views;
 
 pub use body::{Body, Content, Report};
 pub use error::{Error, problems};
+pub use request::Arrived;
 
-/// A request that has come in.
-#[derive(Debug)]
-pub struct Arrived<B = Incoming> {
-    /// Its head, as hyper has read it.
-    pub head: Parts,
-    /// Its body, as it comes.
-    pub body: B,
-    /// Its id.
-    pub id: RequestId,
-    /// When its head was complete.
-    pub at: Moment,
-}
-
-/// The proxy: what happens to a request between the sockets and the rooms.
+/// The proxy: what happens to a request between the sockets and the modules below.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     parser: Parser,
     store: Arc<Store>,
-    flights: Arc<InFlight<Landing>>,
-    upstream: Arc<Upstream>,
+    fetcher: Arc<Fetcher>,
+    forwarder: Arc<Forwarder>,
+    views: Views,
+    compressor: Compressor,
     metrics: Arc<Metrics>,
     clock: Clock,
-    freshness: Arc<config::Freshness>,
-    settings: config::Upstream,
-    admission_ttl: Duration,
-    /// Places for deriving views of large bodies.
-    views: Arc<Semaphore>,
-    /// Places for reading large bodies that have come in: views, of which one client can ask for
-    /// as many as it likes, do not hold them up.
-    fills: Arc<Semaphore>,
-    /// Places for putting bodies into a content coding.
-    codings: Arc<Semaphore>,
-    /// Where spans are collected.
-    tracer: Option<Tracer>,
-}
-
-/// A stored response, and the part of it that a client wants.
-#[derive(Debug)]
-struct Shown {
-    entry: Arc<Entry>,
-    part: Arc<Representation>,
-}
-
-/// What the store has for a request.
-enum Lookup {
-    /// Serve it; it stays fresh for so long.
-    Fresh(Shown, Duration),
-    /// Serve it, and refresh it in the background.
-    Usable(Shown, ServedStale),
-    /// Ask the origin about it.
-    Stale {
-        why: Forward,
-        shown: Shown,
-        /// Whether it may be served if the origin fails.
-        stands_in: bool,
-    },
-    /// Ask the origin whether this token may see it too.
-    NotAdmitted(Arc<Entry>),
-    /// Ask the origin for the whole: nothing is stored, or no 304 makes it good again.
-    Miss(Forward),
 }
 
 impl Proxy {
@@ -115,21 +71,40 @@ impl Proxy {
         clock: Clock,
         tracer: Option<Tracer>,
     ) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let upstream = Arc::new(upstream);
+        let spans = OriginSpans::new(tracer, upstream.origin(), clock.clone());
+        let freshness = Arc::new(config.freshness.clone());
+        let views = Views::new(&freshness, &store, &metrics, &clock);
         Self {
-            parser,
+            fetcher: Arc::new(Fetcher {
+                in_flight: Arc::default(),
+                routes: parser.routes().clone(),
+                forward_headers: config.upstream.forward_headers.clone(),
+                total_timeout: config.upstream.total_timeout,
+                admission_ttl: config.scope.admission_ttl,
+                parsing: offload::Offload::default(),
+                store: Arc::clone(&store),
+                upstream: Arc::clone(&upstream),
+                spans: spans.clone(),
+                metrics: Arc::clone(&metrics),
+                clock: clock.clone(),
+                freshness,
+            }),
+            forwarder: Arc::new(Forwarder {
+                routes: parser.routes().clone(),
+                pending: config.upstream.total_timeout,
+                store: Arc::clone(&store),
+                upstream,
+                spans,
+                metrics: Arc::clone(&metrics),
+                clock: clock.clone(),
+            }),
+            compressor: Compressor::new(&store, &metrics, &clock),
             store,
-            flights: Arc::default(),
-            upstream: Arc::new(upstream),
+            parser,
+            views,
             metrics,
             clock,
-            freshness: Arc::new(config.freshness.clone()),
-            settings: config.upstream.clone(),
-            admission_ttl: config.scope.admission_ttl,
-            views: Arc::new(Semaphore::new(cores)),
-            fills: Arc::new(Semaphore::new(cores)),
-            codings: Arc::new(Semaphore::new(cores.div_ceil(2))),
-            tracer,
         }
     }
 
@@ -138,24 +113,30 @@ impl Proxy {
     /// # Errors
     ///
     /// The configured views whose lists cannot be read.
-    pub fn renewed(&self, config: &Config) -> Result<Self, Vec<OptionsFault>> {
+    pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<OptionsFault>> {
+        let freshness = Arc::new(config.freshness.clone());
+        let views = self.views.reloaded(&freshness);
         Ok(Self {
-            parser: self.parser.renewed(config)?,
-            freshness: Arc::new(config.freshness.clone()),
-            admission_ttl: config.scope.admission_ttl,
+            parser: self.parser.reloaded(config)?,
+            fetcher: Arc::new(Fetcher {
+                admission_ttl: config.scope.admission_ttl,
+                freshness,
+                ..Fetcher::clone(&self.fetcher)
+            }),
+            views,
             ..self.clone()
         })
     }
 
     /// Answers a request. Whatever happens is a response.
     ///
-    /// What waits for the origin is boxed here and in what follows: a future is as large as its
-    /// largest branch, and a hit would be moved about with room for a fetch. For the same reason
-    /// head and call are borrowed: an async function keeps two places for what it is given.
+    /// What waits for the origin is boxed here and below: a future is as large as its largest
+    /// branch, and a hit would move the room for a fetch. Head and call are borrowed for the same
+    /// reason: an async function keeps two copies of its arguments.
     ///
     /// # Errors
     ///
-    /// None: tower asks for a result.
+    /// None: tower wants a result.
     pub fn answer(
         self: Arc<Self>,
         arrived: Arrived,
@@ -166,7 +147,10 @@ impl Proxy {
             let Arrived { head, id, at, .. } = &arrived;
             Ok(match parsed {
                 Ok(Parsed::Call(call)) => self.answer_call(&call, head, id, *at).await,
-                Ok(Parsed::Bypass(reason)) => Box::pin(self.forward(arrived, reason)).await,
+                Ok(Parsed::Bypass(reason)) => {
+                    let scope = self.parser.scope(&head.headers);
+                    Box::pin(self.forwarder.forward(arrived, scope, reason)).await
+                }
                 Err(refused) => {
                     self.metrics.refused.of(refused.why).inc();
                     Error::Refused(refused).into_response(id, None, None)
@@ -176,207 +160,117 @@ impl Proxy {
     }
 
     async fn answer_call(
-        self: &Arc<Self>,
+        &self,
         call: &Call,
         head: &Parts,
         id: &RequestId,
         mut now: Moment,
     ) -> Response<Body> {
-        let directives = if call.directed {
-            RequestDirectives::read(&head.headers, self.freshness.client_directives)
-        } else {
-            RequestDirectives::default()
-        };
-        let ask = Ask { call, head };
-        let (why, known) = match self.look_up(&ask, &directives, &mut now).await {
-            Lookup::Fresh(shown, ttl) => {
-                let shown = self.coded(&ask, shown);
-                return respond::hit(&ask, &shown, ttl, now);
+        let rule = self.fetcher.freshness.client_directives;
+        let request = ClientRequest::new(call, head, id, rule);
+        let (why, basis) = match self.look_up(&request, &mut now).await {
+            Lookup::Fresh(selected, ttl) => {
+                let selected = self.compressor.select(&request, selected);
+                return respond::hit(&request, &selected, ttl, now);
             }
-            Lookup::Usable(shown, reason) => {
-                self.refresh(call, head, &shown.entry, id);
-                let shown = self.coded(&ask, shown);
-                return respond::stale(&ask, &shown, reason, now);
+            Lookup::Usable(selected, reason) => {
+                self.fetcher.refresh(&request, &selected.entry, reason);
+                let selected = self.compressor.select(&request, selected);
+                return respond::stale(&request, &selected, reason, now);
             }
-            Lookup::Stale { why, shown, .. } => (why, Some(shown.entry)),
-            Lookup::NotAdmitted(entry) => (Forward::Miss, Some(entry)),
-            Lookup::Miss(why) => (why, None),
+            Lookup::Stale { why, selected, .. } => (why, Basis::Stored(selected.entry)),
+            Lookup::NotAdmitted(entry) => (Forward::Miss, Basis::NotAdmitted(entry)),
+            Lookup::Miss(why) => (why, Basis::Nothing),
         };
-        if directives.only_if_cached {
+        if request.directives.only_if_cached {
             return Error::OnlyIfCached.into_response(
                 id,
                 Some(call.route),
                 Some(call.key.scope().id()),
             );
         }
-        Box::pin(self.ask_origin(&ask, &directives, why, known, id)).await
+        Box::pin(self.ask_origin(&request, why, basis)).await
     }
 
-    /// Asks the origin, about what is stored if something is.
+    /// Asks the origin, about the stored response if there is one.
     async fn ask_origin(
-        self: &Arc<Self>,
-        ask: &Ask<'_>,
-        directives: &RequestDirectives,
+        &self,
+        request: &ClientRequest<'_>,
         why: Forward,
-        known: Option<Arc<Entry>>,
-        id: &RequestId,
+        basis: Basis,
     ) -> Response<Body> {
-        let fetched = self.fetch(ask.call, ask.head, known.as_ref(), id).await;
-        if known.is_some()
-            && fetched.is_failure()
-            && let Some(response) = self.stand_in(ask, directives).await
+        let is_stored = matches!(basis, Basis::Stored(_));
+        let result = self.fetcher.fetch(request, basis).await;
+        if is_stored
+            && result.is_failure()
+            && let Some(response) = self.stale_if_error(request).await
         {
             return response;
         }
-        self.respond_fetched(ask, fetched, why, id).await
+        self.respond_fetched(request, result, why).await
     }
 
-    /// What is served in place of an origin that fails.
+    /// The stored response instead of a failure of the origin.
     ///
-    /// The store is asked again: what it had when the request came in may be void by now, or
-    /// have been followed by something newer.
-    async fn stand_in(
-        &self,
-        ask: &Ask<'_>,
-        directives: &RequestDirectives,
-    ) -> Option<Response<Body>> {
+    /// The store is looked up again: what it had when the request arrived may be invalid by now,
+    /// or replaced by something newer.
+    async fn stale_if_error(&self, request: &ClientRequest<'_>) -> Option<Response<Body>> {
         let mut now = self.clock.now();
-        match self.look_up(ask, directives, &mut now).await {
-            Lookup::Fresh(shown, ttl) => Some(respond::hit(ask, &shown, ttl, now)),
-            Lookup::Usable(shown, _)
+        match self.look_up(request, &mut now).await {
+            Lookup::Fresh(selected, ttl) => Some(respond::hit(request, &selected, ttl, now)),
+            Lookup::Usable(selected, _)
             | Lookup::Stale {
-                shown,
-                stands_in: true,
+                selected,
+                on_error: true,
                 ..
-            } => Some(respond::stale(ask, &shown, ServedStale::OnError, now)),
+            } => Some(respond::stale(
+                request,
+                &selected,
+                ServedStale::OnError,
+                now,
+            )),
             Lookup::Stale { .. } | Lookup::NotAdmitted(_) | Lookup::Miss(_) => None,
-        }
-    }
-
-    /// What the store has for this request, in the view it asks for. Where that has to be derived
-    /// first, `now` is later than before.
-    async fn look_up(
-        &self,
-        ask: &Ask<'_>,
-        directives: &RequestDirectives,
-        now: &mut Moment,
-    ) -> Lookup {
-        let sent = || {
-            headers::of_fetch(
-                &ask.head.headers,
-                ask.head.version,
-                &self.settings.forward_headers,
-            )
-        };
-        let (key, token) = (&ask.call.key, &ask.call.holder);
-        let entry = match self.store.find(key, token, now.mono, sent) {
-            StoreLookup::Entry(entry) => entry,
-            StoreLookup::NotAdmitted(entry) => return Lookup::NotAdmitted(entry),
-            StoreLookup::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
-            StoreLookup::Nothing => return Lookup::Miss(Forward::Miss),
-        };
-        let part = if let Some(part) = self.remembered(&entry, ask.call.view.as_ref()) {
-            part
-        } else {
-            let part = Box::pin(self.show(&ask.call.key, &entry, ask.call.view.as_ref())).await;
-            // Much may have happened while it was derived.
-            *now = self.clock.now();
-            if !self.store.is_current(&entry.generation) || !entry.admits(token, now.mono) {
-                return Lookup::Miss(Forward::Miss);
-            }
-            part
-        };
-        let now = *now;
-        let verdict = policy::verdict(&entry.freshness, part.cap, directives, now);
-        let shown = Shown { entry, part };
-        let why = |shown: &Shown| {
-            if policy::is_fresh(&shown.entry.freshness, shown.part.cap, now) {
-                Forward::Request
-            } else {
-                Forward::Stale
-            }
-        };
-        match verdict {
-            Verdict::Fresh { ttl } => Lookup::Fresh(shown, ttl),
-            Verdict::Usable { .. } if directives.max_stale.is_some() => {
-                Lookup::Usable(shown, ServedStale::Accepted)
-            }
-            Verdict::Usable { .. } => Lookup::Usable(shown, ServedStale::Revalidating),
-            Verdict::Stale { on_error_until } => Lookup::Stale {
-                why: why(&shown),
-                shown,
-                stands_in: on_error_until.is_some(),
-            },
-            Verdict::Unusable => Lookup::Miss(why(&shown)),
         }
     }
 
     async fn respond_fetched(
         &self,
-        ask: &Ask<'_>,
-        fetched: Fetched,
+        request: &ClientRequest<'_>,
+        result: FetchResult,
         why: Forward,
-        id: &RequestId,
     ) -> Response<Body> {
-        match fetched {
-            Fetched::Whole {
+        match result {
+            FetchResult::Whole {
                 entry,
                 stored,
                 status,
                 collapsed,
             } => {
-                let part = self
-                    .show(&ask.call.key, &entry, ask.call.view.as_ref())
-                    .await;
+                let selected = self.views.select(&request.call.key, entry, request.view());
+                let selected = selected.await;
                 let now = self.clock.now();
-                let ttl = policy::ttl_seconds(&entry.freshness, part.cap, now);
+                let cap = selected.representation.cap;
+                let ttl = policy::ttl_seconds(&selected.entry.freshness, cap, now);
                 let outcome = Outcome::Fetched {
                     why,
-                    status,
+                    status: status.as_u16(),
                     stored: stored.map(|()| ttl),
                     collapsed,
                 };
-                respond::stored(ask, &Shown { entry, part }, outcome, now)
+                respond::stored(request, &selected, outcome, now)
             }
-            Fetched::Stream { head, body, reason } => {
-                respond::streamed(ask, head, body, why, reason)
+            FetchResult::Stream { head, body, reason } => {
+                respond::streamed(request, head, body, why, reason)
             }
-            Fetched::Failed(source) => {
-                log_failure(id, &source);
+            FetchResult::Failed(source) => {
+                error::log_failure(request.id, &source);
+                let scope = request.call.key.scope().id();
                 Error::Fetch { source, why }.into_response(
-                    id,
-                    Some(ask.call.route),
-                    Some(ask.call.key.scope().id()),
+                    request.id,
+                    Some(request.call.route),
+                    Some(scope),
                 )
             }
         }
     }
-
-    /// The origin has refused a token: whatever that token could see is void, at once.
-    fn token_refused(&self, scope: &Scope) {
-        self.metrics.tokens_refused.inc();
-        self.store.refuse(scope);
-    }
-}
-
-/// Whether this status says that the token is not good (any more).
-fn refused_token(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-}
-
-/// Logs each failure once. A request that was not admitted is at debug level: admission counts them,
-/// and logs when the circuit breaker opens.
-fn log_failure(id: &RequestId, source: &FetchError) {
-    let fault = source.fault().as_str();
-    if source.fault().is_shed() {
-        tracing::debug!(request_id = %id, fault, "{source}");
-    } else {
-        tracing::warn!(request_id = %id, fault, "{}", chain(source));
-    }
-}
-
-/// An error and its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

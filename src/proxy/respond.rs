@@ -1,4 +1,4 @@
-//! Responses: a stored head, what changes with time added, and the bytes.
+//! Responses: a stored head with what changes with time, and the bytes.
 
 use std::time::Duration;
 
@@ -6,45 +6,26 @@ use bytes::Bytes;
 use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
-use super::Shown;
-use super::body::{Body, Report};
+use super::body::{Body, Content, Report};
 use super::error::CACHE_STATUS;
-use super::show::tell_skipped;
+use super::request::ClientRequest;
+use super::view::{Selected, set_skipped};
 use crate::cache::{self, Representation};
 use crate::coding;
 use crate::label::Label as _;
 use crate::outcome::{CACHE_NAME, Forward, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
-use crate::request::Call;
 use crate::upstream::{ResponseStream, headers};
-
-/// A cacheable request: what it amounts to, and its head.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ask<'a> {
-    pub(super) call: &'a Call,
-    pub(super) head: &'a Parts,
-}
-
-impl Ask<'_> {
-    fn report(&self, outcome: Outcome) -> Report {
-        Report {
-            outcome,
-            route: Some(self.call.route),
-            scope: Some(self.call.key.scope().id()),
-        }
-    }
-}
 
 /// The head of a representation, from the [storable](policy::storable) fields.
 ///
-/// Room for what changes with time is in it already, so that adding it to a copy moves nothing.
+/// It already has slots for what changes with time, so that filling them in a copy moves nothing.
 /// `Content-Length` is left to hyper, which writes it from the body that is really sent.
 ///
-/// Where the body, or a part of it, is worth a content coding, `Vary` says from the first answer on
-/// that others may get it in one (RFC 9110 §12.5.5).
+/// Where the body, or a part of it, is worth a content coding, `Vary` says so from the first response
+/// on: other clients may get it in one (RFC 9110 §12.5.5).
 #[must_use]
 pub fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderMap {
     headers::pass_on(&mut fields, received);
@@ -72,7 +53,7 @@ fn vary_by_coding(fields: &mut HeaderMap) {
     }
 }
 
-/// The fields of a response from bytes at hand, `Content-Length` apart.
+/// The fields of a response from stored bytes, except `Content-Length`.
 #[must_use]
 pub fn head(
     entry: &cache::Entry,
@@ -93,22 +74,25 @@ pub fn head(
     headers
 }
 
-/// A response from bytes at hand; 304 where the client has them already.
+/// A response from stored bytes; 304 where the client has them already.
 pub(super) fn stored(
-    ask: &Ask<'_>,
-    shown: &Shown,
+    request: &ClientRequest<'_>,
+    selected: &Selected,
     outcome: Outcome,
     now: Moment,
 ) -> Response<Body> {
-    let Shown { entry, part } = shown;
+    let Selected {
+        entry,
+        representation: part,
+    } = selected;
     let mut headers = head(entry, part, outcome, now);
-    let report = ask.report(outcome);
-    if ask.call.conditional
-        && let Condition::NotModified(known) = condition(ask, entry, part)
+    let report = request.report(outcome);
+    if request.call.conditional
+        && let Condition::NotModified(known) = condition(request, entry, part)
     {
         return not_modified(headers, known, report);
     }
-    let body = if ask.call.head_only {
+    let body = if request.call.head_only {
         // A 204 has no length, not even 0 (RFC 9110 §8.6).
         if part.status != StatusCode::NO_CONTENT {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
@@ -124,24 +108,34 @@ pub(super) fn stored(
 }
 
 /// A response from the store that is fresh for as long as `ttl`.
-pub(super) fn hit(ask: &Ask<'_>, shown: &Shown, ttl: Duration, now: Moment) -> Response<Body> {
+pub(super) fn hit(
+    request: &ClientRequest<'_>,
+    selected: &Selected,
+    ttl: Duration,
+    now: Moment,
+) -> Response<Body> {
     let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    stored(ask, shown, Outcome::Hit { ttl }, now)
+    stored(request, selected, Outcome::Hit { ttl }, now)
 }
 
 /// A response that is no longer fresh.
-pub(super) fn stale(ask: &Ask<'_>, shown: &Shown, why: ServedStale, now: Moment) -> Response<Body> {
-    let ttl = policy::ttl_seconds(&shown.entry.freshness, shown.part.cap, now);
-    stored(ask, shown, Outcome::Stale { ttl, why }, now)
+pub(super) fn stale(
+    request: &ClientRequest<'_>,
+    selected: &Selected,
+    why: ServedStale,
+    now: Moment,
+) -> Response<Body> {
+    let ttl = policy::ttl_seconds(&selected.entry.freshness, selected.representation.cap, now);
+    stored(request, selected, Outcome::Stale { ttl, why }, now)
 }
 
-/// A response that is passed on as it comes, because it cannot be stored whole.
+/// A response that is streamed, because it cannot be stored whole.
 #[expect(
     clippy::boxed_local,
-    reason = "it comes boxed, to keep the enum it comes in small"
+    reason = "boxed, to keep the enum that carries it small"
 )]
 pub(super) fn streamed(
-    ask: &Ask<'_>,
+    request: &ClientRequest<'_>,
     mut head: Box<response::Parts>,
     body: Box<ResponseStream>,
     why: Forward,
@@ -155,21 +149,24 @@ pub(super) fn streamed(
         collapsed: false,
     };
     head.headers.append(CACHE_STATUS, outcome.cache_status());
-    if ask.call.view.is_some() {
-        tell_skipped(&mut head.headers, reason.as_str());
+    if request.call.view.is_some() {
+        set_skipped(&mut head.headers, reason.as_str());
     }
-    let body = if ask.call.head_only {
-        Body::whole(Bytes::new(), ask.report(outcome))
+    let body = if request.call.head_only {
+        Body::whole(Bytes::new(), request.report(outcome))
     } else {
-        Body::stream(body, ask.report(outcome))
+        Body {
+            content: Content::Stream(body),
+            report: request.report(outcome),
+        }
     };
     Response::from_parts(*head, body)
 }
 
-/// Fills the room that [`prepare`] has made for what changes with time; where a cache before us
-/// has a member in `Cache-Status`, ours comes after it (RFC 9211 §2).
+/// Fills the slots that [`prepare`] has made for what changes with time; after the member of a cache
+/// before us in `Cache-Status` (RFC 9211 §2).
 ///
-/// In a pass over the few fields there are: two look-ups by name cost a hit more.
+/// In one pass over the few fields: two look-ups by name cost a hit more.
 fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
     let mut status = Some(outcome.cache_status());
     for (name, value) in headers.iter_mut() {
@@ -189,19 +186,24 @@ fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
 }
 
 /// Whether the client has it already.
-pub(super) fn is_not_modified(ask: &Ask<'_>, shown: &Shown) -> bool {
-    ask.call.conditional && condition(ask, &shown.entry, &shown.part) != Condition::Send
+pub(super) fn is_not_modified(request: &ClientRequest<'_>, selected: &Selected) -> bool {
+    request.call.conditional
+        && condition(request, &selected.entry, &selected.representation) != Condition::Send
 }
 
-/// A date is the call's own. What a view makes of it may have changed since, with the lists that a
-/// name stands for, or with what is declared of the call: that only the tag tells.
-fn condition<'a>(ask: &Ask<'a>, entry: &cache::Entry, part: &Representation) -> Condition<'a> {
-    if ask.call.view.is_some() && !ask.head.headers.contains_key(IF_NONE_MATCH) {
+/// A date is the call's own. What a view makes of it may have changed since, with the lists of a
+/// named view: only the tag tells.
+fn condition<'a>(
+    request: &ClientRequest<'a>,
+    entry: &cache::Entry,
+    part: &Representation,
+) -> Condition<'a> {
+    if request.call.view.is_some() && !request.head.headers.contains_key(IF_NONE_MATCH) {
         return Condition::Send;
     }
     let (etag, received) = (part.headers.get(ETAG), entry.freshness.received.wall);
     policy::condition(
-        &ask.head.headers,
+        &request.head.headers,
         part.status,
         etag,
         &part.headers,
@@ -209,9 +211,9 @@ fn condition<'a>(ask: &Ask<'a>, entry: &cache::Entry, part: &Representation) -> 
     )
 }
 
-/// RFC 9110 §15.4.5: what describes the content stays away, what updates the client's own stored
-/// response goes along. It is named by the tag that the client knows it by: the same in another
-/// coding has another (RFC 9111 §4.3.4).
+/// RFC 9110 §15.4.5: without what describes the content, with what updates the client's own stored
+/// response. It has the tag that the client knows: the same in another coding has another
+/// (RFC 9111 §4.3.4).
 fn not_modified(mut headers: HeaderMap, known: Option<&[u8]>, report: Report) -> Response<Body> {
     if let (Some(known), Some(etag)) = (known, headers.get_mut(ETAG)) {
         policy::rename_tag(etag, known);

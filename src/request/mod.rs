@@ -134,10 +134,10 @@ impl Parser {
     /// # Errors
     ///
     /// The configured views whose lists cannot be read.
-    pub fn renewed(&self, config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
+    pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
         Ok(Self {
             routes: self.routes.clone(),
-            scopes: self.scopes.renewed(&config.scope),
+            scopes: self.scopes.reloaded(&config.scope),
             views: view::Options::new(&config.views)?,
             limits: self.limits.clone(),
         })

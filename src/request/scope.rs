@@ -77,7 +77,7 @@ impl Scopes {
 
     /// Other groups, under the same key.
     #[must_use]
-    pub fn renewed(&self, settings: &config::Scope) -> Self {
+    pub fn reloaded(&self, settings: &config::Scope) -> Self {
         Self::under(self.key.clone(), settings)
     }
 

@@ -186,7 +186,8 @@ impl Upstream {
         version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
         let permit = Arc::new(self.counted(self.admission.admit(holder, None))?);
-        let (outbound, deadline) = self.outbound(body, version, &permit);
+        let body = self.counted(self.outbound(body, version, &permit).await);
+        let (outbound, deadline) = body?;
         let mut request = Request::new(outbound);
         *request.method_mut() = method;
         *request.uri_mut() = self.uri(target);
@@ -214,17 +215,32 @@ impl Upstream {
     }
 
     /// The body to send, and the deadline of the response head.
-    fn outbound(
+    async fn outbound(
+        &self,
+        mut body: Incoming,
+        version: Version,
+        permit: &Arc<Permit>,
+    ) -> Result<(Outbound, HeadDeadline), FetchError> {
+        if !body.is_end_stream() && body.size_hint().exact() == Some(0) {
+            // hyper does not poll a body of length 0, and over HTTP/2 the client may send its end in a
+            // frame of its own, or something else.
+            let deadline = self.clock.deadline(self.settings.total_timeout);
+            let end = upload::read_empty(&mut body);
+            let end = self.clock.timeout_at(deadline, end).await;
+            end.unwrap_or(Err(FetchError::UploadSlow))?;
+        } else if !body.is_end_stream() {
+            return Ok(self.upload(body, version, permit));
+        }
+        let deadline = HeadDeadline::At(self.head_deadline());
+        Ok((Outbound::Empty, deadline))
+    }
+
+    fn upload(
         &self,
         body: Incoming,
         version: Version,
         permit: &Arc<Permit>,
     ) -> (Outbound, HeadDeadline) {
-        // hyper does not poll a body of length 0, and over HTTP/2 the client may send the end in a
-        // frame of its own: the end of that upload would never be seen.
-        if body.is_end_stream() || body.size_hint().exact() == Some(0) {
-            return (Outbound::Empty, HeadDeadline::At(self.head_deadline()));
-        }
         let progress = Progress::begin(&self.clock, self.settings.total_timeout);
         let (progress, waiting) = watch::channel(progress);
         let upload = Upload {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -58,6 +59,19 @@ pub(super) struct Progress {
     pub(super) is_starved: bool,
     /// Whether all of it is sent; a change notifies the task that waits for the response.
     pub(super) has_ended: bool,
+}
+
+/// Reads a body that is declared empty to its end. Data makes it no request (RFC 9113 §8.1.1).
+pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
+    while let Some(frame) = body.frame().await {
+        let source = match frame {
+            Ok(frame) if frame.data_ref().is_none_or(Bytes::is_empty) => continue,
+            Ok(_) => None,
+            Err(error) => Some(Arc::new(error)),
+        };
+        return Err(FetchError::UploadBroken(source));
+    }
+    Ok(())
 }
 
 impl Upload {

@@ -4,7 +4,7 @@ use http::Method;
 use stuut_cache::config::{Route, RoutePattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Origin, Proxy, Reply, Request, until};
+use crate::support::{ByHand, Origin, Proxy, Reply, Request, until};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
@@ -159,6 +159,69 @@ async fn a_client_that_hangs_up_on_its_write_voids_the_call() {
     assert_stored(&proxy).await;
     writing.hang_up().await;
     until_void(&proxy).await;
+}
+
+/// A client's departure leaves no doubt: what is fetched after the write has ended is stored.
+#[tokio::test]
+async fn a_write_runs_to_its_end_without_its_client() {
+    for over_http2 in [true, false] {
+        let (origin, proxy) = pair().await;
+        store(&proxy).await;
+        let gate = origin.hold("/v1/calls/c1/approve");
+        let writing = write(&proxy, "POST", "/v1/calls/c1/approve");
+        let writing = if over_http2 {
+            writing.over_http2()
+        } else {
+            writing
+        };
+        let writing = writing.start();
+        origin.until_requests(5).await;
+        writing.hang_up().await;
+        assert_stored(&proxy).await;
+        gate.open_for_all();
+        until_void(&proxy).await;
+        assert_stored(&proxy).await;
+    }
+}
+
+/// The effect may come with the last byte.
+#[tokio::test]
+async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
+    const WRITE: &str =
+        "DELETE /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer w\r\n\r\n";
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    for client_stays in [true, false] {
+        let origin = ByHand::start().await;
+        let proxy = Proxy::before(&origin.url(), |_| {}).await;
+        let mut client = proxy.wire().await;
+        client.send(WRITE).await;
+        let mut writing = origin.accept().await;
+        writing.request().await;
+        writing
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{\"")
+            .await;
+        client.head().await;
+        // Its effect is not there yet.
+        let reading = proxy.get(CALL).bearer("a").start();
+        let mut read = origin.accept().await;
+        read.request().await;
+        read.send(ANSWER).await;
+        reading.await.assert_miss();
+        let cached = || {
+            let get = proxy.get(CALL).bearer("a");
+            get.header("cache-control", "only-if-cached")
+        };
+        cached().await.assert_hit();
+        if client_stays {
+            writing.send("\"}").await;
+            client.exactly(4).await;
+            cached().await.assert_status(504);
+        } else {
+            drop(client);
+            writing.send("\"}").await;
+            until("an invalid call", async || cached().await.status() == 504).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -89,6 +89,53 @@ async fn a_stale_response_stands_in_for_an_origin_that_fails() {
 }
 
 #[tokio::test]
+async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
+    let (origin, proxy) = pair().await;
+    let failures = (0..3).map(|_| Reply::new(500));
+    let good = reply("1", "max-age=10, stale-if-error=600");
+    origin.replies(CALL, std::iter::once(good).chain(failures).collect());
+    get(&proxy).await;
+    proxy.pass_seconds(10);
+    get(&proxy).await.assert_stale("stale-if-error");
+    origin.assert_requests(2);
+
+    // No request waits for the origin now, and only one of them asks it again.
+    let retry = origin.hold(CALL);
+    for _ in 0..5 {
+        get(&proxy).await.assert_stale("stale-if-error");
+    }
+    origin.until_requests(3).await;
+    proxy.pass_seconds(6);
+    for _ in 0..5 {
+        get(&proxy).await.assert_stale("stale-if-error");
+    }
+    origin.assert_requests(3);
+    retry.open_for_all();
+    proxy
+        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+
+    // Then the origin is asked as before.
+    proxy.pass_seconds(30);
+    get(&proxy).await.assert_stale("stale-if-error");
+    origin.assert_requests(4);
+}
+
+#[tokio::test]
+async fn an_answer_to_the_retry_ends_the_stale_one() {
+    let (origin, proxy) = pair().await;
+    let rule = "max-age=10, stale-if-error=600";
+    origin.replies(
+        CALL,
+        vec![reply("1", rule), Reply::new(503), reply("2", rule)],
+    );
+    get(&proxy).await;
+    proxy.pass_seconds(10);
+    get(&proxy).await.assert_stale("stale-if-error");
+    until_not(&proxy, "1").await.assert_hit().assert_body("2");
+}
+
+#[tokio::test]
 async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
     let (origin, proxy) = pair().await;
     origin.reply(CALL, reply("1", "max-age=10").closing());

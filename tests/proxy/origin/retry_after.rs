@@ -63,7 +63,7 @@ async fn what_may_be_served_stale_is_served_meanwhile() {
         answer.assert_stale("stale-if-error").assert_body("{}");
     }
     origin.assert_requests(2);
-    proxy.pass_seconds(4);
+    proxy.pass_seconds(5);
     proxy.get(CALL).bearer("a").await.assert_forwarded("stale");
     origin.assert_requests(3);
 }

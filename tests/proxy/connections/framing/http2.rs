@@ -229,12 +229,17 @@ async fn a_body_whose_end_comes_by_itself_is_over() {
             h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&head)),
         ]
         .concat();
-        if !body.is_empty() {
+        let end = h2::frame(DATA, END_STREAM, 1, b"");
+        if body.is_empty() {
+            // What declares nothing and sends something is no request: the end is waited for.
+            client.send([frames, end].concat()).await;
+            origin.until_requests(1).await;
+        } else {
             frames.extend(h2::frame(DATA, 0, 1, body.as_bytes()));
+            client.send(frames).await;
+            origin.until_requests(1).await;
+            client.send(end).await;
         }
-        client.send(frames).await;
-        origin.until_requests(1).await;
-        client.send(h2::frame(DATA, END_STREAM, 1, b"")).await;
         proxy.live_seconds(10);
         let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
         proxy.until_metric(late, 1).await;

@@ -1,74 +1,118 @@
-//! The part of a stored response that a client wants: remembered, or derived now.
+//! Views: the part of a stored response that a client wants, memoised or derived now.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio::sync::Semaphore;
 
-use super::Proxy;
-use crate::cache::{Encodings, Entry, Representation};
+use super::offload::Offload;
+use crate::cache::{Encodings, Entry, Representation, Store};
+use crate::clock::Clock;
 use crate::coding;
 use crate::config;
 use crate::json::JsonFault;
 use crate::policy::{self, ViewLimits, facts};
 use crate::request::CacheKey;
-use crate::telemetry::{ViewResult, seconds};
+use crate::telemetry::{Metrics, ViewResult, seconds};
 use crate::view::{self, Pruned, View};
 
-/// A larger body is read and pruned on a thread for blocking work, so that other requests of this worker
-/// do not wait: at 1 GB/s this many bytes take a quarter of a millisecond.
-const OFF_PATH: usize = 256 << 10;
-
-/// Tells that this is the whole, where a part was asked for.
+/// Says that this is the whole, where a part was requested.
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
 
-impl Proxy {
-    /// The representation that this view shows, if nothing needs to be derived for it.
-    pub(super) fn remembered(
-        &self,
-        entry: &Entry,
-        view: Option<&View>,
-    ) -> Option<Arc<Representation>> {
-        let Some(view) = view else {
-            return Some(Arc::clone(&entry.whole));
-        };
-        let part = entry.view(view)?;
-        self.metrics.view.of(ViewResult::Memoised).inc();
-        self.count_removed(entry, &part);
-        Some(part)
+/// A stored response, and the representation of it that a client gets.
+#[derive(Debug)]
+pub(super) struct Selected {
+    pub(super) entry: Arc<Entry>,
+    pub(super) representation: Arc<Representation>,
+}
+
+/// Derives views.
+#[derive(Clone, Debug)]
+pub(super) struct Views {
+    freshness: Arc<config::Freshness>,
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    offload: Offload,
+}
+
+impl Views {
+    pub(super) fn new(
+        freshness: &Arc<config::Freshness>,
+        store: &Arc<Store>,
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+    ) -> Self {
+        Self {
+            freshness: Arc::clone(freshness),
+            store: Arc::clone(store),
+            metrics: Arc::clone(metrics),
+            clock: clock.clone(),
+            offload: Offload::default(),
+        }
     }
 
-    /// The representation that this view shows.
-    pub(super) async fn show(
+    pub(super) fn reloaded(&self, freshness: &Arc<config::Freshness>) -> Self {
+        Self {
+            freshness: Arc::clone(freshness),
+            ..self.clone()
+        }
+    }
+
+    /// The entry in this view, or the entry alone where the view must be derived first.
+    pub(super) fn memoised(
+        &self,
+        entry: Arc<Entry>,
+        view: Option<&View>,
+    ) -> Result<Selected, Arc<Entry>> {
+        let representation = match view {
+            None => Arc::clone(&entry.whole),
+            Some(view) => {
+                let Some(part) = entry.view(view) else {
+                    return Err(entry);
+                };
+                self.count(ViewResult::Memoised, &entry, &part);
+                part
+            }
+        };
+        Ok(Selected {
+            entry,
+            representation,
+        })
+    }
+
+    /// The entry in this view, derived if need be: once, however many requests want it.
+    pub(super) async fn select(
         &self,
         key: &CacheKey,
-        entry: &Arc<Entry>,
+        entry: Arc<Entry>,
         view: Option<&View>,
-    ) -> Arc<Representation> {
-        if let Some(part) = self.remembered(entry, view) {
-            return part;
-        }
-        let view = view.expect("the whole needs no deriving");
-        let place = entry.slot(view);
+    ) -> Selected {
+        let (entry, view) = match (self.memoised(entry, view), view) {
+            (Err(entry), Some(view)) => (entry, view),
+            (Ok(selected), _) => return selected,
+            (Err(_), None) => unreachable!("the whole is not derived"),
+        };
+        let slot = entry.slot(view);
         let mut result = ViewResult::Memoised;
-        let part = place
-            .get_or_init(|| async {
-                let began = self.clock.now();
-                let (part, derived) = self.derive(entry, view).await;
-                let took = self.clock.now().mono.saturating_sub(began.mono);
-                self.metrics.prune_duration.observe(seconds(took));
-                result = derived;
-                part
-            })
-            .await;
-        self.metrics.view.of(result).inc();
-        self.count_removed(entry, part);
+        let part = slot.get_or_init(|| async {
+            let began = self.clock.mono();
+            let (part, derived) = self.derive(&entry, view).await;
+            let took = self.clock.mono().saturating_sub(began);
+            self.metrics.prune_duration.observe(seconds(took));
+            result = derived;
+            part
+        });
+        let representation = Arc::clone(part.await);
+        self.count(result, &entry, &representation);
         if result != ViewResult::Memoised {
-            self.store.weigh(key, entry);
+            self.store.weigh(key, &entry);
         }
-        Arc::clone(part)
+        Selected {
+            entry,
+            representation,
+        }
     }
 
     async fn derive(&self, entry: &Arc<Entry>, view: &View) -> (Arc<Representation>, ViewResult) {
@@ -82,38 +126,14 @@ impl Proxy {
         let (whole, settings) = (Arc::clone(whole), Arc::clone(&self.freshness));
         let view = view.clone();
         let size = whole.body.len();
-        off_path(&self.views, size, move || derived(&whole, &view, &settings)).await
+        let derive = move || derived(&whole, &view, &settings);
+        self.offload.run(size, derive).await
     }
 
-    fn count_removed(&self, entry: &Entry, part: &Representation) {
+    fn count(&self, result: ViewResult, entry: &Entry, part: &Representation) {
+        self.metrics.view.of(result).inc();
         let removed = entry.whole.body.len() - part.body.len();
         self.metrics.view_removed_bytes.inc_by(removed as u64);
-    }
-}
-
-/// Does work on a body of this size: at once, or on a thread for blocking work, of which
-/// there are no more at it than `places`.
-pub(super) async fn off_path<T: Send + 'static>(
-    places: &Arc<Semaphore>,
-    size: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
-    if size <= OFF_PATH {
-        return work();
-    }
-    let place = Arc::clone(places).acquire_owned().await;
-    let working = tokio::task::spawn_blocking(move || {
-        // Held by the work, not by the client who may hang up meanwhile.
-        let _place = place;
-        work()
-    });
-    match working.await {
-        Ok(done) => done,
-        Err(ended) => match ended.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going away, and this request with it.
-            Err(_) => std::future::pending().await,
-        },
     }
 }
 
@@ -125,13 +145,13 @@ fn derived(
     match view::prune(&whole.body, view) {
         Pruned::Whole(_) => (Arc::clone(whole), ViewResult::Whole),
         Pruned::Part(body) => {
-            // What shows neither a live part nor a signed address has no part that does.
+            // A whole without a live part or a signed URL has no part with one.
             let cap = if whole.cap == ViewLimits::default() {
                 whole.cap
             } else {
                 let facts = facts::read(&body, &settings.live).unwrap_or_default();
                 let cap = ViewLimits::of(&facts, settings);
-                // What stood beside the address is not shown, and counts.
+                // An expiry beside the URL counts, also where the view removes it.
                 let beside = whole.cap.signed_until.filter(|_| facts.alone);
                 ViewLimits {
                     signed_until: [cap.signed_until, beside].into_iter().flatten().min(),
@@ -150,7 +170,7 @@ fn derived(
     }
 }
 
-/// Why this response is not one that views apply to.
+/// Why views do not apply to this response.
 fn not_a_call(whole: &Representation) -> Option<&'static str> {
     if whole.status != StatusCode::OK {
         return Some("status");
@@ -198,7 +218,7 @@ fn etag_of(body: &[u8]) -> HeaderValue {
 }
 
 /// Says why a view was not applied.
-pub(super) fn tell_skipped(headers: &mut HeaderMap, reason: &str) {
+pub(super) fn set_skipped(headers: &mut HeaderMap, reason: &str) {
     let text = format!("skipped; reason={reason}");
     headers.insert(
         VIEW,
@@ -209,7 +229,7 @@ pub(super) fn tell_skipped(headers: &mut HeaderMap, reason: &str) {
 /// The whole, and why it is not a part.
 fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
     let mut headers = whole.headers.clone();
-    tell_skipped(&mut headers, reason);
+    set_skipped(&mut headers, reason);
     Arc::new(Representation {
         status: whole.status,
         headers,

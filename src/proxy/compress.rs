@@ -1,0 +1,132 @@
+//! Compression (content codings): a hit gets the coding that is memoised; one that is not is made in
+//! the background, for later hits.
+//!
+//! A hit never waits for a coding, and one that a single hit requests is not made.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_ENCODING, ETAG};
+use tokio::sync::Semaphore;
+
+use super::request::ClientRequest;
+use super::respond;
+use super::view::Selected;
+use crate::cache::{Encodings, Entry, Representation, Store};
+use crate::clock::Clock;
+use crate::coding::{self, Coding};
+use crate::label::Label as _;
+use crate::policy;
+use crate::request::CacheKey;
+use crate::telemetry::{Metrics, SentCoding, seconds};
+
+/// Compresses representations. Clones share the bound on threads: one for two cores.
+#[derive(Clone, Debug)]
+pub(super) struct Compressor {
+    store: Arc<Store>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    permits: Arc<Semaphore>,
+}
+
+impl Compressor {
+    pub(super) fn new(store: &Arc<Store>, metrics: &Arc<Metrics>, clock: &Clock) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            store: Arc::clone(store),
+            metrics: Arc::clone(metrics),
+            clock: clock.clone(),
+            permits: Arc::new(Semaphore::new(cores.div_ceil(2))),
+        }
+    }
+
+    /// The representation in the coding that the client accepts, if it is memoised.
+    pub(super) fn select(&self, request: &ClientRequest<'_>, selected: Selected) -> Selected {
+        let wanted = request
+            .call
+            .coding
+            .filter(|_| !forbids_transforming(request));
+        let sends_body = !request.call.head_only && !respond::is_not_modified(request, &selected);
+        let whole = &selected.representation;
+        let encoded = wanted.and_then(|coding| {
+            let encoded = whole.encodings.get(coding);
+            if encoded.is_none() && sends_body && coding::is_worth(&whole.headers, whole.body.len())
+            {
+                self.compress(&request.call.key, &selected, coding);
+            }
+            encoded.map(|encoded| (coding, Arc::clone(encoded)))
+        });
+        let Some((coding, encoded)) = encoded else {
+            self.metrics.content_coding.of(SentCoding::Identity).inc();
+            return selected;
+        };
+        self.metrics.content_coding.of(coding.into()).inc();
+        if sends_body {
+            let saved = whole.body.len() - encoded.body.len();
+            self.metrics.coding_saved_bytes.inc_by(saved as u64);
+        }
+        Selected {
+            representation: encoded,
+            ..selected
+        }
+    }
+
+    /// Makes the coding on a thread for blocking work, once. Without a free permit it is left to a
+    /// later hit.
+    fn compress(&self, key: &CacheKey, selected: &Selected, coding: Coding) {
+        let encodings = &selected.representation.encodings;
+        if !encodings.claim(coding) {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            encodings.give_up(coding);
+            self.metrics.coding_deferred.inc();
+            return;
+        };
+        let (compressor, key) = (self.clone(), key.clone());
+        let (entry, whole) = (
+            Arc::clone(&selected.entry),
+            Arc::clone(&selected.representation),
+        );
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            compressor.compress_now(&key, &entry, &whole, coding);
+        });
+    }
+
+    fn compress_now(
+        &self,
+        key: &CacheKey,
+        entry: &Arc<Entry>,
+        whole: &Representation,
+        coding: Coding,
+    ) {
+        let began = self.clock.mono();
+        let encoded = coding::encode(coding, &whole.body);
+        let took = self.clock.mono().saturating_sub(began);
+        self.metrics.coding_duration.observe(seconds(took));
+        // A body that does not shrink keeps its claim: it is not tried again.
+        let Some(body) = encoded else { return };
+        let mut headers = whole.headers.clone();
+        policy::strip_digests(&mut headers);
+        headers.insert(CONTENT_ENCODING, coding.to_header());
+        if let Some(etag) = headers.get_mut(ETAG) {
+            *etag = policy::coded_tag(etag, coding.as_str());
+        }
+        let encoded = Representation {
+            status: whole.status,
+            headers,
+            body,
+            cap: whole.cap,
+            encodings: Encodings::default(),
+        };
+        whole.encodings.keep(coding, encoded);
+        self.store.weigh(key, entry);
+    }
+}
+
+/// RFC 9110 §7.7: not a matter of caching, so obeyed where clients' cache directives are not.
+///
+/// A departure: gzip of the origin was decoded when the response was stored.
+fn forbids_transforming(request: &ClientRequest<'_>) -> bool {
+    request.call.directed && coding::forbids_transforming(&request.head.headers)
+}

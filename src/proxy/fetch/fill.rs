@@ -1,0 +1,193 @@
+//! Reads the body of the origin's response, and stores what may be stored.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AGE, VIA};
+use http::{HeaderMap, StatusCode};
+
+use super::super::error::CACHE_STATUS;
+use super::super::respond;
+use super::origin::OriginResponse;
+use super::{Basis, FetchJob, FetchResult, Fetcher};
+use crate::cache::{Encodings, Entry, Representation, StoreLookup};
+use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Renewal, Selecting, ViewLimits};
+use crate::upstream::{BodyRead, PendingBody, ResponseStream};
+
+/// A whole response: the origin's new one, or the stored one with the fields of a 304.
+struct Whole<'a> {
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Bytes,
+    /// The stored response, where it was renewed.
+    renewed: Option<&'a Arc<Entry>>,
+}
+
+impl Fetcher {
+    /// Reads the body, and stores what may be stored.
+    pub(super) async fn fill(
+        &self,
+        job: &FetchJob,
+        response: OriginResponse,
+        body: PendingBody,
+    ) -> FetchResult {
+        match self.upstream.read(body).await {
+            Ok(BodyRead::Whole(body)) => self.complete(job, &response, body).await,
+            Ok(BodyRead::TooLarge(body)) => {
+                self.stream_through(job, response, body, NotStored::TooLarge)
+            }
+            Ok(BodyRead::CloseDelimited(body)) => {
+                self.stream_through(job, response, body, NotStored::CloseDelimited)
+            }
+            Err(error) => FetchResult::Failed(error),
+        }
+    }
+
+    /// Passes on what cannot be stored. What it would have replaced ends all the same.
+    fn stream_through(
+        &self,
+        job: &FetchJob,
+        response: OriginResponse,
+        body: ResponseStream,
+        reason: NotStored,
+    ) -> FetchResult {
+        self.end_stored(job, response.head.status);
+        self.metrics.not_stored.of(reason).inc();
+        FetchResult::Stream {
+            head: Box::new(response.head),
+            body: Box::new(body),
+            reason,
+        }
+    }
+
+    /// Makes an entry of a whole response, and stores it if it may be stored.
+    async fn complete(
+        &self,
+        job: &FetchJob,
+        response: &OriginResponse,
+        body: Bytes,
+    ) -> FetchResult {
+        let whole = Whole::of(job, response, body);
+        let renewed = whole.renewed;
+        let facts = self.facts(&whole, response).await;
+        let exchange = Exchange {
+            status: whole.status,
+            // As received: what `Connection` removes, such as a `no-store`, still counts.
+            response: renewed.map_or(&response.head.headers, |_| &whole.fields),
+            requested: response.requested,
+            received: response.received,
+        };
+        let route_ttl = self.routes.ttl(job.route);
+        let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
+        let may_store = policy::may_store(
+            &exchange,
+            &job.directives,
+            &freshness,
+            job.sharing(),
+            self.freshness.private,
+        );
+        let entry = Arc::new(self.entry(job, response, whole, freshness, &facts));
+        let status = response.head.status;
+        // What is stored may still serve while the origin fails; an error does not replace it, not
+        // even where this request could not use it.
+        let stored = if response.renewal == Some(Renewal::Failed)
+            || policy::is_failure(status) && self.is_stored(job)
+        {
+            Err(NotStored::OriginFailed)
+        } else {
+            let (key, sent) = (&job.key, &job.sent);
+            may_store.and_then(|()| self.store.put(key, sent, &entry, &job.fence, renewed))
+        };
+        if let Err(reason) = stored {
+            self.metrics.not_stored.of(reason).inc();
+            self.end_stored(job, status);
+        }
+        FetchResult::Whole {
+            stored,
+            // A token that a 304 admits must not learn that another was there before.
+            status: match renewed {
+                Some(stored) if matches!(job.basis, Basis::NotAdmitted(_)) => stored.whole.status,
+                _ => status,
+            },
+            entry,
+            collapsed: false,
+        }
+    }
+
+    /// The facts of the body, read on a thread for blocking work if it is large.
+    async fn facts(&self, whole: &Whole<'_>, response: &OriginResponse) -> Facts {
+        let is_new = whole.status == StatusCode::OK && whole.renewed.is_none();
+        let is_due = is_new && self.metrics.field_weights.is_due(response.received.mono);
+        let weighed = is_due.then(|| Arc::clone(&self.metrics));
+        let (body, settings) = (whole.body.clone(), Arc::clone(&self.freshness));
+        let read = move || {
+            if let Some(metrics) = weighed {
+                metrics.field_weights.measure(&body);
+            }
+            policy::facts::read(&body, &settings.live).unwrap_or_default()
+        };
+        self.parsing.run(whole.body.len(), read).await
+    }
+
+    fn entry(
+        &self,
+        job: &FetchJob,
+        response: &OriginResponse,
+        whole: Whole<'_>,
+        freshness: Freshness,
+        facts: &Facts,
+    ) -> Entry {
+        let Whole { fields, body, .. } = whole;
+        let vary =
+            Selecting::capture(&fields, &job.sent, &self.forward_headers).unwrap_or_default();
+        let came_with_age = fields.contains_key(AGE);
+        let representation = Representation {
+            status: whole.status,
+            headers: respond::prepare(fields, response.head.version, body.len()),
+            body,
+            cap: ViewLimits::of(facts, &self.freshness),
+            encodings: Encodings::default(),
+        };
+        let (scope, fence) = (*job.key.scope(), &job.fence);
+        let entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age);
+        let until = response.received.mono.saturating_add(self.admission_ttl);
+        if let Some(admission) = fence.admission(until) {
+            entry.admit(admission);
+        }
+        entry
+    }
+
+    /// Whether something is stored that a response to this request would replace, or hide where it
+    /// does not say what it varies by.
+    fn is_stored(&self, job: &FetchJob) -> bool {
+        let (token, now) = (job.fence.token(), self.clock.mono());
+        let found = self.store.find(&job.key, token, now, || job.sent.clone());
+        !matches!(found, StoreLookup::Nothing)
+    }
+}
+
+impl<'a> Whole<'a> {
+    fn of(job: &'a FetchJob, response: &OriginResponse, body: Bytes) -> Self {
+        let (head, received) = (&response.head, response.received.wall);
+        let stored = job.basis.entry();
+        let Some(stored) = stored.filter(|_| response.renewal == Some(Renewal::Renewed)) else {
+            return Self {
+                status: head.status,
+                fields: policy::storable(&head.headers, received),
+                body,
+                renewed: None,
+            };
+        };
+        let mut fields = stored.whole.headers.clone();
+        // These say how a message came; this one came with the 304.
+        fields.remove(VIA);
+        fields.remove(CACHE_STATUS);
+        policy::update(&mut fields, &head.headers, received);
+        Self {
+            status: stored.whole.status,
+            fields,
+            body: stored.whole.body.clone(),
+            renewed: Some(stored),
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! Fetching for the cache: coalesce, ask the origin, store; on a task of its own.
+
+mod fill;
+mod origin;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, Method, StatusCode, response};
+use tokio::sync::oneshot;
+
+use super::offload::Offload;
+use super::request::ClientRequest;
+use super::span::{OriginSpan, OriginSpans, SpanEnd};
+use crate::cache::{Entry, Fence, InFlight, Leader, Role, Store};
+use crate::clock::Clock;
+use crate::config;
+use crate::label::Label as _;
+use crate::outcome::ServedStale;
+use crate::policy::{self, NotStored, RequestDirectives, Sharing};
+use crate::request::{CacheKey, RouteId, Routes};
+use crate::telemetry::{Metrics, RequestId};
+use crate::upstream::{FetchError, ResponseStream, Upstream};
+
+/// Fetches responses and stores them.
+#[derive(Clone, Debug)]
+pub(super) struct Fetcher {
+    pub(super) in_flight: Arc<InFlight<SharedResult>>,
+    pub(super) store: Arc<Store>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) routes: Routes,
+    pub(super) freshness: Arc<config::Freshness>,
+    /// `upstream.forward_headers`.
+    pub(super) forward_headers: Vec<HeaderName>,
+    /// `upstream.total_timeout`.
+    pub(super) total_timeout: Duration,
+    /// `scope.admission_ttl`.
+    pub(super) admission_ttl: Duration,
+    /// Reads large bodies, apart from views, of which one client can request any number.
+    pub(super) parsing: Offload,
+    pub(super) spans: OriginSpans,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+}
+
+/// What is stored already, when the origin is asked.
+#[derive(Clone, Debug)]
+pub(super) enum Basis {
+    /// Nothing that helps.
+    Nothing,
+    /// A response to validate.
+    Stored(Arc<Entry>),
+    /// A response that was shown to other tokens only: a 304 to its strong tag admits this one.
+    NotAdmitted(Arc<Entry>),
+}
+
+/// One fetch.
+#[derive(Debug)]
+struct FetchJob {
+    key: CacheKey,
+    route: RouteId,
+    directives: RequestDirectives,
+    /// The fields that go to the origin.
+    sent: HeaderMap,
+    basis: Basis,
+    fence: Fence,
+    span: Option<OriginSpan>,
+}
+
+/// The result of a fetch for the client that asked.
+#[derive(Debug)]
+pub(super) enum FetchResult {
+    /// A whole response.
+    Whole {
+        entry: Arc<Entry>,
+        stored: Result<(), NotStored>,
+        /// The origin's: 304 where the stored response was validated.
+        status: StatusCode,
+        collapsed: bool,
+    },
+    /// A response too large to store, or one whose end cannot be told.
+    Stream {
+        head: Box<response::Parts>,
+        body: Box<ResponseStream>,
+        reason: NotStored,
+    },
+    /// No response.
+    Failed(FetchError),
+}
+
+/// The result of a fetch for its waiters.
+#[derive(Clone, Debug)]
+pub(super) enum SharedResult {
+    Whole {
+        entry: Arc<Entry>,
+        stored: Result<(), NotStored>,
+        status: StatusCode,
+    },
+    /// A response for one client only: all waiters fetch.
+    Unshareable,
+    Failed(FetchError),
+}
+
+impl Fetcher {
+    /// Fetches the response, or waits for a fetch in flight.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        request: &ClientRequest<'_>,
+        basis: Basis,
+    ) -> FetchResult {
+        let job = self.job(request, basis.clone());
+        let asks = &request.directives;
+        if asks.no_store {
+            // What must not be stored must not be shared either.
+            return self.run(job, None).await;
+        }
+        let (key, generation) = (request.call.flight(), job.fence.generation());
+        let role = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
+            // The origin may have answered an earlier fetch before this request came.
+            Role::Leader(self.in_flight.lead(&key, generation))
+        } else {
+            self.in_flight.join_or_lead(&key, generation)
+        };
+        let waiter = match role {
+            Role::Leader(leader) => {
+                return self
+                    .spawn(job, leader)
+                    .await
+                    .unwrap_or_else(|_| FetchResult::Failed(FetchError::Panicked));
+            }
+            Role::Waiter(waiter) => waiter,
+        };
+        // A waiter waits as long as a fetch of its own might have taken.
+        let deadline = self.upstream.deadline();
+        match self.clock.timeout_at(deadline, waiter.result()).await {
+            Some(Some(shared)) if shared.answers(&job.sent) => {
+                self.metrics.collapsed.inc();
+                shared.into()
+            }
+            // Not shareable, or the leader failed: all waiters fetch concurrently, not in turn.
+            Some(_) => self.run(self.job(request, basis), None).await,
+            None => FetchResult::Failed(FetchError::WaitTimeout(self.total_timeout)),
+        }
+    }
+
+    /// Refreshes a stored response that is served stale, in the background, with the token of the
+    /// request; unless a fetch is in flight, or what this request fetches must not be stored. After a
+    /// failure there is one retry.
+    pub(super) fn refresh(
+        self: &Arc<Self>,
+        request: &ClientRequest<'_>,
+        stored: &Arc<Entry>,
+        reason: ServedStale,
+    ) {
+        if request.directives.no_store {
+            return;
+        }
+        let deadline = self.clock.mono().saturating_add(self.total_timeout);
+        if reason == ServedStale::OnError && !stored.claim_retry(deadline) {
+            return;
+        }
+        let job = self.job(request, Basis::Stored(Arc::clone(stored)));
+        let generation = job.fence.generation();
+        let role = self
+            .in_flight
+            .join_or_lead(&request.call.flight(), generation);
+        if let Role::Leader(leader) = role {
+            drop(self.spawn(job, leader));
+        }
+    }
+
+    fn job(&self, request: &ClientRequest<'_>, basis: Basis) -> FetchJob {
+        let (call, head) = (request.call, request.head);
+        let mut sent = request.sent(&self.forward_headers);
+        // Also instead of an unusable one: the log does not have that either.
+        sent.insert(RequestId::FIELD, request.id.to_header());
+        let span = self.spans.begin(&mut sent, &head.extensions);
+        let fence = self.store.fence(&call.key, &call.holder, self.clock.mono());
+        FetchJob {
+            key: call.key.clone(),
+            route: call.route,
+            directives: request.directives,
+            sent,
+            basis: basis.if_current(&self.store),
+            fence,
+            span,
+        }
+    }
+
+    /// The fetch runs on its own task: the client that started it may hang up while others wait
+    /// for the same response. Boxed before it is spawned: a task moves its future more than once.
+    fn spawn(
+        self: &Arc<Self>,
+        job: FetchJob,
+        leader: Leader<SharedResult>,
+    ) -> oneshot::Receiver<FetchResult> {
+        let (sender, result) = oneshot::channel();
+        let fetcher = Arc::clone(self);
+        tokio::spawn(Box::pin(async move {
+            let result = fetcher.run(job, Some(leader)).await;
+            // The client may have gone.
+            let _ = sender.send(result);
+        }));
+        result
+    }
+
+    /// Asks the origin, stores what may be stored, and completes the fetch for the waiters: for an
+    /// unshareable response as soon as its head says so.
+    async fn run(
+        &self,
+        mut job: FetchJob,
+        mut leader: Option<Leader<SharedResult>>,
+    ) -> FetchResult {
+        let result = match self.ask(&mut job).await {
+            Ok((response, body)) => {
+                if response.is_unshareable
+                    && let Some(leader) = leader.take()
+                {
+                    leader.complete(SharedResult::Unshareable);
+                }
+                self.fill(&job, response, body).await
+            }
+            Err(error) => FetchResult::Failed(error),
+        };
+        if let Basis::Stored(stored) = &job.basis {
+            stored.fetch_ended(result.is_origin_failure(), self.clock.mono());
+        }
+        if let Some(leader) = leader {
+            leader.complete(result.shared());
+        }
+        self.spans
+            .record(job.span.as_ref(), &Method::GET, result.span_end());
+        result
+    }
+}
+
+// === impl Basis ===
+
+impl Basis {
+    fn entry(&self) -> Option<&Arc<Entry>> {
+        match self {
+            Self::Nothing => None,
+            Self::Stored(entry) | Self::NotAdmitted(entry) => Some(entry),
+        }
+    }
+
+    /// What was invalidated since it was looked up must not be used again by way of a 304.
+    fn if_current(self, store: &Store) -> Self {
+        match self.entry() {
+            Some(entry) if store.is_current(&entry.generation) => self,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+// === impl FetchJob ===
+
+impl FetchJob {
+    /// Which clients are served from the response.
+    fn sharing(&self) -> Sharing {
+        if self.fence.is_shared() {
+            Sharing::Admitted
+        } else {
+            Sharing::OneToken
+        }
+    }
+}
+
+// === impl FetchResult ===
+
+impl FetchResult {
+    /// Whether the origin failed, in the sense of `stale-if-error` (RFC 5861 §4).
+    pub(super) fn is_failure(&self) -> bool {
+        match self {
+            Self::Whole { entry, .. } => policy::is_failure(entry.whole.status),
+            Self::Stream { head, .. } => policy::is_failure(head.status),
+            Self::Failed(_) => true,
+        }
+    }
+
+    /// Whether the origin was asked, and did not answer or answered with a 5xx.
+    fn is_origin_failure(&self) -> bool {
+        match self {
+            Self::Whole { entry, .. } => entry.whole.status.is_server_error(),
+            Self::Stream { head, .. } => head.status.is_server_error(),
+            Self::Failed(error) => !error.fault().is_shed(),
+        }
+    }
+
+    /// What the waiters get, where the head allows that they share: what was stored, or only kept
+    /// from that by the fence (they asked before the purge), and an error, which their own token, the
+    /// same one, would meet a moment later too.
+    fn shared(&self) -> SharedResult {
+        match self {
+            Self::Whole {
+                entry,
+                stored,
+                status,
+                ..
+            } if matches!(stored, Ok(()) | Err(NotStored::Fenced))
+                || policy::is_error(entry.whole.status) =>
+            {
+                SharedResult::Whole {
+                    entry: Arc::clone(entry),
+                    stored: *stored,
+                    status: *status,
+                }
+            }
+            Self::Whole { .. } | Self::Stream { .. } => SharedResult::Unshareable,
+            Self::Failed(error) => SharedResult::Failed(error.clone()),
+        }
+    }
+
+    fn span_end(&self) -> SpanEnd {
+        let (status, reason) = match self {
+            Self::Whole { stored, status, .. } => (*status, stored.err()),
+            Self::Stream { head, reason, .. } => (head.status, Some(*reason)),
+            Self::Failed(error) => return SpanEnd::Failed(error.fault()),
+        };
+        SpanEnd::Answered(status, reason.map_or("stored", |reason| reason.as_str()))
+    }
+}
+
+// === impl SharedResult ===
+
+impl SharedResult {
+    /// Whether it answers a request that would be sent like this.
+    fn answers(&self, sent: &HeaderMap) -> bool {
+        match self {
+            Self::Whole { entry, .. } => entry.vary.matches(sent),
+            Self::Unshareable => false,
+            Self::Failed(_) => true,
+        }
+    }
+}
+
+impl From<SharedResult> for FetchResult {
+    fn from(shared: SharedResult) -> Self {
+        match shared {
+            SharedResult::Whole {
+                entry,
+                stored,
+                status,
+            } => Self::Whole {
+                entry,
+                stored,
+                status,
+                collapsed: true,
+            },
+            SharedResult::Failed(error) => Self::Failed(error),
+            SharedResult::Unshareable => unreachable!("a waiter of an unshareable result fetches"),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Work on large bodies, on a thread for blocking work.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+/// A larger body is read and pruned on a thread for blocking work, so that other requests of this
+/// worker do not wait: at 1 GB/s this many bytes take a quarter of a millisecond.
+const INLINE: usize = 256 << 10;
+
+/// A bounded number of threads for work on large bodies: one a core. Clones are the same.
+#[derive(Clone, Debug)]
+pub(super) struct Offload(Arc<Semaphore>);
+
+impl Default for Offload {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Semaphore::new(cores)))
+    }
+}
+
+impl Offload {
+    /// Does work on a body of this size: at once, or on such a thread.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        size: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if size <= INLINE {
+            return work();
+        }
+        let permit = Arc::clone(&self.0).acquire_owned().await;
+        let working = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by the client, which may hang up meanwhile.
+            let _permit = permit;
+            work()
+        });
+        match working.await {
+            Ok(done) => done,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is shutting down, and this request with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Requests, as the modules of the proxy hand them on.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+use hyper::body::Incoming;
+
+use super::body::Report;
+use crate::config::ClientDirectives;
+use crate::outcome::Outcome;
+use crate::policy::{Moment, RequestDirectives};
+use crate::request::Call;
+use crate::telemetry::RequestId;
+use crate::upstream::headers;
+use crate::view::View;
+
+/// A request whose head is complete.
+#[derive(Debug)]
+pub struct Arrived<B = Incoming> {
+    /// Its head, as hyper has read it.
+    pub head: Parts,
+    /// Its body, as it comes.
+    pub body: B,
+    /// Its id.
+    pub id: RequestId,
+    /// When its head was complete.
+    pub at: Moment,
+}
+
+/// A cacheable request: its call, its head, its cache directives, parsed once, and its id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientRequest<'a> {
+    pub(super) call: &'a Call,
+    pub(super) head: &'a Parts,
+    pub(super) directives: RequestDirectives,
+    pub(super) id: &'a RequestId,
+}
+
+impl<'a> ClientRequest<'a> {
+    pub(super) fn new(
+        call: &'a Call,
+        head: &'a Parts,
+        id: &'a RequestId,
+        rule: ClientDirectives,
+    ) -> Self {
+        let directives = if call.directed {
+            RequestDirectives::read(&head.headers, rule)
+        } else {
+            RequestDirectives::default()
+        };
+        Self {
+            call,
+            head,
+            directives,
+            id,
+        }
+    }
+
+    /// The view that the client wants; `None` is the whole.
+    pub(super) fn view(&self) -> Option<&'a View> {
+        self.call.view.as_ref()
+    }
+
+    /// The fields that the origin would get.
+    pub(super) fn sent(&self, forward_headers: &[HeaderName]) -> HeaderMap {
+        headers::of_fetch(&self.head.headers, self.head.version, forward_headers)
+    }
+
+    pub(super) fn report(&self, outcome: Outcome) -> Report {
+        Report {
+            outcome,
+            route: Some(self.call.route),
+            scope: Some(self.call.key.scope().id()),
+        }
+    }
+}

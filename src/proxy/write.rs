@@ -1,0 +1,138 @@
+//! What a forwarded write invalidates (RFC 9111 §4.4), at the head of its response and at its end.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::runtime::Handle;
+
+use crate::cache::{Reach, Store};
+use crate::clock::{Clock, Deadline};
+use crate::policy;
+use crate::upstream::{FetchError, ResponseStream};
+
+/// The paths that a write has changed, or may have (RFC 9111 §4.4).
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) store: Arc<Store>,
+    pub(super) paths: Vec<String>,
+    /// Whether what lies below these paths may have changed as well.
+    pub(super) below: bool,
+}
+
+/// The response to a write. At its end what the write has changed is invalidated once more: the
+/// effect may come with the last byte. If the client goes first, it is read to its end all the same.
+#[derive(Debug)]
+pub struct WriteResponse {
+    /// `None` once it has ended.
+    stream: Option<Box<ResponseStream>>,
+    written: Option<Written>,
+    clock: Clock,
+    /// When a client that has gone is no longer read for.
+    deadline: Deadline,
+}
+
+impl Written {
+    pub(super) fn is_something(&self) -> bool {
+        !self.paths.is_empty()
+    }
+
+    /// While the write is `pending`, what is fetched is not stored.
+    pub(super) fn invalidate(&self, pending: Option<&Range<Duration>>) {
+        if self.store.invalidate_written(self.reached(), pending) {
+            self.store.count_write();
+        }
+    }
+
+    fn reached(&self) -> impl Iterator<Item = (&str, Reach)> {
+        self.paths.iter().flat_map(|path| {
+            let here = policy::self_and_above(path).map(|path| (path, Reach::Here));
+            here.chain(self.below.then_some((path.as_str(), Reach::Below)))
+        })
+    }
+
+    /// Invalidates once more, as a part of the same write.
+    fn invalidate_again(&self) {
+        let _ = self.store.invalidate_written(self.reached(), None);
+    }
+}
+
+// === impl WriteResponse ===
+
+impl WriteResponse {
+    pub(super) fn new(
+        stream: ResponseStream,
+        written: Written,
+        clock: Clock,
+        deadline: Deadline,
+    ) -> Self {
+        Self {
+            stream: Some(Box::new(stream)),
+            written: Some(written),
+            clock,
+            deadline,
+        }
+    }
+
+    fn end(&mut self) {
+        self.stream = None;
+        if let Some(written) = self.written.take() {
+            written.invalidate_again();
+        }
+    }
+}
+
+impl Body for WriteResponse {
+    type Data = Bytes;
+    type Error = FetchError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
+        let this = self.get_mut();
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(None);
+        };
+        let frame = ready!(Pin::new(stream.as_mut()).poll_frame(cx));
+        // Before the client sees the end: its next request must not find what it has changed.
+        if stream.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+            this.end();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.stream {
+            Some(stream) => stream.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for WriteResponse {
+    fn drop(&mut self) {
+        let (Some(mut stream), Some(written)) = (self.stream.take(), self.written.take()) else {
+            return;
+        };
+        // Without a runtime the process is ending, and its store with it.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        let (clock, deadline) = (self.clock.clone(), self.deadline);
+        runtime.spawn(async move {
+            let rest = async { while let Some(Ok(_)) = stream.frame().await {} };
+            clock.timeout_at(deadline, rest).await;
+            written.invalidate_again();
+        });
+    }
+}
