@@ -2,7 +2,8 @@
 //!
 //! # Layers
 //!
-//! A module uses only the modules below it; `tests/project/layers.rs` checks that.
+//! A module uses only the modules below it, and no files use each other in a circle;
+//! `tests/project/layers.rs` checks both.
 //!
 //! ```text
 //! process      main  cli  process

@@ -1,7 +1,9 @@
-//! The layers of `src`: `use crate::` goes downward only.
+//! The layers of `src`: `use crate::` goes downward only, and no files use each other in a circle.
 
 use std::fs;
 use std::path::Path;
+
+use super::circles;
 
 /// From the bottom up. A module may use the modules before it, except those of its own row.
 const LAYERS: &[&[&str]] = &[
@@ -108,6 +110,20 @@ fn imports_go_downward() {
         upward.is_empty(),
         "imports that go upward or sideways:\n{}",
         upward.join("\n")
+    );
+}
+
+#[test]
+fn files_use_each_other_in_no_circle() {
+    let sources = sources();
+    let files = sources
+        .iter()
+        .map(|source| (source.path.as_str(), source.text.as_str()));
+    let circles = circles::find(files);
+    assert!(
+        circles.is_empty(),
+        "files that use each other in a circle:\n{}",
+        circles.join("\n")
     );
 }
 
