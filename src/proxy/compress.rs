@@ -6,41 +6,20 @@
 use std::sync::Arc;
 
 use http::header::{CONTENT_ENCODING, ETAG};
-use tokio::sync::Semaphore;
 
 use super::request::ClientRequest;
 use super::respond;
-use super::view::Selected;
-use crate::cache::{Encodings, Entry, Representation, Store};
-use crate::clock::Clock;
+use super::view::{Selected, Views};
+use crate::cache::{Encodings, Entry, Representation};
 use crate::coding::{self, Coding};
 use crate::label::Label as _;
 use crate::policy;
 use crate::request::CacheKey;
-use crate::telemetry::{Metrics, SentCoding, seconds};
+use crate::telemetry::{SentCoding, seconds};
 
-/// Compresses representations. Clones share the bound on threads: one for two cores.
-#[derive(Clone, Debug)]
-pub(super) struct Compressor {
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-    permits: Arc<Semaphore>,
-}
-
-impl Compressor {
-    pub(super) fn new(store: &Arc<Store>, metrics: &Arc<Metrics>, clock: &Clock) -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self {
-            store: Arc::clone(store),
-            metrics: Arc::clone(metrics),
-            clock: clock.clone(),
-            permits: Arc::new(Semaphore::new(cores.div_ceil(2))),
-        }
-    }
-
+impl Views {
     /// The representation in the coding that the client accepts, if it is memoised.
-    pub(super) fn select(&self, request: &ClientRequest<'_>, selected: Selected) -> Selected {
+    pub(super) fn compressed(&self, request: &ClientRequest<'_>, selected: Selected) -> Selected {
         let wanted = request
             .call
             .coding
@@ -77,19 +56,19 @@ impl Compressor {
         if !encodings.claim(coding) {
             return;
         }
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.compressing).try_acquire_owned() else {
             encodings.give_up(coding);
             self.metrics.coding_deferred.inc();
             return;
         };
-        let (compressor, key) = (self.clone(), key.clone());
+        let (views, key) = (self.clone(), key.clone());
         let (entry, whole) = (
             Arc::clone(&selected.entry),
             Arc::clone(&selected.representation),
         );
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            compressor.compress_now(&key, &entry, &whole, coding);
+            views.compress_now(&key, &entry, &whole, coding);
         });
     }
 

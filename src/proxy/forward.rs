@@ -10,6 +10,7 @@ use http_body::Body as _;
 
 use super::body::{Body, Content, Report};
 use super::error::{CACHE_STATUS, Error, log_failure};
+use super::offload::joined;
 use super::request::Arrived;
 use super::span::{OriginSpans, SpanEnd};
 use super::write::{WriteResponse, Written};
@@ -52,14 +53,7 @@ impl Forwarder {
         }
         let forwarder = Arc::clone(self);
         let exchange = Box::pin(async move { forwarder.exchange(arrived, scope, reason).await });
-        match tokio::spawn(exchange).await {
-            Ok(response) => response,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down, and this request with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        joined(tokio::spawn(exchange)).await
     }
 
     async fn exchange(

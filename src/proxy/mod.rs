@@ -34,8 +34,7 @@ use crate::telemetry::trace::Tracer;
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
-use compress::Compressor;
-use fetch::{Basis, FetchResult, Fetcher};
+use fetch::{Basis, FetchResult, Fetched, Fetcher};
 use forward::Forwarder;
 use lookup::Lookup;
 use request::ClientRequest;
@@ -54,7 +53,6 @@ pub struct Proxy {
     fetcher: Arc<Fetcher>,
     forwarder: Arc<Forwarder>,
     views: Views,
-    compressor: Compressor,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -99,7 +97,6 @@ impl Proxy {
                 metrics: Arc::clone(&metrics),
                 clock: clock.clone(),
             }),
-            compressor: Compressor::new(&store, &metrics, &clock),
             store,
             parser,
             views,
@@ -170,12 +167,12 @@ impl Proxy {
         let request = ClientRequest::new(call, head, id, rule);
         let (why, basis) = match self.look_up(&request, &mut now).await {
             Lookup::Fresh(selected, ttl) => {
-                let selected = self.compressor.select(&request, selected);
+                let selected = self.views.compressed(&request, selected);
                 return respond::hit(&request, &selected, ttl, now);
             }
             Lookup::Usable(selected, reason) => {
                 self.fetcher.refresh(&request, &selected.entry, reason);
-                let selected = self.compressor.select(&request, selected);
+                let selected = self.views.compressed(&request, selected);
                 return respond::stale(&request, &selected, reason, now);
             }
             Lookup::Stale { why, selected, .. } => (why, Basis::Stored(selected.entry)),
@@ -240,12 +237,12 @@ impl Proxy {
         why: Forward,
     ) -> Response<Body> {
         match result {
-            FetchResult::Whole {
+            FetchResult::Whole(Fetched {
                 entry,
                 stored,
                 status,
                 collapsed,
-            } => {
+            }) => {
                 let selected = self.views.select(&request.call.key, entry, request.view());
                 let selected = selected.await;
                 let now = self.clock.now();

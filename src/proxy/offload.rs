@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 /// A larger body is read and pruned on a thread for blocking work, so that other requests of this
 /// worker do not wait: at 1 GB/s this many bytes take a quarter of a millisecond.
@@ -14,8 +15,7 @@ pub(super) struct Offload(Arc<Semaphore>);
 
 impl Default for Offload {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self(Arc::new(Semaphore::new(cores)))
+        Self(Arc::new(Semaphore::new(cores())))
     }
 }
 
@@ -35,13 +35,22 @@ impl Offload {
             let _permit = permit;
             work()
         });
-        match working.await {
-            Ok(done) => done,
-            Err(ended) => match ended.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is shutting down, and this request with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        joined(working).await
+    }
+}
+
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The result of a task; its panic goes on in the caller.
+pub(super) async fn joined<T>(task: JoinHandle<T>) -> T {
+    match task.await {
+        Ok(done) => done,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and this request with it.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use tokio::sync::Semaphore;
 
-use super::offload::Offload;
+use super::offload::{self, Offload};
 use crate::cache::{Encodings, Entry, Representation, Store};
 use crate::clock::Clock;
 use crate::coding;
@@ -27,14 +28,16 @@ pub(super) struct Selected {
     pub(super) representation: Arc<Representation>,
 }
 
-/// Derives views.
+/// Derives views, and compresses them.
 #[derive(Clone, Debug)]
 pub(super) struct Views {
     freshness: Arc<config::Freshness>,
-    store: Arc<Store>,
-    metrics: Arc<Metrics>,
-    clock: Clock,
+    pub(super) store: Arc<Store>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
     offload: Offload,
+    /// Threads that compress: one for two cores.
+    pub(super) compressing: Arc<Semaphore>,
 }
 
 impl Views {
@@ -50,6 +53,7 @@ impl Views {
             metrics: Arc::clone(metrics),
             clock: clock.clone(),
             offload: Offload::default(),
+            compressing: Arc::new(Semaphore::new(offload::cores().div_ceil(2))),
         }
     }
 

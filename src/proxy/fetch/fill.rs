@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use super::super::error::CACHE_STATUS;
 use super::super::respond;
 use super::origin::OriginResponse;
-use super::{Basis, FetchJob, FetchResult, Fetcher};
+use super::{Basis, FetchJob, FetchResult, Fetched, Fetcher};
 use crate::cache::{Encodings, Entry, Representation, StoreLookup};
 use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Renewal, Selecting, ViewLimits};
 use crate::upstream::{BodyRead, PendingBody, ResponseStream};
@@ -102,7 +102,7 @@ impl Fetcher {
             self.metrics.not_stored.of(reason).inc();
             self.end_stored(job, status);
         }
-        FetchResult::Whole {
+        FetchResult::Whole(Fetched {
             stored,
             // A token that a 304 admits must not learn that another was there before.
             status: match renewed {
@@ -111,7 +111,7 @@ impl Fetcher {
             },
             entry,
             collapsed: false,
-        }
+        })
     }
 
     /// The facts of the body, read on a thread for blocking work if it is large.

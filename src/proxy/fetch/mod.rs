@@ -71,13 +71,7 @@ struct FetchJob {
 #[derive(Debug)]
 pub(super) enum FetchResult {
     /// A whole response.
-    Whole {
-        entry: Arc<Entry>,
-        stored: Result<(), NotStored>,
-        /// The origin's: 304 where the stored response was validated.
-        status: StatusCode,
-        collapsed: bool,
-    },
+    Whole(Fetched),
     /// A response too large to store, or one whose end cannot be told.
     Stream {
         head: Box<response::Parts>,
@@ -88,18 +82,19 @@ pub(super) enum FetchResult {
     Failed(FetchError),
 }
 
-/// The result of a fetch for its waiters.
+/// A whole response.
 #[derive(Clone, Debug)]
-pub(super) enum SharedResult {
-    Whole {
-        entry: Arc<Entry>,
-        stored: Result<(), NotStored>,
-        status: StatusCode,
-    },
-    /// A response for one client only: all waiters fetch.
-    Unshareable,
-    Failed(FetchError),
+pub(super) struct Fetched {
+    pub(super) entry: Arc<Entry>,
+    pub(super) stored: Result<(), NotStored>,
+    /// The origin's: 304 where the stored response was validated.
+    pub(super) status: StatusCode,
+    /// Whether another request led the fetch.
+    pub(super) collapsed: bool,
 }
+
+/// The result of a fetch for its waiters; `None` is a response for one client only: they all fetch.
+pub(super) type SharedResult = Option<Result<Fetched, FetchError>>;
 
 impl Fetcher {
     /// Fetches the response, or waits for a fetch in flight.
@@ -132,10 +127,15 @@ impl Fetcher {
         };
         // A waiter waits as long as a fetch of its own might have taken.
         let deadline = self.upstream.deadline();
-        match self.clock.timeout_at(deadline, waiter.result()).await {
-            Some(Some(shared)) if shared.answers(&job.sent) => {
+        let shared = self.clock.timeout_at(deadline, waiter.result()).await;
+        match shared.map(Option::flatten) {
+            Some(Some(Ok(fetched))) if fetched.entry.vary.matches(&job.sent) => {
                 self.metrics.collapsed.inc();
-                shared.into()
+                FetchResult::Whole(fetched)
+            }
+            Some(Some(Err(error))) => {
+                self.metrics.collapsed.inc();
+                FetchResult::Failed(error)
             }
             // Not shareable, or the leader failed: all waiters fetch concurrently, not in turn.
             Some(_) => self.run(self.job(request, basis), None).await,
@@ -216,7 +216,7 @@ impl Fetcher {
                 if response.is_unshareable
                     && let Some(leader) = leader.take()
                 {
-                    leader.complete(SharedResult::Unshareable);
+                    leader.complete(None);
                 }
                 self.fill(&job, response, body).await
             }
@@ -269,21 +269,26 @@ impl FetchJob {
 // === impl FetchResult ===
 
 impl FetchResult {
+    /// The status of the response, if there is one: that of the stored response where a 304 renewed
+    /// it.
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Whole(fetched) => Some(fetched.entry.whole.status),
+            Self::Stream { head, .. } => Some(head.status),
+            Self::Failed(_) => None,
+        }
+    }
+
     /// Whether the origin failed, in the sense of `stale-if-error` (RFC 5861 §4).
     pub(super) fn is_failure(&self) -> bool {
-        match self {
-            Self::Whole { entry, .. } => policy::is_failure(entry.whole.status),
-            Self::Stream { head, .. } => policy::is_failure(head.status),
-            Self::Failed(_) => true,
-        }
+        self.status().is_none_or(policy::is_failure)
     }
 
     /// Whether the origin was asked, and did not answer or answered with a 5xx.
     fn is_origin_failure(&self) -> bool {
         match self {
-            Self::Whole { entry, .. } => entry.whole.status.is_server_error(),
-            Self::Stream { head, .. } => head.status.is_server_error(),
             Self::Failed(error) => !error.fault().is_shed(),
+            _ => self.status().is_some_and(|status| status.is_server_error()),
         }
     }
 
@@ -292,63 +297,28 @@ impl FetchResult {
     /// same one, would meet a moment later too.
     fn shared(&self) -> SharedResult {
         match self {
-            Self::Whole {
-                entry,
-                stored,
-                status,
-                ..
-            } if matches!(stored, Ok(()) | Err(NotStored::Fenced))
-                || policy::is_error(entry.whole.status) =>
+            Self::Whole(fetched)
+                if matches!(fetched.stored, Ok(()) | Err(NotStored::Fenced))
+                    || policy::is_error(fetched.entry.whole.status) =>
             {
-                SharedResult::Whole {
-                    entry: Arc::clone(entry),
-                    stored: *stored,
-                    status: *status,
-                }
+                let collapsed = true;
+                let fetched = fetched.clone();
+                Some(Ok(Fetched {
+                    collapsed,
+                    ..fetched
+                }))
             }
-            Self::Whole { .. } | Self::Stream { .. } => SharedResult::Unshareable,
-            Self::Failed(error) => SharedResult::Failed(error.clone()),
+            Self::Whole(_) | Self::Stream { .. } => None,
+            Self::Failed(error) => Some(Err(error.clone())),
         }
     }
 
     fn span_end(&self) -> SpanEnd {
         let (status, reason) = match self {
-            Self::Whole { stored, status, .. } => (*status, stored.err()),
+            Self::Whole(fetched) => (fetched.status, fetched.stored.err()),
             Self::Stream { head, reason, .. } => (head.status, Some(*reason)),
             Self::Failed(error) => return SpanEnd::Failed(error.fault()),
         };
         SpanEnd::Answered(status, reason.map_or("stored", |reason| reason.as_str()))
-    }
-}
-
-// === impl SharedResult ===
-
-impl SharedResult {
-    /// Whether it answers a request that would be sent like this.
-    fn answers(&self, sent: &HeaderMap) -> bool {
-        match self {
-            Self::Whole { entry, .. } => entry.vary.matches(sent),
-            Self::Unshareable => false,
-            Self::Failed(_) => true,
-        }
-    }
-}
-
-impl From<SharedResult> for FetchResult {
-    fn from(shared: SharedResult) -> Self {
-        match shared {
-            SharedResult::Whole {
-                entry,
-                stored,
-                status,
-            } => Self::Whole {
-                entry,
-                stored,
-                status,
-                collapsed: true,
-            },
-            SharedResult::Failed(error) => Self::Failed(error),
-            SharedResult::Unshareable => unreachable!("a waiter of an unshareable result fetches"),
-        }
     }
 }
