@@ -33,7 +33,7 @@ pub(crate) fn finding(c: &mut Criterion) {
         let whole = representation(response(), ViewLimits::default());
         let entry = Arc::new(entry_of(whole, key, &fence, now));
         store
-            .put(key, &HeaderMap::new(), &entry, &fence, None)
+            .put(key, &HeaderMap::new(), &entry, &fence)
             .expect("nothing invalidates it meanwhile");
     }
     let nowhere = key(&parser, STORED);

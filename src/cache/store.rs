@@ -170,8 +170,8 @@ impl Store {
 
     /// Stores the response to a request that was sent like this. It replaces what answered that
     /// request before, also where `Vary` has changed in between: that could be used again when the
-    /// newer one ends. In a named scope it replaces only the same response, or the one it
-    /// `renews`, and takes over their admissions: another stays for the tokens that it was shown to.
+    /// newer one ends. In a named scope it replaces only the same response, and takes over its
+    /// admissions: another stays for the tokens that it was shown to.
     ///
     /// # Errors
     ///
@@ -183,13 +183,10 @@ impl Store {
         sent: &HeaderMap,
         entry: &Arc<Entry>,
         fence: &Fence,
-        renews: Option<&Arc<Entry>>,
     ) -> Result<(), NotStored> {
         let (mut may_store, mut replaced) = (false, false);
-        let is_renewed = |other: &Arc<Entry>| renews.is_some_and(|one| Arc::ptr_eq(one, other));
         let gives_way = |other: &Arc<Entry>| {
-            other.vary.matches(sent)
-                && (!fence.is_shared() || is_renewed(other) || entry.is_same_response(other))
+            other.vary.matches(sent) && (!fence.is_shared() || entry.is_same_response(other))
         };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let stored = stored.map(moka::Entry::into_value);

@@ -85,7 +85,7 @@ fn fill(load: &Load) {
         let fence = store.fence(&key, &scope, now.mono);
         let entry = Arc::new(entry(&config, &fence, scope, load.body, now));
         store
-            .put(&key, &HeaderMap::new(), &entry, &fence, None)
+            .put(&key, &HeaderMap::new(), &entry, &fence)
             .expect("nothing invalidates it meanwhile");
     }
     store.measure();

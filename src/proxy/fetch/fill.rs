@@ -96,7 +96,7 @@ impl Fetcher {
             Err(NotStored::OriginFailed)
         } else {
             let (key, sent) = (&job.key, &job.sent);
-            may_store.and_then(|()| self.store.put(key, sent, &entry, &job.fence, renewed))
+            may_store.and_then(|()| self.store.put(key, sent, &entry, &job.fence))
         };
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();

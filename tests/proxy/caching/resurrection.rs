@@ -131,7 +131,7 @@ impl World {
         );
         // Fenced or stored: both are fine.
         let entry = Arc::new(entry);
-        let _ = self.store.put(&self.key, &self.sent, &entry, fence, None);
+        let _ = self.store.put(&self.key, &self.sent, &entry, fence);
     }
 
     fn void(&self, how: usize) {

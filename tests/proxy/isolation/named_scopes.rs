@@ -117,6 +117,27 @@ async fn an_admission_is_not_inherited_by_other_bytes() {
     proxy.get(CALL).bearer("b").await.assert_status(403);
 }
 
+/// Else fields that the origin sends to one token would reach the others by way of a 304.
+#[tokio::test]
+async fn what_a_304_adds_for_one_token_is_not_shown_to_another() {
+    let (origin, proxy) = pair().await;
+    let call = |user| {
+        Reply::json("{}")
+            .header("cache-control", "max-age=20")
+            .header("x-user", user)
+    };
+    origin.reply(CALL, call("a").validating("\"1\""));
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    origin.reply(CALL, call("b").validating("\"1\""));
+    for token in ["b", "a"] {
+        let shown = proxy.get(CALL).bearer(token).await.assert_status(200);
+        shown.assert_header("x-user", token);
+        let hit = proxy.get(CALL).bearer(token).await.assert_hit();
+        hit.assert_header("x-user", token);
+    }
+    origin.assert_requests(2);
+}
+
 #[tokio::test]
 async fn an_older_answer_to_a_token_does_not_replace_a_newer_one() {
     let (origin, proxy) = pair().await;
