@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
-use pin_project_lite::pin_project;
 use tower::{Service, ServiceBuilder, service_fn};
 
 use super::connection::activity::{Activity, RequestGuard};
@@ -39,23 +39,6 @@ pub(super) struct Observer {
     pub(super) access: Option<AccessLog>,
     pub(super) clock: Clock,
     pub(super) tracer: Option<Tracer>,
-}
-
-/// Observes the requests of one connection, which the inner service answers.
-#[derive(Clone, Debug)]
-struct RequestService<S> {
-    inner: S,
-    observer: Arc<Observer>,
-    activity: Arc<Activity>,
-}
-
-pin_project! {
-    /// The response of the inner service, or 500 after a panic.
-    struct RequestFuture<F> {
-        #[pin]
-        answer: F,
-        end: Option<EndGuard>,
-    }
 }
 
 /// A response body whose end is the end of its request.
@@ -96,16 +79,8 @@ pub(super) fn service(
 > + use<> {
     let proxy = Arc::clone(proxy);
     let stack = ServiceBuilder::new()
-        // The only layer: a panic is turned into a response inside of what counts, and so is
-        // counted and logged as any other response.
-        .layer_fn(|inner| RequestService {
-            inner,
-            observer: Arc::clone(observer),
-            activity: Arc::clone(activity),
-        })
-        .service(service_fn(move |arrived: Arrived| {
-            proxy.load_full().answer(arrived)
-        }));
+        .layer_fn(|inner| observed(inner, Arc::clone(observer), Arc::clone(activity)))
+        .service_fn(move |arrived: Arrived| proxy.load_full().answer(arrived));
     // hyper calls through a shared reference, one call at a time, and no call makes another.
     // hyper-util's `TowerToHyperService` would clone the service and move the request once more
     // per request, to wait for a readiness that ours always has.
@@ -113,54 +88,22 @@ pub(super) fn service(
     hyper::service::service_fn(move |request| stack.borrow_mut().call(request))
 }
 
-// === impl RequestService ===
-
-impl<S> Service<Request<Incoming>> for RequestService<S>
+/// The only layer: observes the requests of one connection, which the inner service answers.
+fn observed<S>(
+    mut inner: S,
+    observer: Arc<Observer>,
+    activity: Arc<Activity>,
+) -> impl Service<Request<Incoming>, Response = Response<CountedBody>, Error = Infallible, Future: Send>
 where
-    S: Service<Arrived, Response = Response<Body>, Error = Infallible>,
+    S: Service<Arrived, Response = Response<Body>, Error = Infallible, Future: Send>,
 {
-    type Response = Response<CountedBody>;
-    type Error = Infallible;
-    type Future = RequestFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    service_fn(move |request: Request<Incoming>| {
         let (mut head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
-        let end = EndGuard::begin(&self.observer, &self.activity, &mut head, has_body);
+        let end = EndGuard::begin(&observer, &activity, &mut head, has_body);
         let (id, at) = (end.id.clone(), end.at);
-        RequestFuture {
-            answer: self.inner.call(Arrived { head, body, id, at }),
-            end: Some(end),
-        }
-    }
-}
-
-impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestFuture<F> {
-    type Output = Result<Response<CountedBody>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        // State that a panic leaves incomplete belongs to this request alone; shared state is
-        // behind locks that a panic does not leave inconsistent.
-        let polled = catch_unwind(AssertUnwindSafe(|| this.answer.poll(cx)));
-        let answer = match polled {
-            Ok(polled) => Some(ready!(polled)),
-            Err(_) => None,
-        };
-        let end = this
-            .end
-            .take()
-            .expect("a future is not polled after it is ready");
-        let Ok(response) = answer.unwrap_or_else(|| {
-            tracing::error!(request_id = %end.id, "a panic was answered with 500");
-            Ok(Error::Panicked.into_response(&end.id, None, None))
-        });
-        Poll::Ready(Ok(end.respond(response)))
-    }
+        end.follow(inner.call(Arrived { head, body, id, at }))
+    })
 }
 
 // === impl CountedBody ===
@@ -237,6 +180,23 @@ impl EndGuard {
             bytes: 0,
             complete: false,
         }
+    }
+
+    /// The response of `answer`, or 500 after a panic: inside of what counts, so that it is counted
+    /// and logged as any other response.
+    fn follow<F>(self, answer: F) -> impl Future<Output = Result<Response<CountedBody>, Infallible>>
+    where
+        F: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        // State that a panic leaves incomplete belongs to this request alone; shared state is
+        // behind locks that a panic does not leave inconsistent.
+        AssertUnwindSafe(answer).catch_unwind().map(|answer| {
+            let Ok(response) = answer.unwrap_or_else(|_| {
+                tracing::error!(request_id = %self.id, "a panic was answered with 500");
+                Ok(Error::Panicked.into_response(&self.id, None, None))
+            });
+            Ok(self.respond(response))
+        })
     }
 
     /// Puts the response on its way to the client, with itself in the body.
@@ -366,12 +326,7 @@ mod tests {
         });
         let (mut head, ()) = Request::new(()).into_parts();
         let end = EndGuard::begin(&observer, &Activity::new(), &mut head, false);
-        let response = RequestFuture {
-            answer: async { panic!("on purpose") },
-            end: Some(end),
-        };
-        let response: Result<_, Infallible> = response.await;
-        let Ok(response) = response;
+        let Ok(response) = end.follow(async { panic!("on purpose") }).await;
         assert_eq!(response.status(), 500);
         assert_eq!(
             response.headers()["content-type"],
