@@ -17,7 +17,7 @@ use rustls_platform_verifier::Verifier;
 use tokio::time::{Instant, timeout_at};
 use tower::{Service, ServiceExt as _};
 
-use super::admission::Admission;
+use super::admission::AdmissionControl;
 use super::error::{ConnectTimeout, SetupError, is_refusal};
 use super::retry::Retries;
 use super::traffic::TrackedConnection;
@@ -33,7 +33,7 @@ pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
     /// Without them, a refused connection is not retried, and no circuit breaker learns of it.
-    reports: Option<(Retries, Arc<Admission>)>,
+    reports: Option<(Retries, Arc<AdmissionControl>)>,
 }
 
 impl Connector {
@@ -56,7 +56,7 @@ impl Connector {
     }
 
     /// The same, with retries of refused connections, and a circuit breaker that counts failures.
-    pub(super) fn for_upstream(self, retries: Retries, admission: Arc<Admission>) -> Self {
+    pub(super) fn for_upstream(self, retries: Retries, admission: Arc<AdmissionControl>) -> Self {
         let reports = Some((retries, admission));
         Self { reports, ..self }
     }

@@ -35,7 +35,7 @@ use crate::config::{self, Config};
 use crate::policy;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, seconds};
-use admission::{Admission, Permit};
+use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
 use read::BodyReader;
@@ -65,7 +65,7 @@ pub struct Upstream {
     settings: config::Upstream,
     max_upload: u64,
     reader: BodyReader,
-    admission: Arc<Admission>,
+    admission: Arc<AdmissionControl>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -81,7 +81,7 @@ impl Upstream {
         // HTTP/1.1: as many connections as requests that wait.
         let connections = config.limits.in_flight;
         let retries = Retries::new(settings.retries, connections, Arc::clone(&metrics));
-        let admission = Admission::new(config, Arc::clone(&metrics), clock.clone());
+        let admission = AdmissionControl::new(config, Arc::clone(&metrics), clock.clone());
         let connector = Connector::new(settings.url.scheme(), &settings)?
             .for_upstream(retries.clone(), Arc::clone(&admission));
         let mut builder = Client::builder(TokioExecutor::new());

@@ -26,7 +26,7 @@ use slots::{FairSlots, Full};
 
 /// The rules, behind a lock.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct AdmissionControl {
     /// A plain mutex: held for a few map operations, and only for a miss.
     rules: Mutex<Rules>,
     pause: Duration,
@@ -47,12 +47,12 @@ struct Rules {
 /// take a slot from all others. The connections of clients bound those.
 #[derive(Debug)]
 pub(super) struct Permit {
-    admission: Arc<Admission>,
+    admission: Arc<AdmissionControl>,
     holder: Option<Scope>,
     is_probe: bool,
 }
 
-impl Admission {
+impl AdmissionControl {
     pub(super) fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Arc<Self> {
         let upstream = &config.upstream;
         Arc::new(Self {
