@@ -23,11 +23,11 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body::Body as _;
+use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::watch;
 
 use crate::clock::{Clock, Deadline};
 use crate::coding;
@@ -40,8 +40,7 @@ use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
 use read::BodyReader;
 use retry::Retries;
-use stream::Timer;
-use upload::{Outbound, Progress, Upload};
+use upload::{Outbound, Upload};
 
 pub use connector::Connector;
 pub use error::{FetchError, SetupError, not_sent};
@@ -125,7 +124,7 @@ impl Upstream {
         deadline: Deadline,
     ) -> Result<OriginHead, FetchError> {
         let permit = self.counted(self.admission.admit(Some(holder), Some(target)))?;
-        let mut request = Request::new(Outbound::Empty);
+        let mut request = Request::new(Outbound::Right(Empty::new()));
         *request.uri_mut() = self.uri(target);
         headers.clone_into(request.headers_mut());
         let head_deadline = deadline.min(self.head_deadline());
@@ -229,29 +228,13 @@ impl Upstream {
             let end = self.clock.timeout_at(deadline, end).await;
             end.unwrap_or(Err(FetchError::UploadSlow))?;
         } else if !body.is_end_stream() {
-            return Ok(self.upload(body, version, permit));
+            let silence = self.settings.total_timeout;
+            let (upload, progress) =
+                Upload::new(body, version, self.max_upload, permit, silence, &self.clock);
+            return Ok((Outbound::Left(upload), HeadDeadline::Upload(progress)));
         }
         let deadline = HeadDeadline::At(self.head_deadline());
-        Ok((Outbound::Empty, deadline))
-    }
-
-    fn upload(
-        &self,
-        body: Incoming,
-        version: Version,
-        permit: &Arc<Permit>,
-    ) -> (Outbound, HeadDeadline) {
-        let progress = Progress::begin(&self.clock, self.settings.total_timeout);
-        let (progress, waiting) = watch::channel(progress);
-        let upload = Upload {
-            body,
-            is_http2: version == Version::HTTP_2,
-            left: self.max_upload,
-            progress,
-            permit: Some(Arc::clone(permit)),
-            slowness: Timer::new(self.clock.clone()),
-        };
-        (Outbound::Upload(upload), HeadDeadline::Upload(waiting))
+        Ok((Outbound::Right(Empty::new()), deadline))
     }
 
     /// Sends a request that may be repeated; again if it was not answered.
@@ -283,7 +266,7 @@ impl Upstream {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let again = Request::from_parts(spare, Outbound::Empty);
+        let again = Request::from_parts(spare, Outbound::Right(Empty::new()));
         self.send(&self.fresh, again, &deadline).await
     }
 

@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -20,29 +21,23 @@ use crate::config;
 /// The least pace of an upload in the long run, in bytes a second.
 const MIN_PACE: u64 = 512;
 
-/// A request body.
-#[derive(Debug)]
-pub(super) enum Outbound {
-    /// No body.
-    Empty,
-    /// The client's.
-    Upload(Upload),
-}
+/// The body of a request to the origin: the client's, or none.
+pub(super) type Outbound = Either<Upload, Empty<Bytes>>;
 
 /// A client's body, sent as it is received.
 #[derive(Debug)]
 pub(super) struct Upload {
-    pub(super) body: Incoming,
+    body: Incoming,
     /// Whether the client sends it over HTTP/2, where only `END_STREAM` ends it. hyper takes a
     /// stream that was reset without an error for one that has ended.
-    pub(super) is_http2: bool,
+    is_http2: bool,
     /// How much larger it may be.
-    pub(super) left: u64,
-    pub(super) progress: watch::Sender<Progress>,
+    left: u64,
+    progress: watch::Sender<Progress>,
     /// Held until the origin has all of the body, also after an early response; but not for an
     /// upload that is too slow.
-    pub(super) permit: Option<Arc<Permit>>,
-    pub(super) slowness: Timer,
+    permit: Option<Arc<Permit>>,
+    slowness: Timer,
 }
 
 /// The progress of an upload.
@@ -75,6 +70,34 @@ pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
 }
 
 impl Upload {
+    /// The upload of a body of up to `max` bytes, and its progress.
+    pub(super) fn new(
+        body: Incoming,
+        version: Version,
+        max: u64,
+        permit: &Arc<Permit>,
+        silence: Duration,
+        clock: &Clock,
+    ) -> (Self, watch::Receiver<Progress>) {
+        let (progress, waiting) = watch::channel(Progress {
+            silence,
+            began: clock.deadline(Duration::ZERO),
+            moved: Duration::ZERO,
+            bytes: 0,
+            is_starved: false,
+            has_ended: false,
+        });
+        let upload = Self {
+            body,
+            is_http2: version == Version::HTTP_2,
+            left: max,
+            progress,
+            permit: Some(Arc::clone(permit)),
+            slowness: Timer::new(clock.clone()),
+        };
+        (upload, waiting)
+    }
+
     fn moved(&self, bytes: u64, has_ended: bool) {
         self.progress.send_if_modified(|progress| {
             if !progress.has_ended {
@@ -85,51 +108,9 @@ impl Upload {
             has_ended
         });
     }
-
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.progress.send_if_modified(|progress| {
-            progress.is_starved = polled.is_pending();
-            false
-        });
-        let Poll::Ready(frame) = polled else {
-            let progress = &self.progress;
-            let slow_from = || progress.borrow().slow_from();
-            if self.permit.is_some() && self.slowness.poll(cx, slow_from).is_ready() {
-                self.permit = None;
-            }
-            return Poll::Pending;
-        };
-        if frame.is_none() && self.is_http2 && !self.body.is_end_stream() {
-            return Poll::Ready(Some(Err(FetchError::UploadBroken(None))));
-        }
-        let frame = match frame.transpose() {
-            Ok(frame) => frame,
-            Err(error) => {
-                let error = FetchError::UploadBroken(Some(Arc::new(error)));
-                return Poll::Ready(Some(Err(error)));
-            }
-        };
-        let data = frame.as_ref().and_then(Frame::data_ref);
-        let bytes = data.map_or(0, Bytes::len) as u64;
-        // hyper polls no further after the declared length, and over HTTP/2 the client may send the
-        // end in a frame of its own.
-        self.moved(
-            bytes,
-            frame.is_none() || self.body.size_hint().exact() == Some(0),
-        );
-        let Some(left) = self.left.checked_sub(bytes) else {
-            return Poll::Ready(Some(Err(FetchError::UploadTooLarge)));
-        };
-        self.left = left;
-        Poll::Ready(frame.map(Ok))
-    }
 }
 
-impl Body for Outbound {
+impl Body for Upload {
     type Data = Bytes;
     type Error = FetchError;
 
@@ -137,46 +118,51 @@ impl Body for Outbound {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Upload(upload) => upload.poll_frame(cx),
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.progress.send_if_modified(|progress| {
+            progress.is_starved = polled.is_pending();
+            false
+        });
+        let Poll::Ready(frame) = polled else {
+            let progress = &this.progress;
+            let slow_from = || progress.borrow().slow_from();
+            if this.permit.is_some() && this.slowness.poll(cx, slow_from).is_ready() {
+                this.permit = None;
+            }
+            return Poll::Pending;
+        };
+        if frame.is_none() && this.is_http2 && !this.body.is_end_stream() {
+            return Poll::Ready(Some(Err(FetchError::UploadBroken(None))));
         }
+        let broken = |error| FetchError::UploadBroken(Some(Arc::new(error)));
+        let frame = frame.transpose().map_err(broken)?;
+        let data = frame.as_ref().and_then(Frame::data_ref);
+        let bytes = data.map_or(0, Bytes::len) as u64;
+        // hyper polls no further after the declared length, and over HTTP/2 the client may send the
+        // end in a frame of its own.
+        let has_ended = frame.is_none() || this.body.size_hint().exact() == Some(0);
+        this.moved(bytes, has_ended);
+        let left = this.left.checked_sub(bytes);
+        this.left = left.ok_or(FetchError::UploadTooLarge)?;
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Upload(upload) => {
-                let has_ended = upload.body.is_end_stream();
-                if has_ended {
-                    // hyper polls no further after this.
-                    upload.moved(0, true);
-                }
-                has_ended
-            }
+        let has_ended = self.body.is_end_stream();
+        if has_ended {
+            // hyper polls no further after this.
+            self.moved(0, true);
         }
+        has_ended
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Upload(upload) => upload.body.size_hint(),
-        }
+        self.body.size_hint()
     }
 }
 
 impl Progress {
-    pub(super) fn begin(clock: &Clock, silence: Duration) -> Self {
-        Self {
-            silence,
-            began: clock.deadline(Duration::ZERO),
-            moved: Duration::ZERO,
-            bytes: 0,
-            is_starved: false,
-            has_ended: false,
-        }
-    }
-
     /// When the wait for the response head is over, as far as is known now.
     ///
     /// While the client uploads, silence is bounded, and so is a trickle: else a byte now and
