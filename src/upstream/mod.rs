@@ -28,6 +28,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Deadline};
 use crate::coding;
@@ -38,7 +39,6 @@ use crate::telemetry::{Metrics, seconds};
 use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
-use read::BodyReader;
 use retry::Retries;
 use upload::{Outbound, Upload};
 
@@ -63,7 +63,9 @@ pub struct Upstream {
     retries: Retries,
     settings: config::Upstream,
     max_upload: u64,
-    reader: BodyReader,
+    max_body: u64,
+    /// The bytes of all bodies that are being read for the cache (`cache.max_filling`).
+    fill_budget: Arc<Semaphore>,
     admission: Arc<AdmissionControl>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -90,13 +92,15 @@ impl Upstream {
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(connections)
             .http1_max_buf_size(MAX_HEAD);
+        let fill_budget = config.cache.max_filling.as_usize();
         Ok(Self {
             client: builder.build(connector.clone()),
             fresh: builder.pool_max_idle_per_host(0).build(connector),
             retries,
             settings,
             max_upload: config.limits.request_body.0,
-            reader: BodyReader::new(config, Arc::clone(&metrics), clock.clone()),
+            max_body: config.cache.max_entry.0,
+            fill_budget: Arc::new(Semaphore::new(fill_budget.min(Semaphore::MAX_PERMITS))),
             admission,
             metrics,
             clock,
@@ -158,16 +162,6 @@ impl Upstream {
         Ok(OriginHead { head, body })
     }
 
-    /// Reads a body, up to `cache.max_entry` and as far as `cache.max_filling` allows, by the
-    /// deadline of its fetch.
-    ///
-    /// # Errors
-    ///
-    /// When the origin is late, breaks off or does not speak HTTP.
-    pub async fn read(&self, body: PendingBody) -> Result<BodyRead, FetchError> {
-        self.counted(self.reader.read(body).await)
-    }
-
     /// Forwards a request as it is, its body as it comes, and returns the response the same way.
     /// `version` is that of the client's connection.
     ///
@@ -207,10 +201,7 @@ impl Upstream {
             }
         }?;
         let bytes = self.metrics.upstream_bytes.clone();
-        Ok(response.map(|body| {
-            self.reader
-                .stream(None, OriginBody::new(body, false, bytes))
-        }))
+        Ok(response.map(|body| self.stream(None, OriginBody::new(body, false, bytes))))
     }
 
     /// The body to send, and the deadline of the response head.

@@ -2,21 +2,19 @@
 //! deadline of its fetch; what exceeds them is streamed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::Upstream;
 use super::admission::Permit;
 use super::error::FetchError;
 use super::origin_body::OriginBody;
 use super::stream::ResponseStream;
-use crate::clock::{Clock, Deadline};
-use crate::config::Config;
-use crate::telemetry::Metrics;
+use crate::clock::Deadline;
 
 /// The origin's response to a fetch: its head, before anything of its body is read.
 #[derive(Debug)]
@@ -50,33 +48,18 @@ pub enum BodyRead {
     CloseDelimited(ResponseStream),
 }
 
-/// Reads bodies.
-#[derive(Debug)]
-pub(super) struct BodyReader {
-    max_body: u64,
-    /// The bytes of all bodies that are being read (`cache.max_filling`).
-    fill_budget: Arc<Semaphore>,
-    /// `upstream.total_timeout`.
-    limit: Duration,
-    metrics: Arc<Metrics>,
-    clock: Clock,
-}
-
-impl BodyReader {
-    pub(super) fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Self {
-        let fill_budget = usize::try_from(config.cache.max_filling.0).unwrap_or(usize::MAX);
-        let fill_budget = fill_budget.min(Semaphore::MAX_PERMITS);
-        Self {
-            max_body: config.cache.max_entry.0,
-            fill_budget: Arc::new(Semaphore::new(fill_budget)),
-            limit: config.upstream.total_timeout,
-            metrics,
-            clock,
-        }
+impl Upstream {
+    /// Reads a body, up to `cache.max_entry` and as far as `cache.max_filling` allows, by the
+    /// deadline of its fetch.
+    ///
+    /// # Errors
+    ///
+    /// When the origin is late, breaks off or does not speak HTTP.
+    pub async fn read(&self, body: PendingBody) -> Result<BodyRead, FetchError> {
+        self.counted(self.read_pending(body).await)
     }
 
-    /// Reads a body by the deadline of its fetch.
-    pub(super) async fn read(&self, pending: PendingBody) -> Result<BodyRead, FetchError> {
+    async fn read_pending(&self, pending: PendingBody) -> Result<BodyRead, FetchError> {
         let PendingBody {
             body,
             delimited,
@@ -86,9 +69,8 @@ impl BodyReader {
         if !delimited {
             return Ok(BodyRead::CloseDelimited(self.stream(None, body)));
         }
-        let limit = self.limit;
         let read = self.clock.timeout_at(deadline, self.collect(body)).await;
-        read.unwrap_or(Err(FetchError::TotalTimeout(limit)))
+        read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))
     }
 
     async fn collect(&self, mut body: OriginBody) -> Result<BodyRead, FetchError> {
@@ -156,6 +138,6 @@ impl BodyReader {
         read: Option<(Bytes, OwnedSemaphorePermit)>,
         rest: OriginBody,
     ) -> ResponseStream {
-        ResponseStream::new(read, rest, self.limit, self.clock.clone())
+        ResponseStream::new(read, rest, self.settings.total_timeout, self.clock.clone())
     }
 }
