@@ -44,7 +44,7 @@ use upload::{Outbound, Upload};
 
 pub use connector::Connector;
 pub use error::{FetchError, SetupError, not_sent};
-pub use read::{BodyRead, OriginHead, PendingBody};
+pub use read::{BodyRead, PendingBody};
 pub use stream::ResponseStream;
 
 /// How long an idle connection is kept: less than the 60 s after which most servers close theirs, so
@@ -126,7 +126,7 @@ impl Upstream {
         target: &PathAndQuery,
         headers: &HeaderMap,
         deadline: Deadline,
-    ) -> Result<OriginHead, FetchError> {
+    ) -> Result<Response<PendingBody>, FetchError> {
         let permit = self.counted(self.admission.admit(Some(holder), Some(target)))?;
         let mut request = Request::new(Outbound::Right(Empty::new()));
         *request.uri_mut() = self.uri(target);
@@ -159,7 +159,7 @@ impl Upstream {
             permit,
             deadline,
         };
-        Ok(OriginHead { head, body })
+        Ok(Response::from_parts(head, body))
     }
 
     /// Forwards a request as it is, its body as it comes, and returns the response the same way.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use http::response;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,16 +15,7 @@ use super::origin_body::OriginBody;
 use super::stream::ResponseStream;
 use crate::clock::Deadline;
 
-/// The origin's response to a fetch: its head, before anything of its body is read.
-#[derive(Debug)]
-pub struct OriginHead {
-    /// Status and fields, as received.
-    pub head: response::Parts,
-    /// The body, for `Upstream::read`.
-    pub body: PendingBody,
-}
-
-/// A body that has not been read yet.
+/// The body of a response to a fetch, of which nothing has been read yet.
 #[derive(Debug)]
 pub struct PendingBody {
     pub(super) body: OriginBody,

@@ -82,9 +82,9 @@ impl Fetcher {
         let requested = self.clock.now();
         let (token, target) = (job.fence.token(), target(&job.key));
         let fetch = self.upstream.fetch(token, &target, sent, deadline);
-        let origin = fetch.await?;
+        let (head, body) = fetch.await?.into_parts();
         let received = self.clock.now();
-        let (status, fields) = (origin.head.status, &origin.head.headers);
+        let (status, fields) = (head.status, &head.headers);
         let renewal = job
             .basis
             .entry()
@@ -92,11 +92,11 @@ impl Fetcher {
         let response = OriginResponse {
             is_unshareable: policy::is_unshareable(status, fields, job.sharing()),
             renewal,
-            head: origin.head,
+            head,
             requested,
             received,
         };
-        Ok((response, origin.body))
+        Ok((response, body))
     }
 
     /// Ends what the head ends. The body may be late or broken off, and by then the stored response
