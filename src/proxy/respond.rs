@@ -28,7 +28,7 @@ use crate::upstream::{ResponseStream, headers};
 /// on: other clients may get it in one (RFC 9110 §12.5.5).
 #[must_use]
 pub fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderMap {
-    headers::pass_on(&mut fields, received);
+    headers::add_via(&mut fields, received);
     fields.insert(AGE, HeaderValue::from_static("0"));
     fields
         .entry(CACHE_STATUS)

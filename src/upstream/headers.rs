@@ -49,7 +49,7 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
     join_cookies(&mut fields, version);
     // A departure from RFC 9110 §7.6.3: the fetch is for all clients of the key, and begins here. An
     // origin may vary its response by the proxies that a request has passed.
-    fields.append(VIA, via(version));
+    add_via(&mut fields, version);
     fields
 }
 
@@ -79,18 +79,13 @@ pub fn of_forward(fields: &mut HeaderMap, version: Version) {
     if let Some(left) = crate::request::max_forwards(fields) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
-    know_tags(fields);
-    fields.append(VIA, via(version));
-}
-
-/// The origin does not know the tags that we have made for codings.
-fn know_tags(fields: &mut HeaderMap) {
-    let Entry::Occupied(mut lines) = fields.entry(IF_MATCH) else {
-        return;
-    };
-    for line in lines.iter_mut() {
-        *line = policy::origin_tags(line);
+    if let Entry::Occupied(mut lines) = fields.entry(IF_MATCH) {
+        // The origin does not know the tags that we have made for codings.
+        for line in lines.iter_mut() {
+            *line = policy::origin_tags(line);
+        }
     }
+    add_via(fields, version);
 }
 
 /// The response fields as they go on to the client.
@@ -101,12 +96,7 @@ pub fn of_response(fields: &mut HeaderMap, version: Version) {
         fields.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(fields);
-    pass_on(fields, version);
-}
-
-/// Says that a response has come through here, whose fields are end-to-end already.
-pub fn pass_on(fields: &mut HeaderMap, version: Version) {
-    fields.append(VIA, via(version));
+    add_via(fields, version);
 }
 
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
@@ -147,13 +137,14 @@ fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// `Via` names the protocol a message was received with, and who received it.
-fn via(received: Version) -> HeaderValue {
-    HeaderValue::from_static(match received {
+/// Adds to `Via` the protocol that a message was received with, and the proxy's name.
+pub fn add_via(fields: &mut HeaderMap, received: Version) {
+    let via = match received {
         Version::HTTP_2 => "2 stuut-cache",
         Version::HTTP_10 => "1.0 stuut-cache",
         _ => "1.1 stuut-cache",
-    })
+    };
+    fields.append(VIA, HeaderValue::from_static(via));
 }
 
 #[cfg(test)]

@@ -32,17 +32,6 @@ impl OriginBody {
             bytes,
         }
     }
-
-    /// The next frame as it is received, and counted.
-    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| {
-            let frame = frame.map_err(FetchError::from_body)?;
-            let size = frame.data_ref().map_or(0, Bytes::len);
-            self.bytes.inc_by(size as u64);
-            Ok(frame)
-        }))
-    }
 }
 
 impl Body for OriginBody {
@@ -53,38 +42,40 @@ impl Body for OriginBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
-        let this = self.get_mut();
+        let Self {
+            body,
+            gunzip,
+            bytes,
+        } = self.get_mut();
+        let mut poll_raw = |cx: &mut Context<'_>| {
+            Pin::new(&mut *body).poll_frame(cx).map(|frame| {
+                let frame = frame.transpose().map_err(FetchError::from_body)?;
+                let data = frame.as_ref().and_then(Frame::data_ref);
+                bytes.inc_by(data.map_or(0, Bytes::len) as u64);
+                Ok(frame)
+            })
+        };
+        let Some(gunzip) = gunzip else {
+            return poll_raw(cx).map(Result::transpose);
+        };
         loop {
-            let Some(gunzip) = &mut this.gunzip else {
-                return this.poll_raw(cx);
-            };
             // A few bytes can decode to many without a pause: other tasks of this worker need a turn.
             let turn = ready!(coop::poll_proceed(cx));
-            match gunzip.step() {
-                Ok(Step::Data(data)) if data.is_empty() => {
-                    turn.made_progress();
-                    continue;
-                }
-                Ok(Step::Data(data)) => {
-                    turn.made_progress();
+            if let Step::Data(data) = gunzip.step()? {
+                turn.made_progress();
+                if !data.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Ok(Step::Hungry) => {}
-                Err(broken) => return Poll::Ready(Some(Err(broken.into()))),
+                continue;
             }
-            let raw = ready!(this.poll_raw(cx));
-            let Some(gunzip) = &mut this.gunzip else {
-                return Poll::Ready(raw);
-            };
-            match raw.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => gunzip.feed(data),
+            match ready!(poll_raw(cx))?.map(Frame::into_data) {
+                Some(Ok(data)) => gunzip.feed(data),
                 // The whole body precedes trailers and the end.
-                Some(Ok(Err(trailers))) => {
-                    let whole = gunzip.end().map(|()| decoded(trailers));
-                    return Poll::Ready(Some(whole.map_err(Into::into)));
+                other => {
+                    gunzip.end()?;
+                    let trailers = other.and_then(Result::err).map(decoded);
+                    return Poll::Ready(trailers.map(Ok));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => return Poll::Ready(gunzip.end().err().map(|broken| Err(broken.into()))),
             }
         }
     }
