@@ -15,7 +15,7 @@ use crate::coding::{self, Coding};
 use crate::label::Label as _;
 use crate::policy;
 use crate::request::CacheKey;
-use crate::telemetry::{SentCoding, seconds};
+use crate::telemetry::SentCoding;
 
 impl Views {
     /// The representation in the coding that the client accepts, if it is memoised.
@@ -82,7 +82,7 @@ impl Views {
         let began = self.clock.mono();
         let encoded = coding::encode(coding, &whole.body);
         let took = self.clock.mono().saturating_sub(began);
-        self.metrics.coding_duration.observe(seconds(took));
+        self.metrics.coding_duration.observe(took.as_secs_f64());
         // A body that does not shrink keeps its claim: it is not tried again.
         let Some(body) = encoded else { return };
         let mut headers = whole.headers.clone();

@@ -15,7 +15,7 @@ use crate::config;
 use crate::json::JsonFault;
 use crate::policy::{self, ViewLimits, facts};
 use crate::request::CacheKey;
-use crate::telemetry::{Metrics, ViewResult, seconds};
+use crate::telemetry::{Metrics, ViewResult};
 use crate::view::{self, Pruned, View};
 
 /// Says that this is the whole, where a part was requested.
@@ -104,7 +104,7 @@ impl Views {
             let began = self.clock.mono();
             let (part, derived) = self.derive(&entry, view).await;
             let took = self.clock.mono().saturating_sub(began);
-            self.metrics.prune_duration.observe(seconds(took));
+            self.metrics.prune_duration.observe(took.as_secs_f64());
             result = derived;
             part
         });

@@ -30,7 +30,7 @@ use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
-use crate::telemetry::{AccessLog, Metrics, Record, RequestId, seconds};
+use crate::telemetry::{AccessLog, Metrics, Record, RequestId};
 
 /// Where requests are counted, logged and traced; one for the whole server.
 #[derive(Debug)]
@@ -285,7 +285,10 @@ impl Drop for EndGuard {
         metrics
             .requests
             .count(report.route, &self.method, self.status, label);
-        metrics.request_duration.of(label).observe(seconds(took));
+        metrics
+            .request_duration
+            .of(label)
+            .observe(took.as_secs_f64());
         metrics.response_bytes.of(label).inc_by(self.bytes);
         metrics.in_flight.dec();
         if let (Some(tracer), Some(trace)) = (&observer.tracer, &self.trace)

@@ -35,7 +35,7 @@ use crate::coding;
 use crate::config::{self, Config};
 use crate::policy;
 use crate::request::Scope;
-use crate::telemetry::{Metrics, seconds};
+use crate::telemetry::Metrics;
 use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
@@ -278,9 +278,8 @@ impl Upstream {
             .wait(response, connection, &self.settings, &self.clock)
             .await;
         let response = self.counted(response)?;
-        self.metrics
-            .upstream_duration
-            .observe(seconds(self.clock.mono().saturating_sub(sent)));
+        let took = self.clock.mono().saturating_sub(sent);
+        self.metrics.upstream_duration.observe(took.as_secs_f64());
         if response.status().is_informational() {
             // An unsolicited 101: hyper passes it on as if it were final.
             let error = FetchError::Protocol("an interim status instead of a final one");
@@ -316,7 +315,7 @@ impl Upstream {
     }
 
     fn client(&self, permit: &Permit) -> &Client<Connector, Outbound> {
-        if permit.is_probe() {
+        if permit.is_probe {
             &self.fresh
         } else {
             &self.client

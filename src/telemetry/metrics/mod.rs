@@ -6,8 +6,6 @@ mod labels;
 mod requests;
 mod snapshot;
 
-use std::time::Duration;
-
 use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use serde::Serialize;
 
@@ -78,12 +76,6 @@ metrics! {
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output does not keep up, or is closed.";
     spans: Counters<SpanResult> = "spans_total" ["result"], "Spans for the collector of traces (trace.otlp_url). All but exported are lost: it does not keep up, refuses or cannot be reached.";
     build_info: BuildInfo = "build_info" ["version"], "1, with the version of the running binary.";
-}
-
-/// A duration in the unit of the histograms.
-#[must_use]
-pub fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
 }
 
 impl Metrics {

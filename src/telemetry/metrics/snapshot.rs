@@ -43,12 +43,6 @@ impl Count for u64 {
     }
 }
 
-impl<const N: usize> Count for [u64; N] {
-    fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
-        std::array::from_fn(|at| with(self[at], other[at]))
-    }
-}
-
 // === impl Outcomes ===
 
 impl Outcomes {
@@ -76,7 +70,7 @@ impl Outcomes {
 
 impl Count for Outcomes {
     fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
-        Self(self.0.zip(&other.0, with))
+        Self(std::array::from_fn(|at| with(self.0[at], other.0[at])))
     }
 }
 
@@ -140,7 +134,7 @@ impl Durations {
 
 impl Count for Durations {
     fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
-        Self(self.0.zip(&other.0, with))
+        Self(std::array::from_fn(|at| with(self.0[at], other.0[at])))
     }
 }
 

@@ -49,7 +49,9 @@ struct Rules {
 pub(super) struct Permit {
     admission: Arc<AdmissionControl>,
     holder: Option<Scope>,
-    is_probe: bool,
+    /// Whether the request probes: over a new connection, since one from the pool may work while
+    /// new ones fail.
+    pub(super) is_probe: bool,
 }
 
 impl AdmissionControl {
@@ -160,14 +162,6 @@ impl Rules {
             }
             admit => Ok(admit == Admit::Probe),
         }
-    }
-}
-
-impl Permit {
-    /// Whether the request probes: over a new connection, since one from the pool may work while
-    /// new ones fail.
-    pub(super) fn is_probe(&self) -> bool {
-        self.is_probe
     }
 }
 
