@@ -78,11 +78,14 @@ impl Admitted {
         admitted.push(admission);
     }
 
-    pub(super) fn remove(&self, token: &Scope) {
-        self.lock().retain(|one| one.token != *token);
+    /// Answers whether other tokens are left.
+    pub(super) fn remove(&self, token: &Scope) -> bool {
+        let mut admitted = self.lock();
+        admitted.retain(|one| one.token != *token);
+        !admitted.is_empty()
     }
 
-    /// Takes over the admissions to the same bytes.
+    /// Takes over the admissions to the same response.
     pub(super) fn inherit(&self, older: &Self) {
         let older = older.lock().clone();
         let mut admitted = self.lock();

@@ -114,9 +114,9 @@ impl Entry {
         self.admitted.add(admission);
     }
 
-    /// The origin has shown a token something else instead.
-    pub(super) fn withdraw(&self, token: &Scope) {
-        self.admitted.remove(token);
+    /// The origin has shown a token something else instead. Answers whether other tokens are left.
+    pub(super) fn withdraw(&self, token: &Scope) -> bool {
+        self.admitted.remove(token)
     }
 
     pub(super) fn inherit_admissions(&self, older: &Self) {

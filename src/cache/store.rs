@@ -171,7 +171,7 @@ impl Store {
     /// Stores the response to a request that was sent like this. It replaces what answered that
     /// request before, also where `Vary` has changed in between: that could be used again when the
     /// newer one ends. In a named scope it replaces only the same response, and takes over its
-    /// admissions: another stays for the tokens that it was shown to.
+    /// admissions: another stays for the other tokens that it was shown to, as long as there are any.
     ///
     /// # Errors
     ///
@@ -193,12 +193,12 @@ impl Store {
             let stored = stored.iter().flat_map(|variants| variants.iter());
             let valid = stored.filter(|other| self.is_valid(key, other));
             let (older, others): (Vec<_>, Vec<_>) = valid.partition(|other| gives_way(other));
-            let selected = others.iter().filter(|other| other.vary.matches(sent));
+            let mut selected = others.iter().filter(|other| other.vary.matches(sent));
             may_store = self.generations.may_store(fence)
                 && !older
                     .iter()
                     .any(|other| other.generation.is_after(&fence.generation))
-                && !selected.clone().any(|other| other.was_shown_later(fence));
+                && !selected.any(|other| other.was_shown_later(fence));
             if !may_store {
                 return Op::Nop;
             }
@@ -206,8 +206,9 @@ impl Store {
             for older in &older {
                 entry.inherit_admissions(older);
             }
-            selected.for_each(|other| other.withdraw(fence.token()));
-            let others = others.into_iter().take(MAX_VARIANTS - 1);
+            let is_left =
+                |other: &&Arc<Entry>| !other.vary.matches(sent) || other.withdraw(fence.token());
+            let others = others.into_iter().filter(is_left).take(MAX_VARIANTS - 1);
             Op::Put(
                 std::iter::once(entry)
                     .chain(others)

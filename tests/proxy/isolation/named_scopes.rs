@@ -139,6 +139,18 @@ async fn what_a_304_adds_for_one_token_is_not_shown_to_another() {
 }
 
 #[tokio::test]
+async fn a_response_that_no_token_may_see_goes() {
+    let (origin, proxy) = pair().await;
+    for n in ["1", "2", "3"] {
+        origin.reply(CALL, Reply::json("{}").header("x-number", n));
+        let anew = proxy.get(CALL).bearer("a");
+        anew.header("cache-control", "no-cache").await;
+    }
+    let explained = proxy.admin(Method::GET, "/explain?path=/v1/calls/c1").await;
+    assert_eq!(explained.json()["stored"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn an_older_answer_to_a_token_does_not_replace_a_newer_one() {
     let (origin, proxy) = pair().await;
     let late = origin.hold(CALL);
