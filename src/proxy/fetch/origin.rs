@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, response};
 use super::{Basis, FetchJob, Fetcher};
 use crate::cache::Ended;
 use crate::clock::Deadline;
-use crate::policy::{self, Moment, Renewal};
+use crate::policy::{self, EntityTag, Moment, Renewal};
 use crate::request::CacheKey;
 use crate::upstream::{self, FetchError, PendingBody, headers};
 
@@ -85,13 +85,9 @@ impl Fetcher {
         let (head, body) = fetch.await?.into_parts();
         let received = self.clock.now();
         let (status, fields) = (head.status, &head.headers);
-        let renewal = job
-            .basis
-            .entry()
-            .map(|stored| policy::renewal(&stored.whole.headers, status, fields, received.wall));
         let response = OriginResponse {
             is_unshareable: policy::is_unshareable(status, fields, job.sharing()),
-            renewal,
+            renewal: job.renewal(status, fields, received),
             head,
             requested,
             received,
@@ -139,6 +135,19 @@ impl FetchJob {
             policy::make_conditional(stored, &mut sent)
         };
         is_conditional.then_some(sent)
+    }
+
+    /// What an answer means for the stored response, if there is one. A weak tag does not say that
+    /// the bytes are the same, and so admits no token to them.
+    fn renewal(&self, status: StatusCode, fields: &HeaderMap, at: Moment) -> Option<Renewal> {
+        let stored = &self.basis.entry()?.whole.headers;
+        let renewal = policy::renewal(stored, status, fields, at.wall);
+        let is_weak = EntityTag::of(fields).is_some_and(EntityTag::is_weak);
+        let admits = !is_weak || !matches!(self.basis, Basis::NotAdmitted(_));
+        Some(match renewal {
+            Renewal::Renewed if !admits => Renewal::Mistaken,
+            renewal => renewal,
+        })
     }
 }
 

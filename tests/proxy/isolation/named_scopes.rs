@@ -151,6 +151,19 @@ async fn a_response_that_no_token_may_see_goes() {
 }
 
 #[tokio::test]
+async fn a_304_with_a_weak_tag_admits_no_token() {
+    let (origin, proxy) = pair().await;
+    origin.reply(CALL, Reply::json("{\"n\":1}").header("etag", "\"1\""));
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    let weak = |reply: Reply| reply.header("etag", "W/\"1\"");
+    let shown = weak(Reply::json("{\"n\":2}"));
+    origin.replies(CALL, vec![weak(Reply::new(304)), shown]);
+    let own = proxy.get(CALL).bearer("b").await.assert_miss();
+    own.assert_body("{\"n\":2}");
+    proxy.get(CALL).bearer("a").await.assert_hit().assert_body("{\"n\":1}");
+}
+
+#[tokio::test]
 async fn an_older_answer_to_a_token_does_not_replace_a_newer_one() {
     let (origin, proxy) = pair().await;
     let late = origin.hold(CALL);
