@@ -167,15 +167,16 @@ impl Entry {
             .any(|end| micros(now) < end.load(Ordering::Relaxed))
     }
 
-    /// Whether the caller must retry, until `deadline` at most: the first one after a failure.
+    /// Whether the caller may retry: the first one after a failure.
     #[must_use]
-    pub fn claim_retry(&self, deadline: Duration) -> bool {
-        let is_first = !self.failures.is_retried.swap(true, Ordering::Relaxed);
-        if is_first {
-            let retry_until = &self.failures.retry_until;
-            retry_until.store(micros(deadline), Ordering::Relaxed);
-        }
-        is_first
+    pub fn claim_retry(&self) -> bool {
+        !self.failures.is_retried.swap(true, Ordering::Relaxed)
+    }
+
+    /// The retry runs, until then at most.
+    pub fn retry_began(&self, until: Duration) {
+        let retry_until = &self.failures.retry_until;
+        retry_until.store(micros(until), Ordering::Relaxed);
     }
 
     /// The memoised view of this response, if it was requested before.

@@ -171,7 +171,7 @@ impl Proxy {
                 return respond::hit(&request, &selected, ttl, now);
             }
             Lookup::Usable(selected, reason) => {
-                self.fetcher.refresh(&request, &selected.entry, reason);
+                self.fetcher.refresh(&request, &selected.entry);
                 let selected = self.views.compressed(&request, selected);
                 return respond::stale(&request, &selected, reason, now);
             }

@@ -16,7 +16,6 @@ use crate::cache::{Entry, Fence, InFlight, Leader, Role, Store};
 use crate::clock::Clock;
 use crate::config;
 use crate::label::Label as _;
-use crate::outcome::ServedStale;
 use crate::policy::{self, NotStored, RequestDirectives, Sharing};
 use crate::request::{CacheKey, RouteId, Routes};
 use crate::telemetry::{Metrics, RequestId};
@@ -146,17 +145,10 @@ impl Fetcher {
     /// Refreshes a stored response that is served stale, in the background, with the token of the
     /// request; unless a fetch is in flight, or what this request fetches must not be stored. After a
     /// failure there is one retry.
-    pub(super) fn refresh(
-        self: &Arc<Self>,
-        request: &ClientRequest<'_>,
-        stored: &Arc<Entry>,
-        reason: ServedStale,
-    ) {
-        if request.directives.no_store {
-            return;
-        }
-        let deadline = self.clock.mono().saturating_add(self.total_timeout);
-        if reason == ServedStale::OnError && !stored.claim_retry(deadline) {
+    pub(super) fn refresh(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
+        let now = self.clock.mono();
+        let is_retry = stored.has_failed_lately(now);
+        if request.directives.no_store || is_retry && !stored.claim_retry() {
             return;
         }
         let job = self.job(request, Basis::Stored(Arc::clone(stored)));
@@ -165,6 +157,9 @@ impl Fetcher {
             .in_flight
             .join_or_lead(&request.call.flight(), generation);
         if let Role::Leader(leader) = role {
+            if is_retry {
+                stored.retry_began(now.saturating_add(self.total_timeout));
+            }
             drop(self.spawn(job, leader));
         }
     }

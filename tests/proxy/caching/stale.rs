@@ -21,7 +21,7 @@ pub(super) fn reply(body: &str, cache_control: &str) -> Reply {
 }
 
 /// Waits until no fetch is in the air any more.
-async fn until_landed(proxy: &Proxy) {
+pub(super) async fn until_landed(proxy: &Proxy) {
     proxy
         .until_metric("stuut_cache_upstream_in_flight", 0)
         .await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stale::{CALL, get, pair, reply, until_not};
+use super::stale::{CALL, get, pair, reply, until_landed, until_not};
 use crate::support::{Reply, until};
 
 /// All the ways an origin can fail that a stale response may stand in for.
@@ -119,6 +119,48 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
     proxy.pass_seconds(30);
     get(&proxy).await.assert_stale("stale-if-error");
     origin.assert_requests(4);
+}
+
+/// Also within its window to revalidate: an origin that fails at once is not asked by each request.
+#[tokio::test]
+async fn after_a_failed_refresh_one_retry_runs() {
+    let (origin, proxy) = pair().await;
+    let good = reply("1", "max-age=10, stale-while-revalidate=60");
+    origin.replies(CALL, vec![good, Reply::new(500)]);
+    get(&proxy).await;
+    proxy.pass_seconds(10);
+    for requests in [2, 3, 3, 3] {
+        get(&proxy).await.assert_stale("stale-while-revalidate");
+        origin.until_requests(requests).await;
+        until_landed(&proxy).await;
+    }
+    origin.assert_requests(3);
+    proxy.pass_seconds(5);
+    get(&proxy).await.assert_stale("stale-while-revalidate");
+    origin.until_requests(4).await;
+}
+
+/// The fetch that it met is for a variant of its own, and says nothing of this one.
+#[tokio::test]
+async fn a_retry_that_does_not_run_holds_up_no_other() {
+    let (origin, proxy) = pair().await;
+    let variant = |body| reply(body, "max-age=10, stale-if-error=600").header("vary", "accept");
+    let get = |accept| proxy.get(CALL).bearer("a").header("accept", accept);
+    origin.replies(CALL, vec![variant("1"), Reply::new(500), variant("2")]);
+    get("text/a").await.assert_body("1");
+    proxy.pass_seconds(10);
+    get("text/a").await.assert_stale("stale-if-error");
+    let gate = origin.hold(CALL);
+    let other = get("text/b").start();
+    origin.until_requests(3).await;
+    get("text/a").await.assert_stale("stale-if-error");
+    gate.open_for_all();
+    other.await.assert_body("2");
+    proxy.pass_seconds(5);
+    get("text/a")
+        .await
+        .assert_forwarded("stale")
+        .assert_body("2");
 }
 
 #[tokio::test]

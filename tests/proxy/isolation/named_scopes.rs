@@ -160,7 +160,12 @@ async fn a_304_with_a_weak_tag_admits_no_token() {
     origin.replies(CALL, vec![weak(Reply::new(304)), shown]);
     let own = proxy.get(CALL).bearer("b").await.assert_miss();
     own.assert_body("{\"n\":2}");
-    proxy.get(CALL).bearer("a").await.assert_hit().assert_body("{\"n\":1}");
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_hit()
+        .assert_body("{\"n\":1}");
 }
 
 #[tokio::test]
