@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::call_context::CallContext;
-use crate::json_object::json_object;
+use crate::json_object::{json_members, json_object};
 use crate::{directory, partner, time};
 
 /// The `which`-th e-mail about an invoice of a partner; even ones are outbound, odd ones inbound.
@@ -22,7 +22,7 @@ pub(crate) fn email(
     let id = context.id("eml", &key);
     let sent = context.moment(&mut rng, 3..=25);
     let at = time::written(sent);
-    let outbound = which.is_multiple_of(2);
+    let outbound = is_outbound(which);
     let ours = format!("billing@{}.example", context.organisation);
     let theirs = format!("ap@{}", partner::domain(context, partner));
     let (from, to) = if outbound {
@@ -37,52 +37,72 @@ pub(crate) fn email(
         "object": "email",
         "thread_id": context.id("thr", invoice),
         "attachments": vec![attachment(context, &key, sent)],
-        "author": outbound.then(|| directory::user(context, which)),
-        "author_id": outbound.then(|| directory::user_id(context, which)),
         "bcc": vec![format!("archive@{}.example", context.organisation)],
         "body": format!("<p>{}</p>", body.replace('\n', "</p><p>")),
         "bounced_addresses": vec![format!("former-{theirs}")],
         "bulk_email_request_id": Value::Null,
         "cc": vec![format!("controller@{}", partner::domain(context, partner))],
         "created_at": at.as_str(),
-        "custom_headers": match which % 3 {
-            0 => json_object! { "X-Stuut-Invoice": number },
-            1 => Value::Null,
-            _ => Value::from(vec![vec!["X-Stuut-Invoice", number]]),
-        },
-        "direction": if outbound { "outbound" } else { "inbound" },
-        "email_reason": if outbound { "past_due_reminder" } else { "reply" },
+        "custom_headers": custom_headers(number, which),
+        ..direction(context, which, &body),
         "email_sender": sender(context, &sender_id, &ours),
         "email_sender_id": sender_id.as_str(),
         "error_message": Value::Null,
         "from_email": from.as_str(),
-        "generated_body": outbound.then_some(body.as_str()),
-        "is_automated": outbound,
-        "is_generated": outbound,
-        "is_originated_in_stuut": outbound,
         "is_unread": !outbound && rng.one_in(2),
         "modified_at": at.as_str(),
         "parent_email_id": (which > 0).then(|| context.id("eml", &format!("{invoice}/{}", which - 1))),
         "participants": vec![ours.as_str(), theirs.as_str()],
         "remote_id": remote_id.as_str(),
-        "remote_links": vec![json_object! {
-            "email_id": id.as_str(),
-            "email_sender_id": sender_id.as_str(),
-            "object": "email_remote_link",
-            "remote_id": remote_id,
-            "remote_thread_id": rng.id("thread"),
-            "created_at": at.as_str(),
-            "modified_at": at.as_str(),
-        }],
+        "remote_links": vec![remote_link(&id, &sender_id, &remote_id, rng.id("thread"), &at)],
         "reply_to": vec![ours.as_str()],
         "send_separately": false,
         "sent_at": at.as_str(),
-        "sent_by_id": outbound.then(|| directory::user_id(context, which)),
         "snippet": body.chars().take(90).collect::<String>(),
-        "status": if outbound { "sent" } else { "received" },
         "subject": format!("{}Invoice {number} is past due", if outbound { "" } else { "Re: " }),
         "to": vec![to.as_str()],
         "id": id,
+    }
+}
+
+/// The members that say who wrote it.
+fn direction(context: &CallContext, which: u32, body: &str) -> Map<String, Value> {
+    let outbound = is_outbound(which);
+    json_members! {
+        "author": outbound.then(|| directory::user(context, which)),
+        "author_id": outbound.then(|| directory::user_id(context, which)),
+        "direction": if outbound { "outbound" } else { "inbound" },
+        "email_reason": if outbound { "past_due_reminder" } else { "reply" },
+        "generated_body": outbound.then_some(body),
+        "is_automated": outbound,
+        "is_generated": outbound,
+        "is_originated_in_stuut": outbound,
+        "sent_by_id": outbound.then(|| directory::user_id(context, which)),
+        "status": if outbound { "sent" } else { "received" },
+    }
+}
+
+fn remote_link(email: &str, sender: &str, remote: &str, thread: String, at: &str) -> Value {
+    json_object! {
+        "email_id": email,
+        "email_sender_id": sender,
+        "object": "email_remote_link",
+        "remote_id": remote,
+        "remote_thread_id": thread,
+        "created_at": at,
+        "modified_at": at,
+    }
+}
+
+fn is_outbound(which: u32) -> bool {
+    which.is_multiple_of(2)
+}
+
+fn custom_headers(number: &str, which: u32) -> Value {
+    match which % 3 {
+        0 => json_object! { "X-Stuut-Invoice": number },
+        1 => Value::Null,
+        _ => Value::from(vec![vec!["X-Stuut-Invoice", number]]),
     }
 }
 

@@ -1,10 +1,11 @@
 //! An invoice with everything that hangs on it: the partner again, lines, e-mails, payments.
 
-use serde_json::Value;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 use crate::call_context::CallContext;
 use crate::call_id::CallId;
-use crate::json_object::json_object;
+use crate::json_object::{json_members, json_object};
 use crate::seeded_rng::{Money, SeededRng};
 use crate::{directory, email, integration, partner, payment, time};
 
@@ -63,29 +64,21 @@ pub(crate) fn invoice(
         .collect();
     let sums = sums(&lines.iter().map(|line| line.1).collect::<Vec<_>>());
     let issued = context.moment(&mut rng, 45..=120);
-    let due = issued + time::DAY * 30;
-    let issued_at = time::written(issued);
     let name = partner::name(context, owing);
-    let site = format!("https://pay.{}.example", context.organisation);
     json_object! {
-        "amount_due": Money(sums.total.0 - sums.paid.0),
         "currency": partner::currency(context, owing),
         "object": "invoice",
         "remote_id": rng.within(10_000..=99_999).to_string(),
-        "total_amount": sums.total,
-        "amount_paid": sums.paid,
+        ..sums.members(),
+        ..dates(issued),
+        ..addresses(context, &name),
         "assignee": directory::user(context, owing),
-        "billing_address": directory::address(context, &name, "billing"),
-        "billing_address_id": directory::address_number(context, &name, "billing"),
         "billing_email": format!("ap@{}", partner::domain(context, owing)),
         "calls": earlier_calls(context, &mut rng),
-        "created_at": issued_at.as_str(),
         "custom_fields": any(&mut rng),
-        "due_date": time::written(due),
         "emails": vec![email::email(context, owing, &id, &number, which)],
         "in_dispute": rng.one_in(6),
         "is_issued_email_sent": true,
-        "issued_at": issued_at.as_str(),
         "last_outreach_at": context.days_ago(&mut rng, 1..=10),
         "last_outreach_channel": rng.pick(&["email", "call"]),
         "last_outreach_to": format!("ap@{}", partner::domain(context, owing)),
@@ -103,30 +96,52 @@ pub(crate) fn invoice(
         "payments": vec![payment::payment(context, owing, &id, sums.paid)],
         "pdf": pdf(context, &mut rng, &id),
         "pdf_id": context.id("file", &id),
-        "period_end_date": issued_at.as_str(),
-        "period_start_date": time::written(issued - time::DAY * 30),
         "private_note": rng.one_in(3).then_some("Ask for the new controller first."),
         "promised_to_pay_date": rng.one_in(2).then(|| time::date(time::days_after(context.started, 7))),
         "purchase_order_number": format!("PO-{}", rng.within(1_000..=9_999)),
-        "remote_created_at": issued_at.as_str(),
+        ..remote(context, &id, &mut rng),
+        "requires_line_item_sync": false,
+        "status": rng.pick(&["past_due", "partially_paid", "open"]),
+        "sync_status": rng.pick(&["complete", "partial"]),
+        "type": "receivable",
+        "voided_at": Value::Null,
+        "id": id,
+    }
+}
+
+/// The members of an invoice that are dates of its period.
+fn dates(issued: Timestamp) -> Map<String, Value> {
+    let issued_at = time::written(issued);
+    json_members! {
+        "created_at": issued_at.as_str(),
+        "due_date": time::written(issued + time::DAY * 30),
+        "issued_at": issued_at.as_str(),
+        "period_end_date": issued_at.as_str(),
+        "period_start_date": time::written(issued - time::DAY * 30),
+        "remote_created_at": issued_at,
+    }
+}
+
+fn addresses(context: &CallContext, name: &str) -> Map<String, Value> {
+    json_members! {
+        "billing_address": directory::address(context, name, "billing"),
+        "billing_address_id": directory::address_number(context, name, "billing"),
+        "shipping_address": directory::address(context, name, "shipping"),
+        "shipping_address_id": directory::address_number(context, name, "shipping"),
+    }
+}
+
+/// The members that come from the organisation's books.
+fn remote(context: &CallContext, id: &str, rng: &mut SeededRng) -> Map<String, Value> {
+    let site = format!("https://pay.{}.example", context.organisation);
+    json_members! {
         "remote_invoice_pdf": format!("{site}/invoices/{id}.pdf"),
-        "remote_metadata": any(&mut rng),
-        "remote_modified_at": context.days_ago(&mut rng, 1..=20),
+        "remote_metadata": any(rng),
+        "remote_modified_at": context.days_ago(rng, 1..=20),
         "remote_partner_id": rng.within(100..=99_999).to_string(),
         "remote_payment_portal_url": format!("{site}/invoices/{id}"),
         "remote_payment_status": rng.pick(&["processing", "open", "failed"]),
         "remote_status": "AUTHORISED",
-        "requires_line_item_sync": false,
-        "shipping_address": directory::address(context, &name, "shipping"),
-        "shipping_address_id": directory::address_number(context, &name, "shipping"),
-        "status": rng.pick(&["past_due", "partially_paid", "open"]),
-        "subtotal": sums.subtotal,
-        "sync_status": rng.pick(&["complete", "partial"]),
-        "total_discount": sums.discount,
-        "total_tax": sums.tax,
-        "type": "receivable",
-        "voided_at": Value::Null,
-        "id": id,
     }
 }
 
@@ -180,6 +195,19 @@ fn sums(lines: &[Money]) -> Sums {
         tax: Money(tax),
         total: Money(total),
         paid: Money(total / 4),
+    }
+}
+
+impl Sums {
+    fn members(self) -> Map<String, Value> {
+        json_members! {
+            "amount_due": Money(self.total.0 - self.paid.0),
+            "amount_paid": self.paid,
+            "subtotal": self.subtotal,
+            "total_amount": self.total,
+            "total_discount": self.discount,
+            "total_tax": self.tax,
+        }
     }
 }
 

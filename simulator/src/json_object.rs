@@ -3,14 +3,30 @@
 //! Like `serde_json::json!`, which recurses for each token and reaches the compiler's recursion
 //! limit with a document as long as an invoice.
 
-/// Builds a [`serde_json::Value`] object; values are anything that `Value::from` takes.
+/// Builds a [`serde_json::Value`] object; values are anything that `Value::from` takes, and
+/// `..members` adds the [`json_members`] of a part of the document.
 macro_rules! json_object {
-    ($($name:literal: $value:expr),* $(,)?) => {{
+    ($($members:tt)*) => {
+        serde_json::Value::Object($crate::json_object::json_members!($($members)*))
+    };
+}
+
+/// The members alone, in the order of the random numbers that they draw.
+macro_rules! json_members {
+    (
+        $($name:literal: $value:expr),*
+        $(, ..$part:expr $(, $more:literal: $other:expr)*)*
+        $(,)?
+    ) => {{
         #[allow(unused_mut)] // `json_object! {}` inserts nothing
         let mut members = serde_json::Map::new();
         $(members.insert($name.to_owned(), serde_json::Value::from($value));)*
-        serde_json::Value::Object(members)
+        $(
+            members.extend($part);
+            $(members.insert($more.to_owned(), serde_json::Value::from($other));)*
+        )*
+        members
     }};
 }
 
-pub(crate) use json_object;
+pub(crate) use {json_members, json_object};

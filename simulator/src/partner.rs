@@ -1,9 +1,10 @@
 //! The partner: the company that owes, with its contacts, portals and tags.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::call_context::CallContext;
-use crate::json_object::json_object;
+use crate::json_object::{json_members, json_object};
+use crate::seeded_rng::SeededRng;
 use crate::{directory, integration};
 
 /// How many partners an organisation has; the calls' numbers go round.
@@ -79,15 +80,8 @@ pub(crate) fn who_answers(
 pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Value {
     let mut rng = context.rng("partner's details", &number.to_string());
     let name = name(context, number);
-    let domain = domain(context, number);
     let full = detail == Detail::Full;
-    let (given, family, phone) = who_answers(context, number);
-    let metadata = match rng.within(0..=3) {
-        0 => Value::Null,
-        1 => Value::from("imported"),
-        2 => Value::from(vec!["imported", "reviewed"]),
-        _ => json_object! { "Id": rng.within(1..=9_999).to_string(), "SyncToken": "3" },
-    };
+    let metadata = metadata(&mut rng);
     let (portals, contacts, tags) = match detail {
         Detail::Full => (
             vec![portal(context, number)],
@@ -98,6 +92,7 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
     };
     json_object! {
         "account_number": format!("AC-{:05}", rng.within(1..=99_999)),
+        ..reach(context, number),
         "ap_portals": portals,
         "assignee": full.then(|| directory::user(context, number)),
         "assignee_id": directory::user_id(context, number),
@@ -106,27 +101,15 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
         "contacts": contacts,
         "created_at": context.days_ago(&mut rng, 300..=800),
         "currency": currency(context, number),
-        "custom_fields": match rng.within(0..=2) {
-            0 => Value::Null,
-            1 => json_object! { "region": rng.pick(&["east", "west"]), "credit_limit": 50_000 },
-            _ => Value::from(Vec::<Value>::new()),
-        },
+        "custom_fields": custom_fields(&mut rng),
         "description": rng.one_in(2).then_some("Net 30, statements on the first of the month"),
-        "email": format!("ap@{domain}"),
-        "family_name": family,
         "finix_identity_id": rng.one_in(3).then(|| rng.id("ID")),
-        "given_name": given,
         "id": id(context, number),
         "invoice_prefix": name[..3].to_uppercase(),
         "is_active": true,
         "is_company": true,
-        "is_email_disabled": false,
-        "is_phone_disabled": false,
-        "is_primary_email": true,
-        "is_primary_phone": true,
         "last_outreach_at": context.days_ago(&mut rng, 1..=20),
         "last_outreach_channel": rng.pick(&["email", "call"]),
-        "last_outreach_to": format!("ap@{domain}"),
         "last_synced_at": context.days_ago(&mut rng, 0..=1),
         "legal_name": format!("{name}, Inc."),
         "linked_integration": full.then(|| integration::linked(context)),
@@ -136,13 +119,7 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
         "on_behalf_of_phone": Value::Null,
         "organization_id": context.organisation_id(),
         "parent_id": Value::Null,
-        "phone": phone,
-        "remote_created_at": context.days_ago(&mut rng, 800..=900),
-        "remote_id": rng.within(100..=99_999).to_string(),
-        "remote_metadata": metadata,
-        "remote_modified_at": context.days_ago(&mut rng, 5..=30),
-        "remote_parent_id": Value::Null,
-        "remote_payment_portal_url": format!("https://pay.{}.example/{}", context.organisation, id(context, number)),
+        ..remote(context, number, metadata, &mut rng),
         "shipping_address": full.then(|| directory::address(context, &name, "shipping")),
         "status_metadata": rng.one_in(2).then(|| json_object! { "score": rng.within(1..=100) }),
         "sync_status": rng.pick(&["complete", "partial"]),
@@ -150,6 +127,57 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
         "tax_number": format!("{:02}-{:07}", rng.within(10..=98), rng.within(0..=9_999_999)),
         "timezone": rng.pick(&["America/New_York", "America/Chicago", "America/Los_Angeles"]),
         "name": name,
+    }
+}
+
+/// The members that say whom to write to and to call.
+fn reach(context: &CallContext, number: u32) -> Map<String, Value> {
+    let address = format!("ap@{}", domain(context, number));
+    let (given, family, phone) = who_answers(context, number);
+    json_members! {
+        "email": address.as_str(),
+        "family_name": family,
+        "given_name": given,
+        "is_email_disabled": false,
+        "is_phone_disabled": false,
+        "is_primary_email": true,
+        "is_primary_phone": true,
+        "last_outreach_to": address,
+        "phone": phone,
+    }
+}
+
+/// The members that come from the organisation's books.
+fn remote(
+    context: &CallContext,
+    number: u32,
+    metadata: Value,
+    rng: &mut SeededRng,
+) -> Map<String, Value> {
+    json_members! {
+        "remote_created_at": context.days_ago(rng, 800..=900),
+        "remote_id": rng.within(100..=99_999).to_string(),
+        "remote_metadata": metadata,
+        "remote_modified_at": context.days_ago(rng, 5..=30),
+        "remote_parent_id": Value::Null,
+        "remote_payment_portal_url": format!("https://pay.{}.example/{}", context.organisation, id(context, number)),
+    }
+}
+
+fn metadata(rng: &mut SeededRng) -> Value {
+    match rng.within(0..=3) {
+        0 => Value::Null,
+        1 => Value::from("imported"),
+        2 => Value::from(vec!["imported", "reviewed"]),
+        _ => json_object! { "Id": rng.within(1..=9_999).to_string(), "SyncToken": "3" },
+    }
+}
+
+fn custom_fields(rng: &mut SeededRng) -> Value {
+    match rng.within(0..=2) {
+        0 => Value::Null,
+        1 => json_object! { "region": rng.pick(&["east", "west"]), "credit_limit": 50_000 },
+        _ => Value::from(Vec::<Value>::new()),
     }
 }
 
