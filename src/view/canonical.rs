@@ -54,16 +54,8 @@ impl View {
     /// The first [`ViewFault`] of the lists, said of an option `fields` or `strip`.
     pub fn parse(fields: Option<&str>, strip: Option<&str>) -> Result<Option<Self>, ViewFault> {
         let mut builder = ViewBuilder::default();
-        if let Some(text) = fields {
-            builder
-                .read(text, List::Fields)
-                .map_err(|wrong| ViewFault::of("fields", wrong))?;
-        }
-        if let Some(text) = strip {
-            builder
-                .read(text, List::Strip)
-                .map_err(|wrong| ViewFault::of("strip", wrong))?;
-        }
+        let added = builder.add(fields, strip);
+        added.map_err(|(list, wrong)| ViewFault::of(list.name(), wrong))?;
         Ok(builder.finish())
     }
 
@@ -111,6 +103,19 @@ impl fmt::Debug for View {
 // === impl ViewBuilder ===
 
 impl<'t> ViewBuilder<'t> {
+    /// Adds both lists; a fault comes with the list it is in.
+    pub(super) fn add(
+        &mut self,
+        fields: Option<&'t str>,
+        strip: Option<&'t str>,
+    ) -> Result<(), (List, Wrong)> {
+        for (list, text) in [(List::Fields, fields), (List::Strip, strip)] {
+            let read = text.map_or(Ok(()), |text| self.read(text, list));
+            read.map_err(|wrong| (list, wrong))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
         match list {
             List::Fields => self.fields.read(text, list),

@@ -1,6 +1,6 @@
 //! The limits of a view option, and its faults in words.
 
-use std::fmt;
+use thiserror::Error;
 
 /// Bytes that the lists of one option may have, percent-decoded: as sent, and with groups
 /// written out.
@@ -16,7 +16,8 @@ pub const MAX_TOGETHER: usize = 256;
 pub const MAX_NAME: usize = 256;
 
 /// An option of the query that cannot be read. The request is answered 400.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{option}: character {position}: {kind}")]
 pub struct ViewFault {
     /// The option's name, as configured.
     pub option: String,
@@ -28,50 +29,68 @@ pub struct ViewFault {
 }
 
 /// A fault of a list, or of the name of a view.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ViewFaultKind {
     /// A missing name: `a..b`, `a,`, `()`, or an empty value.
+    #[error(r"a field name is expected here; write the name, or \e where the name is empty")]
     MissingName,
     /// A blank without a backslash.
+    #[error(
+        "a blank cannot stand here; leave it out, or put a backslash before it where it is part of a name"
+    )]
     Blank,
     /// A star beside other characters.
+    #[error(r"a star stands alone between dots; write \* where it is part of a name")]
     Star,
     /// `**` in a list of fields to keep.
+    #[error("** can only be stripped; write the path of the field to keep")]
     DeepInFields,
     /// `**` with no name behind it.
+    #[error("** needs a field name behind it, as in **.name")]
     DeepWithoutName,
     /// A backslash before something that needs none, or at the end.
+    #[error(
+        r"a backslash stands before one of . , ( ) * \ or a blank, or is \e for the empty name"
+    )]
     Escape,
     /// A parenthesis that is never closed.
+    #[error("this parenthesis is not closed")]
     Unclosed,
     /// A parenthesis that closes nothing.
+    #[error("this parenthesis closes nothing")]
     Unopened,
     /// Something else than a comma or a parenthesis behind a group.
+    #[error("a group ends its item; a comma or a closing parenthesis follows it")]
     BehindGroup,
     /// The lists of one option have more than [`MAX_TEXT`] bytes, as sent or with groups
     /// written out.
+    #[error("the list goes on behind its {MAX_TEXT} bytes, groups written out")]
     TooLong,
     /// The lists of one option have more than [`MAX_PATHS`] paths, groups written out.
+    #[error("this is one path more than {MAX_PATHS}, groups written out")]
     TooManyPaths,
     /// A path has more than [`MAX_SEGMENTS`] segments.
+    #[error("this is one segment more than a path may have, {MAX_SEGMENTS}")]
     TooManySegments,
     /// The paths of one option have more than [`MAX_TOGETHER`] segments together, groups
     /// written out.
+    #[error(
+        "with this path the list has more than {MAX_TOGETHER} segments, groups written out; ask for fewer or shorter paths"
+    )]
     TooManyTogether,
     /// A name has more than [`MAX_NAME`] bytes.
+    #[error("this field name is longer than {MAX_NAME} bytes")]
     NameTooLong,
     /// `%` without two hexadecimal digits.
+    #[error("% is followed by two hexadecimal digits; write %25 for a percent sign")]
     Percent,
     /// The decoded value is not UTF-8.
+    #[error("this is not UTF-8")]
     NotUtf8,
-    /// No configured view has this name.
-    UnknownView {
-        /// The names that are configured.
-        known: Vec<String>,
-    },
+    /// No configured view has this name; the names that are configured.
+    #[error("no view has this name{}", known_names(.0))]
+    UnknownView(Vec<String>),
 }
-
-// === impl ViewFault ===
 
 impl ViewFault {
     /// The same fault, said of an option.
@@ -84,76 +103,9 @@ impl ViewFault {
     }
 }
 
-impl fmt::Display for ViewFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            option,
-            position,
-            kind,
-        } = self;
-        write!(f, "{option}: character {position}: {kind}")
-    }
-}
-
-impl std::error::Error for ViewFault {}
-
-// === impl ViewFaultKind ===
-
-impl fmt::Display for ViewFaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::MissingName => f.write_str(
-                r"a field name is expected here; write the name, or \e where the name is empty",
-            ),
-            Self::Blank => f.write_str(
-                "a blank cannot stand here; leave it out, or put a backslash before it where it is part of a name",
-            ),
-            Self::Star => f.write_str(
-                r"a star stands alone between dots; write \* where it is part of a name",
-            ),
-            Self::DeepInFields => {
-                f.write_str("** can only be stripped; write the path of the field to keep")
-            }
-            Self::DeepWithoutName => {
-                f.write_str("** needs a field name behind it, as in **.name")
-            }
-            Self::Escape => f.write_str(
-                r"a backslash stands before one of . , ( ) * \ or a blank, or is \e for the empty name",
-            ),
-            Self::Unclosed => f.write_str("this parenthesis is not closed"),
-            Self::Unopened => f.write_str("this parenthesis closes nothing"),
-            Self::BehindGroup => {
-                f.write_str("a group ends its item; a comma or a closing parenthesis follows it")
-            }
-            Self::TooLong => write!(
-                f,
-                "the list goes on behind its {MAX_TEXT} bytes, groups written out"
-            ),
-            Self::TooManyPaths => write!(
-                f,
-                "this is one path more than {MAX_PATHS}, groups written out"
-            ),
-            Self::TooManySegments => write!(
-                f,
-                "this is one segment more than a path may have, {MAX_SEGMENTS}"
-            ),
-            Self::TooManyTogether => write!(
-                f,
-                "with this path the list has more than {MAX_TOGETHER} segments, groups written out; ask for fewer or shorter paths"
-            ),
-            Self::NameTooLong => {
-                write!(f, "this field name is longer than {MAX_NAME} bytes")
-            }
-            Self::Percent => {
-                f.write_str("% is followed by two hexadecimal digits; write %25 for a percent sign")
-            }
-            Self::NotUtf8 => f.write_str("this is not UTF-8"),
-            Self::UnknownView { known } if known.is_empty() => {
-                f.write_str("no view has this name, and none is configured")
-            }
-            Self::UnknownView { known } => {
-                write!(f, "no view has this name; known: {}", known.join(", "))
-            }
-        }
+fn known_names(known: &[String]) -> String {
+    match known {
+        [] => ", and none is configured".to_owned(),
+        known => format!("; known: {}", known.join(", ")),
     }
 }

@@ -92,6 +92,15 @@ struct Group {
     last: usize,
 }
 
+impl List {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Fields => "fields",
+            Self::Strip => "strip",
+        }
+    }
+}
+
 // === impl Paths ===
 
 impl<'t> Paths<'t> {

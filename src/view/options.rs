@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::canonical::{View, ViewBuilder};
-use super::fault::ViewFaultKind;
-use super::grammar::{List, Wrong};
+use super::canonical::View;
+use super::fault::{ViewFault, ViewFaultKind};
+use super::grammar::Wrong;
 use crate::config;
 
 /// The names of the options and the configured views, ready to answer requests.
@@ -16,7 +16,7 @@ pub struct Options {
     named: Vec<Named>,
 }
 
-/// A configured view that cannot be, or an option name that cannot.
+/// A configured view whose lists cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {reason}")]
 pub struct OptionsFault {
@@ -28,7 +28,6 @@ pub struct OptionsFault {
 
 #[derive(Clone, Debug)]
 pub(super) struct Named {
-    name: Box<str>,
     pub(super) lists: config::NamedView,
     pub(super) view: View,
 }
@@ -44,40 +43,30 @@ pub(super) enum Which {
 // === impl Options ===
 
 impl Options {
-    /// Reads the configured views.
+    /// Reads the lists of the configured views.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong: option names that are empty, equal or cannot stand in a query,
-    /// views without a name, with a name that another one has, or with lists that do not parse
-    /// or leave everything as it is.
+    /// All lists that cannot be read or leave everything as it is. The names of options and views
+    /// are checked by the configuration.
     pub fn new(views: &config::Views) -> Result<Self, Vec<OptionsFault>> {
-        let mut faults = option_name_faults(views);
-        let mut named: Vec<Named> = Vec::with_capacity(views.named.len());
+        let (mut faults, mut named) = (Vec::new(), Vec::with_capacity(views.named.len()));
         for lists in &views.named {
-            let mut fault = |list: &str, reason: String| {
-                faults.push(OptionsFault {
-                    key: format!("views.named.{}{list}", lists.name),
-                    reason,
-                });
-            };
-            if lists.name.is_empty() || named.iter().any(|view| *view.name == lists.name) {
-                fault("", "a view needs a name that no other view has".to_owned());
-                continue;
-            }
-            let mut builder = ViewBuilder::default();
-            match builder.add(lists).map(|()| builder.finish()) {
+            let key = format!("views.named.{}", lists.name);
+            match View::parse(lists.fields.as_deref(), lists.strip.as_deref()) {
                 Ok(Some(view)) => named.push(Named {
-                    name: lists.name.as_str().into(),
                     lists: lists.clone(),
                     view,
                 }),
-                Ok(None) => fault(
-                    "",
-                    "this view shows everything; write what to keep in `fields` or what to take away in `strip`"
+                Ok(None) => faults.push(OptionsFault {
+                    key,
+                    reason: "this view shows everything; write what to keep in `fields` or what to take away in `strip`"
                         .to_owned(),
-                ),
-                Err((list, (at, kind))) => fault(list, format!("character {at}: {kind}")),
+                }),
+                Err(ViewFault { option, position, kind }) => faults.push(OptionsFault {
+                    key: format!("{key}.{option}"),
+                    reason: format!("character {position}: {kind}"),
+                }),
             }
         }
         if !faults.is_empty() {
@@ -119,61 +108,12 @@ impl Options {
     /// The configured view that a value names.
     pub(super) fn named(&self, value: &str) -> Result<&Named, Wrong> {
         let name = decode(value)?;
-        let found = self.named.iter().find(|named| *named.name == *name);
+        let found = self.named.iter().find(|named| named.lists.name == name);
         found.ok_or_else(|| {
-            let known = self.named.iter().map(|named| named.name.to_string());
-            let known = known.collect();
-            (1, ViewFaultKind::UnknownView { known })
+            let known = self.named.iter().map(|named| named.lists.name.clone());
+            (1, ViewFaultKind::UnknownView(known.collect()))
         })
     }
-}
-
-// === impl ViewBuilder ===
-
-impl<'t> ViewBuilder<'t> {
-    /// Adds the lists of a configured view; a fault comes with the setting it is in.
-    pub(super) fn add(
-        &mut self,
-        lists: &'t config::NamedView,
-    ) -> Result<(), (&'static str, Wrong)> {
-        if let Some(text) = &lists.fields {
-            self.read(text, List::Fields)
-                .map_err(|wrong| (".fields", wrong))?;
-        }
-        if let Some(text) = &lists.strip {
-            self.read(text, List::Strip)
-                .map_err(|wrong| (".strip", wrong))?;
-        }
-        Ok(())
-    }
-}
-
-fn option_name_faults(views: &config::Views) -> Vec<OptionsFault> {
-    let names = [
-        ("views.strip_option", &views.strip_option),
-        ("views.fields_option", &views.fields_option),
-        ("views.view_option", &views.view_option),
-    ];
-    let mut faults = Vec::new();
-    for (place, (key, name)) in names.into_iter().enumerate() {
-        let reason = if name.is_empty() || !name.bytes().all(may_stand_in_a_name) {
-            "is not a name for a query option; write letters, digits and any of -._~:@$!*,"
-        } else if names[..place].iter().any(|(_, other)| *other == name) {
-            "is the name of another option too; write three different names"
-        } else {
-            continue;
-        };
-        faults.push(OptionsFault {
-            key: key.to_owned(),
-            reason: format!("{name:?} {reason}"),
-        });
-    }
-    faults
-}
-
-/// The bytes that RFC 3986 allows unencoded in a query, without those that separate names and values.
-fn may_stand_in_a_name(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:@$!*,".contains(&byte)
 }
 
 /// The text that an option's value stands for: `%XX` is a byte, everything else is itself.
@@ -225,28 +165,20 @@ mod tests {
             strip: strip.map(str::to_owned),
         };
         let faults = Options::new(&Views {
-            strip_option: "a=b".to_owned(),
-            fields_option: "x".to_owned(),
-            view_option: "x".to_owned(),
             named: vec![
                 view("good", None, Some("a")),
-                view("good", None, Some("b")),
-                view("", None, Some("b")),
                 view("none", None, None),
                 view("all", Some("*"), None),
                 view("half", Some("a"), Some("b,(c")),
                 view("deep", Some("a,**.b"), None),
             ],
+            ..Views::default()
         })
         .expect_err("nearly everything is wrong");
         let said: Vec<_> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(
             said,
             [
-                r#"views.strip_option: "a=b" is not a name for a query option; write letters, digits and any of -._~:@$!*,"#,
-                r#"views.view_option: "x" is the name of another option too; write three different names"#,
-                "views.named.good: a view needs a name that no other view has",
-                "views.named.: a view needs a name that no other view has",
                 "views.named.none: this view shows everything; write what to keep in `fields` or what to take away in `strip`",
                 "views.named.all: this view shows everything; write what to keep in `fields` or what to take away in `strip`",
                 r"views.named.half.strip: character 3: a field name is expected here; write the name, or \e where the name is empty",

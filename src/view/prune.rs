@@ -6,7 +6,8 @@ use crate::json::{self, JsonFault, MAX_DEPTH, Raw, blanks, byte, member_name, sk
 
 use super::canonical::View;
 use super::fault::MAX_TOGETHER;
-use super::steps::{Fate, Lists, Reached, Steps};
+use super::grammar::Segment;
+use super::steps::{Fate, Reached, Steps};
 
 /// The result of a view on a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +79,16 @@ fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
     if !matches!(byte(part.text, at), b'{' | b'[') {
         return json::end(part.text, skip_value(part.text, at, 0)?);
     }
-    let lists = Lists::of(view);
-    if lists.len() <= 64 {
-        read(&Steps::<1>::new(lists), part, at)
+    let (fields, strip) = (view.fields(), view.strip());
+    let segments = fields.iter().chain(&strip).flatten();
+    if segments
+        .filter(|segment| **segment != Segment::Deep)
+        .count()
+        <= 64
+    {
+        read(&Steps::<1>::new(fields, strip), part, at)
     } else {
-        read(&Steps::<MOST>::new(lists), part, at)
+        read(&Steps::<MOST>::new(fields, strip), part, at)
     }
 }
 

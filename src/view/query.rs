@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use super::canonical::{View, ViewBuilder};
 use super::fault::ViewFault;
 use super::grammar::List;
-use super::options::{Named, Options, Which, decode};
+use super::options::{Options, Which, decode};
+use crate::config::NamedView;
 
 /// The view that a query asks for, and the rest of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub fn read_query<'a>(
 /// The value of an option.
 enum OptionValue<'a> {
     List(List, Cow<'a, str>),
-    Named(&'a Named),
+    Named(&'a NamedView),
 }
 
 /// The view of all options among the pieces of a query.
@@ -84,7 +85,9 @@ fn read_view<'a>(
         let part = match which {
             Which::Fields => decode(value).map(|text| OptionValue::List(List::Fields, text)),
             Which::Strip => decode(value).map(|text| OptionValue::List(List::Strip, text)),
-            Which::View => options.named(value).map(OptionValue::Named),
+            Which::View => options
+                .named(value)
+                .map(|named| OptionValue::Named(&named.lists)),
         };
         (which, part)
     };
@@ -97,8 +100,8 @@ fn read_view<'a>(
             Ok(OptionValue::List(list, text)) => builder.read(text, *list),
             // A valid view can only be too much beside the lists before it. The client does
             // not see its text: the fault is where its name stands.
-            Ok(OptionValue::Named(named)) => builder
-                .add(&named.lists)
+            Ok(OptionValue::Named(lists)) => builder
+                .add(lists.fields.as_deref(), lists.strip.as_deref())
                 .map_err(|(_, (_, kind))| (1, kind)),
             Err(wrong) => Err(wrong.clone()),
         }
@@ -111,7 +114,7 @@ fn read_view<'a>(
 mod tests {
     use super::super::fault::ViewFaultKind;
     use super::*;
-    use crate::config::{NamedView, Views};
+    use crate::config::Views;
 
     fn options() -> Options {
         Options::new(&Views {

@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::canonical::{View, mark};
+use super::canonical::mark;
 use super::grammar::{Path, Segment};
 
 /// A set of steps, one bit each, in `N` words.
@@ -52,38 +52,15 @@ pub(super) enum Fate<const N: usize> {
     Into(Reached<N>),
 }
 
-/// The paths of a view, while they are laid out.
-pub(super) struct Lists<'v> {
-    fields: Vec<Path<'v>>,
-    strip: Vec<Path<'v>>,
-}
-
 fn insert<const N: usize>(set: &mut Set<N>, step: usize) {
     set[step / 64] |= 1 << (step % 64);
-}
-
-// === impl Lists ===
-
-impl<'v> Lists<'v> {
-    pub(super) fn of(view: &'v View) -> Self {
-        Self {
-            fields: view.fields(),
-            strip: view.strip(),
-        }
-    }
-
-    /// How many steps there are.
-    pub(super) fn len(&self) -> usize {
-        let paths = self.fields.iter().chain(&self.strip).flatten();
-        paths.filter(|segment| **segment != Segment::Deep).count()
-    }
 }
 
 // === impl Steps ===
 
 impl<'v, const N: usize> Steps<'v, N> {
-    /// Lays out all paths; their steps must fit in `N` words.
-    pub(super) fn new(lists: Lists<'v>) -> Self {
+    /// Lays out the paths to keep and those to strip; their steps must fit in `N` words.
+    pub(super) fn new(fields: Vec<Path<'v>>, strip: Vec<Path<'v>>) -> Self {
         let mut steps = Self {
             names: Vec::new(),
             marks: 0,
@@ -92,14 +69,14 @@ impl<'v, const N: usize> Steps<'v, N> {
             last: [0; N],
             keep: [0; N],
             root: Reached {
-                all: lists.fields.is_empty(),
+                all: fields.is_empty(),
                 next: [0; N],
             },
         };
         let mut named: Vec<(Cow<'v, [u8]>, usize)> = Vec::new();
         let mut step = 0;
-        let kept = lists.fields.len();
-        for (place, path) in lists.fields.into_iter().chain(lists.strip).enumerate() {
+        let kept = fields.len();
+        for (place, path) in fields.into_iter().chain(strip).enumerate() {
             insert(&mut steps.root.next, step);
             for segment in path {
                 match segment {
