@@ -1,4 +1,4 @@
-//! Closed sets of names: enums whose values become metric labels and log fields.
+//! Closed sets of names: enums whose values are metric labels, log fields or values of a setting.
 //!
 //! Nothing that a client can invent is a label; whatever is counted by kind has such an enum.
 
@@ -10,7 +10,7 @@ pub trait Label: Copy + 'static {
     /// The place of this value in [`Label::ALL`].
     fn index(self) -> usize;
 
-    /// The name of this value in metrics and logs.
+    /// The name of this value in metrics, logs and settings.
     fn as_str(self) -> &'static str;
 }
 

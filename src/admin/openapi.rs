@@ -9,6 +9,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use crate::config::{CallStatus, Config, Route};
+use crate::label::Label as _;
 use crate::proxy::problems;
 
 /// The document of a proxy with this configuration.
@@ -248,7 +249,10 @@ fn problem() -> Value {
 
 /// A call, as far as the proxy knows what it says; a view may leave anything out.
 fn call() -> Value {
-    let statuses: Vec<_> = CallStatus::ALL.map(CallStatus::as_str).to_vec();
+    let statuses: Vec<_> = CallStatus::ALL
+        .iter()
+        .map(|status| status.as_str())
+        .collect();
     json!({
         "type": "object",
         "properties": {

@@ -8,6 +8,7 @@ use http::HeaderName;
 
 use super::values::{ByteSize, OriginUrl, RoutePattern, TokenDigest};
 use super::wording::{alternatives, quoted};
+use crate::label::{Label, labels};
 
 /// A type that is written as one string.
 pub(super) trait Scalar: Sized {
@@ -128,116 +129,102 @@ fn parse_field_name(text: &str) -> Result<HeaderName, String> {
 
 // === one of a few names ===
 
-/// An enum whose variants are written by these names.
-macro_rules! choices {
-    ($(
-        $(#[$about:meta])*
-        enum $type:ident { $($(#[$doc:meta])* $variant:ident = $name:literal,)+ }
-    )+) => {$(
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $type {
-            $($(#[$doc])* $variant,)+
-        }
+impl<T: Label> Scalar for T {
+    fn expected() -> String {
+        let names: Vec<_> = T::ALL.iter().map(|choice| choice.as_str()).collect();
+        alternatives(&names)
+    }
 
-        impl $type {
-            /// All of them.
-            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
+    fn parse(text: &str) -> Result<Self, String> {
+        let found = T::ALL.iter().find(|choice| choice.as_str() == text);
+        found.copied().ok_or_else(|| {
+            let (found, names) = (quoted(text), Self::expected());
+            format!("{found} is not known here; write {names}")
+        })
+    }
 
-            /// The name.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
-            }
-        }
-
-        impl Scalar for $type {
-            fn expected() -> String {
-                alternatives(&Self::ALL.map(Self::as_str))
-            }
-
-            fn parse(text: &str) -> Result<Self, String> {
-                let found = Self::ALL.into_iter().find(|choice| choice.as_str() == text);
-                found.ok_or_else(|| {
-                    let (found, names) = (quoted(text), Self::expected());
-                    format!("{found} is not known here; write {names}")
-                })
-            }
-
-            fn text(&self) -> String {
-                self.as_str().to_owned()
-            }
-        }
-    )+};
+    fn text(&self) -> String {
+        self.as_str().to_owned()
+    }
 }
 
-choices! {
+labels! {
     /// The `status` of a call, as the API documents it.
     #[expect(missing_docs, reason = "the API's own words")]
-    enum CallStatus {
-        PendingApproval = "pending_approval",
-        Queued = "queued",
-        Registered = "registered",
-        Initiated = "initiated",
-        Ringing = "ringing",
-        Canceled = "canceled",
-        InProgress = "in_progress",
-        Completed = "completed",
-        Busy = "busy",
-        NoAnswer = "no_answer",
-        Failed = "failed",
+    pub enum CallStatus {
+        PendingApproval => "pending_approval",
+        Queued => "queued",
+        Registered => "registered",
+        Initiated => "initiated",
+        Ringing => "ringing",
+        Canceled => "canceled",
+        InProgress => "in_progress",
+        Completed => "completed",
+        Busy => "busy",
+        NoAnswer => "no_answer",
+        Failed => "failed",
     }
+}
 
+labels! {
     /// `freshness.origin`
-    enum OriginRule {
+    pub enum OriginRule {
         /// The origin's `Cache-Control` and `Expires` decide.
-        Obey = "obey",
+        Obey => "obey",
         /// The configured lifetimes decide; `no-store` is still honoured.
-        Override = "override",
+        Override => "override",
     }
+}
 
+labels! {
     /// `freshness.private`
-    enum PrivateRule {
+    pub enum PrivateRule {
         /// Stored for the one token it was fetched with.
-        Token = "token",
+        Token => "token",
         /// Not stored, as RFC 9111 requires of a shared cache.
-        Refuse = "refuse",
+        Refuse => "refuse",
     }
+}
 
+labels! {
     /// `freshness.client_directives`
-    enum ClientDirectives {
+    pub enum ClientDirectives {
         /// Honoured (RFC 9111 §5.2.1).
-        Obey = "obey",
+        Obey => "obey",
         /// Ignored.
-        Ignore = "ignore",
+        Ignore => "ignore",
     }
+}
 
+labels! {
     /// `scope.mode`
-    enum ScopeMode {
+    pub enum ScopeMode {
         /// Every token has a store of its own.
-        Token = "token",
+        Token => "token",
         /// The tokens of a named scope share one; any other has its own.
-        Named = "named",
+        Named => "named",
     }
+}
 
+labels! {
     /// `log.format`
-    enum LogFormat {
+    pub enum LogFormat {
         /// One JSON object per line.
-        Json = "json",
+        Json => "json",
         /// For a terminal.
-        Text = "text",
+        Text => "text",
     }
+}
 
+labels! {
     /// `log.level`
     #[expect(missing_docs, reason = "the usual five")]
-    enum LogLevel {
-        Error = "error",
-        Warn = "warn",
-        Info = "info",
-        Debug = "debug",
-        Trace = "trace",
+    pub enum LogLevel {
+        Error => "error",
+        Warn => "warn",
+        Info => "info",
+        Debug => "debug",
+        Trace => "trace",
     }
 }
 

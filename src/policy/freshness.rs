@@ -128,6 +128,7 @@ mod tests {
 
     use super::*;
     use crate::config::CallStatus;
+    use crate::label::Label as _;
     use crate::policy::Rule;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_call_lives_by_its_status() {
-        for status in CallStatus::ALL {
+        for &status in CallStatus::ALL {
             let settings = config::Freshness::default();
             let then = (settings.status.of(status), Rule::Status);
             assert_eq!(lifetime(&ended(status, MINUTE * 60)), then, "{status:?}");

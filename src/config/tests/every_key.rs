@@ -4,6 +4,7 @@ use super::{Config, Draft, all, file, good};
 use crate::config::CallStatus;
 use crate::config::environment::variable;
 use crate::config::settings::{KEYS, Key};
+use crate::label::Label as _;
 
 /// Another value than the default for every key, in TOML.
 const OTHERS: &[(&str, &str)] = &[
@@ -120,7 +121,7 @@ fn every_key_is_set_by_file_by_variable_and_by_flag() {
 
 #[test]
 fn every_status_has_its_own_key() {
-    for status in CallStatus::ALL {
+    for &status in CallStatus::ALL {
         let key = format!("freshness.status.{}", status.as_str());
         let config = good(file(&format!("{key} = \"42s\"")));
         let lifetime = config.freshness.status.of(status);

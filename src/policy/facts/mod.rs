@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::CallStatus;
 use crate::json::{self, Raw};
+use crate::label::Label as _;
 
 use signed::{Signed, time};
 
@@ -141,8 +142,8 @@ impl FactsReader<'_> {
         match name {
             b"status" => {
                 let status = json::text(value);
-                let of = |known: &CallStatus| Some(known.as_str()) == status.as_deref();
-                self.facts.status = CallStatus::ALL.into_iter().find(of);
+                let of = |known: &&CallStatus| Some(known.as_str()) == status.as_deref();
+                self.facts.status = CallStatus::ALL.iter().find(of).copied();
             }
             b"end_time" => self.facts.end_time = time(),
             b"modified_at" => self.facts.modified_at = time(),

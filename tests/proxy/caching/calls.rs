@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::Method;
 use stuut_cache::config::{CallStatus, OriginRule};
+use stuut_cache::label::Label as _;
 
 use crate::support::{Origin, Proxy, Reply};
 
@@ -57,7 +58,7 @@ async fn assert_fresh_for(proxy: &Proxy, target: &str, seconds: u64) {
 
 #[tokio::test]
 async fn every_status_has_its_lifetime() {
-    for status in CallStatus::ALL {
+    for &status in CallStatus::ALL {
         let seconds = match status {
             CallStatus::InProgress
             | CallStatus::Ringing

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use proptest::prelude::*;
 use stuut_cache::config::{self, CallStatus, ClientDirectives, OriginUrl};
+use stuut_cache::label::Label as _;
 use stuut_cache::policy::{
     self, DeltaSeconds, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
     ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewLimits, assess, canonical_path,

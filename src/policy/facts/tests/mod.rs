@@ -32,7 +32,7 @@ fn a_call_has_a_status_and_times() {
             ..Facts::default()
         }
     );
-    for status in CallStatus::ALL {
+    for &status in CallStatus::ALL {
         let body = format!(r#"{{ "status" : "{}" }}"#, status.as_str());
         assert_eq!(facts(&body).status, Some(status));
     }

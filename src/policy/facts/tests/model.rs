@@ -48,8 +48,9 @@ fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     let text = |name: &str| call.get(name).and_then(Value::as_str);
     let there = |name: &&str| call.get(*name).is_some_and(|value| !value.is_null());
     facts.status = CallStatus::ALL
-        .into_iter()
-        .find(|known| Some(known.as_str()) == text("status"));
+        .iter()
+        .find(|known| Some(known.as_str()) == text("status"))
+        .copied();
     facts.end_time = text("end_time").and_then(time);
     facts.modified_at = text("modified_at").and_then(time);
     facts.unfinished = facts.status == Some(CallStatus::Completed)
