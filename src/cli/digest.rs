@@ -6,8 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 
 use super::print;
-use crate::config::TokenDigest;
-use crate::request::is_b64token;
+use crate::config::{TokenDigest, is_b64token};
 
 /// More than the length of any token.
 const MOST: u64 = 64 << 10;

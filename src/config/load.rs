@@ -12,7 +12,7 @@ use super::environment::{self, Flag, variable};
 use super::findings::{Findings, Place, Problems, Sources};
 use super::raw::{self, RawEntry, RawKind};
 use super::settings::{Config, KEYS, Key};
-use super::values::Token;
+use super::values::{Token, is_b64token};
 use super::wording::{bare_or_quoted, nearest};
 
 /// A configuration file's text, and its name for messages.
@@ -226,9 +226,7 @@ fn token(text: &str) -> Result<SecretString, String> {
     if line.is_empty() {
         return Err("the file's first line is empty; write the token there".to_owned());
     }
-    let body = line.trim_end_matches('=');
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
-    if body.is_empty() || !body.chars().all(plain) {
+    if !is_b64token(line.as_bytes()) {
         return Err(
             "the file's first line is not a bearer token; write letters, digits, -, ., _, ~, + or \
              /, then any ="

@@ -49,4 +49,4 @@ pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, StatusLifetimes, Tls, Trace,
     Upstream, Views,
 };
-pub use values::{ByteSize, OriginUrl, RoutePattern, Token, TokenDigest};
+pub use values::{ByteSize, OriginUrl, RoutePattern, Token, TokenDigest, is_b64token};

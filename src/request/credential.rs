@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 
+use crate::config::is_b64token;
+
 /// Longest credential that is cached for; a longer one is forwarded without being stored.
 const MAX_CREDENTIAL: usize = 8 << 10;
 
@@ -69,23 +71,6 @@ pub(super) fn is_bearer(credential: &[u8]) -> bool {
     // `1*SP`: blanks alone, no tab.
     let blanks = rest.iter().take_while(|&&b| b == b' ').count();
     scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(&rest[blanks..])
-}
-
-/// Whether this is a token of RFC 6750 §2.1:
-/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-#[must_use]
-pub fn is_b64token(token: &[u8]) -> bool {
-    let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
-    let (body, _) = token.split_at(token.len() - padding);
-    // A token that is signed has a thousand bytes, and every request brings it: no early end, so
-    // that many are looked at at once.
-    !body.is_empty() && body.iter().fold(true, |all, &b| all & is_token(b))
-}
-
-fn is_token(b: u8) -> bool {
-    // A hyphen, a full stop, a slash and the digits stand in a row.
-    let in_a_row = (b'-'..=b'9').contains(&b);
-    b.is_ascii_alphabetic() || in_a_row || b == b'+' || b == b'_' || b == b'~'
 }
 
 #[cfg(test)]

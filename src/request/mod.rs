@@ -24,7 +24,7 @@ use crate::view::{self, View};
 
 use fields::{FieldLines, HeadFields};
 
-pub use credential::{Spelling, hide_credentials, is_b64token};
+pub use credential::{Spelling, hide_credentials};
 pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop};
 pub use key::{CacheKey, Prehashed};
 pub use refusal::{Refusal, Refused, is_rejection, rejection};
