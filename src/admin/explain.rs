@@ -18,7 +18,7 @@ use crate::request::ScopeId;
 
 impl Admin {
     pub(super) fn explain(&self, query: Option<&str>) -> Answer {
-        let Some(query) = ExplainQuery::read(query.unwrap_or_default()) else {
+        let Some((path, scope)) = read(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
                 "say which: ?path=/v1/calls/ID, and &scope=DIGEST for one token's alone\n",
@@ -27,14 +27,12 @@ impl Admin {
         let now = self.clock.now();
         let stored: Vec<_> = self
             .store
-            .inspect(query.path, query.scope)
+            .inspect(path, scope)
             .iter()
             .map(|stored| response(stored, now))
             .collect();
-        let route = self
-            .routes
-            .find(query.path)
-            .map(|route| self.routes.name(route));
+        let route = self.routes.find(path);
+        let route = route.map(|route| self.routes.name(route));
         let summary = match (route, stored.is_empty()) {
             (None, _) => "no cacheable route matches: every request for it is forwarded",
             (Some(_), true) => "nothing is stored: the next request for it is a miss",
@@ -47,23 +45,14 @@ impl Admin {
     }
 }
 
-/// The response to explain: a path, in all scopes or one.
-struct ExplainQuery<'a> {
-    path: &'a str,
-    scope: Option<ScopeId>,
-}
-
-impl<'a> ExplainQuery<'a> {
-    fn read(query: &'a str) -> Option<Self> {
-        let (path, scope) = match query.split_once("&scope=") {
-            Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),
-            None => (query, None),
-        };
-        let path = path
-            .strip_prefix("path=")
-            .filter(|path| path.starts_with('/') && !path.contains('&'))?;
-        Some(Self { path, scope })
-    }
+/// The responses to explain: those of a path, in all scopes or one.
+fn read(query: &str) -> Option<(&str, Option<ScopeId>)> {
+    let (path, scope) = match query.split_once("&scope=") {
+        Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),
+        None => (query, None),
+    };
+    let path = path.strip_prefix("path=")?;
+    (path.starts_with('/') && !path.contains('&')).then_some((path, scope))
 }
 
 fn response(stored: &Inspection, now: Moment) -> Value {

@@ -16,8 +16,8 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Two rings of at most [`SECONDS`] and [`MINUTES`] points.
 #[derive(Debug, Default)]
 pub(super) struct History {
-    seconds: Ring<SECONDS>,
-    minutes: Ring<MINUTES>,
+    pub(super) seconds: Ring<SECONDS>,
+    pub(super) minutes: Ring<MINUTES>,
 }
 
 /// The counts between the point before and this one.
@@ -40,7 +40,7 @@ pub(super) struct Levels {
 
 /// The last points, and what the next one is a difference to.
 #[derive(Debug, Default)]
-struct Ring<const MOST: usize> {
+pub(super) struct Ring<const MOST: usize> {
     points: VecDeque<Point>,
     at: Duration,
     total: MetricsSnapshot,
@@ -57,20 +57,11 @@ impl History {
         }
     }
 
-    /// The points a second apart, later than this moment.
-    pub(super) fn seconds(&self, after: Duration) -> impl Iterator<Item = &Point> {
-        self.seconds.after(after)
-    }
-
-    /// The points a minute apart, later than this moment.
-    pub(super) fn minutes(&self, after: Duration) -> impl Iterator<Item = &Point> {
-        self.minutes.after(after)
-    }
-
     /// The counts of the last minute, and the part of it that the history covers.
     pub(super) fn last_minute(&self, now: Duration) -> (Duration, MetricsSnapshot) {
         let nothing = (Duration::ZERO, MetricsSnapshot::default());
-        self.seconds(now.saturating_sub(MINUTE))
+        self.seconds
+            .after(now.saturating_sub(MINUTE))
             .fold(nothing, |(span, counted), point| {
                 (span + point.span, counted.and(&point.counted))
             })
@@ -92,7 +83,8 @@ impl<const MOST: usize> Ring<MOST> {
         self.total = total.clone();
     }
 
-    fn after(&self, moment: Duration) -> impl Iterator<Item = &Point> {
+    /// The points later than this moment.
+    pub(super) fn after(&self, moment: Duration) -> impl Iterator<Item = &Point> {
         // They are in order: a binary search finds the newest few.
         let known = self.points.partition_point(|point| point.at <= moment);
         self.points.range(known..)
@@ -122,9 +114,9 @@ mod tests {
         history.add(SECOND, &total(10), Levels::default());
         history.add(SECOND, &total(99), Levels::default());
         history.add(3 * SECOND, &total(15), Levels::default());
-        assert_eq!(sent(history.seconds(Duration::ZERO)), [10, 5]);
-        assert_eq!(sent(history.seconds(SECOND)), [5]);
-        assert_eq!(sent(history.seconds(3 * SECOND)), [0; 0]);
+        assert_eq!(sent(history.seconds.after(Duration::ZERO)), [10, 5]);
+        assert_eq!(sent(history.seconds.after(SECOND)), [5]);
+        assert_eq!(sent(history.seconds.after(3 * SECOND)), [0; 0]);
         assert_eq!(history.last_minute(3 * SECOND), (3 * SECOND, total(15)));
     }
 
@@ -139,8 +131,8 @@ mod tests {
                 Levels::default(),
             );
         }
-        assert_eq!(sent(history.seconds(Duration::ZERO)), [1; SECONDS]);
-        assert_eq!(sent(history.minutes(Duration::ZERO)), [60; MINUTES]);
+        assert_eq!(sent(history.seconds.after(Duration::ZERO)), [1; SECONDS]);
+        assert_eq!(sent(history.minutes.after(Duration::ZERO)), [60; MINUTES]);
         assert_eq!(
             history.last_minute(two_days * SECOND),
             (MINUTE, total(60)),

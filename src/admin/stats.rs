@@ -37,18 +37,11 @@ impl Admin {
     }
 
     pub(super) fn stats(&self, query: Option<&str>) -> Answer {
-        let after = match query {
-            None => None,
-            Some(query) => match after(query) {
-                Some(after) => Some(after),
-                None => {
-                    return text(
-                        StatusCode::BAD_REQUEST,
-                        "nothing, or ?after=SECONDS since the start\n",
-                    );
-                }
-            },
-        };
+        let after = query.map(after);
+        if after == Some(None) {
+            let usage = "nothing, or ?after=SECONDS since the start\n";
+            return text(StatusCode::BAD_REQUEST, usage);
+        }
         let now = self.clock.mono();
         let mut stats = self.summary();
         let history = self.history();
@@ -62,10 +55,10 @@ impl Admin {
             .into();
         stats["last_minute"] = counted(span, &last_minute);
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
-        if let Some(after) = after {
+        if let Some(after) = after.flatten() {
             stats["history"] = json!({
-                "seconds": history.seconds(after).map(point).collect::<Vec<_>>(),
-                "minutes": history.minutes(after).map(point).collect::<Vec<_>>(),
+                "seconds": history.seconds.after(after).map(point).collect::<Vec<_>>(),
+                "minutes": history.minutes.after(after).map(point).collect::<Vec<_>>(),
             });
         }
         json(StatusCode::OK, &stats)
@@ -101,12 +94,8 @@ fn fields(heaviest: &Heaviest) -> Value {
             "share": (bytes / heaviest.body * 1e4).round() / 1e4,
         })
     });
-    let unnamed: f64 = heaviest
-        .fields
-        .iter()
-        .skip(FIELDS)
-        .map(|field| field.1)
-        .sum();
+    let unnamed = heaviest.fields.iter().skip(FIELDS);
+    let unnamed: f64 = unnamed.map(|(_, bytes)| bytes).sum();
     json!({
         "fills_measured": heaviest.measured,
         "body_bytes": heaviest.body.round(),
