@@ -97,11 +97,8 @@ impl Process {
         sockets: Sockets,
     ) -> Result<Self, StartError> {
         let parser = Parser::new(config).map_err(StartError::Views)?;
-        let tls = Tls::load(&config.server.tls)?.map(Arc::new);
         let metrics = Arc::new(Metrics::new(parser.routes()));
-        if let Some(tls) = &tls {
-            show_expiry(tls, &metrics);
-        }
+        let tls = load_tls(config, &metrics)?;
         #[cfg(feature = "otlp")]
         let (tracer, exporter) = collect(config, &metrics);
         #[cfg(not(feature = "otlp"))]
@@ -117,12 +114,6 @@ impl Process {
             clock.clone(),
             tracer.clone(),
         );
-        if let Some(log) = log {
-            log.count_dropped(&metrics.log_dropped);
-        }
-        let access = log
-            .filter(|_| config.log.access)
-            .map(|log| AccessLog::new(log, config.log.format));
         let drain = Drain::default();
         let admin = admin(config, &sockets, &store, &metrics, &drain, clock)?;
         let server = Arc::new(Server::new(
@@ -130,7 +121,7 @@ impl Process {
             Arc::new(proxy),
             tls.clone(),
             Arc::clone(&metrics),
-            access,
+            log.and_then(|log| access_log(config, log, &metrics)),
             clock.clone(),
             tracer,
         ));
@@ -226,6 +217,21 @@ fn admin(
     Ok(Arc::new(Admin::new(
         config, loopback, store, metrics, drain, clock,
     )))
+}
+
+fn load_tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Tls>>, TlsFault> {
+    let tls = Tls::load(&config.server.tls)?;
+    if let Some(tls) = &tls {
+        show_expiry(tls, metrics);
+    }
+    Ok(tls.map(Arc::new))
+}
+
+/// Counts the lines that the log drops; returns the access log, where it is configured.
+fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> Option<AccessLog> {
+    log.count_dropped(&metrics.log_dropped);
+    let access = config.log.access;
+    access.then(|| AccessLog::new(log, config.log.format))
 }
 
 /// The source of spans and their exporter, where a collector is configured.
