@@ -67,7 +67,7 @@ pub(super) type HttpClient = legacy::Client<HttpConnector, Empty<Bytes>>;
 #[derive(Debug)]
 pub(super) struct AdminClient {
     client: HttpClient,
-    address: Authority,
+    pub(super) address: Authority,
     token: Option<SecretString>,
 }
 
@@ -91,7 +91,8 @@ pub(super) enum AdminError {
 // === impl AdminAddress ===
 
 impl AdminAddress {
-    pub(super) fn client(&self) -> anyhow::Result<AdminClient> {
+    /// A client of this listener, with its token where a request needs it.
+    pub(super) fn client(&self, token: Option<SecretString>) -> anyhow::Result<AdminClient> {
         let written = || std::env::var(LISTEN).unwrap_or_else(|_| "127.0.0.1:9090".to_owned());
         let address = match &self.admin {
             Some(address) => address.clone(),
@@ -102,7 +103,7 @@ impl AdminAddress {
         Ok(AdminClient {
             client: http_client(),
             address,
-            token: None,
+            token,
         })
     }
 }
@@ -122,15 +123,6 @@ impl AdminToken {
 // === impl AdminClient ===
 
 impl AdminClient {
-    #[must_use]
-    pub(super) fn with_token(self, token: Option<SecretString>) -> Self {
-        Self { token, ..self }
-    }
-
-    pub(super) fn address(&self) -> &Authority {
-        &self.address
-    }
-
     /// The body of a 200.
     pub(super) async fn get(&self, target: &str) -> Result<Bytes, AdminError> {
         self.send(Method::GET, target).await

@@ -31,7 +31,7 @@ macro_rules! say {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct DemoArguments {
     /// Address the proxy listens on; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -43,11 +43,11 @@ pub(super) struct Arguments {
     tour: bool,
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     run_to_end(0, show(arguments))
 }
 
-async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+async fn show(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let options = Options {
         latency: LATENCY,
         ..Options::default()
@@ -76,7 +76,7 @@ async fn show(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn configuration(arguments: &Arguments, origin: &str) -> anyhow::Result<Config> {
+fn configuration(arguments: &DemoArguments, origin: &str) -> anyhow::Result<Config> {
     let mut config = Config::default();
     config.server.listen = arguments.listen;
     config.admin.listen = arguments.admin_listen;

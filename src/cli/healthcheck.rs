@@ -19,15 +19,15 @@ pub(super) struct HealthcheckArguments {
 
 /// 0 or 1 and nothing else: container engines keep other statuses for themselves.
 pub(super) fn run(arguments: &HealthcheckArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client()?;
+    let admin = arguments.listener.client(None)?;
     let probe = if arguments.live { "/livez" } else { "/readyz" };
     let fault = match run_to_end(1, async { Ok(admin.get(probe).await) })? {
         // Some other server may answer 200 to anything; the services' own port may forward it.
         Ok(answer) if answer.trim_ascii() == b"ok" => {
-            print(format!("{} answers {probe}: ok\n", admin.address()))?;
+            print(format!("{} answers {probe}: ok\n", admin.address))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Ok(_) => format!("{} is no admin listener (--admin)", admin.address()),
+        Ok(_) => format!("{} is no admin listener (--admin)", admin.address),
         Err(error) => error.to_string(),
     };
     eprintln!("stuut-cache: {fault}");

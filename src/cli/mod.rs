@@ -52,9 +52,9 @@ enum Command {
     /// Say everything that is wrong with the configuration, or show what is in effect
     Check(Settings),
     /// Show the proxy at work on a simulated API: no account, no network; stays up
-    Demo(demo::Arguments),
+    Demo(demo::DemoArguments),
     /// Run the simulated Stuut API alone
-    Simulate(simulate::Arguments),
+    Simulate(simulate::SimulateArguments),
     /// Say whether a proxy takes requests, as an exit status: 0 or 1
     Healthcheck(healthcheck::HealthcheckArguments),
     /// Show what a proxy does, live in this terminal

@@ -45,14 +45,11 @@ struct Purged {
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let query = arguments.what.query()?;
-    let admin = arguments
-        .listener
-        .client()?
-        .with_token(arguments.token.read()?);
+    let admin = arguments.listener.client(arguments.token.read()?)?;
     let target = format!("/purge?{query}");
     let answer = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
     let purged: Purged = serde_json::from_slice(&answer)
-        .with_context(|| format!("{} is no admin listener", admin.address()))?;
+        .with_context(|| format!("{} is no admin listener", admin.address))?;
     print(format!("void from now on: {}\n", purged.voided))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use super::serve::run_to_end;
 use crate::server::listen;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct SimulateArguments {
     /// Address it listens on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     organisation: Vec<Organisation>,
 }
 
-impl Arguments {
+impl SimulateArguments {
     fn options(&self) -> Options {
         Options {
             latency: self.latency,
@@ -83,7 +83,7 @@ fn organisation(written: &str) -> Result<Organisation, String> {
     Organisation::new(name, tokens.split(',')).map_err(|error| error.to_string())
 }
 
-pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
     let options = arguments.options();
     run_to_end(0, async {
         let listener = listen("--listen", arguments.listen)?;

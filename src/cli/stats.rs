@@ -24,11 +24,11 @@ pub(super) struct StatsArguments {
 }
 
 pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client()?;
+    let admin = arguments.listener.client(None)?;
     let history = if arguments.json { "?after=0" } else { "" };
     let target = format!("/stats{history}");
     let answer = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
-    let no_document = || format!("what {} answers is not the feed", admin.address());
+    let no_document = || format!("what {} answers is not the feed", admin.address);
     let text = if arguments.json {
         String::from_utf8(answer.to_vec()).with_context(no_document)?
     } else {

@@ -61,17 +61,16 @@ impl Checks<'_> {
         let baseline = self.baseline().await?;
         for _ in 0..CROWDS {
             let target = fresh(self.call, "collapse");
-            let crowd = (0..2 * CROWD).map(|n| self.own(&baseline, BOTH[n % 2], &target));
-            let replies: Vec<_> = join_all(crowd)
-                .await
-                .into_iter()
-                .collect::<Result<_, _>>()?;
-            // The first token's are every other one.
-            let count = |of: fn(&Reply) -> bool| {
-                let own = replies.iter().step_by(2);
-                own.filter(|reply| of(reply)).count()
+            let replies = self.all_at_once(2 * CROWD, &target, &[]).await?;
+            for (who, reply) in &replies {
+                self.is_own(&baseline, *who, reply).await?;
+            }
+            let first = |of: fn(&Reply) -> bool| {
+                let replies = replies.iter();
+                let first = replies.filter(|(who, reply)| *who == Who::First && of(reply));
+                first.count()
             };
-            let (fetches, collapsed) = (count(Reply::is_fetched), count(Reply::is_collapsed));
+            let (fetches, collapsed) = (first(Reply::is_fetched), first(Reply::is_collapsed));
             if fetches != 1 {
                 fail!("{CROWD} requests of one token asked the origin {fetches} times");
             }
@@ -155,7 +154,7 @@ impl Checks<'_> {
         let no_cache = [(CACHE_CONTROL, HeaderValue::from_static("no-cache"))];
         let mut forwarded = true;
         for _ in 0..2 {
-            for (who, reply) in self.all_at_once(&target, &no_cache).await? {
+            for (who, reply) in self.all_at_once(CROWD, &target, &no_cache).await? {
                 self.is_own(&baseline, who, &reply).await?;
                 forwarded &= !reply.is_hit();
             }
@@ -208,7 +207,7 @@ impl Checks<'_> {
         tokio::time::sleep(ttl + Duration::from_secs(1)).await;
         let mut received = Vec::new();
         for _ in 0..2 {
-            let replies = self.all_at_once(&target, &[]).await?;
+            let replies = self.all_at_once(CROWD, &target, &[]).await?;
             // It may have changed meanwhile: before, at the first request, or by now.
             let now = self.proxy.baseline(young).await?;
             for (who, reply) in replies {
@@ -224,13 +223,14 @@ impl Checks<'_> {
         ))
     }
 
-    /// Each token several times, all at once.
+    /// So many requests at once, of the two tokens in turn.
     async fn all_at_once(
         &self,
+        requests: usize,
         target: &str,
         fields: &[(HeaderName, HeaderValue)],
     ) -> Result<Vec<(Who, Reply)>, NotPassed> {
-        let crowd = (0..CROWD).map(async |n| {
+        let crowd = (0..requests).map(async |n| {
             let who = BOTH[n % 2];
             Ok((who, self.proxy.get_with(who, target, fields).await?))
         });

@@ -115,8 +115,7 @@ fn target(arguments: &DoctorArguments) -> anyhow::Result<Target> {
         token("--first-token-file", first, demo::TOKEN)?,
         token("--second-token-file", second, demo::FOREIGN_TOKEN)?,
     ];
-    let admin = arguments.listener.client()?;
-    let admin = admin.with_token(arguments.token.read()?);
+    let admin = arguments.listener.client(arguments.token.read()?)?;
     Target::new(base, arguments.ca_file.as_deref(), tokens, admin)
 }
 

@@ -36,8 +36,8 @@ pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client()?;
-    let mut model = Model::new(admin.address().to_string());
+    let admin = arguments.listener.client(None)?;
+    let mut model = Model::new(admin.address.to_string());
     // Before the screen is taken: a wrong address is reported as by any other command.
     model.poll(&admin).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
