@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, StatusCode, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -151,12 +151,10 @@ impl Worker {
     }
 
     async fn send(&self, document: Bytes) -> Result<(), ExportError> {
-        let mut request = Request::post(self.target.clone())
+        let request = Request::post(self.target.clone())
+            .header(CONTENT_TYPE, "application/json")
             .body(Full::new(document))
-            .expect("a target and a body make a request");
-        request
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            .expect("a target, a field and a body make a request");
         let answer = self.client.request(request).await;
         let (head, body) = answer
             .map_err(|error| ExportError::Unreachable(error.into()))?

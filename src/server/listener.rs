@@ -49,20 +49,19 @@ pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
     let Ok(listener) = listener.into_std() else {
         return Vec::new();
     };
-    let mut accepted = Vec::new();
-    while accepted.len() < usize::from(BACKLOG) {
-        match listener.accept() {
-            Ok((socket, _)) => accepted.push(socket),
-            // The client has gone in the meantime; others may wait behind it.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => break,
-        }
-    }
-    let adopted = accepted.into_iter().filter_map(|socket| {
-        socket.set_nonblocking(true).ok()?;
-        TcpStream::from_std(socket).ok()
-    });
-    adopted.collect()
+    std::iter::repeat_with(|| listener.accept())
+        // After an abort, whose client has gone in the meantime, others may wait.
+        .take_while(|accepted| match accepted {
+            Ok(_) => true,
+            Err(error) => error.kind() == io::ErrorKind::ConnectionAborted,
+        })
+        .flatten()
+        .take(BACKLOG.into())
+        .filter_map(|(socket, _)| {
+            socket.set_nonblocking(true).ok()?;
+            TcpStream::from_std(socket).ok()
+        })
+        .collect()
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
@@ -73,8 +72,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     )?;
     // A restart may bind while connections of the last run are still in TIME_WAIT.
     socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG.into())?;
-    TcpListener::from_std(socket.into())
+    adopt(socket.into())
 }

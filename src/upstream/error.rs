@@ -44,6 +44,8 @@ pub(super) struct ConnectTimeout(pub(super) Duration);
 /// The error below, shared by all clients that waited for the request.
 type Source = Arc<dyn StdError + Send + Sync>;
 
+type Cause = dyn StdError + 'static;
+
 /// A request to the origin that failed.
 #[derive(Clone, Debug, Error)]
 pub enum FetchError {
@@ -205,7 +207,7 @@ pub fn not_sent(fault: Fault) -> bool {
 }
 
 /// Whether a connection failed because the origin does not listen just now.
-pub(super) fn is_refusal(error: &(dyn StdError + 'static)) -> bool {
+pub(super) fn is_refusal(error: &Cause) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
     find::<io::Error>(error).is_some_and(|error| {
         // The last three: it went away in the middle of the handshake.
@@ -243,22 +245,14 @@ fn connect_variant(error: &legacy::Error) -> fn(Source) -> FetchError {
     }
 }
 
-fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
-        let error: &'a (dyn StdError + 'static) = *error;
+fn chain(error: &Cause) -> impl Iterator<Item = &Cause> {
+    std::iter::successors(Some(error), |&error| {
         // An io::Error hands out what it wraps only this way.
-        match error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
-        {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        }
+        let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
+        wrapped.map(|cause| cause as &Cause).or(error.source())
     })
 }
 
-fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+fn find<E: StdError + 'static>(error: &Cause) -> Option<&E> {
     chain(error).find_map(|cause| cause.downcast_ref())
 }

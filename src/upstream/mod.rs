@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 use http_body::Body as _;
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -128,9 +128,9 @@ impl Upstream {
         deadline: Deadline,
     ) -> Result<Response<PendingBody>, FetchError> {
         let permit = self.counted(self.admission.admit(Some(holder), Some(target)))?;
-        let mut request = Request::new(Outbound::Right(Empty::new()));
-        *request.uri_mut() = self.uri(target);
-        headers.clone_into(request.headers_mut());
+        let (mut request, ()) = Request::new(()).into_parts();
+        request.uri = self.uri(target);
+        request.headers = headers.clone();
         let head_deadline = deadline.min(self.head_deadline());
         let response = self.send_safe(&permit, request, head_deadline).await;
         let response = response.map_err(|error| match error {
@@ -193,7 +193,8 @@ impl Upstream {
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
         let response = match deadline {
             HeadDeadline::At(deadline) if is_safe => {
-                self.send_safe(&permit, request, deadline).await
+                let (head, _) = request.into_parts();
+                self.send_safe(&permit, head, deadline).await
             }
             deadline => {
                 self.retries.first_attempt();
@@ -228,18 +229,18 @@ impl Upstream {
         Ok((Outbound::Right(Empty::new()), deadline))
     }
 
-    /// Sends a request that may be repeated; again if it was not answered.
+    /// Sends a request without a body that may be repeated; again if it was not answered.
     async fn send_safe(
         &self,
         permit: &Permit,
-        request: Request<Outbound>,
+        head: request::Parts,
         deadline: Deadline,
     ) -> Result<Response<Incoming>, FetchError> {
         self.retries.first_attempt();
         let deadline = HeadDeadline::At(deadline);
-        let (spare, body) = request.into_parts();
-        let request = Request::from_parts(spare.clone(), body);
-        let error = match self.send(self.client(permit), request, &deadline).await {
+        let request = |head| Request::from_parts(head, Outbound::Right(Empty::new()));
+        let first = request(head.clone());
+        let error = match self.send(self.client(permit), first, &deadline).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -257,8 +258,7 @@ impl Upstream {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let again = Request::from_parts(spare, Outbound::Right(Empty::new()));
-        self.send(&self.fresh, again, &deadline).await
+        self.send(&self.fresh, request(head), &deadline).await
     }
 
     /// Sends a request, waits for its head, and counts the result.

@@ -48,7 +48,7 @@ pub struct Record {
 /// Formatted lines.
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// The second of `date`.
     second: Option<u64>,
     /// `2026-01-01T00:00:00`
@@ -69,14 +69,6 @@ impl LogLine {
 // === impl LineBuffer ===
 
 impl LineBuffer {
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.bytes.clear();
-    }
-
     /// Formats a line; the path is that of a request.
     pub(super) fn push(&mut self, line: &LogLine, path: &str) {
         match line {

@@ -144,19 +144,19 @@ impl Queue {
         let mut lines = LineBuffer::default();
         let mut unwritten = 0;
         let mut write = |lines: &mut LineBuffer, unwritten: &mut u64| {
-            let written = out.write_all(lines.bytes()).and_then(|()| out.flush());
+            let written = out.write_all(&lines.bytes).and_then(|()| out.flush());
             if written.is_err() {
                 // The disk is full, or the reader has gone: there is nowhere to report it.
                 self.lost(*unwritten);
             }
-            lines.clear();
+            lines.bytes.clear();
             *unwritten = 0;
         };
         while let Some(batch) = self.next_batch() {
             for (line, path) in batch.iter() {
                 lines.push(line, path);
                 unwritten += 1;
-                if lines.bytes().len() >= CHUNK {
+                if lines.bytes.len() >= CHUNK {
                     write(&mut lines, &mut unwritten);
                 }
             }
