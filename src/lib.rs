@@ -34,10 +34,13 @@
 //! 5. The [`Outcome`](outcome::Outcome) is defined once; the `Cache-Status` field, the metric
 //!    label and the log field are its renderings.
 //!
+//! Commands such as `demo` serve the simulated API, a package of its own (`simulator/`), which
+//! does not depend on the proxy.
+//!
 //! # What is deliberately absent
 //!
-//! - Nothing below [`server`] knows of sockets, and nothing below [`proxy`] of our own status
-//!   codes: those are in one file, `proxy/error.rs`.
+//! - Only [`server`] and [`admin`] accept connections, and nothing below [`proxy`] has our own
+//!   status codes: those are in one file, `proxy/error.rs`.
 //! - The pure modules have no clock, no lock and no await: `now` is a parameter, a
 //!   [`Moment`](policy::Moment).
 //! - [`cache`] does not fetch and [`upstream`] does not store; [`proxy`] joins them.

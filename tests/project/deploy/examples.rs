@@ -12,9 +12,7 @@ use super::tools::{content, leave_out, tool};
 /// The block of this language in the section on pointing a service at the proxy.
 fn example(language: &str, demo: &Demo) -> String {
     let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-    let (_, section) = readme
-        .split_once("## Point a service at it")
-        .expect("the section");
+    let (_, section) = readme.split_once("## Usage").expect("the section");
     let opening = format!("```{language}\n");
     let (_, block) = section.split_once(&opening).expect("an example");
     let (block, _) = block.split_once("```").expect("the end of the block");
