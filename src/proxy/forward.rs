@@ -124,8 +124,8 @@ impl Forwarder {
         parts.headers.append(CACHE_STATUS, outcome.cache_status());
         let content = match written {
             Some(written) if !stream.is_end_stream() => {
-                let deadline = self.clock.deadline(self.pending);
-                let response = WriteResponse::new(stream, written, self.clock.clone(), deadline);
+                let clock = self.clock.clone();
+                let response = WriteResponse::new(stream, written, clock, self.pending);
                 Content::Written(Box::new(response))
             }
             _ => Content::Stream(Box::new(stream)),

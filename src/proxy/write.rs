@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 
 use crate::cache::{Reach, Store};
-use crate::clock::{Clock, Deadline};
+use crate::clock::Clock;
 use crate::policy;
 use crate::upstream::{FetchError, ResponseStream};
 
@@ -33,8 +33,9 @@ pub struct WriteResponse {
     stream: Option<Box<ResponseStream>>,
     written: Option<Written>,
     clock: Clock,
-    /// When a client that has gone is no longer read for.
-    deadline: Deadline,
+    /// For how long a client that has gone is read for, and a write is pending whose response does
+    /// not come to its end.
+    pending: Duration,
 }
 
 impl Written {
@@ -56,9 +57,10 @@ impl Written {
         })
     }
 
-    /// Invalidates once more, as a part of the same write.
-    fn invalidate_again(&self) {
-        let _ = self.store.invalidate_written(self.reached(), None);
+    /// Invalidates once more, as a part of the same write; one without a whole response is pending.
+    fn invalidate_again(&self, is_whole: bool, pending: &Range<Duration>) {
+        let pending = (!is_whole).then_some(pending);
+        let _ = self.store.invalidate_written(self.reached(), pending);
     }
 }
 
@@ -69,20 +71,21 @@ impl WriteResponse {
         stream: ResponseStream,
         written: Written,
         clock: Clock,
-        deadline: Deadline,
+        pending: Duration,
     ) -> Self {
         Self {
             stream: Some(Box::new(stream)),
             written: Some(written),
             clock,
-            deadline,
+            pending,
         }
     }
 
-    fn end(&mut self) {
+    fn end(&mut self, is_whole: bool) {
         self.stream = None;
         if let Some(written) = self.written.take() {
-            written.invalidate_again();
+            let now = self.clock.mono();
+            written.invalidate_again(is_whole, &(now..now + self.pending));
         }
     }
 }
@@ -102,7 +105,8 @@ impl Body for WriteResponse {
         let frame = ready!(Pin::new(stream.as_mut()).poll_frame(cx));
         // Before the client sees the end: its next request must not find what it has changed.
         if stream.is_end_stream() || !matches!(frame, Some(Ok(_))) {
-            this.end();
+            let is_whole = !matches!(frame, Some(Err(_)));
+            this.end(is_whole);
         }
         Poll::Ready(frame)
     }
@@ -128,11 +132,17 @@ impl Drop for WriteResponse {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let (clock, deadline) = (self.clock.clone(), self.deadline);
+        let (clock, pending) = (self.clock.clone(), self.pending);
         runtime.spawn(async move {
-            let rest = async { while let Some(Ok(_)) = stream.frame().await {} };
-            clock.timeout_at(deadline, rest).await;
-            written.invalidate_again();
+            let rest = async {
+                while let Some(frame) = stream.frame().await {
+                    frame?;
+                }
+                Ok::<_, FetchError>(())
+            };
+            let rest = clock.timeout_at(clock.deadline(pending), rest).await;
+            let now = clock.mono();
+            written.invalidate_again(matches!(rest, Some(Ok(()))), &(now..now + pending));
         });
     }
 }

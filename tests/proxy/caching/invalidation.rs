@@ -1,6 +1,7 @@
 //! What a write or a refusal makes void.
 
 use http::Method;
+use http_body_util::{BodyExt as _, Full};
 use stuut_cache::config::{Route, RoutePattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -222,6 +223,65 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
             until("an invalid call", async || cached().await.status() == 504).await;
         }
     }
+}
+
+/// The rest of the response is waited for as long as for any other, from when the client goes.
+#[tokio::test]
+async fn a_slow_client_that_goes_leaves_its_write_to_end() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\nconnection: close\r\n\
+                          content-length: 2\r\n\r\n{}";
+    let origin = ByHand::start().await;
+    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let mut client = proxy.http2().await;
+    let request = http::Request::delete("http://proxy/v1/calls/c1")
+        .header("authorization", "Bearer w")
+        .body(Full::default())
+        .expect("a request");
+    let (response, mut writing) = tokio::join!(client.send_request(request), async {
+        let mut writing = origin.accept().await;
+        writing.request().await;
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
+        writing.send(head).await;
+        writing
+    });
+    let mut body = response.expect("a response").into_body();
+    for byte in ["{", "\""] {
+        proxy.live_seconds(20);
+        writing.send(byte).await;
+        body.frame().await.expect("a byte").expect("a frame");
+    }
+    drop(body);
+    proxy.until_metric("stuut_cache_in_flight", 0).await;
+    let (stored, _read) = tokio::join!(proxy.get(CALL).bearer("a"), async {
+        let mut read = origin.accept().await;
+        read.request().await;
+        read.send(ANSWER).await;
+        read
+    });
+    stored.assert_miss();
+    let cached = || {
+        let get = proxy.get(CALL).bearer("a");
+        get.header("cache-control", "only-if-cached")
+    };
+    cached().await.assert_hit();
+    writing.send("\"}").await;
+    until("an invalid call", async || cached().await.status() == 504).await;
+}
+
+/// Nor does it say that it has ended: its effect may still come.
+#[tokio::test]
+async fn a_write_whose_response_breaks_off_is_pending() {
+    let (origin, proxy) = pair().await;
+    store(&proxy).await;
+    origin.reply("/v1/calls/c1/approve", Reply::json("{}").torn_after(1));
+    let torn = write(&proxy, "POST", "/v1/calls/c1/approve").await;
+    torn.assert_broken_off();
+    for _ in 0..2 {
+        proxy.get(CALL).bearer("a").await.assert_miss();
+    }
+    proxy.pass_seconds(30);
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get(CALL).bearer("a").await.assert_hit();
 }
 
 #[tokio::test]
