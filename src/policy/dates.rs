@@ -7,8 +7,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName};
+use jiff::Timestamp;
+use jiff::civil::{Date, date};
+use jiff::tz::Offset;
 
-const DAY: i64 = 86_400;
 const WEEKDAYS: [&str; 7] = [
     "Sunday",
     "Monday",
@@ -75,9 +77,9 @@ pub fn http_date(written: &[u8], now: SystemTime) -> Option<SystemTime> {
 fn imf_fixdate(text: &[u8]) -> Option<i64> {
     let text: &[u8; 29] = text.try_into().ok()?;
     layout(text, "???, ?? ??? ???? ??:??:?? GMT")?;
-    let days = days(year(&text[12..16])?, month(&text[8..11])?, &text[5..7])?;
-    belongs(&text[..3], days, 3)?;
-    Some(days * DAY + time(&text[17..25])?)
+    let day = day(year(&text[12..16])?, month(&text[8..11])?, &text[5..7])?;
+    belongs(&text[..3], day, 3)?;
+    Some(start(day) + time(&text[17..25])?)
 }
 
 /// `Sun Nov  6 08:49:37 1994`
@@ -85,15 +87,15 @@ fn asctime(text: &[u8]) -> Option<i64> {
     let text: &[u8; 24] = text.try_into().ok()?;
     layout(text, "??? ??? ?? ??:??:?? ????")?;
     // A one-digit day has a blank before it, never a zero.
-    let mut day = [text[8], text[9]];
-    match day[0] {
-        b' ' => day[0] = b'0',
+    let mut digits = [text[8], text[9]];
+    match digits[0] {
+        b' ' => digits[0] = b'0',
         b'0' => return None,
         _ => {}
     }
-    let days = days(year(&text[20..])?, month(&text[4..7])?, &day)?;
-    belongs(&text[..3], days, 3)?;
-    Some(days * DAY + time(&text[11..19])?)
+    let day = day(year(&text[20..])?, month(&text[4..7])?, &digits)?;
+    belongs(&text[..3], day, 3)?;
+    Some(start(day) + time(&text[11..19])?)
 }
 
 /// `Sunday, 06-Nov-94 08:49:37 GMT`
@@ -102,27 +104,24 @@ fn rfc850(text: &[u8], now: SystemTime) -> Option<i64> {
     let (weekday, rest) = text.split_at(comma);
     let rest: &[u8; 24] = rest.try_into().ok()?;
     layout(rest, ", ??-???-?? ??:??:?? GMT")?;
-    let (day, month, time) = (&rest[2..4], month(&rest[5..8])?, time(&rest[12..20])?);
-    let two_digits = i64::from(two(&rest[9..11])?);
+    let (digits, month, time) = (&rest[2..4], month(&rest[5..8])?, time(&rest[12..20])?);
+    let two_digits = i16::from(two(&rest[9..11])?);
 
     // More than 50 years ahead means the most recent past year with these two digits
     // (RFC 9110 §5.6.7): of the three candidates, the latest that is not.
-    let now = match now.duration_since(UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_secs()).ok()?,
-        Err(_) => 0,
-    };
-    let century = year_of(now.div_euclid(DAY)).div_euclid(100) * 100;
+    let now = Timestamp::try_from(now.max(UNIX_EPOCH)).ok()?;
+    let century = Offset::UTC.to_datetime(now).year() / 100 * 100;
     let year = [century + 100, century, century - 100]
         .into_iter()
         .map(|century| century + two_digits)
         .find(|&year| {
             // Fifty years before a leap day there is no leap day.
-            let before = days(year - 50, month, day).or_else(|| days(year - 50, month, b"28"));
-            before.is_some_and(|days| days * DAY + time <= now)
+            let before = day(year - 50, month, digits).or_else(|| day(year - 50, month, b"28"));
+            before.is_some_and(|before| start(before) + time <= now.as_second())
         })?;
-    let days = days(year, month, day)?;
-    belongs(weekday, days, usize::MAX)?;
-    Some(days * DAY + time)
+    let day = day(year, month, digits)?;
+    belongs(weekday, day, usize::MAX)?;
+    Some(start(day) + time)
 }
 
 /// Whether everything but the `?` is as in `pattern`, letter case aside.
@@ -133,28 +132,29 @@ fn layout(text: &[u8], pattern: &str) -> Option<()> {
 }
 
 /// Whether `name` is the weekday of that day, written with at most `letters` letters.
-fn belongs(name: &[u8], days: i64, letters: usize) -> Option<()> {
-    // 1 January 1970 was a Thursday.
-    let index = usize::try_from((days + 4).rem_euclid(7)).expect("0 to 6");
+fn belongs(name: &[u8], day: Date, letters: usize) -> Option<()> {
+    let index = usize::try_from(day.weekday().to_sunday_zero_offset()).expect("0 to 6");
     let weekday = WEEKDAYS[index].as_bytes();
     let expected = &weekday[..weekday.len().min(letters)];
     name.eq_ignore_ascii_case(expected).then_some(())
 }
 
-fn month(name: &[u8]) -> Option<u8> {
+fn month(name: &[u8]) -> Option<i8> {
     let index = MONTHS
         .iter()
         .position(|month| name.eq_ignore_ascii_case(month.as_bytes()))?;
-    Some(u8::try_from(index).expect("0 to 11") + 1)
+    Some(i8::try_from(index).expect("0 to 11") + 1)
 }
 
-fn year(digits: &[u8]) -> Option<i64> {
-    Some(i64::from(two(&digits[..2])?) * 100 + i64::from(two(&digits[2..])?))
+fn year(digits: &[u8]) -> Option<i16> {
+    Some(i16::from(two(&digits[..2])?) * 100 + i16::from(two(&digits[2..])?))
 }
 
-fn two(digits: &[u8]) -> Option<u8> {
+fn two(digits: &[u8]) -> Option<i8> {
     match digits {
-        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => Some((tens - b'0') * 10 + (ones - b'0')),
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            i8::try_from((tens - b'0') * 10 + (ones - b'0')).ok()
+        }
         _ => None,
     }
 }
@@ -167,34 +167,14 @@ fn time(text: &[u8]) -> Option<i64> {
         .then(|| i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second))
 }
 
-/// Days since 1 January 1970 in the proleptic Gregorian calendar; `None` for a day that the
-/// month does not have.
-fn days(year: i64, month: u8, day: &[u8]) -> Option<i64> {
-    let day = two(day)?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let length = match month {
-        2 => 28 + u8::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    if day == 0 || day > length {
-        return None;
-    }
-    // Years that begin in March end with the leap day, so months have fixed offsets.
-    let year = if month > 2 { year } else { year - 1 };
-    let month = i64::from((month + 9) % 12);
-    let in_year = (153 * month + 2) / 5 + i64::from(day) - 1;
-    let whole = 365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    Some(whole + in_year - 719_468)
+/// A day of the Gregorian calendar; `None` where the month does not have it.
+fn day(year: i16, month: i8, digits: &[u8]) -> Option<Date> {
+    Date::new(year, month, two(digits)?).ok()
 }
 
-/// The year of a day since 1 January 1970.
-fn year_of(day: i64) -> i64 {
-    let mut year = 1970 + day / 366;
-    while days(year + 1, 1, b"01").is_some_and(|start| start <= day) {
-        year += 1;
-    }
-    year
+/// The first second of a day, since 1 January 1970.
+fn start(day: Date) -> i64 {
+    day.duration_since(date(1970, 1, 1)).as_secs()
 }
 
 #[cfg(test)]
@@ -285,10 +265,8 @@ mod tests {
     fn a_two_digit_year_is_never_more_than_fifty_years_ahead() {
         let year = |text: &str, now| {
             let date = http_date(text.as_bytes(), at(now)).expect("the table holds dates");
-            let seconds = date
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs());
-            year_of(i64::try_from(seconds / 86_400).expect("small"))
+            let stamp = Timestamp::try_from(date).expect("a date that jiff can hold");
+            Offset::UTC.to_datetime(stamp).year()
         };
         assert_eq!(year("Wednesday, 01-Jan-76 00:00:00 GMT", NOW), 2076);
         assert_eq!(year("Friday, 02-Jan-76 00:00:00 GMT", NOW), 1976);
