@@ -17,7 +17,7 @@ const MAX_PENDING: usize = 1 << 16;
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     value: AtomicU64,
-    /// Microseconds on the clock of ages.
+    /// Microseconds on the clock of ages; zero unless it is among the pending ones.
     pending_until: AtomicU64,
 }
 
@@ -40,7 +40,7 @@ struct Known<K> {
     counters: HashMap<K, Weak<Counter>, RandomState>,
     /// At this size the counters that nothing holds are cleared out.
     clear_at: usize,
-    /// Counters with a pending write, held until its deadline, the earliest first.
+    /// Counters with a pending write, each once, held until its deadline, the earliest first.
     pending: VecDeque<(Duration, Arc<Counter>)>,
 }
 
@@ -126,17 +126,17 @@ impl<K: Hash + Eq> LiveCounters<K> {
     /// to remember it.
     pub(super) fn mark_pending(&self, name: K, until: Duration, now: Duration) -> bool {
         let mut known = self.lock();
-        while known.pending.front().is_some_and(|(end, _)| *end <= now) {
-            known.pending.pop_front();
-        }
-        if known.pending.len() == MAX_PENDING {
-            return false;
-        }
+        known.end_pending(now);
         let counter = known.counter(name);
+        if counter.pending_until.load(Ordering::SeqCst) == 0 {
+            if known.pending.len() == MAX_PENDING {
+                return false;
+            }
+            known.pending.push_back((until, Arc::clone(&counter)));
+        }
         counter
             .pending_until
             .fetch_max(micros(until), Ordering::SeqCst);
-        known.pending.push_back((until, counter));
         true
     }
 
@@ -160,6 +160,20 @@ impl<K: Hash + Eq> Known<K> {
             *slot = Arc::downgrade(&counter);
             counter
         })
+    }
+
+    /// Gives up the counters whose writes are no longer pending.
+    fn end_pending(&mut self, now: Duration) {
+        while let Some((_, counter)) = self.pending.pop_front_if(|(end, _)| *end <= now) {
+            // A later write has prolonged it.
+            if counter.is_pending(now) {
+                let until = counter.pending_until.load(Ordering::SeqCst);
+                self.pending
+                    .push_back((Duration::from_micros(until), counter));
+            } else {
+                counter.pending_until.store(0, Ordering::SeqCst);
+            }
+        }
     }
 }
 
@@ -204,6 +218,19 @@ mod tests {
         let counter = counters.counter(1);
         assert!(counter.is_pending(SECOND * 2) && !counter.is_pending(SECOND * 3));
         assert!(!counters.counter(2).is_pending(SECOND));
+    }
+
+    #[test]
+    fn pending_writes_of_one_name_take_one_place_to_the_last_deadline() {
+        let counters = LiveCounters::default();
+        for millis in 0..2_000 {
+            let now = Duration::from_millis(millis);
+            assert!(counters.mark_pending(1, now + SECOND, now));
+            assert_eq!(counters.lock().pending.len(), 1);
+        }
+        assert!(counters.counter(1).is_pending(SECOND * 2));
+        assert!(counters.mark_pending(2, SECOND * 5, SECOND * 4));
+        assert!(!counters.advance(&1), "nothing holds it");
     }
 
     #[test]
