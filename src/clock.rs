@@ -115,7 +115,7 @@ impl Clock {
 
     /// The output of `work`, or `None` where it has not ended by its deadline.
     ///
-    /// On a manual clock a wait ends when a test lets it [live](Clock::live) up to its deadline,
+    /// On a manual clock a wait ends when a test [moves](Clock::advance_waiters) it past its deadline,
     /// and also when as much real time has passed: a test that does not move the clock ends all the
     /// same.
     pub async fn timeout_at<T>(
@@ -172,7 +172,7 @@ impl Clock {
     /// # Panics
     ///
     /// On the system clock.
-    pub fn live(&self, by: Duration) {
+    pub fn advance_waiters(&self, by: Duration) {
         self.advance(by);
         if let TimeSource::Manual { lived, .. } = &self.0 {
             lived.send_modify(|lived| *lived += by);

@@ -64,10 +64,10 @@ mod origin {
     mod breaker;
     mod failures;
     mod faults;
-    mod late;
     mod overload;
     mod retries;
     mod retry_after;
+    mod slow;
     mod upstream_tls;
 }
 

@@ -46,9 +46,9 @@ async fn assert_fresh_for(proxy: &Proxy, target: &str, seconds: u64) {
         .assert_cache_status(&format!(
             "stuut-cache; fwd=miss; fwd-status=200; stored; ttl={seconds}"
         ));
-    proxy.pass(Duration::from_millis(seconds * 1_000 - 1));
+    proxy.advance(Duration::from_millis(seconds * 1_000 - 1));
     proxy.get(target).bearer("a").await.assert_hit();
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     let status = proxy.get(target).bearer("a").await.cache_status();
     assert!(
         !status.starts_with("stuut-cache; hit; ttl=") || status.ends_with("stale-while-revalidate"),
@@ -126,7 +126,7 @@ async fn a_view_without_live_parts_is_a_hit_while_the_whole_is_fetched_again() {
         .bearer("a")
         .await
         .assert_cache_status("stuut-cache; hit; ttl=600");
-    proxy.pass_seconds(66);
+    proxy.advance_seconds(66);
     proxy
         .get(&stripped)
         .bearer("a")
@@ -155,11 +155,11 @@ async fn no_hit_shows_an_address_within_thirty_seconds_of_its_expiry() {
     for target in [CALL, &part] {
         proxy.get(target).bearer("a").await;
     }
-    proxy.pass(Duration::from_millis(69_999));
+    proxy.advance(Duration::from_millis(69_999));
     for target in [CALL, &part] {
         proxy.get(target).bearer("a").await.assert_hit();
     }
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     for target in [CALL, &part] {
         let answer = proxy.get(target).bearer("a").await;
         assert!(!answer.cache_status().contains("; hit"), "{answer}");
@@ -171,7 +171,7 @@ async fn a_view_that_shows_no_address_outlives_it() {
     let (origin, proxy) = serving(&signed()).await;
     let without = format!("{CALL}?strip=attachment");
     proxy.get(CALL).bearer("a").await;
-    proxy.pass_seconds(200);
+    proxy.advance_seconds(200);
     proxy.get(&without).bearer("a").await.assert_hit();
     origin.assert_requests(1);
 }
@@ -187,7 +187,7 @@ async fn no_stale_response_shows_an_expired_address_when_the_origin_fails() {
         vec![reply.header("cache-control", rule), Reply::new(503)],
     );
     proxy.get(CALL).bearer("a").await;
-    proxy.pass_seconds(71);
+    proxy.advance_seconds(71);
     proxy.get(CALL).bearer("a").await.assert_status(503);
     // What shows none may stand in.
     proxy
@@ -204,13 +204,13 @@ async fn no_304_makes_an_expired_address_good_again() {
     let reply = Reply::json(&signed().to_string()).header("cache-control", "max-age=10");
     origin.reply(CALL, reply.validating("\"1\""));
     proxy.get(CALL).bearer("a").await;
-    proxy.pass_seconds(50);
+    proxy.advance_seconds(50);
     proxy
         .get(CALL)
         .bearer("a")
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10");
-    proxy.pass_seconds(21);
+    proxy.advance_seconds(21);
     proxy.get(CALL).bearer("a").await;
     let asked = origin.last();
     assert_eq!(
@@ -246,7 +246,7 @@ async fn explain_names_the_rule_and_what_comes_next() {
         .get(&format!("{CALL}?strip=invoices"))
         .bearer("a")
         .await;
-    proxy.pass_seconds(61);
+    proxy.advance_seconds(61);
     let told = explain().await;
     let stored = &told["stored"][0];
     assert_eq!(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stuut_cache::config::ClientDirectives;
 
-use crate::support::{Answer, Origin, Proxy, Reply, until};
+use crate::support::{Answer, Origin, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -35,7 +35,7 @@ async fn no_cache_asks_the_origin_about_a_fresh_response() {
         ("pragma", "no-cache"),
     ] {
         let (origin, proxy) = stored().await;
-        proxy.pass_seconds(1);
+        proxy.advance_seconds(1);
         proxy
             .get(CALL)
             .bearer("a")
@@ -65,23 +65,23 @@ async fn pragma_means_nothing_beside_cache_control() {
 #[tokio::test]
 async fn max_age_is_the_age_that_a_client_accepts() {
     let (_origin, proxy) = stored().await;
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     ask(&proxy, "max-age=5").await.assert_hit();
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     ask(&proxy, "max-age=5").await.assert_forwarded("request");
     // Freshness is not longer for it.
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     ask(&proxy, "max-age=60").await.assert_forwarded("stale");
 }
 
 #[tokio::test]
 async fn min_fresh_is_the_freshness_that_a_client_needs() {
     let (_origin, proxy) = stored().await;
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     ask(&proxy, "min-fresh=5")
         .await
         .assert_cache_status("stuut-cache; hit; ttl=5");
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     ask(&proxy, "min-fresh=5").await.assert_forwarded("request");
     ask(&proxy, "min-fresh=11")
         .await
@@ -97,7 +97,7 @@ async fn max_stale_is_the_staleness_that_a_client_accepts() {
     ] {
         let (origin, proxy) = stored().await;
         origin.hold(CALL);
-        proxy.pass_seconds(10 + seconds);
+        proxy.advance_seconds(10 + seconds);
         ask(&proxy, directives).await.assert_cache_status(&format!(
             "stuut-cache; hit; ttl=-{seconds}; detail=max-stale"
         ));
@@ -105,7 +105,7 @@ async fn max_stale_is_the_staleness_that_a_client_accepts() {
         origin.until_requests(2).await;
     }
     let (_origin, proxy) = stored().await;
-    proxy.pass(Duration::from_millis(13_001));
+    proxy.advance(Duration::from_millis(13_001));
     ask(&proxy, "max-stale=3").await.assert_forwarded("stale");
 }
 
@@ -117,7 +117,7 @@ async fn max_stale_does_not_override_an_origin_that_forbids_it() {
         Reply::echo().header("cache-control", "max-age=10, must-revalidate"),
     );
     ask(&proxy, "no-cache").await.assert_forwarded("request");
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     ask(&proxy, "max-stale").await.assert_forwarded("stale");
 }
 
@@ -125,7 +125,7 @@ async fn max_stale_does_not_override_an_origin_that_forbids_it() {
 async fn only_if_cached_never_asks_the_origin_first() {
     let (origin, proxy) = stored().await;
     ask(&proxy, "only-if-cached").await.assert_hit();
-    proxy.pass_seconds(11);
+    proxy.advance_seconds(11);
     ask(&proxy, "only-if-cached")
         .await
         .assert_problem(504, "only-if-cached")
@@ -162,7 +162,7 @@ async fn who_asks_for_freshness_is_not_served_stale_on_an_error() {
     for directives in ["no-cache", "max-age=0", "max-age=60", "min-fresh=1"] {
         let (origin, proxy) = stored().await;
         origin.reply(CALL, Reply::new(503));
-        proxy.pass_seconds(11);
+        proxy.advance_seconds(11);
         ask(&proxy, directives).await.assert_status(503);
         proxy
             .get(CALL)
@@ -189,7 +189,7 @@ async fn ignored_directives_change_nothing() {
         .header("pragma", "no-cache")
         .await
         .assert_hit();
-    proxy.pass_seconds(60);
+    proxy.advance_seconds(60);
     ask(&proxy, "max-stale").await.assert_forwarded("stale");
 }
 
@@ -200,7 +200,7 @@ async fn a_client_that_forbids_storing_does_not_refresh_in_the_background() {
     let rule = "max-age=10, stale-while-revalidate=60";
     origin.reply(CALL, Reply::echo().header("cache-control", rule));
     proxy.get(CALL).bearer("a").await.assert_miss();
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     ask(&proxy, "no-store")
         .await
         .assert_stale("stale-while-revalidate");
@@ -210,7 +210,7 @@ async fn a_client_that_forbids_storing_does_not_refresh_in_the_background() {
         .bearer("a")
         .await
         .assert_stale("stale-while-revalidate");
-    until("a refreshed response", async || {
+    wait_until("a refreshed response", async || {
         let answer = proxy.get(CALL).bearer("a").await;
         answer.json()["number"] == 2 && answer.cache_status() == "stuut-cache; hit; ttl=10"
     })

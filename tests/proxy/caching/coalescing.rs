@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Clients, Gate, Origin, Pending, Proxy, Reply, until};
+use crate::support::{Clients, Gate, Origin, Pending, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -355,7 +355,7 @@ async fn a_stale_response_is_validated_once_for_all() {
     );
     gate.open();
     proxy.get(CALL).bearer("a").await.assert_miss();
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     let all: Vec<_> = (0..5)
         .map(|_| proxy.get(CALL).bearer("a").start())
         .collect();
@@ -373,7 +373,7 @@ async fn all_who_wait_are_answered_before_the_proxy_stops() {
     let (leader, waiting) = boarded(&origin, &proxy, 3).await;
     let (clients, admin) = (Clients::new(), proxy.admin);
     let stopping = tokio::spawn(proxy.stop());
-    until("a drain", async || {
+    wait_until("a drain", async || {
         clients
             .request(admin, Method::GET, "/readyz")
             .await

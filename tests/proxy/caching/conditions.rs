@@ -125,7 +125,7 @@ async fn a_client_may_have_the_renewed_and_the_stale_response_already() {
         "stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10",
         "stuut-cache; hit; ttl=0; detail=stale-if-error",
     ] {
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         proxy
             .get(CALL)
             .bearer("a")

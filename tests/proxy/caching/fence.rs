@@ -48,7 +48,7 @@ impl Void {
                 origin.reply(approve, Reply::reset());
                 let lost = proxy.request(Method::POST, approve).bearer("w").await;
                 // Until then nothing is stored, whoever fetches it.
-                proxy.pass_seconds(30);
+                proxy.advance_seconds(30);
                 lost
             }
             Self::Refusal => {
@@ -160,7 +160,7 @@ async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
             origin.reply(CALL, version(1).validating("\"1\""));
             get(&proxy).await;
             let gate = origin.hold(CALL);
-            proxy.pass_seconds(10);
+            proxy.advance_seconds(10);
             get(&proxy).await.assert_stale("stale-while-revalidate");
             origin.until_requests(2).await;
 
@@ -203,7 +203,7 @@ async fn a_voided_response_does_not_stand_in_for_a_failing_origin() {
             ],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         let gate = origin.hold(CALL);
         let asking = proxy.get(CALL).bearer("a").start();
         origin.until_requests(2).await;
@@ -270,14 +270,14 @@ async fn a_write_that_the_origin_acts_on_after_all_leaves_nothing_from_before_it
     // The origin is still busy with it.
     let answer = get(&proxy).await.assert_body("{\"version\":1}");
     assert!(answer.cache_status().ends_with("detail=fenced"), "{answer}");
-    proxy.pass(Duration::from_millis(29_999));
+    proxy.advance(Duration::from_millis(29_999));
     let late = proxy.get(CALL).bearer("a").await;
     assert!(late.cache_status().ends_with("detail=fenced"), "{late}");
     // Now it acts.
     origin.reply(CALL, version(2));
     gate.open_for_all();
     get(&proxy).await.assert_body("{\"version\":2}");
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     get(&proxy).await.assert_miss();
     get(&proxy)
         .await
@@ -299,7 +299,7 @@ async fn what_was_fetched_before_a_lost_write_was_over_is_not_stored_after_it() 
     let seen = origin.seen().len();
     let asking = proxy.get(CALL).bearer("a").start();
     origin.until_requests(seen + 1).await;
-    proxy.pass_seconds(30);
+    proxy.advance_seconds(30);
     gate.open_for_all();
     let answer = asking.await;
     assert!(answer.cache_status().ends_with("detail=fenced"), "{answer}");

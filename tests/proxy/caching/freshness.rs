@@ -33,15 +33,15 @@ fn reply(status: u16, fields: Fields<'_>) -> Reply {
 
 /// Fresh up to the last second of `seconds`, and not a second longer.
 async fn assert_lives(proxy: &Proxy, seconds: u64) {
-    proxy.pass_seconds(seconds - 1);
+    proxy.advance_seconds(seconds - 1);
     get(proxy)
         .await
         .assert_cache_status("stuut-cache; hit; ttl=1");
-    proxy.pass(Duration::from_millis(999));
+    proxy.advance(Duration::from_millis(999));
     get(proxy)
         .await
         .assert_cache_status("stuut-cache; hit; ttl=0");
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     get(proxy).await.assert_forwarded("stale");
 }
 
@@ -103,9 +103,9 @@ async fn what_came_with_an_age_is_fresh_for_the_rest() {
     answer
         .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=3")
         .assert_header("age", "7");
-    proxy.pass_seconds(2);
+    proxy.advance_seconds(2);
     get(&proxy).await.assert_hit().assert_header("age", "9");
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     get(&proxy).await.assert_forwarded("stale");
 }
 
@@ -348,9 +348,9 @@ async fn nothing_is_used_beyond_the_hard_limit() {
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=30");
-    proxy.pass(Duration::from_millis(29_999));
+    proxy.advance(Duration::from_millis(29_999));
     get(&proxy).await.assert_hit();
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     get(&proxy)
         .await
         .assert_status(500)

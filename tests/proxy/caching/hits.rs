@@ -34,14 +34,14 @@ async fn a_hit_ends_with_its_lifetime() {
         .await
         .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=10")
         .assert_no_header("age");
-    proxy.pass_seconds(9);
+    proxy.advance_seconds(9);
     proxy
         .get("/v1/calls/c1")
         .bearer("a")
         .await
         .assert_cache_status("stuut-cache; hit; ttl=1")
         .assert_header("age", "9");
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     proxy
         .get("/v1/calls/c1")
         .bearer("a")

@@ -5,7 +5,7 @@ use http_body_util::{BodyExt as _, Full};
 use stuut_cache::config::{Route, RoutePattern};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{ByHand, Origin, Proxy, Reply, Request, until};
+use crate::support::{Origin, Proxy, RawOrigin, Reply, Request, wait_until};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
@@ -192,7 +192,7 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
         "DELETE /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer w\r\n\r\n";
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     for client_stays in [true, false] {
-        let origin = ByHand::start().await;
+        let origin = RawOrigin::start().await;
         let proxy = Proxy::before(&origin.url(), |_| {}).await;
         let mut client = proxy.wire().await;
         client.send(WRITE).await;
@@ -220,7 +220,7 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
         } else {
             drop(client);
             writing.send("\"}").await;
-            until("an invalid call", async || cached().await.status() == 504).await;
+            wait_until("an invalid call", async || cached().await.status() == 504).await;
         }
     }
 }
@@ -230,7 +230,7 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
 async fn a_slow_client_that_goes_leaves_its_write_to_end() {
     const ANSWER: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\nconnection: close\r\n\
                           content-length: 2\r\n\r\n{}";
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let mut client = proxy.http2().await;
     let request = http::Request::delete("http://proxy/v1/calls/c1")
@@ -246,7 +246,7 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
     });
     let mut body = response.expect("a response").into_body();
     for byte in ["{", "\""] {
-        proxy.live_seconds(20);
+        proxy.advance_waiters(20);
         writing.send(byte).await;
         body.frame().await.expect("a byte").expect("a frame");
     }
@@ -265,7 +265,7 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
     };
     cached().await.assert_hit();
     writing.send("\"}").await;
-    until("an invalid call", async || cached().await.status() == 504).await;
+    wait_until("an invalid call", async || cached().await.status() == 504).await;
 }
 
 /// Nor does it say that it has ended: its effect may still come.
@@ -279,7 +279,7 @@ async fn a_write_whose_response_breaks_off_is_pending() {
     for _ in 0..2 {
         proxy.get(CALL).bearer("a").await.assert_miss();
     }
-    proxy.pass_seconds(30);
+    proxy.advance_seconds(30);
     proxy.get(CALL).bearer("a").await.assert_miss();
     proxy.get(CALL).bearer("a").await.assert_hit();
 }
@@ -303,7 +303,7 @@ async fn an_upload_that_breaks_off_voids_the_call() {
 
 async fn until_void(proxy: &Proxy) {
     let line = "stuut_cache_invalidations_total{cause=\"write\"}";
-    until("a voided call", async || proxy.metric(line).await > 0.0).await;
+    wait_until("a voided call", async || proxy.metric(line).await > 0.0).await;
     assert_void(proxy).await;
 }
 

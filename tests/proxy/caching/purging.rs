@@ -5,7 +5,7 @@ use secrecy::SecretString;
 use stuut_cache::config::Token;
 
 use super::invalidation::{CALL, assert_hits, assert_stored, assert_void, pair, store};
-use crate::support::{Answer, Origin, Program, Proxy, until};
+use crate::support::{Answer, Origin, Program, Proxy, wait_until};
 
 async fn purge(proxy: &Proxy, what: &str) -> Answer {
     proxy.admin(Method::POST, &format!("/purge?{what}")).await
@@ -143,7 +143,7 @@ async fn a_scope_is_purged_by_the_digest_of_the_access_log() {
                 .to_owned(),
         )
     };
-    until("an access line", async || {
+    wait_until("an access line", async || {
         scope(&program.written()).is_some()
     })
     .await;

@@ -411,7 +411,7 @@ async fn over_sockets(
                     open.open_for_all();
                 }
             }
-            10 => proxy.pass_seconds(6),
+            10 => proxy.advance_seconds(6),
             _ => {
                 if let Some(open) = gate.take() {
                     open.open_for_all();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Origin, Proxy, Reply, until};
+use crate::support::{Answer, Origin, Proxy, Reply, wait_until};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
@@ -29,7 +29,7 @@ pub(super) async fn until_landed(proxy: &Proxy) {
 
 /// Waits until there is another answer than this one; answers the one after that.
 pub(super) async fn until_not(proxy: &Proxy, body: &str) -> Answer {
-    until("another answer", async || get(proxy).await.text() != body).await;
+    wait_until("another answer", async || get(proxy).await.text() != body).await;
     get(proxy).await
 }
 
@@ -42,7 +42,7 @@ async fn a_stale_response_is_served_within_its_window_while_one_request_refreshe
     let gate = origin.hold(CALL);
     origin.reply(CALL, reply("2", rule));
 
-    proxy.pass(Duration::from_millis(14_999));
+    proxy.advance(Duration::from_millis(14_999));
     for _ in 0..20 {
         get(&proxy)
             .await
@@ -66,7 +66,7 @@ async fn the_window_to_revalidate_ends_exactly() {
     let rule = "max-age=10, stale-while-revalidate=5";
     origin.replies(CALL, vec![reply("1", rule), reply("2", rule)]);
     get(&proxy).await;
-    proxy.pass_seconds(15);
+    proxy.advance_seconds(15);
     get(&proxy).await.assert_forwarded("stale").assert_body("2");
 }
 
@@ -78,7 +78,7 @@ async fn nothing_is_served_while_it_is_refreshed_unless_somebody_says_so() {
         vec![reply("1", "max-age=10"), reply("2", "max-age=10")],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy).await.assert_forwarded("stale").assert_body("2");
 }
 
@@ -90,7 +90,7 @@ async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_aske
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_miss();
     }
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     proxy
         .get(CALL)
         .bearer("b")
@@ -131,7 +131,7 @@ async fn a_refresh_in_the_background_validates() {
         ],
     );
     get(&proxy).await;
-    proxy.pass_seconds(12);
+    proxy.advance_seconds(12);
     get(&proxy).await.assert_stale("stale-while-revalidate");
     origin.until_requests(2).await;
     assert_eq!(
@@ -139,7 +139,7 @@ async fn a_refresh_in_the_background_validates() {
         Some("\"1\"")
     );
     until_landed(&proxy).await;
-    until("a renewed response", async || {
+    wait_until("a renewed response", async || {
         get(&proxy).await.header("x-renewed").is_some()
     })
     .await;
@@ -157,7 +157,7 @@ async fn a_failed_refresh_in_the_background_leaves_what_was_stored() {
         let rule = "max-age=10, stale-while-revalidate=60";
         origin.replies(CALL, vec![reply("1", rule), failure, reply("2", rule)]);
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
         until_not(&proxy, "1").await.assert_hit().assert_body("2");
         origin.assert_requests(3);
@@ -187,7 +187,7 @@ async fn what_was_stored_never_comes_back_behind_news_that_may_not_be_stored() {
             let said = format!("{rule} {newer:?}");
             origin.replies(CALL, vec![reply("1", rule), newer, Reply::new(500)]);
             get(&proxy).await;
-            proxy.pass_seconds(10);
+            proxy.advance_seconds(10);
             let end = until_not(&proxy, "1").await;
             assert_eq!(end.status(), 500, "{said}: {end}");
         }
@@ -208,7 +208,7 @@ async fn an_old_variant_does_not_come_back_behind_a_newer_answer_without_vary() 
     );
     for (body, status) in [("1", 200), ("2", 200), ("3", 200), ("", 500)] {
         get(&proxy).await.assert_status(status).assert_body(body);
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
     }
 }
 
@@ -224,7 +224,7 @@ async fn who_waited_for_news_that_may_not_be_stored_is_not_served_what_they_repl
         ],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     let gate = origin.hold(CALL);
     let first = proxy.get(CALL).bearer("a").start();
     origin.until_requests(2).await;

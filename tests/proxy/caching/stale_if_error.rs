@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::stale::{CALL, get, pair, reply, until_landed, until_not};
-use crate::support::{Reply, until};
+use crate::support::{Reply, wait_until};
 
 /// All the ways an origin can fail that a stale response may stand in for.
 fn failures() -> Vec<Reply> {
@@ -38,7 +38,7 @@ async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored
             vec![reply("1", "max-age=10, stale-if-error=20"), failure],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         for _ in 0..2 {
             get(&proxy)
                 .await
@@ -55,7 +55,7 @@ async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored
             vec![reply("1", "max-age=10, stale-if-error=20"), news],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy).await.assert_status(status);
     }
 }
@@ -70,19 +70,19 @@ async fn a_stale_response_stands_in_for_an_origin_that_fails() {
             vec![reply("1", "max-age=10, stale-if-error=20"), failure],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy)
             .await
             .assert_cache_status("stuut-cache; hit; ttl=0; detail=stale-if-error")
             .assert_header("age", "10")
             .assert_status(200)
             .assert_body("1");
-        proxy.pass(Duration::from_millis(19_999));
+        proxy.advance(Duration::from_millis(19_999));
         get(&proxy)
             .await
             .assert_stale("stale-if-error")
             .assert_body("1");
-        proxy.pass(Duration::from_millis(1));
+        proxy.advance(Duration::from_millis(1));
         let answer = get(&proxy).await.assert_forwarded("stale");
         assert_ne!(answer.status(), 200, "{said}: {answer}");
     }
@@ -95,7 +95,7 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
     let good = reply("1", "max-age=10, stale-if-error=600");
     origin.replies(CALL, std::iter::once(good).chain(failures).collect());
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy).await.assert_stale("stale-if-error");
     origin.assert_requests(2);
 
@@ -105,7 +105,7 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
         get(&proxy).await.assert_stale("stale-if-error");
     }
     origin.until_requests(3).await;
-    proxy.pass_seconds(6);
+    proxy.advance_seconds(6);
     for _ in 0..5 {
         get(&proxy).await.assert_stale("stale-if-error");
     }
@@ -116,7 +116,7 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
         .await;
 
     // Then the origin is asked as before.
-    proxy.pass_seconds(30);
+    proxy.advance_seconds(30);
     get(&proxy).await.assert_stale("stale-if-error");
     origin.assert_requests(4);
 }
@@ -128,14 +128,14 @@ async fn after_a_failed_refresh_one_retry_runs() {
     let good = reply("1", "max-age=10, stale-while-revalidate=60");
     origin.replies(CALL, vec![good, Reply::new(500)]);
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     for requests in [2, 3, 3, 3] {
         get(&proxy).await.assert_stale("stale-while-revalidate");
         origin.until_requests(requests).await;
         until_landed(&proxy).await;
     }
     origin.assert_requests(3);
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     get(&proxy).await.assert_stale("stale-while-revalidate");
     origin.until_requests(4).await;
 }
@@ -148,7 +148,7 @@ async fn a_retry_that_does_not_run_holds_up_no_other() {
     let get = |accept| proxy.get(CALL).bearer("a").header("accept", accept);
     origin.replies(CALL, vec![variant("1"), Reply::new(500), variant("2")]);
     get("text/a").await.assert_body("1");
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get("text/a").await.assert_stale("stale-if-error");
     let gate = origin.hold(CALL);
     let other = get("text/b").start();
@@ -156,7 +156,7 @@ async fn a_retry_that_does_not_run_holds_up_no_other() {
     get("text/a").await.assert_stale("stale-if-error");
     gate.open_for_all();
     other.await.assert_body("2");
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     get("text/a")
         .await
         .assert_forwarded("stale")
@@ -172,7 +172,7 @@ async fn an_answer_to_the_retry_ends_the_stale_one() {
         vec![reply("1", rule), Reply::new(503), reply("2", rule)],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy).await.assert_stale("stale-if-error");
     until_not(&proxy, "1").await.assert_hit().assert_body("2");
 }
@@ -183,12 +183,12 @@ async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
     origin.reply(CALL, reply("1", "max-age=10").closing());
     get(&proxy).await;
     origin.go_away().await;
-    proxy.pass(Duration::from_millis(309_999));
+    proxy.advance(Duration::from_millis(309_999));
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; hit; ttl=-300; detail=stale-if-error")
         .assert_body("1");
-    proxy.pass(Duration::from_millis(1));
+    proxy.advance(Duration::from_millis(1));
     get(&proxy)
         .await
         .assert_problem(502, "connection_refused")
@@ -204,10 +204,10 @@ async fn the_window_is_judged_when_the_origin_has_failed_not_when_it_was_asked()
     );
     get(&proxy).await;
     let gate = origin.hold(CALL);
-    proxy.pass_seconds(29);
+    proxy.advance_seconds(29);
     let asking = proxy.get(CALL).bearer("a").start();
     origin.until_requests(2).await;
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     gate.open();
     asking.await.assert_status(500).assert_forwarded("stale");
 }
@@ -229,7 +229,7 @@ async fn what_forbids_stale_use_forbids_it_on_a_broken_origin_too() {
             vec![reply("1", rule).header("etag", "\"1\""), Reply::reset()],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy)
             .await
             .assert_problem(502, "connection_terminated")
@@ -250,12 +250,12 @@ async fn a_refusal_or_a_missing_call_ends_what_was_stored() {
             ],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy)
             .await
             .assert_forwarded("stale")
             .assert_status(status);
-        proxy.pass_seconds(5);
+        proxy.advance_seconds(5);
         get(&proxy).await.assert_status(500);
     }
 }
@@ -271,7 +271,7 @@ async fn a_refusal_or_a_missing_call_whose_body_breaks_off_is_no_failure() {
             let rule = "max-age=10, stale-if-error=600";
             origin.replies(CALL, vec![reply("1", rule), end, Reply::new(500)]);
             get(&proxy).await;
-            proxy.pass_seconds(10);
+            proxy.advance_seconds(10);
             get(&proxy)
                 .await
                 .assert_problem(502, "http_response_incomplete");
@@ -295,11 +295,11 @@ async fn a_refusal_or_a_missing_call_counts_while_its_body_is_still_to_come() {
             ],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
         origin.until_requests(2).await;
         // Another variant of the request, so that nobody waits for the body.
-        until("its end", async || {
+        wait_until("its end", async || {
             let fresh = proxy.get(CALL).bearer("a");
             let answer = fresh.header("cache-control", "only-if-cached").await;
             answer.status() == 504
@@ -324,7 +324,7 @@ async fn a_refusal_or_a_missing_call_ends_it_also_in_the_background() {
             ],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
         let end = until_not(&proxy, "1").await;
         // 401 and 403 are not stored, 404 and 410 are for five seconds.
@@ -333,7 +333,7 @@ async fn a_refusal_or_a_missing_call_ends_it_also_in_the_background() {
             if status < 404 { 500 } else { status },
             "{end}"
         );
-        proxy.pass_seconds(5);
+        proxy.advance_seconds(5);
         get(&proxy).await.assert_status(500);
     }
 }

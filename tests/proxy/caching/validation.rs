@@ -43,7 +43,7 @@ async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
         ],
     );
     get(&proxy).await.assert_header("age", "3");
-    proxy.pass_seconds(7);
+    proxy.advance_seconds(7);
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=20")
@@ -53,7 +53,7 @@ async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
     assert_eq!(asked.header("if-none-match").as_deref(), Some("\"1\""));
     assert_eq!(asked.header("if-modified-since"), None);
 
-    proxy.pass_seconds(19);
+    proxy.advance_seconds(19);
     let date = proxy.date(-19);
     get(&proxy)
         .await
@@ -83,7 +83,7 @@ async fn without_a_tag_the_date_of_the_last_change_is_asked_about() {
         ],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=11")
@@ -104,7 +104,7 @@ async fn what_has_changed_replaces_what_was_stored() {
         ],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=200; stored; ttl=10");
@@ -127,7 +127,7 @@ async fn a_304_about_another_response_is_answered_by_asking_for_the_whole() {
         ],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=200; stored; ttl=10")
@@ -154,7 +154,7 @@ async fn a_304_to_the_whole_is_no_answer_whatever_it_is_about() {
             ],
         );
         get(&proxy).await;
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         get(&proxy).await.assert_problem(502, "http_protocol_error");
         origin.assert_requests(3);
     }
@@ -191,7 +191,7 @@ async fn a_view_keeps_its_tag_over_a_304_and_loses_it_with_the_body() {
     let tag = first.header("etag").expect("a view has a tag");
     first.assert_body("{\"a\":1}");
 
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     proxy
         .get(view)
         .bearer("a")
@@ -210,7 +210,7 @@ async fn a_view_keeps_its_tag_over_a_304_and_loses_it_with_the_body() {
         .assert_hit()
         .assert_body("{\"a\":1}");
 
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     let changed = proxy
         .get(view)
         .bearer("a")
@@ -233,7 +233,7 @@ async fn a_304_that_forbids_storing_ends_what_was_stored() {
         ],
     );
     get(&proxy).await;
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get(&proxy)
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; detail=no-store")
@@ -270,7 +270,7 @@ async fn the_member_of_a_cache_before_us_is_kept_and_is_that_of_the_last_answer(
         let status = |ours| format!("{before}{ours}");
         get().await.assert_cache_status(&status(ours));
         get().await.assert_cache_status(&status(hit));
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
     }
 }
 
@@ -287,7 +287,7 @@ async fn a_304_about_another_response_took_two_places() {
     origin.replies("/v1/calls/c1", vec![call("\"1\""), mistaken, call("\"2\"")]);
     let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
     proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     proxy
         .get("/v1/calls/c1")
         .bearer("a")

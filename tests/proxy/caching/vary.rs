@@ -177,9 +177,9 @@ async fn one_variant_is_renewed_and_the_others_stay_as_they_are() {
         ],
     );
     get(&proxy, &[("accept", "a")]).await;
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     get(&proxy, &[("accept", "b")]).await;
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     get(&proxy, &[("accept", "a")])
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10");

@@ -2,7 +2,7 @@
 
 use stuut_cache::config::ByteSize;
 
-use crate::support::{ByHand, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, RawOrigin, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -31,7 +31,7 @@ async fn readers_that_do_not_read_take_all_places_at_the_origin() {
 /// The origin may answer before the upload has ended; it is busy with it all the same.
 #[tokio::test]
 async fn an_upload_in_progress_holds_its_place_at_the_origin() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| config.limits.in_flight = 1).await;
     let mut client = proxy.wire().await;
     client
@@ -62,7 +62,7 @@ async fn an_upload_in_progress_holds_its_place_at_the_origin() {
 /// they took together.
 #[tokio::test]
 async fn bodies_that_are_being_read_take_memory_without_bound() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.cache.max_filling = ByteSize(1_000);
     })

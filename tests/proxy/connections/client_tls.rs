@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Authority, Origin, Program, Proxy, until};
+use crate::support::{Authority, Origin, Program, Proxy, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 const REFUSED: &str = "stuut_cache_connections_closed_total{reason=\"tls_handshake\"}";
@@ -325,7 +325,7 @@ async fn curl_and_openssl_are_served_by_the_program() {
     // A renewal is seen without a signal, too; with one it is seen at once.
     files.renew();
     program.signal("HUP");
-    until("a certificate read again", async || {
+    wait_until("a certificate read again", async || {
         program
             .metric("stuut_cache_tls_reloads_total{result=\"applied\"}")
             .await

@@ -8,13 +8,13 @@ use tokio::task::JoinHandle;
 
 use super::server::{CALL, get};
 use crate::support::h2::{self, GOAWAY, HEADERS};
-use crate::support::{Clients, Origin, Program, Proxy, Reply, Wire, until};
+use crate::support::{Clients, Origin, Program, Proxy, RawClient, Reply, wait_until};
 
 /// Begins the drain of this proxy; its end can be waited for.
 async fn draining(proxy: Proxy) -> JoinHandle<()> {
     let (clients, admin) = (Clients::new(), proxy.admin);
     let stopping = tokio::spawn(proxy.stop());
-    until("a drain", async || {
+    wait_until("a drain", async || {
         let ready = clients.request(admin, Method::GET, "/readyz").await;
         ready.status() == 503
     })
@@ -102,7 +102,7 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
 /// What the admin listener says to this.
 async fn admin(address: std::net::SocketAddr, target: &str) -> String {
     let socket = TcpStream::connect(address).await.expect("it accepts");
-    let mut client = Wire::new(socket);
+    let mut client = RawClient::new(socket);
     client
         .send(format!(
             "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::server::{CALL, RESTING, get, ping};
 use crate::support::h2::{self, GOAWAY, HEADERS};
-use crate::support::{ByHand, Origin, Proxy};
+use crate::support::{Origin, Proxy, RawOrigin};
 
 /// Connections that ended by this bound.
 fn closed_by(bound: &str) -> String {
@@ -96,7 +96,7 @@ async fn an_http2_connection_may_idle_longer_than_a_head_may_take() {
 /// connections to the origin that this came by, for as long as it pleased.
 #[tokio::test]
 async fn a_reader_of_http2_that_only_pings_keeps_its_answers_for_ever() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.server.idle_timeout = Duration::from_millis(200);
         config.server.header_timeout = Duration::from_millis(200);
@@ -177,7 +177,7 @@ async fn a_connection_that_paused_is_answered_as_before() {
 /// Taken back between the two, the rest of the body would be read as the next request.
 #[tokio::test]
 async fn a_body_that_outlasts_its_answer_is_no_request() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let mut client = proxy.wire().await;
     let inner = get("/v1/smuggled");

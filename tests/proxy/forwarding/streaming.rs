@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{ByHand, Program, Proxy, Wire};
+use crate::support::{Program, Proxy, RawClient, RawOrigin};
 
 const MIB: usize = 1 << 20;
 
@@ -27,14 +27,14 @@ fn piece(at: usize) -> Bytes {
     piece.into()
 }
 
-async fn send_large(wire: &mut Wire) {
+async fn send_large(wire: &mut RawClient) {
     for at in 0..LARGE / PIECE {
         wire.send(piece(at)).await;
     }
 }
 
 /// Reads the large body, and finds every byte where it belongs.
-async fn receive_large(wire: &mut Wire) {
+async fn receive_large(wire: &mut RawClient) {
     for at in 0..LARGE / PIECE {
         assert!(
             wire.exactly(PIECE).await == piece(at),
@@ -48,7 +48,7 @@ fn head(line: &str) -> String {
 }
 
 /// The program in front of an origin by hand, warm, and what memory it has at its ease.
-async fn warm(origin: &ByHand) -> (Program, u64) {
+async fn warm(origin: &RawOrigin) -> (Program, u64) {
     let program = Program::before(&origin.url(), &[("SERVER__WORKERS", "2")]).await;
     let mut client = program.wire().await;
     client
@@ -71,7 +71,7 @@ fn assert_flat(program: &Program, idle: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_download_takes_little_memory() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let (program, idle) = warm(&origin).await;
     // Not stored, because too large: the same for one that the cache looks at.
     for target in ["/v1/other", "/v1/calls/c1"] {
@@ -94,7 +94,7 @@ async fn a_large_download_takes_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_upload_takes_little_memory() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let (program, idle) = warm(&origin).await;
     let mut client = program.wire().await;
     client.send(head("POST /v1/other HTTP/1.1")).await;
@@ -113,7 +113,7 @@ async fn a_large_upload_takes_little_memory() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_echo_streams_both_ways_at_once() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let (program, idle) = warm(&origin).await;
     let mut client = program.wire().await;
     client.send(head("POST /v1/other HTTP/1.1")).await;
@@ -141,7 +141,7 @@ async fn an_echo_streams_both_ways_at_once() {
 
 #[tokio::test]
 async fn the_first_bytes_arrive_before_the_last_are_sent() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let framings = [
         ("content-length: 10\r\n\r\n", "first", " last", ""),
@@ -173,7 +173,7 @@ async fn the_first_bytes_arrive_before_the_last_are_sent() {
 
 #[tokio::test]
 async fn an_upload_reaches_the_origin_while_it_is_sent() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let mut client = proxy.wire().await;
     client
@@ -192,7 +192,7 @@ async fn an_upload_reaches_the_origin_while_it_is_sent() {
 /// An origin may refuse an upload without reading it.
 #[tokio::test]
 async fn an_answer_may_come_before_the_upload_has_ended() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let mut client = proxy.wire().await;
     client
@@ -209,7 +209,7 @@ async fn an_answer_may_come_before_the_upload_has_ended() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_frees_the_connection_to_the_origin() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.cache.max_entry = stuut_cache::config::ByteSize(1_000);
     })
@@ -241,7 +241,7 @@ async fn a_client_that_hangs_up_frees_the_connection_to_the_origin() {
 
 #[tokio::test]
 async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     for reset in [true, false] {
         let mut client = proxy.wire().await;
@@ -268,7 +268,7 @@ async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() 
 /// whole.
 #[tokio::test]
 async fn a_body_that_the_origin_breaks_off_is_whole_to_a_client_of_http_1_0() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let mut client = proxy.connect().await;
     let asked = client.write_all(b"GET /v1/export HTTP/1.0\r\n\r\n").await;

@@ -110,10 +110,10 @@ async fn an_admission_is_not_inherited_by_other_bytes() {
     // The second token keeps what it was shown until that is stale, and must ask for the new.
     let old = proxy.get(CALL).bearer("b").await.assert_hit();
     assert_eq!(old.text(), "{\"n\":1}");
-    proxy.pass_seconds(29);
+    proxy.advance_seconds(29);
     origin.refuse("b", 403);
     proxy.get(CALL).bearer("b").await.assert_hit();
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     proxy.get(CALL).bearer("b").await.assert_status(403);
 }
 
@@ -214,9 +214,9 @@ async fn an_admission_ends() {
         Reply::json("{}").header("cache-control", "max-age=600"),
     );
     proxy.get(CALL).bearer("a").await.assert_miss();
-    proxy.pass_seconds(29);
+    proxy.advance_seconds(29);
     proxy.get(CALL).bearer("a").await.assert_hit();
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     origin.refuse("a", 403);
     proxy.get(CALL).bearer("a").await.assert_status(403);
 }
@@ -261,9 +261,9 @@ async fn a_refused_refresh_leaves_the_call_to_those_who_may_see_it() {
     );
     proxy.get(CALL).bearer("a").await;
     proxy.get(CALL).bearer("b").await;
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     origin.refuse("b", 403);
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     proxy.get(CALL).bearer("b").await.assert_status(403);
     proxy.get(CALL).bearer("a").await.assert_status(200);
     proxy.get(CALL).bearer("a").await.assert_hit();
@@ -406,7 +406,7 @@ proptest! {
                             admitted.retain(|(one, _): &(&str, String)| *one != token);
                         }
                     }
-                    3 => proxy.pass_seconds(11),
+                    3 => proxy.advance_seconds(11),
                     _ => {
                         let before = origin.seen().len();
                         let answer = proxy.get(&target).bearer(token).await;
@@ -438,7 +438,7 @@ async fn what_a_304_withdrew_stood_in_for_the_origin_with_the_others() {
         for token in ["a", "b"] {
             proxy.get(CALL).bearer(token).await.assert_status(200);
         }
-        proxy.pass_seconds(10);
+        proxy.advance_seconds(10);
         let withdrawal = Reply::new(304)
             .header("etag", "\"1\"")
             .header("cache-control", withdrawn);
@@ -460,7 +460,7 @@ async fn a_304_with_a_cookie_dismissed_all_others() {
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_status(200);
     }
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     origin.reply(CALL, says(Reply::new(304)).header("set-cookie", "s=1"));
     let renewed = proxy.get(CALL).bearer("a").await.assert_status(200);
     renewed.assert_no_header("set-cookie");

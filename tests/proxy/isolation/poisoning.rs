@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use stuut_cache::config::{NamedScope, ScopeMode, TokenDigest};
 
-use crate::support::{Origin, Proxy, Reply, Wire};
+use crate::support::{Origin, Proxy, RawClient, Reply};
 
 /// A request that is out for trouble. `{}` is the victim's call.
 #[derive(Clone, Debug)]
@@ -162,7 +162,7 @@ fn settings() -> Config {
 const PASSED_ON: &str = "accept: application/json\r\nuser-agent: victim\r\n";
 
 /// What the victim is answered, without what is another one each time.
-async fn victim(client: &mut Wire, call: &str) -> (String, serde_json::Value) {
+async fn victim(client: &mut RawClient, call: &str) -> (String, serde_json::Value) {
     let ask = format!(
         "GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n{PASSED_ON}\r\n"
     );

@@ -83,7 +83,7 @@ async fn many_tokens_ids_and_clients_never_see_each_others_calls() {
                 );
                 assert_eq!(answer.json()["target"], target, "{answer}");
                 if round % 10 == client % 10 {
-                    proxy.pass_seconds(7);
+                    proxy.advance_seconds(7);
                 }
             }
         })

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::json;
 use stuut_cache::config::{Config, Route, RoutePattern};
 
-use crate::support::{Origin, Proxy, Reply, until};
+use crate::support::{Origin, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -142,7 +142,7 @@ async fn the_history_is_told_from_where_one_knows_it() {
     for round in 1..=2 {
         proxy.get(CALL).bearer("a").await;
         proxy.clock.advance(Duration::from_secs(1));
-        until("a point of the history", async || {
+        wait_until("a point of the history", async || {
             points("/stats?after=0").await.len() == round
         })
         .await;

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::{Origin, Program, Proxy, run, run_with, until};
+use crate::support::{Origin, Program, Proxy, run, run_with, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -63,7 +63,7 @@ async fn a_proxy_that_drains_lives_and_is_not_ready() {
     let waiting = program.get(CALL).bearer("a").start();
     origin.until_requests(1).await;
     program.terminate();
-    until("a proxy that is not ready", async || {
+    wait_until("a proxy that is not ready", async || {
         program.admin(Method::GET, "/readyz").await.status() == 503
     })
     .await;

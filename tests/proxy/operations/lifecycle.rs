@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::{Origin, Program, Wire, until};
+use crate::support::{Origin, Program, RawClient, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stuut-cache");
 
@@ -53,7 +53,7 @@ impl Load {
                     let Ok(socket) = TcpStream::connect(address).await else {
                         return;
                     };
-                    let mut wire = Wire::new(socket);
+                    let mut wire = RawClient::new(socket);
                     while !over.load(Ordering::Relaxed) {
                         let Some(closes) = ask(&mut wire, number).await else {
                             lost.fetch_add(1, Ordering::Relaxed);
@@ -73,7 +73,7 @@ impl Load {
     /// Waits for so many more answers.
     async fn go_on(&self, more: u32) {
         let enough = self.answered.load(Ordering::Relaxed) + more;
-        until("more answers", async || {
+        wait_until("more answers", async || {
             self.answered.load(Ordering::Relaxed) >= enough
         })
         .await;
@@ -88,7 +88,7 @@ impl Load {
 }
 
 /// One request: whether its answer was said to be the last, or nothing if there was none.
-async fn ask(wire: &mut Wire, number: usize) -> Option<bool> {
+async fn ask(wire: &mut RawClient, number: usize) -> Option<bool> {
     let request =
         format!("GET /v1/calls/c{number} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n");
     wire.try_send(request).await.ok()?;
@@ -136,7 +136,7 @@ async fn a_request_that_waits_for_the_start_is_answered_by_it() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let address = listener.local_addr().expect("it is bound");
-    let mut early = Wire::new(TcpStream::connect(address).await.expect("a backlog"));
+    let mut early = RawClient::new(TcpStream::connect(address).await.expect("a backlog"));
     early
         .send("GET /v1/early HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .await;
@@ -211,7 +211,7 @@ async fn a_second_signal_ends_at_once() {
         .await;
     origin.until_requests(1).await;
     program.terminate();
-    until("a drain", async || program.written().contains("draining")).await;
+    wait_until("a drain", async || program.written().contains("draining")).await;
     program.signal("INT");
     assert_eq!(
         program.wait().code(),

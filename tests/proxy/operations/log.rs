@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{ByHand, Origin, Program, until};
+use crate::support::{Origin, Program, RawOrigin, wait_until};
 
 /// Lines that fill the pipe of somebody who does not read: 64 KiB.
 const MANY: usize = 600;
@@ -11,7 +11,7 @@ const MANY: usize = 600;
 /// lines to be read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
-    let gone = ByHand::start().await;
+    let gone = RawOrigin::start().await;
     let url = gone.url();
     drop(gone);
     let settings = [
@@ -66,7 +66,7 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
     origin.until_requests(1).await;
     reset.hang_up().await;
     let counted = "outcome=\"aborted\",route=\"other\",status=\"none\"} 1";
-    until("a count", async || {
+    wait_until("a count", async || {
         let metrics = program.admin(Method::GET, "/metrics").await.text();
         metrics.contains(counted)
     })

@@ -119,7 +119,7 @@ async fn real_answers_are_as_the_document_has_them() {
             .await
             .assert_problem(502, "connection_terminated"),
     );
-    proxy.pass_seconds(11);
+    proxy.advance_seconds(11);
     seen.push(get(CALL).await.assert_stale("stale-while-revalidate"));
     for answer in &seen {
         document.assert_describes(answer);

@@ -4,7 +4,7 @@ use http::Method;
 use serde_json::Value;
 use stuut_cache::config::{Config, OriginUrl};
 
-use crate::support::{Origin, Proxy, Reply, until};
+use crate::support::{Origin, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 const TRACES: &str = "/v1/traces";
@@ -196,5 +196,5 @@ async fn requests_do_not_wait_for_a_collector_that_says_nothing() {
         proxy.get(CALL).bearer("a").await.assert_hit();
     }
     gate.open_for_all();
-    until("all spans", async || spans(&collector).len() == 22).await;
+    wait_until("all spans", async || spans(&collector).len() == 22).await;
 }

@@ -6,7 +6,7 @@ use http::Method;
 use stuut_cache::config::{NamedView, ScopeMode};
 use tempfile::TempDir;
 
-use crate::support::{Origin, Program, Proxy, Reply, until};
+use crate::support::{Origin, Program, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -37,7 +37,7 @@ async fn freshness_and_views_change_and_what_is_stored_stays() {
         .await
         .assert_hit()
         .assert_body(r#"{"id":"c1"}"#);
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     proxy.get(CALL).bearer("b").await.assert_miss();
     origin.assert_requests(2);
 }
@@ -134,8 +134,8 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
 
     write("[freshness]\ndefault = \"5 sacs\"\n[views]\nstrip_option = \"without\"\n");
     program.signal("HUP");
-    until("a refusal", async || reloads("refused").await > 0.5).await;
-    until("its reason", async || {
+    wait_until("a refusal", async || reloads("refused").await > 0.5).await;
+    wait_until("its reason", async || {
         program.written().contains("freshness.default")
     })
     .await;

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Answer, Origin, Program, Proxy, Reply, Seen, until};
+use crate::support::{Answer, Origin, Program, Proxy, Reply, Seen, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -168,7 +168,7 @@ async fn an_id_that_is_not_usable_names_a_request_at_the_origin_and_not_in_the_l
         let request = program.get(target).bearer("a");
         request.header("x-request-id", "two words").await;
         let sent = origin.last().header("x-request-id").expect("one of ours");
-        until("its line in the log", async || {
+        wait_until("its line in the log", async || {
             program.written().matches("\"request_id\"").count() > n
         })
         .await;

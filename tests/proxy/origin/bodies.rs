@@ -5,7 +5,7 @@ use http::Method;
 use stuut_cache::config::ByteSize;
 
 use super::failures::{CALL, OTHER, assert_failed, assert_nothing_stored, get};
-use crate::support::{ByHand, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, RawOrigin, Reply};
 
 /// The connection ended before the answer did: no client can take it for whole.
 #[track_caller]
@@ -97,7 +97,7 @@ async fn a_body_that_breaks_off_never_looks_whole_where_it_is_forwarded() {
 
 #[tokio::test]
 async fn a_connection_that_is_reset_is_502_or_a_broken_body() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
 
     let reset_after = async |bytes: &str| {
@@ -255,7 +255,7 @@ async fn a_failed_refresh_leaves_what_is_stored() {
     let proxy = Proxy::start(&origin).await;
     origin.reply(CALL, Reply::json("{}").header("cache-control", "max-age=1"));
     proxy.get(CALL).bearer("a").await.assert_miss();
-    proxy.pass_seconds(60);
+    proxy.advance_seconds(60);
     for (what, reply, _) in broken_bodies() {
         origin.reply(CALL, reply);
         eprintln!("{what}");

@@ -37,7 +37,7 @@ async fn an_origin_that_is_down_is_left_alone_and_tried_by_one() {
     let origin = Origin::on(socket).await;
     let answer = proxy.get(CALL).bearer("a").await;
     answer.assert_problem(503, "destination_unavailable");
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     proxy.get(CALL).bearer("a").await.assert_miss();
     assert_metric(&proxy, STATE, 0).await;
     origin.assert_requests(1);
@@ -61,7 +61,7 @@ async fn an_answer_over_an_old_connection_does_not_close_the_breaker() {
     held.await.assert_status(200);
     assert_metric(&proxy, STATE, 1).await;
 
-    proxy.pass_seconds(1);
+    proxy.advance_seconds(1);
     let answer = proxy.get("/v1/other").await;
     answer.assert_problem(502, "connection_refused");
     assert_metric(&proxy, STATE, 1).await;
@@ -91,7 +91,7 @@ async fn what_may_be_served_stale_is_while_the_origin_is_left_alone() {
     origin.reply(CALL, reply.closing());
     proxy.get(CALL).bearer("a").await.assert_miss();
     origin.go_away().await;
-    proxy.pass_seconds(60);
+    proxy.advance_seconds(60);
     for _ in 0..5 {
         proxy.get("/v1/other").await.assert_status(502);
     }
@@ -134,7 +134,7 @@ async fn requests_without_an_answer_do_not_count() {
         .map(|target| proxy.get(target).start())
         .collect();
     origin.until_requests(8).await;
-    proxy.live_seconds(13);
+    proxy.advance_waiters(13);
     for late in pending {
         late.await.assert_problem(504, "http_response_timeout");
     }
@@ -153,7 +153,7 @@ async fn uploads_that_stall_do_not_count() {
         proxy
             .until_metric("stuut_cache_upstream_in_flight", 1)
             .await;
-        proxy.live_seconds(31);
+        proxy.advance_waiters(31);
         let answer = client.head().await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         drop(client);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use stuut_cache::config::{ByteSize, Config};
 
-use crate::support::{Answer, ByHand, Origin, Proxy, Reply};
+use crate::support::{Answer, Origin, Proxy, RawOrigin, Reply};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
@@ -109,7 +109,7 @@ fn broken_heads() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 
 #[tokio::test]
 async fn an_origin_that_refuses_connections_is_502() {
-    let gone = ByHand::start().await;
+    let gone = RawOrigin::start().await;
     let url = gone.url();
     drop(gone);
     let proxy = Proxy::before(&url, |_| {}).await;
@@ -250,7 +250,7 @@ async fn interim_answers_are_not_the_answer() {
 
 #[tokio::test]
 async fn a_pooled_connection_that_has_died_costs_no_get() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let answer = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length: 2\r\n\r\n{}";
 

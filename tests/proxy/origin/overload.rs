@@ -59,7 +59,7 @@ async fn what_is_stored_is_served_before_anything_is_refused() {
     for target in [CALL, "/v1/calls/strict", "/v1/calls/fresh"] {
         proxy.get(target).bearer("a").await.assert_miss();
     }
-    proxy.pass_seconds(60);
+    proxy.advance_seconds(60);
 
     let _pending = storm(&origin, &proxy, "a", 1).await;
     for _ in 0..100 {
@@ -97,7 +97,7 @@ async fn places_come_back_however_requests_end() {
         proxy
             .until_metric("stuut_cache_upstream_in_flight", 0)
             .await;
-        proxy.pass_seconds(3_600);
+        proxy.advance_seconds(3_600);
     }
     proxy.until_metric(&shed("share"), 0).await;
     proxy.until_metric(&shed("in_flight"), 0).await;

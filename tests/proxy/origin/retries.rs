@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{ByHand, Origin, Proxy, Reply, Wire};
+use crate::support::{Origin, Proxy, RawClient, RawOrigin, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
 /// An answered request, and its connection, which is pooled from now on.
-async fn pooled(origin: &ByHand, proxy: &Proxy) -> Wire {
+async fn pooled(origin: &RawOrigin, proxy: &Proxy) -> RawClient {
     let (first, line) = tokio::join!(proxy.get("/v1/first"), answered(origin, ANSWER));
     first.assert_status(200);
     line
 }
 
 /// Answers the next connection's request.
-async fn answered(origin: &ByHand, answer: &str) -> Wire {
+async fn answered(origin: &RawOrigin, answer: &str) -> RawClient {
     let mut line = origin.accept().await;
     line.request().await;
     line.send(answer).await;
@@ -42,7 +42,7 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
         (Method::GET, OTHER),
         (Method::HEAD, OTHER),
     ] {
-        let origin = ByHand::start().await;
+        let origin = RawOrigin::start().await;
         let proxy = Proxy::before(&origin.url(), |_| {}).await;
         let mut line = pooled(&origin, &proxy).await;
         let (answer, _line) = tokio::join!(proxy.request(method, target).bearer("a"), async {
@@ -57,7 +57,7 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
 
 #[tokio::test]
 async fn the_second_try_does_not_take_another_connection_from_the_pool() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     // Two requests at once: two connections in the pool.
     let (one, other, mut lines) =
@@ -94,7 +94,7 @@ async fn the_second_try_does_not_take_another_connection_from_the_pool() {
 /// It may have done what it was asked to do.
 #[tokio::test]
 async fn a_post_is_not_sent_again() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let mut line = pooled(&origin, &proxy).await;
     let (answer, ()) = tokio::join!(proxy.request(Method::POST, OTHER).body("x"), async {
@@ -108,7 +108,7 @@ async fn a_post_is_not_sent_again() {
 /// What it has begun to say, it has made up its mind about.
 #[tokio::test]
 async fn what_dies_behind_the_first_byte_of_an_answer_is_not_sent_again() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     for target in [CALL, OTHER] {
         let mut line = pooled(&origin, &proxy).await;
@@ -207,7 +207,7 @@ async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
         pending.push(proxy.get(OTHER).start());
     }
     // Each of them has been refused.
-    crate::support::until("a refusal of each", async || {
+    crate::support::wait_until("a refusal of each", async || {
         retries(&proxy, "connect").await >= pending.len()
     })
     .await;

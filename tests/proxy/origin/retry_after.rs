@@ -24,7 +24,7 @@ async fn a_429_holds_its_token_and_a_503_its_call() {
             .assert_header("retry-after", "4")
             .assert_body("busy");
 
-        proxy.pass_seconds(1);
+        proxy.advance_seconds(1);
         for target in held {
             let answer = proxy.get(target).bearer("a").await;
             answer
@@ -42,7 +42,7 @@ async fn a_429_holds_its_token_and_a_503_its_call() {
             proxy.get(&other_query).bearer("a").await.assert_miss();
         }
 
-        proxy.pass_seconds(3);
+        proxy.advance_seconds(3);
         proxy.get(CALL).bearer("a").await.assert_status(200);
         let shed = "stuut_cache_upstream_shed_total{reason=\"retry_after\"}";
         let shed = proxy.metric(shed).await.to_string();
@@ -57,13 +57,13 @@ async fn what_may_be_served_stale_is_served_meanwhile() {
     let good = Reply::json("{}").header("cache-control", "max-age=1");
     origin.replies(CALL, vec![good, busy(503, "4"), Reply::echo()]);
     proxy.get(CALL).bearer("a").await.assert_miss();
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     for _ in 0..5 {
         let answer = proxy.get(CALL).bearer("a").await;
         answer.assert_stale("stale-if-error").assert_body("{}");
     }
     origin.assert_requests(2);
-    proxy.pass_seconds(5);
+    proxy.advance_seconds(5);
     proxy.get(CALL).bearer("a").await.assert_forwarded("stale");
     origin.assert_requests(3);
 }

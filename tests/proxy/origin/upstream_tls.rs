@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::support::{
-    Authority, ByHand, FRAGILE, Origin, Program, Proxy, TlsOrigin, run_with, until,
+    Authority, FRAGILE, Origin, Program, Proxy, RawOrigin, TlsOrigin, run_with, wait_until,
 };
 
 const CALL: &str = "/v1/calls/c1";
@@ -75,7 +75,7 @@ async fn concurrent_requests_have_a_connection_each() {
     };
     crowd().await;
     assert!(origin.connections() >= TOGETHER);
-    until("a crowd that finds all its connections", async || {
+    wait_until("a crowd that finds all its connections", async || {
         let before = origin.connections();
         crowd().await;
         origin.connections() == before
@@ -128,7 +128,7 @@ async fn a_certificate_for_another_name_is_not_trusted() {
 
 #[tokio::test]
 async fn an_origin_that_speaks_plain_http_is_a_tls_error() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let url = format!("https://localhost:{}", origin.address.port());
     let proxy = Proxy::before(&url, |_| {}).await;
 

@@ -340,7 +340,7 @@ async fn a_view_goes_with_its_call_also_where_the_whole_was_unusable_already() {
     let (origin, proxy) = with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
     proxy.get(whole).bearer("a").await.assert_miss();
-    proxy.pass_seconds(40);
+    proxy.advance_seconds(40);
     get(&proxy, "fields=id").await.assert_hit();
     let gone = Reply::new(404).header("cache-control", "no-store");
     origin.reply(whole, gone);
@@ -355,7 +355,7 @@ async fn a_view_that_is_capped_promises_no_more_than_it_keeps() {
     let (_origin, proxy) = with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
     let get = |query: &str| proxy.get(&format!("/v1/calls/c1{query}")).bearer("a");
     get("").await.assert_miss();
-    proxy.pass_seconds(10);
+    proxy.advance_seconds(10);
     get("")
         .await
         .assert_hit()
@@ -398,9 +398,9 @@ async fn a_view_without_the_time_beside_a_signed_url_was_good_for_longer_than_th
     ] {
         let (_origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
         get(&proxy, query).await.assert_miss();
-        proxy.pass_seconds(29);
+        proxy.advance_seconds(29);
         get(&proxy, query).await.assert_hit();
-        proxy.pass_seconds(1);
+        proxy.advance_seconds(1);
         get(&proxy, query).await.assert_forwarded("stale");
     }
 }
@@ -420,7 +420,7 @@ async fn an_error_with_a_lifetime_replaced_a_call_whose_views_were_fresh() {
     let (origin, proxy) = with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
     proxy.get(whole).bearer("a").await.assert_miss();
-    proxy.pass_seconds(40);
+    proxy.advance_seconds(40);
     get(&proxy, "fields=id").await.assert_hit();
     let failure = Reply::new(503).header("cache-control", "max-age=60");
     origin.reply(whole, failure);

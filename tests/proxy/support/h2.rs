@@ -1,6 +1,6 @@
 //! HTTP/2 by hand (RFC 9113): frames that no library would send.
 
-use super::Wire;
+use super::RawClient;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -80,7 +80,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-impl Wire {
+impl RawClient {
     /// The next frame; `None` at the end.
     pub async fn frame(&mut self) -> Option<Frame> {
         let head = self.try_exactly(9).await?;

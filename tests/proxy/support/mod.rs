@@ -11,13 +11,13 @@
 
 mod answer;
 mod browser;
-mod by_hand;
 mod command;
-mod faulty;
+mod faulty_origin;
 pub mod h2;
 mod origin;
 mod program;
 mod proxy;
+mod raw_client;
 mod reply;
 mod request;
 mod tls;
@@ -26,19 +26,19 @@ use std::time::Duration;
 
 pub use answer::Answer;
 pub use browser::Page;
-pub use by_hand::{ByHand, Wire};
 pub use command::{run, run_with};
-pub use faulty::{Act, Faulty, Got};
+pub use faulty_origin::{FaultyOrigin, Received, Step};
 pub use origin::{Gate, Origin, Seen};
 pub use program::Program;
 pub use proxy::Proxy;
+pub use raw_client::{RawClient, RawOrigin};
 pub use reply::Reply;
 pub use request::{Clients, Pending, Request};
 pub use tls::{Authority, FRAGILE, TlsOrigin};
 
 /// Gives way until something has happened elsewhere. The deadline is there so that a story in
 /// which it never does ends with a sentence; nothing depends on its length.
-pub async fn until(what: &str, happened: impl AsyncFn() -> bool) {
+pub async fn wait_until(what: &str, happened: impl AsyncFn() -> bool) {
     let waiting = async {
         while !happened().await {
             tokio::task::yield_now().await;

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::{Reply, until};
+use super::{Reply, wait_until};
 
 /// A scripted origin. What is not scripted is answered by an echo: 200, JSON, with the target,
 /// the credential that asked and a number that grows with every request.
@@ -188,7 +188,7 @@ impl Origin {
     /// Waits until so many requests have arrived (they may still be held).
     pub async fn until_requests(&self, count: usize) {
         let what = format!("{count} requests at the origin");
-        until(&what, async || self.seen().len() >= count).await;
+        wait_until(&what, async || self.seen().len() >= count).await;
     }
 
     async fn serve(&self, mut socket: TcpStream) {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use http::Method;
 
-use super::{Clients, Origin, Request, Wire, until};
+use super::{Clients, Origin, RawClient, Request, wait_until};
 
 /// A running program. Dropping it ends it.
 pub struct Program {
@@ -101,7 +101,7 @@ impl Program {
                 Reading::ToTheEnd,
             ),
         ];
-        until("a line that says where it listens", async || {
+        wait_until("a line that says where it listens", async || {
             addresses(&written.lock().expect("no poison")).is_some()
         })
         .await;
@@ -136,9 +136,9 @@ impl Program {
     }
 
     /// A connection that the story moves by hand.
-    pub async fn wire(&self) -> Wire {
+    pub async fn wire(&self) -> RawClient {
         let socket = tokio::net::TcpStream::connect(self.address).await;
-        Wire::new(socket.expect("the program accepts"))
+        RawClient::new(socket.expect("the program accepts"))
     }
 
     /// The value of a metric line; 0 when it is not there.
@@ -153,7 +153,7 @@ impl Program {
     /// Waits until a metric line has this value.
     pub async fn until_metric(&self, line: &str, value: u32) {
         let what = format!("{line} {value}");
-        until(&what, async || {
+        wait_until(&what, async || {
             self.metric(line).await.to_string() == value.to_string()
         })
         .await;

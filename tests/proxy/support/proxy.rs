@@ -14,7 +14,7 @@ use stuut_cache::process::{Process, Sockets, StartError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Clients, Origin, Request, Wire, until};
+use super::{Clients, Origin, RawClient, Request, wait_until};
 
 /// When every story begins: 2027-01-15 08:00:00 UTC, a whole second, as dates on the wire are.
 const START: Duration = Duration::from_hours(500_000);
@@ -87,7 +87,7 @@ impl Proxy {
     /// Waits until a metric line has this value.
     pub async fn until_metric(&self, line: &str, value: u32) {
         let what = format!("{line} {value}");
-        until(&what, async || {
+        wait_until(&what, async || {
             self.metric(line).await.to_string() == value.to_string()
         })
         .await;
@@ -139,17 +139,17 @@ impl Proxy {
     }
 
     /// A connection that the story moves by hand.
-    pub async fn wire(&self) -> Wire {
-        Wire::new(self.connect().await)
+    pub async fn wire(&self) -> RawClient {
+        RawClient::new(self.connect().await)
     }
 
     /// Moves time.
-    pub fn pass(&self, time: Duration) {
+    pub fn advance(&self, time: Duration) {
         self.clock.advance(time);
     }
 
-    pub fn pass_seconds(&self, seconds: u64) {
-        self.pass(Duration::from_secs(seconds));
+    pub fn advance_seconds(&self, seconds: u64) {
+        self.advance(Duration::from_secs(seconds));
     }
 
     /// Takes over a changed configuration, as on SIGHUP.
@@ -159,8 +159,8 @@ impl Proxy {
     }
 
     /// Moves time, and those who wait for the origin live through it.
-    pub fn live_seconds(&self, seconds: u64) {
-        self.clock.live(Duration::from_secs(seconds));
+    pub fn advance_waiters(&self, seconds: u64) {
+        self.clock.advance_waiters(Duration::from_secs(seconds));
     }
 
     pub async fn stop(self) {

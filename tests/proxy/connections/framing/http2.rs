@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Origin, Proxy, received};
-use crate::support::ByHand;
+use crate::support::RawOrigin;
 use crate::support::h2::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
 
 /// What becomes of a request.
@@ -196,7 +196,7 @@ async fn ask(proxy: &Proxy, frames: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn half_an_upload_whose_stream_was_reset_without_an_error_reached_the_origin_as_a_whole() {
     const ROUNDS: usize = 60;
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     for round in 0..ROUNDS {
         let mut client = proxy.wire().await;
@@ -240,7 +240,7 @@ async fn a_body_whose_end_comes_by_itself_is_over() {
             origin.until_requests(1).await;
             client.send(end).await;
         }
-        proxy.live_seconds(10);
+        proxy.advance_waiters(10);
         let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
         proxy.until_metric(late, 1).await;
     }

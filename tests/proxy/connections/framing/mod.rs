@@ -6,7 +6,7 @@
 mod http2;
 mod rows;
 
-use crate::support::{Origin, Proxy, Seen, Wire};
+use crate::support::{Origin, Proxy, RawClient, Seen};
 
 /// What becomes of a request.
 enum Then {
@@ -79,7 +79,7 @@ async fn send(proxy: &Proxy, request: &[u8], manner: Manner) -> String {
     client.rest().await
 }
 
-async fn byte_by_byte(client: &mut Wire, bytes: &[u8]) {
+async fn byte_by_byte(client: &mut RawClient, bytes: &[u8]) {
     for byte in bytes {
         // The proxy may have ended the connection by now.
         if client.try_send([*byte]).await.is_err() {

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::{CALL, get};
-use crate::support::{Origin, Program, Reply, Wire};
+use crate::support::{Origin, Program, RawClient, Reply};
 
 const DESCRIPTORS: u32 = 256;
 
@@ -47,12 +47,12 @@ async fn without_descriptors_it_serves_who_is_connected_and_recovers() {
     held.until("}").await;
 
     let began = Instant::now();
-    let mut crowd: Vec<Wire> = Vec::new();
+    let mut crowd: Vec<RawClient> = Vec::new();
     for _ in 0..DESCRIPTORS + 50 {
         // The system accepts on the program's behalf.
         crowd.push(program.wire().await);
     }
-    crate::support::until("a line about it", async || {
+    crate::support::wait_until("a line about it", async || {
         program.written().contains("cannot accept a connection")
     })
     .await;

@@ -8,7 +8,7 @@ use super::{CALL, closed_by};
 use crate::support::h2::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
 };
-use crate::support::{Origin, Program, Reply, Wire};
+use crate::support::{Origin, Program, RawClient, Reply};
 
 /// Bytes that a flood is made of.
 const FLOOD: usize = 8 << 20;
@@ -109,7 +109,7 @@ async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
 }
 
 /// Sends until the other side has had enough, or all is sent. Nothing is read meanwhile.
-async fn flood(client: &mut Wire, frames: fn(u32) -> Vec<u8>) {
+async fn flood(client: &mut RawClient, frames: fn(u32) -> Vec<u8>) {
     let (mut sent, mut n) = (0, 0);
     while sent < FLOOD {
         let mut many = Vec::new();

@@ -1,7 +1,7 @@
 //! Clients that go away, in every moment of a request.
 
 use super::{CALL, fill, get};
-use crate::support::{Gate, Origin, Program, Proxy, Reply, Wire};
+use crate::support::{Gate, Origin, Program, Proxy, RawClient, Reply};
 
 /// What memory may grow by while nothing is to be kept: 22 calls are, and what fragments.
 const ALLOWED: u64 = 4 << 20;
@@ -111,7 +111,7 @@ async fn a_herd_whose_leader_goes_away_asks_the_origin_once() {
     let mut leader = proxy.wire().await;
     leader.send(get(HELD)).await;
     origin.until_requests(1).await;
-    let mut herd: Vec<Wire> = Vec::new();
+    let mut herd: Vec<RawClient> = Vec::new();
     for _ in 0..200 {
         let mut client = proxy.wire().await;
         client.send(get(HELD)).await;
@@ -120,7 +120,7 @@ async fn a_herd_whose_leader_goes_away_asks_the_origin_once() {
     proxy.until_metric("stuut_cache_in_flight", 201).await;
     leader.reset();
     let staying = herd.split_off(100);
-    herd.into_iter().for_each(Wire::reset);
+    herd.into_iter().for_each(RawClient::reset);
     gate.open();
     for mut client in staying {
         assert!(client.head().await.starts_with("HTTP/1.1 200"));

@@ -4,7 +4,7 @@ use tokio::net::TcpSocket;
 
 use super::{CALL, fill, get};
 use crate::support::h2::{self, END_HEADERS, END_STREAM, HEADERS};
-use crate::support::{Origin, Program, Reply, Wire, until};
+use crate::support::{Origin, Program, RawClient, Reply, wait_until};
 
 const READERS: u32 = 500;
 const BODY: usize = 8_000_000;
@@ -24,18 +24,18 @@ async fn filled() -> (Origin, Program) {
 }
 
 /// A connection whose client has room for next to nothing: the system buffers less for it.
-async fn narrow(program: &Program) -> Wire {
+async fn narrow(program: &Program) -> RawClient {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
         .set_recv_buffer_size(4 << 10)
         .expect("a socket takes the option");
-    Wire::new(socket.connect(program.address).await.expect("it accepts"))
+    RawClient::new(socket.connect(program.address).await.expect("it accepts"))
 }
 
 /// Waits until so many readers are being answered, or have been as far as they let themselves.
 async fn until_asked(program: &Program, readers: u32) {
     let hits = "stuut_cache_request_duration_seconds_count{outcome=\"hit\"}";
-    until("as many hits as readers", async || {
+    wait_until("as many hits as readers", async || {
         let busy = program.metric("stuut_cache_in_flight").await;
         program.metric(hits).await + busy >= f64::from(readers)
     })

@@ -5,7 +5,7 @@ use stuut_cache::config::ByteSize;
 
 use super::{CALL, closed_by, get};
 use crate::support::h2::{self, DATA, END_HEADERS, HEADERS};
-use crate::support::{ByHand, Origin, Proxy};
+use crate::support::{Origin, Proxy, RawOrigin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn post(length: usize) -> String {
@@ -134,7 +134,7 @@ async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request
 /// read to the end: what was meant as a body must not become a request.
 #[tokio::test]
 async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let smuggled = get("/v1/smuggled");
     let mut client = proxy.wire().await;
@@ -158,7 +158,7 @@ async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
 /// off after `server.header_timeout`, however fast it was.
 #[tokio::test]
 async fn an_upload_that_goes_on_behind_its_answer_is_a_head_that_takes_too_long() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.server.header_timeout = Duration::from_millis(300);
     })
@@ -185,7 +185,7 @@ async fn an_upload_that_goes_on_behind_its_answer_is_a_head_that_takes_too_long(
 /// A byte now and then kept a place at the origin for as long as it pleased.
 #[tokio::test]
 async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
     })
@@ -227,7 +227,7 @@ async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
 /// The same behind an answer that the origin has given early: nobody waited for anything any more.
 #[tokio::test]
 async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for_ever() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
     })
@@ -265,7 +265,7 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
 /// had done nothing wrong.
 #[tokio::test]
 async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_secs(1);
         config.limits.request_body = ByteSize(1 << 30);
@@ -301,7 +301,7 @@ async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() 
 /// connection that is kept, had that one lost: the connection was closed without a word.
 #[tokio::test]
 async fn a_connection_ends_unannounced_behind_a_failure_that_comes_before_the_body() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let url = origin.url();
     drop(origin);
     let proxy = Proxy::before(&url, |config| config.upstream.retries = 0).await;

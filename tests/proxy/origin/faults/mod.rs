@@ -6,8 +6,8 @@ mod rows;
 
 use stuut_cache::config::ByteSize;
 
-use crate::support::Act::{self, Hold};
-use crate::support::{Faulty, Got, Proxy};
+use crate::support::Step::{self, Hold};
+use crate::support::{FaultyOrigin, Proxy, Received};
 use Then::{Passed, Problem, Stored, Torn};
 use rows::rows;
 
@@ -21,7 +21,7 @@ const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-lengt
 
 struct Row {
     fault: &'static str,
-    acts: Vec<Act>,
+    acts: Vec<Step>,
     /// What comes of a fetch for the cache, and of a request that is forwarded.
     fetched: Then,
     forwarded: Then,
@@ -39,28 +39,28 @@ enum Then {
     Stored(Vec<u8>),
 }
 
-fn send(bytes: impl AsRef<[u8]>) -> Act {
-    Act::Send(bytes.as_ref().to_vec())
+fn send(bytes: impl AsRef<[u8]>) -> Step {
+    Step::Send(bytes.as_ref().to_vec())
 }
 
-async fn get(proxy: &Proxy, target: &str) -> Got {
+async fn get(proxy: &Proxy, target: &str) -> Received {
     let asked = format!(
         "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n"
     );
-    Got::of(&proxy.raw_bytes(asked).await)
+    Received::of(&proxy.raw_bytes(asked).await)
 }
 
 #[track_caller]
-fn assert_got(what: &str, got: &Got, then: &Then) {
+fn assert_got(what: &str, got: &Received, then: &Then) {
     match (then, got) {
-        (Torn, Got::Torn) => {}
-        (Problem(status, slug), Got::Whole(head, body)) => {
+        (Torn, Received::Torn) => {}
+        (Problem(status, slug), Received::Whole(head, body)) => {
             let body = String::from_utf8_lossy(body);
             let kind = format!("urn:stuut-cache:{slug}");
             let is_it = head.starts_with(&format!("http/1.1 {status} ")) && body.contains(&kind);
             assert!(is_it, "{what}: expected {then:?}: {head}\n{body}");
         }
-        (Passed(expected) | Stored(expected), Got::Whole(head, body)) => {
+        (Passed(expected) | Stored(expected), Received::Whole(head, body)) => {
             assert!(
                 !head.contains("problem+json"),
                 "{what}: {head}\n{}",
@@ -79,7 +79,7 @@ fn assert_got(what: &str, got: &Got, then: &Then) {
 
 async fn suffer(row: &Row, target: &str, then: &Then) {
     let what = format!("{}, {target}", row.fault);
-    let origin = Faulty::start(&row.acts).await;
+    let origin = FaultyOrigin::start(&row.acts).await;
     let proxy = Proxy::before(&format!("http://{}", origin.address), |config| {
         config.cache.max_entry = ByteSize(MAX_ENTRY as u64);
     })

@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{FINE, MAX_ENTRY, Row, Then, send};
-use crate::support::Act::{self, Endless, EndlessBySecond, HalfClose, Hold, Reset, Second};
+use crate::support::Step::{self, Endless, EndlessBySecond, HalfClose, Hold, Reset, Second};
 use Then::{Passed, Problem, Stored, Torn};
 
 const BROKEN: Then = Problem(502, "connection_terminated");
@@ -16,7 +16,7 @@ const HALF: Then = Problem(502, "http_response_incomplete");
 const UNDECODABLE: Then = Problem(502, "http_response_content_coding");
 
 /// The same comes of it either way.
-fn row(fault: &'static str, acts: Vec<Act>, then: Then) -> Row {
+fn row(fault: &'static str, acts: Vec<Step>, then: Then) -> Row {
     Row {
         fault,
         acts,
@@ -27,7 +27,7 @@ fn row(fault: &'static str, acts: Vec<Act>, then: Then) -> Row {
 
 /// A head is known to be good before its body is known to be bad, and a forwarded one has been
 /// passed on by then.
-fn torn(fault: &'static str, acts: Vec<Act>, fetched: Then) -> Row {
+fn torn(fault: &'static str, acts: Vec<Step>, fetched: Then) -> Row {
     Row {
         fault,
         acts,
@@ -36,25 +36,25 @@ fn torn(fault: &'static str, acts: Vec<Act>, fetched: Then) -> Row {
     }
 }
 
-fn ok(fields_and_body: &str) -> Act {
+fn ok(fields_and_body: &str) -> Step {
     send(format!("HTTP/1.1 200 OK\r\n{fields_and_body}"))
 }
 
-fn chunked(chunks: &str) -> Act {
+fn chunked(chunks: &str) -> Step {
     ok(&format!("transfer-encoding: chunked\r\n\r\n{chunks}"))
 }
 
-fn by_byte(text: &str) -> Vec<Act> {
+fn by_byte(text: &str) -> Vec<Step> {
     text.bytes()
         .flat_map(|byte| [send([byte]), Second])
         .collect()
 }
 
-fn seconds(count: usize) -> impl Iterator<Item = Act> {
+fn seconds(count: usize) -> impl Iterator<Item = Step> {
     std::iter::repeat_n(Second, count)
 }
 
-fn silence(first: Act) -> Vec<Act> {
+fn silence(first: Step) -> Vec<Step> {
     let acts = std::iter::once(first).chain(seconds(31));
     acts.chain([Hold]).collect()
 }
@@ -65,7 +65,7 @@ fn gzip(body: &[u8]) -> Vec<u8> {
     coder.finish().expect("memory takes bytes")
 }
 
-fn coded(body: &[u8]) -> Act {
+fn coded(body: &[u8]) -> Step {
     let head = format!(
         "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
         body.len()

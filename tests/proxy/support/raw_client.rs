@@ -10,18 +10,18 @@ use super::Seen;
 use super::origin::read_request;
 
 /// An origin that does nothing by itself: the story accepts, reads and answers.
-pub struct ByHand {
+pub struct RawOrigin {
     listener: TcpListener,
     pub address: SocketAddr,
 }
 
 /// One connection, at either end.
-pub struct Wire {
+pub struct RawClient {
     socket: TcpStream,
     unread: Vec<u8>,
 }
 
-impl ByHand {
+impl RawOrigin {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -37,13 +37,13 @@ impl ByHand {
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> Wire {
+    pub async fn accept(&self) -> RawClient {
         let (socket, _) = self.listener.accept().await.expect("a connection comes");
-        Wire::new(socket)
+        RawClient::new(socket)
     }
 }
 
-impl Wire {
+impl RawClient {
     pub fn new(socket: TcpStream) -> Self {
         Self {
             socket,

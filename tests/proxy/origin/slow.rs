@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Act, ByHand, Faulty, Origin, Proxy, until};
+use crate::support::{FaultyOrigin, Origin, Proxy, RawOrigin, Step, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
@@ -12,7 +12,7 @@ const OTHER: &str = "/v1/other";
 /// A body that keeps coming, too slowly to be whole in time, is given up for all who wait for it.
 #[tokio::test]
 async fn a_body_that_trickles_is_given_up_by_all_who_wait() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let leader = proxy.get(CALL).bearer("a").start();
     let mut line = origin.accept().await;
@@ -31,13 +31,13 @@ async fn a_body_that_trickles_is_given_up_by_all_who_wait() {
                 .until_metric("stuut_cache_in_flight", second + 1)
                 .await;
         }
-        proxy.live_seconds(1);
+        proxy.advance_waiters(1);
     }
     line.send("x").await;
     proxy
         .until_metric("stuut_cache_upstream_bytes_total", 30)
         .await;
-    proxy.live_seconds(1);
+    proxy.advance_waiters(1);
     for late in std::iter::once(leader).chain(waiters) {
         late.await.assert_problem(504, "http_response_timeout");
     }
@@ -56,7 +56,7 @@ async fn a_body_that_trickles_is_given_up_by_all_who_wait() {
 /// Asked for gzip, it sends one that nobody may undo; asked again without, it says nothing.
 #[tokio::test]
 async fn a_fetch_that_asks_twice_has_one_deadline() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |config| {
         config.upstream.response_timeout = config.upstream.total_timeout;
     })
@@ -64,7 +64,7 @@ async fn a_fetch_that_asks_twice_has_one_deadline() {
     let asked = proxy.get(CALL).bearer("a").start();
     let mut line = origin.accept().await;
     line.request().await;
-    proxy.live_seconds(20);
+    proxy.advance_waiters(20);
     line.send(
         "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncache-control: no-transform\r\n\
          content-length: 0\r\n\r\n",
@@ -78,7 +78,7 @@ async fn a_fetch_that_asks_twice_has_one_deadline() {
     };
     let (seen, _other) = again.await;
     assert_eq!(seen.header("accept-encoding").as_deref(), Some("identity"));
-    proxy.live_seconds(10);
+    proxy.advance_waiters(10);
     asked.await.assert_problem(504, "http_response_timeout");
 }
 
@@ -86,9 +86,9 @@ async fn a_fetch_that_asks_twice_has_one_deadline() {
 #[tokio::test]
 async fn a_body_without_end_ends_with_its_client() {
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
-    let origin = Faulty::start(&[
-        Act::Send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec()),
-        Act::Endless(chunk.into_bytes()),
+    let origin = FaultyOrigin::start(&[
+        Step::Send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec()),
+        Step::Endless(chunk.into_bytes()),
     ])
     .await;
     let proxy = Proxy::before(&format!("http://{}", origin.address), |_| {}).await;
@@ -104,7 +104,7 @@ async fn a_body_without_end_ends_with_its_client() {
             client.exactly(1 << 20).await;
         }
         drop(client);
-        until("the end of it at the origin", async || origin.is_idle()).await;
+        wait_until("the end of it at the origin", async || origin.is_idle()).await;
     }
     proxy.until_metric("stuut_cache_in_flight", 0).await;
     let entries = proxy.metric("stuut_cache_entries").await;
@@ -114,7 +114,7 @@ async fn a_body_without_end_ends_with_its_client() {
 /// Each byte begins the wait anew.
 #[tokio::test]
 async fn a_forwarded_answer_may_be_slow_and_not_silent() {
-    let origin = ByHand::start().await;
+    let origin = RawOrigin::start().await;
     let proxy = Proxy::before(&origin.url(), |_| {}).await;
     let asked = proxy.get(OTHER).start();
     let mut line = origin.accept().await;
@@ -126,9 +126,9 @@ async fn a_forwarded_answer_may_be_slow_and_not_silent() {
         proxy
             .until_metric("stuut_cache_upstream_bytes_total", sent)
             .await;
-        proxy.live_seconds(29);
+        proxy.advance_waiters(29);
     }
-    proxy.live_seconds(30);
+    proxy.advance_waiters(30);
     asked.await.assert_status(200).assert_broken_off();
 }
 
@@ -153,7 +153,7 @@ async fn the_time_to_answer_begins_when_the_request_is_with_the_origin() {
     for (request, asked) in requests.into_iter().zip(1..) {
         let pending = request.start();
         origin.until_requests(asked).await;
-        proxy.live_seconds(10);
+        proxy.advance_waiters(10);
         let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
         proxy
             .until_metric(late, u32::try_from(asked).expect("few"))
@@ -173,7 +173,7 @@ async fn a_fetch_that_is_over_says_which_time_is() {
     let _gate = origin.hold(CALL);
     let pending = proxy.get(CALL).bearer("a").start();
     origin.until_requests(1).await;
-    proxy.live_seconds(30);
+    proxy.advance_waiters(30);
     let answer = pending.await.assert_problem(504, "http_response_timeout");
     let detail = answer.json()["detail"].to_string();
     assert!(detail.contains("upstream.total_timeout"), "{detail}");

@@ -9,11 +9,11 @@ use stuut_cache::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use super::Wire;
+use super::RawClient;
 
 /// What an origin does once it has been asked.
 #[derive(Clone, Debug)]
-pub enum Act {
+pub enum Step {
     Send(Vec<u8>),
     /// Lets all who wait live through a second.
     Second,
@@ -29,9 +29,9 @@ pub enum Act {
 }
 
 /// An origin that follows a script.
-pub struct Faulty {
+pub struct FaultyOrigin {
     pub address: SocketAddr,
-    script: Arc<Mutex<Vec<Act>>>,
+    script: Arc<Mutex<Vec<Step>>>,
     clock: Arc<Mutex<Option<Clock>>>,
     /// Held by every connection that is open.
     open: Arc<()>,
@@ -40,15 +40,15 @@ pub struct Faulty {
 
 /// What a client has got.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Got {
+pub enum Received {
     /// Less than a response.
     Torn,
     /// All of it, and its body.
     Whole(String, Vec<u8>),
 }
 
-impl Faulty {
-    pub async fn start(script: &[Act]) -> Self {
+impl FaultyOrigin {
+    pub async fn start(script: &[Step]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .expect("a loopback port");
@@ -65,7 +65,7 @@ impl Faulty {
                 let (script, clock) = serving.clone();
                 let open = Arc::clone(&opened);
                 tokio::spawn(async move {
-                    serve(Wire::new(socket), script, clock).await;
+                    serve(RawClient::new(socket), script, clock).await;
                     drop(open);
                 });
             }
@@ -79,7 +79,7 @@ impl Faulty {
         }
     }
 
-    /// The clock that [`Act::Second`] moves.
+    /// The clock that [`Step::Second`] moves.
     pub fn moves(&self, clock: &Clock) {
         *self.clock.lock().expect("no poison") = Some(clock.clone());
     }
@@ -90,51 +90,55 @@ impl Faulty {
     }
 
     /// From now on it does this.
-    pub fn follow(&self, script: &[Act]) {
+    pub fn follow(&self, script: &[Step]) {
         *self.script.lock().expect("no poison") = script.to_vec();
     }
 }
 
-impl Drop for Faulty {
+impl Drop for FaultyOrigin {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-async fn serve(mut line: Wire, script: Arc<Mutex<Vec<Act>>>, clock: Arc<Mutex<Option<Clock>>>) {
+async fn serve(
+    mut line: RawClient,
+    script: Arc<Mutex<Vec<Step>>>,
+    clock: Arc<Mutex<Option<Clock>>>,
+) {
     let second = || {
         let clock = clock.lock().expect("no poison");
         clock
             .as_ref()
             .expect("the script has a clock to move")
-            .live(Duration::from_secs(1));
+            .advance_waiters(Duration::from_secs(1));
     };
     while line.try_request().await.is_some() {
         let acts = script.lock().expect("no poison").clone();
         let mut stays = false;
         for act in acts {
             match act {
-                Act::Send(bytes) => {
+                Step::Send(bytes) => {
                     // The proxy may have had enough.
                     if line.try_send(&bytes).await.is_err() {
                         return;
                     }
                 }
-                Act::Second => {
+                Step::Second => {
                     // What was sent is read before the time passes.
                     tokio::task::yield_now().await;
                     second();
                 }
-                Act::Endless(bytes) => while line.try_send(&bytes).await.is_ok() {},
-                Act::EndlessBySecond(bytes) => {
+                Step::Endless(bytes) => while line.try_send(&bytes).await.is_ok() {},
+                Step::EndlessBySecond(bytes) => {
                     while line.try_send(&bytes).await.is_ok() {
                         second();
                         tokio::task::yield_now().await;
                     }
                 }
-                Act::Hold => stays = true,
-                Act::Reset => return line.reset(),
-                Act::HalfClose => {
+                Step::Hold => stays = true,
+                Step::Reset => return line.reset(),
+                Step::HalfClose => {
                     line.half_close().await;
                     stays = true;
                 }
@@ -146,7 +150,7 @@ async fn serve(mut line: Wire, script: Arc<Mutex<Vec<Act>>>, clock: Arc<Mutex<Op
     }
 }
 
-impl Got {
+impl Received {
     /// Reads what was received until the end of the connection.
     pub fn of(received: &[u8]) -> Self {
         let text = String::from_utf8_lossy(received);
