@@ -1,9 +1,11 @@
 //! Past the cache: a request goes to the origin as it is, and its response comes back as it is. A
 //! write invalidates what it may have changed.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body as _;
@@ -52,7 +54,15 @@ impl Forwarder {
             return self.exchange(arrived, scope, reason).await;
         }
         let forwarder = Arc::clone(self);
-        let exchange = Box::pin(async move { forwarder.exchange(arrived, scope, reason).await });
+        let (method, uri) = (arrived.head.method.clone(), arrived.head.uri.clone());
+        let exchange = Box::pin(async move {
+            let exchange = AssertUnwindSafe(forwarder.exchange(arrived, scope, reason));
+            exchange.catch_unwind().await.unwrap_or_else(|panic| {
+                // The origin may have the request.
+                forwarder.written(&method, uri.path(), &Err(FetchError::Panicked));
+                resume_unwind(panic)
+            })
+        });
         joined(tokio::spawn(exchange)).await
     }
 
