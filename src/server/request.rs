@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::header::CONNECTION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
+use pin_project_lite::pin_project;
 use tower::{Service, ServiceBuilder, service_fn};
 
 use super::connection::activity::{Activity, RequestGuard};
@@ -66,6 +66,16 @@ struct EndGuard {
     complete: bool,
 }
 
+pin_project! {
+    /// The response of `answer`, or 500 after a panic: inside of what counts, so that it is counted
+    /// and logged as any other. Built in place: combinators would move the request some times more.
+    struct RequestFuture<F> {
+        #[pin]
+        answer: F,
+        end: Option<EndGuard>,
+    }
+}
+
 /// The service of one connection, as hyper calls it.
 pub(super) fn service(
     proxy: &Arc<ArcSwap<Proxy>>,
@@ -102,8 +112,33 @@ where
         let has_body = !body.is_end_stream();
         let end = EndGuard::begin(&observer, &activity, &mut head, has_body);
         let (id, at) = (end.id.clone(), end.at);
-        end.follow(inner.call(Arrived { head, body, id, at }))
+        RequestFuture {
+            answer: inner.call(Arrived { head, body, id, at }),
+            end: Some(end),
+        }
     })
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestFuture<F> {
+    type Output = Result<Response<CountedBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        // State that a panic leaves incomplete belongs to this request alone; shared state is
+        // behind locks that a panic does not leave inconsistent.
+        let polled = catch_unwind(AssertUnwindSafe(|| this.answer.poll(cx)));
+        if matches!(polled, Ok(Poll::Pending)) {
+            return Poll::Pending;
+        }
+        let end = this.end.take().expect("it is not polled after it is ready");
+        let response = if let Ok(Poll::Ready(Ok(response))) = polled {
+            response
+        } else {
+            tracing::error!(request_id = %end.id, "a panic was answered with 500");
+            Error::Panicked.into_response(&end.id, None, None)
+        };
+        Poll::Ready(Ok(end.respond(response)))
+    }
 }
 
 // === impl CountedBody ===
@@ -180,23 +215,6 @@ impl EndGuard {
             bytes: 0,
             complete: false,
         }
-    }
-
-    /// The response of `answer`, or 500 after a panic: inside of what counts, so that it is counted
-    /// and logged as any other response.
-    fn follow<F>(self, answer: F) -> impl Future<Output = Result<Response<CountedBody>, Infallible>>
-    where
-        F: Future<Output = Result<Response<Body>, Infallible>>,
-    {
-        // State that a panic leaves incomplete belongs to this request alone; shared state is
-        // behind locks that a panic does not leave inconsistent.
-        AssertUnwindSafe(answer).catch_unwind().map(|answer| {
-            let Ok(response) = answer.unwrap_or_else(|_| {
-                tracing::error!(request_id = %self.id, "a panic was answered with 500");
-                Ok(Error::Panicked.into_response(&self.id, None, None))
-            });
-            Ok(self.respond(response))
-        })
     }
 
     /// Puts the response on its way to the client, with itself in the body.
@@ -329,7 +347,11 @@ mod tests {
         });
         let (mut head, ()) = Request::new(()).into_parts();
         let end = EndGuard::begin(&observer, &Activity::new(), &mut head, false);
-        let Ok(response) = end.follow(async { panic!("on purpose") }).await;
+        let response = RequestFuture {
+            answer: async { panic!("on purpose") },
+            end: Some(end),
+        };
+        let Ok(response) = response.await;
         assert_eq!(response.status(), 500);
         assert_eq!(
             response.headers()["content-type"],
