@@ -45,6 +45,28 @@ pub struct Record {
     pub scope: Option<ScopeId>,
 }
 
+/// The names of the fields behind the outcome, what ends a text, and what ends the line.
+const JSON_FIELDS: [&str; 8] = [
+    ",\"detail\":\"",
+    ",\"duration_seconds\":",
+    ",\"response_bytes\":",
+    ",\"complete\":",
+    ",\"scope\":\"",
+    ",\"request_id\":\"",
+    "\"",
+    ",\"target\":\"access\"}\n",
+];
+const TEXT_FIELDS: [&str; 8] = [
+    " detail=",
+    " duration_seconds=",
+    " response_bytes=",
+    " complete=",
+    " scope=",
+    " request_id=",
+    "",
+    "\n",
+];
+
 /// Formatted lines.
 #[derive(Debug, Default)]
 pub(super) struct LineBuffer {
@@ -81,7 +103,7 @@ impl LineBuffer {
         let method = record.method.as_str();
         let status = record.status.as_ref().map_or("0", StatusCode::as_str);
         let outcome = record.outcome.label().as_str();
-        let [before, after, quote, end] = match format {
+        let [detail, duration, bytes, complete, scope, id, quote, end] = match format {
             LogFormat::Json => {
                 self.add(&["{\"timestamp\":\""]);
                 self.timestamp(record.at);
@@ -90,32 +112,31 @@ impl LineBuffer {
                 self.add(&["\",\"method\":\"", method, "\",\"path\":"]);
                 serde_json::to_writer(&mut self.bytes, path).expect("writing to a vector succeeds");
                 self.add(&[",\"status\":", status, ",\"outcome\":\"", outcome, "\""]);
-                [",\"", "\":", "\"", ",\"target\":\"access\"}\n"]
+                JSON_FIELDS
             }
             LogFormat::Text => {
                 self.timestamp(record.at);
                 self.add(&["  INFO access: ", method, " ", path]);
                 self.add(&[" ", status, " ", outcome]);
-                [" ", "=", "", "\n"]
+                TEXT_FIELDS
             }
         };
-        if let Some(detail) = record.outcome.detail() {
-            self.add(&[before, "detail", after, quote, detail, quote]);
+        if let Some(reason) = record.outcome.detail() {
+            self.add(&[detail, reason, quote]);
         }
-        self.add(&[before, "duration_seconds", after]);
-        self.number(record.took.as_secs());
+        self.add(&[duration]);
+        self.add(&[itoa::Buffer::new().format(record.took.as_secs())]);
         self.add(&["."]);
         self.digits::<10>(record.took.subsec_micros().into(), 6);
-        self.add(&[before, "response_bytes", after]);
-        self.number(record.bytes);
-        let complete = if record.complete { "true" } else { "false" };
-        self.add(&[before, "complete", after, complete]);
-        if let Some(scope) = record.scope {
-            self.add(&[before, "scope", after, quote]);
-            self.digits::<16>(scope.number().into(), 8);
+        self.add(&[bytes]);
+        self.add(&[itoa::Buffer::new().format(record.bytes)]);
+        self.add(&[complete, if record.complete { "true" } else { "false" }]);
+        if let Some(of) = record.scope {
+            self.add(&[scope]);
+            self.digits::<16>(of.number().into(), 8);
             self.add(&[quote]);
         }
-        self.add(&[before, "request_id", after, quote]);
+        self.add(&[id]);
         match &record.id {
             RequestId::Given(id) => self.add(&[id]),
             RequestId::Made(number) => self.digits::<16>(*number, 16),
@@ -145,10 +166,6 @@ impl LineBuffer {
         self.add(&["."]);
         self.digits::<10>(since.subsec_micros().into(), 6);
         self.add(&["Z"]);
-    }
-
-    fn number(&mut self, number: u64) {
-        self.add(&[itoa::Buffer::new().format(number)]);
     }
 
     /// `count` digits, with leading zeros.
