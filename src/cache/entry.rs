@@ -143,26 +143,20 @@ impl Entry {
     /// A fetch that was to renew it has ended. After a failure of the origin it is served stale at
     /// once for five seconds, where that is allowed, while one retry runs.
     pub fn fetch_ended(&self, failed: bool, now: Duration) {
-        let Failures {
-            until,
-            is_retried,
-            retry_until,
-        } = &self.failures;
+        let failures = &self.failures;
         if failed {
-            is_retried.store(self.has_failed_lately(now), Ordering::Relaxed);
+            let was_retried = self.has_failed_lately(now);
+            failures.is_retried.store(was_retried, Ordering::Relaxed);
             let pause = micros(now.saturating_add(FAILURE_PAUSE));
-            until.store(pause, Ordering::Relaxed);
+            failures.until.store(pause, Ordering::Relaxed);
         }
-        retry_until.store(0, Ordering::Relaxed);
+        failures.retry_until.store(0, Ordering::Relaxed);
     }
 
     /// Whether the origin has failed to renew it lately, or a retry after that still runs.
     #[must_use]
     pub fn has_failed_lately(&self, now: Duration) -> bool {
-        let Failures {
-            until, retry_until, ..
-        } = &self.failures;
-        [until, retry_until]
+        [&self.failures.until, &self.failures.retry_until]
             .iter()
             .any(|end| micros(now) < end.load(Ordering::Relaxed))
     }

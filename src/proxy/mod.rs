@@ -180,11 +180,7 @@ impl Proxy {
             Lookup::Miss(why) => (why, Basis::Nothing),
         };
         if request.directives.only_if_cached {
-            return Error::OnlyIfCached.into_response(
-                id,
-                Some(call.route),
-                Some(call.key.scope().id()),
-            );
+            return request.fail(Error::OnlyIfCached);
         }
         Box::pin(self.ask_origin(&request, why, basis)).await
     }
@@ -261,12 +257,7 @@ impl Proxy {
             }
             FetchResult::Failed(source) => {
                 error::log_failure(request.id, &source);
-                let scope = request.call.key.scope().id();
-                Error::Fetch { source, why }.into_response(
-                    request.id,
-                    Some(request.call.route),
-                    Some(scope),
-                )
+                request.fail(Error::Fetch { source, why })
             }
         }
     }

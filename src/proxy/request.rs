@@ -1,10 +1,11 @@
 //! Requests, as the modules of the proxy hand them on.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Response};
 use hyper::body::Incoming;
 
-use super::body::Report;
+use super::body::{Body, Report};
+use super::error::Error;
 use crate::config::ClientDirectives;
 use crate::outcome::Outcome;
 use crate::policy::{Moment, RequestDirectives};
@@ -63,6 +64,11 @@ impl<'a> ClientRequest<'a> {
     /// The fields that the origin would get.
     pub(super) fn sent(&self, forward_headers: &[HeaderName]) -> HeaderMap {
         headers::of_fetch(&self.head.headers, self.head.version, forward_headers)
+    }
+
+    pub(super) fn fail(&self, error: Error) -> Response<Body> {
+        let scope = self.call.key.scope().id();
+        error.into_response(self.id, Some(self.call.route), Some(scope))
     }
 
     pub(super) fn report(&self, outcome: Outcome) -> Report {
