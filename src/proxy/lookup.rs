@@ -60,13 +60,16 @@ impl Proxy {
 
 /// How the selected response may be used for this request.
 fn judge(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Lookup {
-    let (freshness, cap) = (&selected.entry.freshness, selected.representation.cap);
-    let why = if policy::is_fresh(freshness, cap, now) {
-        Forward::Request
-    } else {
-        Forward::Stale
+    let cap = selected.representation.cap;
+    // Of no interest to a hit.
+    let why = |selected: &Selected| {
+        if policy::is_fresh(&selected.entry.freshness, cap, now) {
+            Forward::Request
+        } else {
+            Forward::Stale
+        }
     };
-    match policy::verdict(freshness, cap, &request.directives, now) {
+    match policy::verdict(&selected.entry.freshness, cap, &request.directives, now) {
         Verdict::Fresh { ttl } => Lookup::Fresh(selected, ttl),
         Verdict::Usable { .. } if request.directives.max_stale.is_some() => {
             Lookup::Usable(selected, ServedStale::Accepted)
@@ -79,10 +82,10 @@ fn judge(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Lookup
             Lookup::Usable(selected, ServedStale::OnError)
         }
         Verdict::Stale { on_error_until } => Lookup::Stale {
-            why,
+            why: why(&selected),
             selected,
             on_error: on_error_until.is_some(),
         },
-        Verdict::Unusable => Lookup::Miss(why),
+        Verdict::Unusable => Lookup::Miss(why(&selected)),
     }
 }
