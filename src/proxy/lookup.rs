@@ -10,7 +10,7 @@ use crate::cache::{Entry, StoreLookup};
 use crate::outcome::{Forward, ServedStale};
 use crate::policy::{self, Moment, Verdict};
 
-/// What the store has for a request.
+/// The store's answer to a request.
 pub(super) enum Lookup {
     /// Serve it; it stays fresh for this long.
     Fresh(Selected, Duration),
@@ -30,7 +30,7 @@ pub(super) enum Lookup {
 }
 
 impl Proxy {
-    /// What the store has for this request. Where a view must be derived first, `now` is later than
+    /// Looks a request up in the store. Where a view must be derived first, `now` is later than
     /// before.
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
         let (key, token) = (&request.call.key, &request.call.holder);

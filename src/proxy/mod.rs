@@ -127,7 +127,7 @@ impl Proxy {
 
     /// Answers a request. Whatever happens is a response.
     ///
-    /// What waits for the origin is boxed here and below: a future is as large as its largest
+    /// A future that waits for the origin is boxed here and below: a future is as large as its largest
     /// branch, and a hit would move the room for a fetch. Head and call are borrowed for the same
     /// reason: an async function keeps two copies of its arguments.
     ///

@@ -105,7 +105,7 @@ impl Fetcher {
         let job = self.job(request, basis.clone());
         let asks = &request.directives;
         if asks.no_store {
-            // What must not be stored must not be shared either.
+            // A response that must not be stored must not be shared either.
             return self.run(job, None).await;
         }
         let (key, generation) = (request.call.flight(), job.fence.generation());
@@ -239,7 +239,7 @@ impl Basis {
         }
     }
 
-    /// What was invalidated since it was looked up must not be used again by way of a 304.
+    /// A response invalidated since it was looked up must not be used again by way of a 304.
     fn if_current(self, store: &Store) -> Self {
         match self.entry() {
             Some(entry) if store.is_current(&entry.generation) => self,
@@ -287,7 +287,7 @@ impl FetchResult {
         }
     }
 
-    /// What the waiters get, where the head allows that they share: what was stored, or only kept
+    /// The waiters' result, where the head allows that they share: what was stored, or only kept
     /// from that by the fence (they asked before the purge), and an error, which their own token, the
     /// same one, would meet a moment later too.
     fn shared(&self) -> SharedResult {

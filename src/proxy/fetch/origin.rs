@@ -17,7 +17,7 @@ use crate::upstream::{self, FetchError, PendingBody, headers};
 #[derive(Debug)]
 pub(super) struct OriginResponse {
     pub(super) head: response::Parts,
-    /// What it means for the stored response, if there is one.
+    /// Its meaning for the stored response, if there is one.
     pub(super) renewal: Option<Renewal>,
     /// Whether it is for the client alone that asked.
     pub(super) is_unshareable: bool,
@@ -137,7 +137,7 @@ impl FetchJob {
         is_conditional.then_some(sent)
     }
 
-    /// What an answer means for the stored response, if there is one. A weak tag does not say that
+    /// The meaning of an answer for the stored response, if there is one. A weak tag does not say that
     /// the bytes are the same, and so admits no token to them.
     fn renewal(&self, status: StatusCode, fields: &HeaderMap, at: Moment) -> Option<Renewal> {
         let stored = &self.basis.entry()?.whole.headers;

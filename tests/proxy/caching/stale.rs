@@ -20,7 +20,7 @@ pub(super) fn reply(body: &str, cache_control: &str) -> Reply {
     Reply::json(body).header("cache-control", cache_control)
 }
 
-/// Waits until no fetch is in the air any more.
+/// Waits until no fetch is in flight any more.
 pub(super) async fn until_landed(proxy: &Proxy) {
     proxy
         .until_metric("stuut_cache_upstream_in_flight", 0)
