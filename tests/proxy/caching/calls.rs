@@ -212,7 +212,7 @@ async fn no_304_makes_an_expired_address_good_again() {
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10");
     proxy.advance_seconds(21);
     proxy.get(CALL).bearer("a").await;
-    let asked = origin.last();
+    let asked = origin.last_request();
     assert_eq!(
         asked.header("if-none-match"),
         None,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stuut_cache::config::ClientDirectives;
 
-use crate::support::{Answer, Origin, Proxy, Reply, wait_until};
+use crate::support::{Origin, Proxy, Reply, Response, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -17,7 +17,7 @@ async fn stored() -> (Origin, Proxy) {
     (origin, proxy)
 }
 
-async fn ask(proxy: &Proxy, directives: &str) -> Answer {
+async fn ask(proxy: &Proxy, directives: &str) -> Response {
     proxy
         .get(CALL)
         .bearer("a")
@@ -42,7 +42,7 @@ async fn no_cache_asks_the_origin_about_a_fresh_response() {
             .header(name, value)
             .await
             .assert_cache_status("stuut-cache; fwd=request; fwd-status=200; stored; ttl=10");
-        assert_eq!(origin.last().header(name), None, "it stays with us");
+        assert_eq!(origin.last_request().header(name), None, "it stays with us");
         origin.assert_requests(2);
         // What it brought is there for everybody else.
         let next = proxy.get(CALL).bearer("a").await.assert_hit();
@@ -102,7 +102,7 @@ async fn max_stale_is_the_staleness_that_a_client_accepts() {
             "stuut-cache; hit; ttl=-{seconds}; detail=max-stale"
         ));
         // It is refreshed for those who come after.
-        origin.until_requests(2).await;
+        origin.wait_for_requests(2).await;
     }
     let (_origin, proxy) = stored().await;
     proxy.advance(Duration::from_millis(13_001));

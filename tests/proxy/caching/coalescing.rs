@@ -19,7 +19,7 @@ async fn held() -> (Origin, Proxy, Gate) {
 /// A request that has reached the origin, and `count` that wait for its answer.
 async fn boarded(origin: &Origin, proxy: &Proxy, count: u32) -> (Pending, Vec<Pending>) {
     let leader = proxy.get(CALL).bearer("a").over_http2().start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     let waiting = (0..count)
         .map(|_| proxy.get(CALL).bearer("a").over_http2().start())
         .collect();
@@ -33,7 +33,7 @@ async fn until_waiting(proxy: &Proxy, count: u32) {
 }
 
 async fn until_in_flight(proxy: &Proxy, count: u32) {
-    proxy.until_metric("stuut_cache_in_flight", count).await;
+    proxy.wait_for_metric("stuut_cache_in_flight", count).await;
 }
 
 /// Those who were answered by another one's fetch.
@@ -87,7 +87,7 @@ async fn a_fetch_that_nobody_waits_for_any_more_still_fills_the_store() {
     }
     until_in_flight(&proxy, 0).await;
     gate.open();
-    proxy.until_metric("stuut_cache_entries", 1).await;
+    proxy.wait_for_metric("stuut_cache_entries", 1).await;
     proxy.get(CALL).bearer("a").await.assert_hit();
     origin.assert_requests(1);
 }
@@ -106,7 +106,7 @@ async fn an_answer_that_is_not_shared_sets_everybody_free_at_once() {
         gate.open();
         leader.await.assert_status(200);
         // All of them are at the origin while not one has been answered: nobody queues.
-        origin.until_requests(10).await;
+        origin.wait_for_requests(10).await;
         gate.open_for_all();
         let mut numbers = Vec::new();
         for one in waiting {
@@ -179,12 +179,12 @@ async fn an_error_is_shared_and_not_stored() {
         ),
         (Reply::reset(), 502, "detail=connection_terminated"),
         (
-            Reply::json("12345").torn_after(2),
+            Reply::json("12345").truncated_after(2),
             502,
             "detail=http_response_incomplete",
         ),
         (
-            Reply::json("12345").torn_chunks_after(2),
+            Reply::json("12345").truncated_chunks_after(2),
             502,
             "detail=http_response_incomplete",
         ),
@@ -221,7 +221,7 @@ async fn who_asks_for_another_variant_asks_alone() {
     let (origin, proxy, gate) = held().await;
     origin.reply(CALL, Reply::echo().header("vary", "accept"));
     let plain = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     let same = proxy.get(CALL).bearer("a").start();
     let other = proxy
         .get(CALL)
@@ -234,7 +234,10 @@ async fn who_asks_for_another_variant_asks_alone() {
     same.await.assert_body(plain);
     let other = other.await.assert_forwarded("miss");
     assert_eq!(other.json()["number"], 2);
-    assert_eq!(origin.last().header("accept").as_deref(), Some("text/csv"));
+    assert_eq!(
+        origin.last_request().header("accept").as_deref(),
+        Some("text/csv")
+    );
     proxy
         .get(CALL)
         .bearer("a")
@@ -272,7 +275,7 @@ async fn a_request_that_must_not_be_stored_shares_with_nobody() {
             request.header("cache-control", "no-store").start()
         })
         .collect();
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     gate.open_for_all();
     leader.await.assert_status(200);
     for one in alone {
@@ -288,11 +291,11 @@ async fn who_insists_on_asking_is_not_answered_by_what_was_asked_before() {
         let (origin, proxy, gate) = held().await;
         origin.replies(CALL, vec![Reply::json("\"old\""), Reply::json("\"new\"")]);
         let first = proxy.get(CALL).bearer("a").start();
-        origin.until_requests(1).await;
+        origin.wait_for_requests(1).await;
         // The call changes behind the proxy's back, and its writer wants to see that.
         let second = proxy.get(CALL).bearer("a").header("cache-control", insists);
         let second = second.start();
-        origin.until_requests(2).await;
+        origin.wait_for_requests(2).await;
         // Who comes now may have the newer one.
         let third = proxy.get(CALL).bearer("a").start();
         until_in_flight(&proxy, 3).await;
@@ -310,11 +313,11 @@ async fn who_insists_on_asking_is_not_answered_by_what_was_asked_before() {
 async fn two_tokens_never_share_a_fetch() {
     let (origin, proxy, gate) = held().await;
     let both = ["a", "b"].map(|token| proxy.get(CALL).bearer(token).start());
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     gate.open_for_all();
     for (token, one) in ["a", "b"].into_iter().zip(both) {
         let answer = one.await;
-        assert_eq!(answer.json()["asked_by"], format!("Bearer {token}"));
+        assert_eq!(answer.json()["authorization"], format!("Bearer {token}"));
     }
 }
 
@@ -334,11 +337,11 @@ async fn who_waits_for_an_origin_that_never_answers_is_told_so() {
     }
     until_in_flight(&proxy, 0).await;
     // Nothing is left in the air that the next request would wait for.
-    let before = origin.seen().len();
+    let before = origin.requests().len();
     let gate = origin.hold(CALL);
     gate.open_for_all();
     proxy.get(CALL).bearer("a").await.assert_status(200);
-    assert_eq!(origin.seen().len(), before + 1);
+    assert_eq!(origin.requests().len(), before + 1);
 }
 
 #[tokio::test]

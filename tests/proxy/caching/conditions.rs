@@ -55,7 +55,11 @@ async fn a_client_that_has_it_is_told_so_from_the_store_and_on_a_miss() {
             }
         }
         origin.assert_requests(1);
-        assert_eq!(origin.last().header(name), None, "{value} stays with us");
+        assert_eq!(
+            origin.last_request().header(name),
+            None,
+            "{value} stays with us"
+        );
     }
 }
 
@@ -70,7 +74,7 @@ async fn head_on_a_miss_fetches_the_whole_and_may_be_told_304() {
         .await
         .assert_status(304)
         .assert_miss();
-    assert_eq!(origin.last().method(), "GET");
+    assert_eq!(origin.last_request().method(), "GET");
     get(&proxy).await.assert_hit().assert_body("{\"a\":1}");
 }
 
@@ -167,7 +171,7 @@ async fn conditions_that_only_the_origin_can_judge_go_past_the_store() {
             .await
             .assert_status(412)
             .assert_cache_status("stuut-cache; fwd=bypass; fwd-status=412; detail=condition");
-        assert_eq!(origin.last().header(name), Some(value));
+        assert_eq!(origin.last_request().header(name), Some(value));
     }
     get(&proxy).await.assert_hit();
 }

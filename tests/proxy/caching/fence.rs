@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Answer, Gate, Origin, Pending, Proxy, Reply};
+use crate::support::{Gate, Origin, Pending, Proxy, Reply, Response};
 
 const CALL: &str = "/v1/calls/c1";
 
-async fn get(proxy: &Proxy) -> Answer {
+async fn get(proxy: &Proxy) -> Response {
     proxy.get(CALL).bearer("a").await
 }
 
@@ -67,10 +67,10 @@ async fn held(waiting: u32) -> (Origin, Proxy, Gate, Vec<Pending>) {
     origin.reply(CALL, version(1));
     let gate = origin.hold(CALL);
     let mut all = vec![proxy.get(CALL).bearer("a").start()];
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     all.extend((0..waiting).map(|_| proxy.get(CALL).bearer("a").start()));
     proxy
-        .until_metric("stuut_cache_in_flight", waiting + 1)
+        .wait_for_metric("stuut_cache_in_flight", waiting + 1)
         .await;
     (origin, proxy, gate, all)
 }
@@ -108,15 +108,15 @@ async fn who_comes_after_does_not_join_a_fetch_from_before() {
         let (origin, proxy, gate, mut all) = held(0).await;
         void.happen(&proxy, &origin).await;
         origin.reply(CALL, version(2));
-        let seen = origin.seen().len();
+        let seen = origin.requests().len();
         let after = proxy.get(CALL).bearer("a").start();
-        origin.until_requests(seen + 1).await;
+        origin.wait_for_requests(seen + 1).await;
         gate.open();
         let before = all.pop().expect("there is one");
         before.await.assert_body("{\"version\":1}");
         // Those who come now wait for the newer one.
         let later = proxy.get(CALL).bearer("a").start();
-        proxy.until_metric("stuut_cache_in_flight", 2).await;
+        proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
         gate.open();
         for one in [after, later] {
             one.await.assert_body("{\"version\":2}");
@@ -125,7 +125,7 @@ async fn who_comes_after_does_not_join_a_fetch_from_before() {
             .await
             .assert_hit()
             .assert_body("{\"version\":2}");
-        assert_eq!(origin.seen().len(), seen + 1, "{void:?}");
+        assert_eq!(origin.requests().len(), seen + 1, "{void:?}");
     }
 }
 
@@ -162,15 +162,15 @@ async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
             let gate = origin.hold(CALL);
             proxy.advance_seconds(10);
             get(&proxy).await.assert_stale("stale-while-revalidate");
-            origin.until_requests(2).await;
+            origin.wait_for_requests(2).await;
 
             void.happen(&proxy, &origin).await;
             origin.reply(CALL, version(2).validating("\"2\""));
-            let seen = origin.seen().len();
+            let seen = origin.requests().len();
             if lands_first {
                 gate.open();
                 proxy
-                    .until_metric("stuut_cache_upstream_in_flight", 0)
+                    .wait_for_metric("stuut_cache_upstream_in_flight", 0)
                     .await;
             }
             origin.hold(CALL).open_for_all();
@@ -178,14 +178,14 @@ async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
                 .await
                 .assert_miss()
                 .assert_body("{\"version\":2}");
-            assert_eq!(origin.last().header("if-none-match"), None);
+            assert_eq!(origin.last_request().header("if-none-match"), None);
             gate.open();
-            proxy.until_metric("stuut_cache_fenced_total", 1).await;
+            proxy.wait_for_metric("stuut_cache_fenced_total", 1).await;
             get(&proxy)
                 .await
                 .assert_hit()
                 .assert_body("{\"version\":2}");
-            assert_eq!(origin.seen().len(), seen + 1, "{void:?}");
+            assert_eq!(origin.requests().len(), seen + 1, "{void:?}");
         }
     }
 }
@@ -206,7 +206,7 @@ async fn a_voided_response_does_not_stand_in_for_a_failing_origin() {
         proxy.advance_seconds(10);
         let gate = origin.hold(CALL);
         let asking = proxy.get(CALL).bearer("a").start();
-        origin.until_requests(2).await;
+        origin.wait_for_requests(2).await;
         void.happen(&proxy, &origin).await;
         gate.open();
         let answer = asking.await;
@@ -241,7 +241,7 @@ async fn other_calls_in_the_air_are_not_voided() {
     let others = ["/v1/calls/c2", "/v1/calls/c3", "/v1/calls/c4"];
     let gates = others.map(|other| origin.hold(other));
     let pending = others.map(|other| proxy.get(other).bearer("a").start());
-    origin.until_requests(4).await;
+    origin.wait_for_requests(4).await;
     Void::PurgeCall.happen(&proxy, &origin).await;
     gate.open();
     gates.iter().for_each(Gate::open);
@@ -296,9 +296,9 @@ async fn what_was_fetched_before_a_lost_write_was_over_is_not_stored_after_it() 
         .await;
     origin.reply(CALL, version(1));
     let gate = origin.hold(CALL);
-    let seen = origin.seen().len();
+    let seen = origin.requests().len();
     let asking = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(seen + 1).await;
+    origin.wait_for_requests(seen + 1).await;
     proxy.advance_seconds(30);
     gate.open_for_all();
     let answer = asking.await;
@@ -325,17 +325,17 @@ async fn an_older_answer_that_comes_late_does_not_replace_a_newer_one() {
         let get = || proxy.get(CALL).bearer("a");
         let first_gate = origin.hold(CALL);
         let first = get().start();
-        origin.until_requests(1).await;
+        origin.wait_for_requests(1).await;
         let second = get().start();
-        proxy.until_metric("stuut_cache_in_flight", 2).await;
+        proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
         // What the first gets is for nobody else: the second asks for itself, and is held.
         let second_gate = origin.hold(CALL);
         first_gate.open_for_all();
         first.await;
-        origin.until_requests(2).await;
+        origin.wait_for_requests(2).await;
         let third_gate = origin.hold(CALL);
         let third = get().start();
-        origin.until_requests(3).await;
+        origin.wait_for_requests(3).await;
         third_gate.open_for_all();
         third.await.assert_body("\"new\"");
         second_gate.open_for_all();
@@ -371,11 +371,11 @@ async fn an_older_answer_came_back_after_a_newer_one_that_was_held_back() {
     says("2", "max-age=100");
     let german = origin.hold(CALL);
     let renewed = ask("de", "no-cache").start();
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     says("3", "no-store");
     let english = origin.hold(CALL);
     let other = ask("en", "no-cache").start();
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     english.open_for_all();
     other.await.assert_body("3");
     german.open();
@@ -403,10 +403,10 @@ async fn what_is_asked_twice_is_newer_than_what_came_before_the_second_time() {
         origin.replies(CALL, vec![first, says(2), says(3), Reply::new(500)]);
         let early = origin.hold(CALL);
         let twice = anew();
-        origin.until_requests(2).await;
+        origin.wait_for_requests(2).await;
         let between = origin.hold(CALL);
         let other = anew();
-        origin.until_requests(3).await;
+        origin.wait_for_requests(3).await;
         between.open_for_all();
         other.await.assert_body("{\"version\":2}");
         early.open_for_all();

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use stuut_cache::config::{ClientDirectives, OriginRule, PrivateRule, Route, RoutePattern};
 
-use crate::support::{Answer, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, Reply, Response};
 
 const CALL: &str = "/v1/calls/c1";
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-async fn get(proxy: &Proxy) -> Answer {
+async fn get(proxy: &Proxy) -> Response {
     proxy.get(CALL).bearer("a").await
 }
 
 /// The answer to a first request, from an origin that sends these fields.
-async fn first(status: u16, fields: Fields<'_>) -> (Origin, Proxy, Answer) {
+async fn first(status: u16, fields: Fields<'_>) -> (Origin, Proxy, Response) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(CALL, reply(status, fields));
@@ -274,7 +274,7 @@ async fn what_is_stale_on_arrival_is_stored_to_be_validated() {
         let (origin, proxy, answer) = first(200, &fields).await;
         answer.assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=0");
         get(&proxy).await.assert_forwarded("stale");
-        let asked = origin.last().header("if-none-match");
+        let asked = origin.last_request().header("if-none-match");
         assert_eq!(asked.as_deref(), Some("\"1\""), "{fields:?}");
     }
 }
@@ -355,7 +355,7 @@ async fn nothing_is_used_beyond_the_hard_limit() {
         .await
         .assert_status(500)
         .assert_forwarded("stale");
-    let asked = origin.last();
+    let asked = origin.last_request();
     assert_eq!(
         asked.header("if-none-match"),
         None,
@@ -406,11 +406,11 @@ async fn a_body_that_breaks_off_while_it_is_passed_on_breaks_off_for_the_client(
     .await;
     let large = "x".repeat(1_000_000);
     for torn in [
-        Reply::json(&large).torn_after(900_000),
-        Reply::json(&large).torn_chunks_after(900_000),
+        Reply::json(&large).truncated_after(900_000),
+        Reply::json(&large).truncated_chunks_after(900_000),
     ] {
         origin.reply(CALL, torn);
-        get(&proxy).await.assert_status(200).assert_broken_off();
+        get(&proxy).await.assert_status(200).assert_truncated();
     }
     origin.reply(CALL, reply(200, &[]));
     get(&proxy).await.assert_miss();

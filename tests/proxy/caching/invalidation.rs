@@ -138,7 +138,7 @@ async fn a_write_whose_end_nobody_knows_voids_the_call() {
         Reply::reset(),
         Reply::raw(""),
         Reply::raw("HTTP/1.1 2"),
-        Reply::json("{}").torn_after(1),
+        Reply::json("{}").truncated_after(1),
     ] {
         let (origin, proxy) = pair().await;
         store(&proxy).await;
@@ -156,7 +156,7 @@ async fn a_client_that_hangs_up_on_its_write_voids_the_call() {
     let writing = write(&proxy, "POST", "/v1/calls/c1/approve")
         .over_http2()
         .start();
-    origin.until_requests(5).await;
+    origin.wait_for_requests(5).await;
     assert_stored(&proxy).await;
     writing.hang_up().await;
     until_void(&proxy).await;
@@ -176,7 +176,7 @@ async fn a_write_runs_to_its_end_without_its_client() {
             writing
         };
         let writing = writing.start();
-        origin.until_requests(5).await;
+        origin.wait_for_requests(5).await;
         writing.hang_up().await;
         assert_stored(&proxy).await;
         gate.open_for_all();
@@ -193,19 +193,19 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     for client_stays in [true, false] {
         let origin = RawOrigin::start().await;
-        let proxy = Proxy::before(&origin.url(), |_| {}).await;
-        let mut client = proxy.wire().await;
+        let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+        let mut client = proxy.raw_connection().await;
         client.send(WRITE).await;
         let mut writing = origin.accept().await;
-        writing.request().await;
+        writing.read_request().await;
         writing
             .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{\"")
             .await;
-        client.head().await;
+        client.read_head().await;
         // Its effect is not there yet.
         let reading = proxy.get(CALL).bearer("a").start();
         let mut read = origin.accept().await;
-        read.request().await;
+        read.read_request().await;
         read.send(ANSWER).await;
         reading.await.assert_miss();
         let cached = || {
@@ -215,7 +215,7 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
         cached().await.assert_hit();
         if client_stays {
             writing.send("\"}").await;
-            client.exactly(4).await;
+            client.read_exact(4).await;
             cached().await.assert_status(504);
         } else {
             drop(client);
@@ -231,7 +231,7 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
     const ANSWER: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\nconnection: close\r\n\
                           content-length: 2\r\n\r\n{}";
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let mut client = proxy.http2().await;
     let request = http::Request::delete("http://proxy/v1/calls/c1")
         .header("authorization", "Bearer w")
@@ -239,7 +239,7 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
         .expect("a request");
     let (response, mut writing) = tokio::join!(client.send_request(request), async {
         let mut writing = origin.accept().await;
-        writing.request().await;
+        writing.read_request().await;
         let head = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n";
         writing.send(head).await;
         writing
@@ -251,10 +251,10 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
         body.frame().await.expect("a byte").expect("a frame");
     }
     drop(body);
-    proxy.until_metric("stuut_cache_in_flight", 0).await;
+    proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
     let (stored, _read) = tokio::join!(proxy.get(CALL).bearer("a"), async {
         let mut read = origin.accept().await;
-        read.request().await;
+        read.read_request().await;
         read.send(ANSWER).await;
         read
     });
@@ -273,9 +273,9 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
 async fn a_write_whose_response_breaks_off_is_pending() {
     let (origin, proxy) = pair().await;
     store(&proxy).await;
-    origin.reply("/v1/calls/c1/approve", Reply::json("{}").torn_after(1));
+    origin.reply("/v1/calls/c1/approve", Reply::json("{}").truncated_after(1));
     let torn = write(&proxy, "POST", "/v1/calls/c1/approve").await;
-    torn.assert_broken_off();
+    torn.assert_truncated();
     for _ in 0..2 {
         proxy.get(CALL).bearer("a").await.assert_miss();
     }
@@ -294,7 +294,7 @@ async fn an_upload_that_breaks_off_voids_the_call() {
         .await
         .expect("the proxy takes bytes");
     proxy
-        .until_metric("stuut_cache_bypass_total{reason=\"method\"}", 1)
+        .wait_for_metric("stuut_cache_bypass_total{reason=\"method\"}", 1)
         .await;
     assert_stored(&proxy).await;
     drop(socket);
@@ -363,7 +363,7 @@ async fn a_write_that_never_left_voids_nothing() {
         origin.reply(target, Reply::echo().closing());
     }
     store(&proxy).await;
-    origin.go_away().await;
+    origin.stop_listening().await;
     write(&proxy, "PATCH", CALL)
         .await
         .assert_problem(502, "connection_refused")

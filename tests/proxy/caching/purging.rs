@@ -5,9 +5,9 @@ use secrecy::SecretString;
 use stuut_cache::config::Token;
 
 use super::invalidation::{CALL, assert_hits, assert_stored, assert_void, pair, store};
-use crate::support::{Answer, Origin, Program, Proxy, wait_until};
+use crate::support::{Origin, Program, Proxy, Response, wait_until};
 
-async fn purge(proxy: &Proxy, what: &str) -> Answer {
+async fn purge(proxy: &Proxy, what: &str) -> Response {
     proxy.admin(Method::POST, &format!("/purge?{what}")).await
 }
 
@@ -39,7 +39,7 @@ async fn an_operator_purges_everything_and_the_memory_goes_with_it() {
     proxy.get("/v1/calls/c2").bearer("a").await;
     purge(&proxy, "all").await.assert_status(200);
     for gauge in ["stuut_cache_entries", "stuut_cache_weight_bytes"] {
-        proxy.until_metric(gauge, 0).await;
+        proxy.wait_for_metric(gauge, 0).await;
     }
     assert_void(&proxy).await;
     proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
@@ -144,10 +144,10 @@ async fn a_scope_is_purged_by_the_digest_of_the_access_log() {
         )
     };
     wait_until("an access line", async || {
-        scope(&program.written()).is_some()
+        scope(&program.output()).is_some()
     })
     .await;
-    let scope = scope(&program.written()).expect("it has just been there");
+    let scope = scope(&program.output()).expect("it has just been there");
     program
         .admin(Method::POST, &format!("/purge?scope={scope}"))
         .await

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::support::{Answer, Origin, Proxy, Reply, wait_until};
+use crate::support::{Origin, Proxy, Reply, Response, wait_until};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
-pub(super) async fn get(proxy: &Proxy) -> Answer {
+pub(super) async fn get(proxy: &Proxy) -> Response {
     proxy.get(CALL).bearer("a").await
 }
 
@@ -23,12 +23,12 @@ pub(super) fn reply(body: &str, cache_control: &str) -> Reply {
 /// Waits until no fetch is in flight any more.
 pub(super) async fn until_landed(proxy: &Proxy) {
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 }
 
 /// Waits until there is another answer than this one; answers the one after that.
-pub(super) async fn until_not(proxy: &Proxy, body: &str) -> Answer {
+pub(super) async fn until_not(proxy: &Proxy, body: &str) -> Response {
     wait_until("another answer", async || get(proxy).await.text() != body).await;
     get(proxy).await
 }
@@ -50,7 +50,7 @@ async fn a_stale_response_is_served_within_its_window_while_one_request_refreshe
             .assert_header("age", "14")
             .assert_body("1");
     }
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     origin.assert_requests(2);
     gate.open_for_all();
     until_not(&proxy, "1")
@@ -98,8 +98,8 @@ async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_aske
         .header("x-request-id", "the-one-that-asked")
         .await
         .assert_stale("stale-while-revalidate");
-    origin.until_requests(3).await;
-    let asked = origin.last();
+    origin.wait_for_requests(3).await;
+    let asked = origin.last_request();
     assert_eq!(asked.header("authorization").as_deref(), Some("Bearer b"));
     assert_eq!(asked.header("accept-language").as_deref(), Some("fy"));
     assert_eq!(
@@ -113,9 +113,9 @@ async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_aske
         .bearer("a")
         .await
         .assert_stale("stale-while-revalidate");
-    origin.until_requests(4).await;
+    origin.wait_for_requests(4).await;
     assert_eq!(
-        origin.last().header("authorization").as_deref(),
+        origin.last_request().header("authorization").as_deref(),
         Some("Bearer a")
     );
 }
@@ -133,9 +133,9 @@ async fn a_refresh_in_the_background_validates() {
     get(&proxy).await;
     proxy.advance_seconds(12);
     get(&proxy).await.assert_stale("stale-while-revalidate");
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     assert_eq!(
-        origin.last().header("if-none-match").as_deref(),
+        origin.last_request().header("if-none-match").as_deref(),
         Some("\"1\"")
     );
     until_landed(&proxy).await;
@@ -227,9 +227,9 @@ async fn who_waited_for_news_that_may_not_be_stored_is_not_served_what_they_repl
     proxy.advance_seconds(10);
     let gate = origin.hold(CALL);
     let first = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     let second = proxy.get(CALL).bearer("a").start();
-    proxy.until_metric("stuut_cache_in_flight", 2).await;
+    proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
     gate.open_for_all();
     first.await.assert_body("2");
     second.await.assert_status(500);

@@ -21,8 +21,8 @@ fn failures() -> Vec<Reply> {
         Reply::raw(""),
         Reply::raw("this is not HTTP\r\n\r\n"),
         Reply::reset(),
-        Reply::json("0123456789").torn_after(5),
-        Reply::json("0123456789").torn_chunks_after(5),
+        Reply::json("0123456789").truncated_after(5),
+        Reply::json("0123456789").truncated_chunks_after(5),
     ]
 }
 
@@ -104,7 +104,7 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
     for _ in 0..5 {
         get(&proxy).await.assert_stale("stale-if-error");
     }
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     proxy.advance_seconds(6);
     for _ in 0..5 {
         get(&proxy).await.assert_stale("stale-if-error");
@@ -112,7 +112,7 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
     origin.assert_requests(3);
     retry.open_for_all();
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 
     // Then the origin is asked as before.
@@ -131,13 +131,13 @@ async fn after_a_failed_refresh_one_retry_runs() {
     proxy.advance_seconds(10);
     for requests in [2, 3, 3, 3] {
         get(&proxy).await.assert_stale("stale-while-revalidate");
-        origin.until_requests(requests).await;
+        origin.wait_for_requests(requests).await;
         until_landed(&proxy).await;
     }
     origin.assert_requests(3);
     proxy.advance_seconds(5);
     get(&proxy).await.assert_stale("stale-while-revalidate");
-    origin.until_requests(4).await;
+    origin.wait_for_requests(4).await;
 }
 
 /// The fetch that it met is for a variant of its own, and says nothing of this one.
@@ -152,7 +152,7 @@ async fn a_retry_that_does_not_run_holds_up_no_other() {
     get("text/a").await.assert_stale("stale-if-error");
     let gate = origin.hold(CALL);
     let other = get("text/b").start();
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     get("text/a").await.assert_stale("stale-if-error");
     gate.open_for_all();
     other.await.assert_body("2");
@@ -182,7 +182,7 @@ async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
     let (origin, proxy) = pair().await;
     origin.reply(CALL, reply("1", "max-age=10").closing());
     get(&proxy).await;
-    origin.go_away().await;
+    origin.stop_listening().await;
     proxy.advance(Duration::from_millis(309_999));
     get(&proxy)
         .await
@@ -206,7 +206,7 @@ async fn the_window_is_judged_when_the_origin_has_failed_not_when_it_was_asked()
     let gate = origin.hold(CALL);
     proxy.advance_seconds(29);
     let asking = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     proxy.advance_seconds(1);
     gate.open();
     asking.await.assert_status(500).assert_forwarded("stale");
@@ -264,8 +264,8 @@ async fn a_refusal_or_a_missing_call_ends_what_was_stored() {
 async fn a_refusal_or_a_missing_call_whose_body_breaks_off_is_no_failure() {
     for status in [401, 403, 404, 410] {
         for end in [
-            Reply::new(status).body("no more").torn_after(3),
-            Reply::new(status).body("no more").torn_chunks_after(3),
+            Reply::new(status).body("no more").truncated_after(3),
+            Reply::new(status).body("no more").truncated_chunks_after(3),
         ] {
             let (origin, proxy) = pair().await;
             let rule = "max-age=10, stale-if-error=600";
@@ -297,7 +297,7 @@ async fn a_refusal_or_a_missing_call_counts_while_its_body_is_still_to_come() {
         get(&proxy).await;
         proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
-        origin.until_requests(2).await;
+        origin.wait_for_requests(2).await;
         // Another variant of the request, so that nobody waits for the body.
         wait_until("its end", async || {
             let fresh = proxy.get(CALL).bearer("a");

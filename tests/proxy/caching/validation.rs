@@ -1,10 +1,10 @@
 //! Validation: the conditions of the proxy to the origin, and what a 304 does.
 
-use crate::support::{Answer, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, Reply, Response};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
-pub(super) async fn get(proxy: &Proxy) -> Answer {
+pub(super) async fn get(proxy: &Proxy) -> Response {
     proxy.get(CALL).bearer("a").await
 }
 
@@ -49,7 +49,7 @@ async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=20")
         .assert_status(200)
         .assert_body("{\"a\":1}");
-    let asked = origin.last();
+    let asked = origin.last_request();
     assert_eq!(asked.header("if-none-match").as_deref(), Some("\"1\""));
     assert_eq!(asked.header("if-modified-since"), None);
 
@@ -88,7 +88,7 @@ async fn without_a_tag_the_date_of_the_last_change_is_asked_about() {
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=11")
         .assert_body("{}");
-    let asked = origin.last();
+    let asked = origin.last_request();
     assert_eq!(asked.header("if-modified-since"), Some(changed));
     assert_eq!(asked.header("if-none-match"), None);
 }
@@ -133,7 +133,7 @@ async fn a_304_about_another_response_is_answered_by_asking_for_the_whole() {
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=200; stored; ttl=10")
         .assert_body("{\"a\":2}");
     origin.assert_requests(3);
-    assert_eq!(origin.last().header("if-none-match"), None);
+    assert_eq!(origin.last_request().header("if-none-match"), None);
     get(&proxy).await.assert_hit().assert_body("{\"a\":2}");
 }
 
@@ -171,7 +171,7 @@ async fn a_304_that_nobody_asked_for_is_not_passed_on() {
         .await
         .assert_problem(502, "http_protocol_error")
         .assert_cache_status("stuut-cache; fwd=miss; detail=http_protocol_error");
-    assert_eq!(origin.last().header("if-none-match"), None);
+    assert_eq!(origin.last_request().header("if-none-match"), None);
 }
 
 #[tokio::test]
@@ -201,7 +201,7 @@ async fn a_view_keeps_its_tag_over_a_304_and_loses_it_with_the_body() {
         .assert_status(304)
         .assert_header("etag", &tag)
         .assert_header("x-new", "1");
-    let asked = origin.last().header("if-none-match");
+    let asked = origin.last_request().header("if-none-match");
     assert_eq!(asked.as_deref(), Some("\"1\""), "the tag of the whole");
     proxy
         .get(view)

@@ -1,6 +1,6 @@
 //! Several answers to one target: the request fields that `Vary` nominates.
 
-use crate::support::{Answer, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, Reply, Response};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -19,7 +19,7 @@ fn script(origin: &Origin, lines: &[&str]) {
     origin.reply(CALL, reply);
 }
 
-async fn get(proxy: &Proxy, fields: &[(&str, &str)]) -> Answer {
+async fn get(proxy: &Proxy, fields: &[(&str, &str)]) -> Response {
     let request = proxy.get(CALL).bearer("a");
     fields
         .iter()
@@ -93,7 +93,7 @@ async fn what_never_reaches_the_origin_cannot_make_a_difference() {
         get(&proxy, &[(name, "one")]).await.assert_miss();
         get(&proxy, &[(name, "two")]).await.assert_hit();
         get(&proxy, &[]).await.assert_hit();
-        let sent = origin.last().header(name);
+        let sent = origin.last_request().header(name);
         assert!(
             sent.is_none() || sent.as_deref() == Some("gzip"),
             "{name}: {sent:?}"
@@ -123,7 +123,7 @@ async fn the_credential_makes_a_difference_already() {
     get(&proxy, &[]).await.assert_miss();
     get(&proxy, &[]).await.assert_hit();
     let other = proxy.get(CALL).bearer("b").await.assert_miss();
-    assert_eq!(other.json()["asked_by"], "Bearer b");
+    assert_eq!(other.json()["authorization"], "Bearer b");
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn one_variant_is_renewed_and_the_others_stay_as_they_are() {
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10");
     assert_eq!(
-        origin.last().header("if-none-match").as_deref(),
+        origin.last_request().header("if-none-match").as_deref(),
         Some("\"a\"")
     );
     get(&proxy, &[("accept", "b")])

@@ -18,9 +18,9 @@ async fn readers_that_do_not_read_take_all_places_at_the_origin() {
     // Past the cache, and too large for it.
     for target in ["/v1/export", "/v1/calls/large"] {
         origin.reply(target, Reply::new(200).body(vec![b'x'; 64 << 20]));
-        let mut slow = proxy.wire().await;
+        let mut slow = proxy.raw_connection().await;
         slow.send(get(target)).await;
-        slow.head().await;
+        slow.read_head().await;
         idle.push(slow);
     }
     for target in [CALL, "/v1/other"] {
@@ -32,16 +32,16 @@ async fn readers_that_do_not_read_take_all_places_at_the_origin() {
 #[tokio::test]
 async fn an_upload_in_progress_holds_its_place_at_the_origin() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| config.limits.in_flight = 1).await;
-    let mut client = proxy.wire().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |config| config.limits.in_flight = 1).await;
+    let mut client = proxy.raw_connection().await;
     client
         .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf")
         .await;
     let mut line = origin.accept().await;
-    line.until("half").await;
+    line.read_until("half").await;
     line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
         .await;
-    client.head().await;
+    client.read_head().await;
     proxy
         .get(CALL)
         .bearer("a")
@@ -49,13 +49,13 @@ async fn an_upload_in_progress_holds_its_place_at_the_origin() {
         .assert_problem(503, "connection_limit_reached");
 
     client.send("half").await;
-    line.until("half").await;
+    line.read_until("half").await;
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
     // The answer goes on.
     line.send("done").await;
-    client.until("done").await;
+    client.read_until("done").await;
 }
 
 /// As many bodies of the largest size as may wait for the origin, and there was no bound on what
@@ -63,18 +63,18 @@ async fn an_upload_in_progress_holds_its_place_at_the_origin() {
 #[tokio::test]
 async fn bodies_that_are_being_read_take_memory_without_bound() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.cache.max_filling = ByteSize(1_000);
     })
     .await;
     let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-    let mut first = proxy.wire().await;
+    let mut first = proxy.raw_connection().await;
     first.send(get(CALL)).await;
     let mut filling = origin.accept().await;
-    filling.request().await;
+    filling.read_request().await;
     filling.send(head(900) + "begin").await;
     proxy
-        .until_metric("stuut_cache_upstream_bytes_total", 5)
+        .wait_for_metric("stuut_cache_upstream_bytes_total", 5)
         .await;
 
     // There is no room beside it, neither for a length nor for chunks: they are streamed.
@@ -87,16 +87,16 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
             "1\r\ny\r\n0\r\n\r\n".to_owned(),
         ),
     ] {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client.send(get("/v1/calls/c2")).await;
         let mut line = origin.accept().await;
-        line.request().await;
+        line.read_request().await;
         line.send(answer + &begin).await;
-        let streamed = client.head().await;
+        let streamed = client.read_head().await;
         assert!(streamed.contains("too-large"), "{streamed}");
-        client.until("xxx").await;
+        client.read_until("xxx").await;
         line.send(end).await;
-        client.until("y").await;
+        client.read_until("y").await;
     }
     assert_eq!(
         proxy
@@ -108,12 +108,12 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
 
     // What has its room is stored, and then there is room again.
     filling.send("x".repeat(895)).await;
-    assert!(first.head().await.contains("; stored"));
-    let mut client = proxy.wire().await;
+    assert!(first.read_head().await.contains("; stored"));
+    let mut client = proxy.raw_connection().await;
     client.send(get("/v1/calls/c3")).await;
-    filling.request().await;
+    filling.read_request().await;
     filling.send(head(900) + &"x".repeat(900)).await;
-    assert!(client.head().await.contains("; stored"));
+    assert!(client.read_head().await.contains("; stored"));
 }
 
 /// A body whose length was not declared is copied once it is known; the copy was not counted.
@@ -179,8 +179,8 @@ async fn what_is_no_request_is_answered_and_counted_nowhere() {
     let requests = "stuut_cache_requests_total{method=\"other\",outcome=\"refused\",route=\"other\",status=\"431\"}";
     assert_eq!(proxy.metric(requests).await.to_string(), "1");
     // A client that hangs up has said nothing wrong.
-    drop(proxy.wire().await);
-    proxy.until_metric("stuut_cache_connections", 0).await;
+    drop(proxy.raw_connection().await);
+    proxy.wait_for_metric("stuut_cache_connections", 0).await;
     let malformed = "stuut_cache_connections_closed_total{reason=\"malformed\"}";
     assert_eq!(proxy.metric(malformed).await.to_string(), "0");
 }

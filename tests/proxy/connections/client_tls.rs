@@ -106,7 +106,9 @@ async fn http11_over_tls_is_answered_and_kept() {
             answer.contains(&format!("stuut-cache; {status}")),
             "{answer}"
         );
-        proxy.until_metric("stuut_cache_connections_idle", 1).await;
+        proxy
+            .wait_for_metric("stuut_cache_connections_idle", 1)
+            .await;
     }
 }
 
@@ -150,14 +152,14 @@ async fn what_is_no_tls_is_ended_and_counted() {
         .raw(format!("GET {CALL} HTTP/1.1\r\nhost: a\r\n\r\n"))
         .await;
     assert!(!answer.contains("HTTP"), "{answer}");
-    proxy.until_metric(REFUSED, 1).await;
+    proxy.wait_for_metric(REFUSED, 1).await;
     // A client that says nothing does not keep its place.
-    assert_eq!(proxy.wire().await.rest().await, "");
-    proxy.until_metric(REFUSED, 2).await;
+    assert_eq!(proxy.raw_connection().await.read_to_end().await, "");
+    proxy.wait_for_metric(REFUSED, 2).await;
     // One that looks whether somebody listens is no fault.
     drop(proxy.connect().await);
-    proxy.until_metric("stuut_cache_connections", 0).await;
-    proxy.until_metric(REFUSED, 2).await;
+    proxy.wait_for_metric("stuut_cache_connections", 0).await;
+    proxy.wait_for_metric(REFUSED, 2).await;
     origin.assert_requests(0);
 }
 
@@ -184,7 +186,7 @@ async fn with_client_ca_only_known_clients_are_answered() {
         if let Ok(mut stream) = files.connect(&proxy, identity, &[]).await {
             ask(&mut stream).await.expect_err("nobody vouches for it");
         }
-        proxy.until_metric(REFUSED, count).await;
+        proxy.wait_for_metric(REFUSED, count).await;
     }
     origin.assert_requests(1);
 }
@@ -280,7 +282,7 @@ async fn curl_and_openssl_are_served_by_the_program() {
     let (cert, key) = (files.path("cert.pem"), files.path("key.pem"));
     let text = format!("[server.tls]\ncert = {cert:?}\nkey = {key:?}\n");
     std::fs::write(&file, text).expect("the file can be written");
-    let program = Program::configured(&origin, &file).await;
+    let program = Program::with_config_file(&origin, &file).await;
     let port = program.address.port();
     let authority = files.authority.file.path().to_string_lossy().into_owned();
     let url = format!("https://localhost:{port}{CALL}");

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::server::{CALL, get};
 use crate::support::h2::{self, GOAWAY, HEADERS};
-use crate::support::{Clients, Origin, Program, Proxy, RawClient, Reply, wait_until};
+use crate::support::{Clients, Origin, Program, Proxy, RawConnection, Reply, wait_until};
 
 /// Begins the drain of this proxy; its end can be waited for.
 async fn draining(proxy: Proxy) -> JoinHandle<()> {
@@ -30,17 +30,17 @@ async fn connections_that_wait_to_be_accepted_are_reset_by_a_drain() {
     let gate = origin.hold("/v1/first");
     let mut clients = Vec::new();
     for target in ["/v1/first", "/v1/calls/c1", "/v1/third"] {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client.send(get(target)).await;
         clients.push(client);
-        origin.until_requests(1).await;
+        origin.wait_for_requests(1).await;
     }
     let address = proxy.address;
     let stopping = tokio::spawn(proxy.stop());
     while tokio::net::TcpStream::connect(address).await.is_ok() {}
     gate.open();
     for client in clients {
-        let answer = client.rest().await;
+        let answer = client.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
     }
@@ -52,22 +52,24 @@ async fn connections_that_wait_to_be_accepted_are_reset_by_a_drain() {
 async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let mut resting = proxy.wire().await;
+    let mut resting = proxy.raw_connection().await;
     resting.send(get("/v1/calls/c1")).await;
-    resting.until("}").await;
-    proxy.until_metric("stuut_cache_connections_idle", 1).await;
+    resting.read_until("}").await;
+    proxy
+        .wait_for_metric("stuut_cache_connections_idle", 1)
+        .await;
     let gate = origin.hold("/v1/calls/c2");
-    let mut waiting = proxy.wire().await;
+    let mut waiting = proxy.raw_connection().await;
     waiting.send(get("/v1/calls/c2")).await;
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
 
     let stopping = draining(proxy).await;
     resting.send(get("/v1/calls/c1")).await;
-    let answer = resting.rest().await;
+    let answer = resting.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     gate.open();
-    let answer = waiting.rest().await;
+    let answer = waiting.read_to_end().await;
     assert!(answer.contains("connection: close"), "{answer}");
     stopping.await.expect("the drain ends");
 }
@@ -81,18 +83,20 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
         config.server.drain_timeout = std::time::Duration::from_secs(5);
     })
     .await;
-    let mut client = proxy.wire().await;
-    proxy.until_metric("stuut_cache_connections_idle", 1).await;
+    let mut client = proxy.raw_connection().await;
+    proxy
+        .wait_for_metric("stuut_cache_connections_idle", 1)
+        .await;
     let gate = origin.hold("/v1/slow");
     let stopping = draining(proxy).await;
     let ask = h2::get("/v1/slow", &[]);
-    client.send([h2::hello(), ask].concat()).await;
-    while let frame = client.frame().await.expect("it is told to go")
+    client.send([h2::preface(), ask].concat()).await;
+    while let frame = client.read_frame().await.expect("it is told to go")
         && frame.kind != GOAWAY
     {}
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     gate.open();
-    while let frame = client.frame().await.expect("an answer")
+    while let frame = client.read_frame().await.expect("an answer")
         && (frame.kind, frame.stream) != (HEADERS, 1)
     {}
     drop(client);
@@ -102,13 +106,13 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
 /// What the admin listener says to this.
 async fn admin(address: std::net::SocketAddr, target: &str) -> String {
     let socket = TcpStream::connect(address).await.expect("it accepts");
-    let mut client = RawClient::new(socket);
+    let mut client = RawConnection::new(socket);
     client
         .send(format!(
             "GET {target} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
         ))
         .await;
-    client.rest().await
+    client.read_to_end().await
 }
 
 #[tokio::test]
@@ -122,14 +126,14 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     for target in [CALL, "/v1/other"] {
         origin.reply(target, Reply::json(&body));
         gates.push(origin.hold(target));
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client.send(get(target)).await;
         in_flight.push(client);
     }
-    let mut idle = proxy.wire().await;
+    let mut idle = proxy.raw_connection().await;
     idle.send(get("/v1/idle")).await;
-    idle.until("}").await;
-    origin.until_requests(3).await;
+    idle.read_until("}").await;
+    origin.wait_for_requests(3).await;
     assert!(
         admin(admin_address, "/readyz")
             .await
@@ -137,7 +141,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     );
 
     let stopping = tokio::spawn(proxy.stop());
-    assert_eq!(idle.rest().await, "");
+    assert_eq!(idle.read_to_end().await, "");
     while TcpStream::connect(address).await.is_ok() {}
     let ready = admin(admin_address, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
@@ -149,7 +153,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
         gate.open_for_all();
     }
     for client in in_flight {
-        let answer = client.rest().await;
+        let answer = client.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with(&body), "{answer}");
     }
@@ -164,15 +168,15 @@ async fn a_drain_breaks_off_what_does_not_finish() {
     })
     .await;
     let _gate = origin.hold("/v1/stuck");
-    let mut stuck = proxy.wire().await;
+    let mut stuck = proxy.raw_connection().await;
     stuck.send(get("/v1/stuck")).await;
-    let mut dripping = proxy.wire().await;
+    let mut dripping = proxy.raw_connection().await;
     dripping.send("GET / HTTP/1.1\r\nho").await;
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
 
     proxy.stop().await;
-    assert_eq!(stuck.rest().await, "");
-    assert_eq!(dripping.rest().await, "");
+    assert_eq!(stuck.read_to_end().await, "");
+    assert_eq!(dripping.read_to_end().await, "");
 }
 
 #[tokio::test]
@@ -180,14 +184,14 @@ async fn sigterm_lets_requests_finish_and_exits_with_success() {
     let origin = Origin::start().await;
     let gate = origin.hold("/v1/slow");
     let mut program = Program::start(&origin, &[]).await;
-    let mut slow = program.wire().await;
+    let mut slow = program.raw_connection().await;
     slow.send(get("/v1/slow")).await;
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
 
     program.terminate();
     while TcpStream::connect(program.address).await.is_ok() {}
     gate.open();
-    let answer = slow.rest().await;
+    let answer = slow.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with('}'), "{answer}");
     assert!(program.wait().success());

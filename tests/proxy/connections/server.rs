@@ -28,20 +28,20 @@ async fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let proxy = Proxy::start(&origin).await;
     let gate = origin.hold("/v1/first");
 
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client
         .send([get("/v1/first"), get(CALL), get("/v1/third")].concat())
         .await;
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     gate.open();
     for target in ["/v1/first", CALL, "/v1/third"] {
-        let head = client.head().await;
+        let head = client.read_head().await;
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-        let body = client.until("}").await;
+        let body = client.read_until("}").await;
         assert!(body.contains(&format!("\"{target}\"")), "{body}");
     }
     client.send(get(CALL)).await;
-    assert!(client.head().await.contains("stuut-cache; hit"));
+    assert!(client.read_head().await.contains("stuut-cache; hit"));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn http2_by_prior_knowledge_is_spoken_on_the_same_port() {
 
     // One that is held keeps no other from being answered.
     let slow = tokio::spawn(ask(Method::GET, "/v1/slow", ""));
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     let (head, _) = ask(Method::GET, CALL, "").await;
     assert_eq!(head.version, http::Version::HTTP_2);
     assert!(
@@ -85,7 +85,7 @@ async fn http2_by_prior_knowledge_is_spoken_on_the_same_port() {
     assert!(stored.starts_with(b"{"));
     let (head, _) = ask(Method::POST, "/v1/other", "a body").await;
     assert_eq!(head.status, 200);
-    assert_eq!(origin.last().body, b"a body");
+    assert_eq!(origin.last_request().body, b"a body");
 
     gate.open();
     let (head, _) = slow.await.expect("the request ends well");
@@ -103,13 +103,13 @@ async fn a_client_that_sends_no_more_is_still_answered() {
 
     for target in [CALL, "/v1/other"] {
         let gate = origin.hold(target);
-        let asked = origin.seen().len();
-        let mut client = proxy.wire().await;
+        let asked = origin.requests().len();
+        let mut client = proxy.raw_connection().await;
         client.send(get(target)).await;
         client.half_close().await;
-        origin.until_requests(asked + 1).await;
+        origin.wait_for_requests(asked + 1).await;
         gate.open();
-        let answer = client.rest().await;
+        let answer = client.read_to_end().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with('}'), "{answer}");
     }
@@ -125,17 +125,17 @@ async fn a_preface_in_two_pieces_is_as_good_as_one() {
         config.server.header_timeout = Duration::from_secs(1);
     })
     .await;
-    let mut idle = proxy.wire().await;
-    let hello = h2::hello();
+    let mut idle = proxy.raw_connection().await;
+    let hello = h2::preface();
     idle.send(&hello[..10]).await;
-    proxy.until_metric(RESTING, 1).await;
+    proxy.wait_for_metric(RESTING, 1).await;
     idle.send([&hello[10..], &ping()].concat()).await;
-    idle.until("stilhere").await;
-    let mut slow = proxy.wire().await;
+    idle.read_until("stilhere").await;
+    let mut slow = proxy.raw_connection().await;
     slow.send("GET / HTTP/1.1\r\nho").await;
-    assert_eq!(slow.rest().await, "");
+    assert_eq!(slow.read_to_end().await, "");
     idle.send(ping()).await;
-    idle.until("stilhere").await;
+    idle.read_until("stilhere").await;
 }
 
 #[tokio::test]
@@ -279,9 +279,9 @@ async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
         .await
         .assert_miss();
     let gate = origin.hold("/v1/slow");
-    let mut slow = proxy.wire().await;
+    let mut slow = proxy.raw_connection().await;
     slow.send(get("/v1/slow")).await;
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
 
     for target in [CALL, "/v1/other"] {
         proxy
@@ -296,9 +296,9 @@ async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
     origin.assert_requests(2);
 
     gate.open();
-    slow.until("}").await;
+    slow.read_until("}").await;
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
     for target in [CALL, "/v1/other"] {
         proxy.get(target).bearer("a").await.assert_status(200);
@@ -309,38 +309,38 @@ async fn requests_beyond_those_that_may_wait_for_the_origin_are_shed() {
 async fn a_connection_beyond_the_limit_waits_for_its_turn() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.server.max_connections = 1).await;
-    let mut first = proxy.wire().await;
+    let mut first = proxy.raw_connection().await;
     first.send(get(CALL)).await;
-    first.until("}").await;
+    first.read_until("}").await;
 
-    let mut second = proxy.wire().await;
+    let mut second = proxy.raw_connection().await;
     second.send(get("/v1/second")).await;
     for _ in 0..20 {
         first.send(get("/v1/first")).await;
-        first.until("}").await;
+        first.read_until("}").await;
     }
     assert!(
         origin
-            .seen()
+            .requests()
             .iter()
             .all(|seen| seen.target() != "/v1/second")
     );
 
     drop(first);
-    assert!(second.head().await.starts_with("HTTP/1.1 200"));
+    assert!(second.read_head().await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
 async fn http2_is_told_by_its_whole_preface_and_by_nothing_less() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     for byte in *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" {
         client.send([byte]).await;
     }
     // An empty SETTINGS frame is asked for, and sent, by both sides.
     client.send([0, 0, 0, 4, 0, 0, 0, 0, 0]).await;
-    assert_eq!(client.exactly(5).await[3..], [4, 0]);
+    assert_eq!(client.read_exact(5).await[3..], [4, 0]);
 
     let refused = proxy.raw("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
     assert!(refused.starts_with("HTTP/1.1 505"), "{refused}");

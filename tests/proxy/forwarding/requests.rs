@@ -50,7 +50,7 @@ async fn every_method_goes_on_with_its_body_and_fields_and_so_does_the_answer() 
             answer.assert_body(every_byte());
         }
 
-        let seen = origin.last();
+        let seen = origin.last_request();
         assert_eq!(seen.method(), method.as_str());
         assert_eq!(seen.body, every_byte(), "{method}");
         let sent = [
@@ -80,7 +80,7 @@ async fn a_body_of_unknown_length_goes_on_with_every_method() {
             bytes.push_str("4\r\nsome\r\n5\r\n body\r\n0\r\n\r\n");
             let answer = proxy.raw(bytes).await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-            let seen = origin.last();
+            let seen = origin.last_request();
             assert_eq!(seen.body, b"some body", "{method} {target}: {}", seen.head);
         }
     }
@@ -116,7 +116,7 @@ async fn a_target_goes_on_byte_for_byte() {
     for target in targets {
         let answer = proxy.raw(request(&format!("GET {target}"), &[])).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{target}: {answer}");
-        assert_eq!(origin.last().target(), target);
+        assert_eq!(origin.last_request().target(), target);
     }
 }
 
@@ -144,7 +144,7 @@ async fn a_fetch_for_the_cache_asks_for_the_target_byte_for_byte() {
             .raw(request(&line, &["authorization: Bearer a"]))
             .await;
         assert!(answer.contains("fwd=miss"), "{asked}: {answer}");
-        assert_eq!(origin.last().target(), sent);
+        assert_eq!(origin.last_request().target(), sent);
     }
     origin.assert_requests(targets.len());
 }
@@ -162,7 +162,7 @@ async fn the_origin_is_asked_by_its_own_name() {
             .await
             .assert_status(200);
         assert_eq!(
-            origin.last().header("host"),
+            origin.last_request().header("host"),
             Some(origin.address().to_string()),
             "{target}"
         );
@@ -185,7 +185,7 @@ async fn an_absolute_target_goes_on_as_its_path() {
     for (line, target) in asked {
         let answer = proxy.raw(request(line, &[])).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{line}: {answer}");
-        let seen = origin.last();
+        let seen = origin.last_request();
         assert_eq!(seen.target(), target, "{line}");
         assert_eq!(seen.header("host"), Some(origin.address().to_string()));
     }
@@ -208,7 +208,7 @@ async fn options_of_the_server_itself_goes_on() {
 
     let answer = proxy.raw(request("OPTIONS *", &[])).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(origin.last().target(), "*");
+    assert_eq!(origin.last_request().target(), "*");
 }
 
 #[tokio::test]
@@ -316,7 +316,7 @@ async fn every_status_passes() {
         .assert_cache_status("stuut-cache; fwd=bypass; fwd-status=304; detail=route")
         .assert_body("");
     assert_eq!(
-        origin.last().header("if-none-match").as_deref(),
+        origin.last_request().header("if-none-match").as_deref(),
         Some("\"x\"")
     );
 }
@@ -326,15 +326,15 @@ async fn an_upload_that_waits_for_leave_gets_it() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
 
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client
         .send("POST /v1/other HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
         .await;
-    assert_eq!(client.head().await, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(client.read_head().await, "HTTP/1.1 100 Continue\r\n\r\n");
     client.send("body").await;
-    let answer = client.head().await;
+    let answer = client.read_head().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(origin.last().body, b"body");
+    assert_eq!(origin.last_request().body, b"body");
 }
 
 /// Leave is not given for a body that will not be taken.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Program, Proxy, RawClient, RawOrigin};
+use crate::support::{Program, Proxy, RawConnection, RawOrigin};
 
 const MIB: usize = 1 << 20;
 
@@ -27,17 +27,17 @@ fn piece(at: usize) -> Bytes {
     piece.into()
 }
 
-async fn send_large(wire: &mut RawClient) {
+async fn send_large(wire: &mut RawConnection) {
     for at in 0..LARGE / PIECE {
         wire.send(piece(at)).await;
     }
 }
 
 /// Reads the large body, and finds every byte where it belongs.
-async fn receive_large(wire: &mut RawClient) {
+async fn receive_large(wire: &mut RawConnection) {
     for at in 0..LARGE / PIECE {
         assert!(
-            wire.exactly(PIECE).await == piece(at),
+            wire.read_exact(PIECE).await == piece(at),
             "piece {at} is another"
         );
     }
@@ -49,16 +49,16 @@ fn head(line: &str) -> String {
 
 /// The program in front of an origin by hand, warm, and what memory it has at its ease.
 async fn warm(origin: &RawOrigin) -> (Program, u64) {
-    let program = Program::before(&origin.url(), &[("SERVER__WORKERS", "2")]).await;
-    let mut client = program.wire().await;
+    let program = Program::in_front_of(&origin.url(), &[("SERVER__WORKERS", "2")]).await;
+    let mut client = program.raw_connection().await;
     client
         .send("GET /v1/warm HTTP/1.1\r\nhost: a\r\n\r\n")
         .await;
     let mut line = origin.accept().await;
-    line.request().await;
+    line.read_request().await;
     line.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         .await;
-    client.head().await;
+    client.read_head().await;
     let idle = program.peak_memory();
     (program, idle)
 }
@@ -75,17 +75,17 @@ async fn a_large_download_takes_little_memory() {
     let (program, idle) = warm(&origin).await;
     // Not stored, because too large: the same for one that the cache looks at.
     for target in ["/v1/other", "/v1/calls/c1"] {
-        let mut client = program.wire().await;
+        let mut client = program.raw_connection().await;
         client
             .send(format!(
                 "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
             ))
             .await;
         let mut line = origin.accept().await;
-        line.request().await;
+        line.read_request().await;
         line.send(head("HTTP/1.1 200 OK")).await;
         let sending = tokio::spawn(async move { send_large(&mut line).await });
-        client.head().await;
+        client.read_head().await;
         receive_large(&mut client).await;
         sending.await.expect("the origin can send all");
     }
@@ -96,10 +96,10 @@ async fn a_large_download_takes_little_memory() {
 async fn a_large_upload_takes_little_memory() {
     let origin = RawOrigin::start().await;
     let (program, idle) = warm(&origin).await;
-    let mut client = program.wire().await;
+    let mut client = program.raw_connection().await;
     client.send(head("POST /v1/other HTTP/1.1")).await;
     let mut line = origin.accept().await;
-    line.head().await;
+    line.read_head().await;
     let sending = tokio::spawn(async move {
         send_large(&mut client).await;
         client
@@ -107,7 +107,7 @@ async fn a_large_upload_takes_little_memory() {
     receive_large(&mut line).await;
     line.send("HTTP/1.1 204 No Content\r\n\r\n").await;
     let mut client = sending.await.expect("the client can send all");
-    assert!(client.head().await.starts_with("HTTP/1.1 204"));
+    assert!(client.read_head().await.starts_with("HTTP/1.1 204"));
     assert_flat(&program, idle);
 }
 
@@ -115,15 +115,15 @@ async fn a_large_upload_takes_little_memory() {
 async fn an_echo_streams_both_ways_at_once() {
     let origin = RawOrigin::start().await;
     let (program, idle) = warm(&origin).await;
-    let mut client = program.wire().await;
+    let mut client = program.raw_connection().await;
     client.send(head("POST /v1/other HTTP/1.1")).await;
     let mut line = origin.accept().await;
-    line.head().await;
+    line.read_head().await;
     line.send(head("HTTP/1.1 200 OK")).await;
-    client.head().await;
+    client.read_head().await;
     let echo = tokio::spawn(async move {
         for _ in 0..LARGE / PIECE {
-            let piece = line.exactly(PIECE).await;
+            let piece = line.read_exact(PIECE).await;
             line.send(piece).await;
         }
     });
@@ -131,7 +131,7 @@ async fn an_echo_streams_both_ways_at_once() {
     for at in 0..LARGE / PIECE {
         client.send(piece(at)).await;
         assert!(
-            client.exactly(PIECE).await == piece(at),
+            client.read_exact(PIECE).await == piece(at),
             "piece {at} is another"
         );
     }
@@ -142,7 +142,7 @@ async fn an_echo_streams_both_ways_at_once() {
 #[tokio::test]
 async fn the_first_bytes_arrive_before_the_last_are_sent() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let framings = [
         ("content-length: 10\r\n\r\n", "first", " last", ""),
         (
@@ -154,19 +154,19 @@ async fn the_first_bytes_arrive_before_the_last_are_sent() {
         ("connection: close\r\n\r\n", "first", " last", ""),
     ];
     for (fields, first, last, end) in framings {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client
             .send("GET /v1/other HTTP/1.1\r\nhost: a\r\n\r\n")
             .await;
         let mut line = origin.accept().await;
-        line.request().await;
+        line.read_request().await;
         // Not even the head waits for the body.
         line.send(format!("HTTP/1.1 200 OK\r\n{fields}")).await;
-        client.head().await;
+        client.read_head().await;
         line.send(first).await;
-        client.until("first").await;
+        client.read_until("first").await;
         line.send(last).await;
-        client.until("last").await;
+        client.read_until("last").await;
         line.send(end).await;
     }
 }
@@ -174,93 +174,93 @@ async fn the_first_bytes_arrive_before_the_last_are_sent() {
 #[tokio::test]
 async fn an_upload_reaches_the_origin_while_it_is_sent() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
-    let mut client = proxy.wire().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    let mut client = proxy.raw_connection().await;
     client
         .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
         .await;
     let mut line = origin.accept().await;
-    line.head().await;
+    line.read_head().await;
     client.send("5\r\nfirst\r\n").await;
-    line.until("first").await;
+    line.read_until("first").await;
     client.send("4\r\nlast\r\n0\r\n\r\n").await;
-    line.until("0\r\n\r\n").await;
+    line.read_until("0\r\n\r\n").await;
     line.send("HTTP/1.1 204 No Content\r\n\r\n").await;
-    assert!(client.head().await.starts_with("HTTP/1.1 204"));
+    assert!(client.read_head().await.starts_with("HTTP/1.1 204"));
 }
 
 /// An origin may refuse an upload without reading it.
 #[tokio::test]
 async fn an_answer_may_come_before_the_upload_has_ended() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
-    let mut client = proxy.wire().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    let mut client = proxy.raw_connection().await;
     client
         .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\nbegin")
         .await;
     let mut line = origin.accept().await;
-    line.until("begin").await;
+    line.read_until("begin").await;
     line.send("HTTP/1.1 422 No\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno")
         .await;
     drop(line);
-    assert!(client.head().await.starts_with("HTTP/1.1 422"));
-    client.until("no").await;
+    assert!(client.read_head().await.starts_with("HTTP/1.1 422"));
+    client.read_until("no").await;
 }
 
 #[tokio::test]
 async fn a_client_that_hangs_up_frees_the_connection_to_the_origin() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.cache.max_entry = stuut_cache::config::ByteSize(1_000);
     })
     .await;
     for target in ["/v1/other", "/v1/calls/c1"] {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client
             .send(format!(
                 "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
             ))
             .await;
         let mut line = origin.accept().await;
-        line.request().await;
+        line.read_request().await;
         line.send(head("HTTP/1.1 200 OK")).await;
         line.send(piece(0)).await;
-        client.head().await;
-        client.exactly(PIECE).await;
+        client.read_head().await;
+        client.read_exact(PIECE).await;
         client.reset();
 
         // Nobody is there to read on, so neither does the proxy.
         while line.try_send(piece(1)).await.is_ok() {}
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 0)
+            .wait_for_metric("stuut_cache_upstream_in_flight", 0)
             .await;
-        proxy.until_metric("stuut_cache_in_flight", 0).await;
-        proxy.until_metric("stuut_cache_connections", 0).await;
+        proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
+        proxy.wait_for_metric("stuut_cache_connections", 0).await;
     }
 }
 
 #[tokio::test]
 async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for reset in [true, false] {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client.send(head("POST /v1/other HTTP/1.1")).await;
         client.send(piece(0)).await;
         let mut line = origin.accept().await;
-        line.head().await;
-        line.exactly(PIECE).await;
+        line.read_head().await;
+        line.read_exact(PIECE).await;
         if reset {
             client.reset();
         } else {
             drop(client);
         }
         // A body that has not come whole must not look as if it had.
-        assert_eq!(line.rest().await, "");
+        assert_eq!(line.read_to_end().await, "");
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 0)
+            .wait_for_metric("stuut_cache_upstream_in_flight", 0)
             .await;
-        proxy.until_metric("stuut_cache_in_flight", 0).await;
+        proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
     }
 }
 
@@ -269,12 +269,12 @@ async fn a_client_that_hangs_up_mid_upload_frees_the_connection_to_the_origin() 
 #[tokio::test]
 async fn a_body_that_the_origin_breaks_off_is_whole_to_a_client_of_http_1_0() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let mut client = proxy.connect().await;
     let asked = client.write_all(b"GET /v1/export HTTP/1.0\r\n\r\n").await;
     asked.expect("it is read");
     let mut line = origin.accept().await;
-    line.head().await;
+    line.read_head().await;
     line.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n")
         .await;
     let mut answer = Vec::new();

@@ -49,7 +49,7 @@ async fn a_304_to_a_strong_tag_admits_a_token_to_that_response() {
         .await
         .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=60")
         .assert_body("{}");
-    let asked = origin.last();
+    let asked = origin.last_request();
     assert_eq!(asked.header("authorization").as_deref(), Some("Bearer b"));
     assert_eq!(asked.header("if-none-match").as_deref(), Some("\"1\""));
     assert_eq!(asked.header("if-modified-since"), None);
@@ -74,8 +74,8 @@ async fn a_weak_tag_or_a_date_admits_no_token_and_the_same_response_does() {
     );
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_miss();
-        assert_eq!(origin.last().header("if-none-match"), None);
-        assert_eq!(origin.last().header("if-modified-since"), None);
+        assert_eq!(origin.last_request().header("if-none-match"), None);
+        assert_eq!(origin.last_request().header("if-modified-since"), None);
     }
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_hit();
@@ -89,7 +89,7 @@ async fn tokens_that_are_shown_different_bodies_never_get_each_others() {
     for _ in 0..20 {
         for token in ["a", "b", "c"] {
             let call = proxy.get(CALL).bearer(token).await.assert_status(200);
-            assert_eq!(call.json()["asked_by"], format!("Bearer {token}"));
+            assert_eq!(call.json()["authorization"], format!("Bearer {token}"));
         }
     }
     origin.assert_requests(3);
@@ -173,7 +173,7 @@ async fn an_older_answer_to_a_token_does_not_replace_a_newer_one() {
     let (origin, proxy) = pair().await;
     let late = origin.hold(CALL);
     let early = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     origin.hold(CALL).open_for_all();
     let anew = proxy.get(CALL).bearer("a");
     let newer = anew.header("cache-control", "no-cache").await;
@@ -189,7 +189,7 @@ async fn other_scopes_and_tokens_without_one_share_nothing() {
     for token in ["a", "x", "alone", "alone-too"] {
         proxy.get(CALL).bearer(token).await.assert_miss();
         let hit = proxy.get(CALL).bearer(token).await.assert_hit();
-        assert_eq!(hit.json()["asked_by"], format!("Bearer {token}"));
+        assert_eq!(hit.json()["authorization"], format!("Bearer {token}"));
     }
     origin.assert_requests(4);
 }
@@ -240,9 +240,9 @@ async fn nobody_waits_for_an_answer_that_is_another_tokens() {
     origin.refuse("b", 403);
     let gate = origin.hold(CALL);
     let b = proxy.get(CALL).bearer("b").start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     let a = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     gate.open_for_all();
     b.await.assert_status(403);
     a.await.assert_status(200);
@@ -275,11 +275,11 @@ async fn who_asks_after_a_refusal_does_not_join_what_was_asked_before_it() {
     let (origin, proxy) = pair().await;
     let gate = origin.hold(CALL);
     let before = proxy.get(CALL).bearer("b").start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     origin.refuse("b", 401);
     proxy.get("/v1/other").bearer("b").await.assert_status(401);
     let after = proxy.get(CALL).bearer("b").start();
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     gate.open_for_all();
     before.await.assert_status(200);
     after.await.assert_status(401);
@@ -313,7 +313,7 @@ async fn what_is_gone_for_a_token_is_gone_from_what_another_has_stored_meanwhile
     origin.refuse("b", 404);
     let gone = origin.hold(CALL);
     let b = anew("b");
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     origin.hold(CALL).open_for_all();
     anew("a").await.assert_status(200);
     gone.open();
@@ -327,7 +327,7 @@ async fn an_answer_to_what_was_asked_before_it_was_gone_admits_nobody() {
     let (origin, proxy) = pair().await;
     let late = origin.hold(CALL);
     let early = proxy.get(CALL).bearer("b").start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     origin.hold(CALL).open_for_all();
     origin.refuse("b", 404);
     let anew = proxy.get(CALL).bearer("b");
@@ -349,7 +349,7 @@ async fn private_and_varying_by_credential_is_not_shared() {
         origin.reply(CALL, Reply::echo().header(field.0, field.1));
         proxy.get(CALL).bearer("a").await.assert_miss();
         let other = proxy.get(CALL).bearer("b").await.assert_miss();
-        assert_eq!(other.json()["asked_by"], "Bearer b");
+        assert_eq!(other.json()["authorization"], "Bearer b");
         proxy.get(CALL).bearer("a").await.assert_miss();
     }
 }
@@ -408,9 +408,9 @@ proptest! {
                     }
                     3 => proxy.advance_seconds(11),
                     _ => {
-                        let before = origin.seen().len();
+                        let before = origin.requests().len();
                         let answer = proxy.get(&target).bearer(token).await;
-                        let asked = origin.seen().len() > before;
+                        let asked = origin.requests().len() > before;
                         if asked && refused.contains(token) {
                             assert_eq!(answer.status(), 403, "{answer}");
                             admitted.retain(|(one, _)| *one != token);
@@ -478,13 +478,13 @@ async fn who_came_after_a_purge_of_the_scope_joined_a_fetch_from_before_it() {
 
     let gate = origin.hold(CALL);
     let before = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     proxy
         .admin(Method::POST, &format!("/purge?scope={scope}"))
         .await
         .assert_status(200);
     let after = proxy.get(CALL).bearer("a").start();
-    origin.until_requests(3).await;
+    origin.wait_for_requests(3).await;
     gate.open_for_all();
     before.await.assert_status(200);
     assert_eq!(after.await.json()["number"], 3);

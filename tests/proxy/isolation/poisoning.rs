@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use stuut_cache::config::{NamedScope, ScopeMode, TokenDigest};
 
-use crate::support::{Origin, Proxy, RawClient, Reply};
+use crate::support::{Origin, Proxy, RawConnection, Reply};
 
 /// A request that is out for trouble. `{}` is the victim's call.
 #[derive(Clone, Debug)]
@@ -162,19 +162,19 @@ fn settings() -> Config {
 const PASSED_ON: &str = "accept: application/json\r\nuser-agent: victim\r\n";
 
 /// What the victim is answered, without what is another one each time.
-async fn victim(client: &mut RawClient, call: &str) -> (String, serde_json::Value) {
+async fn victim(client: &mut RawConnection, call: &str) -> (String, serde_json::Value) {
     let ask = format!(
         "GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n{PASSED_ON}\r\n"
     );
     client.send(ask).await;
-    let head = client.head().await;
+    let head = client.read_head().await;
     let length = head
         .lines()
         .find_map(|line| line.strip_prefix("content-length: "));
     let length = length
         .and_then(|length| length.parse().ok())
         .expect("a length");
-    let body = client.exactly(length).await;
+    let body = client.read_exact(length).await;
     let body = String::from_utf8(body).expect("text").replace(call, "{}");
     let mut body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     let fields = body["fields"].as_array_mut();
@@ -214,7 +214,7 @@ fn no_request_changes_what_another_one_gets() {
         .expect("a runtime");
     let (origin, proxy) = runtime.block_on(async {
         let origin = Origin::start().await;
-        origin.otherwise(Reply::mirror().header("cache-control", "max-age=600"));
+        origin.default_reply(Reply::mirror().header("cache-control", "max-age=600"));
         let proxy = Proxy::with(&origin, |config| {
             config.scope.mode = ScopeMode::Named;
             config.scope.named = vec![NamedScope {
@@ -227,7 +227,8 @@ fn no_request_changes_what_another_one_gets() {
         .await;
         (origin, proxy)
     });
-    let expected = runtime.block_on(async { victim(&mut proxy.wire().await, "c0").await });
+    let expected =
+        runtime.block_on(async { victim(&mut proxy.raw_connection().await, "c0").await });
     assert!(expected.0.contains("HTTP/1.1 200"), "{expected:?}");
     assert!(!expected.1.to_string().contains("evil"));
 
@@ -238,18 +239,18 @@ fn no_request_changes_what_another_one_gets() {
         let call = format!("q{}z", calls.get());
         let (got, again) = runtime.block_on(async {
             for attack in &attacks {
-                let mut attacker = proxy.wire().await;
+                let mut attacker = proxy.raw_connection().await;
                 attacker.send(attack.bytes(&call)).await;
                 if is_pipelined {
                     // Whatever is left of the attack comes before this.
                     let ask = format!("GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n");
                     let _ = attacker.try_send(ask).await;
-                    attacker.rest().await;
+                    attacker.read_to_end().await;
                 } else {
-                    attacker.head().await;
+                    attacker.read_head().await;
                 }
             }
-            let mut client = proxy.wire().await;
+            let mut client = proxy.raw_connection().await;
             (victim(&mut client, &call).await, victim(&mut client, &call).await)
         });
         prop_assert_eq!(&got, &expected);

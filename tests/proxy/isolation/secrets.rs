@@ -155,8 +155,8 @@ async fn broken_answers(origin: &Origin, program: &Program, sight: &mut Sight) {
         Reply::raw(format!(
             "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{BODY}\r\n"
         )),
-        Reply::json(&secret).torn_after(9),
-        Reply::json(&secret).torn_chunks_after(9),
+        Reply::json(&secret).truncated_after(9),
+        Reply::json(&secret).truncated_chunks_after(9),
         Reply::new(304).header("etag", &format!("\"{BODY}\"")),
     ] {
         let target = format!("/v1/calls/broken?q={QUERY}");

@@ -11,7 +11,7 @@ async fn a_call_fetched_with_one_token_is_a_miss_for_another() {
 
     proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
     let other = proxy.get("/v1/calls/c1").bearer("b").await.assert_miss();
-    assert_eq!(other.json()["asked_by"], "Bearer b");
+    assert_eq!(other.json()["authorization"], "Bearer b");
     origin.assert_requests(2);
 }
 
@@ -26,7 +26,7 @@ async fn what_one_spelling_of_a_token_got_is_a_miss_for_another() {
             .header("authorization", credential)
             .await
             .assert_miss();
-        assert_eq!(answer.json()["asked_by"], credential);
+        assert_eq!(answer.json()["authorization"], credential);
     }
 }
 
@@ -40,7 +40,7 @@ async fn a_refusal_spared_what_the_token_had_got_in_another_spelling() {
     ask("/v1/calls/c1", "bearer a").await.assert_miss();
     ask("/v1/calls/c1", "BEARER   a").await.assert_miss();
     ask("/v1/calls/c1", "Bearer b").await.assert_miss();
-    origin.otherwise(Reply::new(401));
+    origin.default_reply(Reply::new(401));
     ask("/v1/calls/c2", "Bearer a").await.assert_status(401);
     ask("/v1/calls/c1", "bearer a").await.assert_status(401);
     ask("/v1/calls/c1", "BEARER   a").await.assert_status(401);
@@ -70,14 +70,14 @@ async fn many_tokens_ids_and_clients_never_see_each_others_calls() {
             for round in 0..ROUNDS {
                 let token = format!("token-{}", (client * 7 + round * 3) % TOKENS);
                 let target = format!("/v1/calls/c{}", (client + round * 5) % CALLS);
-                let query = ["", "?strip=number", "?fields=asked_by,target"][round % 3];
+                let query = ["", "?strip=number", "?fields=authorization,target"][round % 3];
                 let answer = proxy
                     .get(&format!("{target}{query}"))
                     .bearer(&token)
                     .await
                     .assert_status(200);
                 assert_eq!(
-                    answer.json()["asked_by"],
+                    answer.json()["authorization"],
                     format!("Bearer {token}"),
                     "{answer}"
                 );
@@ -125,7 +125,7 @@ async fn a_refusal_on_another_call_counts_though_its_body_breaks_off() {
             "/v1/calls/c2",
             Reply::new(status)
                 .body("the token was revoked")
-                .torn_after(3),
+                .truncated_after(3),
         );
         proxy.get("/v1/calls/c2").bearer("a").await;
         proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();

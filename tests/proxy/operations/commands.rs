@@ -30,7 +30,7 @@ async fn a_healthcheck_is_an_exit_status() {
     run(&["healthcheck", "--admin", &admin])
         .await
         .assert_code(0)
-        .assert_says("answers /readyz: ok");
+        .assert_prints("answers /readyz: ok");
     // As in a container, whose environment says where the proxy listens.
     let everywhere = format!("0.0.0.0:{}", proxy.admin.port());
     run_with(
@@ -42,16 +42,16 @@ async fn a_healthcheck_is_an_exit_status() {
     run(&["healthcheck", "--admin", &deserted()])
         .await
         .assert_code(1)
-        .assert_says("is the proxy up, and is this its admin.listen?");
+        .assert_prints("is the proxy up, and is this its admin.listen?");
     // The services' own port is no admin listener.
     run(&["healthcheck", "--admin", &proxy.address.to_string()])
         .await
         .assert_code(1)
-        .assert_says("is no admin listener");
+        .assert_prints("is no admin listener");
     run(&["healthcheck", "--admin", "9090"])
         .await
         .assert_code(2)
-        .assert_says("write a host and a port");
+        .assert_prints("write a host and a port");
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_proxy_that_drains_lives_and_is_not_ready() {
     let mut program = Program::start(&origin, &[]).await;
     let admin = program.admin.to_string();
     let waiting = program.get(CALL).bearer("a").start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     program.terminate();
     wait_until("a proxy that is not ready", async || {
         program.admin(Method::GET, "/readyz").await.status() == 503
@@ -70,7 +70,7 @@ async fn a_proxy_that_drains_lives_and_is_not_ready() {
     run(&["healthcheck", "--admin", &admin])
         .await
         .assert_code(1)
-        .assert_says("answers 503 Service Unavailable: draining");
+        .assert_prints("answers 503 Service Unavailable: draining");
     run(&["healthcheck", "--live", "--admin", &admin])
         .await
         .assert_code(0);
@@ -89,7 +89,7 @@ async fn a_purge_is_a_command() {
     run(&["purge", "--call", "c1", "--admin", &admin])
         .await
         .assert_code(0)
-        .assert_says("void from now on: call=c1");
+        .assert_prints("void from now on: call=c1");
     proxy.get(CALL).bearer("a").await.assert_miss();
     proxy.get("/v1/calls/c2").bearer("a").await.assert_hit();
     run(&["purge", "--path", "/v1/calls/c2", "--admin", &admin])
@@ -104,14 +104,14 @@ async fn a_purge_is_a_command() {
     run(&["purge", "--scope", "x", "--admin", &admin])
         .await
         .assert_code(1)
-        .assert_says("400 Bad Request: say what");
+        .assert_prints("400 Bad Request: say what");
     for arguments in [vec!["purge"], vec!["purge", "--all", "--call", "c1"]] {
         run(&arguments).await.assert_code(2);
     }
     run(&["purge", "--call", "a&all", "--admin", &admin])
         .await
         .assert_code(1)
-        .assert_says("--call: write it as it stands in a request");
+        .assert_prints("--call: write it as it stands in a request");
     proxy.get(CALL).bearer("a").await.assert_hit();
     run(&["purge", "--all", "--admin", &deserted()])
         .await
@@ -130,15 +130,15 @@ async fn a_purge_takes_the_admin_token_from_a_file_and_shows_it_nowhere() {
     program.get(CALL).bearer("a").await.assert_miss();
     for more in [vec![], vec!["--token-file", wrong.as_str()]] {
         let said = run(&[&purge[..], &more].concat()).await.assert_code(77);
-        let said = said.assert_says("a purge needs the token of admin.token_file");
-        assert!(!said.errors.contains("battery-staple"), "{said:#?}");
+        let said = said.assert_prints("a purge needs the token of admin.token_file");
+        assert!(!said.stderr.contains("battery-staple"), "{said:#?}");
     }
     // A token where its file belongs is not repeated.
     let said = run(&[&purge[..], &["--token-file", "correct-horse"]].concat())
         .await
         .assert_code(1)
-        .assert_says("--token-file: the file cannot be read");
-    assert!(!said.errors.contains("correct-horse"), "{said:#?}");
+        .assert_prints("--token-file: the file cannot be read");
+    assert!(!said.stderr.contains("correct-horse"), "{said:#?}");
     program.get(CALL).bearer("a").await.assert_hit();
     run(&[&purge[..], &["--token-file", &right]].concat())
         .await
@@ -161,8 +161,8 @@ async fn the_counts_are_a_table_or_json() {
     }
     let said = run(&["stats", "--admin", &admin]).await.assert_code(0);
     let line = |name: &str| {
-        let line = said.output.lines().find(|line| line.starts_with(name));
-        let line = line.unwrap_or_else(|| panic!("no {name}: {}", said.output));
+        let line = said.stdout.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name}: {}", said.stdout));
         line.split_whitespace().next_back().map(str::to_owned)
     };
     assert_eq!(line("  hit").as_deref(), Some("3"));
@@ -171,7 +171,7 @@ async fn the_counts_are_a_table_or_json() {
     let said = run(&["stats", "--json", "--admin", &admin])
         .await
         .assert_code(0);
-    let stats: Value = serde_json::from_str(&said.output).expect("JSON");
+    let stats: Value = serde_json::from_str(&said.stdout).expect("JSON");
     assert_eq!(stats["total"]["requests"]["hit"], 3);
     assert!(stats["history"]["seconds"].is_array(), "{stats}");
     run(&["stats", "--admin", &deserted()])

@@ -21,7 +21,7 @@ async fn program(variables: &[(&str, &str)]) -> Program {
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
     let simulator = Simulator::new(Options::default(), SystemTime::now);
     tokio::spawn(serve(listener, simulator, CancellationToken::new()));
-    Program::before(&url, variables).await
+    Program::in_front_of(&url, variables).await
 }
 
 /// Something of everything that the page shows.
@@ -54,9 +54,9 @@ async fn traffic(program: &Program) {
 
 /// The page, when it has shown some of the history.
 fn populated(page: &mut Page, program: &Program) {
-    page.go(&format!("http://{}/", program.admin));
-    page.until("document.documentElement.dataset.beats >= 3");
-    page.until("document.querySelector('#chart-requests path[d*=V]')");
+    page.navigate(&format!("http://{}/", program.admin));
+    page.wait_until("document.documentElement.dataset.beats >= 3");
+    page.wait_until("document.querySelector('#chart-requests path[d*=V]')");
 }
 
 async fn metric(program: &Program, wanted: &str) -> u64 {
@@ -91,7 +91,7 @@ async fn the_page_shows_what_the_metrics_count_and_asks_nobody_else() {
     assert!(share.ends_with('%'), "{share}");
     assert!(page.text("#strip").starts_with("?strip=invoices,"));
     page.click("#fields tr:first-child input");
-    page.until("!document.querySelector('#strip').innerText.includes('invoices')");
+    page.wait_until("!document.querySelector('#strip').innerText.includes('invoices')");
     assert_eq!(page.text("#state"), "serving");
     assert!(
         page.text("#attention").contains("origin"),
@@ -106,11 +106,11 @@ async fn the_page_shows_what_the_metrics_count_and_asks_nobody_else() {
     );
     let outside: Vec<_> = asked.iter().filter(|url| !url.starts_with(&own)).collect();
     assert!(outside.is_empty(), "{outside:?}");
-    assert_eq!(page.complaints(), Vec::<String>::new());
+    assert_eq!(page.console_errors(), Vec::<String>::new());
 
     // Someone who looks at it when the process is gone sees that it is.
     program.stop();
-    page.until("document.querySelector('#state').innerText.startsWith('no answer')");
+    page.wait_until("document.querySelector('#state').innerText.startsWith('no answer')");
     assert!(page.text("#attention").contains("does not answer"));
 }
 
@@ -124,18 +124,18 @@ async fn a_purge_through_the_form_needs_the_admin_token() {
     let path = file.path().to_str().expect("a path of text");
     let program = program(&[("ADMIN__TOKEN_FILE", path)]).await;
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
-    page.go(&format!("http://{}/", program.admin));
-    page.until("document.documentElement.dataset.beats >= 1");
+    page.navigate(&format!("http://{}/", program.admin));
+    page.wait_until("document.documentElement.dataset.beats >= 1");
 
     page.fill("#which", "call_acme_0001");
     page.fill("#token", "battery-staple");
     page.click("#purge-button");
-    page.until("document.querySelector('#purged').innerText.startsWith('401: ')");
+    page.wait_until("document.querySelector('#purged').innerText.startsWith('401: ')");
     program.get(CALL).bearer(demo::TOKEN).await.assert_hit();
 
     page.fill("#token", "correct-horse");
     page.click("#purge-button");
-    page.until("document.querySelector('#purged').innerText.includes('call=call_acme_0001')");
+    page.wait_until("document.querySelector('#purged').innerText.includes('call=call_acme_0001')");
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 
     // Everything is purged by those only who say that they are sure.
@@ -144,7 +144,7 @@ async fn a_purge_through_the_form_needs_the_admin_token() {
     program.get(CALL).bearer(demo::TOKEN).await.assert_hit();
     page.click("#sure");
     page.click("#purge-button");
-    page.until("document.querySelector('#purged').innerText.endsWith(': all')");
+    page.wait_until("document.querySelector('#purged').innerText.endsWith(': all')");
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 }
 
@@ -155,11 +155,11 @@ async fn without_a_token_the_form_of_a_listener_on_loopback_purges() {
     };
     let program = program(&[]).await;
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
-    page.go(&format!("http://{}/", program.admin));
-    page.until("document.documentElement.dataset.beats >= 1");
+    page.navigate(&format!("http://{}/", program.admin));
+    page.wait_until("document.documentElement.dataset.beats >= 1");
     page.fill("#which", "call_acme_0001");
     page.click("#purge-button");
-    page.until("document.querySelector('#purged').className === 'good'");
+    page.wait_until("document.querySelector('#purged').className === 'good'");
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 }
 
@@ -177,33 +177,37 @@ async fn the_page_can_be_read_in_light_in_dark_and_on_a_telephone() {
         ("dashboard-phone-light", 390, 844, "light"),
     ] {
         traffic(&program).await;
-        page.window(width, height, scheme);
+        page.set_window(width, height, scheme);
         populated(&mut page, &program);
-        let wide = page.value("document.documentElement.scrollWidth");
+        let wide = page.evaluate("document.documentElement.scrollWidth");
         assert_eq!(wide, json!(width), "{name}: it scrolls sideways");
-        let small = page.value(CHARTS_TOO_SMALL);
+        let small = page.evaluate(CHARTS_TOO_SMALL);
         assert_eq!(small, json!([]), "{name}: charts too small to read");
-        assert_eq!(page.value(PALE), json!([]), "{name}: text too pale to read");
         assert_eq!(
-            page.value(NAMELESS),
+            page.evaluate(PALE),
+            json!([]),
+            "{name}: text too pale to read"
+        );
+        assert_eq!(
+            page.evaluate(NAMELESS),
             json!([]),
             "{name}: controls without a name"
         );
-        let landmarks = page.value(LANDMARKS);
+        let landmarks = page.evaluate(LANDMARKS);
         assert_eq!(
             landmarks,
             json!([1, 1, 1, 1]),
             "{name}: header, main, nav, footer"
         );
-        let seen = distinct_rows(&page.picture(name));
+        let seen = distinct_rows(&page.screenshot(name));
         assert!(
             seen > 300,
             "{name}: a picture of {seen} different rows is blank"
         );
     }
-    page.value("document.querySelector('#chart-requests details').open = true");
-    page.until("document.querySelectorAll('#chart-requests tbody tr').length >= 3");
-    assert_eq!(page.complaints(), Vec::<String>::new());
+    page.evaluate("document.querySelector('#chart-requests details').open = true");
+    page.wait_until("document.querySelectorAll('#chart-requests tbody tr').length >= 3");
+    assert_eq!(page.console_errors(), Vec::<String>::new());
 }
 
 const CHARTS_TOO_SMALL: &str = "[...document.querySelectorAll('figure > svg')].filter(it => it.clientWidth < 280 || \

@@ -39,7 +39,7 @@ async fn program() -> Program {
     };
     let simulator = Simulator::new(options, SystemTime::now);
     tokio::spawn(serve(listener, simulator, CancellationToken::new()));
-    Program::before(&url, &SHORT).await
+    Program::in_front_of(&url, &SHORT).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,9 +52,11 @@ async fn the_doctor_finds_nothing_wrong_with_the_proxy() {
     let said = run(&["doctor", "--strict", "--proxy", &proxy, "--admin", &admin])
         .await
         .assert_code(0)
-        .assert_says("no byte crossed from one token to the other: 11 checks went well, 0 failed");
+        .assert_prints(
+            "no byte crossed from one token to the other: 11 checks went well, 0 failed",
+        );
     let checks: Vec<_> = said
-        .output
+        .stdout
         .lines()
         .filter_map(|line| line.strip_prefix("ok")?.split_whitespace().next())
         .collect();
@@ -87,16 +89,16 @@ async fn what_cannot_be_tried_is_told_and_fails_only_who_is_strict() {
     run(&arguments)
         .await
         .assert_code(0)
-        .assert_says("skip  purge     nobody answers at 127.0.0.1:1")
-        .assert_says("skip  stale     /v1/calls/call_acme_0001 is fresh for another")
-        .assert_says("7 checks went well, 0 failed, 4 could not be tried");
+        .assert_prints("skip  purge     nobody answers at 127.0.0.1:1")
+        .assert_prints("skip  stale     /v1/calls/call_acme_0001 is fresh for another")
+        .assert_prints("7 checks went well, 0 failed, 4 could not be tried");
     run(&[&arguments[..], &["--strict"]].concat())
         .await
         .assert_code(1);
     run(&["doctor", "--proxy", "http://127.0.0.1:1"])
         .await
         .assert_code(1)
-        .assert_says("FAIL  reach     http://127.0.0.1:1 does not answer");
+        .assert_prints("FAIL  reach     http://127.0.0.1:1 does not answer");
     run(&["doctor", "--proxy", "127.0.0.1:8080"])
         .await
         .assert_code(1);
@@ -104,7 +106,7 @@ async fn what_cannot_be_tried_is_told_and_fails_only_who_is_strict() {
     run(&[&["doctor", "--proxy", &proxy][..], &wrong].concat())
         .await
         .assert_code(1)
-        .assert_says("name a call that it may see (--call)");
+        .assert_prints("name a call that it may see (--call)");
 }
 
 /// Two tokens of one organisation get the same bytes: what `Cache-Status` says is told apart.
@@ -147,8 +149,8 @@ async fn tokens_from_files_may_see_the_same_call() {
             &second,
         ])
         .await;
-        let said = said.assert_code(code).assert_says(line);
-        assert!(!said.output.contains(demo::TOKEN), "{said:#?}");
+        let said = said.assert_code(code).assert_prints(line);
+        assert!(!said.stdout.contains(demo::TOKEN), "{said:#?}");
     }
     // One alone would be compared with a token of the simulator.
     run(&["doctor", "--first-token-file", &first])
@@ -362,7 +364,7 @@ async fn examine(leak: Leak, expected: &[&str]) {
         .await
         .assert_code(i32::from(!expected.is_empty()));
     let failed: Vec<_> = said
-        .output
+        .stdout
         .lines()
         .filter_map(|line| line.strip_prefix("FAIL")?.split_whitespace().next())
         .collect();

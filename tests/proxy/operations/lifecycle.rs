@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::support::{Origin, Program, RawClient, wait_until};
+use crate::support::{Origin, Program, RawConnection, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stuut-cache");
 
@@ -53,7 +53,7 @@ impl Load {
                     let Ok(socket) = TcpStream::connect(address).await else {
                         return;
                     };
-                    let mut wire = RawClient::new(socket);
+                    let mut wire = RawConnection::new(socket);
                     while !over.load(Ordering::Relaxed) {
                         let Some(closes) = ask(&mut wire, number).await else {
                             lost.fetch_add(1, Ordering::Relaxed);
@@ -88,13 +88,13 @@ impl Load {
 }
 
 /// One request: whether its answer was said to be the last, or nothing if there was none.
-async fn ask(wire: &mut RawClient, number: usize) -> Option<bool> {
+async fn ask(wire: &mut RawConnection, number: usize) -> Option<bool> {
     let request =
         format!("GET /v1/calls/c{number} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n");
     wire.try_send(request).await.ok()?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
-        answer.extend(wire.some().await?);
+        answer.extend(wire.read_some().await?);
     }
     let answer = String::from_utf8_lossy(&answer).into_owned();
     answer
@@ -117,12 +117,12 @@ async fn sigterm_under_load_loses_no_request() {
 async fn a_restart_on_the_same_socket_under_load_loses_no_request() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    let mut old = Program::by(activated(&listener, "proxy"), &origin).await;
+    let mut old = Program::with_command(activated(&listener, "proxy"), &origin).await;
     assert_eq!(Ok(old.address), listener.local_addr().map_err(|_| ()));
     let load = Load::on(old.address);
     for _ in 0..3 {
         load.go_on(300).await;
-        let new = Program::by(activated(&listener, "proxy"), &origin).await;
+        let new = Program::with_command(activated(&listener, "proxy"), &origin).await;
         old.terminate();
         assert!(old.wait().success());
         old = new;
@@ -136,12 +136,12 @@ async fn a_request_that_waits_for_the_start_is_answered_by_it() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let address = listener.local_addr().expect("it is bound");
-    let mut early = RawClient::new(TcpStream::connect(address).await.expect("a backlog"));
+    let mut early = RawConnection::new(TcpStream::connect(address).await.expect("a backlog"));
     early
         .send("GET /v1/early HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
         .await;
-    let program = Program::by(activated(&listener, "stuut-cache.socket"), &origin).await;
-    assert!(early.rest().await.starts_with("HTTP/1.1 200"));
+    let program = Program::with_command(activated(&listener, "stuut-cache.socket"), &origin).await;
+    assert!(early.read_to_end().await.starts_with("HTTP/1.1 200"));
     program.stop();
 }
 
@@ -149,7 +149,7 @@ async fn a_request_that_waits_for_the_start_is_answered_by_it() {
 async fn an_admin_socket_is_for_operators_alone() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    let program = Program::by(activated(&listener, "admin"), &origin).await;
+    let program = Program::with_command(activated(&listener, "admin"), &origin).await;
     assert_eq!(Ok(program.admin), listener.local_addr().map_err(|_| ()));
     assert_ne!(program.address, program.admin);
     program.stop();
@@ -160,7 +160,7 @@ async fn an_admin_socket_is_for_operators_alone() {
 async fn whoever_reaches_an_admin_socket_on_every_address_may_purge_without_a_token() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
-    let program = Program::by(activated(&listener, "admin"), &origin).await;
+    let program = Program::with_command(activated(&listener, "admin"), &origin).await;
     let purge = program.admin(Method::POST, "/purge?all").await;
     purge.assert_status(401);
     program.stop();
@@ -189,7 +189,7 @@ async fn the_service_manager_is_told_of_every_turn() {
         .stdin(Stdio::null())
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "20000");
-    let mut program = Program::by(command, &origin).await;
+    let mut program = Program::with_command(command, &origin).await;
     assert!(told("READY=1").contains("STATUS=stuut-cache listens on"));
     told("WATCHDOG=1");
     program.signal("HUP");
@@ -205,20 +205,20 @@ async fn a_second_signal_ends_at_once() {
     let origin = Origin::start().await;
     let _gate = origin.hold("/v1/calls/c1");
     let mut program = Program::start(&origin, &[]).await;
-    let mut client = program.wire().await;
+    let mut client = program.raw_connection().await;
     client
         .send("GET /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
         .await;
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     program.terminate();
-    wait_until("a drain", async || program.written().contains("draining")).await;
+    wait_until("a drain", async || program.output().contains("draining")).await;
     program.signal("INT");
     assert_eq!(
         program.wait().code(),
         Some(130),
         "as a shell says: interrupted"
     );
-    assert_eq!(client.rest().await, "");
+    assert_eq!(client.read_to_end().await, "");
 }
 
 #[tokio::test]
@@ -226,11 +226,11 @@ async fn after_a_kill_the_address_is_free_at_once() {
     let origin = Origin::start().await;
     let mut killed = Program::start(&origin, &[]).await;
     let address = killed.address.to_string();
-    let mut client = killed.wire().await;
+    let mut client = killed.raw_connection().await;
     assert_eq!(ask(&mut client, 1).await, Some(false));
     killed.signal("KILL");
     assert!(!killed.wait().success());
-    assert_eq!(client.rest().await, "");
+    assert_eq!(client.read_to_end().await, "");
     let again = Program::start(&origin, &[("SERVER__LISTEN", &address)]).await;
     again.get("/v1/calls/c1").bearer("a").await.assert_miss();
     again.stop();

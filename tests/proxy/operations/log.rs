@@ -18,16 +18,16 @@ async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
         ("UPSTREAM__RETRIES", "0"),
         ("UPSTREAM__BREAKER_FAILURES", "0"),
     ];
-    let mut program = Program::unread(&url, &settings).await;
-    let mut client = program.wire().await;
+    let mut program = Program::with_unread_stdout(&url, &settings).await;
+    let mut client = program.raw_connection().await;
     // Each is an event and an access line.
     for _ in 0..MANY {
         client
             .send("GET /v1/other HTTP/1.1\r\nhost: a\r\n\r\n")
             .await;
-        let head = client.head().await;
+        let head = client.read_head().await;
         assert!(head.starts_with("HTTP/1.1 502"), "{head}");
-        client.until("}").await;
+        client.read_until("}").await;
     }
     drop(client);
     program.terminate();
@@ -63,7 +63,7 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
     let program = Program::start(&origin, &[("SERVER__DRAIN_TIMEOUT", "100ms")]).await;
     let _gates = ["/v1/slow?reset", "/v1/slow?drain"].map(|target| origin.hold(target));
     let reset = program.get("/v1/slow?reset").over_http2().start();
-    origin.until_requests(1).await;
+    origin.wait_for_requests(1).await;
     reset.hang_up().await;
     let counted = "outcome=\"aborted\",route=\"other\",status=\"none\"} 1";
     wait_until("a count", async || {
@@ -73,7 +73,7 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
     .await;
 
     let _drained = program.get("/v1/slow?drain").over_http2().start();
-    origin.until_requests(2).await;
+    origin.wait_for_requests(2).await;
     let written = tokio::task::spawn_blocking(|| program.stop());
     let written = written.await.expect("it ends");
     let aborted = written.lines().filter(|line| {
@@ -89,14 +89,14 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
 async fn a_head_that_was_refused_unread_is_logged_without_a_path() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[]).await;
-    let mut client = program.wire().await;
+    let mut client = program.raw_connection().await;
     let long = "x".repeat(9_000);
     client
         .send(format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"))
         .await;
-    let head = client.head().await;
+    let head = client.read_head().await;
     assert!(head.starts_with("HTTP/1.1 414"), "{head}");
-    client.until("}").await;
+    client.read_until("}").await;
     drop(client);
     let written = tokio::task::spawn_blocking(|| program.stop());
     let written = written.await.expect("it ends");

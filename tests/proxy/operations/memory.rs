@@ -18,7 +18,7 @@ async fn a_stored_response_takes_twice_the_memory_it_weighs() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
     let body = format!("\"{}\"", "x".repeat(BODY - 2));
-    let mut client = program.wire().await;
+    let mut client = program.raw_connection().await;
     let mut before = 0;
     // The first tenth warms it up.
     for call in 0..CALLS + CALLS / 10 {
@@ -33,9 +33,9 @@ async fn a_stored_response_takes_twice_the_memory_it_weighs() {
                 "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n"
             ))
             .await;
-        let head = client.head().await;
+        let head = client.read_head().await;
         assert!(head.contains("; stored"), "{head}");
-        client.exactly(BODY).await;
+        client.read_exact(BODY).await;
     }
     let grown = program.peak_memory() - before;
     let ratio = grown as f64 / (CALLS * BODY) as f64;

@@ -5,7 +5,7 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 use stuut_cache::config::{Route, RoutePattern};
 
-use crate::support::{Answer, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, Reply, Response};
 
 const CALL: &str = "/v1/calls/c1";
 const BODY: &str = r#"{"id":"c1","status":"completed","invoices":[{"id":"i1","total":12}]}"#;
@@ -35,7 +35,7 @@ impl Document {
 
     /// Every field and the body of an answer are as the document has it.
     #[track_caller]
-    fn assert_describes(&self, answer: &Answer) {
+    fn assert_describes(&self, answer: &Response) {
         let responses = &self.operation("/v1/calls/{call_id}")["responses"];
         let response = &responses[answer.status().to_string()];
         assert!(response.is_object(), "no such status in it: {answer}");

@@ -31,7 +31,7 @@ fn spans(collector: &Origin) -> Vec<Value> {
         let spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"].clone();
         serde_json::from_value::<Vec<Value>>(spans).expect("a list of spans")
     };
-    let seen = collector.seen();
+    let seen = collector.requests();
     seen.iter().flat_map(|seen| of_one(&seen.body)).collect()
 }
 
@@ -63,7 +63,10 @@ async fn a_miss_leaves_two_spans_and_a_hit_one() {
     };
     traced().await.assert_miss();
     traced().await.assert_hit();
-    let sent = origin.last().header("traceparent").expect("it goes on");
+    let sent = origin
+        .last_request()
+        .header("traceparent")
+        .expect("it goes on");
     // What waits is carried before the end.
     proxy.stop().await;
 
@@ -107,7 +110,7 @@ async fn a_miss_leaves_two_spans_and_a_hit_one() {
             ("stuut_cache.outcome", "stored"),
         ],
     );
-    for seen in collector.seen() {
+    for seen in collector.requests() {
         let told = String::from_utf8_lossy(&seen.body);
         assert!(!told.contains("secret-token"));
         let kind = seen.header("content-type");
@@ -119,7 +122,7 @@ async fn a_miss_leaves_two_spans_and_a_hit_one() {
 async fn a_span_says_what_went_wrong() {
     let (origin, collector) = (Origin::start().await, collector().await);
     let proxy = Proxy::with(&origin, to(&collector)).await;
-    origin.go_away().await;
+    origin.stop_listening().await;
     for request in [proxy.get(CALL), proxy.request(Method::POST, CALL)] {
         request
             .bearer("a")
@@ -157,11 +160,17 @@ async fn who_is_not_sampled_leaves_no_span_and_the_trace_goes_on() {
     let unsampled = format!("00-{TRACE}-{CALLER}-00");
     let asked = proxy.get(CALL).bearer("a");
     asked.header("traceparent", &unsampled).await.assert_miss();
-    let sent = origin.last().header("traceparent").expect("it goes on");
+    let sent = origin
+        .last_request()
+        .header("traceparent")
+        .expect("it goes on");
     assert!(sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-00"));
 
     proxy.get("/v1/other").bearer("a").await.assert_status(200);
-    let sent = origin.last().header("traceparent").expect("a new one");
+    let sent = origin
+        .last_request()
+        .header("traceparent")
+        .expect("a new one");
     assert!(sent.ends_with("-00"), "{sent}");
     proxy.stop().await;
     collector.assert_requests(0);
@@ -174,13 +183,13 @@ async fn a_collector_that_is_no_use_costs_spans_and_nothing_else() {
     let proxy = Proxy::with(&origin, to(&collector)).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
     proxy
-        .until_metric("stuut_cache_spans_total{result=\"refused\"}", 2)
+        .wait_for_metric("stuut_cache_spans_total{result=\"refused\"}", 2)
         .await;
 
-    collector.go_away().await;
+    collector.stop_listening().await;
     proxy.get(CALL).bearer("a").await.assert_hit();
     proxy
-        .until_metric("stuut_cache_spans_total{result=\"unreachable\"}", 1)
+        .wait_for_metric("stuut_cache_spans_total{result=\"unreachable\"}", 1)
         .await;
     proxy.get(CALL).bearer("a").await.assert_hit();
 }
@@ -191,7 +200,7 @@ async fn requests_do_not_wait_for_a_collector_that_says_nothing() {
     let gate = collector.hold(TRACES);
     let proxy = Proxy::with(&origin, to(&collector)).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
-    collector.until_requests(1).await;
+    collector.wait_for_requests(1).await;
     for _ in 0..20 {
         proxy.get(CALL).bearer("a").await.assert_hit();
     }

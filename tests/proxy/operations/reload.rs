@@ -88,7 +88,7 @@ async fn what_needs_a_restart_is_named_and_left() {
         .reload(|config| config.server.max_connections = 1)
         .expect("it is good");
     assert_eq!(reloaded.pending, ["server.max_connections"]);
-    let _kept = proxy.wire().await;
+    let _kept = proxy.raw_connection().await;
     proxy.get(CALL).bearer("a").await.assert_miss();
 }
 
@@ -126,7 +126,7 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
     let file = dir.path().join("proxy.toml");
     let write = |text: &str| std::fs::write(&file, text).expect("the file can be written");
     write("");
-    let program = Program::configured(&origin, &file).await;
+    let program = Program::with_config_file(&origin, &file).await;
     let reloads = async |result: &str| {
         let line = format!("stuut_cache_config_reloads_total{{result=\"{result}\"}}");
         program.metric(&line).await
@@ -136,12 +136,15 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
     program.signal("HUP");
     wait_until("a refusal", async || reloads("refused").await > 0.5).await;
     wait_until("its reason", async || {
-        program.written().contains("freshness.default")
+        program.output().contains("freshness.default")
     })
     .await;
     let stripped = program.get(&format!("{CALL}?strip=path")).bearer("a").await;
     stripped.assert_status(200);
-    assert!(origin.last().target() == CALL, "the old options hold");
+    assert!(
+        origin.last_request().target() == CALL,
+        "the old options hold"
+    );
 
     write("[cache]\ncapacity = \"32MiB\"\n[views]\nstrip_option = \"without\"\n");
     program.signal("HUP");
@@ -173,7 +176,7 @@ async fn another_admin_token_is_taken_over_and_none_is_not() {
     write("first-token\n");
     let text = format!("[admin]\ntoken_file = {token:?}\n");
     std::fs::write(&file, text).expect("the file can be written");
-    let program = Program::configured(&origin, &file).await;
+    let program = Program::with_config_file(&origin, &file).await;
     let purge = async |token: &str| {
         let purge = program.admin(Method::POST, "/purge?all").bearer(token);
         purge.await.status()
@@ -181,7 +184,7 @@ async fn another_admin_token_is_taken_over_and_none_is_not() {
     let reload = async |result: &str, count: u32| {
         program.signal("HUP");
         let line = format!("stuut_cache_config_reloads_total{{result=\"{result}\"}}");
-        program.until_metric(&line, count).await;
+        program.wait_for_metric(&line, count).await;
     };
     assert_eq!(purge("first-token").await, 200);
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Answer, Origin, Program, Proxy, Reply, Seen, wait_until};
+use crate::support::{Origin, OriginRequest, Program, Proxy, Reply, Response, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -14,7 +14,7 @@ fn parent() -> String {
 
 /// The parts of the only `traceparent` that the origin got: trace, parent, flags.
 #[track_caller]
-fn traceparent(seen: &Seen) -> (String, String, String) {
+fn traceparent(seen: &OriginRequest) -> (String, String, String) {
     let lines: Vec<_> = seen
         .head
         .lines()
@@ -49,7 +49,7 @@ async fn a_trace_goes_on_with_the_request_to_the_origin_as_its_parent() {
             .header("tracestate", "vendor=opaque,other=2")
             .header("baggage", "k=v");
         asked.await.assert_status(200);
-        let seen = origin.last();
+        let seen = origin.last_request();
         let (trace, parent, flags) = traceparent(&seen);
         assert_eq!((trace.as_str(), flags.as_str()), (TRACE, "01"));
         assert_ne!(parent, CALLER, "the proxy's request is a span of its own");
@@ -77,9 +77,9 @@ async fn what_is_no_traceparent_gives_way_to_a_new_trace_without_its_state() {
                 .header("tracestate", "vendor=opaque")
                 .await
                 .assert_status(200);
-            let (trace, ..) = traceparent(&origin.last());
+            let (trace, ..) = traceparent(&origin.last_request());
             assert_ne!(trace, TRACE);
-            assert_eq!(origin.last().header("tracestate"), None);
+            assert_eq!(origin.last_request().header("tracestate"), None);
         }
     }
 }
@@ -90,7 +90,7 @@ async fn nothing_is_begun_where_nobody_collects() {
     let proxy = Proxy::start(&origin).await;
     for target in [CALL, "/v1/other"] {
         proxy.get(target).bearer("a").await.assert_status(200);
-        assert_eq!(origin.last().header("traceparent"), None);
+        assert_eq!(origin.last_request().header("traceparent"), None);
     }
 }
 
@@ -100,10 +100,10 @@ async fn traces_share_what_is_stored() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for (line, outcome) in [
-        (parent(), Answer::assert_miss as fn(Answer) -> Answer),
+        (parent(), Response::assert_miss as fn(Response) -> Response),
         (
             parent().replace(CALLER, "1111111111111111"),
-            Answer::assert_hit,
+            Response::assert_hit,
         ),
     ] {
         let asked = proxy.get(CALL).bearer("a").header("traceparent", &line);
@@ -123,7 +123,7 @@ async fn a_request_that_has_a_name_keeps_it_in_and_out() {
         .await
         .assert_miss()
         .assert_header("x-request-id", "first");
-    let sent = origin.last().header("x-request-id");
+    let sent = origin.last_request().header("x-request-id");
     assert_eq!(sent.as_deref(), Some("first"));
     named("second", CALL)
         .await
@@ -167,12 +167,15 @@ async fn an_id_that_is_not_usable_names_a_request_at_the_origin_and_not_in_the_l
     for (n, target) in ["/v1/calls/c1", "/v1/other"].into_iter().enumerate() {
         let request = program.get(target).bearer("a");
         request.header("x-request-id", "two words").await;
-        let sent = origin.last().header("x-request-id").expect("one of ours");
+        let sent = origin
+            .last_request()
+            .header("x-request-id")
+            .expect("one of ours");
         wait_until("its line in the log", async || {
-            program.written().matches("\"request_id\"").count() > n
+            program.output().matches("\"request_id\"").count() > n
         })
         .await;
-        let written = program.written();
+        let written = program.output();
         assert!(
             written.contains(&format!("\"{sent}\"")),
             "{sent}: {written}"

@@ -34,17 +34,17 @@ fn broken_bodies() -> Vec<(&'static str, Reply, &'static str)> {
     vec![
         (
             "torn length",
-            whole.clone().torn_after(7),
+            whole.clone().truncated_after(7),
             "http_response_incomplete",
         ),
         (
             "torn chunks",
-            whole.clone().torn_chunks_after(17),
+            whole.clone().truncated_chunks_after(17),
             "http_response_incomplete",
         ),
         (
             "nothing behind the head",
-            whole.torn_after(0),
+            whole.truncated_after(0),
             "http_response_incomplete",
         ),
         (
@@ -98,11 +98,11 @@ async fn a_body_that_breaks_off_never_looks_whole_where_it_is_forwarded() {
 #[tokio::test]
 async fn a_connection_that_is_reset_is_502_or_a_broken_body() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
 
     let reset_after = async |bytes: &str| {
         let mut line = origin.accept().await;
-        line.request().await;
+        line.read_request().await;
         line.send(bytes).await;
         line.reset();
     };
@@ -121,15 +121,15 @@ async fn a_connection_that_is_reset_is_502_or_a_broken_body() {
 
     let (answer, ()) = tokio::join!(proxy.get(OTHER), async {
         let mut line = origin.accept().await;
-        line.request().await;
+        line.read_request().await;
         line.send(half).await;
         // The proxy has passed the beginning on before it meets the reset.
         proxy
-            .until_metric("stuut_cache_upstream_bytes_total", 8)
+            .wait_for_metric("stuut_cache_upstream_bytes_total", 8)
             .await;
         line.reset();
     });
-    answer.assert_status(200).assert_broken_off();
+    answer.assert_status(200).assert_truncated();
 }
 
 /// Nobody can say whether such a body is whole.
@@ -189,8 +189,8 @@ async fn a_large_body_that_breaks_off_never_looks_whole() {
     let proxy = Proxy::with(&origin, |config| config.cache.max_entry = ByteSize(1_000)).await;
     let body = "x".repeat(100_000);
     for torn in [
-        Reply::json(&body).torn_after(50_000),
-        Reply::json(&body).torn_chunks_after(50_000),
+        Reply::json(&body).truncated_after(50_000),
+        Reply::json(&body).truncated_chunks_after(50_000),
     ] {
         origin.reply(CALL, torn);
         assert_torn("large", &proxy.raw(get(CALL)).await);

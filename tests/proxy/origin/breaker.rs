@@ -15,8 +15,8 @@ async fn assert_metric(proxy: &Proxy, line: &str, value: u32) {
 
 #[tokio::test]
 async fn an_origin_that_is_down_is_left_alone_and_tried_by_one() {
-    let (address, socket) = Origin::nowhere();
-    let proxy = Proxy::before(&format!("http://{address}"), |config| {
+    let (address, socket) = Origin::reserve_port();
+    let proxy = Proxy::in_front_of(&format!("http://{address}"), |config| {
         config.upstream.retries = 0;
     })
     .await;
@@ -34,7 +34,7 @@ async fn an_origin_that_is_down_is_left_alone_and_tried_by_one() {
     assert_metric(&proxy, SHED, 2).await;
 
     // It comes back, which nobody notices until one goes and looks.
-    let origin = Origin::on(socket).await;
+    let origin = Origin::start_on(socket).await;
     let answer = proxy.get(CALL).bearer("a").await;
     answer.assert_problem(503, "destination_unavailable");
     proxy.advance_seconds(1);
@@ -51,8 +51,8 @@ async fn an_answer_over_an_old_connection_does_not_close_the_breaker() {
     let proxy = Proxy::with(&origin, |config| config.upstream.retries = 0).await;
     let gate = origin.hold("/v1/held");
     let held = proxy.get("/v1/held").start();
-    origin.until_requests(1).await;
-    origin.go_away().await;
+    origin.wait_for_requests(1).await;
+    origin.stop_listening().await;
     for _ in 0..5 {
         let answer = proxy.get("/v1/other").await;
         answer.assert_problem(502, "connection_refused");
@@ -74,7 +74,7 @@ async fn failed_handshakes_open_it() {
     let authority = Authority::new();
     let origin = TlsOrigin::start(&authority, "localhost", &["http/1.1"], 1).await;
     // It trusts another authority.
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for _ in 0..5 {
         let answer = proxy.get("/v1/other").await;
         answer.assert_problem(502, "tls_certificate_error");
@@ -90,7 +90,7 @@ async fn what_may_be_served_stale_is_while_the_origin_is_left_alone() {
     let reply = Reply::json("{}").header("cache-control", "max-age=1");
     origin.reply(CALL, reply.closing());
     proxy.get(CALL).bearer("a").await.assert_miss();
-    origin.go_away().await;
+    origin.stop_listening().await;
     proxy.advance_seconds(60);
     for _ in 0..5 {
         proxy.get("/v1/other").await.assert_status(502);
@@ -133,7 +133,7 @@ async fn requests_without_an_answer_do_not_count() {
         .iter()
         .map(|target| proxy.get(target).start())
         .collect();
-    origin.until_requests(8).await;
+    origin.wait_for_requests(8).await;
     proxy.advance_waiters(13);
     for late in pending {
         late.await.assert_problem(504, "http_response_timeout");
@@ -147,18 +147,18 @@ async fn uploads_that_stall_do_not_count() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for n in 0..6 {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         let head = format!("POST /v1/other/{n} HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n");
         client.send(head + "half").await;
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 1)
+            .wait_for_metric("stuut_cache_upstream_in_flight", 1)
             .await;
         proxy.advance_waiters(31);
-        let answer = client.head().await;
+        let answer = client.read_head().await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         drop(client);
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 0)
+            .wait_for_metric("stuut_cache_upstream_in_flight", 0)
             .await;
     }
     assert_metric(&proxy, STATE, 0).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use stuut_cache::config::{ByteSize, Config};
 
-use crate::support::{Answer, Origin, Proxy, RawOrigin, Reply};
+use crate::support::{Origin, Proxy, RawOrigin, Reply, Response};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
@@ -21,7 +21,7 @@ fn impatient(config: &mut Config) {
 
 /// The proxy says that the origin failed, and how.
 #[track_caller]
-pub(super) fn assert_failed(answer: Answer, status: u16, error: &str) {
+pub(super) fn assert_failed(answer: Response, status: u16, error: &str) {
     let expected = format!("stuut-cache; error={error}; details=\"");
     let answer = answer.assert_problem(status, error);
     let said = answer.header("proxy-status").unwrap_or_default();
@@ -112,7 +112,7 @@ async fn an_origin_that_refuses_connections_is_502() {
     let gone = RawOrigin::start().await;
     let url = gone.url();
     drop(gone);
-    let proxy = Proxy::before(&url, |_| {}).await;
+    let proxy = Proxy::in_front_of(&url, |_| {}).await;
 
     for target in [CALL, OTHER] {
         let answer = proxy.get(target).bearer("a").await;
@@ -125,7 +125,7 @@ async fn an_origin_that_refuses_connections_is_502() {
 
 #[tokio::test]
 async fn an_origin_without_an_address_is_502() {
-    let proxy = Proxy::before("http://nonexistent.invalid", |config| {
+    let proxy = Proxy::in_front_of("http://nonexistent.invalid", |config| {
         // The resolver has time to say no.
         config.upstream.connect_timeout = Duration::from_mins(1);
     })
@@ -153,7 +153,7 @@ async fn an_origin_that_does_not_accept_is_504() {
     {
         queue.push(waiting);
     }
-    let proxy = Proxy::before(&format!("http://{address}"), impatient).await;
+    let proxy = Proxy::in_front_of(&format!("http://{address}"), impatient).await;
 
     for target in [CALL, OTHER] {
         let answer = proxy.get(target).bearer("a").await;
@@ -193,11 +193,7 @@ async fn an_origin_that_falls_silent_mid_body_is_given_up() {
 
     let answer = proxy.get(CALL).bearer("a").await;
     assert_failed(answer, 504, "http_response_timeout");
-    proxy
-        .get(OTHER)
-        .await
-        .assert_status(200)
-        .assert_broken_off();
+    proxy.get(OTHER).await.assert_status(200).assert_truncated();
     assert_nothing_stored(&proxy).await;
 }
 
@@ -251,13 +247,13 @@ async fn interim_answers_are_not_the_answer() {
 #[tokio::test]
 async fn a_pooled_connection_that_has_died_costs_no_get() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let answer = "HTTP/1.1 200 OK\r\ncache-control: no-store\r\ncontent-length: 2\r\n\r\n{}";
 
     for target in [CALL, OTHER] {
         let (first, line) = tokio::join!(proxy.get(target).bearer("a"), async {
             let mut line = origin.accept().await;
-            line.request().await;
+            line.read_request().await;
             line.send(answer).await;
             line
         });
@@ -265,7 +261,7 @@ async fn a_pooled_connection_that_has_died_costs_no_get() {
         drop(line);
         let (second, line) = tokio::join!(proxy.get(target).bearer("a"), async {
             let mut line = origin.accept().await;
-            line.request().await;
+            line.read_request().await;
             line.send(answer).await;
             line
         });
@@ -315,5 +311,5 @@ async fn an_upload_over_the_limit_is_413_declared_or_not() {
         .body(body[1..].to_owned())
         .await
         .assert_status(200);
-    assert_eq!(origin.last().body.len(), 100_000);
+    assert_eq!(origin.last_request().body.len(), 100_000);
 }

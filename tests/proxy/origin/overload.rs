@@ -11,7 +11,7 @@ fn shed(reason: &str) -> String {
 
 /// So many misses of one token that the origin does not answer.
 async fn storm(origin: &Origin, proxy: &Proxy, token: &str, count: usize) -> Vec<Pending> {
-    let before = origin.seen().len();
+    let before = origin.requests().len();
     let mut pending = Vec::new();
     for n in 0..count {
         let target = format!("/v1/calls/storm-{token}-{n}");
@@ -19,7 +19,7 @@ async fn storm(origin: &Origin, proxy: &Proxy, token: &str, count: usize) -> Vec
         let _ = origin.hold(&target);
         pending.push(proxy.get(&target).bearer(token).start());
     }
-    origin.until_requests(before + count).await;
+    origin.wait_for_requests(before + count).await;
     pending
 }
 
@@ -34,14 +34,14 @@ async fn a_storm_of_one_token_leaves_places_for_the_others() {
     // Nor by another way.
     let more = proxy.get("/v1/other").bearer("a").await;
     more.assert_problem(503, "connection_limit_reached");
-    proxy.until_metric(&shed("share"), 2).await;
+    proxy.wait_for_metric(&shed("share"), 2).await;
 
     for token in ["b", "c", "d"] {
         let answer = proxy.get(CALL).bearer(token).await;
         answer.assert_status(200).assert_miss();
     }
     proxy.get("/v1/other").await.assert_status(200);
-    proxy.until_metric(&shed("in_flight"), 0).await;
+    proxy.wait_for_metric(&shed("in_flight"), 0).await;
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn what_is_stored_is_served_before_anything_is_refused() {
             .assert_problem(503, "connection_limit_reached")
             .assert_header("retry-after", "1");
     }
-    proxy.until_metric(&shed("in_flight"), 3).await;
+    proxy.wait_for_metric(&shed("in_flight"), 3).await;
     origin.assert_requests(4);
 }
 
@@ -83,22 +83,25 @@ async fn places_come_back_however_requests_end() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 2).await;
     origin.reply("/v1/calls/reset", Reply::raw("nonsense\r\n\r\n"));
-    origin.reply("/v1/calls/torn", Reply::json("{\"a\":1}").torn_after(3));
+    origin.reply(
+        "/v1/calls/torn",
+        Reply::json("{\"a\":1}").truncated_after(3),
+    );
     for _ in 0..3 {
         for target in ["/v1/calls/reset", "/v1/calls/torn", "/v1/other"] {
             proxy.get(target).bearer("a").await;
         }
-        let before = origin.seen().len();
+        let before = origin.requests().len();
         let gate = origin.hold("/v1/calls/gone");
         let gone = proxy.get("/v1/calls/gone").bearer("a").over_http2().start();
-        origin.until_requests(before + 1).await;
+        origin.wait_for_requests(before + 1).await;
         gone.hang_up().await;
         gate.open_for_all();
         proxy
-            .until_metric("stuut_cache_upstream_in_flight", 0)
+            .wait_for_metric("stuut_cache_upstream_in_flight", 0)
             .await;
         proxy.advance_seconds(3_600);
     }
-    proxy.until_metric(&shed("share"), 0).await;
-    proxy.until_metric(&shed("in_flight"), 0).await;
+    proxy.wait_for_metric(&shed("share"), 0).await;
+    proxy.wait_for_metric(&shed("in_flight"), 0).await;
 }

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{Origin, Proxy, RawClient, RawOrigin, Reply};
+use crate::support::{Origin, Proxy, RawConnection, RawOrigin, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
 /// An answered request, and its connection, which is pooled from now on.
-async fn pooled(origin: &RawOrigin, proxy: &Proxy) -> RawClient {
+async fn pooled(origin: &RawOrigin, proxy: &Proxy) -> RawConnection {
     let (first, line) = tokio::join!(proxy.get("/v1/first"), answered(origin, ANSWER));
     first.assert_status(200);
     line
 }
 
 /// Answers the next connection's request.
-async fn answered(origin: &RawOrigin, answer: &str) -> RawClient {
+async fn answered(origin: &RawOrigin, answer: &str) -> RawConnection {
     let mut line = origin.accept().await;
-    line.request().await;
+    line.read_request().await;
     line.send(answer).await;
     line
 }
@@ -43,10 +43,10 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
         (Method::HEAD, OTHER),
     ] {
         let origin = RawOrigin::start().await;
-        let proxy = Proxy::before(&origin.url(), |_| {}).await;
+        let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
         let mut line = pooled(&origin, &proxy).await;
         let (answer, _line) = tokio::join!(proxy.request(method, target).bearer("a"), async {
-            line.request().await;
+            line.read_request().await;
             drop(line);
             answered(&origin, ANSWER).await
         });
@@ -58,13 +58,13 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
 #[tokio::test]
 async fn the_second_try_does_not_take_another_connection_from_the_pool() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     // Two requests at once: two connections in the pool.
     let (one, other, mut lines) =
         tokio::join!(proxy.get("/v1/first"), proxy.get("/v1/second"), async {
             let mut lines = [origin.accept().await, origin.accept().await];
             for line in &mut lines {
-                line.request().await;
+                line.read_request().await;
             }
             for line in &mut lines {
                 line.send(ANSWER).await;
@@ -77,13 +77,13 @@ async fn the_second_try_does_not_take_another_connection_from_the_pool() {
         let [one, other] = &mut lines;
         // Whichever is taken dies, as does the other if it is asked after all.
         let asked = tokio::select! {
-            _ = one.request() => 0,
-            _ = other.request() => 1,
+            _ = one.read_request() => 0,
+            _ = other.read_request() => 1,
         };
         let mut rest = Vec::from(lines);
         drop(rest.remove(asked));
         let mut fresh = origin.accept().await;
-        fresh.request().await;
+        fresh.read_request().await;
         fresh.send(ANSWER).await;
         (fresh, rest)
     });
@@ -95,10 +95,10 @@ async fn the_second_try_does_not_take_another_connection_from_the_pool() {
 #[tokio::test]
 async fn a_post_is_not_sent_again() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let mut line = pooled(&origin, &proxy).await;
     let (answer, ()) = tokio::join!(proxy.request(Method::POST, OTHER).body("x"), async {
-        line.request().await;
+        line.read_request().await;
         drop(line);
     });
     answer.assert_problem(502, "connection_terminated");
@@ -109,11 +109,11 @@ async fn a_post_is_not_sent_again() {
 #[tokio::test]
 async fn what_dies_behind_the_first_byte_of_an_answer_is_not_sent_again() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for target in [CALL, OTHER] {
         let mut line = pooled(&origin, &proxy).await;
         let (answer, ()) = tokio::join!(proxy.get(target).bearer("a"), async {
-            line.request().await;
+            line.read_request().await;
             line.send("H").await;
             drop(line);
         });
@@ -183,7 +183,7 @@ async fn without_retries_nothing_is_tried_twice() {
     answer.assert_problem(502, "connection_terminated");
     origin.assert_requests(1);
 
-    origin.go_away().await;
+    origin.stop_listening().await;
     let answer = proxy.get(OTHER).await;
     answer.assert_problem(502, "connection_refused");
     for reason in ["closed", "connect"] {
@@ -194,8 +194,8 @@ async fn without_retries_nothing_is_tried_twice() {
 /// Whatever is asked: an upload too, since nothing of it has been sent.
 #[tokio::test]
 async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
-    let (address, socket) = Origin::nowhere();
-    let proxy = Proxy::before(&format!("http://{address}"), |config| {
+    let (address, socket) = Origin::reserve_port();
+    let proxy = Proxy::in_front_of(&format!("http://{address}"), |config| {
         config.upstream.connect_timeout = Duration::from_mins(1);
     })
     .await;
@@ -211,7 +211,7 @@ async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
         retries(&proxy, "connect").await >= pending.len()
     })
     .await;
-    let origin = Origin::on(socket).await;
+    let origin = Origin::start_on(socket).await;
     for answer in pending {
         answer.await.assert_status(200);
     }

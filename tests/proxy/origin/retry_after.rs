@@ -89,7 +89,7 @@ async fn a_wait_is_a_date_or_seconds_and_has_its_longest() {
         .enumerate()
     {
         let token = format!("other-{n}");
-        let before = origin.seen().len();
+        let before = origin.requests().len();
         origin.reply(CALL, reply);
         for _ in 0..2 {
             proxy.get(CALL).bearer(&token).await;

@@ -14,7 +14,7 @@ const OTHER: &str = "/v1/other";
 
 /// A proxy that trusts this authority beside the system's.
 async fn trusting(authority: &Authority, url: &str) -> Proxy {
-    Proxy::before(url, |config| {
+    Proxy::in_front_of(url, |config| {
         config.upstream.ca_file = Some(authority.file.path().to_owned());
     })
     .await
@@ -58,7 +58,7 @@ async fn concurrent_requests_have_a_connection_each() {
     const TOGETHER: usize = 130;
     let authority = Authority::new();
     let origin = TlsOrigin::start(&authority, "localhost", &["http/1.1"], TOGETHER).await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.ca_file = Some(authority.file.path().to_owned());
         // So many handshakes at once take their time on a busy machine.
         config.upstream.connect_timeout = Duration::from_mins(1);
@@ -102,7 +102,7 @@ async fn an_authority_that_nobody_knows_is_not_trusted() {
     let origin = TlsOrigin::start(&unknown, "localhost", &["http/1.1"], 1).await;
 
     assert_fails(
-        &Proxy::before(&origin.url(), |_| {}).await,
+        &Proxy::in_front_of(&origin.url(), |_| {}).await,
         "tls_certificate_error",
     )
     .await;
@@ -130,13 +130,13 @@ async fn a_certificate_for_another_name_is_not_trusted() {
 async fn an_origin_that_speaks_plain_http_is_a_tls_error() {
     let origin = RawOrigin::start().await;
     let url = format!("https://localhost:{}", origin.address.port());
-    let proxy = Proxy::before(&url, |_| {}).await;
+    let proxy = Proxy::in_front_of(&url, |_| {}).await;
 
     let plain = tokio::spawn(async move {
         loop {
             let mut line = origin.accept().await;
             // A greeting in a language it does not speak.
-            line.some().await;
+            line.read_some().await;
             line.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
                 .await;
         }
@@ -161,12 +161,12 @@ async fn where_nobody_is_to_be_trusted_no_trust_store_is_needed() {
     let origin = Origin::start().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
     command.envs(nothing);
-    let proxy = Program::by(command, &origin).await;
+    let proxy = Program::with_command(command, &origin).await;
     proxy.get(CALL).bearer("a").await.assert_status(200);
 
     // The default origin speaks https.
     run_with(&["check"], &nothing)
         .await
         .assert_code(1)
-        .assert_says("install the system's certificates");
+        .assert_prints("install the system's certificates");
 }

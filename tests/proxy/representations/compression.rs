@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use crate::support::{Answer, Origin, Proxy, Reply, Request};
+use crate::support::{Origin, Proxy, Reply, Request, Response};
 
 pub(super) const TARGET: &str = "/v1/calls/c1";
 
@@ -18,7 +18,7 @@ pub(super) fn gzip(body: impl AsRef<[u8]>) -> Vec<u8> {
     writer.finish().expect("a vector")
 }
 
-fn decoded(answer: &Answer) -> String {
+fn decoded(answer: &Response) -> String {
     let body = answer.body();
     let mut text = String::new();
     let coding = answer.header("content-encoding");
@@ -35,7 +35,7 @@ fn decoded(answer: &Answer) -> String {
 }
 
 /// Asks until the coding is made; what comes before is a hit without one.
-pub(super) async fn until_coded(mut ask: impl FnMut() -> Request) -> Answer {
+pub(super) async fn until_coded(mut ask: impl FnMut() -> Request) -> Response {
     for _ in 0..10_000 {
         let answer = ask().await.assert_hit();
         if answer.header("content-encoding").is_some() {
@@ -177,7 +177,7 @@ async fn a_condition_on_a_write_names_the_tag_that_the_origin_knows() {
         .body("{}")
         .await;
     assert_eq!(
-        origin.last().header("if-match").as_deref(),
+        origin.last_request().header("if-match").as_deref(),
         Some("\"1\", W/\"2\"")
     );
 }
@@ -202,9 +202,9 @@ async fn what_is_small_or_no_text_gets_no_coding() {
         get().await.assert_hit().assert_no_header("vary");
     }
     let identity = "stuut_cache_content_coding_total{coding=\"identity\"}";
-    proxy.until_metric(identity, 2).await;
+    proxy.wait_for_metric(identity, 2).await;
     proxy
-        .until_metric("stuut_cache_coding_duration_seconds_count", 0)
+        .wait_for_metric("stuut_cache_coding_duration_seconds_count", 0)
         .await;
 }
 

@@ -3,7 +3,7 @@
 use http::Method;
 use stuut_cache::config::ByteSize;
 
-use crate::support::{Answer, Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, Reply, Response};
 
 /// Blanks, escapes, numbers and an order that a parser would not keep.
 pub(super) const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
@@ -18,7 +18,7 @@ pub(super) async fn with(reply: Reply) -> (Origin, Proxy) {
     (origin, proxy)
 }
 
-pub(super) async fn get(proxy: &Proxy, query: &str) -> Answer {
+pub(super) async fn get(proxy: &Proxy, query: &str) -> Response {
     proxy
         .get(&format!("/v1/calls/c1?{query}"))
         .bearer("a")
@@ -85,7 +85,7 @@ async fn a_view_on_a_miss_is_that_on_a_hit() {
 #[tokio::test]
 async fn a_view_has_a_tag_of_its_own() {
     let (origin, proxy) = with(Reply::json(BODY).header("etag", "\"w\"")).await;
-    let tag = |answer: Answer| answer.header("etag").expect("a tag");
+    let tag = |answer: Response| answer.header("etag").expect("a tag");
     let whole = tag(proxy.get("/v1/calls/c1").bearer("a").await);
     let (one, other) = (
         tag(get(&proxy, "strip=id").await),
@@ -130,11 +130,14 @@ async fn view_options_stay_here_and_the_rest_of_the_query_goes_on_as_it_came() {
             .bearer("a")
             .await
             .assert_status(200);
-        assert_eq!(origin.last().target(), format!("/v1/calls/c1{sent}"));
+        assert_eq!(
+            origin.last_request().target(),
+            format!("/v1/calls/c1{sent}")
+        );
     }
     // Past the cache nothing is an option.
     proxy.get("/v1/other?strip=a").bearer("a").await;
-    assert_eq!(origin.last().target(), "/v1/other?strip=a");
+    assert_eq!(origin.last_request().target(), "/v1/other?strip=a");
 }
 
 #[tokio::test]
@@ -315,7 +318,7 @@ async fn the_head_of_a_view_is_that_of_its_get() {
         .assert_hit()
         .assert_body("{\"b\":2}");
     assert_eq!(head.header("etag"), view.header("etag"));
-    assert_eq!(origin.last().method(), "GET");
+    assert_eq!(origin.last_request().method(), "GET");
     origin.assert_requests(1);
 }
 

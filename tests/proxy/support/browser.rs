@@ -15,13 +15,13 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// A page in a browser of its own. Dropping it ends the browser.
 pub struct Page {
     child: Child,
-    orders: ChildStdin,
+    commands: ChildStdin,
     messages: Receiver<Value>,
     last: u64,
     session: Option<String>,
     loaded: bool,
     requests: Vec<String>,
-    complaints: Vec<String>,
+    console_errors: Vec<String>,
     _profile: TempDir,
 }
 
@@ -80,14 +80,14 @@ impl Page {
             }
         });
         let mut page = Self {
-            orders: child.stdin.take().expect("it is piped"),
+            commands: child.stdin.take().expect("it is piped"),
             child,
             messages,
             last: 0,
             session: None,
             loaded: false,
             requests: Vec::new(),
-            complaints: Vec::new(),
+            console_errors: Vec::new(),
             _profile: profile,
         };
         page.attach();
@@ -95,73 +95,73 @@ impl Page {
     }
 
     fn attach(&mut self) {
-        let target = self.order("Target.createTarget", &json!({"url": "about:blank"}));
-        let attached = self.order(
+        let target = self.send_command("Target.createTarget", &json!({"url": "about:blank"}));
+        let attached = self.send_command(
             "Target.attachToTarget",
             &json!({"targetId": target["targetId"], "flatten": true}),
         );
         self.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page", "Runtime", "Network", "Log"] {
-            self.order(&format!("{domain}.enable"), &json!({}));
+            self.send_command(&format!("{domain}.enable"), &json!({}));
         }
     }
 
     /// A window of this size, for a reader who prefers `scheme`: `light` or `dark`.
-    pub fn window(&mut self, width: u32, height: u32, scheme: &str) {
-        self.order(
+    pub fn set_window(&mut self, width: u32, height: u32, scheme: &str) {
+        self.send_command(
             "Emulation.setDeviceMetricsOverride",
             &json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}),
         );
         let feature = json!({"name": "prefers-color-scheme", "value": scheme});
-        self.order(
+        self.send_command(
             "Emulation.setEmulatedMedia",
             &json!({"features": [feature]}),
         );
     }
 
-    pub fn go(&mut self, url: &str) {
+    pub fn navigate(&mut self, url: &str) {
         self.loaded = false;
-        let gone = self.order("Page.navigate", &json!({"url": url}));
-        assert_eq!(gone.get("errorText"), None, "{url}");
+        let navigated = self.send_command("Page.navigate", &json!({"url": url}));
+        assert_eq!(navigated.get("errorText"), None, "{url}");
         while !self.loaded {
             let event = self.messages.recv_timeout(PATIENCE);
-            self.note(&event.expect("the browser loads the page"));
+            self.record(&event.expect("the browser loads the page"));
         }
     }
 
     /// The value of an expression in the page; of a promise, what it becomes.
     #[track_caller]
-    pub fn value(&mut self, expression: &str) -> Value {
-        let answer = self.order(
+    pub fn evaluate(&mut self, expression: &str) -> Value {
+        let response = self.send_command(
             "Runtime.evaluate",
             &json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
         );
-        assert_eq!(answer.get("exceptionDetails"), None, "{expression}");
-        answer["result"]["value"].clone()
+        assert_eq!(response.get("exceptionDetails"), None, "{expression}");
+        response["result"]["value"].clone()
     }
 
     #[track_caller]
     pub fn text(&mut self, selector: &str) -> String {
-        let found = self.value(&format!("document.querySelector({selector:?})?.innerText"));
+        let found = self.evaluate(&format!("document.querySelector({selector:?})?.innerText"));
         let found = found.as_str().map(str::to_owned);
         found.unwrap_or_else(|| panic!("there is no {selector} in the page"))
     }
 
     /// Waits until an expression is true.
     #[track_caller]
-    pub fn until(&mut self, expression: &str) {
+    pub fn wait_until(&mut self, expression: &str) {
         let waiting = format!(
             "new Promise(done => {{ const look = () => ({expression}) ? done(true) : \
              setTimeout(look, 20); look(); setTimeout(() => done(false), 30000); }})"
         );
-        let came = self.value(&waiting) == true;
+        let came = self.evaluate(&waiting) == true;
         assert!(came, "it never came to {expression}: {}", self.text("body"));
     }
 
     /// Types into a field, as a person would.
     pub fn fill(&mut self, selector: &str, text: &str) {
-        self.value(&format!("document.querySelector({selector:?}).select()"));
-        self.order("Input.insertText", &json!({"text": text}));
+        self.evaluate(&format!("document.querySelector({selector:?}).select()"));
+        self.send_command("Input.insertText", &json!({"text": text}));
     }
 
     pub fn click(&mut self, selector: &str) {
@@ -170,9 +170,9 @@ impl Page {
              it.scrollIntoView({{block: 'center'}}); const at = it.getBoundingClientRect(); \
              return [at.x + at.width / 2, at.y + at.height / 2]; }})()"
         );
-        let at = self.value(&found);
+        let at = self.evaluate(&found);
         for kind in ["mousePressed", "mouseReleased"] {
-            self.order(
+            self.send_command(
                 "Input.dispatchMouseEvent",
                 &json!({"type": kind, "x": at[0], "y": at[1], "button": "left", "clickCount": 1}),
             );
@@ -180,8 +180,8 @@ impl Page {
     }
 
     /// A picture of the whole page, as PNG, kept among the build's output under this name.
-    pub fn picture(&mut self, name: &str) -> Vec<u8> {
-        let taken = self.order(
+    pub fn screenshot(&mut self, name: &str) -> Vec<u8> {
+        let taken = self.send_command(
             "Page.captureScreenshot",
             &json!({"format": "png", "captureBeyondViewport": true}),
         );
@@ -193,26 +193,26 @@ impl Page {
 
     /// The addresses of all that the page asked for.
     pub fn requests(&mut self) -> Vec<String> {
-        self.value("0"); // What was told before this answer has been read by now.
+        self.evaluate("0"); // What was told before this answer has been read by now.
         self.requests.clone()
     }
 
     /// What stands in the console, and exceptions that nobody caught.
-    pub fn complaints(&mut self) -> Vec<String> {
-        self.value("0");
-        self.complaints.clone()
+    pub fn console_errors(&mut self) -> Vec<String> {
+        self.evaluate("0");
+        self.console_errors.clone()
     }
 
     #[track_caller]
-    fn order(&mut self, method: &str, parameters: &Value) -> Value {
+    fn send_command(&mut self, method: &str, parameters: &Value) -> Value {
         self.last += 1;
-        let mut order = json!({"id": self.last, "method": method, "params": parameters});
+        let mut command = json!({"id": self.last, "method": method, "params": parameters});
         if let Some(session) = &self.session {
-            order["sessionId"] = json!(session);
+            command["sessionId"] = json!(session);
         }
-        let mut text = order.to_string();
+        let mut text = command.to_string();
         text.push('\0');
-        self.orders
+        self.commands
             .write_all(text.as_bytes())
             .expect("the browser listens");
         loop {
@@ -222,23 +222,24 @@ impl Page {
                 assert_eq!(message.get("error"), None, "{method}");
                 return message["result"].clone();
             }
-            self.note(&message);
+            self.record(&message);
         }
     }
 
-    fn note(&mut self, event: &Value) {
-        let told = &event["params"];
+    fn record(&mut self, event: &Value) {
+        let parameters = &event["params"];
         match event["method"].as_str().unwrap_or_default() {
             "Network.requestWillBeSent" => {
-                let url = told["request"]["url"].as_str().unwrap_or_default();
+                let url = parameters["request"]["url"].as_str().unwrap_or_default();
                 self.requests.push(url.to_owned());
             }
-            "Runtime.consoleAPICalled" => self.complaints.push(told["args"].to_string()),
+            "Runtime.consoleAPICalled" => self.console_errors.push(parameters["args"].to_string()),
             "Runtime.exceptionThrown" => {
-                self.complaints.push(told["exceptionDetails"].to_string());
+                self.console_errors
+                    .push(parameters["exceptionDetails"].to_string());
             }
             "Page.loadEventFired" => self.loaded = true,
-            "Log.entryAdded" => self.complaints.push(told["entry"].to_string()),
+            "Log.entryAdded" => self.console_errors.push(parameters["entry"].to_string()),
             _ => {}
         }
     }

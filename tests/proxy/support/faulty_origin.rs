@@ -9,18 +9,18 @@ use stuut_cache::clock::Clock;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use super::RawClient;
+use super::RawConnection;
 
 /// What an origin does once it has been asked.
 #[derive(Clone, Debug)]
 pub enum Step {
     Send(Vec<u8>),
     /// Lets all who wait live through a second.
-    Second,
+    AdvanceSecond,
     /// This, again and again, until nobody takes it.
-    Endless(Vec<u8>),
+    SendForever(Vec<u8>),
     /// The same, once a second.
-    EndlessBySecond(Vec<u8>),
+    SendForeverSlowly(Vec<u8>),
     /// The connection stays open. What follows a script without it is the end of the connection.
     Hold,
     Reset,
@@ -42,9 +42,9 @@ pub struct FaultyOrigin {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
     /// Less than a response.
-    Torn,
+    Truncated,
     /// All of it, and its body.
-    Whole(String, Vec<u8>),
+    Complete(String, Vec<u8>),
 }
 
 impl FaultyOrigin {
@@ -65,7 +65,7 @@ impl FaultyOrigin {
                 let (script, clock) = serving.clone();
                 let open = Arc::clone(&opened);
                 tokio::spawn(async move {
-                    serve(RawClient::new(socket), script, clock).await;
+                    serve(RawConnection::new(socket), script, clock).await;
                     drop(open);
                 });
             }
@@ -79,8 +79,8 @@ impl FaultyOrigin {
         }
     }
 
-    /// The clock that [`Step::Second`] moves.
-    pub fn moves(&self, clock: &Clock) {
+    /// The clock that [`Step::AdvanceSecond`] moves.
+    pub fn use_clock(&self, clock: &Clock) {
         *self.clock.lock().expect("no poison") = Some(clock.clone());
     }
 
@@ -90,7 +90,7 @@ impl FaultyOrigin {
     }
 
     /// From now on it does this.
-    pub fn follow(&self, script: &[Step]) {
+    pub fn set_script(&self, script: &[Step]) {
         *self.script.lock().expect("no poison") = script.to_vec();
     }
 }
@@ -102,7 +102,7 @@ impl Drop for FaultyOrigin {
 }
 
 async fn serve(
-    mut line: RawClient,
+    mut line: RawConnection,
     script: Arc<Mutex<Vec<Step>>>,
     clock: Arc<Mutex<Option<Clock>>>,
 ) {
@@ -113,7 +113,7 @@ async fn serve(
             .expect("the script has a clock to move")
             .advance_waiters(Duration::from_secs(1));
     };
-    while line.try_request().await.is_some() {
+    while line.try_read_request().await.is_some() {
         let acts = script.lock().expect("no poison").clone();
         let mut stays = false;
         for act in acts {
@@ -124,13 +124,13 @@ async fn serve(
                         return;
                     }
                 }
-                Step::Second => {
+                Step::AdvanceSecond => {
                     // What was sent is read before the time passes.
                     tokio::task::yield_now().await;
                     second();
                 }
-                Step::Endless(bytes) => while line.try_send(&bytes).await.is_ok() {},
-                Step::EndlessBySecond(bytes) => {
+                Step::SendForever(bytes) => while line.try_send(&bytes).await.is_ok() {},
+                Step::SendForeverSlowly(bytes) => {
                     while line.try_send(&bytes).await.is_ok() {
                         second();
                         tokio::task::yield_now().await;
@@ -155,7 +155,7 @@ impl Received {
     pub fn of(received: &[u8]) -> Self {
         let text = String::from_utf8_lossy(received);
         let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
-            return Self::Torn;
+            return Self::Truncated;
         };
         let head = text[..end].to_lowercase();
         let body = &received[end + 4..];
@@ -172,7 +172,7 @@ impl Received {
             // Where neither says it, only an answer without a body is whole.
             body.is_empty().then(Vec::new)
         };
-        body.map_or(Self::Torn, |body| Self::Whole(head, body))
+        body.map_or(Self::Truncated, |body| Self::Complete(head, body))
     }
 }
 

@@ -1,6 +1,6 @@
 //! HTTP/2 by hand (RFC 9113): frames that no library would send.
 
-use super::RawClient;
+use super::RawConnection;
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
@@ -16,7 +16,7 @@ pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 /// The preface and empty settings.
-pub fn hello() -> Vec<u8> {
+pub fn preface() -> Vec<u8> {
     [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         &frame(SETTINGS, 0, 0, b"")[..],
@@ -32,7 +32,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A field block of literals, neither indexed nor compressed (RFC 7541 §6.2.2).
-pub fn block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
+pub fn field_block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
         block.push(0);
@@ -52,7 +52,7 @@ pub fn get(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
         (":authority", "a"),
         (":path", path),
     ];
-    let fields = block(&[&own, more].concat());
+    let fields = field_block(&[&own, more].concat());
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields)
 }
 
@@ -80,13 +80,13 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-impl RawClient {
+impl RawConnection {
     /// The next frame; `None` at the end.
-    pub async fn frame(&mut self) -> Option<Frame> {
-        let head = self.try_exactly(9).await?;
+    pub async fn read_frame(&mut self) -> Option<Frame> {
+        let head = self.try_read_exact(9).await?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let payload = self
-            .try_exactly(usize::try_from(length).expect("a length"))
+            .try_read_exact(usize::try_from(length).expect("a length"))
             .await?;
         Some(Frame {
             kind: head[3],

@@ -9,7 +9,6 @@
 //! origin.assert_requests(1);
 //! ```
 
-mod answer;
 mod browser;
 mod command;
 mod faulty_origin;
@@ -17,23 +16,24 @@ pub mod h2;
 mod origin;
 mod program;
 mod proxy;
-mod raw_client;
+mod raw_connection;
 mod reply;
 mod request;
+mod response;
 mod tls;
 
 use std::time::Duration;
 
-pub use answer::Answer;
 pub use browser::Page;
 pub use command::{run, run_with};
 pub use faulty_origin::{FaultyOrigin, Received, Step};
-pub use origin::{Gate, Origin, Seen};
+pub use origin::{Gate, Origin, OriginRequest};
 pub use program::Program;
 pub use proxy::Proxy;
-pub use raw_client::{RawClient, RawOrigin};
+pub use raw_connection::{RawConnection, RawOrigin};
 pub use reply::Reply;
 pub use request::{Clients, Pending, Request};
+pub use response::Response;
 pub use tls::{Authority, FRAGILE, TlsOrigin};
 
 /// Gives way until something has happened elsewhere. The deadline is there so that a story in

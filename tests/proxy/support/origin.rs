@@ -20,7 +20,7 @@ pub struct Origin(Arc<Inner>);
 struct Inner {
     address: SocketAddr,
     accepting: Mutex<Option<JoinHandle<()>>>,
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<OriginRequest>>,
     scripts: Mutex<HashMap<String, Script>>,
     /// Tokens that are refused, whatever is asked, and with which status.
     refused: Mutex<HashMap<String, u16>>,
@@ -36,7 +36,7 @@ struct Script {
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct OriginRequest {
     /// Everything up to the empty line, byte for byte.
     pub head: String,
     /// The body, chunks put together.
@@ -71,7 +71,7 @@ impl Origin {
     }
 
     /// A port that is taken, and refuses connections until somebody listens.
-    pub fn nowhere() -> (SocketAddr, socket2::Socket) {
+    pub fn reserve_port() -> (SocketAddr, socket2::Socket) {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
             .expect("a socket");
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -82,7 +82,7 @@ impl Origin {
 
     /// Takes the connections of such a socket.
     #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
-    pub async fn on(socket: socket2::Socket) -> Self {
+    pub async fn start_on(socket: socket2::Socket) -> Self {
         socket.listen(128).expect("a bound socket listens");
         let socket = std::net::TcpListener::from(socket);
         socket
@@ -115,7 +115,7 @@ impl Origin {
 
     /// From now on connections are refused. Those that are open stay so: answer with
     /// [`Reply::closing`] before.
-    pub async fn go_away(&self) {
+    pub async fn stop_listening(&self) {
         let accepting = self.0.accepting.lock().expect("no poison").take();
         let accepting = accepting.expect("an origin goes away once");
         accepting.abort();
@@ -151,7 +151,7 @@ impl Origin {
     }
 
     /// Answers what is not scripted with this.
-    pub fn otherwise(&self, reply: Reply) {
+    pub fn default_reply(&self, reply: Reply) {
         *self.0.unscripted.lock().expect("no poison") = reply;
     }
 
@@ -169,26 +169,28 @@ impl Origin {
     }
 
     /// Every request so far.
-    pub fn seen(&self) -> Vec<Seen> {
+    pub fn requests(&self) -> Vec<OriginRequest> {
         self.0.seen.lock().expect("no poison").clone()
     }
 
     /// The newest request.
     #[track_caller]
-    pub fn last(&self) -> Seen {
-        self.seen().pop().expect("a request has reached the origin")
+    pub fn last_request(&self) -> OriginRequest {
+        self.requests()
+            .pop()
+            .expect("a request has reached the origin")
     }
 
     #[track_caller]
     pub fn assert_requests(&self, count: usize) {
-        let seen = self.seen();
+        let seen = self.requests();
         assert_eq!(seen.len(), count, "requests at the origin: {seen:#?}");
     }
 
     /// Waits until so many requests have arrived (they may still be held).
-    pub async fn until_requests(&self, count: usize) {
+    pub async fn wait_for_requests(&self, count: usize) {
         let what = format!("{count} requests at the origin");
-        wait_until(&what, async || self.seen().len() >= count).await;
+        wait_until(&what, async || self.requests().len() >= count).await;
     }
 
     async fn serve(&self, mut socket: TcpStream) {
@@ -235,13 +237,13 @@ impl Origin {
             .remove(&format!("Bearer {token}"));
     }
 
-    fn refusal(&self, seen: &Seen) -> Option<Reply> {
+    fn refusal(&self, seen: &OriginRequest) -> Option<Reply> {
         let credential = seen.header("authorization")?;
         let refused = self.0.refused.lock().expect("no poison");
         refused.get(&credential).map(|status| Reply::new(*status))
     }
 
-    fn script(&self, seen: &Seen, number: usize) -> (Reply, Option<Gate>) {
+    fn script(&self, seen: &OriginRequest, number: usize) -> (Reply, Option<Gate>) {
         let mut scripts = self.0.scripts.lock().expect("no poison");
         let script = scripts.entry(seen.target().to_owned()).or_default();
         let mut reply = match script.replies.len() {
@@ -257,7 +259,7 @@ impl Origin {
     }
 }
 
-impl Seen {
+impl OriginRequest {
     pub fn method(&self) -> &str {
         self.head.split(' ').next().unwrap_or_default()
     }
@@ -281,7 +283,10 @@ impl Seen {
 }
 
 /// Reads one request; `None` when the connection ends.
-pub(super) async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Seen> {
+pub(super) async fn read_request(
+    socket: &mut TcpStream,
+    unread: &mut Vec<u8>,
+) -> Option<OriginRequest> {
     let end = loop {
         match unread.windows(4).position(|window| window == b"\r\n\r\n") {
             Some(at) => break at + 4,
@@ -289,7 +294,7 @@ pub(super) async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -
         }
     };
     let head = String::from_utf8_lossy(&unread.drain(..end).collect::<Vec<_>>()).into_owned();
-    let mut seen = Seen {
+    let mut seen = OriginRequest {
         head,
         body: Vec::new(),
         trailers: String::new(),
@@ -308,7 +313,11 @@ pub(super) async fn read_request(socket: &mut TcpStream, unread: &mut Vec<u8>) -
     Some(seen)
 }
 
-async fn read_chunks(socket: &mut TcpStream, unread: &mut Vec<u8>, seen: &mut Seen) -> Option<()> {
+async fn read_chunks(
+    socket: &mut TcpStream,
+    unread: &mut Vec<u8>,
+    seen: &mut OriginRequest,
+) -> Option<()> {
     loop {
         let size = read_line(socket, unread).await?;
         let size = usize::from_str_radix(size.split(';').next()?.trim(), 16).ok()?;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use http::Method;
 
-use super::{Clients, Origin, RawClient, Request, wait_until};
+use super::{Clients, Origin, RawConnection, Request, wait_until};
 
 /// A running program. Dropping it ends it.
 pub struct Program {
@@ -34,16 +34,16 @@ enum Reading {
 impl Program {
     /// Started in front of an origin with these variables, e.g. `("LOG__FORMAT", "text")`.
     pub async fn start(origin: &Origin, variables: &[(&str, &str)]) -> Self {
-        Self::before(&format!("http://{}", origin.address()), variables).await
+        Self::in_front_of(&format!("http://{}", origin.address()), variables).await
     }
 
     /// The same, in front of whatever is at `url`.
-    pub async fn before(url: &str, variables: &[(&str, &str)]) -> Self {
+    pub async fn in_front_of(url: &str, variables: &[(&str, &str)]) -> Self {
         Self::spawn(url, variables, Reading::ToTheEnd).await
     }
 
     /// The same, and nobody reads what it writes once it has started.
-    pub async fn unread(url: &str, variables: &[(&str, &str)]) -> Self {
+    pub async fn with_unread_stdout(url: &str, variables: &[(&str, &str)]) -> Self {
         Self::spawn(url, variables, Reading::ToTheStart).await
     }
 
@@ -63,7 +63,7 @@ impl Program {
     }
 
     /// Started with this configuration file.
-    pub async fn configured(origin: &Origin, file: &Path) -> Self {
+    pub async fn with_config_file(origin: &Origin, file: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
         command.arg("--config").arg(file).stdin(Stdio::null());
         let url = format!("http://{}", origin.address());
@@ -71,7 +71,7 @@ impl Program {
     }
 
     /// Started by this command, which becomes the program.
-    pub async fn by(command: Command, origin: &Origin) -> Self {
+    pub async fn with_command(command: Command, origin: &Origin) -> Self {
         let url = format!("http://{}", origin.address());
         Self::run(command, &url, &[], Reading::ToTheEnd).await
     }
@@ -131,14 +131,14 @@ impl Program {
     }
 
     /// What it has written so far, to both of its outputs.
-    pub fn written(&self) -> String {
+    pub fn output(&self) -> String {
         self.written.lock().expect("no poison").clone()
     }
 
     /// A connection that the story moves by hand.
-    pub async fn wire(&self) -> RawClient {
+    pub async fn raw_connection(&self) -> RawConnection {
         let socket = tokio::net::TcpStream::connect(self.address).await;
-        RawClient::new(socket.expect("the program accepts"))
+        RawConnection::new(socket.expect("the program accepts"))
     }
 
     /// The value of a metric line; 0 when it is not there.
@@ -151,7 +151,7 @@ impl Program {
     }
 
     /// Waits until a metric line has this value.
-    pub async fn until_metric(&self, line: &str, value: u32) {
+    pub async fn wait_for_metric(&self, line: &str, value: u32) {
         let what = format!("{line} {value}");
         wait_until(&what, async || {
             self.metric(line).await.to_string() == value.to_string()
@@ -199,7 +199,7 @@ impl Program {
         for reader in std::mem::take(&mut self.readers) {
             reader.join().expect("a reader does not panic");
         }
-        let written = self.written();
+        let written = self.output();
         assert!(ended.success(), "{ended}: {written}");
         written
     }

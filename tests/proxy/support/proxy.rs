@@ -14,7 +14,7 @@ use stuut_cache::process::{Process, Sockets, StartError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Clients, Origin, RawClient, Request, wait_until};
+use super::{Clients, Origin, RawConnection, Request, wait_until};
 
 /// When every story begins: 2027-01-15 08:00:00 UTC, a whole second, as dates on the wire are.
 const START: Duration = Duration::from_hours(500_000);
@@ -37,12 +37,12 @@ impl Proxy {
 
     /// The default configuration, but for what `change` changes.
     pub async fn with(origin: &Origin, change: impl FnOnce(&mut Config)) -> Self {
-        Self::before(&format!("http://{}", origin.address()), change).await
+        Self::in_front_of(&format!("http://{}", origin.address()), change).await
     }
 
     /// The same, in front of whatever is at `url`.
     #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
-    pub async fn before(url: &str, change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn in_front_of(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen.set_port(0);
         config.admin.listen.set_port(0);
@@ -85,7 +85,7 @@ impl Proxy {
     }
 
     /// Waits until a metric line has this value.
-    pub async fn until_metric(&self, line: &str, value: u32) {
+    pub async fn wait_for_metric(&self, line: &str, value: u32) {
         let what = format!("{line} {value}");
         wait_until(&what, async || {
             self.metric(line).await.to_string() == value.to_string()
@@ -139,8 +139,8 @@ impl Proxy {
     }
 
     /// A connection that the story moves by hand.
-    pub async fn wire(&self) -> RawClient {
-        RawClient::new(self.connect().await)
+    pub async fn raw_connection(&self) -> RawConnection {
+        RawConnection::new(self.connect().await)
     }
 
     /// Moves time.

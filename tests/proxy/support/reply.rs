@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Seen;
+use super::OriginRequest;
 
 /// An answer, in the order its parts go out.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Reply {
     framing: Framing,
     raw: Option<Raw>,
     /// The body is made when it is asked for, of the request and its number.
-    made: Option<fn(&Seen, usize) -> String>,
+    made: Option<fn(&OriginRequest, usize) -> String>,
     /// The connection is reset in place of an answer.
     reset: bool,
     /// Who has the entity tag already is answered 304.
@@ -37,22 +37,22 @@ enum Framing {
     /// No length: the body ends with the connection.
     Close,
     /// The length is declared, but only so many bytes are sent before the connection closes.
-    TornAfter(usize),
+    TruncatedAfter(usize),
     /// The same with chunks.
-    TornChunksAfter(usize),
+    TruncatedChunksAfter(usize),
 }
 
-fn echo(seen: &Seen, number: usize) -> String {
+fn echo(seen: &OriginRequest, number: usize) -> String {
     let body = serde_json::json!({
         "target": seen.target(),
-        "asked_by": seen.header("authorization"),
+        "authorization": seen.header("authorization"),
         "number": number,
     });
     body.to_string()
 }
 
 /// All that an origin can make its answer of: the fields in order of their names.
-fn mirror(seen: &Seen, _number: usize) -> String {
+fn mirror(seen: &OriginRequest, _number: usize) -> String {
     let mut fields: Vec<_> = seen
         .head
         .lines()
@@ -122,14 +122,14 @@ impl Reply {
     }
 
     /// The declared length is a promise that is broken after so many bytes.
-    pub fn torn_after(mut self, bytes: usize) -> Self {
-        self.framing = Framing::TornAfter(bytes);
+    pub fn truncated_after(mut self, bytes: usize) -> Self {
+        self.framing = Framing::TruncatedAfter(bytes);
         self
     }
 
     /// The last chunk never comes.
-    pub fn torn_chunks_after(mut self, bytes: usize) -> Self {
-        self.framing = Framing::TornChunksAfter(bytes);
+    pub fn truncated_chunks_after(mut self, bytes: usize) -> Self {
+        self.framing = Framing::TruncatedChunksAfter(bytes);
         self
     }
 
@@ -146,7 +146,7 @@ impl Reply {
     }
 
     /// Makes the body of the request, and validates.
-    pub(super) fn complete(&mut self, seen: &Seen, number: usize) {
+    pub(super) fn complete(&mut self, seen: &OriginRequest, number: usize) {
         if let Some(made) = self.made {
             self.body = made(seen, number).into_bytes();
         }
@@ -206,10 +206,10 @@ impl Reply {
         let bodiless = method == "HEAD" || matches!(self.status, 204 | 304);
         match self.framing {
             _ if self.status == 304 || self.status == 204 => {}
-            Framing::Length | Framing::Closing | Framing::TornAfter(_) => {
+            Framing::Length | Framing::Closing | Framing::TruncatedAfter(_) => {
                 write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
             }
-            Framing::Chunked(_) | Framing::TornChunksAfter(_) => {
+            Framing::Chunked(_) | Framing::TruncatedChunksAfter(_) => {
                 head.push_str("transfer-encoding: chunked\r\n");
             }
             Framing::Close => head.push_str("connection: close\r\n"),
@@ -221,12 +221,12 @@ impl Reply {
         }
         match self.framing {
             Framing::Length | Framing::Closing | Framing::Close => bytes.extend(&self.body),
-            Framing::TornAfter(sent) => bytes.extend(&self.body[..sent]),
+            Framing::TruncatedAfter(sent) => bytes.extend(&self.body[..sent]),
             Framing::Chunked(size) => {
                 chunks(&mut bytes, &self.body, size);
                 bytes.extend(b"0\r\n\r\n");
             }
-            Framing::TornChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
+            Framing::TruncatedChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
         }
         let whole = matches!(self.framing, Framing::Length | Framing::Chunked(_));
         (bytes, whole)

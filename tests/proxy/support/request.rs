@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::task::JoinHandle;
 
-use super::Answer;
+use super::Response;
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
@@ -54,7 +54,7 @@ pub struct Request {
 }
 
 /// A request that is on its way.
-pub struct Pending(JoinHandle<Answer>);
+pub struct Pending(JoinHandle<Response>);
 
 impl Request {
     pub fn bearer(self, token: &str) -> Self {
@@ -86,7 +86,7 @@ impl Request {
         Pending(tokio::spawn(self.send()))
     }
 
-    fn send(self) -> impl Future<Output = Answer> + Send {
+    fn send(self) -> impl Future<Output = Response> + Send {
         let request = self.head.body(Full::new(self.body)).expect("a request");
         let shown = format!("{} {}", request.method(), request.uri());
         let Clients { http1, http2 } = self.clients;
@@ -98,7 +98,7 @@ impl Request {
                 .collect()
                 .await
                 .map(http_body_util::Collected::to_bytes);
-            Answer::new(shown, head, body)
+            Response::new(shown, head, body)
         }
     }
 }
@@ -112,8 +112,8 @@ impl Pending {
 }
 
 impl IntoFuture for Pending {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+    type Output = Response;
+    type IntoFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move { self.0.await.expect("the proxy answers") })
@@ -121,8 +121,8 @@ impl IntoFuture for Pending {
 }
 
 impl IntoFuture for Request {
-    type Output = Answer;
-    type IntoFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+    type Output = Response;
+    type IntoFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.send())

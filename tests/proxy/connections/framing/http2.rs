@@ -133,8 +133,9 @@ const LENGTHS: &[(Fields, Then)] = &[
 async fn every_request_of_http2_is_one_request_of_http1_or_none() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let whole =
-        |fields: &[(&str, &str)], end| h2::frame(HEADERS, END_HEADERS | end, 1, &h2::block(fields));
+    let whole = |fields: &[(&str, &str)], end| {
+        h2::frame(HEADERS, END_HEADERS | end, 1, &h2::field_block(fields))
+    };
     let mut faults = Vec::new();
     let gets = FIELDS
         .iter()
@@ -147,9 +148,9 @@ async fn every_request_of_http2_is_one_request_of_http1_or_none() {
         ([whole(&[POST, fields].concat(), 0), body].concat(), then)
     });
     for (frames, then) in gets.chain(heads).chain(posts) {
-        let before = origin.seen().len();
+        let before = origin.requests().len();
         let got = ask(&proxy, &frames).await;
-        let seen = origin.seen().split_off(before);
+        let seen = origin.requests().split_off(before);
         let fault = match (then, &got[..], &seen[..]) {
             (Reset, "reset", []) => continue,
             (Refused(slug), answer, [])
@@ -171,10 +172,10 @@ async fn every_request_of_http2_is_one_request_of_http1_or_none() {
 
 /// Sends frames on stream 1; what comes back on it, or that it is reset.
 async fn ask(proxy: &Proxy, frames: &[u8]) -> String {
-    let mut client = proxy.wire().await;
-    client.send([&h2::hello(), frames].concat()).await;
+    let mut client = proxy.raw_connection().await;
+    client.send([&h2::preface(), frames].concat()).await;
     let mut body = Vec::new();
-    while let Some(frame) = client.frame().await {
+    while let Some(frame) = client.read_frame().await {
         match (frame.kind, frame.stream) {
             (RST_STREAM, 1) | (GOAWAY, _) => return "reset".to_owned(),
             (DATA | HEADERS, 1) => {
@@ -197,16 +198,16 @@ async fn ask(proxy: &Proxy, frames: &[u8]) -> String {
 async fn half_an_upload_whose_stream_was_reset_without_an_error_reached_the_origin_as_a_whole() {
     const ROUNDS: usize = 60;
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for round in 0..ROUNDS {
-        let mut client = proxy.wire().await;
-        let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::block(POST));
+        let mut client = proxy.raw_connection().await;
+        let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::field_block(POST));
         let half = h2::frame(DATA, 0, 1, b"{\"amount\":1");
-        client.send([h2::hello(), head, half].concat()).await;
+        client.send([h2::preface(), head, half].concat()).await;
         let mut line = origin.accept().await;
-        line.until("\"amount\":1\r\n").await;
+        line.read_until("\"amount\":1\r\n").await;
         client.send(h2::frame(RST_STREAM, 0, 1, &[0; 4])).await;
-        assert_eq!(line.rest().await, "", "round {round}");
+        assert_eq!(line.read_to_end().await, "", "round {round}");
     }
 }
 
@@ -222,26 +223,26 @@ async fn a_body_whose_end_comes_by_itself_is_over() {
         })
         .await;
         let _gate = origin.hold("/v1/a");
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         let head = [POST, &[("content-length", length)]].concat();
         let mut frames = [
-            h2::hello(),
-            h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&head)),
+            h2::preface(),
+            h2::frame(HEADERS, END_HEADERS, 1, &h2::field_block(&head)),
         ]
         .concat();
         let end = h2::frame(DATA, END_STREAM, 1, b"");
         if body.is_empty() {
             // What declares nothing and sends something is no request: the end is waited for.
             client.send([frames, end].concat()).await;
-            origin.until_requests(1).await;
+            origin.wait_for_requests(1).await;
         } else {
             frames.extend(h2::frame(DATA, 0, 1, body.as_bytes()));
             client.send(frames).await;
-            origin.until_requests(1).await;
+            origin.wait_for_requests(1).await;
             client.send(end).await;
         }
         proxy.advance_waiters(10);
         let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
-        proxy.until_metric(late, 1).await;
+        proxy.wait_for_metric(late, 1).await;
     }
 }

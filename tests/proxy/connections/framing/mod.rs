@@ -6,7 +6,7 @@
 mod http2;
 mod rows;
 
-use crate::support::{Origin, Proxy, RawClient, Seen};
+use crate::support::{Origin, OriginRequest, Proxy, RawConnection};
 
 /// What becomes of a request.
 enum Then {
@@ -47,9 +47,9 @@ async fn every_request_is_read_in_one_way_or_not_at_all() {
             if matches!(manner, Manner::ByteByByte) && request.len() > 4 << 10 {
                 continue;
             }
-            let before = origin.seen().len();
+            let before = origin.requests().len();
             let answer = send(&proxy, &request, manner).await;
-            let seen = origin.seen().split_off(before);
+            let seen = origin.requests().split_off(before);
             if let Err(fault) = judge(&then, manner, &answer, &seen) {
                 let request = String::from_utf8_lossy(&request[..request.len().min(200)]);
                 faults.push(format!(
@@ -63,23 +63,23 @@ async fn every_request_is_read_in_one_way_or_not_at_all() {
     // Nothing has had to be answered by hyper, which has no document for it.
     let malformed = "stuut_cache_connections_closed_total{reason=\"malformed\"}";
     assert_eq!(proxy.metric(malformed).await.to_string(), "0");
-    proxy.until_metric("stuut_cache_connections", 0).await;
+    proxy.wait_for_metric("stuut_cache_connections", 0).await;
     assert_eq!(proxy.metric("stuut_cache_in_flight").await.to_string(), "0");
 }
 
 /// Sends a request and the next one, and reads to the end of the connection.
 async fn send(proxy: &Proxy, request: &[u8], manner: Manner) -> String {
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     let all = [request, NEXT.as_bytes()].concat();
     match manner {
         Manner::AtOnce => client.send(all).await,
         Manner::Pipelined => client.send([FIRST.as_bytes(), &all].concat()).await,
         Manner::ByteByByte => byte_by_byte(&mut client, &all).await,
     }
-    client.rest().await
+    client.read_to_end().await
 }
 
-async fn byte_by_byte(client: &mut RawClient, bytes: &[u8]) {
+async fn byte_by_byte(client: &mut RawConnection, bytes: &[u8]) {
     for byte in bytes {
         // The proxy may have ended the connection by now.
         if client.try_send([*byte]).await.is_err() {
@@ -89,7 +89,7 @@ async fn byte_by_byte(client: &mut RawClient, bytes: &[u8]) {
     }
 }
 
-fn judge(then: &Then, manner: Manner, answer: &str, seen: &[Seen]) -> Result<(), String> {
+fn judge(then: &Then, manner: Manner, answer: &str, seen: &[OriginRequest]) -> Result<(), String> {
     let answer = answer.replace("HTTP/1.0 ", "HTTP/1.1 ");
     let statuses: Vec<_> = answer
         .split("HTTP/1.1 ")
@@ -133,7 +133,7 @@ fn judge(then: &Then, manner: Manner, answer: &str, seen: &[Seen]) -> Result<(),
 }
 
 /// What the origin has received, as the rows write it.
-fn received(seen: &Seen) -> Result<String, String> {
+fn received(seen: &OriginRequest) -> Result<String, String> {
     let ours = ["host: 127.0.0.1:", "via: ", "x-request-id: "];
     let lines: Vec<_> = seen.head.split("\r\n").collect();
     for ours in ours {

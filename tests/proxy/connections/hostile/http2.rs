@@ -8,7 +8,7 @@ use super::{CALL, closed_by};
 use crate::support::h2::{
     self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
 };
-use crate::support::{Origin, Program, RawClient, Reply};
+use crate::support::{Origin, Program, RawConnection, Reply};
 
 /// Bytes that a flood is made of.
 const FLOOD: usize = 8 << 20;
@@ -28,7 +28,7 @@ fn head(path: &str) -> Vec<u8> {
         (":path", path),
         ("authorization", "Bearer a"),
     ];
-    h2::block(&fields)
+    h2::field_block(&fields)
 }
 
 /// What is sent on and on, by the number of the round; and whether it ends the connection.
@@ -40,7 +40,7 @@ const FLOODS: [Flood; 10] = [
     ("rapid reset of misses", |n| reset(n, "/v1/calls/held"), true),
     ("continuations without end", |n| match n {
         0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
-        _ => h2::frame(CONTINUATION, 0, 1, &h2::block(&[("x", "y".repeat(1_000))])),
+        _ => h2::frame(CONTINUATION, 0, 1, &h2::field_block(&[("x", "y".repeat(1_000))])),
     }, true),
     ("continuations without content", |n| match n {
         0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
@@ -73,7 +73,7 @@ fn post() -> Vec<u8> {
         (":authority", "a"),
         (":path", "/v1/held"),
     ];
-    h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&fields))
+    h2::frame(HEADERS, END_HEADERS, 1, &h2::field_block(&fields))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,11 +87,11 @@ async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
     let before = program.peak_memory();
     let mut ended = 0;
     for (name, frames, ends) in FLOODS {
-        let mut client = program.wire().await;
-        client.send(h2::hello()).await;
+        let mut client = program.raw_connection().await;
+        client.send(h2::preface()).await;
         flood(&mut client, frames).await;
         if ends {
-            let end = async { while client.frame().await.is_some() {} };
+            let end = async { while client.read_frame().await.is_some() {} };
             let came = tokio::time::timeout(PATIENCE, end).await;
             assert!(came.is_ok(), "{name} goes on and on");
         }
@@ -101,15 +101,15 @@ async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
         program.get(CALL).bearer("a").await.assert_hit();
     }
     program
-        .until_metric(&closed_by("protocol_error"), ended)
+        .wait_for_metric(&closed_by("protocol_error"), ended)
         .await;
-    program.until_metric("stuut_cache_in_flight", 0).await;
+    program.wait_for_metric("stuut_cache_in_flight", 0).await;
     let grown = program.peak_memory() - before;
     assert!(grown < ALLOWED, "memory has grown by {grown} bytes");
 }
 
 /// Sends until the other side has had enough, or all is sent. Nothing is read meanwhile.
-async fn flood(client: &mut RawClient, frames: fn(u32) -> Vec<u8>) {
+async fn flood(client: &mut RawConnection, frames: fn(u32) -> Vec<u8>) {
     let (mut sent, mut n) = (0, 0);
     while sent < FLOOD {
         let mut many = Vec::new();

@@ -1,7 +1,7 @@
 //! Clients that go away, in every moment of a request.
 
 use super::{CALL, fill, get};
-use crate::support::{Gate, Origin, Program, Proxy, RawClient, Reply};
+use crate::support::{Gate, Origin, Program, Proxy, RawConnection, Reply};
 
 /// What memory may grow by while nothing is to be kept: 22 calls are, and what fragments.
 const ALLOWED: u64 = 4 << 20;
@@ -48,12 +48,12 @@ async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind(
         let gates = held(round).map(|target| origin.hold(&target));
         for _ in 0..10 {
             for bytes in moments(round) {
-                let mut client = program.wire().await;
+                let mut client = program.raw_connection().await;
                 let is_large = bytes.contains(LARGE);
                 client.send(bytes).await;
                 if is_large {
                     // In the middle of the body.
-                    client.exactly(1_000).await;
+                    client.read_exact(1_000).await;
                 }
                 client.reset();
             }
@@ -61,10 +61,10 @@ async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind(
         gates.iter().for_each(Gate::open_for_all);
         for gauge in ["in_flight", "upstream_in_flight"] {
             program
-                .until_metric(&format!("stuut_cache_{gauge}"), 0)
+                .wait_for_metric(&format!("stuut_cache_{gauge}"), 0)
                 .await;
         }
-        program.until_metric("stuut_cache_connections", 0).await;
+        program.wait_for_metric("stuut_cache_connections", 0).await;
     };
     // The first rounds warm it up: threads, pools, counters.
     for n in 0..3 {
@@ -92,11 +92,11 @@ async fn connections_that_come_and_go_give_their_descriptors_back() {
     fill(&program, CALL).await;
     let before = program.descriptors();
     for _ in 0..3_000 {
-        let mut client = program.wire().await;
+        let mut client = program.raw_connection().await;
         client.send(get(CALL)).await;
-        assert!(client.head().await.contains("; hit"));
+        assert!(client.read_head().await.contains("; hit"));
     }
-    program.until_metric("stuut_cache_connections", 0).await;
+    program.wait_for_metric("stuut_cache_connections", 0).await;
     // The asker's.
     let now = program.descriptors();
     assert!(now <= before + 2, "{before} descriptors, now {now}");
@@ -108,24 +108,24 @@ async fn a_herd_whose_leader_goes_away_asks_the_origin_once() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let gate = origin.hold(HELD);
-    let mut leader = proxy.wire().await;
+    let mut leader = proxy.raw_connection().await;
     leader.send(get(HELD)).await;
-    origin.until_requests(1).await;
-    let mut herd: Vec<RawClient> = Vec::new();
+    origin.wait_for_requests(1).await;
+    let mut herd: Vec<RawConnection> = Vec::new();
     for _ in 0..200 {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client.send(get(HELD)).await;
         herd.push(client);
     }
-    proxy.until_metric("stuut_cache_in_flight", 201).await;
+    proxy.wait_for_metric("stuut_cache_in_flight", 201).await;
     leader.reset();
     let staying = herd.split_off(100);
-    herd.into_iter().for_each(RawClient::reset);
+    herd.into_iter().for_each(RawConnection::reset);
     gate.open();
     for mut client in staying {
-        assert!(client.head().await.starts_with("HTTP/1.1 200"));
-        client.until("}").await;
+        assert!(client.read_head().await.starts_with("HTTP/1.1 200"));
+        client.read_until("}").await;
     }
-    proxy.until_metric("stuut_cache_in_flight", 0).await;
+    proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
     origin.assert_requests(1);
 }

@@ -18,9 +18,9 @@ fn get(target: &str) -> String {
 /// Has a target stored, over a connection that does not stay: a client with a pool may have any
 /// number of them.
 async fn fill(program: &Program, target: &str) {
-    let mut client = program.wire().await;
+    let mut client = program.raw_connection().await;
     client.send(get(target)).await;
-    let head = client.head().await;
+    let head = client.read_head().await;
     assert!(head.contains("; stored"), "{head}");
 }
 

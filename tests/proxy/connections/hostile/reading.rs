@@ -4,7 +4,7 @@ use tokio::net::TcpSocket;
 
 use super::{CALL, fill, get};
 use crate::support::h2::{self, END_HEADERS, END_STREAM, HEADERS};
-use crate::support::{Origin, Program, RawClient, Reply, wait_until};
+use crate::support::{Origin, Program, RawConnection, Reply, wait_until};
 
 const READERS: u32 = 500;
 const BODY: usize = 8_000_000;
@@ -24,12 +24,12 @@ async fn filled() -> (Origin, Program) {
 }
 
 /// A connection whose client has room for next to nothing: the system buffers less for it.
-async fn narrow(program: &Program) -> RawClient {
+async fn narrow(program: &Program) -> RawConnection {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
         .set_recv_buffer_size(4 << 10)
         .expect("a socket takes the option");
-    RawClient::new(socket.connect(program.address).await.expect("it accepts"))
+    RawConnection::new(socket.connect(program.address).await.expect("it accepts"))
 }
 
 /// Waits until so many readers are being answered, or have been as far as they let themselves.
@@ -58,14 +58,14 @@ async fn five_hundred_readers_of_large_hits_that_do_not_read_share_one_body() {
     eprintln!("{grown} bytes a reader");
     assert!(grown < ALLOWED, "{grown} bytes a reader");
     // Others are served meanwhile.
-    let mut other = program.wire().await;
+    let mut other = program.raw_connection().await;
     other.send(get(CALL)).await;
-    assert!(other.head().await.contains("; hit"));
-    other.exactly(BODY).await;
+    assert!(other.read_head().await.contains("; hit"));
+    other.read_exact(BODY).await;
     drop(other);
 
     drop(readers);
-    program.until_metric("stuut_cache_connections", 0).await;
+    program.wait_for_metric("stuut_cache_connections", 0).await;
     // Those who ask have connections too.
     let now = program.descriptors();
     assert!(now <= before.1 + 3, "{} descriptors, now {now}", before.1);
@@ -86,16 +86,16 @@ async fn streams_of_http2_that_nobody_reads_share_one_body() {
     ];
     let mut readers = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut reader = program.wire().await;
+        let mut reader = program.raw_connection().await;
         let asks = (0..STREAMS).flat_map(|n| {
             h2::frame(
                 HEADERS,
                 END_HEADERS | END_STREAM,
                 2 * n + 1,
-                &h2::block(&fields),
+                &h2::field_block(&fields),
             )
         });
-        reader.send(h2::hello()).await;
+        reader.send(h2::preface()).await;
         reader.send(asks.collect::<Vec<_>>()).await;
         readers.push(reader);
     }
@@ -104,8 +104,8 @@ async fn streams_of_http2_that_nobody_reads_share_one_body() {
     eprintln!("{grown} bytes a stream");
     assert!(grown < ALLOWED, "{grown} bytes a stream");
     drop(readers);
-    program.until_metric("stuut_cache_in_flight", 0).await;
-    program.until_metric("stuut_cache_connections", 0).await;
+    program.wait_for_metric("stuut_cache_in_flight", 0).await;
+    program.wait_for_metric("stuut_cache_connections", 0).await;
 }
 
 /// Once it was handed to the connection, an answer was no longer one in flight: who took a breath
@@ -117,16 +117,16 @@ async fn a_reader_that_pauses_in_a_drain_loses_the_rest_of_its_answer() {
     reader.send(get(CALL)).await;
     until_asked(&program, 1).await;
     // It has nothing to wait for.
-    let mut other = program.wire().await;
+    let mut other = program.raw_connection().await;
     other.send(get(CALL)).await;
-    other.head().await;
-    other.exactly(BODY).await;
+    other.read_head().await;
+    other.read_exact(BODY).await;
     program.terminate();
-    assert_eq!(other.rest().await, "");
+    assert_eq!(other.read_to_end().await, "");
     for _ in 0..20 {
         // Time enough to end the reader's connection like that one, and then itself.
         let _ = tokio::net::TcpStream::connect(program.admin).await;
     }
-    reader.head().await;
-    assert_eq!(reader.rest().await.len(), BODY);
+    reader.read_head().await;
+    assert_eq!(reader.read_to_end().await.len(), BODY);
 }

@@ -21,16 +21,16 @@ async fn a_refused_upload_is_answered_though_it_goes_on_for_a_while() {
     })
     .await;
     let length = 2 << 20;
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client.send(post(length)).await;
     client.send(vec![b'x'; length]).await;
-    let answer = client.rest().await;
+    let answer = client.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(
         answer.ends_with("urn:stuut-cache:body-too-large\"}"),
         "{answer}"
     );
-    proxy.until_metric("stuut_cache_connections", 0).await;
+    proxy.wait_for_metric("stuut_cache_connections", 0).await;
     assert_eq!(proxy.metric(&closed_by("unread")).await.to_string(), "0");
     origin.assert_requests(0);
 }
@@ -67,12 +67,12 @@ async fn a_client_that_sends_on_and_on_is_not_listened_to_for_ever() {
     })
     .await;
     for head in [post(usize::MAX / 4), "no request\r\n".to_owned()] {
-        let mut client = proxy.wire().await;
+        let mut client = proxy.raw_connection().await;
         client.send(head).await;
         while client.try_send(vec![b'x'; 64 << 10]).await.is_ok() {}
     }
-    proxy.until_metric(&closed_by("unread"), 2).await;
-    proxy.until_metric("stuut_cache_connections", 0).await;
+    proxy.wait_for_metric(&closed_by("unread"), 2).await;
+    proxy.wait_for_metric("stuut_cache_connections", 0).await;
     origin.assert_requests(0);
 }
 
@@ -82,24 +82,24 @@ async fn a_client_that_sends_on_and_on_is_not_listened_to_for_ever() {
 async fn what_comes_behind_the_last_answer_is_no_request_however_late_it_comes() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     let two_ways = "content-length: 5\r\ntransfer-encoding: chunked";
     client
         .send(format!(
             "POST /v1/a HTTP/1.1\r\nhost: a\r\n{two_ways}\r\n\r\n"
         ))
         .await;
-    let answer = client.head().await;
+    let answer = client.read_head().await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    client.until("}").await;
+    client.read_until("}").await;
     for _ in 0..20 {
         // Time enough to take a silent connection back.
         proxy.metric("stuut_cache_connections_idle").await;
     }
     let _ = client.try_send(get("/v1/smuggled")).await;
     client.half_close().await;
-    assert_eq!(client.rest().await, "");
-    proxy.until_metric("stuut_cache_connections", 0).await;
+    assert_eq!(client.read_to_end().await, "");
+    proxy.wait_for_metric("stuut_cache_connections", 0).await;
     origin.assert_requests(0);
 }
 
@@ -111,7 +111,7 @@ async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request
     proxy.get(CALL).bearer("a").await.assert_miss();
     let smuggled = get("/v1/smuggled");
     let length = smuggled.len();
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     for framing in [
         format!("content-length: {length}\r\n\r\n{smuggled}"),
         format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{smuggled}\r\n0\r\n\r\n"),
@@ -120,13 +120,13 @@ async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request
         client
             .send(format!("{}{framing}", &head[..head.len() - 2]))
             .await;
-        let answer = client.head().await;
+        let answer = client.read_head().await;
         assert!(answer.contains("fwd=bypass"), "{answer}");
-        client.until("}").await;
-        assert_eq!(origin.last().body, smuggled.as_bytes());
+        client.read_until("}").await;
+        assert_eq!(origin.last_request().body, smuggled.as_bytes());
     }
     client.send(get(CALL)).await;
-    assert!(client.head().await.contains("; hit"));
+    assert!(client.read_head().await.contains("; hit"));
     origin.assert_requests(3);
 }
 
@@ -135,23 +135,26 @@ async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request
 #[tokio::test]
 async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |_| {}).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let smuggled = get("/v1/smuggled");
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client.send(post(4 + smuggled.len()) + "half").await;
     let mut line = origin.accept().await;
-    line.until("half").await;
+    line.read_until("half").await;
     line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone")
         .await;
     drop(line);
-    client.until("done").await;
+    client.read_until("done").await;
     // It may have closed already.
     let _ = client.try_send(smuggled).await;
-    assert_eq!(client.rest().await, "");
+    assert_eq!(client.read_to_end().await, "");
     // The next one at the origin is the next request.
-    let mut next = proxy.wire().await;
+    let mut next = proxy.raw_connection().await;
     next.send(get("/v1/next")).await;
-    assert_eq!(origin.accept().await.request().await.target(), "/v1/next");
+    assert_eq!(
+        origin.accept().await.read_request().await.target(),
+        "/v1/next"
+    );
 }
 
 /// What came of the body behind its answer was taken for the beginning of a head, and the upload cut
@@ -159,38 +162,38 @@ async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
 #[tokio::test]
 async fn an_upload_that_goes_on_behind_its_answer_is_a_head_that_takes_too_long() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.server.header_timeout = Duration::from_millis(300);
     })
     .await;
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client.send(post(10) + "first").await;
     let mut line = origin.accept().await;
-    line.until("first").await;
+    line.read_until("first").await;
     line.send("HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}")
         .await;
-    client.until("{}").await;
+    client.read_until("{}").await;
     client.send("th").await;
-    line.until("th").await;
+    line.read_until("th").await;
     // It began later: a bound that held for both would have ended the upload before.
-    let mut slow = proxy.wire().await;
+    let mut slow = proxy.raw_connection().await;
     slow.send("GET / HTTP/1.1\r\nho").await;
-    assert_eq!(slow.rest().await, "");
+    assert_eq!(slow.read_to_end().await, "");
     client.send("en").await;
-    line.until("en").await;
+    line.read_until("en").await;
     client.send("!").await;
-    line.until("!").await;
+    line.read_until("!").await;
 }
 
 /// A byte now and then kept a place at the origin for as long as it pleased.
 #[tokio::test]
 async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
     })
     .await;
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client.send(post(1 << 20)).await;
     let mut dripping = proxy.connect().await;
     drop(client);
@@ -220,7 +223,7 @@ async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
     };
     assert_eq!(answer, "HTTP/1.1 400");
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 }
 
@@ -228,26 +231,26 @@ async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
 #[tokio::test]
 async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for_ever() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
     })
     .await;
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     let head = [
         (":method", "POST"),
         (":scheme", "http"),
         (":authority", "a"),
         (":path", "/v1/other"),
     ];
-    let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::block(&head));
+    let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::field_block(&head));
     let drip = h2::frame(DATA, 0, 1, b"drip");
-    client.send([h2::hello(), head, drip].concat()).await;
+    client.send([h2::preface(), head, drip].concat()).await;
     let mut line = origin.accept().await;
-    line.until("drip").await;
+    line.read_until("drip").await;
     line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
         .await;
-    while client.frame().await.expect("an answer").kind != DATA {}
-    tokio::spawn(async move { while line.some().await.is_some() {} });
+    while client.read_frame().await.expect("an answer").kind != DATA {}
+    tokio::spawn(async move { while line.read_some().await.is_some() {} });
     let drip = async {
         // Never silent for as long as silence is allowed.
         while client.try_send(h2::frame(DATA, 0, 1, b"x")).await.is_ok() {
@@ -256,7 +259,7 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
         panic!("nobody had to end it");
     };
     tokio::select! {
-        () = proxy.until_metric("stuut_cache_upstream_in_flight", 0) => {}
+        () = proxy.wait_for_metric("stuut_cache_upstream_in_flight", 0) => {}
         () = drip => {}
     }
 }
@@ -266,7 +269,7 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
 #[tokio::test]
 async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::before(&origin.url(), |config| {
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_secs(1);
         config.limits.request_body = ByteSize(1 << 30);
     })
@@ -285,7 +288,7 @@ async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() 
     };
     let answered = async {
         let mut line = origin.accept().await;
-        line.head().await;
+        line.read_head().await;
         let mut answer = [0; 12];
         read.read_exact(&mut answer).await.expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
@@ -304,19 +307,19 @@ async fn a_connection_ends_unannounced_behind_a_failure_that_comes_before_the_bo
     let origin = RawOrigin::start().await;
     let url = origin.url();
     drop(origin);
-    let proxy = Proxy::before(&url, |config| config.upstream.retries = 0).await;
-    let mut client = proxy.wire().await;
+    let proxy = Proxy::in_front_of(&url, |config| config.upstream.retries = 0).await;
+    let mut client = proxy.raw_connection().await;
     client.send(post(2)).await;
-    let head = client.head().await;
+    let head = client.read_head().await;
     assert!(head.starts_with("HTTP/1.1 502"), "{head}");
     assert!(head.contains("connection: close"), "{head}");
     // A body that has come is no reason.
-    let mut client = proxy.wire().await;
+    let mut client = proxy.raw_connection().await;
     client.send(post(2) + "{}").await;
-    let head = client.head().await;
+    let head = client.read_head().await;
     assert!(!head.contains("connection: close"), "{head}");
-    client.until("}").await;
+    client.read_until("}").await;
     client.send(post(2) + "{}").await;
-    let head = client.head().await;
+    let head = client.read_head().await;
     assert!(head.starts_with("HTTP/1.1 502"), "{head}");
 }

@@ -53,14 +53,14 @@ async fn get(proxy: &Proxy, target: &str) -> Received {
 #[track_caller]
 fn assert_got(what: &str, got: &Received, then: &Then) {
     match (then, got) {
-        (Torn, Received::Torn) => {}
-        (Problem(status, slug), Received::Whole(head, body)) => {
+        (Torn, Received::Truncated) => {}
+        (Problem(status, slug), Received::Complete(head, body)) => {
             let body = String::from_utf8_lossy(body);
             let kind = format!("urn:stuut-cache:{slug}");
             let is_it = head.starts_with(&format!("http/1.1 {status} ")) && body.contains(&kind);
             assert!(is_it, "{what}: expected {then:?}: {head}\n{body}");
         }
-        (Passed(expected) | Stored(expected), Received::Whole(head, body)) => {
+        (Passed(expected) | Stored(expected), Received::Complete(head, body)) => {
             assert!(
                 !head.contains("problem+json"),
                 "{what}: {head}\n{}",
@@ -80,21 +80,21 @@ fn assert_got(what: &str, got: &Received, then: &Then) {
 async fn suffer(row: &Row, target: &str, then: &Then) {
     let what = format!("{}, {target}", row.fault);
     let origin = FaultyOrigin::start(&row.acts).await;
-    let proxy = Proxy::before(&format!("http://{}", origin.address), |config| {
+    let proxy = Proxy::in_front_of(&format!("http://{}", origin.address), |config| {
         config.cache.max_entry = ByteSize(MAX_ENTRY as u64);
     })
     .await;
-    origin.moves(&proxy.clock);
+    origin.use_clock(&proxy.clock);
     let got = get(&proxy, target).await;
     assert_got(&what, &got, then);
     let stored = usize::from(matches!(then, Stored(_)));
     let entries = proxy.metric("stuut_cache_entries").await;
     assert_eq!(entries.to_string(), stored.to_string(), "{what}: stored");
     proxy
-        .until_metric("stuut_cache_upstream_in_flight", 0)
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 
-    origin.follow(&[send(FINE), Hold]);
+    origin.set_script(&[send(FINE), Hold]);
     for next in ["/v1/calls/next", "/v1/next", target] {
         let fine = match then {
             Stored(body) if next == target => Stored(body.clone()),

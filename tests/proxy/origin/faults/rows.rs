@@ -6,7 +6,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{FINE, MAX_ENTRY, Row, Then, send};
-use crate::support::Step::{self, Endless, EndlessBySecond, HalfClose, Hold, Reset, Second};
+use crate::support::Step::{
+    self, AdvanceSecond, HalfClose, Hold, Reset, SendForever, SendForeverSlowly,
+};
 use Then::{Passed, Problem, Stored, Torn};
 
 const BROKEN: Then = Problem(502, "connection_terminated");
@@ -46,12 +48,12 @@ fn chunked(chunks: &str) -> Step {
 
 fn by_byte(text: &str) -> Vec<Step> {
     text.bytes()
-        .flat_map(|byte| [send([byte]), Second])
+        .flat_map(|byte| [send([byte]), AdvanceSecond])
         .collect()
 }
 
 fn seconds(count: usize) -> impl Iterator<Item = Step> {
-    std::iter::repeat_n(Second, count)
+    std::iter::repeat_n(AdvanceSecond, count)
 }
 
 fn silence(first: Step) -> Vec<Step> {
@@ -104,7 +106,7 @@ fn no_answers() -> Vec<Row> {
         row("an empty line, and no more", vec![send("\r\n")], BROKEN),
         row(
             "empty lines without end",
-            vec![Endless(b"\r\n".repeat(9_000))],
+            vec![SendForever(b"\r\n".repeat(9_000))],
             NONSENSE,
         ),
     ]
@@ -128,12 +130,12 @@ fn torn_heads() -> Vec<Row> {
         row("a byte of the head a second", by_byte(FINE), LATE),
         row(
             "a field without end",
-            vec![ok("x: "), Endless(vec![b'x'; 9_000])],
+            vec![ok("x: "), SendForever(vec![b'x'; 9_000])],
             NONSENSE,
         ),
         row(
             "fields without end",
-            vec![ok(""), Endless(b"x: 1\r\n".repeat(900))],
+            vec![ok(""), SendForever(b"x: 1\r\n".repeat(900))],
             NONSENSE,
         ),
         row(
@@ -197,7 +199,7 @@ fn interims() -> Vec<Row> {
         ),
         row(
             "hints without end",
-            vec![EndlessBySecond(hints.repeat(100).into())],
+            vec![SendForeverSlowly(hints.repeat(100).into())],
             LATE,
         ),
         row("hints, and the end", vec![send(hints)], BROKEN),
@@ -311,14 +313,14 @@ fn chunks() -> Vec<Row> {
         nonsense("a chunk longer than its size", "4\r\nsomewhat\r\n0\r\n\r\n"),
         torn(
             "an extension without end",
-            vec![chunked("4;"), Endless(vec![b'x'; 9_000])],
+            vec![chunked("4;"), SendForever(vec![b'x'; 9_000])],
             NONSENSE,
         ),
         torn(
             "trailers without end",
             vec![
                 chunked("4\r\nsome\r\n0\r\n"),
-                Endless(b"x: 1\r\n".repeat(900)),
+                SendForever(b"x: 1\r\n".repeat(900)),
             ],
             NONSENSE,
         ),

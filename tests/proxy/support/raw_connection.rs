@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::Seen;
+use super::OriginRequest;
 use super::origin::read_request;
 
 /// An origin that does nothing by itself: the story accepts, reads and answers.
@@ -16,7 +16,7 @@ pub struct RawOrigin {
 }
 
 /// One connection, at either end.
-pub struct RawClient {
+pub struct RawConnection {
     socket: TcpStream,
     unread: Vec<u8>,
 }
@@ -37,13 +37,13 @@ impl RawOrigin {
     }
 
     /// The next connection.
-    pub async fn accept(&self) -> RawClient {
+    pub async fn accept(&self) -> RawConnection {
         let (socket, _) = self.listener.accept().await.expect("a connection comes");
-        RawClient::new(socket)
+        RawConnection::new(socket)
     }
 }
 
-impl RawClient {
+impl RawConnection {
     pub fn new(socket: TcpStream) -> Self {
         Self {
             socket,
@@ -63,17 +63,17 @@ impl RawClient {
     }
 
     /// The next request, whole.
-    pub async fn request(&mut self) -> Seen {
-        self.try_request().await.expect("a request comes")
+    pub async fn read_request(&mut self) -> OriginRequest {
+        self.try_read_request().await.expect("a request comes")
     }
 
     /// The next request, unless the connection ends before.
-    pub async fn try_request(&mut self) -> Option<Seen> {
+    pub async fn try_read_request(&mut self) -> Option<OriginRequest> {
         read_request(&mut self.socket, &mut self.unread).await
     }
 
     /// Everything up to and with `end`.
-    pub async fn until(&mut self, end: &str) -> String {
+    pub async fn read_until(&mut self, end: &str) -> String {
         let at = loop {
             let found = self
                 .unread
@@ -93,13 +93,13 @@ impl RawClient {
     }
 
     /// So many bytes.
-    pub async fn exactly(&mut self, count: usize) -> Vec<u8> {
-        let read = self.try_exactly(count).await;
+    pub async fn read_exact(&mut self, count: usize) -> Vec<u8> {
+        let read = self.try_read_exact(count).await;
         read.unwrap_or_else(|| panic!("closed after {} bytes", self.unread.len()))
     }
 
     /// So many bytes; `None` if the connection ends before.
-    pub async fn try_exactly(&mut self, count: usize) -> Option<Vec<u8>> {
+    pub async fn try_read_exact(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
             if !self.more().await {
                 return None;
@@ -110,12 +110,12 @@ impl RawClient {
     }
 
     /// A head, with its empty line.
-    pub async fn head(&mut self) -> String {
-        self.until("\r\n\r\n").await
+    pub async fn read_head(&mut self) -> String {
+        self.read_until("\r\n\r\n").await
     }
 
     /// What has come and was not read yet, or what comes next; `None` at the end.
-    pub async fn some(&mut self) -> Option<Vec<u8>> {
+    pub async fn read_some(&mut self) -> Option<Vec<u8>> {
         if self.unread.is_empty() && !self.more().await {
             return None;
         }
@@ -123,7 +123,7 @@ impl RawClient {
     }
 
     /// Everything until the other side closes or resets.
-    pub async fn rest(mut self) -> String {
+    pub async fn read_to_end(mut self) -> String {
         while self.more().await {}
         String::from_utf8_lossy(&self.unread).into_owned()
     }

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use http::response::Parts;
 
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     request: String,
     head: Parts,
     body: Result<Bytes, hyper::Error>,
 }
 
-impl Answer {
+impl Response {
     pub(super) fn new(request: String, head: Parts, body: Result<Bytes, hyper::Error>) -> Self {
         Self {
             request,
@@ -146,7 +146,7 @@ impl Answer {
 
     /// The body ended before its time, and the client could tell.
     #[track_caller]
-    pub fn assert_broken_off(self) -> Self {
+    pub fn assert_truncated(self) -> Self {
         assert!(self.body.is_err(), "expected the body to break off: {self}");
         self
     }
@@ -166,7 +166,7 @@ impl Answer {
     }
 }
 
-impl std::fmt::Display for Answer {
+impl std::fmt::Display for Response {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(
             f,
