@@ -7,27 +7,27 @@ use super::setting::Rendered;
 use super::settings::{Config, KEYS, Key};
 use super::wording::bare_or_quoted;
 
-/// The top of the shipped file: the form of every kind of value.
+/// The head of the shipped file: how each kind of value is written.
 const KINDS: &str = "\
-# The configuration of stuut-cache. Every key is shown at its default: a file needs only what differs.
+# The configuration of stuut-cache. Every key is shown at its default; a file needs only those that differ.
 #
-# Each key can be set by a variable too, STUUT_CACHE__SERVER__LISTEN for server.listen, and some by a
-# flag, such as --listen. Flags override variables, variables override the file.
+# Each key can also be set by an environment variable, STUUT_CACHE__SERVER__LISTEN for server.listen,
+# and some by a flag, such as --listen. Flags override variables, variables override the file.
 #
 #   duration   a string of numbers with units: \"250ms\", \"10s\", \"5m\", \"1h 30m\", \"24h\"; at most a year;
-#              a lifetime of \"0s\" means: stored, and validated before each use
+#              a lifetime of \"0s\" means: stored, and revalidated before each use
 #   size       a string with a unit: \"512B\", \"64KiB\", \"8MiB\", \"1GiB\"; kB, MB and GB count in thousands
 #   address    an IP address and a port: \"127.0.0.1:8080\", \"[::]:8080\"; port 0 lets the system choose
 #   number     without quotes: 1024
-#   switch     true or false
-#   file       a path, from the directory the program runs in; \"\" means none
+#   boolean    true or false
+#   file       a path, relative to the working directory; \"\" means none
 #   list       [\"a\", \"b\"]; in a variable also a,b
 #   table      { a = \"1m\" }; adds to the built-in entries and replaces those of the same name
 #
-# In a variable or a flag a string stands without quotes. The names in a variable are read in lower
-# case, so a table's entry with capitals is set by the whole table: STUUT_CACHE__FRESHNESS__LIVE='{ A = \"1m\" }'.
+# Strings in variables and flags have no quotes. The name of a variable is read as lower case, so a
+# table's entry with capitals needs the whole table: STUUT_CACHE__FRESHNESS__LIVE='{ A = \"1m\" }'.
 #
-# stuut-cache check names everything that is wrong with a file, and where.
+# \"stuut-cache check --config FILE\" reports every error in a file, with line and column.
 ";
 
 /// The shipped file: every key at its default with its meaning.
@@ -39,7 +39,7 @@ pub fn shipped() -> String {
 }
 
 /// The configuration as TOML that reads back the same. A value from a file, variable or flag is
-/// followed by its place. Secrets are not in it: the admin token is its file's name.
+/// followed by its source. It has no secrets: of the admin token, only the name of its file.
 #[must_use]
 pub fn effective(config: &Config, sources: &Sources) -> String {
     let beside = |key: &str| match sources.of(key) {

@@ -1,17 +1,17 @@
 //! The settings: every key, declared once.
 //!
-//! A key is a row of its section: its meaning, name, type and default, and a rule about its value
-//! where its type allows too much. The default is TOML, as an operator writes it.
+//! A key is a row of its section: its meaning, name, type and default, and a check of its value
+//! where the type allows invalid ones. The default is TOML, as an operator writes it.
 //!
 //! ```text
-//! /// Open client connections at once; further ones wait in the backlog.
+//! /// Maximum number of open client connections; at the limit, new ones wait in the listen backlog.
 //! max_connections: usize = 10000 where between::<1, MANY>;
 //! ```
 //!
-//! The row is all that a new key needs. The shipped file, the README's table, the effective
-//! configuration, variables, flags and the nearest known key follow from it (`UPDATE=1 cargo test
-//! shipped` writes the first two). The types are in `scalar`, `values` and `collections`, the
-//! rules about one value in `setting`, those between keys in `cross_checks`.
+//! A new key needs only its row. The shipped file, the README's table, the effective configuration,
+//! variables, flags and "did you mean" are derived from it (`UPDATE=1 cargo test shipped` writes the
+//! first two). The types are in `scalar`, `values` and `collections`, the checks of one value in
+//! `setting`, those between keys in `cross_checks`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -71,41 +71,44 @@ impl Key {
     }
 }
 
-/// The most connections, and requests, that are counted.
+/// Upper bound of counts of connections and requests.
 const MANY: usize = 1_000_000;
-/// The most fields that a header map holds.
+/// Maximum number of fields in an `http::HeaderMap`.
 const FIELDS: usize = 32_768;
-/// The longest target that `http` parses.
+/// Longest request target that `http` parses.
 const TARGET: u64 = (64 << 10) - 2;
-/// The smallest buffer that hyper reads a head into.
+/// Smallest read buffer that hyper allows.
 const HEAD: u64 = 8 << 10;
 
 settings! {
-    /// `[server]`: the listener that services talk to.
+    /// `[server]`: the listener for clients.
     struct Server [server] {
-        /// Address that services talk to.
+        /// Address and port that clients connect to.
         listen: SocketAddr = "127.0.0.1:8080";
-        /// Worker threads; 0 means one a core.
+        /// Worker threads; 0 means one per CPU.
         workers: usize = 0 where between::<0, 1024>;
-        /// Open client connections at once; further ones wait in the backlog.
+        /// Maximum number of open client connections; at the limit, new ones wait in the listen
+        /// backlog.
         max_connections: usize = 10000 where between::<1, MANY>;
-        /// Time a client has to send a request head.
+        /// Timeout for a TLS handshake, and for a request head to arrive; the connection is then
+        /// closed.
         header_timeout: Duration = "10s" where positive;
-        /// Time a connection may stay open without a request.
+        /// Timeout for an idle connection: without a request, or without progress of a body; it is
+        /// then closed.
         idle_timeout: Duration = "75s" where positive;
-        /// Time that requests in flight have to finish after SIGTERM.
+        /// Time that requests in flight have to finish after SIGTERM; the rest are aborted.
         drain_timeout: Duration = "30s";
     } and {
         /// `[server.tls]`
         tls: Tls;
     }
 
-    /// `[server.tls]`: TLS with clients, where a certificate is given.
+    /// `[server.tls]`: TLS with clients, if a certificate is set.
     struct Tls [server.tls] {
-        /// PEM file of the certificate chain, the server's own first; with it, only TLS is spoken.
-        /// Read again when it changes.
+        /// PEM file of the certificate chain, the server's own certificate first; with it, the
+        /// listener accepts only TLS. Reloaded when it changes.
         cert: Option<PathBuf> = "";
-        /// PEM file of its private key.
+        /// PEM file of the certificate's private key.
         key: Option<PathBuf> = "";
         /// PEM file of the CA bundle used to verify client certificates (mTLS); without it, no
         /// certificate is requested.
@@ -114,10 +117,10 @@ settings! {
 
     /// `[admin]`: the listener for operators.
     struct Admin [admin] {
-        /// Address of metrics, health, status and purge.
+        /// Address and port of the dashboard, metrics, health checks and purge.
         listen: SocketAddr = "127.0.0.1:9090";
-        /// File whose first line is the token a purge needs; without it only a loopback address
-        /// takes purges. Read again on SIGHUP.
+        /// File whose first line is the bearer token required to purge; without it, only a loopback
+        /// listener accepts purges. Reloaded on SIGHUP.
         token_file: Option<PathBuf> = "";
     } and {
         /// The token in `token_file`. Without one, only a loopback listener accepts purges.
@@ -126,74 +129,80 @@ settings! {
 
     /// `[upstream]`: the origin server.
     struct Upstream [upstream] {
-        /// The origin server: scheme, host and port.
+        /// URL of the origin server: scheme, host and port.
         url: OriginUrl = "https://api.stuut.ai";
-        /// Time to connect, TLS included.
+        /// Timeout for connecting to the origin, DNS, TLS and retries included.
         connect_timeout: Duration = "3s" where positive;
-        /// Time from the end of a request to the response head.
+        /// Timeout for the origin's response head, from the end of the request; then stale is
+        /// served, or 504.
         response_timeout: Duration = "10s" where positive;
-        /// Time a cacheable fetch may take in all; on a streamed exchange, the longest silence.
+        /// Timeout for a whole cacheable fetch; where bodies are streamed, the longest time without
+        /// progress.
         total_timeout: Duration = "30s" where positive;
-        /// GETs and HEADs that may be retried when their connection dies unanswered, in
-        /// percent of all, beyond a few; 0 disables retries, connection retries included.
+        /// Retry budget for GETs and HEADs whose connection closes before a response, in percent of
+        /// requests, plus ten per second; 0 disables retries, connection retries included.
         retries: usize = 20 where between::<0, 100>;
-        /// After this many failed connections in a row (DNS, TCP, TLS) the circuit breaker opens; 0
+        /// Number of failed connections in a row (DNS, TCP, TLS) that opens the circuit breaker; 0
         /// disables it.
         breaker_failures: usize = 5 where between::<0, 1000>;
-        /// How long the circuit breaker stays open before one request probes over a new connection;
-        /// meanwhile stale is served, or 503.
+        /// Time the circuit breaker stays open before one request probes with a new connection;
+        /// meanwhile, requests for the origin are served stale, or get 503.
         breaker_pause: Duration = "1s" where positive;
-        /// Longest Retry-After that is honoured. Until then all calls for the token (429), or that
-        /// call only (503), are served stale or get the same status; "0s" honours none.
+        /// Longest Retry-After that is honoured. Until it has passed, all calls of the token (429),
+        /// or only that call (503), are served stale or get the same status; "0s" ignores the
+        /// field.
         max_retry_after: Duration = "5s";
-        /// PEM file of certificate authorities to trust beside the system's.
+        /// PEM file of CA certificates to trust in addition to the system's.
         ca_file: Option<PathBuf> = "";
-        /// Request fields sent on for cacheable requests, beside the built-in list.
+        /// Request header fields to forward with cacheable requests, in addition to the built-in
+        /// list.
         forward_headers: Vec<HeaderName> = [];
     }
 
     /// `[cache]`: the store and its size.
     struct Cache [cache] {
-        /// Cacheable paths; an item may be { path = "...", ttl = "30s" }, with its own
-        /// freshness.default.
+        /// Path patterns that are cached; an item may be { path = "...", ttl = "30s" }, whose ttl
+        /// replaces freshness.default.
         routes: Vec<Route> = ["/v1/calls/{call_id}"];
-        /// Memory for stored responses, overhead included.
+        /// Memory for stored responses, overhead included; when it is full, the least used are
+        /// evicted.
         capacity: ByteSize = "256MiB";
-        /// Largest body that is stored; a larger one is streamed.
+        /// Largest body that is stored; a larger one is streamed instead.
         max_entry: ByteSize = "8MiB";
-        /// Memory for bodies that are being read to be stored, all together; one that does not fit
-        /// is streamed.
+        /// Memory for all bodies that are being read in order to be stored; one that does not fit
+        /// is streamed instead.
         max_filling: ByteSize = "256MiB";
     }
 
-    /// `[freshness]`: how long a stored response is used.
+    /// `[freshness]`: lifetimes of stored responses, and the use of stale ones.
     struct Freshness [freshness] {
-        /// Lifetime where no other rule applies.
+        /// Lifetime of a response to which no other rule applies.
         default: Duration = "1m";
-        /// "obey": the origin's Cache-Control and Expires decide; "override": these rules do,
-        /// except for no-store.
+        /// Cache-Control and Expires of the origin: "obey": they take precedence over these rules;
+        /// "override": they are ignored, except for no-store and private.
         origin: OriginRule = "obey";
-        /// Meaning of private: "token" stores for the one token it was fetched with, "refuse" does
-        /// not store.
+        /// Cache-Control: private of the origin: "token": stored for the one token it was fetched
+        /// with; "refuse": not stored.
         private: PrivateRule = "token";
-        /// Lifetime of a 404 or 410 that says nothing about itself.
+        /// Lifetime of a 404 or 410 for which the origin sets none.
         not_found: Duration = "5s";
-        /// How long an ended call is served past its lifetime while it is refreshed.
+        /// Time past its lifetime that an ended call is served stale while it is revalidated in the
+        /// background.
         stale_while_revalidate: Duration = "5s";
-        /// How long a response is served past its lifetime when the origin fails.
+        /// Time past its lifetime that a response is served stale when the origin fails.
         stale_if_error: Duration = "5m";
-        /// Nothing is used longer than this.
+        /// Maximum age of a stored response; it is not served beyond that, not even stale.
         hard_limit: Duration = "24h" where positive;
-        /// How long before its expiry a pre-signed URL is no longer served.
+        /// Time before the expiry of a pre-signed URL from which it is no longer served.
         signed_url_margin: Duration = "30s";
-        /// Whether clients' Cache-Control is honoured: "obey" or "ignore".
+        /// Cache-Control of clients: "obey" or "ignore".
         client_directives: ClientDirectives = "obey";
-        /// Lifetime of a call that has just ended.
+        /// Lifetime of a call that has just ended, or has ended but is not complete.
         settling: Duration = "10s";
-        /// How long after its end a call is still settling.
+        /// Time after its end that a call counts as just ended.
         settling_window: Duration = "10m";
-        /// Fields that change on their own, and the longest lifetime of a view that shows one;
-        /// "off" takes a field away.
+        /// Fields that change independently of the call, each with the longest lifetime of a view
+        /// that shows it; "off" removes a field.
         live: Vec<(String, Duration)> = {
             approver = "1m", classifications = "1m", invoices = "1m", partner = "1m", workflow = "1m"
         };
@@ -202,41 +211,41 @@ settings! {
         status: StatusLifetimes;
     }
 
-    /// `[freshness.status]`: lifetime of a call by its status. A call that moves changes often; one
-    /// that has ended changes no more.
+    /// `[freshness.status]`: lifetime of a call by its status. A call changes often until it ends.
     struct StatusLifetimes [freshness.status] {
-        /// Lifetime of a call that waits for approval.
+        /// Lifetime of a call pending approval.
         pending_approval: Duration = "15s";
-        /// Lifetime of a call that waits for its turn.
+        /// Lifetime of a queued call.
         queued: Duration = "15s";
-        /// Lifetime of a call that has been registered.
+        /// Lifetime of a registered call.
         registered: Duration = "2s";
-        /// Lifetime of a call that is being set up.
+        /// Lifetime of an initiated call.
         initiated: Duration = "2s";
-        /// Lifetime of a call that rings.
+        /// Lifetime of a ringing call.
         ringing: Duration = "2s";
-        /// Lifetime of a call that was canceled.
+        /// Lifetime of a canceled call.
         canceled: Duration = "10m";
-        /// Lifetime of a call that goes on.
+        /// Lifetime of a call in progress.
         in_progress: Duration = "2s";
-        /// Lifetime of a call that is completed, and settled.
+        /// Lifetime of a completed call, after freshness.settling_window.
         completed: Duration = "10m";
-        /// Lifetime of a call that found the line busy.
+        /// Lifetime of a call that reached a busy line.
         busy: Duration = "10m";
-        /// Lifetime of a call that was not answered.
+        /// Lifetime of an unanswered call.
         no_answer: Duration = "10m";
-        /// Lifetime of a call that failed.
+        /// Lifetime of a failed call.
         failed: Duration = "10m";
     }
 
     /// `[scope]`: which tokens share a stored response.
     struct Scope [scope] {
-        /// Sharing of stored responses: "token": none; "named": among the tokens of a named scope.
+        /// Sharing of stored responses: "token": none, each token has its own; "named": among the
+        /// tokens of a named scope.
         mode: ScopeMode = "token";
-        /// How long a token is served a shared call after the origin has answered that very token
-        /// for it.
+        /// Time that a token is served a shared response after the origin has sent or confirmed it
+        /// for that token.
         admission_ttl: Duration = "1m" where positive;
-        /// Scopes by name: a list of token digests, as "stuut-cache digest" prints them.
+        /// Scopes by name: each a list of token digests, as "stuut-cache digest" prints them.
         named: Vec<NamedScope> = {};
     }
 
@@ -244,50 +253,49 @@ settings! {
     struct Views [views] {
         /// Query option that removes fields.
         strip_option: String = "strip" where option_name;
-        /// Query option that keeps fields.
+        /// Query option that selects the fields to keep.
         fields_option: String = "fields" where option_name;
-        /// Query option that asks for a view by name.
+        /// Query option that selects a view by name.
         view_option: String = "view" where option_name;
-        /// Views by name: { strip = "...", fields = "..." }; "off" takes a view away.
+        /// Views by name: { strip = "...", fields = "..." }; "off" removes a view.
         named: Vec<NamedView> = {
             light = { strip = "approver,classifications.tasks,invoices,partner.ap_portals,partner.contacts,**.linked_integration,workflow" }
         };
     }
 
-    /// `[limits]`: bounds of one request.
+    /// `[limits]`: bounds of requests.
     struct Limits [limits] {
-        /// Requests that may wait for the origin at once: for a head, a body to be stored, or the
-        /// end of an upload; one token holds at most the number that is free. Further ones are served
-        /// stale, or get 503.
+        /// Maximum number of requests waiting for the origin: for a head, a body to be stored, or
+        /// the end of an upload; one token may hold at most as many slots as remain free. Further
+        /// requests are served stale, or get 503.
         in_flight: usize = 1024 where between::<1, MANY>;
         /// Longest request target; a longer one gets 414.
         uri: ByteSize = "8KiB" where sized::<1, TARGET>;
         /// Largest request head; a larger one gets 431.
         header_bytes: ByteSize = "64KiB" where sized::<HEAD, { 16 << 20 }>;
-        /// Fields in a request head; more get 431.
+        /// Maximum number of fields in a request head; more get 431.
         headers: usize = 100 where between::<1, FIELDS>;
         /// Largest request body; a larger one gets 413.
         request_body: ByteSize = "1GiB";
     }
 
-    /// `[log]`: the lines on standard output.
+    /// `[log]`: the log on standard output.
     struct Log [log] {
-        /// "json": one object a line; "text": for a terminal.
+        /// "json": one object per line; "text": for a terminal.
         format: LogFormat = "json";
-        /// The least severe level of events that is written: "error", "warn", "info", "debug" or
-        /// "trace".
+        /// Least severe level that is logged: "error", "warn", "info", "debug" or "trace".
         level: LogLevel = "info";
-        /// One line a request, at every log.level.
+        /// Access log: one line per request, at every log.level.
         access: bool = true;
     }
 
-    /// `[trace]`: the export of spans.
+    /// `[trace]`: export of spans.
     struct Trace [trace] {
-        /// Collector of traces, http://host:port, spoken to in OTLP over HTTP; empty: none. Needs a
-        /// program built with the feature otlp.
+        /// URL of the trace collector (OTLP over HTTP), http://host:port; empty: no export. Needs a
+        /// build with the feature otlp.
         otlp_url: Option<OriginUrl> = "" where without_tls;
-        /// Of 100 requests that come without a traceparent, how many begin a trace; with one, the
-        /// caller has decided.
+        /// Percentage of requests without a traceparent that start a sampled trace; the caller's
+        /// sampling decision is honoured.
         sample: usize = 100 where between::<0, 100>;
     }
 }
