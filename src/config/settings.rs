@@ -227,7 +227,7 @@ settings! {
         canceled: Duration = "10m";
         /// Lifetime of a call in progress.
         in_progress: Duration = "2s";
-        /// Lifetime of a completed call, after freshness.settling_window.
+        /// Lifetime of a completed call, after the settling window.
         completed: Duration = "10m";
         /// Lifetime of a call that reached a busy line.
         busy: Duration = "10m";
