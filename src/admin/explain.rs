@@ -21,7 +21,7 @@ impl Admin {
         let Some((path, scope)) = read(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
-                "say which: ?path=/v1/calls/ID, and &scope=DIGEST for one token's alone\n",
+                "specify ?path=/v1/calls/ID, and &scope=DIGEST for one scope only\n",
             );
         };
         let now = self.clock.now();
@@ -36,7 +36,9 @@ impl Admin {
         let summary = match (route, stored.is_empty()) {
             (None, _) => "no cacheable route matches: every request for it is forwarded",
             (Some(_), true) => "nothing is stored: the next request for it is a miss",
-            (Some(_), false) => "what is stored is below; anything else is a miss",
+            (Some(_), false) => {
+                "the stored responses are listed below; any other request is a miss"
+            }
         };
         answer(
             StatusCode::OK,
@@ -91,17 +93,17 @@ fn shown(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> V
         now,
     );
     let then = match verdict {
-        _ if !is_valid => "miss: declared void by a purge, a write or a refused token",
+        _ if !is_valid => "miss: invalidated by a purge, a write or a refused token",
         Verdict::Fresh { .. } => "hit",
-        Verdict::Usable { .. } => "hit, stale, and refreshed in the background",
+        Verdict::Usable { .. } => "hit, stale, refreshed in the background",
         Verdict::Stale {
             on_error_until: Some(_),
-        } => "asked of the origin; served stale if that fails",
+        } => "revalidated with the origin; served stale if that fails",
         Verdict::Stale {
             on_error_until: None,
-        } => "asked of the origin",
+        } => "revalidated with the origin",
         Verdict::Unusable => {
-            "fetched anew: a signed address has expired, or freshness.hard_limit is reached"
+            "fetched again: a pre-signed URL has expired, or freshness.hard_limit is reached"
         }
     };
     let coded = Coding::ALL.iter().filter_map(|&coding| {

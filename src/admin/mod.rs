@@ -160,7 +160,7 @@ impl Admin {
         if self.loopback && !host::is_here(request.headers()) {
             return text(
                 StatusCode::MISDIRECTED_REQUEST,
-                "ask by address or as localhost: names may be anybody's\n",
+                "use an IP address or localhost as the host: other names are refused (DNS rebinding)\n",
             );
         }
         let path = request.uri().path();
@@ -199,7 +199,12 @@ impl Admin {
                 // A walk over all entries: not for a thread that answers requests.
                 tokio::task::spawn_blocking(move || admin.explain(uri.query()))
                     .await
-                    .unwrap_or_else(|_| text(StatusCode::INTERNAL_SERVER_ERROR, "a bug\n"))
+                    .unwrap_or_else(|_| {
+                        text(
+                            StatusCode::INTERNAL_SERVER_ERROR,
+                            "internal error: a bug in the proxy\n",
+                        )
+                    })
             }
             "/purge" => self.purge(request.headers(), request.uri().query()),
             _ => dashboard::file(path).expect("no other path is allowed a method"),

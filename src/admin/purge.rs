@@ -41,7 +41,7 @@ impl Admin {
         let Some(purge) = Purge::read(query) else {
             return text(
                 StatusCode::BAD_REQUEST,
-                "say what: ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) or ?all\n",
+                "specify one of ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) and ?all\n",
             );
         };
         match purge {
@@ -50,7 +50,7 @@ impl Admin {
                 if paths.peek().is_none() {
                     return text(
                         StatusCode::BAD_REQUEST,
-                        "no item of cache.routes has just one parameter, so an id is no path: say ?path=...\n",
+                        "no item of cache.routes has exactly one parameter, so an id names no path: use ?path=...\n",
                     );
                 }
                 self.store.invalidate_paths(paths, Invalidation::PurgeCall);

@@ -39,7 +39,7 @@ impl Admin {
     pub(super) fn stats(&self, query: Option<&str>) -> Answer {
         let after = query.map(after);
         if after == Some(None) {
-            let usage = "nothing, or ?after=SECONDS since the start\n";
+            let usage = "specify no query, or ?after=SECONDS since the start\n";
             return text(StatusCode::BAD_REQUEST, usage);
         }
         let now = self.clock.mono();

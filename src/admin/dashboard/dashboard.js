@@ -13,14 +13,14 @@ const ALARM = 0.05;
 const LIGHT = 0.005;
 const OUTCOMES = {
   hit: "from memory, fresh",
-  stale: "from memory, past its time",
+  stale: "from memory, no longer fresh",
   collapsed: "by another request's fetch",
   miss: "fetched: nothing was stored",
   expired: "fetched: stored, but no longer fresh",
-  bypass: "forwarded past the cache",
-  refused: "refused: not a request to pass on",
-  failed: "an error of the proxy's own: the log says why",
-  aborted: "the client went away first",
+  bypass: "forwarded without a cache lookup",
+  refused: "rejected by the proxy: invalid, or over a limit",
+  failed: "error from the proxy: the log says why",
+  aborted: "the connection ended before the response",
 };
 
 const id = (name) => document.getElementById(name);
@@ -126,18 +126,18 @@ function attention({ last_minute: minute, total, cache, ...stats }) {
   const found = [];
   const why = `Since start: ${reasons(total.origin_results)}.`;
   const failed = minute.requests.failed ?? 0;
-  if (!stats.ready) found.push(["warn", "Draining.", "The process ends when the requests in flight are finished."]);
+  if (!stats.ready) found.push(["warn", "Draining.", "The process exits when the requests in flight are finished."]);
   if (failing(minute) >= ALARM) {
-    found.push(["bad", "The origin fails.", `${percent(failing(minute))} of the requests to it in the last minute. What is stored is still served. ${why}`]);
+    found.push(["bad", "The origin is failing.", `${percent(failing(minute))} of the requests to it failed in the last minute. Stored responses are still served. ${why}`]);
   } else if (minute.origin_errors > 0) {
-    found.push(["warn", "Some requests to the origin fail:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
+    found.push(["warn", "Some requests to the origin failed:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
   }
-  if (failed > 0) found.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had nothing stored to stand in.`]);
-  if (minute.requests.stale > 0) found.push(["warn", "Stale responses are served:", `${count(minute.requests.stale)} in the last minute, where nothing forbids it.`]);
+  if (failed > 0) found.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had no stored response to serve.`]);
+  if (minute.requests.stale > 0) found.push(["warn", "Stale responses were served:", `${count(minute.requests.stale)} in the last minute, where this is allowed.`]);
   if (cache.weight_bytes > 0.95 * cache.capacity_bytes) {
-    found.push(["warn", "The store is full", `and drops what is used least. If the hit ratio falls, raise cache.capacity.`]);
+    found.push(["warn", "The cache is full", "and evicts the least used responses. If the hit ratio falls, raise cache.capacity."]);
   }
-  if (found.length === 0) found.push(["good", "All is well.", "The origin answers, and nothing is served late."]);
+  if (found.length === 0) found.push(["good", "All is well.", "The origin responds, and no stale response was served."]);
   say(found);
 }
 
@@ -159,7 +159,7 @@ function showFields({ fields }) {
   const saved = strip.reduce((sum, field) => sum + field.share, 0);
   put("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
   put("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
-  put("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, before codings, as measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
+  put("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, uncompressed, measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
   const rows = fields.heaviest.filter((field) => field.share >= LIGHT).map((field, place) => {
     const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
     box.checked = chosen(field, place);
@@ -206,8 +206,8 @@ async function beat() {
     showHistory();
   } catch {
     const silent = known.heard ? `for ${span((Date.now() - known.heard) / 1000)}` : "yet";
-    state(`no answer ${silent}`, "bad");
-    say([["bad", "This listener does not answer.", "What is shown is what was heard last. Is the process up?"]]);
+    state(`no response ${silent}`, "bad");
+    say([["bad", "The admin listener does not respond.", "The page shows the last values received. Is the process up?"]]);
   }
   document.documentElement.dataset.beats = String(Number(document.documentElement.dataset.beats ?? 0) + 1);
   // A page that nobody sees does not ask.

@@ -3,8 +3,8 @@
 const id = (name) => document.getElementById(name);
 
 const KINDS = {
-  call: { label: "Call id", hint: "as in /v1/calls/{call_id}; every token's answer, with every query", word: "Purge this call" },
-  scope: { label: "Digest of the scope", hint: "the scope of the access log: 8 hex digits or more", word: "Purge this scope" },
+  call: { label: "Call id", hint: "as in /v1/calls/{call_id}; for every token and query", word: "Purge this call" },
+  scope: { label: "Digest of the scope", hint: "the scope in the access log: 8 hex digits or more", word: "Purge this scope" },
   all: { label: "", hint: "", word: "Purge everything" },
 };
 
@@ -37,9 +37,9 @@ async function purge(event) {
   try {
     const answer = await fetch(`/purge?${what}`, { method: "POST", headers, signal: AbortSignal.timeout(10_000) });
     const text = (await answer.text()).trim();
-    say(answer.ok ? `Void from now on: ${JSON.parse(text).voided}` : `${answer.status}: ${text}`, answer.ok);
+    say(answer.ok ? `Invalidated: ${JSON.parse(text).voided}` : `${answer.status}: ${text}`, answer.ok);
   } catch (error) {
-    say(`The proxy does not answer (${error.name}); nothing is known of this purge`, false);
+    say(`No response from the proxy (${error.name}); the purge may or may not have been done`, false);
   } finally {
     id("purge-button").disabled = false;
   }

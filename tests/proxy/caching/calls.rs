@@ -256,7 +256,7 @@ async fn explain_names_the_rule_and_what_comes_next() {
     assert_eq!(stored["whole"]["live_part_seconds"], 60);
     assert_eq!(
         stored["whole"]["next_request"],
-        "hit, stale, and refreshed in the background"
+        "hit, stale, refreshed in the background"
     );
     assert_eq!(stored["views"]["strip=invoices"]["next_request"], "hit");
 

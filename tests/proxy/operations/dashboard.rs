@@ -110,8 +110,8 @@ async fn the_page_shows_what_the_metrics_count_and_asks_nobody_else() {
 
     // Someone who looks at it when the process is gone sees that it is.
     program.stop();
-    page.wait_until("document.querySelector('#state').innerText.startsWith('no answer')");
-    assert!(page.text("#attention").contains("does not answer"));
+    page.wait_until("document.querySelector('#state').innerText.startsWith('no response')");
+    assert!(page.text("#attention").contains("does not respond"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
