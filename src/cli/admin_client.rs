@@ -75,16 +75,16 @@ pub(super) struct AdminClient {
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
     /// No connection, or one that broke off.
-    #[error("nobody answers at {0}: {1}; is the proxy up, and is this its admin.listen? (--admin)")]
+    #[error("cannot reach {0}: {1}; is the proxy up, and is this its admin.listen? (--admin)")]
     Unreachable(Authority, String),
     /// A connection, and no response.
-    #[error("{0} has not answered within {TIMEOUT:?}; is this an admin listener? (--admin)")]
+    #[error("no response from {0} within {TIMEOUT:?}; is this an admin listener? (--admin)")]
     Silent(Authority),
     /// The token is missing or wrong.
-    #[error("{0} refuses: {1} (--token-file)")]
+    #[error("{0} refused the request: {1} (--token-file)")]
     Unauthorized(Authority, String),
     /// Another status than expected.
-    #[error("{0} answers {1}: {2}")]
+    #[error("{0} responded with {1}: {2}")]
     Answered(Authority, StatusCode, String),
 }
 

@@ -1,4 +1,4 @@
-//! `demo`: the proxy at work on a simulated API. Real sockets, no account, no network.
+//! `demo`: the proxy in front of a simulated API, over real sockets. Needs no account and no network.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -35,10 +35,10 @@ pub(super) struct DemoArguments {
     /// Address the proxy listens on; port 0 lets the system choose
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Address of metrics, health and purge
+    /// Address of the admin listener: dashboard, metrics, health, purge
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin_listen: SocketAddr,
-    /// End after the tour instead of staying up
+    /// Exit after the tour instead of running until Ctrl-C
     #[arg(long)]
     tour: bool,
 }
@@ -62,7 +62,7 @@ async fn show(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let _writer = log(&config.log)?;
     let process = Process::start(&config, &Clock::system(), None, Sockets::default())?;
     let (base, admin) = (format!("http://{}", process.address), process.admin_address);
-    say!("a simulated Stuut API on {origin}, each answer after {LATENCY:?}");
+    say!("simulated Stuut API on {origin}, latency {LATENCY:?}");
     say!("stuut-cache on {base}, dashboard on http://{admin}/\n");
     tour(&base, &simulator).await?;
     if !arguments.tour {
@@ -87,13 +87,13 @@ fn configuration(arguments: &DemoArguments, origin: &str) -> anyhow::Result<Conf
     Ok(config)
 }
 
-/// Sends one request for each case, and prints the answer.
+/// Sends one request for each case, and prints the response.
 async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     let client = http_client();
     let get =
         |title, query: &str, token| get(&client, title, base, demo::CALL.to_owned() + query, token);
     let miss = get(
-        "a miss: fetched from the origin, and stored",
+        "a miss: fetched from the origin and stored",
         "",
         demo::TOKEN,
     )
@@ -101,7 +101,7 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     let hit = get("a hit: the same bytes from memory", "", demo::TOKEN).await?;
     ensure!(hit == miss, "a hit differs from what was stored");
     let light = get(
-        "a hit of the same stored call, heavy fields removed",
+        "a hit on the same stored response, with large fields removed",
         "?strip=invoices,**.linked_integration",
         demo::TOKEN,
     );
@@ -109,29 +109,29 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     let saved = 100 - 100 * light / whole;
     say!("   {whole} -> {light} bytes: {saved} % less\n");
     let picked = get(
-        "a hit again, only what is named",
+        "a hit with only the requested fields",
         "?fields=id,status,partner(id,name)",
         demo::TOKEN,
     );
     say!("   {}\n", String::from_utf8_lossy(&picked.await?));
     get(
-        "another token of the same organisation: its own store, so a miss",
+        "another token of the same organisation: stored separately, so a miss",
         "",
         demo::SECOND_TOKEN,
     )
     .await?;
     get(
-        "a token of another organisation: the origin's own 404",
+        "a token of another organisation: a 404 from the origin",
         "",
         demo::FOREIGN_TOKEN,
     )
     .await?;
     let fetches = simulator.requests().total();
-    say!("   the origin was asked {fetches} times for 6 requests\n");
+    say!("   {fetches} of 6 requests reached the origin\n");
     Ok(())
 }
 
-/// The body of the answer, after its status, size, time and `Cache-Status` are printed.
+/// Prints the status, size, time and `Cache-Status` of a response, and returns its body.
 async fn get(
     client: &HttpClient,
     title: &str,
@@ -157,7 +157,7 @@ async fn get(
     Ok(body)
 }
 
-/// Prints requests to try next.
+/// Prints commands to try next.
 fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
     let (call, live) = (demo::CALL, demo::LIVE_CALL);
     let curl = |call: &str| {
@@ -167,15 +167,15 @@ fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
         )
     };
     say!(
-        "Try it, and watch Cache-Status. A call that is only now beginning, whose freshness follows its status:\n\
+        "Try it, and watch Cache-Status. A call in progress, whose lifetime follows its status:\n\
          {}\n\
-         The view `light`, and a fault in a view:\n\
+         The view `light`, and an invalid view:\n\
          {}\n\
          {}\n\
-         What the operator sees, and a purge of one call in every scope:\n\
+         The metrics, and a purge of one call for every token:\n\
          curl -sS http://{admin}/metrics | grep -E 'requests_total|cache_'\n\
          curl -sS -X POST 'http://{admin}/purge?call={call}'\n\n\
-         Ctrl-C ends it.",
+         Press Ctrl-C to stop.",
         curl(live),
         curl(&format!("{call}?view=light")),
         curl(&format!("{call}?strip=a..b")),

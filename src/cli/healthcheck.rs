@@ -10,7 +10,7 @@ use super::serve::run_to_end;
 
 #[derive(Debug, Args)]
 pub(super) struct HealthcheckArguments {
-    /// Ask whether the process lives, not whether it takes requests: true while it drains, too
+    /// Check that the process is alive instead of ready: also true while it drains
     #[arg(long)]
     live: bool,
     #[command(flatten)]
@@ -24,10 +24,10 @@ pub(super) fn run(arguments: &HealthcheckArguments) -> anyhow::Result<ExitCode> 
     let fault = match run_to_end(1, async { Ok(admin.get(probe).await) })? {
         // Some other server may answer 200 to anything; the services' own port may forward it.
         Ok(answer) if answer.trim_ascii() == b"ok" => {
-            print(format!("{} answers {probe}: ok\n", admin.address))?;
+            print(format!("{}: {probe} is ok\n", admin.address))?;
             return Ok(ExitCode::SUCCESS);
         }
-        Ok(_) => format!("{} is no admin listener (--admin)", admin.address),
+        Ok(_) => format!("{} is not an admin listener (--admin)", admin.address),
         Err(error) => error.to_string(),
     };
     eprintln!("stuut-cache: {fault}");

@@ -1,4 +1,4 @@
-//! `man` and `completions`: pages of the manual and completions of shells.
+//! `man` and `completions`: manual pages and shell completions.
 
 use std::process::ExitCode;
 
@@ -9,13 +9,13 @@ use super::{Cli, print};
 
 #[derive(Debug, Args)]
 pub(super) struct Manual {
-    /// Command that the page is about; the program itself where none is named
+    /// Command to document [default: the program itself]
     command: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
-    /// Shell that is to complete
+    /// Shell to complete for
     shell: Shell,
 }
 

@@ -35,7 +35,7 @@ const EXIT_CONFIG: u8 = 78;
 
 /// A caching reverse proxy for the Stuut API.
 ///
-/// Internal services change only their base URL; each bearer token has a store of its own.
+/// Services change only their base URL. Responses are stored separately for each bearer token.
 #[derive(Debug, Parser)]
 #[command(version, about, long_about, args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -47,35 +47,35 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the proxy (what happens without a command, too)
+    /// Run the proxy (the default command)
     Serve(Settings),
-    /// Say everything that is wrong with the configuration, or show what is in effect
+    /// Check the configuration: print every error, or the settings in effect
     Check(Settings),
-    /// Show the proxy at work on a simulated API: no account, no network; stays up
+    /// Demonstrate the proxy on a simulated API, without account or network, until Ctrl-C
     Demo(demo::DemoArguments),
-    /// Run the simulated Stuut API alone
+    /// Run only the simulated Stuut API
     Simulate(simulate::SimulateArguments),
-    /// Say whether a proxy takes requests, as an exit status: 0 or 1
+    /// Check whether a proxy is ready: exit status 0 or 1
     Healthcheck(healthcheck::HealthcheckArguments),
-    /// Show what a proxy does, live in this terminal
+    /// Show live statistics of a proxy in this terminal
     #[cfg(feature = "top")]
     Top(top::TopArguments),
-    /// Show what a proxy has counted, since its start and in the last minute
+    /// Print the statistics of a proxy, since its start and for the last minute
     Stats(stats::StatsArguments),
-    /// Declare stored responses of a proxy void, at once
+    /// Invalidate stored responses of a proxy, immediately
     Purge(purge::PurgeArguments),
-    /// Prove that no token gets another one's bytes: a canary for deploys, as an exit status
+    /// Check that no token gets another token's responses: a canary for deploys, with an exit status
     Doctor(doctor::DoctorArguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
-    /// Print a page of the manual, for man(1)
+    /// Print a manual page, for man(1)
     Man(manual::Manual),
-    /// Print the completions of a shell
+    /// Print a shell completion script
     Completions(manual::Completions),
 }
 
-/// Where the settings come from: a file, over it the environment (`STUUT_CACHE__SECTION__KEY`),
-/// over both these flags.
+/// The sources of the settings: a file, overridden by the environment
+/// (`STUUT_CACHE__SECTION__KEY`), overridden by these flags.
 #[derive(Debug, Args)]
 struct Settings {
     /// Configuration file (TOML)
@@ -84,10 +84,10 @@ struct Settings {
     /// Address the proxy listens on [server.listen]
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Address of metrics, health and purge [admin.listen]
+    /// Address of the admin listener: dashboard, metrics, health, purge [admin.listen]
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
-    /// The origin server [upstream.url]
+    /// URL of the origin server [upstream.url]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
 }

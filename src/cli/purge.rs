@@ -24,16 +24,16 @@ pub(super) struct PurgeArguments {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct What {
-    /// One call: every token's answer, with every query
+    /// One call, for every token and query
     #[arg(long, value_name = "ID")]
     call: Option<String>,
-    /// The same by path, e.g. where a route has two parameters
+    /// The same by path, e.g. where a route has several parameters
     #[arg(long, value_name = "PATH")]
     path: Option<String>,
-    /// All that one token may see: the digest is the scope of the access log
+    /// All responses stored for one token: the digest is the scope in the access log
     #[arg(long, value_name = "DIGEST")]
     scope: Option<String>,
-    /// Everything
+    /// All stored responses
     #[arg(long)]
     all: bool,
 }
@@ -49,8 +49,8 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let target = format!("/purge?{query}");
     let answer = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
     let purged: Purged = serde_json::from_slice(&answer)
-        .with_context(|| format!("{} is no admin listener", admin.address))?;
-    print(format!("void from now on: {}\n", purged.voided))?;
+        .with_context(|| format!("{} is not an admin listener", admin.address))?;
+    print(format!("invalidated: {}\n", purged.voided))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,7 +71,7 @@ impl What {
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
         ensure!(
             !value.is_empty() && value.bytes().all(plain),
-            "--{key}: write it as it stands in a request, percent-encoded where need be"
+            "--{key}: write it as in a request, percent-encoded where needed"
         );
         Ok(format!("{key}={value}"))
     }

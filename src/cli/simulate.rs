@@ -1,4 +1,4 @@
-//! `simulate`: the simulated Stuut API alone.
+//! `simulate`: only the simulated Stuut API.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -16,37 +16,37 @@ use crate::server::listen;
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArguments {
-    /// Address it listens on
+    /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
     listen: SocketAddr,
-    /// Latency of every answer
+    /// Latency of every response
     #[arg(long, value_name = "DURATION", default_value = "80ms", value_parser = humantime::parse_duration)]
     latency: Duration,
-    /// Up to this much more, by the request
+    /// Maximum additional latency, which varies by request
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     jitter: Duration,
-    /// Added to the latency of a `call_slow_…`
+    /// Additional latency of a `call_slow_…`
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     slow: Duration,
     /// Share of requests that fail, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     fault_rate: f64,
-    /// Calls of each organisation
+    /// Number of calls of each organisation
     #[arg(long, value_name = "COUNT", default_value_t = 50)]
     calls: u32,
-    /// Cache-Control of every call; none by default, as the real API says nothing
+    /// Cache-Control of every call [default: none, as the real API]
     #[arg(long, value_name = "VALUE", value_parser = HeaderValue::from_str)]
     cache_control: Option<HeaderValue>,
-    /// Answer without entity tags
+    /// Send no entity tags
     #[arg(long)]
     no_etag: bool,
-    /// For how long addresses are signed
+    /// Lifetime of pre-signed URLs
     #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
     signed_for: Duration,
-    /// Retry-After of a 429 or 503
+    /// Retry-After of 429 and 503 responses
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     retry_after: Duration,
-    /// One more organisation and its tokens
+    /// Additional organisation and its tokens
     #[arg(long, value_name = "NAME=TOKEN,TOKEN", value_parser = organisation)]
     organisation: Vec<Organisation>,
 }

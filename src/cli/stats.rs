@@ -16,7 +16,7 @@ use crate::outcome::OutcomeLabel;
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArguments {
-    /// Print what GET /stats answers, the history included
+    /// Print the JSON document of GET /stats, with the history
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
     let history = if arguments.json { "?after=0" } else { "" };
     let target = format!("/stats{history}");
     let answer = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
-    let no_document = || format!("what {} answers is not the feed", admin.address);
+    let no_document = || format!("the response of {} is not a /stats document", admin.address);
     let text = if arguments.json {
         String::from_utf8(answer.to_vec()).with_context(no_document)?
     } else {
@@ -58,11 +58,11 @@ const ROWS: &[TableRow] = &[
     }),
     ("origin requests", |counts| count(counts.origin_requests)),
     ("origin errors", |counts| count(counts.origin_errors)),
-    ("read from the origin", |counts| bytes(counts.origin_bytes)),
+    ("received from origin", |counts| bytes(counts.origin_bytes)),
     ("sent to clients", |counts| bytes(counts.sent_bytes)),
-    ("  of it from memory", |counts| bytes(counts.memory_bytes)),
+    ("  from memory", |counts| bytes(counts.memory_bytes)),
     ("saved by views", |counts| bytes(counts.view_bytes)),
-    ("saved by codings", |counts| bytes(counts.coding_bytes)),
+    ("saved by compression", |counts| bytes(counts.coding_bytes)),
 ];
 
 fn table(stats: &StatsDocument) -> String {
@@ -72,7 +72,7 @@ fn table(stats: &StatsDocument) -> String {
     let (weight, capacity) = (bytes(cache.weight_bytes), bytes(cache.capacity_bytes));
     let mut text = format!(
         "stuut-cache {}, {readiness}, up {up}\n\
-         {} connections, {} requests in flight, {} of them wait for the origin\n\
+         {} connections, {} requests in flight, {} of them waiting for the origin\n\
          {} stored responses, {weight} of {capacity}\n",
         stats.version,
         stats.connections,

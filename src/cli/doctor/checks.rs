@@ -36,7 +36,7 @@ impl Checks<'_> {
         let miss = self.own(&baseline, Who::First, &target).await?;
         if !miss.is_fetched() {
             fail!(
-                "a key that nobody has asked under was answered with {:?}",
+                "the first request for a new key got {:?}",
                 miss.cache_status()
             );
         }
@@ -45,15 +45,15 @@ impl Checks<'_> {
         }
         let other = self.own(&baseline, Who::Second, &target).await?;
         if other.is_hit() {
-            fail!("the second token's first request was a hit, of what the first one fetched");
+            fail!("the second token's first request was a hit on the first token's response");
         }
         for who in [Who::First, Who::Second, Who::First] {
             let again = self.own(&baseline, who, &target).await?;
             if who == Who::First && !again.is_hit() {
-                fail!("what is stored was not used: {}", again.cache_status());
+                fail!("the stored response was not used: {}", again.cache_status());
             }
         }
-        Ok("a hit is for the token that it was fetched for".to_owned())
+        Ok("a hit is served only to the token it was fetched for".to_owned())
     }
 
     /// Many requests at once: one fetch for each token, and never one for both.
@@ -72,16 +72,16 @@ impl Checks<'_> {
             };
             let (fetches, collapsed) = (first(Reply::is_fetched), first(Reply::is_collapsed));
             if fetches != 1 {
-                fail!("{CROWD} requests of one token asked the origin {fetches} times");
+                fail!("{CROWD} concurrent requests of one token made {fetches} fetches");
             }
             if collapsed > 0 {
                 let all = replies.len();
                 return Ok(format!(
-                    "{all} requests at once of both tokens: {collapsed} of the first one's {CROWD} waited for its one fetch"
+                    "{all} concurrent requests of both tokens: {collapsed} of the first token's {CROWD} waited for its one fetch"
                 ));
             }
         }
-        skip!("the origin answers too fast for anybody to wait for a fetch")
+        skip!("the origin responds too fast for a request to wait for a fetch")
     }
 
     /// A part of a stored response is as private as the whole.
@@ -92,7 +92,7 @@ impl Checks<'_> {
         self.own(&baseline, Who::First, &whole).await?;
         let view = self.proxy.get(Who::First, &target).await?;
         if view.body == baseline.of(Who::First).body {
-            skip!("the option `fields` has another name here, or the call is no JSON object");
+            skip!("the option `fields` has another name here, or the call is not a JSON object");
         }
         for who in [Who::Second, Who::First, Who::Second] {
             let view = self.proxy.get(who, &target).await?;
@@ -100,21 +100,23 @@ impl Checks<'_> {
             let shown = part(&view);
             if view.status != own.status || (own.status.is_success() && shown != part(own)) {
                 let what = if view.status.is_success() && shown == part(other) {
-                    "the other one's"
+                    "the other token's"
                 } else {
                     "something else"
                 };
                 fail!(
-                    "{} asked for a view and got {what} ({})",
+                    "{} requested a view and got {what} ({})",
                     who.name(),
                     view.status
                 );
             }
         }
         if Some(object(&view)) != part(baseline.of(Who::First)).map(Some) {
-            fail!("a view shows more or less than was asked for");
+            fail!("a view has more or fewer fields than requested");
         }
-        Ok(format!("?{VIEW} shows each token a part of its own answer"))
+        Ok(format!(
+            "?{VIEW} gives each token a part of its own response"
+        ))
     }
 
     /// A 304 never tells one token that it has the other's bytes.
@@ -133,15 +135,15 @@ impl Checks<'_> {
         for _ in 0..2 {
             let own = get(Who::First).await?;
             if own.status != StatusCode::NOT_MODIFIED {
-                fail!("the first token's own tag was answered with {}", own.status);
+                fail!("the first token's own entity tag got {}", own.status);
             }
             let other = get(Who::Second).await?;
             if other.status == StatusCode::NOT_MODIFIED {
-                fail!("the second token was told by a 304 that the first one's bytes are its own");
+                fail!("the second token got a 304 for the first token's entity tag");
             }
             self.is_own(&baseline, Who::Second, &other).await?;
         }
-        Ok("a 304 is for the token whose tag it is".to_owned())
+        Ok("a 304 is sent only to the token whose entity tag it is".to_owned())
     }
 
     /// A forced revalidation uses the token of its request.
@@ -160,9 +162,9 @@ impl Checks<'_> {
             }
         }
         if !forwarded {
-            skip!("Cache-Control of clients is ignored here (freshness.client_directives)");
+            skip!("client Cache-Control is ignored here (freshness.client_directives)");
         }
-        Ok("no-cache brings each token its own answer from the origin".to_owned())
+        Ok("no-cache gets each token its own response from the origin".to_owned())
     }
 
     /// An invented token, and no token, get nothing that is stored.
@@ -172,17 +174,14 @@ impl Checks<'_> {
         self.own(&baseline, Who::First, &target).await?;
         self.own(&baseline, Who::First, &target).await?;
         let invented = format!("stuut-cache-doctor-{}", nonce()).into();
-        for (token, name) in [
-            (Some(&invented), "a token that nobody gave out"),
-            (None, "no token"),
-        ] {
+        for (token, name) in [(Some(&invented), "an unknown token"), (None, "no token")] {
             let reply = self.proxy.send(token, &target, &[]).await?;
             if reply.status.is_success() || reply.is_hit() {
-                fail!("{name} was answered with {}", reply.status);
+                fail!("{name} got {}", reply.status);
             }
         }
         self.own(&baseline, Who::First, &target).await?;
-        Ok("a token that nobody gave out, and no token, get nothing".to_owned())
+        Ok("an unknown token, and no token, get nothing".to_owned())
     }
 
     /// A stale response, and the one that replaces it, are for one token only.
@@ -192,7 +191,7 @@ impl Checks<'_> {
         let stored = self.proxy.get(Who::First, &target).await?;
         let (Some(ttl), StatusCode::OK) = (stored.ttl(), stored.status) else {
             skip!(
-                "{young} is not stored ({}); name one that is (--young-call)",
+                "{young} is not stored ({}); name a call that is (--young-call)",
                 stored.status
             );
         };
@@ -200,7 +199,7 @@ impl Checks<'_> {
         if ttl > patience {
             let (ttl, patience) = (ttl.as_secs(), patience.as_secs());
             skip!(
-                "{young} is fresh for another {ttl} s, and --patience is {patience} s; name a younger one (--young-call)"
+                "{young} is fresh for another {ttl} s, and --patience is {patience} s; name one with a shorter lifetime (--young-call)"
             );
         }
         self.proxy.get(Who::Second, &target).await?;
@@ -219,7 +218,7 @@ impl Checks<'_> {
         let stale = count(|reply| reply.ttl().is_some_and(|ttl| ttl <= 0));
         let (all, fetched) = (received.len(), count(Reply::is_fetched));
         Ok(format!(
-            "{all} requests when it was stale, each its own: {stale} served stale, {fetched} asked the origin"
+            "{all} requests once stale, each got its own response: {stale} served stale, {fetched} fetched"
         ))
     }
 
@@ -259,7 +258,7 @@ impl Checks<'_> {
         }
         let (name, cache_status) = (who.name(), reply.cache_status());
         if baseline.is_foreign(who, reply) {
-            fail!("{name} got the other one's answer ({cache_status})");
+            fail!("{name} got the other token's response ({cache_status})");
         }
         // The call may have changed since.
         if self.baseline().await?.is_own(who, reply) {
@@ -267,7 +266,7 @@ impl Checks<'_> {
         }
         let (status, size) = (reply.status, reply.body.len());
         fail!(
-            "{name} got {status} and {size} bytes, which is not what it gets past the cache ({cache_status})"
+            "{name} got {status} and {size} bytes, unlike its response past the cache ({cache_status})"
         )
     }
 }
@@ -289,9 +288,9 @@ fn stale_is_own(
         return Ok(());
     }
     let whose = if foreign {
-        "the other one's answer"
+        "the other token's response"
     } else {
-        "something that is not its own"
+        "a response that is not its own"
     };
     fail!(
         "once stale, {} got {whose} ({}, {})",

@@ -40,10 +40,10 @@ use target::Target;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
-    /// Where services connect
+    /// URL of the proxy
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     proxy: Uri,
-    /// Certificate authority of the proxy, in PEM, beside those of the system
+    /// PEM file of certificate authorities to trust, in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
     /// File whose first line is a token that may see the call [default: a token of the simulator]
@@ -54,19 +54,19 @@ pub(super) struct DoctorArguments {
         requires = "call"
     )]
     first_token_file: Option<PathBuf>,
-    /// The same of a token that may not; if it may, bytes alone cannot tell whose they are
+    /// File whose first line is a token that may not; if it may, bodies cannot show a leak
     #[arg(long, value_name = "FILE", requires = "first_token_file")]
     second_token_file: Option<PathBuf>,
-    /// The call that is asked for
+    /// ID of the call to request
     #[arg(long, value_name = "ID", default_value = demo::CALL)]
     call: String,
-    /// A call with a short lifetime, to see it stale
+    /// ID of a call with a short lifetime, for the check of stale responses
     #[arg(long, value_name = "ID", default_value = demo::ENDED_CALL)]
     young_call: String,
-    /// How long to wait for a response to become stale
+    /// Longest time to wait for a response to become stale
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = humantime::parse_duration)]
     patience: Duration,
-    /// Fail when something cannot be tried, too
+    /// Also fail when a check is skipped
     #[arg(long)]
     strict: bool,
     #[command(flatten)]
@@ -124,7 +124,7 @@ async fn examine(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Result<
     let call = &format!("/v1/calls/{}", arguments.call);
     let young = format!("/v1/calls/{}", arguments.young_call);
     if !tally.report("reach", proxy.reach(call).await)? {
-        print("nothing else can be tried\n")?;
+        print("the other checks were not run\n")?;
         return Ok(ExitCode::FAILURE);
     }
     let checks = Checks { proxy, call };
@@ -158,12 +158,12 @@ impl Tally {
     fn conclude(&self, strict: bool) -> anyhow::Result<ExitCode> {
         let (failed, skipped) = (self.failed, self.skipped);
         let verdict = if failed > 0 {
-            "do not let anybody use this proxy"
+            "do not use this proxy"
         } else {
-            "no byte crossed from one token to the other"
+            "no token got the other token's response"
         };
         print(format!(
-            "{verdict}: {} checks went well, {failed} failed, {skipped} could not be tried\n",
+            "{verdict}: {} checks passed, {failed} failed, {skipped} skipped\n",
             self.passed
         ))?;
         if failed > 0 || (strict && skipped > 0) {

@@ -33,10 +33,10 @@ impl Checks<'_> {
             let reply = self.own(&baseline, who, &target).await?;
             if reply.is_hit() {
                 let name = who.name();
-                fail!("after the purge, {name} was answered from memory");
+                fail!("after the purge, {name} got a hit");
             }
         }
-        Ok("after a purge both tokens are answered by the origin".to_owned())
+        Ok("after a purge, both tokens get a response from the origin".to_owned())
     }
 
     /// A fetch that began before a purge is not stored after it.
@@ -47,12 +47,12 @@ impl Checks<'_> {
             races += usize::from(self.run_race(&baseline).await?);
             if races == RACES {
                 return Ok(format!(
-                    "{races} purges while both tokens' fetches were in flight: none of them was stored"
+                    "{races} purges while both tokens' fetches were in flight: no fetch was stored"
                 ));
             }
         }
         skip!(
-            "in {ATTEMPTS} attempts, {races} purges met both fetches in flight: the origin is too fast, or others use the proxy"
+            "only {races} of {ATTEMPTS} purges met both fetches in flight: the origin is too fast, or other clients use the proxy"
         )
     }
 
@@ -86,7 +86,7 @@ impl Checks<'_> {
         for (who, reply) in after {
             if reply.is_hit() || reply.is_collapsed() {
                 fail!(
-                    "after a purge {} was answered by a fetch that had begun before it ({})",
+                    "after a purge, {} got the response of a fetch from before it ({})",
                     who.name(),
                     reply.cache_status()
                 );
@@ -115,14 +115,14 @@ impl Checks<'_> {
         for page in pages {
             let text = self.proxy.admin.get(page).await?;
             if self.proxy.is_token_in(&text) {
-                fail!("{page} shows a token");
+                fail!("{page} contains a token");
             }
             if memchr::memmem::find(&text, id.as_bytes()).is_some() {
-                fail!("{page} shows the id of a call");
+                fail!("{page} contains the id of a call");
             }
         }
         let pages = pages.join(", ");
-        Ok(format!("neither a token nor a call is in {pages}"))
+        Ok(format!("no token and no id of a call in {pages}"))
     }
 
     async fn purge_call(&self) -> Result<(), NotPassed> {
@@ -133,7 +133,7 @@ impl Checks<'_> {
     async fn stats(&self) -> Result<StatsDocument, NotPassed> {
         let document = self.proxy.admin.get("/stats").await?;
         serde_json::from_slice(&document)
-            .or_else(|_| skip!("the admin listener is one of an older version"))
+            .or_else(|_| skip!("/stats cannot be read; is the proxy of an older version?"))
     }
 }
 

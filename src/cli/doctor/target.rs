@@ -103,7 +103,10 @@ impl Target {
         let [first, second] = &baseline.0;
         let ours = |reply: &Reply| reply.cache_status().starts_with(CACHE_NAME);
         if !baseline.0.iter().all(ours) {
-            fail!("{} is no stuut-cache: no Cache-Status of it", self.base);
+            fail!(
+                "{} is not a stuut-cache: its responses have no such Cache-Status",
+                self.base
+            );
         }
         if first.status != StatusCode::OK {
             fail!(
@@ -119,9 +122,7 @@ impl Target {
         Ok(if baseline.differs() {
             format!("{call}: the first token gets {first_size}, the second {second_size}")
         } else {
-            format!(
-                "both tokens get the same {first_size}: that nothing crosses is told by Cache-Status alone"
-            )
+            format!("both tokens get the same {first_size}: only Cache-Status can show a leak")
         })
     }
 
@@ -154,15 +155,15 @@ impl Target {
             request = request.header(name, value);
         }
         let request = request.body(Empty::new()).map_err(|error| {
-            NotPassed::Failed(format!("{target} is no request target: {error}"))
+            NotPassed::Failed(format!("{target} is not a request target: {error}"))
         })?;
         let sent = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY)).await;
         let Ok(response) = sent else {
-            fail!("no answer to {target} within {TIMEOUT:?}");
+            fail!("no response to {target} within {TIMEOUT:?}");
         };
         let (head, body) = match response {
             Ok(response) => response.into_parts(),
-            Err(reason) => fail!("{} does not answer: {reason}", self.base),
+            Err(reason) => fail!("cannot reach {}: {reason}", self.base),
         };
         Ok(Reply {
             status: head.status,

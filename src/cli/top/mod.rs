@@ -1,4 +1,4 @@
-//! `top`: what a running proxy does, live in a terminal.
+//! `top`: live statistics of a running proxy in a terminal.
 
 mod model;
 mod screen;
@@ -30,7 +30,7 @@ pub(super) struct TopArguments {
 pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     ensure!(
         std::io::stdout().is_terminal(),
-        "top needs a terminal; for programs there is stats --json"
+        "top needs a terminal; programs can use stats --json"
     );
     run_to_end(1, watch(arguments))
 }
@@ -41,7 +41,7 @@ async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     // Before the screen is taken: a wrong address is reported as by any other command.
     model.poll(&admin).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut terminal = ratatui::try_init().context("cannot take the screen")?;
+    let mut terminal = ratatui::try_init().context("cannot initialise the terminal")?;
     let watched = async {
         loop {
             terminal.draw(|frame| screen::draw(frame, &model))?;

@@ -46,7 +46,7 @@ impl Model {
         let answer = answer.inspect_err(|error| self.last_error = Some(error.to_string()))?;
         match serde_json::from_slice(&answer) {
             Ok(stats) => self.apply(stats),
-            Err(_) => self.last_error = Some("this is not the feed".to_owned()),
+            Err(_) => self.last_error = Some("the response is not a /stats document".to_owned()),
         }
         Ok(())
     }
@@ -82,27 +82,30 @@ impl Model {
             (
                 errors > 0.0,
                 severity,
-                format!("The origin fails: {share} of the requests to it"),
+                format!("Origin errors: {share} of requests to the origin"),
             ),
             (
                 failed > 0,
                 Severity::Bad,
-                format!("Clients get errors: {} with nothing stored", count(failed)),
+                format!(
+                    "Clients get errors: {}, with no stored response to serve",
+                    count(failed)
+                ),
             ),
             (
                 stale > 0,
                 Severity::Warning,
-                format!("Stale responses are served: {}", count(stale)),
+                format!("Stale responses served: {}", count(stale)),
             ),
             (
                 !self.stats.ready,
                 Severity::Warning,
-                "Draining: it ends soon".to_owned(),
+                "Draining: shutting down".to_owned(),
             ),
             (
                 full,
                 Severity::Warning,
-                "The store is full: it drops what is used least".to_owned(),
+                "The cache is full: the least used responses are evicted".to_owned(),
             ),
         ];
         let notes = notes.into_iter().filter(|(applies, ..)| *applies);

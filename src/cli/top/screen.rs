@@ -49,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
 
 fn headline(model: &Model) -> Line<'_> {
     let (state, colour) = match (&model.last_error, model.stats.ready) {
-        (Some(_), _) => ("no answer", Color::Red),
+        (Some(_), _) => ("no response", Color::Red),
         (None, true) => ("serving", Color::Green),
         (None, false) => ("draining", Color::Yellow),
     };
@@ -100,14 +100,14 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
             format!("{} /s", format::rate(requests)),
             format!("{} in flight", count(model.stats.in_flight)),
         ),
-        ("a hit takes", hit, hit_more),
-        ("a miss takes", miss, miss_more),
+        ("hit latency", hit, hit_more),
+        ("miss latency", miss, miss_more),
         (
             "origin errors",
             percent(failing(minute)),
             format!("{errors} of {all}"),
         ),
-        ("bytes saved", saved, "cache, views, codings".to_owned()),
+        ("bytes saved", saved, "cache, views, compression".to_owned()),
     ];
     let rows = rows.map(|(name, value, more)| {
         Row::new([
@@ -193,7 +193,7 @@ const GRAPHS: [Graph; 4] = [
         most: Some(FINE),
     },
     Graph {
-        name: "a miss takes",
+        name: "miss latency",
         of: |point| point.miss_seconds.map(|taken| taken.p50),
         text: seconds,
         colour: Color::Yellow,
@@ -257,10 +257,10 @@ fn whole(value: f64) -> u64 {
 fn heaviest(frame: &mut Frame, area: Rect, model: &Model) {
     let fields = &model.stats.fields;
     let title = if fields.heaviest.is_empty() {
-        " Heaviest fields: none yet ".to_owned()
+        " Largest fields: none yet ".to_owned()
     } else {
         let size = bytes(whole(fields.body_bytes));
-        format!(" Heaviest fields of a call of {size} ")
+        format!(" Largest fields of a call of {size} ")
     };
     let rows = fields.heaviest.iter().map(|field| {
         let length = usize::try_from(whole(field.share * 20.0)).unwrap_or(0);

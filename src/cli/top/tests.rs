@@ -101,10 +101,10 @@ fn what_needs_attention_is_said_and_the_worst_first() {
     model.stats.last_minute = crate::cli::stats_document::Counts::default();
     model.stats.ready = true;
     assert_eq!(model.notes(), [(Severity::Good, "All is well".to_owned())]);
-    model.last_error = Some("nobody answers".to_owned());
+    model.last_error = Some("cannot reach it".to_owned());
     assert_eq!(
         model.notes(),
-        [(Severity::Bad, "nobody answers".to_owned())]
+        [(Severity::Bad, "cannot reach it".to_owned())]
     );
 }
 

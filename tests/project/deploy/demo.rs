@@ -42,7 +42,7 @@ impl Demo {
                     addresses = Some((proxy.to_owned(), admin.to_owned()));
                 }
                 // The last sentence of the tour.
-                if line.contains("the origin was asked") {
+                if line.contains("requests reached the origin") {
                     break;
                 }
             }

@@ -212,7 +212,7 @@ async fn the_purge_of_the_runbook_is_one_in_the_pod() {
             .arg(token.path())
             .env(listens, format!("0.0.0.0:{port}")),
     );
-    assert_eq!(said, "void from now on: call=CALL_ID\n");
+    assert_eq!(said, "invalidated: call=CALL_ID\n");
 }
 
 /// The operator wants the rules inside of a manifest of its own.

@@ -52,9 +52,7 @@ async fn the_doctor_finds_nothing_wrong_with_the_proxy() {
     let said = run(&["doctor", "--strict", "--proxy", &proxy, "--admin", &admin])
         .await
         .assert_code(0)
-        .assert_prints(
-            "no byte crossed from one token to the other: 11 checks went well, 0 failed",
-        );
+        .assert_prints("no token got the other token's response: 11 checks passed, 0 failed");
     let checks: Vec<_> = said
         .stdout
         .lines()
@@ -89,16 +87,16 @@ async fn what_cannot_be_tried_is_told_and_fails_only_who_is_strict() {
     run(&arguments)
         .await
         .assert_code(0)
-        .assert_prints("skip  purge     nobody answers at 127.0.0.1:1")
+        .assert_prints("skip  purge     cannot reach 127.0.0.1:1")
         .assert_prints("skip  stale     /v1/calls/call_acme_0001 is fresh for another")
-        .assert_prints("7 checks went well, 0 failed, 4 could not be tried");
+        .assert_prints("7 checks passed, 0 failed, 4 skipped");
     run(&[&arguments[..], &["--strict"]].concat())
         .await
         .assert_code(1);
     run(&["doctor", "--proxy", "http://127.0.0.1:1"])
         .await
         .assert_code(1)
-        .assert_prints("FAIL  reach     http://127.0.0.1:1 does not answer");
+        .assert_prints("FAIL  reach     cannot reach http://127.0.0.1:1");
     run(&["doctor", "--proxy", "127.0.0.1:8080"])
         .await
         .assert_code(1);
