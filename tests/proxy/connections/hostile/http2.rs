@@ -1,6 +1,5 @@
-//! Floods of frames that cost the sender nothing (CVE-2019-9512 to 9518, CVE-2023-44487,
-//! VU#421644): memory stays flat, others are served, and the connection ends where the flood
-//! has no other purpose.
+//! HTTP/2 frame floods (CVE-2019-9512 to 9518, CVE-2023-44487, VU#421644): memory stays flat, other
+//! clients are served, and a connection that is only a flood is closed.
 
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use crate::support::h2::{
 };
 use crate::support::{Origin, Program, RawConnection, Reply};
 
-/// Bytes that a flood is made of.
+/// Bytes sent per flood.
 const FLOOD: usize = 8 << 20;
 
-/// What a flood waits for room before it gives up, and what is waited for its end at most.
+/// How long a flood waits to write before it stops, and how long its connection may take to close.
 const STUCK: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What memory may grow by, of all connections together.
+/// Memory growth allowed, for all floods together.
 const ALLOWED: u64 = 8 << 20;
 
 fn head(path: &str) -> Vec<u8> {
@@ -31,30 +30,30 @@ fn head(path: &str) -> Vec<u8> {
     h2::field_block(&fields)
 }
 
-/// What is sent on and on, by the number of the round; and whether it ends the connection.
+/// A name, the frames of the nth repetition, and whether the flood closes its connection.
 type Flood = (&'static str, fn(u32) -> Vec<u8>, bool);
 
 #[rustfmt::skip]
 const FLOODS: [Flood; 10] = [
     ("rapid reset of hits", |n| reset(n, CALL), true),
     ("rapid reset of misses", |n| reset(n, "/v1/calls/held"), true),
-    ("continuations without end", |n| match n {
+    ("endless continuations", |n| match n {
         0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
         _ => h2::frame(CONTINUATION, 0, 1, &h2::field_block(&[("x", "y".repeat(1_000))])),
     }, true),
-    ("continuations without content", |n| match n {
+    ("empty continuations", |n| match n {
         0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
         _ => h2::frame(CONTINUATION, 0, 1, b""),
     }, true),
     ("settings", |_| h2::frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]), false),
     ("pings", |_| h2::frame(PING, 0, 0, b"floods!!"), false),
-    ("windows", |n| h2::frame(8, 0, 0, &(n % 2 + 1).to_be_bytes()), false),
+    ("window updates", |n| h2::frame(8, 0, 0, &(n % 2 + 1).to_be_bytes()), false),
     ("priorities", |n| h2::frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 16]), false),
-    ("data without content", |n| match n {
+    ("empty data", |n| match n {
         0 => post(),
         _ => h2::frame(DATA, 0, 1, b""),
     }, true),
-    ("fields that point to one long one", |n| match n {
+    ("HPACK bomb", |n| match n {
         0 => h2::frame(HEADERS, 0, 1, &[&head(CALL)[..], &[0x40, 1, b'x', 127, 129, 30], &[b'y'; 4_096 - 128]].concat()),
         _ => h2::frame(CONTINUATION, 0, 1, &[0xbe; 16_000]),
     }, true),
@@ -62,8 +61,8 @@ const FLOODS: [Flood; 10] = [
 
 fn reset(n: u32, path: &str) -> Vec<u8> {
     let stream = 2 * n + 1;
-    let ask = h2::frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path));
-    [ask, h2::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+    let get = h2::frame(HEADERS, END_HEADERS | END_STREAM, stream, &head(path));
+    [get, h2::frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
 }
 
 fn post() -> Vec<u8> {
@@ -77,7 +76,7 @@ fn post() -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
+async fn frame_floods_use_no_memory_and_do_not_delay_other_clients() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
     let stored = Reply::echo().header("cache-control", "max-age=600");
@@ -91,12 +90,12 @@ async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
         client.send(h2::preface()).await;
         flood(&mut client, frames).await;
         if ends {
-            let end = async { while client.read_frame().await.is_some() {} };
-            let came = tokio::time::timeout(PATIENCE, end).await;
-            assert!(came.is_ok(), "{name} goes on and on");
+            let close = async { while client.read_frame().await.is_some() {} };
+            let closed = tokio::time::timeout(CLOSE_TIMEOUT, close).await;
+            assert!(closed.is_ok(), "{name}: the connection stays open");
         }
         let grown = (program.peak_memory() - before) >> 10;
-        eprintln!("{name}: {grown} KiB more");
+        eprintln!("{name}: memory grew by {grown} KiB");
         ended += u32::from(ends);
         program.get(CALL).bearer("a").await.assert_hit();
     }
@@ -105,21 +104,21 @@ async fn floods_of_frames_take_no_memory_and_nobody_elses_time() {
         .await;
     program.wait_for_metric("stuut_cache_in_flight", 0).await;
     let grown = program.peak_memory() - before;
-    assert!(grown < ALLOWED, "memory has grown by {grown} bytes");
+    assert!(grown < ALLOWED, "memory grew by {grown} bytes");
 }
 
-/// Sends until the other side has had enough, or all is sent. Nothing is read meanwhile.
+/// Sends `FLOOD` bytes, or until the proxy closes; reads nothing meanwhile.
 async fn flood(client: &mut RawConnection, frames: fn(u32) -> Vec<u8>) {
     let (mut sent, mut n) = (0, 0);
     while sent < FLOOD {
-        let mut many = Vec::new();
-        while many.len() < 64 << 10 {
-            many.extend(frames(n));
+        let mut batch = Vec::new();
+        while batch.len() < 64 << 10 {
+            batch.extend(frames(n));
             n += 1;
         }
-        sent += many.len();
-        // Where answers are not read, no more is taken: that is an end too.
-        match tokio::time::timeout(STUCK, client.try_send(&many)).await {
+        sent += batch.len();
+        // With its replies unread, the proxy stops reading: the flood is over, too.
+        match tokio::time::timeout(STUCK, client.try_send(&batch)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return,
         }

@@ -1,16 +1,16 @@
-//! Clients that go away, in every moment of a request.
+//! Clients that disconnect at every stage of a request.
 
 use super::{CALL, fill, get};
 use crate::support::{Gate, Origin, Program, Proxy, RawConnection, Reply};
 
-/// What memory may grow by while nothing is to be kept: 22 calls are, and what fragments.
+/// Memory growth allowed: 22 calls are stored, the rest is fragmentation.
 const ALLOWED: u64 = 4 << 20;
 
 const LARGE: &str = "/v1/calls/large";
 const HELD: &str = "/v1/calls/held";
 
-/// What is sent before the client resets its connection, in this round.
-fn moments(round: u32) -> [String; 8] {
+/// The bytes sent before the client resets its connection.
+fn beginnings(round: u32) -> [String; 8] {
     let upload = "POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 1000\r\n\r\nhalf";
     [
         String::new(),
@@ -20,18 +20,18 @@ fn moments(round: u32) -> [String; 8] {
         get(&held(round)[0]),
         get(&held(round)[1]),
         upload.to_owned(),
-        // Refused, and gone before it hears of it.
+        // Rejected; the client does not wait for the response.
         "no request\r\n\r\n".to_owned(),
     ]
 }
 
-/// A call and another resource that the origin keeps back.
+/// A call and a forwarded path whose responses the origin holds back.
 fn held(round: u32) -> [String; 2] {
     [format!("{HELD}{round}"), format!("/v1/held{round}")]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind() {
+async fn two_thousand_connection_resets_leak_nothing() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
     let body = "x".repeat(1 << 20);
@@ -47,7 +47,7 @@ async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind(
     let round = async |round| {
         let gates = held(round).map(|target| origin.hold(&target));
         for _ in 0..10 {
-            for bytes in moments(round) {
+            for bytes in beginnings(round) {
                 let mut client = program.raw_connection().await;
                 let is_large = bytes.contains(LARGE);
                 client.send(bytes).await;
@@ -66,7 +66,7 @@ async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind(
         }
         program.wait_for_metric("stuut_cache_connections", 0).await;
     };
-    // The first rounds warm it up: threads, pools, counters.
+    // Warm-up: threads, pools, counters.
     for n in 0..3 {
         round(n).await;
     }
@@ -75,16 +75,20 @@ async fn two_thousand_clients_that_reset_their_connections_leave_nothing_behind(
         round(n).await;
     }
     let grown = program.peak_memory() - before.0;
-    eprintln!("memory has grown by {} KiB", grown >> 10);
-    assert!(grown < ALLOWED, "memory has grown by {grown} bytes");
-    // Those to the origin may be kept, as many as were in use at once.
+    eprintln!("memory grew by {} KiB", grown >> 10);
+    assert!(grown < ALLOWED, "memory grew by {grown} bytes");
+    // Origin connections stay in the pool.
     let now = program.descriptors();
-    assert!(now <= before.1 + 10, "{} descriptors, now {now}", before.1);
+    assert!(
+        now <= before.1 + 10,
+        "{} descriptors before, {now} now",
+        before.1
+    );
     program.get(CALL).bearer("a").await.assert_hit();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_come_and_go_give_their_descriptors_back() {
+async fn closed_connections_release_their_descriptors() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
     let stored = Reply::echo().header("cache-control", "max-age=600");
@@ -97,32 +101,32 @@ async fn connections_that_come_and_go_give_their_descriptors_back() {
         assert!(client.read_head().await.contains("; hit"));
     }
     program.wait_for_metric("stuut_cache_connections", 0).await;
-    // The asker's.
+    // The client that reads the metrics has connections too.
     let now = program.descriptors();
-    assert!(now <= before + 2, "{before} descriptors, now {now}");
+    assert!(now <= before + 2, "{before} descriptors before, {now} now");
 }
 
-/// All come at once for what is not stored, and half of them, the first one too, go away.
+/// Concurrent requests for one miss: the leader and half of the waiters disconnect.
 #[tokio::test]
-async fn a_herd_whose_leader_goes_away_asks_the_origin_once() {
+async fn waiters_whose_leader_disconnects_still_share_one_fetch() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let gate = origin.hold(HELD);
     let mut leader = proxy.raw_connection().await;
     leader.send(get(HELD)).await;
     origin.wait_for_requests(1).await;
-    let mut herd: Vec<RawConnection> = Vec::new();
+    let mut waiters: Vec<RawConnection> = Vec::new();
     for _ in 0..200 {
         let mut client = proxy.raw_connection().await;
         client.send(get(HELD)).await;
-        herd.push(client);
+        waiters.push(client);
     }
     proxy.wait_for_metric("stuut_cache_in_flight", 201).await;
     leader.reset();
-    let staying = herd.split_off(100);
-    herd.into_iter().for_each(RawConnection::reset);
+    let remaining = waiters.split_off(100);
+    waiters.into_iter().for_each(RawConnection::reset);
     gate.open();
-    for mut client in staying {
+    for mut client in remaining {
         assert!(client.read_head().await.starts_with("HTTP/1.1 200"));
         client.read_until("}").await;
     }

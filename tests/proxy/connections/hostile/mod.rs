@@ -1,5 +1,5 @@
-//! Clients that mean harm, or are merely broken: what each costs is bounded and counted, and what
-//! it took comes back.
+//! Malicious and broken clients: the cost of each is bounded and counted, and its resources are
+//! released.
 
 mod descriptors;
 mod http2;
@@ -15,8 +15,7 @@ fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
 }
 
-/// Has a target stored, over a connection that does not stay: a client with a pool may have any
-/// number of them.
+/// Stores a target over a connection of its own: a client with a pool would leave idle connections.
 async fn fill(program: &Program, target: &str) {
     let mut client = program.raw_connection().await;
     client.send(get(target)).await;
@@ -24,7 +23,7 @@ async fn fill(program: &Program, target: &str) {
     assert!(head.contains("; stored"), "{head}");
 }
 
-/// Connections that ended by this bound.
-fn closed_by(bound: &str) -> String {
-    format!("stuut_cache_connections_closed_total{{reason=\"{bound}\"}}")
+/// The metric of connections closed for this reason.
+fn closed_by(reason: &str) -> String {
+    format!("stuut_cache_connections_closed_total{{reason=\"{reason}\"}}")
 }

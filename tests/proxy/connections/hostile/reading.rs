@@ -1,4 +1,4 @@
-//! Clients that ask for much and read nothing.
+//! Clients that request large responses and do not read them.
 
 use tokio::net::TcpSocket;
 
@@ -9,11 +9,10 @@ use crate::support::{Origin, Program, RawConnection, Reply, wait_until};
 const READERS: u32 = 500;
 const BODY: usize = 8_000_000;
 
-/// What a reader that does not read may take: its connection and its place in the queue, never
-/// the body.
+/// Memory allowed per stalled reader: its connection and buffers, but no copy of the body.
 const ALLOWED: u64 = 32 << 10;
 
-async fn filled() -> (Origin, Program) {
+async fn start_filled() -> (Origin, Program) {
     let origin = Origin::start().await;
     let variables = [("LOG__ACCESS", "false"), ("CACHE__CAPACITY", "64MiB")];
     let program = Program::start(&origin, &variables).await;
@@ -23,41 +22,45 @@ async fn filled() -> (Origin, Program) {
     (origin, program)
 }
 
-/// A connection whose client has room for next to nothing: the system buffers less for it.
-async fn narrow(program: &Program) -> RawConnection {
+/// A connection with a small receive buffer.
+async fn connect_narrow(program: &Program) -> RawConnection {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
         .set_recv_buffer_size(4 << 10)
-        .expect("a socket takes the option");
-    RawConnection::new(socket.connect(program.address).await.expect("it accepts"))
+        .expect("the option is supported");
+    RawConnection::new(
+        socket
+            .connect(program.address)
+            .await
+            .expect("the listener accepts"),
+    )
 }
 
-/// Waits until so many readers are being answered, or have been as far as they let themselves.
-async fn until_asked(program: &Program, readers: u32) {
+/// Waits until `count` hits are in flight or done.
+async fn until_hits(program: &Program, count: u32) {
     let hits = "stuut_cache_request_duration_seconds_count{outcome=\"hit\"}";
-    wait_until("as many hits as readers", async || {
-        let busy = program.metric("stuut_cache_in_flight").await;
-        program.metric(hits).await + busy >= f64::from(readers)
+    wait_until("a hit per reader", async || {
+        let in_flight = program.metric("stuut_cache_in_flight").await;
+        program.metric(hits).await + in_flight >= f64::from(count)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_readers_of_large_hits_that_do_not_read_share_one_body() {
-    let (_origin, program) = filled().await;
+async fn five_hundred_stalled_readers_of_a_large_hit_share_one_body() {
+    let (_origin, program) = start_filled().await;
     let before = (program.peak_memory(), program.descriptors());
     let mut readers = Vec::new();
     for _ in 0..READERS {
-        let mut reader = narrow(&program).await;
+        let mut reader = connect_narrow(&program).await;
         reader.send(get(CALL)).await;
         readers.push(reader);
     }
-    // A hit ends when it is handed to the connection: how much of it has gone is its affair.
-    until_asked(&program, READERS).await;
+    until_hits(&program, READERS).await;
     let grown = (program.peak_memory() - before.0) / u64::from(READERS);
-    eprintln!("{grown} bytes a reader");
-    assert!(grown < ALLOWED, "{grown} bytes a reader");
-    // Others are served meanwhile.
+    eprintln!("{grown} bytes per reader");
+    assert!(grown < ALLOWED, "{grown} bytes per reader");
+    // Other clients are served meanwhile.
     let mut other = program.raw_connection().await;
     other.send(get(CALL)).await;
     assert!(other.read_head().await.contains("; hit"));
@@ -66,16 +69,20 @@ async fn five_hundred_readers_of_large_hits_that_do_not_read_share_one_body() {
 
     drop(readers);
     program.wait_for_metric("stuut_cache_connections", 0).await;
-    // Those who ask have connections too.
+    // The client that reads the metrics has connections too.
     let now = program.descriptors();
-    assert!(now <= before.1 + 3, "{} descriptors, now {now}", before.1);
+    assert!(
+        now <= before.1 + 3,
+        "{} descriptors before, {now} now",
+        before.1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_of_http2_that_nobody_reads_share_one_body() {
+async fn stalled_http2_streams_share_one_body() {
     const CONNECTIONS: u32 = 10;
     const STREAMS: u32 = 200;
-    let (_origin, program) = filled().await;
+    let (_origin, program) = start_filled().await;
     let before = program.peak_memory();
     let fields = [
         (":method", "GET"),
@@ -87,7 +94,7 @@ async fn streams_of_http2_that_nobody_reads_share_one_body() {
     let mut readers = Vec::new();
     for _ in 0..CONNECTIONS {
         let mut reader = program.raw_connection().await;
-        let asks = (0..STREAMS).flat_map(|n| {
+        let requests = (0..STREAMS).flat_map(|n| {
             h2::frame(
                 HEADERS,
                 END_HEADERS | END_STREAM,
@@ -96,27 +103,27 @@ async fn streams_of_http2_that_nobody_reads_share_one_body() {
             )
         });
         reader.send(h2::preface()).await;
-        reader.send(asks.collect::<Vec<_>>()).await;
+        reader.send(requests.collect::<Vec<_>>()).await;
         readers.push(reader);
     }
-    until_asked(&program, CONNECTIONS * STREAMS).await;
+    until_hits(&program, CONNECTIONS * STREAMS).await;
     let grown = (program.peak_memory() - before) / u64::from(CONNECTIONS * STREAMS);
-    eprintln!("{grown} bytes a stream");
-    assert!(grown < ALLOWED, "{grown} bytes a stream");
+    eprintln!("{grown} bytes per stream");
+    assert!(grown < ALLOWED, "{grown} bytes per stream");
     drop(readers);
     program.wait_for_metric("stuut_cache_in_flight", 0).await;
     program.wait_for_metric("stuut_cache_connections", 0).await;
 }
 
-/// Once it was handed to the connection, an answer was no longer one in flight: who took a breath
-/// of a second while the proxy was ending lost the rest of it.
+/// A response in the buffers of its connection is no longer in flight; the drain must wait for it
+/// all the same.
 #[tokio::test]
-async fn a_reader_that_pauses_in_a_drain_loses_the_rest_of_its_answer() {
-    let (_origin, program) = filled().await;
-    let mut reader = narrow(&program).await;
+async fn a_reader_that_pauses_during_a_drain_gets_the_whole_response() {
+    let (_origin, program) = start_filled().await;
+    let mut reader = connect_narrow(&program).await;
     reader.send(get(CALL)).await;
-    until_asked(&program, 1).await;
-    // It has nothing to wait for.
+    until_hits(&program, 1).await;
+    // Once `other` is closed, the drain has reached idle connections.
     let mut other = program.raw_connection().await;
     other.send(get(CALL)).await;
     other.read_head().await;
@@ -124,7 +131,7 @@ async fn a_reader_that_pauses_in_a_drain_loses_the_rest_of_its_answer() {
     program.terminate();
     assert_eq!(other.read_to_end().await, "");
     for _ in 0..20 {
-        // Time enough to end the reader's connection like that one, and then itself.
+        // Long enough to close the reader's connection too, and to exit.
         let _ = tokio::net::TcpStream::connect(program.admin).await;
     }
     reader.read_head().await;

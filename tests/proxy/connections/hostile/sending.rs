@@ -1,4 +1,4 @@
-//! Clients that send what nobody wants.
+//! Clients whose uploads are rejected, slow, or longer than the exchange.
 
 use std::time::Duration;
 use stuut_cache::config::ByteSize;
@@ -12,9 +12,9 @@ fn post(length: usize) -> String {
     format!("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n")
 }
 
-/// Closed with the rest unread, the socket would be reset, and the answer lost on its way.
+/// Closing a socket with unread bytes resets it, which would lose the response (lingering close).
 #[tokio::test]
-async fn a_refused_upload_is_answered_though_it_goes_on_for_a_while() {
+async fn a_client_still_sending_a_rejected_upload_gets_the_response() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.limits.request_body = ByteSize(1_000);
@@ -35,10 +35,10 @@ async fn a_refused_upload_is_answered_though_it_goes_on_for_a_while() {
     origin.assert_requests(0);
 }
 
-/// hyper leaves the end of a connection on which another protocol was offered to whoever takes the
-/// offer. Nobody does: it was closed at once, with the rest of the upload unread.
+/// After an Upgrade offer hyper leaves the connection to the handler of the upgrade; without one, it
+/// was closed at once with the rest of the upload unread.
 #[tokio::test]
-async fn a_refused_upload_that_offers_an_upgrade_is_reset_instead_of_answered() {
+async fn a_rejected_upload_that_offers_an_upgrade_is_not_reset() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.limits.request_body = ByteSize(1_000);
@@ -49,18 +49,21 @@ async fn a_refused_upload_that_offers_an_upgrade_is_reset_instead_of_answered() 
     let offer = "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: \r\n";
     let mut client = proxy.connect().await;
     let head = format!("{}{offer}\r\n", &head[..head.len() - 2]);
-    client.write_all(head.as_bytes()).await.expect("it is read");
+    client
+        .write_all(head.as_bytes())
+        .await
+        .expect("the proxy reads");
     let mut answer = [0; 12];
-    client.read_exact(&mut answer).await.expect("an answer");
+    client.read_exact(&mut answer).await.expect("a response");
     assert_eq!(&answer, b"HTTP/1.1 413");
     let sent = client.write_all(&vec![b'x'; length]).await;
-    sent.expect("what is on its way is still taken");
+    sent.expect("the proxy still reads");
     let rest = client.read_to_end(&mut Vec::new()).await;
-    rest.expect("an end, not a reset");
+    rest.expect("a close, not a reset");
 }
 
 #[tokio::test]
-async fn a_client_that_sends_on_and_on_is_not_listened_to_for_ever() {
+async fn the_rest_of_a_rejected_request_is_read_for_a_bounded_time() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.limits.request_body = ByteSize(1_000);
@@ -76,24 +79,24 @@ async fn a_client_that_sends_on_and_on_is_not_listened_to_for_ever() {
     origin.assert_requests(0);
 }
 
-/// While what came behind a refused head was read and dropped, the silent connection was taken back,
-/// and from then on the rest was served as if it began with a request.
+/// While the rest of a rejected request is read and dropped, a quiet connection must not become
+/// idle: the rest would be served as a new request.
 #[tokio::test]
-async fn what_comes_behind_the_last_answer_is_no_request_however_late_it_comes() {
+async fn bytes_after_a_rejection_are_never_read_as_a_request() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let mut client = proxy.raw_connection().await;
-    let two_ways = "content-length: 5\r\ntransfer-encoding: chunked";
+    let ambiguous = "content-length: 5\r\ntransfer-encoding: chunked";
     client
         .send(format!(
-            "POST /v1/a HTTP/1.1\r\nhost: a\r\n{two_ways}\r\n\r\n"
+            "POST /v1/a HTTP/1.1\r\nhost: a\r\n{ambiguous}\r\n\r\n"
         ))
         .await;
     let answer = client.read_head().await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     client.read_until("}").await;
     for _ in 0..20 {
-        // Time enough to take a silent connection back.
+        // Long enough for a quiet connection to become idle.
         proxy.metric("stuut_cache_connections_idle").await;
     }
     let _ = client.try_send(get("/v1/smuggled")).await;
@@ -103,9 +106,9 @@ async fn what_comes_behind_the_last_answer_is_no_request_however_late_it_comes()
     origin.assert_requests(0);
 }
 
-/// What is stored has been asked for without a body: one that comes with it may mean something.
+/// The response may depend on the body, so it is forwarded to the origin.
 #[tokio::test]
-async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request() {
+async fn a_get_with_a_body_bypasses_the_cache_and_its_body_is_no_request() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
@@ -130,25 +133,26 @@ async fn a_body_on_the_get_of_a_stored_call_goes_to_the_origin_and_is_no_request
     origin.assert_requests(3);
 }
 
-/// The origin answers before it has read what comes with the request, and neither does the proxy
-/// read to the end: what was meant as a body must not become a request.
+/// The origin answers and closes before it has read the body, and the proxy does not read the rest:
+/// it must not become a request.
 #[tokio::test]
-async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
+async fn the_rest_of_a_body_after_an_early_response_is_no_request() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let smuggled = get("/v1/smuggled");
     let mut client = proxy.raw_connection().await;
     client.send(post(4 + smuggled.len()) + "half").await;
-    let mut line = origin.accept().await;
-    line.read_until("half").await;
-    line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone")
+    let mut upstream = origin.accept().await;
+    upstream.read_until("half").await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\ndone")
         .await;
-    drop(line);
+    drop(upstream);
     client.read_until("done").await;
-    // It may have closed already.
+    // The proxy may have closed already.
     let _ = client.try_send(smuggled).await;
     assert_eq!(client.read_to_end().await, "");
-    // The next one at the origin is the next request.
+    // The next request at the origin is the next one sent.
     let mut next = proxy.raw_connection().await;
     next.send(get("/v1/next")).await;
     assert_eq!(
@@ -157,10 +161,10 @@ async fn what_is_left_of_a_body_behind_an_early_answer_is_no_request() {
     );
 }
 
-/// What came of the body behind its answer was taken for the beginning of a head, and the upload cut
-/// off after `server.header_timeout`, however fast it was.
+/// Body bytes after the response were taken for the beginning of a head, and the upload was cut off
+/// by `server.header_timeout`.
 #[tokio::test]
-async fn an_upload_that_goes_on_behind_its_answer_is_a_head_that_takes_too_long() {
+async fn header_timeout_does_not_apply_to_an_upload_after_its_response() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.server.header_timeout = Duration::from_millis(300);
@@ -168,58 +172,48 @@ async fn an_upload_that_goes_on_behind_its_answer_is_a_head_that_takes_too_long(
     .await;
     let mut client = proxy.raw_connection().await;
     client.send(post(10) + "first").await;
-    let mut line = origin.accept().await;
-    line.read_until("first").await;
-    line.send("HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}")
+    let mut upstream = origin.accept().await;
+    upstream.read_until("first").await;
+    upstream
+        .send("HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n{}")
         .await;
     client.read_until("{}").await;
     client.send("th").await;
-    line.read_until("th").await;
-    // It began later: a bound that held for both would have ended the upload before.
+    upstream.read_until("th").await;
+    // `slow` began later: had the upload the same deadline, it would have been closed first.
     let mut slow = proxy.raw_connection().await;
     slow.send("GET / HTTP/1.1\r\nho").await;
     assert_eq!(slow.read_to_end().await, "");
     client.send("en").await;
-    line.read_until("en").await;
+    upstream.read_until("en").await;
     client.send("!").await;
-    line.read_until("!").await;
+    upstream.read_until("!").await;
 }
 
-/// A byte now and then kept a place at the origin for as long as it pleased.
+/// Each byte restarts the stall timeout, so the upload as a whole has a deadline too.
 #[tokio::test]
-async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
+async fn total_timeout_ends_a_dripping_upload_with_400() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
     })
     .await;
-    let mut client = proxy.raw_connection().await;
-    client.send(post(1 << 20)).await;
-    let mut dripping = proxy.connect().await;
-    drop(client);
-    tokio::io::AsyncWriteExt::write_all(&mut dripping, post(1 << 20).as_bytes())
-        .await
-        .expect("the proxy takes bytes");
-    let (mut read, mut write) = dripping.into_split();
+    let (mut read, mut write) = proxy.connect().await.into_split();
+    let head = write.write_all(post(1 << 20).as_bytes()).await;
+    head.expect("the proxy reads");
     let drip = async {
-        // Never silent for as long as silence is allowed.
-        while tokio::io::AsyncWriteExt::write_all(&mut write, b"x")
-            .await
-            .is_ok()
-        {
+        while write.write_all(b"x").await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let answered = async {
         let mut answer = [0; 12];
-        tokio::io::AsyncReadExt::read_exact(&mut read, &mut answer)
-            .await
-            .expect("an answer");
+        read.read_exact(&mut answer).await.expect("a response");
         String::from_utf8_lossy(&answer).into_owned()
     };
     let answer = tokio::select! {
         answer = answered => answer,
-        () = drip => panic!("closed without an answer"),
+        () = drip => panic!("closed without a response"),
     };
     assert_eq!(answer, "HTTP/1.1 400");
     proxy
@@ -227,9 +221,9 @@ async fn an_upload_that_drips_keeps_its_place_at_the_origin_for_ever() {
         .await;
 }
 
-/// The same behind an answer that the origin has given early: nobody waited for anything any more.
+/// After an early response no other timeout applies to the upload.
 #[tokio::test]
-async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for_ever() {
+async fn total_timeout_ends_a_dripping_upload_after_its_response() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
@@ -245,18 +239,18 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
     let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::field_block(&head));
     let drip = h2::frame(DATA, 0, 1, b"drip");
     client.send([h2::preface(), head, drip].concat()).await;
-    let mut line = origin.accept().await;
-    line.read_until("drip").await;
-    line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
+    let mut upstream = origin.accept().await;
+    upstream.read_until("drip").await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
         .await;
-    while client.read_frame().await.expect("an answer").kind != DATA {}
-    tokio::spawn(async move { while line.read_some().await.is_some() {} });
+    while client.read_frame().await.expect("a response").kind != DATA {}
+    tokio::spawn(async move { while upstream.read_some().await.is_some() {} });
     let drip = async {
-        // Never silent for as long as silence is allowed.
         while client.try_send(h2::frame(DATA, 0, 1, b"x")).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("nobody had to end it");
+        panic!("the client was disconnected");
     };
     tokio::select! {
         () = proxy.wait_for_metric("stuut_cache_upstream_in_flight", 0) => {}
@@ -264,10 +258,9 @@ async fn an_upload_that_drips_behind_its_answer_kept_its_place_at_the_origin_for
     }
 }
 
-/// A client whose upload an origin did not take was told that it had sent too slowly: 400, where it
-/// had done nothing wrong.
+/// The client was blamed for a slow upload (400) when the origin did not read it.
 #[tokio::test]
-async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() {
+async fn an_origin_that_stops_reading_an_upload_is_504() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_secs(1);
@@ -278,32 +271,30 @@ async fn an_origin_that_takes_no_more_of_an_upload_is_the_fault_of_its_client() 
     let (mut read, mut write) = client.split();
     let send = async {
         let head = post(1 << 30);
-        write
-            .write_all(head.as_bytes())
-            .await
-            .expect("the proxy takes bytes");
+        let sent = write.write_all(head.as_bytes()).await;
+        sent.expect("the proxy reads");
         let piece = vec![b'x'; 1 << 20];
         while write.write_all(&piece).await.is_ok() {}
         std::future::pending::<()>().await;
     };
     let answered = async {
-        let mut line = origin.accept().await;
-        line.read_head().await;
+        let mut upstream = origin.accept().await;
+        upstream.read_head().await;
         let mut answer = [0; 12];
-        read.read_exact(&mut answer).await.expect("an answer");
+        read.read_exact(&mut answer).await.expect("a response");
         String::from_utf8_lossy(&answer).into_owned()
     };
     let answer = tokio::select! {
         answer = answered => answer,
-        () = send => unreachable!("it never ends"),
+        () = send => unreachable!("the sender never returns"),
     };
     assert_eq!(answer, "HTTP/1.1 504");
 }
 
-/// Whoever sent the rest of its request behind such an answer, and then the next one, as it may on a
-/// connection that is kept, had that one lost: the connection was closed without a word.
+/// Without `connection: close` the client could send its next request on the connection, which the
+/// proxy closes, and lose it.
 #[tokio::test]
-async fn a_connection_ends_unannounced_behind_a_failure_that_comes_before_the_body() {
+async fn a_failure_before_the_body_is_read_sends_connection_close() {
     let origin = RawOrigin::start().await;
     let url = origin.url();
     drop(origin);
@@ -313,7 +304,7 @@ async fn a_connection_ends_unannounced_behind_a_failure_that_comes_before_the_bo
     let head = client.read_head().await;
     assert!(head.starts_with("HTTP/1.1 502"), "{head}");
     assert!(head.contains("connection: close"), "{head}");
-    // A body that has come is no reason.
+    // With the body read, the connection stays open.
     let mut client = proxy.raw_connection().await;
     client.send(post(2) + "{}").await;
     let head = client.read_head().await;
