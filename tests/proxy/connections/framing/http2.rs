@@ -1,4 +1,4 @@
-//! Requests of HTTP/2 that would be two, or another one, once they are written in HTTP/1.1.
+//! HTTP/2 requests that would become two requests, or another one, when written as HTTP/1.1.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use super::{Origin, Proxy, received};
 use crate::support::RawOrigin;
 use crate::support::h2::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
 
-/// What becomes of a request.
+/// The expected result of a request.
 #[derive(Debug)]
-enum Then {
-    /// The stream is reset, or the connection ends; the origin sees no whole request.
+enum Expected {
+    /// The stream is reset or the connection closes; the origin receives no complete request.
     Reset,
     /// A problem document of this type.
     Refused(&'static str),
-    /// The origin receives this.
+    /// The origin receives this, in the format of [`super::Expected::Reaches`].
     Reaches(&'static str),
 }
 
-use Then::{Reaches, Refused, Reset};
+use Expected::{Reaches, Refused, Reset};
 
 type Fields = &'static [(&'static str, &'static str)];
 
@@ -34,12 +34,12 @@ const POST: Fields = &[
     (":path", "/v1/a"),
 ];
 
-/// Fields behind those of a GET.
+/// Fields added to those of a GET.
 #[rustfmt::skip]
-const FIELDS: &[(Fields, Then)] = &[
+const FIELDS: &[(Fields, Expected)] = &[
     (&[], Reaches("GET /v1/a HTTP/1.1\n\n")),
     (&[("x", "a")], Reaches("GET /v1/a HTTP/1.1\nx: a\n\n")),
-    // In HTTP/1.1 there is one line of them (RFC 9113 §8.2.3).
+    // HTTP/1.1 has a single Cookie line (RFC 9113 §8.2.3).
     (&[("cookie", "a=1"), ("cookie", "b=2")], Reaches("GET /v1/a HTTP/1.1\ncookie: a=1; b=2\n\n")),
     (&[("te", "trailers")], Reaches("GET /v1/a HTTP/1.1\n\n")),
     (&[("host", "a")], Reaches("GET /v1/a HTTP/1.1\n\n")),
@@ -73,9 +73,9 @@ const FIELDS: &[(Fields, Then)] = &[
     (&[(":protocol", "websocket")], Reset),
 ];
 
-/// Fields of a whole head.
+/// Complete field sections.
 #[rustfmt::skip]
-const HEADS: &[(Fields, Then)] = &[
+const HEADS: &[(Fields, Expected)] = &[
     (&[(":method", "OPTIONS"), (":scheme", "http"), (":authority", "a"), (":path", "*")], Reaches("OPTIONS * HTTP/1.1\n\n")),
     (&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/a"), ("host", "a")], Reaches("GET /v1/a HTTP/1.1\n\n")),
     (&[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "//b/../v1/a")], Reaches("GET //b/../v1/a HTTP/1.1\n\n")),
@@ -84,8 +84,8 @@ const HEADS: &[(Fields, Then)] = &[
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "b@a"), (":path", "/v1/a")], Refused("host-invalid")),
     (&[(":method", "!"), (":scheme", "http"), (":authority", "a"), (":path", "/line-end")], Refused("line-end")),
     (&[(":method", "!"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Refused("request-line")),
-    // Of HTTP/1.1 they are refused: some take the second byte of these letters for a blank, and in
-    // the log they are controls of a terminal.
+    // As in HTTP/1.1: some parsers take the second byte of these characters for a space, and in the
+    // log they are terminal control characters.
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a\u{a0}HTTP/1.0")], Refused("request-line")),
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a?\u{85}b")], Refused("request-line")),
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/\u{9b}31m")], Refused("request-line")),
@@ -112,9 +112,9 @@ const HEADS: &[(Fields, Then)] = &[
     (&[("x", "a"), (":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reset),
 ];
 
-/// Fields behind those of a POST with the body `{}`.
+/// Fields added to those of a POST with the body `{}`.
 #[rustfmt::skip]
-const LENGTHS: &[(Fields, Then)] = &[
+const LENGTHS: &[(Fields, Expected)] = &[
     (&[], Reaches("POST /v1/a HTTP/1.1\ntransfer-encoding: chunked\n\n{}")),
     (&[("content-length", "2")], Reaches("POST /v1/a HTTP/1.1\ncontent-length: 2\n\n{}")),
     (&[("content-length", "1")], Reset),
@@ -130,48 +130,51 @@ const LENGTHS: &[(Fields, Then)] = &[
 ];
 
 #[tokio::test]
-async fn every_request_of_http2_is_one_request_of_http1_or_none() {
+async fn every_http2_request_becomes_one_http1_request_or_none() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let whole = |fields: &[(&str, &str)], end| {
+    let headers = |fields: &[(&str, &str)], end| {
         h2::frame(HEADERS, END_HEADERS | end, 1, &h2::field_block(fields))
     };
     let mut faults = Vec::new();
     let gets = FIELDS
         .iter()
-        .map(|(fields, then)| (whole(&[GET, fields].concat(), END_STREAM), then));
+        .map(|(fields, expected)| (headers(&[GET, fields].concat(), END_STREAM), expected));
     let heads = HEADS
         .iter()
-        .map(|(fields, then)| (whole(fields, END_STREAM), then));
-    let posts = LENGTHS.iter().map(|(fields, then)| {
+        .map(|(fields, expected)| (headers(fields, END_STREAM), expected));
+    let posts = LENGTHS.iter().map(|(fields, expected)| {
         let body = h2::frame(DATA, END_STREAM, 1, b"{}");
-        ([whole(&[POST, fields].concat(), 0), body].concat(), then)
+        (
+            [headers(&[POST, fields].concat(), 0), body].concat(),
+            expected,
+        )
     });
-    for (frames, then) in gets.chain(heads).chain(posts) {
+    for (frames, expected) in gets.chain(heads).chain(posts) {
         let before = origin.requests().len();
-        let got = ask(&proxy, &frames).await;
+        let response = send(&proxy, &frames).await;
         let seen = origin.requests().split_off(before);
-        let fault = match (then, &got[..], &seen[..]) {
+        let fault = match (expected, &response[..], &seen[..]) {
             (Reset, "reset", []) => continue,
             (Refused(slug), answer, [])
                 if answer.contains(&format!("urn:stuut-cache:{slug}\"")) =>
             {
                 continue;
             }
-            (Reaches(expected), _, [request]) if received(request).as_deref() == Ok(expected) => {
+            (Reaches(text), _, [request]) if received(request).as_deref() == Ok(text) => {
                 continue;
             }
             _ => String::from_utf8_lossy(&frames[9..]),
         };
         faults.push(format!(
-            "{fault:?}: {then:?}, but {got:?}\norigin: {seen:?}\n"
+            "{fault:?}: expected {expected:?}, got {response:?}\norigin: {seen:?}\n"
         ));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Sends frames on stream 1; what comes back on it, or that it is reset.
-async fn ask(proxy: &Proxy, frames: &[u8]) -> String {
+/// Sends frames on stream 1, and returns its response body or `reset`.
+async fn send(proxy: &Proxy, frames: &[u8]) -> String {
     let mut client = proxy.raw_connection().await;
     client.send([&h2::preface(), frames].concat()).await;
     let mut body = Vec::new();
@@ -192,10 +195,10 @@ async fn ask(proxy: &Proxy, frames: &[u8]) -> String {
     "reset".to_owned()
 }
 
-/// Without `END_STREAM` a body is not whole, whatever the reset says (RFC 9113 §8.1). Many times, on
-/// several threads: it had to be read to its end before the reset was heard of elsewhere.
+/// Without `END_STREAM` a body is incomplete, even with a reset of `NO_ERROR` (RFC 9113 §8.1).
+/// Many rounds on several threads: the fault was a race between body and reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn half_an_upload_whose_stream_was_reset_without_an_error_reached_the_origin_as_a_whole() {
+async fn an_upload_reset_with_no_error_is_not_completed_at_the_origin() {
     const ROUNDS: usize = 60;
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
@@ -204,17 +207,17 @@ async fn half_an_upload_whose_stream_was_reset_without_an_error_reached_the_orig
         let head = h2::frame(HEADERS, END_HEADERS, 1, &h2::field_block(POST));
         let half = h2::frame(DATA, 0, 1, b"{\"amount\":1");
         client.send([h2::preface(), head, half].concat()).await;
-        let mut line = origin.accept().await;
-        line.read_until("\"amount\":1\r\n").await;
+        let mut upstream = origin.accept().await;
+        upstream.read_until("\"amount\":1\r\n").await;
         client.send(h2::frame(RST_STREAM, 0, 1, &[0; 4])).await;
-        assert_eq!(line.read_to_end().await, "", "round {round}");
+        assert_eq!(upstream.read_to_end().await, "", "round {round}");
     }
 }
 
-/// Once there was as much as was declared nobody looked for the end of an upload: the client was blamed
-/// after the longest silence, where the origin was late.
+/// With all declared bytes read, the end of the upload was missed: the client was blamed for a
+/// stalled upload when the origin was slow.
 #[tokio::test]
-async fn a_body_whose_end_comes_by_itself_is_over() {
+async fn an_empty_end_stream_frame_completes_an_upload() {
     for (length, body) in [("0", ""), ("2", "{}")] {
         let origin = Origin::start().await;
         let proxy = Proxy::with(&origin, |config| {
@@ -232,7 +235,7 @@ async fn a_body_whose_end_comes_by_itself_is_over() {
         .concat();
         let end = h2::frame(DATA, END_STREAM, 1, b"");
         if body.is_empty() {
-            // What declares nothing and sends something is no request: the end is waited for.
+            // The proxy waits for END_STREAM: DATA after `content-length: 0` is malformed.
             client.send([frames, end].concat()).await;
             origin.wait_for_requests(1).await;
         } else {
@@ -242,7 +245,7 @@ async fn a_body_whose_end_comes_by_itself_is_over() {
             client.send(end).await;
         }
         proxy.advance_waiters(10);
-        let late = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
-        proxy.wait_for_metric(late, 1).await;
+        let timeouts = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
+        proxy.wait_for_metric(timeouts, 1).await;
     }
 }
