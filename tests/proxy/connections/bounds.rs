@@ -1,4 +1,4 @@
-//! One client against all: what it can take from the others, and what it cannot.
+//! Bounds that keep one client from starving the others.
 
 use stuut_cache::config::ByteSize;
 
@@ -11,35 +11,36 @@ fn get(target: &str) -> String {
 }
 
 #[tokio::test]
-async fn readers_that_do_not_read_take_all_places_at_the_origin() {
+async fn clients_that_do_not_read_hold_no_origin_slot() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
-    let mut idle = Vec::new();
-    // Past the cache, and too large for it.
+    let mut stalled = Vec::new();
+    // A bypass, and a body too large to store.
     for target in ["/v1/export", "/v1/calls/large"] {
         origin.reply(target, Reply::new(200).body(vec![b'x'; 64 << 20]));
-        let mut slow = proxy.raw_connection().await;
-        slow.send(get(target)).await;
-        slow.read_head().await;
-        idle.push(slow);
+        let mut client = proxy.raw_connection().await;
+        client.send(get(target)).await;
+        client.read_head().await;
+        stalled.push(client);
     }
     for target in [CALL, "/v1/other"] {
         proxy.get(target).bearer("a").await.assert_status(200);
     }
 }
 
-/// The origin may answer before the upload has ended; it is busy with it all the same.
+/// The origin may answer before the upload is complete; it still has to read it.
 #[tokio::test]
-async fn an_upload_in_progress_holds_its_place_at_the_origin() {
+async fn an_upload_holds_its_origin_slot_after_an_early_response() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| config.limits.in_flight = 1).await;
     let mut client = proxy.raw_connection().await;
     client
         .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf")
         .await;
-    let mut line = origin.accept().await;
-    line.read_until("half").await;
-    line.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
+    let mut upstream = origin.accept().await;
+    upstream.read_until("half").await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
         .await;
     client.read_head().await;
     proxy
@@ -49,19 +50,18 @@ async fn an_upload_in_progress_holds_its_place_at_the_origin() {
         .assert_problem(503, "connection_limit_reached");
 
     client.send("half").await;
-    line.read_until("half").await;
+    upstream.read_until("half").await;
     proxy
         .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
-    // The answer goes on.
-    line.send("done").await;
+    // The response continues.
+    upstream.send("done").await;
     client.read_until("done").await;
 }
 
-/// As many bodies of the largest size as may wait for the origin, and there was no bound on what
-/// they took together.
+/// `cache.max_filling` bounds all bodies together that are read into memory.
 #[tokio::test]
-async fn bodies_that_are_being_read_take_memory_without_bound() {
+async fn bodies_beyond_max_filling_are_streamed_and_not_stored() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.cache.max_filling = ByteSize(1_000);
@@ -77,7 +77,7 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
         .wait_for_metric("stuut_cache_upstream_bytes_total", 5)
         .await;
 
-    // There is no room beside it, neither for a length nor for chunks: they are streamed.
+    // No budget is left for a second body, with a length or in chunks: it is streamed.
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     for (answer, begin, end) in [
         (head(400), "x".repeat(399), "y".to_owned()),
@@ -89,13 +89,13 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
     ] {
         let mut client = proxy.raw_connection().await;
         client.send(get("/v1/calls/c2")).await;
-        let mut line = origin.accept().await;
-        line.read_request().await;
-        line.send(answer + &begin).await;
+        let mut upstream = origin.accept().await;
+        upstream.read_request().await;
+        upstream.send(answer + &begin).await;
         let streamed = client.read_head().await;
         assert!(streamed.contains("too-large"), "{streamed}");
         client.read_until("xxx").await;
-        line.send(end).await;
+        upstream.send(end).await;
         client.read_until("y").await;
     }
     assert_eq!(
@@ -106,7 +106,7 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
         "2"
     );
 
-    // What has its room is stored, and then there is room again.
+    // The body with a reservation is stored, which returns its budget.
     filling.send("x".repeat(895)).await;
     assert!(first.read_head().await.contains("; stored"));
     let mut client = proxy.raw_connection().await;
@@ -116,9 +116,9 @@ async fn bodies_that_are_being_read_take_memory_without_bound() {
     assert!(client.read_head().await.contains("; stored"));
 }
 
-/// A body whose length was not declared is copied once it is known; the copy was not counted.
+/// A body of unknown length is copied once at its end; the budget must cover the copy.
 #[tokio::test]
-async fn the_last_copy_of_a_body_took_memory_that_nobody_counted() {
+async fn max_filling_covers_the_final_copy_of_a_chunked_body() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.cache.max_filling = ByteSize(10_000);
@@ -144,14 +144,14 @@ async fn the_last_copy_of_a_body_took_memory_that_nobody_counted() {
             .to_string(),
         "2"
     );
-    // With its length declared, it needs no copy.
+    // With Content-Length it needs no copy.
     origin.reply("/v1/calls/c3", Reply::json(&large));
     proxy.get("/v1/calls/c3").bearer("a").await.assert_miss();
     proxy.get("/v1/calls/c3").bearer("a").await.assert_hit();
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_answered_and_counted_nowhere() {
+async fn malformed_requests_are_counted_by_reason() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let fields = "x: 1\r\n".repeat(200);
@@ -178,7 +178,7 @@ async fn what_is_no_request_is_answered_and_counted_nowhere() {
     }
     let requests = "stuut_cache_requests_total{method=\"other\",outcome=\"refused\",route=\"other\",status=\"431\"}";
     assert_eq!(proxy.metric(requests).await.to_string(), "1");
-    // A client that hangs up has said nothing wrong.
+    // A client that disconnects has sent nothing malformed.
     drop(proxy.raw_connection().await);
     proxy.wait_for_metric("stuut_cache_connections", 0).await;
     let malformed = "stuut_cache_connections_closed_total{reason=\"malformed\"}";

@@ -1,4 +1,4 @@
-//! TLS with clients: real handshakes, renewed certificates, and what is no TLS.
+//! TLS with clients: handshakes, certificate renewal, client certificates, and bytes that are not TLS.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -42,12 +42,12 @@ impl Files {
         std::fs::write(self.path(name), text).expect("the file can be written");
     }
 
-    /// Another certificate for the same name.
+    /// Issues a new certificate for the same name.
     fn renew(&self) {
         self.renew_until(2096);
     }
 
-    /// One that expires as this year begins.
+    /// The new certificate expires at the start of `year`.
     fn renew_until(&self, year: i32) {
         let (certificate, key) = self.authority.issue_until("localhost", year);
         self.write("cert.pem", &certificate);
@@ -71,8 +71,8 @@ impl Files {
     }
 }
 
-/// One request on a connection that is kept, and its answer.
-async fn ask(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
+/// Sends one request and returns its response; the connection stays open.
+async fn send_get(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
     let request = format!("GET {CALL} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
@@ -85,14 +85,14 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// What the server has shown.
+/// The certificate that the server presented.
 fn certificate(stream: &TlsStream<TcpStream>) -> Vec<u8> {
-    let shown = stream.get_ref().1.peer_certificates();
-    shown.expect("it has shown one")[0].to_vec()
+    let chain = stream.get_ref().1.peer_certificates();
+    chain.expect("a server certificate")[0].to_vec()
 }
 
 #[tokio::test]
-async fn http11_over_tls_is_answered_and_kept() {
+async fn http1_over_tls_is_served_with_keep_alive() {
     let (origin, files) = (Origin::start().await, Files::new());
     let proxy = Proxy::with(&origin, |config| files.set(config)).await;
     let mut stream = files
@@ -101,7 +101,7 @@ async fn http11_over_tls_is_answered_and_kept() {
         .expect("TLS");
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
     for status in ["fwd=miss", "hit", "hit"] {
-        let answer = ask(&mut stream).await.expect("an answer");
+        let answer = send_get(&mut stream).await.expect("a response");
         assert!(
             answer.contains(&format!("stuut-cache; {status}")),
             "{answer}"
@@ -113,7 +113,7 @@ async fn http11_over_tls_is_answered_and_kept() {
 }
 
 #[tokio::test]
-async fn http2_is_settled_on_by_alpn() {
+async fn http2_is_negotiated_by_alpn() {
     let (origin, files) = (Origin::start().await, Files::new());
     let proxy = Proxy::with(&origin, |config| files.set(config)).await;
     let stream = files
@@ -130,18 +130,22 @@ async fn http2_is_settled_on_by_alpn() {
             .header("authorization", "Bearer a")
             .body(Full::<bytes::Bytes>::default())
             .expect("a request");
-        let response = client.send_request(request).await.expect("an answer");
-        let told = response.headers()["cache-status"]
+        let response = client.send_request(request).await.expect("a response");
+        let cache_status = response.headers()["cache-status"]
             .to_str()
             .expect("text")
             .to_owned();
-        assert!(told.contains(status), "{told}");
-        response.into_body().collect().await.expect("a whole body");
+        assert!(cache_status.contains(status), "{cache_status}");
+        response
+            .into_body()
+            .collect()
+            .await
+            .expect("a complete body");
     }
 }
 
 #[tokio::test]
-async fn what_is_no_tls_is_ended_and_counted() {
+async fn failed_tls_handshakes_are_closed_and_counted() {
     let (origin, files) = (Origin::start().await, Files::new());
     let proxy = Proxy::with(&origin, |config| {
         files.set(config);
@@ -153,10 +157,10 @@ async fn what_is_no_tls_is_ended_and_counted() {
         .await;
     assert!(!answer.contains("HTTP"), "{answer}");
     proxy.wait_for_metric(REFUSED, 1).await;
-    // A client that says nothing does not keep its place.
+    // A silent client times out.
     assert_eq!(proxy.raw_connection().await.read_to_end().await, "");
     proxy.wait_for_metric(REFUSED, 2).await;
-    // One that looks whether somebody listens is no fault.
+    // A TCP health check, which connects and closes, is not counted.
     drop(proxy.connect().await);
     proxy.wait_for_metric("stuut_cache_connections", 0).await;
     proxy.wait_for_metric(REFUSED, 2).await;
@@ -164,7 +168,7 @@ async fn what_is_no_tls_is_ended_and_counted() {
 }
 
 #[tokio::test]
-async fn with_client_ca_only_known_clients_are_answered() {
+async fn client_ca_rejects_clients_without_its_certificate() {
     let (origin, files) = (Origin::start().await, Files::new());
     let clients = Authority::new();
     let proxy = Proxy::with(&origin, |config| {
@@ -175,16 +179,18 @@ async fn with_client_ca_only_known_clients_are_answered() {
     let known = clients.issue("billing");
     let mut stream = files.connect(&proxy, Some(&known), &[]).await.expect("TLS");
     assert!(
-        ask(&mut stream)
+        send_get(&mut stream)
             .await
-            .expect("an answer")
+            .expect("a response")
             .contains("200 OK")
     );
     let stranger = Authority::new().issue("billing");
     for (count, identity) in [(1, None), (2, Some(&stranger))] {
-        // In TLS 1.3 the client is done before the server has seen its certificate.
+        // In TLS 1.3 the client completes its handshake before the server has its certificate.
         if let Ok(mut stream) = files.connect(&proxy, identity, &[]).await {
-            ask(&mut stream).await.expect_err("nobody vouches for it");
+            send_get(&mut stream)
+                .await
+                .expect_err("an untrusted client");
         }
         proxy.wait_for_metric(REFUSED, count).await;
     }
@@ -192,49 +198,47 @@ async fn with_client_ca_only_known_clients_are_answered() {
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_to_new_connections_and_ends_no_old_one() {
+async fn a_renewed_certificate_serves_new_connections_and_keeps_old_ones() {
     let (origin, files) = (Origin::start().await, Files::new());
     let mut proxy = Proxy::with(&origin, |config| files.set(config)).await;
     let mut old = files.connect(&proxy, None, &[]).await.expect("TLS");
-    ask(&mut old).await.expect("an answer");
+    send_get(&mut old).await.expect("a response");
 
     files.renew();
-    proxy.reload(|_| {}).expect("the files are good");
+    proxy.reload(|_| {}).expect("a valid configuration");
     let mut new = files.connect(&proxy, None, &[]).await.expect("TLS");
     assert_ne!(certificate(&old), certificate(&new));
     for stream in [&mut old, &mut new] {
         assert!(
-            ask(stream)
+            send_get(stream)
                 .await
-                .expect("an answer")
+                .expect("a response")
                 .contains("stuut-cache; hit")
         );
     }
 
-    // Half of a renewal, as when the reload comes between the two files.
-    let shown = certificate(&new);
+    // A reload between the writes of the two files finds a key of another certificate.
+    let served = certificate(&new);
     let (_, other_key) = files.authority.issue("localhost");
     files.write("key.pem", &other_key);
-    let refused = proxy
-        .reload(|_| {})
-        .expect_err("they do not belong together");
+    let rejected = proxy.reload(|_| {}).expect_err("the key does not match");
     assert!(
-        refused
+        rejected
             .to_string()
             .contains("does not go with server.tls.cert"),
-        "{refused}"
+        "{rejected}"
     );
     let stream = files.connect(&proxy, None, &[]).await.expect("TLS");
-    assert_eq!(certificate(&stream), shown);
+    assert_eq!(certificate(&stream), served);
     for (result, count) in [("applied", 1.0), ("refused", 1.0)] {
         let line = format!("stuut_cache_tls_reloads_total{{result=\"{result}\"}}");
         assert!((proxy.metric(&line).await - count).abs() < 0.1, "{line}");
     }
 }
 
-/// What is measured is what a client is shown, before and after a renewal, and not what was refused.
+/// The metric follows a renewal, and ignores a certificate that was rejected.
 #[tokio::test]
-async fn the_expiry_of_the_certificate_that_clients_see_is_measured() {
+async fn the_expiry_metric_follows_the_served_certificate() {
     const EXPIRY: &str = "stuut_cache_tls_certificate_expiry_timestamp_seconds";
     let (origin, files) = (Origin::start().await, Files::new());
     files.renew_until(2030);
@@ -243,19 +247,19 @@ async fn the_expiry_of_the_certificate_that_clients_see_is_measured() {
     assert_metric(&proxy, EXPIRY, 1_893_456_000).await;
 
     files.renew_until(2031);
-    proxy.reload(|_| {}).expect("the files are good");
+    proxy.reload(|_| {}).expect("a valid configuration");
     let second = files.connect(&proxy, None, &[]).await.expect("TLS");
     assert_ne!(certificate(&first), certificate(&second));
     assert_metric(&proxy, EXPIRY, 1_924_992_000).await;
 
     let (later, _) = files.authority.issue_until("localhost", 2032);
     files.write("cert.pem", &later);
-    proxy.reload(|_| {}).expect_err("it is of another key");
+    proxy.reload(|_| {}).expect_err("the key does not match");
     let third = files.connect(&proxy, None, &[]).await.expect("TLS");
     assert_eq!(certificate(&second), certificate(&third));
     assert_metric(&proxy, EXPIRY, 1_924_992_000).await;
 
-    // Where no TLS is spoken, nothing expires.
+    // Without TLS nothing expires.
     let plain = Proxy::start(&origin).await;
     assert_metric(&plain, EXPIRY, 0).await;
 }
@@ -264,19 +268,19 @@ async fn assert_metric(proxy: &Proxy, line: &str, value: u32) {
     assert_eq!(proxy.metric(line).await.to_string(), value.to_string());
 }
 
-/// Runs a command-line client that may not be there.
-fn outside(program: &str, arguments: &[&str]) -> Option<String> {
-    let ran = Command::new(program).args(arguments).output();
-    let Ok(ran) = ran else {
-        eprintln!("{program} is not installed: this story was not told");
+/// Runs a command-line client; `None` if it is not installed.
+fn run_client(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output();
+    let Ok(output) = output else {
+        eprintln!("{program} is not installed: skipped");
         return None;
     };
-    let both = [ran.stdout, ran.stderr].concat();
+    let both = [output.stdout, output.stderr].concat();
     Some(String::from_utf8_lossy(&both).into_owned())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn curl_and_openssl_are_served_by_the_program() {
+async fn curl_and_openssl_connect_over_tls() {
     let (origin, files) = (Origin::start().await, Files::new());
     let file = files.path("proxy.toml");
     let (cert, key) = (files.path("cert.pem"), files.path("key.pem"));
@@ -299,7 +303,7 @@ async fn curl_and_openssl_are_served_by_the_program() {
             "Authorization: Bearer a",
             &url,
         ];
-        let Some(answer) = outside("curl", &arguments) else {
+        let Some(answer) = run_client("curl", &arguments) else {
             break;
         };
         assert!(answer.contains(" 200"), "{answer}");
@@ -317,23 +321,23 @@ async fn curl_and_openssl_are_served_by_the_program() {
         let mut all = vec!["s_client", "-connect", &address, "-CAfile", &authority];
         all.extend(["-verify_return_error", "-alpn", "h2,http/1.1"]);
         all.extend(arguments);
-        let Some(answer) = outside("openssl", &all) else {
+        let Some(answer) = run_client("openssl", &all) else {
             break;
         };
         let established = answer.contains("CONNECTION ESTABLISHED");
         assert_eq!(established, accepted, "{arguments:?}: {answer}");
     }
 
-    // A renewal is seen without a signal, too; with one it is seen at once.
+    // A renewal is also found without a signal, but only after a while.
     files.renew();
     program.signal("HUP");
-    wait_until("a certificate read again", async || {
+    wait_until("a certificate reload", async || {
         program
             .metric("stuut_cache_tls_reloads_total{result=\"applied\"}")
             .await
             > 0.5
     })
     .await;
-    let written = program.stop();
-    assert!(!written.contains("PRIVATE KEY"), "{written}");
+    let log = program.stop();
+    assert!(!log.contains("PRIVATE KEY"), "{log}");
 }

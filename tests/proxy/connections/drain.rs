@@ -1,4 +1,4 @@
-//! The drain: what is still answered, and what is broken off.
+//! The drain: requests that complete, and connections that are closed.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use tokio::task::JoinHandle;
 
 use super::server::{CALL, get};
 use crate::support::h2::{self, GOAWAY, HEADERS};
-use crate::support::{Clients, Origin, Program, Proxy, RawConnection, Reply, wait_until};
+use crate::support::{Clients, Origin, Proxy, RawConnection, Reply, wait_until};
 
-/// Begins the drain of this proxy; its end can be waited for.
-async fn draining(proxy: Proxy) -> JoinHandle<()> {
+/// Starts a drain; the task ends with it.
+async fn start_drain(proxy: Proxy) -> JoinHandle<()> {
     let (clients, admin) = (Clients::new(), proxy.admin);
     let stopping = tokio::spawn(proxy.stop());
     wait_until("a drain", async || {
@@ -22,9 +22,9 @@ async fn draining(proxy: Proxy) -> JoinHandle<()> {
     stopping
 }
 
-/// The system had taken their connections; closing the listener reset them.
+/// Closing a listener resets the connections in its backlog: they are accepted before.
 #[tokio::test]
-async fn connections_that_wait_to_be_accepted_are_reset_by_a_drain() {
+async fn a_drain_serves_connections_in_the_accept_backlog() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.server.max_connections = 1).await;
     let gate = origin.hold("/v1/first");
@@ -47,14 +47,14 @@ async fn connections_that_wait_to_be_accepted_are_reset_by_a_drain() {
     stopping.await.expect("the drain ends");
 }
 
-/// Closed at once, a connection whose client was just asking again lost that request.
+/// Closing an idle connection at once would lose a request that is already on its way.
 #[tokio::test]
-async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() {
+async fn an_idle_connection_gets_one_more_response_in_a_drain_and_closes() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let mut resting = proxy.raw_connection().await;
-    resting.send(get("/v1/calls/c1")).await;
-    resting.read_until("}").await;
+    let mut idle = proxy.raw_connection().await;
+    idle.send(get("/v1/calls/c1")).await;
+    idle.read_until("}").await;
     proxy
         .wait_for_metric("stuut_cache_connections_idle", 1)
         .await;
@@ -63,9 +63,9 @@ async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() 
     waiting.send(get("/v1/calls/c2")).await;
     origin.wait_for_requests(2).await;
 
-    let stopping = draining(proxy).await;
-    resting.send(get("/v1/calls/c1")).await;
-    let answer = resting.read_to_end().await;
+    let stopping = start_drain(proxy).await;
+    idle.send(get("/v1/calls/c1")).await;
+    let answer = idle.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("connection: close"), "{answer}");
     gate.open();
@@ -74,13 +74,13 @@ async fn a_kept_connection_is_answered_once_more_in_a_drain_and_told_to_close() 
     stopping.await.expect("the drain ends");
 }
 
-/// What it is speaking is known with its first bytes, and by then the drain was old news: nobody
-/// told the client to go, and its requests were broken off with `server.drain_timeout`.
+/// The protocol is known from the first bytes, which may arrive after the drain began; without
+/// GOAWAY, `server.drain_timeout` would cut off the requests of the client.
 #[tokio::test]
-async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
+async fn a_connection_that_starts_http2_during_a_drain_gets_goaway() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.server.drain_timeout = std::time::Duration::from_secs(5);
+        config.server.drain_timeout = Duration::from_secs(5);
     })
     .await;
     let mut client = proxy.raw_connection().await;
@@ -88,24 +88,26 @@ async fn a_connection_that_turns_to_http2_in_a_drain_is_not_told_to_go() {
         .wait_for_metric("stuut_cache_connections_idle", 1)
         .await;
     let gate = origin.hold("/v1/slow");
-    let stopping = draining(proxy).await;
-    let ask = h2::get("/v1/slow", &[]);
-    client.send([h2::preface(), ask].concat()).await;
-    while let frame = client.read_frame().await.expect("it is told to go")
+    let stopping = start_drain(proxy).await;
+    let request = h2::get("/v1/slow", &[]);
+    client.send([h2::preface(), request].concat()).await;
+    while let frame = client.read_frame().await.expect("a GOAWAY frame")
         && frame.kind != GOAWAY
     {}
     origin.wait_for_requests(1).await;
     gate.open();
-    while let frame = client.read_frame().await.expect("an answer")
+    while let frame = client.read_frame().await.expect("a response")
         && (frame.kind, frame.stream) != (HEADERS, 1)
     {}
     drop(client);
     stopping.await.expect("the drain ends");
 }
 
-/// What the admin listener says to this.
+/// The raw response of the admin listener.
 async fn admin(address: std::net::SocketAddr, target: &str) -> String {
-    let socket = TcpStream::connect(address).await.expect("it accepts");
+    let socket = TcpStream::connect(address)
+        .await
+        .expect("the listener accepts");
     let mut client = RawConnection::new(socket);
     client
         .send(format!(
@@ -116,7 +118,7 @@ async fn admin(address: std::net::SocketAddr, target: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
+async fn a_drain_completes_requests_in_flight_and_accepts_no_connection() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let (address, admin_address) = (proxy.address, proxy.admin);
@@ -161,7 +163,7 @@ async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn a_drain_breaks_off_what_does_not_finish() {
+async fn drain_timeout_closes_connections_that_have_not_finished() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.server.drain_timeout = Duration::from_millis(100);
@@ -177,22 +179,4 @@ async fn a_drain_breaks_off_what_does_not_finish() {
     proxy.stop().await;
     assert_eq!(stuck.read_to_end().await, "");
     assert_eq!(dripping.read_to_end().await, "");
-}
-
-#[tokio::test]
-async fn sigterm_lets_requests_finish_and_exits_with_success() {
-    let origin = Origin::start().await;
-    let gate = origin.hold("/v1/slow");
-    let mut program = Program::start(&origin, &[]).await;
-    let mut slow = program.raw_connection().await;
-    slow.send(get("/v1/slow")).await;
-    origin.wait_for_requests(1).await;
-
-    program.terminate();
-    while TcpStream::connect(program.address).await.is_ok() {}
-    gate.open();
-    let answer = slow.read_to_end().await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.ends_with('}'), "{answer}");
-    assert!(program.wait().success());
 }
