@@ -2,7 +2,7 @@
 //!
 //! # Layers
 //!
-//! A module uses only the modules below it, and no files use each other in a circle;
+//! A module uses only the modules below it, and files do not depend on each other in a cycle;
 //! `tests/project/layers.rs` checks both.
 //!
 //! ```text
@@ -17,20 +17,21 @@
 //!
 //! # The life of a request
 //!
-//! [`server`] accepts a connection, runs hyper on it under one timer, gives each request an id and
-//! a time, counts it at its end, and turns a panic into a 500. [`proxy`] decides from there on:
+//! [`server`] accepts a connection, runs hyper on it with one timer for all timeouts, gives each
+//! request an id and an arrival time, counts it when it ends, and turns a panic into a 500.
+//! [`proxy`] does the rest:
 //!
-//! 1. [`request`] reads the head once: a [`Call`](request::Call) that may be answered from
-//!    memory, a [`Bypass`](request::Bypass) with its reason, or a [`Refusal`](request::Refusal).
+//! 1. [`request`] parses the head once: into a [`Call`](request::Call) that the store may answer,
+//!    a [`Bypass`](request::Bypass) with its reason, or a [`Refusal`](request::Refusal).
 //! 2. A bypass is forwarded by [`upstream`] unchanged, streamed both ways.
 //! 3. A call is looked up in [`cache`] under a [`CacheKey`](request::CacheKey), which cannot be
 //!    built without a [`Scope`](request::Scope); [`view`] derives the part that the client wants,
 //!    and [`policy`] decides how a stored response may be used.
-//! 4. Otherwise the response is fetched: once for all clients that want it meanwhile, on a task
-//!    that outlives the first of them. A purge, a write or a refused token starts a new generation,
-//!    and what was fetched before it is not stored. Admission in [`upstream`] refuses a fetch while
-//!    the circuit breaker is open, after a `Retry-After`, or when all slots are taken; a stale
-//!    response is served then where that is allowed. A hit passes none of this.
+//! 4. If none may be used, the response is fetched once for all clients that wait for it, on a task
+//!    that outlives the client that started it. A purge, a write or a refused token starts a new
+//!    generation; a response fetched under an older one is not stored. Admission in [`upstream`]
+//!    refuses a fetch while the circuit breaker is open, during a `Retry-After`, or when all slots
+//!    are taken; then a stale response is served if that is allowed. A hit skips all of this.
 //! 5. The [`Outcome`](outcome::Outcome) is defined once; the `Cache-Status` field, the metric
 //!    label and the log field are its renderings.
 //!
@@ -39,12 +40,12 @@
 //!
 //! # What is deliberately absent
 //!
-//! - Only [`server`] and [`admin`] accept connections, and nothing below [`proxy`] has our own
-//!   status codes: those are in one file, `proxy/error.rs`.
+//! - Only [`server`] and [`admin`] accept connections, and nothing below [`proxy`] chooses a status
+//!   code: all of ours are in one file, `proxy/error.rs`.
 //! - The pure modules have no clock, no lock and no await: `now` is a parameter, a
 //!   [`Moment`](policy::Moment).
 //! - [`cache`] does not fetch and [`upstream`] does not store; [`proxy`] joins them.
-//! - There is no store without a scope, and no type that could print a token.
+//! - Nothing is stored without a scope, and no type can print a token.
 
 pub mod admin;
 pub mod cache;

@@ -1,4 +1,4 @@
-//! The `stuut-cache` program.
+//! The `stuut-cache` executable: parses the command line, runs the command, returns its exit code.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,6 @@
-//! Assembles the proxy from a configuration, reloads it, and stops it.
+//! The running process: builds every part from a configuration, binds the listeners, reloads, stops.
+//!
+//! Signals and exit codes belong to `cli`, requests to `server` and `proxy`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -27,9 +29,9 @@ use crate::view::OptionsFault;
 /// A running proxy.
 #[derive(Debug)]
 pub struct Process {
-    /// Where services connect.
+    /// The address of the proxy's listener.
     pub address: SocketAddr,
-    /// Where operators connect.
+    /// The address of the admin listener.
     pub admin_address: SocketAddr,
     /// The configuration in effect; a reload changes a part of it.
     config: Config,
@@ -39,30 +41,30 @@ pub struct Process {
     metrics: Arc<Metrics>,
     drain: Drain,
     serving: JoinHandle<()>,
-    /// Aborted when the last client has left.
+    /// Aborted after the drain.
     background: [JoinHandle<()>; 4],
-    /// Ends after everything that has spans.
+    /// Stopped last, so that the spans of the last requests are exported.
     #[cfg(feature = "otlp")]
     exporter: Option<Exporter>,
 }
 
-/// Time between two checks of the files of `[server.tls]` for changes.
-const TLS_INTERVAL: Duration = Duration::from_secs(10);
+/// The interval at which the files of `[server.tls]` are checked for changes.
+const TLS_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Listening sockets of the service manager, which outlive this process; they replace
-/// `server.listen` and `admin.listen`.
+/// Listening sockets passed by the service manager (socket activation), which outlive this process;
+/// they replace `server.listen` and `admin.listen`.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    /// For services.
+    /// The proxy's.
     pub proxy: Option<std::net::TcpListener>,
-    /// For operators.
+    /// The admin listener's.
     pub admin: Option<std::net::TcpListener>,
 }
 
 /// Why a proxy does not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
+    /// An address cannot be bound.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The client for the origin cannot be set up.
@@ -71,21 +73,19 @@ pub enum StartError {
     /// A file of `[server.tls]` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsFault),
-    /// A configured view cannot be read.
+    /// A configured view is invalid.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Views(Vec<OptionsFault>),
-    /// The system gives no address.
-    #[error("the system does not say what it listens on")]
+    /// A listener's address cannot be read.
+    #[error("cannot read the address of a listening socket")]
     System(#[from] io::Error),
 }
 
 impl Process {
-    /// Starts a proxy. When this returns, both listeners accept connections. Access lines, where
-    /// they are configured, go to `log`.
+    /// Starts a proxy. When this returns, both listeners accept connections. The access log, if
+    /// configured, is written to `log`; `sockets` are listeners that are open already.
     ///
-    /// `sockets` are those that are open already.
-    ///
-    /// Everything that can fail does so before a port is bound; the ports are bound last.
+    /// Ports are bound last, after everything else that can fail.
     ///
     /// # Errors
     ///
@@ -100,7 +100,7 @@ impl Process {
         let metrics = Arc::new(Metrics::new(parser.routes()));
         let tls = load_tls(config, &metrics)?;
         #[cfg(feature = "otlp")]
-        let (tracer, exporter) = collect(config, &metrics);
+        let (tracer, exporter) = start_tracing(config, &metrics);
         #[cfg(not(feature = "otlp"))]
         let tracer = None;
         let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
@@ -136,7 +136,7 @@ impl Process {
                 tokio::spawn(Arc::clone(&admin).keep_history()),
                 tokio::spawn(Arc::clone(&admin).serve(admin_listener)),
                 tokio::spawn(store.sweep_when_invalidated()),
-                tokio::spawn(watch(tls.clone(), Arc::clone(&metrics))),
+                tokio::spawn(watch_tls(tls.clone(), Arc::clone(&metrics))),
             ],
             config: config.clone(),
             server,
@@ -149,18 +149,18 @@ impl Process {
         })
     }
 
-    /// Takes over what can be taken over of a configuration that was read again, and reads the
-    /// files of `[server.tls]` again. Requests in flight end as they began.
+    /// Applies the settings of `new` that can change at run time, and reloads the files of
+    /// `[server.tls]`. Requests in flight keep the old settings.
     ///
     /// # Errors
     ///
-    /// When a part cannot be used; then nothing is taken over.
-    pub fn reload(&mut self, written: &Config) -> Result<Reloaded, StartError> {
-        let reloaded = self.config.reloaded(written);
+    /// When a setting or file is invalid; then nothing is applied.
+    pub fn reload(&mut self, new: &Config) -> Result<Reloaded, StartError> {
+        let reloaded = self.config.reloaded(new);
         let proxy = self.server.proxy().reloaded(&reloaded.config);
         let proxy = proxy.map_err(StartError::Views)?;
         if let Some(tls) = &self.tls {
-            reread(tls, &self.metrics)?;
+            reload_tls(tls, &self.metrics)?;
         }
         self.server.replace(Arc::new(proxy));
         self.admin.renew(&reloaded.config);
@@ -168,15 +168,15 @@ impl Process {
         Ok(reloaded)
     }
 
-    /// Counts a configuration that was read again.
+    /// Counts a reload of the configuration.
     pub fn count_reload(&self, result: Reload) {
         self.metrics.config_reloads.of(result).inc();
     }
 
-    /// Stops accepting, lets requests in flight finish within `server.drain_timeout`, and ends.
+    /// Stops accepting, waits up to `server.drain_timeout` for requests in flight, and stops.
     pub async fn stop(self) {
         self.drain.begin();
-        // It ends by itself; a panic has been logged.
+        // The drain ends this task; a panic in it has been logged.
         let _ = self.serving.await;
         self.background.iter().for_each(JoinHandle::abort);
         #[cfg(feature = "otlp")]
@@ -186,7 +186,7 @@ impl Process {
     }
 }
 
-/// A socket that is open already, or a new one.
+/// The listener that is open already, or a new one.
 fn listener(
     open: Option<std::net::TcpListener>,
     key: &'static str,
@@ -206,7 +206,7 @@ fn admin(
     drain: &Drain,
     clock: &Clock,
 ) -> io::Result<Arc<Admin>> {
-    // A socket that is open already may have another address than `admin.listen`.
+    // The address of an open socket may differ from `admin.listen`.
     let address = match &sockets.admin {
         Some(open) => open.local_addr()?,
         None => config.admin.listen,
@@ -222,21 +222,21 @@ fn admin(
 fn load_tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Tls>>, TlsFault> {
     let tls = Tls::load(&config.server.tls)?;
     if let Some(tls) = &tls {
-        show_expiry(tls, metrics);
+        set_expiry_gauge(tls, metrics);
     }
     Ok(tls.map(Arc::new))
 }
 
-/// Counts the lines that the log drops; returns the access log, where it is configured.
+/// Counts the lines that the log drops; returns the access log, if configured.
 fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> Option<AccessLog> {
     log.count_dropped(&metrics.log_dropped);
     let access = config.log.access;
     access.then(|| AccessLog::new(log, config.log.format))
 }
 
-/// The source of spans and their exporter, where a collector is configured.
+/// The tracer and the exporter of its spans, if a collector is configured.
 #[cfg(feature = "otlp")]
-fn collect(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
+fn start_tracing(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
     let Some(url) = &config.trace.otlp_url else {
         return (None, None);
     };
@@ -245,39 +245,39 @@ fn collect(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<E
     (Some(tracer), Some(exporter))
 }
 
-/// Reads the files of `[server.tls]` again when they change: tools that renew certificates send no
+/// Reloads the files of `[server.tls]` when they change: tools that renew certificates send no
 /// signal.
-async fn watch(tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) {
+async fn watch_tls(tls: Option<Arc<Tls>>, metrics: Arc<Metrics>) {
     let Some(tls) = tls else { return };
     loop {
-        tokio::time::sleep(TLS_INTERVAL).await;
+        tokio::time::sleep(TLS_CHECK_INTERVAL).await;
         let (tls, metrics) = (Arc::clone(&tls), Arc::clone(&metrics));
         let check = move || {
             if tls.has_changed()
-                && let Err(fault) = reread(&tls, &metrics)
+                && let Err(fault) = reload_tls(&tls, &metrics)
             {
-                tracing::error!("{fault}; the certificate read before stays");
+                tracing::error!("{fault}; the previous certificate stays in use");
             }
         };
-        // Files may be on a slow file system.
+        // The file system may be slow.
         let _ = tokio::task::spawn_blocking(check).await;
     }
 }
 
-fn reread(tls: &Tls, metrics: &Metrics) -> Result<(), TlsFault> {
-    let read = tls.reload();
-    let result = if read.is_ok() {
-        show_expiry(tls, metrics);
-        tracing::info!("read the files of server.tls again; new connections get the certificate");
+fn reload_tls(tls: &Tls, metrics: &Metrics) -> Result<(), TlsFault> {
+    let reloaded = tls.reload();
+    let result = if reloaded.is_ok() {
+        set_expiry_gauge(tls, metrics);
+        tracing::info!("reloaded the files of server.tls; new connections use the new certificate");
         Reload::Applied
     } else {
         Reload::Refused
     };
     metrics.tls_reloads.of(result).inc();
-    read
+    reloaded
 }
 
-fn show_expiry(tls: &Tls, metrics: &Metrics) {
+fn set_expiry_gauge(tls: &Tls, metrics: &Metrics) {
     let seconds = i64::try_from(tls.expiry().as_secs()).unwrap_or(i64::MAX);
     metrics.tls_certificate_expiry.set(seconds);
 }
