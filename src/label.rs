@@ -1,21 +1,21 @@
 //! Closed sets of names: enums whose values are metric labels, log fields or values of a setting.
 //!
-//! Nothing that a client can invent is a label; whatever is counted by kind has such an enum.
+//! Everything that is counted by kind has such an enum: no client input becomes a label value.
 
 /// An enum with a fixed name for each of its values.
 pub trait Label: Copy + 'static {
     /// Every value, in the order of [`Label::index`].
     const ALL: &'static [Self];
 
-    /// The place of this value in [`Label::ALL`].
+    /// The index of this value in [`Label::ALL`].
     fn index(self) -> usize;
 
     /// The name of this value in metrics, logs and settings.
     fn as_str(self) -> &'static str;
 }
 
-/// Declares an enum together with the names of its values, or with their names and a sentence for
-/// each, which is its documentation, too.
+/// Declares an enum with a name for each value, and optionally a sentence, which also becomes the
+/// value's documentation.
 macro_rules! labels {
     (
         $(#[$enum_meta:meta])*
@@ -47,7 +47,7 @@ macro_rules! labels {
         }
 
         impl $name {
-            /// The value in words.
+            /// The value described in a sentence.
             #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self { $( Self::$value => $sentence, )+ }

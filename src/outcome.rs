@@ -1,5 +1,5 @@
-//! How a request was answered: defined once; the `Cache-Status` field (RFC 9211), the metric
-//! label and the log field are its renderings.
+//! The outcome of a request, defined once: the `Cache-Status` field (RFC 9211), the metric label and
+//! the log field are renderings of it. Status codes are in `proxy/error.rs`.
 
 use http::HeaderValue;
 
@@ -22,58 +22,58 @@ pub enum Outcome {
     Stale {
         /// Seconds of freshness left: negative.
         ttl: i64,
-        /// Why stale was good enough.
+        /// Why a stale response was allowed.
         why: ServedStale,
     },
-    /// By the origin, which was asked because of `why`.
+    /// By the origin, in a fetch for the cache.
     Fetched {
-        /// Why the store could not answer.
+        /// Why the request went to the origin.
         why: Forward,
         /// The origin's status.
         status: u16,
-        /// Whether the response was stored, and how fresh it is, or why it was not.
+        /// Seconds of freshness of the stored response, or why it was not stored.
         stored: Result<i64, NotStored>,
-        /// Whether another request's fetch answered this one too.
+        /// Whether the request waited for another request's fetch.
         collapsed: bool,
     },
-    /// By the origin, without asking the store.
+    /// By the origin, past the store.
     Bypassed {
-        /// Why the store was not asked.
+        /// Why the store was bypassed.
         reason: Bypass,
         /// The origin's status.
         status: u16,
     },
-    /// By the proxy: the request is malformed or beyond a limit.
+    /// By the proxy: the request is malformed or exceeds a limit.
     Refused(Refusal),
-    /// By the proxy: the origin could not be asked, or its answer not used.
+    /// By the proxy: the origin could not be reached, or its response was unusable.
     Failed {
-        /// Why the origin was asked.
+        /// Why the request had to go to the origin.
         why: Forward,
-        /// The fault.
+        /// The kind of failure.
         fault: Fault,
     },
     /// By the proxy: no stored response is usable, and the request forbids a fetch.
     OnlyIfCached,
     /// By the proxy: it panicked, which is a bug.
     Panicked,
-    /// Not at all: the client went away, or a bound or the drain ended its connection, first.
+    /// Not at all: the client disconnected, or a timeout or the drain closed its connection first.
     Aborted,
 }
 
 labels! {
     /// Why a request went to the origin: the `fwd` parameter (RFC 9211 §2.2).
     pub enum Forward {
-        /// Nothing stored.
+        /// Nothing is stored.
         Miss => "miss",
-        /// Stored, no longer fresh.
+        /// A response is stored, but no longer fresh.
         Stale => "stale",
-        /// Stored and fresh, but the request asks for more.
+        /// A fresh response is stored, but the request's directives forbid its use.
         Request => "request",
-        /// Stored, but for other request fields (RFC 9111 §4.1).
+        /// Responses are stored, but for other request fields (RFC 9111 §4.1).
         VaryMiss => "vary-miss",
         /// The method is never answered from the store.
         Method => "method",
-        /// The request is not one that the cache handles.
+        /// The request is not cacheable.
         Bypass => "bypass",
     }
 }
@@ -109,20 +109,20 @@ labels! {
         ResponseTimeout => "http_response_timeout",
         /// The response ended before its length, or its last chunk.
         Incomplete => "http_response_incomplete",
-        /// The response's content coding cannot be undone.
+        /// The response's content coding cannot be decoded.
         ContentCoding => "http_response_content_coding",
-        /// The response is not HTTP, or a head beyond the limits.
+        /// The response is not valid HTTP, or its head exceeds the limits.
         Protocol => "http_protocol_error",
-        /// The client's request body broke off.
+        /// The client's request body is incomplete, too slow or too large.
         RequestBody => "http_request_error",
-        /// Too many requests wait for the origin already (`limits.in_flight`), of all or of this
+        /// Too many requests are waiting for the origin (`limits.in_flight`), in all or of this
         /// token.
         Overload => "connection_limit_reached",
         /// The circuit breaker is open: connections to the origin failed.
         Unavailable => "destination_unavailable",
-        /// The origin has asked this token (429) or call (503) to wait (`Retry-After`).
+        /// A `Retry-After` of the origin is in effect for this token (429) or call (503).
         Held => "http_request_denied",
-        /// The proxy is at fault.
+        /// A bug in the proxy.
         Internal => "proxy_internal_error",
     }
 }
@@ -134,11 +134,11 @@ labels! {
         Hit => "hit",
         /// [`Outcome::Stale`].
         Stale => "stale",
-        /// [`Outcome::Fetched`], nothing stored.
+        /// [`Outcome::Fetched`]: nothing was stored.
         Miss => "miss",
-        /// [`Outcome::Fetched`], stored but not fresh, or not wanted.
+        /// [`Outcome::Fetched`]: the stored response was stale, or forbidden by the request.
         Expired => "expired",
-        /// [`Outcome::Fetched`] on another request's fetch.
+        /// [`Outcome::Fetched`] by another request.
         Collapsed => "collapsed",
         /// [`Outcome::Bypassed`].
         Bypass => "bypass",
@@ -152,7 +152,7 @@ labels! {
 }
 
 impl Fault {
-    /// Whether the origin was not asked at all, on purpose.
+    /// Whether the request was shed: not admitted, and so not sent to the origin.
     #[must_use]
     pub fn is_shed(self) -> bool {
         matches!(self, Self::Overload | Self::Unavailable | Self::Held)
@@ -169,7 +169,7 @@ impl From<Bypass> for Forward {
 }
 
 impl Outcome {
-    /// The metric label and log field.
+    /// The metric label, and the log field `outcome`.
     #[must_use]
     pub fn label(&self) -> OutcomeLabel {
         match self {
@@ -190,7 +190,7 @@ impl Outcome {
         }
     }
 
-    /// The reason behind the outcome, where there is one to name.
+    /// The reason for the outcome, if it has one.
     #[must_use]
     pub fn detail(&self) -> Option<&'static str> {
         match self {
@@ -214,7 +214,7 @@ impl Outcome {
         let mut member = Member::new();
         match *self {
             Self::Hit { ttl } | Self::Stale { ttl, .. } => {
-                member.add("; hit");
+                member.push("; hit");
                 member.number("ttl", ttl);
             }
             Self::Fetched {
@@ -226,11 +226,11 @@ impl Outcome {
                 member.token("fwd", why.as_str());
                 member.number("fwd-status", status.into());
                 if let Ok(ttl) = stored {
-                    member.add("; stored");
+                    member.push("; stored");
                     member.number("ttl", ttl);
                 }
                 if collapsed {
-                    member.add("; collapsed");
+                    member.push("; collapsed");
                 }
             }
             Self::Bypassed { reason, status } => {
@@ -247,10 +247,10 @@ impl Outcome {
     }
 }
 
-/// Our member of the list in `Cache-Status`, in the making.
+/// Builder of our member of the list in `Cache-Status`.
 ///
-/// On the stack, so that the value gets one allocation of its own size; and by hand, since the
-/// formatting machinery would cost a hit more than finding what it answers.
+/// On the stack, so that the value is one allocation of its exact size; by hand, since
+/// `format!` costs a hit more than the look-up in the store.
 struct Member {
     text: [u8; 160],
     length: usize,
@@ -260,12 +260,12 @@ impl Member {
     fn new() -> Self {
         let (text, length) = ([0; 160], 0);
         let mut member = Self { text, length };
-        member.add(CACHE_NAME);
+        member.push(CACHE_NAME);
         member
     }
 
-    /// Names and numbers are shorter than the room.
-    fn add(&mut self, text: &str) {
+    /// Does not overflow: all names and numbers together are shorter than the buffer.
+    fn push(&mut self, text: &str) {
         let end = self.length + text.len();
         self.text[self.length..end].copy_from_slice(text.as_bytes());
         self.length = end;
@@ -273,7 +273,7 @@ impl Member {
 
     fn token(&mut self, parameter: &str, value: &str) {
         for text in ["; ", parameter, "=", value] {
-            self.add(text);
+            self.push(text);
         }
     }
 
