@@ -1,7 +1,7 @@
-//! Admissions: which tokens may see a stored response that several share.
+//! Admissions: which tokens of a named scope may be served a stored response.
 //!
-//! In a named scope a stored response is served to a token only after the origin has shown it that
-//! very response, and only for a while. A token's own scope needs no admissions: the scope says it.
+//! A token is served a response only after the origin has shown it that same response, and only for
+//! `scope.admission_ttl`. A scope of one token needs no admissions: the cache key is enough.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,25 +9,25 @@ use std::time::Duration;
 use super::counters::{Counter, Snapshot};
 use crate::request::Scope;
 
-/// Tokens that are remembered for one response. Beyond it, the one admitted first asks again.
+/// Most admissions per response; a further one replaces the oldest, whose token must be admitted again.
 const MAX_ADMITTED: usize = 256;
 
-/// What an admission weighs: itself, and the counter that it keeps alive.
+/// Bytes of an admission: itself, and the counter that it keeps alive.
 const WEIGHT: usize = size_of::<Admission>() + 96;
 
-/// That the origin has shown a response to a token. A later refusal of the token ends it, and so
-/// does any later answer to the token for the same key.
+/// An admission of a token to a response that the origin has shown it. It is revoked by a later
+/// refusal of the token, and by any later response to the token for the same key.
 #[derive(Clone, Debug)]
 pub struct Admission {
     token: Scope,
-    /// The token's generation when the origin was asked.
+    /// The token's generation when the fetch began.
     generation: Snapshot,
     superseded: Arc<Counter>,
     sequence: u64,
     until: Duration,
 }
 
-/// The tokens that are admitted to one response.
+/// The admissions to one response.
 #[derive(Debug, Default)]
 pub(super) struct Admitted(Mutex<Vec<Admission>>);
 
@@ -61,7 +61,7 @@ impl Admitted {
             .any(|one| one.token == *token && one.is_valid(now))
     }
 
-    /// Whether this token was admitted by a fetch that began later.
+    /// Whether this token was admitted by a fetch that began after `sequence`.
     pub(super) fn admits_later(&self, token: &Scope, sequence: u64) -> bool {
         let admitted = self.lock();
         admitted
@@ -78,20 +78,20 @@ impl Admitted {
         admitted.push(admission);
     }
 
-    /// Answers whether other tokens are left.
+    /// Revokes a token's admission; returns whether other tokens are left.
     pub(super) fn remove(&self, token: &Scope) -> bool {
         let mut admitted = self.lock();
         admitted.retain(|one| one.token != *token);
         !admitted.is_empty()
     }
 
-    /// Takes over the admissions to the same response.
+    /// Copies the admissions of an older entry with the same response.
     pub(super) fn inherit(&self, older: &Self) {
         let older = older.lock().clone();
         let mut admitted = self.lock();
         for one in older {
             if admitted.len() < MAX_ADMITTED
-                && admitted.iter().all(|known| known.token != one.token)
+                && admitted.iter().all(|other| other.token != one.token)
             {
                 admitted.push(one);
             }
@@ -103,7 +103,7 @@ impl Admitted {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Admission>> {
-        // An operation on a list does not panic half-way.
+        // List operations do not panic midway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,9 @@
 //! Request coalescing: one fetch in flight per key (RFC 9111 §4, "collapsed requests").
 //!
 //! The first request leads and fetches; the others wait, and all wake at once when it completes.
-//! The fetch runs on a task of its own, so a leader's client that hangs up takes nothing with it.
-//! moka's `get_with` is not used: it ties the fetch to its first caller, and stores what was
-//! invalidated while it ran.
+//! The fetch itself is left to `proxy`, which runs it on its own task: it survives its leader's client.
+//! moka's `get_with` is not used: it ties the fetch to its first caller, and would store a response
+//! that was invalidated during the fetch.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::request::{CacheKey, Prehashed};
 /// The fetches in flight, by key. `V` is their result.
 #[derive(Debug)]
 pub struct InFlight<V> {
-    /// A plain mutex: held for a map operation, and only by a miss.
+    /// A std mutex: held for a map operation only, and never by a hit.
     fetches: Mutex<Fetches<V>>,
 }
 
@@ -24,22 +24,22 @@ type Fetches<V> = HashMap<CacheKey, Fetch<V>, Prehashed>;
 
 #[derive(Debug)]
 struct Fetch<V> {
-    /// Once it is no longer current, no new request may wait for this fetch.
+    /// The generation it began under; only requests of the same one may wait for it.
     generation: Generation,
     result: watch::Receiver<Option<V>>,
 }
 
-/// Lead the fetch, or wait for it.
+/// The role of a request: lead the fetch, or wait for it.
 #[derive(Debug)]
 pub enum Role<V> {
-    /// Fetch, and complete.
+    /// Fetch, then [complete](Leader::complete).
     Leader(Leader<V>),
     /// Wait for the fetch in flight.
     Waiter(Waiter<V>),
 }
 
-/// The duty to complete. Dropping it (a panic, a cancelled task) ends the fetch too: the waiters
-/// get no result.
+/// The leader of a fetch. Dropped before it completes (a panic, a cancelled task), it ends the fetch,
+/// and the waiters get no result.
 #[derive(Debug)]
 pub struct Leader<V> {
     in_flight: Arc<InFlight<V>>,
@@ -62,8 +62,8 @@ impl<V> Default for InFlight<V> {
 impl<V: Clone> InFlight<V> {
     /// Waits for the fetch of this key, or leads one.
     ///
-    /// A fetch that began under another generation is not joined: a client that has just written
-    /// to a call must not be answered by a fetch that began before.
+    /// A fetch that began under another generation is not joined: a client that has just written to
+    /// a call must not get the result of a fetch from before the write.
     pub fn join_or_lead(self: &Arc<Self>, key: &CacheKey, generation: &Generation) -> Role<V> {
         let mut fetches = self.lock();
         let joined = fetches
@@ -75,8 +75,8 @@ impl<V: Clone> InFlight<V> {
         }
     }
 
-    /// Leads a fetch of this key, whatever is in flight: for a client that must not get what was
-    /// requested before it came. Later requests wait for this one.
+    /// Leads a fetch of this key, even if one is in flight: for a client that must not get a response
+    /// from before its request. Later requests wait for this fetch.
     pub fn lead(self: &Arc<Self>, key: &CacheKey, generation: &Generation) -> Leader<V> {
         self.start(&mut self.lock(), key, generation)
     }
@@ -100,24 +100,24 @@ impl<V: Clone> InFlight<V> {
 
 impl<V> InFlight<V> {
     fn lock(&self) -> MutexGuard<'_, Fetches<V>> {
-        // A map operation does not panic half-way.
+        // Map operations do not panic midway.
         self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a fetch, unless a later one has replaced it.
     fn remove(&self, key: &CacheKey, result: &watch::Sender<Option<V>>) {
         let mut fetches = self.lock();
-        let is_it = |fetch: &Fetch<V>| fetch.result.same_channel(&result.subscribe());
-        if fetches.get(key).is_some_and(is_it) {
+        let is_same = |fetch: &Fetch<V>| fetch.result.same_channel(&result.subscribe());
+        if fetches.get(key).is_some_and(is_same) {
             fetches.remove(key);
         }
     }
 }
 
 impl<V> Leader<V> {
-    /// Ends the fetch with `value` for every waiter.
+    /// Completes the fetch with `value` for every waiter.
     ///
-    /// What is stored must be in the store already: the next request leads a fetch of its own.
+    /// The response must be in the store by now: the next request does not wait for this fetch.
     pub fn complete(self, value: V) {
         self.in_flight.remove(&self.key, &self.result);
         self.result.send_replace(Some(value));
@@ -152,12 +152,12 @@ mod tests {
     use crate::config::Config;
     use crate::request::ScopeKey;
 
-    struct World {
+    struct Fixture {
         in_flight: Arc<InFlight<u8>>,
         generations: Generations,
     }
 
-    impl World {
+    impl Fixture {
         fn new() -> Self {
             Self {
                 in_flight: Arc::default(),
@@ -205,68 +205,68 @@ mod tests {
 
     #[tokio::test]
     async fn one_request_leads_and_all_waiters_get_its_result() {
-        let (world, key) = (World::new(), key("/v1/calls/c1"));
-        let leader = world.lead(&key);
-        let waiters: Vec<_> = (0..200).map(|_| world.wait(&key)).collect();
+        let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
+        let leader = fixture.lead(&key);
+        let waiters: Vec<_> = (0..200).map(|_| fixture.wait(&key)).collect();
         leader.complete(7);
         for waiter in waiters {
             assert_eq!(waiter.result().await, Some(7));
         }
-        assert_eq!(world.len(), 0);
+        assert_eq!(fixture.len(), 0);
     }
 
     #[tokio::test]
     async fn a_dropped_leader_frees_the_key_and_its_waiters() {
-        let (world, key) = (World::new(), key("/v1/calls/c1"));
-        let leader = world.lead(&key);
-        let waiter = world.wait(&key);
+        let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
+        let leader = fixture.lead(&key);
+        let waiter = fixture.wait(&key);
         drop(leader);
         assert_eq!(waiter.result().await, None);
-        world.lead(&key).complete(1);
-        assert_eq!(world.len(), 0);
+        fixture.lead(&key).complete(1);
+        assert_eq!(fixture.len(), 0);
     }
 
     #[tokio::test]
-    async fn no_request_joins_a_fetch_from_before_an_invalidation() {
-        let (world, key) = (World::new(), key("/v1/calls/c1"));
-        let before = world.lead(&key);
-        let waiter = world.wait(&key);
-        world.generations.invalidate_path(key.path(), Reach::Here);
-        let after = world.lead(&key);
+    async fn a_fetch_from_before_an_invalidation_is_not_joined() {
+        let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
+        let before = fixture.lead(&key);
+        let waiter = fixture.wait(&key);
+        fixture.generations.invalidate_path(key.path(), Reach::Here);
+        let after = fixture.lead(&key);
         before.complete(1);
         assert_eq!(
             waiter.result().await,
             Some(1),
-            "a waiter from before the purge is still answered"
+            "a waiter from before the purge still gets the result"
         );
-        let late = world.wait(&key);
+        let second = fixture.wait(&key);
         after.complete(2);
-        assert_eq!(late.result().await, Some(2));
-        assert_eq!(world.len(), 0);
+        assert_eq!(second.result().await, Some(2));
+        assert_eq!(fixture.len(), 0);
     }
 
     #[tokio::test]
-    async fn a_leader_that_joined_nothing_is_joined_by_later_requests() {
-        let (world, key) = (World::new(), key("/v1/calls/c1"));
-        let before = world.lead(&key);
-        let early = world.wait(&key);
-        let after = world.in_flight.lead(&key, &world.generation(&key));
-        let late = world.wait(&key);
+    async fn later_requests_wait_for_the_newest_leader() {
+        let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
+        let before = fixture.lead(&key);
+        let first = fixture.wait(&key);
+        let after = fixture.in_flight.lead(&key, &fixture.generation(&key));
+        let second = fixture.wait(&key);
         before.complete(1);
-        assert_eq!(world.len(), 1, "it removes only itself");
+        assert_eq!(fixture.len(), 1, "the older leader removes only itself");
         after.complete(2);
         assert_eq!(
-            (early.result().await, late.result().await),
+            (first.result().await, second.result().await),
             (Some(1), Some(2))
         );
-        assert_eq!(world.len(), 0);
+        assert_eq!(fixture.len(), 0);
     }
 
     #[test]
-    fn other_keys_have_fetches_of_their_own() {
-        let world = World::new();
-        let _first = world.lead(&key("/v1/calls/c1"));
-        let _second = world.lead(&key("/v1/calls/c2"));
-        assert_eq!(world.len(), 2);
+    fn other_keys_have_separate_fetches() {
+        let fixture = Fixture::new();
+        let _first = fixture.lead(&key("/v1/calls/c1"));
+        let _second = fixture.lead(&key("/v1/calls/c2"));
+        assert_eq!(fixture.len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! Counters that exist only while something holds them.
+//! Counters by key that exist only while something holds them; `generation` gives them a meaning.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, RandomState};
@@ -6,41 +6,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-/// Fewer counters than this are never cleared out.
-const FEW: usize = 1 << 10;
+/// Dropped counters are removed from the table only when it holds at least this many.
+const MIN_CLEAR: usize = 1 << 10;
 
-/// Writes of unknown outcome that are told apart; reaching it takes two thousand a second.
+/// Most counters with a pending write (one of unknown outcome): reached at 2,000 such writes a second.
 const MAX_PENDING: usize = 1 << 16;
 
-/// A number that only grows, and until when a write of unknown outcome may still change what it
-/// stands for.
+/// A number that only grows, and the deadline of a pending write to the resource that it counts for.
 #[derive(Debug, Default)]
 pub(super) struct Counter {
     value: AtomicU64,
-    /// Microseconds on the clock of ages; zero unless it is among the pending ones.
+    /// Monotonic time in microseconds; zero unless the counter is in the queue of pending ones.
     pending_until: AtomicU64,
 }
 
-/// A counter, and its value at one moment.
+/// A counter, and its value when the snapshot was taken.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     counter: Arc<Counter>,
     value: u64,
 }
 
-/// One counter for each name under which something is stored, in flight or pending.
+/// A counter for each key under which something is stored, in flight or pending.
 #[derive(Debug)]
 pub(super) struct LiveCounters<K> {
-    /// A plain mutex: held for a map operation, by a fetch or an invalidation, never by a hit.
-    known: Mutex<Known<K>>,
+    /// A std mutex: held for a map operation, by a fetch or an invalidation, never by a hit.
+    table: Mutex<Table<K>>,
 }
 
 #[derive(Debug)]
-struct Known<K> {
+struct Table<K> {
     counters: HashMap<K, Weak<Counter>, RandomState>,
-    /// At this size the counters that nothing holds are cleared out.
+    /// The size at which dropped counters are removed.
     clear_at: usize,
-    /// Counters with a pending write, each once, held until its deadline, the earliest first.
+    /// Counters with a pending write, each once, held until its deadline; earliest first.
     pending: VecDeque<(Duration, Arc<Counter>)>,
 }
 
@@ -90,9 +89,9 @@ impl Snapshot {
 impl<K> Default for LiveCounters<K> {
     fn default() -> Self {
         Self {
-            known: Mutex::new(Known {
+            table: Mutex::new(Table {
                 counters: HashMap::default(),
-                clear_at: FEW,
+                clear_at: MIN_CLEAR,
                 pending: VecDeque::new(),
             }),
         }
@@ -100,39 +99,38 @@ impl<K> Default for LiveCounters<K> {
 }
 
 impl<K: Hash + Eq> LiveCounters<K> {
-    /// The counter of this name.
-    pub(super) fn counter(&self, name: K) -> Arc<Counter> {
-        self.lock().counter(name)
+    /// The counter of this key, created if necessary.
+    pub(super) fn counter(&self, key: K) -> Arc<Counter> {
+        self.lock().counter(key)
     }
 
-    /// Moves a counter forward; answers whether anything holds it.
-    pub(super) fn advance(&self, name: &K) -> bool {
-        let known = self.lock();
-        let counter = known.counters.get(name).and_then(Weak::upgrade);
+    /// Advances a counter; returns whether it exists.
+    pub(super) fn advance(&self, key: &K) -> bool {
+        let table = self.lock();
+        let counter = table.counters.get(key).and_then(Weak::upgrade);
         counter.inspect(|counter| counter.advance()).is_some()
     }
 
-    /// Moves every counter forward whose name is one of these. Walks over all of them.
-    pub(super) fn advance_all(&self, is_one: impl Fn(&K) -> bool) {
-        let known = self.lock();
-        for (_, counter) in known.counters.iter().filter(|(name, _)| is_one(name)) {
+    /// Advances every counter whose key matches. Iterates over all of them.
+    pub(super) fn advance_all(&self, matches: impl Fn(&K) -> bool) {
+        let table = self.lock();
+        for (_, counter) in table.counters.iter().filter(|(key, _)| matches(key)) {
             if let Some(counter) = counter.upgrade() {
                 counter.advance();
             }
         }
     }
 
-    /// Marks what this counter stands for as changing until then. Answers whether there was room
-    /// to remember it.
-    pub(super) fn mark_pending(&self, name: K, until: Duration, now: Duration) -> bool {
-        let mut known = self.lock();
-        known.end_pending(now);
-        let counter = known.counter(name);
+    /// Marks a write as pending until then; returns false if there are too many pending writes.
+    pub(super) fn mark_pending(&self, key: K, until: Duration, now: Duration) -> bool {
+        let mut table = self.lock();
+        table.end_pending(now);
+        let counter = table.counter(key);
         if counter.pending_until.load(Ordering::SeqCst) == 0 {
-            if known.pending.len() == MAX_PENDING {
+            if table.pending.len() == MAX_PENDING {
                 return false;
             }
-            known.pending.push_back((until, Arc::clone(&counter)));
+            table.pending.push_back((until, Arc::clone(&counter)));
         }
         counter
             .pending_until
@@ -140,21 +138,21 @@ impl<K: Hash + Eq> LiveCounters<K> {
         true
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known<K>> {
-        // A map operation does not panic half-way.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table<K>> {
+        // Map operations do not panic midway.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Hash + Eq> Known<K> {
-    fn counter(&mut self, name: K) -> Arc<Counter> {
+impl<K: Hash + Eq> Table<K> {
+    fn counter(&mut self, key: K) -> Arc<Counter> {
         if self.counters.len() >= self.clear_at {
             self.counters
                 .retain(|_, counter| counter.strong_count() > 0);
-            // Twice what is left, so that clearing out has an amortised constant cost.
-            self.clear_at = (2 * self.counters.len()).max(FEW);
+            // Twice the rest, for an amortised constant cost.
+            self.clear_at = (2 * self.counters.len()).max(MIN_CLEAR);
         }
-        let slot = self.counters.entry(name).or_default();
+        let slot = self.counters.entry(key).or_default();
         slot.upgrade().unwrap_or_else(|| {
             let counter = Arc::default();
             *slot = Arc::downgrade(&counter);
@@ -162,10 +160,10 @@ impl<K: Hash + Eq> Known<K> {
         })
     }
 
-    /// Gives up the counters whose writes are no longer pending.
+    /// Releases the counters whose writes are no longer pending.
     fn end_pending(&mut self, now: Duration) {
         while let Some((_, counter)) = self.pending.pop_front_if(|(end, _)| *end <= now) {
-            // A later write has prolonged it.
+            // A later write has extended it.
             if counter.is_pending(now) {
                 let until = counter.pending_until.load(Ordering::SeqCst);
                 self.pending
@@ -188,7 +186,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_counter_lives_as_long_as_it_is_held() {
+    fn a_counter_exists_while_it_is_held() {
         let counters = LiveCounters::default();
         let held = counters.counter("a");
         assert!(counters.advance(&"a"));
@@ -199,19 +197,19 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nothing_holds_take_no_memory() {
+    fn keys_of_dropped_counters_are_removed() {
         let counters = LiveCounters::default();
-        let held: Vec<_> = (0..10).map(|name| counters.counter(name)).collect();
-        for name in 10..100_000 {
-            drop(counters.counter(name));
+        let held: Vec<_> = (0..10).map(|key| counters.counter(key)).collect();
+        for key in 10..100_000 {
+            drop(counters.counter(key));
         }
-        assert!(counters.lock().counters.len() <= FEW);
-        assert!((0..10).all(|name| counters.advance(&name)));
+        assert!(counters.lock().counters.len() <= MIN_CLEAR);
+        assert!((0..10).all(|key| counters.advance(&key)));
         assert!(held.iter().all(|counter| counter.value() == 1));
     }
 
     #[test]
-    fn a_pending_write_ends_in_its_time_and_never_earlier_than_another() {
+    fn the_latest_deadline_of_a_pending_write_counts() {
         let counters = LiveCounters::default();
         assert!(counters.mark_pending(1, SECOND * 3, Duration::ZERO));
         assert!(counters.mark_pending(1, SECOND * 2, Duration::ZERO));
@@ -221,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn pending_writes_of_one_name_take_one_place_to_the_last_deadline() {
+    fn pending_writes_to_one_key_take_one_slot_until_the_last_deadline() {
         let counters = LiveCounters::default();
         for millis in 0..2_000 {
             let now = Duration::from_millis(millis);
@@ -230,14 +228,14 @@ mod tests {
         }
         assert!(counters.counter(1).is_pending(SECOND * 2));
         assert!(counters.mark_pending(2, SECOND * 5, SECOND * 4));
-        assert!(!counters.advance(&1), "nothing holds it");
+        assert!(!counters.advance(&1), "the counter is dropped");
     }
 
     #[test]
-    fn pending_writes_are_bounded_and_make_room_as_they_end() {
+    fn pending_writes_are_bounded_and_free_their_slots_when_they_end() {
         let counters = LiveCounters::default();
-        for name in 0..MAX_PENDING {
-            assert!(counters.mark_pending(name, SECOND, Duration::ZERO));
+        for key in 0..MAX_PENDING {
+            assert!(counters.mark_pending(key, SECOND, Duration::ZERO));
         }
         assert!(!counters.mark_pending(MAX_PENDING, SECOND, Duration::ZERO));
         assert!(counters.mark_pending(MAX_PENDING, SECOND * 2, SECOND));

@@ -1,7 +1,7 @@
-//! A stored response: the origin's whole body, and the views of it that were requested.
+//! A stored response: the origin's whole body, and the memoised views of it.
 //!
-//! Store the whole, show the part: one stored response serves every view of it. A view is
-//! derived once, and kept with its entry.
+//! Store the whole, show the part: one stored response serves every view of it. `proxy` derives the
+//! views; they are kept with their entry.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,17 +17,17 @@ use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
 
-/// Views that are kept with one entry; a further one replaces the oldest.
+/// Most views per entry; a further one replaces the oldest.
 const MAX_VIEWS: usize = 8;
 
-/// After a failure of the origin, the time for which an entry is served stale at once.
+/// How long after a failure of the origin an entry is served stale without waiting for a fetch.
 const FAILURE_PAUSE: Duration = Duration::from_secs(5);
 
-/// What an entry weighs besides its bytes: its own fields, moka's bookkeeping, the allocations,
-/// the counters it keeps alive.
+/// Bytes of an entry in addition to its content: its fields, moka's bookkeeping, allocator overhead,
+/// and the counters that it keeps alive.
 const ENTRY_OVERHEAD: usize = 560 + size_of::<Entry>();
 
-/// Fields that differ from one message to the next, also where the response is the same.
+/// Fields that differ between two messages with the same response.
 const PER_MESSAGE: [HeaderName; 5] = [
     AGE,
     DATE,
@@ -39,41 +39,41 @@ const PER_MESSAGE: [HeaderName; 5] = [
 /// A stored response.
 #[derive(Debug)]
 pub struct Entry {
-    /// Status, fields and body as the origin sent them.
+    /// The whole response.
     pub whole: Arc<Representation>,
-    /// How long it is fresh.
+    /// Its freshness lifetime and age.
     pub freshness: Freshness,
-    /// Which requests it answers, of those with its key.
+    /// The request fields that it was selected by (RFC 9111 §4.1).
     pub vary: Selecting,
-    /// Whose it is. Compared with the scope of the request at every read.
+    /// Its scope, compared with that of the request at every read.
     pub scope: Scope,
-    /// What its fetch began under.
+    /// The generation that its fetch began under.
     pub generation: Generation,
-    /// Whether a cache before us answered, not the origin itself.
+    /// Whether it had an `Age` field: another cache answered, not the origin itself.
     pub came_with_age: bool,
-    /// A plain mutex: held for a look at a short list.
+    /// A std mutex: held for an operation on a short list.
     views: Mutex<Vec<(View, ViewSlot)>>,
-    /// Which of the tokens that share its scope may see it.
+    /// The tokens of a named scope that may be served it.
     admitted: Admitted,
     failures: Failures,
 }
 
-/// What is known of an origin that has failed to renew an entry.
+/// Backoff after the origin has failed to renew an entry. Times are monotonic, in microseconds.
 #[derive(Debug, Default)]
 struct Failures {
-    /// Microseconds on the clock of ages: until when the origin is not waited for again.
+    /// Until then, no client waits for a fetch.
     until: AtomicU64,
-    /// Whether the one retry of that time has begun.
+    /// Whether the one retry during that time has begun.
     is_retried: AtomicBool,
-    /// Until when that retry may run; zero once it has ended.
+    /// The deadline of that retry; zero once it has ended.
     retry_until: AtomicU64,
 }
 
-/// Where a view of a response is kept once it is derived. Other requests for it wait for that.
+/// The slot of a view. Concurrent requests wait until the first one has derived it.
 pub type ViewSlot = Arc<OnceCell<Arc<Representation>>>;
 
 impl Entry {
-    /// A response, none of whose views was requested yet.
+    /// An entry without memoised views.
     #[must_use]
     pub fn new(
         whole: Representation,
@@ -96,26 +96,27 @@ impl Entry {
         }
     }
 
-    /// Whether this token may see it: its own scope's token, or one that the origin has lately
-    /// shown this very response.
+    /// Whether this token may be served it: the scope is the token's own, or the origin has recently
+    /// shown the token this same response.
     #[must_use]
     pub fn admits(&self, token: &Scope, now: Duration) -> bool {
         *token == self.scope || self.admitted.admits(token, now)
     }
 
-    /// Whether the origin has shown it to the token of this fence in answer to a later fetch.
+    /// Whether a fetch that began later than this fence has admitted its token.
     pub(super) fn was_shown_later(&self, fence: &Fence) -> bool {
         let sequence = fence.generation.sequence();
         self.admitted.admits_later(fence.token(), sequence)
     }
 
-    /// The origin has shown it to a token.
+    /// Admits a token, to which the origin has shown it.
     pub fn admit(&self, admission: Admission) {
         self.admitted.add(admission);
     }
 
-    /// The origin has shown a token something else instead. Answers whether other tokens are left.
-    pub(super) fn withdraw(&self, token: &Scope) -> bool {
+    /// Revokes a token's admission: the origin has shown it another response. Returns whether other
+    /// tokens are left.
+    pub(super) fn revoke(&self, token: &Scope) -> bool {
         self.admitted.remove(token)
     }
 
@@ -123,8 +124,8 @@ impl Entry {
         self.admitted.inherit(&older.admitted);
     }
 
-    /// Whether the origin has sent the same response twice: the same status, bytes and fields,
-    /// those apart that belong to a message.
+    /// Whether the origin has sent the same response twice: the same status, body and fields, except
+    /// those that differ in each message.
     #[must_use]
     pub fn is_same_response(&self, other: &Self) -> bool {
         let (one, other) = (&self.whole, &other.whole);
@@ -140,8 +141,8 @@ impl Entry {
             })
     }
 
-    /// A fetch that was to renew it has ended. After a failure of the origin it is served stale at
-    /// once for five seconds, where that is allowed, while one retry runs.
+    /// Records the end of a fetch that was to renew it. After a failure of the origin, clients are
+    /// served stale for five seconds without waiting, if that is allowed, while one retry runs.
     pub fn fetch_ended(&self, failed: bool, now: Duration) {
         let failures = &self.failures;
         if failed {
@@ -153,7 +154,7 @@ impl Entry {
         failures.retry_until.store(0, Ordering::Relaxed);
     }
 
-    /// Whether the origin has failed to renew it lately, or a retry after that still runs.
+    /// Whether the origin has recently failed to renew it, or a retry is still running.
     #[must_use]
     pub fn has_failed_lately(&self, now: Duration) -> bool {
         [&self.failures.until, &self.failures.retry_until]
@@ -161,19 +162,19 @@ impl Entry {
             .any(|end| micros(now) < end.load(Ordering::Relaxed))
     }
 
-    /// Whether the caller may retry: the first one after a failure.
+    /// Whether the caller may retry: true once after a failure.
     #[must_use]
     pub fn claim_retry(&self) -> bool {
         !self.failures.is_retried.swap(true, Ordering::Relaxed)
     }
 
-    /// The retry runs, until then at most.
+    /// Records that the retry has begun; it ends by `until`.
     pub fn retry_began(&self, until: Duration) {
         let retry_until = &self.failures.retry_until;
         retry_until.store(micros(until), Ordering::Relaxed);
     }
 
-    /// The memoised view of this response, if it was requested before.
+    /// The view, if it is memoised.
     #[must_use]
     pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
         let views = self.lock();
@@ -189,7 +190,8 @@ impl Entry {
         views.iter().filter_map(derived).collect()
     }
 
-    /// The slot of a view, found or made. The caller that fills it weighs the entry again.
+    /// The slot of a view, created if necessary. The caller that fills it must
+    /// [weigh](super::Store::weigh) the entry again.
     #[must_use]
     pub fn slot(&self, view: &View) -> ViewSlot {
         let mut views = self.lock();
@@ -204,7 +206,7 @@ impl Entry {
         slot
     }
 
-    /// Bytes of memory that are freed with this entry.
+    /// Bytes of memory that this entry uses.
     #[must_use]
     pub fn weight(&self) -> usize {
         let of_view = |(view, slot): &(View, ViewSlot)| {
@@ -212,7 +214,7 @@ impl Entry {
             if Arc::ptr_eq(part, &self.whole) {
                 return view.as_str().len();
             }
-            // A view with nothing removed shares the bytes of the whole.
+            // A view that removes nothing shares the body of the whole.
             let shared = part.body.as_ptr() == self.whole.body.as_ptr();
             part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()
         };
@@ -224,7 +226,7 @@ impl Entry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(View, ViewSlot)>> {
-        // An operation on a short list does not panic half-way.
+        // List operations do not panic midway.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,13 +1,13 @@
-//! Generations: what a purge, a write or a refused token invalidates stays invalid, also when a
-//! fetch that began earlier ends later.
+//! Generations: what a purge, a write or a refused token invalidates stays invalid, even if a fetch
+//! that began before the invalidation completes after it.
 //!
-//! An invalidation moves a counter forward. A response carries the generation its fetch began
-//! under; it may be stored, and is served, only while that is current. So one atomic addition
-//! invalidates every stored response of a call in all scopes, and every fetch of it in flight,
-//! with no search. The memory is reclaimed later.
+//! An invalidation advances a counter. A response has the generation that its fetch began under; it
+//! is stored and served only while that is current. So one atomic addition invalidates all stored
+//! responses of a call in all scopes, and all fetches of it in flight, without a search. The memory
+//! is left to the sweep of `store`.
 //!
-//! A counter exists only while something is stored, in flight or pending under its name, so no two
-//! names ever share one, and an invalidation with nothing to invalidate costs nothing.
+//! A counter exists only while something is stored, in flight or pending under its key, so no two
+//! paths share one, and an invalidation without anything to invalidate costs a look-up.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -20,9 +20,8 @@ use crate::config::Route;
 use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope, ScopeId};
 
-/// Paths above a stored one whose invalidation reaches it. Only paths of `{*rest}` routes are
-/// deeper.
-const MAX_ABOVE: usize = 8;
+/// Most ancestors of a path whose invalidation includes it. Only `{*rest}` routes have deeper paths.
+const MAX_ANCESTORS: usize = 8;
 
 /// The current generations.
 #[derive(Debug)]
@@ -30,42 +29,43 @@ pub(super) struct Generations {
     all: AtomicU64,
     paths: LiveCounters<u64>,
     scopes: LiveCounters<Scope>,
-    /// By key and token: the last fetch whose answer ended what earlier ones return.
+    /// By cache key and token: the latest fetch that has superseded all earlier ones.
     superseded: LiveCounters<u64>,
-    /// Counts fetches in the order they begin.
+    /// Numbers fetches in the order they begin.
     sequence: AtomicU64,
-    /// Until when every path counts as pending: set when there are more pending writes than can be
-    /// told apart. Storing nothing for a while is better than storing something wrong.
+    /// Until then every path has a pending write: set when there are too many to track. Storing
+    /// nothing for a while is better than storing an outdated response.
     all_pending_until: AtomicU64,
     routes: Routes,
-    /// Keyed per process, so that a client cannot make the names of two paths collide.
+    /// Random per process, so that a client cannot make the hashes of two paths collide.
     seed: RandomState,
 }
 
-/// The generations that a fetch began under; kept with what it stores.
+/// The generations that a fetch began under; kept in its entry.
 #[derive(Clone, Debug)]
 pub struct Generation {
     all: u64,
     scope: Snapshot,
     path: Snapshot,
-    above: Box<[Snapshot]>,
-    /// The token that asks, where several share the scope: a refusal of it counts as well.
+    ancestors: Box<[Snapshot]>,
+    /// The requesting token's, in a named scope: a refusal of the token invalidates too.
     token: Option<Snapshot>,
     sequence: u64,
-    /// Whether no write of unknown outcome may still change the response.
+    /// Whether no write was pending when the fetch began.
     settled: bool,
 }
 
-/// What a fetch begins with: it keeps what became invalid meanwhile out of the store.
+/// A fence token: taken before a fetch, it keeps out of the store a response that was invalidated
+/// during the fetch.
 #[derive(Clone, Debug)]
 pub struct Fence {
     pub(super) generation: Generation,
     superseded: Arc<Counter>,
-    /// Whose token asks.
+    /// The requesting token.
     token: Scope,
 }
 
-/// Which paths an invalidation reaches.
+/// The paths that an invalidation includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
     /// The path itself.
@@ -93,30 +93,30 @@ impl Generations {
     /// A fence for a fetch of this key with this token.
     pub(super) fn fence(&self, key: &CacheKey, token: &Scope, now: Duration) -> Fence {
         let path = canonical_path(key.path());
-        let above = self.above(key.path(), &path);
-        let above = above.map(|above| self.counted(above, Reach::Below));
+        let ancestors = self.ancestors(key.path(), &path);
+        let ancestors = ancestors.map(|path| self.snapshot(path, Reach::Below));
         let is_shared = token != key.scope();
-        // The values are read first: a write that ends now either moves one of them, or has
-        // marked its path as pending before.
+        // The counters are read before the pending marks: a write either advances a counter after
+        // that, or has set its mark before.
         let generation = Generation {
             all: self.all.load(Ordering::SeqCst),
             scope: Snapshot::of(self.scopes.counter(*key.scope())),
-            path: self.counted(&path, Reach::Here),
-            above: above.collect(),
+            path: self.snapshot(&path, Reach::Here),
+            ancestors: ancestors.collect(),
             token: is_shared.then(|| Snapshot::of(self.scopes.counter(*token))),
             sequence: self.sequence.fetch_add(1, Ordering::SeqCst),
             settled: true,
         };
         let settled = micros(now) >= self.all_pending_until.load(Ordering::SeqCst)
             && !generation.path.is_pending(now)
-            && !generation.above.iter().any(|above| above.is_pending(now));
-        let name = self.seed.hash_one((key, token));
+            && !generation.ancestors.iter().any(|path| path.is_pending(now));
+        let id = self.seed.hash_one((key, token));
         Fence {
             generation: Generation {
                 settled,
                 ..generation
             },
-            superseded: self.superseded.counter(name),
+            superseded: self.superseded.counter(id),
             token: *token,
         }
     }
@@ -126,37 +126,39 @@ impl Generations {
         self.all.load(Ordering::SeqCst) == generation.all
             && generation.path.is_current()
             && generation.scope.is_current()
-            && generation.above.iter().all(Snapshot::is_current)
+            && generation.ancestors.iter().all(Snapshot::is_current)
     }
 
-    /// Whether what was fetched behind this fence may be stored: nothing has invalidated it, no
-    /// write may have changed it unseen, and no later fetch has ended it.
+    /// Whether a response fetched under this fence may be stored: nothing has invalidated it, no
+    /// write was pending, and no later fetch has superseded it.
     pub(super) fn may_store(&self, fence: &Fence) -> bool {
         let Fence { generation, .. } = fence;
         generation.settled && self.is_current(generation) && !fence.is_superseded()
     }
 
-    /// Answers whether there was anything to invalidate.
+    /// Invalidates a path; returns whether there was anything to invalidate.
     pub(super) fn invalidate_path(&self, path: &str, reach: Reach) -> bool {
-        self.paths.advance(&self.name(&canonical_path(path), reach))
+        self.paths
+            .advance(&self.counter_key(&canonical_path(path), reach))
     }
 
-    /// What is fetched for this path before `until` is not stored.
+    /// Marks a write to this path as pending: responses to fetches that begin before `until` are not
+    /// stored.
     pub(super) fn mark_pending(&self, path: &str, reach: Reach, until: Duration, now: Duration) {
-        let name = self.name(&canonical_path(path), reach);
-        if !self.paths.mark_pending(name, until, now) {
+        let key = self.counter_key(&canonical_path(path), reach);
+        if !self.paths.mark_pending(key, until, now) {
             self.all_pending_until
                 .fetch_max(micros(until), Ordering::SeqCst);
         }
     }
 
-    /// Answers whether there was anything to invalidate.
+    /// Invalidates a scope; returns whether there was anything to invalidate.
     pub(super) fn invalidate_scope(&self, scope: &Scope) -> bool {
         self.scopes.advance(scope)
     }
 
-    /// Every scope that logs call by this name.
-    pub(super) fn invalidate_named_scope(&self, id: ScopeId) {
+    /// Invalidates every scope with this id, which is the short form in logs.
+    pub(super) fn invalidate_scope_id(&self, id: ScopeId) {
         self.scopes.advance_all(|scope| scope.id() == id);
     }
 
@@ -164,10 +166,9 @@ impl Generations {
         self.all.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The paths above a stored one that are the same resource: from where the last parameter of
-    /// its route begins. A list, or the root, is not one of them: a write there does not
-    /// invalidate every call.
-    fn above<'a>(&self, sent: &str, path: &'a str) -> impl Iterator<Item = &'a str> {
+    /// The ancestors of a path that are part of the same resource: those from the last parameter of
+    /// its route on. A collection or the root is not: a write to it must not invalidate every call.
+    fn ancestors<'a>(&self, sent: &str, path: &'a str) -> impl Iterator<Item = &'a str> {
         let pattern = self.routes.find(sent).map(|route| self.routes.name(route));
         let fixed = pattern
             .and_then(|pattern| pattern.rsplit_once('{'))
@@ -175,14 +176,14 @@ impl Generations {
         path.match_indices('/')
             .map(|(at, _)| &path[..at])
             .skip(fixed)
-            .take(MAX_ABOVE)
+            .take(MAX_ANCESTORS)
     }
 
-    fn counted(&self, path: &str, reach: Reach) -> Snapshot {
-        Snapshot::of(self.paths.counter(self.name(path, reach)))
+    fn snapshot(&self, path: &str, reach: Reach) -> Snapshot {
+        Snapshot::of(self.paths.counter(self.counter_key(path, reach)))
     }
 
-    fn name(&self, path: &str, reach: Reach) -> u64 {
+    fn counter_key(&self, path: &str, reach: Reach) -> u64 {
         self.seed.hash_one((path, reach))
     }
 }
@@ -203,8 +204,8 @@ impl Generation {
             && self.settled == other.settled
             && self.scope.is_same(&other.scope)
             && self.path.is_same(&other.path)
-            && self.above.len() == other.above.len()
-            && std::iter::zip(&self.above, &other.above).all(|(a, b)| a.is_same(b))
+            && self.ancestors.len() == other.ancestors.len()
+            && std::iter::zip(&self.ancestors, &other.ancestors).all(|(a, b)| a.is_same(b))
     }
 
     pub(super) fn sequence(&self) -> u64 {
@@ -227,20 +228,20 @@ impl Fence {
         &self.generation
     }
 
-    /// Whose token asks.
+    /// The requesting token.
     #[must_use]
     pub fn token(&self) -> &Scope {
         &self.token
     }
 
-    /// Whether the tokens of a named scope share what is stored.
+    /// Whether the scope is a named one, whose tokens share what is stored.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.generation.token.is_some()
     }
 
-    /// The origin has shown this very response to the token; `None` in a token's own scope, where
-    /// the scope itself says so.
+    /// An admission of the token to the response of this fetch; `None` in a scope of one token, which
+    /// needs none.
     #[must_use]
     pub fn admission(&self, until: Duration) -> Option<Admission> {
         let token = self.generation.token.clone()?;
@@ -251,7 +252,7 @@ impl Fence {
         ))
     }
 
-    /// What earlier fetches of this key by this token return is out of date from now on.
+    /// Supersedes earlier fetches of this key by this token: their responses are not stored.
     pub(super) fn supersede_earlier(&self) {
         self.superseded.raise_to(self.generation.sequence);
     }
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_ends_with_its_path_its_scope_or_all_and_with_nothing_else() {
+    fn only_its_path_its_scope_or_a_full_purge_invalidates_a_generation() {
         let generations = generations(&["/v1/calls/{id}"]);
         let key = key("/v1/calls/c1");
         let fence = || generations.fence(&key, key.scope(), Duration::ZERO);
@@ -292,13 +293,13 @@ mod tests {
         for n in 2..50_000 {
             assert!(!generations.invalidate_path(&format!("/v1/calls/c{n}"), Reach::Here));
         }
-        for above in ["/v1/calls", "/v1", "/"] {
-            assert!(!generations.invalidate_path(above, Reach::Here));
-            assert!(!generations.invalidate_path(above, Reach::Below));
+        for ancestor in ["/v1/calls", "/v1", "/"] {
+            assert!(!generations.invalidate_path(ancestor, Reach::Here));
+            assert!(!generations.invalidate_path(ancestor, Reach::Below));
         }
         let other = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
         assert!(!generations.invalidate_scope(&other));
-        generations.invalidate_named_scope(other.id());
+        generations.invalidate_scope_id(other.id());
         assert!(generations.is_current(&before.generation));
 
         for invalidate in [
@@ -308,7 +309,7 @@ mod tests {
             |g, scope| {
                 g.invalidate_scope(scope);
             },
-            |g, scope| g.invalidate_named_scope(scope.id()),
+            |g, scope| g.invalidate_scope_id(scope.id()),
             |g, _| g.invalidate_all(),
         ] {
             let fence = fence();
@@ -321,7 +322,7 @@ mod tests {
     #[test]
     fn paths_below_a_resource_are_invalidated_with_it() {
         let patterns = ["/v1/calls/{*rest}", "/v2/{org}/calls/{id}/transcript"];
-        for (path, above, ends) in [
+        for (path, ancestor, invalidates) in [
             ("/v1/calls/c1/transcript", "/v1/calls/c1", true),
             ("/v1/calls/c1/a/b", "/v1/calls/c1", true),
             ("/v1/calls/c1/a/b", "/v1/calls/c1/a", true),
@@ -336,14 +337,12 @@ mod tests {
                 let key = key(path);
                 generations.fence(&key, key.scope(), Duration::ZERO)
             };
-            generations.invalidate_path(above, Reach::Here);
-            assert!(generations.is_current(&fence.generation), "{path} {above}");
-            generations.invalidate_path(above, Reach::Below);
-            assert_eq!(
-                !generations.is_current(&fence.generation),
-                ends,
-                "{path} {above}"
-            );
+            let case = format!("{path} {ancestor}");
+            generations.invalidate_path(ancestor, Reach::Here);
+            assert!(generations.is_current(&fence.generation), "{case}");
+            generations.invalidate_path(ancestor, Reach::Below);
+            let is_current = generations.is_current(&fence.generation);
+            assert_eq!(!is_current, invalidates, "{case}");
         }
     }
 
@@ -353,13 +352,13 @@ mod tests {
         let key = key("/v1/calls/c1");
         let second = Duration::from_secs(1);
         generations.mark_pending(key.path(), Reach::Here, second, Duration::ZERO);
-        let early = generations.fence(&key, key.scope(), Duration::ZERO);
-        let late = generations.fence(&key, key.scope(), second);
-        assert!(!generations.may_store(&early));
-        assert!(generations.may_store(&late));
+        let during = generations.fence(&key, key.scope(), Duration::ZERO);
+        let after = generations.fence(&key, key.scope(), second);
+        assert!(!generations.may_store(&during));
+        assert!(generations.may_store(&after));
         assert!(
-            generations.is_current(&early.generation)
-                && !early.generation.is_same(&late.generation)
+            generations.is_current(&during.generation)
+                && !during.generation.is_same(&after.generation)
         );
     }
 }

@@ -1,6 +1,6 @@
-//! Stored responses: entries, the store on moka, generations, request coalescing.
+//! Stored responses: entries, the store (on moka), generations, and request coalescing.
 //!
-//! Knows nothing of the origin: `proxy` fetches, and stores here what may be stored.
+//! Nothing here contacts the origin or decides what may be stored: that is left to `proxy` and `policy`.
 
 mod admission;
 mod coalesce;
@@ -15,4 +15,4 @@ pub use coalesce::{InFlight, Leader, Role, Waiter};
 pub use entry::{Entry, ViewSlot};
 pub use generation::{Fence, Generation, Reach};
 pub use representation::{Encodings, Representation};
-pub use store::{Ended, Inspection, Store, StoreLookup};
+pub use store::{Inspection, Store, StoreLookup, Superseded};

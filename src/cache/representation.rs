@@ -1,5 +1,5 @@
-//! A representation: a head that is complete except for what changes with time, a body, and the
-//! same in the content codings that clients have requested.
+//! A representation: a head that is complete except for time-dependent fields, a body, and the same
+//! body compressed. Compression itself is in `proxy` and `coding`.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,13 +11,13 @@ use crate::coding::Coding;
 use crate::label::Label as _;
 use crate::policy::ViewLimits;
 
-/// What a slot for a header field weighs besides its bytes, used or not.
+/// Bytes of a slot of a header map, used or not, in addition to name and value.
 const FIELD_OVERHEAD: usize = 104;
 
-/// What a shared allocation weighs besides its content.
+/// Bytes of a shared allocation in addition to its content.
 const ARC_OVERHEAD: usize = 32;
 
-/// A response as a client can be sent it: complete except for what changes with time.
+/// A response that can be sent to clients, complete except for time-dependent fields.
 #[derive(Debug)]
 pub struct Representation {
     /// The status.
@@ -25,33 +25,33 @@ pub struct Representation {
     /// The end-to-end fields, `Via` and `Date` among them; `Age` and `Cache-Status` are added
     /// when it is sent.
     pub headers: HeaderMap,
-    /// The bytes.
+    /// The body.
     pub body: Bytes,
-    /// What limits its use besides the entry's own freshness.
+    /// Limits on its use in addition to the entry's freshness.
     pub cap: ViewLimits,
-    /// The same in the codings that clients have requested.
+    /// The same representation in other content codings.
     pub encodings: Encodings,
 }
 
-/// The codings of one representation: each is made once, by the caller that
+/// The content codings of one representation. Each is encoded once, by the caller that
 /// [claims](Encodings::claim) it.
 #[derive(Debug, Default)]
 pub struct Encodings {
-    /// A bit for each coding that was requested, and for each that is claimed.
+    /// A bit per coding that was requested, and per coding that is claimed.
     requested: AtomicU8,
     claimed: AtomicU8,
-    made: [OnceLock<Arc<Representation>>; Coding::ALL.len()],
+    encoded: [OnceLock<Arc<Representation>>; Coding::ALL.len()],
 }
 
 impl Encodings {
-    /// The representation in this coding, if it is at hand.
+    /// The representation in this coding, if it is memoised.
     #[must_use]
     pub fn get(&self, coding: Coding) -> Option<&Arc<Representation>> {
-        self.made[coding.index()].get()
+        self.encoded[coding.index()].get()
     }
 
-    /// Whether the caller must make it; no other caller will, unless it gives up the claim. The
-    /// first request does not claim: a coding that is requested once may never be again.
+    /// Claims a coding; if true, the caller must encode it, or [release](Self::release) it. The first
+    /// request does not get the claim: a coding that is requested once may never be requested again.
     #[must_use]
     pub fn claim(&self, coding: Coding) -> bool {
         let bit = 1 << coding.index();
@@ -63,26 +63,26 @@ impl Encodings {
             && self.claimed.fetch_or(bit, Ordering::Relaxed) & bit == 0
     }
 
-    /// Leaves it to the next request.
-    pub fn give_up(&self, coding: Coding) {
+    /// Releases a claim, so that a later request gets it.
+    pub fn release(&self, coding: Coding) {
         self.claimed
             .fetch_and(!(1 << coding.index()), Ordering::Relaxed);
     }
 
-    /// Keeps what was made.
-    pub fn keep(&self, coding: Coding, made: Representation) {
-        // Only the holder of the claim makes one, so the slot is empty.
-        let _ = self.made[coding.index()].set(Arc::new(made));
+    /// Memoises the representation in this coding.
+    pub fn set(&self, coding: Coding, encoded: Representation) {
+        // Only the holder of the claim encodes, so the slot is empty.
+        let _ = self.encoded[coding.index()].set(Arc::new(encoded));
     }
 
     fn weight(&self) -> usize {
-        let made = self.made.iter().filter_map(OnceLock::get);
-        made.map(|one| one.weight() + ARC_OVERHEAD).sum()
+        let encoded = self.encoded.iter().filter_map(OnceLock::get);
+        encoded.map(|one| one.weight() + ARC_OVERHEAD).sum()
     }
 }
 
 impl Representation {
-    /// Bytes of memory that are freed with it.
+    /// Bytes of memory that it uses.
     pub(super) fn weight(&self) -> usize {
         let fields = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
             name.as_str().len() + value.len()

@@ -1,4 +1,5 @@
-//! The store: moka bounds it and evicts; generation and scope decide what may be used.
+//! The store of entries by cache key: moka bounds and evicts; scope and generation decide which
+//! entries are valid. Freshness is not checked here.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
 use crate::telemetry::{Eviction, Invalidation, Metrics};
 
-/// Stored responses of one key: those that differ in nominated request fields (RFC 9111 §4.1),
-/// and, in a named scope, in what the origin shows to different tokens. Beyond it, the oldest goes.
+/// Most responses per key; a further one replaces the oldest. They differ in the nominated request
+/// fields (RFC 9111 §4.1) or, in a named scope, in what the origin shows to different tokens.
 const MAX_VARIANTS: usize = 8;
 
-/// After this part of the capacity has been stored, the excess is evicted at once. moka evicts by
-/// itself after 64 changes: of the largest responses, those are half a gigabyte.
+/// Evictions per capacity stored. moka alone evicts after 64 changes: with the largest responses,
+/// that would be half a gigabyte above capacity.
 const EVICTIONS_PER_CAPACITY: u64 = 64;
 
-/// The shortest time between two sweeps of what was invalidated.
+/// The shortest time between two sweeps of invalidated entries.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 /// Every stored response.
@@ -35,44 +36,45 @@ pub struct Store {
     cache: Cache<CacheKey, Variants, Prehashed>,
     generations: Generations,
     metrics: Arc<Metrics>,
-    /// Bytes stored since the last eviction, and at how many the next is due.
+    /// Bytes stored since the last eviction.
     stored_bytes: AtomicU64,
+    /// The number of bytes at which the next eviction is due.
     evict_at: u64,
-    /// Notified when something was invalidated.
+    /// Notified by every invalidation.
     invalidated: Notify,
 }
 
 /// Newest first.
 type Variants = Arc<[Arc<Entry>]>;
 
-/// What the store holds for a request.
+/// The result of looking up a request.
 #[derive(Debug)]
 pub enum StoreLookup {
-    /// A response that answers it, if its freshness allows.
+    /// The selected response, fresh or stale.
     Entry(Arc<Entry>),
-    /// A response that the origin has shown to other tokens of the scope, not yet to this one.
+    /// A response that the origin has shown only to other tokens of the scope so far.
     NotAdmitted(Arc<Entry>),
-    /// Responses to other values of the nominated fields.
+    /// Only responses for other values of the nominated fields.
     OtherVariant,
     /// Nothing.
     Nothing,
 }
 
-/// Which stored responses an answer ends that is not stored itself.
+/// The stored responses that are superseded by a newer one, which is not stored itself.
 #[derive(Clone, Copy, Debug)]
-pub enum Ended<'a> {
-    /// The response to requests that are sent like this.
+pub enum Superseded<'a> {
+    /// The response that a request with these fields selects.
     Selected(&'a HeaderMap),
-    /// Every response under the key: the origin says that there is nothing.
+    /// Every response under the key: the resource is gone.
     Every,
-    /// This one, for every token.
+    /// This response, for every token.
     Only(&'a Arc<Entry>),
 }
 
-/// A stored response as an operator sees it.
+/// A stored response, for operators.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Where it is stored.
+    /// Its cache key.
     pub key: Arc<CacheKey>,
     /// The response.
     pub entry: Arc<Entry>,
@@ -88,8 +90,8 @@ impl Store {
         let cache = Cache::builder()
             .max_capacity(config.cache.capacity.0)
             .weigher(|key: &CacheKey, variants: &Variants| {
-                // Twice: moka keeps the key of a removed entry until it rebuilds its table, and has
-                // as many slots for those as for the entries.
+                // Twice: moka keeps the keys of removed entries until it rebuilds its table, up to as
+                // many as there are entries.
                 let bytes = 2 * key.heap_bytes()
                     + variants.iter().map(|entry| entry.weight()).sum::<usize>();
                 u32::try_from(bytes).unwrap_or(u32::MAX)
@@ -100,7 +102,7 @@ impl Store {
                     RemovalCause::Size => Eviction::Size,
                     RemovalCause::Expired => Eviction::Expired,
                     RemovalCause::Explicit => Eviction::Invalidated,
-                    // Also the cause when an entry is only weighed again: counted in `put`.
+                    // Counted in `put`: this is also the cause when an entry is weighed again.
                     RemovalCause::Replaced => return,
                 };
                 evictions.evictions.of(cause).inc();
@@ -119,8 +121,8 @@ impl Store {
         }
     }
 
-    /// What is stored under this key for this token. `sent` is the request as the origin would
-    /// get it; it is made only where the origin has nominated fields (RFC 9111 §4.1).
+    /// Looks up the response that may be served to this token. `sent` builds the fields of a request
+    /// to the origin; called only if the origin has nominated fields (RFC 9111 §4.1).
     #[must_use]
     pub fn find(
         &self,
@@ -151,7 +153,7 @@ impl Store {
         }
     }
 
-    /// Whether an entry may still be used. Defence in depth: the key already contains the scope.
+    /// Whether an entry may be used. Comparing the scope is defence in depth: the key contains it.
     fn is_valid(&self, key: &CacheKey, entry: &Entry) -> bool {
         entry.scope == *key.scope() && self.generations.is_current(&entry.generation)
     }
@@ -162,21 +164,21 @@ impl Store {
         self.generations.is_current(generation)
     }
 
-    /// A fence for a fetch of this key with this token; `now` is on the clock of ages.
+    /// A fence for a fetch of this key with this token, at the monotonic time `now`.
     #[must_use]
     pub fn fence(&self, key: &CacheKey, token: &Scope, now: Duration) -> Fence {
         self.generations.fence(key, token, now)
     }
 
-    /// Stores the response to a request that was sent like this. It replaces what answered that
-    /// request before, also where `Vary` has changed in between: that could be used again when the
-    /// newer one ends. In a named scope it replaces only the same response, and takes over its
-    /// admissions: another stays for the other tokens that it was shown to, as long as there are any.
+    /// Stores the response to a request with the fields `sent`. It replaces the response that this
+    /// request selected before, even if `Vary` has changed: the old one must not be selected again
+    /// when the new one is evicted. In a named scope it replaces only the same response, and copies
+    /// its admissions; a different one is kept while other tokens are admitted to it.
     ///
     /// # Errors
     ///
-    /// [`NotStored::Fenced`] when something has invalidated it while it was fetched, or may have,
-    /// or when a later fetch has already returned something newer.
+    /// [`NotStored::Fenced`] if it was, or may have been, invalidated during the fetch, or if a later
+    /// fetch has already returned a newer one.
     pub fn put(
         &self,
         key: &CacheKey,
@@ -185,14 +187,14 @@ impl Store {
         fence: &Fence,
     ) -> Result<(), NotStored> {
         let (mut may_store, mut replaced) = (false, false);
-        let gives_way = |other: &Arc<Entry>| {
+        let is_replaced = |other: &Arc<Entry>| {
             other.vary.matches(sent) && (!fence.is_shared() || entry.is_same_response(other))
         };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let stored = stored.map(moka::Entry::into_value);
             let stored = stored.iter().flat_map(|variants| variants.iter());
             let valid = stored.filter(|other| self.is_valid(key, other));
-            let (older, others): (Vec<_>, Vec<_>) = valid.partition(|other| gives_way(other));
+            let (older, others): (Vec<_>, Vec<_>) = valid.partition(|other| is_replaced(other));
             let mut selected = others.iter().filter(|other| other.vary.matches(sent));
             may_store = self.generations.may_store(fence)
                 && !older
@@ -206,9 +208,9 @@ impl Store {
             for older in &older {
                 entry.inherit_admissions(older);
             }
-            let is_left =
-                |other: &&Arc<Entry>| !other.vary.matches(sent) || other.withdraw(fence.token());
-            let others = others.into_iter().filter(is_left).take(MAX_VARIANTS - 1);
+            let is_kept =
+                |other: &&Arc<Entry>| !other.vary.matches(sent) || other.revoke(fence.token());
+            let others = others.into_iter().filter(is_kept).take(MAX_VARIANTS - 1);
             Op::Put(
                 std::iter::once(entry)
                     .chain(others)
@@ -227,7 +229,7 @@ impl Store {
         Ok(())
     }
 
-    /// Evicts the excess, once enough was stored.
+    /// Counts a stored entry, and evicts what exceeds the capacity if that is due.
     fn evict_excess(&self, entry: &Entry) {
         let weight = entry.weight() as u64;
         let stored = self.stored_bytes.fetch_add(weight, Ordering::Relaxed) + weight;
@@ -237,21 +239,21 @@ impl Store {
         }
     }
 
-    /// Every response stored for this path, or only those of one scope. Walks over all entries.
+    /// The responses stored for this path, in all scopes or in one. Iterates over all entries.
     #[must_use]
     pub fn inspect(&self, path: &str, scope: Option<ScopeId>) -> Vec<Inspection> {
         let of_path = |key: &CacheKey| {
             key.path() == path && scope.is_none_or(|scope| key.scope().id() == scope)
         };
-        let mut found = Vec::new();
+        let mut inspections = Vec::new();
         for (key, variants) in self.cache.iter().filter(|(key, _)| of_path(key)) {
-            found.extend(variants.iter().map(|entry| Inspection {
+            inspections.extend(variants.iter().map(|entry| Inspection {
                 key: Arc::clone(&key),
                 entry: Arc::clone(entry),
                 is_valid: self.is_valid(&key, entry),
             }));
         }
-        found
+        inspections
     }
 
     /// Weighs an entry again after it has grown, if it is still stored.
@@ -267,24 +269,26 @@ impl Store {
         self.evict_excess(entry);
     }
 
-    /// Ends what is stored: the fetch behind this fence has returned something newer that is not
-    /// stored. Nor is, from now on, what fetches before it return. Where tokens share the scope, an
-    /// answer to one of them ends what that token was shown, not what others were.
-    pub fn end(&self, key: &CacheKey, fence: &Fence, ended: Ended<'_>) {
-        // First: what is stored after the search below must find it.
+    /// Removes stored responses: the fetch with this fence has returned a newer one that is not
+    /// stored. From now on, responses of earlier fetches are not stored either. In a named scope, this
+    /// revokes only the admissions of the fence's token; other tokens keep theirs.
+    pub fn supersede(&self, key: &CacheKey, fence: &Fence, superseded: Superseded<'_>) {
+        // First, so that it applies to a response that is stored after the removal below.
         fence.supersede_earlier();
-        let is_ended = |entry: &Arc<Entry>| match ended {
-            Ended::Only(one) => Arc::ptr_eq(one, entry),
+        let is_superseded = |entry: &Arc<Entry>| match superseded {
+            Superseded::Only(one) => Arc::ptr_eq(one, entry),
             _ if fence.is_shared() => false,
-            Ended::Selected(sent) => entry.vary.matches(sent),
-            Ended::Every => true,
+            Superseded::Selected(sent) => entry.vary.matches(sent),
+            Superseded::Every => true,
         };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let Some(stored) = stored else { return Op::Nop };
             let rest: Variants = stored
                 .value()
                 .iter()
-                .filter(|entry| entry.generation.is_after(&fence.generation) || !is_ended(entry))
+                .filter(|entry| {
+                    entry.generation.is_after(&fence.generation) || !is_superseded(entry)
+                })
                 .map(Arc::clone)
                 .collect();
             match rest.len() {
@@ -295,8 +299,8 @@ impl Store {
         });
     }
 
-    /// Invalidates what is stored at these paths and below them, in every scope, with every query.
-    /// However many they are, it is one invalidation.
+    /// Invalidates these paths and all paths below them, in every scope and with every query. Counted
+    /// as one invalidation.
     pub fn invalidate_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
         for path in paths {
             for reach in [Reach::Here, Reach::Below] {
@@ -306,8 +310,9 @@ impl Store {
         self.invalidated(cause);
     }
 
-    /// Invalidates what a write has, or may have, changed, and answers whether there was anything.
-    /// While the write is `pending`, what is fetched is not stored: the origin may still carry it out.
+    /// Invalidates what a write has, or may have, changed; returns whether there was anything to
+    /// invalidate. Responses to fetches that begin while the write is `pending` are not stored: the
+    /// origin may still apply it.
     pub fn invalidate_written<'p>(
         &self,
         paths: impl Iterator<Item = (&'p str, Reach)>,
@@ -316,7 +321,7 @@ impl Store {
         let mut any = false;
         for (path, reach) in paths {
             if let Some(Range { start, end }) = pending {
-                // First: a fetch that begins in between finds one or the other.
+                // First, so that a fetch that begins in between sees the mark.
                 self.generations.mark_pending(path, reach, *end, *start);
             }
             any |= self.generations.invalidate_path(path, reach);
@@ -329,8 +334,8 @@ impl Store {
         self.invalidated(Invalidation::Write);
     }
 
-    /// Invalidates all that this scope may see. Where nothing is stored or in flight for it, it
-    /// costs a look-up: guessed tokens are refused in great numbers.
+    /// Invalidates all that this token may be served, since the origin has refused it. If nothing is
+    /// stored or in flight for it, this costs a look-up: an attacker's guesses are all refused.
     pub fn refuse(&self, scope: &Scope) {
         self.metrics.tokens_refused.inc();
         if self.generations.invalidate_scope(scope) {
@@ -338,9 +343,9 @@ impl Store {
         }
     }
 
-    /// Invalidates all that one scope may see, by its name in logs.
+    /// Invalidates all responses of one scope, by its id.
     pub fn invalidate_scope(&self, scope: ScopeId, cause: Invalidation) {
-        self.generations.invalidate_named_scope(scope);
+        self.generations.invalidate_scope_id(scope);
         self.invalidated(cause);
     }
 
@@ -355,7 +360,7 @@ impl Store {
         self.invalidated.notify_one();
     }
 
-    /// Frees the memory of what was invalidated; answers how many keys were removed.
+    /// Frees the memory of invalidated entries; returns the number of keys removed.
     pub fn sweep(&self) -> usize {
         let keys: Vec<_> = self
             .cache
@@ -381,18 +386,18 @@ impl Store {
         variants.iter().any(|entry| self.is_valid(key, entry))
     }
 
-    /// Sweeps whenever something was invalidated, at most once a second.
+    /// Sweeps after every invalidation, at most once a second. Never returns.
     pub async fn sweep_when_invalidated(self: Arc<Self>) {
         loop {
             self.invalidated.notified().await;
             let store = Arc::clone(&self);
-            // It walks over all entries: not on a thread that answers requests.
+            // It iterates over all entries: not on a thread that serves requests.
             let _ = tokio::task::spawn_blocking(move || store.sweep()).await;
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
     }
 
-    /// Brings the gauges up to date.
+    /// Updates the gauges of the store's size.
     pub fn measure(&self) {
         self.cache.run_pending_tasks();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

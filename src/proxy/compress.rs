@@ -1,7 +1,8 @@
-//! Compression (content codings): a hit gets the coding that is memoised; one that is not is made in
-//! the background, for later hits.
+//! Compression (content coding): a hit is served compressed if that is memoised; if not, it is
+//! compressed in the background for later hits.
 //!
-//! A hit never waits for a coding, and one that a single hit requests is not made.
+//! A hit never waits for compression. The first request for a coding does not start it. The encoders
+//! are in `crate::coding`.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::request::CacheKey;
 use crate::telemetry::SentCoding;
 
 impl Views {
-    /// The representation in the coding that the client accepts, if it is memoised.
+    /// The representation in the content coding that the client accepts, if it is memoised.
     pub(super) fn compressed(&self, request: &ClientRequest<'_>, selected: Selected) -> Selected {
         let wanted = request
             .call
@@ -49,15 +50,14 @@ impl Views {
         }
     }
 
-    /// Makes the coding on a thread for blocking work, once. Without a free permit it is left to a
-    /// later hit.
+    /// Compresses once, on a blocking thread. Without a free permit, a later hit tries again.
     fn compress(&self, key: &CacheKey, selected: &Selected, coding: Coding) {
         let encodings = &selected.representation.encodings;
         if !encodings.claim(coding) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.compressing).try_acquire_owned() else {
-            encodings.give_up(coding);
+            encodings.release(coding);
             self.metrics.coding_deferred.inc();
             return;
         };
@@ -83,7 +83,7 @@ impl Views {
         let encoded = coding::encode(coding, &whole.body);
         let took = self.clock.mono().saturating_sub(began);
         self.metrics.coding_duration.observe(took.as_secs_f64());
-        // A body that does not shrink keeps its claim: it is not tried again.
+        // The claim of a body that does not shrink is not released: it is not tried again.
         let Some(body) = encoded else { return };
         let mut headers = whole.headers.clone();
         policy::strip_digests(&mut headers);
@@ -98,14 +98,15 @@ impl Views {
             cap: whole.cap,
             encodings: Encodings::default(),
         };
-        whole.encodings.keep(coding, encoded);
+        whole.encodings.set(coding, encoded);
         self.store.weigh(key, entry);
     }
 }
 
-/// RFC 9110 §7.7: not a matter of caching, so obeyed where clients' cache directives are not.
+/// Whether the request has `no-transform` (RFC 9110 §7.7): not about caching, so it is obeyed even if
+/// the cache directives of clients are not.
 ///
-/// A departure: gzip of the origin was decoded when the response was stored.
+/// A departure: the origin's gzip was decoded when the response was stored.
 fn forbids_transforming(request: &ClientRequest<'_>) -> bool {
     request.call.directed && coding::forbids_transforming(&request.head.headers)
 }

@@ -1,4 +1,6 @@
-//! Reads the body of the origin's response, and stores what may be stored.
+//! Reads the body of the origin's response, makes an entry of it, and stores the entry if allowed.
+//!
+//! Whether it may be stored, and how long it is fresh, is decided in `policy`.
 
 use std::sync::Arc;
 
@@ -24,7 +26,7 @@ struct Whole<'a> {
 }
 
 impl Fetcher {
-    /// Reads the body, and stores what may be stored.
+    /// Reads the body, and stores the response if that is allowed.
     pub(super) async fn fill(
         &self,
         job: &FetchJob,
@@ -43,7 +45,7 @@ impl Fetcher {
         }
     }
 
-    /// Passes on what cannot be stored. What it would have replaced ends all the same.
+    /// Streams a response that cannot be stored; still removes the one that it would have replaced.
     fn stream_through(
         &self,
         job: &FetchJob,
@@ -51,7 +53,7 @@ impl Fetcher {
         body: ResponseStream,
         reason: NotStored,
     ) -> FetchResult {
-        self.end_stored(job, response.head.status);
+        self.supersede_stored(job, response.head.status);
         self.metrics.not_stored.of(reason).inc();
         FetchResult::Stream {
             head: Box::new(response.head),
@@ -88,8 +90,8 @@ impl Fetcher {
         );
         let entry = Arc::new(self.entry(job, response, whole, freshness, &facts));
         let status = response.head.status;
-        // What is stored may still serve while the origin fails; an error does not replace it, not
-        // even where this request could not use it.
+        // An error does not replace a stored response, which `stale-if-error` may still serve: to
+        // other requests, even if this one cannot use it.
         let stored = if response.renewal == Some(Renewal::Failed)
             || policy::is_failure(status) && self.is_stored(job)
         {
@@ -100,11 +102,11 @@ impl Fetcher {
         };
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();
-            self.end_stored(job, status);
+            self.supersede_stored(job, status);
         }
         FetchResult::Whole(Fetched {
             stored,
-            // A token that a 304 admits must not learn that another was there before.
+            // A token admitted by a 304 must not learn that another token has fetched it before.
             status: match renewed {
                 Some(stored) if matches!(job.basis, Basis::NotAdmitted(_)) => stored.whole.status,
                 _ => status,
@@ -114,7 +116,7 @@ impl Fetcher {
         })
     }
 
-    /// The facts of the body, read on a thread for blocking work if it is large.
+    /// The facts of the body, parsed on a blocking thread if it is large.
     async fn facts(&self, whole: &Whole<'_>, response: &OriginResponse) -> Facts {
         let is_new = whole.status == StatusCode::OK && whole.renewed.is_none();
         let is_due = is_new && self.metrics.field_weights.is_due(response.received.mono);
@@ -157,12 +159,12 @@ impl Fetcher {
         entry
     }
 
-    /// Whether something is stored that a response to this request would replace, or hide where it
-    /// does not say what it varies by.
+    /// Whether a response is stored under this key that the new one would replace, or hide if it has
+    /// no `Vary`.
     fn is_stored(&self, job: &FetchJob) -> bool {
         let (token, now) = (job.fence.token(), self.clock.mono());
-        let found = self.store.find(&job.key, token, now, || job.sent.clone());
-        !matches!(found, StoreLookup::Nothing)
+        let lookup = self.store.find(&job.key, token, now, || job.sent.clone());
+        !matches!(lookup, StoreLookup::Nothing)
     }
 }
 
@@ -179,7 +181,7 @@ impl<'a> Whole<'a> {
             };
         };
         let mut fields = stored.whole.headers.clone();
-        // These say how a message came; this one came with the 304.
+        // These describe the path of a message: here that of the 304.
         fields.remove(VIA);
         fields.remove(CACHE_STATUS);
         policy::update(&mut fields, &head.headers, received);

@@ -1,4 +1,6 @@
-//! Fetching for the cache: coalesce, ask the origin, store; on a task of its own.
+//! Fetching for the cache: coalesces requests, and runs each fetch on its own task.
+//!
+//! The request to the origin is in `origin`, reading and storing the response in `fill`.
 
 mod fill;
 mod origin;
@@ -35,21 +37,21 @@ pub(super) struct Fetcher {
     pub(super) total_timeout: Duration,
     /// `scope.admission_ttl`.
     pub(super) admission_ttl: Duration,
-    /// Reads large bodies, apart from views, of which one client can request any number.
+    /// Parses large bodies. Not shared with views: one client can request any number of those.
     pub(super) parsing: Offload,
     pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
 
-/// What is stored already, when the origin is asked.
+/// The stored response that a fetch can revalidate.
 #[derive(Clone, Debug)]
 pub(super) enum Basis {
-    /// Nothing that helps.
+    /// None.
     Nothing,
-    /// A response to validate.
+    /// A response that this token may see.
     Stored(Arc<Entry>),
-    /// A response that was shown to other tokens only: a 304 to its strong tag admits this one.
+    /// A response that only other tokens may see: a 304 to its strong entity tag admits this one.
     NotAdmitted(Arc<Entry>),
 }
 
@@ -59,19 +61,19 @@ struct FetchJob {
     key: CacheKey,
     route: RouteId,
     directives: RequestDirectives,
-    /// The fields that go to the origin.
+    /// The fields of the request to the origin.
     sent: HeaderMap,
     basis: Basis,
     fence: Fence,
     span: Option<OriginSpan>,
 }
 
-/// The result of a fetch for the client that asked.
+/// The result of a fetch, for the request that started it.
 #[derive(Debug)]
 pub(super) enum FetchResult {
     /// A whole response.
     Whole(Fetched),
-    /// A response too large to store, or one whose end cannot be told.
+    /// A response that is too large to store, or whose body ends with the connection.
     Stream {
         head: Box<response::Parts>,
         body: Box<ResponseStream>,
@@ -86,13 +88,13 @@ pub(super) enum FetchResult {
 pub(super) struct Fetched {
     pub(super) entry: Arc<Entry>,
     pub(super) stored: Result<(), NotStored>,
-    /// The origin's: 304 where the stored response was validated.
+    /// The origin's status: 304 if the stored response was validated.
     pub(super) status: StatusCode,
     /// Whether another request led the fetch.
     pub(super) collapsed: bool,
 }
 
-/// The result of a fetch for its waiters; `None` is a response for one client only: they all fetch.
+/// The result of a fetch, for its waiters; `None` if the response is not shareable: all of them fetch.
 pub(super) type SharedResult = Option<Result<Fetched, FetchError>>;
 
 impl Fetcher {
@@ -103,14 +105,14 @@ impl Fetcher {
         basis: Basis,
     ) -> FetchResult {
         let job = self.job(request, basis.clone());
-        let asks = &request.directives;
-        if asks.no_store {
+        let directives = &request.directives;
+        if directives.no_store {
             // A response that must not be stored must not be shared either.
             return self.run(job, None).await;
         }
         let (key, generation) = (request.call.flight(), job.fence.generation());
-        let role = if asks.no_cache || asks.max_age == Some(Duration::ZERO) {
-            // The origin may have answered an earlier fetch before this request came.
+        let role = if directives.no_cache || directives.max_age == Some(Duration::ZERO) {
+            // The origin may have answered an earlier fetch before this request arrived.
             Role::Leader(self.in_flight.lead(&key, generation))
         } else {
             self.in_flight.join_or_lead(&key, generation)
@@ -124,7 +126,7 @@ impl Fetcher {
             }
             Role::Waiter(waiter) => waiter,
         };
-        // A waiter waits as long as a fetch of its own might have taken.
+        // A waiter waits at most as long as its own fetch could take.
         let deadline = self.upstream.deadline();
         let shared = self.clock.timeout_at(deadline, waiter.result()).await;
         match shared.map(Option::flatten) {
@@ -136,15 +138,14 @@ impl Fetcher {
                 self.metrics.collapsed.inc();
                 FetchResult::Failed(error)
             }
-            // Not shareable, or the leader failed: all waiters fetch concurrently, not in turn.
+            // Not shareable, or the leader was dropped: all waiters fetch concurrently, not in turn.
             Some(_) => self.run(self.job(request, basis), None).await,
             None => FetchResult::Failed(FetchError::WaitTimeout(self.total_timeout)),
         }
     }
 
-    /// Refreshes a stored response that is served stale, in the background, with the token of the
-    /// request; unless a fetch is in flight, or what this request fetches must not be stored. After a
-    /// failure there is one retry.
+    /// Refreshes a stale response in the background, with the token of the request; unless a fetch is
+    /// in flight, or the request has `no-store`. After a failure there is one retry.
     pub(super) fn refresh(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
         let now = self.clock.mono();
         let is_retry = stored.has_failed_lately(now);
@@ -167,7 +168,7 @@ impl Fetcher {
     fn job(&self, request: &ClientRequest<'_>, basis: Basis) -> FetchJob {
         let (call, head) = (request.call, request.head);
         let mut sent = request.sent(&self.forward_headers);
-        // Also instead of an unusable one: the log does not have that either.
+        // This replaces an invalid client id, which the log does not contain either.
         sent.insert(RequestId::FIELD, request.id.to_header());
         let span = self.spans.begin(&mut sent, &head.extensions);
         let fence = self.store.fence(&call.key, &call.holder, self.clock.mono());
@@ -182,7 +183,7 @@ impl Fetcher {
         }
     }
 
-    /// The fetch runs on its own task: the client that started it may hang up while others wait
+    /// Runs the fetch on its own task: the client that started it may disconnect while others wait
     /// for the same response. Boxed before it is spawned: a task moves its future more than once.
     fn spawn(
         self: &Arc<Self>,
@@ -193,20 +194,20 @@ impl Fetcher {
         let fetcher = Arc::clone(self);
         tokio::spawn(Box::pin(async move {
             let result = fetcher.run(job, Some(leader)).await;
-            // The client may have gone.
+            // The client may have disconnected.
             let _ = sender.send(result);
         }));
         result
     }
 
-    /// Asks the origin, stores what may be stored, and completes the fetch for the waiters: for an
-    /// unshareable response as soon as its head says so.
+    /// Sends the request, stores the response if that is allowed, and completes the fetch for its
+    /// waiters: at the head already if the response is not shareable.
     async fn run(
         &self,
         mut job: FetchJob,
         mut leader: Option<Leader<SharedResult>>,
     ) -> FetchResult {
-        let result = match self.ask(&mut job).await {
+        let result = match self.request(&mut job).await {
             Ok((response, body)) => {
                 if response.is_unshareable
                     && let Some(leader) = leader.take()
@@ -239,7 +240,7 @@ impl Basis {
         }
     }
 
-    /// A response invalidated since it was looked up must not be used again by way of a 304.
+    /// Drops a response that was invalidated since the look-up: a 304 must not make it usable again.
     fn if_current(self, store: &Store) -> Self {
         match self.entry() {
             Some(entry) if store.is_current(&entry.generation) => self,
@@ -251,7 +252,7 @@ impl Basis {
 // === impl FetchJob ===
 
 impl FetchJob {
-    /// Which clients are served from the response.
+    /// Which tokens are served from the response.
     fn sharing(&self) -> Sharing {
         if self.fence.is_shared() {
             Sharing::Admitted
@@ -264,8 +265,7 @@ impl FetchJob {
 // === impl FetchResult ===
 
 impl FetchResult {
-    /// The status of the response, if there is one: that of the stored response where a 304 renewed
-    /// it.
+    /// The status of the response, if there is one; after a 304, that of the stored response.
     fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Whole(fetched) => Some(fetched.entry.whole.status),
@@ -279,7 +279,7 @@ impl FetchResult {
         self.status().is_none_or(policy::is_failure)
     }
 
-    /// Whether the origin was asked, and did not answer or answered with a 5xx.
+    /// Whether a request was sent, and failed or was answered with a 5xx.
     fn is_origin_failure(&self) -> bool {
         match self {
             Self::Failed(error) => !error.fault().is_shed(),
@@ -287,9 +287,9 @@ impl FetchResult {
         }
     }
 
-    /// The waiters' result, where the head allows that they share: what was stored, or only kept
-    /// from that by the fence (they asked before the purge), and an error, which their own token, the
-    /// same one, would meet a moment later too.
+    /// The waiters' result, for a shareable response. They get a response that was stored or only
+    /// fenced (they arrived before the purge too), and an error: they have the same token, so their
+    /// own fetch would fail alike.
     fn shared(&self) -> SharedResult {
         match self {
             Self::Whole(fetched)

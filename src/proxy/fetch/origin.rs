@@ -1,5 +1,5 @@
-//! Asks the origin for a fetch: about the stored response, or for the whole; and applies what the
-//! head of its response ends.
+//! The request of a fetch: conditional if a stored response can be validated. Applies the response
+//! head to the store, before the body is read; `fill` reads the body.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
-use crate::cache::Ended;
+use crate::cache::Superseded;
 use crate::clock::Deadline;
 use crate::policy::{self, EntityTag, Moment, Renewal};
 use crate::request::CacheKey;
@@ -19,22 +19,22 @@ pub(super) struct OriginResponse {
     pub(super) head: response::Parts,
     /// Its meaning for the stored response, if there is one.
     pub(super) renewal: Option<Renewal>,
-    /// Whether it is for the client alone that asked.
+    /// Whether it is for the requesting client only.
     pub(super) is_unshareable: bool,
     pub(super) requested: Moment,
     pub(super) received: Moment,
 }
 
 impl Fetcher {
-    /// Asks the origin. A refusal counts, whatever becomes of the body that follows.
+    /// Sends the request of a fetch, and returns the head of the response.
     ///
-    /// It asks once more for the whole where a 304 is about some other response, and without
-    /// content coding where the response forbids decoding: not every client accepts it.
-    pub(super) async fn ask(
+    /// Repeats it without condition if a 304 is about another response, and without
+    /// `Accept-Encoding` if the response must not be decoded: not every client accepts gzip.
+    pub(super) async fn request(
         &self,
         job: &mut FetchJob,
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
-        // However often it asks, it is one fetch.
+        // One deadline for all repetitions.
         let deadline = self.upstream.deadline();
         let mut conditional = job.conditional();
         let mut accepts_coding = true;
@@ -57,16 +57,16 @@ impl Fetcher {
                 self.apply_head(job, &response);
                 return Ok((response, body));
             }
-            // With its permit: the next request needs it.
+            // This releases its permit, which the next request needs.
             drop(body);
-            self.begin_again(job);
+            self.renew_fence(job);
             conditional = conditional.filter(|_| job.basis.entry().is_some());
         }
     }
 
     /// A repeated request takes a new generation; responses stored since the first attempt are
     /// older.
-    fn begin_again(&self, job: &mut FetchJob) {
+    fn renew_fence(&self, job: &mut FetchJob) {
         let token = *job.fence.token();
         job.fence = self.store.fence(&job.key, &token, self.clock.mono());
         let basis = std::mem::replace(&mut job.basis, Basis::Nothing);
@@ -95,37 +95,38 @@ impl Fetcher {
         Ok((response, body))
     }
 
-    /// Ends what the head ends. The body may be late or broken off, and by then the stored response
-    /// would have been served.
+    /// Removes the stored responses that the head makes unusable. Not after the body, which may be
+    /// slow or incomplete: until then they would still be served.
     fn apply_head(&self, job: &FetchJob, response: &OriginResponse) {
         let status = response.head.status;
         if policy::refuses_token(status) {
             self.store.refuse(job.fence.token());
         } else if policy::is_gone(status) || job.fence.is_shared() && denies(status) {
-            self.store.end(&job.key, &job.fence, Ended::Every);
+            self.store
+                .supersede(&job.key, &job.fence, Superseded::Every);
         } else if response.is_unshareable {
-            // Its waiters fetch now, and must not find what it has replaced.
-            self.end_stored(job, status);
+            // The waiters fetch now, and must not get the response that this one replaces.
+            self.supersede_stored(job, status);
         }
     }
 
-    /// Ends what is stored in favour of a response that is not, unless the origin failed: it must
-    /// not be used again, not even when the origin fails later. What is newer stays.
-    pub(super) fn end_stored(&self, job: &FetchJob, status: StatusCode) {
-        let ended = match job.basis.entry() {
+    /// Removes what is stored in favour of a newer response that is not stored, unless the origin
+    /// failed: it must not be served again, not even if the origin fails later.
+    pub(super) fn supersede_stored(&self, job: &FetchJob, status: StatusCode) {
+        let superseded = match job.basis.entry() {
             _ if policy::is_failure(status) => return,
-            // A 304 is about the stored response, and so about every token that shares it.
+            // A 304 is about the stored response, and so applies to every token that shares it.
             Some(stored) if status == StatusCode::NOT_MODIFIED && job.fence.is_shared() => {
-                Ended::Only(stored)
+                Superseded::Only(stored)
             }
-            _ => Ended::Selected(&job.sent),
+            _ => Superseded::Selected(&job.sent),
         };
-        self.store.end(&job.key, &job.fence, ended);
+        self.store.supersede(&job.key, &job.fence, superseded);
     }
 }
 
 impl FetchJob {
-    /// The request that asks about the stored response, if it has what to ask by.
+    /// The conditional request for the stored response, if that has a validator.
     fn conditional(&self) -> Option<HeaderMap> {
         let stored = &self.basis.entry()?.whole.headers;
         let mut sent = self.sent.clone();
@@ -137,7 +138,7 @@ impl FetchJob {
         is_conditional.then_some(sent)
     }
 
-    /// The meaning of an answer for the stored response, if there is one. A weak tag does not say that
+    /// The meaning of a response for the stored one, if there is one. A weak tag does not prove that
     /// the bytes are the same, and so admits no token to them.
     fn renewal(&self, status: StatusCode, fields: &HeaderMap, at: Moment) -> Option<Renewal> {
         let stored = &self.basis.entry()?.whole.headers;
@@ -151,13 +152,12 @@ impl FetchJob {
     }
 }
 
-/// Whether the origin has answered with something other than the stored response: gone, moved, or
-/// not available like this.
+/// Whether the origin denied this token the stored response: with a 4xx or a redirect.
 fn denies(status: StatusCode) -> bool {
     !status.is_success() && status != StatusCode::NOT_MODIFIED && !policy::is_failure(status)
 }
 
-/// The request target of a key: its bytes as they came.
+/// The request target of a key, byte for byte as received.
 fn target(key: &CacheKey) -> PathAndQuery {
     let target = match key.query() {
         Some(query) => PathAndQuery::try_from(format!("{}?{query}", key.path())),

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use stuut_cache::cache::{
-    Encodings, Ended, Entry, Fence, InFlight, Leader, Representation, Role, Store, StoreLookup,
-    Waiter,
+    Encodings, Entry, Fence, InFlight, Leader, Representation, Role, Store, StoreLookup,
+    Superseded, Waiter,
 };
 use stuut_cache::config::Config;
 use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewLimits};
@@ -223,9 +223,11 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                 let Some(version) = fetch.seen else { continue };
                 if dice.below(8) == 0 {
                     // It may not be stored, and ends what is.
-                    world
-                        .store
-                        .end(&world.key, &fetch.fence, Ended::Selected(&world.sent));
+                    world.store.supersede(
+                        &world.key,
+                        &fetch.fence,
+                        Superseded::Selected(&world.sent),
+                    );
                 } else {
                     world.store(&fetch.fence, version);
                 }
