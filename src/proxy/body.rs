@@ -1,5 +1,4 @@
-//! Response bodies: stored bytes or the origin's stream, with the report of how the response came
-//! about.
+//! Response bodies: stored bytes or the origin's stream, with a report for metrics and log.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,40 +11,40 @@ use crate::outcome::Outcome;
 use crate::request::{RouteId, ScopeId};
 use crate::upstream::{FetchError, ResponseStream};
 
-/// A response body, and how it came about.
+/// A response body, with its report.
 #[derive(Debug)]
 pub struct Body {
-    /// What is sent.
+    /// The content to send.
     pub content: Content,
     /// For metrics and the access log.
     pub report: Report,
 }
 
-/// How the response came about. It travels beside the body: a field of the response's extensions
-/// would cost two allocations a request.
+/// How the request was answered. It is part of the body, because an entry in the response's extensions
+/// would cost two allocations per request.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// How the request was answered.
     pub outcome: Outcome,
     /// The cacheable route it matched.
     pub route: Option<RouteId>,
-    /// Whose stored responses it may see.
+    /// The scope of the request, if it has one.
     pub scope: Option<ScopeId>,
 }
 
-/// What a client is sent.
+/// The content of a response body.
 #[derive(Debug)]
 pub enum Content {
-    /// One frame, so that head and body go out in one write; empty when sent.
+    /// One frame, so that head and body are sent in one write; empty when sent.
     Whole(Bytes),
-    /// As the origin sends it.
+    /// Streamed from the origin.
     Stream(Box<ResponseStream>),
-    /// The same, in answer to a write.
+    /// Streamed from the origin, in response to a write.
     Written(Box<WriteResponse>),
 }
 
 impl Body {
-    /// Stored bytes.
+    /// A body of stored bytes.
     #[must_use]
     pub fn whole(bytes: Bytes, report: Report) -> Self {
         Self {

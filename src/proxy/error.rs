@@ -1,7 +1,7 @@
-//! The proxy's own responses: the one place that knows status codes.
+//! Error responses of the proxy itself: the only file that chooses status codes.
 //!
-//! What a client sees is a problem document (RFC 9457) with a stable `type`, and where the
-//! origin is at fault a `Proxy-Status` (RFC 9209); the log has the whole chain of causes, once.
+//! The client gets a problem document (RFC 9457) with a stable `type`, and after a failed fetch a
+//! `Proxy-Status` field (RFC 9209); the log gets the whole chain of causes, once.
 
 use std::time::Duration;
 
@@ -20,28 +20,28 @@ use crate::upstream::FetchError;
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// The `Retry-After` of a refusal, unless a better one is known.
-const RETRY_AFTER_LOAD: Duration = Duration::from_secs(1);
+/// The default `Retry-After` of a response without a known wait.
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A response of the proxy's own.
+/// A request that the proxy answers with an error.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The request is refused before anything is looked up.
+    /// The request is refused when it is parsed.
     #[error("{}", .0.sentence)]
     Refused(Refused),
-    /// The origin could not be reached, or its response not used.
+    /// The origin could not be reached, or its response was unusable.
     #[error("{source}")]
     Fetch {
         /// The failure.
         source: FetchError,
-        /// Why the origin was asked.
+        /// Why the request had to go to the origin.
         why: Forward,
     },
-    /// `only-if-cached`, and nothing stored is good enough (RFC 9111 §5.2.1.7).
-    #[error("the request asks for a stored response only, and there is none to use")]
+    /// `only-if-cached`, and no stored response is usable (RFC 9111 §5.2.1.7).
+    #[error("the request has only-if-cached, and no stored response is usable")]
     OnlyIfCached,
     /// A bug.
-    #[error("the proxy failed on this request; its log says where")]
+    #[error("the proxy failed on this request; see its log")]
     Panicked,
 }
 
@@ -51,7 +51,7 @@ impl Error {
             Self::Refused(refused) => refusal_status(refused.why),
             Self::Fetch { source, .. } => match source {
                 FetchError::UploadTooLarge => refusal_status(Refusal::BodyTooLarge),
-                // The class of the origin's own response.
+                // The status of the origin's own response.
                 FetchError::RetryAfter { status, .. } => *status,
                 other => fault_status(other.fault()),
             },
@@ -81,9 +81,9 @@ impl Error {
         }
     }
 
-    /// Whether the rest of the connection cannot be trusted: what is ambiguous in one request could
-    /// be read as the beginning of the next.
-    fn ends_connection(&self) -> bool {
+    /// Whether the connection must be closed: after an ambiguous request, the start of the next one
+    /// is not known (request smuggling).
+    fn closes_connection(&self) -> bool {
         match self {
             Self::Refused(refused) => !matches!(refused.why, Refusal::View | Refusal::LastHop),
             Self::Fetch { source, .. } => source.fault() == Fault::RequestBody,
@@ -91,14 +91,14 @@ impl Error {
         }
     }
 
-    /// Whole seconds, rounded up: a client that returns a moment too early is refused again.
+    /// Whole seconds, rounded up: a client that retries a moment too early would be refused again.
     fn retry_after(&self) -> HeaderValue {
         let wait = match self {
             Self::Fetch {
                 source: FetchError::RetryAfter { wait, .. } | FetchError::BreakerOpen { wait },
                 ..
             } => *wait,
-            _ => RETRY_AFTER_LOAD,
+            _ => DEFAULT_RETRY_AFTER,
         };
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         HeaderValue::from(seconds.max(1))
@@ -136,7 +136,7 @@ impl Error {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        // An error is about this moment: no cache downstream may store it.
+        // An error describes the present moment: no downstream cache may store it.
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         fields.insert(CACHE_STATUS, outcome.cache_status());
         fields.insert(RequestId::FIELD, id.to_header());
@@ -155,27 +155,27 @@ impl Error {
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
             );
         }
-        if self.ends_connection() {
+        if self.closes_connection() {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
 }
 
-/// Every problem document: the last part of its `type`, and its status; one with two statuses comes
-/// twice.
+/// Every problem document: the last part of its `type`, and its status. One with two statuses is
+/// listed twice.
 pub fn problems() -> impl Iterator<Item = (&'static str, StatusCode)> {
     let refusals = Refusal::ALL
         .iter()
         .map(|refusal| (refusal.as_str(), refusal_status(*refusal)));
     let faults = Fault::ALL.iter().flat_map(|fault| {
-        // A client that must wait gets the status of the origin's own response: one of two.
+        // During a `Retry-After`, the status is that of the origin's own response: 429 or 503.
         let other = (*fault == Fault::Held).then_some(StatusCode::TOO_MANY_REQUESTS);
         let statuses = other.into_iter().chain([fault_status(*fault)]);
         statuses.map(|status| (fault.as_str(), status))
     });
     let own = [Error::OnlyIfCached, Error::Panicked].map(|error| (error.slug(), error.status()));
-    // The last hop of an OPTIONS is answered by the proxy, and is no problem.
+    // The 200 to an OPTIONS at its last hop (`Max-Forwards: 0`) is not an error.
     let is_problem = |(_, status): &(_, StatusCode)| !status.is_success();
     refusals.chain(faults).chain(own).filter(is_problem)
 }
@@ -227,11 +227,11 @@ fn proxy_status(error: &FetchError) -> HeaderValue {
         "{CACHE_NAME}; error={}; details=\"{error}\"",
         error.fault().as_str()
     );
-    HeaderValue::try_from(text).expect("our sentences have no quotes and no control characters")
+    HeaderValue::try_from(text).expect("our messages have no quotes and no control characters")
 }
 
-/// Logs each failure once. A request that was not admitted is at debug level: admission counts them,
-/// and logs when the circuit breaker opens.
+/// Logs a failure, once. Shed requests are logged at debug level: `upstream` counts them, and logs
+/// when the circuit breaker opens.
 pub(super) fn log_failure(id: &RequestId, source: &FetchError) {
     let fault = source.fault().as_str();
     if source.fault().is_shed() {
@@ -241,7 +241,7 @@ pub(super) fn log_failure(id: &RequestId, source: &FetchError) {
     }
 }
 
-/// An error and its causes, in one line.
+/// An error and its causes, on one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))

@@ -1,5 +1,5 @@
-//! Past the cache: a request goes to the origin as it is, and its response comes back as it is. A
-//! write invalidates what it may have changed.
+//! Forwarding past the cache: request and response are streamed unchanged, except for the fields in
+//! `upstream::headers`. A write invalidates what it may have changed; its response is in `write`.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::error::{CACHE_STATUS, Error, log_failure};
 use super::offload::joined;
 use super::request::Arrived;
 use super::span::{OriginSpans, SpanEnd};
-use super::write::{WriteResponse, Written};
+use super::write::{WriteResponse, WrittenPaths};
 use crate::cache::{Reach, Store};
 use crate::clock::Clock;
 use crate::outcome::{Fault, Outcome};
@@ -30,8 +30,7 @@ pub(super) struct Forwarder {
     pub(super) store: Arc<Store>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
-    /// For how long the origin may still carry out a write that it has not answered
-    /// (`upstream.total_timeout`).
+    /// How long the origin may still be applying an unanswered write (`upstream.total_timeout`).
     pub(super) pending: Duration,
     pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
@@ -41,8 +40,8 @@ pub(super) struct Forwarder {
 impl Forwarder {
     /// Forwards a request, and returns the origin's response.
     ///
-    /// A write runs to its end on a task of its own: a client that goes while the origin is at it
-    /// leaves no doubt about what it did.
+    /// A write runs to completion on its own task: its effect on the store must not depend on
+    /// whether the client stays connected.
     pub(super) async fn forward(
         self: &Arc<Self>,
         arrived: Arrived,
@@ -58,8 +57,8 @@ impl Forwarder {
         let exchange = Box::pin(async move {
             let exchange = AssertUnwindSafe(forwarder.exchange(arrived, scope, reason));
             exchange.catch_unwind().await.unwrap_or_else(|panic| {
-                // The origin may have the request.
-                forwarder.written(&method, uri.path(), &Err(FetchError::Panicked));
+                // The origin may have received the request.
+                forwarder.invalidate(&method, uri.path(), &Err(FetchError::Panicked));
                 resume_unwind(panic)
             })
         });
@@ -78,7 +77,7 @@ impl Forwarder {
         let target = head.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         headers::of_forward(&mut head.headers, head.version);
-        // Also instead of an unusable one: the log does not have that either.
+        // This replaces an invalid client id, which the log does not contain either.
         head.headers.insert(RequestId::FIELD, id.to_header());
         let span = self.spans.begin(&mut head.headers, &head.extensions);
         let method = head.method.clone();
@@ -98,7 +97,7 @@ impl Forwarder {
             Err(source) => SpanEnd::Failed(source.fault()),
         };
         self.spans.record(span.as_ref(), &method, end);
-        let written = self.written(&method, target.path(), &result);
+        let written = self.invalidate(&method, target.path(), &result);
         let route = self.routes.find(target.path());
         match result {
             Ok(response) => self.respond(response, written, reason, route, scope.as_ref()),
@@ -117,7 +116,7 @@ impl Forwarder {
     fn respond(
         &self,
         response: Response<ResponseStream>,
-        written: Option<Written>,
+        written: Option<WrittenPaths>,
         reason: Bypass,
         route: Option<RouteId>,
         scope: Option<&Scope>,
@@ -151,20 +150,20 @@ impl Forwarder {
         response
     }
 
-    /// Invalidates what a request has changed, unless the origin says that it did nothing: also
-    /// when its response was lost. Then the origin may still carry it out: for a while nothing that
-    /// is fetched there is stored. Returns the paths, if they are known from a response.
-    fn written(
+    /// Invalidates what a write may have changed, unless its response rules a change out. Without a
+    /// usable response the origin may still apply it: for a while responses fetched from these paths
+    /// are not stored. Returns the paths, if they are known from a response.
+    fn invalidate(
         &self,
         method: &Method,
         path: &str,
         result: &Result<Response<ResponseStream>, FetchError>,
-    ) -> Option<Written> {
+    ) -> Option<WrittenPaths> {
         if !policy::is_unsafe(method) {
             return None;
         }
         let below = !policy::adds_below(method);
-        let written = |status, fields: &HeaderMap| Written {
+        let written = |status, fields: &HeaderMap| WrittenPaths {
             store: Arc::clone(&self.store),
             paths: policy::invalidated(method, path, status, fields, self.upstream.origin()),
             below,
@@ -172,17 +171,17 @@ impl Forwarder {
         let now = self.clock.mono();
         let pending = now..now + self.pending;
         match result {
-            // It may come from a gateway: the origin behind it may have acted, or may still.
+            // It may be a gateway's: the origin behind it may have applied the write, or still may.
             Ok(response) if response.status().is_server_error() => {}
             Ok(response) => {
                 let written = written(response.status(), response.headers());
                 written.invalidate(None);
-                return written.is_something().then_some(written);
+                return (!written.is_empty()).then_some(written);
             }
             Err(error) if upstream::not_sent(error.fault()) => return None,
             Err(error) if error.fault() == Fault::RequestBody => {
-                // No whole request reached the origin. One that acts on parts can only have done
-                // so at the path that was named.
+                // The origin got an incomplete request. If it applies partial bodies, then only to
+                // the target itself.
                 let here = std::iter::once((path, Reach::Here));
                 if self.store.invalidate_written(here, Some(&pending)) {
                     self.store.count_write();

@@ -1,4 +1,6 @@
-//! What the store has for a request, in the view that it wants.
+//! The look-up: the stored response for a request, in the requested view, and how it may be used.
+//!
+//! It does not fetch; the rules of freshness are in `policy`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +12,27 @@ use crate::cache::{Entry, StoreLookup};
 use crate::outcome::{Forward, ServedStale};
 use crate::policy::{self, Moment, Verdict};
 
-/// The store's answer to a request.
+/// The result of a look-up.
 pub(super) enum Lookup {
-    /// Serve it; it stays fresh for this long.
+    /// Serve it; it is fresh for this time.
     Fresh(Selected, Duration),
-    /// Serve it, and refresh it in the background.
+    /// Serve it stale, and refresh it in the background.
     Usable(Selected, ServedStale),
-    /// Ask the origin about it.
+    /// Revalidate it.
     Stale {
         why: Forward,
         selected: Selected,
         /// Whether it may be served if the origin fails.
         on_error: bool,
     },
-    /// Ask the origin whether this token may see it too.
+    /// The origin has not shown it to this token yet: revalidate it.
     NotAdmitted(Arc<Entry>),
-    /// Ask the origin for the whole: nothing is stored, or no 304 makes it usable again.
+    /// Fetch the whole response: nothing is stored, or a 304 would not make it usable.
     Miss(Forward),
 }
 
 impl Proxy {
-    /// Looks a request up in the store. Where a view must be derived first, `now` is later than
-    /// before.
+    /// Looks a request up in the store. Deriving a view takes time, so `now` is then updated.
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
         let (key, token) = (&request.call.key, &request.call.holder);
         let sent = || request.sent(&self.fetcher.forward_headers);
@@ -45,7 +46,7 @@ impl Proxy {
             Ok(selected) => selected,
             Err(entry) => {
                 let selected = Box::pin(self.views.select(key, entry, request.view())).await;
-                // Deriving takes time: the entry may have been invalidated meanwhile.
+                // The entry may have been invalidated meanwhile.
                 *now = self.clock.now();
                 let entry = &selected.entry;
                 if !self.store.is_current(&entry.generation) || !entry.admits(token, now.mono) {
@@ -54,14 +55,14 @@ impl Proxy {
                 selected
             }
         };
-        judge(selected, request, *now)
+        classify(selected, request, *now)
     }
 }
 
 /// How the selected response may be used for this request.
-fn judge(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Lookup {
+fn classify(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Lookup {
     let cap = selected.representation.cap;
-    // Of no interest to a hit.
+    // A closure: a hit does not need it.
     let why = |selected: &Selected| {
         if policy::is_fresh(&selected.entry.freshness, cap, now) {
             Forward::Request
@@ -75,7 +76,7 @@ fn judge(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Lookup
             Lookup::Usable(selected, ServedStale::Accepted)
         }
         Verdict::Usable { .. } => Lookup::Usable(selected, ServedStale::Revalidating),
-        // The origin has just failed for this entry: waiting for it again helps no client.
+        // The origin has just failed to renew this entry: do not make the client wait for it again.
         Verdict::Stale {
             on_error_until: Some(_),
         } if selected.entry.has_failed_lately(now.mono) => {

@@ -1,8 +1,8 @@
-//! The life of a request, read straight down.
+//! The life of a request, from its parsed head to its response: start with [`Proxy::answer`].
 //!
-//! Parse; forward past the cache, or look up; fresh, stale while it is refreshed, or fetch; respond.
-//! Each question on the way is answered by a module below. `cache` and `upstream` do not know each
-//! other; they meet here.
+//! Parse; forward past the cache, or look up; serve fresh, serve stale and refresh, or fetch; respond.
+//! Each step is a submodule. Connections and timeouts of clients belong to `server`; `cache` and
+//! `upstream` do not use each other, they are joined here.
 
 mod body;
 mod compress;
@@ -45,7 +45,7 @@ pub use body::{Body, Content, Report};
 pub use error::{Error, problems};
 pub use request::Arrived;
 
-/// The proxy: what happens to a request between the sockets and the modules below.
+/// The proxy: turns each request into a response.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     parser: Parser,
@@ -58,7 +58,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy of these parts.
+    /// A proxy built from these parts.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -105,11 +105,11 @@ impl Proxy {
         }
     }
 
-    /// The same proxy, with the same store, by other rules for freshness, scopes and views.
+    /// The same proxy and store, with the freshness, scope and view settings of `config`.
     ///
     /// # Errors
     ///
-    /// The configured views whose lists cannot be read.
+    /// The configured views whose lists are invalid.
     pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<OptionsFault>> {
         let freshness = Arc::new(config.freshness.clone());
         let views = self.views.reloaded(&freshness);
@@ -127,13 +127,13 @@ impl Proxy {
 
     /// Answers a request. Whatever happens is a response.
     ///
-    /// A future that waits for the origin is boxed here and below: a future is as large as its largest
-    /// branch, and a hit would move the room for a fetch. Head and call are borrowed for the same
+    /// Futures that wait for the origin are boxed, here and below: a future is as large as its largest
+    /// branch, so each hit would move the memory of a fetch. Head and call are borrowed for the same
     /// reason: an async function keeps two copies of its arguments.
     ///
     /// # Errors
     ///
-    /// None: tower wants a result.
+    /// Never: tower's `Service` requires a result.
     pub fn answer(
         self: Arc<Self>,
         arrived: Arrived,
@@ -182,11 +182,11 @@ impl Proxy {
         if request.directives.only_if_cached {
             return request.fail(Error::OnlyIfCached);
         }
-        Box::pin(self.ask_origin(&request, why, basis)).await
+        Box::pin(self.fetch(&request, why, basis)).await
     }
 
-    /// Asks the origin, about the stored response if there is one.
-    async fn ask_origin(
+    /// Fetches the response, or revalidates the stored one.
+    async fn fetch(
         &self,
         request: &ClientRequest<'_>,
         why: Forward,
@@ -203,10 +203,9 @@ impl Proxy {
         self.respond_fetched(request, result, why).await
     }
 
-    /// The stored response instead of a failure of the origin.
+    /// The stored response to serve instead of the origin's failure (RFC 5861 §4).
     ///
-    /// The store is looked up again: what it had when the request arrived may be invalid by now,
-    /// or replaced by something newer.
+    /// Looked up again: since the request arrived, it may have been invalidated or replaced.
     async fn stale_if_error(&self, request: &ClientRequest<'_>) -> Option<Response<Body>> {
         let mut now = self.clock.now();
         match self.look_up(request, &mut now).await {

@@ -1,15 +1,15 @@
-//! Work on large bodies, on a thread for blocking work.
+//! Offloads work on large bodies to blocking threads.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-/// A larger body is read and pruned on a thread for blocking work, so that other requests of this
-/// worker do not wait: at 1 GB/s this many bytes take a quarter of a millisecond.
+/// A larger body is parsed and pruned on a blocking thread, so that it does not delay the worker's
+/// other requests: at 1 GB/s this many bytes take a quarter of a millisecond.
 const INLINE: usize = 256 << 10;
 
-/// A bounded number of threads for work on large bodies: one a core. Clones are the same.
+/// A limit on the threads that work on large bodies: one per core. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Offload(Arc<Semaphore>);
 
@@ -20,7 +20,7 @@ impl Default for Offload {
 }
 
 impl Offload {
-    /// Does work on a body of this size: at once, or on such a thread.
+    /// Does work on a body of this size: inline, or on a blocking thread if the body is large.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         size: usize,
@@ -43,7 +43,7 @@ pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The result of a task; its panic goes on in the caller.
+/// The result of a task; resumes its panic in the caller.
 pub(super) async fn joined<T>(task: JoinHandle<T>) -> T {
     match task.await {
         Ok(done) => done,

@@ -1,4 +1,4 @@
-//! Requests, as the modules of the proxy hand them on.
+//! Requests as the proxy's modules pass them on. They are parsed in `crate::request`.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Response};
@@ -17,9 +17,9 @@ use crate::view::View;
 /// A request whose head is complete.
 #[derive(Debug)]
 pub struct Arrived<B = Incoming> {
-    /// Its head, as hyper has read it.
+    /// Its head, as parsed by hyper.
     pub head: Parts,
-    /// Its body, as it comes.
+    /// Its body, not read yet.
     pub body: B,
     /// Its id.
     pub id: RequestId,
@@ -27,7 +27,7 @@ pub struct Arrived<B = Incoming> {
     pub at: Moment,
 }
 
-/// A cacheable request: its call, its head, its cache directives, parsed once, and its id.
+/// A cacheable request: its call, head, cache directives and id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClientRequest<'a> {
     pub(super) call: &'a Call,
@@ -56,12 +56,12 @@ impl<'a> ClientRequest<'a> {
         }
     }
 
-    /// The view that the client wants; `None` is the whole.
+    /// The requested view; `None` is the whole.
     pub(super) fn view(&self) -> Option<&'a View> {
         self.call.view.as_ref()
     }
 
-    /// The fields that the origin would get.
+    /// The fields of a request to the origin on behalf of this one.
     pub(super) fn sent(&self, forward_headers: &[HeaderName]) -> HeaderMap {
         headers::of_fetch(&self.head.headers, self.head.version, forward_headers)
     }

@@ -1,4 +1,6 @@
-//! Responses: a stored head with what changes with time, and the bytes.
+//! Builds responses: a stored head with its time-dependent fields filled in, and the body.
+//!
+//! The proxy's own error responses are in `error`.
 
 use std::time::Duration;
 
@@ -21,11 +23,11 @@ use crate::upstream::{ResponseStream, headers};
 
 /// The head of a representation, from the [storable](policy::storable) fields.
 ///
-/// It already has slots for what changes with time, so that filling them in a copy moves nothing.
-/// `Content-Length` is left to hyper, which writes it from the body that is really sent.
+/// It already contains the time-dependent fields, so that setting them in a copy does not reallocate.
+/// `Content-Length` is left to hyper, which derives it from the body that is sent.
 ///
-/// Where the body, or a part of it, is worth a content coding, `Vary` says so from the first response
-/// on: other clients may get it in one (RFC 9110 §12.5.5).
+/// If the body or a view of it is worth compressing, `Vary` names `Accept-Encoding` from the first
+/// response on: other clients may get it compressed (RFC 9110 §12.5.5).
 #[must_use]
 pub fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderMap {
     headers::add_via(&mut fields, received);
@@ -41,19 +43,19 @@ pub fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderM
 }
 
 fn vary_by_coding(fields: &mut HeaderMap) {
-    let said = |line: &HeaderValue| {
+    let names_it = |line: &HeaderValue| {
         let mut members = line
             .as_bytes()
             .split(|&b| b == b',')
             .map(<[u8]>::trim_ascii);
         members.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"))
     };
-    if !fields.get_all(VARY).iter().any(said) {
+    if !fields.get_all(VARY).iter().any(names_it) {
         fields.append(VARY, HeaderValue::from_static("accept-encoding"));
     }
 }
 
-/// The fields of a response from stored bytes, except `Content-Length`.
+/// The fields of a response with a stored body, except `Content-Length`.
 #[must_use]
 pub fn head(
     entry: &cache::Entry,
@@ -63,8 +65,7 @@ pub fn head(
 ) -> HeaderMap {
     let mut headers = part.headers.clone();
     stamp(&mut headers, entry.freshness.age(now).as_secs(), outcome);
-    // The presence of Age says that the origin did not generate the response for this request
-    // (RFC 9111 §5.1).
+    // Age implies that the origin did not generate the response for this request (RFC 9111 §5.1).
     if matches!(outcome, Outcome::Fetched { .. }) && !entry.came_with_age {
         headers.remove(AGE);
     }
@@ -74,7 +75,7 @@ pub fn head(
     headers
 }
 
-/// A response from stored bytes; 304 where the client has them already.
+/// A response with a stored body; 304 if the client has it already.
 pub(super) fn stored(
     request: &ClientRequest<'_>,
     selected: &Selected,
@@ -107,7 +108,7 @@ pub(super) fn stored(
     response
 }
 
-/// A response from the store that is fresh for as long as `ttl`.
+/// A stored response that is fresh for `ttl`.
 pub(super) fn hit(
     request: &ClientRequest<'_>,
     selected: &Selected,
@@ -118,7 +119,7 @@ pub(super) fn hit(
     stored(request, selected, Outcome::Hit { ttl }, now)
 }
 
-/// A response that is no longer fresh.
+/// A stored response that is no longer fresh.
 pub(super) fn stale(
     request: &ClientRequest<'_>,
     selected: &Selected,
@@ -129,10 +130,10 @@ pub(super) fn stale(
     stored(request, selected, Outcome::Stale { ttl, why }, now)
 }
 
-/// A response that is streamed, because it cannot be stored whole.
+/// A response that is streamed from the origin, because it cannot be stored whole.
 #[expect(
     clippy::boxed_local,
-    reason = "boxed, to keep the enum that carries it small"
+    reason = "boxed, to keep the enum that contains it small"
 )]
 pub(super) fn streamed(
     request: &ClientRequest<'_>,
@@ -163,10 +164,10 @@ pub(super) fn streamed(
     Response::from_parts(*head, body)
 }
 
-/// Fills the slots that [`prepare`] has made for what changes with time; after the member of a cache
-/// before us in `Cache-Status` (RFC 9211 §2).
+/// Sets the time-dependent fields that [`prepare`] has inserted. Our `Cache-Status` member stays
+/// after that of a cache between us and the origin (RFC 9211 §2).
 ///
-/// In one pass over the few fields: two look-ups by name cost a hit more.
+/// In one pass over the few fields: two look-ups by name would cost a hit more.
 fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
     let mut status = Some(outcome.cache_status());
     for (name, value) in headers.iter_mut() {
@@ -185,14 +186,16 @@ fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
     }
 }
 
-/// Whether the client has it already.
+/// Whether the client has the selected representation already.
 pub(super) fn is_not_modified(request: &ClientRequest<'_>, selected: &Selected) -> bool {
     request.call.conditional
         && condition(request, &selected.entry, &selected.representation) != Condition::Send
 }
 
-/// A date is the call's own. What a view makes of it may have changed since, with the lists of a
-/// named view: only the tag tells.
+/// The condition of the request on the selected representation (RFC 9110 §13.2.2).
+///
+/// For a view, `If-Modified-Since` is ignored: the date is the call's, and a reload may have changed
+/// the lists of a named view since. Only an entity tag identifies a view.
 fn condition<'a>(
     request: &ClientRequest<'a>,
     entry: &cache::Entry,
@@ -211,9 +214,9 @@ fn condition<'a>(
     )
 }
 
-/// RFC 9110 §15.4.5: without what describes the content, with what updates the client's own stored
-/// response. It has the tag that the client knows: the same in another coding has another
-/// (RFC 9111 §4.3.4).
+/// A 304 (RFC 9110 §15.4.5): without the fields about the content, with those that update the
+/// client's stored response. Its tag is the one that the client sent: the same response in another
+/// content coding has another tag (RFC 9111 §4.3.4).
 fn not_modified(mut headers: HeaderMap, known: Option<&[u8]>, report: Report) -> Response<Body> {
     if let (Some(known), Some(etag)) = (known, headers.get_mut(ETAG)) {
         policy::rename_tag(etag, known);

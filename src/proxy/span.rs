@@ -1,5 +1,5 @@
-//! Requests to the origin as parts of a trace: they carry it on, and where spans are collected, each
-//! leaves one.
+//! Tracing of requests to the origin: propagates the client's trace, and records a span for each
+//! request if spans are collected. The spans of clients' requests are recorded in `server`.
 
 use http::{Extensions, HeaderMap, Method, StatusCode};
 
@@ -13,17 +13,17 @@ use crate::telemetry::trace::{self, Context, Kind, Span, SpanId, Tracer};
 /// Records the spans of requests to the origin.
 #[derive(Clone, Debug)]
 pub(super) struct OriginSpans {
-    /// `None` where no spans are collected.
+    /// `None` if no spans are collected.
     tracer: Option<Tracer>,
     origin: OriginUrl,
     clock: Clock,
 }
 
-/// The span of a request to the origin that has not ended.
+/// The span of a request to the origin that is in flight.
 #[derive(Debug)]
 pub(super) struct OriginSpan {
     context: Context,
-    /// The request that it is made for.
+    /// The span of the client's request.
     parent: SpanId,
     began: Moment,
 }
@@ -31,7 +31,7 @@ pub(super) struct OriginSpan {
 /// How a request to the origin ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum SpanEnd {
-    /// With this status, and what became of the response.
+    /// With this status, and this value of `stuut_cache.outcome`.
     Answered(StatusCode, &'static str),
     /// Without a response.
     Failed(Fault),
@@ -46,7 +46,7 @@ impl OriginSpans {
         }
     }
 
-    /// Makes a request with these fields carry on the trace of its client's request.
+    /// Propagates the trace of the client's request in the fields of a request to the origin.
     pub(super) fn begin(&self, sent: &mut HeaderMap, client: &Extensions) -> Option<OriginSpan> {
         let request = client.get::<Context>();
         let context = trace::propagate(sent, request)?;
@@ -58,8 +58,8 @@ impl OriginSpans {
         })
     }
 
-    /// The span of a fetch lasts to the end of its body, or to where it becomes a stream; that of a
-    /// forwarded request to the head of its response.
+    /// Records a span. That of a fetch ends with its body, or when the body becomes a stream; that of
+    /// a forwarded request ends with the head of the response.
     pub(super) fn record(&self, span: Option<&OriginSpan>, method: &Method, end: SpanEnd) {
         let (Some(tracer), Some(span)) = (&self.tracer, span) else {
             return;

@@ -1,4 +1,6 @@
-//! Views: the part of a stored response that a client wants, memoised or derived now.
+//! Views: selects the requested part of a stored response, memoised or derived now.
+//!
+//! The pruning itself is in `crate::view`; here it is offloaded, memoised and counted.
 
 use std::sync::Arc;
 
@@ -18,17 +20,17 @@ use crate::request::CacheKey;
 use crate::telemetry::{Metrics, ViewResult};
 use crate::view::{self, Pruned, View};
 
-/// Says that this is the whole, where a part was requested.
+/// Set where a view was requested but the whole is served, with the reason.
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
 
-/// A stored response, and the representation of it that a client gets.
+/// The selected representation of a stored response (RFC 9110 §3.2).
 #[derive(Debug)]
 pub(super) struct Selected {
     pub(super) entry: Arc<Entry>,
     pub(super) representation: Arc<Representation>,
 }
 
-/// Derives views, and compresses them.
+/// Derives and compresses views.
 #[derive(Clone, Debug)]
 pub(super) struct Views {
     freshness: Arc<config::Freshness>,
@@ -36,7 +38,7 @@ pub(super) struct Views {
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     offload: Offload,
-    /// Threads that compress: one for two cores.
+    /// A permit per compressing thread: one for every two cores.
     pub(super) compressing: Arc<Semaphore>,
 }
 
@@ -64,7 +66,7 @@ impl Views {
         }
     }
 
-    /// The entry in this view, or the entry alone where the view must be derived first.
+    /// The entry in this view, or the entry alone if the view must be derived first.
     pub(super) fn memoised(
         &self,
         entry: Arc<Entry>,
@@ -86,7 +88,7 @@ impl Views {
         })
     }
 
-    /// The entry in this view, derived if need be: once, however many requests want it.
+    /// The entry in this view, derived if necessary: once for all concurrent requests.
     pub(super) async fn select(
         &self,
         key: &CacheKey,
@@ -121,7 +123,7 @@ impl Views {
 
     async fn derive(&self, entry: &Arc<Entry>, view: &View) -> (Arc<Representation>, ViewResult) {
         let whole = &entry.whole;
-        if let Some(reason) = not_a_call(whole) {
+        if let Some(reason) = unsupported(whole) {
             return (skipped(whole, reason), ViewResult::NotACall);
         }
         if !is_json(&whole.headers) {
@@ -149,16 +151,16 @@ fn derived(
     match view::prune(&whole.body, view) {
         Pruned::Whole(_) => (Arc::clone(whole), ViewResult::Whole),
         Pruned::Part(body) => {
-            // A whole without a live part or a signed URL has no part with one.
+            // Without a live call or a signed URL in the whole, no part has one.
             let cap = if whole.cap == ViewLimits::default() {
                 whole.cap
             } else {
                 let facts = facts::read(&body, &settings.live).unwrap_or_default();
                 let cap = ViewLimits::of(&facts, settings);
-                // An expiry beside the URL counts, also where the view removes it.
-                let beside = whole.cap.signed_until.filter(|_| facts.alone);
+                // The expiry of a URL counts, even if it is in a member that the view removes.
+                let removed = whole.cap.signed_until.filter(|_| facts.alone);
                 ViewLimits {
-                    signed_until: [cap.signed_until, beside].into_iter().flatten().min(),
+                    signed_until: [cap.signed_until, removed].into_iter().flatten().min(),
                     ..cap
                 }
             };
@@ -174,8 +176,8 @@ fn derived(
     }
 }
 
-/// Why views do not apply to this response.
-fn not_a_call(whole: &Representation) -> Option<&'static str> {
+/// Why views do not apply to this response, if they do not.
+fn unsupported(whole: &Representation) -> Option<&'static str> {
     if whole.status != StatusCode::OK {
         return Some("status");
     }
@@ -200,7 +202,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || essence.ends_with("+json")
 }
 
-/// A representation of its own: its own bytes, its own entity tag, no digest of the whole.
+/// The representation of a part: with its own entity tag, without the digests of the whole.
 fn part(whole: &Representation, body: Bytes, cap: ViewLimits) -> Representation {
     let mut headers = whole.headers.clone();
     policy::strip_digests(&mut headers);
@@ -214,14 +216,14 @@ fn part(whole: &Representation, body: Bytes, cap: ViewLimits) -> Representation 
     }
 }
 
-/// A strong entity tag from the bytes themselves.
+/// A strong entity tag: a hash of the bytes.
 fn etag_of(body: &[u8]) -> HeaderValue {
     let digest = blake3::hash(body).to_hex();
     HeaderValue::try_from(format!("\"{}\"", &digest[..32]))
         .expect("hex digits in quotes are a field value")
 }
 
-/// Says why a view was not applied.
+/// Sets `Stuut-Cache-View` to the reason why the view was not applied.
 pub(super) fn set_skipped(headers: &mut HeaderMap, reason: &str) {
     let text = format!("skipped; reason={reason}");
     headers.insert(
@@ -230,7 +232,7 @@ pub(super) fn set_skipped(headers: &mut HeaderMap, reason: &str) {
     );
 }
 
-/// The whole, and why it is not a part.
+/// The whole, with the reason why the view was not applied.
 fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
     let mut headers = whole.headers.clone();
     set_skipped(&mut headers, reason);

@@ -1,4 +1,6 @@
-//! What a forwarded write invalidates (RFC 9111 §4.4), at the head of its response and at its end.
+//! Invalidation by forwarded writes (RFC 9111 §4.4), at the head of the response and at its end.
+//!
+//! The paths are chosen in `policy`, the writes forwarded in `forward`.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -16,34 +18,34 @@ use crate::clock::Clock;
 use crate::policy;
 use crate::upstream::{FetchError, ResponseStream};
 
-/// The paths that a write has changed, or may have (RFC 9111 §4.4).
+/// The paths that a write has changed, or may have.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(super) struct WrittenPaths {
     pub(super) store: Arc<Store>,
     pub(super) paths: Vec<String>,
-    /// Whether what lies below these paths may have changed as well.
+    /// Whether resources below these paths may have changed too.
     pub(super) below: bool,
 }
 
-/// The response to a write. At its end what the write has changed is invalidated once more: the
-/// effect may come with the last byte. If the client goes first, it is read to its end all the same.
+/// The response to a write. At its end the written paths are invalidated again: the origin may apply
+/// the write as late as that. If the client disconnects, the rest is still read.
 #[derive(Debug)]
 pub struct WriteResponse {
     /// `None` once it has ended.
     stream: Option<Box<ResponseStream>>,
-    written: Option<Written>,
+    written: Option<WrittenPaths>,
     clock: Clock,
-    /// For how long a client that has gone is read for, and a write is pending whose response does
-    /// not come to its end.
+    /// How long the rest is read after the client has disconnected, and how long a write with an
+    /// incomplete response is pending.
     pending: Duration,
 }
 
-impl Written {
-    pub(super) fn is_something(&self) -> bool {
-        !self.paths.is_empty()
+impl WrittenPaths {
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
     }
 
-    /// While the write is `pending`, what is fetched is not stored.
+    /// Invalidates the paths; responses fetched while the write is `pending` are not stored.
     pub(super) fn invalidate(&self, pending: Option<&Range<Duration>>) {
         if self.store.invalidate_written(self.reached(), pending) {
             self.store.count_write();
@@ -57,7 +59,8 @@ impl Written {
         })
     }
 
-    /// Invalidates once more, as a part of the same write; one without a whole response is pending.
+    /// Invalidates them again, without counting a second write; if the response is incomplete, the
+    /// write is pending.
     fn invalidate_again(&self, is_whole: bool, pending: &Range<Duration>) {
         let pending = (!is_whole).then_some(pending);
         let _ = self.store.invalidate_written(self.reached(), pending);
@@ -69,7 +72,7 @@ impl Written {
 impl WriteResponse {
     pub(super) fn new(
         stream: ResponseStream,
-        written: Written,
+        written: WrittenPaths,
         clock: Clock,
         pending: Duration,
     ) -> Self {
@@ -103,7 +106,7 @@ impl Body for WriteResponse {
             return Poll::Ready(None);
         };
         let frame = ready!(Pin::new(stream.as_mut()).poll_frame(cx));
-        // Before the client sees the end: its next request must not find what it has changed.
+        // Before the client receives the end: its next request must not hit what it has changed.
         if stream.is_end_stream() || !matches!(frame, Some(Ok(_))) {
             let is_whole = !matches!(frame, Some(Err(_)));
             this.end(is_whole);
@@ -128,7 +131,7 @@ impl Drop for WriteResponse {
         let (Some(mut stream), Some(written)) = (self.stream.take(), self.written.take()) else {
             return;
         };
-        // Without a runtime the process is ending, and its store with it.
+        // Without a runtime the process is exiting, and the store with it.
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
