@@ -1,4 +1,5 @@
-//! The clock: the one place that asks what time it is, and the one that a test can move.
+//! The clock: the only source of the current time and of timeouts; tests replace it with a manual
+//! one. The types of time that the pure modules compute with are in `policy`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,45 +10,45 @@ use tokio::time;
 
 use crate::policy::Moment;
 
-/// Where `now` comes from. Cheap to clone; clones of a manual clock move together.
+/// The source of `now`. Cheap to clone; clones of a manual clock share its time.
 #[derive(Clone, Debug)]
 pub struct Clock(TimeSource);
 
-/// The end of a wait.
+/// The time at which a wait ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: time::Instant,
-    /// Where it lies in what those who wait have lived through on a manual clock.
-    lived: Duration,
+    /// The same in the waiters' time of a manual clock.
+    waited: Duration,
 }
 
 #[derive(Clone, Debug)]
 enum TimeSource {
-    /// The machine's clocks. The monotonic one counts from `start`, so that ages
-    /// survive a step of the wall clock.
+    /// The machine's clocks. The monotonic one counts from `start`, so that a step of the wall
+    /// clock does not change ages.
     System { start: Instant },
-    /// Nanoseconds that a test has let pass since `wall`, and how much of it those who wait have
-    /// lived through.
+    /// Nanoseconds since `wall`, and the part of them that counts for waits in progress: both moved
+    /// by the test.
     Manual {
         wall: SystemTime,
-        passed: Arc<AtomicU64>,
-        lived: Arc<watch::Sender<Duration>>,
+        elapsed: Arc<AtomicU64>,
+        waited: Arc<watch::Sender<Duration>>,
     },
 }
 
 impl Deadline {
-    /// The deadline `by` later.
+    /// This deadline, later by `by`.
     #[must_use]
     pub fn later(self, by: Duration) -> Self {
         Self {
             at: self.at + by,
-            lived: self.lived + by,
+            waited: self.waited + by,
         }
     }
 
-    /// Real time that has passed since.
+    /// The real time elapsed since.
     #[must_use]
-    pub fn passed(self) -> Duration {
+    pub fn elapsed(self) -> Duration {
         self.at.elapsed()
     }
 }
@@ -61,17 +62,17 @@ impl Clock {
         })
     }
 
-    /// A clock that stands at `wall` until [`Clock::advance`] moves it.
+    /// A clock that stays at `wall` until [`Clock::advance`] moves it.
     #[must_use]
     pub fn manual(wall: SystemTime) -> Self {
         Self(TimeSource::Manual {
             wall,
-            passed: Arc::default(),
-            lived: Arc::new(watch::Sender::new(Duration::ZERO)),
+            elapsed: Arc::default(),
+            waited: Arc::new(watch::Sender::new(Duration::ZERO)),
         })
     }
 
-    /// This moment, on both clocks.
+    /// The current time, on the monotonic and the wall clock.
     #[must_use]
     pub fn now(&self) -> Moment {
         match &self.0 {
@@ -89,35 +90,35 @@ impl Clock {
         }
     }
 
-    /// The time on the monotonic clock alone.
+    /// The current time on the monotonic clock.
     #[must_use]
     pub fn mono(&self) -> Duration {
         match &self.0 {
             TimeSource::System { start } => start.elapsed(),
-            TimeSource::Manual { passed, .. } => {
-                Duration::from_nanos(passed.load(Ordering::SeqCst))
+            TimeSource::Manual { elapsed, .. } => {
+                Duration::from_nanos(elapsed.load(Ordering::SeqCst))
             }
         }
     }
 
-    /// The deadline after `limit` from now.
+    /// The deadline `limit` from now.
     #[must_use]
     pub fn deadline(&self, limit: Duration) -> Deadline {
-        let lived = match &self.0 {
+        let waited = match &self.0 {
             TimeSource::System { .. } => Duration::ZERO,
-            TimeSource::Manual { lived, .. } => *lived.borrow(),
+            TimeSource::Manual { waited, .. } => *waited.borrow(),
         };
         Deadline {
             at: time::Instant::now() + limit,
-            lived: lived + limit,
+            waited: waited + limit,
         }
     }
 
-    /// The output of `work`, or `None` where it has not ended by its deadline.
+    /// The output of `work`, or `None` if it is not complete by the deadline.
     ///
-    /// On a manual clock a wait ends when a test [moves](Clock::advance_waiters) it past its deadline,
-    /// and also when as much real time has passed: a test that does not move the clock ends all the
-    /// same.
+    /// On a manual clock the wait times out when a test [moves](Clock::advance_waiters) it past the
+    /// deadline, or when that much real time has passed: a test that does not move the clock must
+    /// still end.
     pub async fn timeout_at<T>(
         &self,
         deadline: Deadline,
@@ -126,12 +127,12 @@ impl Clock {
         let limited = time::timeout_at(deadline.at, work);
         match &self.0 {
             TimeSource::System { .. } => limited.await.ok(),
-            TimeSource::Manual { lived, .. } => {
-                let mut lived = lived.subscribe();
+            TimeSource::Manual { waited, .. } => {
+                let mut waited = waited.subscribe();
                 tokio::select! {
                     biased;
-                    answer = limited => answer.ok(),
-                    _ = lived.wait_for(|lived| *lived >= deadline.lived) => None,
+                    output = limited => output.ok(),
+                    _ = waited.wait_for(|waited| *waited >= deadline.waited) => None,
                 }
             }
         }
@@ -139,43 +140,44 @@ impl Clock {
 
     /// Whether a deadline has passed.
     #[must_use]
-    pub fn is_over(&self, deadline: Deadline) -> bool {
-        let is_lived = match &self.0 {
+    pub fn has_passed(&self, deadline: Deadline) -> bool {
+        let has_waited = match &self.0 {
             TimeSource::System { .. } => false,
-            TimeSource::Manual { lived, .. } => *lived.borrow() >= deadline.lived,
+            TimeSource::Manual { waited, .. } => *waited.borrow() >= deadline.waited,
         };
-        is_lived || deadline.at <= time::Instant::now()
+        has_waited || deadline.at <= time::Instant::now()
     }
 
-    /// Ends at a deadline.
+    /// Waits until the deadline.
     pub async fn sleep_until(self, deadline: Deadline) {
         self.timeout_at(deadline, std::future::pending::<()>())
             .await;
     }
 
-    /// Moves a manual clock forward. Waits do not notice: a test may let a day pass during a fetch.
+    /// Moves a manual clock forward, without effect on waits in progress: a test may let a day pass
+    /// during a fetch.
     ///
     /// # Panics
     ///
     /// On the system clock.
     pub fn advance(&self, by: Duration) {
-        let TimeSource::Manual { passed, .. } = &self.0 else {
+        let TimeSource::Manual { elapsed, .. } = &self.0 else {
             panic!("only a manual clock can be moved");
         };
         let nanos =
             u64::try_from(by.as_nanos()).expect("a test moves the clock by less than 584 years");
-        passed.fetch_add(nanos, Ordering::SeqCst);
+        elapsed.fetch_add(nanos, Ordering::SeqCst);
     }
 
-    /// The same, and those who wait live through it.
+    /// Moves a manual clock forward, waits in progress included.
     ///
     /// # Panics
     ///
     /// On the system clock.
     pub fn advance_waiters(&self, by: Duration) {
         self.advance(by);
-        if let TimeSource::Manual { lived, .. } = &self.0 {
-            lived.send_modify(|lived| *lived += by);
+        if let TimeSource::Manual { waited, .. } = &self.0 {
+            waited.send_modify(|waited| *waited += by);
         }
     }
 }

@@ -76,7 +76,7 @@ impl Forwarder {
         } = arrived;
         let target = head.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        headers::of_forward(&mut head.headers, head.version);
+        headers::adapt_request(&mut head.headers, head.version);
         // This replaces an invalid client id, which the log does not contain either.
         head.headers.insert(RequestId::FIELD, id.to_header());
         let span = self.spans.begin(&mut head.headers, &head.extensions);
@@ -125,7 +125,7 @@ impl Forwarder {
         if let Some(scope) = scope.filter(|_| policy::refuses_token(parts.status)) {
             self.store.refuse(scope);
         }
-        headers::of_response(&mut parts.headers, parts.version);
+        headers::adapt_response(&mut parts.headers, parts.version);
         let outcome = Outcome::Bypassed {
             reason,
             status: parts.status.as_u16(),

@@ -63,7 +63,7 @@ impl<'a> ClientRequest<'a> {
 
     /// The fields of a request to the origin on behalf of this one.
     pub(super) fn sent(&self, forward_headers: &[HeaderName]) -> HeaderMap {
-        headers::of_fetch(&self.head.headers, self.head.version, forward_headers)
+        headers::for_fetch(&self.head.headers, self.head.version, forward_headers)
     }
 
     pub(super) fn fail(&self, error: Error) -> Response<Body> {

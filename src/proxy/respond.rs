@@ -142,7 +142,7 @@ pub(super) fn streamed(
     why: Forward,
     reason: NotStored,
 ) -> Response<Body> {
-    headers::of_response(&mut head.headers, head.version);
+    headers::adapt_response(&mut head.headers, head.version);
     let outcome = Outcome::Fetched {
         why,
         status: head.status.as_u16(),

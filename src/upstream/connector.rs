@@ -1,4 +1,5 @@
-//! Connections to the origin: TCP and, for https, TLS by rustls over ring, within one deadline.
+//! Opens connections to the origin: TCP and, for https, TLS (rustls with ring), within one deadline.
+//! hyper's client pools them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,20 +33,20 @@ type Connection = TokioIo<TrackedConnection<TokioIo<Stream>>>;
 pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
-    /// Without them, a refused connection is not retried, and no circuit breaker learns of it.
+    /// If `None`, refused connections are not retried, and results are not reported to the breaker.
     reports: Option<(Retries, Arc<AdmissionControl>)>,
 }
 
 impl Connector {
-    /// A connector for servers of this scheme, with these timeouts and, for https, this
-    /// certificate authority beside the system's.
+    /// A connector for servers of this scheme, with the timeouts of `settings` and, for https, its
+    /// `ca_file` in addition to the system's trust store.
     ///
     /// # Errors
     ///
-    /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
+    /// If `upstream.ca_file` or, for https, the system's trust store cannot be used.
     pub fn new(scheme: &Scheme, settings: &config::Upstream) -> Result<Self, SetupError> {
         let mut tls = tls(scheme, settings)?;
-        // No HTTP/2: one connection would carry all requests, and one slow reader would stop them all
+        // No HTTP/2: all requests would share one connection, where one slow reader blocks the others
         // (head-of-line blocking).
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
@@ -55,7 +56,7 @@ impl Connector {
         })
     }
 
-    /// The same, with retries of refused connections, and a circuit breaker that counts failures.
+    /// The same connector, with retries of refused connections, and reports to the circuit breaker.
     pub(super) fn for_upstream(self, retries: Retries, admission: Arc<AdmissionControl>) -> Self {
         let reports = Some((retries, admission));
         Self { reports, ..self }
@@ -87,9 +88,9 @@ fn tcp<R>(mut tcp: HttpConnector<R>, settings: &config::Upstream) -> HttpConnect
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(Duration::from_secs(30)));
-    // Shared among the addresses of a name: one that does not answer leaves time for the next.
+    // Divided among the addresses of a name: one that does not respond leaves time for the next.
     tcp.set_connect_timeout(Some(settings.connect_timeout));
-    // Unacknowledged bytes are silence like any other.
+    // Unacknowledged data is subject to the idle timeout too.
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(settings.total_timeout));
     tcp
@@ -102,13 +103,13 @@ fn tls(scheme: &Scheme, settings: &config::Upstream) -> Result<rustls::ClientCon
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
     if *scheme == Scheme::HTTP {
-        // No trust store is read: a small image may have none.
+        // Does not read the trust store: a small container image may have none.
         let none = RootCertStore::empty();
         return Ok(builder.with_root_certificates(none).with_no_client_auth());
     }
     let verifier = Verifier::new_with_extra_roots(extra_roots, provider)?;
     let config = builder
-        .dangerous() // hyper-rustls's word for any verifier; this is the system's own
+        .dangerous() // rustls's name for any custom verifier; this one is the platform's
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     Ok(config)
@@ -118,14 +119,14 @@ fn extra_roots(settings: &config::Upstream) -> Result<Vec<CertificateDer<'static
     let Some(path) = &settings.ca_file else {
         return Ok(Vec::new());
     };
-    let wrong = |source| SetupError::CaFile {
+    let invalid = |source| SetupError::CaFile {
         path: path.clone(),
         source,
     };
     CertificateDer::pem_file_iter(path)
-        .map_err(wrong)?
+        .map_err(invalid)?
         .collect::<Result<_, _>>()
-        .map_err(wrong)
+        .map_err(invalid)
 }
 
 impl Service<Uri> for Connector {
@@ -162,8 +163,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// A listener that answers no SYN, because its queue is full.
-    fn deaf(address: SocketAddr) -> (Socket, Vec<std::net::TcpStream>) {
+    /// A listener that answers no SYN, because its backlog is full.
+    fn unresponsive(address: SocketAddr) -> (Socket, Vec<std::net::TcpStream>) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&address.into()).expect("a loopback port");
         socket.listen(0).expect("a bound socket listens");
@@ -176,12 +177,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_does_not_answer_takes_the_time_of_the_next() {
-        let live = std::net::TcpListener::bind("127.0.0.2:0").expect("a loopback port");
-        let live = live.local_addr().map(|at| (at, live)).expect("bound");
-        let (next, _listener) = live;
+    async fn an_unresponsive_address_leaves_time_for_the_next() {
+        let listener = std::net::TcpListener::bind("127.0.0.2:0").expect("a loopback port");
+        let next = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let first = SocketAddr::from(([127, 0, 0, 1], next.port()));
-        let _deaf = deaf(first);
+        let _unresponsive = unresponsive(first);
         let mut settings = Config::default().upstream;
         settings.connect_timeout = Duration::from_millis(500);
         let resolver =
@@ -196,7 +198,7 @@ mod tests {
         );
         connected
             .await
-            .expect("it does not take all the time")
-            .expect("the second address answers");
+            .expect("the first address does not use up the timeout")
+            .expect("the second address accepts");
     }
 }

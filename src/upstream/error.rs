@@ -1,4 +1,5 @@
-//! What can go wrong between proxy and origin.
+//! Errors between proxy and origin, and their classification from hyper's errors. Their status codes
+//! are in `proxy/error.rs`.
 
 use std::error::Error as StdError;
 use std::io;
@@ -15,7 +16,7 @@ use super::traffic::{Traffic, Unanswered};
 use crate::coding::InvalidGzip;
 use crate::outcome::Fault;
 
-/// A client that cannot be set up.
+/// The client for the origin cannot be set up.
 #[derive(Debug, Error)]
 pub enum SetupError {
     /// The system's trust store cannot be used.
@@ -36,12 +37,12 @@ pub enum SetupError {
     },
 }
 
-/// No connection in time: the connector's error, which hyper hands back as a source.
+/// No connection in time: an error of the connector, which hyper wraps as a source.
 #[derive(Debug, Error)]
 #[error("no connection within {}", format_duration(*.0))]
 pub(super) struct ConnectTimeout(pub(super) Duration);
 
-/// The error below, shared by all clients that waited for the request.
+/// The underlying error, shared by all waiters of a fetch.
 type Source = Arc<dyn StdError + Send + Sync>;
 
 type Cause = dyn StdError + 'static;
@@ -49,14 +50,14 @@ type Cause = dyn StdError + 'static;
 /// A request to the origin that failed.
 #[derive(Clone, Debug, Error)]
 pub enum FetchError {
-    /// Not sent: all places are taken.
-    #[error("upstream: limits.in_flight requests wait for the origin already")]
+    /// Not sent: all slots are taken.
+    #[error("upstream: limits.in_flight requests are waiting for the origin already")]
     Overload,
-    /// Not sent: the token has its share of the places.
-    #[error("upstream: this token has its share of limits.in_flight: as many as are free")]
+    /// Not sent: the token holds its share of the slots.
+    #[error("upstream: this token holds its share of limits.in_flight already")]
     ShareExceeded,
     /// Not sent: the origin has answered with this status and `Retry-After`.
-    #[error("upstream: the origin asked to wait (Retry-After, upstream.max_retry_after at most)")]
+    #[error("upstream: backing off after the origin's Retry-After (upstream.max_retry_after)")]
     RetryAfter {
         /// 429 or 503.
         status: StatusCode,
@@ -64,7 +65,7 @@ pub enum FetchError {
         wait: Duration,
     },
     /// Not sent: connections to the origin have failed.
-    #[error("upstream: connections failed, the circuit breaker is open (upstream.breaker_pause)")]
+    #[error("upstream: the circuit breaker is open: connections failed (upstream.breaker_pause)")]
     BreakerOpen {
         /// The time until the next probe.
         wait: Duration,
@@ -72,7 +73,7 @@ pub enum FetchError {
     /// The origin's name has no address.
     #[error("upstream: the origin's name cannot be resolved")]
     Dns(#[source] Source),
-    /// The origin does not listen.
+    /// The origin does not accept connections.
     #[error("upstream: the origin refuses connections")]
     Refused(#[source] Source),
     /// No connection in time.
@@ -84,10 +85,10 @@ pub enum FetchError {
     /// The origin's certificate is not trusted (`upstream.ca_file`).
     #[error("upstream: the origin's certificate is not trusted")]
     Certificate(#[source] Source),
-    /// The connection failed before the response head was there.
-    #[error("upstream: the connection to the origin broke off")]
+    /// The connection failed before the response head was complete.
+    #[error("upstream: the connection to the origin failed before the response")]
     Terminated {
-        /// Whether no byte of a response had arrived, on which kind of connection.
+        /// Set if no response byte had been received.
         unanswered: Option<Unanswered>,
         /// Why.
         source: Source,
@@ -95,44 +96,44 @@ pub enum FetchError {
     /// No response head in time.
     #[error("upstream: no response head within {} (upstream.response_timeout)", format_duration(*.0))]
     HeadTimeout(Duration),
-    /// The fetch took too long in all.
-    #[error("upstream: no whole response within {} (upstream.total_timeout)", format_duration(*.0))]
+    /// The fetch took too long in total.
+    #[error("upstream: no complete response within {} (upstream.total_timeout)", format_duration(*.0))]
     TotalTimeout(Duration),
     /// The fetch that this client waited for took too long.
-    #[error("upstream: no response by the fetch in flight within {} (upstream.total_timeout)", format_duration(*.0))]
+    #[error("upstream: the shared fetch did not complete within {} (upstream.total_timeout)", format_duration(*.0))]
     WaitTimeout(Duration),
-    /// The origin takes no more of the request body.
-    #[error("upstream: no more of the request body taken within {} (upstream.total_timeout)", format_duration(*.0))]
+    /// The origin reads no more of the request body.
+    #[error("upstream: the origin read no more of the request body within {} (upstream.total_timeout)", format_duration(*.0))]
     UploadStalled(Duration),
     /// The origin sends no more of a streamed response.
-    #[error("upstream: not a byte within {} (upstream.total_timeout)", format_duration(*.0))]
-    Silent(Duration),
-    /// The response head is not HTTP, or beyond the limits.
+    #[error("upstream: the origin sent no more of the body within {} (upstream.total_timeout)", format_duration(*.0))]
+    IdleTimeout(Duration),
+    /// The response head is not valid HTTP, or exceeds the limits.
     #[error("upstream: the origin's response is not valid HTTP")]
     InvalidHead(#[source] Source),
-    /// The response head cannot be used.
+    /// The response head is unusable.
     #[error("upstream: the origin sent {0}")]
     Protocol(&'static str),
-    /// The chunks of the response body are not valid.
+    /// The chunked framing of the response body is invalid.
     #[error("upstream: the origin's response body is not valid HTTP")]
     InvalidBody(#[source] Source),
     /// The response body ended before its length or last chunk.
-    #[error("upstream: the origin's response body broke off")]
+    #[error("upstream: the origin's response body is incomplete")]
     Incomplete(#[source] Source),
-    /// The response body's content coding is broken.
-    #[error("upstream: the origin's body is in a content coding that cannot be undone")]
+    /// The response body's content coding is invalid.
+    #[error("upstream: the origin's response body cannot be decoded")]
     ContentCoding(#[from] InvalidGzip),
     /// The client's body is too large.
     #[error("upstream: the request body is larger than limits.request_body")]
     UploadTooLarge,
-    /// The client's body comes below the least pace, or not at all.
-    #[error("upstream: the client's request body comes too slowly")]
+    /// The client sends its body below the minimum rate, or not at all.
+    #[error("upstream: the client sends the request body too slowly")]
     UploadSlow,
     /// The client's body ended early.
-    #[error("upstream: the client's request body broke off")]
+    #[error("upstream: the client's request body is incomplete")]
     UploadBroken(#[source] Option<Arc<hyper::Error>>),
-    /// A bug: the task that fetched ended without a result.
-    #[error("upstream: the fetch ended without an answer")]
+    /// A bug: the task of the fetch ended without a result.
+    #[error("upstream: the fetch ended without a result")]
     Panicked,
 }
 
@@ -154,7 +155,7 @@ impl FetchError {
             | Self::TotalTimeout(_)
             | Self::WaitTimeout(_)
             | Self::UploadStalled(_)
-            | Self::Silent(_) => Fault::ResponseTimeout,
+            | Self::IdleTimeout(_) => Fault::ResponseTimeout,
             Self::InvalidHead(_) | Self::Protocol(_) | Self::InvalidBody(_) => Fault::Protocol,
             Self::Incomplete(_) => Fault::Incomplete,
             Self::ContentCoding(_) => Fault::ContentCoding,
@@ -163,7 +164,7 @@ impl FetchError {
         }
     }
 
-    /// The failure of a request as hyper's client reports it.
+    /// Classifies a failed request from the error of hyper's client.
     pub(super) fn from_client(error: legacy::Error) -> Self {
         if let Some(upload) = find::<Self>(&error) {
             return upload.clone();
@@ -180,7 +181,7 @@ impl FetchError {
         variant(Arc::new(error))
     }
 
-    /// The failure of a response body as hyper reports it.
+    /// Classifies a failed response body from hyper's error.
     pub(super) fn from_body(error: hyper::Error) -> Self {
         let is_invalid_chunk = find::<io::Error>(&error).is_some_and(|error| {
             matches!(
@@ -196,7 +197,7 @@ impl FetchError {
     }
 }
 
-/// Whether this failure happened before the origin can have acted on the request.
+/// Whether the origin cannot have received the request.
 #[must_use]
 pub fn not_sent(fault: Fault) -> bool {
     let not_connected = matches!(
@@ -206,11 +207,11 @@ pub fn not_sent(fault: Fault) -> bool {
     not_connected || fault.is_shed()
 }
 
-/// Whether a connection failed because the origin does not listen just now.
+/// Whether the connection was refused, which may be temporary: the origin restarts.
 pub(super) fn is_refusal(error: &Cause) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, UnexpectedEof};
     find::<io::Error>(error).is_some_and(|error| {
-        // The last three: it went away in the middle of the handshake.
+        // The last three: the origin stopped during the handshake.
         matches!(
             error.kind(),
             ConnectionRefused | ConnectionReset | ConnectionAborted | UnexpectedEof
@@ -236,7 +237,7 @@ fn connect_variant(error: &legacy::Error) -> fn(Source) -> FetchError {
     match find::<io::Error>(error).map(io::Error::kind) {
         Some(io::ErrorKind::ConnectionRefused) => FetchError::Refused,
         Some(io::ErrorKind::TimedOut) => FetchError::ConnectTimeout,
-        // hyper-util does not export the type of its resolver's error.
+        // hyper-util does not export its resolver's error type.
         _ if chain(error).any(|cause| cause.to_string().contains("dns error")) => FetchError::Dns,
         _ => |source| FetchError::Terminated {
             unanswered: None,
@@ -247,7 +248,7 @@ fn connect_variant(error: &legacy::Error) -> fn(Source) -> FetchError {
 
 fn chain(error: &Cause) -> impl Iterator<Item = &Cause> {
     std::iter::successors(Some(error), |&error| {
-        // An io::Error hands out what it wraps only this way.
+        // `source()` of an io::Error skips the error that it wraps.
         let wrapped = error.downcast_ref().and_then(io::Error::get_ref);
         wrapped.map(|cause| cause as &Cause).or(error.source())
     })

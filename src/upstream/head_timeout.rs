@@ -1,4 +1,4 @@
-//! The deadline of a response head.
+//! The deadline of a response head: fixed, or moved by the progress of an upload.
 
 use http::Response;
 use hyper::body::Incoming;
@@ -11,17 +11,17 @@ use super::upload::Progress;
 use crate::clock::{Clock, Deadline};
 use crate::config;
 
-/// The bound of the wait, beside `upstream.response_timeout`.
+/// The deadline of a response head, in addition to `upstream.response_timeout`.
 pub(super) enum HeadDeadline {
-    /// This one.
+    /// A fixed deadline.
     At(Deadline),
-    /// As the upload goes on: while the client sends, only its silence is bounded.
+    /// A deadline that moves as the upload progresses.
     Upload(watch::Receiver<Progress>),
 }
 
 impl HeadDeadline {
-    /// Waits for the response. `upstream.response_timeout` begins when the request is with the
-    /// origin: when there is a connection, and all of the client's body is sent.
+    /// Waits for the response. `upstream.response_timeout` starts when the request is sent: when
+    /// there is a connection, and all of the client's body has been written to it.
     pub(super) async fn wait(
         &self,
         mut response: ResponseFuture,
@@ -38,7 +38,7 @@ impl HeadDeadline {
                 if let Self::Upload(progress) = self {
                     let mut progress = progress.clone();
                     if progress.wait_for(|upload| upload.has_ended).await.is_err() {
-                        // It was dropped before its end: the response says why.
+                        // The upload was dropped early: `response` has the error.
                         std::future::pending::<()>().await;
                     }
                 }
@@ -53,7 +53,7 @@ impl HeadDeadline {
             match clock.timeout_at(deadline, step).await {
                 Some(Some(response)) => return response.map_err(FetchError::from_client),
                 Some(None) => due = Some(clock.deadline(settings.response_timeout)),
-                // The upload has moved meanwhile.
+                // The upload has progressed meanwhile.
                 None if due.is_none() && self.bound(settings) > deadline => {}
                 None => return Err(self.error(settings)),
             }
@@ -67,7 +67,7 @@ impl HeadDeadline {
         }
     }
 
-    /// The error after the deadline.
+    /// The error for a missed deadline.
     fn error(&self, settings: &config::Upstream) -> FetchError {
         if let Self::Upload(progress) = self {
             let progress = *progress.borrow();

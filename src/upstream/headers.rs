@@ -1,4 +1,4 @@
-//! Which fields go on, in which direction (RFC 9110 §7.6).
+//! The header fields that are forwarded, in each direction (RFC 9110 §7.6).
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
 
 use crate::policy;
 
-/// Fields between neighbours, whatever `Connection` says (RFC 9110 §7.6.1).
+/// Hop-by-hop fields, in addition to those that `Connection` nominates (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     TE,
@@ -21,8 +21,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Request fields that go on with a cacheable request. Whatever could change the answer
-/// without being part of the key stays behind: forward what was keyed.
+/// Request fields that a fetch forwards. A field that could change the response but is not part of
+/// the cache key is not forwarded (cache poisoning).
 const ALLOWED: [HeaderName; 8] = [
     AUTHORIZATION,
     ACCEPT,
@@ -34,9 +34,9 @@ const ALLOWED: [HeaderName; 8] = [
     HeaderName::from_static("x-request-id"),
 ];
 
-/// The request fields of a fetch: the allow-list and `more`, and the coding that we can undo.
+/// The request fields of a fetch: the allow-list and `more`, with gzip, which we can decode.
 #[must_use]
-pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
+pub fn for_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(8);
     let nominated = nominated(client);
     for (name, value) in client {
@@ -47,32 +47,32 @@ pub fn of_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> He
     }
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     join_cookies(&mut fields, version);
-    // A departure from RFC 9110 §7.6.3: the fetch is for all clients of the key, and begins here. An
-    // origin may vary its response by the proxies that a request has passed.
+    // A departure from RFC 9110 §7.6.3: the client's `Via` is not forwarded. The fetch is for all
+    // clients of the key, and an origin may vary its response by the proxies on the path.
     add_via(&mut fields, version);
     fields
 }
 
-/// Asks for the bytes as they are: the origin forbids to undo their coding.
-pub fn refuse_coding(fetch: &mut HeaderMap) {
+/// Requests the body without content coding: the origin forbids decoding it.
+pub fn request_identity(fetch: &mut HeaderMap) {
     fetch.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }
 
-/// The head of a response whose coding is undone on its way in.
-pub(super) fn decoded(head: &mut response::Parts) {
+/// Adapts the head of a response whose body is decoded on receipt.
+pub(super) fn adapt_decoded(head: &mut response::Parts) {
     let fields = &mut head.headers;
     for name in [CONTENT_ENCODING, CONTENT_LENGTH] {
         fields.remove(name);
     }
     policy::strip_digests(fields);
-    // A 304 is about what is stored already, and its tag is compared with that.
+    // The tag of a 304 is that of the stored response, and is compared with it.
     if head.status != StatusCode::NOT_MODIFIED {
         policy::mark_decoded(fields);
     }
 }
 
-/// The request fields of a forwarded request: all but those of the client's own connection.
-pub fn of_forward(fields: &mut HeaderMap, version: Version) {
+/// Adapts the fields of a forwarded request: removes those of the client's connection.
+pub fn adapt_request(fields: &mut HeaderMap, version: Version) {
     remove_hop_by_hop(fields);
     fields.remove(HOST);
     join_cookies(fields, version);
@@ -80,7 +80,7 @@ pub fn of_forward(fields: &mut HeaderMap, version: Version) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     if let Entry::Occupied(mut lines) = fields.entry(IF_MATCH) {
-        // The origin does not know the tags that we have made for codings.
+        // The origin does not know the tags that we make for compressed responses.
         for line in lines.iter_mut() {
             *line = policy::origin_tags(line);
         }
@@ -88,11 +88,11 @@ pub fn of_forward(fields: &mut HeaderMap, version: Version) {
     add_via(fields, version);
 }
 
-/// The response fields as they go on to the client.
-pub fn of_response(fields: &mut HeaderMap, version: Version) {
+/// Adapts the response fields for the client.
+pub fn adapt_response(fields: &mut HeaderMap, version: Version) {
     if fields.contains_key(TRANSFER_ENCODING) {
-        // The chunks were the body, whatever the length says (RFC 9112 §6.3); sent on, hyper
-        // would believe the length and cut the body there.
+        // Transfer-Encoding overrides Content-Length (RFC 9112 §6.3). If the length were forwarded,
+        // hyper would truncate the body to it.
         fields.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(fields);
@@ -101,8 +101,8 @@ pub fn of_response(fields: &mut HeaderMap, version: Version) {
 
 fn remove_hop_by_hop(fields: &mut HeaderMap) {
     for name in nominated(fields) {
-        // `Connection: authorization` would turn a request with a credential into one without: the
-        // response would be another client's.
+        // `Connection: authorization` would strip the token from the request: the response would be
+        // that of an anonymous client.
         if name != AUTHORIZATION {
             fields.remove(name);
         }
@@ -112,7 +112,7 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
     }
 }
 
-/// Puts together what HTTP/2 may cut into crumbs; HTTP/1.1 knows one line (RFC 9113 §8.2.3).
+/// Joins the `Cookie` lines that HTTP/2 may split; HTTP/1.1 allows only one (RFC 9113 §8.2.3).
 fn join_cookies(fields: &mut HeaderMap, version: Version) {
     let crumbs: Vec<_> = fields
         .get_all(COOKIE)
@@ -127,7 +127,7 @@ fn join_cookies(fields: &mut HeaderMap, version: Version) {
     }
 }
 
-/// The fields that `Connection` names.
+/// The fields that `Connection` nominates.
 fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
     fields
         .get_all(CONNECTION)
@@ -137,7 +137,7 @@ fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Adds to `Via` the protocol that a message was received with, and the proxy's name.
+/// Adds the version of the received message, and the proxy's name, to `Via`.
 pub fn add_via(fields: &mut HeaderMap, received: Version) {
     let via = match received {
         Version::HTTP_2 => "2 stuut-cache",
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_carries_what_was_keyed_and_nothing_else() {
+    fn a_fetch_forwards_only_the_allowed_fields() {
         let client = fields(&[
             ("authorization", "Bearer a"),
             ("cookie", "c=1"),
@@ -184,7 +184,7 @@ mod tests {
             ("connection", "accept-language, authorization"),
             ("accept-language", "pl"),
         ]);
-        let sent = of_fetch(
+        let sent = for_fetch(
             &client,
             Version::HTTP_11,
             &[HeaderName::from_static("x-tenant")],
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_fields_stay_and_the_credential_goes_on() {
+    fn hop_by_hop_fields_are_removed_and_the_credential_is_forwarded() {
         let mut sent = fields(&[
             ("host", "proxy.internal"),
             ("connection", "keep-alive, X-Hop, authorization"),
@@ -214,7 +214,7 @@ mod tests {
             ("if-match", "\"1--stuut-gzip\", W/\"2\""),
             ("via", "1.1 before"),
         ]);
-        of_forward(&mut sent, Version::HTTP_2);
+        adapt_request(&mut sent, Version::HTTP_2);
         let expected = [
             "authorization: Bearer a",
             "cookie: c=1",
@@ -223,8 +223,8 @@ mod tests {
             "via: 1.1 before",
             "via: 2 stuut-cache",
         ];
-        let mut got = lines(&sent);
-        got.sort();
-        assert_eq!(got, expected);
+        let mut forwarded = lines(&sent);
+        forwarded.sort();
+        assert_eq!(forwarded, expected);
     }
 }

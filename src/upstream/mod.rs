@@ -1,8 +1,8 @@
 //! The client of the origin server: pooled HTTP/1.1 connections, admission, retries, deadlines.
 //!
 //! [`Upstream::fetch`] is for the cache: it returns the head, and [`Upstream::read`] then reads the
-//! body, within a size limit and one deadline. [`Upstream::forward`] is for everything else: it
-//! streams both ways, and bounds silence rather than time. This module knows no stored responses.
+//! body, within a size limit and one deadline. [`Upstream::forward`] is for all other requests: it
+//! streams both ways, with an idle timeout instead of a deadline. Nothing is stored here.
 
 mod admission;
 mod connector;
@@ -47,11 +47,11 @@ pub use error::{FetchError, SetupError, not_sent};
 pub use read::{BodyRead, PendingBody};
 pub use stream::ResponseStream;
 
-/// How long an idle connection is kept: less than the 60 s after which most servers close theirs, so
-/// that a request seldom meets a connection that is just being closed.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+/// The idle timeout of pooled connections: less than the 60 s after which most servers close theirs,
+/// so that a request is seldom sent on a connection that the origin is closing.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Bytes of a response head; more is a protocol error.
+/// Most bytes of a response head; more is a protocol error.
 const MAX_HEAD: usize = 256 << 10;
 
 /// The origin server.
@@ -59,12 +59,12 @@ const MAX_HEAD: usize = 256 << 10;
 pub struct Upstream {
     client: Client<Connector, Outbound>,
     /// Opens a new connection for each request.
-    fresh: Client<Connector, Outbound>,
+    unpooled: Client<Connector, Outbound>,
     retries: Retries,
     settings: config::Upstream,
     max_upload: u64,
     max_body: u64,
-    /// The bytes of all bodies that are being read for the cache (`cache.max_filling`).
+    /// A permit per byte of the bodies being read for the cache (`cache.max_filling`).
     fill_budget: Arc<Semaphore>,
     admission: Arc<AdmissionControl>,
     metrics: Arc<Metrics>,
@@ -76,10 +76,10 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// When `upstream.ca_file` cannot be used, or for https the system's trust store.
+    /// If `upstream.ca_file` or, for https, the system's trust store cannot be used.
     pub fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Result<Self, SetupError> {
         let settings = config.upstream.clone();
-        // HTTP/1.1: as many connections as requests that wait.
+        // HTTP/1.1: one connection per request in flight.
         let connections = config.limits.in_flight;
         let retries = Retries::new(settings.retries, connections, Arc::clone(&metrics));
         let admission = AdmissionControl::new(config, Arc::clone(&metrics), clock.clone());
@@ -89,13 +89,13 @@ impl Upstream {
         builder
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(connections)
             .http1_max_buf_size(MAX_HEAD);
         let fill_budget = config.cache.max_filling.as_usize();
         Ok(Self {
             client: builder.build(connector.clone()),
-            fresh: builder.pool_max_idle_per_host(0).build(connector),
+            unpooled: builder.pool_max_idle_per_host(0).build(connector),
             retries,
             settings,
             max_upload: config.limits.request_body.0,
@@ -113,13 +113,13 @@ impl Upstream {
         self.clock.deadline(self.settings.total_timeout)
     }
 
-    /// Gets the head of `target`, within `upstream.connect_timeout` and
-    /// `upstream.response_timeout`, and all of it by `deadline`.
+    /// Sends a GET of `target` and returns the head of the response, within
+    /// `upstream.connect_timeout` and `upstream.response_timeout`; `deadline` includes the body.
     ///
     /// # Errors
     ///
-    /// When the origin cannot be reached, is late, breaks off or does not speak HTTP; or the request
-    /// is not admitted.
+    /// If the request is not admitted, or the origin cannot be reached, times out, closes the
+    /// connection or sends invalid HTTP.
     pub async fn fetch(
         &self,
         holder: &Scope,
@@ -127,14 +127,14 @@ impl Upstream {
         headers: &HeaderMap,
         deadline: Deadline,
     ) -> Result<Response<PendingBody>, FetchError> {
-        let permit = self.counted(self.admission.admit(Some(holder), Some(target)))?;
+        let permit = self.count_failure(self.admission.admit(Some(holder), Some(target)))?;
         let (mut request, ()) = Request::new(()).into_parts();
         request.uri = self.uri(target);
         request.headers = headers.clone();
         let head_deadline = deadline.min(self.head_deadline());
         let response = self.send_safe(&permit, request, head_deadline).await;
         let response = response.map_err(|error| match error {
-            FetchError::HeadTimeout(_) if self.clock.is_over(deadline) => {
+            FetchError::HeadTimeout(_) if self.clock.has_passed(deadline) => {
                 FetchError::TotalTimeout(self.settings.total_timeout)
             }
             error => error,
@@ -150,7 +150,7 @@ impl Upstream {
             || head.headers.contains_key(TRANSFER_ENCODING);
         let decode = coding::is_gzip(&head.headers) && !forbids_decoding(&head.headers);
         if decode {
-            headers::decoded(&mut head);
+            headers::adapt_decoded(&mut head);
         }
         let bytes = self.metrics.upstream_bytes.clone();
         let body = PendingBody {
@@ -162,13 +162,13 @@ impl Upstream {
         Ok(Response::from_parts(head, body))
     }
 
-    /// Forwards a request as it is, its body as it comes, and returns the response the same way.
-    /// `version` is that of the client's connection.
+    /// Forwards a request, streaming its body, and returns the response as a stream. `version` is
+    /// that of the client's connection.
     ///
     /// # Errors
     ///
-    /// When the origin cannot be reached, is late or does not speak HTTP, or the client's body
-    /// breaks off or is beyond `limits.request_body`.
+    /// If the request is not admitted; if the origin cannot be reached, times out or sends invalid
+    /// HTTP; if the client's body is incomplete, too slow or larger than `limits.request_body`.
     pub async fn forward(
         &self,
         holder: Option<&Scope>,
@@ -178,15 +178,15 @@ impl Upstream {
         body: Incoming,
         version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let permit = Arc::new(self.counted(self.admission.admit(holder, None))?);
-        let body = self.counted(self.outbound(body, version, &permit).await);
+        let permit = Arc::new(self.count_failure(self.admission.admit(holder, None))?);
+        let body = self.count_failure(self.outbound(body, version, &permit).await);
         let (outbound, deadline) = body?;
         let mut request = Request::new(outbound);
         *request.method_mut() = method;
         *request.uri_mut() = self.uri(target);
         *request.headers_mut() = headers;
         if request.body().size_hint().exact().is_none() {
-            // hyper takes a GET or HEAD of unknown length for one without a body.
+            // hyper assumes that a GET or HEAD of unknown length has no body.
             let chunked = HeaderValue::from_static("chunked");
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
@@ -213,23 +213,23 @@ impl Upstream {
         permit: &Arc<Permit>,
     ) -> Result<(Outbound, HeadDeadline), FetchError> {
         if !body.is_end_stream() && body.size_hint().exact() == Some(0) {
-            // hyper does not poll a body of length 0, and over HTTP/2 the client may send its end in a
-            // frame of its own, or something else.
+            // hyper does not poll a body of length 0, but over HTTP/2 the client may send its end in
+            // a separate frame, or data in violation of its length.
             let deadline = self.clock.deadline(self.settings.total_timeout);
             let end = upload::read_empty(&mut body);
             let end = self.clock.timeout_at(deadline, end).await;
             end.unwrap_or(Err(FetchError::UploadSlow))?;
         } else if !body.is_end_stream() {
-            let silence = self.settings.total_timeout;
+            let idle = self.settings.total_timeout;
             let (upload, progress) =
-                Upload::new(body, version, self.max_upload, permit, silence, &self.clock);
+                Upload::new(body, version, self.max_upload, permit, idle, &self.clock);
             return Ok((Outbound::Left(upload), HeadDeadline::Upload(progress)));
         }
         let deadline = HeadDeadline::At(self.head_deadline());
         Ok((Outbound::Right(Empty::new()), deadline))
     }
 
-    /// Sends a request without a body that may be repeated; again if it was not answered.
+    /// Sends a safe request without a body, and retries it once if it was unanswered.
     async fn send_safe(
         &self,
         permit: &Permit,
@@ -258,13 +258,13 @@ impl Upstream {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        self.send(&self.fresh, request(head), &deadline).await
+        self.send(&self.unpooled, request(head), &deadline).await
     }
 
-    /// Sends a request, waits for its head, and counts the result.
+    /// Sends a request, waits for the head of the response, and counts the result.
     ///
-    /// A departure from RFC 9110 §15.2: interim responses end here. hyper's client could hand them
-    /// on, its server cannot send them.
+    /// A departure from RFC 9110 §15.2: interim responses are not forwarded. hyper's client can
+    /// receive them, but its server cannot send them.
     async fn send(
         &self,
         client: &Client<Connector, Outbound>,
@@ -277,19 +277,19 @@ impl Upstream {
         let response = deadline
             .wait(response, connection, &self.settings, &self.clock)
             .await;
-        let response = self.counted(response)?;
+        let response = self.count_failure(response)?;
         let took = self.clock.mono().saturating_sub(sent);
         self.metrics.upstream_duration.observe(took.as_secs_f64());
         if response.status().is_informational() {
-            // An unsolicited 101: hyper passes it on as if it were final.
-            let error = FetchError::Protocol("an interim status instead of a final one");
-            return self.counted(Err(error));
+            // An unsolicited 101: hyper returns it as if it were final.
+            let error = FetchError::Protocol("an interim (1xx) response as the final one");
+            return self.count_failure(Err(error));
         }
         if !crate::request::is_plainly_coded(response.headers()) {
-            // hyper leaves other codings to its caller, and reads what does not end in chunks to
-            // the end of the connection.
-            let error = FetchError::Protocol("a transfer coding that was not offered");
-            return self.counted(Err(error));
+            // hyper leaves other transfer codings to its caller, and reads a body whose last coding is
+            // not chunked until the connection closes.
+            let error = FetchError::Protocol("an unsupported transfer coding");
+            return self.count_failure(Err(error));
         }
         self.metrics.upstream_requests.answered(response.status());
         Ok(response)
@@ -316,19 +316,19 @@ impl Upstream {
 
     fn client(&self, permit: &Permit) -> &Client<Connector, Outbound> {
         if permit.is_probe {
-            &self.fresh
+            &self.unpooled
         } else {
             &self.client
         }
     }
 
-    fn counted<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
+    fn count_failure<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
         result.inspect_err(|error| self.metrics.upstream_requests.failed(error.fault()))
     }
 }
 
-/// Whether the origin forbids to decode this body (RFC 9110 §7.7): a client that does not accept its
-/// coding could not be served from it.
+/// Whether the origin forbids decoding the body (RFC 9110 §7.7): then it could not be served to clients
+/// that do not accept gzip.
 #[must_use]
 pub fn forbids_decoding(head: &HeaderMap) -> bool {
     coding::is_gzip(head) && coding::forbids_transforming(head)

@@ -1,4 +1,4 @@
-//! A response body as it is received: counted, and decoded.
+//! A response body as received from the origin: counts its bytes, and decodes gzip.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,17 +13,17 @@ use super::error::FetchError;
 use crate::coding::{Gunzip, Step};
 use crate::policy;
 
-/// A response body of the origin. Fails if it ends before it is whole.
+/// A response body from the origin. Fails if it is truncated.
 #[derive(Debug)]
 pub(super) struct OriginBody {
     body: Incoming,
-    /// The decoder of a body in gzip that is decoded.
+    /// The decoder, if the body is decoded.
     gunzip: Option<Box<Gunzip>>,
     bytes: IntCounter,
 }
 
 impl OriginBody {
-    /// The body of a response, decoded if that is asked for.
+    /// The body of a response, decoded from gzip if `decode` is set.
     pub(super) fn new(body: Incoming, decode: bool, bytes: IntCounter) -> Self {
         let gunzip = decode.then(Box::default);
         Self {
@@ -59,7 +59,7 @@ impl Body for OriginBody {
             return poll_raw(cx).map(Result::transpose);
         };
         loop {
-            // A few bytes can decode to many without a pause: other tasks of this worker need a turn.
+            // Yields now and then: a few bytes can decode to many, and other tasks need this worker.
             let turn = ready!(coop::poll_proceed(cx));
             if let Step::Data(data) = gunzip.step()? {
                 turn.made_progress();
@@ -70,7 +70,7 @@ impl Body for OriginBody {
             }
             match ready!(poll_raw(cx))?.map(Frame::into_data) {
                 Some(Ok(data)) => gunzip.feed(data),
-                // The whole body precedes trailers and the end.
+                // Trailers, or the end: the compressed body must be complete.
                 other => {
                     gunzip.end()?;
                     let trailers = other.and_then(Result::err).map(decoded);
@@ -81,7 +81,7 @@ impl Body for OriginBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        // A coded body is whole only when its decoder says so.
+        // A compressed body is complete only when its decoder has seen the end.
         self.gunzip.is_none() && self.body.is_end_stream()
     }
 
@@ -93,7 +93,7 @@ impl Body for OriginBody {
     }
 }
 
-/// Trailers without the fields about the coded bytes.
+/// Trailers without the digests of the compressed body.
 fn decoded(trailers: Frame<Bytes>) -> Frame<Bytes> {
     match trailers.into_trailers() {
         Ok(mut fields) => {

@@ -1,5 +1,5 @@
-//! Reads a response body for the cache: all of it, within a size limit, the fill budget and the
-//! deadline of its fetch; what exceeds them is streamed.
+//! Reads a whole response body for the cache, by the deadline of its fetch. A body that exceeds the
+//! size limit or the fill budget becomes a stream.
 
 use std::sync::Arc;
 
@@ -15,38 +15,38 @@ use super::origin_body::OriginBody;
 use super::stream::ResponseStream;
 use crate::clock::Deadline;
 
-/// The body of a response to a fetch, of which nothing has been read yet.
+/// The body of a response to a fetch, not read yet.
 #[derive(Debug)]
 pub struct PendingBody {
     pub(super) body: OriginBody,
-    /// Whether the body says where it ends.
+    /// Whether the body has a length or is chunked; else it ends with the connection.
     pub(super) delimited: bool,
-    /// Held while the body is read; a stream holds none.
+    /// Held while the body is read; released if it becomes a stream.
     pub(super) permit: Permit,
     pub(super) deadline: Deadline,
 }
 
-/// A body that was read, or is streamed.
+/// A body that was read whole, or is streamed.
 #[derive(Debug)]
 pub enum BodyRead {
-    /// All of it: its length was reached, or its last chunk seen.
+    /// The whole body: its length was reached, or its last chunk received.
     Whole(Bytes),
-    /// Larger than `cache.max_entry`, or than the rest of `cache.max_filling`: the part that was
-    /// read, and the rest as it comes.
+    /// A body larger than `cache.max_entry`, or than the rest of `cache.max_filling`: the part that
+    /// was read, followed by the rest.
     TooLarge(ResponseStream),
-    /// Ends where the connection does, so that it may be cut off unnoticed.
+    /// A body that ends with the connection, so that truncation cannot be detected.
     CloseDelimited(ResponseStream),
 }
 
 impl Upstream {
-    /// Reads a body, up to `cache.max_entry` and as far as `cache.max_filling` allows, by the
-    /// deadline of its fetch.
+    /// Reads a body up to `cache.max_entry` and what is left of `cache.max_filling`, by the deadline
+    /// of its fetch.
     ///
     /// # Errors
     ///
-    /// When the origin is late, breaks off or does not speak HTTP.
+    /// If the body is not complete by the deadline, is truncated, or is invalid.
     pub async fn read(&self, body: PendingBody) -> Result<BodyRead, FetchError> {
-        self.counted(self.read_pending(body).await)
+        self.count_failure(self.read_pending(body).await)
     }
 
     async fn read_pending(&self, pending: PendingBody) -> Result<BodyRead, FetchError> {
@@ -72,8 +72,8 @@ impl Upstream {
         let Some(mut reservation) = self.reserve(expected.unwrap_or(0)) else {
             return Ok(self.over_budget(None, body));
         };
-        // The body gets an allocation of its own size: hyper hands out slices of read buffers, and
-        // a stored one would hold on to the whole buffer.
+        // Copied into an allocation of its exact size: hyper returns slices of read buffers, and a
+        // stored slice would keep its whole buffer alive.
         let mut whole = BytesMut::with_capacity(expected.unwrap_or(0));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else {
@@ -91,14 +91,14 @@ impl Upstream {
         if expected == Some(whole.len()) {
             return Ok(BodyRead::Whole(whole.freeze()));
         }
-        // For a moment there are two copies.
+        // During the copy there are two bodies.
         if !self.grow(&mut reservation, whole.capacity() + whole.len()) {
             return Ok(self.over_budget(Some((whole.freeze(), reservation)), body));
         }
         Ok(BodyRead::Whole(Bytes::copy_from_slice(&whole)))
     }
 
-    /// Takes bytes out of the fill budget, if it has them.
+    /// Reserves bytes of the fill budget, if it has them.
     fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).ok()?;
         let budget = Arc::clone(&self.fill_budget);
@@ -112,7 +112,7 @@ impl Upstream {
         more.map(|more| reservation.merge(more)).is_some()
     }
 
-    /// Streams a body that does not fit into the fill budget.
+    /// Streams a body that exceeds the fill budget.
     fn over_budget(
         &self,
         read: Option<(Bytes, OwnedSemaphorePermit)>,
@@ -122,7 +122,7 @@ impl Upstream {
         BodyRead::TooLarge(self.stream(read, rest))
     }
 
-    /// Streams a body, of which a part may have been read.
+    /// Streams a body, of which a part may have been read already.
     pub(super) fn stream(
         &self,
         read: Option<(Bytes, OwnedSemaphorePermit)>,

@@ -1,9 +1,10 @@
-//! Retries: their rules, the budget that bounds them, and their counters.
+//! Retries: their rules, budget and counters. Requests are sent in `upstream`, connections opened in
+//! `connector`.
 //!
 //! A request that may be repeated (RFC 9110 §9.2.2) and failed before the first byte of its response
-//! is sent again, once, over a new connection. A refused connection is retried within
-//! `upstream.connect_timeout`, so that an origin which restarts costs its clients milliseconds and no
-//! request; nothing has been sent then, so that holds for every method and costs no budget.
+//! is retried once, on a new connection. A refused connection is retried within
+//! `upstream.connect_timeout`, so that a restart of the origin only delays requests; nothing has been
+//! sent by then, so this applies to every method and is not charged to the budget.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,19 +12,21 @@ use std::time::Duration;
 use super::traffic::Unanswered;
 use crate::telemetry::{Metrics, Retry};
 
-/// The pause before the second attempt to connect; each further one is twice as long, up to the longest.
+/// The pause before the second attempt to connect: doubled after each attempt (exponential backoff).
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Attempts to connect. The pauses between them come to 1.15 s.
-const CONNECTS: u32 = 6;
+/// The upper limit of that pause.
+const MAX_PAUSE: Duration = Duration::from_millis(400);
 
-/// The time that pays for one retry: ten each second are always allowed.
+/// Most attempts to connect. The pauses between them add up to 1.15 s.
+const MAX_ATTEMPTS: u32 = 6;
+
+/// The price of one retry, in units of time: ten per second are always allowed.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The pause before the next attempt to connect, after this many that were refused.
-fn of_connection(refused: u32) -> Option<Duration> {
-    (refused < CONNECTS).then(|| LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.pow(refused - 1)))
+/// The pause before the next attempt to connect, after `refused` attempts.
+fn connect_pause(refused: u32) -> Option<Duration> {
+    (refused < MAX_ATTEMPTS).then(|| MAX_PAUSE.min(FIRST_PAUSE * 2_u32.pow(refused - 1)))
 }
 
 /// The retries of all requests; clones share the budget.
@@ -38,15 +41,15 @@ pub(super) struct Retries {
 #[derive(Debug)]
 struct Budget {
     balance: Duration,
-    /// The most it holds.
+    /// The maximum balance.
     reserve: Duration,
-    /// When time was deposited last.
+    /// The time of the last deposit for elapsed time.
     deposited: Duration,
 }
 
 impl Retries {
-    /// `reserve` requests may be retried at once after a quiet time: as many as there may be
-    /// connections, which all fail when the origin restarts.
+    /// `reserve` retries may be made at once after a quiet period: one per connection, since all
+    /// connections fail when the origin restarts.
     pub(super) fn new(percent: usize, reserve: usize, metrics: Arc<Metrics>) -> Self {
         Self {
             budget: Arc::new(Mutex::new(Budget::new(reserve))),
@@ -55,12 +58,13 @@ impl Retries {
         }
     }
 
-    /// Counts a request that is sent for the first time.
+    /// Deposits the share of a retry that a first attempt earns.
     pub(super) fn first_attempt(&self) {
         self.lock().deposit(RETRY * self.percent / 100);
     }
 
-    /// The pause before an unanswered request is sent again, if the budget allows that; counts it.
+    /// The pause before an unanswered request is retried, or `None` if the budget is used up; counts
+    /// the retry.
     pub(super) fn pause_to_resend(
         &self,
         unanswered: Unanswered,
@@ -82,15 +86,15 @@ impl Retries {
         Some(pause)
     }
 
-    /// The pause before the next attempt to connect, if the time left allows one; counts it.
+    /// The pause before the next attempt to connect, if the time left allows one; counts the retry.
     pub(super) fn pause_to_connect(&self, refused: u32, left: Duration) -> Option<Duration> {
-        let pause = of_connection(refused).filter(|pause| self.percent > 0 && *pause < left)?;
+        let pause = connect_pause(refused).filter(|pause| self.percent > 0 && *pause < left)?;
         self.metrics.upstream_retries.of(Retry::Connect).inc();
         Some(pause)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
-        // Arithmetic leaves no invariant broken.
+        // The arithmetic does not panic midway.
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,7 +113,7 @@ impl Budget {
         self.balance = self.balance.saturating_add(amount).min(self.reserve);
     }
 
-    /// Takes one retry out, if there is one.
+    /// Withdraws the price of one retry, if the balance allows.
     fn withdraw(&mut self, now: Duration) -> bool {
         self.deposit(now.saturating_sub(self.deposited));
         self.deposited = self.deposited.max(now);
@@ -134,14 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_that_is_gone_for_half_a_second_is_found_again() {
-        let pauses: Vec<_> = (1..).map_while(of_connection).collect();
+    fn connection_retries_outlast_a_restart_of_the_origin() {
+        let pauses: Vec<_> = (1..).map_while(connect_pause).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 400].map(Duration::from_millis));
         assert!(pauses.iter().sum::<Duration>() > Duration::from_secs(1));
     }
 
     #[test]
-    fn what_is_sent_again_is_a_share_of_what_is_sent() {
+    fn retries_are_limited_to_a_share_of_first_attempts() {
         let mut budget = Budget::new(RESERVE);
         let now = Duration::ZERO;
         assert_eq!(
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn time_deposits_a_little_and_no_more_than_the_reserve() {
+    fn elapsed_time_deposits_up_to_the_reserve() {
         let mut budget = Budget::new(RESERVE);
         withdrawn(&mut budget, Duration::ZERO);
         let second = Duration::from_secs(1);
@@ -165,14 +169,14 @@ mod tests {
         assert_eq!(withdrawn(&mut budget, second * 3_600), RESERVE);
     }
 
-    /// Asked often, it must not lose the fractions.
+    /// Fractions of a retry must not be lost.
     #[test]
-    fn looking_into_the_bucket_all_the_time_does_not_keep_it_empty() {
+    fn frequent_withdrawals_do_not_keep_the_bucket_empty() {
         let mut budget = Budget::new(RESERVE);
         withdrawn(&mut budget, Duration::ZERO);
         let count = (1..=20_000_u32)
             .filter(|tick| budget.withdraw(Duration::from_micros(100) * *tick))
             .count();
-        assert_eq!(count, 20, "two seconds of ten each");
+        assert_eq!(count, 20, "ten per second, for two seconds");
     }
 }

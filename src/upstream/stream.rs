@@ -1,4 +1,4 @@
-//! A response body that is passed on as it comes, with a bound on the origin's silence.
+//! A response body that is streamed to the client, with an idle timeout for the origin.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -12,26 +12,26 @@ use super::error::FetchError;
 use super::origin_body::OriginBody;
 use crate::clock::{Clock, Deadline};
 
-/// A response body on its way from the origin.
+/// A response body that is streamed from the origin.
 ///
-/// When the origin breaks off or is silent for too long, it ends with an error: the client's
-/// connection then breaks off too, and does not end as if the body were whole.
+/// If the origin closes the connection early or the idle timeout expires, it ends with an error, so
+/// that hyper aborts the client's response too and a truncated body does not look complete.
 #[derive(Debug)]
 pub struct ResponseStream {
-    /// The part that was read for the cache already, with its reservation there.
+    /// The part that was read for the cache already, and its share of the fill budget.
     read: Bytes,
     reservation: Option<OwnedSemaphorePermit>,
     rest: OriginBody,
-    /// The longest silence.
+    /// The idle timeout.
     limit: Duration,
-    /// When the origin was asked for bytes and had none. While the client is slow to read, the
-    /// origin is not waited for.
-    silent_since: Option<Deadline>,
+    /// The time since which the origin has had no bytes for us; not set while the client reads slowly
+    /// (backpressure).
+    idle_since: Option<Deadline>,
     timer: Timer,
 }
 
-/// A timer for a deadline that moves: set again only when it has run out, so that moving bytes do
-/// not touch it.
+/// A timer for a deadline that moves. It is reset only after it has fired, so that transferred bytes
+/// do not touch it.
 pub(super) struct Timer {
     clock: Clock,
     set: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
@@ -50,19 +50,19 @@ impl ResponseStream {
             reservation,
             rest,
             limit,
-            silent_since: None,
+            idle_since: None,
             timer: Timer::new(clock),
         }
     }
 
-    /// Ready when nothing was received for the limit.
-    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<FetchError> {
+    /// Ready when the idle timeout has expired.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<FetchError> {
         let now = || self.timer.clock.deadline(Duration::ZERO);
-        let deadline = self.silent_since.get_or_insert_with(now).later(self.limit);
+        let deadline = self.idle_since.get_or_insert_with(now).later(self.limit);
         let limit = self.limit;
         self.timer
             .poll(cx, || deadline)
-            .map(|()| FetchError::Silent(limit))
+            .map(|()| FetchError::IdleTimeout(limit))
     }
 }
 
@@ -78,12 +78,12 @@ impl Body for ResponseStream {
         if !this.read.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.read)))));
         }
-        // hyper asks for more when it has written most of what it got.
+        // hyper polls again when it has written most of the first frame.
         this.reservation = None;
         match Pin::new(&mut this.rest).poll_frame(cx) {
-            Poll::Pending => this.poll_silence(cx).map(|error| Some(Err(error))),
+            Poll::Pending => this.poll_idle(cx).map(|error| Some(Err(error))),
             frame @ Poll::Ready(_) => {
-                this.silent_since = None;
+                this.idle_since = None;
                 frame
             }
         }
@@ -103,7 +103,7 @@ impl Timer {
         Self { clock, set: None }
     }
 
-    /// Ready when the deadline is over, as it is by then.
+    /// Ready when the deadline has passed. It is evaluated again each time the timer fires.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,7 +113,7 @@ impl Timer {
             let set = || Box::pin(self.clock.clone().sleep_until(deadline())) as _;
             ready!(self.set.get_or_insert_with(set).as_mut().poll(cx));
             self.set = None;
-            if self.clock.is_over(deadline()) {
+            if self.clock.has_passed(deadline()) {
                 return Poll::Ready(());
             }
         }

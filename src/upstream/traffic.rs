@@ -1,5 +1,5 @@
-//! A connection to the origin that tracks its traffic, so that a failed request is known to be
-//! retriable: no response byte had arrived.
+//! A connection to the origin that tracks its traffic: a failed request may be retried only if no
+//! response byte had been received. The retries themselves are in `retry`.
 
 use std::io;
 use std::pin::Pin;
@@ -10,29 +10,29 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A connection, inside its TLS: an alert that ends a session is no response byte.
+/// A connection above TLS, so that a TLS alert does not count as a response byte.
 #[derive(Debug)]
 pub struct TrackedConnection<T> {
     inner: T,
     traffic: Traffic,
 }
 
-/// The traffic of a connection; hyper hands it out with an error.
+/// The traffic of a connection; part of its `connect_info`, which hyper attaches to errors.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic(Arc<AtomicU8>);
 
 /// A request that failed before the first byte of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// On a connection that had served before: the origin closed it as it was used.
+    /// On a reused connection: the origin was closing it as the request was sent.
     Reused,
-    /// On a new connection: the origin stopped, or the request made it close.
+    /// On a new connection: the origin stopped, or closed it because of the request.
     New,
 }
 
-/// Bytes were received since bytes were sent last.
+/// Bytes were received after the last bytes were sent.
 const RECEIVED: u8 = 1;
-/// Bytes were sent after some had been received: this is not the first exchange.
+/// Bytes were sent after some had been received: the connection is reused.
 const REUSED: u8 = 2;
 
 impl<T> TrackedConnection<T> {

@@ -1,4 +1,4 @@
-//! A client's request body on its way to the origin.
+//! Streams a client's request body to the origin, within a size limit, and tracks its progress.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,45 +18,46 @@ use super::stream::Timer;
 use crate::clock::{Clock, Deadline};
 use crate::config;
 
-/// The least pace of an upload in the long run, in bytes a second.
-const MIN_PACE: u64 = 512;
+/// The minimum rate of an upload, in bytes per second since it began.
+const MIN_RATE: u64 = 512;
 
-/// The body of a request to the origin: the client's, or none.
+/// The body of a request to the origin: the client's, or empty.
 pub(super) type Outbound = Either<Upload, Empty<Bytes>>;
 
-/// A client's body, sent as it is received.
+/// A client's body, streamed.
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Incoming,
-    /// Whether the client sends it over HTTP/2, where only `END_STREAM` ends it. hyper takes a
-    /// stream that was reset without an error for one that has ended.
+    /// Whether the client uses HTTP/2, where only `END_STREAM` ends a body. hyper reports a stream
+    /// that was reset without an error as ended.
     is_http2: bool,
-    /// How much larger it may be.
+    /// Bytes left until the size limit.
     left: u64,
     progress: watch::Sender<Progress>,
-    /// Held until the origin has all of the body, also after an early response; but not for an
-    /// upload that is too slow.
+    /// Held until the whole body is sent, even after an early response; released if the upload is
+    /// too slow.
     permit: Option<Arc<Permit>>,
-    slowness: Timer,
+    slow_timer: Timer,
 }
 
 /// The progress of an upload.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Progress {
-    /// The longest silence (`upstream.total_timeout`).
-    silence: Duration,
+    /// The idle timeout (`upstream.total_timeout`).
+    idle: Duration,
     began: Deadline,
-    /// The time after `began` at which bytes last moved.
-    moved: Duration,
-    /// Bytes that have moved.
+    /// The time of the last transfer, since `began`.
+    last_transfer: Duration,
+    /// Bytes transferred.
     bytes: u64,
-    /// Whether the client has been waited for since; else the origin takes no more.
+    /// Whether the last poll waited for the client; else the origin applies backpressure.
     pub(super) is_starved: bool,
-    /// Whether all of it is sent; a change notifies the task that waits for the response.
+    /// Whether all of it is sent; a change wakes the task that waits for the response.
     pub(super) has_ended: bool,
 }
 
-/// Reads a body that is declared empty to its end. Data makes it no request (RFC 9113 §8.1.1).
+/// Reads a body of declared length 0 to its end. With data, the request is malformed
+/// (RFC 9113 §8.1.1).
 pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
     while let Some(frame) = body.frame().await {
         let source = match frame {
@@ -76,13 +77,13 @@ impl Upload {
         version: Version,
         max: u64,
         permit: &Arc<Permit>,
-        silence: Duration,
+        idle: Duration,
         clock: &Clock,
     ) -> (Self, watch::Receiver<Progress>) {
         let (progress, waiting) = watch::channel(Progress {
-            silence,
+            idle,
             began: clock.deadline(Duration::ZERO),
-            moved: Duration::ZERO,
+            last_transfer: Duration::ZERO,
             bytes: 0,
             is_starved: false,
             has_ended: false,
@@ -93,15 +94,15 @@ impl Upload {
             left: max,
             progress,
             permit: Some(Arc::clone(permit)),
-            slowness: Timer::new(clock.clone()),
+            slow_timer: Timer::new(clock.clone()),
         };
         (upload, waiting)
     }
 
-    fn moved(&self, bytes: u64, has_ended: bool) {
+    fn record(&self, bytes: u64, has_ended: bool) {
         self.progress.send_if_modified(|progress| {
             if !progress.has_ended {
-                progress.moved = progress.began.passed();
+                progress.last_transfer = progress.began.elapsed();
                 progress.bytes += bytes;
                 progress.has_ended = has_ended;
             }
@@ -126,8 +127,8 @@ impl Body for Upload {
         });
         let Poll::Ready(frame) = polled else {
             let progress = &this.progress;
-            let slow_from = || progress.borrow().slow_from();
-            if this.permit.is_some() && this.slowness.poll(cx, slow_from).is_ready() {
+            let too_slow_at = || progress.borrow().too_slow_at();
+            if this.permit.is_some() && this.slow_timer.poll(cx, too_slow_at).is_ready() {
                 this.permit = None;
             }
             return Poll::Pending;
@@ -139,10 +140,10 @@ impl Body for Upload {
         let frame = frame.transpose().map_err(broken)?;
         let data = frame.as_ref().and_then(Frame::data_ref);
         let bytes = data.map_or(0, Bytes::len) as u64;
-        // hyper polls no further after the declared length, and over HTTP/2 the client may send the
-        // end in a frame of its own.
+        // hyper does not poll after the declared length, but over HTTP/2 the client may send the end
+        // in a separate frame.
         let has_ended = frame.is_none() || this.body.size_hint().exact() == Some(0);
-        this.moved(bytes, has_ended);
+        this.record(bytes, has_ended);
         let left = this.left.checked_sub(bytes);
         this.left = left.ok_or(FetchError::UploadTooLarge)?;
         Poll::Ready(frame.map(Ok))
@@ -151,8 +152,8 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         let has_ended = self.body.is_end_stream();
         if has_ended {
-            // hyper polls no further after this.
-            self.moved(0, true);
+            // hyper does not poll after this.
+            self.record(0, true);
         }
         has_ended
     }
@@ -163,22 +164,23 @@ impl Body for Upload {
 }
 
 impl Progress {
-    /// When the wait for the response head is over, as far as is known now.
+    /// The deadline of the response head, given the progress so far.
     ///
-    /// While the client uploads, silence is bounded, and so is a trickle: else a byte now and
-    /// then would keep a slot at the origin for ever.
+    /// During the upload, an idle timeout and a minimum rate apply: otherwise a client that sends a
+    /// byte now and then (slowloris) would hold a slot forever.
     pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
         if self.has_ended {
             let limit = settings.connect_timeout + settings.response_timeout;
-            self.began.later(self.moved + limit)
+            self.began.later(self.last_transfer + limit)
         } else {
-            self.slow_from()
+            self.too_slow_at()
         }
     }
 
-    /// When it becomes too slow, unless more of it moves.
-    fn slow_from(&self) -> Deadline {
-        let paced = Duration::from_secs(self.bytes / MIN_PACE);
-        self.began.later(self.moved.min(paced) + self.silence)
+    /// The time at which the upload is too slow, unless more bytes are transferred.
+    fn too_slow_at(&self) -> Deadline {
+        let at_min_rate = Duration::from_secs(self.bytes / MIN_RATE);
+        self.began
+            .later(self.last_transfer.min(at_min_rate) + self.idle)
     }
 }

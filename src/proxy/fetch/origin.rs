@@ -41,7 +41,7 @@ impl Fetcher {
         loop {
             let mut sent = Cow::Borrowed(conditional.as_ref().unwrap_or(&job.sent));
             if !accepts_coding {
-                headers::refuse_coding(sent.to_mut());
+                headers::request_identity(sent.to_mut());
             }
             let (response, body) = self.send(job, &sent, deadline).await?;
             let is_304 = response.head.status == StatusCode::NOT_MODIFIED;

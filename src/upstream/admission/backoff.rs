@@ -1,5 +1,5 @@
-//! Backoff that the origin has asked for with `Retry-After` (RFC 9110 §10.2.3): a 429 concerns all
-//! calls of the token, a 503 only the call that got it. Pure: `now` is a parameter.
+//! Backoff after a `Retry-After` of the origin (RFC 9110 §10.2.3): a 429 applies to all calls of the
+//! token, a 503 only to the call. Pure: `now` is a parameter.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -10,17 +10,17 @@ use http::uri::PathAndQuery;
 
 use crate::request::Scope;
 
-/// Entries of one map. With as many unexpired ones, a further wait is not stored: its requests go to
-/// the origin, which can repeat the answer.
+/// Most entries of one map. If none has expired, a further wait is not stored: its requests go to
+/// the origin, which can repeat its response.
 const MAX_WAITS: usize = 4_096;
 
-/// The tokens and the calls that wait.
+/// The tokens and calls in backoff.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    /// The longest wait that is honoured; zero honours none.
-    longest: Duration,
+    /// The upper limit of a wait (`upstream.max_retry_after`); zero ignores `Retry-After`.
+    max_wait: Duration,
     tokens: Waits<Scope>,
-    /// Targets by their hash.
+    /// By token and hash of the target.
     calls: Waits<(Scope, u64)>,
     seed: RandomState,
 }
@@ -30,16 +30,16 @@ pub(super) struct Backoff {
 struct Waits<K>(HashMap<K, Duration>);
 
 impl Backoff {
-    pub(super) fn new(longest: Duration) -> Self {
+    pub(super) fn new(max_wait: Duration) -> Self {
         Self {
-            longest,
+            max_wait,
             tokens: Waits(HashMap::new()),
             calls: Waits(HashMap::new()),
             seed: RandomState::new(),
         }
     }
 
-    /// Stores a wait that the origin has asked for.
+    /// Begins a wait that the origin has requested.
     pub(super) fn begin(
         &mut self,
         token: &Scope,
@@ -48,7 +48,7 @@ impl Backoff {
         wait: Duration,
         now: Duration,
     ) {
-        let wait = wait.min(self.longest);
+        let wait = wait.min(self.max_wait);
         if status == StatusCode::TOO_MANY_REQUESTS {
             self.tokens.begin(*token, wait, now);
         } else {
@@ -56,7 +56,7 @@ impl Backoff {
         }
     }
 
-    /// The status with which the origin asked this request to wait, and the time left.
+    /// The status that began the wait of this request, and the time left; `None` if it need not wait.
     pub(super) fn left(
         &mut self,
         token: &Scope,
@@ -77,7 +77,7 @@ impl Backoff {
 }
 
 impl<K: Eq + Hash> Waits<K> {
-    /// Of two waits of one key the longer one counts.
+    /// Begins a wait. Of two waits of one key, the one that ends later counts.
     fn begin(&mut self, key: K, wait: Duration, now: Duration) {
         if wait.is_zero() {
             return;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_429_is_for_the_token_and_a_503_for_its_call() {
+    fn a_429_applies_to_the_token_and_a_503_to_its_call() {
         let call = target();
         let other_call = PathAndQuery::from_static("/v1/calls/c1?a");
         let key = ScopeKey::random();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_waits_the_longer_one_counts_up_to_the_limit() {
+    fn the_longer_of_two_waits_counts_up_to_the_limit() {
         let call = target();
         let one = token(&ScopeKey::random(), 1);
         let mut backoff = Backoff::new(SECOND * 60);
@@ -170,17 +170,17 @@ mod tests {
         }
         let sizes = |backoff: &Backoff| (backoff.tokens.0.len(), backoff.calls.0.len());
         assert_eq!(sizes(&backoff), (MAX_WAITS, MAX_WAITS));
-        let late = token(&key, MAX_WAITS + 1);
-        assert_eq!(backoff.left(&late, &call, Duration::ZERO), None);
+        let excess = token(&key, MAX_WAITS + 1);
+        assert_eq!(backoff.left(&excess, &call, Duration::ZERO), None);
         // The others have expired.
         for status in [MANY, BUSY] {
-            backoff.begin(&late, &call, status, SECOND, SECOND);
+            backoff.begin(&excess, &call, status, SECOND, SECOND);
         }
         assert_eq!(sizes(&backoff), (1, 1));
     }
 
     #[test]
-    fn a_limit_of_zero_honours_none() {
+    fn a_limit_of_zero_ignores_retry_after() {
         let call = target();
         let one = token(&ScopeKey::random(), 1);
         let mut backoff = Backoff::new(Duration::ZERO);

@@ -1,15 +1,15 @@
-//! The circuit breaker: after a run of failed connections the origin is not contacted for a while,
+//! The circuit breaker: after consecutive connection failures the origin is not contacted for a pause,
 //! then probed by one request. Pure: `now` is a parameter.
 //!
-//! Only failures to connect count (name, TCP, TLS). A request without an answer does not: the call
-//! may be slow, and all others fast. One new connection ends the run, however old its request is.
+//! Only failures to connect count (DNS, TCP, TLS). A response timeout does not: one call may be slow
+//! and all others fast. Any new connection closes the breaker, even one for an old request.
 
 use std::time::Duration;
 
 /// The breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
-    /// Failures in a row that open it; 0 disables it.
+    /// Consecutive failures that open it; 0 disables it.
     limit: usize,
     pause: Duration,
     state: State,
@@ -18,22 +18,22 @@ pub(super) struct Breaker {
 /// The state of the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// Requests pass; this many connections in a row have failed.
+    /// All requests pass; this many consecutive connections have failed.
     Closed { failures: usize },
     /// No request passes before this time.
     Open { until: Duration },
-    /// One request probes; if its outcome is unknown by this time, the next one does.
+    /// One request probes; if its outcome is unknown by this time, the next one probes.
     HalfOpen { until: Duration },
 }
 
-/// The admission of a request.
+/// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admit {
     /// Pass.
     Pass,
-    /// Pass, over a new connection, while all others wait for its outcome.
+    /// Pass, over a new connection, while all others are refused.
     Probe,
-    /// Fail; retry after this time.
+    /// Refuse; retry after this time.
     Wait(Duration),
 }
 
@@ -46,7 +46,7 @@ impl Breaker {
         }
     }
 
-    /// Admits a request, or says how long to wait.
+    /// Decides on a request; from open, the first one after the pause becomes the probe.
     pub(super) fn admit(&mut self, now: Duration) -> Admit {
         match self.state {
             State::Closed { .. } => Admit::Pass,
@@ -61,12 +61,12 @@ impl Breaker {
         }
     }
 
-    /// A new connection was made.
+    /// Records a new connection.
     pub(super) fn connected(&mut self) {
         self.state = State::Closed { failures: 0 };
     }
 
-    /// A connection could not be made.
+    /// Records a failure to connect.
     pub(super) fn failed(&mut self, now: Duration) {
         match self.state {
             State::Closed { failures } if self.limit == 0 || failures + 1 < self.limit => {
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_of_failures_opens_it_and_a_connection_ends_the_run() {
+    fn consecutive_failures_open_it_and_a_connection_resets_the_count() {
         let mut breaker = Breaker::new(3, SECOND);
         for _ in 0..10 {
             breaker.failed(SECOND);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_without_an_outcome_gives_way_to_the_next() {
+    fn a_probe_without_an_outcome_is_followed_by_another() {
         let mut breaker = open();
         assert_eq!(breaker.admit(SECOND), Admit::Probe);
         assert_eq!(breaker.admit(SECOND * 3 / 2), Admit::Wait(SECOND / 2));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_connection_of_an_old_request_closes_it() {
+    fn a_connection_for_an_earlier_request_closes_it() {
         let mut breaker = open();
         breaker.connected();
         assert_eq!(breaker.admit(Duration::ZERO), Admit::Pass);

@@ -1,9 +1,9 @@
-//! Admission of requests to the origin. A hit never comes here.
+//! Admission of requests to the origin (load shedding). Hits do not pass through it.
 //!
-//! A request is refused, at no cost to the origin, if the origin has asked its token or call to wait
-//! ([`backoff`]), if all slots are taken or its token has its share of them ([`slots`]), or if
-//! connections to the origin fail ([`breaker`]). Those rules are pure; here is the lock around them,
-//! the clock, and the counting.
+//! A request is refused, at no cost to the origin, during a `Retry-After` for its token or call
+//! ([`backoff`]), if all slots or its token's share of them are taken ([`slots`]), or if connections
+//! to the origin fail ([`breaker`]). Those rules are pure; the lock, the clock and the metrics are
+//! here.
 
 mod backoff;
 mod breaker;
@@ -24,10 +24,10 @@ use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
 use slots::{FairSlots, Full};
 
-/// The rules, behind a lock.
+/// The rules of admission, behind a lock.
 #[derive(Debug)]
 pub(super) struct AdmissionControl {
-    /// A plain mutex: held for a few map operations, and only for a miss.
+    /// A std mutex: held for a few map operations, and never by a hit.
     rules: Mutex<Rules>,
     pause: Duration,
     metrics: Arc<Metrics>,
@@ -41,16 +41,16 @@ struct Rules {
     slots: FairSlots,
 }
 
-/// A slot among the requests that wait for the origin; released when dropped.
+/// A slot of a request in flight to the origin; released when dropped.
 ///
-/// A streamed response holds none: its pace is the client's, and one client that does not read would
-/// take a slot from all others. The connections of clients bound those.
+/// A streamed response holds none: its speed depends on the client, and clients that do not read
+/// would exhaust the slots. Streams are bounded by the number of client connections.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<AdmissionControl>,
     holder: Option<Scope>,
-    /// Whether the request probes: over a new connection, since one from the pool may work while
-    /// new ones fail.
+    /// Whether the request is the breaker's probe: it needs a new connection, since a pooled one may
+    /// work while new ones fail.
     pub(super) is_probe: bool,
 }
 
@@ -69,7 +69,7 @@ impl AdmissionControl {
         })
     }
 
-    /// Admits a request; `call` is the target of a fetch, which may have to wait.
+    /// Admits a request. `call` is the target of a fetch, to which backoff applies.
     pub(super) fn admit(
         self: &Arc<Self>,
         holder: Option<&Scope>,
@@ -77,7 +77,7 @@ impl AdmissionControl {
     ) -> Result<Permit, FetchError> {
         let mut rules = self.lock();
         let admitted = rules.admit(holder, call, self.clock.mono());
-        self.show(&rules.breaker);
+        self.set_gauge(&rules.breaker);
         drop(rules);
         let is_probe = admitted.map_err(|(why, error)| {
             self.metrics.upstream_shed.of(why).inc();
@@ -91,7 +91,7 @@ impl AdmissionControl {
         })
     }
 
-    /// Stores the wait that the origin has asked for, with this status and `Retry-After`.
+    /// Begins the wait that the origin has requested with this status and `Retry-After`.
     pub(super) fn honour_retry_after(
         &self,
         holder: &Scope,
@@ -104,7 +104,7 @@ impl AdmissionControl {
         rules.backoff.begin(holder, target, status, wait, now);
     }
 
-    /// Tells the circuit breaker whether a new connection to the origin could be made.
+    /// Records in the circuit breaker whether a connection attempt succeeded.
     pub(super) fn connect_ended(&self, connected: bool) {
         let mut rules = self.lock();
         let was_closed = matches!(rules.breaker.state(), State::Closed { .. });
@@ -114,26 +114,26 @@ impl AdmissionControl {
             rules.breaker.failed(self.clock.mono());
         }
         let is_closed = matches!(rules.breaker.state(), State::Closed { .. });
-        self.show(&rules.breaker);
+        self.set_gauge(&rules.breaker);
         drop(rules);
         if is_closed && !was_closed {
-            tracing::info!("connected to the origin again: the circuit breaker is closed");
+            tracing::info!("connected to the origin again; the circuit breaker is closed");
         } else if was_closed && !is_closed {
             let pause = humantime::format_duration(self.pause);
             tracing::error!(
-                "connections to the origin fail: the circuit breaker is open, one request probes \
+                "connections to the origin fail; the circuit breaker is open, and one request probes \
                  every {pause} (upstream.breaker_pause)"
             );
         }
     }
 
-    fn show(&self, breaker: &Breaker) {
+    fn set_gauge(&self, breaker: &Breaker) {
         let gauge = breaker.state().gauge();
         self.metrics.upstream_breaker_state.set(gauge);
     }
 
     fn lock(&self) -> MutexGuard<'_, Rules> {
-        // The rules do not panic half-way through a change.
+        // The rules do not panic midway.
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
-//! Slots for the requests that wait for the origin (`limits.in_flight`), fair among tokens. Pure.
+//! Slots for the requests in flight to the origin (`limits.in_flight`), shared fairly among tokens.
+//! Pure.
 //!
-//! A token may hold no more slots than are free. So one token in a storm gets half of them, two get
-//! a third each, and the next one finds a slot: no token's misses starve another's.
+//! A token may hold no more slots than are free. So one greedy token gets half of them, two get a
+//! third each, and a slot is left for the next: no token's misses starve another's.
 
 use std::collections::HashMap;
 
@@ -12,11 +13,11 @@ use crate::request::Scope;
 pub(super) struct FairSlots {
     limit: usize,
     taken: usize,
-    /// The holders of at least one: never more than the limit. All without a token count as one.
+    /// Slots by holder, without zeros. All requests without a token are one holder.
     held: HashMap<Option<Scope>, usize>,
 }
 
-/// Why there is no slot.
+/// Why no slot can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
     /// All are taken.
@@ -34,7 +35,7 @@ impl FairSlots {
         }
     }
 
-    /// Takes a slot, if this token may have one more.
+    /// Takes a slot, if this token may hold another.
     pub(super) fn take(&mut self, holder: Option<&Scope>) -> Result<(), Full> {
         let free = self.limit - self.taken;
         let held = self.held.entry(holder.copied()).or_default();
@@ -76,7 +77,7 @@ mod tests {
     }
 
     /// Takes slots until one is refused.
-    fn storm(slots: &mut FairSlots, holder: Option<&Scope>) -> (usize, Full) {
+    fn exhaust(slots: &mut FairSlots, holder: Option<&Scope>) -> (usize, Full) {
         let mut taken = 0;
         loop {
             match slots.take(holder) {
@@ -87,14 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_leaves_half_and_two_leave_a_third() {
+    fn one_token_gets_half_of_the_slots_and_two_get_a_third_each() {
         let mut slots = FairSlots::new(120);
         let [a, b, c] = tokens();
-        assert_eq!(storm(&mut slots, Some(&a)), (60, Full::Share));
-        assert_eq!(storm(&mut slots, Some(&b)), (30, Full::Share));
-        assert_eq!(storm(&mut slots, None), (15, Full::Share));
+        assert_eq!(exhaust(&mut slots, Some(&a)), (60, Full::Share));
+        assert_eq!(exhaust(&mut slots, Some(&b)), (30, Full::Share));
+        assert_eq!(exhaust(&mut slots, None), (15, Full::Share));
         assert_eq!(slots.take(Some(&c)), Ok(()));
-        // The first goes down to its share as its requests end.
+        // The first token gets another slot once it holds no more than its new share.
         for _ in 0..30 {
             slots.release(Some(&a));
         }
@@ -102,17 +103,17 @@ mod tests {
     }
 
     #[test]
-    fn one_slot_goes_to_the_first() {
+    fn a_single_slot_goes_to_the_first_token() {
         let mut slots = FairSlots::new(1);
         let [a, b, _] = tokens();
-        assert_eq!(storm(&mut slots, Some(&a)), (1, Full::All));
+        assert_eq!(exhaust(&mut slots, Some(&a)), (1, Full::All));
         assert_eq!(slots.take(Some(&b)), Err(Full::All));
         slots.release(Some(&a));
-        assert_eq!(storm(&mut slots, Some(&b)), (1, Full::All));
+        assert_eq!(exhaust(&mut slots, Some(&b)), (1, Full::All));
     }
 
     #[test]
-    fn tokens_without_a_slot_are_not_stored() {
+    fn tokens_without_a_slot_use_no_memory() {
         let mut slots = FairSlots::new(100);
         for scope in tokens() {
             assert_eq!(slots.take(Some(&scope)), Ok(()));
