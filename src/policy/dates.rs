@@ -1,8 +1,7 @@
-//! HTTP dates: the three forms of RFC 9110 §5.6.7, read strictly.
+//! HTTP dates: the three forms of RFC 9110 §5.6.7, parsed strictly.
 //!
-//! The `httpdate` crate writes our dates, but does not read them: its pivot for two-digit
-//! years is fixed at 1970, it knows no date before that, and it matches letter case where
-//! RFC 9111 §4.2 asks a cache not to.
+//! The `httpdate` crate formats our dates, but does not parse any: its pivot for two-digit years
+//! is fixed at 1970, it rejects earlier dates, and it is case-sensitive, contrary to RFC 9111 §4.2.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,11 +26,11 @@ const MONTHS: [&str; 12] = [
 /// A field whose value is one date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DateField {
-    /// The field is not there.
+    /// The field is absent.
     Absent,
-    /// It is there and is not one valid date; several lines are no date either.
+    /// Not a valid date, or several lines.
     Invalid,
-    /// A date.
+    /// A valid date.
     At(SystemTime),
 }
 
@@ -46,7 +45,7 @@ impl DateField {
         }
     }
 
-    /// The date, where there is a valid one.
+    /// The date, if valid.
     pub(super) fn valid(self) -> Option<SystemTime> {
         match self {
             Self::At(date) => Some(date),
@@ -55,11 +54,11 @@ impl DateField {
     }
 }
 
-/// Reads an HTTP date: IMF-fixdate, RFC 850 or asctime form (RFC 9110 §5.6.7).
+/// Parses an HTTP date: IMF-fixdate, RFC 850 or asctime form (RFC 9110 §5.6.7).
 ///
-/// `now` settles the century of a two-digit year. Letter case is ignored (RFC 9111 §4.2);
-/// everything else has to be exact: digits, blanks, a weekday that belongs to the date, and
-/// `GMT`. `UTC` is not in the grammar, and taking it for a date would only prolong a lifetime.
+/// `now` determines the century of a two-digit year. Letter case is ignored (RFC 9111 §4.2);
+/// everything else must be exact: digits, spaces, the weekday of the date, and `GMT`. `UTC` is
+/// not in the grammar, and accepting it would only prolong a lifetime.
 #[must_use]
 pub fn http_date(written: &[u8], now: SystemTime) -> Option<SystemTime> {
     let seconds = imf_fixdate(written)
@@ -78,7 +77,7 @@ fn imf_fixdate(text: &[u8]) -> Option<i64> {
     let text: &[u8; 29] = text.try_into().ok()?;
     layout(text, "???, ?? ??? ???? ??:??:?? GMT")?;
     let day = day(year(&text[12..16])?, month(&text[8..11])?, &text[5..7])?;
-    belongs(&text[..3], day, 3)?;
+    check_weekday(&text[..3], day, 3)?;
     Some(start(day) + time(&text[17..25])?)
 }
 
@@ -86,7 +85,7 @@ fn imf_fixdate(text: &[u8]) -> Option<i64> {
 fn asctime(text: &[u8]) -> Option<i64> {
     let text: &[u8; 24] = text.try_into().ok()?;
     layout(text, "??? ??? ?? ??:??:?? ????")?;
-    // A one-digit day has a blank before it, never a zero.
+    // A one-digit day is padded with a space, never with a zero.
     let mut digits = [text[8], text[9]];
     match digits[0] {
         b' ' => digits[0] = b'0',
@@ -94,7 +93,7 @@ fn asctime(text: &[u8]) -> Option<i64> {
         _ => {}
     }
     let day = day(year(&text[20..])?, month(&text[4..7])?, &digits)?;
-    belongs(&text[..3], day, 3)?;
+    check_weekday(&text[..3], day, 3)?;
     Some(start(day) + time(&text[11..19])?)
 }
 
@@ -107,32 +106,32 @@ fn rfc850(text: &[u8], now: SystemTime) -> Option<i64> {
     let (digits, month, time) = (&rest[2..4], month(&rest[5..8])?, time(&rest[12..20])?);
     let two_digits = i16::from(two(&rest[9..11])?);
 
-    // More than 50 years ahead means the most recent past year with these two digits
-    // (RFC 9110 §5.6.7): of the three candidates, the latest that is not.
+    // A date more than 50 years ahead means the most recent past year with these two digits
+    // (RFC 9110 §5.6.7): take the latest of three candidates that is not so far ahead.
     let now = Timestamp::try_from(now.max(UNIX_EPOCH)).ok()?;
     let century = Offset::UTC.to_datetime(now).year() / 100 * 100;
     let year = [century + 100, century, century - 100]
         .into_iter()
         .map(|century| century + two_digits)
         .find(|&year| {
-            // Fifty years before a leap day there is no leap day.
+            // Fifty years before a leap year is not a leap year.
             let before = day(year - 50, month, digits).or_else(|| day(year - 50, month, b"28"));
             before.is_some_and(|before| start(before) + time <= now.as_second())
         })?;
     let day = day(year, month, digits)?;
-    belongs(weekday, day, usize::MAX)?;
+    check_weekday(weekday, day, usize::MAX)?;
     Some(start(day) + time)
 }
 
-/// Whether everything but the `?` is as in `pattern`, letter case aside.
+/// Checks a text against `pattern`: `?` matches any byte, letter case is ignored.
 fn layout(text: &[u8], pattern: &str) -> Option<()> {
     let fits =
         |(&byte, expected): (&u8, u8)| expected == b'?' || byte.eq_ignore_ascii_case(&expected);
     (text.len() == pattern.len() && text.iter().zip(pattern.bytes()).all(fits)).then_some(())
 }
 
-/// Whether `name` is the weekday of that day, written with at most `letters` letters.
-fn belongs(name: &[u8], day: Date, letters: usize) -> Option<()> {
+/// Checks that `name` is the day's weekday, of which at most `letters` letters are written.
+fn check_weekday(name: &[u8], day: Date, letters: usize) -> Option<()> {
     let index = usize::try_from(day.weekday().to_sunday_zero_offset()).expect("0 to 6");
     let weekday = WEEKDAYS[index].as_bytes();
     let expected = &weekday[..weekday.len().min(letters)];
@@ -159,7 +158,7 @@ fn two(digits: &[u8]) -> Option<i8> {
     }
 }
 
-/// `08:49:37`, in seconds; the leap second exists only at the end of a day.
+/// `08:49:37`, in seconds; a leap second only at the end of a day.
 fn time(text: &[u8]) -> Option<i64> {
     let (hour, minute, second) = (two(&text[..2])?, two(&text[3..5])?, two(&text[6..])?);
     let leap = (hour, minute, second) == (23, 59, 60);
@@ -167,12 +166,12 @@ fn time(text: &[u8]) -> Option<i64> {
         .then(|| i64::from(hour) * 3_600 + i64::from(minute) * 60 + i64::from(second))
 }
 
-/// A day of the Gregorian calendar; `None` where the month does not have it.
+/// A day of the Gregorian calendar; `None` if the month does not have it.
 fn day(year: i16, month: i8, digits: &[u8]) -> Option<Date> {
     Date::new(year, month, two(digits)?).ok()
 }
 
-/// The first second of a day, since 1 January 1970.
+/// The first second of a day, as a Unix time.
 fn start(day: Date) -> i64 {
     day.duration_since(date(1970, 1, 1)).as_secs()
 }
@@ -191,12 +190,12 @@ mod tests {
     const NOW: u64 = 1_767_225_600;
 
     #[test]
-    fn the_three_forms_are_one_date() {
+    fn all_three_date_forms_are_parsed() {
         for text in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
             "Sun Nov  6 08:49:37 1994",
-            // RFC 9111 §4.2: letter case is not a reason to miss a date.
+            // RFC 9111 §4.2: letter case is ignored.
             "sun, 06 nov 1994 08:49:37 gmt",
             "SUNDAY, 06-NOV-94 08:49:37 Gmt",
         ] {
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not_a_date() {
+    fn other_date_formats_are_rejected() {
         for text in [
             "",
             "0",
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn every_date_we_write_is_read_back() {
+    fn every_formatted_date_parses_to_itself() {
         for day in (0..100_000).step_by(13) {
             let date = at(day * 86_400 + day % 86_400);
             let text = httpdate::fmt_http_date(date);
@@ -262,9 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn a_two_digit_year_is_never_more_than_fifty_years_ahead() {
+    fn a_two_digit_year_is_at_most_fifty_years_ahead() {
         let year = |text: &str, now| {
-            let date = http_date(text.as_bytes(), at(now)).expect("the table holds dates");
+            let date = http_date(text.as_bytes(), at(now)).expect("a valid date");
             let stamp = Timestamp::try_from(date).expect("a date that jiff can hold");
             Offset::UTC.to_datetime(stamp).year()
         };
@@ -272,7 +271,7 @@ mod tests {
         assert_eq!(year("Friday, 02-Jan-76 00:00:00 GMT", NOW), 1976);
         assert_eq!(year("Tuesday, 29-Feb-00 00:00:00 GMT", NOW), 2000);
         assert_eq!(year("Thursday, 01-Jan-26 00:00:00 GMT", NOW), 2026);
-        // 2095: the year 10 lies ahead, in the next century.
+        // In 2095, the year 10 is in the next century.
         assert_eq!(
             year("Wednesday, 01-Jan-10 00:00:00 GMT", 3_944_678_400),
             2110
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_before_1970_and_leap_seconds_exist() {
+    fn dates_before_1970_and_leap_seconds_are_parsed() {
         let old = http_date(b"Mon, 01 Jan 1900 00:00:00 GMT", at(NOW));
         assert_eq!(
             old,

@@ -1,24 +1,24 @@
-//! One cache directive: its name, its argument, and the numbers it may hold (RFC 9111 §5.2).
+//! One cache directive: its name and its argument, often a number of seconds (RFC 9111 §5.2).
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use super::list::{self, Quotes};
 
-/// The largest number of seconds: a greater one counts as this (RFC 9111 §1.2.2).
-pub(super) const MOST_SECONDS: u32 = 1 << 31;
+/// The largest delta-seconds value; larger ones are clamped to it (RFC 9111 §1.2.2).
+pub(super) const MAX_SECONDS: u32 = 1 << 31;
 
 /// The argument of a directive that takes a number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeltaSeconds {
     /// Seconds, at most 2^31 (RFC 9111 §1.2.2).
     Seconds(u32),
-    /// Not a number, or two that differ: the response counts as stale (RFC 9111 §4.2.1).
+    /// Not a number, or two different ones: the response counts as stale (RFC 9111 §4.2.1).
     Invalid,
 }
 
-/// The length of `stale-while-revalidate`: no directive that we know has a longer name.
-pub(super) const LONGEST: usize = 22;
+/// The length of the longest directive name that we know: `stale-while-revalidate`.
+pub(super) const LONGEST_NAME: usize = 22;
 
 /// One element of the field: a name and its argument.
 pub(super) struct Directive<'a> {
@@ -35,7 +35,7 @@ pub(super) enum Argument<'a> {
 // === impl DeltaSeconds ===
 
 impl DeltaSeconds {
-    /// Digits and nothing else: signs, fractions and units are invalid.
+    /// Accepts digits only: signs, fractions and units are invalid.
     pub(super) fn read(argument: &Argument<'_>) -> Self {
         match argument {
             Argument::Value(digits) => seconds(digits).map_or(Self::Invalid, Self::Seconds),
@@ -43,7 +43,7 @@ impl DeltaSeconds {
         }
     }
 
-    /// As a length of time; nothing at all when it is invalid.
+    /// The value as a duration; zero if invalid.
     #[must_use]
     pub fn length(self) -> Duration {
         match self {
@@ -52,16 +52,16 @@ impl DeltaSeconds {
         }
     }
 
-    /// Of two that differ neither can be trusted; two that agree are one.
-    pub(super) fn join(slot: &mut Option<Self>, found: Self) {
+    /// Merges a repeated directive: two different values are invalid, equal ones are one.
+    pub(super) fn merge(slot: &mut Option<Self>, delta: Self) {
         *slot = Some(match *slot {
-            Some(before) if before != found => Self::Invalid,
-            _ => found,
+            Some(before) if before != delta => Self::Invalid,
+            _ => delta,
         });
     }
 }
 
-/// A number of seconds written in digits, at most 2^31 (RFC 9111 §1.2.2).
+/// Parses delta-seconds, at most 2^31 (RFC 9111 §1.2.2).
 pub(super) fn seconds(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -69,13 +69,13 @@ pub(super) fn seconds(digits: &[u8]) -> Option<u32> {
     let number = digits.iter().fold(0_u32, |sum, digit| {
         (sum.saturating_mul(10)).saturating_add(u32::from(digit - b'0'))
     });
-    Some(number.min(MOST_SECONDS))
+    Some(number.min(MAX_SECONDS))
 }
 
 // === impl Directive ===
 
 impl<'a> Directive<'a> {
-    /// The name is the longest token at the beginning, so that `no-store; x` is no-store.
+    /// Parses an element. The name is its longest token prefix: `no-store; x` is `no-store`.
     pub(super) fn read(element: &'a [u8]) -> Self {
         let end = element
             .iter()
@@ -85,15 +85,15 @@ impl<'a> Directive<'a> {
         let argument = match rest {
             [] => Argument::Absent,
             [b'=', written @ ..] => Argument::read(written),
-            // Also `max-age =60`: no blank may stand before the sign.
+            // Also `max-age =60`: whitespace is not allowed before `=`.
             _ => Argument::malformed(rest),
         };
         Self { name, argument }
     }
 
-    /// The name in lower case, written to `room`; empty where it is longer than any known one.
-    pub(super) fn lower<'b>(&self, room: &'b mut [u8; LONGEST]) -> &'b [u8] {
-        let Some(name) = room.get_mut(..self.name.len()) else {
+    /// The name in lower case, written to `buffer`; empty if longer than any known name.
+    pub(super) fn lower<'b>(&self, buffer: &'b mut [u8; LONGEST_NAME]) -> &'b [u8] {
+        let Some(name) = buffer.get_mut(..self.name.len()) else {
             return b"";
         };
         name.copy_from_slice(self.name);
@@ -103,7 +103,7 @@ impl<'a> Directive<'a> {
 }
 
 impl<'a> Argument<'a> {
-    /// A token or a quoted string; §5.2 has recipients take both forms of every argument.
+    /// Parses a token or a quoted string: §5.2 wants both forms accepted for every directive.
     fn read(written: &'a [u8]) -> Self {
         match written {
             [b'"', ..] => match list::closing(written, 0, Quotes::Escaped) {

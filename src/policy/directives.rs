@@ -1,15 +1,14 @@
 //! Cache directives: `Cache-Control` and `Pragma` (RFC 9111 §5.2, §5.4), and `CDN-Cache-Control`
 //! for caches like this one (RFC 9213).
 //!
-//! Reading is lenient in form and strict in effect: whatever restricts is obeyed even when
-//! it is malformed, whatever permits only when it is well formed.
+//! A directive that restricts is obeyed even if malformed; one that permits must be well formed.
 
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-use super::directive::{Argument, DeltaSeconds, Directive, LONGEST, MOST_SECONDS};
+use super::directive::{Argument, DeltaSeconds, Directive, LONGEST_NAME, MAX_SECONDS};
 use super::list::{self, Quotes};
 use crate::config::ClientDirectives;
 
@@ -19,18 +18,18 @@ use crate::config::ClientDirectives;
 pub struct ResponseDirectives {
     /// §5.2.2.5: must not be stored.
     pub no_store: bool,
-    /// §5.2.2.4: validated before each use. With field names too: we would have to keep
-    /// those fields apart, so the whole response is validated, which §5.2.2.4 permits.
+    /// §5.2.2.4: validated before each use. With field names too: the whole response is
+    /// validated, as §5.2.2.4 permits, because we do not store fields separately.
     pub no_cache: bool,
-    /// §5.2.2.7: for one user. With field names too, as §5.2.2.7 permits.
+    /// §5.2.2.7: for one user only. With field names too, as §5.2.2.7 permits.
     pub private: bool,
-    /// §5.2.2.9: may be stored where it otherwise might not.
+    /// §5.2.2.9: may be stored even where it otherwise might not.
     pub public: bool,
     /// §5.2.2.2: never served stale.
     pub must_revalidate: bool,
     /// §5.2.2.8: never served stale by a shared cache.
     pub proxy_revalidate: bool,
-    /// §5.2.2.3: only for those who understand the status code.
+    /// §5.2.2.3: may be stored only by a cache that understands the status code.
     pub must_understand: bool,
     /// §5.2.2.1
     pub max_age: Option<DeltaSeconds>,
@@ -40,26 +39,26 @@ pub struct ResponseDirectives {
     pub stale_while_revalidate: Option<DeltaSeconds>,
     /// RFC 5861 §4
     pub stale_if_error: Option<DeltaSeconds>,
-    /// Something in the field cannot be read, and it may have been a lifetime.
+    /// Part of the field is unreadable, and may have been a lifetime.
     pub malformed: bool,
-    /// They come from `CDN-Cache-Control`, which also replaces `Expires` (RFC 9213 §2.1).
+    /// Read from `CDN-Cache-Control`, which also overrides `Expires` (RFC 9213 §2.1).
     pub targeted: bool,
 }
 
 /// The cache directives of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestDirectives {
-    /// §5.2.1.4: only after validation.
+    /// §5.2.1.4: a stored response must be validated first.
     pub no_cache: bool,
     /// §5.2.1.5: the response must not be stored.
     pub no_store: bool,
-    /// §5.2.1.7: from the store or not at all.
+    /// §5.2.1.7: a stored response or a 504, never a fetch.
     pub only_if_cached: bool,
-    /// §5.2.1.1: no older than this.
+    /// §5.2.1.1: the maximum age.
     pub max_age: Option<Duration>,
-    /// §5.2.1.3: fresh for at least this long.
+    /// §5.2.1.3: the minimum remaining lifetime.
     pub min_fresh: Option<Duration>,
-    /// §5.2.1.2: stale by no more than this; [`Duration::MAX`] when any staleness will do.
+    /// §5.2.1.2: the maximum staleness; [`Duration::MAX`] if unlimited.
     pub max_stale: Option<Duration>,
 }
 
@@ -67,7 +66,7 @@ pub struct RequestDirectives {
 
 impl ResponseDirectives {
     /// Reads `CDN-Cache-Control` if it is valid and not empty (RFC 9213 §2.1), else
-    /// `Cache-Control`. `Pragma` means nothing in a response.
+    /// `Cache-Control`. `Pragma` is ignored in responses (RFC 9111 §5.4).
     #[must_use]
     pub fn read(head: &HeaderMap) -> Self {
         if let Some(targeted) = targeted(head) {
@@ -81,19 +80,19 @@ impl ResponseDirectives {
     }
 
     fn add(&mut self, directive: &Directive<'_>) {
-        let known = self.take(directive);
-        // `public; max-age=0` begins with a name we know and hides what follows; so does a
-        // quote left open. Any other unknown element is ignored (§5.2.3).
+        let known = self.set(directive);
+        // `public; max-age=0` begins with a known name and hides the lifetime after it, as does
+        // an unclosed quote. Other unknown elements are ignored (§5.2.3).
         if let Argument::Malformed { open_quote } = directive.argument {
             self.malformed |= known || open_quote;
         }
     }
 
-    /// Takes a directive in; returns whether it is a known one.
-    fn take(&mut self, directive: &Directive<'_>) -> bool {
+    /// Sets a directive; returns whether it is known.
+    fn set(&mut self, directive: &Directive<'_>) -> bool {
         let plain = matches!(directive.argument, Argument::Absent);
         let delta = DeltaSeconds::read(&directive.argument);
-        match directive.lower(&mut [0; LONGEST]) {
+        match directive.lower(&mut [0; LONGEST_NAME]) {
             b"no-store" => self.no_store = true,
             b"no-cache" => self.no_cache = true,
             b"private" => self.private = true,
@@ -101,29 +100,29 @@ impl ResponseDirectives {
             b"proxy-revalidate" => self.proxy_revalidate = true,
             b"public" => self.public |= plain,
             b"must-understand" => self.must_understand |= plain,
-            b"max-age" => DeltaSeconds::join(&mut self.max_age, delta),
-            b"s-maxage" => DeltaSeconds::join(&mut self.s_maxage, delta),
+            b"max-age" => DeltaSeconds::merge(&mut self.max_age, delta),
+            b"s-maxage" => DeltaSeconds::merge(&mut self.s_maxage, delta),
             b"stale-while-revalidate" => {
-                DeltaSeconds::join(&mut self.stale_while_revalidate, delta);
+                DeltaSeconds::merge(&mut self.stale_while_revalidate, delta);
             }
-            b"stale-if-error" => DeltaSeconds::join(&mut self.stale_if_error, delta),
+            b"stale-if-error" => DeltaSeconds::merge(&mut self.stale_if_error, delta),
             _ => return false,
         }
         true
     }
 
-    /// A value of the wrong type is not coerced but ignored (RFC 9213 §2.1).
+    /// Sets a member of `CDN-Cache-Control`; a value of the wrong type is ignored (RFC 9213 §2.1).
     fn add_targeted(&mut self, name: &str, value: &BareItem) {
-        let set = matches!(value, BareItem::Boolean(true));
-        let names = matches!(value, BareItem::String(_));
+        let is_true = matches!(value, BareItem::Boolean(true));
+        let has_names = matches!(value, BareItem::String(_));
         match name {
-            "no-store" => self.no_store = set,
-            "no-cache" => self.no_cache = set || names,
-            "private" => self.private = set || names,
-            "public" => self.public = set,
-            "must-revalidate" => self.must_revalidate = set,
-            "proxy-revalidate" => self.proxy_revalidate = set,
-            "must-understand" => self.must_understand = set,
+            "no-store" => self.no_store = is_true,
+            "no-cache" => self.no_cache = is_true || has_names,
+            "private" => self.private = is_true || has_names,
+            "public" => self.public = is_true,
+            "must-revalidate" => self.must_revalidate = is_true,
+            "proxy-revalidate" => self.proxy_revalidate = is_true,
+            "must-understand" => self.must_understand = is_true,
             "max-age" => self.max_age = targeted_seconds(value),
             "s-maxage" => self.s_maxage = targeted_seconds(value),
             "stale-while-revalidate" => self.stale_while_revalidate = targeted_seconds(value),
@@ -133,12 +132,12 @@ impl ResponseDirectives {
     }
 }
 
-/// The directives of `CDN-Cache-Control`, which caches like this one read instead of
-/// `Cache-Control`; `None` where it is empty or no valid structured field (RFC 9213 §2.1).
+/// The directives of `CDN-Cache-Control`; `None` if it is empty or not a valid structured field,
+/// so that `Cache-Control` applies (RFC 9213 §2.1).
 fn targeted(head: &HeaderMap) -> Option<ResponseDirectives> {
     let lines = head.get_all(header::CDN_CACHE_CONTROL).iter();
     let lines: Vec<_> = lines.map(HeaderValue::as_bytes).collect();
-    // One dictionary over all lines (RFC 9651 §4.2): of members with one name the last counts.
+    // All lines are one dictionary; of members with the same key the last counts (RFC 9651 §4.2).
     let members: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
     if members.is_empty() {
         return None;
@@ -148,7 +147,7 @@ fn targeted(head: &HeaderMap) -> Option<ResponseDirectives> {
         ..ResponseDirectives::default()
     };
     for (name, member) in &members {
-        // Parameters mean nothing here (RFC 9213 §2.1), and no directive is an inner list.
+        // Parameters are ignored (RFC 9213 §2.1), and no directive is an inner list.
         if let ListEntry::Item(item) = member {
             directives.add_targeted(name.as_str(), &item.bare_item);
         }
@@ -156,14 +155,14 @@ fn targeted(head: &HeaderMap) -> Option<ResponseDirectives> {
     Some(directives)
 }
 
-/// A negative number has the right type and no meaning: invalid, and so stale.
+/// The seconds of an integer. A negative one is invalid, so that the response is stale.
 fn targeted_seconds(value: &BareItem) -> Option<DeltaSeconds> {
     let BareItem::Integer(number) = value else {
         return None;
     };
     Some(match u64::try_from(i64::from(*number)) {
         Ok(seconds) => DeltaSeconds::Seconds(
-            u32::try_from(seconds).map_or(MOST_SECONDS, |s| s.min(MOST_SECONDS)),
+            u32::try_from(seconds).map_or(MAX_SECONDS, |s| s.min(MAX_SECONDS)),
         ),
         Err(_) => DeltaSeconds::Invalid,
     })
@@ -172,8 +171,8 @@ fn targeted_seconds(value: &BareItem) -> Option<DeltaSeconds> {
 // === impl RequestDirectives ===
 
 impl RequestDirectives {
-    /// Reads `Cache-Control`, or else `Pragma: no-cache` (RFC 9111 §5.4); nothing under
-    /// `freshness.client_directives = "ignore"`.
+    /// Reads `Cache-Control`, else `Pragma: no-cache` (RFC 9111 §5.4); nothing if
+    /// `freshness.client_directives` is `ignore`.
     #[must_use]
     pub fn read(head: &HeaderMap, rule: ClientDirectives) -> Self {
         let mut directives = Self::default();
@@ -190,11 +189,11 @@ impl RequestDirectives {
         directives
     }
 
-    /// An unreadable or repeated demand is taken at its strictest; an unreadable permission
-    /// permits nothing.
+    /// Of an unreadable or repeated restriction the strictest reading counts; an unreadable
+    /// permission permits nothing.
     fn add(&mut self, directive: &Directive<'_>) {
         let length = || DeltaSeconds::read(&directive.argument).length();
-        match directive.lower(&mut [0; LONGEST]) {
+        match directive.lower(&mut [0; LONGEST_NAME]) {
             b"no-cache" => self.no_cache = true,
             b"no-store" => self.no_store = true,
             b"only-if-cached" => self.only_if_cached = true,
@@ -202,18 +201,18 @@ impl RequestDirectives {
                 self.max_age = Some(self.max_age.map_or_else(length, |old| old.min(length())));
             }
             b"min-fresh" => {
-                let asked = match DeltaSeconds::read(&directive.argument) {
-                    DeltaSeconds::Invalid => Duration::from_secs(MOST_SECONDS.into()),
+                let least = match DeltaSeconds::read(&directive.argument) {
+                    DeltaSeconds::Invalid => Duration::from_secs(MAX_SECONDS.into()),
                     valid @ DeltaSeconds::Seconds(_) => valid.length(),
                 };
-                self.min_fresh = Some(self.min_fresh.map_or(asked, |old| old.max(asked)));
+                self.min_fresh = Some(self.min_fresh.map_or(least, |old| old.max(least)));
             }
             b"max-stale" => {
-                let asked = match directive.argument {
+                let most = match directive.argument {
                     Argument::Absent => Duration::MAX,
                     _ => length(),
                 };
-                self.max_stale = Some(self.max_stale.map_or(asked, |old| old.min(asked)));
+                self.max_stale = Some(self.max_stale.map_or(most, |old| old.min(most)));
             }
             _ => {}
         }
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn max_age_is_digits_and_nothing_else() {
+    fn max_age_consists_of_digits_only() {
         let table: &[(&[&str], Option<DeltaSeconds>)] = &[
             (&[], None),
             (&["max-age=60"], Some(Seconds(60))),
@@ -248,10 +247,10 @@ mod tests {
             (&["max-age=60, max-age=61"], Some(Invalid)),
             (&["max-age=60", "max-age=1"], Some(Invalid)),
             (&["max-age=60, max-age=x"], Some(Invalid)),
-            (&["max-age=2147483648"], Some(Seconds(MOST_SECONDS))),
+            (&["max-age=2147483648"], Some(Seconds(MAX_SECONDS))),
             (
                 &["max-age=99999999999999999999"],
-                Some(Seconds(MOST_SECONDS)),
+                Some(Seconds(MAX_SECONDS)),
             ),
             (&["max-age"], Some(Invalid)),
             (&["max-age="], Some(Invalid)),
@@ -270,13 +269,13 @@ mod tests {
             (&["xmax-age=60"], None),
         ];
         for (lines, then) in table {
-            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, lines));
-            assert_eq!(said.max_age, *then, "{lines:?}");
+            let directives = ResponseDirectives::read(&head(&header::CACHE_CONTROL, lines));
+            assert_eq!(directives.max_age, *then, "{lines:?}");
         }
     }
 
     #[test]
-    fn what_restricts_is_obeyed_even_when_malformed() {
+    fn malformed_restrictions_are_obeyed() {
         for line in [
             "no-store",
             "NO-STORE",
@@ -284,20 +283,20 @@ mod tests {
             "no-store; x",
             "a=\"b, no-store",
         ] {
-            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
-            assert!(said.no_store, "{line}");
+            let directives = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
+            assert!(directives.no_store, "{line}");
         }
         for line in ["x=no-store", "x=\"no-store\"", "no-storex", "x no-store"] {
-            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
-            assert!(!said.no_store, "{line}");
+            let directives = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
+            assert!(!directives.no_store, "{line}");
         }
     }
 
     #[test]
-    fn what_permits_has_to_be_well_formed() {
+    fn malformed_permissions_are_ignored() {
         for line in ["public=1", "public; x", "public=\"\""] {
-            let said = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
-            assert!(!said.public, "{line}");
+            let directives = ResponseDirectives::read(&head(&header::CACHE_CONTROL, &[line]));
+            assert!(!directives.public, "{line}");
         }
     }
 
@@ -321,26 +320,26 @@ mod tests {
     }
 
     #[test]
-    fn demands_of_a_request_are_taken_at_their_strictest() {
-        let ask = |lines: &[&'static str]| {
+    fn the_strictest_of_repeated_request_directives_counts() {
+        let read = |lines: &[&'static str]| {
             RequestDirectives::read(&head(&header::CACHE_CONTROL, lines), ClientDirectives::Obey)
         };
         let seconds = |s| Some(Duration::from_secs(s));
-        assert_eq!(ask(&["max-age=9, max-age=5"]).max_age, seconds(5));
-        assert_eq!(ask(&["max-age=x"]).max_age, seconds(0));
-        assert_eq!(ask(&["min-fresh=9", "min-fresh=5"]).min_fresh, seconds(9));
+        assert_eq!(read(&["max-age=9, max-age=5"]).max_age, seconds(5));
+        assert_eq!(read(&["max-age=x"]).max_age, seconds(0));
+        assert_eq!(read(&["min-fresh=9", "min-fresh=5"]).min_fresh, seconds(9));
         assert_eq!(
-            ask(&["min-fresh=x"]).min_fresh,
-            seconds(MOST_SECONDS.into())
+            read(&["min-fresh=x"]).min_fresh,
+            seconds(MAX_SECONDS.into())
         );
-        assert_eq!(ask(&["max-stale"]).max_stale, Some(Duration::MAX));
-        assert_eq!(ask(&["max-stale, max-stale=3"]).max_stale, seconds(3));
-        assert_eq!(ask(&["max-stale=x"]).max_stale, seconds(0));
-        assert!(ask(&["Only-If-Cached"]).only_if_cached);
+        assert_eq!(read(&["max-stale"]).max_stale, Some(Duration::MAX));
+        assert_eq!(read(&["max-stale, max-stale=3"]).max_stale, seconds(3));
+        assert_eq!(read(&["max-stale=x"]).max_stale, seconds(0));
+        assert!(read(&["Only-If-Cached"]).only_if_cached);
     }
 
     #[test]
-    fn pragma_counts_only_where_there_is_no_cache_control() {
+    fn pragma_counts_only_without_cache_control() {
         let mut pragma = head(&header::PRAGMA, &["x, No-Cache"]);
         assert!(RequestDirectives::read(&pragma, ClientDirectives::Obey).no_cache);
         assert!(!RequestDirectives::read(&pragma, ClientDirectives::Ignore).no_cache);
@@ -351,12 +350,12 @@ mod tests {
         assert!(!RequestDirectives::read(&pragma, ClientDirectives::Obey).no_cache);
     }
 
-    fn of_cdn(lines: &[&'static str]) -> Option<ResponseDirectives> {
+    fn read_targeted(lines: &[&'static str]) -> Option<ResponseDirectives> {
         targeted(&head(&header::CDN_CACHE_CONTROL, lines))
     }
 
     #[test]
-    fn a_targeted_field_that_is_empty_or_no_dictionary_is_absent() {
+    fn an_empty_or_invalid_targeted_field_counts_as_absent() {
         for lines in [
             &[][..],
             &[""],
@@ -368,17 +367,17 @@ mod tests {
             &["max-age=0060000000000000"],
             &["max-age=\"60"],
         ] {
-            assert_eq!(of_cdn(lines), None, "{lines:?}");
+            assert_eq!(read_targeted(lines), None, "{lines:?}");
         }
     }
 
     #[test]
-    fn members_of_a_targeted_field_have_types() {
+    fn targeted_values_of_the_wrong_type_are_ignored() {
         let table: &[(&[&str], Option<DeltaSeconds>)] = &[
             (&["max-age=60"], Some(Seconds(60))),
             (&["max-age=60;x=1"], Some(Seconds(60))),
             (&["max-age=1", "max-age=60"], Some(Seconds(60))),
-            (&["max-age=999999999999999"], Some(Seconds(MOST_SECONDS))),
+            (&["max-age=999999999999999"], Some(Seconds(MAX_SECONDS))),
             (&["max-age=-1"], Some(Invalid)),
             (&["max-age=\"60\""], None),
             (&["max-age=60.0"], None),
@@ -388,8 +387,8 @@ mod tests {
             (&["s-maxage=60"], None),
         ];
         for (lines, then) in table {
-            let said = of_cdn(lines).expect("the rows are dictionaries");
-            assert_eq!(said.max_age, *then, "{lines:?}");
+            let directives = read_targeted(lines).expect("the rows are valid dictionaries");
+            assert_eq!(directives.max_age, *then, "{lines:?}");
         }
     }
 
@@ -401,10 +400,16 @@ mod tests {
             "no-store=\"x\"",
             "no-store=?1, no-store=?0",
         ] {
-            assert!(!of_cdn(&[line]).expect("a dictionary").no_store, "{line}");
+            assert!(
+                !read_targeted(&[line]).expect("a dictionary").no_store,
+                "{line}"
+            );
         }
         for line in ["private", "private=?1", "private=\"x\""] {
-            assert!(of_cdn(&[line]).expect("a dictionary").private, "{line}");
+            assert!(
+                read_targeted(&[line]).expect("a dictionary").private,
+                "{line}"
+            );
         }
     }
 }

@@ -10,25 +10,24 @@ use super::list::{self, Quotes};
 
 /// A point in time on both clocks.
 ///
-/// Ages are measured on `mono`, which never steps; dates the origin wrote are
-/// compared with `wall`.
+/// Ages are measured on `mono`, which never steps; dates from the origin are compared with `wall`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Time since the process began.
+    /// The monotonic time since the process started.
     pub mono: Duration,
-    /// The date.
+    /// The wall-clock time.
     pub wall: SystemTime,
 }
 
-/// A response of the origin and the moments of its exchange.
+/// A response from the origin, and when it was requested and received.
 ///
-/// For a stored response that a 304 has renewed, `status` and `response` are those of the
-/// stored response with its fields updated, and the moments those of the new exchange.
+/// For a stored response that a 304 has renewed, `status` and `response` are the stored ones with
+/// the fields updated, and the moments those of the new exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
-    /// The origin's status.
+    /// The status of the response.
     pub status: StatusCode,
-    /// The fields of the origin's response.
+    /// The fields of the response.
     pub response: &'a HeaderMap,
     /// When the request was sent to the origin (`request_time`).
     pub requested: Moment,
@@ -37,28 +36,27 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// The age the response had when it arrived: `corrected_initial_age`.
+    /// The age of the response on arrival: `corrected_initial_age`.
     pub(super) fn initial_age(&self) -> Duration {
         let delay = self.received.mono.saturating_sub(self.requested.mono);
-        let written = self.age_value().saturating_add(delay);
-        self.apparent_age().max(written)
+        let corrected = self.age_value().saturating_add(delay);
+        self.apparent_age().max(corrected)
     }
 
     /// When the response was generated: `date_value`.
     ///
-    /// Without one valid `Date`, the time it arrived (RFC 9110 §6.6.1).
+    /// Without a single valid `Date`, the time of arrival (RFC 9110 §6.6.1).
     pub(super) fn date(&self) -> SystemTime {
         let arrived = self.received.wall;
         self.date_in(&header::DATE).valid().unwrap_or(arrived)
     }
 
-    /// A field of the response that holds a date.
+    /// A date field of the response.
     pub(super) fn date_in(&self, name: &HeaderName) -> DateField {
         DateField::read(self.response, name, self.received.wall)
     }
 
-    /// `age_value`: the first member of the field; if that is not a number, there is no age
-    /// (RFC 9111 §5.1).
+    /// `age_value`: the first member of `Age`; 0 if that is not a number (RFC 9111 §5.1).
     fn age_value(&self) -> Duration {
         let seconds = list::elements(self.response, &header::AGE, Quotes::Escaped)
             .next()
@@ -67,8 +65,7 @@ impl Exchange<'_> {
         Duration::from_secs(seconds.into())
     }
 
-    /// `apparent_age`, in whole seconds: a `Date` has no fraction, and that ours has one makes
-    /// nothing older.
+    /// `apparent_age`, in whole seconds: our clock's fraction, which `Date` lacks, is not an age.
     fn apparent_age(&self) -> Duration {
         let age = self.received.wall.duration_since(self.date());
         Duration::from_secs(age.unwrap_or_default().as_secs())
@@ -102,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_member_counts_if_it_is_a_number() {
+    fn the_first_member_of_age_counts_if_it_is_a_number() {
         let table: &[(&[&'static str], u32)] = &[
             (&[], 0),
             (&["0"], 0),
@@ -128,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_in_the_past_is_an_age() {
+    fn a_date_in_the_past_adds_to_the_age() {
         let table = [
             ("Sun, 06 Nov 1994 08:49:37 GMT", 2),
             ("Sun, 06 Nov 1994 08:49:36 GMT", 2),

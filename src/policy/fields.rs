@@ -1,4 +1,4 @@
-//! The fields of a response that are stored with it (RFC 9111 §3.1).
+//! The response fields that are stored (RFC 9111 §3.1).
 
 use std::time::SystemTime;
 
@@ -7,10 +7,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::list::{self, Quotes};
 
-/// The fields to store: all but those that concern one connection or one proxy.
+/// The fields to store: all except those of one connection or one proxy.
 ///
-/// Gone are `Connection`, whatever it names, the hop-by-hop fields of RFC 9110 §7.6.1, and
-/// those of proxy authentication. A missing `Date` is added, as RFC 9110 §6.6.1 asks of a
+/// Removed are `Connection`, the fields it names, the hop-by-hop fields of RFC 9110 §7.6.1, and
+/// those of proxy authentication. A missing `Date` is added, as RFC 9110 §6.6.1 requires of a
 /// recipient that stores a message.
 #[must_use]
 pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
@@ -19,17 +19,17 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
         .collect();
     let mut kept = HeaderMap::with_capacity(response.len() + 1);
     for (name, value) in response {
-        if !is_of_the_connection(name) && !named.contains(name) {
+        if !is_hop_by_hop(name) && !named.contains(name) {
             kept.append(name, value.clone());
         }
     }
     kept.entry(header::DATE).or_insert_with(|| date(received));
-    own(&mut kept);
+    compact(&mut kept);
     kept
 }
 
-/// Fields that hold only for the bytes of their own message: digests, and support for ranges.
-pub(super) const OF_THE_BYTES: [HeaderName; 5] = [
+/// Fields that are valid only for the origin's exact bytes: digests, and support for ranges.
+pub(super) const BYTE_FIELDS: [HeaderName; 5] = [
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
@@ -37,9 +37,9 @@ pub(super) const OF_THE_BYTES: [HeaderName; 5] = [
     header::ACCEPT_RANGES,
 ];
 
-/// Removes the digests of the origin's bytes from fields that go with other bytes.
+/// Removes digests and `Accept-Ranges` from the fields of a body that differs from the origin's.
 pub fn strip_digests(fields: &mut HeaderMap) {
-    for name in &OF_THE_BYTES {
+    for name in &BYTE_FIELDS {
         fields.remove(name);
     }
 }
@@ -48,7 +48,7 @@ pub fn strip_digests(fields: &mut HeaderMap) {
 ///
 /// hyper's values are slices of its read buffers: a stored value of ten bytes would keep a buffer of
 /// up to 256 KiB alive.
-pub(super) fn own(fields: &mut HeaderMap) {
+pub(super) fn compact(fields: &mut HeaderMap) {
     let mut copy = Vec::with_capacity(fields.values().map(HeaderValue::len).sum());
     for value in fields.values() {
         copy.extend_from_slice(value.as_bytes());
@@ -58,20 +58,20 @@ pub(super) fn own(fields: &mut HeaderMap) {
     for value in fields.values_mut() {
         let begin = end;
         end += value.len();
-        let mut own = HeaderValue::from_maybe_shared(copy.slice(begin..end))
-            .expect("the bytes of a field value are one");
-        own.set_sensitive(value.is_sensitive());
-        *value = own;
+        let mut copied = HeaderValue::from_maybe_shared(copy.slice(begin..end))
+            .expect("a copy of a field value is valid");
+        copied.set_sensitive(value.is_sensitive());
+        *value = copied;
     }
 }
 
-/// The value of a date field; a date before 1970 cannot be written, and becomes 1970.
+/// The value of a date field. `httpdate` cannot format a date before 1970: it becomes 1970.
 pub(super) fn date(at: SystemTime) -> HeaderValue {
     let text = httpdate::fmt_http_date(at.max(SystemTime::UNIX_EPOCH));
-    HeaderValue::from_str(&text).expect("a date is letters, digits and blanks")
+    HeaderValue::from_str(&text).expect("a date is printable ASCII")
 }
 
-fn is_of_the_connection(name: &HeaderName) -> bool {
+fn is_hop_by_hop(name: &HeaderName) -> bool {
     [
         header::CONNECTION,
         header::TRANSFER_ENCODING,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_of_the_connection_are_not_stored() {
+    fn hop_by_hop_fields_are_not_stored() {
         let response: HeaderMap = [
             ("connection", "x-hop, \"y\", Keep-Alive"),
             ("x-hop", "1"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_field_holds_on_to_the_read_buffer_it_came_in() {
+    fn stored_fields_do_not_keep_the_read_buffer_alive() {
         let buffer = Bytes::from(vec![b'x'; 64 << 10]);
         let field = |from: usize| {
             HeaderValue::from_maybe_shared(buffer.slice(from..from + 9)).expect("a field value")
@@ -131,6 +131,9 @@ mod tests {
         assert_eq!(kept.get_all("x-twice").iter().count(), 2);
         assert_eq!(kept["x-first"], "xxxxxxxxx");
         drop(response);
-        assert!(buffer.is_unique(), "something stored is a slice of it");
+        assert!(
+            buffer.is_unique(),
+            "a stored value is a slice of the read buffer"
+        );
     }
 }

@@ -11,40 +11,40 @@ use super::facts::Facts;
 use super::lifetime::{self, Lifetime};
 use crate::config::{self, OriginRule};
 
-/// The stored basis of every later [`verdict`](super::verdict()) on a response.
+/// The stored basis of every [`verdict`](super::verdict()) on a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// When the response arrived.
     pub received: Moment,
-    /// How old it was then (`corrected_initial_age`, RFC 9111 §4.2.3).
+    /// Its age on arrival (`corrected_initial_age`, RFC 9111 §4.2.3).
     pub initial_age: Duration,
-    /// For how long it is fresh.
+    /// How long it is fresh, and why.
     pub lifetime: Lifetime,
-    /// Its use after that.
+    /// How it may be used once stale.
     pub stale_use: StaleUse,
-    /// The age from which it is not used at all (`freshness.hard_limit`).
+    /// The age at which it becomes unusable (`freshness.hard_limit`).
     pub hard_limit: Duration,
 }
 
-/// The use of a response after its lifetime.
+/// How a response may be used after its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaleUse {
-    /// Nothing: `must-revalidate`, `proxy-revalidate`, `no-cache` or `s-maxage`
+    /// Not at all: `must-revalidate`, `proxy-revalidate`, `no-cache` or `s-maxage`
     /// (RFC 9111 §4.2.4, §5.2.2.10).
     Forbidden,
-    /// It may be served for these lengths (RFC 5861).
+    /// It may be served for this long after its lifetime (RFC 5861).
     Allowed {
-        /// While it is refreshed in the background.
+        /// While it is revalidated in the background.
         while_revalidate: Duration,
-        /// When the origin fails.
+        /// If the origin fails.
         if_error: Duration,
     },
 }
 
 /// Assesses a response: its age, its lifetime, its stale use.
 ///
-/// `facts` are those of the whole body; what a view shows of it is judged at each use
-/// ([`verdict`](super::verdict())). `route_ttl` stands in for `freshness.default`.
+/// `facts` are those of the whole body; the limits of a view apply at each use
+/// ([`verdict`](super::verdict())). `route_ttl` replaces `freshness.default`.
 #[must_use]
 pub fn assess(
     exchange: &Exchange<'_>,
@@ -52,14 +52,21 @@ pub fn assess(
     settings: &config::Freshness,
     route_ttl: Option<Duration>,
 ) -> Freshness {
-    let said = heeded(exchange.response, settings.origin);
+    let directives = obeyed(exchange.response, settings.origin);
     let initial_age = exchange.initial_age();
-    let lifetime = lifetime::lifetime(exchange, &said, facts, settings, route_ttl, initial_age);
+    let lifetime = lifetime::lifetime(
+        exchange,
+        &directives,
+        facts,
+        settings,
+        route_ttl,
+        initial_age,
+    );
     Freshness {
         received: exchange.received,
         initial_age,
         lifetime,
-        stale_use: stale_use(&said, exchange.status, facts, settings),
+        stale_use: stale_use(&directives, exchange.status, facts, settings),
         hard_limit: settings.hard_limit,
     }
 }
@@ -67,7 +74,7 @@ pub fn assess(
 // === impl Freshness ===
 
 impl Freshness {
-    /// `current_age` (RFC 9111 §4.2.3); whole seconds of it are the `Age` field.
+    /// `current_age` (RFC 9111 §4.2.3), in whole seconds the `Age` field.
     #[must_use]
     pub fn age(&self, now: Moment) -> Duration {
         let resident = now.mono.saturating_sub(self.received.mono);
@@ -75,35 +82,39 @@ impl Freshness {
     }
 }
 
-/// Under `freshness.origin = "override"` only the directives about storing count: lifetime and stale
-/// use are then set by the configuration.
-fn heeded(head: &HeaderMap, origin: OriginRule) -> ResponseDirectives {
-    let said = ResponseDirectives::read(head);
+/// The directives to obey. Under `freshness.origin = "override"` only those about storing: the
+/// configuration sets lifetime and stale use.
+fn obeyed(head: &HeaderMap, origin: OriginRule) -> ResponseDirectives {
+    let directives = ResponseDirectives::read(head);
     match origin {
-        OriginRule::Obey => said,
+        OriginRule::Obey => directives,
         OriginRule::Override => ResponseDirectives {
-            no_store: said.no_store,
-            private: said.private,
-            public: said.public,
-            must_understand: said.must_understand,
+            no_store: directives.no_store,
+            private: directives.private,
+            public: directives.public,
+            must_understand: directives.must_understand,
             ..ResponseDirectives::default()
         },
     }
 }
 
-/// RFC 9111 §4.2.4 and RFC 5861; where the origin does not say, the settings stand for the
-/// agreement that §4.2.4 asks for.
+/// RFC 9111 §4.2.4 and RFC 5861; without directives of the origin, the settings are the prior
+/// agreement that §4.2.4 requires.
 fn stale_use(
-    said: &ResponseDirectives,
+    directives: &ResponseDirectives,
     code: StatusCode,
     facts: &Facts,
     settings: &config::Freshness,
 ) -> StaleUse {
-    if said.must_revalidate || said.proxy_revalidate || said.no_cache || said.s_maxage.is_some() {
+    if directives.must_revalidate
+        || directives.proxy_revalidate
+        || directives.no_cache
+        || directives.s_maxage.is_some()
+    {
         return StaleUse::Forbidden;
     }
     let has_ended = facts.status.is_some_and(config::CallStatus::is_terminal);
-    // A stale error is not worth repeating.
+    // A stale error is not worth serving.
     let is_error = code.is_client_error() || code.is_server_error();
     let or = |directive: Option<DeltaSeconds>, applies, ours| match directive {
         Some(delta) => delta.length(),
@@ -112,11 +123,15 @@ fn stale_use(
     };
     StaleUse::Allowed {
         while_revalidate: or(
-            said.stale_while_revalidate,
+            directives.stale_while_revalidate,
             has_ended && code == StatusCode::OK,
             settings.stale_while_revalidate,
         ),
-        if_error: or(said.stale_if_error, !is_error, settings.stale_if_error),
+        if_error: or(
+            directives.stale_if_error,
+            !is_error,
+            settings.stale_if_error,
+        ),
     }
 }
 
@@ -175,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_lives_by_its_status() {
+    fn the_lifetime_of_a_call_depends_on_its_status() {
         for &status in CallStatus::ALL {
             let settings = config::Freshness::default();
             let then = (settings.status.of(status), Rule::Status);
@@ -185,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_has_just_ended_settles() {
+    fn a_call_that_has_just_ended_has_the_settling_lifetime() {
         let settling = (SECOND * 10, Rule::Settling);
         let settled = (MINUTE * 10, Rule::Status);
         assert_eq!(lifetime(&ended(CallStatus::Failed, MINUTE * 9)), settling);
@@ -202,13 +217,13 @@ mod tests {
             ..ended(CallStatus::Busy, MINUTE)
         };
         assert_eq!(lifetime(&undated), settling);
-        // One that still moves does not settle, whenever it changed.
-        let moving = (SECOND * 2, Rule::Status);
-        assert_eq!(lifetime(&ended(CallStatus::Ringing, SECOND)), moving);
+        // A call in progress is not settling, whenever it was modified.
+        let in_progress = (SECOND * 2, Rule::Status);
+        assert_eq!(lifetime(&ended(CallStatus::Ringing, SECOND)), in_progress);
     }
 
     #[test]
-    fn a_call_with_parts_to_come_is_unfinished_whenever_it_ended() {
+    fn a_call_with_missing_parts_is_unfinished_whenever_it_ended() {
         let facts = Facts {
             unfinished: true,
             ..ended(CallStatus::Completed, MINUTE * 600)
@@ -217,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_from_an_older_cache_is_judged_as_of_then() {
+    fn settling_is_judged_as_of_when_the_response_was_generated() {
         let settings = config::Freshness::default();
         let facts = ended(CallStatus::Completed, MINUTE * 12);
         let age = [(header::AGE, "300")];
@@ -226,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_origin_speaks_first_unless_it_is_overridden() {
+    fn directives_of_the_origin_take_precedence_unless_overridden() {
         let facts = ended(CallStatus::Completed, MINUTE * 60);
         let fields = [
             (
@@ -251,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn background_refresh_by_our_own_rule_is_for_ended_calls() {
+    fn background_revalidation_by_default_is_for_ended_calls_only() {
         let settings = config::Freshness::default();
         let windows = |status, facts: &Facts| assessed(status, &[], facts, &settings).stale_use;
         let allowed = |revalidate, error| StaleUse::Allowed {
@@ -271,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_fresh_beyond_the_hard_limit() {
+    fn no_response_is_fresh_beyond_the_hard_limit() {
         let settings = config::Freshness {
             hard_limit: MINUTE,
             ..config::Freshness::default()

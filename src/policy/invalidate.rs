@@ -6,19 +6,18 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use crate::config::OriginUrl;
 
-/// Paths above a written one that count. It bounds what one request can cost; a path that is
-/// written and is deeper counts itself.
-const MOST_ABOVE: usize = 16;
+/// The most ancestors of a written path that are invalidated: it bounds the cost of one request.
+const MAX_ANCESTORS: usize = 16;
 
-/// Whether a method may change something: all but the four safe ones of RFC 9110 §9.2.1,
-/// so unknown ones too (RFC 9111 §4.4).
+/// Whether a method may change state: all except the four safe ones of RFC 9110 §9.2.1, unknown
+/// ones included (RFC 9111 §4.4).
 #[must_use]
 pub fn is_unsafe(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
-/// Whether a method adds to what lies below its target, and changes nothing that does already:
-/// POST is how calls are made.
+/// Whether a method only adds resources below its target, and changes none that are already
+/// there: calls are created by POST.
 #[must_use]
 pub fn adds_below(method: &Method) -> bool {
     method == Method::POST
@@ -26,11 +25,10 @@ pub fn adds_below(method: &Method) -> bool {
 
 /// The paths that an exchange has written to, in the form of [`canonical_path`].
 ///
-/// Only an unsafe method that succeeded, with 2xx or 3xx, has. It touches the request's path
-/// and those of `Location` and `Content-Location` on the origin itself; a host has no say
-/// over others (§4.4). What is stored under any query of these paths, and of those
-/// [above](self_and_above) them, must be dropped; and unless it only [adds](adds_below), what is
-/// a part of them.
+/// There are any only for an unsafe method with a 2xx or 3xx: the path of the request, and those of
+/// `Location` and `Content-Location` on the same origin (§4.4). Responses stored for these
+/// paths and their [ancestors](self_and_ancestors), with any query, must be invalidated; so must
+/// those below them, unless the method only [adds](adds_below).
 #[must_use]
 pub fn invalidated(
     method: &Method,
@@ -57,23 +55,23 @@ pub fn invalidated(
     paths
 }
 
-/// A path and those that lie above it, segment by segment, as far as sixteen deep.
+/// A path and its ancestors, at most the sixteen nearest the root.
 ///
-/// §4.4 leaves further invalidation to the cache: `POST /v1/calls/x/approve` changes
-/// `/v1/calls/x`, and very likely the list it stands in.
-pub fn self_and_above(path: &str) -> impl Iterator<Item = &str> {
-    let above = path
+/// §4.4 permits further invalidation: `POST /v1/calls/x/approve` changes `/v1/calls/x`, and
+/// very likely the list that contains it.
+pub fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
+    let ancestors = path
         .match_indices('/')
         .map(|(at, _)| &path[..at.max(1)])
-        .filter(move |above| *above != path);
-    std::iter::once(path).chain(above.take(MOST_ABOVE))
+        .filter(move |ancestor| *ancestor != path);
+    std::iter::once(path).chain(ancestors.take(MAX_ANCESTORS))
 }
 
-/// One spelling for all equivalent ones of a path (RFC 3986 §6.2.2): percent-encodings of
-/// plain characters decoded, the others in capitals, dot segments removed.
+/// Normalises a path (RFC 3986 §6.2.2): unreserved characters are percent-decoded, other
+/// percent-encodings are in upper case, dot segments are removed.
 ///
-/// The cache key keeps the spelling that was sent. A write may be spelt otherwise than the
-/// reads it makes wrong, so the store finds what to drop by this form.
+/// The cache key has the path as sent. A write may spell the path differently from the reads that
+/// it invalidates, so the store finds the latter by this form.
 #[must_use]
 pub fn canonical_path(path: &str) -> Cow<'_, str> {
     if !path.contains('%') && !path.contains("/.") {
@@ -82,7 +80,7 @@ pub fn canonical_path(path: &str) -> Cow<'_, str> {
     Cow::Owned(without_dot_segments(&decoded(path)))
 }
 
-/// The path of a reference, if it leads to the same origin (RFC 3986 §5.2).
+/// The path of a reference, if it is on the same origin (RFC 3986 §5.2).
 fn resolve(reference: &str, base: &str, origin: &OriginUrl) -> Option<String> {
     let reference = reference.split(['?', '#']).next().unwrap_or_default();
     if reference.is_empty() {
@@ -92,7 +90,7 @@ fn resolve(reference: &str, base: &str, origin: &OriginUrl) -> Option<String> {
         Some(rest) => format!("{}://{rest}", origin.scheme()),
         None => reference.to_owned(),
     };
-    // A scheme: a colon before the first slash.
+    // A colon before the first slash: it has a scheme.
     if absolute
         .split('/')
         .next()
@@ -142,8 +140,7 @@ fn decoded(path: &str) -> String {
                 rest = &rest[3..];
             }
             None => {
-                // A bare sign, written as what it stands for: left as it is, it could make
-                // an encoding of what follows.
+                // A bare `%` is encoded: as it is, it could form an encoding with the bytes after it.
                 out.push_str("%25");
                 rest = &rest[1..];
             }
@@ -192,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_touches_its_path_and_what_lies_above() {
+    fn a_write_invalidates_its_path_and_the_ancestors() {
         let table: &[(&str, &[&str])] = &[
             (
                 "/v1/calls/x/approve",
@@ -210,19 +207,22 @@ mod tests {
         ];
         for (path, then) in table {
             assert_eq!(paths("POST", path, 204, ""), [*path]);
-            assert_eq!(self_and_above(path).collect::<Vec<_>>(), *then);
+            assert_eq!(self_and_ancestors(path).collect::<Vec<_>>(), *then);
         }
     }
 
     #[test]
-    fn a_path_without_end_costs_no_more_than_another() {
-        assert_eq!(self_and_above(&"/a".repeat(4_000)).count(), 1 + MOST_ABOVE);
+    fn the_ancestors_of_a_very_deep_path_are_limited() {
+        assert_eq!(
+            self_and_ancestors(&"/a".repeat(4_000)).count(),
+            1 + MAX_ANCESTORS
+        );
     }
 
     #[test]
-    fn only_a_successful_unsafe_method_touches_anything() {
+    fn only_a_successful_unsafe_method_invalidates() {
         for method in ["PUT", "POST", "DELETE", "PATCH", "M-SEARCH", "get"] {
-            for (status, touched) in [
+            for (status, invalidates) in [
                 (200, true),
                 (303, true),
                 (404, false),
@@ -231,7 +231,7 @@ mod tests {
             ] {
                 assert_eq!(
                     !paths(method, "/a", status, "").is_empty(),
-                    touched,
+                    invalidates,
                     "{method} {status}"
                 );
             }
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn locations_count_on_the_same_origin_only() {
+    fn only_locations_on_the_same_origin_count() {
         let table: &[(&'static str, &[&str])] = &[
             ("/c", &["/c"]),
             ("/c?x#y", &["/c"]),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_one_path_have_one_form() {
+    fn equivalent_paths_have_one_canonical_form() {
         let table = [
             ("/v1/calls/x", "/v1/calls/x"),
             ("/v1/calls/%78", "/v1/calls/x"),

@@ -1,4 +1,4 @@
-//! The freshness lifetime of a response: the rules, in the order of their precedence.
+//! The freshness lifetime of a response: the rules that set it, in order of precedence.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,18 +15,18 @@ use crate::label::labels;
 /// A freshness lifetime and the rule that set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifetime {
-    /// The age up to which the response is fresh. Zero: validated before every use.
+    /// The age at which the response becomes stale. Zero: validated before every use.
     pub length: Duration,
-    /// The first rule that spoke.
+    /// The first rule that applied.
     pub rule: Rule,
 }
 
 labels! {
-    /// The rules that set a lifetime, in the order of their precedence.
+    /// The rules that set a lifetime, in order of precedence.
     pub enum Rule {
         /// `no-cache`: validated before every use.
         NoCache => "no-cache",
-        /// The origin's lifetime is unreadable or contradicts itself: stale at once.
+        /// The origin's lifetime is invalid or contradictory: stale at once.
         Invalid => "invalid",
         /// `CDN-Cache-Control`.
         CdnCacheControl => "cdn-cache-control",
@@ -34,15 +34,15 @@ labels! {
         SMaxAge => "s-maxage",
         /// `max-age`.
         MaxAge => "max-age",
-        /// `Expires` less `Date`.
+        /// `Expires` minus `Date`.
         Expires => "expires",
         /// The status of the call (`freshness.status`).
         Status => "status",
         /// The call has just ended (`freshness.settling`).
         Settling => "settling",
-        /// The call has ended, and parts of it are still to come (`freshness.settling`).
+        /// The call has ended, but parts of it are still missing (`freshness.settling`).
         Unfinished => "unfinished",
-        /// A 404 or 410 that says nothing about itself (`freshness.not_found`).
+        /// A 404 or 410 without an explicit lifetime (`freshness.not_found`).
         NotFound => "not-found",
         /// A tenth of the time since `Last-Modified`.
         Heuristic => "heuristic",
@@ -50,29 +50,29 @@ labels! {
         Route => "route",
         /// `freshness.default`.
         Default => "default",
-        /// No rule applies to such a status without an explicit lifetime.
+        /// No rule gives this status a lifetime, and it has no explicit one.
         Silent => "silent",
     }
 }
 
-/// The lifetime of a response, by the first rule that speaks.
+/// The lifetime of a response, by the first rule that applies.
 ///
-/// `initial_age` tells when it was made: what an older cache hands on is judged as of then.
+/// `initial_age` tells when it was generated: one from another cache is judged as of then.
 pub(super) fn lifetime(
     exchange: &Exchange<'_>,
-    said: &ResponseDirectives,
+    directives: &ResponseDirectives,
     facts: &Facts,
     settings: &config::Freshness,
     route_ttl: Option<Duration>,
     initial_age: Duration,
 ) -> Lifetime {
     let received = exchange.received.wall;
-    let made = received
+    let generated = received
         .checked_sub(initial_age)
         .unwrap_or(SystemTime::UNIX_EPOCH);
-    let Lifetime { length, rule } = by_origin(said, exchange, settings.origin)
-        .or_else(|| by_call(exchange.status, facts, settings, made))
-        .or_else(|| by_status_code(exchange.status, said, settings))
+    let Lifetime { length, rule } = by_origin(directives, exchange, settings.origin)
+        .or_else(|| by_call(exchange.status, facts, settings, generated))
+        .or_else(|| by_status_code(exchange.status, directives, settings))
         .or_else(|| by_last_modified(exchange))
         .unwrap_or_else(|| match route_ttl {
             Some(length) => Rule::Route.lasting(length),
@@ -89,21 +89,24 @@ impl Rule {
     }
 }
 
-/// RFC 9111 §4.2.1, with RFC 9213 before it.
+/// The origin's explicit lifetime (RFC 9111 §4.2.1); RFC 9213 takes precedence.
 fn by_origin(
-    said: &ResponseDirectives,
+    directives: &ResponseDirectives,
     exchange: &Exchange<'_>,
     origin: OriginRule,
 ) -> Option<Lifetime> {
-    if said.no_cache {
+    if directives.no_cache {
         return Some(Rule::NoCache.lasting(Duration::ZERO));
     }
-    if said.malformed {
+    if directives.malformed {
         return Some(Rule::Invalid.lasting(Duration::ZERO));
     }
-    let named = [(said.s_maxage, Rule::SMaxAge), (said.max_age, Rule::MaxAge)];
-    for (delta, rule) in named {
-        let rule = if said.targeted {
+    let deltas = [
+        (directives.s_maxage, Rule::SMaxAge),
+        (directives.max_age, Rule::MaxAge),
+    ];
+    for (delta, rule) in deltas {
+        let rule = if directives.targeted {
             Rule::CdnCacheControl
         } else {
             rule
@@ -114,7 +117,7 @@ fn by_origin(
             None => {}
         }
     }
-    if said.targeted || origin == OriginRule::Override {
+    if directives.targeted || origin == OriginRule::Override {
         return None;
     }
     match exchange.date_in(&header::EXPIRES) {
@@ -128,25 +131,24 @@ fn by_origin(
     }
 }
 
-/// A body that is a call lives as long as its status is likely to last.
+/// The lifetime by a call's status: as long as it is likely to last.
 ///
-/// `made` is when the response was generated: what an older cache hands on is judged as of
-/// then.
+/// `generated` is when the origin generated the response.
 fn by_call(
     code: StatusCode,
     facts: &Facts,
     settings: &config::Freshness,
-    made: SystemTime,
+    generated: SystemTime,
 ) -> Option<Lifetime> {
     let status = facts.status.filter(|_| code == StatusCode::OK)?;
     if status.is_terminal() {
         if facts.unfinished {
             return Some(Rule::Unfinished.lasting(settings.settling));
         }
-        // A call that does not say when it ended may have ended just now.
+        // A call without an end time may have just ended.
         let settling = facts.end_time.or(facts.modified_at).is_none_or(|end| {
             end.checked_add(settings.settling_window)
-                .is_none_or(|settled| made < settled)
+                .is_none_or(|settled| generated < settled)
         });
         if settling {
             return Some(Rule::Settling.lasting(settings.settling));
@@ -156,25 +158,25 @@ fn by_call(
     Some(Rule::Status.lasting(length))
 }
 
-/// Statuses that our own rules do not stretch to.
+/// Status codes to which the heuristic and the default do not apply.
 ///
-/// Errors live by an explicit lifetime alone, 404 and 410 briefly. Of the others, the
-/// heuristically cacheable ones of RFC 9110 §15.1 go on to the next rule, and with `public`
-/// any (RFC 9111 §4.2.2).
+/// Errors need an explicit lifetime, except 404 and 410, which have a short one of ours. The next
+/// rule applies to the heuristically cacheable status codes of RFC 9110 §15.1, and with `public`
+/// to any other that is not an error (RFC 9111 §4.2.2).
 fn by_status_code(
     code: StatusCode,
-    said: &ResponseDirectives,
+    directives: &ResponseDirectives,
     settings: &config::Freshness,
 ) -> Option<Lifetime> {
     match code.as_u16() {
         404 | 410 => Some(Rule::NotFound.lasting(settings.not_found)),
         200 | 203 | 204 | 300 | 301 | 308 => None,
-        200..400 if said.public => None,
+        200..400 if directives.public => None,
         _ => Some(Rule::Silent.lasting(Duration::ZERO)),
     }
 }
 
-/// A tenth of the time that it has not changed for (RFC 9111 §4.2.2).
+/// A tenth of the time since `Last-Modified` (RFC 9111 §4.2.2).
 fn by_last_modified(exchange: &Exchange<'_>) -> Option<Lifetime> {
     let changed = exchange.date_in(&header::LAST_MODIFIED).valid()?;
     let unchanged = exchange.date().duration_since(changed).ok()?;

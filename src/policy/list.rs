@@ -1,20 +1,19 @@
-//! The list syntax of RFC 9110 §5.6.1: elements over several field lines, quotes respected.
+//! The list syntax of RFC 9110 §5.6.1: elements of all lines of a field, quoted commas kept.
 //!
-//! Lines are split one by one rather than joined first, so that a quote left open on one
-//! line cannot swallow the next.
+//! Each line is split separately: an unclosed quote on one line must not swallow the next.
 
 use http::{HeaderMap, HeaderName};
 
-/// How a quoted part of an element ends.
+/// How a quoted part of an element is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quotes {
-    /// A quoted string (RFC 9110 §5.6.4): a backslash takes the next byte with it.
+    /// A quoted string (RFC 9110 §5.6.4): a backslash escapes the next byte.
     Escaped,
-    /// An entity tag (RFC 9110 §8.8.3): a backslash is a byte like any other.
+    /// An entity tag (RFC 9110 §8.8.3): a backslash is an ordinary byte.
     Plain,
 }
 
-/// The elements of a list field, blanks around them and empty ones removed.
+/// The elements of a list field, trimmed; empty ones are skipped.
 pub(super) fn elements<'a>(
     head: &'a HeaderMap,
     name: &HeaderName,
@@ -37,14 +36,13 @@ pub(super) fn split(line: &[u8], quotes: Quotes) -> impl Iterator<Item = &[u8]> 
     .filter(|element| !element.is_empty())
 }
 
-/// Where the first element of `left` ends.
+/// The position of the first unquoted comma in `left`, or its length.
 fn comma(left: &[u8], quotes: Quotes) -> usize {
     let mut at = 0;
     while at < left.len() {
         match left[at] {
             b',' => return at,
-            // A quote that is never closed is a byte like any other: what stands behind it
-            // may be a `no-store` that must not go unread.
+            // An unclosed quote is an ordinary byte: a `no-store` after it must be read.
             b'"' => at = closing(left, at, quotes).unwrap_or(at),
             _ => {}
         }
@@ -53,7 +51,7 @@ fn comma(left: &[u8], quotes: Quotes) -> usize {
     left.len()
 }
 
-/// Where the quote that opens at `open` closes.
+/// The position of the quote that closes the one at `open`.
 pub(super) fn closing(text: &[u8], open: usize, quotes: Quotes) -> Option<usize> {
     let mut at = open + 1;
     while at < text.len() {
@@ -66,7 +64,7 @@ pub(super) fn closing(text: &[u8], open: usize, quotes: Quotes) -> Option<usize>
     None
 }
 
-/// Without the optional whitespace around it (RFC 9110 §5.6.3).
+/// Removes leading and trailing optional whitespace (RFC 9110 §5.6.3).
 pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -74,16 +72,16 @@ pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Whether a byte may stand in a token.
+/// Whether a token may contain this byte (RFC 9110 §5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
-/// `tchar` (RFC 9110 §5.6.2), looked up rather than searched: it is tested for every byte of every
-/// directive and field name.
+/// `tchar` (RFC 9110 §5.6.2), as a lookup table: it is tested for every byte of every directive and
+/// field name.
 pub(crate) const TOKEN: [bool; 256] = ascii_table(b"!#$%&'*+-.^_`|~");
 
-/// The ASCII letters and digits, and `others`.
+/// A lookup table of the ASCII letters and digits, and `others`.
 pub(crate) const fn ascii_table(others: &[u8]) -> [bool; 256] {
     let (mut table, mut byte) = ([false; 256], 0_u8);
     while byte < 128 {
@@ -102,14 +100,14 @@ pub(crate) const fn ascii_table(others: &[u8]) -> [bool; 256] {
 mod tests {
     use super::*;
 
-    fn texts(line: &str, quotes: Quotes) -> Vec<&str> {
+    fn elements_of(line: &str, quotes: Quotes) -> Vec<&str> {
         split(line.as_bytes(), quotes)
             .map(|element| std::str::from_utf8(element).expect("the table is text"))
             .collect()
     }
 
     #[test]
-    fn lists_are_split_at_commas_outside_quotes() {
+    fn lists_are_split_at_unquoted_commas() {
         let table: &[(&str, &[&str])] = &[
             ("", &[]),
             (" , ,\t", &[]),
@@ -121,14 +119,14 @@ mod tests {
             (r#"a="b\"#, &[r#"a="b\"#]),
         ];
         for (line, then) in table {
-            assert_eq!(texts(line, Quotes::Escaped), *then, "{line}");
+            assert_eq!(elements_of(line, Quotes::Escaped), *then, "{line}");
         }
     }
 
     #[test]
     fn a_backslash_in_an_entity_tag_escapes_nothing() {
         assert_eq!(
-            texts(r#""a\", "b,c""#, Quotes::Plain),
+            elements_of(r#""a\", "b,c""#, Quotes::Plain),
             [r#""a\""#, r#""b,c""#]
         );
     }

@@ -1,24 +1,24 @@
-//! What may be stored, for how long, and what it is good for now (RFC 9111).
+//! Which responses may be stored, for how long, and how they may be used (RFC 9111).
 //!
-//! Pure: heads, settings and a [`Moment`] in, answers out. No clock, no lock, no await.
-//! What it answers, in the life of a request:
+//! Pure functions of heads, settings and a [`Moment`]: no clock, no lock, no await.
+//! In the life of a request:
 //!
-//! 1. The request asks for something: [`RequestDirectives::read`].
-//! 2. Of the responses stored under its key, one was [selected](Selecting::matches) by the
+//! 1. The cache directives of the request are read: [`RequestDirectives::read`].
+//! 2. One of the responses stored under its key is [selected](Selecting::matches) by the
 //!    fields that `Vary` nominates.
-//! 3. [`verdict()`] says what that one is good for, in a view with its [`ViewLimits`]: `Fresh` and
-//!    `Usable` are served, with a [`condition`] of the client turning a 200 into a 304;
-//!    `Stale` is validated; `Unusable` and a miss are fetched.
-//! 4. A request that validates is [made conditional](make_conditional), and [`renewal()`] reads
-//!    the answer: a 304 [updates](update) the stored fields, another answer replaces them.
-//! 5. What arrived, or was renewed, is [assessed](assess): its age, its lifetime and the
-//!    [`Rule`] that set it, its stale use. That [`Freshness`] is kept with the response.
-//! 6. [`may_store`] says whether it is stored, [`storable`] which of its fields, and
+//! 3. [`verdict()`] decides how that response may be used, in a view with its [`ViewLimits`]:
+//!    `Fresh` and `Usable` are served, where a [`condition`] of the client may turn a 200 into a
+//!    304; `Stale` is validated; `Unusable` and a miss are fetched.
+//! 4. A validating request is [made conditional](make_conditional), and [`renewal()`] classifies
+//!    the origin's response: a 304 [updates](update) the stored fields, a full one replaces them.
+//! 5. A new or renewed response is [assessed](assess): its age, its lifetime and the [`Rule`]
+//!    that set it, its stale use. That [`Freshness`] is stored with it.
+//! 6. [`may_store`] decides whether it is stored, [`storable`] with which fields, and
 //!    [`Selecting::capture`] for which requests.
-//! 7. A write names the paths it has [invalidated].
+//! 7. A write has [invalidated] the stored responses of some paths.
 //!
-//! Where this departs from an RFC, the place says so with the section and the reason; the
-//! tables in `tests/rules/rfc9111` list what is required, what is done, and what is declined.
+//! A departure from an RFC is documented where it happens, with the section and the reason; the
+//! tables in `tests/rules/rfc9111` list each requirement and how we meet or decline it.
 
 mod dates;
 mod directive;
@@ -45,7 +45,7 @@ pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
 pub use fields::{storable, strip_digests};
 pub use freshness::{Freshness, StaleUse, assess};
-pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_above};
+pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_ancestors};
 pub use lifetime::{Lifetime, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
 pub use renewal::{

@@ -1,4 +1,4 @@
-//! Validating a stored response with the origin, and what the answer means for it
+//! Validation of a stored response: the conditional request, and the effect of the response to it
 //! (RFC 9111 §4.3).
 
 use std::time::SystemTime;
@@ -9,35 +9,35 @@ use super::dates::DateField;
 use super::fields;
 use super::validators::{self, EntityTag, origin_tag};
 
-/// The meaning of the origin's answer to a refresh for the stored response.
+/// The effect of the origin's response to a validation on the stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// A 304 that means this response: update its fields and assess it anew.
+    /// A 304 that selects the stored response: update its fields and assess it again.
     Renewed,
-    /// A 304 that means some other response: fetch again, without conditions.
+    /// A 304 with another validator: fetch again, without conditions.
     Mistaken,
-    /// A new response, which replaces it.
+    /// A full response, which replaces the stored one.
     Replaced,
-    /// The origin refuses or knows it no more: nothing may be served from it again, and the
-    /// answer goes to the client.
+    /// Access was refused or the resource is gone: the stored response must not be served again,
+    /// and the client gets the origin's response.
     Ended,
-    /// The origin failed: the stored response may serve, where its stale use allows.
+    /// The origin failed: the stored response may be served if its stale use allows.
     Failed,
 }
 
-/// Reads the answer to a refresh of a stored response.
+/// Classifies the origin's response to the validation of a stored one.
 ///
-/// 401, 403, 404 and 410 end it. A [failure](is_failure) leaves it, as does no answer at all.
-/// Anything else is news.
+/// 401, 403, 404 and 410 end its use. A [failure](is_failure) leaves it valid, as does a fetch
+/// without a response. Any other status but 304 replaces it.
 #[must_use]
 pub fn renewal(
     stored: &HeaderMap,
     status: StatusCode,
-    answer: &HeaderMap,
+    response: &HeaderMap,
     now: SystemTime,
 ) -> Renewal {
     match status.as_u16() {
-        304 if selects(stored, answer, now) => Renewal::Renewed,
+        304 if selects(stored, response, now) => Renewal::Renewed,
         304 => Renewal::Mistaken,
         401 | 403 => Renewal::Ended,
         _ if is_gone(status) => Renewal::Ended,
@@ -46,11 +46,11 @@ pub fn renewal(
     }
 }
 
-/// Whether the origin failed: the errors of RFC 5861 §4, and those that say "not now" (408, 425,
-/// 429). They tell of this request and this moment, and nothing of what is stored.
+/// Whether the origin failed: the errors of RFC 5861 §4, and temporary refusals (408, 425, 429),
+/// which concern this one request and not the stored response.
 ///
-/// So do unregistered ones, such as the 52x of a network in front of the origin: an
-/// unknown status counts as the 500 of its class (RFC 9110 §15).
+/// An unregistered 5xx, such as the 52x of a CDN in front of the origin, counts as a 500
+/// (RFC 9110 §15).
 #[must_use]
 pub fn is_failure(status: StatusCode) -> bool {
     match status.as_u16() {
@@ -60,23 +60,22 @@ pub fn is_failure(status: StatusCode) -> bool {
     }
 }
 
-/// Whether the origin says that there is nothing (any more): that ends every variant of it.
+/// Whether the resource does not exist (any more): all its variants are invalid.
 #[must_use]
 pub fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
-/// Whether the origin refuses the token itself.
+/// Whether the origin refuses the token.
 #[must_use]
 pub fn refuses_token(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
-/// Replaces the conditions of `request` by those that validate `stored`, and answers whether
-/// there are any (RFC 9111 §4.3.1).
+/// Replaces the conditions of `request` with those that validate `stored`. Returns whether there
+/// are any (RFC 9111 §4.3.1).
 ///
-/// The client's own conditions go: the origin would answer them about a response that we may
-/// not have.
+/// The client's own conditions are removed: they may concern a response that we do not have.
 pub fn make_conditional(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
     remove_conditions(request);
     if EntityTag::of(stored).is_some() {
@@ -91,9 +90,8 @@ pub fn make_conditional(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
     request.contains_key(header::IF_NONE_MATCH) || request.contains_key(header::IF_MODIFIED_SINCE)
 }
 
-/// Replaces the conditions of `request` by one that only this very response meets: its strong
-/// entity tag. Answers whether it has one. A weak tag or a date may stand for other bytes
-/// (RFC 9110 §8.8.1).
+/// Replaces the conditions of `request` with the strong entity tag of `stored`. Returns whether it
+/// has one. A weak tag or a date may be equal for different bytes (RFC 9110 §8.8.1).
 pub fn make_conditional_on_bytes(stored: &HeaderMap, request: &mut HeaderMap) -> bool {
     remove_conditions(request);
     let is_strong = EntityTag::of(stored).is_some_and(|tag| !tag.is_weak());
@@ -103,7 +101,7 @@ pub fn make_conditional_on_bytes(stored: &HeaderMap, request: &mut HeaderMap) ->
     is_strong
 }
 
-/// Removes every condition from a request, so that the origin sends the whole.
+/// Removes all conditions from a request, so that the origin sends the full response.
 fn remove_conditions(request: &mut HeaderMap) {
     for name in [
         header::IF_NONE_MATCH,
@@ -118,63 +116,63 @@ fn remove_conditions(request: &mut HeaderMap) {
 
 /// Updates the fields of a stored response from the 304 that selected it (RFC 9111 §3.2).
 ///
-/// Each field in the answer replaces the stored ones of its name. Left as stored are
-/// `Content-Length` and what is never stored (§3.1), and, because we keep bodies decoded and
-/// whole, `Content-Encoding` and `Content-Range`, as §3.2 permits for what the stored body
-/// depends on. `Age` and `Date` belong to a message: without them in the answer the old ones
-/// would make the renewed response as old as before.
-pub fn update(stored: &mut HeaderMap, answer: &HeaderMap, received: SystemTime) {
-    let mut news = fields::storable(answer, received);
+/// Each field of the 304 replaces the stored fields of its name, except `Content-Length`, fields
+/// that are never stored (§3.1), and, because stored bodies are decoded and complete,
+/// `Content-Encoding` and `Content-Range`, as §3.2 permits for fields that the stored body depends
+/// on. The stored `Age` and `Date` are dropped even if the 304 has none: they would make the
+/// renewed response as old as before.
+pub fn update(stored: &mut HeaderMap, response: &HeaderMap, received: SystemTime) {
+    let mut updates = fields::storable(response, received);
     for name in [
         header::CONTENT_LENGTH,
         header::CONTENT_ENCODING,
         header::CONTENT_RANGE,
-        // A response with this one would not have been stored.
+        // A response with this field would not have been stored.
         header::SET_COOKIE,
     ] {
-        news.remove(name);
+        updates.remove(name);
     }
-    // Where the coding of the stored body was undone, these are gone, and the answer speaks of the
-    // bytes that the origin would have sent: it may replace them, not bring them back.
-    for name in &fields::OF_THE_BYTES {
+    // If the stored body was decoded, these were removed. In the 304 they are those of the encoded
+    // bytes: they may be replaced, not added.
+    for name in &fields::BYTE_FIELDS {
         if !stored.contains_key(name) {
-            news.remove(name);
+            updates.remove(name);
         }
     }
     if validators::is_marked_decoded(stored) {
-        validators::mark_decoded(&mut news);
+        validators::mark_decoded(&mut updates);
     }
     stored.remove(header::AGE);
-    for name in news.keys() {
+    for name in updates.keys() {
         stored.remove(name);
     }
-    for (name, value) in &news {
+    for (name, value) in &updates {
         stored.append(name, value.clone());
     }
-    // One allocation again: what was replaced must not stay with what was not.
-    fields::own(stored);
+    // One allocation again: the old one would keep the replaced values alive.
+    fields::compact(stored);
 }
 
-/// Whether the origin can be asked if this response still holds.
+/// Whether the response can be validated with the origin.
 pub(super) fn has_validator(stored: &HeaderMap) -> bool {
     EntityTag::of(stored).is_some() || has_last_modified(stored)
 }
 
-/// Whether a 304 means this stored response (RFC 9111 §4.3.4): a strong tag has to match
-/// strongly, a weak one weakly, and without a tag the date has to be the same.
+/// Whether a 304 selects this stored response (RFC 9111 §4.3.4): a strong tag must match strongly, a
+/// weak one weakly; without a tag the dates must be equal.
 ///
-/// Without any validator §4.3.4 accepts it only for a stored response that has none either.
-/// We ask about exactly one stored response, with its own validators, so the answer can mean
-/// no other; origins that leave the tag out of a 304 are common.
-fn selects(stored: &HeaderMap, answer: &HeaderMap, now: SystemTime) -> bool {
+/// §4.3.4 accepts a 304 without validators only if the stored response has none either. We depart
+/// from it: we validate exactly one stored response, so the 304 cannot mean another, and many
+/// origins send 304 without the tag.
+fn selects(stored: &HeaderMap, response: &HeaderMap, now: SystemTime) -> bool {
     let ours = EntityTag::of(stored).map(EntityTag::uncoded);
-    match (EntityTag::of(answer), ours) {
+    match (EntityTag::of(response), ours) {
         (Some(theirs), Some(ours)) if theirs.is_weak() => theirs.equals_weakly(ours),
         (Some(theirs), Some(ours)) => theirs.equals_strongly(ours),
         (Some(_), None) => false,
-        // An unreadable tag selects nothing.
-        (None, Some(_)) if answer.contains_key(header::ETAG) => false,
-        (None, _) => match DateField::read(answer, &header::LAST_MODIFIED, now) {
+        // An invalid tag selects nothing.
+        (None, Some(_)) if response.contains_key(header::ETAG) => false,
+        (None, _) => match DateField::read(response, &header::LAST_MODIFIED, now) {
             DateField::Absent => true,
             DateField::Invalid => false,
             date @ DateField::At(_) => date == DateField::read(stored, &header::LAST_MODIFIED, now),
@@ -183,7 +181,7 @@ fn selects(stored: &HeaderMap, answer: &HeaderMap, now: SystemTime) -> bool {
 }
 
 fn has_last_modified(stored: &HeaderMap) -> bool {
-    // Only a two-digit year needs a present to be read in, and any one does to be sent back.
+    // `now` only affects two-digit years, and the date is sent back as it was received.
     DateField::read(stored, &header::LAST_MODIFIED, SystemTime::UNIX_EPOCH)
         .valid()
         .is_some()

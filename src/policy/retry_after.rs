@@ -8,18 +8,18 @@ use http::{HeaderMap, StatusCode};
 use super::dates::http_date;
 use super::directive;
 
-/// The delay that the origin asks for, with a 429 or a 503, in seconds or as a date.
+/// The delay that a 429 or 503 of the origin asks for, in seconds or as a date.
 ///
-/// `None` without exactly one such field, and where its time has passed.
+/// `None` unless the field is present exactly once, valid and in the future.
 #[must_use]
-pub fn retry_after(status: StatusCode, answer: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub fn retry_after(status: StatusCode, response: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if !matches!(
         status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
     ) {
         return None;
     }
-    let mut lines = answer.get_all(RETRY_AFTER).iter();
+    let mut lines = response.get_all(RETRY_AFTER).iter();
     let (Some(line), None) = (lines.next(), lines.next()) else {
         return None;
     };
@@ -38,19 +38,19 @@ mod tests {
     use super::*;
 
     fn wait(status: u16, values: &[&str]) -> Option<u64> {
-        let mut answer = HeaderMap::new();
+        let mut response = HeaderMap::new();
         for value in values {
             let value = HeaderValue::from_str(value).expect("a field value");
-            answer.append(RETRY_AFTER, value);
+            response.append(RETRY_AFTER, value);
         }
         // 1994-11-06 08:49:37
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let status = StatusCode::from_u16(status).expect("a status");
-        retry_after(status, &answer, now).map(|wait| wait.as_secs())
+        retry_after(status, &response, now).map(|wait| wait.as_secs())
     }
 
     #[test]
-    fn seconds_and_dates_are_read_where_they_mean_the_whole_origin() {
+    fn retry_after_counts_on_a_429_or_503_only() {
         for (status, values, expected) in [
             (429, &["7"][..], Some(7)),
             (503, &[" 120 "], Some(120)),

@@ -11,63 +11,62 @@ use super::vary;
 use crate::config::PrivateRule;
 use crate::label::labels;
 
-/// Who will be served from a stored response.
+/// Which tokens a stored response may be served to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
     /// The one token it was fetched with.
     ///
-    /// RFC 9111 §3.5 keeps a shared cache from reusing responses to requests with
-    /// `Authorization`. Its concern is that another user gets them; here none does, so we
-    /// depart from it and store.
+    /// RFC 9111 §3.5 forbids a shared cache to reuse a response to a request with
+    /// `Authorization`, lest another user get it. Here no other user does, so we depart from it
+    /// and store.
     OneToken,
-    /// Several tokens, each only after the origin itself has answered 2xx to that token for
-    /// that key.
+    /// Several tokens, each only after the origin has sent it a 2xx for that key.
     ///
-    /// A departure from §3.5 as well: the origin has decided about each of them, as it would
-    /// have on forwarding; what is shared is the body, not the decision.
+    /// This departs from §3.5 as well: the origin has authorised each token, as it would have on
+    /// forwarding; only the body is shared, not the authorisation.
     Admitted,
 }
 
 labels! {
-    /// Why a response is not stored. [`may_store`] answers the first part of these; the last four
-    /// are added by the store and the fetch.
+    /// Why a response is not stored. The last four come from the store and the fetch, the others
+    /// from [`may_store`].
     pub enum NotStored {
-        /// The client asked for it: `no-store` (§5.2.1.5).
+        /// The request has `no-store` (§5.2.1.5).
         RequestNoStore => "request-no-store",
-        /// The origin asked for it: `no-store` (§5.2.2.5).
+        /// The response has `no-store` (§5.2.2.5).
         NoStore => "no-store",
-        /// `must-understand`, and a status that we do not (§5.2.2.3).
+        /// `must-understand`, with a status that we do not understand (§5.2.2.3).
         NotUnderstood => "not-understood",
-        /// `private`, and more than one user (§5.2.2.7).
+        /// `private`, where several tokens share or `freshness.private` is `refuse` (§5.2.2.7).
         Private => "private",
         /// A status that is never stored.
         Status => "status",
-        /// It sets a cookie, which is meant for one client and one time.
+        /// It sets a cookie, which is meant for one client and must not be replayed.
         SetCookie => "set-cookie",
         /// `Vary` has a member that no later request can match (§4.1).
         Vary => "vary",
-        /// Only an explicit lifetime would make a response with this status worth storing.
+        /// A response with this status is stored only with an explicit lifetime.
         NoFreshness => "no-freshness",
-        /// It is stale, cannot be validated, and may not be served stale.
+        /// It is stale, has no validator, and must not be served stale.
         Useless => "useless",
-        /// The origin failed; what is stored may serve a while longer.
+        /// The origin failed; the stored response may still be served stale.
         OriginFailed => "origin-failed",
         /// The body is larger than `cache.max_entry`.
         TooLarge => "too-large",
-        /// The body ends where the connection does, so that its end may be missing.
+        /// The body is delimited by the end of the connection, so it may be incomplete.
         CloseDelimited => "close-delimited",
         /// A purge, a write, a refusal or a newer response superseded it during the fetch, or a
-        /// write of unknown end may still change it.
+        /// pending write may still change it.
         Fenced => "fenced",
     }
 }
 
-/// Whether a complete response may be stored, by its heads and the answer of
-/// [`assess`](super::assess).
+/// Decides whether a complete response may be stored, given its [assessed](super::assess)
+/// freshness.
 ///
 /// # Errors
 ///
-/// The first reason that forbids it.
+/// The first reason not to store it.
 pub fn may_store(
     exchange: &Exchange<'_>,
     request: &RequestDirectives,
@@ -75,7 +74,7 @@ pub fn may_store(
     sharing: Sharing,
     private: PrivateRule,
 ) -> Result<(), NotStored> {
-    let said = ResponseDirectives::read(exchange.response);
+    let directives = ResponseDirectives::read(exchange.response);
     let shared = sharing == Sharing::Admitted;
     let reasons = [
         (request.no_store, NotStored::RequestNoStore),
@@ -83,13 +82,16 @@ pub fn may_store(
         // A refusal of one token must not be shared with others.
         (shared && !exchange.status.is_success(), NotStored::Status),
         (
-            said.must_understand && !understood(exchange.status),
+            directives.must_understand && !understood(exchange.status),
             NotStored::NotUnderstood,
         ),
-        // §5.2.2.3: who understands the status sets the `no-store` beside it aside.
-        (said.no_store && !said.must_understand, NotStored::NoStore),
+        // §5.2.2.3: with `must-understand`, `no-store` is ignored if the status is understood.
         (
-            said.private && (shared || private == PrivateRule::Refuse),
+            directives.no_store && !directives.must_understand,
+            NotStored::NoStore,
+        ),
+        (
+            directives.private && (shared || private == PrivateRule::Refuse),
             NotStored::Private,
         ),
         (
@@ -113,20 +115,19 @@ pub fn may_store(
         .map_or(Ok(()), Err)
 }
 
-/// Whether a response is meant for one request alone, so that it is neither stored nor shared
-/// with those who asked at the same time: it says `no-store`, sets a cookie, or has a `Vary` that
-/// nothing matches.
+/// Whether a response is meant for one request only, and so neither stored nor shared with
+/// coalesced requests: it has `no-store`, `Set-Cookie`, or a `Vary` that no request matches.
 #[must_use]
 pub fn is_unshareable(status: StatusCode, response: &HeaderMap, sharing: Sharing) -> bool {
-    let said = ResponseDirectives::read(response);
-    said.no_store && !(said.must_understand && understood(status))
-        // Of a 304 a cookie goes no further: what it renews has none.
+    let directives = ResponseDirectives::read(response);
+    directives.no_store && !(directives.must_understand && understood(status))
+        // The cookie of a 304 is dropped: the response that it renews has none.
         || status != StatusCode::NOT_MODIFIED && response.contains_key(header::SET_COOKIE)
         || vary::is_unmatchable(response, sharing == Sharing::Admitted)
 }
 
-/// A refusal concerns one token at one time, a failure one moment; parts, informational responses
-/// and a 304 are not complete (§3.3: we combine no parts).
+/// Refusals are for one token, and temporary failures soon obsolete. 1xx, 206 and 304 are not
+/// complete responses (§3.3: we do not combine parts).
 fn never_stored(status: StatusCode) -> bool {
     status.is_informational()
         || matches!(
@@ -135,8 +136,8 @@ fn never_stored(status: StatusCode) -> bool {
         )
 }
 
-/// The final statuses of RFC 9110 whose requirements on caches we meet: all but those of
-/// range requests.
+/// The final status codes of RFC 9110 whose caching requirements we meet: all except those of range
+/// requests.
 fn understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),
@@ -144,7 +145,7 @@ fn understood(status: StatusCode) -> bool {
     )
 }
 
-/// Whether a status says that something went wrong, here or there.
+/// Whether a status is a client or server error.
 #[must_use]
 pub fn is_error(status: StatusCode) -> bool {
     status.as_u16() >= 400
@@ -154,7 +155,7 @@ fn has_time_left(freshness: &Freshness) -> bool {
     freshness.lifetime.length > freshness.initial_age
 }
 
-/// Whether it could never be served or validated.
+/// Whether a stored response could never be served, not even after validation.
 fn is_useless(exchange: &Exchange<'_>, freshness: &Freshness) -> bool {
     let only_by_validation =
         freshness.stale_use == StaleUse::Forbidden && !has_time_left(freshness);

@@ -1,4 +1,4 @@
-//! Entity tags and the conditions of a client's request (RFC 9110 §8.8, §13).
+//! Entity tags, and the conditions of a client's request (RFC 9110 §8.8, §13).
 
 use std::time::SystemTime;
 
@@ -16,23 +16,23 @@ pub struct EntityTag<'a> {
     opaque: &'a [u8],
 }
 
-/// The effect of a condition on a stored response.
+/// The result of a client's condition on a stored response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition<'a> {
-    /// Absent, or met: send the response.
+    /// No condition, or the client has another version: send the response.
     Send,
-    /// The client has it already: send 304, with the tag that the client knows it by.
+    /// The client has it: send 304, with the tag that the client sent.
     NotModified(Option<&'a [u8]>),
 }
 
-/// The mark between the origin's tag and the coding in the tag of a coded representation.
-const CODED: &str = "--stuut-";
+/// Separates the origin's tag from the content coding in the tag of an encoded representation.
+const SUFFIX: &str = "--stuut-";
 
-/// The coding's name in the tag of a representation whose gzip was decoded.
+/// Stands for the coding in the tag of a representation that was decoded from gzip.
 const DECODED: &str = "identity";
 
 impl<'a> EntityTag<'a> {
-    /// Reads `"x"` or `W/"x"`; `None` for anything else, unquoted tags included.
+    /// Parses `"x"` or `W/"x"`; `None` for anything else, unquoted tags included.
     #[must_use]
     pub fn parse(written: &'a [u8]) -> Option<Self> {
         let (weak, quoted) = match written {
@@ -46,7 +46,7 @@ impl<'a> EntityTag<'a> {
         opaque.iter().all(is_etagc).then_some(Self { weak, opaque })
     }
 
-    /// The one entity tag of a head; `None` for several.
+    /// The entity tag of a head; `None` if there are several, or it is invalid.
     #[must_use]
     pub fn of(head: &'a HeaderMap) -> Option<Self> {
         let mut lines = head.get_all(header::ETAG).iter();
@@ -56,26 +56,26 @@ impl<'a> EntityTag<'a> {
         }
     }
 
-    /// The tag of the same without a coding of ours.
+    /// The tag without the suffix of [`coded_tag`].
     #[must_use]
     pub fn uncoded(self) -> Self {
-        let suffix = self.coding().map_or(0, |name| CODED.len() + name.len());
+        let suffix = self.coding().map_or(0, |name| SUFFIX.len() + name.len());
         let opaque = &self.opaque[..self.opaque.len() - suffix];
         Self { opaque, ..self }
     }
 
-    /// The coding that [`coded_tag`] has named.
+    /// The coding in the suffix of [`coded_tag`].
     fn coding(self) -> Option<&'a [u8]> {
         let codings = Coding::ALL.iter().map(|coding| coding.as_str());
         codings.chain([DECODED]).find_map(|name| {
             let before = self.opaque.strip_suffix(name.as_bytes())?;
             before
-                .ends_with(CODED.as_bytes())
+                .ends_with(SUFFIX.as_bytes())
                 .then(|| &self.opaque[before.len()..])
         })
     }
 
-    /// Whether it is a weak one.
+    /// Whether the tag is weak.
     #[must_use]
     pub fn is_weak(self) -> bool {
         self.weak
@@ -97,8 +97,8 @@ impl<'a> EntityTag<'a> {
 /// Evaluates the conditions of a GET or HEAD against a stored response
 /// (RFC 9110 §13.2.2, RFC 9111 §4.3.2).
 ///
-/// `etag` is that of the representation the client would get: its view, its coding. `stored`
-/// are the stored fields and `received` the date they came, which stands in for a `Date`.
+/// `etag` is the tag of the selected representation: its view, its coding. `stored` are the stored
+/// fields, `received` is their time of arrival, which replaces a missing `Date`.
 #[must_use]
 pub fn condition<'a>(
     request: &'a HeaderMap,
@@ -107,13 +107,13 @@ pub fn condition<'a>(
     stored: &HeaderMap,
     received: SystemTime,
 ) -> Condition<'a> {
-    // Without the condition the answer would not be a 200, so it is ignored (§13.2.1).
+    // Conditions are ignored unless the response without them would be a 200 (§13.2.1).
     if status != StatusCode::OK {
         return Condition::Send;
     }
-    // If-None-Match stands before If-Modified-Since, even when none of its tags can be read.
+    // If-None-Match takes precedence over If-Modified-Since, even if all its tags are invalid.
     if request.contains_key(header::IF_NONE_MATCH) {
-        among(request, etag)
+        if_none_match(request, etag)
     } else if is_unmodified(request, stored, received) {
         Condition::NotModified(None)
     } else {
@@ -121,11 +121,11 @@ pub fn condition<'a>(
     }
 }
 
-/// §13.1.2: the weak comparison; `*` is any representation, but only when it stands alone.
+/// §13.1.2: the weak comparison; `*` matches any representation, but only as the sole member.
 ///
-/// Which coding a client has does not matter: of the representations that differ in nothing else,
+/// The coding of the client's representation does not matter: of those that differ in nothing else,
 /// we select the one that it has (§12.1).
-fn among<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Condition<'a> {
+fn if_none_match<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Condition<'a> {
     let mut members = list::elements(request, &header::IF_NONE_MATCH, Quotes::Plain).peekable();
     if members.next_if_eq(&&b"*"[..]).is_some() {
         return match members.next() {
@@ -144,8 +144,8 @@ fn among<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Condition<'a
         .map_or(Condition::Send, |known| Condition::NotModified(Some(known)))
 }
 
-/// The tag of a representation in this coding: two that differ in their bytes must not have the
-/// same strong tag (RFC 9110 §8.8.3.3); a weak one may stay. [`origin_tags`] undoes it.
+/// Adds a content coding to a strong tag: representations with different bytes must not have the
+/// same one (RFC 9110 §8.8.3.3). A weak tag stays as it is. [`origin_tags`] undoes it.
 #[must_use]
 pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
     match EntityTag::parse(etag.as_bytes()) {
@@ -153,17 +153,17 @@ pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
             weak: false,
             opaque,
         }) => {
-            // The mark of what was undone gives its place to the coding: one suffix at a time.
-            let marked = [CODED.as_bytes(), DECODED.as_bytes()].concat();
+            // The coding replaces the suffix of a decoded body: a tag has one suffix of ours.
+            let marked = [SUFFIX.as_bytes(), DECODED.as_bytes()].concat();
             let opaque = opaque.strip_suffix(&marked[..]).unwrap_or(opaque);
-            let tag = [b"\"", opaque, CODED.as_bytes(), coding.as_bytes(), b"\""].concat();
-            HeaderValue::from_bytes(&tag).expect("a tag and a name are a field value")
+            let tag = [b"\"", opaque, SUFFIX.as_bytes(), coding.as_bytes(), b"\""].concat();
+            HeaderValue::from_bytes(&tag).expect("a tag and a coding are a valid value")
         }
         _ => etag.clone(),
     }
 }
 
-/// Names a representation by the tag that a client knows it by, where that differs in its coding.
+/// Replaces the tag with the one that the client sent, if they differ, as they may in the coding.
 pub fn rename_tag(etag: &mut HeaderValue, known: &[u8]) {
     let ours = EntityTag::parse(etag.as_bytes());
     let theirs = EntityTag::parse(known);
@@ -175,51 +175,50 @@ pub fn rename_tag(etag: &mut HeaderValue, known: &[u8]) {
     }
 }
 
-/// A list of tags as the origin knows them; untouched where none of them is ours.
+/// Restores the origin's tags in a list; a list without a tag of ours is unchanged.
 #[must_use]
 pub fn origin_tags(line: &HeaderValue) -> HeaderValue {
-    if memchr::memmem::find(line.as_bytes(), CODED.as_bytes()).is_none() {
+    if memchr::memmem::find(line.as_bytes(), SUFFIX.as_bytes()).is_none() {
         return line.clone();
     }
     let tags = list::split(line.as_bytes(), Quotes::Plain).map(|member| {
         HeaderValue::from_bytes(member)
             .map(|tag| origin_tag(&tag))
-            .expect("a part of a field value is one")
+            .expect("a part of a field value is valid")
     });
     let tags: Vec<_> = tags.collect();
     let tags: Vec<_> = tags.iter().map(HeaderValue::as_bytes).collect();
-    let mut known = HeaderValue::from_bytes(&tags.join(&b", "[..]))
-        .expect("field values and \", \" make a field value");
+    let mut known =
+        HeaderValue::from_bytes(&tags.join(&b", "[..])).expect("joined field values are valid");
     known.set_sensitive(line.is_sensitive());
     known
 }
 
-/// The tag as the origin knows it.
+/// The origin's tag of a representation: without our suffix.
 pub(super) fn origin_tag(etag: &HeaderValue) -> HeaderValue {
     match EntityTag::parse(etag.as_bytes()) {
         Some(tag @ EntityTag { weak: false, .. }) if tag.coding().is_some() => {
             let tag = [b"\"", tag.uncoded().opaque, b"\""].concat();
-            HeaderValue::from_bytes(&tag).expect("a part of a tag is a field value")
+            HeaderValue::from_bytes(&tag).expect("a part of a tag is a valid value")
         }
         _ => etag.clone(),
     }
 }
 
-/// The origin's coding was undone: what has its strong tag is what the origin has sent, not what
-/// we store.
+/// Marks the tag of a body that we decoded: the origin's strong tag belongs to the encoded bytes.
 pub fn mark_decoded(fields: &mut HeaderMap) {
     if let Some(etag) = fields.get_mut(header::ETAG) {
         *etag = coded_tag(etag, DECODED);
     }
 }
 
-/// Whether [`mark_decoded`] has changed the tag.
+/// Whether the tag is marked by [`mark_decoded`].
 pub(super) fn is_marked_decoded(fields: &HeaderMap) -> bool {
     EntityTag::of(fields).is_some_and(|tag| tag.coding() == Some(DECODED.as_bytes()))
 }
 
-/// §13.1.3: ignored unless it is one valid date. Compared with `Last-Modified`, else `Date`,
-/// else the time of arrival (RFC 9111 §4.3.2).
+/// §13.1.3: `If-Modified-Since` is ignored unless it is one valid date. It is compared with
+/// `Last-Modified`, else `Date`, else the time of arrival (RFC 9111 §4.3.2).
 fn is_unmodified(request: &HeaderMap, stored: &HeaderMap, received: SystemTime) -> bool {
     let since = DateField::read(request, &header::IF_MODIFIED_SINCE, received);
     let changed = [header::LAST_MODIFIED, header::DATE]
@@ -234,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entity_tags_are_quoted() {
+    fn only_quoted_entity_tags_are_valid() {
         for text in [
             "\"\"",
             "\"a\"",
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_compare_as_the_table_of_rfc_9110_8_8_3_2_has_it() {
+    fn tags_compare_as_in_the_table_of_rfc_9110_8_8_3_2() {
         let table = [
             ("W/\"1\"", "W/\"1\"", false, true),
             ("W/\"1\"", "W/\"2\"", false, false),
@@ -272,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn the_tag_of_a_coding_leads_back_to_the_origins() {
+    fn a_coded_tag_is_mapped_back_to_the_origins_tag() {
         let value = HeaderValue::from_static;
         let table = [
             ("\"1\"", "zstd", "\"1--stuut-zstd\""),
             ("\"\"", "identity", "\"--stuut-identity\""),
-            // The one before stays: it is part of what the origin said.
+            // A suffix in the origin's own tag is kept.
             ("\"1--stuut-br\"", "gzip", "\"1--stuut-br--stuut-gzip\""),
             ("W/\"1\"", "zstd", "W/\"1\""),
             ("nothing", "zstd", "nothing"),

@@ -1,4 +1,4 @@
-//! `Vary`: the requests that a stored response may answer (RFC 9111 §4.1).
+//! `Vary`: the requests that a stored response may be used for (RFC 9111 §4.1).
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use http::{HeaderMap, HeaderName, header};
 
 use super::list::{self, Quotes};
 
-/// The fields that `Vary` nominates, as they stood in the request that was answered.
+/// The request fields that `Vary` nominates, with their values in the original request.
 ///
-/// Made from, and compared with, the request *as it is sent on*: what the origin never sees
-/// cannot have made a difference to it.
+/// Captured from, and compared with, the request *as forwarded*: a field that the origin does not
+/// receive cannot affect its response.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Selecting(Vec<(HeaderName, Option<Vec<u8>>)>);
 
-/// Values can be secrets; only names are shown.
+/// Shows only the names: values can be secret.
 impl fmt::Debug for Selecting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Selecting")
@@ -23,15 +23,15 @@ impl fmt::Debug for Selecting {
 }
 
 impl Selecting {
-    /// Captures the nominated fields of `request`; `None` when no request can match again.
+    /// Captures the nominated fields of `request`; `None` if no later request can match.
     ///
-    /// `always` are nominated whatever the response says: fields that an operator lets through to
-    /// the origin, which may answer by them without a `Vary`.
+    /// `always` are nominated without a `Vary`: fields that the configuration forwards to the
+    /// origin, whose response may depend on them.
     ///
-    /// `Authorization` is left out: in a scope of one token it is always the same, and for a
-    /// wider one such a response is not stored ([`may_store`](super::may_store)). So no
-    /// credential is kept here. `Accept-Encoding` is left out because every fetch says the same:
-    /// codings are between us and the client.
+    /// `Authorization` is left out, so that no credential is stored: in the scope of one token it
+    /// is always the same, and in a shared one such a response is not stored
+    /// ([`may_store`](super::may_store)). `Accept-Encoding` is left out because all fetches send
+    /// the same one: the content coding for a client is ours to choose.
     #[must_use]
     pub fn capture(
         response: &HeaderMap,
@@ -40,8 +40,7 @@ impl Selecting {
     ) -> Option<Self> {
         let mut names = always.to_vec();
         for member in list::elements(response, &header::VARY, Quotes::Escaped) {
-            // `*` is no field name; neither is anything else that cannot be looked up, and
-            // what cannot be compared cannot match.
+            // `*` and invalid names match no request.
             let name = HeaderName::from_bytes(member)
                 .ok()
                 .filter(|name| name != "*")?;
@@ -52,27 +51,27 @@ impl Selecting {
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
         let captured = names.into_iter().map(|name| {
-            let value = normal(request, &name);
+            let value = normalised(request, &name);
             (name, value)
         });
         Some(Self(captured.collect()))
     }
 
-    /// Whether any request with the same key will do.
+    /// Whether any request with the same key matches.
     #[must_use]
     pub fn nominates_nothing(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `request` has the same values, absent ones included.
+    /// Whether `request` has the same values, absent fields included.
     #[must_use]
     pub fn matches(&self, request: &HeaderMap) -> bool {
         self.0
             .iter()
-            .all(|(name, value)| normal(request, name) == *value)
+            .all(|(name, value)| normalised(request, name) == *value)
     }
 
-    /// Bytes held on the heap: a client chooses how long the values are.
+    /// Bytes on the heap. Clients control the length of the values.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let values = self.0.iter().filter_map(|(_, value)| value.as_ref());
@@ -86,8 +85,8 @@ impl Selecting {
     }
 }
 
-/// Whether no later request may be served: `*` in any position, a member that is no field
-/// name, or `Authorization` where several tokens share.
+/// Whether no later request can match: `*` in any position, an invalid field name, or
+/// `Authorization` where several tokens share the response.
 pub(super) fn is_unmatchable(response: &HeaderMap, shared: bool) -> bool {
     list::elements(response, &header::VARY, Quotes::Escaped).any(|member| {
         member == b"*"
@@ -96,9 +95,9 @@ pub(super) fn is_unmatchable(response: &HeaderMap, shared: bool) -> bool {
     })
 }
 
-/// A field's value with its lines combined and the blanks around commas removed, as §4.1
-/// permits. Order and letter case stay: what they mean is the field's own affair.
-fn normal(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+/// Normalises a field as §4.1 permits: its lines are combined, whitespace around commas is removed.
+/// Order and letter case are kept: their meaning depends on the field.
+fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
     if is_text(name) {
@@ -109,7 +108,7 @@ fn normal(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     Some(members.join(&b","[..]))
 }
 
-/// Fields in which a comma is not a separator.
+/// Whether a comma in this field is not a separator.
 fn is_text(name: &HeaderName) -> bool {
     [
         header::USER_AGENT,
@@ -136,7 +135,7 @@ mod tests {
         head
     }
 
-    fn same(
+    fn matches(
         vary: &[&'static str],
         first: &[(&'static str, &'static str)],
         then: &[(&'static str, &'static str)],
@@ -147,30 +146,30 @@ mod tests {
     }
 
     #[test]
-    fn nominated_fields_have_to_be_equal() {
-        assert!(same(&[], &[("a", "1")], &[("a", "2")]));
-        assert!(same(
+    fn nominated_fields_must_be_equal() {
+        assert!(matches(&[], &[("a", "1")], &[("a", "2")]));
+        assert!(matches(
             &["a"],
             &[("a", "1"), ("b", "1")],
             &[("A", "1"), ("b", "2")]
         ));
-        assert!(same(&["A, B"], &[], &[]));
-        assert!(!same(&["a"], &[("a", "1")], &[("a", "2")]));
-        assert!(!same(&["a"], &[("a", "1")], &[]));
-        assert!(!same(&["a"], &[], &[("a", "")]));
-        assert!(!same(&["b, a"], &[("a", "1")], &[("a", "2")]));
-        assert!(!same(&["b", "a"], &[("a", "1")], &[("a", "2")]));
-        assert!(!same(&["", ", b,,a"], &[("a", "1")], &[("a", "2")]));
+        assert!(matches(&["A, B"], &[], &[]));
+        assert!(!matches(&["a"], &[("a", "1")], &[("a", "2")]));
+        assert!(!matches(&["a"], &[("a", "1")], &[]));
+        assert!(!matches(&["a"], &[], &[("a", "")]));
+        assert!(!matches(&["b, a"], &[("a", "1")], &[("a", "2")]));
+        assert!(!matches(&["b", "a"], &[("a", "1")], &[("a", "2")]));
+        assert!(!matches(&["", ", b,,a"], &[("a", "1")], &[("a", "2")]));
     }
 
     #[test]
-    fn lines_are_combined_and_blanks_around_commas_removed() {
-        assert!(same(&["a"], &[("a", "1, 2")], &[("a", "1"), ("a", "2")]));
-        assert!(same(&["a"], &[("a", "1,2")], &[("a", "1 ,\t2")]));
-        assert!(!same(&["a"], &[("a", "1, 2")], &[("a", "2, 1")]));
-        assert!(!same(&["a"], &[("a", "x")], &[("a", "X")]));
-        assert!(!same(&["a"], &[("a", "\"1, 2\"")], &[("a", "\"1,2\"")]));
-        assert!(!same(
+    fn lines_are_combined_and_whitespace_around_commas_removed() {
+        assert!(matches(&["a"], &[("a", "1, 2")], &[("a", "1"), ("a", "2")]));
+        assert!(matches(&["a"], &[("a", "1,2")], &[("a", "1 ,\t2")]));
+        assert!(!matches(&["a"], &[("a", "1, 2")], &[("a", "2, 1")]));
+        assert!(!matches(&["a"], &[("a", "x")], &[("a", "X")]));
+        assert!(!matches(&["a"], &[("a", "\"1, 2\"")], &[("a", "\"1,2\"")]));
+        assert!(!matches(
             &["user-agent"],
             &[("user-agent", "a, b")],
             &[("user-agent", "a,b")]
@@ -188,14 +187,14 @@ mod tests {
             &["a b"],
             &[", *"],
         ] {
-            assert!(!same(vary, &[], &[]), "{vary:?}");
+            assert!(!matches(vary, &[], &[]), "{vary:?}");
             let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
             assert!(is_unmatchable(&head(&lines), false), "{vary:?}");
         }
     }
 
     #[test]
-    fn a_credential_is_neither_kept_nor_shared_over() {
+    fn vary_authorization_stores_no_credential_and_forbids_sharing() {
         let response = head(&[("vary", "Authorization")]);
         let selecting =
             Selecting::capture(&response, &head(&[("authorization", "Bearer s3cret")]), &[])

@@ -12,25 +12,25 @@ use super::view_limits::ViewLimits;
 pub enum Verdict {
     /// Serve it.
     Fresh {
-        /// For how long it stays so.
+        /// How long it stays fresh.
         ttl: Duration,
     },
-    /// Serve it now, and refresh it in the background.
+    /// Serve it now, and revalidate it in the background.
     Usable {
-        /// For how long it has been stale.
+        /// How long it has been stale.
         stale_for: Duration,
     },
-    /// Validate it with the origin, or fetch it, before anything is served.
+    /// Validate it with the origin, or fetch it if it has no validator, before it is served.
     Stale {
-        /// If the origin fails, it may be served as long as `now.mono` is less than this.
+        /// If the origin fails, it may be served while `now.mono` is less than this.
         on_error_until: Option<Duration>,
     },
-    /// Fetch it, without conditions: no validation makes this body good again.
+    /// Fetch without conditions: even a validated body must not be served.
     Unusable,
 }
 
-/// How a stored response may be used now, in a view with these limits, for a request with these
-/// directives.
+/// Decides how a stored response may be used now, in a view with these limits, for a request with
+/// these directives.
 #[must_use]
 pub fn verdict(
     entry: &Freshness,
@@ -44,20 +44,20 @@ pub fn verdict(
     };
     let age = entry.age(now);
     let length = length(entry, limits);
-    let refused = Verdict::Stale {
+    let must_validate = Verdict::Stale {
         on_error_until: None,
     };
     if request.no_cache || request.max_age.is_some_and(|most| is_too_old(age, most)) {
-        return refused;
+        return must_validate;
     }
     if let Some(fresh) = positive(length, age) {
         let ttl = fresh.min(left);
         let enough = request.min_fresh.is_none_or(|least| ttl >= least);
-        // A response not fresh enough for a client does not serve it on an error either.
+        // A response that is not fresh enough for the client is not served on an error either.
         return if enough {
             Verdict::Fresh { ttl }
         } else {
-            refused
+            must_validate
         };
     }
     let StaleUse::Allowed {
@@ -65,12 +65,12 @@ pub fn verdict(
         if_error,
     } = entry.stale_use
     else {
-        return refused;
+        return must_validate;
     };
-    // §5.2.1.1, §5.2.1.3: a request that demands freshness accepts no stale response without
-    // `max-stale`.
+    // §5.2.1.1, §5.2.1.3: a request with `min-fresh`, or with `max-age` but no `max-stale`,
+    // accepts no stale response.
     if request.min_fresh.is_some() || request.max_age.is_some() && request.max_stale.is_none() {
-        return refused;
+        return must_validate;
     }
     let stale_for = age.saturating_sub(length);
     if stale_for < while_revalidate || request.max_stale.is_some_and(|most| stale_for <= most) {
@@ -81,15 +81,15 @@ pub fn verdict(
     Verdict::Stale { on_error_until }
 }
 
-/// Whether a stored response is fresh in a view, whatever the request asks for.
+/// Whether a stored response is fresh in a view, regardless of the request's directives.
 #[must_use]
 pub fn is_fresh(entry: &Freshness, limits: ViewLimits, now: Moment) -> bool {
     positive(length(entry, limits), entry.age(now)).is_some()
         && positive(end(entry, limits, now), now.mono).is_some()
 }
 
-/// The rest of the lifetime in whole seconds, rounded down: the `ttl` of `Cache-Status`
-/// (RFC 9211 §2.4). Negative when stale.
+/// The remaining lifetime in whole seconds, rounded down; negative if stale. The `ttl` of
+/// `Cache-Status` (RFC 9211 §2.4).
 #[must_use]
 pub fn ttl_seconds(entry: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
     let age = entry.age(now);
@@ -99,11 +99,11 @@ pub fn ttl_seconds(entry: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
     if let (Some(fresh), Some(left)) = (positive(length, age), positive(end, now.mono)) {
         return whole(fresh.min(left));
     }
-    let over = age.saturating_sub(length).max(now.mono.saturating_sub(end));
-    -whole(over) - i64::from(over.subsec_nanos() > 0)
+    let overdue = age.saturating_sub(length).max(now.mono.saturating_sub(end));
+    -whole(overdue) - i64::from(overdue.subsec_nanos() > 0)
 }
 
-/// The longest `max-age` of a view with these limits, in seconds; `None` where there is no limit.
+/// The largest `max-age` for a view with these limits, in seconds; `None` without limits.
 #[must_use]
 pub fn view_max_age(entry: &Freshness, limits: ViewLimits, now: Moment) -> Option<u64> {
     let until_expiry = limits.signed_until.map(|_| {
@@ -114,7 +114,7 @@ pub fn view_max_age(entry: &Freshness, limits: ViewLimits, now: Moment) -> Optio
     [until_expiry, live].into_iter().flatten().min()
 }
 
-/// The lifetime in a view.
+/// The freshness lifetime in a view.
 fn length(entry: &Freshness, limits: ViewLimits) -> Duration {
     entry
         .lifetime
@@ -122,31 +122,31 @@ fn length(entry: &Freshness, limits: ViewLimits) -> Duration {
         .min(limits.live.unwrap_or(Duration::MAX))
 }
 
-/// By how much `more` exceeds `less`, if it does.
+/// The amount by which `more` exceeds `less`; `None` if it does not.
 fn positive(more: Duration, less: Duration) -> Option<Duration> {
     more.checked_sub(less).filter(|rest| !rest.is_zero())
 }
 
-/// Whether a response is older than a client accepts. `max-age=0` means validation, also in
-/// the first instant of a response.
+/// Whether a response is older than the client accepts. `max-age=0` always requires validation,
+/// even at an age of zero.
 fn is_too_old(age: Duration, most: Duration) -> bool {
     age > most || most.is_zero()
 }
 
-/// The time on `now.mono`'s clock from which nothing is served: the hard limit, or the expiry
-/// of what the view shows.
+/// When a response becomes unusable in a view, on the clock of `now.mono`: at the hard limit, or at
+/// the expiry of a pre-signed URL.
 fn end(entry: &Freshness, limits: ViewLimits, now: Moment) -> Duration {
     let arrived = entry.received.mono;
     let limit = arrived.saturating_add(entry.hard_limit.saturating_sub(entry.initial_age));
     let Some(signed_until) = limits.signed_until else {
         return limit;
     };
-    // A wall clock that was set back since the response arrived must not revive its URLs.
+    // If the wall clock was set back after the arrival, expired URLs must stay expired.
     let wall = entry
         .received
         .wall
         .checked_add(now.mono.saturating_sub(arrived))
-        .map_or(now.wall, |counted| counted.max(now.wall));
+        .map_or(now.wall, |elapsed| elapsed.max(now.wall));
     match signed_until.duration_since(wall) {
         Ok(left) => limit.min(now.mono.saturating_add(left)),
         Err(passed) => limit.min(now.mono.saturating_sub(passed.duration())),
@@ -171,7 +171,7 @@ mod tests {
         }
     }
 
-    /// Arrived at 0, fresh for a minute.
+    /// A response that arrived at 0 and is fresh for a minute.
     fn entry() -> Freshness {
         Freshness {
             received: at(0),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_ages_from_fresh_to_unusable() {
+    fn verdicts_go_from_fresh_to_unusable_with_age() {
         let seconds = Duration::from_secs;
         let table = [
             (0, Verdict::Fresh { ttl: seconds(60) }, 60),
@@ -249,10 +249,10 @@ mod tests {
     }
 
     #[test]
-    fn a_view_is_no_fresher_than_its_liveliest_part() {
+    fn the_shortest_live_part_limits_the_lifetime_of_a_view() {
         let settings = config::Freshness {
             live: [("a", 40), ("b", 20), ("c", 1)]
-                .map(|(name, limits)| (name.to_owned(), Duration::from_secs(limits)))
+                .map(|(name, seconds)| (name.to_owned(), Duration::from_secs(seconds)))
                 .to_vec(),
             ..config::Freshness::default()
         };
@@ -272,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_shows_an_expired_url() {
+    fn a_view_with_an_expired_url_is_unusable() {
         let shown = Facts {
             signed_until: Some(at(80).wall),
             ..Facts::default()
         };
-        // The margin of 30 s leaves 50.
+        // 80 s minus the margin of 30 s.
         let limits = ViewLimits::of(&shown, &config::Freshness::default());
         let ttl = Duration::from_secs(1);
         assert_eq!(of(limits, 49), (Verdict::Fresh { ttl }, 1));
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_clock_set_back_revives_no_url() {
+    fn setting_the_wall_clock_back_revives_no_expired_url() {
         let limits = ViewLimits {
             live: None,
             signed_until: Some(at(50).wall),
@@ -298,20 +298,23 @@ mod tests {
             wall: at(0).wall,
             ..at(55)
         };
-        let ask = RequestDirectives::default();
-        assert_eq!(verdict(&entry(), limits, &ask, set_back), Verdict::Unusable);
+        let request = RequestDirectives::default();
+        assert_eq!(
+            verdict(&entry(), limits, &request, set_back),
+            Verdict::Unusable
+        );
     }
 
     #[test]
-    fn an_error_window_ends_with_the_hard_limit() {
+    fn the_stale_if_error_window_ends_at_the_hard_limit() {
         let entry = Freshness {
             hard_limit: Duration::from_secs(100),
             ..entry()
         };
-        let ask = RequestDirectives::default();
+        let request = RequestDirectives::default();
         let on_error_until = Some(Duration::from_secs(100));
         assert_eq!(
-            verdict(&entry, ViewLimits::default(), &ask, at(70)),
+            verdict(&entry, ViewLimits::default(), &request, at(70)),
             Verdict::Stale { on_error_until }
         );
     }

@@ -1,9 +1,8 @@
-//! How long a view may be served, whatever the lifetime of the whole is, and the fields that say so.
+//! Limits on the lifetime of a view, and the response fields that must not exceed them.
 //!
-//! The origin's fields speak of the whole: a client's own cache would go on showing a live part, or
-//! a signed address that has expired. So fields that promise more than we keep are lowered: the one
-//! departure from sending what the origin sent. Fields that promise no more stay as they are, and
-//! none is added.
+//! The origin's lifetime is for the whole body: with it, a client's own cache would keep a live part
+//! too long, or a pre-signed URL that has expired. So longer lifetimes in the response are lowered,
+//! the one change to the origin's fields. Others stay as they are, and no field is added.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
@@ -11,29 +10,29 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::dates::DateField;
-use super::directive::{DeltaSeconds, Directive, LONGEST};
+use super::directive::{DeltaSeconds, Directive, LONGEST_NAME};
 use super::facts::Facts;
 use super::fields::date;
 use super::list::{self, Quotes};
 use crate::config;
 
-/// How long a view may be served, whatever the lifetime of the whole is.
+/// How long a view may be served, in addition to the lifetime of the whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ViewLimits {
-    /// The lifetime of the liveliest part it shows (`freshness.live`).
+    /// The shortest lifetime of its live parts (`freshness.live`).
     pub live: Option<Duration>,
-    /// When the first pre-signed URL it shows is as good as expired
-    /// (`freshness.signed_url_margin`). Nothing is served from then on, stale or not.
+    /// When its first pre-signed URL expires, minus `freshness.signed_url_margin`. From then on the
+    /// view must not be served, not even stale.
     pub signed_until: Option<SystemTime>,
 }
 
 impl ViewLimits {
-    /// The limits for a body, or for the part of it that a view shows.
+    /// The limits for a whole body or a view of it, from its facts.
     #[must_use]
-    pub fn of(shown: &Facts, settings: &config::Freshness) -> Self {
+    pub fn of(facts: &Facts, settings: &config::Freshness) -> Self {
         Self {
-            live: shown.live.shortest(&settings.live),
-            signed_until: shown.signed_until.map(|end| {
+            live: facts.live.shortest(&settings.live),
+            signed_until: facts.signed_until.map(|end| {
                 end.checked_sub(settings.signed_url_margin)
                     .unwrap_or(SystemTime::UNIX_EPOCH)
             }),
@@ -41,14 +40,15 @@ impl ViewLimits {
     }
 }
 
-/// Directives of these fields are lowered: for every cache, and for those of RFC 9213.
+/// The fields whose directives are lowered: for all caches, and for CDNs (RFC 9213).
 const DIRECTIVES: [HeaderName; 2] = [
     header::CACHE_CONTROL,
     HeaderName::from_static("cdn-cache-control"),
 ];
 
-/// Lowers what `fields` promise to a lifetime of `seconds`, which counts from `Date` as theirs
-/// does (RFC 9111 §4.2): what is left, and the age it has by now.
+/// Lowers the lifetimes in `fields` to at most `seconds`: `max-age`, `s-maxage`, `Expires`.
+///
+/// `seconds` count from `Date`, so they include the current age (RFC 9111 §4.2).
 pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
     for name in &DIRECTIVES {
         let Some(lowered) = lowered(fields, name, seconds) else {
@@ -63,8 +63,8 @@ pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
     let Some(expires) = DateField::read(fields, &header::EXPIRES, now).valid() else {
         return;
     };
-    let made = DateField::read(fields, &header::DATE, now).valid();
-    let end = made
+    let generated = DateField::read(fields, &header::DATE, now).valid();
+    let end = generated
         .unwrap_or(now)
         .checked_add(Duration::from_secs(seconds));
     if let Some(end) = end.filter(|end| *end < expires) {
@@ -72,17 +72,17 @@ pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
     }
 }
 
-/// The elements of the field with the lifetimes lowered and without stale use; `None` where that
-/// makes no difference.
+/// The directives of a field with lowered lifetimes and without those for stale use; `None` if
+/// nothing changes.
 fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8>> {
     let mut kept: Vec<Cow<'_, [u8]>> = Vec::new();
     let mut differs = false;
     for element in list::elements(fields, name, Quotes::Escaped) {
         let directive = Directive::read(element);
-        let lowered = match directive.lower(&mut [0; LONGEST]) {
+        let lowered = match directive.lower(&mut [0; LONGEST_NAME]) {
             b"stale-while-revalidate" | b"stale-if-error" => None,
             known @ (b"max-age" | b"s-maxage") => match DeltaSeconds::read(&directive.argument) {
-                DeltaSeconds::Seconds(promised) if u64::from(promised) > seconds => {
+                DeltaSeconds::Seconds(sent) if u64::from(sent) > seconds => {
                     let name = String::from_utf8_lossy(known);
                     Some(format!("{name}={seconds}").into_bytes().into())
                 }
@@ -100,7 +100,7 @@ fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8
 mod tests {
     use super::*;
 
-    /// The lines, lowered to 30 s at 1,000 s.
+    /// The lines after lowering to 30 s, at a wall-clock time of 1,000 s.
     fn lowered(lines: &[(&'static str, &str)]) -> Vec<String> {
         let mut fields = HeaderMap::new();
         for (name, value) in lines {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_promises_more_is_lowered_and_the_rest_stays_as_it_is() {
+    fn only_lifetimes_above_the_limit_are_lowered() {
         let table: &[(&[&str], &[&str])] = &[
             (&[], &[]),
             (&["max-age=600"], &["max-age=30"]),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn expires_is_lowered_as_far_as_it_lies_beyond() {
+    fn expires_is_lowered_only_if_beyond_the_limit() {
         const DATE: (&str, &str) = ("date", "Thu, 01 Jan 1970 00:16:30 GMT");
         let table = [
             (
@@ -166,9 +166,9 @@ mod tests {
         }
     }
 
-    /// Formatting it panicked, and the client got a 500.
+    /// Formatting such a date panicked, and the client got a 500.
     #[test]
-    fn a_date_before_1970_could_not_be_written() {
+    fn lowering_expires_before_1970_does_not_panic() {
         let lines = lowered(&[
             ("date", "Wed, 31 Dec 1969 00:00:00 GMT"),
             ("expires", "Thu, 01 Jan 1970 01:00:00 GMT"),

@@ -158,7 +158,7 @@ fn derived(
                 let facts = facts::read(&body, &settings.live).unwrap_or_default();
                 let cap = ViewLimits::of(&facts, settings);
                 // The expiry of a URL counts, even if it is in a member that the view removes.
-                let removed = whole.cap.signed_until.filter(|_| facts.alone);
+                let removed = whole.cap.signed_until.filter(|_| facts.url_without_expiry);
                 ViewLimits {
                     signed_until: [cap.signed_until, removed].into_iter().flatten().min(),
                     ..cap

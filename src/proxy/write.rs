@@ -54,7 +54,7 @@ impl WrittenPaths {
 
     fn reached(&self) -> impl Iterator<Item = (&str, Reach)> {
         self.paths.iter().flat_map(|path| {
-            let here = policy::self_and_above(path).map(|path| (path, Reach::Here));
+            let here = policy::self_and_ancestors(path).map(|path| (path, Reach::Here));
             here.chain(self.below.then_some((path.as_str(), Reach::Below)))
         })
     }

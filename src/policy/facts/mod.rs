@@ -1,9 +1,9 @@
-//! Facts of a body that bound its use: read once, when it is stored or derived.
+//! Facts of a body that limit its use: read once, when a body is stored or a view is built.
 //!
-//! Facts are of the bytes they were read from. A view's bytes have facts of their own: fewer
-//! live parts, fewer pre-signed URLs. What a view does not show is missing from its facts as
-//! well, so the lifetime by [`Facts::status`] and [`Facts::unfinished`] is that of the whole
-//! body's facts, and only the caps ([`Facts::live`], [`Facts::signed_until`]) are the view's.
+//! Facts belong to the bytes they were read from: a view has fewer live parts and fewer pre-signed
+//! URLs than the whole body, and may lack its status. So the lifetime comes from the whole body's
+//! facts ([`Facts::status`], [`Facts::unfinished`]), and only the limits ([`Facts::live`],
+//! [`Facts::signed_until`]) from the view's.
 
 mod signed;
 
@@ -18,28 +18,26 @@ use signed::{Signed, time};
 /// The facts of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The call's status; `None` where the body is no object, has no `status` or one the API
-    /// does not document.
+    /// The call's status; `None` if the body is not an object or has no documented `status`.
     pub status: Option<CallStatus>,
     /// When the call ended.
     pub end_time: Option<SystemTime>,
-    /// When the call was last changed.
+    /// When the call was last modified.
     pub modified_at: Option<SystemTime>,
-    /// The call is completed and its `transcript`, `summary` or `sentiment` is still missing:
-    /// null, or not there at all.
+    /// The call is completed, but `transcript`, `summary` or `sentiment` is still null or absent.
     pub unfinished: bool,
-    /// The live parts that the body shows.
+    /// The live parts in the body.
     pub live: LiveParts,
-    /// The earliest moment at which a pre-signed URL somewhere in the body stops working; `None`
-    /// without one. The epoch where one has no readable expiry.
+    /// When the first pre-signed URL in the body expires; `None` without one. The epoch if the
+    /// expiry of one is unreadable.
     pub signed_until: Option<SystemTime>,
-    /// A link shows a pre-signed URL without the time that the API writes beside it.
-    pub alone: bool,
+    /// An object has a `presigned_url` without the API's `presigned_url_expires_at`.
+    pub url_without_expiry: bool,
 }
 
-/// Which of the configured live parts a body shows, by their place in `freshness.live`.
+/// The live parts in a body, by their index in `freshness.live`.
 ///
-/// From the 64th part on, to show one is to show all: too many rather than too few.
+/// Parts from the 64th on share a bit: one of them counts as all, too many rather than too few.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveParts(u64);
 
@@ -47,38 +45,38 @@ pub struct LiveParts(u64);
 struct FactsReader<'l> {
     facts: Facts,
     live: &'l [(String, Duration)],
-    /// `transcript`, `summary` and `sentiment`, where they are there and not null.
+    /// Whether `transcript`, `summary` and `sentiment` are present and not null.
     finished: [bool; 3],
-    /// The links of the open objects that have one, by their depth, innermost last. Few have.
+    /// The links of the open objects that have one, with their depth, innermost last.
     links: Vec<(usize, Link)>,
 }
 
 /// `presigned_url` and `presigned_url_expires_at` of one object.
 #[derive(Default)]
 struct Link {
-    /// The expiry in the URL itself, if there is one.
+    /// The expiry in the URL itself; `None` without a URL.
     url: Option<Signed>,
     expires_at: Option<SystemTime>,
 }
 
 /// Reads the facts of a body in one pass; `live` is `freshness.live`.
 ///
-/// `None` where the body is not JSON, or too deep to read. A body that is no object has no
-/// facts but the pre-signed URLs in it.
+/// `None` if the body is not JSON, or nested too deeply. A body that is not an object has only
+/// the facts of its pre-signed URLs.
 ///
-/// A string is looked into where it is, as a whole, a URL of `http` or `https` with a query; a
-/// URL inside of other text is not found. Of two members with one name, the last counts, except
-/// that a live part is shown where any of them shows it.
+/// A string is examined if all of it is an `http` or `https` URL with a query; a URL within other
+/// text is not found. Of two members with the same name the last counts, except that a live part
+/// counts if any of them is not null.
 #[must_use]
 pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
-    let mut reading = FactsReader {
+    let mut reader = FactsReader {
         facts: Facts::default(),
         live,
         finished: [false; 3],
         links: Vec::new(),
     };
-    json::visit(body, &mut reading).ok()?;
-    Some(reading.finish())
+    json::visit(body, &mut reader).ok()?;
+    Some(reader.finish())
 }
 
 // === impl FactsReader ===
@@ -86,8 +84,8 @@ pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
 impl json::Visit for FactsReader<'_> {
     #[inline]
     fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
-        // Of nearly all members and elements, this is all that is asked.
-        let of_link = name.is_some_and(|name| name.escaped || Link::has_one_as_long(name.bytes));
+        // Nearly all members and elements need no more than this test.
+        let of_link = name.is_some_and(|name| name.escaped || Link::has_member_as_long(name.bytes));
         if depth == 1 || of_link || signed::may_be(value) {
             self.read(name, value, depth);
         }
@@ -99,7 +97,7 @@ impl json::Visit for FactsReader<'_> {
             && of == depth
         {
             let signed = link.signed();
-            self.facts.alone |= link.url.is_some() && link.expires_at.is_none();
+            self.facts.url_without_expiry |= link.url.is_some() && link.expires_at.is_none();
             self.links.pop();
             self.signed(signed);
         }
@@ -113,15 +111,15 @@ impl FactsReader<'_> {
         if let Some(name) = name {
             let name = name.unescaped();
             if depth == 1 {
-                self.part(&name, value);
+                self.top_level(&name, value);
             }
             signed = self.link(&name, value, signed, depth);
         }
         self.signed(signed);
     }
 
-    /// A member that may be one of a link; answers what its value says that is not for the link
-    /// to say.
+    /// Records a member if it belongs to a link. Returns the expiry in its value, unless that is
+    /// reported with the link.
     fn link(&mut self, name: &[u8], value: &[u8], signed: Signed, depth: usize) -> Signed {
         if !Link::MEMBERS.contains(&name) {
             return signed;
@@ -135,32 +133,32 @@ impl FactsReader<'_> {
         }
     }
 
-    /// A member of the outermost object; the value is empty where it is a container.
-    fn part(&mut self, name: &[u8], value: &[u8]) {
-        let there = value != b"null";
+    /// Reads a member of the outermost object; `value` is empty for a container.
+    fn top_level(&mut self, name: &[u8], value: &[u8]) {
+        let present = value != b"null";
         let time = || json::text(value).as_deref().and_then(time);
         match name {
             b"status" => {
                 let status = json::text(value);
-                let of = |known: &&CallStatus| Some(known.as_str()) == status.as_deref();
-                self.facts.status = CallStatus::ALL.iter().find(of).copied();
+                let is = |known: &&CallStatus| Some(known.as_str()) == status.as_deref();
+                self.facts.status = CallStatus::ALL.iter().find(is).copied();
             }
             b"end_time" => self.facts.end_time = time(),
             b"modified_at" => self.facts.modified_at = time(),
-            b"transcript" => self.finished[0] = there,
-            b"summary" => self.finished[1] = there,
-            b"sentiment" => self.finished[2] = there,
+            b"transcript" => self.finished[0] = present,
+            b"summary" => self.finished[1] = present,
+            b"sentiment" => self.finished[2] = present,
             _ => {}
         }
-        // Apart from the names above: any of them may be configured as a live part.
-        if there {
-            for (place, _) in self
+        // Not part of the match: any of the names above may be configured as a live part.
+        if present {
+            for (index, _) in self
                 .live
                 .iter()
                 .enumerate()
                 .filter(|(_, (live, _))| live.as_bytes() == name)
             {
-                self.facts.live.insert(place);
+                self.facts.live.insert(index);
             }
         }
     }
@@ -169,7 +167,7 @@ impl FactsReader<'_> {
         let until = match signed {
             Signed::No => return,
             Signed::Until(until) => until,
-            // A URL that will expire at an unknown time may have expired already.
+            // With an unknown expiry, the URL may have expired already.
             Signed::Unreadable => UNIX_EPOCH,
         };
         let earlier = self
@@ -192,11 +190,11 @@ impl Link {
     const MEMBERS: [&[u8]; 2] = [b"presigned_url", b"presigned_url_expires_at"];
 
     #[inline]
-    fn has_one_as_long(name: &[u8]) -> bool {
+    fn has_member_as_long(name: &[u8]) -> bool {
         Self::MEMBERS.iter().any(|known| known.len() == name.len())
     }
 
-    /// Takes note of a member; answers what its value says that is not for the link to say.
+    /// Records a member. Returns the expiry in its value, unless [`Link::signed`] covers it.
     #[inline]
     fn member(&mut self, name: &[u8], value: &[u8], signed: Signed) -> Signed {
         match name {
@@ -212,11 +210,11 @@ impl Link {
         }
     }
 
-    /// The earlier of what the URL says and what stands beside it.
+    /// The earlier of the expiry in the URL and `presigned_url_expires_at`.
     fn signed(&self) -> Signed {
         match (self.url, self.expires_at) {
             (None, _) => Signed::No,
-            (Some(Signed::Until(own)), Some(beside)) => Signed::Until(own.min(beside)),
+            (Some(Signed::Until(in_url)), Some(beside)) => Signed::Until(in_url.min(beside)),
             (Some(Signed::Until(only)), None) | (Some(_), Some(only)) => Signed::Until(only),
             (Some(_), None) => Signed::Unreadable,
         }
@@ -226,29 +224,28 @@ impl Link {
 // === impl LiveParts ===
 
 impl LiveParts {
-    /// Whether the part at this place of `freshness.live` is shown.
+    /// Whether the part at this index of `freshness.live` is in the body.
     #[must_use]
-    pub fn contains(self, place: usize) -> bool {
-        self.0 & Self::bit(place) != 0
+    pub fn contains(self, index: usize) -> bool {
+        self.0 & Self::bit(index) != 0
     }
 
-    /// The shortest lifetime among the parts that are shown; `live` is what the facts were
-    /// read with.
+    /// The shortest lifetime of the parts in the body; `live` is the list the facts were read with.
     #[must_use]
     pub fn shortest(self, live: &[(String, Duration)]) -> Option<Duration> {
-        let shown = live
+        let present = live
             .iter()
             .enumerate()
-            .filter(|(place, _)| self.contains(*place));
-        shown.map(|(_, (_, lifetime))| *lifetime).min()
+            .filter(|(index, _)| self.contains(*index));
+        present.map(|(_, (_, lifetime))| *lifetime).min()
     }
 
-    fn insert(&mut self, place: usize) {
-        self.0 |= Self::bit(place);
+    fn insert(&mut self, index: usize) {
+        self.0 |= Self::bit(index);
     }
 
-    fn bit(place: usize) -> u64 {
-        1 << place.min(63)
+    fn bit(index: usize) -> u64 {
+        1 << index.min(63)
     }
 }
 

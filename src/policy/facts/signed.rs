@@ -1,13 +1,13 @@
-//! Pre-signed URLs: until when the links work that a storage service has signed.
+//! Pre-signed URLs of storage services: when they expire.
 //!
-//! | signed by | its parameters |
+//! | signed by | parameters |
 //! |---|---|
 //! | AWS signature version 4 and its like | `X-Amz-Date` + `X-Amz-Expires`; also `X-Goog-…`, `X-Oss-…` |
 //! | AWS version 2, `CloudFront`, Google version 2 | `Expires` (Unix seconds) with `Signature` |
 //! | Azure | `se` (a time) with `sig` |
 //!
-//! Names are compared in any case. What is signed and does not say until when, or says it in
-//! another way (a `CloudFront` policy, an Azure stored access policy), is [`Signed::Unreadable`].
+//! Names are case-insensitive. A signed URL without an expiry, or with one of another form (a
+//! `CloudFront` policy, an Azure stored access policy), is [`Signed::Unreadable`].
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,24 +17,23 @@ use crate::json;
 /// The expiry of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signed {
-    /// It is no pre-signed URL.
+    /// Not a pre-signed URL.
     No,
-    /// It works until then.
+    /// Expires at this time.
     Until(SystemTime),
-    /// It is signed, and its expiry is unknown.
+    /// Signed, with an unknown expiry.
     Unreadable,
 }
 
-/// How long a URL is trusted that was signed with the credentials of a session. They end at a
-/// time of their own that the URL does not show, and the URL with them; an hour is the usual
-/// length of a session.
+/// The longest lifetime of a URL signed with session credentials. It expires with them, at a time
+/// that it does not contain; a session usually lasts an hour.
 const SESSION: Duration = Duration::from_hours(1);
 
-/// The parameters that matter, as sent.
+/// The relevant parameters, as sent.
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a parameter that is there or not"
+    reason = "each is the presence of a parameter"
 )]
 struct Parameters<'a> {
     /// `X-…-Date`, `X-…-Expires`, and whether there is an `X-…-Signature`.
@@ -53,14 +52,14 @@ struct Parameters<'a> {
     azure: bool,
 }
 
-/// Whether a value may be a string that is a URL: nearly none are. A URL may begin with an escape,
-/// if it insists.
+/// Whether a JSON value may be a string with a URL, which may begin with an escape. A quick test:
+/// nearly no value is one.
 #[inline]
 pub(super) fn may_be(value: &[u8]) -> bool {
     matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
 }
 
-/// The expiry of a value that is a string with a URL and its query.
+/// The expiry of a JSON value, if it is a string with a URL and a query.
 pub(super) fn read(value: &[u8]) -> Signed {
     if may_be(value) {
         read_url(value)
@@ -84,7 +83,7 @@ fn read_url(value: &[u8]) -> Signed {
     }
 }
 
-/// As `split_once`, which is slow to find what is near.
+/// Like `split_once`, which is slow on short texts.
 fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
     let (before, rest) = text.split_at(memchr::memchr(at, text.as_bytes())?);
     Some((before, &rest[1..]))
@@ -94,55 +93,55 @@ fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
 
 impl<'a> Parameters<'a> {
     fn of(query: &'a str) -> Self {
-        let mut found = Self::default();
+        let mut parameters = Self::default();
         let mut rest = Some(query);
         while let Some(left) = rest {
-            let (piece, behind) = cut(left, b'&').map_or((left, None), |(a, b)| (a, Some(b)));
-            rest = behind;
+            let (piece, after) = cut(left, b'&').map_or((left, None), |(a, b)| (a, Some(b)));
+            rest = after;
             let (name, value) = cut(piece, b'=').unwrap_or((piece, ""));
-            // Where the text was meant for HTML, `&` is `&amp;`.
+            // In a text escaped for HTML, `&` is `&amp;`.
             let name = name.strip_prefix("amp;").unwrap_or(name);
             let is = |known: &str| name.eq_ignore_ascii_case(known);
             if let Some(rest) = after_vendor(name) {
                 let is = |known: &str| rest.eq_ignore_ascii_case(known);
                 if is("date") {
-                    found.date = Some(value);
+                    parameters.date = Some(value);
                 } else if is("expires") {
-                    found.lifetime = Some(value);
+                    parameters.lifetime = Some(value);
                 } else if is("signature") {
-                    found.signed = true;
+                    parameters.signed = true;
                 } else if is("security-token") {
-                    found.session = true;
+                    parameters.session = true;
                 }
             } else if is("Expires") {
-                found.expires = Some(value);
+                parameters.expires = Some(value);
             } else if is("Signature") {
-                found.signature = true;
+                parameters.signature = true;
             } else if is("se") {
-                found.se = Some(value);
+                parameters.se = Some(value);
             } else if is("sig") {
-                found.sig = true;
+                parameters.sig = true;
             } else if is("sv") || is("si") {
-                found.azure = true;
+                parameters.azure = true;
             } else if ["Policy", "Key-Pair-Id", "AWSAccessKeyId", "GoogleAccessId"]
                 .iter()
                 .any(|known| is(known))
             {
-                found.key = true;
+                parameters.key = true;
             }
         }
-        found
+        parameters
     }
 
     fn until(&self) -> Signed {
         let until = if self.lifetime.is_some() || self.signed {
             self.dated()
         } else if self.signature && (self.expires.is_some() || self.key) {
-            // The end of the session's credentials is unknown without a date.
+            // Without a date, the expiry of the session credentials is unknown.
             self.expires.filter(|_| !self.session).and_then(unix)
         } else if self.sig && (self.se.is_some() || self.azure) {
             self.se.and_then(|se| time(&decoded(se))).or_else(|| {
-                // Azure allows a date alone: its first moment.
+                // Azure allows a date without a time: the start of that day.
                 time(&(decoded(self.se?) + "T00:00:00"))
             })
         } else {
@@ -163,7 +162,7 @@ impl<'a> Parameters<'a> {
     }
 }
 
-/// The name after `X-Amz-`, `X-Goog-` and their like.
+/// The name after `X-Amz-`, `X-Goog-` and the like.
 fn after_vendor(name: &str) -> Option<&str> {
     let rest = name.strip_prefix(['x', 'X'])?.strip_prefix('-')?;
     Some(cut(rest, b'-')?.1)
@@ -173,7 +172,7 @@ fn unix(seconds: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))
 }
 
-/// A time as the API writes it (RFC 3339); without an offset it is taken for UTC.
+/// Parses a time of the API (RFC 3339); without an offset it is UTC.
 pub(super) fn time(text: &str) -> Option<SystemTime> {
     let stamp = text
         .parse()
@@ -181,7 +180,7 @@ pub(super) fn time(text: &str) -> Option<SystemTime> {
     stamp.ok()?.try_into().ok()
 }
 
-/// Resolves the percent-encodings a time may have: `:` and `+`.
+/// Decodes the percent-encodings that occur in a time: `:` and `+`.
 fn decoded(value: &str) -> Cow<'_, str> {
     if !value.contains('%') {
         return Cow::Borrowed(value);

@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use stuut_cache::config::OriginUrl;
-use stuut_cache::policy::{invalidated, self_and_above};
+use stuut_cache::policy::{invalidated, self_and_ancestors};
 
 use super::support::head;
 
@@ -64,7 +64,7 @@ fn unsafe_methods_that_succeed_invalidate() {
         assert_eq!(paths, case.then, "{}", case.section);
     }
     assert!(
-        self_and_above("/v1/calls/x/approve").any(|above| above == "/v1/calls/x"),
+        self_and_ancestors("/v1/calls/x/approve").any(|above| above == "/v1/calls/x"),
         "4.4 further invalidation is left to the cache"
     );
 }

@@ -117,7 +117,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             unfinished,
             live,
             signed_until,
-            alone: false,
+            url_without_expiry: false,
         },
     )
 }

@@ -1,4 +1,4 @@
-//! What bodies say, one row each.
+//! The facts of bodies, one row each.
 
 mod model;
 
@@ -9,7 +9,7 @@ use crate::config::Freshness;
 use crate::json::MAX_DEPTH;
 
 fn facts(body: &str) -> Facts {
-    read(body.as_bytes(), &Freshness::default().live).expect("the rows of this table are JSON")
+    read(body.as_bytes(), &Freshness::default().live).expect("the rows are JSON")
 }
 
 fn at(seconds: u64) -> SystemTime {
@@ -20,7 +20,7 @@ fn at(seconds: u64) -> SystemTime {
 const THEN: u64 = 1_699_335_116;
 
 #[test]
-fn a_call_has_a_status_and_times() {
+fn status_and_times_of_a_call_are_read() {
     let call = facts(
         r#"{"id":"c1","status":"in_progress","end_time":null,"modified_at":"2023-11-07T05:31:56Z"}"#,
     );
@@ -56,7 +56,7 @@ fn a_call_has_a_status_and_times() {
 }
 
 #[test]
-fn times_are_rfc_3339_or_near() {
+fn times_are_rfc_3339_with_an_optional_offset() {
     for (written, seconds) in [
         ("2023-11-07T05:31:56Z", Some(THEN)),
         ("2023-11-07T05:31:56.000Z", Some(THEN)),
@@ -73,7 +73,7 @@ fn times_are_rfc_3339_or_near() {
 }
 
 #[test]
-fn a_completed_call_is_unfinished_while_something_is_missing() {
+fn a_completed_call_is_unfinished_while_a_part_is_missing() {
     for (rest, unfinished) in [
         (
             r#""transcript":[],"summary":"","sentiment":"positive""#,
@@ -99,19 +99,19 @@ fn a_completed_call_is_unfinished_while_something_is_missing() {
         assert_eq!(body("completed").unfinished, unfinished, "{rest}");
         assert!(
             !body("failed").unfinished,
-            "only a completed call gets them"
+            "only a completed call can be unfinished"
         );
     }
 }
 
 #[test]
-fn live_parts_are_those_at_the_top_that_are_not_null() {
+fn live_parts_are_top_level_members_that_are_not_null() {
     let live = &Freshness::default().live;
     let shown = |body: &str| -> Vec<&str> {
         let parts = facts(body).live;
         let names = live.iter().enumerate();
         names
-            .filter(|(place, _)| parts.contains(*place))
+            .filter(|(index, _)| parts.contains(*index))
             .map(|(_, (name, _))| name.as_str())
             .collect()
     };
@@ -132,7 +132,7 @@ fn live_parts_are_those_at_the_top_that_are_not_null() {
 }
 
 #[test]
-fn the_shortest_of_the_live_parts_counts() {
+fn the_shortest_lifetime_of_the_live_parts_counts() {
     let live: Vec<_> = (0..70)
         .map(|n| (format!("p{n}"), Duration::from_secs(100 - n)))
         .collect();
@@ -146,11 +146,15 @@ fn the_shortest_of_the_live_parts_counts() {
     assert_eq!(shortest("{}"), None);
     assert_eq!(shortest(r#"{"p0":1}"#), Some(100));
     assert_eq!(shortest(r#"{"p0":1,"p9":1,"p8":1}"#), Some(91));
-    assert_eq!(shortest(r#"{"p65":1}"#), Some(31), "all from the 64th on");
+    assert_eq!(
+        shortest(r#"{"p65":1}"#),
+        Some(31),
+        "parts from the 64th on share a bit"
+    );
 }
 
 #[test]
-fn signed_urls_say_until_when() {
+fn the_expiry_of_a_signed_url_is_read() {
     let amz = "https://b.example/k?X-Amz-Date=20231107T053156Z&X-Amz-Expires=";
     for (url, until) in [
         ("https://b.example/k".to_owned(), None),
@@ -248,7 +252,7 @@ fn signed_urls_say_until_when() {
 }
 
 #[test]
-fn what_stands_beside_a_signed_url_counts_too() {
+fn the_expiry_member_next_to_a_signed_url_counts_too() {
     let amz = "https://b.example/k?X-Amz-Date=20231107T053156Z&X-Amz-Expires=3600";
     for (members, until) in [
         (r#""presigned_url":null,"presigned_url_expires_at":null"#.to_owned(), None),
@@ -299,7 +303,7 @@ fn what_stands_beside_a_signed_url_counts_too() {
 }
 
 #[test]
-fn the_earliest_url_counts() {
+fn the_earliest_expiry_counts() {
     let body = r#"[
         "https://b.example/k?Expires=300&Signature=b",
         {"presigned_url":"a","presigned_url_expires_at":"1970-01-01T00:01:40Z"},
@@ -309,7 +313,7 @@ fn the_earliest_url_counts() {
 }
 
 #[test]
-fn what_is_not_json_has_no_facts() {
+fn a_body_that_is_not_json_has_no_facts() {
     for body in [
         "",
         "{",
@@ -331,7 +335,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn facts_are_read_where_the_body_is_json(
+    fn facts_are_read_if_and_only_if_the_body_is_json(
         body in r#"([\[\]{},: ]|"(a|status|https:\\/\\/a\?[a&=%]{0,9})"|1|null|"k":){0,14}"#,
     ) {
         let valid = json::check(body.as_bytes()).is_ok();

@@ -1,4 +1,4 @@
-//! The same facts by way of `serde_json::Value`: slow, plain, and compared with the real ones.
+//! A model of the facts on `serde_json::Value`, slow and simple, to compare the real ones with.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::super::*;
 use crate::config::Freshness;
 
-/// Names that mean something somewhere, and names as long as those that do.
+/// Names with a meaning, and others of the same length.
 const NAMES: [&str; 12] = [
     "status",
     "end_time",
@@ -39,14 +39,14 @@ const TEXTS: [&str; 12] = [
 
 fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     let mut facts = Facts::default();
-    let mut ends = Vec::new();
-    collect(body, &mut ends, &mut facts.alone);
-    facts.signed_until = ends.into_iter().min();
+    let mut expiries = Vec::new();
+    collect(body, &mut expiries, &mut facts.url_without_expiry);
+    facts.signed_until = expiries.into_iter().min();
     let Value::Object(call) = body else {
         return facts;
     };
     let text = |name: &str| call.get(name).and_then(Value::as_str);
-    let there = |name: &&str| call.get(*name).is_some_and(|value| !value.is_null());
+    let present = |name: &&str| call.get(*name).is_some_and(|value| !value.is_null());
     facts.status = CallStatus::ALL
         .iter()
         .find(|known| Some(known.as_str()) == text("status"))
@@ -54,27 +54,27 @@ fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     facts.end_time = text("end_time").and_then(time);
     facts.modified_at = text("modified_at").and_then(time);
     facts.unfinished = facts.status == Some(CallStatus::Completed)
-        && !["transcript", "summary", "sentiment"].iter().all(there);
-    for (place, (name, _)) in live.iter().enumerate() {
-        if there(&name.as_str()) {
-            facts.live.insert(place);
+        && !["transcript", "summary", "sentiment"].iter().all(present);
+    for (index, (name, _)) in live.iter().enumerate() {
+        if present(&name.as_str()) {
+            facts.live.insert(index);
         }
     }
     facts
 }
 
-/// When the pre-signed URLs in a value end, and whether one of them stands without a time.
-fn collect(value: &Value, ends: &mut Vec<SystemTime>, alone: &mut bool) {
+/// Collects the expiries of the pre-signed URLs in a value, and whether a link lacks its expiry.
+fn collect(value: &Value, expiries: &mut Vec<SystemTime>, without_expiry: &mut bool) {
     let mut add = |signed| match signed {
         Signed::No => {}
-        Signed::Until(until) => ends.push(until),
-        Signed::Unreadable => ends.push(UNIX_EPOCH),
+        Signed::Until(until) => expiries.push(until),
+        Signed::Unreadable => expiries.push(UNIX_EPOCH),
     };
     match value {
         Value::String(_) => add(signed::read(value.to_string().as_bytes())),
         Value::Array(elements) => {
             for element in elements {
-                collect(element, ends, alone);
+                collect(element, expiries, without_expiry);
             }
         }
         Value::Object(members) => {
@@ -89,10 +89,10 @@ fn collect(value: &Value, ends: &mut Vec<SystemTime>, alone: &mut bool) {
                 expires_at: expires_at.and_then(time),
             };
             add(link.signed());
-            *alone |= link.url.is_some() && link.expires_at.is_none();
+            *without_expiry |= link.url.is_some() && link.expires_at.is_none();
             for (name, member) in members {
                 if name != "presigned_url" || url.is_none() {
-                    collect(member, ends, alone);
+                    collect(member, expiries, without_expiry);
                 }
             }
         }
@@ -117,7 +117,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn facts_are_those_of_the_value(
+    fn facts_are_equal_to_those_of_the_model(
         body in bodies(),
         pretty in any::<bool>(),
         escaped in proptest::option::of(proptest::sample::select(&['e', 'h', 's', '/'][..])),
@@ -125,7 +125,7 @@ proptest! {
         let live = Freshness::default().live;
         let mut written = if pretty { format!("{body:#}") } else { body.to_string() };
         if let Some(letter) = escaped {
-            // None of them is in a number or in `null`.
+            // None of these letters is in a number or in `null`.
             written = written.replace(letter, &format!("\\u{:04x}", u32::from(letter)));
         }
         prop_assert_eq!(read(written.as_bytes(), &live), Some(model(&body, &live)), "{}", written);
