@@ -108,5 +108,5 @@ impl Views {
 ///
 /// A departure: the origin's gzip was decoded when the response was stored.
 fn forbids_transforming(request: &ClientRequest<'_>) -> bool {
-    request.call.directed && coding::forbids_transforming(&request.head.headers)
+    request.call.has_directives && coding::forbids_transforming(&request.head.headers)
 }

@@ -43,7 +43,7 @@ impl<'a> ClientRequest<'a> {
         id: &'a RequestId,
         rule: ClientDirectives,
     ) -> Self {
-        let directives = if call.directed {
+        let directives = if call.has_directives {
             RequestDirectives::read(&head.headers, rule)
         } else {
             RequestDirectives::default()

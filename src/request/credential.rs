@@ -1,29 +1,29 @@
-//! The credential of a request: the form of a bearer token, and how its line is spelt.
+//! The credential of a request: the syntax of a bearer token, and the spelling of its scheme.
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 
 use crate::config::is_b64token;
 
-/// Longest credential that is cached for; a longer one is forwarded without being stored.
+/// The longest credential whose responses are cached; longer ones bypass the cache.
 const MAX_CREDENTIAL: usize = 8 << 10;
 
-/// In lower case, with its one blank.
+/// The scheme in lower case, with one space.
 const SCHEME: &[u8] = b"bearer ";
 
-/// How a client writes what stands before its token: the case of each letter of `Bearer`, and how
-/// many blanks follow.
+/// The spelling of the scheme before a token: the case of each letter of `Bearer`, and the number of
+/// spaces after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spelling {
-    /// A bit for each letter that is one.
+    /// One bit per letter: whether it is upper case.
     capitals: u8,
-    blanks: u16,
+    spaces: u16,
 }
 
-/// Marks the fields that may hold a credential, so that no `Debug` shows them and HTTP/2 keeps them
-/// out of its compression tables (RFC 7541 §7.1.3).
+/// Marks fields that may contain a credential as sensitive: `Debug` does not show them, and HPACK
+/// does not index them (RFC 7541 §7.1.3).
 pub fn hide_credentials(headers: &mut HeaderMap) {
-    // A pass over the few fields there are: three look-ups by name cost a hit more.
+    // One pass over the few fields is cheaper than three lookups by name.
     for (name, value) in headers {
         if [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name) {
             value.set_sensitive(true);
@@ -32,13 +32,13 @@ pub fn hide_credentials(headers: &mut HeaderMap) {
 }
 
 impl Spelling {
-    /// `Bearer`, and one blank.
+    /// `Bearer` and one space.
     pub const USUAL: Self = Self {
         capitals: 1,
-        blanks: 1,
+        spaces: 1,
     };
 
-    /// How this credential is spelt.
+    /// The spelling of this credential.
     #[must_use]
     pub fn of(credential: &[u8]) -> Self {
         if credential.starts_with(b"Bearer ") && credential.get(SCHEME.len()) != Some(&b' ') {
@@ -48,29 +48,30 @@ impl Spelling {
         let capitals = scheme.iter().enumerate().fold(0, |capitals, (at, letter)| {
             capitals | u8::from(letter.is_ascii_uppercase()) << at
         });
-        let blanks = rest.iter().take_while(|&&b| b == b' ').count();
+        let spaces = rest.iter().take_while(|&&b| b == b' ').count();
         Self {
             capitals,
-            blanks: u16::try_from(blanks).unwrap_or(u16::MAX), // MAX_CREDENTIAL is less
+            spaces: u16::try_from(spaces).unwrap_or(u16::MAX), // MAX_CREDENTIAL is less
         }
     }
 }
 
-/// The token: all after the last blank.
+/// The token: everything after the last space.
 pub(super) fn token(credential: &[u8]) -> &[u8] {
     let start = credential.iter().rposition(|&b| b == b' ');
-    start.map_or(credential, |blank| &credential[blank + 1..])
+    start.map_or(credential, |space| &credential[space + 1..])
 }
 
-/// `Bearer` 1*SP b64token (RFC 6750 §2.1); the scheme in any case (RFC 9110 §11.1).
+/// Whether a credential is `Bearer` 1*SP b64token (RFC 6750 §2.1), the scheme in any case
+/// (RFC 9110 §11.1).
 pub(super) fn is_bearer(credential: &[u8]) -> bool {
     if credential.len() > MAX_CREDENTIAL || credential.len() < SCHEME.len() {
         return false;
     }
     let (scheme, rest) = credential.split_at(SCHEME.len());
-    // `1*SP`: blanks alone, no tab.
-    let blanks = rest.iter().take_while(|&&b| b == b' ').count();
-    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(&rest[blanks..])
+    // `1*SP`: spaces only, no tab.
+    let spaces = rest.iter().take_while(|&&b| b == b' ').count();
+    scheme.eq_ignore_ascii_case(SCHEME) && is_b64token(&rest[spaces..])
 }
 
 #[cfg(test)]
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_token_of_rfc_6750_form_is_a_bearer_credential() {
+    fn only_a_b64token_is_a_bearer_credential() {
         let long = format!("Bearer {}", "a".repeat(16 << 10));
         let cases: &[(&str, bool)] = &[
             ("Bearer abc", true),

@@ -1,12 +1,14 @@
-//! The fields of a request head that decide where the request goes, found in one pass over it.
+//! The fields of a request head that decide its handling, read in one pass.
 //!
-//! A dozen look-ups by name would cost a hit more than everything that is then done with them.
+//! A dozen lookups by name would cost a hit more than all that is done with the fields.
 
 use http::{HeaderMap, HeaderValue};
 
-/// The fields that are read.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "one for each question")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is the presence of a field"
+)]
 pub(super) struct HeadFields<'a> {
     pub(super) host: FieldLines<'a>,
     pub(super) authorization: FieldLines<'a>,
@@ -15,18 +17,18 @@ pub(super) struct HeadFields<'a> {
     pub(super) max_forwards: FieldLines<'a>,
     pub(super) accept_encoding: FieldLines<'a>,
     /// `Range`.
-    pub(super) ranged: bool,
+    pub(super) range: bool,
     /// `Upgrade`.
-    pub(super) upgrading: bool,
-    /// `If-Match` or `If-Unmodified-Since`: for the origin to judge (RFC 9111 §4.3.2).
-    pub(super) for_the_origin: bool,
-    /// `If-None-Match` or `If-Modified-Since`: for us to judge.
+    pub(super) upgrade: bool,
+    /// `If-Match` or `If-Unmodified-Since`, which the origin evaluates (RFC 9111 §4.3.2).
+    pub(super) origin_condition: bool,
+    /// `If-None-Match` or `If-Modified-Since`, which we evaluate.
     pub(super) conditional: bool,
     /// `Cache-Control` or `Pragma`.
-    pub(super) directed: bool,
+    pub(super) directives: bool,
 }
 
-/// A field that should stand at most once.
+/// The lines of a field that is allowed once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum FieldLines<'a> {
     #[default]
@@ -46,11 +48,11 @@ impl<'a> HeadFields<'a> {
                 "transfer-encoding" => fields.transfer_encoding.add(value),
                 "accept-encoding" => fields.accept_encoding.add(value),
                 "max-forwards" => fields.max_forwards.add(value),
-                "range" => fields.ranged = true,
-                "upgrade" => fields.upgrading = true,
-                "if-match" | "if-unmodified-since" => fields.for_the_origin = true,
+                "range" => fields.range = true,
+                "upgrade" => fields.upgrade = true,
+                "if-match" | "if-unmodified-since" => fields.origin_condition = true,
                 "if-none-match" | "if-modified-since" => fields.conditional = true,
-                "cache-control" | "pragma" => fields.directed = true,
+                "cache-control" | "pragma" => fields.directives = true,
                 _ => {}
             }
         }
@@ -66,7 +68,7 @@ impl<'a> FieldLines<'a> {
         };
     }
 
-    /// The text of the one line, if it is text.
+    /// The value of a single line, if it is visible ASCII.
     pub(super) fn text(self) -> Option<&'a str> {
         match self {
             Self::One(value) => value.to_str().ok(),

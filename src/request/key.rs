@@ -1,4 +1,4 @@
-//! The cache key: whose response, to what target.
+//! The cache key: the scope and the target of a request.
 
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
@@ -6,34 +6,34 @@ use std::sync::LazyLock;
 use super::credential::Spelling;
 use super::scope::Scope;
 
-/// Seeded per process, so that clients cannot choose paths that collide.
+/// Random per process, so that clients cannot choose colliding paths.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The primary cache key (RFC 9111 §2): scope, path and remaining query, byte for byte as sent; and
-/// how the token's holder spells its credential, so that the origin has answered that very one.
+/// the spelling of the credential, since the origin has authorised exactly that one.
 ///
-/// The one constructor needs a [`Scope`]: a key without an owner cannot be written. The hash is
-/// computed once; the store and the flights use it as it is.
+/// The only constructor needs a [`Scope`]: there is no key without one. The hash is computed once,
+/// for the store and for request coalescing.
 #[derive(Clone, Debug)]
 pub struct CacheKey {
     hash: u64,
     scope: Scope,
     spelling: Spelling,
     path: Box<str>,
-    /// `None` is `/x`, `Some("")` is `/x?`: two targets to the origin, so two keys.
+    /// `None` for `/x`, `Some("")` for `/x?`: two targets to the origin, so two keys.
     query: Option<Box<str>>,
 }
 
 impl CacheKey {
-    /// The key of what `scope` gets at this target, with the usual spelling.
+    /// Creates the key of a target in a scope, with the usual spelling.
     #[must_use]
     pub fn new(scope: Scope, path: &str, query: Option<&str>) -> Self {
         let mut hash = SEED.build_hasher();
-        // Clients cannot compute a scope's digest: a part of it is as good as the whole.
-        hash.write_u64(scope.word());
+        // A part of the scope's digest suffices: clients cannot compute it.
+        hash.write_u64(scope.prefix());
         hash.write(path.as_bytes());
         if let Some(query) = query {
-            // No path has one.
+            // A path contains no `?`.
             hash.write_u8(b'?');
             hash.write(query.as_bytes());
         }
@@ -47,13 +47,13 @@ impl CacheKey {
         }
     }
 
-    /// The same with this spelling, which the hash leaves out: few tokens have two.
+    /// Replaces the spelling. The hash leaves it out: few tokens have more than one.
     #[must_use]
-    pub fn spelt(self, spelling: Spelling) -> Self {
+    pub fn with_spelling(self, spelling: Spelling) -> Self {
         Self { spelling, ..self }
     }
 
-    /// Who may share the response.
+    /// The scope: which tokens may share the response.
     #[must_use]
     pub fn scope(&self) -> &Scope {
         &self.scope
@@ -71,7 +71,7 @@ impl CacheKey {
         self.query.as_deref()
     }
 
-    /// Bytes this key holds on the heap.
+    /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
         self.path.len() + self.query().map_or(0, str::len)
@@ -96,7 +96,7 @@ impl Hash for CacheKey {
     }
 }
 
-/// Takes the hash a [`CacheKey`] brings with it.
+/// A hasher that returns the precomputed hash of a [`CacheKey`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prehashed(u64);
 
@@ -131,7 +131,7 @@ mod tests {
     use crate::request::ScopeKey;
 
     proptest! {
-        /// Small alphabets, so that equal and nearly equal triples come up often.
+        /// Small alphabets, so that equal and nearly equal triples are frequent.
         #[test]
         fn keys_are_equal_exactly_when_credential_path_and_query_are(
             a in ("[Bb]earer {1,2}[ab]{1,2}", "/[ab/%?]{0,3}", proptest::option::of("[ab&=]{0,2}")),
@@ -141,7 +141,7 @@ mod tests {
             let key = |(credential, path, query): &(String, String, Option<String>)| {
                 let credential = HeaderValue::try_from(credential).expect("a field value");
                 CacheKey::new(SCOPES.scope(&credential), path, query.as_deref())
-                    .spelt(Spelling::of(credential.as_bytes()))
+                    .with_spelling(Spelling::of(credential.as_bytes()))
             };
             prop_assert_eq!(key(&a) == key(&b), a == b);
             if a == b {

@@ -1,7 +1,7 @@
-//! Parsing of requests: from the head alone, and once, so that afterwards the type is the proof.
+//! Request parsing: once, from the head alone; from then on the type is the proof.
 //!
-//! [`Parser::parse`] answers with a [`Parsed::Call`], which the cache may answer; a
-//! [`Parsed::Bypass`], which is forwarded untouched, with the reason; or a [`Refusal`].
+//! [`Parser::parse`] returns a [`Parsed::Call`], which may be served from the cache; a
+//! [`Parsed::Bypass`], which is forwarded unchanged, with the reason; or a [`Refusal`].
 
 mod credential;
 mod fields;
@@ -30,9 +30,9 @@ pub use key::{CacheKey, Prehashed};
 pub use refusal::{Refusal, Refused, is_rejection, rejection};
 pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
-pub use target::{is_plainly_coded, max_forwards};
+pub use target::{is_chunked_or_uncoded, max_forwards};
 
-/// Reads request heads by the configured routes, view options and limits.
+/// Parses request heads by the configured routes, scopes, view options and limits.
 #[derive(Clone, Debug)]
 pub struct Parser {
     routes: Routes,
@@ -44,31 +44,31 @@ pub struct Parser {
 /// A parsed request.
 #[derive(Debug)]
 pub enum Parsed {
-    /// One that the cache may answer.
+    /// A request that may be served from the cache.
     Call(Call),
-    /// One that goes to the origin as it is.
+    /// A request that is forwarded to the origin unchanged.
     Bypass(Bypass),
 }
 
 /// A cacheable request.
 #[derive(Debug)]
 pub struct Call {
-    /// Which of `cache.routes` it matched.
+    /// The route that it matched.
     pub route: RouteId,
-    /// Where its response is stored.
+    /// The key under which its response is stored.
     pub key: CacheKey,
-    /// The token's own scope: the key's, unless the token shares one.
+    /// The scope of the token alone: that of the key, unless the token shares a named one.
     pub holder: Scope,
-    /// The part of the response the client wants; `None` is the whole.
+    /// The view of the response that the client wants; `None` for the whole.
     pub view: Option<View>,
-    /// The content coding it would rather have than none.
+    /// The content coding that the client prefers; `None` for identity.
     pub coding: Option<Coding>,
-    /// Whether only the head is wanted (HEAD).
+    /// Whether the method is HEAD.
     pub head_only: bool,
-    /// Whether it has a condition that the stored response may answer with 304.
+    /// Whether it has a condition that may turn a stored response into a 304.
     pub conditional: bool,
     /// Whether it has cache directives.
-    pub directed: bool,
+    pub has_directives: bool,
 }
 
 impl Call {
@@ -78,10 +78,10 @@ impl Call {
         self.holder != *self.key.scope()
     }
 
-    /// The key under which fetches are coalesced. Tokens that share a stored response do not share
-    /// a fetch: the refusal of one must not reach another.
+    /// The key under which requests are coalesced. Tokens that share a stored response do not share
+    /// a fetch: one that the origin refuses must not fail the others.
     #[must_use]
-    pub fn flight(&self) -> Cow<'_, CacheKey> {
+    pub fn coalescing_key(&self) -> Cow<'_, CacheKey> {
         if self.is_shared() {
             Cow::Owned(CacheKey::new(
                 self.holder,
@@ -95,31 +95,31 @@ impl Call {
 }
 
 labels! {
-    /// Why a request is forwarded without the cache.
+    /// Why a request bypasses the cache.
     pub enum Bypass {
         /// Neither GET nor HEAD.
         Method => "method",
         /// The path matches none of `cache.routes`.
         Route => "route",
-        /// No single bearer token, so no scope to store under.
+        /// No single valid bearer token, so no scope.
         Credential => "credential",
         /// The request has a body.
         Body => "body",
-        /// A part of the bytes is asked for.
+        /// The request has a `Range`.
         Range => "range",
-        /// Another protocol is asked for.
+        /// The request has an `Upgrade`.
         Upgrade => "upgrade",
-        /// A condition that only the origin can judge (RFC 9111 §4.3.2).
+        /// A condition that only the origin can evaluate (RFC 9111 §4.3.2).
         Condition => "condition",
     }
 }
 
 impl Parser {
-    /// A parser for this configuration, with a scope key of its own.
+    /// Creates a parser for this configuration, with a new random scope key.
     ///
     /// # Errors
     ///
-    /// The configured views whose lists cannot be read.
+    /// The configured views with invalid lists.
     pub fn new(config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
         Ok(Self {
             routes: Routes::new(&config.cache.routes),
@@ -129,11 +129,12 @@ impl Parser {
         })
     }
 
-    /// A parser by other scopes and views. Tokens keep their scopes: its key is the same.
+    /// Creates a parser with the scopes and views of another configuration. The scope key stays, and
+    /// with it the scope of each token.
     ///
     /// # Errors
     ///
-    /// The configured views whose lists cannot be read.
+    /// The configured views with invalid lists.
     pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
         Ok(Self {
             routes: self.routes.clone(),
@@ -153,7 +154,7 @@ impl Parser {
     ///
     /// # Errors
     ///
-    /// When it is malformed or beyond a limit.
+    /// If the request is malformed or exceeds a limit.
     pub fn parse(&self, head: &Parts, has_body: bool) -> Result<Parsed, Refused> {
         let fields = HeadFields::read(&head.headers);
         target::check(head, &fields, &self.limits)?;
@@ -181,39 +182,39 @@ impl Parser {
         if has_body {
             return bypass(Bypass::Body);
         }
-        if fields.ranged {
+        if fields.range {
             return bypass(Bypass::Range);
         }
-        if fields.upgrading {
+        if fields.upgrade {
             return bypass(Bypass::Upgrade);
         }
-        if fields.for_the_origin {
+        if fields.origin_condition {
             return bypass(Bypass::Condition);
         }
-        let asked = view::read_query(head.uri.query(), &self.views).map_err(|fault| Refused {
+        let query = view::read_query(head.uri.query(), &self.views).map_err(|fault| Refused {
             why: Refusal::View,
             sentence: fault.to_string(),
         })?;
         let holder = self.scopes.own(credential);
         let shared = self.scopes.shared(credential);
         let scope = shared.unwrap_or(holder);
-        let mut key = CacheKey::new(scope, path, asked.remaining.as_deref());
+        let mut key = CacheKey::new(scope, path, query.remaining.as_deref());
         if shared.is_none() {
-            key = key.spelt(Spelling::of(credential.as_bytes()));
+            key = key.with_spelling(Spelling::of(credential.as_bytes()));
         }
         Ok(Parsed::Call(Call {
             route,
             key,
             holder,
-            view: asked.view,
+            view: query.view,
             coding: coding(fields.accept_encoding, &head.headers),
             head_only: head.method == Method::HEAD,
             conditional: fields.conditional,
-            directed: fields.directed,
+            has_directives: fields.directives,
         }))
     }
 
-    /// The own scope of the token, which a refusal by the origin shuts out.
+    /// The scope of the token alone: it loses access if the origin refuses the token.
     #[must_use]
     pub fn scope(&self, headers: &HeaderMap) -> Option<Scope> {
         let mut lines = headers.get_all(header::AUTHORIZATION).iter();
@@ -226,7 +227,7 @@ impl Parser {
     }
 }
 
-/// The preferred coding; the one line that nearly all clients send needs no second look-up.
+/// The preferred coding; no second lookup for the single line that nearly all clients send.
 fn coding(accepted: FieldLines<'_>, headers: &HeaderMap) -> Option<Coding> {
     match accepted {
         FieldLines::Absent => None,

@@ -1,4 +1,4 @@
-//! Refusals: why a request is answered before it is routed, and how one passes through hyper.
+//! Refusals: why a request is rejected before it is routed, and how framing passes one to hyper.
 
 use http::Method;
 use http::request::Parts;
@@ -11,16 +11,16 @@ labels! {
     pub enum Refusal {
         // RFC 9112 §3
         RequestLine => "request-line": "the request line is not a method, a target and a version",
-        Version => "http-version": "this proxy speaks HTTP/1.1 and HTTP/2",
+        Version => "http-version": "only HTTP/1.1 and HTTP/2 are supported",
         // RFC 9112 §5
         FieldLine => "field-line": "a field line is not a name, a colon and a value",
         // RFC 9112 §2.2
         LineEnd => "line-end": "a line of the request head does not end with CR LF",
-        ControlCharacter => "control-character": "the request head has a control character in it",
+        ControlCharacter => "control-character": "the request head contains a control character",
         // RFC 9112 §6.2
-        ContentLength => "content-length": "the Content-Length is not one line with one number",
+        ContentLength => "content-length": "Content-Length is not exactly one number",
         // RFC 9112 §6.1
-        LengthAndCoding => "length-and-coding": "Content-Length and Transfer-Encoding; send one of them",
+        LengthAndCoding => "length-and-coding": "both Content-Length and Transfer-Encoding; send only one of them",
         HostMissing => "host-missing": "an HTTP/1.1 request needs a Host field",
         HostRepeated => "host-repeated": "more than one Host field; send one",
         HostInvalid => "host-invalid": "the Host field is not a host and port",
@@ -30,21 +30,21 @@ labels! {
         HeadTooLarge => "head-too-large": "the request head is larger than limits.headers or limits.header_bytes allows",
         BodyTooLarge => "body-too-large": "the request body is larger than limits.request_body",
         // RFC 9112 §6.1
-        TransferCoding => "transfer-coding": "the body comes in a transfer coding other than chunked; send it without",
-        Connect => "connect": "this proxy opens no tunnels",
-        Trace => "trace": "TRACE is not offered; it would echo the credential",
+        TransferCoding => "transfer-coding": "the body has a transfer coding other than chunked; send it without",
+        Connect => "connect": "CONNECT is not supported",
+        Trace => "trace": "TRACE is not supported; it would echo the credential",
         // RFC 9110 §7.6.2
-        LastHop => "last-hop": "Max-Forwards is 0: the request goes no further",
-        View => "view": "a view option cannot be read",
+        LastHop => "last-hop": "Max-Forwards is 0: the request is not forwarded",
+        View => "view": "a view option is invalid",
     }
 }
 
-/// A refused request, and the sentence that tells its sender why.
+/// The refusal of a request, with a sentence for the client.
 #[derive(Debug)]
 pub struct Refused {
     /// The reason as a value.
     pub why: Refusal,
-    /// The reason in words, with the place of the fault where there is one.
+    /// The reason in words, with the position of the fault if there is one.
     pub sentence: String,
 }
 
@@ -57,13 +57,13 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// A token to hyper, but no method to [`Framing`](super::Framing).
+/// A valid method to hyper, but not to [`Framing`](super::Framing).
 const METHOD: &str = "!";
 
-/// The head that hyper reads instead of one that framing has refused.
+/// The head that hyper gets instead of one that framing has refused.
 ///
-/// No client can send it, since its method is invalid. So the refusal is answered like every
-/// request: after the requests before it, counted, logged, and with the same document.
+/// So a refusal is handled like any request: it is answered in order, counted and logged, with the
+/// same problem document. No HTTP/1.1 client can send this head: its method is invalid.
 #[must_use]
 pub fn rejection(why: Refusal) -> Vec<u8> {
     format!("{METHOD} /{} HTTP/1.1\r\nhost: -\r\n\r\n", why.as_str()).into_bytes()
@@ -75,12 +75,12 @@ pub fn is_rejection(method: &Method) -> bool {
     method.as_str() == METHOD
 }
 
-/// The refusal of a [`rejection`]. A client can send one over HTTP/2, and is refused as well.
+/// The refusal in a [`rejection`]. An HTTP/2 client can send one, and is refused as well.
 pub(super) fn rejected(head: &Parts) -> Option<Refusal> {
     if !is_rejection(&head.method) {
         return None;
     }
     let slug = head.uri.path().trim_start_matches('/');
-    let named = Refusal::ALL.iter().find(|why| why.as_str() == slug);
-    Some(*named.unwrap_or(&Refusal::RequestLine))
+    let why = Refusal::ALL.iter().find(|why| why.as_str() == slug);
+    Some(*why.unwrap_or(&Refusal::RequestLine))
 }

@@ -11,23 +11,23 @@ pub struct Routes {
     routes: Vec<Route>,
 }
 
-/// The place of a route in `cache.routes`: what metrics resolve their children by.
+/// The index of a route in `cache.routes`, and in the metrics by route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RouteId(pub usize);
 
 impl Routes {
-    /// Compiles patterns that the configuration has found free of conflict.
+    /// Compiles the configured patterns.
     ///
     /// # Panics
     ///
-    /// When two patterns conflict, which the configuration refuses.
+    /// If two patterns conflict, which the configuration rejects.
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
         let mut patterns = matchit::Router::new();
         for (index, route) in routes.iter().enumerate() {
             patterns
                 .insert(route.path.as_str(), index)
-                .expect("the configuration refuses routes in conflict");
+                .expect("the configuration rejects conflicting routes");
         }
         Self {
             patterns,
@@ -35,16 +35,16 @@ impl Routes {
         }
     }
 
-    /// The route of a path, compared byte for byte: nothing is decoded or normalised.
+    /// Returns the route of a path, compared byte for byte: it is neither decoded nor normalised.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<RouteId> {
         self.patterns
             .at(path)
             .ok()
-            .map(|found| RouteId(*found.value))
+            .map(|matched| RouteId(*matched.value))
     }
 
-    /// The route's own lifetime, where one is configured.
+    /// The `ttl` of a route, if configured.
     #[must_use]
     pub fn ttl(&self, route: RouteId) -> Option<Duration> {
         self.routes[route.0].ttl
@@ -56,12 +56,12 @@ impl Routes {
         self.routes[route.0].path.as_str()
     }
 
-    /// The patterns, in the order of their ids.
+    /// The patterns of all routes, in the order of their ids.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|route| route.path.as_str())
     }
 
-    /// The paths a call id may stand at: each route with one parameter, filled in.
+    /// The possible paths of a call: the routes with exactly one parameter, filled in.
     pub fn paths_of_call<'a>(&'a self, call_id: &'a str) -> impl Iterator<Item = String> + 'a {
         self.names().filter_map(move |pattern| {
             let (before, rest) = pattern.split_once('{')?;
@@ -77,7 +77,7 @@ mod tests {
     use crate::config::{Config, RoutePattern};
 
     #[test]
-    fn a_call_is_cacheable_and_spellings_are_compared_byte_for_byte() {
+    fn routes_match_paths_byte_for_byte() {
         let routes = Routes::new(&Config::default().cache.routes);
         let cases = [
             ("/v1/calls/c1", true),
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_id_stands_at_each_route_with_one_parameter() {
+    fn a_call_id_fills_in_each_route_with_one_parameter() {
         let route = |path| Route {
             path: RoutePattern::parse(path).expect("a pattern"),
             ttl: None,

@@ -1,10 +1,10 @@
-//! Scopes: who may share a stored response. The holder of one bearer token, or, where
-//! `scope.named` says so, the holders of several.
+//! Scopes: which tokens may share a stored response. One bearer token, or several tokens listed
+//! under `scope.named`.
 //!
-//! A token's own scope is a keyed digest of the credential; the credential itself is kept nowhere.
-//! However the scheme is spelt, it is the same token, so that all that it may see ends at once. An
-//! answer to one spelling is still none to another: the cache key has the [`Spelling`] beside the
-//! scope, and both together stand for the whole credential.
+//! A token's own scope is a keyed digest of it; the credential itself is stored nowhere. The scope
+//! does not depend on the spelling of the scheme, so that all access of a token can be revoked at
+//! once. Responses are not shared between spellings: the cache key has scope and [`Spelling`], which
+//! together identify the whole credential.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,16 +14,16 @@ use http::HeaderValue;
 use super::credential::{Spelling, token};
 use crate::config::{self, ScopeMode, TokenDigest};
 
-/// The key that turns credentials into scopes. Random per process, so that a digest seen in a
-/// log says nothing about a token and cannot be computed elsewhere.
+/// The key for the digests of credentials. Random per process, so that a digest in a log reveals
+/// nothing about the token and cannot be computed elsewhere.
 #[derive(Clone)]
 pub struct ScopeKey([u8; 32]);
 
-/// Who may share a stored response.
+/// Which tokens may share a stored response: a keyed digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope([u8; 32]);
 
-/// Which scopes there are, and whose.
+/// The mapping from credentials to scopes.
 #[derive(Clone, Debug)]
 pub struct Scopes {
     key: ScopeKey,
@@ -31,17 +31,16 @@ pub struct Scopes {
     named: HashMap<TokenDigest, Scope>,
 }
 
-/// The beginning of a scope's digest: enough to name it in a log and to purge it, too little to
-/// stand for it in a key.
+/// The first bytes of a scope's digest: enough for logs and purges, too short for a cache key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScopeId(u32);
 
 impl ScopeKey {
-    /// A new random key.
+    /// Creates a random key.
     ///
     /// # Panics
     ///
-    /// Without a source of randomness, tokens could not be distinguished safely.
+    /// If the system has no source of randomness.
     #[must_use]
     pub fn random() -> Self {
         let mut key = [0; 32];
@@ -49,7 +48,7 @@ impl ScopeKey {
         Self(key)
     }
 
-    /// The scope of a bearer token's credential.
+    /// The scope of a bearer token, from its credential.
     #[must_use]
     pub fn scope(&self, credential: &HeaderValue) -> Scope {
         let credential = credential.as_bytes();
@@ -61,7 +60,7 @@ impl ScopeKey {
         Scope(*digest.finalize().as_bytes())
     }
 
-    /// The scope of a name. No credential has it: a line break cannot stand in one.
+    /// The scope of a name. It differs from that of any credential, which has no line break.
     fn shared(&self, name: &str) -> Scope {
         let text = format!("\nscope.named\n{name}");
         Scope(*blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes())
@@ -69,19 +68,19 @@ impl ScopeKey {
 }
 
 impl Scopes {
-    /// The scopes of this configuration, under a new random key.
+    /// The scopes of this configuration, with a new random key.
     #[must_use]
     pub fn new(settings: &config::Scope) -> Self {
-        Self::under(ScopeKey::random(), settings)
+        Self::with_key(ScopeKey::random(), settings)
     }
 
-    /// Other groups, under the same key.
+    /// The named scopes of another configuration, with the same key.
     #[must_use]
     pub fn reloaded(&self, settings: &config::Scope) -> Self {
-        Self::under(self.key.clone(), settings)
+        Self::with_key(self.key.clone(), settings)
     }
 
-    fn under(key: ScopeKey, settings: &config::Scope) -> Self {
+    fn with_key(key: ScopeKey, settings: &config::Scope) -> Self {
         let mut named = HashMap::new();
         if settings.mode == ScopeMode::Named {
             for scope in &settings.named {
@@ -92,13 +91,13 @@ impl Scopes {
         Self { key, named }
     }
 
-    /// A credential's own scope: what its holder alone may see.
+    /// The scope of this token alone.
     #[must_use]
     pub fn own(&self, credential: &HeaderValue) -> Scope {
         self.key.scope(credential)
     }
 
-    /// The scope that a credential shares with others, if it shares one.
+    /// The named scope that this token shares with others, if any.
     #[must_use]
     pub fn shared(&self, credential: &HeaderValue) -> Option<Scope> {
         if self.named.is_empty() {
@@ -110,7 +109,7 @@ impl Scopes {
 }
 
 impl Scope {
-    /// Its name in logs.
+    /// The scope's name in logs.
     #[must_use]
     pub fn id(&self) -> ScopeId {
         let (head, _) = self
@@ -120,8 +119,8 @@ impl Scope {
         ScopeId(u32::from_be_bytes(*head))
     }
 
-    /// A part of the digest, to hash keys by.
-    pub(super) fn word(&self) -> u64 {
+    /// The first bytes of the digest, to hash cache keys by.
+    pub(super) fn prefix(&self) -> u64 {
         let (head, _) = self
             .0
             .split_first_chunk()
@@ -137,7 +136,7 @@ impl fmt::Debug for Scope {
 }
 
 impl ScopeId {
-    /// Reads the first eight of what must be hex digits.
+    /// Parses the first eight digits of a hexadecimal string.
     #[must_use]
     pub fn parse(written: &str) -> Option<Self> {
         let hex = written.bytes().all(|b| b.is_ascii_hexdigit());
@@ -145,7 +144,7 @@ impl ScopeId {
         u32::from_str_radix(head, 16).ok().map(Self)
     }
 
-    /// The same as a number.
+    /// The id as a number.
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
@@ -192,7 +191,7 @@ mod tests {
         assert_eq!(
             shared("Bearer a"),
             shared("bearer  b"),
-            "whatever the scheme is written like"
+            "the spelling of the scheme does not matter"
         );
         assert_ne!(shared("Bearer a"), shared("Bearer c"));
         assert_eq!(shared("Bearer e"), None);
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_read_as_it_is_written() {
+    fn a_formatted_id_parses_to_itself() {
         let id = ScopeKey::random()
             .scope(&HeaderValue::from_static("Bearer a"))
             .id();
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_neither_key_nor_whole_digest() {
+    fn debug_shows_neither_the_key_nor_the_whole_digest() {
         let key = ScopeKey([7; 32]);
         let scope = key.scope(&HeaderValue::from_static("Bearer a"));
         assert_eq!(format!("{key:?}"), "ScopeKey(***)");

@@ -1,4 +1,4 @@
-//! The checks of a request head that come before its meaning: host, target, method, size, framing.
+//! The first checks of a request head: method, host, target, size, transfer coding.
 
 use std::net::Ipv6Addr;
 
@@ -7,16 +7,16 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Version};
 
 use super::fields::{FieldLines, HeadFields};
-use super::framing::has_a_request_line;
+use super::framing::fits_a_request_line;
 use super::refusal::Refusal;
 use crate::config::Limits;
 use crate::policy::ascii_table;
 
-/// Refuses what two readers could understand differently, and what is too large.
+/// Refuses heads that are ambiguous, unsupported or too large.
 ///
 /// # Errors
 ///
-/// The first rule that the head breaks.
+/// The first rule that the head violates.
 pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<(), Refusal> {
     if head.method == Method::CONNECT {
         return Err(Refusal::Connect);
@@ -24,8 +24,8 @@ pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> R
     if head.method == Method::TRACE {
         return Err(Refusal::Trace);
     }
-    // In HTTP/1.1 it has come through the framing.
-    if head.version == Version::HTTP_2 && !has_a_request_line(head) {
+    // For HTTP/1.1, the framing has checked it.
+    if head.version == Version::HTTP_2 && !fits_a_request_line(head) {
         return Err(Refusal::RequestLine);
     }
     check_size(head, fields, limits)?;
@@ -41,8 +41,8 @@ pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> R
     }
 }
 
-/// A declared length over the limit is refused before anything is forwarded; an undeclared one
-/// is counted while it streams.
+/// A declared length over the limit is refused before anything is forwarded; a body without one is
+/// counted while it streams.
 fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<(), Refusal> {
     let target = head
         .uri
@@ -54,7 +54,7 @@ fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<
     if head.headers.len() > limits.headers {
         return Err(Refusal::HeadTooLarge);
     }
-    // In HTTP/2, where it frames nothing, the origin may still read it.
+    // HTTP/2 does not frame by it, but the origin may use it.
     if matches!(fields.content_length, FieldLines::Several) {
         return Err(Refusal::ContentLength);
     }
@@ -68,31 +68,30 @@ fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<
     }
 }
 
-/// RFC 9112 §3.2: one `Host`, valid, and equal to an absolute-form target's authority.
+/// RFC 9112 §3.2: exactly one valid `Host`, equal to the authority of an absolute-form target.
 fn check_host(head: &Parts, fields: &HeadFields<'_>) -> Result<(), Refusal> {
-    let named = head.uri.authority();
+    let authority = head.uri.authority();
     let host = match fields.host {
         FieldLines::Several => return Err(Refusal::HostRepeated),
         FieldLines::One(host) => host.to_str().map_err(|_| Refusal::HostInvalid)?,
-        // HTTP/2 names the host in `:authority`; HTTP/1.0 need not name it at all. HTTP/1.1 names
-        // it in the field, whatever the target says.
+        // HTTP/2 has `:authority`; in HTTP/1.0 the host is optional. HTTP/1.1 requires the field,
+        // even with an absolute-form target.
         FieldLines::Absent if head.version == Version::HTTP_10 => return Ok(()),
         FieldLines::Absent if head.version == Version::HTTP_2 => {
-            named.ok_or(Refusal::HostMissing)?.as_str()
+            authority.ok_or(Refusal::HostMissing)?.as_str()
         }
         FieldLines::Absent => return Err(Refusal::HostMissing),
     };
     if !is_host_and_port(host) {
         return Err(Refusal::HostInvalid);
     }
-    if named.is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host)) {
+    if authority.is_some_and(|authority| !authority.as_str().eq_ignore_ascii_case(host)) {
         return Err(Refusal::HostContradicts);
     }
     Ok(())
 }
 
-/// `uri-host [ ":" port ]` (RFC 3986 §3.2.2): an address in brackets or a name, and a port that
-/// is one.
+/// Whether a text is `uri-host [ ":" port ]` (RFC 3986 §3.2.2), with a port that fits 16 bits.
 fn is_host_and_port(text: &str) -> bool {
     let (is_host, port) = if let Some(rest) = text.strip_prefix('[') {
         let Some((address, port)) = rest.split_once(']') else {
@@ -113,27 +112,27 @@ fn is_host_and_port(text: &str) -> bool {
     is_host && is_port
 }
 
-/// `reg-name`, which an IPv4 address is too; not an empty one.
+/// Whether a text is a non-empty `reg-name`, which includes IPv4 addresses.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| IS_NAME[usize::from(b)])
 }
 
-/// The bytes of a name, looked up rather than compared: every request brings one.
+/// The bytes of a `reg-name`, as a lookup table: every request has one.
 const IS_NAME: [bool; 256] = ascii_table(b"-._~%!&'()*+,;=");
 
 fn is_chunked(coding: &[u8]) -> bool {
     coding.eq_ignore_ascii_case(b"chunked")
 }
 
-/// `Max-Forwards` (RFC 9110 §7.6.2); a value that is not a number is not one.
+/// Parses `Max-Forwards` (RFC 9110 §7.6.2); `None` if absent or not a number.
 #[must_use]
 pub fn max_forwards(headers: &HeaderMap) -> Option<u32> {
     headers.get(MAX_FORWARDS)?.to_str().ok()?.parse().ok()
 }
 
-/// Whether a body has no other transfer coding than chunks, since none was requested.
+/// Whether a response has no transfer coding except `chunked`: we request no other.
 #[must_use]
-pub fn is_plainly_coded(fields: &HeaderMap) -> bool {
+pub fn is_chunked_or_uncoded(fields: &HeaderMap) -> bool {
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
     let first = codings.next();
     first.is_none_or(|coding| is_chunked(coding.as_bytes())) && codings.next().is_none()
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_one_valid_host() {
+    fn a_request_must_have_one_valid_host() {
         let get = || Request::get("/v1/calls/c1");
         let cases = [
             (get().header(HOST, "localhost:8080"), None),
@@ -195,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_comes_plain_or_in_chunks() {
+    fn chunked_is_the_only_transfer_coding() {
         let post = || Request::post("/").header(HOST, "a");
         let cases = [
             (post(), None),
@@ -218,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn connect_trace_and_the_last_hop_end_here() {
+    fn connect_trace_and_max_forwards_0_are_refused() {
         let options = || Request::options("*").header(HOST, "a");
         let cases = [
             (
@@ -237,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_target_and_many_fields_are_refused() {
+    fn a_long_target_or_too_many_fields_are_refused() {
         let long = format!("/{}", "a".repeat(8 << 10));
         assert_eq!(
             refusal(Request::get(long).header(HOST, "a")),

@@ -285,7 +285,7 @@ impl Upstream {
             let error = FetchError::Protocol("an interim (1xx) response as the final one");
             return self.count_failure(Err(error));
         }
-        if !crate::request::is_plainly_coded(response.headers()) {
+        if !crate::request::is_chunked_or_uncoded(response.headers()) {
             // hyper leaves other transfer codings to its caller, and reads a body whose last coding is
             // not chunked until the connection closes.
             let error = FetchError::Protocol("an unsupported transfer coding");

@@ -110,7 +110,7 @@ impl Fetcher {
             // A response that must not be stored must not be shared either.
             return self.run(job, None).await;
         }
-        let (key, generation) = (request.call.flight(), job.fence.generation());
+        let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
         let role = if directives.no_cache || directives.max_age == Some(Duration::ZERO) {
             // The origin may have answered an earlier fetch before this request arrived.
             Role::Leader(self.in_flight.lead(&key, generation))
@@ -156,7 +156,7 @@ impl Fetcher {
         let generation = job.fence.generation();
         let role = self
             .in_flight
-            .join_or_lead(&request.call.flight(), generation);
+            .join_or_lead(&request.call.coalescing_key(), generation);
         if let Role::Leader(leader) = role {
             if is_retry {
                 stored.retry_began(now.saturating_add(self.total_timeout));

@@ -1,15 +1,14 @@
-//! A chunked body (RFC 9112 §7.1), followed as its bytes go by.
+//! A chunked body (RFC 9112 §7.1), checked as it streams.
 //!
-//! Stricter than the RFC where readers are known to differ: no blanks around a size, at most
-//! sixteen digits, no bare CR or LF, and an end to what extensions may add.
+//! Stricter than the RFC where parsers are known to differ: no whitespace around a size, at most
+//! sixteen digits, no bare CR or LF, and a limit on extensions.
 
-/// Bytes of chunk extensions in one body. They are never read, and only cost.
+/// The most bytes of chunk extensions in one body. They are never used, and only cost time.
 pub(super) const MAX_EXTENSIONS: usize = 4 << 10;
 
-/// Digits of a size: leading zeros may fill it up, but not go on for ever.
+/// The most digits of a size, leading zeros included.
 const MAX_DIGITS: u8 = 16;
 
-/// How far a chunked body has come.
 #[derive(Debug)]
 pub(super) struct Chunks {
     state: ChunkState,
@@ -38,18 +37,18 @@ impl Chunks {
         }
     }
 
-    /// The bytes up to the trailer section, or `None` when all of these are of the body.
+    /// Returns the number of bytes before the trailer section, or `None` if all belong to the body.
     ///
     /// # Errors
     ///
-    /// The bytes before the fault, and what it is.
+    /// The number of bytes before the fault, and what it is.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<usize>, (usize, &'static str)> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             if let ChunkState::Data { missing } = &mut self.state {
-                let there = (bytes.len() - at) as u64;
-                if there < *missing {
-                    *missing -= there;
+                let received = (bytes.len() - at) as u64;
+                if received < *missing {
+                    *missing -= received;
                     return Ok(None);
                 }
                 at += usize::try_from(*missing).unwrap_or(bytes.len());
@@ -65,7 +64,7 @@ impl Chunks {
         Ok(None)
     }
 
-    /// Where this byte, which is not data, leads.
+    /// The state after this byte, which is not data.
     fn step(&mut self, byte: u8) -> Result<ChunkState, &'static str> {
         match (self.state, byte) {
             (ChunkState::Size { digits: 1.., size } | ChunkState::Extension { size }, b'\r') => {
@@ -76,7 +75,7 @@ impl Chunks {
                 let digit = char::from(byte).to_digit(16);
                 let digit = digit.ok_or("a chunk size that is not a hexadecimal number")?;
                 let size = size << 4 | u64::from(digit);
-                // A reader with signed numbers may take a larger one for negative.
+                // A parser with signed numbers may take a larger one for negative.
                 if digits == MAX_DIGITS || i64::try_from(size).is_err() {
                     return Err("a chunk size that is too large");
                 }
@@ -102,7 +101,7 @@ impl Chunks {
             (ChunkState::DataCr | ChunkState::DataLf, _) => {
                 Err("a chunk that does not end with CR LF")
             }
-            (ChunkState::Data { .. }, _) => unreachable!("data is counted, not looked at"),
+            (ChunkState::Data { .. }, _) => unreachable!("data is skipped by its length"),
         }
     }
 }

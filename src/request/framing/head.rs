@@ -1,5 +1,5 @@
-//! A request head, or the trailer section behind a chunked body: checked line by line, once each,
-//! in however many pieces it comes.
+//! A request head, or the trailer section of a chunked body: each line is checked once, however the
+//! bytes are split.
 
 use http::Uri;
 use http::request::Parts;
@@ -9,16 +9,16 @@ use super::lines::{self, LineScan};
 use crate::policy::{TOKEN, ascii_table};
 use crate::request::refusal::Refusal;
 
-/// The longest method. Those that are registered have at most seventeen letters.
+/// The longest method. The registered ones have at most seventeen letters.
 const MAX_METHOD: usize = 32;
 
 /// The longest name of a field.
 const MAX_NAME: usize = 256;
 
-/// The bytes of a request line beside method and target.
+/// The bytes of a request line in addition to method and target.
 const AROUND_TARGET: usize = "  HTTP/1.1\r\n".len();
 
-/// The limits of a head that are kept before it is one.
+/// The limits that hold while a head is incomplete.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     pub(super) uri: usize,
@@ -26,12 +26,12 @@ pub(super) struct HeadLimits {
     pub(super) fields: usize,
 }
 
-/// A head, as far as it has been checked.
+/// A head that is being checked.
 #[derive(Debug)]
 pub(super) struct Head {
-    /// Where the line begins that has no end yet.
+    /// The start of the first incomplete line.
     checked: usize,
-    /// Up to where there is neither an end nor a fault in that line.
+    /// The position in that line up to which it has neither an end nor a fault.
     scanned: usize,
     line: NextLine,
     fields: usize,
@@ -43,7 +43,7 @@ pub(super) struct Head {
 /// The kind of the next line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NextLine {
-    /// A request line, before which one empty line is passed over (RFC 9112 §2.2).
+    /// A request line, before which one empty line is ignored (RFC 9112 §2.2).
     Request {
         empty_before: bool,
     },
@@ -77,8 +77,8 @@ impl Head {
         self.checked == 0
     }
 
-    /// The length of the head, its empty line included, or `None` while that has not come.
-    /// The bytes begin where the head does, each time.
+    /// Returns the length of the head, its empty line included, or `None` if it is incomplete.
+    /// `bytes` begin with the head in each call.
     pub(super) fn read(
         &mut self,
         bytes: &[u8],
@@ -86,13 +86,14 @@ impl Head {
     ) -> Result<Option<usize>, Refusal> {
         loop {
             let start = self.checked;
-            // The name of a field, or a method, has no end of a line in it: that is looked for
-            // behind it.
+            // A field name or method contains no line end: search after it.
             let name = lines::span(&bytes[start..], &TOKEN);
             match lines::end(bytes, self.scanned.max(start + name))? {
                 LineScan::Nothing(scanned) => {
                     self.scanned = scanned;
-                    return self.may_go_on(bytes.len(), name, limits).map(|()| None);
+                    return self
+                        .check_incomplete(bytes.len(), name, limits)
+                        .map(|()| None);
                 }
                 LineScan::End(end) => {
                     self.checked = end + 2;
@@ -100,7 +101,7 @@ impl Head {
                     if self.checked > limits.head {
                         return Err(self.too_large());
                     }
-                    if self.take(&bytes[start..end], name, limits)? {
+                    if self.check_line(&bytes[start..end], name, limits)? {
                         return Ok(Some(self.checked));
                     }
                 }
@@ -108,16 +109,21 @@ impl Head {
         }
     }
 
-    /// Whether a head of which `length` bytes have arrived may have more.
+    /// Checks the limits of a head of which `length` bytes have arrived.
     #[cold]
-    fn may_go_on(&self, length: usize, name: usize, limits: HeadLimits) -> Result<(), Refusal> {
+    fn check_incomplete(
+        &self,
+        length: usize,
+        name: usize,
+        limits: HeadLimits,
+    ) -> Result<(), Refusal> {
         let is_request_line = matches!(self.line, NextLine::Request { .. });
         if length >= limits.head
             || is_request_line && length - self.checked > MAX_METHOD + limits.uri + AROUND_TARGET
         {
             return Err(self.too_large());
         }
-        // It is read again with every piece that comes.
+        // The line is scanned again on each call.
         match self.line {
             NextLine::Request { .. } if name > MAX_METHOD => Err(Refusal::RequestLine),
             _ if name > MAX_NAME => Err(Refusal::FieldLine),
@@ -133,9 +139,14 @@ impl Head {
         }
     }
 
-    /// Checks a line; true when it is the last one.
+    /// Checks a line; returns whether it is the last one.
     #[inline]
-    fn take(&mut self, line: &[u8], name: usize, limits: HeadLimits) -> Result<bool, Refusal> {
+    fn check_line(
+        &mut self,
+        line: &[u8],
+        name: usize,
+        limits: HeadLimits,
+    ) -> Result<bool, Refusal> {
         match self.line {
             NextLine::Request {
                 empty_before: false,
@@ -160,7 +171,7 @@ impl Head {
 
     #[inline]
     fn field(&mut self, line: &[u8], name: usize) -> Result<(), Refusal> {
-        // A blank before the colon is no token, nor is one that folds the line before.
+        // Whitespace is not allowed before the colon, nor at the start (line folding).
         if !(1..=MAX_NAME).contains(&name) || line.get(name) != Some(&b':') {
             return Err(Refusal::FieldLine);
         }
@@ -175,7 +186,7 @@ impl Head {
         }
     }
 
-    /// One line with one number, which no reader takes for a negative one.
+    /// One line with one number, which must fit a signed integer too.
     #[cold]
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.is_chunked {
@@ -194,7 +205,7 @@ impl Head {
         Ok(())
     }
 
-    /// One line with one coding, which HTTP/1.0 does not have.
+    /// One line with `chunked` only; HTTP/1.0 has no transfer codings.
     #[cold]
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.length.is_some() {
@@ -209,19 +220,19 @@ impl Head {
     }
 }
 
-/// Whether a request of HTTP/2 could be one of HTTP/1.1, which nearly all origins read it as: its
-/// method is no longer, and in its target is nothing else.
-pub(in crate::request) fn has_a_request_line(head: &Parts) -> bool {
+/// Whether method and target of an HTTP/2 request fit an HTTP/1.1 request line: it may be forwarded
+/// as one.
+pub(in crate::request) fn fits_a_request_line(head: &Parts) -> bool {
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let plain = lines::span(target.as_bytes(), &IS_TARGET);
     head.method.as_str().len() <= MAX_METHOD && plain == target.len()
 }
 
-/// `method SP request-target SP HTTP-version`, with one blank at each place; whether the version
+/// Checks `method SP request-target SP HTTP-version`, with single spaces. Returns whether the version
 /// is 1.0.
 fn request_line(line: &[u8], method: usize, longest: usize) -> Result<bool, Refusal> {
-    let (method, behind) = line.split_at(method);
-    let Some(rest) = behind.strip_prefix(b" ") else {
+    let (method, rest) = line.split_at(method);
+    let Some(rest) = rest.strip_prefix(b" ") else {
         return Err(Refusal::RequestLine);
     };
     if !(1..=MAX_METHOD).contains(&method.len()) || lines::span(method, &IS_METHOD) < method.len() {
@@ -250,7 +261,7 @@ fn request_line(line: &[u8], method: usize, longest: usize) -> Result<bool, Refu
     }
 }
 
-/// Absolute form, or the authority form of CONNECT, which is refused for what it is.
+/// Whether a target has the absolute form, or the authority form of CONNECT, which is refused later.
 #[cold]
 fn is_other_form(method: &[u8], target: &[u8]) -> bool {
     let Ok(uri) = Uri::try_from(target) else {
@@ -263,9 +274,9 @@ fn is_other_form(method: &[u8], target: &[u8]) -> bool {
     }
 }
 
-/// Letters, digits and what joins them. Fewer than a token may have; all that is registered.
+/// Letters, digits, `-` and `_`: stricter than a token, enough for all registered methods.
 const IS_METHOD: [bool; 256] = ascii_table(b"-_");
 
-/// The bytes of a URI, and those that clients send unescaped; no fragment, which is never sent, and
-/// nothing beyond ASCII.
+/// The bytes of a URI, and others that clients send unescaped. No fragment, which clients never send,
+/// and only ASCII.
 const IS_TARGET: [bool; 256] = ascii_table(b"-._~:/?[]@!$&'()*+,;=%{}|\\^");

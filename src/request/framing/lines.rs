@@ -1,40 +1,39 @@
-//! Lines: found by their end and cleared of control characters in one pass, eight bytes at a time.
+//! Line scanning: finds line ends and control characters in one pass, several bytes at a time.
 
 use crate::request::refusal::Refusal;
 
-/// The end of a search.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LineScan {
-    /// The CR of a CR LF.
+    /// The position of the CR of a CR LF.
     End(usize),
-    /// Neither an end nor a fault before this place, where to go on when more has come.
+    /// Neither an end nor a fault before this position, where the next scan continues.
     Nothing(usize),
 }
 
-/// The next end of a line, from `at` on.
+/// Finds the next line end, from `at` on.
 ///
 /// # Errors
 ///
-/// On a CR or LF that stands alone, or another control character than the tab.
+/// On a bare CR or LF, or a control character other than tab.
 #[inline]
 pub(super) fn end(bytes: &[u8], mut at: usize) -> Result<LineScan, Refusal> {
     loop {
-        let Some(found) = control(bytes, at) else {
+        let Some(position) = control(bytes, at) else {
             return Ok(LineScan::Nothing(bytes.len()));
         };
-        if bytes[found..].starts_with(b"\r\n") {
-            return Ok(LineScan::End(found));
+        if bytes[position..].starts_with(b"\r\n") {
+            return Ok(LineScan::End(position));
         }
-        if let Some(nothing) = alone(bytes, found)? {
+        if let Some(nothing) = check_control(bytes, position)? {
             return Ok(nothing);
         }
-        at = found + 1;
+        at = position + 1;
     }
 }
 
-/// A control character that ends no line; a tab is allowed, as a blank is.
+/// Checks a control character that does not begin a CR LF; a tab is allowed, as whitespace.
 #[cold]
-fn alone(bytes: &[u8], at: usize) -> Result<Option<LineScan>, Refusal> {
+fn check_control(bytes: &[u8], at: usize) -> Result<Option<LineScan>, Refusal> {
     match bytes[at] {
         b'\t' => Ok(None),
         b'\r' if at + 1 == bytes.len() => Ok(Some(LineScan::Nothing(at))),
@@ -43,54 +42,54 @@ fn alone(bytes: &[u8], at: usize) -> Result<Option<LineScan>, Refusal> {
     }
 }
 
-/// How many bytes from the first on are of a kind.
+/// The number of leading bytes that are of a kind.
 #[inline]
 pub(super) fn span(bytes: &[u8], kind: &[bool; 256]) -> usize {
     let mut at = 0;
     let mut rest = bytes;
-    // A loop of a fixed length is unrolled.
-    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+    // The compiler unrolls a loop of a fixed length.
+    while let Some((eight, after)) = rest.split_first_chunk::<8>() {
         for (n, byte) in eight.iter().enumerate() {
             if !kind[usize::from(*byte)] {
                 return at + n;
             }
         }
-        (at, rest) = (at + 8, behind);
+        (at, rest) = (at + 8, after);
     }
     let end = rest.iter().position(|byte| !kind[usize::from(*byte)]);
     at + end.unwrap_or(rest.len())
 }
 
-/// The first control character from `at` on.
+/// The position of the first control character from `at` on.
 #[inline]
 fn control(bytes: &[u8], mut at: usize) -> Option<usize> {
     let mut rest = bytes.get(at..)?;
-    // Sixteen at a time as long as all is plain: of a loop of a fixed length without a way out
-    // the compiler makes a handful of vector instructions.
-    while let Some((sixteen, behind)) = rest.split_first_chunk::<16>() {
+    // Sixteen bytes at a time while all are printable: the compiler vectorises a loop of a fixed
+    // length without an exit.
+    while let Some((sixteen, after)) = rest.split_first_chunk::<16>() {
         if !sixteen.iter().fold(true, |all, b| all & is_plain(*b)) {
             break;
         }
-        (at, rest) = (at + 16, behind);
+        (at, rest) = (at + 16, after);
     }
-    while let Some((word, behind)) = rest.split_first_chunk() {
+    while let Some((word, after)) = rest.split_first_chunk() {
         let controls = controls(u64::from_le_bytes(*word));
         if controls != 0 {
             return Some(at + controls.trailing_zeros() as usize / 8);
         }
-        (at, rest) = (at + 8, behind);
+        (at, rest) = (at + 8, after);
     }
     Some(at + rest.iter().position(u8::is_ascii_control)?)
 }
 
-/// Printable ASCII.
+/// Whether a byte is printable ASCII.
 #[inline]
 fn is_plain(byte: u8) -> bool {
     byte.wrapping_sub(b' ') < 0x7f - b' '
 }
 
-/// Marks the control characters of a word: the high bit of the lowest such byte is set, and none
-/// below it. Above it a borrow may mark other bytes.
+/// Marks the control characters of a word: the high bit of the lowest one is set, and none below it.
+/// Bytes above it may be marked wrongly, by a borrow.
 #[inline]
 fn controls(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
@@ -106,14 +105,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_is_told_from_the_controls_at_every_place() {
+    fn control_characters_are_found_at_every_position() {
         for byte in 0..=u8::MAX {
             for place in 0..20 {
                 let mut line = vec![b'a'; 20];
                 line[place] = byte;
                 let expected = byte.is_ascii_control().then_some(place);
                 assert_eq!(control(&line, 0), expected, "{byte:#04x} at {place}");
-                // A neighbour that borrows hides nothing and invents nothing before it.
+                // A borrow from a later byte neither hides nor adds a match before it.
                 line[19] = 0;
                 let expected = expected.or(Some(19));
                 assert_eq!(control(&line, 0), expected, "{byte:#04x} at {place}");
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_with_both_cr_and_lf() {
+    fn a_line_must_end_with_cr_lf() {
         for (bytes, expected) in [
             (&b""[..], Ok(LineScan::Nothing(0))),
             (b"abc", Ok(LineScan::Nothing(3))),

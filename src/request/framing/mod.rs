@@ -1,14 +1,14 @@
-//! Where one HTTP/1.1 request ends and the next begins, followed byte by byte (RFC 9112).
+//! HTTP/1.1 framing, checked strictly before hyper sees it: defence against request smuggling
+//! (RFC 9112 §11.2).
 //!
-//! hyper reads framing as the RFC allows a server to, which is more than one way of reading it:
-//! a length beside a coding, the same length twice, a bare LF as the end of a line. The origin, or
-//! whatever stands before it, may read the same bytes the other way, and then one client's body is
-//! another client's request. So what can be read in two ways is refused here, beneath hyper, and
-//! what is passed on can be read in one.
+//! hyper accepts all that the RFC permits a server to accept: both Content-Length and
+//! Transfer-Encoding, the same length twice, a bare LF as a line end. The origin, or a proxy in
+//! front of it, may interpret the same bytes differently, and one client's body becomes another
+//! client's request. So ambiguous framing is refused here.
 //!
-//! This is a state machine without input or output of its own: [`Framing::advance`] is fed what
-//! came and answers how much of it may go on. A head goes on when all of it has been checked;
-//! until then it is kept by the caller. Bodies go on as they come.
+//! This is a state machine without I/O: [`Framing::advance`] takes the received bytes and returns
+//! how many may be passed to hyper. A head is passed once it is complete and checked; until then
+//! the caller keeps it. Bodies are passed as they arrive.
 
 mod chunks;
 mod head;
@@ -20,51 +20,51 @@ use head::{Head, HeadLimits};
 use super::refusal::Refusal;
 use crate::config;
 
-pub(super) use head::has_a_request_line;
+pub(super) use head::fits_a_request_line;
 
-/// How a client begins HTTP/2 (RFC 9113 §3.4). What follows is framed by lengths, and has one
-/// reading.
+/// The HTTP/2 connection preface (RFC 9113 §3.4). HTTP/2 framing is unambiguous: it is passed as it
+/// is.
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How far the requests of one connection have been followed.
+/// The state of the requests on one connection.
 #[derive(Debug)]
 pub struct Framing {
     limits: HeadLimits,
     position: Position,
-    /// Nothing has come yet, so that it may be HTTP/2.
+    /// Nothing has been received yet: it may be HTTP/2.
     is_new: bool,
 }
 
 #[derive(Debug)]
 enum Position {
     Head(Head),
-    /// In a body of which n bytes are missing.
+    /// In a body with this many bytes left.
     Length(u64),
     Chunks(Chunks),
     Trailers(Head),
     Http2,
 }
 
-/// The rest of the connection must not be read.
+/// A fault: nothing more of the connection may be passed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// Bytes before the fault, which may go on.
+    /// Bytes before the fault, which may be passed.
     pub passed: usize,
-    /// The fault of the request behind them.
+    /// The fault in the request after them.
     pub fault: FramingFault,
 }
 
-/// The fault of a request.
+/// The fault in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FramingFault {
-    /// Its head; nothing of it has gone on.
+    /// In the head, of which nothing was passed.
     Head(Refusal),
-    /// Its body, part of which has gone on. The sentence says what.
+    /// In the body, part of which was passed; what it is, in words.
     Body(&'static str),
 }
 
 impl Framing {
-    /// The beginning of a connection.
+    /// Starts at the beginning of a connection.
     #[must_use]
     pub fn new(limits: &config::Limits) -> Self {
         let limits = HeadLimits {
@@ -79,7 +79,7 @@ impl Framing {
         }
     }
 
-    /// The beginning of a request on a connection that is in HTTP/1.
+    /// Starts at the beginning of a request on an HTTP/1 connection.
     #[must_use]
     pub fn in_http1(limits: &config::Limits) -> Self {
         Self {
@@ -88,13 +88,13 @@ impl Framing {
         }
     }
 
-    /// How many of these bytes may go on. The rest is the beginning of a head, to be brought again
-    /// with what comes behind it.
+    /// Returns how many of these bytes may be passed. The rest is the beginning of a head, which must
+    /// be repeated in the next call, with the bytes after it.
     ///
     /// # Errors
     ///
-    /// When what comes can be read in two ways, or not at all. From then on there is no telling
-    /// what the bytes mean: nothing behind the fault may go on, now or later.
+    /// If the framing is ambiguous or invalid. The bytes after the fault have no defined meaning:
+    /// none of them may be passed, now or later.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let mut passed = 0;
         while let rest @ [_, ..] = &bytes[passed..] {
@@ -113,7 +113,7 @@ impl Framing {
                     }
                     match head.read(rest, self.limits) {
                         Ok(None) => return Ok(passed),
-                        Ok(Some(length)) => (length, Position::behind(head)),
+                        Ok(Some(length)) => (length, Position::after(head)),
                         Err(refusal) => {
                             let fault = FramingFault::Head(refusal);
                             return Err(Stop { passed, fault });
@@ -121,9 +121,9 @@ impl Framing {
                     }
                 }
                 Position::Length(missing) => {
-                    let there = rest.len() as u64;
-                    if there < *missing {
-                        *missing -= there;
+                    let received = rest.len() as u64;
+                    if received < *missing {
+                        *missing -= received;
                         return Ok(bytes.len());
                     }
                     let length = usize::try_from(*missing).unwrap_or(rest.len());
@@ -142,7 +142,7 @@ impl Framing {
                     Ok(None) => return Ok(passed),
                     Ok(Some(length)) => (length, Position::Head(Head::new())),
                     Err(_) => {
-                        let fault = FramingFault::Body("trailer fields that cannot be read");
+                        let fault = FramingFault::Body("invalid trailer fields");
                         return Err(Stop { passed, fault });
                     }
                 },
@@ -153,7 +153,7 @@ impl Framing {
         Ok(passed)
     }
 
-    /// Whether all that went on were whole requests, or HTTP/2.
+    /// Whether only complete requests were passed, or HTTP/2.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.position, Position::Head(_) | Position::Http2)
@@ -161,8 +161,7 @@ impl Framing {
 }
 
 impl Position {
-    /// Behind a head.
-    fn behind(head: &Head) -> Self {
+    fn after(head: &Head) -> Self {
         match head.length {
             _ if head.is_chunked => Self::Chunks(Chunks::new()),
             Some(length @ 1..) => Self::Length(length),

@@ -1,5 +1,5 @@
-//! Tables of what goes on and what does not, and two properties: the pieces do not matter, and
-//! what goes on means the same to hyper's own parser.
+//! Tables of what is passed and what is refused, and two properties: the split into pieces does not
+//! matter, and hyper's parser understands a passed head the same way.
 
 use proptest::prelude::*;
 
@@ -10,12 +10,12 @@ fn framing() -> Framing {
     Framing::new(&Config::default().limits)
 }
 
-/// Feeds pieces, as a socket would: what does not go on is brought again.
+/// Feeds pieces, as a socket would; bytes that were not passed are repeated.
 fn follow(framing: &mut Framing, bytes: &[u8], mut piece: impl FnMut() -> usize) -> Followed {
-    let (mut passed, mut come) = (0, 0);
-    while come < bytes.len() {
-        come = bytes.len().min(come + piece().max(1));
-        match framing.advance(&bytes[passed..come]) {
+    let (mut passed, mut received) = (0, 0);
+    while received < bytes.len() {
+        received = bytes.len().min(received + piece().max(1));
+        match framing.advance(&bytes[passed..received]) {
             Ok(more) => passed += more,
             Err(stop) => return (passed + stop.passed, Some(stop.fault)),
         }
@@ -23,7 +23,7 @@ fn follow(framing: &mut Framing, bytes: &[u8], mut piece: impl FnMut() -> usize)
     (passed, None)
 }
 
-/// How many bytes went on, and what ended it.
+/// How many bytes were passed, and the fault after them.
 type Followed = (usize, Option<FramingFault>);
 
 fn whole(bytes: &[u8]) -> Followed {
@@ -31,7 +31,7 @@ fn whole(bytes: &[u8]) -> Followed {
 }
 
 #[test]
-fn heads_are_read_in_one_way_or_not_at_all() {
+fn ambiguous_or_invalid_heads_are_refused() {
     use Refusal::*;
     let with = |fields: &str| format!("POST /a HTTP/1.1\r\nhost: a\r\n{fields}\r\n\r\n");
     let cases = [
@@ -110,7 +110,7 @@ fn heads_are_read_in_one_way_or_not_at_all() {
 }
 
 #[test]
-fn chunks_are_read_in_one_way_or_not_at_all() {
+fn ambiguous_or_invalid_chunks_are_refused() {
     const HEAD: &str = "POST /a HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
     let long = "a".repeat(chunks::MAX_EXTENSIONS);
     let cases = [
@@ -143,10 +143,10 @@ fn chunks_are_read_in_one_way_or_not_at_all() {
         ("0\r\ncontent-length: 1\r\n\r\n".to_owned(), false),
         ("0\r\ntransfer-encoding: chunked\r\n\r\n".to_owned(), false),
     ];
-    for (body, is_read) in cases {
+    for (body, is_valid) in cases {
         let bytes = format!("{HEAD}{body}");
         let (passed, fault) = whole(bytes.as_bytes());
-        if is_read {
+        if is_valid {
             assert_eq!((passed, fault), (bytes.len(), None), "{body:?}");
         } else {
             assert!(
@@ -159,7 +159,7 @@ fn chunks_are_read_in_one_way_or_not_at_all() {
 }
 
 #[test]
-fn hyper_takes_whatever_byte_of_a_target_goes_on() {
+fn hyper_accepts_every_byte_of_a_target_that_is_passed() {
     for byte in 0..=u8::MAX {
         for before in ["/a", "/a?b", "http://a/b", "http://a/b?c"] {
             let target = [before.as_bytes(), &[byte], b"c"].concat();
@@ -167,12 +167,11 @@ fn hyper_takes_whatever_byte_of_a_target_goes_on() {
             let (_, fault) = whole(&bytes);
             if fault.is_none() {
                 let uri = http::Uri::try_from(&target[..]);
-                let uri =
-                    uri.unwrap_or_else(|error| panic!("{byte:#04x} behind {before}: {error}"));
+                let uri = uri.unwrap_or_else(|error| panic!("{byte:#04x} after {before}: {error}"));
                 assert_eq!(
                     uri.to_string().as_bytes(),
                     target,
-                    "nothing of it gets lost"
+                    "the target is unchanged"
                 );
             }
         }
@@ -180,7 +179,7 @@ fn hyper_takes_whatever_byte_of_a_target_goes_on() {
 }
 
 #[test]
-fn a_head_is_kept_until_it_is_whole_and_bodies_go_on_as_they_come() {
+fn heads_are_passed_once_complete_and_bodies_as_they_arrive() {
     let head = "POST /a HTTP/1.1\r\ncontent-length: 4\r\n\r\n";
     let mut framing = framing();
     assert_eq!(framing.advance(&head.as_bytes()[..30]), Ok(0));
@@ -193,7 +192,7 @@ fn a_head_is_kept_until_it_is_whole_and_bodies_go_on_as_they_come() {
 }
 
 #[test]
-fn http2_has_a_framing_of_its_own() {
+fn http2_is_passed_after_its_preface() {
     let mut framing = framing();
     for length in 1..HTTP2_PREFACE.len() {
         assert_eq!(framing.advance(&HTTP2_PREFACE[..length]), Ok(0));
@@ -203,13 +202,13 @@ fn http2_has_a_framing_of_its_own() {
     assert_eq!(framing.advance(b"\0\n\r"), Ok(3));
 
     // Only at the beginning.
-    let late = [b"GET / HTTP/1.1\r\n\r\n", HTTP2_PREFACE].concat();
+    let too_late = [b"GET / HTTP/1.1\r\n\r\n", HTTP2_PREFACE].concat();
     let fault = FramingFault::Head(Refusal::Version);
-    assert_eq!(whole(&late), (18, Some(fault)));
+    assert_eq!(whole(&too_late), (18, Some(fault)));
 }
 
 #[test]
-fn what_is_over_the_limits_is_refused_before_it_has_an_end() {
+fn an_incomplete_head_over_the_limits_is_refused() {
     let limits = Config::default().limits;
     let target = "a".repeat(limits.uri.as_usize());
     let long = format!("GET /{target}");
@@ -229,7 +228,7 @@ fn what_is_over_the_limits_is_refused_before_it_has_an_end() {
     }
 }
 
-/// Requests that are mostly right: what is wrong is a byte or two.
+/// Nearly valid requests: at most two bytes are wrong.
 fn nearly_requests() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         Just("GET /a?b=c HTTP/1.1\r\n"),
@@ -246,15 +245,15 @@ fn nearly_requests() -> impl Strategy<Value = Vec<u8>> {
         Just("abcde"),
     ];
     let parts = proptest::collection::vec(part, 1..12);
-    let slips = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
+    let faults = proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
     let start = prop_oneof![
         Just("GET / HTTP/1.1\r\n"),
         Just("POST /a HTTP/1.1\r\n"),
         Just("")
     ];
-    (start, parts, slips).prop_map(|(start, parts, slips)| {
+    (start, parts, faults).prop_map(|(start, parts, faults)| {
         let mut bytes = format!("{start}{}", parts.concat()).into_bytes();
-        for (at, byte) in slips {
+        for (at, byte) in faults {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
@@ -264,7 +263,7 @@ fn nearly_requests() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn the_pieces_in_which_requests_come_do_not_matter(
+    fn the_split_into_pieces_does_not_matter(
         bytes in nearly_requests(),
         sizes in proptest::collection::vec(1_usize..40, 1..8),
     ) {
@@ -276,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn a_head_that_goes_on_is_the_same_head_to_hyper(bytes in nearly_requests()) {
+    fn hyper_parses_a_passed_head_in_the_same_way(bytes in nearly_requests()) {
         let mut head = Head::new();
         let Ok(Some(length)) = head.read(&bytes, framing().limits) else {
             return Ok(());
@@ -295,7 +294,7 @@ proptest! {
             ([], []) => (None, false),
             ([length], []) => (Some(length.parse().expect("a number")), false),
             ([], [coding]) if coding.eq_ignore_ascii_case("chunked") => (None, true),
-            both => panic!("it goes on with {both:?}"),
+            both => panic!("it was passed with {both:?}"),
         };
         prop_assert_eq!((head.length, head.is_chunked), expected);
     }
