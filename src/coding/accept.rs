@@ -1,18 +1,18 @@
-//! `Accept-Encoding` (RFC 9110 §12.5.3): the coding that a client would rather have.
+//! `Accept-Encoding` (RFC 9110 §12.5.3): the coding that a client prefers.
 
 use super::Coding;
 use crate::label::Label as _;
 
-/// The weight of a coding that a request does not name, or names with an unreadable weight.
-const UNNAMED: u16 = 0;
+/// The weight of a coding that is not listed, or listed with an invalid weight.
+const UNLISTED: u16 = 0;
 
-/// The coding to answer with, of those that these field lines name; `None` is identity.
+/// The coding that a client prefers, of those that these field lines list; `None` for identity.
 ///
-/// `*` names no coding in particular, and is served as well without one. A client that refuses
-/// identity and accepts nothing that we have gets identity all the same, as §12.5.3 permits.
+/// `*` is ignored: identity satisfies it. A client that excludes identity and accepts none of our
+/// codings gets identity nevertheless, as §12.5.3 permits.
 #[must_use]
 pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding> {
-    let mut weights = [UNNAMED; Coding::ALL.len()];
+    let mut weights = [UNLISTED; Coding::ALL.len()];
     let mut identity = None;
     for member in lines
         .into_iter()
@@ -30,7 +30,7 @@ pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding
             identity = Some(weight);
         }
     }
-    // Of equally welcome codings the first is taken: it is the quickest to undo.
+    // Of codings with equal weight the first is preferred: it is the fastest to decode.
     let best = *Coding::ALL
         .iter()
         .rev()
@@ -39,10 +39,10 @@ pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding
     (weight > 0 && weight >= identity.unwrap_or(0)).then_some(best)
 }
 
-/// `q=0.85` in thousandths (§12.4.2). What cannot be read is no welcome.
+/// Parses a weight such as `q=0.85`, in thousandths (§12.4.2); an invalid one counts as 0.
 fn weight(parameter: &[u8]) -> u16 {
     let [b'q' | b'Q', b'=', value @ ..] = parameter else {
-        return UNNAMED;
+        return UNLISTED;
     };
     match value {
         [b'1'] | [b'1', b'.', ..]
@@ -57,7 +57,7 @@ fn weight(parameter: &[u8]) -> u16 {
                 .fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
             number * [1_000, 100, 10, 1][digits.len()]
         }
-        _ => UNNAMED,
+        _ => UNLISTED,
     }
 }
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_welcome_coding_wins_and_ties_go_to_the_quickest() {
+    fn the_coding_with_the_highest_weight_wins_and_ties_go_to_the_fastest() {
         let table = [
             ("", None),
             ("gzip", Some(Coding::Gzip)),

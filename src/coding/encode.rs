@@ -1,4 +1,4 @@
-//! Bytes put into a coding: once for many who want them, so at levels that pay.
+//! Compression of a body: once for many clients, so at levels that are worth their time.
 
 use std::io::Write as _;
 
@@ -8,19 +8,19 @@ use flate2::write::GzEncoder;
 
 use super::Coding;
 
-/// Levels at which a call of 40 KB takes about a millisecond; the next ones take a multiple of it
-/// for a few bytes less.
+/// Levels at which a call of 40 KB takes about a millisecond; higher ones take several times as long
+/// and save only a few bytes.
 const ZSTD_LEVEL: i32 = 3;
 const BROTLI_LEVEL: u32 = 5;
 const GZIP_LEVEL: u32 = 6;
 
-/// Window of brotli, as a power of two: 1 MiB.
+/// The window of brotli, as a power of two: 1 MiB.
 const BROTLI_WINDOW: u32 = 20;
 
-/// Bytes that brotli is fed at once.
+/// The buffer size of brotli, in bytes.
 const PIECE: usize = 4 << 10;
 
-/// The body in this coding; `None` where that spares less than a tenth of it.
+/// Compresses a body; `None` if that saves less than 10 %.
 #[must_use]
 pub fn encode(coding: Coding, body: &[u8]) -> Option<Bytes> {
     let mut coded = match coding {
@@ -28,27 +28,27 @@ pub fn encode(coding: Coding, body: &[u8]) -> Option<Bytes> {
         Coding::Brotli => brotli(body),
         Coding::Gzip => gzip(body),
     };
-    // Kept for as long as what it was made from: no room to spare.
+    // It is stored as long as the uncompressed body: keep no spare capacity.
     coded.shrink_to_fit();
     (coded.len() <= body.len() - body.len() / 10).then(|| coded.into())
 }
 
 fn zstd(body: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(body, ZSTD_LEVEL).expect("the room is made for the worst case")
+    zstd::bulk::compress(body, ZSTD_LEVEL).expect("the buffer is large enough for the worst case")
 }
 
 fn brotli(body: &[u8]) -> Vec<u8> {
     let mut writer = brotli::CompressorWriter::new(Vec::new(), PIECE, BROTLI_LEVEL, BROTLI_WINDOW);
     writer
         .write_all(body)
-        .expect("a vector takes what is written to it");
+        .expect("writing to a vector cannot fail");
     writer.into_inner()
 }
 
 fn gzip(body: &[u8]) -> Vec<u8> {
     let mut writer = GzEncoder::new(Vec::new(), Compression::new(GZIP_LEVEL));
     let written = writer.write_all(body).and_then(|()| writer.finish());
-    written.expect("a vector takes what is written to it")
+    written.expect("writing to a vector cannot fail")
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_coded_is_what_was_given(seed in "[a-f]{1,40}", times in 30..3_000_usize) {
+        fn an_encoded_body_decodes_to_itself(seed in "[a-f]{1,40}", times in 30..3_000_usize) {
             let body = seed.repeat(times).into_bytes();
             for &coding in Coding::ALL {
                 if let Some(coded) = encode(coding, &body) {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_shrink_stays_as_it_is() {
+    fn a_body_that_does_not_shrink_is_not_encoded() {
         let mut noise = 1_u64;
         let body: Vec<u8> = std::iter::repeat_with(|| {
             noise = noise

@@ -1,48 +1,47 @@
-//! Streaming gzip decoder (RFC 1952), a bounded piece at a time: a small body can hold a very large
-//! one, and the reader decides after each piece whether to go on.
+//! A streaming gzip decoder (RFC 1952) with bounded output per step: a small body can expand to a very
+//! large one, and the caller decides after each step whether to continue.
 
 use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
 
-/// Bytes that one step brings at most.
+/// The most bytes that one step returns.
 const PIECE: usize = 32 << 10;
 
 /// The window of DEFLATE, as a power of two.
 const WINDOW: u8 = 15;
 
-/// A gzip stream that is being read.
+/// A gzip stream that is being decoded.
 #[derive(Debug)]
 pub struct Gunzip {
     decoder: Decompress,
-    /// Received bytes that were not decoded yet.
+    /// Received bytes that are not decoded yet.
     input: Bytes,
     at: GzipState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GzipState {
-    /// Nothing has come.
+    /// Nothing has been received.
     Start,
-    /// In the middle of a member.
+    /// Inside a member.
     Inside,
-    /// A member is whole: the end, or the beginning of the next (RFC 1952 §2.2).
+    /// After a complete member: at the end, or before the next member (RFC 1952 §2.2).
     Between,
 }
 
 /// The result of a step.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Bytes of the body; none where a member has ended without any.
+    /// Decoded bytes; empty at the end of a member without any.
     Data(Bytes),
-    /// Nothing, until more of the stream has come.
-    Hungry,
+    /// More input is needed.
+    NeedsInput,
 }
 
-/// The stream is not gzip, or ends before it is whole, or its checksum says that it is not what
-/// was packed.
+/// The stream is not gzip, is truncated, or has a wrong checksum.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("the body is not the gzip that it is declared to be")]
+#[error("the body is not valid gzip")]
 pub struct InvalidGzip;
 
 impl Default for Gunzip {
@@ -56,20 +55,20 @@ impl Default for Gunzip {
 }
 
 impl Gunzip {
-    /// More of the stream. All that came before must have been read: see [`Step::Hungry`].
+    /// Adds input. All earlier input must have been decoded: see [`Step::NeedsInput`].
     pub fn feed(&mut self, more: Bytes) {
-        debug_assert!(self.input.is_empty(), "what has come is read first");
+        debug_assert!(self.input.is_empty(), "earlier input must be decoded first");
         self.input = more;
     }
 
-    /// The next piece.
+    /// Decodes the next piece.
     ///
     /// # Errors
     ///
-    /// When the stream is broken.
+    /// If the stream is invalid.
     pub fn step(&mut self) -> Result<Step, InvalidGzip> {
         if self.input.is_empty() && self.at != GzipState::Inside {
-            return Ok(Step::Hungry);
+            return Ok(Step::NeedsInput);
         }
         let mut piece = BytesMut::zeroed(PIECE);
         loop {
@@ -82,7 +81,7 @@ impl Gunzip {
                 .decoder
                 .decompress(&self.input, &mut piece, FlushDecompress::None)
                 .map_err(|_| InvalidGzip)?;
-            let bytes = |count: u64| usize::try_from(count).expect("no more than was given");
+            let bytes = |count: u64| usize::try_from(count).expect("at most the buffer sizes");
             let read = bytes(self.decoder.total_in() - read);
             let written = bytes(self.decoder.total_out() - written);
             self.input = self.input.slice(read..);
@@ -100,7 +99,7 @@ impl Gunzip {
             }
             if read == 0 && self.at == GzipState::Inside {
                 return if self.input.is_empty() {
-                    Ok(Step::Hungry)
+                    Ok(Step::NeedsInput)
                 } else {
                     Err(InvalidGzip)
                 };
@@ -108,11 +107,11 @@ impl Gunzip {
         }
     }
 
-    /// Whether the stream may end here. One that never began may: an empty body has no coding.
+    /// Checks that the stream may end here. An empty one may: an empty body has no coding.
     ///
     /// # Errors
     ///
-    /// When it is in the middle of a member.
+    /// If it ends inside a member.
     pub fn end(&self) -> Result<(), InvalidGzip> {
         if self.at == GzipState::Inside {
             Err(InvalidGzip)
@@ -130,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn packed(body: &[u8]) -> Vec<u8> {
+    fn compressed(body: &[u8]) -> Vec<u8> {
         let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         writer.write_all(body).expect("a vector");
         writer.finish().expect("a vector")
@@ -152,16 +151,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_stream_is_read_alike_however_it_comes(
+        fn the_split_of_a_stream_does_not_matter(
             seed in "[a-z]{1,30}", times in 0..20_000_usize, size in 1..5_000_usize,
         ) {
             let body = seed.repeat(times).into_bytes();
-            prop_assert_eq!(read(&packed(&body), size), Ok(body));
+            prop_assert_eq!(read(&compressed(&body), size), Ok(body));
         }
 
         #[test]
-        fn a_stream_that_was_cut_or_changed_is_broken(cut in 1..40_usize, at in 12..40_usize) {
-            let stream = packed(b"a call, its invoices and its transcript, said once");
+        fn a_truncated_or_changed_stream_is_invalid(cut in 1..40_usize, at in 12..40_usize) {
+            let stream = compressed(b"a call, its invoices and its transcript, said once");
             prop_assert_eq!(read(&stream[..stream.len() - cut], 7), Err(InvalidGzip));
             let mut changed = stream.clone();
             changed[at] ^= 0x10;
@@ -170,8 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn members_follow_each_other_and_nothing_else_does() {
-        let two = [packed(b"one "), packed(b"two")].concat();
+    fn several_members_are_decoded_and_trailing_garbage_is_invalid() {
+        let two = [compressed(b"one "), compressed(b"two")].concat();
         for size in [1, 3, two.len()] {
             assert_eq!(read(&two, size), Ok(b"one two".to_vec()));
             assert_eq!(
@@ -184,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_read_piece_by_piece() {
-        let bomb = packed(&vec![0; 64 << 20]);
+    fn a_compression_bomb_is_decoded_in_bounded_steps() {
+        let bomb = compressed(&vec![0; 64 << 20]);
         assert!(bomb.len() < 1 << 20);
         let mut gunzip = Gunzip::default();
         gunzip.feed(bomb.into());

@@ -1,7 +1,7 @@
-//! Content codings (RFC 9110 §8.4): which one a client accepts, and the bytes in it.
+//! Compression: content codings (RFC 9110 §8.4) and their negotiation.
 //!
-//! Responses are stored as they are without a coding. What the origin sends in gzip is decoded on
-//! its way in; what a client accepts is made once, and kept with what it was made from.
+//! Responses are stored uncompressed. Gzip from the origin is decoded as it arrives; a body is
+//! compressed once for each coding that clients accept, and stored with the uncompressed one.
 
 mod accept;
 mod encode;
@@ -16,11 +16,11 @@ pub use accept::preferred;
 pub use encode::encode;
 pub use gunzip::{Gunzip, InvalidGzip, Step};
 
-/// A smaller body is not worth a coding: it goes out in one packet as it is.
+/// The smallest body, in bytes, that is compressed: a smaller one fits in a packet as it is.
 const MIN_BODY: usize = 1 << 10;
 
 labels! {
-    /// A content coding that clients are sent, by the name it is registered under.
+    /// A content coding for responses to clients, with its registered name.
     pub enum Coding {
         /// RFC 8878.
         Zstd => "zstd",
@@ -32,9 +32,9 @@ labels! {
 }
 
 impl Coding {
-    /// The coding of this name.
+    /// The coding with this name.
     fn named(name: &[u8]) -> Option<Self> {
-        // §8.4.1.3: the older name is the same coding.
+        // §8.4.1.3: `x-gzip` is equivalent to `gzip`.
         if name.eq_ignore_ascii_case(b"x-gzip") {
             return Some(Self::Gzip);
         }
@@ -49,8 +49,8 @@ impl Coding {
     }
 }
 
-/// Whether a response with these fields and a body of this size is worth a coding: text that is
-/// large enough, has none yet, and may be transformed.
+/// Whether a response with these fields and a body of this size should be compressed: text that is
+/// large enough, has no content coding yet, and may be transformed.
 #[must_use]
 pub fn is_worth(fields: &HeaderMap, size: usize) -> bool {
     size >= MIN_BODY
@@ -59,7 +59,7 @@ pub fn is_worth(fields: &HeaderMap, size: usize) -> bool {
         && !forbids_transforming(fields)
 }
 
-/// Whether the body is in gzip, alone.
+/// Whether gzip is the only content coding of a body.
 #[must_use]
 pub fn is_gzip(fields: &HeaderMap) -> bool {
     let mut lines = fields.get_all(CONTENT_ENCODING).iter();
@@ -69,7 +69,7 @@ pub fn is_gzip(fields: &HeaderMap) -> bool {
     }
 }
 
-/// Whether `no-transform` is set, which binds a proxy whatever the client accepts (RFC 9110 §7.7).
+/// Whether `no-transform` is set, which forbids a proxy to change the content (RFC 9110 §7.7).
 #[must_use]
 pub fn forbids_transforming(fields: &HeaderMap) -> bool {
     fields
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_large_plain_text_is_worth_a_coding() {
+    fn only_large_uncoded_text_is_worth_compressing() {
         let json = ("content-type", "Application/Problem+JSON; charset=utf-8");
         assert!(is_worth(&fields(&[json]), MIN_BODY));
         assert!(!is_worth(&fields(&[json]), MIN_BODY - 1));
@@ -121,13 +121,13 @@ mod tests {
             &fields(&[json, ("content-encoding", "br")]),
             MIN_BODY
         ));
-        let locked = ("cache-control", "max-age=5, No-Transform");
-        assert!(!is_worth(&fields(&[json, locked]), MIN_BODY));
+        let no_transform = ("cache-control", "max-age=5, No-Transform");
+        assert!(!is_worth(&fields(&[json, no_transform]), MIN_BODY));
     }
 
     #[test]
-    fn gzip_is_known_by_both_of_its_names_and_only_alone() {
-        for (line, is) in [
+    fn gzip_is_recognised_by_both_names_but_only_alone() {
+        for (line, expected) in [
             ("gzip", true),
             ("X-GZip", true),
             ("gzip, br", false),
@@ -135,7 +135,7 @@ mod tests {
         ] {
             assert_eq!(
                 is_gzip(&fields(&[("content-encoding", line)])),
-                is,
+                expected,
                 "{line}"
             );
         }
