@@ -1,39 +1,39 @@
-//! The members of the outermost object, and how much of the text each takes.
+//! The members of the outermost object, with their sizes.
 
-use super::scan::{self, blanks, byte, member_name};
+use super::scan::{self, byte, member_name, skip_whitespace};
 use super::{JsonFault, Raw, skip_value};
 
-/// Calls `each` for the members of the object that a text is: its name, and its bytes from the opening quote
-/// of the name to the comma or brace behind the value, that one included.
+/// Calls `each` for each member of a JSON object, with its name and its size in bytes: from the opening
+/// quote of the name to the comma or brace after the value, included.
 ///
 /// # Errors
 ///
-/// As [`check`](super::check); a text that is some other value than an object is
-/// [`JsonFault::NotJson`]. `each` was called for the members before the fault.
+/// As [`check`](super::check), and [`JsonFault::NotJson`] if the value is not an object. `each` was
+/// called for the members before the fault.
 pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), JsonFault> {
     std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
-    let mut at = blanks(text, 0);
+    let mut at = skip_whitespace(text, 0);
     if byte(text, at) != b'{' {
         return Err(JsonFault::NotJson);
     }
-    at = blanks(text, at + 1);
+    at = skip_whitespace(text, at + 1);
     let mut last = byte(text, at) == b'}';
     if last {
         at += 1;
     }
     while !last {
-        let began = at;
+        let start = at;
         let (name, value) = member_name(text, at)?;
-        at = blanks(text, skip_value(text, value, 1)?);
+        at = skip_whitespace(text, skip_value(text, value, 1)?);
         last = match byte(text, at) {
             b',' => false,
             b'}' => true,
             _ => return Err(JsonFault::NotJson),
         };
         at += 1;
-        each(name, at - began);
+        each(name, at - start);
         if !last {
-            at = blanks(text, at);
+            at = skip_whitespace(text, at);
         }
     }
     scan::end(text, at)
@@ -43,17 +43,17 @@ pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), 
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> Result<Vec<(String, usize)>, JsonFault> {
-        let mut told = Vec::new();
+    fn sizes(text: &str) -> Result<Vec<(String, usize)>, JsonFault> {
+        let mut sizes = Vec::new();
         members(text.as_bytes(), |name, bytes| {
             let name = String::from_utf8_lossy(&name.unescaped()).into_owned();
-            told.push((name, bytes));
+            sizes.push((name, bytes));
         })?;
-        Ok(told)
+        Ok(sizes)
     }
 
     #[test]
-    fn each_member_has_its_bytes() {
+    fn members_are_reported_with_their_sizes() {
         let cases: [(&str, &[(&str, usize)]); 5] = [
             ("{}", &[]),
             (" { } ", &[]),
@@ -68,12 +68,12 @@ mod tests {
             let expected = expected
                 .iter()
                 .map(|(name, bytes)| ((*name).into(), *bytes));
-            assert_eq!(told(text), Ok(expected.collect()), "{text}");
+            assert_eq!(sizes(text), Ok(expected.collect()), "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_one_object_is_refused() {
+    fn texts_that_are_not_one_object_are_rejected() {
         for text in [
             "",
             "[]",
@@ -87,9 +87,9 @@ mod tests {
             r#"{"a":[1}"#,
             "{,}",
         ] {
-            assert_eq!(told(text), Err(JsonFault::NotJson), "{text}");
+            assert_eq!(sizes(text), Err(JsonFault::NotJson), "{text}");
         }
         let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(1_024), "]".repeat(1_024));
-        assert_eq!(told(&deep), Err(JsonFault::TooDeep));
+        assert_eq!(sizes(&deep), Err(JsonFault::TooDeep));
     }
 }

@@ -1,12 +1,11 @@
-//! JSON as bytes: finding where values begin and end without building them.
+//! JSON scanning: finds where values begin and end, without building them.
 //!
-//! Everything here takes the whole text and a position in it and answers the position behind
-//! what it read, having checked it on the way (RFC 8259). Nothing recurses: nesting is counted,
-//! up to [`MAX_DEPTH`], and containers are remembered one bit each.
+//! The functions take the whole text and a position in it, validate what they read (RFC 8259) and
+//! return the position after it. Nothing recurses: nesting is counted, up to [`MAX_DEPTH`], with
+//! one bit for each open container.
 //!
-//! Where this is more lenient or stricter than `serde_json`: a number may be of any size, a
-//! `\u` escape may be half of a surrogate pair (both are grammar, not values, and neither is
-//! looked into), and nesting may go to 1,024 instead of 128.
+//! More lenient than `serde_json`: a number may have any size, a `\u` escape may be an unpaired
+//! surrogate (only the grammar is checked, not the value), and nesting may have 1,024 levels, not 128.
 //!
 //! ```
 //! use stuut_cache::json;
@@ -23,16 +22,16 @@ mod skip;
 mod text;
 
 pub use members::members;
-pub(crate) use scan::{blanks, byte, end, member_name};
+pub(crate) use scan::{byte, end, member_name, skip_whitespace};
 pub(crate) use skip::{Visit, visit};
 pub use skip::{check, skip_value};
 pub(crate) use text::text;
 pub use text::{Raw, unescape};
 
-/// Containers that may be open at once; a body that nests deeper is not read.
+/// The most containers that may be open at once; deeper nesting is an error.
 pub const MAX_DEPTH: usize = 1_024;
 
-/// Why a text was not read to its end.
+/// Why a text is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonFault {
     /// The text breaks the grammar of RFC 8259, is cut short, or is not UTF-8.

@@ -1,10 +1,9 @@
-//! The smallest pieces: blanks, strings, numbers and literals, each read and checked in place.
+//! The scanner: whitespace, strings, numbers and literals, each validated in place.
 //!
-//! UTF-8 is not looked at here: it is checked once for the whole text, which is faster than
-//! string by string.
+//! UTF-8 is not checked here, but once for the whole text, which is faster than string by string.
 #![expect(
     clippy::inline_always,
-    reason = "without it each string is a call, and a pass over a body takes a third more"
+    reason = "without inlining, each string is a call, and scanning a body takes a third longer"
 )]
 
 use wide::u8x16;
@@ -13,31 +12,31 @@ use super::{JsonFault, Raw};
 
 const SPACES: u64 = 0x2020_2020_2020_2020;
 
-/// The byte at a position; 0, which JSON allows nowhere, behind the end.
+/// The byte at a position; after the end 0, which JSON never allows.
 #[inline]
 pub(crate) fn byte(text: &[u8], at: usize) -> u8 {
     text.get(at).copied().unwrap_or(0)
 }
 
-/// Eight bytes from a position, the first one lowest.
+/// The eight bytes from a position on, the first one lowest.
 #[inline]
 fn word(text: &[u8], at: usize) -> Option<u64> {
     let eight = text.get(at..)?.first_chunk::<8>()?;
     Some(u64::from_le_bytes(*eight))
 }
 
-/// The position of the first byte that is no blank (RFC 8259 §2).
+/// Skips whitespace (RFC 8259 §2) and returns the position after it.
 #[inline]
-pub(crate) fn blanks(text: &[u8], at: usize) -> usize {
-    // Compact JSON has none: one comparison, and no call.
+pub(crate) fn skip_whitespace(text: &[u8], at: usize) -> usize {
+    // Compact JSON has no whitespace: one comparison and no call.
     if byte(text, at) > b' ' {
         at
     } else {
-        blanks_from(text, at)
+        skip_run(text, at)
     }
 }
 
-fn blanks_from(text: &[u8], mut at: usize) -> usize {
+fn skip_run(text: &[u8], mut at: usize) -> usize {
     while matches!(byte(text, at), b' ' | b'\t' | b'\n' | b'\r') {
         at += 1;
         // Indentation is a run of spaces.
@@ -48,17 +47,17 @@ fn blanks_from(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// Nothing but blanks may follow the outermost value, which ends at `at`.
+/// Checks that only whitespace follows the outermost value, which ends at `at`.
 pub(crate) fn end(text: &[u8], at: usize) -> Result<(), JsonFault> {
-    if blanks(text, at) == text.len() {
+    if skip_whitespace(text, at) == text.len() {
         Ok(())
     } else {
         Err(JsonFault::NotJson)
     }
 }
 
-/// A string: takes the position behind its opening quote, answers the one behind its closing
-/// quote and whether there is a backslash in it.
+/// Scans a string from the position after its opening quote. Returns the position after its closing
+/// quote, and whether it contains a backslash.
 #[inline(always)]
 pub(super) fn string(text: &[u8], at: usize) -> Result<(usize, bool), JsonFault> {
     let at = plain(text, at);
@@ -69,7 +68,7 @@ pub(super) fn string(text: &[u8], at: usize) -> Result<(usize, bool), JsonFault>
     }
 }
 
-/// The rest of a string from its first backslash on: answers the position behind its closing quote.
+/// Scans the rest of a string from its first backslash on.
 #[inline(never)]
 fn escaped_string(text: &[u8], mut at: usize) -> Result<usize, JsonFault> {
     loop {
@@ -85,14 +84,14 @@ fn escaped_string(text: &[u8], mut at: usize) -> Result<usize, JsonFault> {
 
 /// The position of the first byte that is a quote, a backslash or a control character.
 ///
-/// Sixteen bytes at a time: nearly every name and most values end within the first block, so that
-/// their lengths do not decide which way a branch goes.
+/// Sixteen bytes at a time: nearly all names and most values end in the first block, so that the
+/// branches do not depend on their length and predict well.
 #[inline(always)]
 fn plain(text: &[u8], mut at: usize) -> usize {
     while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk) {
-        let found = special(*block);
-        if found != 0 {
-            return at + found.trailing_zeros() as usize;
+        let mask = special(*block);
+        if mask != 0 {
+            return at + mask.trailing_zeros() as usize;
         }
         at += 16;
     }
@@ -102,18 +101,18 @@ fn plain(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// A bit for every byte that is a quote, a backslash or below 0x20, the first one lowest.
+/// A bit mask of the bytes that are a quote, a backslash or below 0x20, the first one lowest.
 #[inline(always)]
 fn special(block: [u8; 16]) -> u32 {
     let block = u8x16::new(block);
-    // With this bit turned, a quote follows the control characters and a blank does not: one
+    // With this bit flipped, a quote is next to the control characters and a space is not: one
     // comparison finds both.
-    let turned = block ^ u8x16::splat(0x02);
-    let low = turned.min(u8x16::splat(0x20)).simd_eq(turned);
+    let flipped = block ^ u8x16::splat(0x02);
+    let low = flipped.min(u8x16::splat(0x20)).simd_eq(flipped);
     (low | block.simd_eq(u8x16::splat(b'\\'))).to_bitmask()
 }
 
-/// An escape: takes the position of the backslash, answers the one behind the escape.
+/// Scans an escape from the position of its backslash. Returns the position after it.
 fn escape(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     match byte(text, at + 1) {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(at + 2),
@@ -129,15 +128,15 @@ fn escape(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     }
 }
 
-/// A member's name, its colon and the blanks around that: takes the position of the opening
-/// quote, answers the name and the position of the value.
+/// Scans a member's name, the colon and the whitespace around it, from the position of the opening
+/// quote. Returns the name and the position of the value.
 #[inline(always)]
 pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), JsonFault> {
     if byte(text, at) != b'"' {
         return Err(JsonFault::NotJson);
     }
     let (end, escaped) = string(text, at + 1)?;
-    let colon = blanks(text, end);
+    let colon = skip_whitespace(text, end);
     if byte(text, colon) != b':' {
         return Err(JsonFault::NotJson);
     }
@@ -145,10 +144,10 @@ pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Js
         bytes: &text[at + 1..end - 1],
         escaped,
     };
-    Ok((name, blanks(text, colon + 1)))
+    Ok((name, skip_whitespace(text, colon + 1)))
 }
 
-/// A string, number or literal at a position: answers the position behind it.
+/// Scans a string, number or literal. Returns the position after it.
 #[inline(always)]
 pub(crate) fn scalar(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     match byte(text, at) {
@@ -175,7 +174,7 @@ fn number(text: &[u8], mut at: usize) -> Result<usize, JsonFault> {
     if byte(text, at) == b'-' {
         at += 1;
     }
-    // A leading zero stands alone.
+    // No digit may follow a leading zero.
     at = if byte(text, at) == b'0' {
         at + 1
     } else {
@@ -213,14 +212,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_special_byte_is_found_wherever_it_stands() {
+    fn the_first_special_byte_is_found_at_every_position() {
         for special_byte in (0..0x20).chain([b'"', b'\\']) {
             for before in [b'a', 0x20, 0x21, 0x23, 0x5b, 0x5d, 0x7f, 0x80, 0xff] {
-                for behind in [b'a', b'"', b'\\', 0, 0x1f, 0x20, 0xff] {
+                for after in [b'a', b'"', b'\\', 0, 0x1f, 0x20, 0xff] {
                     for place in 0..40 {
                         let mut text = vec![before; place];
                         text.push(special_byte);
-                        text.extend([behind; 17]);
+                        text.extend([after; 17]);
                         assert_eq!(plain(&text, 0), place, "{text:?}");
                     }
                 }
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_of_the_grammar() {
+    fn numbers_follow_the_grammar() {
         for good in ["0", "-0", "10", "1.5", "1e5", "1E+5", "-1.25e-300", "1e999"] {
             assert_eq!(number(good.as_bytes(), 0), Ok(good.len()), "{good}");
         }
@@ -239,12 +238,12 @@ mod tests {
         assert_eq!(
             number(b"01", 0),
             Ok(1),
-            "the second digit belongs to nothing"
+            "the number ends after the leading zero"
         );
     }
 
     #[test]
-    fn strings_end_at_their_own_quote() {
+    fn strings_end_at_their_closing_quote() {
         for (text, end) in [
             (r#"""#, Some(1)),
             (r#"abc" "#, Some(4)),
@@ -258,15 +257,15 @@ mod tests {
             ("abc", None),
             ("\\", None),
         ] {
-            let found = string(text.as_bytes(), 0).ok().map(|(at, _)| at);
-            assert_eq!(found, end, "{text}");
+            let scanned = string(text.as_bytes(), 0).ok().map(|(at, _)| at);
+            assert_eq!(scanned, end, "{text}");
         }
     }
 
     #[test]
-    fn blanks_are_the_four_of_the_grammar() {
-        assert_eq!(blanks(b" \t\r\n          x", 0), 14);
-        assert_eq!(blanks(b"\x0b", 0), 0);
-        assert_eq!(blanks(b"  ", 0), 2);
+    fn only_whitespace_of_the_grammar_is_skipped() {
+        assert_eq!(skip_whitespace(b" \t\r\n          x", 0), 14);
+        assert_eq!(skip_whitespace(b"\x0b", 0), 0);
+        assert_eq!(skip_whitespace(b"  ", 0), 2);
     }
 }

@@ -1,56 +1,55 @@
-//! Reading past a whole value, checking it on the way.
+//! Skipping and validating a whole value.
 
-use super::scan::{self, blanks, byte, member_name, scalar};
+use super::scan::{self, byte, member_name, scalar, skip_whitespace};
 use super::{JsonFault, MAX_DEPTH, Raw};
 
-/// A visitor of skipped values; one that ignores them costs nothing.
+/// A visitor of the skipped values; one that ignores them has no cost.
 pub(crate) trait Visit {
-    /// A member's or an element's value: a scalar as it stands, or nothing where a container
+    /// Called for the value of a member or element: a scalar as written, empty for a container that
     /// begins. Elements have no name. `depth` containers are open.
     fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize);
 
-    /// A container ends; it was the innermost of `depth`.
+    /// Called at the end of the innermost of `depth` open containers.
     fn end(&mut self, depth: usize);
 }
 
-/// A visitor that ignores all.
-struct Silent;
+/// A visitor that ignores all values.
+struct Ignore;
 
-/// Which of the open containers are objects: one bit each, so that skipping allocates nothing.
+/// Which of the open containers are objects, in one bit each: skipping does not allocate.
 struct Kinds([u64; MAX_DEPTH / 64]);
 
-/// Reads past the value that begins at `at`, inside `depth` open containers, and answers the
-/// position behind it.
+/// Skips the value at `at`, inside `depth` open containers, and returns the position after it.
 ///
-/// Everything is checked but UTF-8.
+/// Everything is validated except UTF-8.
 ///
 /// # Errors
 ///
-/// [`JsonFault::NotJson`] where the grammar is broken, [`JsonFault::TooDeep`] where more than
-/// [`MAX_DEPTH`] containers are open, `depth` included.
+/// [`JsonFault::NotJson`] for invalid syntax, [`JsonFault::TooDeep`] if more than [`MAX_DEPTH`]
+/// containers are open, `depth` included.
 #[inline]
 pub fn skip_value(text: &[u8], at: usize, depth: usize) -> Result<usize, JsonFault> {
     match byte(text, at) {
-        b'{' | b'[' => walk(text, at, depth, &mut Silent),
+        b'{' | b'[' => walk(text, at, depth, &mut Ignore),
         _ => scalar(text, at),
     }
 }
 
-/// Whether a text is one JSON value in UTF-8, no deeper than [`MAX_DEPTH`].
+/// Checks that a text is one JSON value in UTF-8, no deeper than [`MAX_DEPTH`].
 ///
 /// # Errors
 ///
-/// As [`skip_value`], and [`JsonFault::NotJson`] for text that is not UTF-8 or goes on behind the
+/// As [`skip_value`], and [`JsonFault::NotJson`] if the text is not UTF-8 or continues after the
 /// value.
 pub fn check(text: &[u8]) -> Result<(), JsonFault> {
-    visit(text, &mut Silent)
+    visit(text, &mut Ignore)
 }
 
-/// [`check`]s a text, and tells a visitor of all that is in its outermost container; of a text
-/// that is a scalar, the scalar, at depth 0.
+/// [`check`]s a text and calls a visitor for all values in its outermost container; for a scalar
+/// text, once at depth 0.
 pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), JsonFault> {
     std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
-    let at = blanks(text, 0);
+    let at = skip_whitespace(text, 0);
     let end = match byte(text, at) {
         b'{' | b'[' => walk(text, at, 0, visitor)?,
         _ => {
@@ -62,7 +61,7 @@ pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), JsonFau
     scan::end(text, end)
 }
 
-/// Reads past the container at `at`.
+/// Skips the container at `at`.
 fn walk(
     text: &[u8],
     mut at: usize,
@@ -71,7 +70,7 @@ fn walk(
 ) -> Result<usize, JsonFault> {
     let mut kinds = Kinds([0; MAX_DEPTH / 64]);
     let mut depth = base;
-    // Each turn opens the container at `at`.
+    // Each iteration opens the container at `at`.
     'open: loop {
         if depth >= MAX_DEPTH {
             return Err(JsonFault::TooDeep);
@@ -79,15 +78,15 @@ fn walk(
         let mut object = byte(text, at) == b'{';
         kinds.set(depth, object);
         depth += 1;
-        at = blanks(text, at + 1);
+        at = skip_whitespace(text, at + 1);
         let mut empty = byte(text, at) == if object { b'}' } else { b']' };
-        // Each turn reads one member or element, unless the container has none.
+        // Each iteration reads one member or element, unless the container is empty.
         loop {
             if !empty {
                 let mut name = None;
                 if object {
-                    let (read, value) = member_name(text, at)?;
-                    name = Some(read);
+                    let (member, value) = member_name(text, at)?;
+                    name = Some(member);
                     at = value;
                 }
                 let begin = at;
@@ -99,9 +98,9 @@ fn walk(
                 visitor.value(name, &text[begin..at], depth);
             }
             empty = false;
-            // Each turn closes one container.
+            // Each iteration closes one container.
             loop {
-                at = blanks(text, at);
+                at = skip_whitespace(text, at);
                 match byte(text, at) {
                     b',' => break,
                     b'}' if object => {}
@@ -116,12 +115,12 @@ fn walk(
                 }
                 object = kinds.get(depth - 1);
             }
-            at = blanks(text, at + 1);
+            at = skip_whitespace(text, at + 1);
         }
     }
 }
 
-impl Visit for Silent {
+impl Visit for Ignore {
     #[inline]
     fn value(&mut self, _: Option<Raw<'_>>, _: &[u8], _: usize) {}
 
@@ -131,18 +130,18 @@ impl Visit for Silent {
 
 impl Kinds {
     #[inline]
-    fn set(&mut self, place: usize, object: bool) {
-        let bit = 1 << (place % 64);
+    fn set(&mut self, depth: usize, object: bool) {
+        let bit = 1 << (depth % 64);
         if object {
-            self.0[place / 64] |= bit;
+            self.0[depth / 64] |= bit;
         } else {
-            self.0[place / 64] &= !bit;
+            self.0[depth / 64] &= !bit;
         }
     }
 
     #[inline]
-    fn get(&self, place: usize) -> bool {
-        self.0[place / 64] >> (place % 64) & 1 == 1
+    fn get(&self, depth: usize) -> bool {
+        self.0[depth / 64] >> (depth % 64) & 1 == 1
     }
 }
 
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn valid_texts_are_read_to_their_end() {
+    fn valid_texts_are_accepted() {
         for text in [
             "{}",
             "[]",
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_texts_are_refused() {
+    fn invalid_texts_are_rejected() {
         for text in [
             "",
             " ",
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_counted_not_recursed() {
+    fn nesting_is_limited_without_recursion() {
         let nested = |depth: usize| [vec![b'['; depth], vec![b']'; depth]].concat();
         assert_eq!(check(&nested(MAX_DEPTH)), Ok(()));
         assert_eq!(check(&nested(MAX_DEPTH + 1)), Err(JsonFault::TooDeep));
@@ -217,8 +216,8 @@ mod tests {
         assert_eq!(skip_value(b"1", 0, MAX_DEPTH), Ok(1));
     }
 
-    /// Texts that `serde_json` rejects for their value, not for their grammar.
-    fn only_a_matter_of_value(error: &serde_json::Error) -> bool {
+    /// Whether `serde_json` rejects a text for a value, not for its grammar.
+    fn rejects_a_value(error: &serde_json::Error) -> bool {
         let message = error.to_string();
         [
             "number out of range",
@@ -234,7 +233,7 @@ mod tests {
         let ours = check(text).is_ok();
         match serde_json::from_slice::<serde_json::Value>(text) {
             Ok(_) => assert!(ours, "{:?}", String::from_utf8_lossy(text)),
-            Err(e) if only_a_matter_of_value(&e) => {}
+            Err(e) if rejects_a_value(&e) => {}
             Err(e) => assert!(!ours, "{e}: {:?}", String::from_utf8_lossy(text)),
         }
     }
@@ -243,14 +242,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn validity_is_that_of_serde_json(
+        fn validity_agrees_with_serde_json(
             text in r#"([\[\]{},: \n]|"[a\\"nu\n]{0,9}"|-?[0-9.eE+]{1,5}|true|false|null|"k":){0,12}"#,
         ) {
             agrees_with_serde(text.as_bytes());
         }
 
         #[test]
-        fn validity_survives_a_changed_byte(at in 0..SAMPLE.len(), byte in any::<u8>()) {
+        fn validity_agrees_after_a_changed_byte(at in 0..SAMPLE.len(), byte in any::<u8>()) {
             let mut text = SAMPLE.as_bytes().to_vec();
             text[at] = byte;
             agrees_with_serde(&text);
@@ -259,7 +258,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_answered(text in proptest::collection::vec(any::<u8>(), 0..64)) {
+        fn validity_agrees_for_arbitrary_bytes(text in proptest::collection::vec(any::<u8>(), 0..64)) {
             agrees_with_serde(&text);
         }
     }

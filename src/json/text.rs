@@ -1,18 +1,18 @@
-//! Strings as they stand in the text, and what they mean.
+//! JSON strings: as written, and with escapes resolved.
 
 use std::borrow::Cow;
 
-/// A string as it stands between its quotes, checked, with its escapes still in it.
+/// A validated string as written between its quotes, escapes included.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<'a> {
     /// The bytes between the quotes.
     pub bytes: &'a [u8],
-    /// Whether there is a backslash among them.
+    /// Whether they contain a backslash.
     pub escaped: bool,
 }
 
 impl<'a> Raw<'a> {
-    /// The string's own bytes, escapes resolved as [`unescape`] does.
+    /// The bytes of the string, with escapes resolved by [`unescape`].
     #[inline]
     #[must_use]
     pub fn unescaped(self) -> Cow<'a, [u8]> {
@@ -24,7 +24,7 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// The text of a checked value, where it is a string in UTF-8.
+/// The text of a validated value; `None` unless it is a string in UTF-8.
 pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     let bytes = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let escaped = memchr::memchr(b'\\', bytes).is_some();
@@ -34,12 +34,10 @@ pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Resolves the escapes of a checked string.
+/// Resolves the escapes of a validated string.
 ///
-/// The answer is UTF-8, except where half of a surrogate pair stands alone: that half becomes
-/// the three bytes UTF-8 would give it if it could (WTF-8). It therefore differs from every
-/// other string, stays itself, and equals nothing that can be written as text: no name in a
-/// view matches it, only `*` does.
+/// The result is UTF-8, except that an unpaired surrogate is encoded in three bytes as if it were a
+/// character (WTF-8). So it differs from every valid string, and only `*` in a view matches it.
 #[must_use]
 pub fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
@@ -62,19 +60,19 @@ pub fn unescape(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One `\u` escape, or two that make a surrogate pair; `rest` begins behind the `u`.
+/// Resolves one `\u` escape, or two that form a surrogate pair; `rest` begins after the `u`.
 fn unescape_unicode<'a>(rest: &'a [u8], out: &mut Vec<u8>) -> &'a [u8] {
     let (unit, rest) = unit(rest);
     let pair = rest.strip_prefix(b"\\u").map(self::unit);
-    if let (0xd800..0xdc00, Some((low @ 0xdc00..0xe000, behind))) = (unit, pair) {
+    if let (0xd800..0xdc00, Some((low @ 0xdc00..0xe000, after))) = (unit, pair) {
         push(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00), out);
-        return behind;
+        return after;
     }
     push(unit, out);
     rest
 }
 
-/// Four hexadecimal digits.
+/// Parses four hexadecimal digits.
 fn unit(text: &[u8]) -> (u32, &[u8]) {
     let (hex, rest) = text.split_at(text.len().min(4));
     let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or(0);
@@ -102,7 +100,7 @@ mod tests {
     use super::unescape;
 
     #[test]
-    fn escapes_mean_what_serde_json_says() {
+    fn escapes_are_resolved_as_in_serde_json() {
         for raw in [
             "",
             "plain",
@@ -119,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_pair_stays_itself_and_is_no_text() {
+    fn an_unpaired_surrogate_becomes_wtf_8() {
         assert_eq!(unescape(br"\ud800"), b"\xed\xa0\x80");
         assert_eq!(unescape(br"\udfff"), b"\xed\xbf\xbf");
         assert_eq!(unescape(br"\ud800\u0061"), b"\xed\xa0\x80a");

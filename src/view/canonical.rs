@@ -1,24 +1,22 @@
-//! Views in canonical form: covered paths dropped, the rest sorted.
+//! Views in canonical form: redundant paths dropped, the rest sorted.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::fault::ViewFault;
-use super::grammar::{List, Path, Paths, Segment, Wrong};
+use super::grammar::{FaultAt, List, Path, Paths, Segment};
 
-/// The fields a client wants, in canonical form: two lists that are written differently and
-/// mean the same are the same view.
+/// The fields that a client wants, in canonical form: equivalent lists make equal views.
 ///
-/// Groups are written out, paths that another one covers are gone, the rest is sorted. Cheap to
-/// clone. It is kept as text, which the lookup of a part needs; its paths are read again where
-/// a body is pruned.
+/// Groups are expanded, paths covered by another one are dropped, the rest is sorted. Cheap to clone.
+/// Stored as text, by which a stored view is looked up; the paths are parsed again to prune a body.
 #[derive(Clone)]
 pub struct View {
     text: Arc<str>,
     /// The end of the list of fields to keep; 0 without one.
     fields: usize,
-    /// Where the list of fields to strip begins.
+    /// The start of the list of fields to strip.
     strip: usize,
 }
 
@@ -26,14 +24,14 @@ pub struct View {
 const FIELDS: &str = "fields=";
 const STRIP: &str = "strip=";
 
-/// The lists of one request or one configured view, while they are read.
+/// The lists of one request or one configured view, while they are parsed.
 #[derive(Default)]
 pub(super) struct ViewBuilder<'t> {
     fields: Paths<'t>,
     strip: Paths<'t>,
 }
 
-/// One of 64 bits for a name, to tell most names apart without comparing them.
+/// A one-bit hash of a name (a Bloom filter): different bits mean different names.
 #[inline]
 pub(super) fn mark(name: &[u8]) -> u64 {
     let first = name.first().copied().unwrap_or(0);
@@ -44,39 +42,38 @@ pub(super) fn mark(name: &[u8]) -> u64 {
 // === impl View ===
 
 impl View {
-    /// The view of a list of fields to keep and a list of fields to strip.
+    /// Parses a list of fields to keep and a list of fields to strip.
     ///
-    /// `None` where neither is given, and where the one list given is `fields=*`: everything
-    /// is shown.
+    /// `None` if everything is shown: neither list is given, or only `fields=*`.
     ///
     /// # Errors
     ///
-    /// The first [`ViewFault`] of the lists, said of an option `fields` or `strip`.
+    /// The first [`ViewFault`], with the option `fields` or `strip`.
     pub fn parse(fields: Option<&str>, strip: Option<&str>) -> Result<Option<Self>, ViewFault> {
         let mut builder = ViewBuilder::default();
         let added = builder.add(fields, strip);
-        added.map_err(|(list, wrong)| ViewFault::of(list.name(), wrong))?;
+        added.map_err(|(list, fault)| ViewFault::of(list.name(), fault))?;
         Ok(builder.finish())
     }
 
-    /// The canonical form, as text: equal exactly for equal views.
+    /// The canonical form as text: equal if and only if the views are equal.
     ///
-    /// The two lists in the grammar of the options, with a blank between them, which cannot
-    /// stand in a list: `fields=id,partner.id strip=**.token`.
+    /// Both lists in the grammar of the options, separated by a space, which no list contains
+    /// unescaped: `fields=id,partner.id strip=**.token`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The paths to keep; empty means all.
+    /// The paths to keep; if empty, everything is kept.
     pub(super) fn fields(&self) -> Vec<Path<'_>> {
         let list = self.text[..self.fields].strip_prefix(FIELDS);
-        read_again(list.unwrap_or_default(), List::Fields)
+        parse_canonical(list.unwrap_or_default(), List::Fields)
     }
 
-    /// The paths to remove.
+    /// The paths to strip.
     pub(super) fn strip(&self) -> Vec<Path<'_>> {
-        read_again(&self.text[self.strip..], List::Strip)
+        parse_canonical(&self.text[self.strip..], List::Strip)
     }
 }
 
@@ -103,20 +100,20 @@ impl fmt::Debug for View {
 // === impl ViewBuilder ===
 
 impl<'t> ViewBuilder<'t> {
-    /// Adds both lists; a fault comes with the list it is in.
+    /// Adds both lists. A fault is returned with its list.
     pub(super) fn add(
         &mut self,
         fields: Option<&'t str>,
         strip: Option<&'t str>,
-    ) -> Result<(), (List, Wrong)> {
+    ) -> Result<(), (List, FaultAt)> {
         for (list, text) in [(List::Fields, fields), (List::Strip, strip)] {
             let read = text.map_or(Ok(()), |text| self.read(text, list));
-            read.map_err(|wrong| (list, wrong))?;
+            read.map_err(|fault| (list, fault))?;
         }
         Ok(())
     }
 
-    pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
+    pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), FaultAt> {
         match list {
             List::Fields => self.fields.read(text, list),
             List::Strip => self.strip.read(text, list),
@@ -126,7 +123,7 @@ impl<'t> ViewBuilder<'t> {
     pub(super) fn finish(self) -> Option<View> {
         let mut fields = normalise(self.fields.list);
         let strip = normalise(self.strip.list);
-        // `*` covers every other path, so it stands alone here.
+        // `*` covers every other path, so it is alone here.
         if fields == [[Segment::Any]] {
             fields.clear();
         }
@@ -135,42 +132,42 @@ impl<'t> ViewBuilder<'t> {
             text.push_str(FIELDS);
             write_list(&fields, &mut text);
         }
-        let behind_fields = text.len();
+        let end_of_fields = text.len();
         if !strip.is_empty() {
             text.push_str(if text.is_empty() { "" } else { " " });
             text.push_str(STRIP);
         }
-        let before_strip = text.len();
+        let start_of_strip = text.len();
         write_list(&strip, &mut text);
         if text.is_empty() {
             return None;
         }
         Some(View {
             text: text.into(),
-            fields: behind_fields,
-            strip: before_strip,
+            fields: end_of_fields,
+            strip: start_of_strip,
         })
     }
 }
 
 /// The paths of a canonical list, which may be empty.
-fn read_again(text: &str, list: List) -> Vec<Path<'_>> {
+fn parse_canonical(text: &str, list: List) -> Vec<Path<'_>> {
     let mut read = Paths::default();
     if !text.is_empty() {
         read.read(text, list)
-            .expect("a list that was read is within the limits when it is written out");
+            .expect("the canonical form of a valid list is valid");
     }
     read.list
 }
 
-/// Drops every path that another one covers, and sorts what remains.
+/// Drops every path that another one covers, and sorts the rest.
 ///
-/// Paths of names alone are compared with their neighbours. One with a `*` or `**` is held
-/// against every other path, a few operations for each of its segments: at most
-/// [`MAX_PATHS`](super::MAX_PATHS) times [`MAX_TOGETHER`](super::MAX_TOGETHER) in all.
+/// A path of names only is compared with its neighbours. A path with `*` or `**` is compared with
+/// every other, in a few operations per segment: at most [`MAX_PATHS`](super::MAX_PATHS) times
+/// [`MAX_TOGETHER`](super::MAX_TOGETHER) in total.
 fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths.sort_unstable();
-    // A path that begins with another one is next to it.
+    // Sorted, a path follows the paths that are prefixes of it.
     paths.dedup_by(|next, kept| next.starts_with(kept));
     if paths.len() > 1 {
         drop_covered(&mut paths);
@@ -178,7 +175,7 @@ fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths
 }
 
-/// The list in the grammar it was read from.
+/// Writes a list in the grammar of the options.
 fn write_list(paths: &[Path<'_>], text: &mut String) {
     for (n, path) in paths.iter().enumerate() {
         for (m, segment) in path.iter().enumerate() {
@@ -192,21 +189,21 @@ fn write_list(paths: &[Path<'_>], text: &mut String) {
     }
 }
 
-/// A quick proof that a path covers nothing, or not another one.
+/// A quick test that a path cannot cover another one.
 struct Outline {
-    /// The [`mark`]s of its names: where one is missing in another path, so is the name.
+    /// The [`mark`]s of its names. It covers only paths that have all of them.
     marks: u64,
-    /// It has a `*` or `**`.
+    /// Whether it has a `*` or `**`.
     wild: bool,
 }
 
-/// A path with numbers for its segments, equal where the segments are.
+/// A path with its segments numbered: equal segments have equal numbers.
 struct Numbered(Vec<usize>);
 
 const ANY: usize = 0;
 const DEEP: usize = 1;
 
-/// Drops the paths that one with a `*` or `**` covers; of two that cover each other, one.
+/// Drops the paths that one with `*` or `**` covers; of two that cover each other, one.
 fn drop_covered(paths: &mut Vec<Path<'_>>) {
     let outlines: Vec<_> = paths.iter().map(|path| Outline::of(path)).collect();
     let may_cover = |outer: usize, inner: usize| {
@@ -247,27 +244,26 @@ fn name<'p>(segment: &'p Segment<'_>) -> Option<&'p str> {
     }
 }
 
-/// Whether all that `inner` reaches lies at or below something that `outer` reaches; `places`
-/// are those of `inner`.
+/// Whether every member that `inner` matches is at or below one that `outer` matches; `places` are
+/// those of `inner`.
 ///
-/// Answers from the back: bit `j` of a row says that `outer` from one of its segments on covers
-/// `inner` from its segment `j` on. Never true where it is not so; what it misses would take a
-/// different branch for different documents.
+/// Dynamic programming from the last segment of `outer` to the first: bit `j` of `row` is set if
+/// `outer`, from the current segment on, covers `inner` from segment `j` on. Never wrongly true; it
+/// may miss a path whose coverage depends on the document.
 fn covers(outer: &Numbered, inner: &Numbered, places: &[u64]) -> bool {
     let within = (1_u64 << inner.0.len()) - 1;
-    // Behind its last segment, `outer` covers whatever follows.
+    // After its last segment, `outer` covers everything below.
     let mut row = u64::MAX;
     for &segment in outer.0.iter().rev() {
         let next = row >> 1;
         row = match segment {
-            // None of the levels, or any number of them: from the last place that is covered
-            // back to the first.
+            // Any number of levels, none included: all positions up to the last covered one.
             DEEP => match row & within {
                 0 => 0,
                 row => u64::MAX >> row.leading_zeros(),
             },
-            // One level. Where `inner` has `**`, both without any level and with one or more;
-            // then the name behind it takes the place of the level.
+            // One level. A `**` in `inner` must be covered both with no level and with one or more;
+            // with none, the level is that of the name after it.
             ANY => within & (next & !places[DEEP] | row & next >> 1 & places[DEEP]),
             name => next & places[name],
         };
@@ -293,7 +289,7 @@ impl Outline {
 // === impl Numbered ===
 
 impl Numbered {
-    /// `names` are all that there are, in order.
+    /// Numbers a path; `names` are all names, sorted.
     fn of(path: &Path<'_>, names: &[&str]) -> Self {
         let number = |segment: &Segment<'_>| match segment {
             Segment::Any => ANY,
@@ -301,17 +297,17 @@ impl Numbered {
             Segment::Name(name) => {
                 2 + names
                     .binary_search(&&**name)
-                    .expect("it is one of all names")
+                    .expect("`names` has all names")
             }
         };
         Self(path.iter().map(number).collect())
     }
 
-    /// For each number that a segment can have, a bit for each place where it stands.
+    /// For each segment number, a bit mask of the positions of that segment.
     fn places(&self, names: usize) -> Vec<u64> {
         let mut places = vec![0; 2 + names];
-        for (place, segment) in self.0.iter().enumerate() {
-            places[*segment] |= 1 << place;
+        for (position, segment) in self.0.iter().enumerate() {
+            places[*segment] |= 1 << position;
         }
         places
     }
@@ -324,50 +320,50 @@ mod tests {
     use super::super::fault::ViewFaultKind;
     use super::*;
 
-    /// [`covers`] by recursion.
-    fn covers_plainly(outer: &[Segment<'_>], inner: &[Segment<'_>]) -> bool {
+    /// A recursive model of [`covers`].
+    fn covers_model(outer: &[Segment<'_>], inner: &[Segment<'_>]) -> bool {
         let ([at, rest @ ..], [place, below @ ..]) = (outer, inner) else {
             return outer.is_empty();
         };
         match (at, place) {
-            (Segment::Deep, _) => covers_plainly(rest, inner) || covers_plainly(outer, below),
+            (Segment::Deep, _) => covers_model(rest, inner) || covers_model(outer, below),
             (Segment::Any, Segment::Deep) => {
-                covers_plainly(rest, inner) && covers_plainly(outer, below)
+                covers_model(rest, inner) && covers_model(outer, below)
             }
-            (Segment::Any, _) => covers_plainly(rest, below),
-            (Segment::Name(_), _) => at == place && covers_plainly(rest, below),
+            (Segment::Any, _) => covers_model(rest, below),
+            (Segment::Name(_), _) => at == place && covers_model(rest, below),
         }
     }
 
     proptest! {
         #[test]
-        fn what_remains_is_what_nothing_else_covers(
+        fn the_paths_that_no_other_path_covers_remain(
             list in r"((a|b|\*|\*\*\.a|\*\*\.b)\.){0,5}[ab](,((a|b|\*|\*\*\.a)\.){0,5}(a|b|\*)){1,12}",
         ) {
             let mut read = Paths::default();
-            read.read(&list, List::Strip).expect("the expression makes lists");
-            let mut left = read.list.clone();
-            left.sort_unstable();
-            left.dedup();
-            let all = left.clone();
-            left.retain(|path| {
-                !all.iter().any(|other| other != path && covers_plainly(other, path))
+            read.read(&list, List::Strip).expect("the expression generates valid lists");
+            let mut uncovered = read.list.clone();
+            uncovered.sort_unstable();
+            uncovered.dedup();
+            let all = uncovered.clone();
+            uncovered.retain(|path| {
+                !all.iter().any(|other| other != path && covers_model(other, path))
             });
-            prop_assert_eq!(normalise(read.list), left);
+            prop_assert_eq!(normalise(read.list), uncovered);
         }
     }
 
     fn normal(text: &str) -> String {
         let mut read = Paths::default();
         read.read(text, List::Strip)
-            .expect("the rows of this table are lists");
+            .expect("the rows are valid lists");
         let mut out = String::new();
         write_list(&normalise(read.list), &mut out);
         out
     }
 
     #[test]
-    fn spellings_of_one_list_become_one() {
+    fn equivalent_lists_have_one_canonical_form() {
         for (spellings, canonical) in [
             (&["b,a", "a,b", "a,b,a", "a,b,b.c"][..], "a,b"),
             (
@@ -398,12 +394,12 @@ mod tests {
 
     fn text(fields: Option<&str>, strip: Option<&str>) -> Option<String> {
         View::parse(fields, strip)
-            .expect("the rows of this table are lists")
+            .expect("the rows are valid lists")
             .map(|view| view.as_str().to_owned())
     }
 
     #[test]
-    fn a_view_has_one_text() {
+    fn the_canonical_text_has_both_lists() {
         assert_eq!(text(None, None), None);
         assert_eq!(
             text(Some("partner(name,id),id"), Some("b,**.a")).as_deref(),
@@ -412,7 +408,7 @@ mod tests {
         assert_eq!(
             text(Some(r"a\ strip\(b\)"), None).as_deref(),
             Some(r"fields=a\ strip\(b\)"),
-            "a name cannot pass for the other list"
+            "an escaped name is not parsed as the other list"
         );
         assert_eq!(text(Some("*,a.b"), None), None, "everything is kept");
         assert_eq!(text(Some("*"), Some("a")).as_deref(), Some("strip=a"));
@@ -421,13 +417,13 @@ mod tests {
 
     #[test]
     fn a_fault_reads_as_a_sentence() {
-        let fault = View::parse(None, Some("a.b,*x")).expect_err("a star beside a letter");
+        let fault = View::parse(None, Some("a.b,*x")).expect_err("a star next to a letter");
         assert_eq!(
             fault.to_string(),
-            r"strip: character 5: a star stands alone between dots; write \* where it is part of a name"
+            r"strip: character 5: a star must be alone between dots; write \* if it is part of a name"
         );
         assert_eq!(fault.kind, ViewFaultKind::Star);
-        let fault = View::parse(Some("a,**.b"), None).expect_err("** keeps nothing");
+        let fault = View::parse(Some("a,**.b"), None).expect_err("** in a list of fields to keep");
         assert_eq!(
             fault.to_string(),
             "fields: character 3: ** can only be stripped; write the path of the field to keep"

@@ -1,57 +1,54 @@
-//! The limits of a view option, and its faults in words.
+//! The limits of view options, and their faults in words.
 
 use thiserror::Error;
 
-/// Bytes that the lists of one option may have, percent-decoded: as sent, and with groups
-/// written out.
+/// The most bytes of the lists of one option, percent-decoded: as sent, and with groups expanded.
 pub const MAX_TEXT: usize = 2_048;
-/// Paths that the lists of one option may have, groups written out.
+/// The most paths of one option, groups expanded.
 pub const MAX_PATHS: usize = 64;
-/// Segments of one path.
+/// The most segments of one path.
 pub const MAX_SEGMENTS: usize = 32;
-/// Segments that the paths of one option may have together, groups written out. What it costs
-/// to read a query and to prune a body grows with them, however they are arranged.
+/// The most segments of all paths of one option, groups expanded. The cost of parsing a query and
+/// pruning a body grows with them.
 pub const MAX_TOGETHER: usize = 256;
-/// Bytes of one field name.
+/// The most bytes of one field name.
 pub const MAX_NAME: usize = 256;
 
-/// An option of the query that cannot be read. The request is answered 400.
+/// An invalid view option in a query. The response is a 400.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{option}: character {position}: {kind}")]
 pub struct ViewFault {
     /// The option's name, as configured.
     pub option: String,
-    /// The character of the decoded value where reading stopped, counted from 1. Where the
-    /// percent-encoding itself is broken, the character of the value as sent.
+    /// The position of the fault in the decoded value, in characters from 1; in the value as sent, if
+    /// the percent-encoding is invalid.
     pub position: usize,
     /// The fault at this position.
     pub kind: ViewFaultKind,
 }
 
-/// A fault of a list, or of the name of a view.
+/// The kind of a fault in a list or a view name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ViewFaultKind {
     /// A missing name: `a..b`, `a,`, `()`, or an empty value.
     #[error(r"a field name is expected here; write the name, or \e where the name is empty")]
     MissingName,
-    /// A blank without a backslash.
+    /// Whitespace without a backslash.
     #[error(
-        "a blank cannot stand here; leave it out, or put a backslash before it where it is part of a name"
+        "whitespace is not allowed here; remove it, or put a backslash before it if it is part of a name"
     )]
     Blank,
-    /// A star beside other characters.
-    #[error(r"a star stands alone between dots; write \* where it is part of a name")]
+    /// A star next to other characters.
+    #[error(r"a star must be alone between dots; write \* if it is part of a name")]
     Star,
     /// `**` in a list of fields to keep.
     #[error("** can only be stripped; write the path of the field to keep")]
     DeepInFields,
-    /// `**` with no name behind it.
-    #[error("** needs a field name behind it, as in **.name")]
+    /// `**` without a name after it.
+    #[error("** needs a field name after it, as in **.name")]
     DeepWithoutName,
-    /// A backslash before something that needs none, or at the end.
-    #[error(
-        r"a backslash stands before one of . , ( ) * \ or a blank, or is \e for the empty name"
-    )]
+    /// A backslash before a character that needs none, or at the end.
+    #[error(r"a backslash must be before one of . , ( ) * \ or a space, or \e for the empty name")]
     Escape,
     /// A parenthesis that is never closed.
     #[error("this parenthesis is not closed")]
@@ -59,23 +56,21 @@ pub enum ViewFaultKind {
     /// A parenthesis that closes nothing.
     #[error("this parenthesis closes nothing")]
     Unopened,
-    /// Something else than a comma or a parenthesis behind a group.
-    #[error("a group ends its item; a comma or a closing parenthesis follows it")]
-    BehindGroup,
-    /// The lists of one option have more than [`MAX_TEXT`] bytes, as sent or with groups
-    /// written out.
-    #[error("the list goes on behind its {MAX_TEXT} bytes, groups written out")]
+    /// Something other than a comma or a parenthesis after a group.
+    #[error("only a comma or a closing parenthesis may follow a group")]
+    AfterGroup,
+    /// The lists of one option have more than [`MAX_TEXT`] bytes, as sent or with groups expanded.
+    #[error("the list is longer than {MAX_TEXT} bytes, with groups expanded")]
     TooLong,
-    /// The lists of one option have more than [`MAX_PATHS`] paths, groups written out.
-    #[error("this is one path more than {MAX_PATHS}, groups written out")]
+    /// The lists of one option have more than [`MAX_PATHS`] paths, groups expanded.
+    #[error("the list has more than {MAX_PATHS} paths, with groups expanded")]
     TooManyPaths,
     /// A path has more than [`MAX_SEGMENTS`] segments.
-    #[error("this is one segment more than a path may have, {MAX_SEGMENTS}")]
+    #[error("this path has more than {MAX_SEGMENTS} segments")]
     TooManySegments,
-    /// The paths of one option have more than [`MAX_TOGETHER`] segments together, groups
-    /// written out.
+    /// The paths of one option have more than [`MAX_TOGETHER`] segments, groups expanded.
     #[error(
-        "with this path the list has more than {MAX_TOGETHER} segments, groups written out; ask for fewer or shorter paths"
+        "the list has more than {MAX_TOGETHER} segments, with groups expanded; use fewer or shorter paths"
     )]
     TooManyTogether,
     /// A name has more than [`MAX_NAME`] bytes.
@@ -87,13 +82,13 @@ pub enum ViewFaultKind {
     /// The decoded value is not UTF-8.
     #[error("this is not UTF-8")]
     NotUtf8,
-    /// No configured view has this name; the names that are configured.
+    /// No configured view has this name; contains the configured names.
     #[error("no view has this name{}", known_names(.0))]
     UnknownView(Vec<String>),
 }
 
 impl ViewFault {
-    /// The same fault, said of an option.
+    /// The fault of an option.
     pub(super) fn of(option: &str, (position, kind): (usize, ViewFaultKind)) -> Self {
         Self {
             option: option.to_owned(),

@@ -1,4 +1,4 @@
-//! The grammar of a list of fields: text in, paths with groups written out.
+//! The grammar of a list of fields, parsed to paths with groups expanded.
 //!
 //! ```text
 //! list    = item *("," item)
@@ -7,75 +7,74 @@
 //! segment = "*" / "**" / "\e" / name
 //! ```
 //!
-//! A backslash takes the meaning from `. , ( ) * \` and blanks (space, tab, CR, LF); `\e` is
-//! the empty name. `**` stands for any number of levels, none included; it is for lists that
-//! strip, and a name follows it. A group may give it that name: `**(a,b)`.
+//! A backslash escapes `. , ( ) * \` and whitespace (space, tab, CR, LF); `\e` is the empty name.
+//! `**` matches any number of levels, none included; it is allowed only in `strip`, before a name,
+//! which may be in a group: `**(a,b)`.
 
 use std::borrow::Cow;
 use std::mem;
 
 use super::fault::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER, ViewFaultKind};
 
-/// One step of a path. A name is a piece of the text it was read from, unless it had escapes.
+/// One segment of a path. A name borrows from the parsed text, unless it has escapes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Segment<'t> {
-    /// `*`: a member of any name.
+    /// `*`: a member with any name.
     Any,
     /// `**`: any number of levels.
     Deep,
-    /// A member of this name.
+    /// A member with this name.
     Name(Cow<'t, str>),
 }
 
-/// From the root to a member; arrays on the way are not mentioned.
+/// The segments from the root to a member; arrays in between have none.
 pub(super) type Path<'t> = Vec<Segment<'t>>;
 
-/// Which of the two lists is read: only one of them knows `**`.
+/// Which of the two lists is parsed: `**` is allowed only in `strip`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum List {
     Fields,
     Strip,
 }
 
-/// The paths of one list so far. Its limits hold over all texts that are read into it.
+/// The paths of one list so far. The limits apply to all its texts together.
 #[derive(Debug, Default)]
 pub(super) struct Paths<'t> {
     pub(super) list: Vec<Path<'t>>,
-    /// Bytes of the texts.
+    /// Bytes of the texts so far.
     bytes: usize,
-    /// Bytes of the paths with groups written out, with a comma behind each.
+    /// Bytes of the paths with groups expanded, and a comma after each.
     pub(super) written: usize,
-    /// Segments of the paths with groups written out.
+    /// Segments of the paths with groups expanded.
     segments: usize,
 }
 
-/// A place in a text, and what is wrong there.
-pub(super) type Wrong = (usize, ViewFaultKind);
+/// A fault and its position in a text.
+pub(super) type FaultAt = (usize, ViewFaultKind);
 
-/// Whether a character means something and needs a backslash in a name.
-fn is_mark(byte: u8) -> bool {
+/// Whether a character has a meaning in the grammar, and must be escaped in a name.
+fn is_special(byte: u8) -> bool {
     matches!(
         byte,
         b'.' | b',' | b'(' | b')' | b'*' | b'\\' | b' ' | b'\t' | b'\r' | b'\n'
     )
 }
 
-/// How much of a text comes before the first mark. Marks are ASCII, so this is between
-/// characters.
+/// The position of the first special character, which is ASCII, so this is a character boundary.
 fn plain(text: &str) -> usize {
-    text.bytes().position(is_mark).unwrap_or(text.len())
+    text.bytes().position(is_special).unwrap_or(text.len())
 }
 
-/// The unread rest of a text. Positions are counted in bytes here.
+/// The parser of a text. Positions are counted in bytes here.
 struct Reader<'a> {
     rest: &'a str,
     at: usize,
     list: List,
-    /// The path being read, the prefix of its group included.
+    /// The path being parsed, the prefix of its group included.
     path: Path<'a>,
-    /// Bytes of `path`, written out.
+    /// Bytes of `path` as written.
     written: usize,
-    /// Where the last segment of `path` begins.
+    /// The start of the last segment of `path`.
     last: usize,
     /// The open groups.
     groups: Vec<Group>,
@@ -83,12 +82,12 @@ struct Reader<'a> {
 
 #[derive(Clone, Copy)]
 struct Group {
-    /// Where its parenthesis stands.
+    /// The position of its parenthesis.
     open: usize,
-    /// How many segments its prefix has, and how many bytes.
+    /// The number of segments of its prefix, and of bytes.
     prefix: usize,
     written: usize,
-    /// Where the last of them begins.
+    /// The start of the last of these segments.
     last: usize,
 }
 
@@ -104,17 +103,17 @@ impl List {
 // === impl Paths ===
 
 impl<'t> Paths<'t> {
-    /// Reads one text of a list and adds its paths.
+    /// Parses a text of a list and adds its paths.
     ///
     /// # Errors
     ///
-    /// The fault and its character, counted from 1.
-    pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), Wrong> {
+    /// The fault and its position, in characters from 1.
+    pub(super) fn read(&mut self, text: &'t str, list: List) -> Result<(), FaultAt> {
         let character = |at: usize| text[..at].chars().count() + 1;
-        let room = MAX_TEXT - self.bytes;
-        if text.len() > room {
+        let left = MAX_TEXT - self.bytes;
+        if text.len() > left {
             return Err((
-                character(text.floor_char_boundary(room)),
+                character(text.floor_char_boundary(left)),
                 ViewFaultKind::TooLong,
             ));
         }
@@ -132,7 +131,7 @@ impl<'t> Paths<'t> {
         .map_err(|(at, kind)| (character(at), kind))
     }
 
-    /// Adds a path that has this many bytes when it is written out.
+    /// Adds a path of this many bytes.
     fn add(&mut self, path: Path<'t>, written: usize) -> Result<(), ViewFaultKind> {
         if self.list.len() == MAX_PATHS {
             return Err(ViewFaultKind::TooManyPaths);
@@ -154,7 +153,7 @@ impl<'t> Paths<'t> {
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    fn list(mut self, paths: &mut Paths<'a>) -> Result<(), Wrong> {
+    fn list(mut self, paths: &mut Paths<'a>) -> Result<(), FaultAt> {
         loop {
             let begin = self.at;
             self.path()?;
@@ -179,14 +178,14 @@ impl<'a> Reader<'a> {
             paths
                 .add(path, self.written)
                 .map_err(|kind| (begin, kind))?;
-            if !self.behind_path()? {
+            if !self.after_path()? {
                 return Ok(());
             }
         }
     }
 
-    /// Segments up to one of `, ( )` or the end.
-    fn path(&mut self) -> Result<(), Wrong> {
+    /// Parses segments up to one of `, ( )` or the end.
+    fn path(&mut self) -> Result<(), FaultAt> {
         loop {
             let begin = self.at;
             let segment = self.segment()?;
@@ -199,7 +198,7 @@ impl<'a> Reader<'a> {
             if self.path.len() == MAX_SEGMENTS {
                 return Err((begin, ViewFaultKind::TooManySegments));
             }
-            // A segment is written as it was read, and behind another one with a dot.
+            // The canonical form of a segment is as long as the parsed one; a dot separates two.
             self.written += self.at - begin + usize::from(!self.path.is_empty());
             self.path.push(segment);
             self.last = begin;
@@ -209,8 +208,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Closes the groups that end here; answers whether another item follows.
-    fn behind_path(&mut self) -> Result<bool, Wrong> {
+    /// Closes the groups that end here. Returns whether another item follows.
+    fn after_path(&mut self) -> Result<bool, FaultAt> {
         loop {
             let at = self.at;
             let group = self.groups.last().copied();
@@ -222,8 +221,8 @@ impl<'a> Reader<'a> {
                 self.last = group.map_or(0, |group| group.last);
                 return Ok(true);
             } else if !self.rest.is_empty() {
-                // A path runs up to one of the marks above, so this stands behind a group.
-                return Err((at, ViewFaultKind::BehindGroup));
+                // A path ends at one of the characters above, so this follows a group.
+                return Err((at, ViewFaultKind::AfterGroup));
             } else if let Some(group) = group {
                 return Err((group.open, ViewFaultKind::Unclosed));
             } else {
@@ -232,9 +231,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn segment(&mut self) -> Result<Segment<'a>, Wrong> {
+    fn segment(&mut self) -> Result<Segment<'a>, FaultAt> {
         let begin = self.at;
-        let (segment, otherwise) = if self.take("**") {
+        let (segment, fault) = if self.take("**") {
             (Segment::Deep, ViewFaultKind::Star)
         } else if self.take("*") {
             (Segment::Any, ViewFaultKind::Star)
@@ -246,23 +245,23 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() || self.rest.starts_with(['.', ',', '(', ')']) {
             Ok(segment)
         } else {
-            Err((begin, otherwise))
+            Err((begin, fault))
         }
     }
 
-    fn name(&mut self) -> Result<Segment<'a>, Wrong> {
+    fn name(&mut self) -> Result<Segment<'a>, FaultAt> {
         let begin = self.at;
         let mut name = Cow::Borrowed("");
         loop {
-            // Without a backslash, which is rare, the name is a piece of the text.
+            // Without a backslash, which is rare, the name borrows from the text.
             let plain = plain(self.rest);
             name += &self.rest[..plain];
             self.advance(plain);
             match *self.rest.as_bytes() {
                 [] | [b'.' | b',' | b'(' | b')', ..] => break,
                 [b'*', ..] => return Err((self.at, ViewFaultKind::Star)),
-                [b'\\', mark, ..] if is_mark(mark) => {
-                    name.to_mut().push(char::from(mark));
+                [b'\\', special, ..] if is_special(special) => {
+                    name.to_mut().push(char::from(special));
                     self.advance(2);
                 }
                 [b'\\', ..] => return Err((self.at, ViewFaultKind::Escape)),
@@ -276,13 +275,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Steps over `mark` if it stands here.
-    fn take(&mut self, mark: &str) -> bool {
-        let here = self.rest.starts_with(mark);
-        if here {
-            self.advance(mark.len());
+    /// Consumes `token` if it is next.
+    fn take(&mut self, token: &str) -> bool {
+        let is_next = self.rest.starts_with(token);
+        if is_next {
+            self.advance(token.len());
         }
-        here
+        is_next
     }
 
     fn advance(&mut self, bytes: usize) {
@@ -294,7 +293,7 @@ impl<'a> Reader<'a> {
 // === impl Segment ===
 
 impl Segment<'_> {
-    /// Writes the segment as it can be read again.
+    /// Writes the segment in the grammar, special characters escaped.
     pub(super) fn write(&self, text: &mut String) {
         match self {
             Self::Any => text.push('*'),
@@ -303,14 +302,14 @@ impl Segment<'_> {
             Self::Name(name) => {
                 let mut rest = &**name;
                 loop {
-                    let (before, marked) = rest.split_at(plain(rest));
+                    let (before, special) = rest.split_at(plain(rest));
                     text.push_str(before);
-                    if marked.is_empty() {
+                    if special.is_empty() {
                         return;
                     }
                     text.push('\\');
-                    text.push_str(&marked[..1]);
-                    rest = &marked[1..];
+                    text.push_str(&special[..1]);
+                    rest = &special[1..];
                 }
             }
         }

@@ -1,22 +1,22 @@
-//! Views: which fields of a call a client wants, and how the rest is taken away.
+//! Views: which fields of a call a client wants, and the removal of the others.
 //!
-//! A query asks with up to three options (their names are settings):
+//! A query has up to three options (their names are configurable):
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `strip=a.b,**.c` | everything but these |
+//! | `strip=a.b,**.c` | everything except these |
 //! | `fields=id,partner(id,name)` | only these |
-//! | `view=light` | what the configured view `light` says |
+//! | `view=light` | the lists of the configured view `light` |
 //!
-//! [`read_query`] takes them out of a query and answers the [`View`] they mean; [`prune()`]
-//! takes away what that view does not show. Where fields are both kept and stripped, what is
-//! kept is chosen first and the strips apply to that.
+//! [`read_query`] removes them from a query and returns the [`View`] they describe; [`prune()`]
+//! removes from a body what the view does not show. With both lists, `fields` are selected first,
+//! and `strip` applies to the rest.
 //!
 //! - Paths pass through arrays: `invoices.id` is the `id` of every invoice. Only members of
-//!   objects go, never an element of an array; emptied containers stay as `{}`.
-//! - To keep `partner.id` is to keep `partner`, and of an object there only `id`. A `partner`
-//!   that is `null`, or any other value without members, stays as it is.
-//! - A name that no document has is no fault.
+//!   objects are removed, never array elements; an object without members left stays as `{}`.
+//! - A path to keep, such as `partner.id`, keeps `partner`, and of an object there only `id`. A
+//!   `partner` that is `null`, or another value without members, stays as it is.
+//! - A path that matches nothing in a document is not an error.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -24,13 +24,13 @@
 //! use stuut_cache::view::{self, Options, Pruned};
 //!
 //! let options = Options::new(&Views::default()).expect("the defaults are valid");
-//! let asked = view::read_query(Some("page=2&strip=partner(name)"), &options)?;
-//! assert_eq!(asked.remaining.as_deref(), Some("page=2"));
+//! let query = view::read_query(Some("page=2&strip=partner(name)"), &options)?;
+//! assert_eq!(query.remaining.as_deref(), Some("page=2"));
 //!
-//! let view = asked.view.expect("strip asks for a view");
+//! let view = query.view.expect("strip describes a view");
 //! let body = Bytes::from(r#"{"id":"c1","partner":{"id":7,"name":"Foo"}}"#);
 //! let Pruned::Part(part) = view::prune(&body, &view) else {
-//!     panic!("there is a name to take away");
+//!     panic!("there is a name to remove");
 //! };
 //! assert_eq!(part, r#"{"id":"c1","partner":{"id":7}}"#);
 //! # Ok::<(), view::ViewFault>(())

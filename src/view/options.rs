@@ -1,13 +1,13 @@
-//! View options by the settings: their names, the configured views, and the decoding of values.
+//! View options by configuration: their names, the configured views, and the decoding of values.
 
 use std::borrow::Cow;
 
 use super::canonical::View;
 use super::fault::{ViewFault, ViewFaultKind};
-use super::grammar::Wrong;
+use super::grammar::FaultAt;
 use crate::config;
 
-/// The names of the options and the configured views, ready to answer requests.
+/// The names of the view options, and the parsed configured views.
 #[derive(Clone, Debug)]
 pub struct Options {
     fields: Box<str>,
@@ -16,7 +16,7 @@ pub struct Options {
     named: Vec<Named>,
 }
 
-/// A configured view whose lists cannot be used.
+/// A configured view with an invalid list, or without effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {reason}")]
 pub struct OptionsFault {
@@ -34,7 +34,7 @@ pub(super) struct Named {
 
 /// The view options.
 #[derive(Clone, Copy)]
-pub(super) enum Which {
+pub(super) enum ViewOption {
     Fields,
     Strip,
     View,
@@ -43,12 +43,12 @@ pub(super) enum Which {
 // === impl Options ===
 
 impl Options {
-    /// Reads the lists of the configured views.
+    /// Parses the lists of the configured views.
     ///
     /// # Errors
     ///
-    /// All lists that cannot be read or leave everything as it is. The names of options and views
-    /// are checked by the configuration.
+    /// All invalid lists, and all views that show everything. The configuration has validated the
+    /// names of options and views.
     pub fn new(views: &config::Views) -> Result<Self, Vec<OptionsFault>> {
         let (mut faults, mut named) = (Vec::new(), Vec::with_capacity(views.named.len()));
         for lists in &views.named {
@@ -81,66 +81,66 @@ impl Options {
     }
 
     /// The name of an option.
-    pub(super) fn name(&self, which: Which) -> &str {
+    pub(super) fn name(&self, which: ViewOption) -> &str {
         match which {
-            Which::Fields => &self.fields,
-            Which::Strip => &self.strip,
-            Which::View => &self.view,
+            ViewOption::Fields => &self.fields,
+            ViewOption::Strip => &self.strip,
+            ViewOption::View => &self.view,
         }
     }
 
-    /// Which option a piece of the query is, and its value as sent.
-    pub(super) fn option<'a>(&self, piece: &'a str) -> Option<(Which, &'a str)> {
+    /// The option in a `&`-separated piece of the query, with its value as sent.
+    pub(super) fn option<'a>(&self, piece: &'a str) -> Option<(ViewOption, &'a str)> {
         [
-            (&self.strip, Which::Strip),
-            (&self.fields, Which::Fields),
-            (&self.view, Which::View),
+            (&self.strip, ViewOption::Strip),
+            (&self.fields, ViewOption::Fields),
+            (&self.view, ViewOption::View),
         ]
         .into_iter()
         .find_map(|(name, which)| {
             let rest = piece.strip_prefix(&**name)?;
-            // `?strip` says as much as `?strip=`.
+            // `?strip` is equivalent to `?strip=`.
             let value = rest.strip_prefix('=').or(rest.is_empty().then_some(""))?;
             Some((which, value))
         })
     }
 
-    /// The configured view that a value names.
-    pub(super) fn named(&self, value: &str) -> Result<&Named, Wrong> {
+    /// The configured view with the name in a value.
+    pub(super) fn named(&self, value: &str) -> Result<&Named, FaultAt> {
         let name = decode(value)?;
-        let found = self.named.iter().find(|named| named.lists.name == name);
-        found.ok_or_else(|| {
+        let named = self.named.iter().find(|named| named.lists.name == name);
+        named.ok_or_else(|| {
             let known = self.named.iter().map(|named| named.lists.name.clone());
             (1, ViewFaultKind::UnknownView(known.collect()))
         })
     }
 }
 
-/// The text that an option's value stands for: `%XX` is a byte, everything else is itself.
+/// Percent-decodes the value of an option.
 ///
-/// `+` is a plus sign: this is the query of RFC 3986, not a form. A blank in a name is `%20`.
+/// `+` is a plus sign: this is the query of RFC 3986, not a form. A space in a name is `%20`.
 ///
 /// # Errors
 ///
-/// [`ViewFaultKind::Percent`] and [`ViewFaultKind::NotUtf8`], each with its character.
-pub(super) fn decode(sent: &str) -> Result<Cow<'_, str>, Wrong> {
+/// [`ViewFaultKind::Percent`] or [`ViewFaultKind::NotUtf8`], with the position of the character.
+pub(super) fn decode(sent: &str) -> Result<Cow<'_, str>, FaultAt> {
     if memchr::memchr(b'%', sent.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(sent));
     }
     let mut bytes = Vec::with_capacity(sent.len());
     let mut rest = sent;
-    while let Some((plain, coded)) = rest.split_once('%') {
+    while let Some((plain, encoded)) = rest.split_once('%') {
         bytes.extend_from_slice(plain.as_bytes());
-        let byte = coded
+        let byte = encoded
             .get(..2)
             .filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
             .and_then(|hex| u8::from_str_radix(hex, 16).ok());
         let Some(byte) = byte else {
-            let before = &sent[..sent.len() - coded.len()];
+            let before = &sent[..sent.len() - encoded.len()];
             return Err((before.chars().count(), ViewFaultKind::Percent));
         };
         bytes.push(byte);
-        rest = &coded[2..];
+        rest = &encoded[2..];
     }
     bytes.extend_from_slice(rest.as_bytes());
     String::from_utf8(bytes).map(Cow::Owned).map_err(|e| {
@@ -158,7 +158,7 @@ mod tests {
     use crate::config::{NamedView, Views};
 
     #[test]
-    fn all_that_is_wrong_with_the_settings_is_said() {
+    fn all_faults_of_the_configured_views_are_reported() {
         let view = |name: &str, fields: Option<&str>, strip: Option<&str>| NamedView {
             name: name.to_owned(),
             fields: fields.map(str::to_owned),
@@ -174,10 +174,10 @@ mod tests {
             ],
             ..Views::default()
         })
-        .expect_err("nearly everything is wrong");
-        let said: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        .expect_err("four of the views are invalid");
+        let messages: Vec<_> = faults.iter().map(ToString::to_string).collect();
         assert_eq!(
-            said,
+            messages,
             [
                 "views.named.none: this view shows everything; write what to keep in `fields` or what to take away in `strip`",
                 "views.named.all: this view shows everything; write what to keep in `fields` or what to take away in `strip`",
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_decoded_once() {
+    fn values_are_percent_decoded_once() {
         for (sent, text) in [
             ("a.b", "a.b"),
             ("a%2Cb%2cc", "a,b,c"),
@@ -202,7 +202,7 @@ mod tests {
         ] {
             assert_eq!(decode(sent), Ok(Cow::Borrowed(text)), "{sent}");
         }
-        for (sent, place, kind) in [
+        for (sent, position, kind) in [
             ("%", 1, ViewFaultKind::Percent),
             ("ab%4", 3, ViewFaultKind::Percent),
             ("é%G1", 2, ViewFaultKind::Percent),
@@ -210,7 +210,7 @@ mod tests {
             ("%é", 1, ViewFaultKind::Percent),
             ("a%C3%A9%FF", 3, ViewFaultKind::NotUtf8),
         ] {
-            assert_eq!(decode(sent), Err((place, kind)), "{sent}");
+            assert_eq!(decode(sent), Err((position, kind)), "{sent}");
         }
     }
 }

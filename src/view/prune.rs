@@ -1,35 +1,36 @@
-//! Pruning: one pass over the bytes, which checks them and copies what a view shows.
+//! Pruning: one pass that validates a body and copies what a view shows.
 
 use bytes::Bytes;
 
-use crate::json::{self, JsonFault, MAX_DEPTH, Raw, blanks, byte, member_name, skip_value};
+use crate::json::{
+    self, JsonFault, MAX_DEPTH, Raw, byte, member_name, skip_value, skip_whitespace,
+};
 
 use super::canonical::View;
 use super::fault::MAX_TOGETHER;
 use super::grammar::Segment;
-use super::steps::{Fate, Reached, Steps};
+use super::steps::{Decision, Reached, Steps};
 
-/// The result of a view on a body.
+/// The result of pruning a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pruned {
-    /// Nothing went. The same bytes, not a copy.
+    /// Nothing was removed: the same bytes, not a copy.
     Whole(Bytes),
     /// The remaining bytes.
     Part(Bytes),
-    /// The body cannot be read, and must be served whole.
+    /// The body is not valid JSON, or too deep, and must be served whole.
     Skipped(JsonFault),
 }
 
-/// Removes from a JSON body all that `view` does not show.
+/// Removes from a JSON body everything that `view` does not show.
 ///
-/// The whole body is checked, the parts that go as well. What remains is exactly as sent. A
-/// member that goes takes with it the blanks before its name, and one comma: the one behind it,
-/// or, where no member stays behind it, the one before it with the blanks before that. Blanks
-/// before a closing brace stay. So what is left depends only on which members are left, not
-/// on the order in which the others went.
+/// The whole body is validated, removed parts included. The rest is exactly as sent. With a member,
+/// the whitespace before its name and one comma are removed: the comma after it, or, if no later
+/// member is kept, the comma before it with the whitespace before that. Whitespace before a closing
+/// brace is kept. So the result depends only on which members are kept, not on the order in which
+/// others were removed.
 ///
-/// Names are compared with their escapes resolved; one with half of a surrogate pair is matched
-/// by `*` alone.
+/// Names are compared with escapes resolved; one with an unpaired surrogate is matched only by `*`.
 #[must_use]
 pub fn prune(body: &Bytes, view: &View) -> Pruned {
     let mut part = Part {
@@ -42,7 +43,7 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
         Err(_) => Err(JsonFault::NotJson),
     };
     match read {
-        // A cut ends behind the brace before it.
+        // A cut never ends at 0: it follows a brace.
         Ok(()) if part.copied == 0 => Pruned::Whole(body.clone()),
         Ok(()) => Pruned::Part(part.finish()),
         Err(fault) => Pruned::Skipped(fault),
@@ -53,7 +54,7 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
 struct Part<'a> {
     text: &'a [u8],
     out: Vec<u8>,
-    /// The place in the text up to which all that stays is in `out`.
+    /// The position in `text` up to which everything kept is in `out`.
     copied: usize,
 }
 
@@ -61,21 +62,21 @@ struct Part<'a> {
 struct Open<const N: usize> {
     object: bool,
     reached: Reached<N>,
-    /// The fate of a member that no path mentions by name.
-    other: Fate<N>,
-    /// The end of the last value that stays; at first the place behind the brace.
+    /// The decision about a member whose name is in no path.
+    other: Decision<N>,
+    /// The end of the last kept value; initially the position after the brace.
     kept: usize,
-    /// Where members that go have begun, behind a comma or the brace.
+    /// The start of the current run of removed members, after a comma or the brace.
     gap: Option<usize>,
-    /// The end of the last value that goes.
-    gone: usize,
+    /// The end of the last removed value.
+    removed: usize,
 }
 
-/// Words for the steps of both lists.
-const MOST: usize = 2 * MAX_TOGETHER / 64;
+/// The words needed for the steps of both lists, at their limits.
+const MAX_WORDS: usize = 2 * MAX_TOGETHER / 64;
 
 fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
-    let at = blanks(part.text, 0);
+    let at = skip_whitespace(part.text, 0);
     if !matches!(byte(part.text, at), b'{' | b'[') {
         return json::end(part.text, skip_value(part.text, at, 0)?);
     }
@@ -88,11 +89,11 @@ fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
     {
         read(&Steps::<1>::new(fields, strip), part, at)
     } else {
-        read(&Steps::<MOST>::new(fields, strip), part, at)
+        read(&Steps::<MAX_WORDS>::new(fields, strip), part, at)
     }
 }
 
-/// Reads the outermost container, at `at`: each turn reads one member or element, or closes a
+/// Prunes the outermost container, at `at`: each iteration reads one member or element, or closes a
 /// container.
 fn read<const N: usize>(
     steps: &Steps<'_, N>,
@@ -105,11 +106,11 @@ fn read<const N: usize>(
     at += 1;
     loop {
         let mut begin = at;
-        at = blanks(text, at);
+        at = skip_whitespace(text, at);
         match byte(text, at) {
             b',' if !first => {
                 begin = at + 1;
-                at = blanks(text, begin);
+                at = skip_whitespace(text, begin);
             }
             b'}' | b']' if byte(text, at) == open.closing() => {
                 part.close(&open);
@@ -125,21 +126,21 @@ fn read<const N: usize>(
             _ if !first => return Err(JsonFault::NotJson),
             _ => first = false,
         }
-        let fate = if open.object {
+        let decision = if open.object {
             let (name, value) = member_name(text, at)?;
             at = value;
-            let fate = open.fate(name, steps);
-            if matches!(fate, Fate::Remove) {
+            let decision = open.decide(name, steps);
+            if matches!(decision, Decision::Remove) {
                 at = skip_value(text, at, outer.len() + 1)?;
                 open.remove(begin, at);
                 continue;
             }
             part.keep(&mut open, begin);
-            fate
+            decision
         } else {
-            Fate::Into(open.reached)
+            Decision::Into(open.reached)
         };
-        if let (b'{' | b'[', Fate::Into(reached)) = (byte(text, at), fate) {
+        if let (b'{' | b'[', Decision::Into(reached)) = (byte(text, at), decision) {
             outer.push(open);
             if outer.len() == MAX_DEPTH {
                 return Err(JsonFault::TooDeep);
@@ -157,7 +158,7 @@ fn read<const N: usize>(
 // === impl Part ===
 
 impl Part<'_> {
-    /// Leaves out the text from one place to another, and copies what lies before.
+    /// Leaves out the text from `from` to `to`, and copies the text before it.
     fn cut(&mut self, from: usize, to: usize) {
         if self.copied == 0 {
             self.out.reserve_exact(self.text.len() - (to - from));
@@ -166,7 +167,7 @@ impl Part<'_> {
         self.copied = to;
     }
 
-    /// Leaves out the members that go before one that stays and begins here.
+    /// Leaves out the removed members before a kept one, which begins at `begin`.
     #[inline]
     fn keep<const N: usize>(&mut self, open: &mut Open<N>, begin: usize) {
         if let Some(gap) = open.gap.take() {
@@ -174,17 +175,17 @@ impl Part<'_> {
         }
     }
 
-    /// Leaves out the members that go at the end of a container.
+    /// Leaves out the removed members at the end of a container.
     #[inline]
     fn close<const N: usize>(&mut self, open: &Open<N>) {
         if open.gap.is_some() {
-            self.cut(open.kept, open.gone);
+            self.cut(open.kept, open.removed);
         }
     }
 
     fn finish(mut self) -> Bytes {
         self.out.extend_from_slice(&self.text[self.copied..]);
-        // A stored part weighs what it shows.
+        // A stored view must not have spare capacity.
         self.out.shrink_to_fit();
         Bytes::from(self.out)
     }
@@ -200,15 +201,15 @@ impl<const N: usize> Open<N> {
             reached,
             kept: at + 1,
             gap: None,
-            gone: 0,
+            removed: 0,
         }
     }
 
-    /// A member goes, from here to there.
+    /// Records a removed member.
     #[inline]
     fn remove(&mut self, begin: usize, end: usize) {
         self.gap.get_or_insert(begin);
-        self.gone = end;
+        self.removed = end;
     }
 
     #[inline]
@@ -216,12 +217,12 @@ impl<const N: usize> Open<N> {
         if self.object { b'}' } else { b']' }
     }
 
-    /// The fate of a member of this name.
+    /// The decision about a member with this name.
     #[inline]
-    fn fate(&self, name: Raw<'_>, steps: &Steps<'_, N>) -> Fate<N> {
+    fn decide(&self, name: Raw<'_>, steps: &Steps<'_, N>) -> Decision<N> {
         if name.escaped {
             steps.member(&self.reached, &name.unescaped())
-        } else if steps.mention(name.bytes) {
+        } else if steps.may_name(name.bytes) {
             steps.member(&self.reached, name.bytes)
         } else {
             self.other

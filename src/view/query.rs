@@ -1,37 +1,37 @@
-//! The query options that ask for a view: taken out, the rest left exactly as sent.
+//! The view options of a query: parsed and removed, the rest of the query left exactly as sent.
 
 use std::borrow::Cow;
 
 use super::canonical::{View, ViewBuilder};
 use super::fault::ViewFault;
 use super::grammar::List;
-use super::options::{Options, Which, decode};
+use super::options::{Options, ViewOption, decode};
 use crate::config::NamedView;
 
-/// The view that a query asks for, and the rest of the query.
+/// The view in a query, and the rest of the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryView<'a> {
-    /// The query without the view options, byte for byte; `None` where no query is left. An empty
-    /// query (`/x?`) is a query.
+    /// The query without the view options, byte for byte; `None` if no query remains. An empty query
+    /// (`/x?`) is a query.
     pub remaining: Option<Cow<'a, str>>,
     /// The fields to show; `None` means all.
     pub view: Option<View>,
 }
 
-/// Takes the view options out of a query (the text behind `?`, as sent).
+/// Removes the view options from a query (the text after `?`, as sent).
 ///
-/// A query is cut at `&`. A piece is an option where its name is exactly a configured one, not
-/// percent-encoded; its value is percent-decoded, `+` being a plus sign. All other pieces stay
-/// as sent, in their order. Without any of the options, nothing is allocated.
+/// A query is split at `&`. A piece is an option if its name is exactly a configured one, not
+/// percent-encoded; its value is percent-decoded, `+` is a plus sign. All other pieces stay as
+/// sent, in their order. Without view options, nothing is allocated.
 ///
-/// An option that is repeated adds to its list. `view=name` adds the lists of that view: with
-/// `view=light&fields=id`, the fields of `light` and `id` are kept, and what `light` strips
-/// goes. Limits hold for all lists of a kind together.
+/// A repeated option adds to its list. `view=name` adds the lists of that view: `view=light&fields=id`
+/// keeps `id` and the fields of `light`, and strips what `light` strips. The limits apply to all
+/// lists of a kind together.
 ///
 /// # Errors
 ///
-/// A [`ViewFault`] that names the option, the character of its value and what is wrong. An empty
-/// list is a fault: `fields=` could mean nothing or everything.
+/// A [`ViewFault`] with the option, the character of its value, and the reason. An empty list is a
+/// fault: `fields=` could mean nothing or everything.
 pub fn read_query<'a>(
     query: Option<&'a str>,
     options: &Options,
@@ -41,17 +41,18 @@ pub fn read_query<'a>(
         return Ok(QueryView { remaining, view });
     };
     let pieces = || query.split('&');
-    let mut asking = pieces().filter_map(|piece| options.option(piece));
-    let view = match (asking.next(), asking.next()) {
+    let mut view_options = pieces().filter_map(|piece| options.option(piece));
+    let view = match (view_options.next(), view_options.next()) {
         (None, _) => {
             return Ok(QueryView {
                 remaining: Some(Cow::Borrowed(query)),
                 view: None,
             });
         }
-        (Some((Which::View, value)), None) => {
+        (Some((ViewOption::View, value)), None) => {
             let named = options.named(value);
-            let named = named.map_err(|wrong| ViewFault::of(options.name(Which::View), wrong))?;
+            let named =
+                named.map_err(|fault| ViewFault::of(options.name(ViewOption::View), fault))?;
             Some(named.view.clone())
         }
         _ => read_view(pieces(), options)?,
@@ -70,42 +71,42 @@ pub fn read_query<'a>(
     })
 }
 
-/// The value of an option.
+/// The decoded value of an option.
 enum OptionValue<'a> {
     List(List, Cow<'a, str>),
     Named(&'a NamedView),
 }
 
-/// The view of all options among the pieces of a query.
+/// The view of all options in the pieces of a query.
 fn read_view<'a>(
     pieces: impl Iterator<Item = &'a str>,
     options: &'a Options,
 ) -> Result<Option<View>, ViewFault> {
-    let part = |(which, value)| {
-        let part = match which {
-            Which::Fields => decode(value).map(|text| OptionValue::List(List::Fields, text)),
-            Which::Strip => decode(value).map(|text| OptionValue::List(List::Strip, text)),
-            Which::View => options
+    let decode_value = |(which, value)| {
+        let value = match which {
+            ViewOption::Fields => decode(value).map(|text| OptionValue::List(List::Fields, text)),
+            ViewOption::Strip => decode(value).map(|text| OptionValue::List(List::Strip, text)),
+            ViewOption::View => options
                 .named(value)
                 .map(|named| OptionValue::Named(&named.lists)),
         };
-        (which, part)
+        (which, value)
     };
-    // Decoded first, all of them: the names of the builder are pieces of the texts.
-    let asked = pieces.filter_map(|piece| options.option(piece));
-    let parts: Vec<_> = asked.map(part).collect();
+    // All values are decoded first: the builder borrows the names from them.
+    let view_options = pieces.filter_map(|piece| options.option(piece));
+    let values: Vec<_> = view_options.map(decode_value).collect();
     let mut builder = ViewBuilder::default();
-    for (which, part) in &parts {
-        match part {
+    for (which, value) in &values {
+        match value {
             Ok(OptionValue::List(list, text)) => builder.read(text, *list),
-            // A valid view can only be too much beside the lists before it. The client does
-            // not see its text: the fault is where its name stands.
+            // A configured view is valid: only the limits can fail, together with the lists before
+            // it. The client does not know its text, so the fault is at its name.
             Ok(OptionValue::Named(lists)) => builder
                 .add(lists.fields.as_deref(), lists.strip.as_deref())
                 .map_err(|(_, (_, kind))| (1, kind)),
-            Err(wrong) => Err(wrong.clone()),
+            Err(fault) => Err(fault.clone()),
         }
-        .map_err(|wrong| ViewFault::of(options.name(*which), wrong))?;
+        .map_err(|fault| ViewFault::of(options.name(*which), fault))?;
     }
     Ok(builder.finish())
 }
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_taken_out_and_the_rest_stays_as_sent() {
+    fn view_options_are_removed_and_the_rest_stays_as_sent() {
         let options = options();
         for (query, remaining, view) in [
             (None, None, None),
@@ -193,9 +194,9 @@ mod tests {
             ),
         ] {
             match read_query(query, &options) {
-                Ok(asked) => {
-                    assert_eq!(asked.remaining.as_deref(), remaining, "{query:?}");
-                    assert_eq!(asked.view.as_ref().map(View::as_str), view, "{query:?}");
+                Ok(read) => {
+                    assert_eq!(read.remaining.as_deref(), remaining, "{query:?}");
+                    assert_eq!(read.view.as_ref().map(View::as_str), view, "{query:?}");
                 }
                 Err(fault) => assert_eq!(
                     (query, fault.kind),
@@ -207,8 +208,8 @@ mod tests {
 
     #[test]
     fn a_query_without_options_is_borrowed() {
-        let asked = read_query(Some("a=1&b=2"), &options()).expect("nothing is asked");
-        assert!(matches!(asked.remaining, Some(Cow::Borrowed("a=1&b=2"))));
+        let read = read_query(Some("a=1&b=2"), &options()).expect("no view option");
+        assert!(matches!(read.remaining, Some(Cow::Borrowed("a=1&b=2"))));
     }
 
     #[test]
@@ -256,21 +257,21 @@ mod tests {
         let fault = read_query(Some(&many), &options).expect_err("65 paths");
         assert_eq!(
             fault.to_string(),
-            "view: character 1: this is one path more than 64, groups written out"
+            "view: character 1: the list has more than 64 paths, with groups expanded"
         );
     }
 
     #[test]
-    fn option_names_are_settings() {
+    fn option_names_are_configurable() {
         let views = Views {
             strip_option: "x-strip".to_owned(),
             ..Views::default()
         };
-        let options = Options::new(&views).expect("another name is fine");
-        let asked = read_query(Some("strip=a&x-strip=b"), &options).expect("a list");
-        assert_eq!(asked.remaining.as_deref(), Some("strip=a"));
-        assert_eq!(asked.view.as_ref().map(View::as_str), Some("strip=b"));
-        let fault = read_query(Some("x-strip=b,"), &options).expect_err("half a list");
+        let options = Options::new(&views).expect("the option name is configurable");
+        let read = read_query(Some("strip=a&x-strip=b"), &options).expect("a list");
+        assert_eq!(read.remaining.as_deref(), Some("strip=a"));
+        assert_eq!(read.view.as_ref().map(View::as_str), Some("strip=b"));
+        let fault = read_query(Some("x-strip=b,"), &options).expect_err("an incomplete list");
         assert_eq!(fault.option, "x-strip");
     }
 }

@@ -1,10 +1,10 @@
-//! The steps of a view's paths as bits, and which of them are next at a place in a document.
+//! The paths of a view as a nondeterministic automaton on bit sets.
 //!
-//! Every segment of a path but `**` is a step, and the steps of all paths lie in one row. What
-//! a container has reached is a set of them: the steps its members may take. A member takes
-//! those of its name and those of `*`, all at once; each leads to the one behind it, and a
-//! step with `**` before it stays. So a member costs the same however many paths are under
-//! way, and a view of up to 64 steps fits in one word.
+//! Every segment of a path except `**` is a step; the steps of all paths are numbered in sequence.
+//! The state of a container is the set of steps that its members may match. A member matches the
+//! steps of its name and those of `*`, all at once; each is followed by the next step of its path, and
+//! a step after `**` also stays. So the cost of a member does not depend on the number of active
+//! paths, and a view of up to 64 steps fits in one word.
 
 use std::borrow::Cow;
 
@@ -14,41 +14,41 @@ use super::grammar::{Path, Segment};
 /// A set of steps, one bit each, in `N` words.
 type Set<const N: usize> = [u64; N];
 
-/// Both lists of a view; those to keep come first in the row.
+/// The steps of both lists of a view, those of `fields` first.
 pub(super) struct Steps<'v, const N: usize> {
-    /// The names that paths mention, shorter ones first, and the steps that such a member
-    /// takes: its own and those of `*`.
+    /// The names in the paths, shorter ones first, with the steps that such a member matches: its own
+    /// and those of `*`.
     names: Vec<(Cow<'v, [u8]>, Set<N>)>,
     /// The [`mark`]s of all names.
     marks: u64,
-    /// The steps of `*`: what a member takes whose name no path mentions.
+    /// The steps of `*`: those that a member matches whose name is in no path.
     any: Set<N>,
-    /// The steps with `**` before them.
+    /// The steps after a `**`.
     stay: Set<N>,
     /// The last steps of the paths.
     last: Set<N>,
-    /// The steps of what is kept; the others are of what is stripped.
+    /// The steps of `fields`; the others are of `strip`.
     keep: Set<N>,
-    /// The steps reached by the outermost container.
+    /// The state of the outermost container.
     root: Reached<N>,
 }
 
-/// The steps that a container has reached.
+/// The state of a container: the steps that its members may match.
 #[derive(Clone, Copy)]
 pub(super) struct Reached<const N: usize> {
-    /// Everything below is kept, but for what is stripped.
+    /// Everything below is kept, except what is stripped.
     all: bool,
     next: Set<N>,
 }
 
-/// The fate of a member's value.
+/// The decision about a member.
 #[derive(Clone, Copy)]
-pub(super) enum Fate<const N: usize> {
-    /// It goes, and the member with it.
+pub(super) enum Decision<const N: usize> {
+    /// Remove it.
     Remove,
-    /// It stays as it is.
+    /// Keep it whole.
     Keep,
-    /// It stays; where it is a container, this is what it has reached.
+    /// Keep it; if its value is a container, this is the state of it.
     Into(Reached<N>),
 }
 
@@ -59,7 +59,7 @@ fn insert<const N: usize>(set: &mut Set<N>, step: usize) {
 // === impl Steps ===
 
 impl<'v, const N: usize> Steps<'v, N> {
-    /// Lays out the paths to keep and those to strip; their steps must fit in `N` words.
+    /// Numbers the steps of the paths; they must fit in `N` words.
     pub(super) fn new(fields: Vec<Path<'v>>, strip: Vec<Path<'v>>) -> Self {
         let mut steps = Self {
             names: Vec::new(),
@@ -76,7 +76,7 @@ impl<'v, const N: usize> Steps<'v, N> {
         let mut named: Vec<(Cow<'v, [u8]>, usize)> = Vec::new();
         let mut step = 0;
         let kept = fields.len();
-        for (place, path) in fields.into_iter().chain(strip).enumerate() {
+        for (index, path) in fields.into_iter().chain(strip).enumerate() {
             insert(&mut steps.root.next, step);
             for segment in path {
                 match segment {
@@ -92,7 +92,7 @@ impl<'v, const N: usize> Steps<'v, N> {
                         named.push((Cow::Owned(name.into_bytes()), step));
                     }
                 }
-                if place < kept {
+                if index < kept {
                     insert(&mut steps.keep, step);
                 }
                 step += 1;
@@ -105,55 +105,55 @@ impl<'v, const N: usize> Steps<'v, N> {
                 steps.marks |= mark(&name);
                 steps.names.push((name, steps.any));
             }
-            if let Some((_, taken)) = steps.names.last_mut() {
-                insert(taken, step);
+            if let Some((_, matched)) = steps.names.last_mut() {
+                insert(matched, step);
             }
         }
         steps
     }
 
-    /// The steps reached by the outermost container.
+    /// The state of the outermost container.
     pub(super) fn root(&self) -> Reached<N> {
         self.root
     }
 
-    /// Whether a path may mention this name.
+    /// Whether this name may be in a path.
     #[inline]
-    pub(super) fn mention(&self, name: &[u8]) -> bool {
+    pub(super) fn may_name(&self, name: &[u8]) -> bool {
         self.marks & mark(name) != 0
     }
 
-    /// The fate of a member of this name.
-    pub(super) fn member(&self, from: &Reached<N>, name: &[u8]) -> Fate<N> {
-        let found = self
+    /// The decision about a member with this name.
+    pub(super) fn member(&self, from: &Reached<N>, name: &[u8]) -> Decision<N> {
+        let index = self
             .names
             .binary_search_by(|(known, _)| (known.len(), &**known).cmp(&(name.len(), name)));
-        self.take(from, found.map_or(&self.any, |place| &self.names[place].1))
+        self.advance(from, index.map_or(&self.any, |index| &self.names[index].1))
     }
 
-    /// The fate of a member that no path mentions by name.
+    /// The decision about a member whose name is in no path.
     #[inline]
-    pub(super) fn other(&self, from: &Reached<N>) -> Fate<N> {
-        self.take(from, &self.any)
+    pub(super) fn other(&self, from: &Reached<N>) -> Decision<N> {
+        self.advance(from, &self.any)
     }
 
     #[inline]
-    fn take(&self, from: &Reached<N>, steps: &Set<N>) -> Fate<N> {
+    fn advance(&self, from: &Reached<N>, steps: &Set<N>) -> Decision<N> {
         let mut next = [0; N];
         let (mut kept, mut kept_whole, mut stripped) = (0, 0, 0);
         let mut carry = 0;
         for n in 0..N {
-            let taken = from.next[n] & steps[n];
-            let ended = taken & self.last[n];
-            kept |= taken & self.keep[n];
+            let matched = from.next[n] & steps[n];
+            let ended = matched & self.last[n];
+            kept |= matched & self.keep[n];
             kept_whole |= ended & self.keep[n];
             stripped |= ended & !self.keep[n];
-            let on = taken ^ ended;
-            next[n] = on << 1 | carry | from.next[n] & self.stay[n];
-            carry = on >> 63;
+            let continued = matched ^ ended;
+            next[n] = continued << 1 | carry | from.next[n] & self.stay[n];
+            carry = continued >> 63;
         }
         if stripped != 0 || !from.all && kept == 0 {
-            return Fate::Remove;
+            return Decision::Remove;
         }
         let all = from.all || kept_whole != 0;
         if all {
@@ -161,9 +161,9 @@ impl<'v, const N: usize> Steps<'v, N> {
                 *next &= !keep;
             }
             if next == [0; N] {
-                return Fate::Keep;
+                return Decision::Keep;
             }
         }
-        Fate::Into(Reached { all, next })
+        Decision::Into(Reached { all, next })
     }
 }

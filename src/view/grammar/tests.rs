@@ -1,8 +1,8 @@
-//! Lists and their faults, one row each.
+//! Valid lists and faults, one row each.
 
 use super::*;
 
-fn written_out(text: &str, list: List) -> Result<String, Wrong> {
+fn expanded(text: &str, list: List) -> Result<String, FaultAt> {
     let mut read = Paths::default();
     read.read(text, list)?;
     let mut out = String::new();
@@ -22,7 +22,7 @@ fn written_out(text: &str, list: List) -> Result<String, Wrong> {
 }
 
 #[test]
-fn lists_are_written_out() {
+fn groups_are_expanded() {
     for (text, paths) in [
         ("a", "a"),
         ("a,b.c", "a b.c"),
@@ -41,18 +41,14 @@ fn lists_are_written_out() {
         ("naïve.日本", "naïve.日本"),
         ("a+b", "a+b"),
     ] {
-        assert_eq!(
-            written_out(text, List::Strip),
-            Ok(paths.to_owned()),
-            "{text}"
-        );
+        assert_eq!(expanded(text, List::Strip), Ok(paths.to_owned()), "{text}");
     }
 }
 
 #[test]
-fn faults_say_where() {
+fn faults_have_a_position() {
     use ViewFaultKind::*;
-    for (text, place, kind) in [
+    for (text, position, kind) in [
         ("", 1, MissingName),
         (",", 1, MissingName),
         ("a,", 3, MissingName),
@@ -89,40 +85,40 @@ fn faults_say_where() {
         ("a(b(c)", 2, Unclosed),
         ("a)", 2, Unopened),
         ("a(b))", 5, Unopened),
-        ("a(b)c", 5, BehindGroup),
-        ("a(b).c", 5, BehindGroup),
-        ("a(b)(c)", 5, BehindGroup),
+        ("a(b)c", 5, AfterGroup),
+        ("a(b).c", 5, AfterGroup),
+        ("a(b)(c)", 5, AfterGroup),
     ] {
         assert_eq!(
-            written_out(text, List::Strip),
-            Err((place, kind)),
+            expanded(text, List::Strip),
+            Err((position, kind)),
             "{text:?}"
         );
     }
-    for (text, place) in [("**.a", 1), ("a,b.**.c", 5), ("a(**(b))", 3)] {
+    for (text, position) in [("**.a", 1), ("a,b.**.c", 5), ("a(**(b))", 3)] {
         assert_eq!(
-            written_out(text, List::Fields),
-            Err((place, DeepInFields)),
+            expanded(text, List::Fields),
+            Err((position, DeepInFields)),
             "{text}"
         );
     }
 }
 
 #[test]
-fn limits_hold() {
+fn lists_over_a_limit_are_rejected() {
     let names = |count: usize| vec!["a"; count].join(",");
-    let steps = |count: usize| vec!["a"; count].join(".");
-    for (text, wrong) in [
+    let path = |count: usize| vec!["a"; count].join(".");
+    for (text, fault) in [
         (names(64), None),
         (names(65), Some((129, ViewFaultKind::TooManyPaths))),
         (
             format!("a({})", names(65)),
             Some((131, ViewFaultKind::TooManyPaths)),
         ),
-        (steps(32), None),
-        (steps(33), Some((65, ViewFaultKind::TooManySegments))),
+        (path(32), None),
+        (path(33), Some((65, ViewFaultKind::TooManySegments))),
         (
-            format!("{}(b,c.d)", steps(31)),
+            format!("{}(b,c.d)", path(31)),
             Some((67, ViewFaultKind::TooManySegments)),
         ),
         ("a".repeat(256), None),
@@ -135,10 +131,10 @@ fn limits_hold() {
         (r"\.".repeat(256), None),
         (format!("{},a", r"\.".repeat(256)), None),
         ([&*"a".repeat(255); 8].join(",") + "b", None),
-        // 8 * 32 segments, and one more.
-        ([&*steps(32); 8].join(","), None),
+        // 8 * 32 segments, and then one more.
+        ([&*path(32); 8].join(","), None),
         (
-            [&*steps(32); 8].join(",") + ",a",
+            [&*path(32); 8].join(",") + ",a",
             Some((513, ViewFaultKind::TooManyTogether)),
         ),
         (format!("*.*.**({})", names(64)), None),
@@ -158,18 +154,18 @@ fn limits_hold() {
             Some((269, ViewFaultKind::TooLong)),
         ),
     ] {
-        assert_eq!(written_out(&text, List::Strip).err(), wrong, "{text}");
+        assert_eq!(expanded(&text, List::Strip).err(), fault, "{text}");
     }
     let long = [&*"é".repeat(128); 8].join(",");
     assert_eq!(
-        written_out(&long, List::Strip),
+        expanded(&long, List::Strip),
         Err((1028, ViewFaultKind::TooLong)),
         "2,055 bytes"
     );
 }
 
 #[test]
-fn limits_count_over_several_texts() {
+fn limits_apply_to_all_texts_of_a_list_together() {
     let mut read = Paths::default();
     let text = vec!["a"; 40].join(",");
     assert_eq!(read.read(&text, List::Strip), Ok(()));

@@ -1,4 +1,4 @@
-//! What goes, what stays, and which blanks: one row each.
+//! Removed and kept members, and whitespace: one row each.
 
 use super::*;
 
@@ -7,8 +7,8 @@ fn pruned(body: &str, fields: &str, strip: &str) -> String {
     let fields = list(String::leak(fields.to_owned()));
     let strip = list(String::leak(strip.to_owned()));
     let view = View::parse(fields, strip)
-        .expect("the rows of this table are lists")
-        .expect("and ask for something");
+        .expect("the rows are valid lists")
+        .expect("the rows do not show everything");
     let body = Bytes::copy_from_slice(body.as_bytes());
     let out = match prune(&body, &view) {
         Pruned::Whole(whole) => {
@@ -22,12 +22,12 @@ fn pruned(body: &str, fields: &str, strip: &str) -> String {
         }
         Pruned::Skipped(fault) => return format!("{fault:?}"),
     };
-    String::from_utf8(out.to_vec()).expect("cut at characters")
+    String::from_utf8(out.to_vec()).expect("cut at character boundaries")
 }
 
 #[test]
-fn strips_take_members_away() {
-    for (strip, body, left) in [
+fn strip_removes_members() {
+    for (strip, body, expected) in [
         ("a", r#"{"a":1}"#, "{}"),
         ("a", r#"{"a":1,"b":2}"#, r#"{"b":2}"#),
         ("b", r#"{"a":1,"b":2}"#, r#"{"a":1}"#),
@@ -82,13 +82,13 @@ fn strips_take_members_away() {
         ("*", r#"{"a\ud800":1}"#, "{}"),
         ("a", r#"{"\u0061":1,"b":"\u0061"}"#, r#"{"b":"\u0061"}"#),
     ] {
-        assert_eq!(pruned(body, "", strip), left, "{strip} of {body}");
+        assert_eq!(pruned(body, "", strip), expected, "{strip} of {body}");
     }
 }
 
 #[test]
-fn fields_keep_members() {
-    for (fields, body, left) in [
+fn fields_keeps_members() {
+    for (fields, body, expected) in [
         ("a", r#"{"a":1,"b":2}"#, r#"{"a":1}"#),
         ("a", r#"{"b":2}"#, "{}"),
         ("a", r#"{"a":{"b":{"c":1}}}"#, r#"{"a":{"b":{"c":1}}}"#),
@@ -123,13 +123,13 @@ fn fields_keep_members() {
         ("id", r#"[{"id":1,"n":2},{"n":3},4]"#, r#"[{"id":1},{},4]"#),
         ("a", "17", "17"),
     ] {
-        assert_eq!(pruned(body, fields, ""), left, "{fields} of {body}");
+        assert_eq!(pruned(body, fields, ""), expected, "{fields} of {body}");
     }
 }
 
 #[test]
-fn fields_come_first_then_strips() {
-    for (fields, strip, body, left) in [
+fn fields_are_selected_first_then_stripped() {
+    for (fields, strip, body, expected) in [
         (
             "a",
             "a.b",
@@ -153,15 +153,15 @@ fn fields_come_first_then_strips() {
     ] {
         assert_eq!(
             pruned(body, fields, strip),
-            left,
+            expected,
             "{fields} {strip} of {body}"
         );
     }
 }
 
 #[test]
-fn blanks_go_with_the_member_behind_them() {
-    for (strip, body, left) in [
+fn whitespace_is_removed_with_the_member_after_it() {
+    for (strip, body, expected) in [
         ("a", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "{\n  \"b\": 2\n}\n"),
         ("b", "{\n  \"a\": 1,\n  \"b\": 2\n}\n", "{\n  \"a\": 1\n}\n"),
         (
@@ -179,12 +179,12 @@ fn blanks_go_with_the_member_behind_them() {
             r#" [ { "b" : [ ] } ] "#,
         ),
     ] {
-        assert_eq!(pruned(body, "", strip), left, "{strip} of {body}");
+        assert_eq!(pruned(body, "", strip), expected, "{strip} of {body}");
     }
 }
 
 #[test]
-fn what_cannot_be_read_is_said() {
+fn invalid_bodies_are_skipped_with_the_reason() {
     for (body, reason) in [
         ("", "NotJson"),
         ("{", "NotJson"),
@@ -213,7 +213,7 @@ fn what_cannot_be_read_is_said() {
 }
 
 #[test]
-fn depth_is_counted_alike_inside_and_outside_of_paths() {
+fn the_depth_limit_is_the_same_inside_and_outside_of_paths() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}"), (r#"{"b":"#, "}")] {
         for strip in ["**.a", "b", "a", "a.a.a.a", "b.b.b.x"] {
             let nested = |depth: usize| open.repeat(depth) + "[]" + &close.repeat(depth);
