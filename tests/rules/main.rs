@@ -1,4 +1,4 @@
-//! Rules as tables and models: no socket, no time that passes.
+//! Rules as tables and models: no sockets, no clock.
 
 mod pruning;
 mod rfc9111;

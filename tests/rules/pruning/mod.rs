@@ -1,4 +1,4 @@
-//! Pruning against two models that are slow and plain: one on the text, one on values.
+//! Pruning compared with two slow and simple models: one on the text, one on values.
 
 mod model;
 
@@ -11,7 +11,7 @@ use stuut_cache::view::{Pruned, View, prune};
 
 use model::{Lists, Model, lists};
 
-/// Few names, so that paths meet them.
+/// Few names, so that paths match often.
 fn name() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "a",
@@ -27,7 +27,7 @@ fn name() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// A name as a document may write it.
+/// A name as a JSON string, with or without escapes.
 fn written(name: &str) -> BoxedStrategy<String> {
     let plain = format!("\"{name}\"");
     let escaped = name.encode_utf16().fold(String::new(), |escaped, unit| {
@@ -91,7 +91,7 @@ fn path(deep: bool) -> impl Strategy<Value = String> {
     prop::collection::vec((deeply, segment), 1..4).prop_map(|steps| {
         let step = |(deeply, segment): &(bool, String)| match segment.as_str() {
             "*" => "*".to_owned(),
-            // The model's reader cuts at dots, so a dot in a name is left to other tests.
+            // The model splits paths at dots: dots in names are covered by other tests.
             name if *deeply => format!("**.{}", name.replace("x.y", "a")),
             name => name.replace("x.y", "b"),
         };
@@ -103,8 +103,8 @@ fn list(deep: bool) -> impl Strategy<Value = String> {
     prop::collection::vec(path(deep), 1..5).prop_map(|paths| paths.join(","))
 }
 
-/// Few names, many stars, and more steps than a word has bits.
-fn winding() -> impl Strategy<Value = String> {
+/// Few names, many stars, and more than 64 steps.
+fn long_list() -> impl Strategy<Value = String> {
     let step = prop::sample::select(vec!["*", "a", "b", "**.a", "**.b", "**.id"]);
     let path = (prop::collection::vec(step, 0..5), name()).prop_map(|(steps, last)| {
         let last = match last {
@@ -122,11 +122,11 @@ fn winding() -> impl Strategy<Value = String> {
     prop::collection::vec(path, 8..28).prop_map(|paths| paths.join(","))
 }
 
-fn asked() -> impl Strategy<Value = (Option<String>, Option<String>)> {
+fn view_lists() -> impl Strategy<Value = (Option<String>, Option<String>)> {
     prop_oneof![
         3 => list(true).prop_map(|strip| (None, Some(strip))),
-        2 => winding().prop_map(|strip| (None, Some(strip))),
-        1 => (winding(), winding()).prop_map(|(fields, strip)| {
+        2 => long_list().prop_map(|strip| (None, Some(strip))),
+        1 => (long_list(), long_list()).prop_map(|(fields, strip)| {
             (Some(fields.replace("**.", "*.")), Some(strip))
         }),
         2 => list(false).prop_map(|fields| (Some(fields), None)),
@@ -134,26 +134,26 @@ fn asked() -> impl Strategy<Value = (Option<String>, Option<String>)> {
     ]
 }
 
-/// What a client gets for `fields` and `strip`.
+/// The body that a client gets for `fields` and `strip`.
 fn shown(body: &str, fields: Option<&str>, strip: Option<&str>) -> Option<String> {
-    let view = View::parse(fields, strip).expect("the strategies make lists");
+    let view = View::parse(fields, strip).expect("the strategies generate valid lists");
     let body = Bytes::copy_from_slice(body.as_bytes());
     let out = match view.map_or_else(|| Pruned::Whole(body.clone()), |view| prune(&body, &view)) {
         Pruned::Whole(whole) => {
-            assert_eq!(whole.as_ptr(), body.as_ptr(), "nothing went: not a copy");
+            assert_eq!(whole.as_ptr(), body.as_ptr(), "nothing removed: not a copy");
             assert_eq!(whole.len(), body.len());
             whole
         }
         Pruned::Part(part) => {
-            assert!(part.len() < body.len(), "something went");
+            assert!(part.len() < body.len(), "something was removed");
             part
         }
         Pruned::Skipped(_) => return None,
     };
-    Some(String::from_utf8(out.to_vec()).expect("what stays is UTF-8"))
+    Some(String::from_utf8(out.to_vec()).expect("the result is UTF-8"))
 }
 
-/// The same on values, where no name is twice in one object.
+/// The same on values, in which an object has no duplicate names.
 fn shown_value(value: Value, lists: &Lists, path: &mut Vec<Vec<u16>>) -> Value {
     match value {
         Value::Array(elements) => elements
@@ -176,25 +176,25 @@ fn shown_value(value: Value, lists: &Lists, path: &mut Vec<Vec<u16>>) -> Value {
     }
 }
 
-/// The value of a text; of two members with one name, the last.
+/// Parses a text; of two members with the same name, the last counts.
 fn value_of(text: &str) -> Value {
-    // serde_json wants surrogates in pairs.
-    serde_json::from_str(&text.replace(r"\ud800", "")).expect("the strategies make JSON")
+    // serde_json rejects unpaired surrogates.
+    serde_json::from_str(&text.replace(r"\ud800", "")).expect("the strategies generate JSON")
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn pruning_is_the_model_on_the_text(body in document(), (fields, strip) in asked()) {
+    fn pruning_equals_the_model_on_the_text(body in document(), (fields, strip) in view_lists()) {
         let lists = lists(fields.as_deref(), strip.as_deref());
         let model = Model::run(&body, &lists);
-        prop_assert!(model.is_some(), "the model reads {body}");
+        prop_assert!(model.is_some(), "the model parses {body}");
         prop_assert_eq!(shown(&body, fields.as_deref(), strip.as_deref()), model);
     }
 
     #[test]
-    fn pruning_is_the_model_on_values(body in document(), (fields, strip) in asked()) {
+    fn pruning_equals_the_model_on_values(body in document(), (fields, strip) in view_lists()) {
         let lists = lists(fields.as_deref(), strip.as_deref());
         let value = value_of(&body);
         let body = value.to_string();
@@ -204,13 +204,13 @@ proptest! {
     }
 
     #[test]
-    fn pruning_twice_changes_nothing_more(body in document(), (fields, strip) in asked()) {
+    fn pruning_twice_equals_pruning_once(body in document(), (fields, strip) in view_lists()) {
         let once = shown(&body, fields.as_deref(), strip.as_deref()).expect("it is JSON");
         prop_assert_eq!(shown(&once, fields.as_deref(), strip.as_deref()), Some(once));
     }
 
     #[test]
-    fn strips_commute(body in document(), one in list(true), other in list(true)) {
+    fn the_order_of_strips_does_not_matter(body in document(), one in list(true), other in list(true)) {
         let strip = |body: &str, list: &str| shown(body, None, Some(list)).expect("it is JSON");
         let both = strip(&body, &format!("{one},{other}"));
         prop_assert_eq!(&strip(&strip(&body, &one), &other), &both);
@@ -218,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn fields_come_first_and_then_strips(
+    fn fields_are_selected_first_then_stripped(
         body in document(), fields in list(false), strip in list(true),
     ) {
         let kept = shown(&body, Some(&fields), None).expect("it is JSON");
@@ -229,17 +229,17 @@ proptest! {
     }
 
     #[test]
-    fn spellings_of_one_view_are_equal(
+    fn equivalent_lists_are_equal_views(
         paths in prop::collection::vec(path(true), 1..6), seed in any::<prop::sample::Index>(),
     ) {
         let view = |list: &str| View::parse(None, Some(list)).expect("a list").expect("a view");
         let first = view(&paths.join(","));
-        prop_assert_eq!(&view(&first.as_str()["strip=".len()..]), &first, "it reads itself");
-        let turn = seed.index(paths.len());
-        let turned = [&paths[turn..], &paths[..turn], &paths[..1]].concat().join(",");
-        prop_assert_eq!(&view(&turned), &first, "order and repetition mean nothing");
-        let covered = format!("{},{}.a,{}.b.**.c", paths.join(","), paths[turn], paths[0]);
-        prop_assert_eq!(&view(&covered), &first, "covered paths mean nothing");
+        prop_assert_eq!(&view(&first.as_str()["strip=".len()..]), &first, "the canonical form parses to itself");
+        let at = seed.index(paths.len());
+        let rotated = [&paths[at..], &paths[..at], &paths[..1]].concat().join(",");
+        prop_assert_eq!(&view(&rotated), &first, "order and repetition do not matter");
+        let covered = format!("{},{}.a,{}.b.**.c", paths.join(","), paths[at], paths[0]);
+        prop_assert_eq!(&view(&covered), &first, "covered paths do not matter");
         // a.b,a.c is a(b,c).
         let mut heads = BTreeSet::new();
         for path in &paths {
@@ -255,11 +255,11 @@ proptest! {
             ));
         }
         let grouped = heads.into_iter().collect::<Vec<_>>().join(",");
-        prop_assert_eq!(&view(&grouped), &first, "a group is its paths");
+        prop_assert_eq!(&view(&grouped), &first, "a group equals its paths");
     }
 
     #[test]
-    fn dropping_covered_paths_changes_no_document(
+    fn one_list_equals_its_paths_one_by_one(
         body in document(), paths in prop::collection::vec(path(true), 2..6),
     ) {
         let strip = |body: &str, list: &str| shown(body, None, Some(list)).expect("it is JSON");
@@ -268,9 +268,9 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_noticed_alike(
+    fn a_changed_byte_is_skipped_exactly_if_invalid(
         body in document(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
-        (fields, strip) in asked(),
+        (fields, strip) in view_lists(),
     ) {
         let mut bytes = body.into_bytes();
         let at = at.index(bytes.len());
@@ -284,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_and_lists_are_answered(
+    fn arbitrary_bytes_and_lists_do_not_panic(
         bytes in prop::collection::vec(any::<u8>(), 0..80),
         fields in prop::option::of(r"[ab.,()*\\e ]{0,12}"),
         strip in prop::option::of(r"[ab.,()*\\e ]{0,12}"),

@@ -1,8 +1,8 @@
-//! The model: lists without canonical forms, and a text rewritten by recursion.
+//! The model: lists without canonical form, and a recursive rewrite of the text.
 
 use serde_json::Value;
 
-/// A step of a path, as it was written.
+/// A step of a path, as written.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Any,
@@ -16,7 +16,7 @@ pub(super) struct Lists {
     strip: Vec<Vec<Step>>,
 }
 
-/// The lists as they were written, without groups: the model knows nothing of canonical forms.
+/// Parses the lists as written; the model has neither groups nor a canonical form.
 pub(super) fn lists(fields: Option<&str>, strip: Option<&str>) -> Lists {
     Lists {
         fields: fields.map(paths),
@@ -36,38 +36,39 @@ fn paths(text: &str) -> Vec<Vec<Step>> {
         .collect()
 }
 
-/// Whether a path leads exactly to this member.
-fn leads_to(path: &[Step], member: &[Vec<u16>]) -> bool {
+/// Whether a path matches exactly this member.
+fn matches_exactly(path: &[Step], member: &[Vec<u16>]) -> bool {
     match (path, member) {
         ([], []) => true,
         ([Step::Deep, rest @ ..], _) => {
-            leads_to(rest, member) || !member.is_empty() && leads_to(path, &member[1..])
+            matches_exactly(rest, member)
+                || !member.is_empty() && matches_exactly(path, &member[1..])
         }
-        ([Step::Any, rest @ ..], [_, below @ ..]) => leads_to(rest, below),
+        ([Step::Any, rest @ ..], [_, below @ ..]) => matches_exactly(rest, below),
         ([Step::Name(name), rest @ ..], [first, below @ ..]) => {
-            name.encode_utf16().eq(first.iter().copied()) && leads_to(rest, below)
+            name.encode_utf16().eq(first.iter().copied()) && matches_exactly(rest, below)
         }
         _ => false,
     }
 }
 
-/// Whether a path leads to this member, to one around it or to one that could be inside.
-fn leads_by(path: &[Step], member: &[Vec<u16>]) -> bool {
-    (0..=path.len()).any(|n| leads_to(&path[..n], member))
-        || (0..=member.len()).any(|n| leads_to(path, &member[..n]))
+/// Whether a path matches this member, an ancestor, or a possible descendant.
+fn matches_around(path: &[Step], member: &[Vec<u16>]) -> bool {
+    (0..=path.len()).any(|n| matches_exactly(&path[..n], member))
+        || (0..=member.len()).any(|n| matches_exactly(path, &member[..n]))
 }
 
 impl Lists {
     pub(super) fn shows(&self, member: &[Vec<u16>]) -> bool {
         let kept = match &self.fields {
-            Some(fields) => fields.iter().any(|path| leads_by(path, member)),
+            Some(fields) => fields.iter().any(|path| matches_around(path, member)),
             None => true,
         };
-        kept && !self.strip.iter().any(|path| leads_to(path, member))
+        kept && !self.strip.iter().any(|path| matches_exactly(path, member))
     }
 }
 
-/// Rewrites a text by recursion, token by token; `None` where it is no JSON.
+/// Rewrites a text recursively, token by token; `None` if it is not JSON.
 pub(super) struct Model<'a> {
     text: &'a [u8],
     at: usize,
@@ -81,13 +82,13 @@ impl Model<'_> {
             at: 0,
             lists,
         };
-        let before = model.blanks();
+        let before = model.whitespace();
         let value = model.value(&mut Vec::new())?;
-        let behind = model.blanks();
-        (model.at == text.len()).then(|| before + &value + &behind)
+        let after = model.whitespace();
+        (model.at == text.len()).then(|| before + &value + &after)
     }
 
-    fn blanks(&mut self) -> String {
+    fn whitespace(&mut self) -> String {
         self.while_in(b" \t\r\n")
     }
 
@@ -100,10 +101,10 @@ impl Model<'_> {
         out
     }
 
-    fn take(&mut self, mark: &str) -> Option<()> {
-        let here = self.text[self.at..].starts_with(mark.as_bytes());
-        self.at += if here { mark.len() } else { 0 };
-        here.then_some(())
+    fn take(&mut self, token: &str) -> Option<()> {
+        let is_next = self.text[self.at..].starts_with(token.as_bytes());
+        self.at += if is_next { token.len() } else { 0 };
+        is_next.then_some(())
     }
 
     fn value(&mut self, path: &mut Vec<Vec<u16>>) -> Option<String> {
@@ -113,69 +114,69 @@ impl Model<'_> {
             b'"' => Some(self.string()?.0),
             _ => {
                 let word = self.while_in(b"-+.0123456789aeEflnrstu");
-                let good = serde_json::from_str::<Value>(&word).is_ok();
-                good.then_some(word)
+                let is_valid = serde_json::from_str::<Value>(&word).is_ok();
+                is_valid.then_some(word)
             }
         }
     }
 
     fn array(&mut self, path: &mut Vec<Vec<u16>>) -> Option<String> {
         self.take("[")?;
-        let mut out = "[".to_owned() + &self.blanks();
+        let mut out = "[".to_owned() + &self.whitespace();
         if self.take("]").is_some() {
             return Some(out + "]");
         }
         loop {
             out += &self.value(path)?;
-            out += &self.blanks();
+            out += &self.whitespace();
             if self.take("]").is_some() {
                 return Some(out + "]");
             }
             self.take(",")?;
             out += ",";
-            out += &self.blanks();
+            out += &self.whitespace();
         }
     }
 
     fn object(&mut self, path: &mut Vec<Vec<u16>>) -> Option<String> {
         self.take("{")?;
-        let mut before = self.blanks();
+        let mut before = self.whitespace();
         if self.take("}").is_some() {
             return Some(format!("{{{before}}}"));
         }
-        // What stays: the member with the blanks before it, and the blanks behind it.
-        let mut stay: Vec<(String, String)> = Vec::new();
+        // The kept members, each with the whitespace before it, and the whitespace after it.
+        let mut kept: Vec<(String, String)> = Vec::new();
         loop {
-            let (name, meant) = self.string()?;
-            let colon = self.blanks();
+            let (name, unescaped) = self.string()?;
+            let colon = self.whitespace();
             self.take(":")?;
-            let gap = self.blanks();
-            path.push(meant);
+            let gap = self.whitespace();
+            path.push(unescaped);
             let shown = self.lists.shows(path);
             let value = self.value(path)?;
             path.pop();
-            let behind = self.blanks();
+            let after = self.whitespace();
             if shown {
                 let member = format!("{before}{name}{colon}:{gap}{value}");
-                stay.push((member, behind.clone()));
+                kept.push((member, after.clone()));
             }
             if self.take("}").is_some() {
-                if let Some(last) = stay.last_mut() {
+                if let Some(last) = kept.last_mut() {
                     last.1.clear();
                 }
-                let members: Vec<_> = stay.into_iter().map(|(a, b)| a + &b).collect();
-                return Some(format!("{{{}{behind}}}", members.join(",")));
+                let members: Vec<_> = kept.into_iter().map(|(a, b)| a + &b).collect();
+                return Some(format!("{{{}{after}}}", members.join(",")));
             }
             self.take(",")?;
-            before = self.blanks();
+            before = self.whitespace();
         }
     }
 
-    /// A string as it stands, and the UTF-16 it means.
+    /// Parses a string. Returns it as written, and unescaped as UTF-16.
     fn string(&mut self) -> Option<(String, Vec<u16>)> {
         let begin = self.at;
         self.take("\"")?;
-        let mut meant = Vec::new();
+        let mut unescaped = Vec::new();
         let text = std::str::from_utf8(self.text).ok()?;
         let mut chars = text[self.at..].chars();
         loop {
@@ -186,18 +187,18 @@ impl Model<'_> {
                     'u' => {
                         let hex: String = chars.by_ref().take(4).collect();
                         let hex = (hex.len() == 4 && !hex.starts_with('+')).then_some(hex)?;
-                        meant.push(u16::from_str_radix(&hex, 16).ok()?);
+                        unescaped.push(u16::from_str_radix(&hex, 16).ok()?);
                     }
-                    'n' => meant.push(10),
-                    mark @ ('"' | '\\' | '/') => meant.push(mark as u16),
-                    'b' | 'f' | 'r' | 't' => meant.push(0),
+                    'n' => unescaped.push(10),
+                    escaped @ ('"' | '\\' | '/') => unescaped.push(escaped as u16),
+                    'b' | 'f' | 'r' | 't' => unescaped.push(0),
                     _ => return None,
                 },
                 control if control < ' ' => return None,
-                plain => meant.extend(plain.encode_utf16(&mut [0; 2]).iter()),
+                plain => unescaped.extend(plain.encode_utf16(&mut [0; 2]).iter()),
             }
         }
         self.at = text.len() - chars.as_str().len();
-        Some((text[begin..self.at].to_owned(), meant))
+        Some((text[begin..self.at].to_owned(), unescaped))
     }
 }

@@ -1,4 +1,4 @@
-//! §4.2.3 and §5.1: how old a response is.
+//! §4.2.3 and §5.1: the age of a response.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ struct Case<'a> {
 }
 
 #[test]
-fn ages_add_up() {
+fn the_age_is_computed_as_in_section_4_2_3() {
     let cases = [
         Case { section: "4.2.3 nothing known", response: &[], delay: 0, resident: 7, then: 7 },
         Case { section: "4.2.3 age_value", response: &["age: 100"], delay: 0, resident: 7, then: 107 },

@@ -1,4 +1,4 @@
-//! §4.4: what a write makes wrong.
+//! §4.4: the stored responses that a write invalidates.
 
 use http::{Method, StatusCode};
 use stuut_cache::config::OriginUrl;
@@ -64,7 +64,7 @@ fn unsafe_methods_that_succeed_invalidate() {
         assert_eq!(paths, case.then, "{}", case.section);
     }
     assert!(
-        self_and_ancestors("/v1/calls/x/approve").any(|above| above == "/v1/calls/x"),
+        self_and_ancestors("/v1/calls/x/approve").any(|ancestor| ancestor == "/v1/calls/x"),
         "4.4 further invalidation is left to the cache"
     );
 }

@@ -1,4 +1,4 @@
-//! §4.2.1, §4.2.2, §5.2.2, §5.3 and RFC 9213: for how long a response is fresh.
+//! §4.2.1, §4.2.2, §5.2.2, §5.3 and RFC 9213: the freshness lifetime of a response.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ struct Case<'a> {
     section: &'a str,
     status: u16,
     response: &'a [&'a str],
-    /// Seconds, and the rule that says so.
+    /// Seconds, and the rule that set them.
     then: (u64, Rule),
     departs: Option<&'a str>,
 }
@@ -44,14 +44,14 @@ fn check(cases: &[Case<'_>]) {
         assert_ne!(
             case.departs,
             Some(""),
-            "{}: a departure says why",
+            "{}: a departure needs a reason",
             case.section
         );
     }
 }
 
 #[test]
-fn explicit_lifetimes_have_an_order() {
+fn explicit_lifetimes_have_an_order_of_precedence() {
     use Rule::{Default, Expires, Invalid, MaxAge, NoCache, SMaxAge};
     let in_an_hour = "expires: Sun, 06 Nov 1994 09:49:37 GMT";
     check(&[
@@ -77,7 +77,7 @@ fn explicit_lifetimes_have_an_order() {
         row("5.2.3 extensions", &["cache-control: x, y=1, max-age=9, z=\"1,2\""], 9, MaxAge),
         row("5.2.2.4 no-cache", &["cache-control: no-cache, max-age=9"], 0, NoCache),
         Case {
-            departs: Some("fields are not kept apart, so the whole is validated (§5.2.2.4)"),
+            departs: Some("fields are not stored separately, so the whole response is validated (§5.2.2.4)"),
             ..row("5.2.2.4 no-cache=\"x\"", &["cache-control: no-cache=\"x\", max-age=9"], 0, NoCache)
         },
         row("5.4 Pragma", &["pragma: no-cache", "cache-control: max-age=9"], 9, MaxAge),
@@ -85,15 +85,15 @@ fn explicit_lifetimes_have_an_order() {
 }
 
 #[test]
-fn expires_is_one_date_or_the_past() {
+fn an_invalid_expires_is_in_the_past() {
     use Rule::{Default, Expires};
     let date = "date: Sun, 06 Nov 1994 08:49:07 GMT";
     check(&[
-        row("5.3 less Date", &["expires: Sun, 06 Nov 1994 08:49:37 GMT", date], 30, Expires),
+        row("5.3 minus Date", &["expires: Sun, 06 Nov 1994 08:49:37 GMT", date], 30, Expires),
         row("5.3 without Date", &["expires: Sun, 06 Nov 1994 08:50:37 GMT"], 60, Expires),
         row("5.3 invalid Date", &["expires: Sun, 06 Nov 1994 08:50:37 GMT", "date: x"], 60, Expires),
         row("5.3 past", &["expires: Sun, 06 Nov 1994 08:49:07 GMT"], 0, Expires),
-        row("5.3 as Date", &["expires: Sun, 06 Nov 1994 08:49:07 GMT", date], 0, Expires),
+        row("5.3 equal to Date", &["expires: Sun, 06 Nov 1994 08:49:07 GMT", date], 0, Expires),
         row("5.3 RFC 850", &["expires: Sunday, 06-Nov-94 08:50:37 GMT"], 60, Expires),
         row("5.3 asctime", &["expires: Sun Nov  6 08:50:37 1994"], 60, Expires),
         row("4.2 letter case", &["expires: sun, 06 NOV 1994 08:50:37 gmt"], 60, Expires),
@@ -101,7 +101,7 @@ fn expires_is_one_date_or_the_past() {
         row("5.3 empty", &["expires:"], 0, Expires),
         row("4.2 zone", &["expires: Sun, 06 Nov 1994 08:50:37 AEST"], 0, Expires),
         Case {
-            departs: Some("§4.2 leaves UTC open, the grammar has GMT only; stale is the safe side"),
+            departs: Some("§4.2 permits either for UTC; the grammar has only GMT, and stale is safer"),
             ..row("4.2 zone", &["expires: Sun, 06 Nov 1994 08:50:37 UTC"], 0, Expires)
         },
         row("5.3 weekday", &["expires: Mon, 06 Nov 1994 08:50:37 GMT"], 0, Expires),
@@ -114,17 +114,17 @@ fn expires_is_one_date_or_the_past() {
 }
 
 #[test]
-fn heuristics_are_a_tenth_of_the_time_unchanged() {
+fn a_heuristic_lifetime_is_a_tenth_of_the_time_since_last_modified() {
     use Rule::{Default, Expires, Heuristic, MaxAge, NotFound, Silent};
     let changed = "last-modified: Sun, 06 Nov 1994 07:49:37 GMT";
     let of = |status, case| Case { status, ..case };
     check(&[
         row("4.2.2", &[changed], 360, Heuristic),
-        row("4.2.2 less Date", &[changed, "date: Sun, 06 Nov 1994 07:59:37 GMT"], 60, Heuristic),
+        row("4.2.2 minus Date", &[changed, "date: Sun, 06 Nov 1994 07:59:37 GMT"], 60, Heuristic),
         row("4.2.2 in the future", &["last-modified: Sun, 06 Nov 1994 08:59:37 GMT"], 60, Default),
         row("4.2.2 invalid", &["last-modified: x"], 60, Default),
-        row("4.2.2 explicit stands", &[changed, "cache-control: max-age=9"], 9, MaxAge),
-        row("4.2.2 explicit stands", &[changed, "expires: 0"], 0, Expires),
+        row("4.2.2 explicit takes precedence", &[changed, "cache-control: max-age=9"], 9, MaxAge),
+        row("4.2.2 explicit takes precedence", &[changed, "expires: 0"], 0, Expires),
         of(301, row("4.2.2 status", &[changed], 360, Heuristic)),
         of(302, row("4.2.2 status", &[changed], 0, Silent)),
         of(302, row("4.2.2 public", &[changed, "cache-control: public"], 360, Heuristic)),
@@ -135,7 +135,7 @@ fn heuristics_are_a_tenth_of_the_time_unchanged() {
 }
 
 #[test]
-fn cdn_cache_control_replaces_the_other_two() {
+fn cdn_cache_control_overrides_cache_control_and_expires() {
     use Rule::{CdnCacheControl, Default, Expires, Invalid, MaxAge, NoCache};
     let max_age = "cache-control: max-age=9";
     let no_cache = "cache-control: no-cache";
@@ -154,7 +154,7 @@ fn cdn_cache_control_replaces_the_other_two() {
         row("RFC 9213 2.1 type", &["cdn-cache-control: no-cache=1, max-age=7"], 7, CdnCacheControl),
         row("RFC 9213 2.1 parameters", &["cdn-cache-control: max-age=7;a=b"], 7, CdnCacheControl),
         row("RFC 9213 2.1 negative", &["cdn-cache-control: max-age=-7", max_age], 0, Invalid),
-        row("RFC 9651 4.2 last stands", &["cdn-cache-control: max-age=1, max-age=7"], 7, CdnCacheControl),
+        row("RFC 9651 4.2 last counts", &["cdn-cache-control: max-age=1, max-age=7"], 7, CdnCacheControl),
         row("RFC 9651 4.2 lines", &["cdn-cache-control: max-age=1", "cdn-cache-control: s-maxage=7"], 7, CdnCacheControl),
     ]);
 }

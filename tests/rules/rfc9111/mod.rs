@@ -1,16 +1,16 @@
-//! RFC 9111, requirement by requirement, with what RFC 9110, 5861 and 9213 add to it.
+//! RFC 9111, requirement by requirement, with the additions of RFC 9110, 5861 and 9213.
 //!
-//! Tables: one row a requirement, named by section. A row in which we depart says why; its
-//! `then` is what we do. No time passes here but as a number.
+//! Tables: one row per requirement, named by section. `then` is our behaviour; a row in which we
+//! depart from the requirement gives the reason. Time is only a number.
 //!
-//! Declined as a whole, each of them a MAY:
+//! Optional features (MAY) that we do not implement:
 //!
-//! - §3.3, §3.4 storing and combining parts: a request with `Range` is forwarded.
-//! - §4.3.1 asking about several stored responses at once: only the selected one is validated.
-//! - §4.3.5 freshening by HEAD: a HEAD that misses says nothing about a stored GET.
-//! - §5.2.2.4, §5.2.2.7 keeping single fields out: the whole response is treated so.
+//! - §3.3, §3.4 storing and combining partial responses: a request with `Range` is forwarded.
+//! - §4.3.1 validating several stored responses at once: only the selected one is validated.
+//! - §4.3.5 freshening by HEAD: a HEAD that misses does not update a stored GET.
+//! - §5.2.2.4, §5.2.2.7 field names: `no-cache` and `private` apply to the whole response.
 
-// A row stays on its line: formatted, a table is a column of brackets.
+// One row per line: rustfmt would split each row into many.
 #[rustfmt::skip]
 mod aging;
 #[rustfmt::skip]

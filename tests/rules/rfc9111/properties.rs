@@ -1,4 +1,4 @@
-//! What holds for every head, every setting and every moment.
+//! Properties that hold for all heads, settings and moments.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +14,7 @@ use stuut_cache::policy::{
 
 use super::support::after;
 
-/// Bytes that may stand in a field, often close to what the parsers look for.
+/// Valid field values, often similar to those that the parsers expect.
 fn value() -> impl Strategy<Value = HeaderValue> {
     let near = r#"((max-age|s-maxage|no-store|no-cache|private|public|W/|bytes|https?:|Sun, 06 Nov|\*)?[=,;" \\/%0-9.:a-z-]{0,6}){0,5}"#;
     prop_oneof![
@@ -77,13 +77,13 @@ fn freshness() -> impl Strategy<Value = Freshness> {
     )
 }
 
-fn cap() -> impl Strategy<Value = ViewLimits> {
+fn limits() -> impl Strategy<Value = ViewLimits> {
     let signed = prop::option::of(seconds(200).prop_map(|later| after(0).wall + later));
     (prop::option::of(seconds(60)), signed)
         .prop_map(|(live, signed_until)| ViewLimits { live, signed_until })
 }
 
-fn ask() -> impl Strategy<Value = RequestDirectives> {
+fn request() -> impl Strategy<Value = RequestDirectives> {
     let length = || prop::option::of(seconds(60));
     (prop::bool::weighted(0.1), length(), length(), length()).prop_map(
         |(no_cache, max_age, min_fresh, max_stale)| RequestDirectives {
@@ -122,8 +122,8 @@ fn facts() -> impl Strategy<Value = Facts> {
     )
 }
 
-/// What a verdict is worth to the client.
-fn worth(verdict: Verdict) -> u8 {
+/// Ranks verdicts, the best for the client highest.
+fn rank(verdict: Verdict) -> u8 {
     match verdict {
         Verdict::Fresh { .. } => 4,
         Verdict::Usable { .. } => 3,
@@ -137,21 +137,21 @@ fn worth(verdict: Verdict) -> u8 {
     }
 }
 
-fn render(said: &ResponseDirectives) -> String {
+fn render(directives: &ResponseDirectives) -> String {
     let flags = [
-        (said.no_store, "no-store"),
-        (said.no_cache, "no-cache"),
-        (said.private, "private"),
-        (said.public, "public"),
-        (said.must_revalidate, "must-revalidate"),
-        (said.proxy_revalidate, "proxy-revalidate"),
-        (said.must_understand, "must-understand"),
+        (directives.no_store, "no-store"),
+        (directives.no_cache, "no-cache"),
+        (directives.private, "private"),
+        (directives.public, "public"),
+        (directives.must_revalidate, "must-revalidate"),
+        (directives.proxy_revalidate, "proxy-revalidate"),
+        (directives.must_understand, "must-understand"),
     ];
     let numbers = [
-        (said.max_age, "max-age"),
-        (said.s_maxage, "s-maxage"),
-        (said.stale_while_revalidate, "stale-while-revalidate"),
-        (said.stale_if_error, "stale-if-error"),
+        (directives.max_age, "max-age"),
+        (directives.s_maxage, "s-maxage"),
+        (directives.stale_while_revalidate, "stale-while-revalidate"),
+        (directives.stale_if_error, "stale-if-error"),
     ];
     let flags = flags
         .into_iter()
@@ -194,7 +194,7 @@ fn directives() -> impl Strategy<Value = ResponseDirectives> {
 
 proptest! {
     #[test]
-    fn nothing_a_peer_sends_makes_a_parser_panic(head in response(), value in value(), now in seconds(1 << 40)) {
+    fn no_field_makes_a_parser_panic(head in response(), value in value(), now in seconds(1 << 40)) {
         let now = SystemTime::UNIX_EPOCH + now;
         let _ = ResponseDirectives::read(&head);
         let _ = RequestDirectives::read(&head, ClientDirectives::Obey);
@@ -208,30 +208,30 @@ proptest! {
     }
 
     #[test]
-    fn rendered_directives_read_as_they_were(said in directives()) {
+    fn rendered_directives_parse_to_themselves(directives in directives()) {
         let mut head = HeaderMap::new();
-        let line = render(&said);
+        let line = render(&directives);
         head.insert(header::CACHE_CONTROL, HeaderValue::from_str(&line).expect("visible text"));
-        prop_assert_eq!(ResponseDirectives::read(&head), said.clone(), "{}", &line);
+        prop_assert_eq!(ResponseDirectives::read(&head), directives.clone(), "{}", &line);
         if !line.is_empty() {
             head.insert(header::CDN_CACHE_CONTROL, HeaderValue::from_str(&line).expect("visible text"));
-            let said = ResponseDirectives { targeted: true, ..said };
-            prop_assert_eq!(ResponseDirectives::read(&head), said, "{}", &line);
+            let directives = ResponseDirectives { targeted: true, ..directives };
+            prop_assert_eq!(ResponseDirectives::read(&head), directives, "{}", &line);
         }
     }
 
     #[test]
-    fn a_request_matches_what_it_selected(head in response()) {
+    fn a_request_matches_its_own_selecting_fields(head in response()) {
         if let Some(selecting) = Selecting::capture(&head, &head, &[]) {
             prop_assert!(selecting.matches(&head));
         }
     }
 
     #[test]
-    fn a_verdict_never_gets_better_as_time_passes(
+    fn a_verdict_never_improves_with_time(
         entry in freshness(),
-        cap in cap(),
-        ask in ask(),
+        limits in limits(),
+        request in request(),
         (first, more) in (seconds(400), seconds(100)),
     ) {
         let at = |later: Duration| Moment {
@@ -239,11 +239,11 @@ proptest! {
             wall: after(0).wall + later,
         };
         let (then, later) = (at(first), at(first + more));
-        let (before, after) = (verdict(&entry, cap, &ask, then), verdict(&entry, cap, &ask, later));
-        prop_assert!(worth(after) <= worth(before), "{before:?} then {after:?}");
-        prop_assert!(ttl_seconds(&entry, cap, later) <= ttl_seconds(&entry, cap, then));
+        let (before, after) = (verdict(&entry, limits, &request, then), verdict(&entry, limits, &request, later));
+        prop_assert!(rank(after) <= rank(before), "{before:?} then {after:?}");
+        prop_assert!(ttl_seconds(&entry, limits, later) <= ttl_seconds(&entry, limits, then));
         if let Verdict::Fresh { ttl } = before {
-            prop_assert_eq!(ttl_seconds(&entry, cap, then), i64::try_from(ttl.as_secs())?);
+            prop_assert_eq!(ttl_seconds(&entry, limits, then), i64::try_from(ttl.as_secs())?);
         }
         if let Verdict::Stale { on_error_until: Some(until) } = before {
             prop_assert!(until > then.mono);
@@ -251,10 +251,10 @@ proptest! {
     }
 
     #[test]
-    fn a_view_cap_only_ever_takes_away(entry in freshness(), cap in cap(), ask in ask(), later in seconds(400)) {
+    fn view_limits_never_improve_a_verdict(entry in freshness(), limits in limits(), request in request(), later in seconds(400)) {
         let now = Moment { mono: after(0).mono + later, wall: after(0).wall + later };
-        let whole = verdict(&entry, ViewLimits::default(), &ask, now);
-        prop_assert!(worth(verdict(&entry, cap, &ask, now)) <= worth(whole));
+        let whole = verdict(&entry, ViewLimits::default(), &request, now);
+        prop_assert!(rank(verdict(&entry, limits, &request, now)) <= rank(whole));
     }
 
     #[test]
@@ -276,13 +276,13 @@ proptest! {
         prop_assert!(freshness.lifetime.length <= hard_limit);
         prop_assert!(freshness.initial_age >= Duration::from_secs(1));
         let past = Moment { mono: after(1).mono + hard_limit, wall: after(1).wall + hard_limit };
-        let cap = ViewLimits::of(&facts, &settings);
-        let ask = RequestDirectives { max_stale: Some(Duration::MAX), ..RequestDirectives::default() };
-        prop_assert_eq!(verdict(&freshness, cap, &ask, past), Verdict::Unusable);
+        let limits = ViewLimits::of(&facts, &settings);
+        let request = RequestDirectives { max_stale: Some(Duration::MAX), ..RequestDirectives::default() };
+        prop_assert_eq!(verdict(&freshness, limits, &request, past), Verdict::Unusable);
     }
 
     #[test]
-    fn a_canonical_path_is_its_own_form(path in "/([a-c./]|%[0-9a-fA-F]{2}|%){0,20}") {
+    fn canonical_path_is_idempotent(path in "/([a-c./]|%[0-9a-fA-F]{2}|%){0,20}") {
         let once = canonical_path(&path).into_owned();
         prop_assert_eq!(canonical_path(&once), once.as_str());
     }

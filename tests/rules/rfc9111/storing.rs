@@ -1,6 +1,6 @@
-//! §3: what may be stored.
+//! §3: which responses may be stored.
 //!
-//! The method has no rows: a cacheable request is GET or HEAD, and both are fetched by GET.
+//! There are no rows for methods: a cacheable request is GET or HEAD, and both are fetched by GET.
 
 use stuut_cache::config::{self, ClientDirectives, OriginRule, PrivateRule};
 use stuut_cache::policy::{NotStored, Sharing};
@@ -11,11 +11,11 @@ struct Case<'a> {
     section: &'a str,
     fetched: Fetched<'a>,
     then: Result<(), NotStored>,
-    /// Why we do not do as the section says.
+    /// Why we depart from the section.
     departs: Option<&'a str>,
 }
 
-/// A 200 with these fields.
+/// Returns a 200 with these fields.
 fn ok<'a>(response: &'a [&'a str]) -> Fetched<'a> {
     Fetched {
         response,
@@ -23,7 +23,7 @@ fn ok<'a>(response: &'a [&'a str]) -> Fetched<'a> {
     }
 }
 
-/// Another status with these fields.
+/// Returns a response of another status with these fields.
 fn status<'a>(status: u16, response: &'a [&'a str]) -> Fetched<'a> {
     Fetched {
         status,
@@ -58,7 +58,7 @@ fn check(cases: &[Case<'_>], settings: &config::Freshness) {
         assert_ne!(
             case.departs,
             Some(""),
-            "{}: a departure says why",
+            "{}: a departure needs a reason",
             case.section
         );
     }
@@ -72,14 +72,14 @@ fn responses_are_stored_where_section_3_allows_it() {
         row("3 explicit: max-age", status(418, max_age), Ok(())),
         row("3 explicit: s-maxage", status(500, &["cache-control: s-maxage=60"]), Ok(())),
         row("3 explicit: Expires", status(400, &["expires: Sun, 06 Nov 1994 08:50:37 GMT"]), Ok(())),
-        row("3 explicit, but over", status(500, &["cache-control: max-age=0"]), Err(NoFreshness)),
-        row("3 explicit, but over", status(500, &["cache-control: max-age=60", "age: 60"]), Err(NoFreshness)),
+        row("3 explicit, but expired", status(500, &["cache-control: max-age=0"]), Err(NoFreshness)),
+        row("3 explicit, but expired", status(500, &["cache-control: max-age=60", "age: 60"]), Err(NoFreshness)),
         row("3 public", status(302, &["cache-control: public"]), Ok(())),
         Case {
             section: "3 public",
             fetched: status(500, &["cache-control: public"]),
             then: Err(NoFreshness),
-            departs: Some("an error without a lifetime would outlive its cause by our default"),
+            departs: Some("with our default lifetime, an error could outlast its cause"),
         },
         row("3 status not final", status(103, max_age), Err(Status)),
         row("3 status 206 not understood", status(206, max_age), Err(Status)),
@@ -92,14 +92,14 @@ fn responses_are_stored_where_section_3_allows_it() {
             section: "3 refusals",
             fetched: status(code, max_age),
             then: Err(Status),
-            departs: Some("a refusal is of one token at one time, a \"not now\" of one moment; storing is a MAY"),
+            departs: Some("a refusal is for one token, a temporary failure soon obsolete; storing is a MAY"),
         });
     }
     check(&cases, &config::Freshness::default());
 }
 
 #[test]
-fn heuristics_are_for_the_statuses_of_rfc_9110_15_1() {
+fn heuristic_lifetimes_are_for_the_statuses_of_rfc_9110_15_1() {
     let settings = config::Freshness::default();
     for code in [200, 203, 204, 300, 301, 308, 404, 410] {
         check(&[row("4.2.2", status(code, &[]), Ok(()))], &settings);
@@ -113,14 +113,14 @@ fn heuristics_are_for_the_statuses_of_rfc_9110_15_1() {
             section: "4.2.2",
             fetched: status(code, &[]),
             then: Err(NotStored::NoFreshness),
-            departs: Some("errors are stored by an explicit lifetime only"),
+            departs: Some("errors are stored only with an explicit lifetime"),
         };
         check(&[case], &settings);
     }
 }
 
 #[test]
-fn directives_of_the_response_keep_it_out() {
+fn response_fields_can_forbid_storing() {
     use NotStored::{NoStore, NotUnderstood, Private, SetCookie, Useless, Vary};
     let admitted = |response| Fetched {
         sharing: Sharing::Admitted,
@@ -137,7 +137,7 @@ fn directives_of_the_response_keep_it_out() {
             section: "5.2.2.7 private",
             fetched: ok(&["cache-control: private"]),
             then: Ok(()),
-            departs: Some("a store for one token is a private cache: only that user reads it"),
+            departs: Some("a stored response of one token is in a private cache: only that user gets it"),
         },
         row("5.2.2.7 private", admitted(&["cache-control: private"]), Err(Private)),
         row("5.2.2.7 private=\"x\"", admitted(&["cache-control: private=\"x\""]), Err(Private)),
@@ -150,7 +150,7 @@ fn directives_of_the_response_keep_it_out() {
             section: "7.3 Set-Cookie",
             fetched: ok(&["set-cookie: a=b", "cache-control: max-age=60"]),
             then: Err(SetCookie),
-            departs: Some("it does not inhibit caching, but it is never meant to be replayed"),
+            departs: Some("it does not inhibit caching, but must not be replayed"),
         },
         row("5.4 Pragma in a response", ok(&["pragma: no-cache"]), Ok(())),
         row("3 not useful", ok(&["cache-control: no-cache"]), Err(Useless)),
@@ -162,7 +162,7 @@ fn directives_of_the_response_keep_it_out() {
 }
 
 #[test]
-fn authenticated_responses_are_stored_for_their_tokens_alone() {
+fn authenticated_responses_are_stored_for_their_tokens_only() {
     let of = |sharing, response| Fetched {
         sharing,
         ..ok(response)
@@ -172,20 +172,20 @@ fn authenticated_responses_are_stored_for_their_tokens_alone() {
             section: "3.5",
             fetched: of(Sharing::OneToken, &["cache-control: max-age=60"]),
             then: Ok(()),
-            departs: Some("only the same credential is served from it"),
+            departs: Some("only requests with the same credential are served from it"),
         },
         Case {
             section: "3.5",
             fetched: of(Sharing::Admitted, &["cache-control: max-age=60"]),
             then: Ok(()),
-            departs: Some("only tokens that the origin itself has answered 2xx for this key"),
+            departs: Some("only tokens that got a 2xx from the origin for this key are served from it"),
         },
     ];
     check(&cases, &config::Freshness::default());
 }
 
 #[test]
-fn settings_change_what_is_stored() {
+fn settings_change_which_responses_are_stored() {
     let request = &["cache-control: no-store"][..];
     let no_store = Fetched {
         request,
@@ -198,7 +198,7 @@ fn settings_change_what_is_stored() {
     );
     settings.client_directives = ClientDirectives::Ignore;
     check(
-        &[Case { section: "5.2.1.5", fetched: no_store, then: Ok(()), departs: Some("client_directives = \"ignore\" says so") }],
+        &[Case { section: "5.2.1.5", fetched: no_store, then: Ok(()), departs: Some("client_directives = \"ignore\"") }],
         &settings,
     );
     settings.private = PrivateRule::Refuse;

@@ -1,4 +1,4 @@
-//! Heads from lines of text, moments from seconds, and one exchange to assess.
+//! Helpers: heads from lines of text, moments from seconds, an exchange to assess.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,10 +8,10 @@ use stuut_cache::policy::{
     self, Exchange, Facts, Freshness, Moment, NotStored, RequestDirectives, Sharing,
 };
 
-/// When every response here arrives: Sun, 06 Nov 1994 08:49:37 GMT.
+/// The arrival of every response here: Sun, 06 Nov 1994 08:49:37 GMT.
 const ARRIVAL: u64 = 784_111_777;
 
-/// `name: value` lines as a head.
+/// Parses `name: value` lines to a head.
 pub(crate) fn head(lines: &[&str]) -> HeaderMap {
     let mut head = HeaderMap::new();
     for line in lines {
@@ -23,7 +23,7 @@ pub(crate) fn head(lines: &[&str]) -> HeaderMap {
     head
 }
 
-/// So many seconds after the response arrived.
+/// The moment n seconds after the arrival.
 pub(crate) fn after(seconds: u64) -> Moment {
     Moment {
         mono: Duration::from_secs(1_000 + seconds),
@@ -31,7 +31,7 @@ pub(crate) fn after(seconds: u64) -> Moment {
     }
 }
 
-/// An answer of the origin, and the request it answers.
+/// A response of the origin, and its request.
 #[derive(Clone, Copy)]
 pub(crate) struct Fetched<'a> {
     pub(crate) request: &'a [&'a str],
@@ -52,7 +52,7 @@ impl Default for Fetched<'_> {
 }
 
 impl Fetched<'_> {
-    /// Assesses it under `settings`, with nothing known of the body.
+    /// Assesses the response under `settings`, without facts of the body.
     pub(crate) fn assess(
         &self,
         settings: &config::Freshness,

@@ -1,4 +1,4 @@
-//! §3.2 and §4.3: conditions, validation, and what a 304 updates.
+//! §3.2 and §4.3: conditions, validation, and the update by a 304.
 
 use http::{HeaderMap, StatusCode, header};
 use stuut_cache::config;
@@ -19,20 +19,20 @@ enum Then {
     NotModified,
 }
 
-struct Received<'a> {
+struct ConditionCase<'a> {
     section: &'a str,
     stored: &'a [&'a str],
     request: &'a [&'a str],
     then: Then,
 }
 
-fn received<'a>(
+fn row<'a>(
     section: &'a str,
     stored: &'a [&'a str],
     request: &'a [&'a str],
     then: Then,
-) -> Received<'a> {
-    Received {
+) -> ConditionCase<'a> {
+    ConditionCase {
         section,
         stored,
         request,
@@ -41,31 +41,31 @@ fn received<'a>(
 }
 
 #[test]
-fn conditions_of_a_request_are_evaluated_from_the_store() {
+fn conditions_are_evaluated_against_the_stored_response() {
     use Then::{NotModified, Send};
     let tagged = &["etag: \"a,b\""][..];
     let weak = &["etag: W/\"a\""][..];
     let dated = &[CHANGED, DATE][..];
     let cases = [
-        received("RFC 9110 13.1.2", tagged, &["if-none-match: \"a,b\""], NotModified),
-        received("RFC 9110 13.1.2", tagged, &["if-none-match: \"c\""], Send),
-        received("RFC 9110 13.1.2 list", tagged, &["if-none-match: \"c\", \"a,b\""], NotModified),
-        received("RFC 9110 13.1.2 lines", tagged, &["if-none-match: \"c\"", "if-none-match: \"a,b\""], NotModified),
-        received("RFC 9110 13.1.2 weak comparison", tagged, &["if-none-match: W/\"a,b\""], NotModified),
-        received("RFC 9110 13.1.2 weak comparison", weak, &["if-none-match: \"a\""], NotModified),
-        received("RFC 9110 13.1.2 *", &[], &["if-none-match: *"], NotModified),
-        received("RFC 9110 13.1.2 * alone", tagged, &["if-none-match: *, \"c\""], Send),
-        received("RFC 9110 8.8.3 unquoted", tagged, &["if-none-match: a"], Send),
-        received("RFC 9110 8.8.3 unquoted", &["etag: a"], &["if-none-match: a"], Send),
-        received("RFC 9110 8.8.3 no tag", dated, &["if-none-match: \"a\""], Send),
-        received("4.3.2 equal", dated, &["if-modified-since: Sun, 06 Nov 1994 07:00:00 GMT"], NotModified),
-        received("4.3.2 later", dated, &["if-modified-since: Sun, 06 Nov 1994 07:00:01 GMT"], NotModified),
-        received("4.3.2 earlier", dated, &["if-modified-since: Sun, 06 Nov 1994 06:59:59 GMT"], Send),
-        received("4.3.2 else Date", &[DATE], &["if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT"], NotModified),
-        received("4.3.2 else Date", &[DATE], &["if-modified-since: Sun, 06 Nov 1994 08:49:36 GMT"], Send),
-        received("4.3.2 else arrival", &[], &["if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT"], NotModified),
-        received("RFC 9110 13.1.3 invalid", dated, &["if-modified-since: tomorrow"], Send),
-        received(
+        row("RFC 9110 13.1.2", tagged, &["if-none-match: \"a,b\""], NotModified),
+        row("RFC 9110 13.1.2", tagged, &["if-none-match: \"c\""], Send),
+        row("RFC 9110 13.1.2 list", tagged, &["if-none-match: \"c\", \"a,b\""], NotModified),
+        row("RFC 9110 13.1.2 lines", tagged, &["if-none-match: \"c\"", "if-none-match: \"a,b\""], NotModified),
+        row("RFC 9110 13.1.2 weak comparison", tagged, &["if-none-match: W/\"a,b\""], NotModified),
+        row("RFC 9110 13.1.2 weak comparison", weak, &["if-none-match: \"a\""], NotModified),
+        row("RFC 9110 13.1.2 *", &[], &["if-none-match: *"], NotModified),
+        row("RFC 9110 13.1.2 * alone", tagged, &["if-none-match: *, \"c\""], Send),
+        row("RFC 9110 8.8.3 unquoted", tagged, &["if-none-match: a"], Send),
+        row("RFC 9110 8.8.3 unquoted", &["etag: a"], &["if-none-match: a"], Send),
+        row("RFC 9110 8.8.3 no tag", dated, &["if-none-match: \"a\""], Send),
+        row("4.3.2 equal", dated, &["if-modified-since: Sun, 06 Nov 1994 07:00:00 GMT"], NotModified),
+        row("4.3.2 later", dated, &["if-modified-since: Sun, 06 Nov 1994 07:00:01 GMT"], NotModified),
+        row("4.3.2 earlier", dated, &["if-modified-since: Sun, 06 Nov 1994 06:59:59 GMT"], Send),
+        row("4.3.2 else Date", &[DATE], &["if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT"], NotModified),
+        row("4.3.2 else Date", &[DATE], &["if-modified-since: Sun, 06 Nov 1994 08:49:36 GMT"], Send),
+        row("4.3.2 else arrival", &[], &["if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT"], NotModified),
+        row("RFC 9110 13.1.3 invalid", dated, &["if-modified-since: tomorrow"], Send),
+        row(
             "RFC 9110 13.1.3 two lines",
             dated,
             &[
@@ -74,7 +74,7 @@ fn conditions_of_a_request_are_evaluated_from_the_store() {
             ],
             Send,
         ),
-        received(
+        row(
             "RFC 9110 13.2.2 precedence",
             &["etag: \"a\"", CHANGED],
             &[
@@ -83,7 +83,7 @@ fn conditions_of_a_request_are_evaluated_from_the_store() {
             ],
             Send,
         ),
-        received(
+        row(
             "RFC 9110 13.2.2 precedence",
             &["etag: \"a\"", CHANGED],
             &[
@@ -92,12 +92,12 @@ fn conditions_of_a_request_are_evaluated_from_the_store() {
             ],
             NotModified,
         ),
-        received("RFC 9110 12.1 another coding", tagged, &["if-none-match: \"a,b--stuut-zstd\""], NotModified),
-        received("RFC 9110 12.1 another coding", &["etag: \"a--stuut-identity\""], &["if-none-match: \"a--stuut-br\""], NotModified),
-        received("RFC 9110 12.1 not ours", tagged, &["if-none-match: \"a,b-gzip\""], Send),
-        received("4.3.2 none", tagged, &[], Send),
+        row("RFC 9110 12.1 another coding", tagged, &["if-none-match: \"a,b--stuut-zstd\""], NotModified),
+        row("RFC 9110 12.1 another coding", &["etag: \"a--stuut-identity\""], &["if-none-match: \"a--stuut-br\""], NotModified),
+        row("RFC 9110 12.1 not ours", tagged, &["if-none-match: \"a,b-gzip\""], Send),
+        row("4.3.2 none", tagged, &[], Send),
     ];
-    for Received {
+    for ConditionCase {
         section,
         stored,
         request,
@@ -105,7 +105,7 @@ fn conditions_of_a_request_are_evaluated_from_the_store() {
     } in cases
     {
         let (stored, fields) = (head(stored), head(request));
-        let ask = |status| match condition(
+        let evaluate = |status| match condition(
             &fields,
             status,
             stored.get(header::ETAG),
@@ -116,12 +116,12 @@ fn conditions_of_a_request_are_evaluated_from_the_store() {
             Condition::Send => Then::Send,
         };
         assert_eq!(
-            ask(StatusCode::OK),
+            evaluate(StatusCode::OK),
             then,
             "{section}: {stored:?} {request:?}"
         );
         assert_eq!(
-            ask(StatusCode::NOT_FOUND),
+            evaluate(StatusCode::NOT_FOUND),
             Send,
             "RFC 9110 13.2.1: {request:?}"
         );
@@ -151,26 +151,26 @@ fn validation_sends_the_stored_validators_only() {
     }
 }
 
-struct Answered<'a> {
+struct RenewalCase<'a> {
     section: &'a str,
     stored: &'a [&'a str],
     status: u16,
-    answer: &'a [&'a str],
+    response: &'a [&'a str],
     then: Renewal,
     departs: Option<&'a str>,
 }
 
-fn answered<'a>(
+fn renewal_row<'a>(
     section: &'a str,
     stored: &'a [&'a str],
-    answer: &'a [&'a str],
+    response: &'a [&'a str],
     then: Renewal,
-) -> Answered<'a> {
-    Answered {
+) -> RenewalCase<'a> {
+    RenewalCase {
         section,
         stored,
         status: 304,
-        answer,
+        response,
         then,
         departs: None,
     }
@@ -180,24 +180,24 @@ fn answered<'a>(
 fn a_304_selects_by_its_validators() {
     use Renewal::{Ended, Failed, Mistaken, Renewed, Replaced};
     let mut cases = vec![
-        answered("4.3.4 strong", &["etag: \"a\""], &["etag: \"a\""], Renewed),
-        answered("4.3.4 strong", &["etag: \"a\""], &["etag: \"b\""], Mistaken),
-        answered("4.3.4 strong", &["etag: W/\"a\""], &["etag: \"a\""], Mistaken),
-        answered("4.3.4 strong", &[CHANGED], &["etag: \"a\"", CHANGED], Mistaken),
-        answered("4.3.4 strong decides", &["etag: \"a\"", CHANGED], &["etag: \"a\"", LATER], Renewed),
-        answered("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"a\""], Renewed),
-        answered("4.3.4 weak", &["etag: \"a\""], &["etag: W/\"a\""], Renewed),
-        answered("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"b\""], Mistaken),
-        answered("4.3.4 date", &[CHANGED], &[CHANGED], Renewed),
-        answered("4.3.4 date", &[CHANGED], &[LATER], Mistaken),
-        answered("4.3.4 date", &[CHANGED], &["last-modified: x"], Mistaken),
-        answered("4.3.4 none at all", &[], &[], Renewed),
-        answered("4.3.4 unreadable", &["etag: \"a\""], &["etag: a"], Mistaken),
-        Answered {
+        renewal_row("4.3.4 strong", &["etag: \"a\""], &["etag: \"a\""], Renewed),
+        renewal_row("4.3.4 strong", &["etag: \"a\""], &["etag: \"b\""], Mistaken),
+        renewal_row("4.3.4 strong", &["etag: W/\"a\""], &["etag: \"a\""], Mistaken),
+        renewal_row("4.3.4 strong", &[CHANGED], &["etag: \"a\"", CHANGED], Mistaken),
+        renewal_row("4.3.4 strong decides", &["etag: \"a\"", CHANGED], &["etag: \"a\"", LATER], Renewed),
+        renewal_row("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"a\""], Renewed),
+        renewal_row("4.3.4 weak", &["etag: \"a\""], &["etag: W/\"a\""], Renewed),
+        renewal_row("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"b\""], Mistaken),
+        renewal_row("4.3.4 date", &[CHANGED], &[CHANGED], Renewed),
+        renewal_row("4.3.4 date", &[CHANGED], &[LATER], Mistaken),
+        renewal_row("4.3.4 date", &[CHANGED], &["last-modified: x"], Mistaken),
+        renewal_row("4.3.4 none at all", &[], &[], Renewed),
+        renewal_row("4.3.4 unreadable", &["etag: \"a\""], &["etag: a"], Mistaken),
+        RenewalCase {
             departs: Some(
-                "we asked about one response with its own validators; it can mean no other",
+                "we validate exactly one stored response, so the 304 cannot mean another",
             ),
-            ..answered("4.3.4 none in the answer", &["etag: \"a\"", CHANGED], &[DATE], Renewed)
+            ..renewal_row("4.3.4 none in the 304", &["etag: \"a\"", CHANGED], &[DATE], Renewed)
         },
     ];
     let statuses = [
@@ -208,34 +208,34 @@ fn a_304_selects_by_its_validators() {
         (502, Failed, None),
         (503, Failed, None),
         (504, Failed, None),
-        (408, Failed, Some("it tells of this moment, and nothing of what is stored")),
-        (425, Failed, Some("it tells of this moment, and nothing of what is stored")),
-        (429, Failed, Some("it tells of this moment, and nothing of what is stored")),
-        (401, Ended, Some("a refusal ends what a token may see, at once")),
-        (403, Ended, Some("a refusal ends what a token may see, at once")),
-        (404, Ended, Some("what is gone is not served for the sake of an error")),
-        (410, Ended, Some("what is gone is not served for the sake of an error")),
+        (408, Failed, Some("a temporary refusal, which does not concern the stored response")),
+        (425, Failed, Some("a temporary refusal, which does not concern the stored response")),
+        (429, Failed, Some("a temporary refusal, which does not concern the stored response")),
+        (401, Ended, Some("a refusal revokes the access of the token at once")),
+        (403, Ended, Some("a refusal revokes the access of the token at once")),
+        (404, Ended, Some("a deleted resource must not be served, not even on an error")),
+        (410, Ended, Some("a deleted resource must not be served, not even on an error")),
     ];
     for (status, then, departs) in statuses {
-        cases.push(Answered {
+        cases.push(RenewalCase {
             status,
             departs,
-            ..answered("4.3.3", &["etag: \"a\""], &[], then)
+            ..renewal_row("4.3.3", &["etag: \"a\""], &[], then)
         });
     }
-    for Answered {
+    for RenewalCase {
         section,
         stored,
         status,
-        answer,
+        response,
         then,
         departs,
     } in cases
     {
         let status = StatusCode::from_u16(status).expect("a status");
-        let means = renewal(&head(stored), status, &head(answer), after(0).wall);
-        assert_eq!(means, then, "{section}: {stored:?} {status} {answer:?}");
-        assert_ne!(departs, Some(""), "{section}: a departure says why");
+        let effect = renewal(&head(stored), status, &head(response), after(0).wall);
+        assert_eq!(effect, then, "{section}: {stored:?} {status} {response:?}");
+        assert_ne!(departs, Some(""), "{section}: a departure needs a reason");
     }
 }
 
@@ -253,7 +253,7 @@ fn a_304_updates_the_stored_fields() {
         "x-lines: 1",
         "x-lines: 2",
     ]);
-    let answer = head(&[
+    let response = head(&[
         "date: Sun, 06 Nov 1994 08:59:37 GMT",
         "etag: \"a\"",
         "cache-control: max-age=600",
@@ -266,7 +266,7 @@ fn a_304_updates_the_stored_fields() {
         "x-hop: 1",
         "x-lines: 3",
     ]);
-    update(&mut stored, &answer, after(600).wall);
+    update(&mut stored, &response, after(600).wall);
     let then = head(&[
         "date: Sun, 06 Nov 1994 08:59:37 GMT",
         "etag: \"a\"",
@@ -281,7 +281,7 @@ fn a_304_updates_the_stored_fields() {
 }
 
 #[test]
-fn a_304_without_age_and_date_makes_a_response_young_again() {
+fn a_304_without_age_and_date_resets_the_age() {
     let mut stored = head(&[DATE, "age: 500", "cache-control: max-age=60"]);
     update(&mut stored, &head(&[]), after(600).wall);
     let exchange = Exchange {
@@ -300,7 +300,7 @@ fn a_304_without_age_and_date_makes_a_response_young_again() {
 }
 
 #[test]
-fn fields_of_one_connection_are_not_stored() {
+fn hop_by_hop_fields_are_not_stored() {
     let response = head(&[
         DATE,
         "connection: close, x-hop",

@@ -1,4 +1,4 @@
-//! §4.1: which requests a stored response answers.
+//! §4.1: the requests that a stored response may be used for.
 
 use stuut_cache::policy::Selecting;
 
@@ -31,7 +31,7 @@ fn row<'a>(
 }
 
 #[test]
-fn nominated_fields_select() {
+fn nominated_fields_select_the_stored_response() {
     let cases = [
         row("4.1 none nominated", &[], &["a: 1"], &["a: 2"], true),
         row("4.1 equal", &["vary: a"], &["a: 1"], &["a: 1"], true),
@@ -47,12 +47,12 @@ fn nominated_fields_select() {
         row("4.1 *", &["vary: *"], &[], &[], false),
         row("4.1 * among others", &["vary: a, *"], &["a: 1"], &["a: 1"], false),
         row("4.1 * in a line", &["vary: a", "vary: *"], &["a: 1"], &["a: 1"], false),
-        row("4.1 no field name", &["vary: a b"], &["a: 1"], &["a: 1"], false),
+        row("4.1 invalid field name", &["vary: a b"], &["a: 1"], &["a: 1"], false),
         row("4.1 lines combined", &["vary: a"], &["a: 1", "a: 2"], &["a: 1, 2"], true),
         row("4.1 whitespace", &["vary: a"], &["a: 1,2"], &["a: 1 , 2"], true),
         row("4.1 order", &["vary: a"], &["a: 1, 2"], &["a: 2, 1"], false),
         Case {
-            departs: Some("a MAY that needs the semantics of each field"),
+            departs: Some("a MAY that requires the semantics of each field"),
             ..row("4.1 normalised language", &["vary: accept-language"], &["accept-language: EN"], &["accept-language: en"], false)
         },
     ];
@@ -71,6 +71,6 @@ fn nominated_fields_select() {
             matches, case.then,
             "{section}: {vary:?} {first:?} {second:?}"
         );
-        assert_ne!(departs, Some(""), "{section}: a departure says why");
+        assert_ne!(departs, Some(""), "{section}: a departure needs a reason");
     }
 }
