@@ -1,7 +1,7 @@
 //! Limits on the lifetime of a view, and the response fields that must not exceed them.
 //!
-//! The origin's lifetime is for the whole body: with it, a client's own cache would keep a live part
-//! too long, or a pre-signed URL that has expired. So longer lifetimes in the response are lowered,
+//! The origin's lifetime is for the whole body: with it, a client's own cache would serve a live part
+//! for too long, or a pre-signed URL that has expired. So longer lifetimes in the response are lowered,
 //! the one change to the origin's fields. Others stay as they are, and no field is added.
 
 use std::borrow::Cow;

@@ -54,7 +54,7 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
 struct Part<'a> {
     text: &'a [u8],
     out: Vec<u8>,
-    /// The position in `text` up to which everything kept is in `out`.
+    /// The position in `text` up to which all that is kept is in `out`.
     copied: usize,
 }
 
@@ -205,7 +205,6 @@ impl<const N: usize> Open<N> {
         }
     }
 
-    /// Records a removed member.
     #[inline]
     fn remove(&mut self, begin: usize, end: usize) {
         self.gap.get_or_insert(begin);
@@ -217,7 +216,6 @@ impl<const N: usize> Open<N> {
         if self.object { b'}' } else { b']' }
     }
 
-    /// The decision about a member with this name.
     #[inline]
     fn decide(&self, name: Raw<'_>, steps: &Steps<'_, N>) -> Decision<N> {
         if name.escaped {

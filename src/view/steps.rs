@@ -112,7 +112,6 @@ impl<'v, const N: usize> Steps<'v, N> {
         steps
     }
 
-    /// The state of the outermost container.
     pub(super) fn root(&self) -> Reached<N> {
         self.root
     }

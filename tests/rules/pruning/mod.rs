@@ -40,7 +40,7 @@ fn written(name: &str) -> BoxedStrategy<String> {
     .boxed()
 }
 
-fn blanks() -> impl Strategy<Value = &'static str> {
+fn whitespace() -> impl Strategy<Value = &'static str> {
     prop_oneof![6 => Just(""), 1 => Just(" "), 1 => Just("\n  "), 1 => Just("\t\r\n          ")]
 }
 
@@ -66,15 +66,15 @@ fn scalar() -> impl Strategy<Value = String> {
 
 fn document() -> impl Strategy<Value = String> {
     scalar().prop_recursive(5, 60, 6, |inner| {
-        let member = (blanks(), name().prop_flat_map(written), blanks(), blanks(), inner.clone(), blanks())
+        let member = (whitespace(), name().prop_flat_map(written), whitespace(), whitespace(), inner.clone(), whitespace())
             .prop_map(|(a, name, b, c, value, d)| format!("{a}{name}{b}:{c}{value}{d}"));
         let element =
-            (blanks(), inner, blanks()).prop_map(|(a, value, b)| format!("{a}{value}{b}"));
+            (whitespace(), inner, whitespace()).prop_map(|(a, value, b)| format!("{a}{value}{b}"));
         let members = prop::collection::vec(member, 1..6);
         prop_oneof![
             4 => members.prop_map(|all| format!("{{{}}}", all.join(","))),
             2 => prop::collection::vec(element, 1..5).prop_map(|all| format!("[{}]", all.join(","))),
-            1 => blanks().prop_map(|a| format!("{{{a}}}")),
+            1 => whitespace().prop_map(|a| format!("{{{a}}}")),
         ]
     })
 }

@@ -15,7 +15,7 @@ struct Case<'a> {
     departs: Option<&'a str>,
 }
 
-/// Returns a 200 with these fields.
+/// A 200 with these fields.
 fn ok<'a>(response: &'a [&'a str]) -> Fetched<'a> {
     Fetched {
         response,
@@ -23,7 +23,7 @@ fn ok<'a>(response: &'a [&'a str]) -> Fetched<'a> {
     }
 }
 
-/// Returns a response of another status with these fields.
+/// A response of another status with these fields.
 fn status<'a>(status: u16, response: &'a [&'a str]) -> Fetched<'a> {
     Fetched {
         status,
