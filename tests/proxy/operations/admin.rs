@@ -1,4 +1,4 @@
-//! The listener of operators: whom it answers, and what it says.
+//! The admin listener: who may use it, and its documents.
 
 use std::time::Duration;
 
@@ -32,10 +32,9 @@ fn routes(patterns: &[&str]) -> impl FnOnce(&mut Config) {
     |config| config.cache.routes = routes
 }
 
-/// A page in a browser here asked under a name of its own that pointed at loopback, and read
-/// the answers.
+/// DNS rebinding: a web page resolves its own name to loopback to read from the listener.
 #[tokio::test]
-async fn a_name_that_points_at_loopback_is_answered() {
+async fn a_foreign_host_is_rejected_against_dns_rebinding() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
@@ -63,14 +62,14 @@ async fn a_name_that_points_at_loopback_is_answered() {
 }
 
 #[tokio::test]
-async fn a_purge_of_a_call_finds_nothing_on_a_route_with_two_parameters() {
+async fn purging_by_call_is_rejected_on_a_route_with_two_parameters() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, routes(&["/v1/{org}/calls/{id}"])).await;
     let call = "/v1/o/calls/c1";
     proxy.get(call).bearer("a").await.assert_miss();
-    let refused = proxy.admin(Method::POST, "/purge?call=c1").await;
-    assert!(refused.text().contains("?path="), "{refused}");
-    refused.assert_status(400);
+    let rejected = proxy.admin(Method::POST, "/purge?call=c1").await;
+    assert!(rejected.text().contains("?path="), "{rejected}");
+    rejected.assert_status(400);
     proxy
         .admin(Method::POST, &format!("/purge?path={call}"))
         .await
@@ -78,9 +77,8 @@ async fn a_purge_of_a_call_finds_nothing_on_a_route_with_two_parameters() {
     proxy.get(call).bearer("a").await.assert_miss();
 }
 
-/// What the feed counts is what the metrics count.
 #[tokio::test]
-async fn the_feed_agrees_with_the_metrics() {
+async fn stats_agree_with_the_metrics() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(
@@ -127,9 +125,9 @@ async fn the_feed_agrees_with_the_metrics() {
     assert!(total["miss_seconds"]["p50"].is_number(), "{total}");
 }
 
-/// The history of the feed adds up to its total, and who has a part of it asks for the rest.
+/// The points of the history add up to the total, and `after` selects the new ones.
 #[tokio::test]
-async fn the_history_is_told_from_where_one_knows_it() {
+async fn stats_history_starts_after_the_requested_point() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let points = async |target: &str| {
@@ -154,16 +152,16 @@ async fn the_history_is_told_from_where_one_knows_it() {
     assert!(points("/stats?after=2").await.is_empty());
     let stats = proxy.admin(Method::GET, "/stats").await.json();
     assert_eq!(stats["last_minute"]["requests"], stats["total"]["requests"]);
-    assert!(stats.get("history").is_none(), "only who asks is told");
+    assert!(stats.get("history").is_none(), "only with ?after");
     proxy
         .admin(Method::GET, "/stats?after=yesterday")
         .await
         .assert_status(400);
 }
 
-/// Measured where a call comes in, and where it comes in only.
+/// Measured on a fill, not on a hit or a revalidation.
 #[tokio::test]
-async fn the_heaviest_fields_are_named_with_their_share() {
+async fn stats_name_the_heaviest_fields_with_their_share() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let fields = async || proxy.admin(Method::GET, "/stats").await.json()["fields"].clone();
@@ -181,7 +179,7 @@ async fn the_heaviest_fields_are_named_with_their_share() {
                 {"name": "transcript", "bytes": 978.0, "share": 0.978},
                 {"name": "id", "bytes": 10.0, "share": 0.01},
             ],
-            // The brace, and what may be somebody's number.
+            // The brace, and a field whose name may be personal data.
             "rest_bytes": 12.0,
         })
     );
@@ -199,9 +197,9 @@ async fn the_heaviest_fields_are_named_with_their_share() {
     );
 }
 
-/// The page may ask nothing but this listener, and run no code but its own.
+/// The page may connect only to this listener, and run only its own code.
 #[tokio::test]
-async fn the_dashboard_is_sent_with_a_strict_policy() {
+async fn the_dashboard_has_a_strict_content_security_policy() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for (path, content_type) in [
@@ -227,14 +225,14 @@ async fn the_dashboard_is_sent_with_a_strict_policy() {
         assert!(!policy.contains("unsafe"), "{answer}");
         assert!(!answer.body().is_empty());
         proxy.admin(Method::POST, path).await.assert_status(405);
-        // Never on the port of the services.
+        // Not on the proxy port.
         proxy.get(path).await.assert_forwarded("bypass");
     }
 }
 
-/// Without a token, a page of ours may purge and no other page may.
+/// Without a token only the dashboard itself may purge (CSRF).
 #[tokio::test]
-async fn no_page_but_the_dashboard_purges() {
+async fn a_page_of_another_origin_cannot_purge() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let own = format!("http://{}", proxy.admin);

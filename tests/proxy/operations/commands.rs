@@ -1,4 +1,4 @@
-//! The commands that ask the admin listener of a running proxy.
+//! The commands that call the admin listener of a running proxy.
 
 use std::io::Write as _;
 
@@ -10,20 +10,23 @@ use crate::support::{Origin, Program, Proxy, run, run_with, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
-/// An address where nobody listens any more.
-fn deserted() -> String {
+/// An address without a listener.
+fn unused_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").to_string()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .to_string()
 }
 
 fn file(line: &str) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a temporary file");
-    writeln!(file, "{line}").expect("it can be written");
+    writeln!(file, "{line}").expect("the file is writable");
     file
 }
 
 #[tokio::test]
-async fn a_healthcheck_is_an_exit_status() {
+async fn healthcheck_reports_readiness_by_its_exit_code() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let admin = proxy.admin.to_string();
@@ -31,19 +34,19 @@ async fn a_healthcheck_is_an_exit_status() {
         .await
         .assert_code(0)
         .assert_prints("/readyz is ok");
-    // As in a container, whose environment says where the proxy listens.
-    let everywhere = format!("0.0.0.0:{}", proxy.admin.port());
+    // As in a container, whose environment has the listen address.
+    let wildcard = format!("0.0.0.0:{}", proxy.admin.port());
     run_with(
         &["healthcheck"],
-        &[("STUUT_CACHE__ADMIN__LISTEN", &everywhere)],
+        &[("STUUT_CACHE__ADMIN__LISTEN", &wildcard)],
     )
     .await
     .assert_code(0);
-    run(&["healthcheck", "--admin", &deserted()])
+    run(&["healthcheck", "--admin", &unused_address()])
         .await
         .assert_code(1)
         .assert_prints("is the proxy up, and is this its admin.listen?");
-    // The services' own port is no admin listener.
+    // The proxy port is not an admin listener.
     run(&["healthcheck", "--admin", &proxy.address.to_string()])
         .await
         .assert_code(1)
@@ -55,15 +58,15 @@ async fn a_healthcheck_is_an_exit_status() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_drains_lives_and_is_not_ready() {
+async fn a_draining_proxy_is_live_but_not_ready() {
     let origin = Origin::start().await;
-    let held = origin.hold(CALL);
+    let gate = origin.hold(CALL);
     let mut program = Program::start(&origin, &[]).await;
     let admin = program.admin.to_string();
     let waiting = program.get(CALL).bearer("a").start();
     origin.wait_for_requests(1).await;
     program.terminate();
-    wait_until("a proxy that is not ready", async || {
+    wait_until("a failing readiness check", async || {
         program.admin(Method::GET, "/readyz").await.status() == 503
     })
     .await;
@@ -74,13 +77,13 @@ async fn a_proxy_that_drains_lives_and_is_not_ready() {
     run(&["healthcheck", "--live", "--admin", &admin])
         .await
         .assert_code(0);
-    held.open();
+    gate.open();
     waiting.await.assert_status(200);
     assert!(program.wait().success());
 }
 
 #[tokio::test]
-async fn a_purge_is_a_command() {
+async fn purge_takes_a_call_a_path_or_all() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let admin = proxy.admin.to_string();
@@ -100,7 +103,7 @@ async fn a_purge_is_a_command() {
         .await
         .assert_code(0);
     proxy.get(CALL).bearer("a").await.assert_miss();
-    // What is no digest is the proxy's to refuse; what is left out or doubled, the command line's.
+    // The proxy rejects an invalid digest; the command line, a missing or repeated selector.
     run(&["purge", "--scope", "x", "--admin", &admin])
         .await
         .assert_code(1)
@@ -113,32 +116,32 @@ async fn a_purge_is_a_command() {
         .assert_code(1)
         .assert_prints("--call: write it as in a request");
     proxy.get(CALL).bearer("a").await.assert_hit();
-    run(&["purge", "--all", "--admin", &deserted()])
+    run(&["purge", "--all", "--admin", &unused_address()])
         .await
         .assert_code(69);
 }
 
 #[tokio::test]
-async fn a_purge_takes_the_admin_token_from_a_file_and_shows_it_nowhere() {
+async fn purge_reads_the_admin_token_from_a_file_and_never_prints_it() {
     let origin = Origin::start().await;
     let (right, wrong) = (file("correct-horse"), file("battery-staple"));
-    let name = |file: &NamedTempFile| file.path().to_str().expect("a path of text").to_owned();
-    let (right, wrong) = (name(&right), name(&wrong));
+    let path = |file: &NamedTempFile| file.path().to_str().expect("a path of text").to_owned();
+    let (right, wrong) = (path(&right), path(&wrong));
     let program = Program::start(&origin, &[("ADMIN__TOKEN_FILE", &right)]).await;
     let admin = program.admin.to_string();
     let purge = ["purge", "--all", "--admin", &admin];
     program.get(CALL).bearer("a").await.assert_miss();
     for more in [vec![], vec!["--token-file", wrong.as_str()]] {
-        let said = run(&[&purge[..], &more].concat()).await.assert_code(77);
-        let said = said.assert_prints("a purge needs the token of admin.token_file");
-        assert!(!said.stderr.contains("battery-staple"), "{said:#?}");
+        let output = run(&[&purge[..], &more].concat()).await.assert_code(77);
+        let output = output.assert_prints("a purge needs the token of admin.token_file");
+        assert!(!output.stderr.contains("battery-staple"), "{output:#?}");
     }
-    // A token where its file belongs is not repeated.
-    let said = run(&[&purge[..], &["--token-file", "correct-horse"]].concat())
+    // A token given instead of its file is not printed.
+    let output = run(&[&purge[..], &["--token-file", "correct-horse"]].concat())
         .await
         .assert_code(1)
         .assert_prints("--token-file: the file cannot be read");
-    assert!(!said.stderr.contains("correct-horse"), "{said:#?}");
+    assert!(!output.stderr.contains("correct-horse"), "{output:#?}");
     program.get(CALL).bearer("a").await.assert_hit();
     run(&[&purge[..], &["--token-file", &right]].concat())
         .await
@@ -151,7 +154,7 @@ async fn a_purge_takes_the_admin_token_from_a_file_and_shows_it_nowhere() {
 }
 
 #[tokio::test]
-async fn the_counts_are_a_table_or_json() {
+async fn stats_prints_a_table_or_json() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let admin = proxy.admin.to_string();
@@ -159,22 +162,22 @@ async fn the_counts_are_a_table_or_json() {
     for _ in 0..3 {
         proxy.get(CALL).bearer("a").await.assert_hit();
     }
-    let said = run(&["stats", "--admin", &admin]).await.assert_code(0);
-    let line = |name: &str| {
-        let line = said.stdout.lines().find(|line| line.starts_with(name));
-        let line = line.unwrap_or_else(|| panic!("no {name}: {}", said.stdout));
+    let output = run(&["stats", "--admin", &admin]).await.assert_code(0);
+    let last_column = |name: &str| {
+        let line = output.stdout.lines().find(|line| line.starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("no {name}: {}", output.stdout));
         line.split_whitespace().next_back().map(str::to_owned)
     };
-    assert_eq!(line("  hit").as_deref(), Some("3"));
-    assert_eq!(line("  miss").as_deref(), Some("1"));
-    assert_eq!(line("requests").as_deref(), Some("4"));
-    let said = run(&["stats", "--json", "--admin", &admin])
+    assert_eq!(last_column("  hit").as_deref(), Some("3"));
+    assert_eq!(last_column("  miss").as_deref(), Some("1"));
+    assert_eq!(last_column("requests").as_deref(), Some("4"));
+    let output = run(&["stats", "--json", "--admin", &admin])
         .await
         .assert_code(0);
-    let stats: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let stats: Value = serde_json::from_str(&output.stdout).expect("JSON");
     assert_eq!(stats["total"]["requests"]["hit"], 3);
     assert!(stats["history"]["seconds"].is_array(), "{stats}");
-    run(&["stats", "--admin", &deserted()])
+    run(&["stats", "--admin", &unused_address()])
         .await
         .assert_code(69);
 }

@@ -1,4 +1,4 @@
-//! The dashboard in a real browser: what it shows, what it asks for, how it looks.
+//! The dashboard in a real browser: its figures, its requests, its looks.
 
 use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
@@ -14,18 +14,23 @@ use crate::support::{Page, Program};
 
 const CALL: &str = "/v1/calls/call_acme_0001";
 
-/// The real program in front of the simulated API.
-async fn program(variables: &[(&str, &str)]) -> Program {
+/// Starts the program in front of the simulated API.
+async fn start(variables: &[(&str, &str)]) -> Program {
     let listener = stuut_cache::server::listen("the simulator", (Ipv4Addr::LOCALHOST, 0).into());
     let listener = listener.expect("a port is free");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let url = format!(
+        "http://{}",
+        listener
+            .local_addr()
+            .expect("a bound socket has an address")
+    );
     let simulator = Simulator::new(Options::default(), SystemTime::now);
     tokio::spawn(serve(listener, simulator, CancellationToken::new()));
     Program::in_front_of(&url, variables).await
 }
 
-/// Something of everything that the page shows.
-async fn traffic(program: &Program) {
+/// Sends some of every kind of traffic that the page shows.
+async fn send_traffic(program: &Program) {
     for round in 0..12 {
         for number in [1, 2, 3, 6, 7, 11] {
             let target = format!("/v1/calls/call_acme_{number:04}");
@@ -52,8 +57,8 @@ async fn traffic(program: &Program) {
         .assert_status(500);
 }
 
-/// The page, when it has shown some of the history.
-fn populated(page: &mut Page, program: &Program) {
+/// Opens the page and waits until it shows some history.
+fn open_populated(page: &mut Page, program: &Program) {
     page.navigate(&format!("http://{}/", program.admin));
     page.wait_until("document.documentElement.dataset.beats >= 3");
     page.wait_until("document.querySelector('#chart-requests path[d*=V]')");
@@ -71,13 +76,13 @@ async fn metric(program: &Program, wanted: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_shows_what_the_metrics_count_and_asks_nobody_else() {
+async fn the_dashboard_agrees_with_the_metrics_and_loads_nothing_external() {
     let Some(mut page) = Page::open("dashboard: what it shows") else {
         return;
     };
-    let program = program(&[]).await;
-    traffic(&program).await;
-    populated(&mut page, &program);
+    let program = start(&[]).await;
+    send_traffic(&program).await;
+    open_populated(&mut page, &program);
     for outcome in [
         "hit", "stale", "miss", "expired", "bypass", "refused", "failed",
     ] {
@@ -99,30 +104,33 @@ async fn the_page_shows_what_the_metrics_count_and_asks_nobody_else() {
     );
 
     let own = format!("http://{}/", program.admin);
-    let asked = page.requests();
+    let requests = page.requests();
     assert!(
-        asked.iter().any(|url| url.contains("/stats?after=")),
-        "{asked:?}"
+        requests.iter().any(|url| url.contains("/stats?after=")),
+        "{requests:?}"
     );
-    let outside: Vec<_> = asked.iter().filter(|url| !url.starts_with(&own)).collect();
-    assert!(outside.is_empty(), "{outside:?}");
+    let external: Vec<_> = requests
+        .iter()
+        .filter(|url| !url.starts_with(&own))
+        .collect();
+    assert!(external.is_empty(), "{external:?}");
     assert_eq!(page.console_errors(), Vec::<String>::new());
 
-    // Someone who looks at it when the process is gone sees that it is.
+    // The open page shows that the process has exited.
     program.stop();
     page.wait_until("document.querySelector('#state').innerText.startsWith('no response')");
     assert!(page.text("#attention").contains("does not respond"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_purge_through_the_form_needs_the_admin_token() {
+async fn the_purge_form_needs_the_admin_token() {
     let Some(mut page) = Page::open("dashboard: the purge form") else {
         return;
     };
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    writeln!(file, "correct-horse").expect("it can be written");
+    writeln!(file, "correct-horse").expect("the file is writable");
     let path = file.path().to_str().expect("a path of text");
-    let program = program(&[("ADMIN__TOKEN_FILE", path)]).await;
+    let program = start(&[("ADMIN__TOKEN_FILE", path)]).await;
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
     page.navigate(&format!("http://{}/", program.admin));
     page.wait_until("document.documentElement.dataset.beats >= 1");
@@ -138,7 +146,7 @@ async fn a_purge_through_the_form_needs_the_admin_token() {
     page.wait_until("document.querySelector('#purged').innerText.includes('call=call_acme_0001')");
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 
-    // Everything is purged by those only who say that they are sure.
+    // Purging everything needs a confirmation.
     page.click("[value=all] + span");
     page.click("#purge-button");
     program.get(CALL).bearer(demo::TOKEN).await.assert_hit();
@@ -149,11 +157,11 @@ async fn a_purge_through_the_form_needs_the_admin_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_token_the_form_of_a_listener_on_loopback_purges() {
+async fn the_purge_form_needs_no_token_on_loopback() {
     let Some(mut page) = Page::open("dashboard: a purge on loopback") else {
         return;
     };
-    let program = program(&[]).await;
+    let program = start(&[]).await;
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
     page.navigate(&format!("http://{}/", program.admin));
     page.wait_until("document.documentElement.dataset.beats >= 1");
@@ -163,35 +171,35 @@ async fn without_a_token_the_form_of_a_listener_on_loopback_purges() {
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 }
 
-/// In light, in dark, and on a telephone: the pictures are kept under `target/tmp`.
+/// The screenshots are kept in `target/tmp`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_can_be_read_in_light_in_dark_and_on_a_telephone() {
+async fn the_dashboard_is_legible_in_light_and_dark_and_on_a_phone() {
     let Some(mut page) = Page::open("dashboard: how it looks") else {
         return;
     };
-    let program = program(&[]).await;
+    let program = start(&[]).await;
     for (name, width, height, scheme) in [
         ("dashboard-light", 1_280, 900, "light"),
         ("dashboard-dark", 1_280, 900, "dark"),
         ("dashboard-phone", 390, 844, "dark"),
         ("dashboard-phone-light", 390, 844, "light"),
     ] {
-        traffic(&program).await;
+        send_traffic(&program).await;
         page.set_window(width, height, scheme);
-        populated(&mut page, &program);
+        open_populated(&mut page, &program);
         let wide = page.evaluate("document.documentElement.scrollWidth");
-        assert_eq!(wide, json!(width), "{name}: it scrolls sideways");
+        assert_eq!(wide, json!(width), "{name}: it scrolls horizontally");
         let small = page.evaluate(CHARTS_TOO_SMALL);
         assert_eq!(small, json!([]), "{name}: charts too small to read");
         assert_eq!(
-            page.evaluate(PALE),
+            page.evaluate(LOW_CONTRAST),
             json!([]),
-            "{name}: text too pale to read"
+            "{name}: text with too little contrast"
         );
         assert_eq!(
-            page.evaluate(NAMELESS),
+            page.evaluate(UNNAMED_CONTROLS),
             json!([]),
-            "{name}: controls without a name"
+            "{name}: controls without an accessible name"
         );
         let landmarks = page.evaluate(LANDMARKS);
         assert_eq!(
@@ -199,11 +207,8 @@ async fn the_page_can_be_read_in_light_in_dark_and_on_a_telephone() {
             json!([1, 1, 1, 1]),
             "{name}: header, main, nav, footer"
         );
-        let seen = distinct_rows(&page.screenshot(name));
-        assert!(
-            seen > 300,
-            "{name}: a picture of {seen} different rows is blank"
-        );
+        let rows = distinct_rows(&page.screenshot(name));
+        assert!(rows > 300, "{name}: blank, with {rows} distinct rows");
     }
     page.evaluate("document.querySelector('#chart-requests details').open = true");
     page.wait_until("document.querySelectorAll('#chart-requests tbody tr').length >= 3");
@@ -215,12 +220,12 @@ const CHARTS_TOO_SMALL: &str = "[...document.querySelectorAll('figure > svg')].f
 
 const LANDMARKS: &str = "['body > header', 'main', 'footer nav', 'body > footer'].map(it => document.querySelectorAll(it).length)";
 
-/// Controls that a screen reader could not name.
-const NAMELESS: &str = "[...document.querySelectorAll('input, button, meter')].filter(it => \
+/// Controls without a name for a screen reader.
+const UNNAMED_CONTROLS: &str = "[...document.querySelectorAll('input, button, meter')].filter(it => \
      !it.labels?.length && !it.getAttribute('aria-label') && !it.innerText).map(it => it.outerHTML)";
 
-/// Text whose contrast to what is behind it is below that of WCAG 2.2, 1.4.3.
-const PALE: &str = r"(() => {
+/// Text whose contrast to its background is below WCAG 2.2, 1.4.3.
+const LOW_CONTRAST: &str = r"(() => {
   const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const channels = (colour) => {
     canvas.clearRect(0, 0, 1, 1);
@@ -252,7 +257,7 @@ const PALE: &str = r"(() => {
   return found;
 })()";
 
-/// How many rows of a picture differ, as they are stored: hardly any where nothing is drawn.
+/// The number of distinct pixel rows of a PNG; a blank page has very few.
 fn distinct_rows(png: &[u8]) -> usize {
     let number = |at: usize| -> usize {
         let four = png[at..].first_chunk().expect("four bytes");
@@ -275,28 +280,27 @@ fn distinct_rows(png: &[u8]) -> usize {
     }
     let mut rows = Vec::new();
     let read = flate2::read::ZlibDecoder::new(&packed[..]).read_to_end(&mut rows);
-    read.expect("a whole picture");
+    read.expect("a complete picture");
     let distinct: HashSet<_> = rows.chunks(1 + width * channels).collect();
     distinct.len()
 }
 
-/// The feed says the same to whoever asks without a browser.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_feed_holds_neither_a_token_nor_a_body() {
-    let program = program(&[]).await;
-    traffic(&program).await;
-    let feed = program.admin(Method::GET, "/stats?after=0").await;
-    let text = feed.text();
-    let parsed: Value = feed.json();
+async fn stats_contain_no_token_and_no_body() {
+    let program = start(&[]).await;
+    send_traffic(&program).await;
+    let stats = program.admin(Method::GET, "/stats?after=0").await;
+    let text = stats.text();
+    let parsed: Value = stats.json();
     assert!(
         parsed["total"]["requests"]["hit"].as_u64() > Some(100),
         "{text}"
     );
-    let whole = program.get(CALL).bearer(demo::TOKEN).await.json();
+    let call = program.get(CALL).bearer(demo::TOKEN).await.json();
     for secret in [demo::TOKEN, demo::SECOND_TOKEN, "call_acme_0001"] {
         assert!(!text.contains(secret), "{secret}");
     }
-    let name = whole["partner"]["name"]
+    let name = call["partner"]["name"]
         .as_str()
         .expect("a partner has a name");
     assert!(!text.contains(name), "{name}");

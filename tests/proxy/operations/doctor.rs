@@ -1,4 +1,4 @@
-//! `doctor`: content with a proxy that keeps tokens apart, and with no other.
+//! `doctor` passes a proxy that isolates tokens, and fails every other.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,16 +24,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Program, run};
 
-/// Short enough to see a call become stale.
+/// Short enough to wait until a call becomes stale.
 const SHORT: [(&str, &str); 1] = [("FRESHNESS__SETTLING", "2s")];
 
-/// The real program in front of the simulated API.
-async fn program() -> Program {
+/// Starts the program in front of the simulated API.
+async fn start() -> Program {
     let listener = stuut_cache::server::listen("the simulator", (Ipv4Addr::LOCALHOST, 0).into());
     let listener = listener.expect("a port is free");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let url = format!(
+        "http://{}",
+        listener
+            .local_addr()
+            .expect("a bound socket has an address")
+    );
     let options = Options {
-        // Long enough to purge in between.
+        // Long enough to purge during a fetch.
         latency: Duration::from_millis(80),
         ..Options::default()
     };
@@ -43,17 +48,17 @@ async fn program() -> Program {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doctor_finds_nothing_wrong_with_the_proxy() {
-    let program = program().await;
+async fn doctor_passes_all_its_checks_on_the_proxy() {
+    let program = start().await;
     let (proxy, admin) = (
         format!("http://{}", program.address),
         program.admin.to_string(),
     );
-    let said = run(&["doctor", "--strict", "--proxy", &proxy, "--admin", &admin])
+    let output = run(&["doctor", "--strict", "--proxy", &proxy, "--admin", &admin])
         .await
         .assert_code(0)
         .assert_prints("no token got the other token's response: 11 checks passed, 0 failed");
-    let checks: Vec<_> = said
+    let checks: Vec<_> = output
         .stdout
         .lines()
         .filter_map(|line| line.strip_prefix("ok")?.split_whitespace().next())
@@ -68,17 +73,17 @@ async fn the_doctor_finds_nothing_wrong_with_the_proxy() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_tried_is_told_and_fails_only_who_is_strict() {
-    let program = program().await;
+async fn skipped_checks_are_reported_and_fail_only_with_strict() {
+    let program = start().await;
     let proxy = format!("http://{}", program.address);
-    let nobody = "127.0.0.1:1";
-    // No young one: a slow machine would see that become stale before it is asked for how long.
+    let unused = "127.0.0.1:1";
+    // Not a young call: on a slow machine it could become stale before doctor reads its ttl.
     let arguments = [
         "doctor",
         "--proxy",
         &proxy,
         "--admin",
-        nobody,
+        unused,
         "--patience",
         "0s",
         "--young-call",
@@ -107,14 +112,14 @@ async fn what_cannot_be_tried_is_told_and_fails_only_who_is_strict() {
         .assert_prints("name a call that it may see (--call)");
 }
 
-/// Two tokens of one organisation get the same bytes: what `Cache-Status` says is told apart.
+/// Two tokens of one organisation get the same bytes: only `Cache-Status` shows a leak.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_from_files_may_see_the_same_call() {
-    let program = program().await;
+async fn doctor_finds_leaks_between_tokens_that_see_the_same_call() {
+    let program = start().await;
     let admin = program.admin.to_string();
     let [first, second] = [demo::TOKEN, demo::SECOND_TOKEN].map(|token| {
         let mut file = NamedTempFile::new().expect("a temporary file");
-        writeln!(file, "{token}").expect("it can be written");
+        writeln!(file, "{token}").expect("the file is writable");
         file
     });
     let path = |file: &NamedTempFile| file.path().to_str().expect("a path of text").to_owned();
@@ -133,7 +138,7 @@ async fn tokens_from_files_may_see_the_same_call() {
         ),
     ] {
         let proxy = format!("http://{address}");
-        let said = run(&[
+        let output = run(&[
             "doctor",
             "--admin",
             &admin,
@@ -147,63 +152,65 @@ async fn tokens_from_files_may_see_the_same_call() {
             &second,
         ])
         .await;
-        let said = said.assert_code(code).assert_prints(line);
-        assert!(!said.stdout.contains(demo::TOKEN), "{said:#?}");
+        let output = output.assert_code(code).assert_prints(line);
+        assert!(!output.stdout.contains(demo::TOKEN), "{output:#?}");
     }
-    // One alone would be compared with a token of the simulator.
+    // A single token would be compared with one of the simulator.
     run(&["doctor", "--first-token-file", &first])
         .await
         .assert_code(2);
 }
 
-/// A proxy in front of the proxy, with one fault.
+/// The fault of a proxy in front of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leak {
-    /// None: what the doctor finds with the others is their fault.
+    /// No fault, as a control.
     Nothing,
-    /// What was answered once is answered to everybody.
+    /// Serves a stored response to every token.
     Hits,
-    /// Who asks while somebody asks gets the same answer.
+    /// Coalesces requests of different tokens.
     Collapsing,
-    /// A view that was shown once is shown to everybody.
+    /// Serves a stored view to every token.
     Views,
-    /// A tag that is known is not modified, whoever asks.
+    /// Answers 304 to a known entity tag of any token.
     Validators,
-    /// What is past its time is served to everybody.
+    /// Serves a stale response to every token.
     Stale,
-    /// What a token was answered once it is answered again, purged or not.
+    /// Serves a purged response.
     Purged,
-    /// The same, where a fetch was in the air.
+    /// Stores a fetch that began before a purge.
     Fenced,
-    /// Whoever has no good token gets the last good answer.
+    /// Serves the last good response to an invalid token.
     Strangers,
-    /// It keeps answers, and says that they come from the origin.
+    /// Serves stored responses, but reports a miss.
     Lying,
 }
 
 #[derive(Debug)]
 struct Leaky {
     leak: Leak,
-    behind: SocketAddr,
+    upstream: SocketAddr,
     client: Client<HttpConnector, Empty<Bytes>>,
-    /// Answers by what they are kept under, and since when.
-    kept: Mutex<HashMap<String, (Kept, Instant)>>,
-    in_the_air: Mutex<HashMap<String, Arc<OnceCell<Kept>>>>,
+    /// Responses and the time when they were stored, by key.
+    stored: Mutex<HashMap<String, (Stored, Instant)>>,
+    in_flight: Mutex<HashMap<String, Arc<OnceCell<Stored>>>>,
 }
 
-type Kept = Response<Bytes>;
+type Stored = Response<Bytes>;
 
 impl Leaky {
-    async fn start(leak: Leak, behind: SocketAddr) -> SocketAddr {
+    async fn start(leak: Leak, upstream: SocketAddr) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let leaky = Arc::new(Self {
             leak,
-            behind,
+            upstream,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            kept: Mutex::default(),
-            in_the_air: Mutex::default(),
+            stored: Mutex::default(),
+            in_flight: Mutex::default(),
         });
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -223,39 +230,39 @@ impl Leaky {
         address
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Kept {
+    async fn answer(&self, request: &Request<Incoming>) -> Stored {
         let target = request.uri().to_string();
         let token = request.headers().get(AUTHORIZATION);
-        let of_token = format!("{token:?} {target}");
+        let token_key = format!("{token:?} {target}");
         let is_reference = target.contains("canary=truth");
         match self.leak {
-            _ if is_reference => self.pass(request).await,
-            Leak::Hits => self.keep(&target, Duration::ZERO, request).await,
+            _ if is_reference => self.forward(request).await,
+            Leak::Hits => self.cached(&target, Duration::ZERO, request).await,
             Leak::Views if target.contains("fields=") => {
-                self.keep(&target, Duration::ZERO, request).await
+                self.cached(&target, Duration::ZERO, request).await
             }
             Leak::Collapsing => {
                 let flight = Arc::clone(
-                    self.in_the_air
+                    self.in_flight
                         .lock()
                         .expect("no poison")
                         .entry(target.clone())
                         .or_default(),
                 );
-                let answer = flight.get_or_init(|| self.pass(request)).await.clone();
-                self.in_the_air.lock().expect("no poison").remove(&target);
+                let answer = flight.get_or_init(|| self.forward(request)).await.clone();
+                self.in_flight.lock().expect("no poison").remove(&target);
                 answer
             }
             Leak::Validators => {
-                let answer = self.pass(request).await;
+                let answer = self.forward(request).await;
                 if let Some(tag) = answer.headers().get(ETAG) {
                     let tag = tag.to_str().expect("a tag is text").to_owned();
-                    let kept = (answer.clone(), Instant::now());
-                    self.kept.lock().expect("no poison").insert(tag, kept);
+                    let stored = (answer.clone(), Instant::now());
+                    self.stored.lock().expect("no poison").insert(tag, stored);
                 }
-                let asked = request.headers().get(IF_NONE_MATCH);
-                let asked = asked.and_then(|tag| tag.to_str().ok()).unwrap_or_default();
-                if self.kept.lock().expect("no poison").contains_key(asked) {
+                let known = request.headers().get(IF_NONE_MATCH);
+                let known = known.and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+                if self.stored.lock().expect("no poison").contains_key(known) {
                     let mut answer = Response::new(Bytes::new());
                     *answer.status_mut() = StatusCode::NOT_MODIFIED;
                     return answer;
@@ -263,39 +270,44 @@ impl Leaky {
                 answer
             }
             Leak::Stale if target.contains("canary=stale") => {
-                self.keep(&target, Duration::from_secs(1), request).await
+                self.cached(&target, Duration::from_secs(1), request).await
             }
             Leak::Purged if target.contains("canary=purge") => {
-                self.keep(&of_token, Duration::ZERO, request).await
+                self.cached(&token_key, Duration::ZERO, request).await
             }
             Leak::Fenced if target.contains("canary=race") => {
-                self.keep(&of_token, Duration::ZERO, request).await
+                self.cached(&token_key, Duration::ZERO, request).await
             }
             Leak::Strangers => {
-                let answer = self.pass(request).await;
+                let answer = self.forward(request).await;
                 if answer.status() != StatusCode::UNAUTHORIZED {
-                    let kept = (answer.clone(), Instant::now());
-                    self.kept.lock().expect("no poison").insert(target, kept);
+                    let stored = (answer.clone(), Instant::now());
+                    self.stored
+                        .lock()
+                        .expect("no poison")
+                        .insert(target, stored);
                     return answer;
                 }
-                let kept = self.kept.lock().expect("no poison");
-                kept.get(&target).map_or(answer, |(kept, _)| kept.clone())
+                let stored = self.stored.lock().expect("no poison");
+                stored
+                    .get(&target)
+                    .map_or(answer, |(response, _)| response.clone())
             }
             Leak::Lying => {
-                let mut answer = self.keep(&target, Duration::ZERO, request).await;
+                let mut answer = self.cached(&target, Duration::ZERO, request).await;
                 let status = HeaderValue::from_static(
                     "stuut-cache; fwd=miss; fwd-status=200; stored; ttl=9",
                 );
                 answer.headers_mut().insert("cache-status", status);
                 answer
             }
-            _ => self.pass(request).await,
+            _ => self.forward(request).await,
         }
     }
 
-    /// Answers a success that was kept under this name, once it is so old.
-    async fn keep(&self, name: &str, age: Duration, request: &Request<Incoming>) -> Kept {
-        let found = self.kept.lock().expect("no poison").get(name).cloned();
+    /// Serves the success stored under this key, from this age on; else forwards and stores.
+    async fn cached(&self, key: &str, age: Duration, request: &Request<Incoming>) -> Stored {
+        let found = self.stored.lock().expect("no poison").get(key).cloned();
         match found {
             Some((mut answer, since)) if since.elapsed() >= age => {
                 let status = HeaderValue::from_static("stuut-cache; hit; ttl=0");
@@ -303,41 +315,41 @@ impl Leaky {
                 answer
             }
             found => {
-                let answer = self.pass(request).await;
+                let answer = self.forward(request).await;
                 if answer.status().is_success() && found.is_none() {
-                    let kept = (answer.clone(), Instant::now());
-                    self.kept
+                    let stored = (answer.clone(), Instant::now());
+                    self.stored
                         .lock()
                         .expect("no poison")
-                        .insert(name.to_owned(), kept);
+                        .insert(key.to_owned(), stored);
                 }
                 answer
             }
         }
     }
 
-    /// Asks the real proxy.
-    async fn pass(&self, request: &Request<Incoming>) -> Kept {
-        let target = format!("http://{}{}", self.behind, request.uri());
-        let mut passed = Request::get(target).body(Empty::new()).expect("a request");
-        *passed.headers_mut() = request.headers().clone();
-        passed.headers_mut().remove(HOST);
+    /// Forwards to the real proxy.
+    async fn forward(&self, request: &Request<Incoming>) -> Stored {
+        let target = format!("http://{}{}", self.upstream, request.uri());
+        let mut forwarded = Request::get(target).body(Empty::new()).expect("a request");
+        *forwarded.headers_mut() = request.headers().clone();
+        forwarded.headers_mut().remove(HOST);
         let answer = self
             .client
-            .request(passed)
+            .request(forwarded)
             .await
             .expect("the proxy answers");
         let (head, body) = answer.into_parts();
-        let body = body.collect().await.expect("a whole body").to_bytes();
-        let mut kept = Response::from_parts(head, body);
-        kept.headers_mut().remove("transfer-encoding");
-        kept
+        let body = body.collect().await.expect("a complete body").to_bytes();
+        let mut response = Response::from_parts(head, body);
+        response.headers_mut().remove("transfer-encoding");
+        response
     }
 }
 
-/// Each fault is found, by the check that is there for it.
+/// The check for each fault fails.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doctor_finds_what_a_leaky_proxy_leaks() {
+async fn doctor_detects_every_kind_of_leak() {
     let cases: [(Leak, &[&str]); 10] = [
         (Leak::Nothing, &[]),
         (Leak::Hits, &["hit", "view"]),
@@ -350,27 +362,27 @@ async fn the_doctor_finds_what_a_leaky_proxy_leaks() {
         (Leak::Strangers, &["stranger"]),
         (Leak::Lying, &["hit"]),
     ];
-    // Each with a proxy of its own, all at once: they wait for a call to become stale.
-    join_all(cases.map(|(leak, expected)| examine(leak, expected))).await;
+    // Concurrently, since each waits until a call becomes stale.
+    join_all(cases.map(|(leak, expected)| assert_detected(leak, expected))).await;
 }
 
-async fn examine(leak: Leak, expected: &[&str]) {
-    let program = program().await;
+async fn assert_detected(leak: Leak, expected: &[&str]) {
+    let program = start().await;
     let proxy = format!("http://{}", Leaky::start(leak, program.address).await);
     let admin = program.admin.to_string();
-    let said = run(&["doctor", "--proxy", &proxy, "--admin", &admin])
+    let output = run(&["doctor", "--proxy", &proxy, "--admin", &admin])
         .await
         .assert_code(i32::from(!expected.is_empty()));
-    let failed: Vec<_> = said
+    let failed: Vec<_> = output
         .stdout
         .lines()
         .filter_map(|line| line.strip_prefix("FAIL")?.split_whitespace().next())
         .collect();
     for check in expected {
-        assert!(failed.contains(check), "{leak:?}: {said:#?}");
+        assert!(failed.contains(check), "{leak:?}: {output:#?}");
     }
     assert!(
         !expected.is_empty() || failed.is_empty(),
-        "{leak:?}: {said:#?}"
+        "{leak:?}: {output:#?}"
     );
 }

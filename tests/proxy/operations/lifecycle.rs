@@ -1,4 +1,4 @@
-//! The life of the process: what the service manager is told, and restarts under load.
+//! The process: socket activation, service manager notifications, signals, and restarts under load.
 
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ use crate::support::{Origin, Program, RawConnection, wait_until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stuut-cache");
 
-/// The program with this listener as its socket of this name, as systemd hands one over.
+/// The program with this listener as an inherited socket of this name (systemd socket activation).
 fn activated(listener: &TcpListener, name: &str) -> Command {
     let script = format!(
         "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec {PROGRAM}"
@@ -28,12 +28,12 @@ fn activated(listener: &TcpListener, name: &str) -> Command {
     command
 }
 
-/// Clients that ask one request after the other on connections that they keep.
+/// Clients that send one request after the other on keep-alive connections.
 struct Load {
     clients: JoinSet<()>,
     answered: Arc<AtomicU32>,
     lost: Arc<AtomicU32>,
-    over: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
 }
 
 impl Load {
@@ -42,20 +42,20 @@ impl Load {
             clients: JoinSet::new(),
             answered: Arc::default(),
             lost: Arc::default(),
-            over: Arc::default(),
+            stop: Arc::default(),
         };
         for number in 0..8 {
             let (answered, lost) = (Arc::clone(&load.answered), Arc::clone(&load.lost));
-            let over = Arc::clone(&load.over);
+            let stop = Arc::clone(&load.stop);
             load.clients.spawn(async move {
-                while !over.load(Ordering::Relaxed) {
-                    // Refused: nobody has promised anything.
+                while !stop.load(Ordering::Relaxed) {
+                    // A refused connection loses no request.
                     let Ok(socket) = TcpStream::connect(address).await else {
                         return;
                     };
-                    let mut wire = RawConnection::new(socket);
-                    while !over.load(Ordering::Relaxed) {
-                        let Some(closes) = ask(&mut wire, number).await else {
+                    let mut connection = RawConnection::new(socket);
+                    while !stop.load(Ordering::Relaxed) {
+                        let Some(closes) = send_request(&mut connection, number).await else {
                             lost.fetch_add(1, Ordering::Relaxed);
                             break;
                         };
@@ -70,31 +70,31 @@ impl Load {
         load
     }
 
-    /// Waits for so many more answers.
-    async fn go_on(&self, more: u32) {
-        let enough = self.answered.load(Ordering::Relaxed) + more;
-        wait_until("more answers", async || {
-            self.answered.load(Ordering::Relaxed) >= enough
+    /// Waits for `more` responses.
+    async fn wait_for(&self, more: u32) {
+        let total = self.answered.load(Ordering::Relaxed) + more;
+        wait_until("more responses", async || {
+            self.answered.load(Ordering::Relaxed) >= total
         })
         .await;
     }
 
-    /// Requests that got no whole answer.
-    async fn end(self) -> u32 {
-        self.over.store(true, Ordering::Relaxed);
+    /// Stops the clients; returns how many requests got no complete response.
+    async fn stop(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
         self.clients.join_all().await;
         self.lost.load(Ordering::Relaxed)
     }
 }
 
-/// One request: whether its answer was said to be the last, or nothing if there was none.
-async fn ask(wire: &mut RawConnection, number: usize) -> Option<bool> {
+/// Sends a request. Returns whether its response has `connection: close`; `None` without one.
+async fn send_request(connection: &mut RawConnection, number: usize) -> Option<bool> {
     let request =
         format!("GET /v1/calls/c{number} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n");
-    wire.try_send(request).await.ok()?;
+    connection.try_send(request).await.ok()?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
-        answer.extend(wire.read_some().await?);
+        answer.extend(connection.read_some().await?);
     }
     let answer = String::from_utf8_lossy(&answer).into_owned();
     answer
@@ -107,10 +107,10 @@ async fn sigterm_under_load_loses_no_request() {
     let origin = Origin::start().await;
     let mut program = Program::start(&origin, &[]).await;
     let load = Load::on(program.address);
-    load.go_on(500).await;
+    load.wait_for(500).await;
     program.terminate();
     assert!(program.wait().success());
-    assert_eq!(load.end().await, 0, "requests without an answer");
+    assert_eq!(load.stop().await, 0, "requests without a response");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,21 +121,23 @@ async fn a_restart_on_the_same_socket_under_load_loses_no_request() {
     assert_eq!(Ok(old.address), listener.local_addr().map_err(|_| ()));
     let load = Load::on(old.address);
     for _ in 0..3 {
-        load.go_on(300).await;
+        load.wait_for(300).await;
         let new = Program::with_command(activated(&listener, "proxy"), &origin).await;
         old.terminate();
         assert!(old.wait().success());
         old = new;
     }
-    load.go_on(300).await;
-    assert_eq!(load.end().await, 0, "requests without an answer");
+    load.wait_for(300).await;
+    assert_eq!(load.stop().await, 0, "requests without a response");
 }
 
 #[tokio::test]
-async fn a_request_that_waits_for_the_start_is_answered_by_it() {
+async fn a_request_in_the_backlog_before_the_start_is_answered() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener
+        .local_addr()
+        .expect("a bound socket has an address");
     let mut early = RawConnection::new(TcpStream::connect(address).await.expect("a backlog"));
     early
         .send("GET /v1/early HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
@@ -146,7 +148,7 @@ async fn a_request_that_waits_for_the_start_is_answered_by_it() {
 }
 
 #[tokio::test]
-async fn an_admin_socket_is_for_operators_alone() {
+async fn a_socket_named_admin_becomes_the_admin_listener() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let program = Program::with_command(activated(&listener, "admin"), &origin).await;
@@ -155,9 +157,9 @@ async fn an_admin_socket_is_for_operators_alone() {
     program.stop();
 }
 
-/// `admin.listen` says loopback, where nobody listens.
+/// The address of the socket decides, not `admin.listen`, which is loopback.
 #[tokio::test]
-async fn whoever_reaches_an_admin_socket_on_every_address_may_purge_without_a_token() {
+async fn purging_by_an_admin_socket_on_all_addresses_needs_a_token() {
     let origin = Origin::start().await;
     let listener = TcpListener::bind("0.0.0.0:0").expect("a port");
     let program = Program::with_command(activated(&listener, "admin"), &origin).await;
@@ -167,17 +169,17 @@ async fn whoever_reaches_an_admin_socket_on_every_address_may_purge_without_a_to
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_service_manager_is_told_of_every_turn() {
+async fn sd_notify_reports_ready_watchdog_reloading_and_stopping() {
     let origin = Origin::start().await;
     let dir = TempDir::new().expect("a directory");
     let path = dir.path().join("notify");
     let manager = UnixDatagram::bind(&path).expect("a socket");
-    let patience = Some(Duration::from_secs(30));
-    manager.set_read_timeout(patience).expect("a deadline");
-    let told = |wanted: &str| {
+    let timeout = Some(Duration::from_secs(30));
+    manager.set_read_timeout(timeout).expect("a timeout");
+    let notification = |wanted: &str| {
         let mut message = [0; 4096];
         loop {
-            let length = manager.recv(&mut message).expect("the manager is told");
+            let length = manager.recv(&mut message).expect("a notification");
             let text = String::from_utf8_lossy(&message[..length]);
             if text.lines().any(|line| line.starts_with(wanted)) {
                 return text.into_owned();
@@ -190,18 +192,18 @@ async fn the_service_manager_is_told_of_every_turn() {
         .env("NOTIFY_SOCKET", &path)
         .env("WATCHDOG_USEC", "20000");
     let mut program = Program::with_command(command, &origin).await;
-    assert!(told("READY=1").contains("STATUS=stuut-cache listens on"));
-    told("WATCHDOG=1");
+    assert!(notification("READY=1").contains("STATUS=stuut-cache listens on"));
+    notification("WATCHDOG=1");
     program.signal("HUP");
-    assert!(told("RELOADING=1").contains("MONOTONIC_USEC="));
-    told("READY=1");
+    assert!(notification("RELOADING=1").contains("MONOTONIC_USEC="));
+    notification("READY=1");
     program.terminate();
-    told("STOPPING=1");
+    notification("STOPPING=1");
     assert!(program.wait().success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_signal_ends_at_once() {
+async fn a_second_signal_exits_at_once() {
     let origin = Origin::start().await;
     let _gate = origin.hold("/v1/calls/c1");
     let mut program = Program::start(&origin, &[]).await;
@@ -216,18 +218,18 @@ async fn a_second_signal_ends_at_once() {
     assert_eq!(
         program.wait().code(),
         Some(130),
-        "as a shell says: interrupted"
+        "128 + SIGINT, as in a shell"
     );
     assert_eq!(client.read_to_end().await, "");
 }
 
 #[tokio::test]
-async fn after_a_kill_the_address_is_free_at_once() {
+async fn after_sigkill_the_address_can_be_bound_at_once() {
     let origin = Origin::start().await;
     let mut killed = Program::start(&origin, &[]).await;
     let address = killed.address.to_string();
     let mut client = killed.raw_connection().await;
-    assert_eq!(ask(&mut client, 1).await, Some(false));
+    assert_eq!(send_request(&mut client, 1).await, Some(false));
     killed.signal("KILL");
     assert!(!killed.wait().success());
     assert_eq!(client.read_to_end().await, "");

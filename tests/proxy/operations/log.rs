@@ -1,26 +1,25 @@
-//! The log: nobody waits for it, and its last lines are not lost.
+//! The log: writing never blocks, and the last lines are not lost.
 
 use http::Method;
 
 use crate::support::{Origin, Program, RawOrigin, wait_until};
 
-/// Lines that fill the pipe of somebody who does not read: 64 KiB.
+/// Lines that fill an unread pipe of 64 KiB.
 const MANY: usize = 600;
 
-/// Log events were written by whoever had something to say, and the end waited for its last
-/// lines to be read.
+/// A synchronous write to a full pipe would block requests, and the flush at exit, the shutdown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
-    let gone = RawOrigin::start().await;
-    let url = gone.url();
-    drop(gone);
+async fn an_unread_log_blocks_neither_requests_nor_shutdown() {
+    let stopped = RawOrigin::start().await;
+    let url = stopped.url();
+    drop(stopped);
     let settings = [
         ("UPSTREAM__RETRIES", "0"),
         ("UPSTREAM__BREAKER_FAILURES", "0"),
     ];
     let mut program = Program::with_unread_stdout(&url, &settings).await;
     let mut client = program.raw_connection().await;
-    // Each is an event and an access line.
+    // Each request logs an event and an access line.
     for _ in 0..MANY {
         client
             .send("GET /v1/other HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -31,20 +30,20 @@ async fn a_log_that_nobody_reads_stops_requests_and_the_end() {
     }
     drop(client);
     program.terminate();
-    let ended = tokio::task::spawn_blocking(move || program.wait());
-    assert!(ended.await.expect("it ends").success());
+    let exit = tokio::task::spawn_blocking(move || program.wait());
+    assert!(exit.await.expect("the program exits").success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_lines_of_the_log_are_written_in_order() {
+async fn the_log_is_complete_and_in_order_at_exit() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[]).await;
     for _ in 0..MANY {
         program.get("/v1/calls/c1").bearer("a").await;
     }
-    let written = tokio::task::spawn_blocking(|| program.stop());
-    let written = written.await.expect("it ends");
-    let lines: Vec<serde_json::Value> = written
+    let log = tokio::task::spawn_blocking(|| program.stop());
+    let log = log.await.expect("the program exits");
+    let lines: Vec<serde_json::Value> = log
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line is JSON"))
         .collect();
@@ -56,9 +55,9 @@ async fn the_last_lines_of_the_log_are_written_in_order() {
     assert_eq!(requests.count(), MANY);
 }
 
-/// Whoever went away before the answer, or was cut off by the drain, left no trace.
+/// The client disconnects before the response, or the drain cuts it off.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
+async fn an_aborted_request_is_counted_and_logged() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[("SERVER__DRAIN_TIMEOUT", "100ms")]).await;
     let _gates = ["/v1/slow?reset", "/v1/slow?drain"].map(|target| origin.hold(target));
@@ -66,7 +65,7 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
     origin.wait_for_requests(1).await;
     reset.hang_up().await;
     let counted = "outcome=\"aborted\",route=\"other\",status=\"none\"} 1";
-    wait_until("a count", async || {
+    wait_until("a counted abort", async || {
         let metrics = program.admin(Method::GET, "/metrics").await.text();
         metrics.contains(counted)
     })
@@ -74,35 +73,34 @@ async fn a_request_without_an_answer_is_neither_counted_nor_logged() {
 
     let _drained = program.get("/v1/slow?drain").over_http2().start();
     origin.wait_for_requests(2).await;
-    let written = tokio::task::spawn_blocking(|| program.stop());
-    let written = written.await.expect("it ends");
-    let aborted = written.lines().filter(|line| {
+    let log = tokio::task::spawn_blocking(|| program.stop());
+    let log = log.await.expect("the program exits");
+    let aborted = log.lines().filter(|line| {
         let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
         line["outcome"] == "aborted" && line["status"] == 0 && line["path"] == "/v1/slow"
     });
-    assert_eq!(aborted.count(), 2, "{written}");
+    assert_eq!(aborted.count(), 2, "{log}");
 }
 
-/// The head that stands in for a refused one was logged as if a client had asked for
-/// `/uri-too-long`.
+/// The request that replaces a rejected one in hyper has the path `/uri-too-long`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_head_that_was_refused_unread_is_logged_without_a_path() {
+async fn a_rejected_request_head_is_logged_without_a_path() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[]).await;
     let mut client = program.raw_connection().await;
-    let long = "x".repeat(9_000);
+    let path = "x".repeat(9_000);
     client
-        .send(format!("GET /{long} HTTP/1.1\r\nhost: a\r\n\r\n"))
+        .send(format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n"))
         .await;
     let head = client.read_head().await;
     assert!(head.starts_with("HTTP/1.1 414"), "{head}");
     client.read_until("}").await;
     drop(client);
-    let written = tokio::task::spawn_blocking(|| program.stop());
-    let written = written.await.expect("it ends");
-    let refused = written.lines().find(|line| line.contains("uri-too-long"));
+    let log = tokio::task::spawn_blocking(|| program.stop());
+    let log = log.await.expect("the program exits");
+    let rejected = log.lines().find(|line| line.contains("uri-too-long"));
     let line: serde_json::Value =
-        serde_json::from_str(refused.expect("a line")).expect("a line is JSON");
+        serde_json::from_str(rejected.expect("a line")).expect("a line is JSON");
     assert_eq!(
         (&line["method"], &line["path"], &line["detail"]),
         (&"!".into(), &"".into(), &"uri-too-long".into()),

@@ -1,4 +1,4 @@
-//! The document for developers says what the proxy does: real answers are checked against it.
+//! The `OpenAPI` document describes the proxy: real responses are validated against it.
 
 use http::Method;
 use jsonschema::Validator;
@@ -10,7 +10,7 @@ use crate::support::{Origin, Proxy, Reply, Response};
 const CALL: &str = "/v1/calls/c1";
 const BODY: &str = r#"{"id":"c1","status":"completed","invoices":[{"id":"i1","total":12}]}"#;
 
-/// The document of a running proxy.
+/// The `OpenAPI` document of a running proxy.
 struct Document(Value);
 
 impl Document {
@@ -28,30 +28,33 @@ impl Document {
 
     fn validator(&self, schema: &Value) -> Validator {
         let mut whole = schema.clone();
-        // Where its references lead.
+        // The targets of its references.
         whole["components"] = self.0["components"].clone();
         jsonschema::validator_for(&whole).expect("a schema")
     }
 
-    /// Every field and the body of an answer are as the document has it.
+    /// The document describes every field and the body of this response.
     #[track_caller]
     fn assert_describes(&self, answer: &Response) {
         let responses = &self.operation("/v1/calls/{call_id}")["responses"];
         let response = &responses[answer.status().to_string()];
-        assert!(response.is_object(), "no such status in it: {answer}");
+        assert!(
+            response.is_object(),
+            "the document lacks this status: {answer}"
+        );
         let documented = response["headers"].as_object().expect("fields");
         for name in answer.fields().filter(|name| *name != "content-type") {
             let known = documented
                 .keys()
                 .any(|known| known.eq_ignore_ascii_case(name));
-            assert!(known, "it has no {name}: {answer}");
+            assert!(known, "the document lacks {name}: {answer}");
         }
         let Some(kind) = answer.header("content-type") else {
             assert!(answer.body().is_empty(), "{answer}");
             return;
         };
         let schema = &response["content"][&kind]["schema"];
-        assert!(schema.is_object(), "it has no {kind}: {answer}");
+        assert!(schema.is_object(), "the document lacks {kind}: {answer}");
         let body = answer.json();
         if let Err(error) = self.validator(schema).validate(&body) {
             panic!("{error}: {answer}");
@@ -60,16 +63,16 @@ impl Document {
 }
 
 #[tokio::test]
-async fn real_answers_are_as_the_document_has_them() {
+async fn responses_match_the_openapi_document() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let document = Document::of(&proxy).await;
-    let of_the_api = Reply::json(BODY)
+    let reply = Reply::json(BODY)
         .header("etag", "\"1\"")
         .header("last-modified", "Fri, 15 Jan 2027 07:00:00 GMT")
         .header("cache-control", "max-age=10")
         .header("vary", "accept-language");
-    origin.reply(CALL, of_the_api);
+    origin.reply(CALL, reply);
     origin.reply(
         "/v1/calls/page",
         Reply::new(200)
@@ -80,7 +83,7 @@ async fn real_answers_are_as_the_document_has_them() {
 
     let miss = get(CALL).await.assert_miss();
     let tag = miss.header("etag").expect("a tag");
-    let mut seen = vec![
+    let mut responses = vec![
         miss,
         get(CALL).await.assert_hit(),
         get(CALL)
@@ -114,20 +117,20 @@ async fn real_answers_are_as_the_document_has_them() {
     for target in [CALL, "/v1/calls/c3"] {
         origin.reply(target, Reply::reset());
     }
-    seen.push(
+    responses.push(
         get("/v1/calls/c3")
             .await
             .assert_problem(502, "connection_terminated"),
     );
     proxy.advance_seconds(11);
-    seen.push(get(CALL).await.assert_stale("stale-while-revalidate"));
-    for answer in &seen {
+    responses.push(get(CALL).await.assert_stale("stale-while-revalidate"));
+    for answer in &responses {
         document.assert_describes(answer);
     }
 }
 
 #[tokio::test]
-async fn a_problem_that_is_not_in_it_or_at_another_status_is_none() {
+async fn the_problem_schema_accepts_only_documented_types_at_their_status() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let document = Document::of(&proxy).await;
@@ -150,7 +153,7 @@ async fn a_problem_that_is_not_in_it_or_at_another_status_is_none() {
 }
 
 #[tokio::test]
-async fn it_has_the_routes_and_the_options_of_this_configuration() {
+async fn the_document_has_the_configured_routes_and_options() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         let patterns = ["/v2/{org}/calls/{id}", "/x/{*rest}"];
@@ -181,7 +184,7 @@ async fn it_has_the_routes_and_the_options_of_this_configuration() {
 }
 
 #[tokio::test]
-async fn after_a_reload_it_has_the_options_that_are_in_force() {
+async fn after_a_reload_the_document_has_the_options_in_force() {
     let origin = Origin::start().await;
     origin.reply(CALL, Reply::json(BODY));
     let mut proxy = Proxy::start(&origin).await;
@@ -191,7 +194,7 @@ async fn after_a_reload_it_has_the_options_that_are_in_force() {
             // This needs a restart.
             config.cache.routes = Vec::new();
         })
-        .expect("it is good");
+        .expect("a valid configuration");
     let document = Document::of(&proxy).await;
     let parameters = &document.operation("/v1/calls/{call_id}")["parameters"];
     let parameters = parameters.as_array().expect("parameters");
@@ -205,9 +208,8 @@ async fn after_a_reload_it_has_the_options_that_are_in_force() {
     answer.assert_body(r#"{"id":"c1","status":"completed"}"#);
 }
 
-/// The document had no 429.
 #[tokio::test]
-async fn a_request_held_by_retry_after_is_in_it_with_either_status() {
+async fn the_document_has_429_and_503_for_retry_after_backoff() {
     for status in [429, 503] {
         let origin = Origin::start().await;
         let proxy = Proxy::start(&origin).await;

@@ -1,4 +1,4 @@
-//! Spans reach a collector, by OTLP over HTTP; requests never wait for it.
+//! Spans are exported to a collector by OTLP over HTTP; requests never wait for it.
 
 use http::Method;
 use serde_json::Value;
@@ -11,35 +11,35 @@ const TRACES: &str = "/v1/traces";
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Sends its spans to this collector.
-fn to(collector: &Origin) -> impl FnOnce(&mut Config) + use<> {
+/// Exports spans to this collector.
+fn export_to(collector: &Origin) -> impl FnOnce(&mut Config) + use<> {
     let url = format!("http://{}", collector.address());
     move |config| config.trace.otlp_url = Some(OriginUrl::parse(&url).expect("an address"))
 }
 
-/// A collector that takes everything.
+/// A collector that accepts everything.
 async fn collector() -> Origin {
     let collector = Origin::start().await;
     collector.reply(TRACES, Reply::json("{}"));
     collector
 }
 
-/// All spans that the collector has.
+/// All spans that the collector has received.
 fn spans(collector: &Origin) -> Vec<Value> {
-    let of_one = |body: &[u8]| {
+    let parse = |body: &[u8]| {
         let document: Value = serde_json::from_slice(body).expect("a document");
         let spans = document["resourceSpans"][0]["scopeSpans"][0]["spans"].clone();
         serde_json::from_value::<Vec<Value>>(spans).expect("a list of spans")
     };
-    let seen = collector.requests();
-    seen.iter().flat_map(|seen| of_one(&seen.body)).collect()
+    let requests = collector.requests();
+    requests.iter().flat_map(|it| parse(&it.body)).collect()
 }
 
 /// The value of an attribute.
 fn attribute<'a>(span: &'a Value, name: &str) -> Option<&'a str> {
     let attributes = span["attributes"].as_array()?;
-    let found = attributes.iter().find(|attribute| attribute["key"] == name);
-    let value = &found?["value"];
+    let attribute = attributes.iter().find(|it| it["key"] == name);
+    let value = &attribute?["value"];
     value["stringValue"].as_str().or(value["intValue"].as_str())
 }
 
@@ -51,9 +51,9 @@ fn assert_attributes(span: &Value, expected: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn a_miss_leaves_two_spans_and_a_hit_one() {
+async fn a_miss_exports_two_spans_and_a_hit_one() {
     let (origin, collector) = (Origin::start().await, collector().await);
-    let proxy = Proxy::with(&origin, to(&collector)).await;
+    let proxy = Proxy::with(&origin, export_to(&collector)).await;
     let traced = || {
         let line = format!("00-{TRACE}-{CALLER}-01");
         let request = proxy.get(CALL).bearer("secret-token");
@@ -66,8 +66,8 @@ async fn a_miss_leaves_two_spans_and_a_hit_one() {
     let sent = origin
         .last_request()
         .header("traceparent")
-        .expect("it goes on");
-    // What waits is carried before the end.
+        .expect("it is propagated");
+    // Queued spans are exported before the exit.
     proxy.stop().await;
 
     let spans = spans(&collector);
@@ -76,13 +76,13 @@ async fn a_miss_leaves_two_spans_and_a_hit_one() {
         .iter()
         .find(|span| span["kind"] == 3)
         .expect("a fetch");
-    let of = |outcome| {
-        let found = spans
+    let with_outcome = |outcome| {
+        let span = spans
             .iter()
             .find(|span| span["kind"] == 2 && attribute(span, "stuut_cache.outcome") == outcome);
-        found.expect("a request with this outcome")
+        span.expect("a request with this outcome")
     };
-    let (miss, hit) = (of(Some("miss")), of(Some("hit")));
+    let (miss, hit) = (with_outcome(Some("miss")), with_outcome(Some("hit")));
     for span in &spans {
         assert_eq!(span["traceId"], TRACE);
     }
@@ -110,18 +110,18 @@ async fn a_miss_leaves_two_spans_and_a_hit_one() {
             ("stuut_cache.outcome", "stored"),
         ],
     );
-    for seen in collector.requests() {
-        let told = String::from_utf8_lossy(&seen.body);
-        assert!(!told.contains("secret-token"));
-        let kind = seen.header("content-type");
-        assert_eq!(kind.as_deref(), Some("application/json"));
+    for export in collector.requests() {
+        let body = String::from_utf8_lossy(&export.body);
+        assert!(!body.contains("secret-token"));
+        let content_type = export.header("content-type");
+        assert_eq!(content_type.as_deref(), Some("application/json"));
     }
 }
 
 #[tokio::test]
-async fn a_span_says_what_went_wrong() {
+async fn spans_of_a_failed_request_have_its_error() {
     let (origin, collector) = (Origin::start().await, collector().await);
-    let proxy = Proxy::with(&origin, to(&collector)).await;
+    let proxy = Proxy::with(&origin, export_to(&collector)).await;
     origin.stop_listening().await;
     for request in [proxy.get(CALL), proxy.request(Method::POST, CALL)] {
         request
@@ -143,27 +143,30 @@ async fn a_span_says_what_went_wrong() {
                 ("stuut_cache.detail", "connection_refused"),
             ];
             assert_attributes(span, &failed);
-            assert_eq!(span["parentSpanId"], Value::Null, "it began here");
+            assert_eq!(span["parentSpanId"], Value::Null, "the trace started here");
         }
     }
 }
 
 #[tokio::test]
-async fn who_is_not_sampled_leaves_no_span_and_the_trace_goes_on() {
+async fn an_unsampled_request_exports_no_span_but_propagates_its_trace() {
     let (origin, collector) = (Origin::start().await, collector().await);
-    let configured = to(&collector);
+    let configured = export_to(&collector);
     let proxy = Proxy::with(&origin, |config| {
         configured(config);
         config.trace.sample = 0;
     })
     .await;
     let unsampled = format!("00-{TRACE}-{CALLER}-00");
-    let asked = proxy.get(CALL).bearer("a");
-    asked.header("traceparent", &unsampled).await.assert_miss();
+    let request = proxy.get(CALL).bearer("a");
+    request
+        .header("traceparent", &unsampled)
+        .await
+        .assert_miss();
     let sent = origin
         .last_request()
         .header("traceparent")
-        .expect("it goes on");
+        .expect("it is propagated");
     assert!(sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-00"));
 
     proxy.get("/v1/other").bearer("a").await.assert_status(200);
@@ -177,10 +180,10 @@ async fn who_is_not_sampled_leaves_no_span_and_the_trace_goes_on() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_no_use_costs_spans_and_nothing_else() {
+async fn a_failing_collector_loses_spans_but_no_requests() {
     let (origin, collector) = (Origin::start().await, Origin::start().await);
     collector.reply(TRACES, Reply::new(503).closing());
-    let proxy = Proxy::with(&origin, to(&collector)).await;
+    let proxy = Proxy::with(&origin, export_to(&collector)).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
     proxy
         .wait_for_metric("stuut_cache_spans_total{result=\"refused\"}", 2)
@@ -195,10 +198,10 @@ async fn a_collector_that_is_no_use_costs_spans_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn requests_do_not_wait_for_a_collector_that_says_nothing() {
+async fn requests_do_not_wait_for_a_collector_that_does_not_answer() {
     let (origin, collector) = (Origin::start().await, collector().await);
     let gate = collector.hold(TRACES);
-    let proxy = Proxy::with(&origin, to(&collector)).await;
+    let proxy = Proxy::with(&origin, export_to(&collector)).await;
     proxy.get(CALL).bearer("a").await.assert_miss();
     collector.wait_for_requests(1).await;
     for _ in 0..20 {

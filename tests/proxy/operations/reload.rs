@@ -1,4 +1,4 @@
-//! A configuration that is read again while the proxy runs.
+//! Reloads of the configuration while the proxy runs.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{Origin, Program, Proxy, Reply, wait_until};
 const CALL: &str = "/v1/calls/c1";
 
 #[tokio::test]
-async fn freshness_and_views_change_and_what_is_stored_stays() {
+async fn a_reload_changes_freshness_and_views_and_keeps_the_entries() {
     let origin = Origin::start().await;
     origin.reply(CALL, Reply::json(r#"{"id":"c1","notes":"n"}"#));
     let mut proxy = Proxy::start(&origin).await;
@@ -26,7 +26,7 @@ async fn freshness_and_views_change_and_what_is_stored_stays() {
                 strip: Some("notes".to_owned()),
             });
         })
-        .expect("it is good");
+        .expect("a valid configuration");
     assert_eq!(reloaded.changed, ["freshness.default", "views.named"]);
     assert_eq!(reloaded.pending, [""; 0]);
 
@@ -42,9 +42,9 @@ async fn freshness_and_views_change_and_what_is_stored_stays() {
     origin.assert_requests(2);
 }
 
-/// The call was the same since, and the view of it was not.
+/// The call has not changed since that date, but its view has.
 #[tokio::test]
-async fn who_had_another_view_by_that_name_was_told_that_it_is_the_same() {
+async fn if_modified_since_is_not_304_for_a_redefined_view() {
     let origin = Origin::start().await;
     let date = "Tue, 01 Dec 2026 00:00:00 GMT";
     let call = Reply::json(r#"{"id":"c1","notes":"n"}"#).header("last-modified", date);
@@ -57,7 +57,7 @@ async fn who_had_another_view_by_that_name_was_told_that_it_is_the_same() {
     let mut proxy = Proxy::with(&origin, |config| config.views.named = vec![bare("notes")]).await;
     let target = format!("{CALL}?view=bare");
     let known = proxy.get(&target).bearer("a").await.assert_miss();
-    let tag = known.header("etag").expect("a view has one").clone();
+    let tag = known.header("etag").expect("a view has an ETag").clone();
 
     for (strip, body) in [
         ("id", r#"{"notes":"n"}"#),
@@ -65,7 +65,7 @@ async fn who_had_another_view_by_that_name_was_told_that_it_is_the_same() {
     ] {
         proxy
             .reload(|config| config.views.named = vec![bare(strip)])
-            .expect("it is good");
+            .expect("a valid configuration");
         let since = proxy.get(&target).bearer("a");
         since
             .header("if-modified-since", date)
@@ -75,56 +75,56 @@ async fn who_had_another_view_by_that_name_was_told_that_it_is_the_same() {
     }
     proxy
         .reload(|config| config.views.named = vec![bare("notes")])
-        .expect("it is good");
+        .expect("a valid configuration");
     let same = proxy.get(&target).bearer("a").header("if-none-match", &tag);
     same.await.assert_status(304);
 }
 
 #[tokio::test]
-async fn what_needs_a_restart_is_named_and_left() {
+async fn keys_that_need_a_restart_are_reported_and_not_applied() {
     let origin = Origin::start().await;
     let mut proxy = Proxy::start(&origin).await;
     let reloaded = proxy
         .reload(|config| config.server.max_connections = 1)
-        .expect("it is good");
+        .expect("a valid configuration");
     assert_eq!(reloaded.pending, ["server.max_connections"]);
     let _kept = proxy.raw_connection().await;
     proxy.get(CALL).bearer("a").await.assert_miss();
 }
 
-/// A group that a token has left no longer shows it anything, and what it fetched stays its own.
+/// A token removed from a named scope no longer gets its entries; the others still do.
 #[tokio::test]
-async fn a_token_that_leaves_a_group_leaves_what_it_shared() {
+async fn a_token_removed_from_a_named_scope_loses_its_entries() {
     let origin = Origin::start().await;
     let digest = |token: &str| stuut_cache::config::TokenDigest::of(token.as_bytes());
-    let group = move |tokens: &[&str]| stuut_cache::config::NamedScope {
+    let team = move |tokens: &[&str]| stuut_cache::config::NamedScope {
         name: "team".to_owned(),
         tokens: tokens.iter().map(|token| digest(token)).collect(),
     };
     origin.reply(CALL, Reply::json("{}").validating("\"1\""));
     let mut proxy = Proxy::with(&origin, |config| {
         config.scope.mode = ScopeMode::Named;
-        config.scope.named = vec![group(&["a", "b"])];
+        config.scope.named = vec![team(&["a", "b"])];
     })
     .await;
     proxy.get(CALL).bearer("a").await.assert_miss();
-    // Admitted by the origin, and stored once for both.
+    // The origin admits it once; then both tokens share the entry.
     proxy.get(CALL).bearer("b").await.assert_miss();
     proxy.get(CALL).bearer("b").await.assert_hit();
 
     proxy
-        .reload(|config| config.scope.named = vec![group(&["a"])])
-        .expect("it is good");
+        .reload(|config| config.scope.named = vec![team(&["a"])])
+        .expect("a valid configuration");
     proxy.get(CALL).bearer("b").await.assert_miss();
     proxy.get(CALL).bearer("a").await.assert_hit();
 }
 
 #[tokio::test]
-async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
+async fn an_invalid_file_is_rejected_whole_and_a_valid_one_fails_no_request() {
     let origin = Origin::start().await;
     let dir = TempDir::new().expect("a directory");
     let file = dir.path().join("proxy.toml");
-    let write = |text: &str| std::fs::write(&file, text).expect("the file can be written");
+    let write = |text: &str| std::fs::write(&file, text).expect("the file is writable");
     write("");
     let program = Program::with_config_file(&origin, &file).await;
     let reloads = async |result: &str| {
@@ -134,8 +134,8 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
 
     write("[freshness]\ndefault = \"5 sacs\"\n[views]\nstrip_option = \"without\"\n");
     program.signal("HUP");
-    wait_until("a refusal", async || reloads("refused").await > 0.5).await;
-    wait_until("its reason", async || {
+    wait_until("a rejected reload", async || reloads("refused").await > 0.5).await;
+    wait_until("its error", async || {
         program.output().contains("freshness.default")
     })
     .await;
@@ -143,15 +143,15 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
     stripped.assert_status(200);
     assert!(
         origin.last_request().target() == CALL,
-        "the old options hold"
+        "the old options are in force"
     );
 
     write("[cache]\ncapacity = \"32MiB\"\n[views]\nstrip_option = \"without\"\n");
     program.signal("HUP");
-    let mut asked = 0_u32;
+    let mut count = 0_u32;
     while reloads("applied").await < 0.5 {
-        asked += 1;
-        let target = format!("/v1/calls/c{asked}");
+        count += 1;
+        let target = format!("/v1/calls/c{count}");
         program.get(&target).bearer("a").await.assert_status(200);
     }
     program
@@ -159,23 +159,23 @@ async fn a_bad_file_is_refused_whole_and_a_good_one_fails_no_request() {
         .bearer("a")
         .await
         .assert_hit();
-    let written = program.stop();
+    let log = program.stop();
     assert!(
-        written.contains("these keys need a restart: cache.capacity"),
-        "{written}"
+        log.contains("these keys need a restart: cache.capacity"),
+        "{log}"
     );
 }
 
-/// The old token ends with the reload; a file without a token changes nothing.
+/// The reload replaces the old token; an empty or missing file is rejected.
 #[tokio::test]
-async fn another_admin_token_is_taken_over_and_none_is_not() {
+async fn a_reload_replaces_the_admin_token_but_never_removes_it() {
     let origin = Origin::start().await;
     let dir = TempDir::new().expect("a directory");
     let (file, token) = (dir.path().join("proxy.toml"), dir.path().join("token"));
-    let write = |line: &str| std::fs::write(&token, line).expect("the file can be written");
+    let write = |line: &str| std::fs::write(&token, line).expect("the file is writable");
     write("first-token\n");
     let text = format!("[admin]\ntoken_file = {token:?}\n");
-    std::fs::write(&file, text).expect("the file can be written");
+    std::fs::write(&file, text).expect("the file is writable");
     let program = Program::with_config_file(&origin, &file).await;
     let purge = async |token: &str| {
         let purge = program.admin(Method::POST, "/purge?all").bearer(token);
@@ -198,17 +198,17 @@ async fn another_admin_token_is_taken_over_and_none_is_not() {
     reload("refused", 1).await;
     write("\n");
     reload("refused", 2).await;
-    std::fs::remove_file(&token).expect("it is there");
+    std::fs::remove_file(&token).expect("the file exists");
     reload("refused", 3).await;
     assert_eq!(purge("second-token").await, 200);
     assert_eq!(purge("").await, 401);
 
-    let written = program.stop();
+    let log = program.stop();
     assert!(
-        written.contains("\"changed\":\"admin.token_file\"") && !written.contains("restart"),
-        "{written}"
+        log.contains("\"changed\":\"admin.token_file\"") && !log.contains("restart"),
+        "{log}"
     );
     for token in ["first-token", "second-token", "but words"] {
-        assert!(!written.contains(token), "{written}");
+        assert!(!log.contains(token), "{log}");
     }
 }

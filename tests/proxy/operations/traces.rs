@@ -1,4 +1,4 @@
-//! A trace goes on through the proxy, and a request keeps its name.
+//! Trace context is propagated through the proxy, and a request keeps its id.
 
 use http::Method;
 
@@ -12,16 +12,16 @@ fn parent() -> String {
     format!("00-{TRACE}-{CALLER}-01")
 }
 
-/// The parts of the only `traceparent` that the origin got: trace, parent, flags.
+/// The parts of the only `traceparent` that the origin received: trace, parent, flags.
 #[track_caller]
-fn traceparent(seen: &OriginRequest) -> (String, String, String) {
-    let lines: Vec<_> = seen
+fn traceparent(request: &OriginRequest) -> (String, String, String) {
+    let lines: Vec<_> = request
         .head
         .lines()
         .filter_map(|line| line.strip_prefix("traceparent: "))
         .collect();
     let [line] = lines[..] else {
-        panic!("one traceparent in\n{}", seen.head);
+        panic!("expected one traceparent:\n{}", request.head);
     };
     let parts: Vec<_> = line.split('-').collect();
     let ["00", trace, parent, flags] = parts[..] else {
@@ -32,38 +32,38 @@ fn traceparent(seen: &OriginRequest) -> (String, String, String) {
 }
 
 #[tokio::test]
-async fn a_trace_goes_on_with_the_request_to_the_origin_as_its_parent() {
+async fn traceparent_is_forwarded_with_a_new_parent_id_per_request() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let mut parents = Vec::new();
-    // Fetched for the store, and passed on.
+    // A fetch, and two forwarded requests.
     for (method, target) in [
         (Method::GET, CALL),
         (Method::GET, "/v1/other"),
         (Method::POST, CALL),
     ] {
-        let asked = proxy
+        let request = proxy
             .request(method, target)
             .bearer("a")
             .header("traceparent", &parent())
             .header("tracestate", "vendor=opaque,other=2")
             .header("baggage", "k=v");
-        asked.await.assert_status(200);
-        let seen = origin.last_request();
-        let (trace, parent, flags) = traceparent(&seen);
+        request.await.assert_status(200);
+        let forwarded = origin.last_request();
+        let (trace, parent, flags) = traceparent(&forwarded);
         assert_eq!((trace.as_str(), flags.as_str()), (TRACE, "01"));
         assert_ne!(parent, CALLER, "the proxy's request is a span of its own");
-        let state = seen.header("tracestate");
+        let state = forwarded.header("tracestate");
         assert_eq!(state.as_deref(), Some("vendor=opaque,other=2"));
-        assert_eq!(seen.header("baggage").as_deref(), Some("k=v"));
+        assert_eq!(forwarded.header("baggage").as_deref(), Some("k=v"));
         parents.push(parent);
     }
     parents.dedup();
-    assert_eq!(parents.len(), 3, "each has its own");
+    assert_eq!(parents.len(), 3, "each request has its own");
 }
 
 #[tokio::test]
-async fn what_is_no_traceparent_gives_way_to_a_new_trace_without_its_state() {
+async fn an_invalid_traceparent_starts_a_new_trace_and_drops_tracestate() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let upper = parent().to_uppercase();
@@ -85,7 +85,7 @@ async fn what_is_no_traceparent_gives_way_to_a_new_trace_without_its_state() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_where_nobody_collects() {
+async fn without_a_collector_no_trace_is_started() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for target in [CALL, "/v1/other"] {
@@ -94,9 +94,8 @@ async fn nothing_is_begun_where_nobody_collects() {
     }
 }
 
-/// A trace is nothing that a response depends on.
 #[tokio::test]
-async fn traces_share_what_is_stored() {
+async fn traceparent_is_not_part_of_the_cache_key() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for (line, outcome) in [
@@ -106,13 +105,13 @@ async fn traces_share_what_is_stored() {
             Response::assert_hit,
         ),
     ] {
-        let asked = proxy.get(CALL).bearer("a").header("traceparent", &line);
-        outcome(asked.await);
+        let request = proxy.get(CALL).bearer("a").header("traceparent", &line);
+        outcome(request.await);
     }
 }
 
 #[tokio::test]
-async fn a_request_that_has_a_name_keeps_it_in_and_out() {
+async fn x_request_id_is_forwarded_and_echoed() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let named = |id: &str, target: &str| {
@@ -140,10 +139,9 @@ async fn a_request_that_has_a_name_keeps_it_in_and_out() {
         .assert_no_header("x-request-id");
 }
 
-/// What the origin calls a request helps to ask the origin about it; on a hit it would be about
-/// somebody else's.
+/// The id from the origin finds the request in its log; on a hit it would name another request.
 #[tokio::test]
-async fn the_origins_own_name_stays_on_what_comes_from_the_origin() {
+async fn the_request_id_of_the_origin_is_sent_on_a_miss_only() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(CALL, Reply::json("{}").header("x-request-id", "origin-1"));
@@ -158,10 +156,9 @@ async fn the_origins_own_name_stays_on_what_comes_from_the_origin() {
         .assert_header("x-request-id", "mine");
 }
 
-/// One with blanks in it, or too long, went on to the origin, whose log then had another name for the
-/// request than ours.
+/// An invalid id must not be forwarded: the two logs would have different ids.
 #[tokio::test]
-async fn an_id_that_is_not_usable_names_a_request_at_the_origin_and_not_in_the_log() {
+async fn an_invalid_request_id_is_replaced_in_the_log_and_at_the_origin() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[]).await;
     for (n, target) in ["/v1/calls/c1", "/v1/other"].into_iter().enumerate() {
@@ -170,15 +167,12 @@ async fn an_id_that_is_not_usable_names_a_request_at_the_origin_and_not_in_the_l
         let sent = origin
             .last_request()
             .header("x-request-id")
-            .expect("one of ours");
-        wait_until("its line in the log", async || {
+            .expect("a generated id");
+        wait_until("its access line", async || {
             program.output().matches("\"request_id\"").count() > n
         })
         .await;
-        let written = program.output();
-        assert!(
-            written.contains(&format!("\"{sent}\"")),
-            "{sent}: {written}"
-        );
+        let log = program.output();
+        assert!(log.contains(&format!("\"{sent}\"")), "{sent}: {log}");
     }
 }
