@@ -39,7 +39,7 @@ impl Files {
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).expect("the file can be written");
+        std::fs::write(self.path(name), text).expect("the file is writable");
     }
 
     /// Issues a new certificate for the same name.
@@ -285,7 +285,7 @@ async fn curl_and_openssl_connect_over_tls() {
     let file = files.path("proxy.toml");
     let (cert, key) = (files.path("cert.pem"), files.path("key.pem"));
     let text = format!("[server.tls]\ncert = {cert:?}\nkey = {key:?}\n");
-    std::fs::write(&file, text).expect("the file can be written");
+    std::fs::write(&file, text).expect("the file is writable");
     let program = Program::with_config_file(&origin, &file).await;
     let port = program.address.port();
     let authority = files.authority.file.path().to_string_lossy().into_owned();

@@ -216,7 +216,7 @@ async fn a_connection_over_max_connections_waits_until_one_closes() {
         origin
             .requests()
             .iter()
-            .all(|seen| seen.target() != "/v1/second")
+            .all(|request| request.target() != "/v1/second")
     );
 
     drop(first);

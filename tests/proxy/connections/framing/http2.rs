@@ -153,8 +153,8 @@ async fn every_http2_request_becomes_one_http1_request_or_none() {
     for (frames, expected) in gets.chain(heads).chain(posts) {
         let before = origin.requests().len();
         let response = send(&proxy, &frames).await;
-        let seen = origin.requests().split_off(before);
-        let fault = match (expected, &response[..], &seen[..]) {
+        let forwarded = origin.requests().split_off(before);
+        let fault = match (expected, &response[..], &forwarded[..]) {
             (Reset, "reset", []) => continue,
             (Refused(slug), answer, [])
                 if answer.contains(&format!("urn:stuut-cache:{slug}\"")) =>
@@ -167,7 +167,7 @@ async fn every_http2_request_becomes_one_http1_request_or_none() {
             _ => String::from_utf8_lossy(&frames[9..]),
         };
         faults.push(format!(
-            "{fault:?}: expected {expected:?}, got {response:?}\norigin: {seen:?}\n"
+            "{fault:?}: expected {expected:?}, got {response:?}\norigin: {forwarded:?}\n"
         ));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));

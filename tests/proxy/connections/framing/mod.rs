@@ -49,11 +49,11 @@ async fn every_http1_request_is_rejected_or_forwarded_as_exactly_one() {
             }
             let before = origin.requests().len();
             let answer = send(&proxy, &request, delivery).await;
-            let seen = origin.requests().split_off(before);
-            if let Err(fault) = check(&expected, delivery, &answer, &seen) {
+            let forwarded = origin.requests().split_off(before);
+            if let Err(fault) = check(&expected, delivery, &answer, &forwarded) {
                 let request = String::from_utf8_lossy(&request[..request.len().min(200)]);
                 faults.push(format!(
-                    "{delivery:?} {request:?}: {fault}\nresponse: {answer:?}\norigin: {seen:?}\n"
+                    "{delivery:?} {request:?}: {fault}\nresponse: {answer:?}\norigin: {forwarded:?}\n"
                 ));
             }
         }
@@ -93,7 +93,7 @@ fn check(
     expected: &Expected,
     delivery: Delivery,
     answer: &str,
-    seen: &[OriginRequest],
+    forwarded: &[OriginRequest],
 ) -> Result<(), String> {
     let answer = answer.replace("HTTP/1.0 ", "HTTP/1.1 ");
     let statuses: Vec<_> = answer
@@ -102,15 +102,17 @@ fn check(
         .filter(|status| status.bytes().all(|b| b.is_ascii_digit()))
         .collect();
     let before = usize::from(matches!(delivery, Delivery::Pipelined));
-    let after_first = statuses.split_at_checked(before).zip(seen.get(before..));
-    let Some(((["200"] | [], statuses), seen)) = after_first else {
+    let after_first = statuses
+        .split_at_checked(before)
+        .zip(forwarded.get(before..));
+    let Some(((["200"] | [], statuses), forwarded)) = after_first else {
         return Err("the first request was not answered".to_owned());
     };
     let (status, slug) = match expected {
         Refused(status, slug) => (*status, *slug),
         BadBody => (400, "http_request_error"),
         Reaches(text) => {
-            let [request, next] = seen else {
+            let [request, next] = forwarded else {
                 return Err("the origin did not receive exactly two requests".to_owned());
             };
             let received = received(request)?;
@@ -123,7 +125,7 @@ fn check(
             };
         }
     };
-    if !seen.is_empty() {
+    if !forwarded.is_empty() {
         return Err("the origin received a request".to_owned());
     }
     let parts = [
@@ -138,9 +140,9 @@ fn check(
 }
 
 /// A request that the origin received, in the format of [`Expected::Reaches`].
-fn received(seen: &OriginRequest) -> Result<String, String> {
+fn received(request: &OriginRequest) -> Result<String, String> {
     let added = ["host: 127.0.0.1:", "via: ", "x-request-id: "];
-    let lines: Vec<_> = seen.head.split("\r\n").collect();
+    let lines: Vec<_> = request.head.split("\r\n").collect();
     for name in added {
         if lines.iter().filter(|line| line.starts_with(name)).count() != 1 {
             return Err(format!("expected one {name:?}"));
@@ -152,6 +154,6 @@ fn received(seen: &OriginRequest) -> Result<String, String> {
         .collect();
     // The order of fields with different names is not significant.
     kept[1..].sort_unstable();
-    let body = String::from_utf8_lossy(&seen.body);
-    Ok(format!("{}\n\n{body}{}", kept.join("\n"), seen.trailers))
+    let body = String::from_utf8_lossy(&request.body);
+    Ok(format!("{}\n\n{body}{}", kept.join("\n"), request.trailers))
 }

@@ -1,5 +1,5 @@
 //! HTTP/2 frame floods (CVE-2019-9512 to 9518, CVE-2023-44487, VU#421644): memory stays flat, other
-//! clients are served, and a connection that is only a flood is closed.
+//! clients are served, and most floods close their connection.
 
 use std::time::Duration;
 

@@ -190,9 +190,9 @@ async fn header_timeout_does_not_apply_to_an_upload_after_its_response() {
     upstream.read_until("!").await;
 }
 
-/// Each byte restarts the stall timeout, so the upload as a whole has a deadline too.
+/// A byte now and then restarts the stall timeout, so an upload also has a minimum rate.
 #[tokio::test]
-async fn total_timeout_ends_a_dripping_upload_with_400() {
+async fn an_upload_below_the_minimum_rate_is_400() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
@@ -221,9 +221,9 @@ async fn total_timeout_ends_a_dripping_upload_with_400() {
         .await;
 }
 
-/// After an early response no other timeout applies to the upload.
+/// Without a limit it would hold its origin slot forever.
 #[tokio::test]
-async fn total_timeout_ends_a_dripping_upload_after_its_response() {
+async fn the_minimum_rate_applies_to_an_upload_after_its_response() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.total_timeout = Duration::from_millis(200);
