@@ -1,5 +1,5 @@
-//! The circuit breaker: an origin that cannot be connected to is not asked, then probed by one
-//! request, and closed by a new connection.
+//! The circuit breaker: failed connects open it, a single request probes the origin (half-open), and
+//! a new connection closes it.
 
 use http::Method;
 
@@ -14,7 +14,7 @@ async fn assert_metric(proxy: &Proxy, line: &str, value: u32) {
 }
 
 #[tokio::test]
-async fn an_origin_that_is_down_is_left_alone_and_tried_by_one() {
+async fn failed_connects_open_the_breaker_and_a_probe_closes_it() {
     let (address, socket) = Origin::reserve_port();
     let proxy = Proxy::in_front_of(&format!("http://{address}"), |config| {
         config.upstream.retries = 0;
@@ -33,7 +33,7 @@ async fn an_origin_that_is_down_is_left_alone_and_tried_by_one() {
     }
     assert_metric(&proxy, SHED, 2).await;
 
-    // It comes back, which nobody notices until one goes and looks.
+    // The origin recovers; the breaker stays open until a probe succeeds.
     let origin = Origin::start_on(socket).await;
     let answer = proxy.get(CALL).bearer("a").await;
     answer.assert_problem(503, "destination_unavailable");
@@ -43,14 +43,14 @@ async fn an_origin_that_is_down_is_left_alone_and_tried_by_one() {
     origin.assert_requests(1);
 }
 
-/// A connection from the pool may answer while new ones fail: it neither closes the breaker, nor is
-/// it what the probe goes over.
+/// A pooled connection may work while new ones fail: its response does not close the breaker, and
+/// the probe does not use it.
 #[tokio::test]
-async fn an_answer_over_an_old_connection_does_not_close_the_breaker() {
+async fn a_response_on_an_old_connection_does_not_close_the_breaker() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.upstream.retries = 0).await;
     let gate = origin.hold("/v1/held");
-    let held = proxy.get("/v1/held").start();
+    let pending = proxy.get("/v1/held").start();
     origin.wait_for_requests(1).await;
     origin.stop_listening().await;
     for _ in 0..5 {
@@ -58,7 +58,7 @@ async fn an_answer_over_an_old_connection_does_not_close_the_breaker() {
         answer.assert_problem(502, "connection_refused");
     }
     gate.open();
-    held.await.assert_status(200);
+    pending.await.assert_status(200);
     assert_metric(&proxy, STATE, 1).await;
 
     proxy.advance_seconds(1);
@@ -68,12 +68,11 @@ async fn an_answer_over_an_old_connection_does_not_close_the_breaker() {
     origin.assert_requests(1);
 }
 
-/// TLS is a part of connecting.
 #[tokio::test]
-async fn failed_handshakes_open_it() {
+async fn failed_tls_handshakes_open_the_breaker() {
     let authority = Authority::new();
     let origin = TlsOrigin::start(&authority, "localhost", &["http/1.1"], 1).await;
-    // It trusts another authority.
+    // The proxy does not trust this authority.
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for _ in 0..5 {
         let answer = proxy.get("/v1/other").await;
@@ -84,7 +83,7 @@ async fn failed_handshakes_open_it() {
 }
 
 #[tokio::test]
-async fn what_may_be_served_stale_is_while_the_origin_is_left_alone() {
+async fn stale_entries_are_served_while_the_breaker_is_open() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.upstream.retries = 0).await;
     let reply = Reply::json("{}").header("cache-control", "max-age=1");
@@ -105,10 +104,9 @@ async fn what_may_be_served_stale_is_while_the_origin_is_left_alone() {
     assert_metric(&proxy, SHED, 3).await;
 }
 
-/// What the origin has to say is its own business, however often it says it; and what garbles an
-/// answer is there.
+/// Only failed connects count, neither error responses nor malformed ones.
 #[tokio::test]
-async fn errors_of_the_origin_are_answers() {
+async fn error_responses_do_not_open_the_breaker() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for n in 0..10 {
@@ -122,9 +120,8 @@ async fn errors_of_the_origin_are_answers() {
     assert_metric(&proxy, STATE, 0).await;
 }
 
-/// Calls may be slow, one of them or all.
 #[tokio::test]
-async fn requests_without_an_answer_do_not_count() {
+async fn response_timeouts_do_not_open_the_breaker() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let slow: Vec<_> = (0..8).map(|n| format!("/v1/slow/{n}")).collect();
@@ -135,15 +132,15 @@ async fn requests_without_an_answer_do_not_count() {
         .collect();
     origin.wait_for_requests(8).await;
     proxy.advance_waiters(13);
-    for late in pending {
-        late.await.assert_problem(504, "http_response_timeout");
+    for response in pending {
+        response.await.assert_problem(504, "http_response_timeout");
     }
     assert_metric(&proxy, STATE, 0).await;
 }
 
-/// A client that does not send what it has announced is not an origin that does not answer.
+/// The client is at fault, not the origin.
 #[tokio::test]
-async fn uploads_that_stall_do_not_count() {
+async fn stalled_uploads_do_not_open_the_breaker() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for n in 0..6 {

@@ -1,5 +1,4 @@
-//! What is tried once more, and what is not: a request that may be repeated and died unanswered,
-//! and a connection that is refused.
+//! Retries: of idempotent requests that got no response byte, and of refused connections.
 
 use std::time::Duration;
 
@@ -11,19 +10,19 @@ const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
-/// An answered request, and its connection, which is pooled from now on.
+/// Has one request answered; returns its connection, which is now in the pool.
 async fn pooled(origin: &RawOrigin, proxy: &Proxy) -> RawConnection {
-    let (first, line) = tokio::join!(proxy.get("/v1/first"), answered(origin, ANSWER));
+    let (first, upstream) = tokio::join!(proxy.get("/v1/first"), answered(origin, ANSWER));
     first.assert_status(200);
-    line
+    upstream
 }
 
-/// Answers the next connection's request.
+/// Answers the request of the next connection.
 async fn answered(origin: &RawOrigin, answer: &str) -> RawConnection {
-    let mut line = origin.accept().await;
-    line.read_request().await;
-    line.send(answer).await;
-    line
+    let mut upstream = origin.accept().await;
+    upstream.read_request().await;
+    upstream.send(answer).await;
+    upstream
 }
 
 async fn retries(proxy: &Proxy, reason: &str) -> usize {
@@ -32,11 +31,10 @@ async fn retries(proxy: &Proxy, reason: &str) -> usize {
     counted.parse().expect("a count")
 }
 
-/// The race that every pool knows: the origin closes just as it is asked. It can have done
-/// nothing that a GET may not be told to do again. The second try meets no second such
-/// connection: it has one of its own.
+/// The race of every pool: the origin closes the idle connection as the request is sent. A GET is
+/// idempotent.
 #[tokio::test]
-async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
+async fn a_get_on_a_closed_pooled_connection_is_retried() {
     for (method, target) in [
         (Method::GET, CALL),
         (Method::GET, OTHER),
@@ -44,10 +42,10 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
     ] {
         let origin = RawOrigin::start().await;
         let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
-        let mut line = pooled(&origin, &proxy).await;
-        let (answer, _line) = tokio::join!(proxy.request(method, target).bearer("a"), async {
-            line.read_request().await;
-            drop(line);
+        let mut upstream = pooled(&origin, &proxy).await;
+        let (answer, _upstream) = tokio::join!(proxy.request(method, target).bearer("a"), async {
+            upstream.read_request().await;
+            drop(upstream);
             answered(&origin, ANSWER).await
         });
         answer.assert_status(200);
@@ -56,66 +54,66 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
 }
 
 #[tokio::test]
-async fn the_second_try_does_not_take_another_connection_from_the_pool() {
+async fn a_retry_uses_a_new_connection_instead_of_a_pooled_one() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     // Two requests at once: two connections in the pool.
-    let (one, other, mut lines) =
+    let (one, other, mut connections) =
         tokio::join!(proxy.get("/v1/first"), proxy.get("/v1/second"), async {
-            let mut lines = [origin.accept().await, origin.accept().await];
-            for line in &mut lines {
-                line.read_request().await;
+            let mut connections = [origin.accept().await, origin.accept().await];
+            for connection in &mut connections {
+                connection.read_request().await;
             }
-            for line in &mut lines {
-                line.send(ANSWER).await;
+            for connection in &mut connections {
+                connection.send(ANSWER).await;
             }
-            lines
+            connections
         });
     assert_eq!((one.status(), other.status()), (200, 200));
 
-    let (answer, line) = tokio::join!(proxy.get(CALL).bearer("a"), async {
-        let [one, other] = &mut lines;
-        // Whichever is taken dies, as does the other if it is asked after all.
-        let asked = tokio::select! {
+    let (answer, open) = tokio::join!(proxy.get(CALL).bearer("a"), async {
+        let [one, other] = &mut connections;
+        // Closes the one that gets the request; the other must not get the retry.
+        let used = tokio::select! {
             _ = one.read_request() => 0,
             _ = other.read_request() => 1,
         };
-        let mut rest = Vec::from(lines);
-        drop(rest.remove(asked));
+        let mut rest = Vec::from(connections);
+        drop(rest.remove(used));
         let mut fresh = origin.accept().await;
         fresh.read_request().await;
         fresh.send(ANSWER).await;
         (fresh, rest)
     });
     answer.assert_miss();
-    drop(line);
+    drop(open);
 }
 
-/// It may have done what it was asked to do.
+/// The origin may have processed it.
 #[tokio::test]
-async fn a_post_is_not_sent_again() {
+async fn a_post_is_not_retried() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
-    let mut line = pooled(&origin, &proxy).await;
+    let mut upstream = pooled(&origin, &proxy).await;
     let (answer, ()) = tokio::join!(proxy.request(Method::POST, OTHER).body("x"), async {
-        line.read_request().await;
-        drop(line);
+        upstream.read_request().await;
+        drop(upstream);
     });
     answer.assert_problem(502, "connection_terminated");
     assert_eq!(retries(&proxy, "pooled").await, 0);
 }
 
-/// What it has begun to say, it has made up its mind about.
+/// With its first byte the origin has begun to process the request.
 #[tokio::test]
-async fn what_dies_behind_the_first_byte_of_an_answer_is_not_sent_again() {
+async fn a_request_is_not_retried_after_the_first_response_byte() {
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for target in [CALL, OTHER] {
-        let mut line = pooled(&origin, &proxy).await;
+        let mut upstream = pooled(&origin, &proxy).await;
         let (answer, ()) = tokio::join!(proxy.get(target).bearer("a"), async {
-            line.read_request().await;
-            line.send("H").await;
-            drop(line);
+            upstream.read_request().await;
+            upstream.send("H").await;
+            drop(upstream);
         });
         answer.assert_problem(502, "connection_terminated");
     }
@@ -123,9 +121,9 @@ async fn what_dies_behind_the_first_byte_of_an_answer_is_not_sent_again() {
     assert_eq!(retries(&proxy, "closed").await, 0);
 }
 
-/// An origin that starts anew takes connections a moment before it can answer.
+/// A restarting origin may accept connections before it can answer.
 #[tokio::test]
-async fn a_get_is_sent_twice_and_no_third_time() {
+async fn a_get_on_a_new_connection_is_retried_once() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for target in [CALL, OTHER] {
@@ -143,7 +141,7 @@ async fn a_get_is_sent_twice_and_no_third_time() {
 }
 
 #[tokio::test]
-async fn an_origin_that_ends_every_request_is_not_asked_twice_as_often() {
+async fn the_retry_budget_bounds_retries_when_every_request_fails() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.upstream.retries = 1;
@@ -151,8 +149,8 @@ async fn an_origin_that_ends_every_request_is_not_asked_twice_as_often() {
         config.limits.in_flight = 40;
     })
     .await;
-    let asked = 60;
-    // No more at once than one client may have places.
+    let requests = 60;
+    // At most one client's share of the origin slots at a time.
     for _ in 0..3 {
         let mut pending = Vec::new();
         for _ in 0..20 {
@@ -164,18 +162,18 @@ async fn an_origin_that_ends_every_request_is_not_asked_twice_as_often() {
             answer.await.assert_problem(502, "connection_terminated");
         }
     }
-    // The reserve, and one of a hundred.
-    let again = retries(&proxy, "closed").await;
-    assert!((40..=41).contains(&again), "{again} were sent again");
+    // The reserve of the budget, and 1 % of the requests.
+    let retried = retries(&proxy, "closed").await;
+    assert!((40..=41).contains(&retried), "{retried} retries");
     let denied = proxy
         .metric("stuut_cache_upstream_retries_denied_total")
         .await;
-    assert_eq!(denied.to_string(), (asked - again).to_string());
-    origin.assert_requests(asked + again);
+    assert_eq!(denied.to_string(), (requests - retried).to_string());
+    origin.assert_requests(requests + retried);
 }
 
 #[tokio::test]
-async fn without_retries_nothing_is_tried_twice() {
+async fn zero_retries_disables_connection_retries_too() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.upstream.retries = 0).await;
     origin.reply(CALL, Reply::reset());
@@ -191,9 +189,9 @@ async fn without_retries_nothing_is_tried_twice() {
     }
 }
 
-/// Whatever is asked: an upload too, since nothing of it has been sent.
+/// Any request may be retried, an upload too: none of it has been sent.
 #[tokio::test]
-async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
+async fn a_short_outage_of_the_origin_fails_no_request() {
     let (address, socket) = Origin::reserve_port();
     let proxy = Proxy::in_front_of(&format!("http://{address}"), |config| {
         config.upstream.connect_timeout = Duration::from_mins(1);
@@ -206,8 +204,7 @@ async fn an_origin_that_is_gone_for_a_moment_loses_no_request() {
         pending.push(proxy.get(&target).bearer("a").start());
         pending.push(proxy.get(OTHER).start());
     }
-    // Each of them has been refused.
-    crate::support::wait_until("a refusal of each", async || {
+    crate::support::wait_until("a refused connection of each", async || {
         retries(&proxy, "connect").await >= pending.len()
     })
     .await;

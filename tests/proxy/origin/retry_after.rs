@@ -1,5 +1,4 @@
-//! `Retry-After`: after a 429 the origin is not asked by that token before the time, after a 503 not
-//! for that call.
+//! `Retry-After`: a 429 backs off all fetches of its token, a 503 the fetches of its call.
 
 use http::Method;
 
@@ -12,30 +11,31 @@ fn busy(status: u16, wait: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn a_429_holds_its_token_and_a_503_its_call() {
+async fn retry_after_backs_off_the_token_on_429_and_the_call_on_503() {
     const OTHER: &str = "/v1/calls/c2";
-    for (status, held) in [(429, &[CALL, OTHER][..]), (503, &[CALL])] {
+    for (status, blocked) in [(429, &[CALL, OTHER][..]), (503, &[CALL])] {
         let origin = Origin::start().await;
         let proxy = Proxy::start(&origin).await;
         origin.replies(CALL, vec![busy(status, "4"), Reply::echo()]);
-        // What the origin says goes through as it is.
-        let said = proxy.get(CALL).bearer("a").await;
-        said.assert_status(status)
+        // The origin's response itself is forwarded unchanged.
+        let answer = proxy.get(CALL).bearer("a").await;
+        answer
+            .assert_status(status)
             .assert_header("retry-after", "4")
             .assert_body("busy");
 
         proxy.advance_seconds(1);
-        for target in held {
+        for target in blocked {
             let answer = proxy.get(target).bearer("a").await;
             answer
                 .assert_problem(status, "http_request_denied")
                 .assert_header("retry-after", "3");
         }
         origin.assert_requests(1);
-        // Other tokens are not concerned, nor what is forwarded; after a 503 no other call.
+        // Other tokens and forwarded requests are not affected; by a 503, nor are other calls.
         proxy.get(CALL).bearer("b").await.assert_miss();
-        let written = proxy.request(Method::POST, "/v1/calls").bearer("a").await;
-        written.assert_status(200);
+        let forwarded = proxy.request(Method::POST, "/v1/calls").bearer("a").await;
+        forwarded.assert_status(200);
         if status == 503 {
             proxy.get(OTHER).bearer("a").await.assert_miss();
             let other_query = format!("{CALL}?page=2");
@@ -46,12 +46,12 @@ async fn a_429_holds_its_token_and_a_503_its_call() {
         proxy.get(CALL).bearer("a").await.assert_status(200);
         let shed = "stuut_cache_upstream_shed_total{reason=\"retry_after\"}";
         let shed = proxy.metric(shed).await.to_string();
-        assert_eq!(shed, held.len().to_string());
+        assert_eq!(shed, blocked.len().to_string());
     }
 }
 
 #[tokio::test]
-async fn what_may_be_served_stale_is_served_meanwhile() {
+async fn stale_entries_are_served_during_the_backoff() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let good = Reply::json("{}").header("cache-control", "max-age=1");
@@ -69,7 +69,7 @@ async fn what_may_be_served_stale_is_served_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_wait_is_a_date_or_seconds_and_has_its_longest() {
+async fn retry_after_is_seconds_or_a_date_up_to_a_maximum() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let in_four_seconds = proxy.date(4);
@@ -83,7 +83,7 @@ async fn a_wait_is_a_date_or_seconds_and_has_its_longest() {
             .assert_problem(503, "http_request_denied")
             .assert_header("retry-after", left);
     }
-    // Where it does not say for how long, or nothing that makes sense, it is asked again.
+    // No backoff without a valid value, or with another status.
     for (n, reply) in [Reply::new(503), busy(503, "soon"), busy(500, "7")]
         .into_iter()
         .enumerate()
@@ -99,16 +99,16 @@ async fn a_wait_is_a_date_or_seconds_and_has_its_longest() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_one_token_hears_it_once() {
+async fn concurrent_requests_of_one_token_share_one_429() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.replies(CALL, vec![busy(429, "5"), Reply::echo()]);
     let all: Vec<_> = (0..20)
         .map(|_| proxy.get(CALL).bearer("a").start())
         .collect();
-    // Whoever came in time shares the answer, the others are told the same without asking.
-    for one in all {
-        one.await.assert_status(429);
+    // Waiters share the response; later requests get a 429 from the proxy.
+    for pending in all {
+        pending.await.assert_status(429);
     }
     origin.assert_requests(1);
 }

@@ -1,4 +1,4 @@
-//! The origin over TLS: whom the proxy trusts, and what it speaks.
+//! TLS to the origin: trust, ALPN and pooling.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::support::{
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
 
-/// A proxy that trusts this authority beside the system's.
-async fn trusting(authority: &Authority, url: &str) -> Proxy {
+/// A proxy that trusts this authority in addition to the system's.
+async fn proxy_trusting(authority: &Authority, url: &str) -> Proxy {
     Proxy::in_front_of(url, |config| {
         config.upstream.ca_file = Some(authority.file.path().to_owned());
     })
@@ -27,18 +27,18 @@ async fn assert_fails(proxy: &Proxy, error: &str) {
             .bearer("a")
             .await
             .assert_problem(502, error);
-        let said = answer.header("proxy-status").unwrap_or_default();
+        let proxy_status = answer.header("proxy-status").unwrap_or_default();
         let expected = format!("stuut-cache; error={error}; ");
-        assert!(said.starts_with(&expected), "{answer}");
+        assert!(proxy_status.starts_with(&expected), "{answer}");
     }
 }
 
 #[tokio::test]
-async fn the_origin_is_asked_over_http11_also_where_it_would_rather_speak_http2() {
+async fn the_origin_gets_http1_even_if_it_prefers_http2() {
     let authority = Authority::new();
     for protocols in [&["http/1.1"][..], &["h2", "http/1.1"], &[]] {
         let origin = TlsOrigin::start(&authority, "localhost", protocols, 1).await;
-        let proxy = trusting(&authority, &origin.url()).await;
+        let proxy = proxy_trusting(&authority, &origin.url()).await;
 
         let answer = proxy.get(CALL).bearer("a").await.assert_miss();
         assert_eq!(answer.json()["version"], "HTTP/1.1", "{answer}");
@@ -51,44 +51,43 @@ async fn the_origin_is_asked_over_http11_also_where_it_would_rather_speak_http2(
     }
 }
 
-/// One exchange a connection, so that no client's slowness is another's; and all of them are kept,
-/// for the next crowd.
+/// One exchange per connection, so that a slow client delays no other; all of them are pooled.
 #[tokio::test]
-async fn concurrent_requests_have_a_connection_each() {
-    const TOGETHER: usize = 130;
+async fn concurrent_requests_have_a_connection_each_and_all_are_pooled() {
+    const COUNT: usize = 130;
     let authority = Authority::new();
-    let origin = TlsOrigin::start(&authority, "localhost", &["http/1.1"], TOGETHER).await;
+    let origin = TlsOrigin::start(&authority, "localhost", &["http/1.1"], COUNT).await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
         config.upstream.ca_file = Some(authority.file.path().to_owned());
-        // So many handshakes at once take their time on a busy machine.
+        // This many handshakes at once are slow on a busy machine.
         config.upstream.connect_timeout = Duration::from_mins(1);
         config.upstream.response_timeout = Duration::from_mins(1);
     })
     .await;
 
-    // None of them is answered before all of them have come.
-    let crowd = async || {
-        let answers = (0..TOGETHER).map(|_| proxy.get("/v1/together").into_future());
+    // The origin answers none of them before it has all of them.
+    let burst = async || {
+        let answers = (0..COUNT).map(|_| proxy.get("/v1/together").into_future());
         for answer in join_all(answers).await {
             answer.assert_status(200);
         }
     };
-    crowd().await;
-    assert!(origin.connections() >= TOGETHER);
-    wait_until("a crowd that finds all its connections", async || {
+    burst().await;
+    assert!(origin.connections() >= COUNT);
+    wait_until("a burst on pooled connections only", async || {
         let before = origin.connections();
-        crowd().await;
+        burst().await;
         origin.connections() == before
     })
     .await;
 }
 
-/// The alert that ends a session is no byte of an answer.
+/// The `close_notify` alert is not a byte of a response.
 #[tokio::test]
-async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
+async fn a_get_on_a_closed_pooled_tls_connection_is_retried() {
     let authority = Authority::new();
     let origin = TlsOrigin::start(&authority, "localhost", &["http/1.1"], 1).await;
-    let proxy = trusting(&authority, &origin.url()).await;
+    let proxy = proxy_trusting(&authority, &origin.url()).await;
     proxy.get(OTHER).await.assert_status(200);
     proxy.get(FRAGILE).bearer("a").await.assert_miss();
     assert_eq!(origin.connections(), 2);
@@ -97,7 +96,7 @@ async fn a_pooled_connection_that_dies_under_a_get_costs_one_more_try() {
 }
 
 #[tokio::test]
-async fn an_authority_that_nobody_knows_is_not_trusted() {
+async fn an_unknown_certificate_authority_is_rejected() {
     let (known, unknown) = (Authority::new(), Authority::new());
     let origin = TlsOrigin::start(&unknown, "localhost", &["http/1.1"], 1).await;
 
@@ -107,7 +106,7 @@ async fn an_authority_that_nobody_knows_is_not_trusted() {
     )
     .await;
     assert_fails(
-        &trusting(&known, &origin.url()).await,
+        &proxy_trusting(&known, &origin.url()).await,
         "tls_certificate_error",
     )
     .await;
@@ -115,12 +114,12 @@ async fn an_authority_that_nobody_knows_is_not_trusted() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_another_name_is_not_trusted() {
+async fn a_certificate_for_another_name_is_rejected() {
     let authority = Authority::new();
     let origin = TlsOrigin::start(&authority, "elsewhere.test", &["http/1.1"], 1).await;
 
     assert_fails(
-        &trusting(&authority, &origin.url()).await,
+        &proxy_trusting(&authority, &origin.url()).await,
         "tls_certificate_error",
     )
     .await;
@@ -134,10 +133,11 @@ async fn an_origin_that_speaks_plain_http_is_a_tls_error() {
 
     let plain = tokio::spawn(async move {
         loop {
-            let mut line = origin.accept().await;
-            // A greeting in a language it does not speak.
-            line.read_some().await;
-            line.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+            let mut upstream = origin.accept().await;
+            // The ClientHello.
+            upstream.read_some().await;
+            upstream
+                .send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
                 .await;
         }
     });
@@ -145,27 +145,27 @@ async fn an_origin_that_speaks_plain_http_is_a_tls_error() {
     plain.abort();
 }
 
-/// Two providers in one process would ask to be chosen between.
+/// With two providers in one process rustls needs an explicit choice.
 #[test]
-fn ring_is_the_only_provider_of_cryptography() {
+fn ring_is_the_only_crypto_provider() {
     let lock = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");
     let lock = std::fs::read_to_string(lock).expect("the lock file");
     assert!(lock.contains("name = \"ring\""));
     assert!(!lock.contains("aws-lc"));
 }
 
-/// An image without certificates, as small ones are, and an origin beside it that speaks http.
+/// A minimal container image has no certificates, and may have an origin with plain HTTP.
 #[tokio::test]
-async fn where_nobody_is_to_be_trusted_no_trust_store_is_needed() {
-    let nothing = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+async fn an_http_origin_needs_no_trust_store() {
+    let no_certificates = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
     let origin = Origin::start().await;
     let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
-    command.envs(nothing);
+    command.envs(no_certificates);
     let proxy = Program::with_command(command, &origin).await;
     proxy.get(CALL).bearer("a").await.assert_status(200);
 
-    // The default origin speaks https.
-    run_with(&["check"], &nothing)
+    // The default origin has an https URL.
+    run_with(&["check"], &no_certificates)
         .await
         .assert_code(1)
         .assert_prints("install the system's certificates");

@@ -1,6 +1,6 @@
-//! What an origin can do wrong, one row each, as a fetch for the cache and as a request that is
-//! forwarded. Whatever it does: a clear answer or an aborted connection, never a torn body as a
-//! whole one; nothing torn is stored, and the next request is fine.
+//! Faults of an origin, one per row, for a fetch and for a forwarded request. The client gets a
+//! clear error or an aborted connection, never a truncated body that looks complete; nothing
+//! truncated is stored, and the next request succeeds.
 
 mod rows;
 
@@ -8,7 +8,7 @@ use stuut_cache::config::ByteSize;
 
 use crate::support::Step::{self, Hold};
 use crate::support::{FaultyOrigin, Proxy, Received};
-use Then::{Passed, Problem, Stored, Torn};
+use Expected::{Forwarded, Problem, Stored, Truncated};
 use rows::rows;
 
 const CALL: &str = "/v1/calls/c1?fields=id";
@@ -21,21 +21,21 @@ const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-lengt
 
 struct Row {
     fault: &'static str,
-    acts: Vec<Step>,
-    /// What comes of a fetch for the cache, and of a request that is forwarded.
-    fetched: Then,
-    forwarded: Then,
+    script: Vec<Step>,
+    /// The result of a fetch, and of a forwarded request.
+    fetched: Expected,
+    forwarded: Expected,
 }
 
 #[derive(Clone, Debug)]
-enum Then {
+enum Expected {
     /// A problem document with this status and of this type.
     Problem(u16, &'static str),
-    /// The connection breaks off.
-    Torn,
-    /// All of it, and it is not stored.
-    Passed(Vec<u8>),
-    /// All of it, and it is stored.
+    /// The connection is aborted.
+    Truncated,
+    /// The complete body, which is not stored.
+    Forwarded(Vec<u8>),
+    /// The complete body, which is stored.
     Stored(Vec<u8>),
 }
 
@@ -44,63 +44,70 @@ fn send(bytes: impl AsRef<[u8]>) -> Step {
 }
 
 async fn get(proxy: &Proxy, target: &str) -> Received {
-    let asked = format!(
+    let request = format!(
         "GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n"
     );
-    Received::of(&proxy.raw_bytes(asked).await)
+    Received::of(&proxy.raw_bytes(request).await)
 }
 
 #[track_caller]
-fn assert_got(what: &str, got: &Received, then: &Then) {
-    match (then, got) {
-        (Torn, Received::Truncated) => {}
+fn assert_received(what: &str, received: &Received, expected: &Expected) {
+    match (expected, received) {
+        (Truncated, Received::Truncated) => {}
         (Problem(status, slug), Received::Complete(head, body)) => {
             let body = String::from_utf8_lossy(body);
-            let kind = format!("urn:stuut-cache:{slug}");
-            let is_it = head.starts_with(&format!("http/1.1 {status} ")) && body.contains(&kind);
-            assert!(is_it, "{what}: expected {then:?}: {head}\n{body}");
+            let is_problem = head.starts_with(&format!("http/1.1 {status} "))
+                && head.contains(&format!(
+                    "proxy-status: stuut-cache; error={slug}; details="
+                ))
+                && body.contains(&format!("urn:stuut-cache:{slug}"));
+            assert!(is_problem, "{what}: expected {expected:?}: {head}\n{body}");
         }
-        (Passed(expected) | Stored(expected), Received::Complete(head, body)) => {
+        (Forwarded(content) | Stored(content), Received::Complete(head, body)) => {
             assert!(
                 !head.contains("problem+json"),
                 "{what}: {head}\n{}",
                 String::from_utf8_lossy(body)
             );
             assert!(
-                body == expected,
-                "{what}: {} bytes for {}",
+                body == content,
+                "{what}: {} bytes instead of {}",
                 body.len(),
-                expected.len()
+                content.len()
             );
         }
-        _ => panic!("{what}: expected {then:?}: {got:?}"),
+        _ => panic!("{what}: expected {expected:?}: {received:?}"),
     }
 }
 
-async fn suffer(row: &Row, target: &str, then: &Then) {
+async fn check(row: &Row, target: &str, expected: &Expected) {
     let what = format!("{}, {target}", row.fault);
-    let origin = FaultyOrigin::start(&row.acts).await;
+    let origin = FaultyOrigin::start(&row.script).await;
     let proxy = Proxy::in_front_of(&format!("http://{}", origin.address), |config| {
         config.cache.max_entry = ByteSize(MAX_ENTRY as u64);
     })
     .await;
     origin.use_clock(&proxy.clock);
-    let got = get(&proxy, target).await;
-    assert_got(&what, &got, then);
-    let stored = usize::from(matches!(then, Stored(_)));
+    let received = get(&proxy, target).await;
+    assert_received(&what, &received, expected);
+    let stored = usize::from(matches!(expected, Stored(_)));
     let entries = proxy.metric("stuut_cache_entries").await;
-    assert_eq!(entries.to_string(), stored.to_string(), "{what}: stored");
+    assert_eq!(
+        entries.to_string(),
+        stored.to_string(),
+        "{what}: stored entries"
+    );
     proxy
         .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 
     origin.set_script(&[send(FINE), Hold]);
     for next in ["/v1/calls/next", "/v1/next", target] {
-        let fine = match then {
+        let fine = match expected {
             Stored(body) if next == target => Stored(body.clone()),
-            _ => Passed(b"fine".to_vec()),
+            _ => Forwarded(b"fine".to_vec()),
         };
-        assert_got(
+        assert_received(
             &format!("{what}, then {next}"),
             &get(&proxy, next).await,
             &fine,
@@ -109,17 +116,17 @@ async fn suffer(row: &Row, target: &str, then: &Then) {
 }
 
 #[tokio::test]
-async fn whatever_the_origin_does_to_a_fetch() {
+async fn every_fault_of_the_origin_on_a_fetch() {
     let rows = rows();
     assert!(rows.len() >= 50, "{} faults", rows.len());
     for row in &rows {
-        suffer(row, CALL, &row.fetched).await;
+        check(row, CALL, &row.fetched).await;
     }
 }
 
 #[tokio::test]
-async fn whatever_the_origin_does_to_what_is_forwarded() {
+async fn every_fault_of_the_origin_on_a_forwarded_request() {
     for row in &rows() {
-        suffer(row, OTHER, &row.forwarded).await;
+        check(row, OTHER, &row.forwarded).await;
     }
 }
