@@ -1,6 +1,6 @@
-//! Stories over real sockets: a client, the running proxy, and an origin that does as it is told.
+//! Integration tests over real sockets: a client, the running proxy, and a scripted origin.
 
-#![expect(unreachable_pub, reason = "nothing is outside of a test binary")]
+#![expect(unreachable_pub, reason = "a test binary has no external users")]
 
 mod support;
 

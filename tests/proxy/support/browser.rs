@@ -1,4 +1,4 @@
-//! A real browser: headless Chromium, spoken to over the pipe of its `DevTools` protocol.
+//! A real browser: headless Chromium, controlled by its `DevTools` protocol over a pipe.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -9,15 +9,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long an answer may take on a busy machine; nothing depends on its length.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The longest wait for a message, on a busy machine; it only turns a hang into a failure.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A page in a browser of its own. Dropping it ends the browser.
+/// A page in a browser of its own, which is killed on drop.
 pub struct Page {
     child: Child,
     commands: ChildStdin,
     messages: Receiver<Value>,
-    last: u64,
+    last_id: u64,
     session: Option<String>,
     loaded: bool,
     requests: Vec<String>,
@@ -26,19 +26,18 @@ pub struct Page {
 }
 
 impl Page {
-    /// An empty page, or nothing where there is no Chromium: then the story is left out, and says
-    /// so where the test run can be seen.
-    pub fn open(story: &str) -> Option<Self> {
+    /// Opens an empty page. `None` without Chromium: the test is skipped, with a message on stderr.
+    pub fn open(test: &str) -> Option<Self> {
         let Some(program) = chromium() else {
-            // Past the capture of the test run, which shows what is printed by failures only.
+            // Not `eprintln!`: the test runner captures that and shows it for failures only.
             let _ = writeln!(
                 std::io::stderr(),
-                "LEFT OUT {story}: there is no chromium here (Debian: apt-get install chromium)"
+                "SKIPPED {test}: chromium is not installed (Debian: apt-get install chromium)"
             );
             return None;
         };
         let profile = tempfile::tempdir().expect("a temporary folder");
-        // The protocol is spoken on descriptors 3 and 4, which only a shell can make of pipes.
+        // The protocol uses file descriptors 3 and 4; a shell connects them to our pipes.
         let mut child = Command::new("sh")
             .arg("-c")
             .arg("exec 3<&0 4>&1 </dev/null >/dev/null; exec \"$@\"")
@@ -62,12 +61,12 @@ impl Page {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .expect("there is a shell");
+            .expect("sh is installed");
         let (sender, messages) = channel();
-        let mut answers = BufReader::new(child.stdout.take().expect("it is piped"));
+        let mut responses = BufReader::new(child.stdout.take().expect("it is piped"));
         std::thread::spawn(move || {
             let mut message = Vec::new();
-            while answers
+            while responses
                 .read_until(0, &mut message)
                 .is_ok_and(|read| read > 1)
             {
@@ -83,7 +82,7 @@ impl Page {
             commands: child.stdin.take().expect("it is piped"),
             child,
             messages,
-            last: 0,
+            last_id: 0,
             session: None,
             loaded: false,
             requests: Vec::new(),
@@ -106,7 +105,7 @@ impl Page {
         }
     }
 
-    /// A window of this size, for a reader who prefers `scheme`: `light` or `dark`.
+    /// Sets the window size and the preferred color scheme, `light` or `dark`.
     pub fn set_window(&mut self, width: u32, height: u32, scheme: &str) {
         self.send_command(
             "Emulation.setDeviceMetricsOverride",
@@ -124,12 +123,12 @@ impl Page {
         let navigated = self.send_command("Page.navigate", &json!({"url": url}));
         assert_eq!(navigated.get("errorText"), None, "{url}");
         while !self.loaded {
-            let event = self.messages.recv_timeout(PATIENCE);
+            let event = self.messages.recv_timeout(TIMEOUT);
             self.record(&event.expect("the browser loads the page"));
         }
     }
 
-    /// The value of an expression in the page; of a promise, what it becomes.
+    /// Evaluates an expression in the page; a promise is awaited.
     #[track_caller]
     pub fn evaluate(&mut self, expression: &str) -> Value {
         let response = self.send_command(
@@ -142,35 +141,39 @@ impl Page {
 
     #[track_caller]
     pub fn text(&mut self, selector: &str) -> String {
-        let found = self.evaluate(&format!("document.querySelector({selector:?})?.innerText"));
-        let found = found.as_str().map(str::to_owned);
-        found.unwrap_or_else(|| panic!("there is no {selector} in the page"))
+        let text = self.evaluate(&format!("document.querySelector({selector:?})?.innerText"));
+        let text = text.as_str().map(str::to_owned);
+        text.unwrap_or_else(|| panic!("no {selector} in the page"))
     }
 
-    /// Waits until an expression is true.
+    /// Waits until an expression is truthy.
     #[track_caller]
     pub fn wait_until(&mut self, expression: &str) {
         let waiting = format!(
-            "new Promise(done => {{ const look = () => ({expression}) ? done(true) : \
-             setTimeout(look, 20); look(); setTimeout(() => done(false), 30000); }})"
+            "new Promise(done => {{ const poll = () => ({expression}) ? done(true) : \
+             setTimeout(poll, 20); poll(); setTimeout(() => done(false), 30000); }})"
         );
-        let came = self.evaluate(&waiting) == true;
-        assert!(came, "it never came to {expression}: {}", self.text("body"));
+        let is_met = self.evaluate(&waiting) == true;
+        assert!(
+            is_met,
+            "timed out waiting for {expression}: {}",
+            self.text("body")
+        );
     }
 
-    /// Types into a field, as a person would.
+    /// Types into an input field, replacing its text.
     pub fn fill(&mut self, selector: &str, text: &str) {
         self.evaluate(&format!("document.querySelector({selector:?}).select()"));
         self.send_command("Input.insertText", &json!({"text": text}));
     }
 
     pub fn click(&mut self, selector: &str) {
-        let found = format!(
+        let center = format!(
             "(() => {{ const it = document.querySelector({selector:?}); \
              it.scrollIntoView({{block: 'center'}}); const at = it.getBoundingClientRect(); \
              return [at.x + at.width / 2, at.y + at.height / 2]; }})()"
         );
-        let at = self.evaluate(&found);
+        let at = self.evaluate(&center);
         for kind in ["mousePressed", "mouseReleased"] {
             self.send_command(
                 "Input.dispatchMouseEvent",
@@ -179,25 +182,25 @@ impl Page {
         }
     }
 
-    /// A picture of the whole page, as PNG, kept among the build's output under this name.
+    /// A screenshot of the whole page as PNG, also written to the target directory as `name`.
     pub fn screenshot(&mut self, name: &str) -> Vec<u8> {
-        let taken = self.send_command(
+        let captured = self.send_command(
             "Page.captureScreenshot",
             &json!({"format": "png", "captureBeyondViewport": true}),
         );
-        let png = base64(taken["data"].as_str().expect("a picture is text in base64"));
+        let png = base64(captured["data"].as_str().expect("a screenshot is base64"));
         let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.png"));
-        std::fs::write(path, &png).expect("the build's output can be written to");
+        std::fs::write(path, &png).expect("the target directory is writable");
         png
     }
 
-    /// The addresses of all that the page asked for.
+    /// The URLs of all requests of the page.
     pub fn requests(&mut self) -> Vec<String> {
-        self.evaluate("0"); // What was told before this answer has been read by now.
+        self.evaluate("0"); // Events sent before this response have been recorded now.
         self.requests.clone()
     }
 
-    /// What stands in the console, and exceptions that nobody caught.
+    /// The console's messages and uncaught exceptions.
     pub fn console_errors(&mut self) -> Vec<String> {
         self.evaluate("0");
         self.console_errors.clone()
@@ -205,8 +208,8 @@ impl Page {
 
     #[track_caller]
     fn send_command(&mut self, method: &str, parameters: &Value) -> Value {
-        self.last += 1;
-        let mut command = json!({"id": self.last, "method": method, "params": parameters});
+        self.last_id += 1;
+        let mut command = json!({"id": self.last_id, "method": method, "params": parameters});
         if let Some(session) = &self.session {
             command["sessionId"] = json!(session);
         }
@@ -214,11 +217,12 @@ impl Page {
         text.push('\0');
         self.commands
             .write_all(text.as_bytes())
-            .expect("the browser listens");
+            .expect("the browser reads its pipe");
         loop {
-            let message = self.messages.recv_timeout(PATIENCE);
-            let message = message.unwrap_or_else(|_| panic!("the browser is silent on {method}"));
-            if message["id"] == self.last {
+            let message = self.messages.recv_timeout(TIMEOUT);
+            let message =
+                message.unwrap_or_else(|_| panic!("no response of the browser to {method}"));
+            if message["id"] == self.last_id {
                 assert_eq!(message.get("error"), None, "{method}");
                 return message["result"].clone();
             }
@@ -247,7 +251,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -267,7 +271,7 @@ fn base64(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     for digit in text.bytes().take_while(|digit| *digit != b'=') {
         let value = DIGITS.iter().position(|known| *known == digit);
-        let value = value.expect("digits of base64 only");
+        let value = value.expect("only base64 digits");
         bits = bits << 6 | u32::try_from(value).expect("below 64");
         count += 6;
         if count >= 8 {

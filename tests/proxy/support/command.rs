@@ -1,8 +1,8 @@
-//! A command of the real program that runs to its end.
+//! Runs a command of the real program to its exit.
 
 use std::process::{Command, Stdio};
 
-/// What a command has said, and how it ended.
+/// The output and exit code of a command.
 #[derive(Debug)]
 pub struct CommandOutput {
     pub code: i32,
@@ -10,12 +10,12 @@ pub struct CommandOutput {
     pub stderr: String,
 }
 
-/// Runs `stuut-cache` with these arguments, and nothing of ours in its environment.
+/// Runs `stuut-cache` with these arguments and an empty environment.
 pub async fn run(arguments: &[&str]) -> CommandOutput {
     run_with(arguments, &[]).await
 }
 
-/// The same, with these variables.
+/// The same, with these environment variables.
 pub async fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> CommandOutput {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
     command
@@ -23,14 +23,14 @@ pub async fn run_with(arguments: &[&str], variables: &[(&str, &str)]) -> Command
         .env_clear()
         .envs(variables.iter().copied())
         .stdin(Stdio::null());
-    // A proxy of the story runs on this thread.
-    let ended = tokio::task::spawn_blocking(move || command.output());
-    let ended = ended.await.expect("it does not panic");
-    let ended = ended.expect("the program starts");
+    // The test's proxy may run on this thread.
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.expect("it does not panic");
+    let output = output.expect("the program starts");
     CommandOutput {
-        code: ended.status.code().expect("it ends by itself"),
-        stdout: String::from_utf8(ended.stdout).expect("text"),
-        stderr: String::from_utf8(ended.stderr).expect("text"),
+        code: output.status.code().expect("no signal killed it"),
+        stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
     }
 }
 
@@ -41,11 +41,11 @@ impl CommandOutput {
         self
     }
 
-    /// This is among what it has said, on either of its outputs.
+    /// Asserts that stdout or stderr contains this.
     #[track_caller]
     pub fn assert_prints(self, text: &str) -> Self {
-        let found = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(found, "expected {text:?}: {self:#?}");
+        let is_printed = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(is_printed, "expected {text:?}: {self:#?}");
         self
     }
 }

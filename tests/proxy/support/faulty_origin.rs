@@ -1,5 +1,5 @@
-//! An origin that does what no origin should, act by act, whatever it is asked; and a client that
-//! believes nothing: it says what came, and whether it was whole.
+//! An origin that misbehaves step by step, whatever the request; and a strict parser of what the
+//! client receives, which tells whether it is complete.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,20 +11,20 @@ use tokio::task::AbortHandle;
 
 use super::RawConnection;
 
-/// What an origin does once it has been asked.
+/// One step of the origin's response to a request.
 #[derive(Clone, Debug)]
 pub enum Step {
     Send(Vec<u8>),
-    /// Lets all who wait live through a second.
+    /// Advances the clock and all waiters by one second.
     AdvanceSecond,
-    /// This, again and again, until nobody takes it.
+    /// Sends this repeatedly until the peer disconnects.
     SendForever(Vec<u8>),
-    /// The same, once a second.
+    /// The same, once per second of the test's clock.
     SendForeverSlowly(Vec<u8>),
-    /// The connection stays open. What follows a script without it is the end of the connection.
+    /// Keeps the connection open; a script without it ends by closing the connection.
     Hold,
     Reset,
-    /// Says no more, and listens on.
+    /// Closes the sending direction; reading continues.
     HalfClose,
 }
 
@@ -33,17 +33,17 @@ pub struct FaultyOrigin {
     pub address: SocketAddr,
     script: Arc<Mutex<Vec<Step>>>,
     clock: Arc<Mutex<Option<Clock>>>,
-    /// Held by every connection that is open.
+    /// Cloned by every open connection.
     open: Arc<()>,
     accepting: AbortHandle,
 }
 
-/// What a client has got.
+/// The result of parsing what a client received.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// Less than a response.
+    /// An incomplete response.
     Truncated,
-    /// All of it, and its body.
+    /// The head in lower case, and the body.
     Complete(String, Vec<u8>),
 }
 
@@ -79,17 +79,17 @@ impl FaultyOrigin {
         }
     }
 
-    /// The clock that [`Step::AdvanceSecond`] moves.
+    /// Sets the clock that [`Step::AdvanceSecond`] advances.
     pub fn use_clock(&self, clock: &Clock) {
         *self.clock.lock().expect("no poison") = Some(clock.clone());
     }
 
-    /// Whether no connection is open. One that accepts has a hold on it itself.
+    /// Whether no connection is open. Two clones belong to the origin itself.
     pub fn is_idle(&self) -> bool {
         Arc::strong_count(&self.open) == 2
     }
 
-    /// From now on it does this.
+    /// Follows this script from now on.
     pub fn set_script(&self, script: &[Step]) {
         *self.script.lock().expect("no poison") = script.to_vec();
     }
@@ -102,56 +102,56 @@ impl Drop for FaultyOrigin {
 }
 
 async fn serve(
-    mut line: RawConnection,
+    mut connection: RawConnection,
     script: Arc<Mutex<Vec<Step>>>,
     clock: Arc<Mutex<Option<Clock>>>,
 ) {
-    let second = || {
+    let advance_second = || {
         let clock = clock.lock().expect("no poison");
         clock
             .as_ref()
-            .expect("the script has a clock to move")
+            .expect("the test has called `use_clock`")
             .advance_waiters(Duration::from_secs(1));
     };
-    while line.try_read_request().await.is_some() {
-        let acts = script.lock().expect("no poison").clone();
-        let mut stays = false;
-        for act in acts {
-            match act {
+    while connection.try_read_request().await.is_some() {
+        let steps = script.lock().expect("no poison").clone();
+        let mut stays_open = false;
+        for step in steps {
+            match step {
                 Step::Send(bytes) => {
-                    // The proxy may have had enough.
-                    if line.try_send(&bytes).await.is_err() {
+                    // The proxy may have disconnected.
+                    if connection.try_send(&bytes).await.is_err() {
                         return;
                     }
                 }
                 Step::AdvanceSecond => {
-                    // What was sent is read before the time passes.
+                    // The proxy reads what was sent before the time passes.
                     tokio::task::yield_now().await;
-                    second();
+                    advance_second();
                 }
-                Step::SendForever(bytes) => while line.try_send(&bytes).await.is_ok() {},
+                Step::SendForever(bytes) => while connection.try_send(&bytes).await.is_ok() {},
                 Step::SendForeverSlowly(bytes) => {
-                    while line.try_send(&bytes).await.is_ok() {
-                        second();
+                    while connection.try_send(&bytes).await.is_ok() {
+                        advance_second();
                         tokio::task::yield_now().await;
                     }
                 }
-                Step::Hold => stays = true,
-                Step::Reset => return line.reset(),
+                Step::Hold => stays_open = true,
+                Step::Reset => return connection.reset(),
                 Step::HalfClose => {
-                    line.half_close().await;
-                    stays = true;
+                    connection.half_close().await;
+                    stays_open = true;
                 }
             }
         }
-        if !stays {
+        if !stays_open {
             return;
         }
     }
 }
 
 impl Received {
-    /// Reads what was received until the end of the connection.
+    /// Parses the bytes received until the end of the connection.
     pub fn of(received: &[u8]) -> Self {
         let text = String::from_utf8_lossy(received);
         let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
@@ -169,14 +169,14 @@ impl Received {
         } else if field("transfer-encoding") == Some("chunked") {
             unchunked(body)
         } else {
-            // Where neither says it, only an answer without a body is whole.
+            // Without either, only a response without a body is complete.
             body.is_empty().then(Vec::new)
         };
         body.map_or(Self::Truncated, |body| Self::Complete(head, body))
     }
 }
 
-/// The body in these chunks, if the last one has come.
+/// The body of these chunks, if the last chunk has arrived.
 fn unchunked(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! HTTP/2 by hand (RFC 9113): frames that no library would send.
+//! HTTP/2 frames written by hand (RFC 9113), also such as no library would send.
 
 use super::RawConnection;
 
@@ -10,12 +10,12 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 
-/// DATA and HEADERS: nothing follows on this stream.
+/// On DATA and HEADERS: the last frame of the stream.
 pub const END_STREAM: u8 = 1;
-/// HEADERS and CONTINUATION: the field block is whole.
+/// On HEADERS and CONTINUATION: the field block is complete.
 pub const END_HEADERS: u8 = 4;
 
-/// The preface and empty settings.
+/// The client preface with empty settings.
 pub fn preface() -> Vec<u8> {
     [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -31,7 +31,7 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A field block of literals, neither indexed nor compressed (RFC 7541 §6.2.2).
+/// A field block of literals, neither indexed nor Huffman-coded (RFC 7541 §6.2.2).
 pub fn field_block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -44,19 +44,19 @@ pub fn field_block<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8>
     block
 }
 
-/// A whole GET on stream 1, with these fields beside its own.
+/// A complete GET on stream 1 with `more` fields.
 pub fn get(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
-    let own = [
+    let pseudo = [
         (":method", "GET"),
         (":scheme", "http"),
         (":authority", "a"),
         (":path", path),
     ];
-    let fields = field_block(&[&own, more].concat());
+    let fields = field_block(&[&pseudo, more].concat());
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields)
 }
 
-/// With a prefix of seven bits (RFC 7541 §5.1).
+/// Appends an integer with a 7-bit prefix (RFC 7541 §5.1).
 fn integer(mut value: usize, out: &mut Vec<u8>) {
     if value < 127 {
         out.push(u8::try_from(value).expect("seven bits"));
@@ -71,7 +71,7 @@ fn integer(mut value: usize, out: &mut Vec<u8>) {
     out.push(u8::try_from(value).expect("seven bits"));
 }
 
-/// A frame as it came.
+/// A received frame.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
@@ -81,7 +81,7 @@ pub struct Frame {
 }
 
 impl RawConnection {
-    /// The next frame; `None` at the end.
+    /// Reads the next frame; `None` at the end.
     pub async fn read_frame(&mut self) -> Option<Frame> {
         let head = self.try_read_exact(9).await?;
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);

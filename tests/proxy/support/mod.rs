@@ -1,4 +1,4 @@
-//! The small language of the stories.
+//! The vocabulary of the integration tests.
 //!
 //! ```ignore
 //! let origin = Origin::start().await;
@@ -36,15 +36,15 @@ pub use request::{Clients, Pending, Request};
 pub use response::Response;
 pub use tls::{Authority, FRAGILE, TlsOrigin};
 
-/// Gives way until something has happened elsewhere. The deadline is there so that a story in
-/// which it never does ends with a sentence; nothing depends on its length.
-pub async fn wait_until(what: &str, happened: impl AsyncFn() -> bool) {
+/// Yields until a condition holds. The timeout only turns a hanging test into a failure with a
+/// message.
+pub async fn wait_until(what: &str, condition: impl AsyncFn() -> bool) {
     let waiting = async {
-        while !happened().await {
+        while !condition().await {
             tokio::task::yield_now().await;
         }
     };
-    let patience = Duration::from_secs(30);
-    let came = tokio::time::timeout(patience, waiting).await.is_ok();
-    assert!(came, "it never came to {what}");
+    let timeout = Duration::from_secs(30);
+    let is_met = tokio::time::timeout(timeout, waiting).await.is_ok();
+    assert!(is_met, "timed out waiting for {what}");
 }

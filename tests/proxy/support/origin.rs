@@ -1,5 +1,5 @@
-//! An origin on a raw socket: it records every byte it is sent, and answers as scripted, whole,
-//! torn, late or not at all.
+//! An origin on a raw socket: records every request and responds as scripted: complete, truncated,
+//! late or not at all.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -12,57 +12,57 @@ use tokio::task::JoinHandle;
 
 use super::{Reply, wait_until};
 
-/// A scripted origin. What is not scripted is answered by an echo: 200, JSON, with the target,
-/// the credential that asked and a number that grows with every request.
+/// A scripted origin. Other targets get an echo: 200, JSON, with the target, the credential and a
+/// number that grows with every request.
 #[derive(Clone)]
 pub struct Origin(Arc<Inner>);
 
 struct Inner {
     address: SocketAddr,
     accepting: Mutex<Option<JoinHandle<()>>>,
-    seen: Mutex<Vec<OriginRequest>>,
+    requests: Mutex<Vec<OriginRequest>>,
     scripts: Mutex<HashMap<String, Script>>,
-    /// Tokens that are refused, whatever is asked, and with which status.
+    /// Tokens refused on every target, with the status.
     refused: Mutex<HashMap<String, u16>>,
-    unscripted: Mutex<Reply>,
+    default_reply: Mutex<Reply>,
 }
 
 #[derive(Default)]
 struct Script {
-    /// Answered in this order; the last one stays.
+    /// Sent in this order, the last one repeatedly; stored in reverse.
     replies: Vec<Reply>,
     gate: Option<Gate>,
 }
 
-/// A request as it arrived.
+/// A request as the origin received it.
 #[derive(Clone, Debug)]
 pub struct OriginRequest {
     /// Everything up to the empty line, byte for byte.
     pub head: String,
-    /// The body, chunks put together.
+    /// The body, without chunked framing.
     pub body: Vec<u8>,
-    /// The lines behind the last chunk.
+    /// The lines after the last chunk.
     pub trailers: String,
 }
 
-/// Holds answers back until it is opened, once for each.
+/// Holds replies back until it is opened, once for each.
 #[derive(Clone)]
 pub struct Gate(Arc<Semaphore>);
 
 impl Gate {
-    /// Lets one answer go.
+    /// Releases one reply.
     pub fn open(&self) {
         self.0.add_permits(1);
     }
 
-    /// Lets all answers go, from now on.
+    /// Releases all replies, present and future.
     pub fn open_for_all(&self) {
         self.0.add_permits(1 << 20);
     }
 }
 
 impl Origin {
-    /// Listens on a port of the system's choice.
+    /// Listens on a free port.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -70,24 +70,24 @@ impl Origin {
         Self::serve_on(listener)
     }
 
-    /// A port that is taken, and refuses connections until somebody listens.
+    /// Binds a port without listening: connections are refused until [`Origin::start_on`].
     pub fn reserve_port() -> (SocketAddr, socket2::Socket) {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
-            .expect("a socket");
+            .expect("a new socket");
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         socket.bind(&any_port.into()).expect("a loopback port");
         let address = socket.local_addr().expect("an address");
         (address.as_socket().expect("an IPv4 address"), socket)
     }
 
-    /// Takes the connections of such a socket.
-    #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
+    /// Starts on a socket of [`Origin::reserve_port`].
+    #[expect(clippy::unused_async, reason = "it must be called in a runtime")]
     pub async fn start_on(socket: socket2::Socket) -> Self {
         socket.listen(128).expect("a bound socket listens");
         let socket = std::net::TcpListener::from(socket);
         socket
             .set_nonblocking(true)
-            .expect("a socket takes the option");
+            .expect("the socket option can be set");
         Self::serve_on(TcpListener::from_std(socket).expect("a runtime"))
     }
 
@@ -97,10 +97,10 @@ impl Origin {
                 .local_addr()
                 .expect("a bound socket has an address"),
             accepting: Mutex::default(),
-            seen: Mutex::default(),
+            requests: Mutex::default(),
             scripts: Mutex::default(),
             refused: Mutex::default(),
-            unscripted: Mutex::new(Reply::echo()),
+            default_reply: Mutex::new(Reply::echo()),
         }));
         let serving = origin.clone();
         let accepting = tokio::spawn(async move {
@@ -113,13 +113,13 @@ impl Origin {
         origin
     }
 
-    /// From now on connections are refused. Those that are open stay so: answer with
-    /// [`Reply::closing`] before.
+    /// Refuses connections from now on. Open ones stay open, unless their last reply was
+    /// [`Reply::closing`].
     pub async fn stop_listening(&self) {
         let accepting = self.0.accepting.lock().expect("no poison").take();
-        let accepting = accepting.expect("an origin goes away once");
+        let accepting = accepting.expect("an origin stops listening once");
         accepting.abort();
-        // Until it has ended, the port is still listened on.
+        // The port is open until the task has ended.
         let _ = accepting.await;
     }
 
@@ -127,7 +127,7 @@ impl Origin {
         self.0.address
     }
 
-    /// Answers this target (path and query, as sent) with `reply` from now on.
+    /// Responds to this target (path and query, as sent) with `reply` from now on.
     pub fn reply(&self, target: &str, reply: Reply) {
         self.0
             .scripts
@@ -138,7 +138,7 @@ impl Origin {
             .replies = vec![reply];
     }
 
-    /// Answers this target with these replies in turn; the last one stays.
+    /// Responds to this target with these replies in turn, then always with the last one.
     pub fn replies(&self, target: &str, mut replies: Vec<Reply>) {
         replies.reverse();
         self.0
@@ -150,12 +150,12 @@ impl Origin {
             .replies = replies;
     }
 
-    /// Answers what is not scripted with this.
+    /// Responds to all other targets with this.
     pub fn default_reply(&self, reply: Reply) {
-        *self.0.unscripted.lock().expect("no poison") = reply;
+        *self.0.default_reply.lock().expect("no poison") = reply;
     }
 
-    /// Holds the answers to this target back.
+    /// Holds back the replies to this target.
     pub fn hold(&self, target: &str) -> Gate {
         let gate = Gate(Arc::new(Semaphore::new(0)));
         self.0
@@ -168,12 +168,12 @@ impl Origin {
         gate
     }
 
-    /// Every request so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<OriginRequest> {
-        self.0.seen.lock().expect("no poison").clone()
+        self.0.requests.lock().expect("no poison").clone()
     }
 
-    /// The newest request.
+    /// The latest request.
     #[track_caller]
     pub fn last_request(&self) -> OriginRequest {
         self.requests()
@@ -183,11 +183,15 @@ impl Origin {
 
     #[track_caller]
     pub fn assert_requests(&self, count: usize) {
-        let seen = self.requests();
-        assert_eq!(seen.len(), count, "requests at the origin: {seen:#?}");
+        let requests = self.requests();
+        assert_eq!(
+            requests.len(),
+            count,
+            "requests at the origin: {requests:#?}"
+        );
     }
 
-    /// Waits until so many requests have arrived (they may still be held).
+    /// Waits until `count` requests have arrived; their replies may still be held back.
     pub async fn wait_for_requests(&self, count: usize) {
         let what = format!("{count} requests at the origin");
         wait_until(&what, async || self.requests().len() >= count).await;
@@ -195,13 +199,13 @@ impl Origin {
 
     async fn serve(&self, mut socket: TcpStream) {
         let mut unread = Vec::new();
-        while let Some(seen) = read_request(&mut socket, &mut unread).await {
+        while let Some(request) = read_request(&mut socket, &mut unread).await {
             let number = {
-                let mut all = self.0.seen.lock().expect("no poison");
-                all.push(seen.clone());
+                let mut all = self.0.requests.lock().expect("no poison");
+                all.push(request.clone());
                 all.len()
             };
-            let (reply, gate) = self.script(&seen, number);
+            let (reply, gate) = self.script(&request, number);
             if let Some(Gate(gate)) = gate {
                 gate.acquire()
                     .await
@@ -212,14 +216,14 @@ impl Origin {
                 let _ = socket.set_zero_linger();
                 return;
             }
-            let (bytes, keep) = reply.render(seen.method());
+            let (bytes, keep) = reply.render(request.method());
             if socket.write_all(&bytes).await.is_err() || !keep {
                 return;
             }
         }
     }
 
-    /// Refuses a token from now on.
+    /// Refuses a token from now on, with this status.
     pub fn refuse(&self, token: &str, status: u16) {
         self.0
             .refused
@@ -228,7 +232,7 @@ impl Origin {
             .insert(format!("Bearer {token}"), status);
     }
 
-    /// Takes a refusal back.
+    /// Accepts a refused token again.
     pub fn admit(&self, token: &str) {
         self.0
             .refused
@@ -237,24 +241,24 @@ impl Origin {
             .remove(&format!("Bearer {token}"));
     }
 
-    fn refusal(&self, seen: &OriginRequest) -> Option<Reply> {
-        let credential = seen.header("authorization")?;
+    fn refusal(&self, request: &OriginRequest) -> Option<Reply> {
+        let credential = request.header("authorization")?;
         let refused = self.0.refused.lock().expect("no poison");
         refused.get(&credential).map(|status| Reply::new(*status))
     }
 
-    fn script(&self, seen: &OriginRequest, number: usize) -> (Reply, Option<Gate>) {
+    fn script(&self, request: &OriginRequest, number: usize) -> (Reply, Option<Gate>) {
         let mut scripts = self.0.scripts.lock().expect("no poison");
-        let script = scripts.entry(seen.target().to_owned()).or_default();
+        let script = scripts.entry(request.target().to_owned()).or_default();
         let mut reply = match script.replies.len() {
-            0 => self.0.unscripted.lock().expect("no poison").clone(),
+            0 => self.0.default_reply.lock().expect("no poison").clone(),
             1 => script.replies[0].clone(),
             _ => script.replies.pop().expect("there are several"),
         };
-        if let Some(refusal) = self.refusal(seen) {
+        if let Some(refusal) = self.refusal(request) {
             reply = refusal;
         }
-        reply.complete(seen, number);
+        reply.complete(request, number);
         (reply, script.gate.clone())
     }
 }
@@ -268,21 +272,21 @@ impl OriginRequest {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    /// The value of a field; several lines joined by a comma.
+    /// The value of a field; several lines are joined by commas.
     pub fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> = self
             .head
             .lines()
             .skip(1)
             .filter_map(|line| line.split_once(':'))
-            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .filter(|(field, _)| field.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.trim())
             .collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     }
 }
 
-/// Reads one request; `None` when the connection ends.
+/// Reads one request; `None` if the connection ends before.
 pub(super) async fn read_request(
     socket: &mut TcpStream,
     unread: &mut Vec<u8>,
@@ -290,33 +294,33 @@ pub(super) async fn read_request(
     let end = loop {
         match unread.windows(4).position(|window| window == b"\r\n\r\n") {
             Some(at) => break at + 4,
-            None => more(socket, unread).await?,
+            None => read_more(socket, unread).await?,
         }
     };
     let head = String::from_utf8_lossy(&unread.drain(..end).collect::<Vec<_>>()).into_owned();
-    let mut seen = OriginRequest {
+    let mut request = OriginRequest {
         head,
         body: Vec::new(),
         trailers: String::new(),
     };
-    if let Some(length) = seen
+    if let Some(length) = request
         .header("content-length")
         .and_then(|length| length.parse().ok())
     {
         while unread.len() < length {
-            more(socket, unread).await?;
+            read_more(socket, unread).await?;
         }
-        seen.body = unread.drain(..length).collect();
-    } else if seen.header("transfer-encoding").is_some() {
-        read_chunks(socket, unread, &mut seen).await?;
+        request.body = unread.drain(..length).collect();
+    } else if request.header("transfer-encoding").is_some() {
+        read_chunks(socket, unread, &mut request).await?;
     }
-    Some(seen)
+    Some(request)
 }
 
 async fn read_chunks(
     socket: &mut TcpStream,
     unread: &mut Vec<u8>,
-    seen: &mut OriginRequest,
+    request: &mut OriginRequest,
 ) -> Option<()> {
     loop {
         let size = read_line(socket, unread).await?;
@@ -325,9 +329,9 @@ async fn read_chunks(
             break;
         }
         while unread.len() < size + 2 {
-            more(socket, unread).await?;
+            read_more(socket, unread).await?;
         }
-        seen.body.extend(unread.drain(..size));
+        request.body.extend(unread.drain(..size));
         unread.drain(..2);
     }
     loop {
@@ -335,7 +339,7 @@ async fn read_chunks(
         if line == "\r\n" {
             return Some(());
         }
-        seen.trailers.push_str(&line);
+        request.trailers.push_str(&line);
     }
 }
 
@@ -346,12 +350,12 @@ async fn read_line(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<Strin
                 let line = unread.drain(..at + 2).collect::<Vec<_>>();
                 return Some(String::from_utf8_lossy(&line).into_owned());
             }
-            None => more(socket, unread).await?,
+            None => read_more(socket, unread).await?,
         }
     }
 }
 
-async fn more(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<()> {
+async fn read_more(socket: &mut TcpStream, unread: &mut Vec<u8>) -> Option<()> {
     let read = socket.read_buf(unread).await.ok()?;
     (read > 0).then_some(())
 }

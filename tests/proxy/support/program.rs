@@ -1,4 +1,4 @@
-//! The real program, in a process of its own, and everything it writes.
+//! The real program in a process of its own, with its captured output.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
@@ -11,76 +11,76 @@ use http::Method;
 
 use super::{Clients, Origin, RawConnection, Request, wait_until};
 
-/// A running program. Dropping it ends it.
+/// A running program, killed on drop.
 pub struct Program {
     pub address: SocketAddr,
     pub admin: SocketAddr,
     child: Child,
-    written: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
     readers: Vec<JoinHandle<Pipe>>,
     clients: Clients,
 }
 
-/// An output of the program; closed when dropped.
+/// The program's stdout or stderr; closed on drop.
 type Pipe = Box<dyn Read + Send>;
 
-/// How long its outputs are read.
+/// How long an output is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    ToTheEnd,
-    ToTheStart,
+enum ReadUntil {
+    Exit,
+    Started,
 }
 
 impl Program {
-    /// Started in front of an origin with these variables, e.g. `("LOG__FORMAT", "text")`.
+    /// Starts it in front of an origin with these variables, e.g. `("LOG__FORMAT", "text")`.
     pub async fn start(origin: &Origin, variables: &[(&str, &str)]) -> Self {
         Self::in_front_of(&format!("http://{}", origin.address()), variables).await
     }
 
-    /// The same, in front of whatever is at `url`.
+    /// The same, with the origin at `url`.
     pub async fn in_front_of(url: &str, variables: &[(&str, &str)]) -> Self {
-        Self::spawn(url, variables, Reading::ToTheEnd).await
+        Self::spawn(url, variables, ReadUntil::Exit).await
     }
 
-    /// The same, and nobody reads what it writes once it has started.
+    /// The same, but its stdout is not read once it has started.
     pub async fn with_unread_stdout(url: &str, variables: &[(&str, &str)]) -> Self {
-        Self::spawn(url, variables, Reading::ToTheStart).await
+        Self::spawn(url, variables, ReadUntil::Started).await
     }
 
-    /// With so many file descriptors and no more.
+    /// Starts it with at most `count` file descriptors.
     pub async fn with_descriptors(origin: &Origin, count: u32) -> Self {
         let mut command = Command::new("sh");
         let program = env!("CARGO_BIN_EXE_stuut-cache");
         command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), program]);
         let url = format!("http://{}", origin.address());
-        Self::run(command, &url, &[], Reading::ToTheEnd).await
+        Self::run(command, &url, &[], ReadUntil::Exit).await
     }
 
-    async fn spawn(url: &str, variables: &[(&str, &str)], reading: Reading) -> Self {
+    async fn spawn(url: &str, variables: &[(&str, &str)], read_until: ReadUntil) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
         command.stdin(Stdio::null());
-        Self::run(command, url, variables, reading).await
+        Self::run(command, url, variables, read_until).await
     }
 
-    /// Started with this configuration file.
+    /// Starts it with this configuration file.
     pub async fn with_config_file(origin: &Origin, file: &Path) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
         command.arg("--config").arg(file).stdin(Stdio::null());
         let url = format!("http://{}", origin.address());
-        Self::run(command, &url, &[], Reading::ToTheEnd).await
+        Self::run(command, &url, &[], ReadUntil::Exit).await
     }
 
-    /// Started by this command, which becomes the program.
+    /// Starts it by this command, which executes the program.
     pub async fn with_command(command: Command, origin: &Origin) -> Self {
         let url = format!("http://{}", origin.address());
-        Self::run(command, &url, &[], Reading::ToTheEnd).await
+        Self::run(command, &url, &[], ReadUntil::Exit).await
     }
 
     async fn run(
         mut command: Command,
         url: &str,
         variables: &[(&str, &str)],
-        reading: Reading,
+        read_until: ReadUntil,
     ) -> Self {
         command
             .env("STUUT_CACHE__SERVER__LISTEN", "127.0.0.1:0")
@@ -92,26 +92,30 @@ impl Program {
             command.env(format!("STUUT_CACHE__{name}"), value);
         }
         let mut child = command.spawn().expect("the program starts");
-        let written = Arc::default();
+        let output = Arc::default();
         let readers = vec![
-            reader(child.stdout.take().expect("it is piped"), &written, reading),
+            reader(
+                child.stdout.take().expect("it is piped"),
+                &output,
+                read_until,
+            ),
             reader(
                 child.stderr.take().expect("it is piped"),
-                &written,
-                Reading::ToTheEnd,
+                &output,
+                ReadUntil::Exit,
             ),
         ];
-        wait_until("a line that says where it listens", async || {
-            addresses(&written.lock().expect("no poison")).is_some()
+        wait_until("the line with the addresses", async || {
+            addresses(&output.lock().expect("no poison")).is_some()
         })
         .await;
-        let found = addresses(&written.lock().expect("no poison"));
-        let (address, admin) = found.expect("it has just been there");
+        let addresses = addresses(&output.lock().expect("no poison"));
+        let (address, admin) = addresses.expect("the line was just found");
         Self {
             address,
             admin,
             child,
-            written,
+            output,
             readers,
             clients: Clients::new(),
         }
@@ -130,42 +134,42 @@ impl Program {
         self.clients.request(self.admin, method, target)
     }
 
-    /// What it has written so far, to both of its outputs.
+    /// Its stdout and stderr so far.
     pub fn output(&self) -> String {
-        self.written.lock().expect("no poison").clone()
+        self.output.lock().expect("no poison").clone()
     }
 
-    /// A connection that the story moves by hand.
+    /// A connection whose bytes the test controls.
     pub async fn raw_connection(&self) -> RawConnection {
         let socket = tokio::net::TcpStream::connect(self.address).await;
         RawConnection::new(socket.expect("the program accepts"))
     }
 
-    /// The value of a metric line; 0 when it is not there.
-    pub async fn metric(&self, line: &str) -> f64 {
+    /// The value of a time series; 0 if it is missing.
+    pub async fn metric(&self, series: &str) -> f64 {
         let text = self.admin(Method::GET, "/metrics").await.text();
         let value = text
             .lines()
-            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
     }
 
-    /// Waits until a metric line has this value.
-    pub async fn wait_for_metric(&self, line: &str, value: u32) {
-        let what = format!("{line} {value}");
+    /// Waits until a time series has this value.
+    pub async fn wait_for_metric(&self, series: &str, value: u32) {
+        let what = format!("{series} {value}");
         wait_until(&what, async || {
-            self.metric(line).await.to_string() == value.to_string()
+            self.metric(series).await.to_string() == value.to_string()
         })
         .await;
     }
 
-    /// How many files and sockets it has open.
+    /// The number of its open file descriptors.
     pub fn descriptors(&self) -> usize {
         let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
         open.expect("a running process has descriptors").count()
     }
 
-    /// The most memory it ever had, in bytes.
+    /// Its peak resident memory, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).expect("a running process has a status");
@@ -176,61 +180,61 @@ impl Program {
             * 1024
     }
 
-    /// Asks it to end, as an operator does.
+    /// Sends it SIGTERM.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal, e.g. `HUP`.
     pub fn signal(&self, name: &str) {
         let (name, id) = (format!("-{name}"), self.child.id().to_string());
-        let told = Command::new("kill").args([name, id]).status();
-        assert!(told.expect("there is a kill").success());
+        let sent = Command::new("kill").args([name, id]).status();
+        assert!(sent.expect("kill is installed").success());
     }
 
     pub fn wait(&mut self) -> ExitStatus {
-        self.child.wait().expect("a child can be waited for")
+        self.child.wait().expect("the child can be waited for")
     }
 
-    /// Ends it, and answers everything it has written.
+    /// Terminates it and returns its whole output.
     pub fn stop(mut self) -> String {
         self.terminate();
-        let ended = self.wait();
+        let status = self.wait();
         for reader in std::mem::take(&mut self.readers) {
             reader.join().expect("a reader does not panic");
         }
-        let written = self.output();
-        assert!(ended.success(), "{ended}: {written}");
-        written
+        let output = self.output();
+        assert!(status.success(), "{status}: {output}");
+        output
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 fn reader(
-    output: impl Read + Send + 'static,
-    written: &Arc<Mutex<String>>,
-    reading: Reading,
+    pipe: impl Read + Send + 'static,
+    output: &Arc<Mutex<String>>,
+    read_until: ReadUntil,
 ) -> JoinHandle<Pipe> {
-    let written = Arc::clone(written);
+    let output = Arc::clone(output);
     std::thread::spawn(move || {
-        let mut lines = BufReader::new(output);
+        let mut lines = BufReader::new(pipe);
         let mut line = Vec::new();
         while lines
             .read_until(b'\n', &mut line)
             .is_ok_and(|read| read > 0)
         {
             let text = String::from_utf8_lossy(&line).into_owned();
-            let mut written = written.lock().expect("no poison");
-            written.push_str(&text);
+            let mut output = output.lock().expect("no poison");
+            output.push_str(&text);
             line.clear();
-            if reading == Reading::ToTheStart && addresses(&written).is_some() {
+            if read_until == ReadUntil::Started && addresses(&output).is_some() {
                 break;
             }
         }
@@ -239,8 +243,8 @@ fn reader(
 }
 
 /// `… listens on 127.0.0.1:1, admin on 127.0.0.1:2, for …`
-fn addresses(written: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let (_, rest) = written.split_once("listens on ")?;
+fn addresses(output: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let (_, rest) = output.split_once("listens on ")?;
     let (address, rest) = rest.split_once(", admin on ")?;
     let (admin, _) = rest.split_once(',')?;
     Some((address.parse().ok()?, admin.parse().ok()?))

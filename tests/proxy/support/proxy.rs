@@ -16,10 +16,10 @@ use tokio::net::TcpStream;
 
 use super::{Clients, Origin, RawConnection, Request, wait_until};
 
-/// When every story begins: 2027-01-15 08:00:00 UTC, a whole second, as dates on the wire are.
+/// The start time of every test: 2027-01-15 08:00:00 UTC, a whole second like HTTP dates.
 const START: Duration = Duration::from_hours(500_000);
 
-/// A proxy in front of a scripted origin, on a clock that only the story moves.
+/// A proxy in front of a scripted origin, on a clock that only the test advances.
 pub struct Proxy {
     pub clock: Clock,
     pub address: SocketAddr,
@@ -30,24 +30,24 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The default configuration.
+    /// Starts with the default configuration.
     pub async fn start(origin: &Origin) -> Self {
         Self::with(origin, |_| {}).await
     }
 
-    /// The default configuration, but for what `change` changes.
+    /// Starts with the default configuration, modified by `change`.
     pub async fn with(origin: &Origin, change: impl FnOnce(&mut Config)) -> Self {
         Self::in_front_of(&format!("http://{}", origin.address()), change).await
     }
 
-    /// The same, in front of whatever is at `url`.
-    #[expect(clippy::unused_async, reason = "it has to be called in a runtime")]
+    /// The same, with the origin at `url`.
+    #[expect(clippy::unused_async, reason = "it must be called in a runtime")]
     pub async fn in_front_of(url: &str, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.server.listen.set_port(0);
         config.admin.listen.set_port(0);
         config.log.access = false;
-        config.upstream.url = OriginUrl::parse(url).expect("an origin");
+        config.upstream.url = OriginUrl::parse(url).expect("an origin URL");
         change(&mut config);
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);
         let process =
@@ -75,51 +75,51 @@ impl Proxy {
         self.clients.request(self.admin, method, target)
     }
 
-    /// The value of a metric line, e.g. `stuut_cache_collapsed_total`; 0 when it is not there.
-    pub async fn metric(&self, line: &str) -> f64 {
+    /// The value of a time series, e.g. `stuut_cache_collapsed_total`; 0 if it is missing.
+    pub async fn metric(&self, series: &str) -> f64 {
         let text = self.admin(Method::GET, "/metrics").await.text();
         let value = text
             .lines()
-            .find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         value.map_or(0.0, |value| value.parse().expect("a metric is a number"))
     }
 
-    /// Waits until a metric line has this value.
-    pub async fn wait_for_metric(&self, line: &str, value: u32) {
-        let what = format!("{line} {value}");
+    /// Waits until a time series has this value.
+    pub async fn wait_for_metric(&self, series: &str, value: u32) {
+        let what = format!("{series} {value}");
         wait_until(&what, async || {
-            self.metric(line).await.to_string() == value.to_string()
+            self.metric(series).await.to_string() == value.to_string()
         })
         .await;
     }
 
-    /// The value of a date field, so many seconds from now on the story's clock.
+    /// An HTTP date, this many seconds from now on the test's clock.
     pub fn date(&self, seconds_from_now: i64) -> String {
         let now = self.clock.now().wall;
-        let by = Duration::from_secs(seconds_from_now.unsigned_abs());
+        let offset = Duration::from_secs(seconds_from_now.unsigned_abs());
         httpdate::fmt_http_date(if seconds_from_now < 0 {
-            now - by
+            now - offset
         } else {
-            now + by
+            now + offset
         })
     }
 
-    /// Sends bytes as they are and reads until the proxy closes the connection.
+    /// Sends raw bytes and reads until the proxy closes the connection.
     pub async fn raw(&self, bytes: impl AsRef<[u8]>) -> String {
         String::from_utf8_lossy(&self.raw_bytes(bytes).await).into_owned()
     }
 
-    /// The same, whatever the bytes are.
+    /// The same, for a response that is not UTF-8.
     pub async fn raw_bytes(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         let mut socket = self.connect().await;
         socket
             .write_all(bytes.as_ref())
             .await
-            .expect("the proxy takes bytes");
-        let mut answer = Vec::new();
-        // A reset is an end too.
-        let _ = socket.read_to_end(&mut answer).await;
-        answer
+            .expect("the proxy reads the bytes");
+        let mut response = Vec::new();
+        // A reset ends it too.
+        let _ = socket.read_to_end(&mut response).await;
+        response
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -128,7 +128,7 @@ impl Proxy {
             .expect("the proxy accepts")
     }
 
-    /// An HTTP/2 connection by prior knowledge.
+    /// An HTTP/2 connection with prior knowledge.
     pub async fn http2(&self) -> http2::SendRequest<Full<Bytes>> {
         let io = TokioIo::new(self.connect().await);
         let (client, connection) = http2::handshake(TokioExecutor::new(), io)
@@ -138,12 +138,12 @@ impl Proxy {
         client
     }
 
-    /// A connection that the story moves by hand.
+    /// A connection whose bytes the test controls.
     pub async fn raw_connection(&self) -> RawConnection {
         RawConnection::new(self.connect().await)
     }
 
-    /// Moves time.
+    /// Advances the clock.
     pub fn advance(&self, time: Duration) {
         self.clock.advance(time);
     }
@@ -152,13 +152,13 @@ impl Proxy {
         self.advance(Duration::from_secs(seconds));
     }
 
-    /// Takes over a changed configuration, as on SIGHUP.
+    /// Reloads a changed configuration, as on SIGHUP.
     pub fn reload(&mut self, change: impl FnOnce(&mut Config)) -> Result<Reloaded, StartError> {
         change(&mut self.config);
         self.process.reload(&self.config)
     }
 
-    /// Moves time, and those who wait for the origin live through it.
+    /// Advances the clock, and fires the timers of fetches that wait for the origin.
     pub fn advance_waiters(&self, seconds: u64) {
         self.clock.advance_waiters(Duration::from_secs(seconds));
     }

@@ -1,4 +1,4 @@
-//! Connections moved by hand: for stories in which the order of bytes is the point.
+//! Connections controlled byte by byte, for tests in which the order of bytes matters.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::net::{TcpListener, TcpStream};
 use super::OriginRequest;
 use super::origin::read_request;
 
-/// An origin that does nothing by itself: the story accepts, reads and answers.
+/// An origin that does nothing by itself: the test accepts, reads and responds.
 pub struct RawOrigin {
     listener: TcpListener,
     pub address: SocketAddr,
 }
 
-/// One connection, at either end.
+/// One connection, as the client or as the origin.
 pub struct RawConnection {
     socket: TcpStream,
     unread: Vec<u8>,
@@ -38,7 +38,11 @@ impl RawOrigin {
 
     /// The next connection.
     pub async fn accept(&self) -> RawConnection {
-        let (socket, _) = self.listener.accept().await.expect("a connection comes");
+        let (socket, _) = self
+            .listener
+            .accept()
+            .await
+            .expect("a connection can be accepted");
         RawConnection::new(socket)
     }
 }
@@ -54,35 +58,35 @@ impl RawConnection {
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_send(bytes)
             .await
-            .expect("the other side takes bytes");
+            .expect("the peer reads the bytes");
     }
 
-    /// Sends to somebody who may be gone.
+    /// Sends to a peer that may have disconnected.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         self.socket.write_all(bytes.as_ref()).await
     }
 
-    /// The next request, whole.
+    /// Reads the next request with its body.
     pub async fn read_request(&mut self) -> OriginRequest {
-        self.try_read_request().await.expect("a request comes")
+        self.try_read_request().await.expect("a request arrives")
     }
 
-    /// The next request, unless the connection ends before.
+    /// Reads the next request; `None` if the connection ends before.
     pub async fn try_read_request(&mut self) -> Option<OriginRequest> {
         read_request(&mut self.socket, &mut self.unread).await
     }
 
-    /// Everything up to and with `end`.
+    /// Reads up to and including `end`.
     pub async fn read_until(&mut self, end: &str) -> String {
         let at = loop {
-            let found = self
+            let position = self
                 .unread
                 .windows(end.len())
                 .position(|window| window == end.as_bytes());
-            match found {
+            match position {
                 Some(at) => break at + end.len(),
                 None => assert!(
-                    self.more().await,
+                    self.read_more().await,
                     "closed before {end:?}: {:?}",
                     String::from_utf8_lossy(&self.unread)
                 ),
@@ -92,16 +96,16 @@ impl RawConnection {
         String::from_utf8_lossy(&read).into_owned()
     }
 
-    /// So many bytes.
+    /// Reads `count` bytes.
     pub async fn read_exact(&mut self, count: usize) -> Vec<u8> {
         let read = self.try_read_exact(count).await;
         read.unwrap_or_else(|| panic!("closed after {} bytes", self.unread.len()))
     }
 
-    /// So many bytes; `None` if the connection ends before.
+    /// Reads `count` bytes; `None` if the connection ends before.
     pub async fn try_read_exact(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.unread.len() < count {
-            if !self.more().await {
+            if !self.read_more().await {
                 return None;
             }
         }
@@ -109,26 +113,26 @@ impl RawConnection {
         Some(std::mem::replace(&mut self.unread, rest))
     }
 
-    /// A head, with its empty line.
+    /// Reads a head with its empty line.
     pub async fn read_head(&mut self) -> String {
         self.read_until("\r\n\r\n").await
     }
 
-    /// What has come and was not read yet, or what comes next; `None` at the end.
+    /// Returns the buffered bytes, or reads some; `None` at the end.
     pub async fn read_some(&mut self) -> Option<Vec<u8>> {
-        if self.unread.is_empty() && !self.more().await {
+        if self.unread.is_empty() && !self.read_more().await {
             return None;
         }
         Some(std::mem::take(&mut self.unread))
     }
 
-    /// Everything until the other side closes or resets.
+    /// Reads until the peer closes or resets.
     pub async fn read_to_end(mut self) -> String {
-        while self.more().await {}
+        while self.read_more().await {}
         String::from_utf8_lossy(&self.unread).into_owned()
     }
 
-    /// Sends no more, but still reads.
+    /// Closes the sending direction; reading continues.
     pub async fn half_close(&mut self) {
         self.socket
             .shutdown()
@@ -140,10 +144,10 @@ impl RawConnection {
     pub fn reset(self) {
         socket2::SockRef::from(&self.socket)
             .set_linger(Some(Duration::ZERO))
-            .expect("a socket takes the option");
+            .expect("the socket option can be set");
     }
 
-    async fn more(&mut self) -> bool {
+    async fn read_more(&mut self) -> bool {
         matches!(self.socket.read_buf(&mut self.unread).await, Ok(1..))
     }
 }

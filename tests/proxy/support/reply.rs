@@ -1,10 +1,10 @@
-//! A scripted reply: whole, torn, in chunks or without a length.
+//! A scripted reply: complete, truncated, chunked or without a length.
 
 use std::fmt::Write as _;
 
 use super::OriginRequest;
 
-/// An answer, in the order its parts go out.
+/// A reply of the scripted origin.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {
     status: u16,
@@ -12,11 +12,11 @@ pub struct Reply {
     body: Vec<u8>,
     framing: Framing,
     raw: Option<Raw>,
-    /// The body is made when it is asked for, of the request and its number.
-    made: Option<fn(&OriginRequest, usize) -> String>,
-    /// The connection is reset in place of an answer.
+    /// Makes the body from the request and its number.
+    make_body: Option<fn(&OriginRequest, usize) -> String>,
+    /// Resets the connection instead of responding.
     reset: bool,
-    /// Who has the entity tag already is answered 304.
+    /// Replies 304 to a request with the same entity tag.
     validating: bool,
 }
 
@@ -30,30 +30,30 @@ struct Raw {
 enum Framing {
     #[default]
     Length,
-    /// The same, and the connection closes behind it.
+    /// With a length; the connection closes afterwards.
     Closing,
-    /// In chunks of this size.
+    /// Chunks of this size.
     Chunked(usize),
-    /// No length: the body ends with the connection.
+    /// No length; the body ends with the connection.
     Close,
-    /// The length is declared, but only so many bytes are sent before the connection closes.
+    /// Declares the whole length, but sends only n bytes before the connection closes.
     TruncatedAfter(usize),
-    /// The same with chunks.
+    /// The same, chunked.
     TruncatedChunksAfter(usize),
 }
 
-fn echo(seen: &OriginRequest, number: usize) -> String {
+fn echo(request: &OriginRequest, number: usize) -> String {
     let body = serde_json::json!({
-        "target": seen.target(),
-        "authorization": seen.header("authorization"),
+        "target": request.target(),
+        "authorization": request.header("authorization"),
         "number": number,
     });
     body.to_string()
 }
 
-/// All that an origin can make its answer of: the fields in order of their names.
-fn mirror(seen: &OriginRequest, _number: usize) -> String {
-    let mut fields: Vec<_> = seen
+/// Everything that an origin can base its response on; the fields are sorted by name.
+fn mirror(request: &OriginRequest, _number: usize) -> String {
+    let mut fields: Vec<_> = request
         .head
         .lines()
         .skip(1)
@@ -61,10 +61,10 @@ fn mirror(seen: &OriginRequest, _number: usize) -> String {
         .collect();
     fields.sort_unstable();
     let body = serde_json::json!({
-        "method": seen.method(),
-        "target": seen.target(),
+        "method": request.method(),
+        "target": request.target(),
         "fields": fields,
-        "body": String::from_utf8_lossy(&seen.body),
+        "body": String::from_utf8_lossy(&request.body),
     });
     body.to_string()
 }
@@ -84,10 +84,10 @@ impl Reply {
             .body(body)
     }
 
-    /// 200 with what was asked, by whom, and a number that grows with every request.
+    /// 200 with the request's target, its credential and a number that grows with every request.
     pub fn echo() -> Self {
         Self {
-            made: Some(echo),
+            make_body: Some(echo),
             ..Self::json("")
         }
     }
@@ -95,7 +95,7 @@ impl Reply {
     /// 200 with the whole request.
     pub fn mirror() -> Self {
         Self {
-            made: Some(mirror),
+            make_body: Some(mirror),
             ..Self::json("")
         }
     }
@@ -115,42 +115,42 @@ impl Reply {
         self
     }
 
-    /// No length; the connection closes behind the body.
+    /// No length; the body ends with the connection.
     pub fn until_close(mut self) -> Self {
         self.framing = Framing::Close;
         self
     }
 
-    /// The declared length is a promise that is broken after so many bytes.
+    /// Declares the whole length, but closes the connection after `bytes` bytes.
     pub fn truncated_after(mut self, bytes: usize) -> Self {
         self.framing = Framing::TruncatedAfter(bytes);
         self
     }
 
-    /// The last chunk never comes.
+    /// Closes the connection after the chunks of `bytes` bytes, without a last chunk.
     pub fn truncated_chunks_after(mut self, bytes: usize) -> Self {
         self.framing = Framing::TruncatedChunksAfter(bytes);
         self
     }
 
-    /// The connection closes behind the answer, so that the next request needs a new one.
+    /// Closes the connection afterwards, so that the next request needs a new one.
     pub fn closing(mut self) -> Self {
         self.framing = Framing::Closing;
         self.header("connection", "close")
     }
 
-    /// With this entity tag; who has it already is answered 304.
+    /// With this entity tag; a request that has it already gets a 304.
     pub fn validating(mut self, tag: &str) -> Self {
         self.validating = true;
         self.header("etag", tag)
     }
 
-    /// Makes the body of the request, and validates.
-    pub(super) fn complete(&mut self, seen: &OriginRequest, number: usize) {
-        if let Some(made) = self.made {
-            self.body = made(seen, number).into_bytes();
+    /// Makes the body from the request and evaluates its condition.
+    pub(super) fn complete(&mut self, request: &OriginRequest, number: usize) {
+        if let Some(make_body) = self.make_body {
+            self.body = make_body(request, number).into_bytes();
         }
-        if self.validating && seen.header("if-none-match").as_deref() == self.tag() {
+        if self.validating && request.header("if-none-match").as_deref() == self.tag() {
             self.status = 304;
         }
     }
@@ -164,7 +164,7 @@ impl Reply {
         self.reset
     }
 
-    /// The connection is reset in place of an answer.
+    /// Resets the connection instead of responding.
     pub fn reset() -> Self {
         Self {
             reset: true,
@@ -172,7 +172,7 @@ impl Reply {
         }
     }
 
-    /// These bytes and nothing else, then the connection closes.
+    /// Sends only these bytes, then closes the connection.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         Self {
             raw: Some(Raw {
@@ -183,7 +183,7 @@ impl Reply {
         }
     }
 
-    /// These bytes and nothing else, and the connection stays open.
+    /// Sends only these bytes and keeps the connection open.
     pub fn raw_kept_open(bytes: impl AsRef<[u8]>) -> Self {
         Self {
             raw: Some(Raw {
@@ -194,20 +194,21 @@ impl Reply {
         }
     }
 
-    /// The bytes, and whether the connection stays open behind them.
+    /// The bytes to send, and whether the connection stays open afterwards.
     pub(super) fn render(&self, method: &str) -> (Vec<u8>, bool) {
         if let Some(raw) = &self.raw {
             return (raw.bytes.clone(), raw.kept_open);
         }
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
         for (name, value) in &self.headers {
-            write!(head, "{name}: {value}\r\n").expect("a string takes what is written to it");
+            write!(head, "{name}: {value}\r\n").expect("writing to a string cannot fail");
         }
         let bodiless = method == "HEAD" || matches!(self.status, 204 | 304);
         match self.framing {
             _ if self.status == 304 || self.status == 204 => {}
             Framing::Length | Framing::Closing | Framing::TruncatedAfter(_) => {
-                write!(head, "content-length: {}\r\n", self.body.len()).expect("as above");
+                write!(head, "content-length: {}\r\n", self.body.len())
+                    .expect("writing to a string cannot fail");
             }
             Framing::Chunked(_) | Framing::TruncatedChunksAfter(_) => {
                 head.push_str("transfer-encoding: chunked\r\n");
@@ -228,8 +229,8 @@ impl Reply {
             }
             Framing::TruncatedChunksAfter(sent) => chunks(&mut bytes, &self.body[..sent], 16),
         }
-        let whole = matches!(self.framing, Framing::Length | Framing::Chunked(_));
-        (bytes, whole)
+        let stays_open = matches!(self.framing, Framing::Length | Framing::Chunked(_));
+        (bytes, stays_open)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The requests that a story sends.
+//! The requests that a test sends.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,11 +15,11 @@ use super::Response;
 
 type Http = Client<HttpConnector, Full<Bytes>>;
 
-/// What requests are sent with.
+/// The HTTP clients that send requests.
 #[derive(Clone)]
 pub struct Clients {
     http1: Http,
-    /// By prior knowledge.
+    /// HTTP/2 with prior knowledge.
     http2: Http,
 }
 
@@ -53,7 +53,7 @@ pub struct Request {
     body: Bytes,
 }
 
-/// A request that is on its way.
+/// A request in flight.
 pub struct Pending(JoinHandle<Response>);
 
 impl Request {
@@ -75,36 +75,36 @@ impl Request {
         self
     }
 
-    /// Over HTTP/2, where hanging up reaches the proxy at once.
+    /// Sends it over HTTP/2, where a disconnect reaches the proxy at once.
     pub fn over_http2(mut self) -> Self {
         self.http2 = true;
         self
     }
 
-    /// Sends it now, and leaves the answer for later.
+    /// Sends it now; the response is awaited later.
     pub fn start(self) -> Pending {
         Pending(tokio::spawn(self.send()))
     }
 
     fn send(self) -> impl Future<Output = Response> + Send {
         let request = self.head.body(Full::new(self.body)).expect("a request");
-        let shown = format!("{} {}", request.method(), request.uri());
+        let summary = format!("{} {}", request.method(), request.uri());
         let Clients { http1, http2 } = self.clients;
         let client = if self.http2 { http2 } else { http1 };
         async move {
-            let response = client.request(request).await.expect("the proxy answers");
+            let response = client.request(request).await.expect("the proxy responds");
             let (head, body) = response.into_parts();
             let body = body
                 .collect()
                 .await
                 .map(http_body_util::Collected::to_bytes);
-            Response::new(shown, head, body)
+            Response::new(summary, head, body)
         }
     }
 }
 
 impl Pending {
-    /// The client gives up.
+    /// Disconnects the client.
     pub async fn hang_up(self) {
         self.0.abort();
         let _ = self.0.await;
@@ -116,7 +116,7 @@ impl IntoFuture for Pending {
     type IntoFuture = Pin<Box<dyn Future<Output = Response> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { self.0.await.expect("the proxy answers") })
+        Box::pin(async move { self.0.await.expect("the proxy responds") })
     }
 }
 

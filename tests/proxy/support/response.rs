@@ -1,4 +1,4 @@
-//! What came back, and what a story says of it. A failed assertion prints the whole answer.
+//! A received response and assertions on it. A failed assertion prints the whole response.
 
 use bytes::Bytes;
 use http::response::Parts;
@@ -28,7 +28,7 @@ impl Response {
         self.head.headers.keys().map(http::HeaderName::as_str)
     }
 
-    /// The value of a field; several lines joined by a comma.
+    /// The value of a field; several lines are joined by commas.
     pub fn header(&self, name: &str) -> Option<String> {
         let lines: Vec<_> = self
             .head
@@ -44,13 +44,13 @@ impl Response {
     pub fn body(&self) -> Bytes {
         match &self.body {
             Ok(body) => body.clone(),
-            Err(error) => panic!("the body broke off ({error}): {self}"),
+            Err(error) => panic!("the body is truncated ({error}): {self}"),
         }
     }
 
     #[track_caller]
     pub fn text(&self) -> String {
-        String::from_utf8(self.body().to_vec()).expect("text")
+        String::from_utf8(self.body().to_vec()).expect("the body is UTF-8")
     }
 
     #[track_caller]
@@ -78,7 +78,7 @@ impl Response {
         self
     }
 
-    /// A stale hit, for this reason.
+    /// Asserts a stale hit with this reason.
     #[track_caller]
     pub fn assert_stale(self, reason: &str) -> Self {
         let status = self.cache_status();
@@ -100,10 +100,10 @@ impl Response {
         self
     }
 
-    /// The origin was asked, for this reason.
+    /// Asserts that the request was forwarded to the origin for this reason.
     #[track_caller]
-    pub fn assert_forwarded(self, why: &str) -> Self {
-        let expected = format!("stuut-cache; fwd={why};");
+    pub fn assert_forwarded(self, reason: &str) -> Self {
+        let expected = format!("stuut-cache; fwd={reason};");
         assert!(
             self.cache_status().starts_with(&expected),
             "expected {expected} {self}"
@@ -144,14 +144,14 @@ impl Response {
         self
     }
 
-    /// The body ended before its time, and the client could tell.
+    /// Asserts that the body ended early and the client noticed.
     #[track_caller]
     pub fn assert_truncated(self) -> Self {
-        assert!(self.body.is_err(), "expected the body to break off: {self}");
+        assert!(self.body.is_err(), "expected a truncated body: {self}");
         self
     }
 
-    /// A problem document of this type.
+    /// Asserts a problem document of this type.
     #[track_caller]
     pub fn assert_problem(self, status: u16, slug: &str) -> Self {
         let this = self
@@ -182,7 +182,7 @@ impl std::fmt::Display for Response {
                 "\n{}",
                 String::from_utf8_lossy(&body[..body.len().min(2_000)])
             ),
-            Err(error) => writeln!(f, "\n(broke off: {error})"),
+            Err(error) => writeln!(f, "\n(truncated: {error})"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An origin that speaks TLS, with certificates made for the story.
+//! A TLS origin, with certificates generated for the test.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// An authority that no system knows.
+/// A private certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate, for `upstream.ca_file`.
     pub file: NamedTempFile,
 }
 
-/// What a connection that has served before does not survive.
+/// A target whose request closes the connection, unless it is the first on it.
 pub const FRAGILE: &str = "/v1/calls/fragile";
 
-/// Answers every request with what it was asked, as JSON.
+/// Responds to every request with its version, target, fields and body as JSON.
 pub struct TlsOrigin {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -39,8 +39,8 @@ pub struct TlsOrigin {
 impl Authority {
     pub fn new() -> Self {
         let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::new([]).expect("no names are fine");
-        // Of another name than what it issues, or openssl takes those for self-signed.
+        let mut params = CertificateParams::new([]).expect("an empty list of names is valid");
+        // The name must differ from those it issues, or openssl takes them for self-signed.
         let name = rcgen::DnType::CommonName;
         params.distinguished_name.push(name, "an authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -53,12 +53,12 @@ impl Authority {
         }
     }
 
-    /// A certificate for this name and its key, both in PEM.
+    /// Issues a certificate for this name; returns it and its key in PEM.
     pub fn issue(&self, name: &str) -> (String, String) {
         self.issue_until(name, 2096)
     }
 
-    /// One that expires as this year begins.
+    /// The same, expiring at the start of this year.
     pub fn issue_until(&self, name: &str, year: i32) -> (String, String) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
@@ -67,8 +67,7 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
-    /// A client that trusts this authority, shows `identity` if it has one, and offers these
-    /// protocols.
+    /// A client that trusts this authority, presents `identity` and offers these ALPN protocols.
     pub fn client(&self, identity: Option<&(String, String)>, protocols: &[&str]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_file(self.file.path()).expect("a certificate");
@@ -76,7 +75,7 @@ impl Authority {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("ring knows them")
+            .expect("ring supports them")
             .with_root_certificates(roots);
         let mut config = match identity {
             None => builder.with_no_client_auth(),
@@ -85,7 +84,7 @@ impl Authority {
                 let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
                 builder
                     .with_client_auth_cert(vec![chain.expect("PEM")], key.expect("PEM"))
-                    .expect("certificate and key belong together")
+                    .expect("certificate and key match")
             }
         };
         config.alpn_protocols = protocols
@@ -95,7 +94,7 @@ impl Authority {
         TlsConnector::from(Arc::new(config))
     }
 
-    /// What a server of this name needs, with the protocols it offers.
+    /// The TLS acceptor of a server with this name and these ALPN protocols.
     fn server(&self, name: &str, protocols: &[&str]) -> TlsAcceptor {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new([name.to_owned()]).expect("a name");
@@ -104,10 +103,10 @@ impl Authority {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .expect("ring knows them")
+            .expect("ring supports them")
             .with_no_client_auth()
             .with_single_cert(vec![certificate.der().clone()], key)
-            .expect("certificate and key belong together");
+            .expect("certificate and key match");
         config.alpn_protocols = protocols
             .iter()
             .map(|name| name.as_bytes().to_vec())
@@ -117,9 +116,8 @@ impl Authority {
 }
 
 impl TlsOrigin {
-    /// An origin that this authority vouches for under this name. Requests to `/v1/together` wait
-    /// until so many have come; one to [`FRAGILE`] is answered as the first on its connection, and
-    /// ends any other.
+    /// Starts an origin with a certificate of this authority. Requests to `/v1/together` wait until
+    /// `together` of them have arrived.
     pub async fn start(
         authority: &Authority,
         name: &str,
@@ -131,7 +129,9 @@ impl TlsOrigin {
             .await
             .expect("a loopback port");
         let origin = Self {
-            address: listener.local_addr().expect("a bound socket has one"),
+            address: listener
+                .local_addr()
+                .expect("a bound socket has an address"),
             connections: Arc::default(),
         };
         let connections = Arc::clone(&origin.connections);
@@ -145,10 +145,10 @@ impl TlsOrigin {
                         return;
                     };
                     connections.fetch_add(1, Ordering::SeqCst);
-                    let before = AtomicUsize::new(0);
+                    let requests = AtomicUsize::new(0);
                     let service = service_fn(move |request| {
-                        let is_first = before.fetch_add(1, Ordering::SeqCst) == 0;
-                        answer(request, Arc::clone(&barrier), is_first)
+                        let is_first = requests.fetch_add(1, Ordering::SeqCst) == 0;
+                        respond(request, Arc::clone(&barrier), is_first)
                     });
                     let mut server = auto::Builder::new(TokioExecutor::new());
                     // The proxy's clock is not the machine's.
@@ -165,13 +165,13 @@ impl TlsOrigin {
         format!("https://localhost:{}", self.address.port())
     }
 
-    /// Handshakes that have succeeded.
+    /// The number of successful handshakes.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     barrier: Arc<Barrier>,
     is_first: bool,
@@ -179,7 +179,7 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     if head.uri.path() == FRAGILE && !is_first {
-        return Err("it ends the connection".into());
+        return Err("closes the connection".into());
     }
     if head.uri.path() == "/v1/together" {
         barrier.wait().await;
