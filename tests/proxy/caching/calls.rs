@@ -1,4 +1,4 @@
-//! Freshness by what a call says about itself, on a clock that the story moves.
+//! Freshness from the fields of a call: status, times, missing parts, signed URLs.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use crate::support::{Origin, Proxy, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 
-/// A date so many seconds from the beginning of the story.
+/// An RFC 3339 date, this many seconds from the start of the test.
 fn at(seconds: i64) -> String {
     let start = SystemTime::UNIX_EPOCH + Duration::from_hours(500_000);
     let offset = Duration::from_secs(seconds.unsigned_abs());
@@ -22,7 +22,7 @@ fn at(seconds: i64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// A call that ended an hour ago, with everything in it, in this status.
+/// A complete call with this status that ended an hour ago.
 fn call(status: &str) -> serde_json::Value {
     serde_json::json!({
         "id": "c1", "status": status, "end_time": at(-3_600), "modified_at": at(-3_600),
@@ -37,7 +37,7 @@ async fn serving(body: &serde_json::Value) -> (Origin, Proxy) {
     (origin, proxy)
 }
 
-/// Asserts that what is stored now is fresh for exactly so many seconds more.
+/// Fetches the target and asserts that it is fresh for exactly `seconds`.
 async fn assert_fresh_for(proxy: &Proxy, target: &str, seconds: u64) {
     proxy
         .get(target)
@@ -52,12 +52,12 @@ async fn assert_fresh_for(proxy: &Proxy, target: &str, seconds: u64) {
     let status = proxy.get(target).bearer("a").await.cache_status();
     assert!(
         !status.starts_with("stuut-cache; hit; ttl=") || status.ends_with("stale-while-revalidate"),
-        "{target} is fresh for {seconds} s: {status}"
+        "{target} is fresh for longer than {seconds} s: {status}"
     );
 }
 
 #[tokio::test]
-async fn every_status_has_its_lifetime() {
+async fn each_call_status_has_its_lifetime() {
     for &status in CallStatus::ALL {
         let seconds = match status {
             CallStatus::InProgress
@@ -86,13 +86,13 @@ async fn a_call_settles_for_ten_minutes_after_its_end() {
 }
 
 #[tokio::test]
-async fn a_completed_call_is_unfinished_while_parts_are_to_come() {
+async fn a_completed_call_with_missing_parts_is_still_settling() {
     for part in ["transcript", "summary", "sentiment"] {
         let mut body = call("completed");
         body[part] = serde_json::Value::Null;
         let (_origin, proxy) = serving(&body).await;
         assert_fresh_for(&proxy, CALL, 10).await;
-        // Nobody will write a transcript of a line that was busy.
+        // A call that did not take place never gets these parts.
         body["status"] = "busy".into();
         let (_origin, proxy) = serving(&body).await;
         assert_fresh_for(&proxy, CALL, 600).await;
@@ -100,7 +100,7 @@ async fn a_completed_call_is_unfinished_while_parts_are_to_come() {
 }
 
 #[tokio::test]
-async fn the_origins_word_goes_before_the_status_unless_it_is_overridden() {
+async fn the_origins_lifetime_wins_over_the_status_unless_overridden() {
     for (rule, seconds) in [(OriginRule::Obey, 30), (OriginRule::Override, 600)] {
         let origin = Origin::start().await;
         let proxy = Proxy::with(&origin, |config| config.freshness.origin = rule).await;
@@ -111,7 +111,7 @@ async fn the_origins_word_goes_before_the_status_unless_it_is_overridden() {
 }
 
 #[tokio::test]
-async fn a_view_without_live_parts_is_a_hit_while_the_whole_is_fetched_again() {
+async fn a_view_without_live_parts_is_a_hit_after_the_call_is_stale() {
     let mut body = call("completed");
     body["invoices"] = serde_json::json!([{ "id": "i1" }]);
     let (origin, proxy) = serving(&body).await;
@@ -138,7 +138,7 @@ async fn a_view_without_live_parts_is_a_hit_while_the_whole_is_fetched_again() {
     origin.assert_requests(2);
 }
 
-/// A call with an address that is signed until 100 s into the story.
+/// A call with a signed URL that expires 100 s after the start.
 fn signed() -> serde_json::Value {
     let mut body = call("completed");
     body["attachment"] = serde_json::json!({
@@ -149,7 +149,7 @@ fn signed() -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn no_hit_shows_an_address_within_thirty_seconds_of_its_expiry() {
+async fn no_hit_has_a_signed_url_within_30_seconds_of_its_expiry() {
     let (_origin, proxy) = serving(&signed()).await;
     let part = format!("{CALL}?fields=id,attachment");
     for target in [CALL, &part] {
@@ -161,13 +161,13 @@ async fn no_hit_shows_an_address_within_thirty_seconds_of_its_expiry() {
     }
     proxy.advance(Duration::from_millis(1));
     for target in [CALL, &part] {
-        let answer = proxy.get(target).bearer("a").await;
-        assert!(!answer.cache_status().contains("; hit"), "{answer}");
+        let response = proxy.get(target).bearer("a").await;
+        assert!(!response.cache_status().contains("; hit"), "{response}");
     }
 }
 
 #[tokio::test]
-async fn a_view_that_shows_no_address_outlives_it() {
+async fn a_view_without_the_signed_url_outlives_it() {
     let (origin, proxy) = serving(&signed()).await;
     let without = format!("{CALL}?strip=attachment");
     proxy.get(CALL).bearer("a").await;
@@ -177,7 +177,7 @@ async fn a_view_that_shows_no_address_outlives_it() {
 }
 
 #[tokio::test]
-async fn no_stale_response_shows_an_expired_address_when_the_origin_fails() {
+async fn no_stale_if_error_response_has_an_expired_signed_url() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let reply = Reply::json(&signed().to_string());
@@ -189,7 +189,7 @@ async fn no_stale_response_shows_an_expired_address_when_the_origin_fails() {
     proxy.get(CALL).bearer("a").await;
     proxy.advance_seconds(71);
     proxy.get(CALL).bearer("a").await.assert_status(503);
-    // What shows none may stand in.
+    // A view without the URL may be served stale.
     proxy
         .get(&format!("{CALL}?strip=attachment"))
         .bearer("a")
@@ -198,7 +198,7 @@ async fn no_stale_response_shows_an_expired_address_when_the_origin_fails() {
 }
 
 #[tokio::test]
-async fn no_304_makes_an_expired_address_good_again() {
+async fn a_304_does_not_renew_a_response_with_an_expired_url() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let reply = Reply::json(&signed().to_string()).header("cache-control", "max-age=10");
@@ -212,23 +212,26 @@ async fn no_304_makes_an_expired_address_good_again() {
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=10");
     proxy.advance_seconds(21);
     proxy.get(CALL).bearer("a").await;
-    let asked = origin.last_request();
+    let request = origin.last_request();
     assert_eq!(
-        asked.header("if-none-match"),
+        request.header("if-none-match"),
         None,
-        "it is fetched whole: {asked:?}"
+        "an unconditional request: {request:?}"
     );
-    // Nor does the client's own copy of it pass for good.
-    let mine = proxy
+    // Nor is the client's own copy confirmed by a 304 from the store.
+    let conditional = proxy
         .get(CALL)
         .bearer("a")
         .header("if-none-match", "\"1\"")
         .await;
-    assert!(!mine.cache_status().contains("; hit"), "{mine}");
+    assert!(
+        !conditional.cache_status().contains("; hit"),
+        "{conditional}"
+    );
 }
 
 #[tokio::test]
-async fn explain_names_the_rule_and_what_comes_next() {
+async fn explain_names_the_rule_and_the_next_outcome() {
     let mut body = call("completed");
     body["invoices"] = serde_json::json!([]);
     let (_origin, proxy) = serving(&body).await;
@@ -247,8 +250,8 @@ async fn explain_names_the_rule_and_what_comes_next() {
         .bearer("a")
         .await;
     proxy.advance_seconds(61);
-    let told = explain().await;
-    let stored = &told["stored"][0];
+    let explained = explain().await;
+    let stored = &explained["stored"][0];
     assert_eq!(
         (stored["rule"].as_str(), stored["age_seconds"].as_u64()),
         (Some("status"), Some(61))
@@ -264,16 +267,15 @@ async fn explain_names_the_rule_and_what_comes_next() {
         .admin(Method::POST, "/purge?call=c1")
         .await
         .assert_status(200);
-    let told = explain().await;
-    let gone =
-        told["stored"].as_array().is_some_and(Vec::is_empty) || told["stored"][0]["void"] == true;
-    assert!(gone, "{told}");
+    let explained = explain().await;
+    let stored = &explained["stored"];
+    let is_purged = stored.as_array().is_some_and(Vec::is_empty) || stored[0]["void"] == true;
+    assert!(is_purged, "{explained}");
 }
 
-/// An address that says nothing of its end is as good as ended in 1970, and one may end after the
-/// year 9999.
+/// A URL without an expiry counts as expired in 1970; another may expire after the year 9999.
 #[tokio::test]
-async fn explain_failed_where_an_address_ends_when_no_calendar_says() {
+async fn explain_accepts_a_url_expiry_out_of_calendar_range() {
     for address in [
         "https://x.example/1",
         "https://x.example/1?se=9999-12-31T23:59:59Z",
@@ -283,14 +285,14 @@ async fn explain_failed_where_an_address_ends_when_no_calendar_says() {
         body["presigned_url"] = address.into();
         let (_origin, proxy) = serving(&body).await;
         proxy.get(CALL).bearer("a").await.assert_miss();
-        let told = proxy
+        let explained = proxy
             .admin(Method::GET, &format!("/explain?path={CALL}"))
             .await
             .assert_status(200)
             .json();
         assert!(
-            told["stored"][0]["whole"]["signed_until"].is_string(),
-            "{told}"
+            explained["stored"][0]["whole"]["signed_until"].is_string(),
+            "{explained}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! One fetch in the air for each key, whoever asks.
+//! Request coalescing: one fetch in flight per key.
 
 use std::time::Duration;
 
@@ -8,67 +8,67 @@ use crate::support::{Clients, Gate, Origin, Pending, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
-/// A call whose answers are held back.
-async fn held() -> (Origin, Proxy, Gate) {
+/// An origin that holds back its replies to the call.
+async fn start_held() -> (Origin, Proxy, Gate) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let gate = origin.hold(CALL);
     (origin, proxy, gate)
 }
 
-/// A request that has reached the origin, and `count` that wait for its answer.
-async fn boarded(origin: &Origin, proxy: &Proxy, count: u32) -> (Pending, Vec<Pending>) {
+/// A request that has reached the origin, and `count` that wait for its fetch.
+async fn leader_and_waiters(origin: &Origin, proxy: &Proxy, count: u32) -> (Pending, Vec<Pending>) {
     let leader = proxy.get(CALL).bearer("a").over_http2().start();
     origin.wait_for_requests(1).await;
     let waiting = (0..count)
         .map(|_| proxy.get(CALL).bearer("a").over_http2().start())
         .collect();
-    until_waiting(proxy, count).await;
+    wait_for_waiters(proxy, count).await;
     (leader, waiting)
 }
 
-/// So many wait beside the one who fetches.
-async fn until_waiting(proxy: &Proxy, count: u32) {
-    until_in_flight(proxy, count + 1).await;
+/// Waits until `count` requests wait in addition to the leader.
+async fn wait_for_waiters(proxy: &Proxy, count: u32) {
+    wait_for_in_flight(proxy, count + 1).await;
 }
 
-async fn until_in_flight(proxy: &Proxy, count: u32) {
+async fn wait_for_in_flight(proxy: &Proxy, count: u32) {
     proxy.wait_for_metric("stuut_cache_in_flight", count).await;
 }
 
-/// Those who were answered by another one's fetch.
-async fn counted(proxy: &Proxy) -> String {
+/// The number of responses shared from another request's fetch.
+async fn collapsed_count(proxy: &Proxy) -> String {
     let count = proxy.metric("stuut_cache_collapsed_total").await;
     count.to_string()
 }
 
 #[tokio::test]
-async fn two_hundred_clients_of_one_call_are_one_request_to_the_origin() {
-    let (origin, proxy, gate) = held().await;
+async fn two_hundred_concurrent_clients_cause_one_fetch() {
+    let (origin, proxy, gate) = start_held().await;
     let all: Vec<_> = (0..200)
         .map(|_| proxy.get(CALL).bearer("a").start())
         .collect();
-    until_waiting(&proxy, 199).await;
+    wait_for_waiters(&proxy, 199).await;
     gate.open();
 
     let (mut bodies, mut collapsed) = (Vec::new(), 0);
     for one in all {
-        let answer = one.await.assert_status(200).assert_forwarded("miss");
-        collapsed += usize::from(answer.cache_status().ends_with("; collapsed"));
-        bodies.push(answer.text());
+        let response = one.await.assert_status(200).assert_forwarded("miss");
+        collapsed += usize::from(response.cache_status().ends_with("; collapsed"));
+        bodies.push(response.text());
     }
     bodies.dedup();
     assert_eq!((bodies.len(), collapsed), (1, 199));
-    assert_eq!(counted(&proxy).await, "199");
+    assert_eq!(collapsed_count(&proxy).await, "199");
     origin.assert_requests(1);
 }
 
 #[tokio::test]
-async fn a_leader_that_hangs_up_takes_nothing_with_it() {
-    let (origin, proxy, gate) = held().await;
-    let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+async fn a_leader_that_disconnects_does_not_cancel_the_fetch() {
+    let (origin, proxy, gate) = start_held().await;
+    let (leader, waiting) = leader_and_waiters(&origin, &proxy, 3).await;
     leader.hang_up().await;
-    until_in_flight(&proxy, 3).await;
+    wait_for_in_flight(&proxy, 3).await;
     gate.open();
     for one in waiting {
         one.await.assert_cache_status(
@@ -79,13 +79,13 @@ async fn a_leader_that_hangs_up_takes_nothing_with_it() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_nobody_waits_for_any_more_still_fills_the_store() {
-    let (origin, proxy, gate) = held().await;
-    let (leader, waiting) = boarded(&origin, &proxy, 2).await;
+async fn a_fetch_without_waiting_clients_is_still_stored() {
+    let (origin, proxy, gate) = start_held().await;
+    let (leader, waiting) = leader_and_waiters(&origin, &proxy, 2).await;
     for one in waiting.into_iter().chain([leader]) {
         one.hang_up().await;
     }
-    until_in_flight(&proxy, 0).await;
+    wait_for_in_flight(&proxy, 0).await;
     gate.open();
     proxy.wait_for_metric("stuut_cache_entries", 1).await;
     proxy.get(CALL).bearer("a").await.assert_hit();
@@ -93,42 +93,42 @@ async fn a_fetch_that_nobody_waits_for_any_more_still_fills_the_store() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_shared_sets_everybody_free_at_once() {
+async fn waiters_of_an_unshareable_response_fetch_concurrently() {
     for unshared in [
         Reply::echo().header("cache-control", "no-store"),
         Reply::echo().header("set-cookie", "s=1"),
         Reply::echo().header("vary", "*"),
         Reply::echo().until_close(),
     ] {
-        let (origin, proxy, gate) = held().await;
+        let (origin, proxy, gate) = start_held().await;
         origin.reply(CALL, unshared);
-        let (leader, waiting) = boarded(&origin, &proxy, 9).await;
+        let (leader, waiting) = leader_and_waiters(&origin, &proxy, 9).await;
         gate.open();
         leader.await.assert_status(200);
-        // All of them are at the origin while not one has been answered: nobody queues.
+        // All of them reach the origin before any response: they do not queue.
         origin.wait_for_requests(10).await;
         gate.open_for_all();
         let mut numbers = Vec::new();
         for one in waiting {
-            let answer = one.await.assert_status(200);
-            assert!(!answer.cache_status().contains("collapsed"), "{answer}");
-            numbers.push(answer.json()["number"].as_u64());
+            let response = one.await.assert_status(200);
+            assert!(!response.cache_status().contains("collapsed"), "{response}");
+            numbers.push(response.json()["number"].as_u64());
         }
         numbers.sort_unstable();
         numbers.dedup();
-        assert_eq!(numbers.len(), 9, "each has an answer of its own");
-        assert_eq!(counted(&proxy).await, "0");
+        assert_eq!(numbers.len(), 9, "each has its own response");
+        assert_eq!(collapsed_count(&proxy).await, "0");
         origin.assert_requests(10);
     }
 }
 
 #[tokio::test]
-async fn nobody_waits_for_the_body_of_an_answer_that_is_not_for_them() {
+async fn waiters_do_not_wait_for_an_unshareable_body() {
     for field in ["cache-control: no-store", "set-cookie: s=1", "vary: *"] {
-        let (origin, proxy, gate) = held().await;
-        let endless = format!("HTTP/1.1 200 OK\r\n{field}\r\ncontent-length: 9\r\n\r\nto come");
-        origin.replies(CALL, vec![Reply::raw_kept_open(endless), Reply::echo()]);
-        let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+        let (origin, proxy, gate) = start_held().await;
+        let unfinished = format!("HTTP/1.1 200 OK\r\n{field}\r\ncontent-length: 9\r\n\r\nto come");
+        origin.replies(CALL, vec![Reply::raw_kept_open(unfinished), Reply::echo()]);
+        let (leader, waiting) = leader_and_waiters(&origin, &proxy, 3).await;
         gate.open_for_all();
         for one in waiting {
             one.await.assert_status(200);
@@ -138,30 +138,30 @@ async fn nobody_waits_for_the_body_of_an_answer_that_is_not_for_them() {
 }
 
 #[tokio::test]
-async fn what_is_not_for_all_is_not_shared_with_an_error_either() {
+async fn an_unshareable_error_is_not_shared() {
     for field in [
         ("set-cookie", "session=of-the-first"),
         ("cache-control", "no-store"),
         ("vary", "*"),
     ] {
         for status in [429, 500] {
-            let (origin, proxy, gate) = held().await;
+            let (origin, proxy, gate) = start_held().await;
             let first = Reply::new(status).header(field.0, field.1);
             origin.replies(CALL, vec![first, Reply::new(status)]);
-            let (leader, waiting) = boarded(&origin, &proxy, 2).await;
+            let (leader, waiting) = leader_and_waiters(&origin, &proxy, 2).await;
             gate.open_for_all();
             leader.await.assert_header(field.0, field.1);
             for one in waiting {
-                let answer = one.await.assert_status(status).assert_no_header(field.0);
-                assert!(!answer.cache_status().contains("collapsed"), "{answer}");
+                let response = one.await.assert_status(status).assert_no_header(field.0);
+                assert!(!response.cache_status().contains("collapsed"), "{response}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn an_error_is_shared_and_not_stored() {
-    for (failure, status, said) in [
+async fn an_error_is_shared_with_waiters_and_not_stored() {
+    for (failure, status, details) in [
         (
             Reply::new(500),
             500,
@@ -189,36 +189,36 @@ async fn an_error_is_shared_and_not_stored() {
             "detail=http_response_incomplete",
         ),
     ] {
-        // Where nothing at all came back, the origin is asked once more.
-        let tries = if said == "detail=connection_terminated" {
+        // Without any response byte, the request is retried once.
+        let attempts = if details == "detail=connection_terminated" {
             2
         } else {
             1
         };
-        let (origin, proxy, gate) = held().await;
+        let (origin, proxy, gate) = start_held().await;
         origin.reply(CALL, failure);
-        let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+        let (leader, waiting) = leader_and_waiters(&origin, &proxy, 3).await;
         gate.open_for_all();
         leader.await.assert_status(status);
         for one in waiting {
             one.await
                 .assert_status(status)
-                .assert_cache_status(&format!("stuut-cache; fwd=miss; {said}"));
+                .assert_cache_status(&format!("stuut-cache; fwd=miss; {details}"));
         }
-        origin.assert_requests(tries);
+        origin.assert_requests(attempts);
         proxy
             .get(CALL)
             .bearer("a")
             .await
             .assert_miss()
             .assert_status(status);
-        origin.assert_requests(2 * tries);
+        origin.assert_requests(2 * attempts);
     }
 }
 
 #[tokio::test]
-async fn who_asks_for_another_variant_asks_alone() {
-    let (origin, proxy, gate) = held().await;
+async fn a_waiter_for_another_variant_fetches_its_own() {
+    let (origin, proxy, gate) = start_held().await;
     origin.reply(CALL, Reply::echo().header("vary", "accept"));
     let plain = proxy.get(CALL).bearer("a").start();
     origin.wait_for_requests(1).await;
@@ -228,7 +228,7 @@ async fn who_asks_for_another_variant_asks_alone() {
         .bearer("a")
         .header("accept", "text/csv")
         .start();
-    until_waiting(&proxy, 2).await;
+    wait_for_waiters(&proxy, 2).await;
     gate.open_for_all();
     let plain = plain.await.text();
     same.await.assert_body(plain);
@@ -249,13 +249,13 @@ async fn who_asks_for_another_variant_asks_alone() {
 }
 
 #[tokio::test]
-async fn views_and_heads_of_one_call_wait_for_the_same_fetch() {
-    let (origin, proxy, gate) = held().await;
+async fn views_and_head_requests_of_a_call_share_one_fetch() {
+    let (origin, proxy, gate) = start_held().await;
     origin.reply(CALL, Reply::json("{\"a\":1,\"b\":2}"));
-    let (leader, _) = boarded(&origin, &proxy, 0).await;
+    let (leader, _) = leader_and_waiters(&origin, &proxy, 0).await;
     let view = proxy.get("/v1/calls/c1?strip=a").bearer("a").start();
     let head = proxy.request(Method::HEAD, CALL).bearer("a").start();
-    until_waiting(&proxy, 2).await;
+    wait_for_waiters(&proxy, 2).await;
     gate.open();
     leader.await.assert_body("{\"a\":1,\"b\":2}");
     view.await.assert_body("{\"b\":2}");
@@ -266,10 +266,10 @@ async fn views_and_heads_of_one_call_wait_for_the_same_fetch() {
 }
 
 #[tokio::test]
-async fn a_request_that_must_not_be_stored_shares_with_nobody() {
-    let (origin, proxy, gate) = held().await;
-    let (leader, _) = boarded(&origin, &proxy, 0).await;
-    let alone: Vec<_> = (0..2)
+async fn no_store_requests_are_not_coalesced() {
+    let (origin, proxy, gate) = start_held().await;
+    let (leader, _) = leader_and_waiters(&origin, &proxy, 0).await;
+    let uncoalesced: Vec<_> = (0..2)
         .map(|_| {
             let request = proxy.get(CALL).bearer("a");
             request.header("cache-control", "no-store").start()
@@ -278,27 +278,30 @@ async fn a_request_that_must_not_be_stored_shares_with_nobody() {
     origin.wait_for_requests(3).await;
     gate.open_for_all();
     leader.await.assert_status(200);
-    for one in alone {
+    for one in uncoalesced {
         one.await
             .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=request-no-store");
     }
-    assert_eq!(counted(&proxy).await, "0");
+    assert_eq!(collapsed_count(&proxy).await, "0");
 }
 
 #[tokio::test]
-async fn who_insists_on_asking_is_not_answered_by_what_was_asked_before() {
-    for insists in ["no-cache", "max-age=0"] {
-        let (origin, proxy, gate) = held().await;
+async fn a_forced_revalidation_does_not_join_an_older_fetch() {
+    for directive in ["no-cache", "max-age=0"] {
+        let (origin, proxy, gate) = start_held().await;
         origin.replies(CALL, vec![Reply::json("\"old\""), Reply::json("\"new\"")]);
         let first = proxy.get(CALL).bearer("a").start();
         origin.wait_for_requests(1).await;
-        // The call changes behind the proxy's back, and its writer wants to see that.
-        let second = proxy.get(CALL).bearer("a").header("cache-control", insists);
+        // The call changes without the proxy's knowledge, and its writer reads it.
+        let second = proxy
+            .get(CALL)
+            .bearer("a")
+            .header("cache-control", directive);
         let second = second.start();
         origin.wait_for_requests(2).await;
-        // Who comes now may have the newer one.
+        // A request that arrives now may join the newer fetch.
         let third = proxy.get(CALL).bearer("a").start();
-        until_in_flight(&proxy, 3).await;
+        wait_for_in_flight(&proxy, 3).await;
         gate.open_for_all();
         first.await.assert_body("\"old\"");
         second.await.assert_body("\"new\"");
@@ -310,19 +313,19 @@ async fn who_insists_on_asking_is_not_answered_by_what_was_asked_before() {
 }
 
 #[tokio::test]
-async fn two_tokens_never_share_a_fetch() {
-    let (origin, proxy, gate) = held().await;
+async fn concurrent_requests_of_two_tokens_are_not_coalesced() {
+    let (origin, proxy, gate) = start_held().await;
     let both = ["a", "b"].map(|token| proxy.get(CALL).bearer(token).start());
     origin.wait_for_requests(2).await;
     gate.open_for_all();
     for (token, one) in ["a", "b"].into_iter().zip(both) {
-        let answer = one.await;
-        assert_eq!(answer.json()["authorization"], format!("Bearer {token}"));
+        let response = one.await;
+        assert_eq!(response.json()["authorization"], format!("Bearer {token}"));
     }
 }
 
 #[tokio::test]
-async fn who_waits_for_an_origin_that_never_answers_is_told_so() {
+async fn waiters_of_a_silent_origin_get_504() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.upstream.total_timeout = Duration::from_millis(300);
@@ -335,8 +338,8 @@ async fn who_waits_for_an_origin_that_never_answers_is_told_so() {
     for one in all {
         one.await.assert_problem(504, "http_response_timeout");
     }
-    until_in_flight(&proxy, 0).await;
-    // Nothing is left in the air that the next request would wait for.
+    wait_for_in_flight(&proxy, 0).await;
+    // No fetch is left that the next request would wait for.
     let before = origin.requests().len();
     let gate = origin.hold(CALL);
     gate.open_for_all();
@@ -345,8 +348,8 @@ async fn who_waits_for_an_origin_that_never_answers_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_stale_response_is_validated_once_for_all() {
-    let (origin, proxy, gate) = held().await;
+async fn a_stale_response_is_revalidated_once_for_all_waiters() {
+    let (origin, proxy, gate) = start_held().await;
     origin.replies(
         CALL,
         vec![
@@ -362,7 +365,7 @@ async fn a_stale_response_is_validated_once_for_all() {
     let all: Vec<_> = (0..5)
         .map(|_| proxy.get(CALL).bearer("a").start())
         .collect();
-    until_waiting(&proxy, 4).await;
+    wait_for_waiters(&proxy, 4).await;
     gate.open();
     for one in all {
         one.await.assert_forwarded("stale").assert_body("{}");
@@ -371,9 +374,9 @@ async fn a_stale_response_is_validated_once_for_all() {
 }
 
 #[tokio::test]
-async fn all_who_wait_are_answered_before_the_proxy_stops() {
-    let (origin, proxy, gate) = held().await;
-    let (leader, waiting) = boarded(&origin, &proxy, 3).await;
+async fn all_waiters_get_their_response_before_shutdown() {
+    let (origin, proxy, gate) = start_held().await;
+    let (leader, waiting) = leader_and_waiters(&origin, &proxy, 3).await;
     let (clients, admin) = (Clients::new(), proxy.admin);
     let stopping = tokio::spawn(proxy.stop());
     wait_until("a drain", async || {
@@ -388,6 +391,6 @@ async fn all_who_wait_are_answered_before_the_proxy_stops() {
     for one in waiting.into_iter().chain([leader]) {
         one.await.assert_status(200);
     }
-    stopping.await.expect("it stops");
+    stopping.await.expect("stopping does not panic");
     origin.assert_requests(1);
 }

@@ -1,12 +1,12 @@
-//! Conditions of clients, answered by the proxy.
+//! Conditional requests of clients, evaluated by the proxy (RFC 9110 §13).
 
 use http::Method;
 
-use super::validation::{CALL, get, not_modified, pair, tagged};
+use super::validation::{CALL, get, not_modified, start, tagged};
 use crate::support::Reply;
 
-/// What a client that has something already asks, and whether it is told to keep it.
-const CLIENTS: &[(&str, &str, bool)] = &[
+/// Conditions on a response with the tag `"1"`, and whether they give 304.
+const CONDITIONS: &[(&str, &str, bool)] = &[
     ("if-none-match", "\"1\"", true),
     ("if-none-match", "W/\"1\"", true),
     ("if-none-match", "\"x\", \"1\"", true),
@@ -17,28 +17,28 @@ const CLIENTS: &[(&str, &str, bool)] = &[
 ];
 
 #[tokio::test]
-async fn a_client_that_has_it_is_told_so_from_the_store_and_on_a_miss() {
-    for (name, value, has_it) in CLIENTS {
-        let (origin, proxy) = pair().await;
+async fn if_none_match_gives_304_on_hits_and_misses() {
+    for (name, value, is_304) in CONDITIONS {
+        let (origin, proxy) = start().await;
         origin.reply(CALL, tagged("{\"a\":1}", "\"1\""));
         for outcome in [
             "stuut-cache; fwd=miss; fwd-status=200; stored; ttl=10",
             "stuut-cache; hit; ttl=10",
         ] {
             for method in [Method::GET, Method::HEAD] {
-                // The first HEAD would be a hit already: its miss is a story of its own.
+                // The first HEAD would already be a hit; its miss has a test of its own.
                 if outcome.contains("miss") && method == Method::HEAD {
                     continue;
                 }
-                let answer = proxy
+                let response = proxy
                     .request(method.clone(), CALL)
                     .bearer("a")
                     .header(name, value)
                     .await
                     .assert_cache_status(outcome)
                     .assert_header("etag", "\"1\"");
-                if *has_it {
-                    answer
+                if *is_304 {
+                    response
                         .assert_status(304)
                         .assert_no_header("content-type")
                         .assert_no_header("content-length")
@@ -50,7 +50,7 @@ async fn a_client_that_has_it_is_told_so_from_the_store_and_on_a_miss() {
                     } else {
                         "{\"a\":1}"
                     };
-                    answer.assert_status(200).assert_body(body);
+                    response.assert_status(200).assert_body(body);
                 }
             }
         }
@@ -58,14 +58,14 @@ async fn a_client_that_has_it_is_told_so_from_the_store_and_on_a_miss() {
         assert_eq!(
             origin.last_request().header(name),
             None,
-            "{value} stays with us"
+            "{value} is not forwarded"
         );
     }
 }
 
 #[tokio::test]
-async fn head_on_a_miss_fetches_the_whole_and_may_be_told_304() {
-    let (origin, proxy) = pair().await;
+async fn a_head_miss_sends_get_and_may_return_304() {
+    let (origin, proxy) = start().await;
     origin.reply(CALL, tagged("{\"a\":1}", "\"1\""));
     proxy
         .request(Method::HEAD, CALL)
@@ -79,8 +79,8 @@ async fn head_on_a_miss_fetches_the_whole_and_may_be_told_304() {
 }
 
 #[tokio::test]
-async fn a_date_is_compared_with_the_last_change() {
-    let (origin, proxy) = pair().await;
+async fn if_modified_since_is_compared_with_last_modified() {
+    let (origin, proxy) = start().await;
     origin.reply(
         CALL,
         Reply::json("{}").header("last-modified", &proxy.date(-100)),
@@ -114,8 +114,8 @@ async fn a_date_is_compared_with_the_last_change() {
 }
 
 #[tokio::test]
-async fn a_client_may_have_the_renewed_and_the_stale_response_already() {
-    let (origin, proxy) = pair().await;
+async fn if_none_match_gives_304_for_renewed_and_stale_responses() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -141,8 +141,8 @@ async fn a_client_may_have_the_renewed_and_the_stale_response_already() {
 }
 
 #[tokio::test]
-async fn an_error_is_sent_whatever_the_client_has() {
-    let (origin, proxy) = pair().await;
+async fn if_none_match_is_ignored_on_an_error() {
+    let (origin, proxy) = start().await;
     origin.reply(CALL, Reply::new(404).header("etag", "\"1\""));
     for _ in 0..2 {
         proxy
@@ -156,8 +156,8 @@ async fn an_error_is_sent_whatever_the_client_has() {
 }
 
 #[tokio::test]
-async fn conditions_that_only_the_origin_can_judge_go_past_the_store() {
-    let (origin, proxy) = pair().await;
+async fn if_match_and_if_unmodified_since_bypass_the_cache() {
+    let (origin, proxy) = start().await;
     origin.replies(CALL, vec![tagged("{}", "\"1\""), Reply::new(412)]);
     get(&proxy).await;
     for (name, value) in [

@@ -1,4 +1,4 @@
-//! What is void stays void, also when a fetch that began before lands after.
+//! Invalidated responses stay invalidated, even if a fetch from before completes afterwards.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ fn version(number: u64) -> Reply {
     )
 }
 
-/// Everything that voids a call.
+/// Everything that invalidates a call.
 #[derive(Clone, Copy, Debug)]
-enum Void {
+enum Invalidation {
     PurgeAll,
     PurgeCall,
     Write,
@@ -29,25 +29,25 @@ enum Void {
     Refusal,
 }
 
-const VOIDS: [Void; 5] = [
-    Void::PurgeAll,
-    Void::PurgeCall,
-    Void::Write,
-    Void::LostWrite,
-    Void::Refusal,
+const INVALIDATIONS: [Invalidation; 5] = [
+    Invalidation::PurgeAll,
+    Invalidation::PurgeCall,
+    Invalidation::Write,
+    Invalidation::LostWrite,
+    Invalidation::Refusal,
 ];
 
-impl Void {
-    async fn happen(self, proxy: &Proxy, origin: &Origin) {
+impl Invalidation {
+    async fn run(self, proxy: &Proxy, origin: &Origin) {
         let approve = "/v1/calls/c1/approve";
-        let done = match self {
+        let response = match self {
             Self::PurgeAll => proxy.admin(Method::POST, "/purge?all").await,
             Self::PurgeCall => proxy.admin(Method::POST, "/purge?call=c1").await,
             Self::Write => proxy.request(Method::POST, approve).bearer("w").await,
             Self::LostWrite => {
                 origin.reply(approve, Reply::reset());
                 let lost = proxy.request(Method::POST, approve).bearer("w").await;
-                // Until then nothing is stored, whoever fetches it.
+                // Until then no response of the call is stored.
                 proxy.advance_seconds(30);
                 lost
             }
@@ -56,36 +56,39 @@ impl Void {
                 proxy.get("/v1/me").bearer("a").await
             }
         };
-        drop(done);
+        drop(response);
     }
 }
 
-/// A fetch of version 1 that is held, with `waiting` that have joined it.
-async fn held(waiting: u32) -> (Origin, Proxy, Gate, Vec<Pending>) {
+/// A fetch of version 1 that is held back, with `waiters` that have joined it.
+async fn start_held(waiters: u32) -> (Origin, Proxy, Gate, Vec<Pending>) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply(CALL, version(1));
     let gate = origin.hold(CALL);
     let mut all = vec![proxy.get(CALL).bearer("a").start()];
     origin.wait_for_requests(1).await;
-    all.extend((0..waiting).map(|_| proxy.get(CALL).bearer("a").start()));
+    all.extend((0..waiters).map(|_| proxy.get(CALL).bearer("a").start()));
     proxy
-        .wait_for_metric("stuut_cache_in_flight", waiting + 1)
+        .wait_for_metric("stuut_cache_in_flight", waiters + 1)
         .await;
     (origin, proxy, gate, all)
 }
 
 #[tokio::test]
-async fn a_fetch_that_was_voided_in_the_air_answers_its_own_clients_and_is_not_stored() {
-    for void in VOIDS {
-        let (origin, proxy, gate, all) = held(2).await;
-        void.happen(&proxy, &origin).await;
+async fn a_fetch_invalidated_in_flight_is_served_and_not_stored() {
+    for invalidation in INVALIDATIONS {
+        let (origin, proxy, gate, all) = start_held(2).await;
+        invalidation.run(&proxy, &origin).await;
         origin.reply(CALL, version(2));
         gate.open_for_all();
         for one in all {
-            let answer = one.await.assert_body("{\"version\":1}");
-            let status = answer.cache_status();
-            assert!(status.ends_with("detail=fenced"), "{void:?}: {answer}");
+            let response = one.await.assert_body("{\"version\":1}");
+            let status = response.cache_status();
+            assert!(
+                status.ends_with("detail=fenced"),
+                "{invalidation:?}: {response}"
+            );
         }
         assert_eq!(
             proxy.metric("stuut_cache_fenced_total").await.to_string(),
@@ -103,18 +106,18 @@ async fn a_fetch_that_was_voided_in_the_air_answers_its_own_clients_and_is_not_s
 }
 
 #[tokio::test]
-async fn who_comes_after_does_not_join_a_fetch_from_before() {
-    for void in VOIDS {
-        let (origin, proxy, gate, mut all) = held(0).await;
-        void.happen(&proxy, &origin).await;
+async fn requests_after_an_invalidation_do_not_join_an_older_fetch() {
+    for invalidation in INVALIDATIONS {
+        let (origin, proxy, gate, mut all) = start_held(0).await;
+        invalidation.run(&proxy, &origin).await;
         origin.reply(CALL, version(2));
         let seen = origin.requests().len();
         let after = proxy.get(CALL).bearer("a").start();
         origin.wait_for_requests(seen + 1).await;
         gate.open();
-        let before = all.pop().expect("there is one");
+        let before = all.pop().expect("the leader is pending");
         before.await.assert_body("{\"version\":1}");
-        // Those who come now wait for the newer one.
+        // Requests that arrive now wait for the newer fetch.
         let later = proxy.get(CALL).bearer("a").start();
         proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
         gate.open();
@@ -125,15 +128,15 @@ async fn who_comes_after_does_not_join_a_fetch_from_before() {
             .await
             .assert_hit()
             .assert_body("{\"version\":2}");
-        assert_eq!(origin.requests().len(), seen + 1, "{void:?}");
+        assert_eq!(origin.requests().len(), seen + 1, "{invalidation:?}");
     }
 }
 
 #[tokio::test]
-async fn a_late_landing_from_before_leaves_the_newer_one_in_place() {
-    for void in VOIDS {
-        let (origin, proxy, old_gate, all) = held(1).await;
-        void.happen(&proxy, &origin).await;
+async fn a_fetch_from_before_an_invalidation_replaces_nothing_newer() {
+    for invalidation in INVALIDATIONS {
+        let (origin, proxy, old_gate, all) = start_held(1).await;
+        invalidation.run(&proxy, &origin).await;
         origin.reply(CALL, version(2));
         origin.hold(CALL).open_for_all();
         get(&proxy)
@@ -152,9 +155,9 @@ async fn a_late_landing_from_before_leaves_the_newer_one_in_place() {
 }
 
 #[tokio::test]
-async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
-    for void in VOIDS {
-        for lands_first in [true, false] {
+async fn an_invalidated_background_refresh_restores_nothing() {
+    for invalidation in INVALIDATIONS {
+        for completes_first in [true, false] {
             let origin = Origin::start().await;
             let proxy = Proxy::start(&origin).await;
             origin.reply(CALL, version(1).validating("\"1\""));
@@ -164,10 +167,10 @@ async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
             get(&proxy).await.assert_stale("stale-while-revalidate");
             origin.wait_for_requests(2).await;
 
-            void.happen(&proxy, &origin).await;
+            invalidation.run(&proxy, &origin).await;
             origin.reply(CALL, version(2).validating("\"2\""));
             let seen = origin.requests().len();
-            if lands_first {
+            if completes_first {
                 gate.open();
                 proxy
                     .wait_for_metric("stuut_cache_upstream_in_flight", 0)
@@ -185,14 +188,14 @@ async fn a_refresh_in_the_background_that_was_voided_brings_nothing_back() {
                 .await
                 .assert_hit()
                 .assert_body("{\"version\":2}");
-            assert_eq!(origin.requests().len(), seen + 1, "{void:?}");
+            assert_eq!(origin.requests().len(), seen + 1, "{invalidation:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_voided_response_does_not_stand_in_for_a_failing_origin() {
-    for void in VOIDS {
+async fn an_invalidated_response_is_not_served_stale_on_an_error() {
+    for invalidation in INVALIDATIONS {
         let origin = Origin::start().await;
         let proxy = Proxy::start(&origin).await;
         origin.replies(
@@ -205,18 +208,18 @@ async fn a_voided_response_does_not_stand_in_for_a_failing_origin() {
         get(&proxy).await;
         proxy.advance_seconds(10);
         let gate = origin.hold(CALL);
-        let asking = proxy.get(CALL).bearer("a").start();
+        let pending = proxy.get(CALL).bearer("a").start();
         origin.wait_for_requests(2).await;
-        void.happen(&proxy, &origin).await;
+        invalidation.run(&proxy, &origin).await;
         gate.open();
-        let answer = asking.await;
-        assert_eq!(answer.status(), 503, "{void:?}: {answer}");
+        let response = pending.await;
+        assert_eq!(response.status(), 503, "{invalidation:?}: {response}");
     }
 }
 
 #[tokio::test]
-async fn a_view_that_is_derived_while_its_call_is_voided_goes_with_it() {
-    // Large enough to be derived on another thread.
+async fn a_view_derived_during_an_invalidation_is_invalidated() {
+    // Large enough that views are derived on another thread.
     let large = "x".repeat(300_000);
     let body = |number: u64| format!("{{\"version\":{number},\"b\":\"{large}\"}}");
     let origin = Origin::start().await;
@@ -227,32 +230,32 @@ async fn a_view_that_is_derived_while_its_call_is_voided_goes_with_it() {
         get(&proxy).await.assert_status(200);
         let deriving = proxy.get(view).bearer("a").start();
         origin.reply(CALL, Reply::json(&body(round + 1)));
-        Void::PurgeCall.happen(&proxy, &origin).await;
+        Invalidation::PurgeCall.run(&proxy, &origin).await;
         let new = proxy.get(view).bearer("a").await;
         assert_eq!(new.json()["version"], round + 1, "{new}");
         deriving.await.assert_status(200);
-        Void::PurgeCall.happen(&proxy, &origin).await;
+        Invalidation::PurgeCall.run(&proxy, &origin).await;
     }
 }
 
 #[tokio::test]
-async fn other_calls_in_the_air_are_not_voided() {
-    let (origin, proxy, gate, _all) = held(0).await;
+async fn in_flight_fetches_of_other_calls_are_not_invalidated() {
+    let (origin, proxy, gate, _all) = start_held(0).await;
     let others = ["/v1/calls/c2", "/v1/calls/c3", "/v1/calls/c4"];
     let gates = others.map(|other| origin.hold(other));
     let pending = others.map(|other| proxy.get(other).bearer("a").start());
     origin.wait_for_requests(4).await;
-    Void::PurgeCall.happen(&proxy, &origin).await;
+    Invalidation::PurgeCall.run(&proxy, &origin).await;
     gate.open();
     gates.iter().for_each(Gate::open);
     for one in pending {
-        let answer = one.await;
-        assert!(answer.cache_status().contains("stored"), "{answer}");
+        let response = one.await;
+        assert!(response.cache_status().contains("stored"), "{response}");
     }
 }
 
 #[tokio::test]
-async fn a_write_that_the_origin_acts_on_after_all_leaves_nothing_from_before_it() {
+async fn nothing_is_stored_while_a_timed_out_write_may_take_effect() {
     let approve = "/v1/calls/c1/approve";
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
@@ -267,13 +270,16 @@ async fn a_write_that_the_origin_acts_on_after_all_leaves_nothing_from_before_it
         .bearer("w")
         .await
         .assert_status(504);
-    // The origin is still busy with it.
-    let answer = get(&proxy).await.assert_body("{\"version\":1}");
-    assert!(answer.cache_status().ends_with("detail=fenced"), "{answer}");
+    // The origin is still processing the write.
+    let response = get(&proxy).await.assert_body("{\"version\":1}");
+    assert!(
+        response.cache_status().ends_with("detail=fenced"),
+        "{response}"
+    );
     proxy.advance(Duration::from_millis(29_999));
     let late = proxy.get(CALL).bearer("a").await;
     assert!(late.cache_status().ends_with("detail=fenced"), "{late}");
-    // Now it acts.
+    // Now the write takes effect.
     origin.reply(CALL, version(2));
     gate.open_for_all();
     get(&proxy).await.assert_body("{\"version\":2}");
@@ -286,7 +292,7 @@ async fn a_write_that_the_origin_acts_on_after_all_leaves_nothing_from_before_it
 }
 
 #[tokio::test]
-async fn what_was_fetched_before_a_lost_write_was_over_is_not_stored_after_it() {
+async fn a_fetch_begun_while_a_lost_write_is_pending_is_not_stored() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply("/v1/calls/c1/approve", Reply::reset());
@@ -297,18 +303,21 @@ async fn what_was_fetched_before_a_lost_write_was_over_is_not_stored_after_it() 
     origin.reply(CALL, version(1));
     let gate = origin.hold(CALL);
     let seen = origin.requests().len();
-    let asking = proxy.get(CALL).bearer("a").start();
+    let pending = proxy.get(CALL).bearer("a").start();
     origin.wait_for_requests(seen + 1).await;
     proxy.advance_seconds(30);
     gate.open_for_all();
-    let answer = asking.await;
-    assert!(answer.cache_status().ends_with("detail=fenced"), "{answer}");
+    let response = pending.await;
+    assert!(
+        response.cache_status().ends_with("detail=fenced"),
+        "{response}"
+    );
     get(&proxy).await.assert_miss();
     get(&proxy).await.assert_hit();
 }
 
 #[tokio::test]
-async fn an_older_answer_that_comes_late_does_not_replace_a_newer_one() {
+async fn a_late_older_response_does_not_replace_a_newer_one() {
     for newer in ["max-age=600", "no-store"] {
         let origin = Origin::start().await;
         let proxy = Proxy::start(&origin).await;
@@ -328,7 +337,7 @@ async fn an_older_answer_that_comes_late_does_not_replace_a_newer_one() {
         origin.wait_for_requests(1).await;
         let second = get().start();
         proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
-        // What the first gets is for nobody else: the second asks for itself, and is held.
+        // The first response is not shared: the second request fetches its own, and is held back.
         let second_gate = origin.hold(CALL);
         first_gate.open_for_all();
         first.await;
@@ -351,61 +360,62 @@ async fn an_older_answer_that_comes_late_does_not_replace_a_newer_one() {
     }
 }
 
-/// What came later for another variant held it back, and the response it was to replace stayed.
+/// A newer response to another variant fenced it, and the response it should replace stayed.
 #[tokio::test]
-async fn an_older_answer_came_back_after_a_newer_one_that_was_held_back() {
+async fn a_fenced_late_response_still_ends_the_one_it_replaces() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let says = |version: &str, rule: &str| {
+    let set_reply = |version: &str, rule: &str| {
         let reply = Reply::json(version).header("vary", "accept-language");
         origin.reply(CALL, reply.header("cache-control", rule));
     };
-    let ask = |language: &str, directive: &str| {
-        let ask = proxy.get(CALL).bearer("a");
-        ask.header("accept-language", language)
+    let get = |language: &str, directive: &str| {
+        let get = proxy.get(CALL).bearer("a");
+        get.header("accept-language", language)
             .header("cache-control", directive)
     };
-    says("1", "max-age=100");
-    ask("de", "max-age=9").await.assert_miss().assert_body("1");
+    set_reply("1", "max-age=100");
+    get("de", "max-age=9").await.assert_miss().assert_body("1");
 
-    says("2", "max-age=100");
+    set_reply("2", "max-age=100");
     let german = origin.hold(CALL);
-    let renewed = ask("de", "no-cache").start();
+    let renewed = get("de", "no-cache").start();
     origin.wait_for_requests(2).await;
-    says("3", "no-store");
+    set_reply("3", "no-store");
     let english = origin.hold(CALL);
-    let other = ask("en", "no-cache").start();
+    let other = get("en", "no-cache").start();
     origin.wait_for_requests(3).await;
     english.open_for_all();
     other.await.assert_body("3");
     german.open();
     renewed.await.assert_body("2");
-    ask("de", "max-age=9").await.assert_body("3");
+    get("de", "max-age=9").await.assert_body("3");
 }
 
-/// Asked a second time, it kept the turn of the first: what came in between outlived a newer answer.
+/// The repetition kept the generation of the first attempt, so an older response replaced it.
 #[tokio::test]
-async fn what_is_asked_twice_is_newer_than_what_came_before_the_second_time() {
-    let locked = Reply::json("")
+async fn a_repeated_request_is_newer_than_what_was_stored_before_it() {
+    let undecodable = Reply::json("")
         .header("content-encoding", "gzip")
         .header("cache-control", "no-transform");
-    let mistaken = Reply::new(304).header("etag", "\"other\"");
-    for first in [locked, mistaken] {
+    let wrong_tag = Reply::new(304).header("etag", "\"other\"");
+    for first in [undecodable, wrong_tag] {
         let origin = Origin::start().await;
         let proxy = Proxy::start(&origin).await;
-        let says = |version: u64| self::version(version).header("etag", &format!("\"{version}\""));
-        let anew = || {
+        let tagged =
+            |version: u64| self::version(version).header("etag", &format!("\"{version}\""));
+        let get_no_cache = || {
             let get = proxy.get(CALL).bearer("a");
             get.header("cache-control", "no-cache").start()
         };
-        origin.reply(CALL, says(1));
+        origin.reply(CALL, tagged(1));
         get(&proxy).await.assert_miss();
-        origin.replies(CALL, vec![first, says(2), says(3), Reply::new(500)]);
+        origin.replies(CALL, vec![first, tagged(2), tagged(3), Reply::new(500)]);
         let early = origin.hold(CALL);
-        let twice = anew();
+        let twice = get_no_cache();
         origin.wait_for_requests(2).await;
         let between = origin.hold(CALL);
-        let other = anew();
+        let other = get_no_cache();
         origin.wait_for_requests(3).await;
         between.open_for_all();
         other.await.assert_body("{\"version\":2}");

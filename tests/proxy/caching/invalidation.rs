@@ -1,4 +1,4 @@
-//! What a write or a refusal makes void.
+//! Invalidation by writes and refusals.
 
 use http::Method;
 use http_body_util::{BodyExt as _, Full};
@@ -9,13 +9,13 @@ use crate::support::{Origin, Proxy, RawOrigin, Reply, Request, wait_until};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
 
-pub(super) async fn pair() -> (Origin, Proxy) {
+pub(super) async fn start() -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     (origin, proxy)
 }
 
-/// What is stored of the call: two tokens, two queries.
+/// The stored responses of the call: two tokens, two queries.
 const STORED: [(&str, &str); 4] = [
     ("a", "/v1/calls/c1"),
     ("a", "/v1/calls/c1?x=1"),
@@ -36,7 +36,7 @@ pub(super) async fn assert_stored(proxy: &Proxy) {
     }
 }
 
-pub(super) async fn assert_void(proxy: &Proxy) {
+pub(super) async fn assert_invalidated(proxy: &Proxy) {
     for (token, target) in STORED {
         proxy.get(target).bearer(token).await.assert_miss();
     }
@@ -54,52 +54,52 @@ pub(super) async fn assert_hits(requests: impl IntoIterator<Item = Request>) {
 }
 
 #[tokio::test]
-async fn a_write_voids_the_call_for_every_token_and_query() {
+async fn a_write_invalidates_the_call_for_all_tokens_and_queries() {
     for method in ["PATCH", "POST", "PUT", "DELETE", "BREW", "get"] {
         for status in [200, 204, 303] {
-            let (origin, proxy) = pair().await;
+            let (origin, proxy) = start().await;
             store(&proxy).await;
             origin.reply(CALL, Reply::new(status));
             write(&proxy, method, CALL).await.assert_status(status);
             origin.reply(CALL, Reply::echo());
-            assert_void(&proxy).await;
+            assert_invalidated(&proxy).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_write_below_a_call_voids_it_and_no_other() {
+async fn a_write_below_a_call_invalidates_that_call_only() {
     for target in [
         "/v1/calls/c1/approve",
         "/v1/calls/c1/",
         "/v1/calls/c1?notify=1",
         "/v1/calls/c1/notes/7?x",
     ] {
-        let (_origin, proxy) = pair().await;
+        let (_origin, proxy) = start().await;
         store(&proxy).await;
         let others = ["/v1/calls/c", "/v1/calls/c11", "/v1/calls/c2"];
         for other in others {
             proxy.get(other).bearer("a").await;
         }
         write(&proxy, "POST", target).await.assert_status(200);
-        assert_void(&proxy).await;
+        assert_invalidated(&proxy).await;
         assert_hits(others.map(|other| proxy.get(other).bearer("a"))).await;
-        let counted = proxy
+        let invalidations = proxy
             .metric("stuut_cache_invalidations_total{cause=\"write\"}")
             .await;
-        assert_eq!(counted.to_string(), "1", "one write is counted once");
+        assert_eq!(invalidations.to_string(), "1", "one write is counted once");
     }
 }
 
 #[tokio::test]
-async fn spellings_of_one_path_are_voided_together() {
+async fn equivalent_paths_are_invalidated_together() {
     for (read, written) in [
         ("/v1/calls/c1", "/v1/calls/%631"),
         ("/v1/calls/%63%31", "/v1/calls/c1"),
         ("/v1/calls/a%2fb", "/v1/calls/a%2Fb"),
         ("/v1/calls/c1", "/v1/calls/./x/../c1"),
     ] {
-        let (_origin, proxy) = pair().await;
+        let (_origin, proxy) = start().await;
         proxy.get(read).bearer("a").await.assert_miss();
         proxy.get(read).bearer("a").await.assert_hit();
         write(&proxy, "PATCH", written).await.assert_status(200);
@@ -108,9 +108,9 @@ async fn spellings_of_one_path_are_voided_together() {
 }
 
 #[tokio::test]
-async fn a_write_that_the_origin_declines_voids_nothing() {
+async fn a_write_rejected_by_the_origin_invalidates_nothing() {
     for status in [400, 404, 405, 409, 412, 422, 429] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         store(&proxy).await;
         origin.reply("/v1/calls/c1/approve", Reply::new(status));
         write(&proxy, "POST", "/v1/calls/c1/approve")
@@ -121,8 +121,8 @@ async fn a_write_that_the_origin_declines_voids_nothing() {
 }
 
 #[tokio::test]
-async fn a_safe_method_voids_nothing() {
-    let (_origin, proxy) = pair().await;
+async fn a_safe_method_invalidates_nothing() {
+    let (_origin, proxy) = start().await;
     store(&proxy).await;
     for method in ["OPTIONS", "HEAD", "GET"] {
         write(&proxy, method, CALL).await.assert_status(200);
@@ -131,7 +131,7 @@ async fn a_safe_method_voids_nothing() {
 }
 
 #[tokio::test]
-async fn a_write_whose_end_nobody_knows_voids_the_call() {
+async fn a_write_with_an_unknown_result_invalidates_the_call() {
     for lost in [
         Reply::new(500),
         Reply::new(503),
@@ -140,17 +140,17 @@ async fn a_write_whose_end_nobody_knows_voids_the_call() {
         Reply::raw("HTTP/1.1 2"),
         Reply::json("{}").truncated_after(1),
     ] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         store(&proxy).await;
         origin.reply("/v1/calls/c1/approve", lost);
         write(&proxy, "POST", "/v1/calls/c1/approve").await;
-        assert_void(&proxy).await;
+        assert_invalidated(&proxy).await;
     }
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_on_its_write_voids_the_call() {
-    let (origin, proxy) = pair().await;
+async fn a_write_whose_client_disconnects_invalidates_the_call() {
+    let (origin, proxy) = start().await;
     store(&proxy).await;
     origin.hold("/v1/calls/c1/approve");
     let writing = write(&proxy, "POST", "/v1/calls/c1/approve")
@@ -159,14 +159,14 @@ async fn a_client_that_hangs_up_on_its_write_voids_the_call() {
     origin.wait_for_requests(5).await;
     assert_stored(&proxy).await;
     writing.hang_up().await;
-    until_void(&proxy).await;
+    wait_until_invalidated(&proxy).await;
 }
 
-/// A client's departure leaves no doubt: what is fetched after the write has ended is stored.
+/// Its result is known, so responses fetched after it are stored.
 #[tokio::test]
-async fn a_write_runs_to_its_end_without_its_client() {
+async fn a_write_completes_after_its_client_disconnects() {
     for over_http2 in [true, false] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         store(&proxy).await;
         let gate = origin.hold("/v1/calls/c1/approve");
         let writing = write(&proxy, "POST", "/v1/calls/c1/approve");
@@ -180,17 +180,17 @@ async fn a_write_runs_to_its_end_without_its_client() {
         writing.hang_up().await;
         assert_stored(&proxy).await;
         gate.open_for_all();
-        until_void(&proxy).await;
+        wait_until_invalidated(&proxy).await;
         assert_stored(&proxy).await;
     }
 }
 
-/// The effect may come with the last byte.
+/// The write may take effect with the last byte of its response.
 #[tokio::test]
-async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
+async fn a_write_invalidates_again_at_the_end_of_its_response() {
     const WRITE: &str =
         "DELETE /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer w\r\n\r\n";
-    const ANSWER: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
+    const RESPONSE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}";
     for client_stays in [true, false] {
         let origin = RawOrigin::start().await;
         let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
@@ -202,11 +202,11 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
             .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{\"")
             .await;
         client.read_head().await;
-        // Its effect is not there yet.
+        // The write has not taken effect yet.
         let reading = proxy.get(CALL).bearer("a").start();
         let mut read = origin.accept().await;
         read.read_request().await;
-        read.send(ANSWER).await;
+        read.send(RESPONSE).await;
         reading.await.assert_miss();
         let cached = || {
             let get = proxy.get(CALL).bearer("a");
@@ -220,15 +220,15 @@ async fn a_write_invalidates_once_more_at_the_end_of_its_response() {
         } else {
             drop(client);
             writing.send("\"}").await;
-            wait_until("an invalid call", async || cached().await.status() == 504).await;
+            wait_until("an invalidation", async || cached().await.status() == 504).await;
         }
     }
 }
 
-/// The rest of the response is waited for as long as for any other, from when the client goes.
+/// The timeout for the rest of the response starts when the client disconnects.
 #[tokio::test]
-async fn a_slow_client_that_goes_leaves_its_write_to_end() {
-    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\nconnection: close\r\n\
+async fn a_write_completes_after_its_slow_client_disconnects() {
+    const RESPONSE: &str = "HTTP/1.1 200 OK\r\ncache-control: max-age=600\r\nconnection: close\r\n\
                           content-length: 2\r\n\r\n{}";
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
@@ -255,7 +255,7 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
     let (stored, _read) = tokio::join!(proxy.get(CALL).bearer("a"), async {
         let mut read = origin.accept().await;
         read.read_request().await;
-        read.send(ANSWER).await;
+        read.send(RESPONSE).await;
         read
     });
     stored.assert_miss();
@@ -265,17 +265,17 @@ async fn a_slow_client_that_goes_leaves_its_write_to_end() {
     };
     cached().await.assert_hit();
     writing.send("\"}").await;
-    wait_until("an invalid call", async || cached().await.status() == 504).await;
+    wait_until("an invalidation", async || cached().await.status() == 504).await;
 }
 
-/// Nor does it say that it has ended: its effect may still come.
+/// The origin may still be processing it: the write may take effect later.
 #[tokio::test]
-async fn a_write_whose_response_breaks_off_is_pending() {
-    let (origin, proxy) = pair().await;
+async fn a_write_with_a_truncated_response_stays_pending() {
+    let (origin, proxy) = start().await;
     store(&proxy).await;
     origin.reply("/v1/calls/c1/approve", Reply::json("{}").truncated_after(1));
-    let torn = write(&proxy, "POST", "/v1/calls/c1/approve").await;
-    torn.assert_truncated();
+    let truncated = write(&proxy, "POST", "/v1/calls/c1/approve").await;
+    truncated.assert_truncated();
     for _ in 0..2 {
         proxy.get(CALL).bearer("a").await.assert_miss();
     }
@@ -285,32 +285,32 @@ async fn a_write_whose_response_breaks_off_is_pending() {
 }
 
 #[tokio::test]
-async fn an_upload_that_breaks_off_voids_the_call() {
-    let (_origin, proxy) = pair().await;
+async fn an_aborted_upload_invalidates_the_call() {
+    let (_origin, proxy) = start().await;
     store(&proxy).await;
     let mut socket = proxy.connect().await;
     socket
         .write_all(b"PATCH /v1/calls/c1 HTTP/1.1\r\nhost: p\r\ncontent-length: 9\r\n\r\nhalf")
         .await
-        .expect("the proxy takes bytes");
+        .expect("the proxy reads the bytes");
     proxy
         .wait_for_metric("stuut_cache_bypass_total{reason=\"method\"}", 1)
         .await;
     assert_stored(&proxy).await;
     drop(socket);
-    until_void(&proxy).await;
+    wait_until_invalidated(&proxy).await;
 }
 
-async fn until_void(proxy: &Proxy) {
+async fn wait_until_invalidated(proxy: &Proxy) {
     let line = "stuut_cache_invalidations_total{cause=\"write\"}";
-    wait_until("a voided call", async || proxy.metric(line).await > 0.0).await;
-    assert_void(proxy).await;
+    wait_until("an invalidation", async || proxy.metric(line).await > 0.0).await;
+    assert_invalidated(proxy).await;
 }
 
 #[tokio::test]
-async fn a_write_voids_what_is_a_part_of_what_it_writes_to() {
+async fn a_write_invalidates_the_paths_below_its_target() {
     let below = ["/v1/calls/c1/transcript", "/v1/calls/c1/notes/7"];
-    for (method, target, voids) in [
+    for (method, target, is_invalidated) in [
         ("DELETE", "/v1/calls/c1", true),
         ("PATCH", "/v1/calls/%631", true),
         ("POST", "/v1/calls/c1/approve", false),
@@ -329,15 +329,19 @@ async fn a_write_voids_what_is_a_part_of_what_it_writes_to() {
         }
         write(&proxy, method, target).await.assert_status(200);
         for target in below {
-            let answer = proxy.get(target).bearer("a").await;
-            assert_eq!(!answer.cache_status().contains("hit"), voids, "{answer}");
+            let response = proxy.get(target).bearer("a").await;
+            assert_eq!(
+                !response.cache_status().contains("hit"),
+                is_invalidated,
+                "{response}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn half_sent_writes_without_a_token_void_nobodys_calls() {
-    let (_origin, proxy) = pair().await;
+async fn aborted_uploads_without_a_token_invalidate_nothing() {
+    let (_origin, proxy) = start().await;
     let calls: Vec<_> = (0..50).map(|call| format!("/v1/calls/c{call}")).collect();
     for call in &calls {
         proxy.get(call).bearer("a").await.assert_miss();
@@ -345,20 +349,23 @@ async fn half_sent_writes_without_a_token_void_nobodys_calls() {
     let deep = format!("/v1/calls{}", "/x".repeat(3_000));
     for path in [deep.as_str(), "/v1/calls/c1/approve", "/v1/calls", "/"] {
         let mut socket = proxy.connect().await;
-        let half = format!("PUT {path} HTTP/1.1\r\nhost: p\r\ncontent-length: 9\r\n\r\nhalf");
+        let aborted = format!("PUT {path} HTTP/1.1\r\nhost: p\r\ncontent-length: 9\r\n\r\nhalf");
         socket
-            .write_all(half.as_bytes())
+            .write_all(aborted.as_bytes())
             .await
-            .expect("the proxy takes bytes");
-        socket.shutdown().await.expect("it may end");
+            .expect("the proxy reads the bytes");
+        socket
+            .shutdown()
+            .await
+            .expect("the socket can be shut down");
         let _ = socket.read_to_end(&mut Vec::new()).await;
     }
     assert_hits(calls.iter().map(|call| proxy.get(call).bearer("a"))).await;
 }
 
 #[tokio::test]
-async fn a_write_that_never_left_voids_nothing() {
-    let (origin, proxy) = pair().await;
+async fn a_write_that_was_never_sent_invalidates_nothing() {
+    let (origin, proxy) = start().await;
     for (_, target) in STORED {
         origin.reply(target, Reply::echo().closing());
     }
@@ -372,9 +379,9 @@ async fn a_write_that_never_left_voids_nothing() {
 }
 
 #[tokio::test]
-async fn locations_are_voided_on_the_same_origin() {
+async fn location_fields_invalidate_on_the_same_origin_only() {
     for name in ["location", "content-location"] {
-        for (target, voids) in [
+        for (target, is_invalidated) in [
             ("/v1/calls/c1", true),
             ("/v1/calls/c1?x=1#y", true),
             ("calls/c1", true),
@@ -384,13 +391,13 @@ async fn locations_are_voided_on_the_same_origin() {
             ("https://ORIGIN/v1/calls/c1", false),
             ("//other.example/v1/calls/c1", false),
         ] {
-            let (origin, proxy) = pair().await;
+            let (origin, proxy) = start().await;
             store(&proxy).await;
             let target = target.replace("ORIGIN", &origin.address().to_string());
             origin.reply("/v1/calls", Reply::new(201).header(name, &target));
             write(&proxy, "POST", "/v1/calls").await.assert_status(201);
-            if voids {
-                assert_void(&proxy).await;
+            if is_invalidated {
+                assert_invalidated(&proxy).await;
             } else {
                 assert_stored(&proxy).await;
             }
@@ -399,8 +406,8 @@ async fn locations_are_voided_on_the_same_origin() {
 }
 
 #[tokio::test]
-async fn a_location_in_a_declined_write_voids_nothing() {
-    let (origin, proxy) = pair().await;
+async fn the_location_of_a_rejected_write_invalidates_nothing() {
+    let (origin, proxy) = start().await;
     store(&proxy).await;
     origin.reply("/v1/calls", Reply::new(409).header("location", CALL));
     write(&proxy, "POST", "/v1/calls").await.assert_status(409);
@@ -408,8 +415,8 @@ async fn a_location_in_a_declined_write_voids_nothing() {
 }
 
 #[tokio::test]
-async fn a_refused_write_ends_what_its_token_may_see_and_nothing_else() {
-    let (origin, proxy) = pair().await;
+async fn a_write_refused_with_403_invalidates_its_tokens_entries_only() {
+    let (origin, proxy) = start().await;
     store(&proxy).await;
     for token in ["c", "d"] {
         proxy.get(CALL).bearer(token).await;

@@ -1,10 +1,10 @@
-//! What an operator makes void.
+//! Purges by the operator.
 
 use http::Method;
 use secrecy::SecretString;
 use stuut_cache::config::Token;
 
-use super::invalidation::{CALL, assert_hits, assert_stored, assert_void, pair, store};
+use super::invalidation::{CALL, assert_hits, assert_invalidated, assert_stored, start, store};
 use crate::support::{Origin, Program, Proxy, Response, wait_until};
 
 async fn purge(proxy: &Proxy, what: &str) -> Response {
@@ -12,42 +12,42 @@ async fn purge(proxy: &Proxy, what: &str) -> Response {
 }
 
 #[tokio::test]
-async fn an_operator_purges_a_call_for_every_token_and_query() {
+async fn a_purge_removes_a_call_for_all_tokens_and_queries() {
     for what in [
         "call=c1",
         "call=%631",
         "path=/v1/calls/c1",
         "path=/v1/calls/%631",
     ] {
-        let (_origin, proxy) = pair().await;
+        let (_origin, proxy) = start().await;
         store(&proxy).await;
         let others = ["/v1/calls/c2", "/v1/calls/c11", "/v1/calls/c3"];
         for other in others {
             proxy.get(other).bearer("a").await;
         }
-        let answer = purge(&proxy, what).await.assert_status(200);
-        assert_eq!(answer.json()["voided"], what);
-        assert_void(&proxy).await;
+        let response = purge(&proxy, what).await.assert_status(200);
+        assert_eq!(response.json()["voided"], what);
+        assert_invalidated(&proxy).await;
         assert_hits(others.map(|other| proxy.get(other).bearer("a"))).await;
     }
 }
 
 #[tokio::test]
-async fn an_operator_purges_everything_and_the_memory_goes_with_it() {
-    let (_origin, proxy) = pair().await;
+async fn purging_everything_frees_the_memory() {
+    let (_origin, proxy) = start().await;
     store(&proxy).await;
     proxy.get("/v1/calls/c2").bearer("a").await;
     purge(&proxy, "all").await.assert_status(200);
     for gauge in ["stuut_cache_entries", "stuut_cache_weight_bytes"] {
         proxy.wait_for_metric(gauge, 0).await;
     }
-    assert_void(&proxy).await;
+    assert_invalidated(&proxy).await;
     proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
 }
 
 #[tokio::test]
-async fn a_purge_that_does_not_say_what_voids_nothing() {
-    let (_origin, proxy) = pair().await;
+async fn an_invalid_purge_request_removes_nothing() {
+    let (_origin, proxy) = start().await;
     store(&proxy).await;
     for what in [
         "",
@@ -66,7 +66,7 @@ async fn a_purge_that_does_not_say_what_voids_nothing() {
         .await
         .assert_status(405)
         .assert_header("allow", "POST");
-    // On the port for clients it is a request like any other.
+    // On the proxy listener it is forwarded like any other request.
     proxy
         .request(Method::POST, "/purge?all")
         .await
@@ -75,7 +75,7 @@ async fn a_purge_that_does_not_say_what_voids_nothing() {
 }
 
 #[tokio::test]
-async fn a_purge_needs_the_token_where_one_is_configured() {
+async fn a_purge_requires_the_configured_admin_token() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.admin.token = Some(Token(SecretString::from("let-me")));
@@ -105,12 +105,12 @@ async fn a_purge_needs_the_token_where_one_is_configured() {
         .bearer("let-me")
         .await
         .assert_status(200);
-    assert_void(&proxy).await;
+    assert_invalidated(&proxy).await;
 }
 
 #[tokio::test]
-async fn a_page_in_a_browser_does_not_purge() {
-    let (_origin, proxy) = pair().await;
+async fn cross_origin_browser_requests_cannot_purge() {
+    let (_origin, proxy) = start().await;
     store(&proxy).await;
     for from in ["http://localhost:3000", "null"] {
         proxy
@@ -123,19 +123,19 @@ async fn a_page_in_a_browser_does_not_purge() {
 }
 
 #[tokio::test]
-async fn a_scope_is_purged_by_the_digest_of_the_access_log() {
+async fn a_scope_is_purged_by_its_digest_in_the_access_log() {
     let origin = Origin::start().await;
     let program = Program::start(&origin, &[]).await;
     let tokens = ["a", "b", "c", "d"];
     for token in tokens {
         program.get(CALL).bearer(token).await.assert_miss();
     }
-    // The first line of the access log is that of the first request.
-    let scope = |written: &str| {
-        let line = written
+    // The first access line belongs to the first request.
+    let scope = |output: &str| {
+        let line = output
             .lines()
             .find(|line| line.contains("\"target\":\"access\""))?;
-        let line: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
+        let line: serde_json::Value = serde_json::from_str(line).expect("the line is JSON");
         Some(
             line["scope"]
                 .as_str()
@@ -147,7 +147,7 @@ async fn a_scope_is_purged_by_the_digest_of_the_access_log() {
         scope(&program.output()).is_some()
     })
     .await;
-    let scope = scope(&program.output()).expect("it has just been there");
+    let scope = scope(&program.output()).expect("the line was just found");
     program
         .admin(Method::POST, &format!("/purge?scope={scope}"))
         .await

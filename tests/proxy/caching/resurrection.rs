@@ -1,7 +1,7 @@
-//! Nothing that was voided is ever read again, in whatever order things happen.
+//! Invalidated responses are never read again, in any order of events.
 //!
-//! The origin's call has a version that only grows. A read that begins when a write or a purge
-//! has completed must not see a version from before it.
+//! The origin's call has a version that only grows. A read that begins after a write or a purge
+//! has completed must not return a version from before it.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,10 +23,10 @@ use stuut_cache::telemetry::{Invalidation, Metrics};
 use crate::isolation::named_scopes::shared;
 use crate::support::{Gate, Origin, Pending, Proxy, Reply};
 
-/// A small generator (xorshift64), so that a failing seed can be run again.
-struct Dice(Cell<u64>);
+/// A small random number generator (xorshift64): a failing seed can be repeated.
+struct SeededRng(Cell<u64>);
 
-impl Dice {
+impl SeededRng {
     fn new(seed: u64) -> Self {
         Self(Cell::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1))
     }
@@ -37,29 +37,29 @@ impl Dice {
         x ^= x >> 7;
         x ^= x << 17;
         self.0.set(x);
-        usize::try_from((x >> 16) % bound as u64).expect("it is below a usize")
+        usize::try_from((x >> 16) % bound as u64).expect("below a usize")
     }
 }
 
-/// The store and the fetches in flight, as the proxy uses them, and an origin that is a number.
+/// The store and the in-flight fetches, as the proxy uses them; the origin is a version number.
 struct World {
     store: Store,
     in_flight: Arc<InFlight<u64>>,
     scope: Scope,
     key: CacheKey,
-    sent: HeaderMap,
-    /// What the origin would answer now.
+    request_fields: HeaderMap,
+    /// The version that the origin would return now.
     version: AtomicU64,
-    /// No read that begins now may see less.
+    /// No read that begins now may return less.
     floor: AtomicU64,
 }
 
-/// A fetch in the air.
+/// A fetch in flight.
 struct Fetch {
-    lead: Leader<u64>,
+    leader: Leader<u64>,
     fence: Fence,
-    /// What the origin has answered, once it has.
-    seen: Option<u64>,
+    /// The version that the origin has returned, once it has.
+    response: Option<u64>,
 }
 
 impl World {
@@ -72,14 +72,14 @@ impl World {
             in_flight: Arc::default(),
             scope,
             key: CacheKey::new(scope, "/v1/calls/c0", None),
-            sent: HeaderMap::new(),
+            request_fields: HeaderMap::new(),
             version: AtomicU64::new(0),
             floor: AtomicU64::new(0),
         }
     }
 
-    /// Goes on with another call, about which nothing is known yet.
-    fn turn_to(&mut self, number: u64) {
+    /// Continues with another call, of which nothing is stored yet.
+    fn switch_to_call(&mut self, number: u64) {
         self.key = CacheKey::new(self.scope, &format!("/v1/calls/c{number}"), None);
     }
 
@@ -95,16 +95,15 @@ impl World {
         self.floor.load(Ordering::SeqCst)
     }
 
-    /// Something that voids `version` and all before it has completed.
+    /// Records a completed invalidation of `version` and all before it.
     fn raise_floor(&self, version: u64) {
         self.floor.fetch_max(version, Ordering::SeqCst);
     }
 
     fn stored(&self) -> Option<u64> {
-        match self
-            .store
-            .find(&self.key, &self.scope, Duration::ZERO, || self.sent.clone())
-        {
+        match self.store.find(&self.key, &self.scope, Duration::ZERO, || {
+            self.request_fields.clone()
+        }) {
             StoreLookup::Entry(entry) => Some(number(&entry.whole.body)),
             StoreLookup::OtherVariant | StoreLookup::NotAdmitted(_) => {
                 panic!("there is one variant")
@@ -129,14 +128,16 @@ impl World {
             fence,
             false,
         );
-        // Fenced or stored: both are fine.
+        // It may be fenced or stored.
         let entry = Arc::new(entry);
-        let _ = self.store.put(&self.key, &self.sent, &entry, fence);
+        let _ = self
+            .store
+            .put(&self.key, &self.request_fields, &entry, fence);
     }
 
-    fn void(&self, how: usize) {
+    fn invalidate(&self, kind: usize) {
         let path = self.key.path();
-        match how {
+        match kind {
             0 => self
                 .store
                 .invalidate_paths([path].into_iter(), Invalidation::PurgeCall),
@@ -153,7 +154,7 @@ fn number(body: &[u8]) -> u64 {
     text.parse().expect("a number")
 }
 
-/// For ever: freshness is not what is tried here.
+/// Always fresh: this module does not test freshness.
 fn freshness() -> Freshness {
     Freshness {
         received: Moment {
@@ -171,27 +172,24 @@ fn freshness() -> Freshness {
 }
 
 #[test]
-fn ten_thousand_random_orders_bring_nothing_back() {
+fn ten_thousand_random_orders_restore_nothing_invalidated() {
     let mut world = World::new();
     let mut hits = 0;
     for seed in 1..=10_000 {
-        world.turn_to(seed);
-        hits += interleave(&world, &Dice::new(seed), seed);
+        world.switch_to_call(seed);
+        hits += interleave(&world, &SeededRng::new(seed), seed);
     }
-    assert!(
-        hits > 10_000,
-        "reads are answered from the store too: {hits}"
-    );
+    assert!(hits > 10_000, "some reads are hits: {hits}");
 }
 
-/// Some thirty steps in random order; answers how many reads were hits.
-fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
-    let mut air: Vec<Fetch> = Vec::new();
+/// Runs 30 steps in random order; returns the number of reads that were hits.
+fn interleave(world: &World, rng: &SeededRng, seed: u64) -> usize {
+    let mut fetches: Vec<Fetch> = Vec::new();
     let mut waiting: Vec<(Waiter<u64>, u64)> = Vec::new();
     let mut writes: Vec<u64> = Vec::new();
     let mut hits = 0;
     for step in 0..30 {
-        match dice.below(12) {
+        match rng.below(12) {
             0..=3 => {
                 let floor = world.floor();
                 if let Some(version) = world.stored() {
@@ -204,40 +202,42 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
                 }
                 let fence = world.store.fence(&world.key, &world.scope, Duration::ZERO);
                 match world.in_flight.join_or_lead(&world.key, fence.generation()) {
-                    Role::Leader(lead) => air.push(Fetch {
-                        lead,
+                    Role::Leader(leader) => fetches.push(Fetch {
+                        leader,
                         fence,
-                        seen: None,
+                        response: None,
                     }),
-                    Role::Waiter(place) => waiting.push((place, floor)),
+                    Role::Waiter(waiter) => waiting.push((waiter, floor)),
                 }
             }
-            // The origin answers one of the fetches.
-            4 | 5 if !air.is_empty() => {
-                let fetch = dice.below(air.len());
-                air[fetch].seen.get_or_insert(world.version());
+            // The origin responds to one of the fetches.
+            4 | 5 if !fetches.is_empty() => {
+                let fetch = rng.below(fetches.len());
+                fetches[fetch].response.get_or_insert(world.version());
             }
-            // One lands, or is lost.
-            6 | 7 if !air.is_empty() => {
-                let fetch = air.swap_remove(dice.below(air.len()));
-                let Some(version) = fetch.seen else { continue };
-                if dice.below(8) == 0 {
-                    // It may not be stored, and ends what is.
+            // One completes, or is dropped without a response.
+            6 | 7 if !fetches.is_empty() => {
+                let fetch = fetches.swap_remove(rng.below(fetches.len()));
+                let Some(version) = fetch.response else {
+                    continue;
+                };
+                if rng.below(8) == 0 {
+                    // It is uncacheable, and supersedes the stored response.
                     world.store.supersede(
                         &world.key,
                         &fetch.fence,
-                        Superseded::Selected(&world.sent),
+                        Superseded::Selected(&world.request_fields),
                     );
                 } else {
                     world.store(&fetch.fence, version);
                 }
-                fetch.lead.complete(version);
+                fetch.leader.complete(version);
             }
             // A write reaches the origin, and later completes.
             8 => writes.push(world.change()),
             9 if !writes.is_empty() => {
-                let version = writes.swap_remove(dice.below(writes.len()));
-                world.void(0);
+                let version = writes.swap_remove(rng.below(writes.len()));
+                world.invalidate(0);
                 world.raise_floor(version);
             }
             // The call changes by itself.
@@ -246,23 +246,24 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
             }
             11 => {
                 let version = world.version();
-                world.void(dice.below(3));
+                world.invalidate(rng.below(3));
                 world.raise_floor(version);
             }
             _ => {}
         }
     }
-    for fetch in air {
-        let version = fetch.seen.unwrap_or_else(|| world.version());
+    for fetch in fetches {
+        let version = fetch.response.unwrap_or_else(|| world.version());
         world.store(&fetch.fence, version);
-        fetch.lead.complete(version);
+        fetch.leader.complete(version);
     }
-    for (place, floor) in waiting {
-        let landed = place.result().now_or_never().expect("all have landed");
-        // `None`: the fetch was lost, and who waited asks again.
+    for (waiter, floor) in waiting {
+        let result = waiter.result().now_or_never();
+        let result = result.expect("all fetches have completed");
+        // `None`: the fetch was dropped, and the waiter fetches itself.
         assert!(
-            landed.is_none_or(|version| version >= floor),
-            "seed {seed}: {landed:?} < {floor}"
+            result.is_none_or(|version| version >= floor),
+            "seed {seed}: {result:?} < {floor}"
         );
     }
     let last = world.stored();
@@ -274,20 +275,20 @@ fn interleave(world: &World, dice: &Dice, seed: u64) -> usize {
 }
 
 #[test]
-fn threads_that_fetch_write_and_read_bring_nothing_back() {
+fn concurrent_threads_restore_nothing_invalidated() {
     const ROUNDS: usize = 30_000;
     let world = World::new();
     let done = AtomicBool::new(false);
-    let wrong = Mutex::new(Vec::new());
+    let violations = Mutex::new(Vec::new());
     std::thread::scope(|threads| {
         for seed in 1..=2 {
             let (world, done) = (&world, &done);
             threads.spawn(move || {
-                let dice = Dice::new(seed);
+                let rng = SeededRng::new(seed);
                 while !done.load(Ordering::Relaxed) {
                     let fence = world.store.fence(&world.key, &world.scope, Duration::ZERO);
                     let version = world.version();
-                    if dice.below(2) == 0 {
+                    if rng.below(2) == 0 {
                         std::thread::yield_now();
                     }
                     world.store(&fence, version);
@@ -298,67 +299,74 @@ fn threads_that_fetch_write_and_read_bring_nothing_back() {
             while !done.load(Ordering::Relaxed) {
                 let floor = world.floor();
                 if let Some(version) = world.stored().filter(|version| *version < floor) {
-                    wrong.lock().expect("no poison").push((version, floor));
+                    violations.lock().expect("no poison").push((version, floor));
                 }
             }
         });
-        let dice = Dice::new(3);
+        let rng = SeededRng::new(3);
         for _ in 0..ROUNDS {
             let version = world.change();
-            world.void(dice.below(3));
+            world.invalidate(rng.below(3));
             world.raise_floor(version);
-            if dice.below(4) == 0 {
+            if rng.below(4) == 0 {
                 std::thread::yield_now();
             }
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(*wrong.lock().expect("no poison"), []);
+    assert_eq!(*violations.lock().expect("no poison"), []);
 }
 
-/// The same over sockets: with validation, stale use, views and collapsing.
+/// The same over sockets, with validation, stale use, views and coalescing.
 #[tokio::test]
-async fn hundreds_of_random_orders_over_the_running_proxy_bring_nothing_back() {
+async fn random_orders_over_sockets_restore_nothing_invalidated() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply("/v1/me", Reply::new(401));
     let mut hits = 0;
     for seed in 1..=300 {
-        hits += over_sockets(&origin, &proxy, &["a"], &Dice::new(seed), seed).await;
+        hits += over_sockets(&origin, &proxy, &["a"], &SeededRng::new(seed), seed).await;
     }
-    assert!(hits > 100, "reads are answered from the store too: {hits}");
+    assert!(hits > 100, "some reads are hits: {hits}");
 }
 
 #[tokio::test]
-async fn nor_do_they_where_tokens_share_a_store() {
+async fn random_orders_in_a_shared_scope_restore_nothing_invalidated() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, shared).await;
     origin.reply("/v1/me", Reply::new(401));
     let mut hits = 0;
     for seed in 1..=300 {
-        hits += over_sockets(&origin, &proxy, &["a", "b", "c"], &Dice::new(seed), seed).await;
+        hits += over_sockets(
+            &origin,
+            &proxy,
+            &["a", "b", "c"],
+            &SeededRng::new(seed),
+            seed,
+        )
+        .await;
     }
-    assert!(hits > 100, "reads are answered from the store too: {hits}");
+    assert!(hits > 100, "some reads are hits: {hits}");
 }
 
-/// Readers are one token, or several that share a store. Of several, a refusal shuts out one and
-/// says nothing about the call.
+/// The readers are one token, or several that share a scope. Of several, a refusal concerns only
+/// one, and does not invalidate the call.
 async fn over_sockets(
     origin: &Origin,
     proxy: &Proxy,
     readers: &[&str],
-    dice: &Dice,
+    rng: &SeededRng,
     seed: u64,
 ) -> usize {
     let call = format!("/v1/calls/c{seed}");
-    let script = |version: u64| {
+    let set_reply = |version: u64| {
         let rule = "max-age=10, stale-while-revalidate=10, stale-if-error=60";
-        let reply = match dice.below(12) {
+        let reply = match rng.below(12) {
             0 => Reply::new(503),
             1 => return origin.reply(&call, Reply::reset()),
             _ => Reply::json(&format!("{{\"version\":{version},\"b\":1}}")),
         };
-        let rule = if dice.below(8) == 0 { "no-store" } else { rule };
+        let rule = if rng.below(8) == 0 { "no-store" } else { rule };
         let reply = reply.header("cache-control", rule);
         origin.reply(&call, reply.validating(&format!("\"{version}\"")));
     };
@@ -366,22 +374,22 @@ async fn over_sockets(
     let mut reads: Vec<(Pending, u64)> = Vec::new();
     let mut gate: Option<Gate> = None;
     let mut hits = 0;
-    script(version);
+    set_reply(version);
     for _ in 0..20 {
-        match dice.below(12) {
+        match rng.below(12) {
             0..=4 => {
-                let query = ["", "?strip=b"][dice.below(2)];
-                let reader = readers[dice.below(readers.len())];
+                let query = ["", "?strip=b"][rng.below(2)];
+                let reader = readers[rng.below(readers.len())];
                 let read = proxy.get(&format!("{call}{query}")).bearer(reader);
                 reads.push((read.start(), floor));
             }
             5 => {
                 version += 1;
-                script(version);
+                set_reply(version);
             }
             6 => {
                 version += 1;
-                script(version);
+                set_reply(version);
                 let approve = format!("{call}/approve");
                 proxy
                     .request(Method::POST, &approve)
@@ -392,12 +400,12 @@ async fn over_sockets(
             }
             7 => {
                 let id = format!("c{seed}");
-                let what = [
+                let selectors = [
                     format!("call={id}"),
                     format!("path={call}"),
                     "all".to_owned(),
                 ];
-                let target = format!("/purge?{}", what[dice.below(3)]);
+                let target = format!("/purge?{}", selectors[rng.below(3)]);
                 proxy.admin(Method::POST, &target).await.assert_status(200);
                 floor = version;
             }
@@ -409,7 +417,7 @@ async fn over_sockets(
             }
             9 => {
                 if let Some(open) = gate.replace(origin.hold(&call)) {
-                    // What was held so far goes on at some later time.
+                    // The replies held so far are released now, the next ones later.
                     open.open_for_all();
                 }
             }
@@ -434,16 +442,16 @@ async fn over_sockets(
     hits
 }
 
-/// A read that is answered has to be answered with no less than its floor.
+/// Asserts that a successful read returns no less than its floor; returns 1 for a hit.
 async fn check(read: Pending, floor: u64, seed: u64) -> usize {
-    let answer = read.await;
-    if answer.status() != 200 {
+    let response = read.await;
+    if response.status() != 200 {
         return 0;
     }
-    let version = answer.json()["version"].as_u64();
+    let version = response.json()["version"].as_u64();
     assert!(
         version >= Some(floor),
-        "seed {seed}: {version:?} < {floor}: {answer}"
+        "seed {seed}: {version:?} < {floor}: {response}"
     );
-    usize::from(answer.cache_status().contains("hit"))
+    usize::from(response.cache_status().contains("hit"))
 }

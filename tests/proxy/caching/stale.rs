@@ -1,4 +1,4 @@
-//! Stale responses: served while one request revalidates, and never after a newer answer.
+//! Stale responses: served while one request revalidates, never after a newer response.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(super) async fn get(proxy: &Proxy) -> Response {
     proxy.get(CALL).bearer("a").await
 }
 
-pub(super) async fn pair() -> (Origin, Proxy) {
+pub(super) async fn start() -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     (origin, proxy)
@@ -20,22 +20,22 @@ pub(super) fn reply(body: &str, cache_control: &str) -> Reply {
     Reply::json(body).header("cache-control", cache_control)
 }
 
-/// Waits until no fetch is in flight any more.
-pub(super) async fn until_landed(proxy: &Proxy) {
+/// Waits until no fetch is in flight.
+pub(super) async fn wait_until_idle(proxy: &Proxy) {
     proxy
         .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 }
 
-/// Waits until there is another answer than this one; answers the one after that.
-pub(super) async fn until_not(proxy: &Proxy, body: &str) -> Response {
-    wait_until("another answer", async || get(proxy).await.text() != body).await;
+/// Waits for a response with another body; returns the one after it.
+pub(super) async fn wait_for_other_body(proxy: &Proxy, body: &str) -> Response {
+    wait_until("another body", async || get(proxy).await.text() != body).await;
     get(proxy).await
 }
 
 #[tokio::test]
-async fn a_stale_response_is_served_within_its_window_while_one_request_refreshes_it() {
-    let (origin, proxy) = pair().await;
+async fn a_stale_response_is_served_while_one_request_refreshes_it() {
+    let (origin, proxy) = start().await;
     let rule = "max-age=10, stale-while-revalidate=5";
     origin.reply(CALL, reply("1", rule));
     get(&proxy).await.assert_miss();
@@ -53,7 +53,7 @@ async fn a_stale_response_is_served_within_its_window_while_one_request_refreshe
     origin.wait_for_requests(2).await;
     origin.assert_requests(2);
     gate.open_for_all();
-    until_not(&proxy, "1")
+    wait_for_other_body(&proxy, "1")
         .await
         .assert_cache_status("stuut-cache; hit; ttl=10")
         .assert_body("2");
@@ -61,8 +61,8 @@ async fn a_stale_response_is_served_within_its_window_while_one_request_refreshe
 }
 
 #[tokio::test]
-async fn the_window_to_revalidate_ends_exactly() {
-    let (origin, proxy) = pair().await;
+async fn the_stale_while_revalidate_window_ends_exactly() {
+    let (origin, proxy) = start().await;
     let rule = "max-age=10, stale-while-revalidate=5";
     origin.replies(CALL, vec![reply("1", rule), reply("2", rule)]);
     get(&proxy).await;
@@ -71,20 +71,8 @@ async fn the_window_to_revalidate_ends_exactly() {
 }
 
 #[tokio::test]
-async fn nothing_is_served_while_it_is_refreshed_unless_somebody_says_so() {
-    let (origin, proxy) = pair().await;
-    origin.replies(
-        CALL,
-        vec![reply("1", "max-age=10"), reply("2", "max-age=10")],
-    );
-    get(&proxy).await;
-    proxy.advance_seconds(10);
-    get(&proxy).await.assert_forwarded("stale").assert_body("2");
-}
-
-#[tokio::test]
-async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_asked() {
-    let (origin, proxy) = pair().await;
+async fn a_refresh_carries_the_token_and_fields_of_its_request() {
+    let (origin, proxy) = start().await;
     let rule = "max-age=10, stale-while-revalidate=5";
     origin.reply(CALL, Reply::echo().header("cache-control", rule));
     for token in ["a", "b"] {
@@ -95,19 +83,19 @@ async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_aske
         .get(CALL)
         .bearer("b")
         .header("accept-language", "fy")
-        .header("x-request-id", "the-one-that-asked")
+        .header("x-request-id", "the-first-stale-hit")
         .await
         .assert_stale("stale-while-revalidate");
     origin.wait_for_requests(3).await;
-    let asked = origin.last_request();
-    assert_eq!(asked.header("authorization").as_deref(), Some("Bearer b"));
-    assert_eq!(asked.header("accept-language").as_deref(), Some("fy"));
+    let refresh = origin.last_request();
+    assert_eq!(refresh.header("authorization").as_deref(), Some("Bearer b"));
+    assert_eq!(refresh.header("accept-language").as_deref(), Some("fy"));
     assert_eq!(
-        asked.header("x-request-id").as_deref(),
-        Some("the-one-that-asked")
+        refresh.header("x-request-id").as_deref(),
+        Some("the-first-stale-hit")
     );
-    until_landed(&proxy).await;
-    // The other token's response is as stale as before.
+    wait_until_idle(&proxy).await;
+    // The other token's response is still stale.
     proxy
         .get(CALL)
         .bearer("a")
@@ -121,8 +109,8 @@ async fn the_refresh_goes_with_the_token_and_the_fields_of_the_request_that_aske
 }
 
 #[tokio::test]
-async fn a_refresh_in_the_background_validates() {
-    let (origin, proxy) = pair().await;
+async fn a_background_refresh_revalidates() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -138,7 +126,7 @@ async fn a_refresh_in_the_background_validates() {
         origin.last_request().header("if-none-match").as_deref(),
         Some("\"1\"")
     );
-    until_landed(&proxy).await;
+    wait_until_idle(&proxy).await;
     wait_until("a renewed response", async || {
         get(&proxy).await.header("x-renewed").is_some()
     })
@@ -151,21 +139,24 @@ async fn a_refresh_in_the_background_validates() {
 }
 
 #[tokio::test]
-async fn a_failed_refresh_in_the_background_leaves_what_was_stored() {
+async fn a_failed_background_refresh_keeps_the_stored_response() {
     for failure in [Reply::new(503), Reply::reset()] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         let rule = "max-age=10, stale-while-revalidate=60";
         origin.replies(CALL, vec![reply("1", rule), failure, reply("2", rule)]);
         get(&proxy).await;
         proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
-        until_not(&proxy, "1").await.assert_hit().assert_body("2");
+        wait_for_other_body(&proxy, "1")
+            .await
+            .assert_hit()
+            .assert_body("2");
         origin.assert_requests(3);
     }
 }
 
-/// Answers that say something new and are not stored themselves.
-fn news() -> Vec<Reply> {
+/// Responses that replace the stored one and may not be stored themselves.
+fn uncacheable_responses() -> Vec<Reply> {
     vec![
         reply("2", "no-store"),
         reply("2", "max-age=60").header("set-cookie", "s=1"),
@@ -177,26 +168,26 @@ fn news() -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn what_was_stored_never_comes_back_behind_news_that_may_not_be_stored() {
+async fn an_uncacheable_response_ends_the_stored_one() {
     for rule in [
         "max-age=10, stale-if-error=600",
         "max-age=10, stale-while-revalidate=600, stale-if-error=600",
     ] {
-        for newer in news() {
-            let (origin, proxy) = pair().await;
-            let said = format!("{rule} {newer:?}");
+        for newer in uncacheable_responses() {
+            let (origin, proxy) = start().await;
+            let case = format!("{rule} {newer:?}");
             origin.replies(CALL, vec![reply("1", rule), newer, Reply::new(500)]);
             get(&proxy).await;
             proxy.advance_seconds(10);
-            let end = until_not(&proxy, "1").await;
-            assert_eq!(end.status(), 500, "{said}: {end}");
+            let last = wait_for_other_body(&proxy, "1").await;
+            assert_eq!(last.status(), 500, "{case}: {last}");
         }
     }
 }
 
 #[tokio::test]
-async fn an_old_variant_does_not_come_back_behind_a_newer_answer_without_vary() {
-    let (origin, proxy) = pair().await;
+async fn a_response_without_vary_ends_older_variants() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -213,8 +204,8 @@ async fn an_old_variant_does_not_come_back_behind_a_newer_answer_without_vary() 
 }
 
 #[tokio::test]
-async fn who_waited_for_news_that_may_not_be_stored_is_not_served_what_they_replace() {
-    let (origin, proxy) = pair().await;
+async fn waiters_of_an_uncacheable_fetch_do_not_get_the_replaced_entry() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![

@@ -1,11 +1,11 @@
-//! Stale responses for an origin that fails, and refusals that end them.
+//! stale-if-error, and refusals that end the stored response.
 
 use std::time::Duration;
 
-use super::stale::{CALL, get, pair, reply, until_landed, until_not};
+use super::stale::{CALL, get, reply, start, wait_for_other_body, wait_until_idle};
 use crate::support::{Reply, wait_until};
 
-/// All the ways an origin can fail that a stale response may stand in for.
+/// All failures of an origin for which a stale response may be served.
 fn failures() -> Vec<Reply> {
     vec![
         Reply::new(500),
@@ -26,12 +26,12 @@ fn failures() -> Vec<Reply> {
     ]
 }
 
-/// Somebody in front of the origin cannot reach it, and says so by a number of its own: a status
-/// that is not known counts as the 500 of its class (RFC 9110 §15).
+/// E.g. of a CDN that cannot reach the origin. An unknown status counts as the x00 of its class
+/// (RFC 9110 §15).
 #[tokio::test]
-async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored() {
+async fn an_unregistered_5xx_status_counts_as_a_failure() {
     for status in [509, 520, 522, 530, 599] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         let failure = Reply::new(status);
         origin.replies(
             CALL,
@@ -46,13 +46,13 @@ async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored
                 .assert_body("1");
         }
     }
-    // These are known, and say something of the request or of what it asks for.
+    // These are registered, and concern the request or its target.
     for status in [501, 505, 506, 507, 508, 510, 511] {
-        let (origin, proxy) = pair().await;
-        let news = Reply::new(status);
+        let (origin, proxy) = start().await;
+        let failure = Reply::new(status);
         origin.replies(
             CALL,
-            vec![reply("1", "max-age=10, stale-if-error=20"), news],
+            vec![reply("1", "max-age=10, stale-if-error=20"), failure],
         );
         get(&proxy).await;
         proxy.advance_seconds(10);
@@ -61,10 +61,10 @@ async fn an_error_of_the_server_that_nobody_has_registered_ended_what_was_stored
 }
 
 #[tokio::test]
-async fn a_stale_response_stands_in_for_an_origin_that_fails() {
+async fn a_stale_response_is_served_if_the_origin_fails() {
     for failure in failures() {
-        let (origin, proxy) = pair().await;
-        let said = format!("{failure:?}");
+        let (origin, proxy) = start().await;
+        let case = format!("{failure:?}");
         origin.replies(
             CALL,
             vec![reply("1", "max-age=10, stale-if-error=20"), failure],
@@ -83,14 +83,14 @@ async fn a_stale_response_stands_in_for_an_origin_that_fails() {
             .assert_stale("stale-if-error")
             .assert_body("1");
         proxy.advance(Duration::from_millis(1));
-        let answer = get(&proxy).await.assert_forwarded("stale");
-        assert_ne!(answer.status(), 200, "{said}: {answer}");
+        let response = get(&proxy).await.assert_forwarded("stale");
+        assert_ne!(response.status(), 200, "{case}: {response}");
     }
 }
 
 #[tokio::test]
-async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
-    let (origin, proxy) = pair().await;
+async fn after_a_failure_stale_is_served_at_once_during_one_retry() {
+    let (origin, proxy) = start().await;
     let failures = (0..3).map(|_| Reply::new(500));
     let good = reply("1", "max-age=10, stale-if-error=600");
     origin.replies(CALL, std::iter::once(good).chain(failures).collect());
@@ -99,7 +99,7 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
     get(&proxy).await.assert_stale("stale-if-error");
     origin.assert_requests(2);
 
-    // No request waits for the origin now, and only one of them asks it again.
+    // Now no request waits for the origin, and only one of them starts a retry.
     let retry = origin.hold(CALL);
     for _ in 0..5 {
         get(&proxy).await.assert_stale("stale-if-error");
@@ -115,16 +115,16 @@ async fn after_a_failure_stale_is_served_at_once_while_one_retry_runs() {
         .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
 
-    // Then the origin is asked as before.
+    // After the pause, the next request waits for the origin again.
     proxy.advance_seconds(30);
     get(&proxy).await.assert_stale("stale-if-error");
     origin.assert_requests(4);
 }
 
-/// Also within its window to revalidate: an origin that fails at once is not asked by each request.
+/// In the stale-while-revalidate window too, not every request is sent to a failing origin.
 #[tokio::test]
 async fn after_a_failed_refresh_one_retry_runs() {
-    let (origin, proxy) = pair().await;
+    let (origin, proxy) = start().await;
     let good = reply("1", "max-age=10, stale-while-revalidate=60");
     origin.replies(CALL, vec![good, Reply::new(500)]);
     get(&proxy).await;
@@ -132,7 +132,7 @@ async fn after_a_failed_refresh_one_retry_runs() {
     for requests in [2, 3, 3, 3] {
         get(&proxy).await.assert_stale("stale-while-revalidate");
         origin.wait_for_requests(requests).await;
-        until_landed(&proxy).await;
+        wait_until_idle(&proxy).await;
     }
     origin.assert_requests(3);
     proxy.advance_seconds(5);
@@ -140,10 +140,10 @@ async fn after_a_failed_refresh_one_retry_runs() {
     origin.wait_for_requests(4).await;
 }
 
-/// The fetch that it met is for a variant of its own, and says nothing of this one.
+/// The retry joined a fetch of another variant, whose result does not apply to its own.
 #[tokio::test]
-async fn a_retry_that_does_not_run_holds_up_no_other() {
-    let (origin, proxy) = pair().await;
+async fn a_retry_that_joins_another_variant_blocks_no_later_retry() {
+    let (origin, proxy) = start().await;
     let variant = |body| reply(body, "max-age=10, stale-if-error=600").header("vary", "accept");
     let get = |accept| proxy.get(CALL).bearer("a").header("accept", accept);
     origin.replies(CALL, vec![variant("1"), Reply::new(500), variant("2")]);
@@ -164,8 +164,8 @@ async fn a_retry_that_does_not_run_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn an_answer_to_the_retry_ends_the_stale_one() {
-    let (origin, proxy) = pair().await;
+async fn a_successful_retry_replaces_the_stale_response() {
+    let (origin, proxy) = start().await;
     let rule = "max-age=10, stale-if-error=600";
     origin.replies(
         CALL,
@@ -174,12 +174,15 @@ async fn an_answer_to_the_retry_ends_the_stale_one() {
     get(&proxy).await;
     proxy.advance_seconds(10);
     get(&proxy).await.assert_stale("stale-if-error");
-    until_not(&proxy, "1").await.assert_hit().assert_body("2");
+    wait_for_other_body(&proxy, "1")
+        .await
+        .assert_hit()
+        .assert_body("2");
 }
 
 #[tokio::test]
-async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
-    let (origin, proxy) = pair().await;
+async fn the_default_stale_if_error_window_covers_a_dead_origin() {
+    let (origin, proxy) = start().await;
     origin.reply(CALL, reply("1", "max-age=10").closing());
     get(&proxy).await;
     origin.stop_listening().await;
@@ -196,8 +199,8 @@ async fn an_origin_that_is_gone_is_stood_in_for_by_the_settings() {
 }
 
 #[tokio::test]
-async fn the_window_is_judged_when_the_origin_has_failed_not_when_it_was_asked() {
-    let (origin, proxy) = pair().await;
+async fn the_stale_if_error_window_is_checked_when_the_fetch_fails() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![reply("1", "max-age=10, stale-if-error=20"), Reply::new(500)],
@@ -205,15 +208,15 @@ async fn the_window_is_judged_when_the_origin_has_failed_not_when_it_was_asked()
     get(&proxy).await;
     let gate = origin.hold(CALL);
     proxy.advance_seconds(29);
-    let asking = proxy.get(CALL).bearer("a").start();
+    let pending = proxy.get(CALL).bearer("a").start();
     origin.wait_for_requests(2).await;
     proxy.advance_seconds(1);
     gate.open();
-    asking.await.assert_status(500).assert_forwarded("stale");
+    pending.await.assert_status(500).assert_forwarded("stale");
 }
 
 #[tokio::test]
-async fn what_forbids_stale_use_forbids_it_on_a_broken_origin_too() {
+async fn must_revalidate_forbids_stale_if_error() {
     for rule in [
         "max-age=10, must-revalidate",
         "max-age=10, proxy-revalidate",
@@ -223,7 +226,7 @@ async fn what_forbids_stale_use_forbids_it_on_a_broken_origin_too() {
         "no-cache, stale-while-revalidate=60, stale-if-error=60",
         "max-age=10, stale-if-error=0",
     ] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         origin.replies(
             CALL,
             vec![reply("1", rule).header("etag", "\"1\""), Reply::reset()],
@@ -238,9 +241,9 @@ async fn what_forbids_stale_use_forbids_it_on_a_broken_origin_too() {
 }
 
 #[tokio::test]
-async fn a_refusal_or_a_missing_call_ends_what_was_stored() {
+async fn a_refusal_or_missing_call_ends_the_stored_response() {
     for status in [401, 403, 404, 410] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         origin.replies(
             CALL,
             vec![
@@ -261,13 +264,13 @@ async fn a_refusal_or_a_missing_call_ends_what_was_stored() {
 }
 
 #[tokio::test]
-async fn a_refusal_or_a_missing_call_whose_body_breaks_off_is_no_failure() {
+async fn a_refusal_or_missing_call_with_a_truncated_body_counts() {
     for status in [401, 403, 404, 410] {
         for end in [
             Reply::new(status).body("no more").truncated_after(3),
             Reply::new(status).body("no more").truncated_chunks_after(3),
         ] {
-            let (origin, proxy) = pair().await;
+            let (origin, proxy) = start().await;
             let rule = "max-age=10, stale-if-error=600";
             origin.replies(CALL, vec![reply("1", rule), end, Reply::new(500)]);
             get(&proxy).await;
@@ -281,9 +284,9 @@ async fn a_refusal_or_a_missing_call_whose_body_breaks_off_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_refusal_or_a_missing_call_counts_while_its_body_is_still_to_come() {
+async fn a_refusal_or_missing_call_counts_before_its_body_arrives() {
     for status in [401, 403, 404, 410] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         let rule = "max-age=10, stale-while-revalidate=600, stale-if-error=600";
         let late = format!("HTTP/1.1 {status} No\r\ncontent-length: 9\r\n\r\nlate");
         origin.replies(
@@ -298,20 +301,20 @@ async fn a_refusal_or_a_missing_call_counts_while_its_body_is_still_to_come() {
         proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
         origin.wait_for_requests(2).await;
-        // Another variant of the request, so that nobody waits for the body.
-        wait_until("its end", async || {
-            let fresh = proxy.get(CALL).bearer("a");
-            let answer = fresh.header("cache-control", "only-if-cached").await;
-            answer.status() == 504
+        // `only-if-cached`, so that no request waits for the body.
+        wait_until("the end of the stored response", async || {
+            let get = proxy.get(CALL).bearer("a");
+            let response = get.header("cache-control", "only-if-cached").await;
+            response.status() == 504
         })
         .await;
     }
 }
 
 #[tokio::test]
-async fn a_refusal_or_a_missing_call_ends_it_also_in_the_background() {
+async fn a_refusal_or_missing_call_counts_in_a_background_refresh() {
     for status in [401, 403, 404, 410] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         origin.replies(
             CALL,
             vec![
@@ -326,12 +329,12 @@ async fn a_refusal_or_a_missing_call_ends_it_also_in_the_background() {
         get(&proxy).await;
         proxy.advance_seconds(10);
         get(&proxy).await.assert_stale("stale-while-revalidate");
-        let end = until_not(&proxy, "1").await;
-        // 401 and 403 are not stored, 404 and 410 are for five seconds.
+        let last = wait_for_other_body(&proxy, "1").await;
+        // 401 and 403 are not stored; 404 and 410 are stored for five seconds.
         assert_eq!(
-            end.status(),
+            last.status(),
             if status < 404 { 500 } else { status },
-            "{end}"
+            "{last}"
         );
         proxy.advance_seconds(5);
         get(&proxy).await.assert_status(500);

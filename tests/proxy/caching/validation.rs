@@ -1,4 +1,4 @@
-//! Validation: the conditions of the proxy to the origin, and what a 304 does.
+//! Revalidation: conditional requests to the origin, and the effect of a 304.
 
 use crate::support::{Origin, Proxy, Reply, Response};
 
@@ -8,7 +8,7 @@ pub(super) async fn get(proxy: &Proxy) -> Response {
     proxy.get(CALL).bearer("a").await
 }
 
-pub(super) async fn pair() -> (Origin, Proxy) {
+pub(super) async fn start() -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     (origin, proxy)
@@ -27,7 +27,7 @@ pub(super) fn not_modified(tag: &str) -> Reply {
 
 #[tokio::test]
 async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
-    let (origin, proxy) = pair().await;
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -49,9 +49,9 @@ async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=20")
         .assert_status(200)
         .assert_body("{\"a\":1}");
-    let asked = origin.last_request();
-    assert_eq!(asked.header("if-none-match").as_deref(), Some("\"1\""));
-    assert_eq!(asked.header("if-modified-since"), None);
+    let request = origin.last_request();
+    assert_eq!(request.header("if-none-match").as_deref(), Some("\"1\""));
+    assert_eq!(request.header("if-modified-since"), None);
 
     proxy.advance_seconds(19);
     let date = proxy.date(-19);
@@ -72,8 +72,8 @@ async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
 }
 
 #[tokio::test]
-async fn without_a_tag_the_date_of_the_last_change_is_asked_about() {
-    let (origin, proxy) = pair().await;
+async fn without_a_tag_last_modified_is_the_validator() {
+    let (origin, proxy) = start().await;
     let changed = proxy.date(-100);
     origin.replies(
         CALL,
@@ -88,14 +88,14 @@ async fn without_a_tag_the_date_of_the_last_change_is_asked_about() {
         .await
         .assert_cache_status("stuut-cache; fwd=stale; fwd-status=304; stored; ttl=11")
         .assert_body("{}");
-    let asked = origin.last_request();
-    assert_eq!(asked.header("if-modified-since"), Some(changed));
-    assert_eq!(asked.header("if-none-match"), None);
+    let request = origin.last_request();
+    assert_eq!(request.header("if-modified-since"), Some(changed));
+    assert_eq!(request.header("if-none-match"), None);
 }
 
 #[tokio::test]
-async fn what_has_changed_replaces_what_was_stored() {
-    let (origin, proxy) = pair().await;
+async fn a_changed_response_replaces_the_stored_one() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -116,8 +116,8 @@ async fn what_has_changed_replaces_what_was_stored() {
 }
 
 #[tokio::test]
-async fn a_304_about_another_response_is_answered_by_asking_for_the_whole() {
-    let (origin, proxy) = pair().await;
+async fn a_304_for_another_tag_is_followed_by_an_unconditional_get() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -138,13 +138,13 @@ async fn a_304_about_another_response_is_answered_by_asking_for_the_whole() {
 }
 
 #[tokio::test]
-async fn a_304_to_the_whole_is_no_answer_whatever_it_is_about() {
+async fn a_304_to_an_unconditional_get_is_502() {
     for second in [
         not_modified("\"2\""),
         not_modified("\"1\""),
         Reply::new(304),
     ] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         origin.replies(
             CALL,
             vec![
@@ -161,8 +161,8 @@ async fn a_304_to_the_whole_is_no_answer_whatever_it_is_about() {
 }
 
 #[tokio::test]
-async fn a_304_that_nobody_asked_for_is_not_passed_on() {
-    let (origin, proxy) = pair().await;
+async fn an_unsolicited_304_is_not_forwarded() {
+    let (origin, proxy) = start().await;
     origin.reply(CALL, not_modified("\"1\""));
     proxy
         .get(CALL)
@@ -175,8 +175,8 @@ async fn a_304_that_nobody_asked_for_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn a_view_keeps_its_tag_over_a_304_and_loses_it_with_the_body() {
-    let (origin, proxy) = pair().await;
+async fn a_views_tag_survives_a_304_and_changes_with_the_body() {
+    let (origin, proxy) = start().await;
     let view = "/v1/calls/c1?strip=b";
     let (one, two) = ("{\"a\":1,\"b\":1}", "{\"a\":2,\"b\":2}");
     origin.replies(
@@ -201,8 +201,12 @@ async fn a_view_keeps_its_tag_over_a_304_and_loses_it_with_the_body() {
         .assert_status(304)
         .assert_header("etag", &tag)
         .assert_header("x-new", "1");
-    let asked = origin.last_request().header("if-none-match");
-    assert_eq!(asked.as_deref(), Some("\"1\""), "the tag of the whole");
+    let condition = origin.last_request().header("if-none-match");
+    assert_eq!(
+        condition.as_deref(),
+        Some("\"1\""),
+        "the tag of the whole call"
+    );
     proxy
         .get(view)
         .bearer("a")
@@ -222,8 +226,8 @@ async fn a_view_keeps_its_tag_over_a_304_and_loses_it_with_the_body() {
 }
 
 #[tokio::test]
-async fn a_304_that_forbids_storing_ends_what_was_stored() {
-    let (origin, proxy) = pair().await;
+async fn a_304_with_no_store_ends_the_stored_response() {
+    let (origin, proxy) = start().await;
     origin.replies(
         CALL,
         vec![
@@ -242,7 +246,7 @@ async fn a_304_that_forbids_storing_ends_what_was_stored() {
 }
 
 #[tokio::test]
-async fn the_member_of_a_cache_before_us_is_kept_and_is_that_of_the_last_answer() {
+async fn an_upstream_cache_status_is_kept_from_the_last_response() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let call = "/v1/calls/c1";
@@ -274,17 +278,20 @@ async fn the_member_of_a_cache_before_us_is_kept_and_is_that_of_the_last_answer(
     }
 }
 
-/// The answer to what was not asked for lets go of its place before the next request takes one.
+/// The 304 releases its permit before the repeated request takes one.
 #[tokio::test]
-async fn a_304_about_another_response_took_two_places() {
+async fn repeating_a_request_after_a_304_takes_one_permit() {
     let origin = Origin::start().await;
     let call = |tag| {
         Reply::echo()
             .header("etag", tag)
             .header("cache-control", "max-age=10")
     };
-    let mistaken = Reply::new(304).header("etag", "\"other\"");
-    origin.replies("/v1/calls/c1", vec![call("\"1\""), mistaken, call("\"2\"")]);
+    let wrong_tag = Reply::new(304).header("etag", "\"other\"");
+    origin.replies(
+        "/v1/calls/c1",
+        vec![call("\"1\""), wrong_tag, call("\"2\"")],
+    );
     let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
     proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
     proxy.advance_seconds(10);

@@ -1,18 +1,18 @@
-//! Several answers to one target: the request fields that `Vary` nominates.
+//! Variants: responses selected by the request fields that `Vary` nominates.
 
 use crate::support::{Origin, Proxy, Reply, Response};
 
 const CALL: &str = "/v1/calls/c1";
 
-/// An origin whose answers carry these lines of `Vary`.
-async fn varying(lines: &[&str]) -> (Origin, Proxy) {
+/// Starts an origin whose replies have these lines of `Vary`.
+async fn start_varying(lines: &[&str]) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    script(&origin, lines);
+    set_vary(&origin, lines);
     (origin, proxy)
 }
 
-fn script(origin: &Origin, lines: &[&str]) {
+fn set_vary(origin: &Origin, lines: &[&str]) {
     let reply = lines
         .iter()
         .fold(Reply::echo(), |reply, line| reply.header("vary", line));
@@ -32,8 +32,8 @@ async fn get(proxy: &Proxy, fields: &[(&str, &str)]) -> Response {
 const VARY_MISS: &str = "stuut-cache; fwd=vary-miss; fwd-status=200; stored; ttl=60";
 
 #[tokio::test]
-async fn each_value_of_a_nominated_field_has_an_answer_of_its_own() {
-    let (origin, proxy) = varying(&["accept"]).await;
+async fn each_value_of_a_nominated_field_is_a_variant() {
+    let (origin, proxy) = start_varying(&["accept"]).await;
     get(&proxy, &[]).await.assert_miss();
     get(&proxy, &[("accept", "a")])
         .await
@@ -47,20 +47,20 @@ async fn each_value_of_a_nominated_field_has_an_answer_of_its_own() {
         (&[("accept", "b")], 3),
         (&[("accept", "a"), ("accept-language", "fy")], 2),
     ] {
-        let answer = get(&proxy, fields).await.assert_hit();
-        assert_eq!(answer.json()["number"], number, "{answer}");
+        let response = get(&proxy, fields).await.assert_hit();
+        assert_eq!(response.json()["number"], number, "{response}");
     }
     origin.assert_requests(3);
 }
 
 #[tokio::test]
-async fn lines_and_letter_case_of_vary_make_no_difference() {
+async fn vary_ignores_case_and_line_splits() {
     for lines in [
         &["Accept, ACCEPT-Language"][..],
         &["accept", "accept-language"],
         &["", ",accept ,, accept-language"],
     ] {
-        let (_origin, proxy) = varying(lines).await;
+        let (_origin, proxy) = start_varying(lines).await;
         let first = [("accept", "a"), ("accept-language", "fy")];
         get(&proxy, &first).await.assert_miss();
         get(&proxy, &first).await.assert_hit();
@@ -74,8 +74,8 @@ async fn lines_and_letter_case_of_vary_make_no_difference() {
 }
 
 #[tokio::test]
-async fn lines_of_a_nominated_field_are_one_list() {
-    let (_origin, proxy) = varying(&["accept"]).await;
+async fn lines_of_a_nominated_field_are_combined() {
+    let (_origin, proxy) = start_varying(&["accept"]).await;
     get(&proxy, &[("accept", "a, b")]).await.assert_miss();
     get(&proxy, &[("accept", "a"), ("accept", "b")])
         .await
@@ -87,9 +87,9 @@ async fn lines_of_a_nominated_field_are_one_list() {
 }
 
 #[tokio::test]
-async fn what_never_reaches_the_origin_cannot_make_a_difference() {
+async fn fields_not_forwarded_do_not_select_a_variant() {
     for name in ["cookie", "x-tenant", "accept-encoding", "origin"] {
-        let (origin, proxy) = varying(&[name]).await;
+        let (origin, proxy) = start_varying(&[name]).await;
         get(&proxy, &[(name, "one")]).await.assert_miss();
         get(&proxy, &[(name, "two")]).await.assert_hit();
         get(&proxy, &[]).await.assert_hit();
@@ -102,24 +102,8 @@ async fn what_never_reaches_the_origin_cannot_make_a_difference() {
 }
 
 #[tokio::test]
-async fn a_field_that_is_sent_on_by_configuration_makes_a_difference() {
-    let origin = Origin::start().await;
-    let proxy = Proxy::with(&origin, |config| {
-        config.upstream.forward_headers = vec!["x-tenant".parse().expect("a name")];
-    })
-    .await;
-    script(&origin, &["x-tenant"]);
-    get(&proxy, &[("x-tenant", "1")]).await.assert_miss();
-    get(&proxy, &[("x-tenant", "1")]).await.assert_hit();
-    get(&proxy, &[("x-tenant", "2")])
-        .await
-        .assert_cache_status(VARY_MISS);
-    get(&proxy, &[]).await.assert_cache_status(VARY_MISS);
-}
-
-#[tokio::test]
-async fn the_credential_makes_a_difference_already() {
-    let (_origin, proxy) = varying(&["Authorization"]).await;
+async fn vary_on_authorization_has_no_further_effect() {
+    let (_origin, proxy) = start_varying(&["Authorization"]).await;
     get(&proxy, &[]).await.assert_miss();
     get(&proxy, &[]).await.assert_hit();
     let other = proxy.get(CALL).bearer("b").await.assert_miss();
@@ -127,21 +111,8 @@ async fn the_credential_makes_a_difference_already() {
 }
 
 #[tokio::test]
-async fn a_star_is_never_served_again() {
-    for lines in [&["*"][..], &["accept, *"], &["accept", "*"]] {
-        let (origin, proxy) = varying(lines).await;
-        for _ in 0..2 {
-            get(&proxy, &[])
-                .await
-                .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=vary");
-        }
-        origin.assert_requests(2);
-    }
-}
-
-#[tokio::test]
-async fn eight_variants_are_kept_and_the_oldest_goes() {
-    let (origin, proxy) = varying(&["accept"]).await;
+async fn a_ninth_variant_evicts_the_oldest() {
+    let (origin, proxy) = start_varying(&["accept"]).await;
     let values: Vec<_> = (0..9).map(|n| format!("t/{n}")).collect();
     for value in &values {
         get(&proxy, &[("accept", value)]).await;
@@ -160,8 +131,8 @@ async fn eight_variants_are_kept_and_the_oldest_goes() {
 }
 
 #[tokio::test]
-async fn one_variant_is_renewed_and_the_others_stay_as_they_are() {
-    let (origin, proxy) = varying(&[]).await;
+async fn revalidation_renews_one_variant_only() {
+    let (origin, proxy) = start_varying(&[]).await;
     let tagged = |tag: &str| {
         Reply::echo()
             .header("vary", "accept")
@@ -198,8 +169,8 @@ async fn one_variant_is_renewed_and_the_others_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn all_variants_go_with_a_write() {
-    let (_origin, proxy) = varying(&["accept"]).await;
+async fn a_write_invalidates_all_variants() {
+    let (_origin, proxy) = start_varying(&["accept"]).await;
     for value in ["a", "b"] {
         get(&proxy, &[("accept", value)]).await;
     }
@@ -209,36 +180,37 @@ async fn all_variants_go_with_a_write() {
         .await
         .assert_status(200);
     for value in ["a", "b"] {
-        let answer = get(&proxy, &[("accept", value)]).await;
-        assert!(!answer.cache_status().contains("hit"), "{answer}");
+        let response = get(&proxy, &[("accept", value)]).await;
+        assert!(!response.cache_status().contains("hit"), "{response}");
     }
 }
 
 #[tokio::test]
-async fn all_variants_go_with_a_call_that_is_gone() {
+async fn a_404_or_410_ends_all_variants() {
     for status in [404, 410] {
-        let (origin, proxy) = varying(&["accept-language"]).await;
+        let (origin, proxy) = start_varying(&["accept-language"]).await;
         get(&proxy, &[("accept-language", "de")])
             .await
             .assert_miss();
         get(&proxy, &[("accept-language", "en")]).await;
-        let gone = Reply::new(status).header("cache-control", "no-store");
-        origin.reply("/v1/calls/c1", gone);
+        let missing = Reply::new(status).header("cache-control", "no-store");
+        origin.reply(CALL, missing);
         for language in ["de", "en"] {
             let fields = [("accept-language", language), ("cache-control", "no-cache")];
-            let asks = if language == "de" {
+            // Only the first forces a fetch: its 404 must have ended the other variant.
+            let fields = if language == "de" {
                 &fields[..]
             } else {
                 &fields[..1]
             };
-            get(&proxy, asks).await.assert_status(status);
+            get(&proxy, fields).await.assert_status(status);
         }
     }
 }
 
 #[tokio::test]
-async fn what_a_client_has_sent_weighs_where_it_is_kept() {
-    let (_origin, proxy) = varying(&["accept"]).await;
+async fn stored_request_fields_count_towards_the_weight() {
+    let (_origin, proxy) = start_varying(&["accept"]).await;
     get(&proxy, &[]).await.assert_miss();
     let before = proxy.metric("stuut_cache_weight_bytes").await;
     let long = "a".repeat(20_000);
@@ -250,7 +222,7 @@ async fn what_a_client_has_sent_weighs_where_it_is_kept() {
 }
 
 #[tokio::test]
-async fn a_field_that_an_operator_sends_on_is_nominated_without_a_word() {
+async fn a_field_forwarded_by_configuration_selects_a_variant() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.upstream.forward_headers = vec!["x-organisation".parse().expect("a name")];
@@ -263,16 +235,17 @@ async fn a_field_that_an_operator_sends_on_is_nominated_without_a_word() {
                 .bearer("a")
                 .header("x-organisation", organisation)
         };
-        let answer = get().await;
-        assert!(answer.cache_status().contains("fwd="), "{answer}");
-        get().await.assert_hit().assert_body(answer.body());
+        let response = get().await;
+        assert!(response.cache_status().contains("fwd="), "{response}");
+        get().await.assert_hit().assert_body(response.body());
     }
-    origin.assert_requests(2);
+    get(&proxy, &[]).await.assert_cache_status(VARY_MISS);
+    origin.assert_requests(3);
 }
 
-/// An error seldom says what it varies by, and so would answer every request.
+/// Errors rarely have a Vary field, and so would be served to every request.
 #[tokio::test]
-async fn an_error_for_one_variant_hid_the_call_that_others_had() {
+async fn an_error_without_vary_does_not_hide_other_variants() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let german = || proxy.get(CALL).bearer("a").header("accept-language", "de");
