@@ -1,5 +1,5 @@
-//! Tokens of a named scope share a store; each is served from it only after the origin has
-//! answered that very token.
+//! Tokens of a named scope share stored responses; each gets one only after the origin has sent
+//! it to that very token.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::support::{Origin, Proxy, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 
-/// `a`, `b` and `c` share a store; `x` and `y` another.
+/// `a`, `b` and `c` are one scope, `x` and `y` another.
 pub fn shared(config: &mut Config) {
     let scope = |name: &str, tokens: &[&str]| NamedScope {
         name: name.to_owned(),
@@ -29,7 +29,7 @@ pub fn shared(config: &mut Config) {
     ];
 }
 
-async fn pair() -> (Origin, Proxy) {
+async fn start() -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, shared).await;
     (origin, proxy)
@@ -37,7 +37,7 @@ async fn pair() -> (Origin, Proxy) {
 
 #[tokio::test]
 async fn a_304_to_a_strong_tag_admits_a_token_to_that_response() {
-    let (origin, proxy) = pair().await;
+    let (origin, proxy) = start().await;
     let call = Reply::json("{}")
         .header("cache-control", "max-age=60")
         .header("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT");
@@ -49,10 +49,10 @@ async fn a_304_to_a_strong_tag_admits_a_token_to_that_response() {
         .await
         .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=60")
         .assert_body("{}");
-    let asked = origin.last_request();
-    assert_eq!(asked.header("authorization").as_deref(), Some("Bearer b"));
-    assert_eq!(asked.header("if-none-match").as_deref(), Some("\"1\""));
-    assert_eq!(asked.header("if-modified-since"), None);
+    let request = origin.last_request();
+    assert_eq!(request.header("authorization").as_deref(), Some("Bearer b"));
+    assert_eq!(request.header("if-none-match").as_deref(), Some("\"1\""));
+    assert_eq!(request.header("if-modified-since"), None);
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_hit();
     }
@@ -60,8 +60,8 @@ async fn a_304_to_a_strong_tag_admits_a_token_to_that_response() {
 }
 
 #[tokio::test]
-async fn a_weak_tag_or_a_date_admits_no_token_and_the_same_response_does() {
-    let (origin, proxy) = pair().await;
+async fn identical_bytes_admit_a_token_but_weak_validators_do_not() {
+    let (origin, proxy) = start().await;
     let call = Reply::json("{}")
         .header("etag", "W/\"1\"")
         .header("last-modified", "Thu, 01 Jan 1970 00:00:00 GMT");
@@ -84,8 +84,8 @@ async fn a_weak_tag_or_a_date_admits_no_token_and_the_same_response_does() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_shown_different_bodies_never_get_each_others() {
-    let (origin, proxy) = pair().await;
+async fn tokens_with_different_bodies_never_get_each_others() {
+    let (origin, proxy) = start().await;
     for _ in 0..20 {
         for token in ["a", "b", "c"] {
             let call = proxy.get(CALL).bearer(token).await.assert_status(200);
@@ -96,18 +96,18 @@ async fn tokens_that_are_shown_different_bodies_never_get_each_others() {
 }
 
 #[tokio::test]
-async fn an_admission_is_not_inherited_by_other_bytes() {
-    let (origin, proxy) = pair().await;
+async fn an_admission_does_not_extend_to_a_changed_body() {
+    let (origin, proxy) = start().await;
     origin.reply(CALL, Reply::json("{\"n\":1}").validating("\"1\""));
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_status(200);
     }
     origin.reply(CALL, Reply::json("{\"n\":2}").validating("\"2\""));
-    let anew = proxy.get(CALL).bearer("a");
-    anew.header("cache-control", "no-cache").await;
+    let refetch = proxy.get(CALL).bearer("a");
+    refetch.header("cache-control", "no-cache").await;
     let new = proxy.get(CALL).bearer("a").await.assert_hit();
     assert_eq!(new.text(), "{\"n\":2}");
-    // The second token keeps what it was shown until that is stale, and must ask for the new.
+    // The second token keeps the old response while its admission lasts; the new one needs a fetch.
     let old = proxy.get(CALL).bearer("b").await.assert_hit();
     assert_eq!(old.text(), "{\"n\":1}");
     proxy.advance_seconds(29);
@@ -117,10 +117,10 @@ async fn an_admission_is_not_inherited_by_other_bytes() {
     proxy.get(CALL).bearer("b").await.assert_status(403);
 }
 
-/// Else fields that the origin sends to one token would reach the others by way of a 304.
+/// Fields that the origin sends to one token would otherwise reach the others through a 304.
 #[tokio::test]
-async fn what_a_304_adds_for_one_token_is_not_shown_to_another() {
-    let (origin, proxy) = pair().await;
+async fn fields_of_a_304_to_one_token_are_not_sent_to_another() {
+    let (origin, proxy) = start().await;
     let call = |user| {
         Reply::json("{}")
             .header("cache-control", "max-age=20")
@@ -130,8 +130,8 @@ async fn what_a_304_adds_for_one_token_is_not_shown_to_another() {
     proxy.get(CALL).bearer("a").await.assert_miss();
     origin.reply(CALL, call("b").validating("\"1\""));
     for token in ["b", "a"] {
-        let shown = proxy.get(CALL).bearer(token).await.assert_status(200);
-        shown.assert_header("x-user", token);
+        let fetched = proxy.get(CALL).bearer(token).await.assert_status(200);
+        fetched.assert_header("x-user", token);
         let hit = proxy.get(CALL).bearer(token).await.assert_hit();
         hit.assert_header("x-user", token);
     }
@@ -139,12 +139,12 @@ async fn what_a_304_adds_for_one_token_is_not_shown_to_another() {
 }
 
 #[tokio::test]
-async fn a_response_that_no_token_may_see_goes() {
-    let (origin, proxy) = pair().await;
+async fn a_response_that_no_token_may_get_is_removed() {
+    let (origin, proxy) = start().await;
     for n in ["1", "2", "3"] {
         origin.reply(CALL, Reply::json("{}").header("x-number", n));
-        let anew = proxy.get(CALL).bearer("a");
-        anew.header("cache-control", "no-cache").await;
+        let refetch = proxy.get(CALL).bearer("a");
+        refetch.header("cache-control", "no-cache").await;
     }
     let explained = proxy.admin(Method::GET, "/explain?path=/v1/calls/c1").await;
     assert_eq!(explained.json()["stored"].as_array().map(Vec::len), Some(1));
@@ -152,12 +152,12 @@ async fn a_response_that_no_token_may_see_goes() {
 
 #[tokio::test]
 async fn a_304_with_a_weak_tag_admits_no_token() {
-    let (origin, proxy) = pair().await;
+    let (origin, proxy) = start().await;
     origin.reply(CALL, Reply::json("{\"n\":1}").header("etag", "\"1\""));
     proxy.get(CALL).bearer("a").await.assert_miss();
     let weak = |reply: Reply| reply.header("etag", "W/\"1\"");
-    let shown = weak(Reply::json("{\"n\":2}"));
-    origin.replies(CALL, vec![weak(Reply::new(304)), shown]);
+    let changed = weak(Reply::json("{\"n\":2}"));
+    origin.replies(CALL, vec![weak(Reply::new(304)), changed]);
     let own = proxy.get(CALL).bearer("b").await.assert_miss();
     own.assert_body("{\"n\":2}");
     proxy
@@ -169,24 +169,24 @@ async fn a_304_with_a_weak_tag_admits_no_token() {
 }
 
 #[tokio::test]
-async fn an_older_answer_to_a_token_does_not_replace_a_newer_one() {
-    let (origin, proxy) = pair().await;
-    let late = origin.hold(CALL);
-    let early = proxy.get(CALL).bearer("a").start();
+async fn an_older_response_to_a_token_does_not_replace_a_newer_one() {
+    let (origin, proxy) = start().await;
+    let gate = origin.hold(CALL);
+    let older = proxy.get(CALL).bearer("a").start();
     origin.wait_for_requests(1).await;
     origin.hold(CALL).open_for_all();
-    let anew = proxy.get(CALL).bearer("a");
-    let newer = anew.header("cache-control", "no-cache").await;
-    late.open();
-    early.await.assert_status(200);
+    let refetch = proxy.get(CALL).bearer("a");
+    let newer = refetch.header("cache-control", "no-cache").await;
+    gate.open();
+    older.await.assert_status(200);
     let hit = proxy.get(CALL).bearer("a").await.assert_hit();
     hit.assert_body(newer.body());
 }
 
 #[tokio::test]
-async fn other_scopes_and_tokens_without_one_share_nothing() {
-    let (origin, proxy) = pair().await;
-    for token in ["a", "x", "alone", "alone-too"] {
+async fn other_scopes_and_unlisted_tokens_share_nothing() {
+    let (origin, proxy) = start().await;
+    for token in ["a", "x", "unlisted", "unlisted-too"] {
         proxy.get(CALL).bearer(token).await.assert_miss();
         let hit = proxy.get(CALL).bearer(token).await.assert_hit();
         assert_eq!(hit.json()["authorization"], format!("Bearer {token}"));
@@ -195,9 +195,9 @@ async fn other_scopes_and_tokens_without_one_share_nothing() {
 }
 
 #[tokio::test]
-async fn a_refusal_belongs_to_its_token_alone() {
+async fn a_refusal_affects_its_token_only() {
     for status in [401, 403, 404] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         proxy.get(CALL).bearer("a").await.assert_miss();
         origin.refuse("b", status);
         proxy.get(CALL).bearer("b").await.assert_status(status);
@@ -207,8 +207,8 @@ async fn a_refusal_belongs_to_its_token_alone() {
 }
 
 #[tokio::test]
-async fn an_admission_ends() {
-    let (origin, proxy) = pair().await;
+async fn an_admission_expires() {
+    let (origin, proxy) = start().await;
     origin.reply(
         CALL,
         Reply::json("{}").header("cache-control", "max-age=600"),
@@ -222,8 +222,8 @@ async fn an_admission_ends() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_shut_out_at_once_and_the_others_are_not() {
-    let (origin, proxy) = pair().await;
+async fn a_refusal_elsewhere_revokes_the_tokens_admissions_at_once() {
+    let (origin, proxy) = start().await;
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await;
         proxy.get(CALL).bearer(token).await.assert_hit();
@@ -235,8 +235,8 @@ async fn a_refused_token_is_shut_out_at_once_and_the_others_are_not() {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_an_answer_that_is_another_tokens() {
-    let (origin, proxy) = pair().await;
+async fn tokens_of_a_scope_do_not_wait_for_each_others_fetch() {
+    let (origin, proxy) = start().await;
     origin.refuse("b", 403);
     let gate = origin.hold(CALL);
     let b = proxy.get(CALL).bearer("b").start();
@@ -251,8 +251,8 @@ async fn nobody_waits_for_an_answer_that_is_another_tokens() {
 }
 
 #[tokio::test]
-async fn a_refused_refresh_leaves_the_call_to_those_who_may_see_it() {
-    let (origin, proxy) = pair().await;
+async fn a_refused_refresh_keeps_the_call_for_other_tokens() {
+    let (origin, proxy) = start().await;
     origin.reply(
         CALL,
         Reply::json("{}")
@@ -271,8 +271,8 @@ async fn a_refused_refresh_leaves_the_call_to_those_who_may_see_it() {
 }
 
 #[tokio::test]
-async fn who_asks_after_a_refusal_does_not_join_what_was_asked_before_it() {
-    let (origin, proxy) = pair().await;
+async fn a_request_after_a_refusal_does_not_join_an_older_fetch() {
+    let (origin, proxy) = start().await;
     let gate = origin.hold(CALL);
     let before = proxy.get(CALL).bearer("b").start();
     origin.wait_for_requests(1).await;
@@ -287,8 +287,8 @@ async fn who_asks_after_a_refusal_does_not_join_what_was_asked_before_it() {
 }
 
 #[tokio::test]
-async fn what_is_gone_for_a_token_is_gone_in_every_variant() {
-    let (origin, proxy) = pair().await;
+async fn a_404_for_a_token_revokes_it_on_every_variant() {
+    let (origin, proxy) = start().await;
     origin.reply(CALL, Reply::echo().header("vary", "accept"));
     let get = |token, accept| proxy.get(CALL).bearer(token).header("accept", accept);
     for token in ["a", "b"] {
@@ -301,51 +301,52 @@ async fn what_is_gone_for_a_token_is_gone_in_every_variant() {
 }
 
 #[tokio::test]
-async fn what_is_gone_for_a_token_is_gone_from_what_another_has_stored_meanwhile() {
-    let (origin, proxy) = pair().await;
+async fn a_404_for_a_token_covers_a_response_stored_meanwhile() {
+    let (origin, proxy) = start().await;
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_status(200);
     }
-    let anew = |token| {
+    let refetch = |token| {
         let get = proxy.get(CALL).bearer(token);
         get.header("cache-control", "no-cache").start()
     };
     origin.refuse("b", 404);
-    let gone = origin.hold(CALL);
-    let b = anew("b");
+    let gate = origin.hold(CALL);
+    let b = refetch("b");
     origin.wait_for_requests(3).await;
     origin.hold(CALL).open_for_all();
-    anew("a").await.assert_status(200);
-    gone.open();
+    refetch("a").await.assert_status(200);
+    gate.open();
     b.await.assert_status(404);
     proxy.get(CALL).bearer("b").await.assert_status(404);
     proxy.get(CALL).bearer("a").await.assert_hit();
 }
 
 #[tokio::test]
-async fn an_answer_to_what_was_asked_before_it_was_gone_admits_nobody() {
-    let (origin, proxy) = pair().await;
-    let late = origin.hold(CALL);
-    let early = proxy.get(CALL).bearer("b").start();
+async fn a_response_requested_before_a_404_admits_no_token() {
+    let (origin, proxy) = start().await;
+    let gate = origin.hold(CALL);
+    let older = proxy.get(CALL).bearer("b").start();
     origin.wait_for_requests(1).await;
     origin.hold(CALL).open_for_all();
     origin.refuse("b", 404);
-    let anew = proxy.get(CALL).bearer("b");
-    anew.header("cache-control", "no-cache")
+    let refetch = proxy.get(CALL).bearer("b");
+    refetch
+        .header("cache-control", "no-cache")
         .await
         .assert_status(404);
-    late.open();
-    early.await.assert_status(200);
+    gate.open();
+    older.await.assert_status(200);
     proxy.get(CALL).bearer("b").await.assert_status(404);
 }
 
 #[tokio::test]
-async fn private_and_varying_by_credential_is_not_shared() {
+async fn private_and_vary_authorization_are_not_shared() {
     for field in [
         ("cache-control", "private, max-age=60"),
         ("vary", "authorization"),
     ] {
-        let (origin, proxy) = pair().await;
+        let (origin, proxy) = start().await;
         origin.reply(CALL, Reply::echo().header(field.0, field.1));
         proxy.get(CALL).bearer("a").await.assert_miss();
         let other = proxy.get(CALL).bearer("b").await.assert_miss();
@@ -355,8 +356,8 @@ async fn private_and_varying_by_credential_is_not_shared() {
 }
 
 #[tokio::test]
-async fn a_write_and_a_purge_void_the_call_for_all() {
-    let (_origin, proxy) = pair().await;
+async fn a_write_or_purge_invalidates_the_call_for_all_tokens() {
+    let (_origin, proxy) = start().await;
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await;
     }
@@ -376,17 +377,16 @@ async fn a_write_and_a_purge_void_the_call_for_all() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Tokens come and go at the origin; no answer with a body reaches one that the origin
-    /// refuses and that the proxy has been told about, and none reaches a token that the origin
-    /// never admitted to that call.
+    /// The origin refuses and accepts tokens at random. No stored response reaches a token after
+    /// the proxy has met its refusal, or a token to which the origin never sent that call.
     #[test]
-    fn nobody_is_served_what_the_origin_never_gave_them(
+    fn no_token_gets_what_the_origin_never_sent_it(
         steps in proptest::collection::vec((0..5_usize, 0..3_usize, 0..6_u8), 1..60),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let tokens = ["a", "b", "c", "x", "alone"];
-            let (origin, proxy) = pair().await;
+            let tokens = ["a", "b", "c", "x", "unlisted"];
+            let (origin, proxy) = start().await;
             let (mut admitted, mut refused) = (HashSet::new(), HashSet::new());
             for (token, call, action) in steps {
                 let (token, target) = (tokens[token], format!("/v1/calls/c{call}"));
@@ -400,24 +400,24 @@ proptest! {
                         refused.remove(token);
                     }
                     2 => {
-                        // The proxy learns of a refusal wherever it meets one.
+                        // A refusal on any target counts.
                         let status = proxy.get("/v1/other").bearer(token).await.status();
                         if status == 403 {
-                            admitted.retain(|(one, _): &(&str, String)| *one != token);
+                            admitted.retain(|(other, _): &(&str, String)| *other != token);
                         }
                     }
                     3 => proxy.advance_seconds(11),
                     _ => {
                         let before = origin.requests().len();
-                        let answer = proxy.get(&target).bearer(token).await;
-                        let asked = origin.requests().len() > before;
-                        if asked && refused.contains(token) {
-                            assert_eq!(answer.status(), 403, "{answer}");
-                            admitted.retain(|(one, _)| *one != token);
-                        } else if asked {
+                        let response = proxy.get(&target).bearer(token).await;
+                        let is_forwarded = origin.requests().len() > before;
+                        if is_forwarded && refused.contains(token) {
+                            assert_eq!(response.status(), 403, "{response}");
+                            admitted.retain(|(other, _)| *other != token);
+                        } else if is_forwarded {
                             admitted.insert((token, target));
                         } else {
-                            assert!(admitted.contains(&(token, target)), "{answer}");
+                            assert!(admitted.contains(&(token, target)), "{response}");
                         }
                     }
                 }
@@ -426,11 +426,11 @@ proptest! {
     }
 }
 
-/// A 304 speaks of what is stored, and so for all who share it.
+/// A 304 describes the stored response, which the tokens share.
 #[tokio::test]
-async fn what_a_304_withdrew_stood_in_for_the_origin_with_the_others() {
-    for withdrawn in ["no-store", "private"] {
-        let (origin, proxy) = pair().await;
+async fn a_304_with_no_store_or_private_ends_it_for_all_tokens() {
+    for directive in ["no-store", "private"] {
+        let (origin, proxy) = start().await;
         let call = Reply::json("{}")
             .header("etag", "\"1\"")
             .header("cache-control", "max-age=10");
@@ -439,29 +439,29 @@ async fn what_a_304_withdrew_stood_in_for_the_origin_with_the_others() {
             proxy.get(CALL).bearer(token).await.assert_status(200);
         }
         proxy.advance_seconds(10);
-        let withdrawal = Reply::new(304)
+        let not_modified = Reply::new(304)
             .header("etag", "\"1\"")
-            .header("cache-control", withdrawn);
-        origin.replies(CALL, vec![withdrawal, Reply::new(500)]);
+            .header("cache-control", directive);
+        origin.replies(CALL, vec![not_modified, Reply::new(500)]);
         proxy.get(CALL).bearer("a").await.assert_status(200);
         proxy.get(CALL).bearer("b").await.assert_status(500);
     }
 }
 
-/// It ended what it was to renew, and with it that the origin had answered the others.
+/// It ended the response instead of renewing it, and with it the other tokens' admissions.
 #[tokio::test]
-async fn a_304_with_a_cookie_dismissed_all_others() {
-    let (origin, proxy) = pair().await;
-    let says = |reply: Reply| {
+async fn a_304_with_set_cookie_keeps_other_tokens_admissions() {
+    let (origin, proxy) = start().await;
+    let tagged = |reply: Reply| {
         let reply = reply.header("etag", "\"1\"");
         reply.header("cache-control", "max-age=10")
     };
-    origin.reply(CALL, says(Reply::json("{}")));
+    origin.reply(CALL, tagged(Reply::json("{}")));
     for token in ["a", "b"] {
         proxy.get(CALL).bearer(token).await.assert_status(200);
     }
     proxy.advance_seconds(10);
-    origin.reply(CALL, says(Reply::new(304)).header("set-cookie", "s=1"));
+    origin.reply(CALL, tagged(Reply::new(304)).header("set-cookie", "s=1"));
     let renewed = proxy.get(CALL).bearer("a").await.assert_status(200);
     renewed.assert_no_header("set-cookie");
     let other = proxy.get(CALL).bearer("b").await.assert_hit();
@@ -469,8 +469,8 @@ async fn a_304_with_a_cookie_dismissed_all_others() {
 }
 
 #[tokio::test]
-async fn who_came_after_a_purge_of_the_scope_joined_a_fetch_from_before_it() {
-    let (origin, proxy) = pair().await;
+async fn a_request_after_a_scope_purge_does_not_join_an_older_fetch() {
+    let (origin, proxy) = start().await;
     proxy.get("/v1/calls/c0").bearer("a").await.assert_miss();
     let explain = "/explain?path=/v1/calls/c0";
     let explained = proxy.admin(Method::GET, explain).await.json();

@@ -1,8 +1,8 @@
-//! Poisoning: no request changes what another request gets.
+//! Cache poisoning: no request changes the response to another.
 //!
-//! The origin makes its answer of all that it receives, and lets it be kept: whatever a request
-//! can slip past the key, the next one is shown. Whoever attacks has the victim's own token, or
-//! one that shares its store: with another one there is nothing to share.
+//! The origin echoes everything it receives in a cacheable response: any input that is missing
+//! from the cache key shows in the next response. The attacker has the victim's own token or one
+//! of the same scope; other tokens share nothing with the victim.
 
 use std::cell::Cell;
 
@@ -12,13 +12,13 @@ use stuut_cache::config::{NamedScope, ScopeMode, TokenDigest};
 
 use crate::support::{Origin, Proxy, RawConnection, Reply};
 
-/// A request that is out for trouble. `{}` is the victim's call.
+/// A malicious request. `{}` is the victim's call.
 #[derive(Clone, Debug)]
 struct Attack {
     method: &'static str,
     target: &'static str,
     fields: Vec<&'static str>,
-    /// With its framing.
+    /// The body with its framing fields.
     body: &'static str,
     token: &'static str,
 }
@@ -52,7 +52,7 @@ const TARGETS: [&str; 22] = [
     "/v1/calls/{}/approve",
 ];
 
-/// What caches were seen not to key by, and origins to react to.
+/// Fields that are known from attacks: not in cache keys, but used by origins.
 const FIELDS: [&str; 46] = [
     "x-forwarded-host: evil.example",
     "x-forwarded-for: 127.0.0.1",
@@ -109,7 +109,7 @@ const BODIES: [&str; 4] = [
     "transfer-encoding: chunked\r\n\r\n4\r\nevil\r\n0\r\n\r\n",
 ];
 
-/// Anything; and more often what would be stored for the victim, with a field or two.
+/// Anything; more often the victim's own request with up to three fields.
 fn attack() -> impl Strategy<Value = Attack> {
     let select = prop::sample::select::<&'static str>;
     let anything = (
@@ -121,7 +121,7 @@ fn attack() -> impl Strategy<Value = Attack> {
     (
         prop_oneof![1 => anything, 2 => same],
         prop::collection::vec(select(&FIELDS[..]), 0..4),
-        select(&["a", "mate"][..]),
+        select(&["a", "peer"][..]),
     )
         .prop_map(|((method, target, body), fields, token)| Attack {
             method,
@@ -152,21 +152,21 @@ impl Attack {
 fn settings() -> Config {
     Config {
         cases: 300,
-        // What fails is printed, shrunk.
+        // A failing case is shrunk and printed, not written to a file.
         failure_persistence: None,
         ..Config::default()
     }
 }
 
-/// What an origin may answer differently and says so: all the others go no further.
-const PASSED_ON: &str = "accept: application/json\r\nuser-agent: victim\r\n";
+/// Forwarded fields, which an origin declares with `Vary`; all others are not forwarded.
+const FORWARDED: &str = "accept: application/json\r\nuser-agent: victim\r\n";
 
-/// What the victim is answered, without what is another one each time.
-async fn victim(client: &mut RawConnection, call: &str) -> (String, serde_json::Value) {
-    let ask = format!(
-        "GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n{PASSED_ON}\r\n"
+/// The response to the victim, without the parts that differ each time.
+async fn victim_response(client: &mut RawConnection, call: &str) -> (String, serde_json::Value) {
+    let request = format!(
+        "GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n{FORWARDED}\r\n"
     );
-    client.send(ask).await;
+    client.send(request).await;
     let head = client.read_head().await;
     let length = head
         .lines()
@@ -179,27 +179,28 @@ async fn victim(client: &mut RawConnection, call: &str) -> (String, serde_json::
     let mut body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
     let fields = body["fields"].as_array_mut();
     if let Some(fields) = fields {
-        let own = ["x-request-id: ", "authorization: Bearer "];
-        let passed_on = ["accept: ", "user-agent: "];
+        let differing = ["x-request-id: ", "authorization: Bearer "];
+        let forwarded = ["accept: ", "user-agent: "];
         fields.retain(|line| {
             let line = line.as_str().expect("a line");
-            // Who fetched it: a mate's answer is as good. What it passed on is for `Vary`.
-            !own.iter()
-                .chain(&passed_on)
+            // Another token of the scope may have fetched it. `Vary` covers forwarded fields.
+            !differing
+                .iter()
+                .chain(&forwarded)
                 .any(|name| line.starts_with(name))
         });
     }
     let mut fields: Vec<_> = head
         .lines()
         .filter(|line| {
-            let each = [
+            let differing = [
                 "cache-status: ",
                 "age: ",
                 "date: ",
                 "x-request-id: ",
                 "content-length: ",
             ];
-            !each.iter().any(|name| line.starts_with(name))
+            !differing.iter().any(|name| line.starts_with(name))
         })
         .collect();
     fields.sort_unstable();
@@ -207,7 +208,7 @@ async fn victim(client: &mut RawConnection, call: &str) -> (String, serde_json::
 }
 
 #[test]
-fn no_request_changes_what_another_one_gets() {
+fn no_request_changes_the_response_to_another() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -218,8 +219,8 @@ fn no_request_changes_what_another_one_gets() {
         let proxy = Proxy::with(&origin, |config| {
             config.scope.mode = ScopeMode::Named;
             config.scope.named = vec![NamedScope {
-                name: "mates".to_owned(),
-                tokens: ["a", "mate"]
+                name: "peers".to_owned(),
+                tokens: ["a", "peer"]
                     .map(|token| TokenDigest::of(token.as_bytes()))
                     .into(),
             }];
@@ -228,7 +229,7 @@ fn no_request_changes_what_another_one_gets() {
         (origin, proxy)
     });
     let expected =
-        runtime.block_on(async { victim(&mut proxy.raw_connection().await, "c0").await });
+        runtime.block_on(async { victim_response(&mut proxy.raw_connection().await, "c0").await });
     assert!(expected.0.contains("HTTP/1.1 200"), "{expected:?}");
     assert!(!expected.1.to_string().contains("evil"));
 
@@ -237,36 +238,35 @@ fn no_request_changes_what_another_one_gets() {
     let outcome = TestRunner::new(settings()).run(&strategy, |(attacks, is_pipelined)| {
         calls.set(calls.get() + 1);
         let call = format!("q{}z", calls.get());
-        let (got, again) = runtime.block_on(async {
+        let (first, second) = runtime.block_on(async {
             for attack in &attacks {
                 let mut attacker = proxy.raw_connection().await;
                 attacker.send(attack.bytes(&call)).await;
                 if is_pipelined {
-                    // Whatever is left of the attack comes before this.
-                    let ask = format!("GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n");
-                    let _ = attacker.try_send(ask).await;
+                    // Unread bytes of the attack would precede this request.
+                    let request = format!("GET /v1/calls/{call} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n");
+                    let _ = attacker.try_send(request).await;
                     attacker.read_to_end().await;
                 } else {
                     attacker.read_head().await;
                 }
             }
             let mut client = proxy.raw_connection().await;
-            (victim(&mut client, &call).await, victim(&mut client, &call).await)
+            (victim_response(&mut client, &call).await, victim_response(&mut client, &call).await)
         });
-        prop_assert_eq!(&got, &expected);
-        prop_assert_eq!(&again, &expected);
+        prop_assert_eq!(&first, &expected);
+        prop_assert_eq!(&second, &expected);
         Ok(())
     });
-    if let Err(fault) = outcome {
-        panic!("{fault}");
+    if let Err(failure) = outcome {
+        panic!("{failure}");
     }
     drop((origin, proxy));
 }
 
-/// An error that one request has drawn is not the next one's, whoever made it: the origin, by
-/// what is passed on to it, or the proxy.
+/// Whether an error that a malicious request provokes comes from the origin or the proxy.
 #[tokio::test]
-async fn an_error_is_its_own_requests_only() {
+async fn an_error_is_not_served_to_the_next_request() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for status in [
@@ -276,12 +276,12 @@ async fn an_error_is_its_own_requests_only() {
         let target = format!("/v1/calls/{status}");
         origin.replies(&target, vec![Reply::new(status), Reply::json("{}")]);
         let accept = "x".repeat(8_000);
-        let drawn = proxy
+        let error = proxy
             .get(&target)
             .bearer("a")
             .header("accept", &accept)
             .await;
-        drawn.assert_status(status);
+        error.assert_status(status);
         proxy.get(&target).bearer("a").await.assert_status(200);
         proxy.get(&target).bearer("a").await.assert_hit();
     }
@@ -291,8 +291,8 @@ async fn an_error_is_its_own_requests_only() {
         "GET /v1/calls/own HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nx: \x07\r\n\r\n".to_owned(),
         "GET /v1/calls/own?strip= HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\nconnection: close\r\n\r\n".to_owned(),
     ] {
-        let answer = proxy.raw(attack).await;
-        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+        let response = proxy.raw(attack).await;
+        assert!(response.starts_with("HTTP/1.1 4"), "{response}");
     }
     proxy
         .get("/v1/calls/own")

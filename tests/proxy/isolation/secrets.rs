@@ -1,4 +1,4 @@
-//! A token is never written down, and neither is a call: not in logs, metrics, status or errors.
+//! Tokens and bodies never appear in logs, metrics, status pages or errors.
 
 use std::io::Write as _;
 
@@ -14,7 +14,7 @@ use crate::support::{Origin, Program, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 
-/// Parts that every secret of these stories has.
+/// Markers contained in every secret of these tests.
 const TOKEN: &str = "t0ken-of-a-client";
 const ADMIN: &str = "t0ken-of-an-operator";
 const BODY: &str = "marker-in-a-body";
@@ -22,12 +22,12 @@ const QUERY: &str = "marker-in-a-query";
 
 const SECRETS: [&str; 4] = [TOKEN, ADMIN, BODY, QUERY];
 
-/// What an operator, or somebody who reads logs, gets to see.
+/// All outputs that an operator or a reader of logs sees, by name.
 #[derive(Default)]
-struct Sight(Vec<(String, String)>);
+struct Outputs(Vec<(String, String)>);
 
-impl Sight {
-    fn of(&mut self, what: &str, text: impl Into<String>) {
+impl Outputs {
+    fn add(&mut self, what: &str, text: impl Into<String>) {
         self.0.push((what.to_owned(), text.into()));
     }
 
@@ -35,7 +35,7 @@ impl Sight {
     fn assert_no_secret(&self) {
         for (what, text) in &self.0 {
             for secret in SECRETS {
-                // Halves of it, and other letters, would be as bad.
+                // A part of it or another case would leak it too.
                 for part in [secret, &secret[2..secret.len() - 2], &secret.to_uppercase()] {
                     assert!(!text.contains(part), "{part} in {what}: {text}");
                 }
@@ -44,34 +44,34 @@ impl Sight {
     }
 }
 
-/// Sends bytes as they are, ends, and reads what comes back.
+/// Sends raw bytes, half-closes, and reads the response.
 async fn raw(program: &Program, bytes: &[u8]) -> String {
     let mut socket = TcpStream::connect(program.address)
         .await
-        .expect("it accepts");
-    // It may have closed already: what is not a request is not read to its end.
+        .expect("the program accepts");
+    // It may have closed already: an invalid request is not read to its end.
     let _ = socket.write_all(bytes).await;
     let _ = socket.shutdown().await;
-    let mut answer = Vec::new();
-    let _ = socket.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    let _ = socket.read_to_end(&mut response).await;
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// A call that is nobody's business.
+/// A call with secret content.
 fn secret() -> String {
     format!("{{\"id\":\"{BODY}\",\"partner\":{{\"name\":\"{BODY}\"}}}}")
 }
 
-/// Everything that can happen to a request, with secrets wherever they can stand.
-async fn everything(origin: &Origin, program: &Program) -> Sight {
-    let mut sight = Sight::default();
+/// Every outcome of a request, with secrets in every possible position.
+async fn all_outputs(origin: &Origin, program: &Program) -> Outputs {
+    let mut outputs = Outputs::default();
     ordinary_requests(origin, program).await;
-    odd_credentials(program, &mut sight).await;
-    broken_answers(origin, program, &mut sight).await;
-    refused_requests(program, &mut sight).await;
-    no_requests(program, &mut sight).await;
-    operators(program, &mut sight).await;
-    sight
+    odd_credentials(program, &mut outputs).await;
+    broken_responses(origin, program, &mut outputs).await;
+    refused_requests(program, &mut outputs).await;
+    invalid_requests(program, &mut outputs).await;
+    admin_requests(program, &mut outputs).await;
+    outputs
 }
 
 /// Hit, miss, view, bypass, write and refusal.
@@ -122,8 +122,8 @@ async fn ordinary_requests(origin: &Origin, program: &Program) {
     get("/v1/calls/c4").await.assert_status(403);
 }
 
-/// Whatever their form, they are credentials.
-async fn odd_credentials(program: &Program, sight: &mut Sight) {
+/// Malformed and unusual credentials are secret too.
+async fn odd_credentials(program: &Program, outputs: &mut Outputs) {
     for credential in [
         format!("Bearer {TOKEN} {TOKEN}"),
         format!("Bearer {TOKEN},x"),
@@ -142,10 +142,10 @@ async fn odd_credentials(program: &Program, sight: &mut Sight) {
         .bearer(TOKEN)
         .await
         .assert_problem(400, "authorization-repeated");
-    sight.of("the problem of two credentials", twice.to_string());
+    outputs.add("the problem of two credentials", twice.to_string());
 }
 
-async fn broken_answers(origin: &Origin, program: &Program, sight: &mut Sight) {
+async fn broken_responses(origin: &Origin, program: &Program, outputs: &mut Outputs) {
     let secret = secret();
     let get = |target: &str| program.get(target).bearer(TOKEN);
     for failure in [
@@ -162,19 +162,19 @@ async fn broken_answers(origin: &Origin, program: &Program, sight: &mut Sight) {
         let target = format!("/v1/calls/broken?q={QUERY}");
         origin.reply(&target, failure);
         let problem = get(&target).await.assert_status(502);
-        sight.of(
+        outputs.add(
             "the problem of a broken origin",
             problem.to_string().replace(&target, ""),
         );
-        // The same past the cache, where an answer may break off on its way.
-        let past = format!(
+        // The same as a bypass, where the response may be truncated while it is forwarded.
+        let bypass = format!(
             "POST {target} HTTP/1.1\r\nhost: p\r\nauthorization: Bearer {TOKEN}\r\nconnection: close\r\n\r\n"
         );
-        raw(program, past.as_bytes()).await;
+        raw(program, bypass.as_bytes()).await;
     }
 }
 
-async fn refused_requests(program: &Program, sight: &mut Sight) {
+async fn refused_requests(program: &Program, outputs: &mut Outputs) {
     let get = |target: &str| program.get(target).bearer(TOKEN);
     for query in [
         format!("strip=a..{QUERY}"),
@@ -184,7 +184,7 @@ async fn refused_requests(program: &Program, sight: &mut Sight) {
     ] {
         let target = format!("{CALL}?{query}");
         let problem = get(&target).await.assert_problem(400, "view");
-        sight.of(
+        outputs.add(
             "the problem of a view",
             problem.to_string().replace(&target, ""),
         );
@@ -193,11 +193,11 @@ async fn refused_requests(program: &Program, sight: &mut Sight) {
         .header("cache-control", "only-if-cached")
         .await
         .assert_problem(504, "only-if-cached");
-    sight.of("the problem of only-if-cached", only.to_string());
+    outputs.add("the problem of only-if-cached", only.to_string());
 }
 
-/// What is not a request at all, and what breaks off.
-async fn no_requests(program: &Program, sight: &mut Sight) {
+/// Invalid and incomplete requests.
+async fn invalid_requests(program: &Program, outputs: &mut Outputs) {
     for bytes in [
         format!("GET {TOKEN}\r\n\r\n"),
         format!(
@@ -210,24 +210,24 @@ async fn no_requests(program: &Program, sight: &mut Sight) {
         ),
         format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{TOKEN}"),
     ] {
-        let answer = raw(program, bytes.as_bytes()).await;
-        sight.of("the answer to no request", answer);
+        let response = raw(program, bytes.as_bytes()).await;
+        outputs.add("the response to an invalid request", response);
     }
 }
 
-async fn operators(program: &Program, sight: &mut Sight) {
+async fn admin_requests(program: &Program, outputs: &mut Outputs) {
     for (token, status) in [(TOKEN, 401), (ADMIN, 200)] {
         let purged = program
             .admin(Method::POST, &format!("/purge?call={CALL}"))
             .bearer(token)
             .await;
-        sight.of("a purge without sense", purged.text());
+        outputs.add("an invalid purge", purged.text());
         let purged = program
             .admin(Method::POST, "/purge?all")
             .bearer(token)
             .await
             .assert_status(status);
-        sight.of("a purge", purged.text());
+        outputs.add("a purge", purged.text());
     }
     program.get(CALL).bearer(TOKEN).await.assert_miss();
     for page in [
@@ -241,7 +241,7 @@ async fn operators(program: &Program, sight: &mut Sight) {
         "/readyz",
         "/nothing",
     ] {
-        sight.of(
+        outputs.add(
             page,
             program.admin(Method::GET, page).bearer(ADMIN).await.text(),
         );
@@ -249,10 +249,10 @@ async fn operators(program: &Program, sight: &mut Sight) {
 }
 
 #[tokio::test]
-async fn no_token_and_no_body_is_ever_written_down() {
+async fn no_token_and_no_body_appears_in_any_output() {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    writeln!(file, "{ADMIN}").expect("it takes a line");
-    let token_file = file.path().to_str().expect("a path is text");
+    writeln!(file, "{ADMIN}").expect("the file is writable");
+    let token_file = file.path().to_str().expect("the path is UTF-8");
     for format in ["json", "text"] {
         let origin = Origin::start().await;
         let variables = [
@@ -261,10 +261,10 @@ async fn no_token_and_no_body_is_ever_written_down() {
             ("ADMIN__TOKEN_FILE", token_file),
         ];
         let program = Program::start(&origin, &variables).await;
-        let mut sight = everything(&origin, &program).await;
-        let written = tokio::task::spawn_blocking(|| program.stop());
-        let written = written.await.expect("it ends");
-        // There is something to see, or this story proves nothing.
+        let mut outputs = all_outputs(&origin, &program).await;
+        let log = tokio::task::spawn_blocking(|| program.stop());
+        let log = log.await.expect("stopping does not panic");
+        // The log is not empty: otherwise the test would prove nothing.
         for word in [
             "hit",
             "bypass",
@@ -274,19 +274,16 @@ async fn no_token_and_no_body_is_ever_written_down() {
             "/v1/calls/c1",
             "without the admin token",
         ] {
-            assert!(
-                written.contains(word),
-                "{word} is logged ({format}): {written}"
-            );
+            assert!(log.contains(word), "{word} is logged ({format}): {log}");
         }
-        sight.of("the log", written);
-        sight.assert_no_secret();
+        outputs.add("the log", log);
+        outputs.assert_no_secret();
     }
 }
 
-/// Whoever prints a request, or what was read of it, prints no credential.
+/// The `Debug` output of a request or its parsed form has no credential.
 #[test]
-fn debug_of_a_request_writes_its_credentials_down() {
+fn debug_of_a_request_hides_its_credentials() {
     let mut request = http::Request::get(CALL)
         .header("authorization", format!("Bearer {TOKEN}"))
         .header("proxy-authorization", format!("Basic {TOKEN}"))
@@ -295,7 +292,7 @@ fn debug_of_a_request_writes_its_credentials_down() {
         .body(())
         .expect("a request");
     hide_credentials(request.headers_mut());
-    let mut sight = Sight::default();
+    let mut outputs = Outputs::default();
     let (head, body) = request.into_parts();
     let arrived = Arrived {
         id: RequestId::read(&head.headers),
@@ -303,6 +300,6 @@ fn debug_of_a_request_writes_its_credentials_down() {
         head,
         body,
     };
-    sight.of("a request", format!("{arrived:?}"));
-    sight.assert_no_secret();
+    outputs.add("a request", format!("{arrived:?}"));
+    outputs.assert_no_secret();
 }
