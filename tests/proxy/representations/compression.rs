@@ -1,4 +1,4 @@
-//! Compression for clients: made once per representation, for those who accept it.
+//! Compression for clients: made once per representation.
 
 use std::io::{Read as _, Write as _};
 
@@ -6,7 +6,7 @@ use crate::support::{Origin, Proxy, Reply, Request, Response};
 
 pub(super) const TARGET: &str = "/v1/calls/c1";
 
-/// A call that is worth a coding, in JSON of some 20 KB.
+/// A compressible call: JSON of some 20 KB.
 pub(super) fn call() -> String {
     let words = "the customer promises to pay the invoice by Friday; ".repeat(200);
     format!(r#"{{"id":"c1","transcript":"{words}","summary":"{words}"}}"#)
@@ -14,40 +14,42 @@ pub(super) fn call() -> String {
 
 pub(super) fn gzip(body: impl AsRef<[u8]>) -> Vec<u8> {
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    writer.write_all(body.as_ref()).expect("a vector");
-    writer.finish().expect("a vector")
+    writer
+        .write_all(body.as_ref())
+        .expect("writing to a vector cannot fail");
+    writer.finish().expect("writing to a vector cannot fail")
 }
 
-fn decoded(answer: &Response) -> String {
-    let body = answer.body();
+fn decompressed(response: &Response) -> String {
+    let body = response.body();
     let mut text = String::new();
-    let coding = answer.header("content-encoding");
+    let coding = response.header("content-encoding");
     let read = match coding.as_deref() {
         Some("gzip") => flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text),
         Some("br") => brotli::Decompressor::new(&body[..], 4_096).read_to_string(&mut text),
         Some("zstd") => {
             zstd::Decoder::new(&body[..]).and_then(|mut zstd| zstd.read_to_string(&mut text))
         }
-        other => panic!("not a coding of ours: {other:?}"),
+        other => panic!("unexpected content coding: {other:?}"),
     };
-    read.expect("the coding it is declared to be");
+    read.expect("the body has the declared content coding");
     text
 }
 
-/// Asks until the coding is made; what comes before is a hit without one.
-pub(super) async fn until_coded(mut ask: impl FnMut() -> Request) -> Response {
+/// Repeats the request until its hit is compressed.
+pub(super) async fn wait_until_compressed(mut get: impl FnMut() -> Request) -> Response {
     for _ in 0..10_000 {
-        let answer = ask().await.assert_hit();
-        if answer.header("content-encoding").is_some() {
-            return answer;
+        let response = get().await.assert_hit();
+        if response.header("content-encoding").is_some() {
+            return response;
         }
         tokio::task::yield_now().await;
     }
-    panic!("no coding was made");
+    panic!("the response was never compressed");
 }
 
 #[tokio::test]
-async fn a_hit_comes_in_the_coding_that_its_client_prefers() {
+async fn a_hit_is_compressed_as_the_client_prefers() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()).header("etag", "\"1\""));
     let proxy = Proxy::start(&origin).await;
@@ -70,20 +72,20 @@ async fn a_hit_comes_in_the_coding_that_its_client_prefers() {
         ("gzip, br", "br"),
         ("gzip, br, zstd", "zstd"),
     ] {
-        let answer = until_coded(|| get(accept))
+        let response = wait_until_compressed(|| get(accept))
             .await
             .assert_header("content-encoding", coding)
             .assert_header("vary", "accept-encoding")
             .assert_header("etag", &format!("\"1--stuut-{coding}\""));
-        assert!(answer.body().len() < call().len() / 5);
-        assert_eq!(decoded(&answer), call());
+        assert!(response.body().len() < call().len() / 5);
+        assert_eq!(decompressed(&response), call());
         let head = proxy
             .request(http::Method::HEAD, TARGET)
             .bearer("a")
             .header("accept-encoding", accept)
             .await;
         head.assert_header("content-encoding", coding)
-            .assert_header("content-length", &answer.body().len().to_string());
+            .assert_header("content-length", &response.body().len().to_string());
     }
     get("identity")
         .await
@@ -106,7 +108,7 @@ async fn a_hit_comes_in_the_coding_that_its_client_prefers() {
 }
 
 #[tokio::test]
-async fn a_view_comes_in_a_coding_of_its_own() {
+async fn a_view_is_compressed_on_its_own() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()));
     let proxy = Proxy::start(&origin).await;
@@ -119,11 +121,11 @@ async fn a_view_comes_in_a_coding_of_its_own() {
     };
 
     let plain = proxy.get(&view).bearer("a").await.assert_miss();
-    let coded = until_coded(get).await;
-    assert_eq!(decoded(&coded), plain.text());
-    assert_ne!(coded.header("etag"), plain.header("etag"));
-    // The tag of one coding is known in every other.
-    let tag = coded.header("etag").expect("a view has a tag");
+    let compressed = wait_until_compressed(get).await;
+    assert_eq!(decompressed(&compressed), plain.text());
+    assert_ne!(compressed.header("etag"), plain.header("etag"));
+    // The tag of one content coding matches all others.
+    let tag = compressed.header("etag").expect("a view has a tag");
     proxy
         .get(&view)
         .bearer("a")
@@ -134,7 +136,7 @@ async fn a_view_comes_in_a_coding_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_client_is_told_not_modified_by_the_tag_that_it_has() {
+async fn a_304_has_the_tag_that_the_client_sent() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()).header("etag", "\"1\""));
     let proxy = Proxy::start(&origin).await;
@@ -145,7 +147,7 @@ async fn a_client_is_told_not_modified_by_the_tag_that_it_has() {
             .header("accept-encoding", "gzip")
     };
     get().await.assert_miss();
-    until_coded(get).await;
+    wait_until_compressed(get).await;
     for tag in ["\"1\"", "\"1--stuut-gzip\"", "\"1--stuut-br\""] {
         get()
             .header("if-none-match", tag)
@@ -167,7 +169,7 @@ async fn a_client_is_told_not_modified_by_the_tag_that_it_has() {
 }
 
 #[tokio::test]
-async fn a_condition_on_a_write_names_the_tag_that_the_origin_knows() {
+async fn if_match_on_a_write_is_sent_with_the_origins_tag() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     proxy
@@ -183,7 +185,7 @@ async fn a_condition_on_a_write_names_the_tag_that_the_origin_knows() {
 }
 
 #[tokio::test]
-async fn what_is_small_or_no_text_gets_no_coding() {
+async fn small_and_non_text_responses_are_not_compressed() {
     let origin = Origin::start().await;
     origin.reply("/v1/calls/small", Reply::json(r#"{"id":"small"}"#));
     let wav = Reply::new(200)
@@ -209,7 +211,7 @@ async fn what_is_small_or_no_text_gets_no_coding() {
 }
 
 #[tokio::test]
-async fn a_coding_weighs_what_it_holds() {
+async fn compressed_bytes_count_towards_the_weight() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()));
     let proxy = Proxy::start(&origin).await;
@@ -222,19 +224,19 @@ async fn a_coding_weighs_what_it_holds() {
     get().await.assert_miss();
     let weight = async || proxy.metric("stuut_cache_weight_bytes").await;
     let before = weight().await;
-    let coded = until_coded(get).await;
-    let more = f64::from(u32::try_from(coded.body().len()).expect("a small body"));
-    // It is weighed right after it is at hand.
+    let compressed = wait_until_compressed(get).await;
+    let more = f64::from(u32::try_from(compressed.body().len()).expect("a small body"));
+    // It is weighed right after it becomes available.
     for _ in 0..10_000 {
         if weight().await >= before + more {
             return;
         }
     }
-    panic!("the coding weighs nothing");
+    panic!("the compressed bytes are not weighed");
 }
 
-/// How many codings were made, once another call's has been.
-async fn codings_made(proxy: &Proxy) -> f64 {
+/// Waits for a compression of another call; returns the number made before it.
+async fn compressions(proxy: &Proxy) -> f64 {
     let other = || {
         proxy
             .get("/v1/calls/other?x=1")
@@ -242,7 +244,7 @@ async fn codings_made(proxy: &Proxy) -> f64 {
             .header("accept-encoding", "gzip")
     };
     other().await.assert_miss();
-    until_coded(other).await;
+    wait_until_compressed(other).await;
     proxy
         .metric("stuut_cache_coding_duration_seconds_count")
         .await
@@ -250,7 +252,7 @@ async fn codings_made(proxy: &Proxy) -> f64 {
 }
 
 #[tokio::test]
-async fn a_view_that_removes_nothing_weighed_the_codings_again() {
+async fn shared_compressed_bytes_are_weighed_once() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()));
     let proxy = Proxy::start(&origin).await;
@@ -267,21 +269,21 @@ async fn a_view_that_removes_nothing_weighed_the_codings_again() {
         proxy.get(&view).bearer("a").await.assert_hit();
     }
     let before = weight().await;
-    let coded = until_coded(get).await;
-    let bytes = f64::from(u32::try_from(coded.body().len()).expect("a small body"));
+    let compressed = wait_until_compressed(get).await;
+    let bytes = f64::from(u32::try_from(compressed.body().len()).expect("a small body"));
     for _ in 0..10_000 {
         let more = weight().await - before;
         if more > 0.0 {
-            // Its head weighs too, about two kilobytes.
+            // Its head is weighed too, about two kilobytes.
             assert!(more < bytes + 4_000.0, "{bytes} bytes weigh {more}");
             return;
         }
     }
-    panic!("the coding weighs nothing");
+    panic!("the compressed bytes are not weighed");
 }
 
 #[tokio::test]
-async fn views_that_are_asked_for_once_were_put_into_a_coding_each() {
+async fn views_requested_once_are_not_compressed() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()));
     origin.reply("/v1/calls/other?x=1", Reply::json(&call()));
@@ -292,11 +294,11 @@ async fn views_that_are_asked_for_once_were_put_into_a_coding_each() {
         let get = proxy.get(&view).bearer("a").header("accept-encoding", "br");
         get.await.assert_hit().assert_no_header("content-encoding");
     }
-    assert!(codings_made(&proxy).await.abs() < 0.5);
+    assert!(compressions(&proxy).await.abs() < 0.5);
 }
 
 #[tokio::test]
-async fn a_304_and_a_head_had_codings_made_that_nobody_got() {
+async fn a_304_or_head_starts_no_compression() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json(&call()).header("etag", "\"1\""));
     origin.reply("/v1/calls/other?x=1", Reply::json(&call()));
@@ -313,11 +315,11 @@ async fn a_304_and_a_head_had_codings_made_that_nobody_got() {
         let head = proxy.request(http::Method::HEAD, TARGET).bearer("a");
         head.header("accept-encoding", "br").await.assert_hit();
     }
-    assert!(codings_made(&proxy).await.abs() < 0.5);
+    assert!(compressions(&proxy).await.abs() < 0.5);
 }
 
 #[tokio::test]
-async fn no_transform_was_missed_beside_other_bytes_and_without_cache_directives() {
+async fn no_transform_is_always_obeyed() {
     let origin = Origin::start().await;
     let length = call().len();
     let mut raw = format!(
@@ -336,16 +338,16 @@ async fn no_transform_was_missed_beside_other_bytes_and_without_cache_directives
     proxy.get(TARGET).bearer("a").await.assert_miss();
     proxy.get("/v1/calls/c2").bearer("a").await.assert_miss();
     for _ in 0..5 {
-        for (target, asked) in [(TARGET, "max-age=60"), ("/v1/calls/c2", "no-transform")] {
+        for (target, directive) in [(TARGET, "max-age=60"), ("/v1/calls/c2", "no-transform")] {
             let get = proxy
                 .get(target)
                 .bearer("a")
                 .header("accept-encoding", "br");
-            get.header("cache-control", asked)
+            get.header("cache-control", directive)
                 .await
                 .assert_hit()
                 .assert_no_header("content-encoding");
         }
     }
-    assert!(codings_made(&proxy).await.abs() < 0.5);
+    assert!(compressions(&proxy).await.abs() < 0.5);
 }

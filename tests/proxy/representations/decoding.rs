@@ -1,12 +1,12 @@
-//! Content codings of the origin: undone before a response is stored.
+//! Compression by the origin: responses are decompressed before they are stored.
 
 use stuut_cache::config::ByteSize;
 
-use super::compression::{TARGET, call, gzip, until_coded};
+use super::compression::{TARGET, call, gzip, wait_until_compressed};
 use crate::support::{Origin, Proxy, Reply};
 
 #[tokio::test]
-async fn what_the_origin_sends_in_gzip_is_stored_without() {
+async fn gzip_from_the_origin_is_stored_decompressed() {
     let origin = Origin::start().await;
     origin.reply(
         TARGET,
@@ -34,16 +34,16 @@ async fn what_the_origin_sends_in_gzip_is_stored_without() {
         Some("gzip")
     );
     for accept in ["br", "identity", "gzip;q=0.3"] {
-        let answer = proxy
+        let response = proxy
             .get(TARGET)
             .bearer("a")
             .header("accept-encoding", accept)
             .await;
-        answer.assert_hit();
+        response.assert_hit();
     }
     origin.assert_requests(1);
 
-    // It is asked about by the origin's own tag, and keeps ours when it is renewed.
+    // It is revalidated with the origin's tag, and keeps ours when renewed.
     proxy.clock.advance(std::time::Duration::from_secs(11));
     proxy
         .get(TARGET)
@@ -65,14 +65,14 @@ async fn what_the_origin_sends_in_gzip_is_stored_without() {
 }
 
 #[tokio::test]
-async fn gzip_that_cannot_be_undone_is_an_error_and_not_stored() {
+async fn invalid_gzip_is_502_and_not_stored() {
     let whole = gzip(call());
-    let torn = &whole[..whole.len() - 9];
+    let truncated = &whole[..whole.len() - 9];
     let mut changed = whole.clone();
     let at = changed.len() - 5;
     changed[at] ^= 1;
-    let behind = [&whole[..], b"garbage"].concat();
-    for broken in [torn, &changed, &behind, b"not gzip at all"] {
+    let trailing = [&whole[..], b"garbage"].concat();
+    for broken in [truncated, &changed, &trailing, b"not gzip at all"] {
         let origin = Origin::start().await;
         let reply = Reply::json("")
             .body(broken)
@@ -94,7 +94,7 @@ async fn gzip_that_cannot_be_undone_is_an_error_and_not_stored() {
 }
 
 #[tokio::test]
-async fn an_empty_body_has_no_coding_to_undo() {
+async fn an_empty_body_with_content_encoding_is_accepted() {
     let origin = Origin::start().await;
     origin.reply(TARGET, Reply::json("").header("content-encoding", "gzip"));
     let proxy = Proxy::start(&origin).await;
@@ -107,7 +107,7 @@ async fn an_empty_body_has_no_coding_to_undo() {
 }
 
 #[tokio::test]
-async fn a_gzip_bomb_is_passed_on_as_it_unfolds() {
+async fn a_gzip_bomb_is_streamed_while_it_is_decompressed() {
     let origin = Origin::start().await;
     let bomb = gzip(vec![b' '; 16 << 20]);
     origin.reply(
@@ -121,22 +121,22 @@ async fn a_gzip_bomb_is_passed_on_as_it_unfolds() {
     })
     .await;
     for _ in 0..2 {
-        let answer = proxy.get(TARGET).bearer("a").await;
-        let answer =
-            answer.assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=too-large");
-        assert_eq!(answer.body().len(), 16 << 20);
+        let response = proxy.get(TARGET).bearer("a").await;
+        let response =
+            response.assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=too-large");
+        assert_eq!(response.body().len(), 16 << 20);
     }
 }
 
 #[tokio::test]
-async fn a_gzip_bomb_that_is_torn_breaks_off() {
+async fn a_truncated_gzip_bomb_gives_a_truncated_body() {
     let origin = Origin::start().await;
     let bomb = gzip(vec![b' '; 16 << 20]);
-    let torn = &bomb[..bomb.len() / 2];
+    let truncated = &bomb[..bomb.len() / 2];
     origin.reply(
         TARGET,
         Reply::json("")
-            .body(torn)
+            .body(truncated)
             .header("content-encoding", "gzip"),
     );
     let proxy = Proxy::with(&origin, |config| {
@@ -147,14 +147,14 @@ async fn a_gzip_bomb_that_is_torn_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_coding_that_nobody_may_undo_is_not_asked_for() {
+async fn no_transform_gzip_is_fetched_again_uncompressed() {
     let origin = Origin::start().await;
-    let locked = Reply::json("")
+    let undecodable = Reply::json("")
         .body(gzip(call()))
         .header("content-encoding", "gzip")
         .header("cache-control", "no-transform");
     let plain = Reply::json(&call()).header("cache-control", "no-transform");
-    origin.replies(TARGET, vec![locked, plain]);
+    origin.replies(TARGET, vec![undecodable, plain]);
     let proxy = Proxy::start(&origin).await;
     proxy
         .get(TARGET)
@@ -168,12 +168,12 @@ async fn a_coding_that_nobody_may_undo_is_not_asked_for() {
         Some("identity")
     );
     origin.assert_requests(2);
-    let answer = proxy
+    let response = proxy
         .get(TARGET)
         .bearer("a")
         .header("accept-encoding", "gzip")
         .await;
-    answer
+    response
         .assert_hit()
         .assert_no_header("content-encoding")
         .assert_body(call());
@@ -186,7 +186,7 @@ fn gzipped() -> Reply {
 }
 
 #[tokio::test]
-async fn a_tag_of_what_was_decoded_and_coded_again_had_two_suffixes() {
+async fn a_tag_has_one_suffix_after_recompression() {
     let origin = Origin::start().await;
     origin.reply(TARGET, gzipped().header("etag", "\"1\""));
     let proxy = Proxy::start(&origin).await;
@@ -200,7 +200,7 @@ async fn a_tag_of_what_was_decoded_and_coded_again_had_two_suffixes() {
         .await
         .assert_miss()
         .assert_header("etag", "\"1--stuut-identity\"");
-    until_coded(get)
+    wait_until_compressed(get)
         .await
         .assert_header("etag", "\"1--stuut-zstd\"");
     for tag in ["\"1\"", "\"1--stuut-identity\"", "\"1--stuut-zstd\""] {
@@ -213,7 +213,7 @@ async fn a_tag_of_what_was_decoded_and_coded_again_had_two_suffixes() {
 }
 
 #[tokio::test]
-async fn a_refusal_in_a_coding_that_nobody_may_undo_was_forgotten() {
+async fn a_refusal_counts_even_if_its_gzip_may_not_be_decoded() {
     let origin = Origin::start().await;
     let fresh = Reply::json(&call()).header("cache-control", "max-age=1, stale-if-error=600");
     let refused = Reply::new(403)
@@ -228,11 +228,11 @@ async fn a_refusal_in_a_coding_that_nobody_may_undo_was_forgotten() {
 }
 
 #[tokio::test]
-async fn a_coding_that_nobody_may_undo_took_two_places() {
+async fn repeating_a_no_transform_request_takes_one_permit() {
     let origin = Origin::start().await;
-    let locked = gzipped().header("cache-control", "no-transform");
+    let undecodable = gzipped().header("cache-control", "no-transform");
     let plain = Reply::json(&call()).header("cache-control", "no-transform");
-    origin.replies(TARGET, vec![locked, plain]);
+    origin.replies(TARGET, vec![undecodable, plain]);
     let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
     proxy
         .get(TARGET)
@@ -243,7 +243,7 @@ async fn a_coding_that_nobody_may_undo_took_two_places() {
 }
 
 #[tokio::test]
-async fn a_304_brought_digests_of_the_coded_bytes() {
+async fn digests_of_compressed_bytes_in_a_304_are_removed() {
     let origin = Origin::start().await;
     let digest = |reply: Reply| {
         reply
@@ -267,7 +267,7 @@ async fn a_304_brought_digests_of_the_coded_bytes() {
 }
 
 #[tokio::test]
-async fn a_trailer_brought_a_digest_of_the_coded_bytes() {
+async fn digests_of_compressed_bytes_in_trailers_are_removed() {
     let origin = Origin::start().await;
     let body = gzip(call());
     let mut raw = format!(
@@ -287,7 +287,10 @@ async fn a_trailer_brought_a_digest_of_the_coded_bytes() {
         "GET {TARGET} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\nte: trailers\r\n\
          connection: te, close\r\n\r\n"
     );
-    let answer = proxy.raw(request).await;
-    assert!(answer.contains("x-kept: 1"), "the trailers came: {answer}");
-    assert!(!answer.contains("sha-256"));
+    let response = proxy.raw(request).await;
+    assert!(
+        response.contains("x-kept: 1"),
+        "the trailers are forwarded: {response}"
+    );
+    assert!(!response.contains("sha-256"));
 }

@@ -1,17 +1,17 @@
-//! The part of a response that a client asks for, exact to the byte.
+//! Views: the part of a call that a client selects, exact to the byte.
 
 use http::Method;
 use stuut_cache::config::ByteSize;
 
 use crate::support::{Origin, Proxy, Reply, Response};
 
-/// Blanks, escapes, numbers and an order that a parser would not keep.
+/// Whitespace, escapes, numbers, an order and a duplicate that a parser would not preserve.
 pub(super) const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
 
-/// Signed for a minute; the margin of 30 s leaves the other half.
+/// A URL signed for 60 s, usable for 30 s because of the safety margin.
 const SIGNED: &str = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
 
-pub(super) async fn with(reply: Reply) -> (Origin, Proxy) {
+pub(super) async fn start_with(reply: Reply) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply("/v1/calls/c1", reply);
@@ -31,8 +31,8 @@ pub(super) async fn views(proxy: &Proxy, result: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn what_is_not_taken_away_stays_to_the_byte() {
-    let (origin, proxy) = with(Reply::json(BODY)).await;
+async fn kept_fields_are_unchanged_to_the_byte() {
+    let (origin, proxy) = start_with(Reply::json(BODY)).await;
     let table = [
         (
             "strip=partner,invoices",
@@ -64,13 +64,13 @@ async fn what_is_not_taken_away_stays_to_the_byte() {
             .assert_no_header("stuut-cache-view")
             .assert_body(body);
     }
-    get(&proxy, "").await; // Another target: `?` and no query.
+    get(&proxy, "").await; // Another target: `?` with an empty query.
     origin.assert_requests(2);
 }
 
 #[tokio::test]
-async fn a_view_on_a_miss_is_that_on_a_hit() {
-    let (_origin, proxy) = with(Reply::json(BODY).header("etag", "\"w\"")).await;
+async fn a_view_is_the_same_on_a_miss_and_a_hit() {
+    let (_origin, proxy) = start_with(Reply::json(BODY).header("etag", "\"w\"")).await;
     let query = "strip=partner.contacts&fields=id,partner";
     let miss = get(&proxy, query).await.assert_miss();
     let hit = get(&proxy, query)
@@ -83,9 +83,9 @@ async fn a_view_on_a_miss_is_that_on_a_hit() {
 }
 
 #[tokio::test]
-async fn a_view_has_a_tag_of_its_own() {
-    let (origin, proxy) = with(Reply::json(BODY).header("etag", "\"w\"")).await;
-    let tag = |answer: Response| answer.header("etag").expect("a tag");
+async fn a_view_has_its_own_entity_tag() {
+    let (origin, proxy) = start_with(Reply::json(BODY).header("etag", "\"w\"")).await;
+    let tag = |response: Response| response.header("etag").expect("a tag");
     let whole = tag(proxy.get("/v1/calls/c1").bearer("a").await);
     let (one, other) = (
         tag(get(&proxy, "strip=id").await),
@@ -93,29 +93,29 @@ async fn a_view_has_a_tag_of_its_own() {
     );
     assert_eq!(whole, "\"w\"");
     assert!(one != whole && other != whole && one != other);
-    for (query, has, status) in [
+    for (query, tag, status) in [
         ("strip=id", &one, 304),
         ("strip=id", &other, 200),
         ("strip=id", &whole, 200),
-        // Nothing goes, so it is the whole.
+        // Nothing is removed, so it is the whole.
         ("strip=nothing", &whole, 304),
         ("fields=*", &one, 200),
     ] {
         proxy
             .get(&format!("/v1/calls/c1?{query}"))
             .bearer("a")
-            .header("if-none-match", has)
+            .header("if-none-match", tag)
             .await
             .assert_hit()
             .assert_status(status);
     }
-    // The same bytes have the same tag, whatever was taken away to get them.
+    // The same bytes have the same tag, whichever options gave them.
     assert_eq!(tag(get(&proxy, "strip=id,nothing").await), one);
     origin.assert_requests(1);
 }
 
 #[tokio::test]
-async fn view_options_stay_here_and_the_rest_of_the_query_goes_on_as_it_came() {
+async fn view_options_are_removed_and_the_rest_of_the_query_is_forwarded() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     for (query, sent) in [
@@ -135,14 +135,14 @@ async fn view_options_stay_here_and_the_rest_of_the_query_goes_on_as_it_came() {
             format!("/v1/calls/c1{sent}")
         );
     }
-    // Past the cache nothing is an option.
+    // On routes that are not cached, there are no view options.
     proxy.get("/v1/other?strip=a").bearer("a").await;
     assert_eq!(origin.last_request().target(), "/v1/other?strip=a");
 }
 
 #[tokio::test]
-async fn a_fault_in_a_view_is_said_with_its_place_before_anything_is_asked() {
-    let (origin, proxy) = with(Reply::json(BODY)).await;
+async fn an_invalid_view_is_400_with_its_position_and_no_fetch() {
+    let (origin, proxy) = start_with(Reply::json(BODY)).await;
     for (query, detail) in [
         ("strip=a..b", "strip: character 3: "),
         ("strip=", "strip: character 1: "),
@@ -155,21 +155,21 @@ async fn a_fault_in_a_view_is_said_with_its_place_before_anything_is_asked() {
         ("x=1&strip=%zz", "strip: character 1: "),
         ("view=dark", "view: character 1: "),
     ] {
-        let answer = get(&proxy, query)
+        let response = get(&proxy, query)
             .await
             .assert_problem(400, "view")
             .assert_cache_status("stuut-cache; detail=view");
-        let said = answer.json()["detail"]
+        let problem = response.json()["detail"]
             .as_str()
             .unwrap_or_default()
             .to_owned();
-        assert!(said.starts_with(detail), "{query}: {said}");
+        assert!(problem.starts_with(detail), "{query}: {problem}");
     }
     origin.assert_requests(0);
 }
 
 #[tokio::test]
-async fn what_views_do_not_apply_to_is_served_whole_with_the_reason() {
+async fn a_response_without_views_is_served_whole_with_the_reason() {
     let deep = format!("{}{}", "[".repeat(1_100), "]".repeat(1_100));
     let json = |body: &str| Reply::json(body);
     let table = [
@@ -212,30 +212,30 @@ async fn what_views_do_not_apply_to_is_served_whole_with_the_reason() {
             "not_a_call",
         ),
     ];
-    for (reply, status, reason, counted) in table {
-        let (origin, proxy) = with(reply.header("etag", "\"w\"").header("digest", "x")).await;
+    for (reply, status, reason, label) in table {
+        let (origin, proxy) = start_with(reply.header("etag", "\"w\"").header("digest", "x")).await;
         let whole = proxy.get("/v1/calls/c1").bearer("a").await;
-        let said = format!("skipped; reason={reason}");
+        let skipped = format!("skipped; reason={reason}");
         for _ in 0..2 {
             get(&proxy, "strip=a")
                 .await
                 .assert_hit()
                 .assert_status(status)
-                .assert_header("stuut-cache-view", &said)
+                .assert_header("stuut-cache-view", &skipped)
                 .assert_header("etag", "\"w\"")
                 .assert_header("digest", "x")
                 .assert_body(whole.body());
         }
         whole.assert_no_header("stuut-cache-view");
-        let result = format!("skipped_{counted}");
+        let result = format!("skipped_{label}");
         assert_eq!(views(&proxy, &result).await.to_string(), "1", "{reason}");
         origin.assert_requests(1);
     }
 }
 
-/// A client that wanted a part took it for the part that it had asked for.
+/// Otherwise a client would take it for the view that it requested.
 #[tokio::test]
-async fn what_was_streamed_whole_did_not_say_that_it_is_no_view() {
+async fn a_streamed_response_says_that_the_view_was_skipped() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| config.cache.max_entry = ByteSize(20)).await;
     let large = format!("{{\"a\":1,\"b\":\"{}\"}}", "b".repeat(20));
@@ -259,13 +259,13 @@ async fn what_was_streamed_whole_did_not_say_that_it_is_no_view() {
 }
 
 #[tokio::test]
-async fn json_by_any_name_has_views() {
+async fn any_json_media_type_has_views() {
     for name in [
         "application/json; charset=utf-8",
         "Application/JSON",
         "application/vnd.stuut+json",
     ] {
-        let (_origin, proxy) = with(
+        let (_origin, proxy) = start_with(
             Reply::new(200)
                 .header("content-type", name)
                 .body("{\"a\":1,\"b\":2}"),
@@ -279,33 +279,34 @@ async fn json_by_any_name_has_views() {
 }
 
 #[tokio::test]
-async fn digests_and_ranges_of_the_whole_are_not_those_of_a_view() {
-    let whole = [
+async fn a_view_has_no_digest_or_range_fields_of_the_whole() {
+    let fields = [
         "content-digest",
         "repr-digest",
         "digest",
         "content-md5",
         "accept-ranges",
     ];
-    let reply = whole
+    let reply = fields
         .iter()
         .fold(Reply::json("{\"a\":1,\"b\":2}"), |reply, name| {
             reply.header(name, "x")
         });
-    let (_origin, proxy) = with(reply.header("x-other", "x")).await;
+    let (_origin, proxy) = start_with(reply.header("x-other", "x")).await;
     let view = get(&proxy, "strip=a").await.assert_header("x-other", "x");
-    for name in whole {
+    for name in fields {
         assert_eq!(view.header(name), None, "{name}");
     }
-    let answer = proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
-    for name in whole {
-        assert_eq!(answer.header(name).as_deref(), Some("x"), "{name}");
+    let response = proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
+    for name in fields {
+        assert_eq!(response.header(name).as_deref(), Some("x"), "{name}");
     }
 }
 
 #[tokio::test]
-async fn the_head_of_a_view_is_that_of_its_get() {
-    let (origin, proxy) = with(Reply::json("{\"a\":1,\"b\":2}").header("etag", "\"w\"")).await;
+async fn head_of_a_view_matches_its_get() {
+    let (origin, proxy) =
+        start_with(Reply::json("{\"a\":1,\"b\":2}").header("etag", "\"w\"")).await;
     let head = proxy
         .request(Method::HEAD, "/v1/calls/c1?strip=a")
         .bearer("a")
@@ -323,39 +324,41 @@ async fn the_head_of_a_view_is_that_of_its_get() {
 }
 
 #[tokio::test]
-async fn a_client_of_http_1_0_has_views_too() {
-    let (_origin, proxy) = with(Reply::json("{\"a\":1,\"b\":2}")).await;
+async fn http_1_0_clients_get_views() {
+    let (_origin, proxy) = start_with(Reply::json("{\"a\":1,\"b\":2}")).await;
     for outcome in ["fwd=miss", "hit"] {
-        let answer = proxy
+        let response = proxy
             .raw("GET /v1/calls/c1?strip=a HTTP/1.0\r\nauthorization: Bearer a\r\n\r\n")
             .await;
         assert!(
-            answer.contains(&format!("stuut-cache; {outcome};")),
-            "{answer}"
+            response.contains(&format!("stuut-cache; {outcome};")),
+            "{response}"
         );
-        assert!(answer.contains("\r\ncontent-length: 7\r\n"), "{answer}");
-        assert!(answer.ends_with("\r\n\r\n{\"b\":2}"), "{answer}");
+        assert!(response.contains("\r\ncontent-length: 7\r\n"), "{response}");
+        assert!(response.ends_with("\r\n\r\n{\"b\":2}"), "{response}");
     }
 }
 
 #[tokio::test]
-async fn a_view_goes_with_its_call_also_where_the_whole_was_unusable_already() {
-    let (origin, proxy) = with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
+async fn a_404_ends_the_views_of_an_unusable_call() {
+    let (origin, proxy) =
+        start_with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
     proxy.get(whole).bearer("a").await.assert_miss();
     proxy.advance_seconds(40);
     get(&proxy, "fields=id").await.assert_hit();
-    let gone = Reply::new(404).header("cache-control", "no-store");
-    origin.reply(whole, gone);
+    let missing = Reply::new(404).header("cache-control", "no-store");
+    origin.reply(whole, missing);
     proxy.get(whole).bearer("a").await.assert_status(404);
     get(&proxy, "fields=id").await.assert_status(404);
 }
 
 #[tokio::test]
-async fn a_view_that_is_capped_promises_no_more_than_it_keeps() {
-    let whole_says = "private, max-age=600, stale-if-error=60";
-    let signed = Reply::json(SIGNED).header("cache-control", whole_says);
-    let (_origin, proxy) = with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
+async fn max_age_and_expires_are_capped_to_the_views_lifetime() {
+    let cache_control = "private, max-age=600, stale-if-error=60";
+    let signed = Reply::json(SIGNED).header("cache-control", cache_control);
+    let (_origin, proxy) =
+        start_with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
     let get = |query: &str| proxy.get(&format!("/v1/calls/c1{query}")).bearer("a");
     get("").await.assert_miss();
     proxy.advance_seconds(10);
@@ -368,38 +371,43 @@ async fn a_view_that_is_capped_promises_no_more_than_it_keeps() {
     get("?fields=id")
         .await
         .assert_hit()
-        .assert_header("cache-control", whole_says)
+        .assert_header("cache-control", cache_control)
         .assert_header("expires", "Fri, 15 Jan 2027 09:00:00 GMT");
 
     let live = r#"{"id":"c1","invoices":[{}]}"#;
-    for (said, shown) in [
+    for (received, sent) in [
         (Some("max-age=600"), Some("max-age=60")),
         (Some("max-age=40, public"), Some("max-age=40, public")),
         (None, None),
     ] {
         let reply = Reply::json(live);
-        let (_origin, proxy) = with(match said {
-            Some(said) => reply.header("cache-control", said),
+        let (_origin, proxy) = start_with(match received {
+            Some(received) => reply.header("cache-control", received),
             None => reply,
         })
         .await;
         for _ in 0..2 {
-            let answer = proxy.get("/v1/calls/c1").bearer("a").await;
-            assert_eq!(answer.header("cache-control").as_deref(), shown, "{answer}");
+            let response = proxy.get("/v1/calls/c1").bearer("a").await;
+            assert_eq!(
+                response.header("cache-control").as_deref(),
+                sent,
+                "{response}"
+            );
         }
     }
 }
 
-/// The URL itself promises a week, the time beside it a minute: the credentials it was signed with
-/// end then.
+/// The URL itself states a week, the field next to it a minute: the signing credentials expire
+/// then.
 #[tokio::test]
-async fn a_view_without_the_time_beside_a_signed_url_was_good_for_longer_than_the_call() {
+async fn a_view_of_a_signed_url_ends_by_a_removed_expiry_field() {
     let body = r#"{"id":"c1","recording":{"presigned_url":"https://s3/x?X-Amz-Date=20270115T080000Z&X-Amz-Expires=604800&X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}}"#;
     for query in [
         "strip=**.presigned_url_expires_at",
         "fields=recording.presigned_url",
     ] {
-        let (_origin, proxy) = with(Reply::json(body).header("cache-control", "max-age=600")).await;
+        let (_origin, proxy) =
+            start_with(Reply::json(body).header("cache-control", "max-age=600")).await;
         get(&proxy, query).await.assert_miss();
         proxy.advance_seconds(29);
         get(&proxy, query).await.assert_hit();
@@ -409,18 +417,19 @@ async fn a_view_without_the_time_beside_a_signed_url_was_good_for_longer_than_th
 }
 
 #[tokio::test]
-async fn an_origin_that_dates_a_capped_call_before_1970_got_its_clients_a_500() {
+async fn a_capped_call_dated_before_1970_is_served() {
     let call = Reply::json(r#"{"invoices":[]}"#)
         .header("date", "Wed, 31 Dec 1969 00:00:00 GMT")
         .header("expires", "Fri, 15 Jan 2027 09:00:00 GMT");
-    let (_origin, proxy) = with(call).await;
+    let (_origin, proxy) = start_with(call).await;
     get(&proxy, "strip=transcript").await.assert_status(200);
 }
 
-/// The whole shows an address that has expired, the view does not: it was still good.
+/// The signed URL of the whole call has expired, but the view has no URL and is still fresh.
 #[tokio::test]
-async fn an_error_with_a_lifetime_replaced_a_call_whose_views_were_fresh() {
-    let (origin, proxy) = with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
+async fn an_error_with_a_lifetime_does_not_replace_fresh_views() {
+    let (origin, proxy) =
+        start_with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
     proxy.get(whole).bearer("a").await.assert_miss();
     proxy.advance_seconds(40);
