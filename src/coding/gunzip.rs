@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use flate2::{Decompress, FlushDecompress, Status};
 use thiserror::Error;
 
-/// The most bytes that one step returns.
+/// Maximum bytes that one step returns.
 const PIECE: usize = 32 << 10;
 
 /// The window of DEFLATE, as a power of two.
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compression_bomb_is_decoded_in_bounded_steps() {
+    fn a_decompression_bomb_is_decoded_in_bounded_steps() {
         let bomb = compressed(&vec![0; 64 << 20]);
         assert!(bomb.len() < 1 << 20);
         let mut gunzip = Gunzip::default();

@@ -28,7 +28,7 @@ pub use skip::{check, skip_value};
 pub(crate) use text::text;
 pub use text::{Raw, unescape};
 
-/// The most containers that may be open at once; deeper nesting is an error.
+/// Maximum containers that may be open at once; deeper nesting is an error.
 pub const MAX_DEPTH: usize = 1_024;
 
 /// Why a text is rejected.

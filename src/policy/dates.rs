@@ -114,7 +114,7 @@ fn rfc850(text: &[u8], now: SystemTime) -> Option<i64> {
         .into_iter()
         .map(|century| century + two_digits)
         .find(|&year| {
-            // Fifty years before a leap year is not a leap year.
+            // The year fifty years before a leap year is not a leap year.
             let before = day(year - 50, month, digits).or_else(|| day(year - 50, month, b"28"));
             before.is_some_and(|before| start(before) + time <= now.as_second())
         })?;

@@ -103,7 +103,7 @@ impl<'a> Directive<'a> {
 }
 
 impl<'a> Argument<'a> {
-    /// Parses a token or a quoted string: §5.2 wants both forms accepted for every directive.
+    /// Parses a token or a quoted string: §5.2 requires recipients to accept both.
     fn read(written: &'a [u8]) -> Self {
         match written {
             [b'"', ..] => match list::closing(written, 0, Quotes::Escaped) {

@@ -65,7 +65,7 @@ impl Exchange<'_> {
         Duration::from_secs(seconds.into())
     }
 
-    /// `apparent_age`, in whole seconds: our clock's fraction, which `Date` lacks, is not an age.
+    /// `apparent_age`, in whole seconds, since `Date` has no fraction.
     fn apparent_age(&self) -> Duration {
         let age = self.received.wall.duration_since(self.date());
         Duration::from_secs(age.unwrap_or_default().as_secs())

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn settling_is_judged_as_of_when_the_response_was_generated() {
+    fn settling_is_judged_at_the_time_the_response_was_generated() {
         let settings = config::Freshness::default();
         let facts = ended(CallStatus::Completed, MINUTE * 12);
         let age = [(header::AGE, "300")];

@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 
 use crate::config::OriginUrl;
 
-/// The most ancestors of a written path that are invalidated: it bounds the cost of one request.
+/// Maximum ancestors of a written path that are invalidated: bounds the cost of one request.
 const MAX_ANCESTORS: usize = 16;
 
 /// Whether a method may change state: all except the four safe ones of RFC 9110 §9.2.1, unknown

@@ -57,7 +57,7 @@ labels! {
 
 /// The lifetime of a response, by the first rule that applies.
 ///
-/// `initial_age` tells when it was generated: a response from another cache is judged as of then.
+/// `initial_age` tells when it was generated: one from another cache is judged as of that time.
 pub(super) fn lifetime(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,

@@ -1,4 +1,4 @@
-//! The list syntax of RFC 9110 §5.6.1: elements of all lines of a field, quoted commas kept.
+//! The list syntax of RFC 9110 §5.6.1: elements of all lines of a field; commas in quotes do not count.
 //!
 //! Each line is split separately: an unclosed quote on one line must not swallow the next.
 

@@ -15,7 +15,7 @@
 //!    that set it, its stale use. That [`Freshness`] is stored with it.
 //! 6. [`may_store`] decides whether it is stored, [`storable`] with which fields, and
 //!    [`Selecting::capture`] for which requests.
-//! 7. A write has [invalidated] the stored responses of some paths.
+//! 7. After a write, [`invalidated`] returns the paths whose stored responses are invalid.
 //!
 //! A departure from an RFC is documented where it happens, with the section and the reason; the
 //! tables in `tests/rules/rfc9111` list each requirement and how we meet or decline it.

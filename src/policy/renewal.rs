@@ -1,4 +1,4 @@
-//! Validation of a stored response: the conditional request, and the effect of the response to it
+//! Validation of a stored response: the conditional request, and the effect of its response
 //! (RFC 9111 §4.3).
 
 use std::time::SystemTime;

@@ -123,8 +123,8 @@ pub fn condition<'a>(
 
 /// §13.1.2: the weak comparison; `*` matches any representation, but only as the sole member.
 ///
-/// The coding of the client's representation does not matter: of those that differ in nothing else,
-/// we select the one that it has (§12.1).
+/// Tags that differ only in our coding suffix match: we select the representation that the client
+/// has (§12.1).
 fn if_none_match<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Condition<'a> {
     let mut members = list::elements(request, &header::IF_NONE_MATCH, Quotes::Plain).peekable();
     if members.next_if_eq(&&b"*"[..]).is_some() {

@@ -1,4 +1,4 @@
-//! Request parsing: once, from the head alone; from then on the type is the proof.
+//! Request parsing: done once, from the head alone; later code relies on the types.
 //!
 //! [`Parser::parse`] returns a [`Parsed::Call`], which may be served from the cache; a
 //! [`Parsed::Bypass`], which is forwarded unchanged, with the reason; or a [`Refusal`].

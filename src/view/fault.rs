@@ -2,16 +2,16 @@
 
 use thiserror::Error;
 
-/// The most bytes of the lists of one option, percent-decoded: as sent, and with groups expanded.
+/// Maximum bytes in the lists of one option, percent-decoded: as sent, and with groups expanded.
 pub const MAX_TEXT: usize = 2_048;
-/// The most paths of one option, groups expanded.
+/// Maximum paths of one option, groups expanded.
 pub const MAX_PATHS: usize = 64;
-/// The most segments of one path.
+/// Maximum segments of one path.
 pub const MAX_SEGMENTS: usize = 32;
-/// The most segments of all paths of one option, groups expanded. The cost of parsing a query and
+/// Maximum segments of all paths of one option, groups expanded. The cost of parsing a query and
 /// pruning a body grows with them.
 pub const MAX_TOGETHER: usize = 256;
-/// The most bytes of one field name.
+/// Maximum bytes of one field name.
 pub const MAX_NAME: usize = 256;
 
 /// An invalid view option in a query. The response is a 400.

@@ -2,7 +2,7 @@
 //!
 //! | signed by | parameters |
 //! |---|---|
-//! | AWS signature version 4 and its like | `X-Amz-Date` + `X-Amz-Expires`; also `X-Goog-…`, `X-Oss-…` |
+//! | AWS signature version 4 and the like | `X-Amz-Date` + `X-Amz-Expires`; also `X-Goog-…`, `X-Oss-…` |
 //! | AWS version 2, `CloudFront`, Google version 2 | `Expires` (Unix seconds) with `Signature` |
 //! | Azure | `se` (a time) with `sig` |
 //!

@@ -3,10 +3,10 @@
 //! Stricter than the RFC where parsers are known to differ: no whitespace around a size, at most
 //! sixteen digits, no bare CR or LF, and a limit on extensions.
 
-/// The most bytes of chunk extensions in one body. They are never used, and only cost time.
+/// Maximum bytes of chunk extensions in one body. They are ignored, and only cost time.
 pub(super) const MAX_EXTENSIONS: usize = 4 << 10;
 
-/// The most digits of a size, leading zeros included.
+/// Maximum digits of a size, leading zeros included.
 const MAX_DIGITS: u8 = 16;
 
 #[derive(Debug)]

@@ -103,7 +103,7 @@ fn list(deep: bool) -> impl Strategy<Value = String> {
     prop::collection::vec(path(deep), 1..5).prop_map(|paths| paths.join(","))
 }
 
-/// Few names, many stars, and more than 64 steps.
+/// Few names, many stars, and often more than 64 steps.
 fn long_list() -> impl Strategy<Value = String> {
     let step = prop::sample::select(vec!["*", "a", "b", "**.a", "**.b", "**.id"]);
     let path = (prop::collection::vec(step, 0..5), name()).prop_map(|(steps, last)| {
@@ -268,7 +268,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_byte_is_skipped_exactly_if_invalid(
+    fn a_changed_body_is_skipped_if_and_only_if_invalid(
         body in document(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
         (fields, strip) in view_lists(),
     ) {
