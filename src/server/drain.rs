@@ -1,4 +1,4 @@
-//! The drain: stop accepting, finish what is in flight, then end.
+//! The drain (graceful shutdown): stop accepting, finish requests in flight, then exit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +6,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-/// The progress of the drain.
+/// The stage of the drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     /// It has not begun.
     #[default]
     Serving,
-    /// Requests in flight are finished; no connection is accepted.
+    /// Requests in flight are being finished; no connection is accepted.
     Draining,
-    /// The time for finishing is over.
+    /// `server.drain_timeout` has passed: open connections are closed.
     Over,
 }
 
-/// The end of the proxy, for everything that must know of it. Clones are the same drain.
+/// The drain, shared by all that take part in it. Clones refer to the same drain.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     stage: Arc<watch::Sender<Stage>>,
@@ -44,13 +44,13 @@ impl Drain {
         let _ = self.stage.subscribe().wait_for(begun).await;
     }
 
-    /// Waits until the time for finishing is over.
+    /// Waits until `server.drain_timeout` has passed.
     pub(super) async fn over(&self) {
         let over = |stage: &Stage| *stage == Stage::Over;
         let _ = self.stage.subscribe().wait_for(over).await;
     }
 
-    /// Receives the stages after [`Stage::Serving`], the present one included.
+    /// Receives the stages after [`Stage::Serving`], including the current one.
     pub(super) fn stages(&self) -> watch::Receiver<Stage> {
         let mut stages = self.stage.subscribe();
         if self.has_begun() {
@@ -59,7 +59,7 @@ impl Drain {
         stages
     }
 
-    /// Runs a connection that the drain waits for.
+    /// Spawns a connection that the drain waits for.
     pub(super) fn track(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.connections.spawn(connection);
     }
@@ -71,7 +71,7 @@ impl Drain {
         if finished.is_err() {
             tracing::warn!(
                 connections = self.connections.len(),
-                "requests still in flight after server.drain_timeout are broken off"
+                "aborting requests still in flight after server.drain_timeout"
             );
             self.stage.send_replace(Stage::Over);
             self.connections.wait().await;

@@ -7,10 +7,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 
-/// Connections that wait to be accepted.
+/// Maximum length of the accept queue (listen(2)).
 const BACKLOG: u16 = 4_096;
 
-/// An address that cannot be listened on.
+/// The proxy cannot listen on an address.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address} ({key}); is it in use, or not an address of this machine?")]
 pub struct ListenError {
@@ -32,7 +32,7 @@ pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
     })
 }
 
-/// Takes over a socket that another process has bound and listens on.
+/// Adopts a listening socket that another process has opened (socket activation).
 ///
 /// # Errors
 ///
@@ -42,15 +42,14 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Closes a listener; returns the connections that waited in its backlog, which the system would
-/// reset.
+/// Closes a listener; returns the connections in its backlog, which the kernel would reset.
 pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
-    // Without tokio, which may not know yet of connections that wait.
+    // Without tokio, which may not have been notified of all waiting connections.
     let Ok(listener) = listener.into_std() else {
         return Vec::new();
     };
     std::iter::repeat_with(|| listener.accept())
-        // After an abort, whose client has gone in the meantime, others may wait.
+        // Others may wait behind a client that has disconnected.
         .take_while(|accepted| match accepted {
             Ok(_) => true,
             Err(error) => error.kind() == io::ErrorKind::ConnectionAborted,
@@ -70,7 +69,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         Type::STREAM,
         Some(Protocol::TCP),
     )?;
-    // A restart may bind while connections of the last run are still in TIME_WAIT.
+    // Lets a restart bind while connections of the previous process are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG.into())?;

@@ -1,4 +1,4 @@
-//! The sockets: listeners, connections and their deadlines, requests, TLS, the drain.
+//! The server: listeners, client connections and their deadlines, requests, TLS, the drain.
 //!
 //! No module below this one uses a socket.
 
@@ -27,11 +27,11 @@ use crate::telemetry::{AccessLog, Metrics};
 use connection::Connections;
 use request::Observer;
 
-/// The pause before accepting again when the system has no free descriptor: until a connection
-/// ends, accepting again at once would only burn the processor.
+/// Pause after a failed accept. Without free file descriptors, accepting fails until a connection
+/// closes, and retrying at once would only waste CPU.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections, and has the proxy answer their requests.
+/// Accepts connections and serves their requests with the proxy.
 #[derive(Debug)]
 pub struct Server {
     /// Replaced by a reload.
@@ -71,21 +71,21 @@ impl Server {
         }
     }
 
-    /// The proxy that answers now.
+    /// The proxy that serves new requests.
     #[must_use]
     pub fn proxy(&self) -> Arc<Proxy> {
         self.proxy.load_full()
     }
 
-    /// Lets another proxy answer requests that arrive from now on.
+    /// Replaces the proxy for requests that arrive from now on.
     pub fn replace(&self, proxy: Arc<Proxy>) {
         self.proxy.store(proxy);
     }
 
     /// Accepts connections until the drain begins, then waits for those that are open.
     ///
-    /// A connection beyond `server.max_connections` waits in the system's backlog, which is
-    /// emptied before the listener closes.
+    /// Connections beyond `server.max_connections` wait in the listen backlog; the drain accepts
+    /// those before it closes the listener.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, drain: Drain) {
         loop {
             let permit = tokio::select! {
@@ -117,8 +117,8 @@ impl Server {
         drain.finished(self.drain_timeout).await;
     }
 
-    /// Serves a connection that was made before the drain and is accepted in it: its client may
-    /// have sent a request, and the system has accepted the connection on the proxy's behalf.
+    /// Serves a connection accepted from the backlog during the drain: the kernel has completed its
+    /// handshake, and its client may have sent a request.
     async fn serve_late(self: Arc<Self>, socket: TcpStream, drain: Drain) {
         let _permit = tokio::select! {
             permit = Arc::clone(&self.permits).acquire_owned() => permit,

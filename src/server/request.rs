@@ -1,4 +1,4 @@
-//! One request: its id and its span, a panic answered with 500, and the count at its end.
+//! One request: its id and its span, 500 after a panic, and its metrics and log line at the end.
 //!
 //! A request ends when its response body does, or when the connection drops it: that is defined
 //! here, once, for the metrics, the log, the trace and the connection's deadlines.
@@ -48,8 +48,8 @@ pub(super) struct CountedBody {
     end: EndGuard,
 }
 
-/// Counts, logs and traces a request when dropped: with the response body, or without a response
-/// with the request itself.
+/// Counts, logs and traces a request when dropped: with the response body, or with the request if
+/// there is no response.
 #[derive(Debug)]
 struct EndGuard {
     observer: Arc<Observer>,
@@ -57,7 +57,7 @@ struct EndGuard {
     id: RequestId,
     method: Method,
     target: Option<PathAndQuery>,
-    /// Where spans are collected. Boxed: a request that is not traced keeps no room for it.
+    /// Only if spans are collected. Boxed: a request that is not traced allocates nothing for it.
     trace: Option<Box<Trace>>,
     guard: RequestGuard,
     status: Option<StatusCode>,
@@ -67,8 +67,8 @@ struct EndGuard {
 }
 
 pin_project! {
-    /// The response of `answer`, or 500 after a panic: inside of what counts, so that it is counted
-    /// and logged as any other. Built in place: combinators would move the request some times more.
+    /// The response of `answer`, or 500 after a panic, which is counted and logged like any other.
+    /// Written by hand: combinators would move the request a few more times.
     struct RequestFuture<F> {
         #[pin]
         answer: F,
@@ -93,12 +93,12 @@ pub(super) fn service(
         .service_fn(move |arrived: Arrived| proxy.load_full().answer(arrived));
     // hyper calls through a shared reference, one call at a time, and no call makes another.
     // hyper-util's `TowerToHyperService` would clone the service and move the request once more
-    // per request, to wait for a readiness that ours always has.
+    // for each request, to wait for readiness, which this service always has.
     let stack = RefCell::new(stack);
     hyper::service::service_fn(move |request| stack.borrow_mut().call(request))
 }
 
-/// The only layer: observes the requests of one connection, which the inner service answers.
+/// The only layer: counts, logs and traces the requests of one connection.
 fn observed<S>(
     mut inner: S,
     observer: Arc<Observer>,
@@ -130,11 +130,11 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestF
         if matches!(polled, Ok(Poll::Pending)) {
             return Poll::Pending;
         }
-        let end = this.end.take().expect("it is not polled after it is ready");
+        let end = this.end.take().expect("a completed future is not polled");
         let response = if let Ok(Poll::Ready(Ok(response))) = polled {
             response
         } else {
-            tracing::error!(request_id = %end.id, "a panic was answered with 500");
+            tracing::error!(request_id = %end.id, "panicked: responded with 500");
             Error::Panicked.into_response(&end.id, None, None)
         };
         Poll::Ready(Ok(end.respond(response)))
@@ -176,7 +176,7 @@ impl http_body::Body for CountedBody {
 // === impl EndGuard ===
 
 impl EndGuard {
-    /// Begins a request: gives it its id, its time and its span.
+    /// Begins a request: determines its id, its time and its span.
     fn begin(
         observer: &Arc<Observer>,
         activity: &Arc<Activity>,
@@ -193,10 +193,10 @@ impl EndGuard {
             .as_ref()
             .map(|tracer| Box::new(tracer.begin(&head.headers)));
         if let Some(trace) = &trace {
-            // For the request to the origin, if there will be one.
+            // For the request to the origin, if there is one.
             head.extensions.insert(trace.context);
         }
-        // The path of a rejected head is ours, not the client's.
+        // A rejected head was replaced: its path is not the client's.
         let is_rejected = is_rejection(&head.method);
         Self {
             observer: Arc::clone(observer),
@@ -217,7 +217,7 @@ impl EndGuard {
         }
     }
 
-    /// Puts the response on its way to the client, with itself in the body.
+    /// Begins the response, whose body carries this guard.
     fn respond(mut self, mut response: Response<Body>) -> Response<CountedBody> {
         self.guard.respond();
         self.status = Some(response.status());
@@ -226,10 +226,10 @@ impl EndGuard {
             self.report.outcome,
             Outcome::Failed { .. } | Outcome::Panicked
         );
-        // After a failure nothing reads the rest of the request's body.
+        // After a failure, nothing reads the rest of the request body.
         let is_unread = has_failed && self.guard.is_in_body();
         if self.guard.is_last() || is_unread {
-            // hyper closes after it, and the client learns not to send its next request here.
+            // hyper closes the connection afterwards, and the client sends no other request on it.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
@@ -240,8 +240,8 @@ impl EndGuard {
         })
     }
 
-    /// A client that names its request finds the name on the response. A stored response may have
-    /// the name of the request that it was fetched for; a response of the origin keeps its own.
+    /// Returns a client's request id to it. A stored response may have the id of the request that
+    /// it was fetched for; a response from the origin keeps its own.
     fn echo_request_id(&self, fields: &mut HeaderMap) {
         if !matches!(self.id, RequestId::Given(_)) {
             return;

@@ -1,4 +1,4 @@
-//! TLS with clients: certificate, key and authorities from files, reloaded when they change.
+//! TLS with clients: certificate, key and CA bundle from files, reloaded when they change.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use crate::config;
 
-/// By preference: clients that support HTTP/2 use it.
+/// ALPN protocols, in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The TLS settings of the listener. An open connection keeps those it began with.
+/// The TLS settings of the listener. An open connection keeps those it started with.
 pub struct Tls {
     paths: config::Tls,
     current: ArcSwap<Current>,
@@ -42,11 +42,11 @@ pub struct TlsFault {
     /// The key that names it.
     pub key: &'static str,
     path: PathBuf,
-    /// The fault, and the way to repair it.
+    /// The fault, and its remedy.
     pub reason: String,
 }
 
-/// A change of any of these shows a changed file: a renewal may keep its length, or its time.
+/// Any difference means that the file has changed: a renewal may keep its length, or its time.
 type Stamp = (SystemTime, u64, PathBuf);
 
 impl Tls {
@@ -56,7 +56,7 @@ impl Tls {
     ///
     /// The first file that cannot be used.
     pub fn load(paths: &config::Tls) -> Result<Option<Self>, TlsFault> {
-        // Before the files are read: the next comparison finds a change in between.
+        // Before the files are read, so that the next comparison notices a change in between.
         let seen = stamps(paths);
         Ok(read(paths)?.map(|current| Self {
             paths: paths.clone(),
@@ -125,7 +125,7 @@ fn read(paths: &config::Tls) -> Result<Option<Current>, TlsFault> {
     })?;
     let secret = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| fault("server.tls.key", key, unread(&error, "private key")))?;
-    // Passed explicitly: another library could set the default of the process.
+    // Passed explicitly: another library could set the process default.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -162,14 +162,14 @@ fn read(paths: &config::Tls) -> Result<Option<Current>, TlsFault> {
 
 /// When a certificate expires, since the epoch.
 ///
-/// rustls shows no field of a certificate. But it checks the dates before the issuer, and at the
-/// greatest time there is, its error says when the certificate expired.
+/// rustls exposes no field of a certificate. But it checks the dates before the issuer, and at the
+/// maximum time, its error contains the expiry.
 fn expiry(certificate: &CertificateDer<'_>) -> Result<Duration, rustls::Error> {
-    let greatest = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let maximum = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let certificate = ParsedCertificate::try_from(certificate)?;
     let no_roots = RootCertStore::empty();
     let refused =
-        verify_server_cert_signed_by_trust_anchor(&certificate, &no_roots, &[], greatest, &[])
+        verify_server_cert_signed_by_trust_anchor(&certificate, &no_roots, &[], maximum, &[])
             .expect_err("no root is trusted");
     match refused {
         rustls::Error::InvalidCertificate(CertificateError::ExpiredContext {
@@ -223,16 +223,16 @@ mod tests {
             .map(|expiry| expiry.as_secs())
     }
 
-    /// Whatever else may be wrong with the certificate.
+    /// Also where something else is wrong with the certificate.
     #[test]
-    fn the_expiry_of_every_certificate_is_known() {
+    fn the_expiry_of_any_certificate_is_known() {
         let until = |year| {
             move |params: &mut CertificateParams| {
                 params.not_after = date_time_ymd(year, 1, 2);
             }
         };
         assert_eq!(expiry_of(until(2030)), Some(1_893_542_400));
-        // Written with two digits of the year, and with four.
+        // Encoded with a year of two digits, and of four.
         assert_eq!(expiry_of(until(1999)), Some(915_235_200));
         assert_eq!(expiry_of(until(2050)), Some(2_524_694_400));
         assert_eq!(expiry_of(until(9999)), Some(253_370_851_200));

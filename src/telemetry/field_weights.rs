@@ -1,7 +1,7 @@
-//! The heaviest fields of responses: measured at some fills, never in a hit.
+//! The largest fields of responses: measured at some fills, never at a hit.
 //!
-//! Names of members are schema, not content. Even so only short words are kept, and few of them: a
-//! body that is a map with keys of its own (telephone numbers, say) counts as [`Heaviest::rest`].
+//! Names of members are schema, not content. Even so, only a few short words are kept: the keys of
+//! a body that is a map (of telephone numbers, say) count as [`Heaviest::rest`].
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,27 +9,27 @@ use std::time::Duration;
 
 use crate::json;
 
-/// At most one fill in this time is measured: at 40 µs for a fill of 40 KB, measuring costs less
-/// than a thousandth of a processor.
-const PAUSE: Duration = Duration::from_millis(100);
+/// At most one fill per interval is measured: at 40 µs for a fill of 40 KB, measuring takes less
+/// than 0.1 % of a CPU.
+const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Names kept at once.
+/// Maximum number of names.
 const MAX_NAMES: usize = 64;
 
-/// Bytes of a name.
+/// Maximum bytes of a name.
 const MAX_NAME: usize = 48;
 
-/// The rest of a fill's weight after the next one: about fifty fills count.
+/// The factor by which each fill reduces the weight of earlier ones: about fifty fills count.
 const DECAY: f64 = 0.98;
 
-/// The weights of top-level fields over recent fills.
+/// The sizes of top-level fields over recent fills.
 #[derive(Debug, Default)]
 pub struct FieldWeights(Mutex<Recent>);
 
 /// Sums that decay with each fill.
 #[derive(Debug, Default)]
 struct Recent {
-    /// When the next fill may be measured, by the monotonic clock.
+    /// Earliest time of the next measurement, by the monotonic clock.
     next: Duration,
     names: HashMap<Box<str>, f64>,
     rest: f64,
@@ -38,43 +38,43 @@ struct Recent {
     measured: u64,
 }
 
-/// The fields that weigh most, by mean bytes of a fill.
+/// The largest fields, by mean bytes of a fill.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Heaviest {
     /// Fills measured since the start.
     pub measured: u64,
     /// Mean bytes of a whole body.
     pub body: f64,
-    /// Names and mean bytes, the heaviest first.
+    /// Names and mean bytes, the largest first.
     pub fields: Vec<(String, f64)>,
-    /// Mean bytes without a name here: braces, and members whose names are too long, odd or too
-    /// many.
+    /// Mean bytes not in `fields`: braces, and members whose names are too long, too many or not
+    /// words.
     pub rest: f64,
 }
 
 impl FieldWeights {
-    /// Whether a fill at this moment must be measured; true for at most ten a second.
+    /// Whether a fill at this time must be measured; true at most ten times a second.
     pub fn is_due(&self, now: Duration) -> bool {
         let mut recent = self.lock();
         let is_due = now >= recent.next;
         if is_due {
-            recent.next = now + PAUSE;
+            recent.next = now + INTERVAL;
         }
         is_due
     }
 
     /// Measures a body, if it is a JSON object.
     pub fn measure(&self, body: &[u8]) {
-        let mut found = Vec::new();
+        let mut members = Vec::new();
         let read = json::members(body, |name, bytes| {
-            found.push((word(&name.unescaped()), bytes));
+            members.push((word(&name.unescaped()), bytes));
         });
         if read.is_ok() {
-            self.lock().add(found, body.len());
+            self.lock().add(members, body.len());
         }
     }
 
-    /// The weights now.
+    /// The current sizes.
     #[must_use]
     pub fn heaviest(&self) -> Heaviest {
         let recent = self.lock();
@@ -101,7 +101,7 @@ impl FieldWeights {
 }
 
 impl Recent {
-    fn add(&mut self, found: Vec<(Option<Box<str>>, usize)>, body: usize) {
+    fn add(&mut self, members: Vec<(Option<Box<str>>, usize)>, body: usize) {
         for sum in [&mut self.rest, &mut self.bytes, &mut self.fills] {
             *sum *= DECAY;
         }
@@ -113,9 +113,9 @@ impl Recent {
         self.fills += 1.0;
         self.bytes += float(body);
         let mut unnamed = body;
-        for (name, bytes) in found {
-            let room = self.names.len() < MAX_NAMES;
-            if let Some(name) = name.filter(|name| room || self.names.contains_key(name)) {
+        for (name, bytes) in members {
+            let has_room = self.names.len() < MAX_NAMES;
+            if let Some(name) = name.filter(|name| has_room || self.names.contains_key(name)) {
                 *self.names.entry(name).or_default() += float(bytes);
                 unnamed -= bytes;
             }
@@ -124,13 +124,13 @@ impl Recent {
     }
 }
 
-/// A name that is a word of a schema.
+/// A name that looks like a word of a schema.
 fn word(name: &[u8]) -> Option<Box<str>> {
-    let begins = name
+    let starts = name
         .first()
         .is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_');
-    let goes_on = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
-    (begins && name.len() <= MAX_NAME && name.iter().all(goes_on))
+    let continues = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b'-');
+    (starts && name.len() <= MAX_NAME && name.iter().all(continues))
         .then(|| String::from_utf8_lossy(name).into())
 }
 
@@ -147,20 +147,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_heaviest_fields_come_first_and_everything_adds_up() {
+    fn the_largest_fields_come_first_and_sizes_add_up() {
         let weights = FieldWeights::default();
         assert_eq!(weights.heaviest(), Heaviest::default());
         weights.measure(br#"{"id":"c1","transcript":"a long one, longer than the rest"}"#);
         weights.measure(b"no JSON");
         weights.measure(b"[1]");
-        let found = weights.heaviest();
-        assert_eq!(found.measured, 1);
+        let heaviest = weights.heaviest();
+        assert_eq!(heaviest.measured, 1);
         assert_eq!(
-            found.fields,
+            heaviest.fields,
             [("transcript".to_owned(), 48.0), ("id".to_owned(), 10.0)]
         );
-        let sum: f64 = found.fields.iter().map(|(_, bytes)| bytes).sum();
-        assert!((sum + found.rest - found.body).abs() < 1e-9, "{found:?}");
+        let sum: f64 = heaviest.fields.iter().map(|(_, bytes)| bytes).sum();
+        assert!(
+            (sum + heaviest.rest - heaviest.body).abs() < 1e-9,
+            "{heaviest:?}"
+        );
     }
 
     #[test]
@@ -170,9 +173,9 @@ mod tests {
         for _ in 0..300 {
             weights.measure(br#"{"new":1}"#);
         }
-        let found = weights.heaviest();
-        assert_eq!(found.fields.len(), 1, "{found:?}");
-        assert!((found.fields[0].1 - 8.0).abs() < 0.01, "{found:?}");
+        let heaviest = weights.heaviest();
+        assert_eq!(heaviest.fields.len(), 1, "{heaviest:?}");
+        assert!((heaviest.fields[0].1 - 8.0).abs() < 0.01, "{heaviest:?}");
     }
 
     #[test]
@@ -185,10 +188,13 @@ mod tests {
             .map(|n| format!(r#""n{n}":1"#))
             .collect();
         weights.measure(format!("{{{}}}", many.join(",")).as_bytes());
-        let found = weights.heaviest();
-        assert_eq!(found.fields.len(), MAX_NAMES);
-        let sum: f64 = found.fields.iter().map(|(_, bytes)| bytes).sum();
-        assert!((sum + found.rest - found.body).abs() < 1e-6, "{found:?}");
+        let heaviest = weights.heaviest();
+        assert_eq!(heaviest.fields.len(), MAX_NAMES);
+        let sum: f64 = heaviest.fields.iter().map(|(_, bytes)| bytes).sum();
+        assert!(
+            (sum + heaviest.rest - heaviest.body).abs() < 1e-6,
+            "{heaviest:?}"
+        );
     }
 
     #[test]

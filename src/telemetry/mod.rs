@@ -1,4 +1,4 @@
-//! The instruments: metrics, log, access log and traces. Tokens do not reach this module.
+//! Telemetry: metrics, log, access log and traces. Tokens never reach this module.
 
 mod field_weights;
 mod log;
@@ -9,7 +9,7 @@ pub mod trace;
 pub use field_weights::{FieldWeights, Heaviest};
 pub use log::{AccessLog, LogWriter, Record, init as init_log, log_panics, logged_path};
 pub use metrics::{
-    ConnectionBound, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,
+    CloseReason, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,
     Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

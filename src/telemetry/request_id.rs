@@ -7,26 +7,26 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::trace::context::random;
 
-/// Longest id that is accepted from a client.
+/// Maximum length of an id from a client.
 const MAX_LENGTH: usize = 128;
 
-/// Names one request in logs, problem documents and at the origin.
+/// Identifies a request in logs, in problem documents and at the origin.
 #[derive(Clone, Debug)]
 pub enum RequestId {
-    /// The client's: a copy, which does not keep the buffer of its request alive.
+    /// The client's: a copy, which does not keep the request's buffer alive.
     Given(Arc<str>),
-    /// Generated: unique in this process, and unlikely in another.
+    /// Generated: unique in this process, and unlikely in any other.
     Made(u64),
 }
 
 impl RequestId {
-    /// The field that carries it.
+    /// The header field that carries it.
     pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
     /// The id of a request with these fields.
     #[must_use]
     pub fn read(headers: &HeaderMap) -> Self {
-        // Iterating over the few fields is cheaper than a look-up by name.
+        // Iterating over the few fields is cheaper than a lookup by name.
         let given = headers.iter().find(|(name, _)| **name == Self::FIELD);
         match given.map(|(_, value)| value.to_str()) {
             Some(Ok(id)) if is_usable(id) => Self::Given(id.into()),
@@ -53,7 +53,7 @@ impl RequestId {
     }
 }
 
-/// Whether an id is printable without quoting, one word in every log.
+/// Whether an id is one word in any log, without quoting.
 fn is_usable(id: &str) -> bool {
     (1..=MAX_LENGTH).contains(&id.len())
         && id
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_usable_id_is_accepted_and_any_other_replaced() {
+    fn a_usable_id_is_kept_and_any_other_replaced() {
         let id = |value: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(RequestId::FIELD, HeaderValue::from_static(value));

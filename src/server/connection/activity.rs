@@ -1,10 +1,10 @@
-//! The activity of a connection and its times, so that one timer can bound it.
+//! The activity of a connection, from which one timer enforces all of its timeouts.
 //!
-//! hyper's own header timeout creates and drops a timer per request, and counts the pause between
-//! requests as part of a head. Here bytes and requests set marks, and the connection's one timer
-//! checks them. Only a head that does not arrive in one piece reads the clock; for everything else
-//! it is enough to know whether it happened since the last check, so the idle timeouts are kept to
-//! within `server.header_timeout`.
+//! hyper's own header timeout creates and drops a timer per request, and includes the idle time
+//! between requests. Here bytes and requests set flags, which the connection's one timer checks.
+//! The clock is read only for a head that arrives in several pieces; for everything else it is
+//! enough to know whether it happened since the last check, so the idle timeouts are accurate to
+//! `server.header_timeout`.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config;
-use crate::telemetry::ConnectionBound;
+use crate::telemetry::CloseReason;
 
-/// How long a drain waits for another request on a connection whose client does not yet know that
-/// it ends. A request that is already sent, or about to be, gets its response.
+/// How long a drain keeps an idle connection open for a request that its client has sent, or is
+/// about to send, before it notices the drain.
 const LATE_REQUEST: Duration = Duration::from_secs(1);
 
 /// A head has begun, and may still arrive in one piece: the clock has not been read.
@@ -31,46 +31,45 @@ pub(in crate::server) struct Activity {
     opened: Instant,
     /// Requests whose responses have not ended.
     requests: AtomicUsize,
-    /// Those of them whose responses are being sent.
+    /// Requests whose responses are being sent.
     responding: AtomicUsize,
-    /// Bytes moved, or a request ended, since the last check.
-    pub(super) moved: Mark,
+    /// Bytes were transferred, or a request ended, since the last check.
+    pub(super) moved: Flag,
     /// Time of the last check that found `moved`.
     last_moved: AtomicU64,
-    /// Time of the first byte since the last request, or its body, ended; or [`JUST_BEGUN`].
+    /// Time of the first byte after the previous request and its body, or [`JUST_BEGUN`].
     head: AtomicU64,
-    /// Time at which a drain began to end this connection.
+    /// Time at which the drain of this connection began.
     draining: AtomicU64,
     /// HTTP/2: received bytes may be a ping or a window update, and do not begin a head.
-    pub(super) http2: Mark,
-    /// A request was in HTTP/1.0: the end of the connection may be the end of a body.
-    pub(in crate::server) http10: Mark,
+    pub(super) http2: Flag,
+    /// A request was HTTP/1.0: the end of the connection may be the end of a body.
+    pub(in crate::server) http10: Flag,
     /// A request has had a body: only hyper knows where it ends.
-    had_body: Mark,
+    had_body: Flag,
     /// The next byte belongs to a body.
-    in_body: Mark,
+    in_body: Flag,
     /// The next byte belongs to a head that has begun.
-    in_head: Mark,
+    in_head: Flag,
     /// hyper has written bytes that it has not flushed yet.
-    pub(super) unflushed: Mark,
-    /// The socket is shut down: bytes still received are no request.
-    pub(super) shut_down: Mark,
+    pub(super) unflushed: Flag,
+    /// The socket is shut down: bytes still received are not a request.
+    pub(super) shut_down: Flag,
 }
 
-/// A boolean that orders no other memory.
+/// An atomic boolean, read and written with relaxed ordering.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Mark(AtomicBool);
+pub(in crate::server) struct Flag(AtomicBool);
 
 /// The state of a connection at a check.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// It is in use, or was a moment ago; the next check is due at this time.
     Active(Instant),
-    /// HTTP/1 between two requests with nothing left to read or write; it may stay so until this
-    /// time.
+    /// HTTP/1 between two requests with nothing left to read or write; it times out at this time.
     Idle(Instant),
-    /// It has reached this bound.
-    TimedOut(ConnectionBound),
+    /// It has timed out, for this reason.
+    TimedOut(CloseReason),
 }
 
 /// A request on this connection; ends when dropped.
@@ -88,21 +87,21 @@ impl Activity {
             opened: Instant::now(),
             requests: AtomicUsize::default(),
             responding: AtomicUsize::default(),
-            moved: Mark::default(),
+            moved: Flag::default(),
             last_moved: AtomicU64::default(),
             head: AtomicU64::default(),
             draining: AtomicU64::default(),
-            http2: Mark::default(),
-            http10: Mark::default(),
-            had_body: Mark::default(),
-            in_body: Mark::default(),
-            in_head: Mark::default(),
-            unflushed: Mark::default(),
-            shut_down: Mark::default(),
+            http2: Flag::default(),
+            http10: Flag::default(),
+            had_body: Flag::default(),
+            in_body: Flag::default(),
+            in_head: Flag::default(),
+            unflushed: Flag::default(),
+            shut_down: Flag::default(),
         })
     }
 
-    /// A request has begun.
+    /// Begins a request.
     pub(in crate::server) fn begin_request(self: &Arc<Self>, has_body: bool) -> RequestGuard {
         if has_body {
             self.had_body.set(true);
@@ -115,17 +114,17 @@ impl Activity {
         }
     }
 
-    /// The HTTP/2 preface is complete, in however many pieces: they did not begin a head.
+    /// Switches to HTTP/2: the bytes received so far were a preface, not the beginning of a head.
     pub(super) fn switch_to_http2(&self) {
         self.http2.set(true);
         self.head.store(0, Relaxed);
     }
 
-    /// Bytes were received.
+    /// Records that bytes were received.
     pub(super) fn received(&self) {
         if self.http2.get() {
-            // They are no progress either: a head could arrive frame by frame forever, or pings
-            // from a client that does not read.
+            // Not progress either: a client could send a head frame by frame forever, or pings
+            // without reading its responses.
             return;
         }
         if self.requests.load(Relaxed) == 0 && self.head.load(Relaxed) == 0 {
@@ -134,8 +133,8 @@ impl Activity {
         self.moved.set(true);
     }
 
-    /// The received bytes end in a body, in a head, or between requests. A body may outlast its
-    /// response, and does not begin a head.
+    /// Records whether the received bytes end in a body, in a head, or between requests. A body may
+    /// outlast its response, and does not begin a head.
     pub(super) fn set_position(&self, in_body: bool, in_head: bool) {
         self.in_head.set(in_head);
         if self.in_body.get() != in_body {
@@ -144,7 +143,7 @@ impl Activity {
         }
     }
 
-    /// The proxy drains: the next response is the last, and the wait for another request short.
+    /// Begins the drain: the next response is the last, and the idle timeout is short.
     pub(super) fn begin_drain(&self) {
         self.draining.store(self.now(), Relaxed);
     }
@@ -153,8 +152,8 @@ impl Activity {
         self.draining.load(Relaxed) > 0
     }
 
-    /// All received bytes were read. A head that has begun without becoming a request is slow, and
-    /// is timed from now on; one received with the request before it, after that request's end.
+    /// Called when all received bytes were read: a head that is still incomplete is timed from now
+    /// on, or, if it was pipelined, from the end of the previous request.
     pub(super) fn time_slow_head(&self) {
         let is_slow = match self.head.load(Relaxed) {
             JUST_BEGUN => true,
@@ -179,18 +178,18 @@ impl Activity {
             self.moved.set(false);
             self.last_moved.store(self.now(), Relaxed);
         }
-        // A head may begin at any time: check at least as often as one may take.
+        // A head may begin at any time: check at least once in each header timeout.
         let next_check = Instant::now() + interval.min(settings.header_timeout);
         let requests = self.requests.load(Relaxed);
         if requests > self.responding.load(Relaxed) {
-            // It waits for the origin, which has deadlines of its own.
+            // A request waits for the origin, which has deadlines of its own.
             return ConnectionState::Active(next_check);
         }
-        let (since, limit, bound) = self.bound(settings);
+        let (since, limit, reason) = self.timeout(settings);
         let deadline = self.opened + Duration::from_millis(since) + limit;
         let may_idle = requests == 0 && (self.is_draining() || !moved) && self.is_quiescent();
         if deadline <= Instant::now() {
-            ConnectionState::TimedOut(bound)
+            ConnectionState::TimedOut(reason)
         } else if may_idle {
             ConnectionState::Idle(deadline)
         } else {
@@ -198,39 +197,39 @@ impl Activity {
         }
     }
 
-    /// The bound that applies now: since when, for how long, and its name.
-    fn bound(&self, settings: &config::Server) -> (u64, Duration, ConnectionBound) {
+    /// The timeout that applies now: its start, its length and its name.
+    fn timeout(&self, settings: &config::Server) -> (u64, Duration, CloseReason) {
         let idle = settings.idle_timeout;
         let head = self.head.load(Relaxed);
         let last_moved = self.last_moved.load(Relaxed);
         let draining = self.draining.load(Relaxed);
         if self.requests.load(Relaxed) > 0 {
-            (last_moved, idle, ConnectionBound::Stalled)
+            (last_moved, idle, CloseReason::Stalled)
         } else if self.in_body.get() {
-            // Its response has ended, and the body may still come to its end.
+            // The response has ended, and the client may still complete its body.
             let since = if head > 0 { head } else { last_moved };
-            (since, idle, ConnectionBound::Stalled)
+            (since, idle, CloseReason::Stalled)
         } else if head > 0 {
             let limit = settings.header_timeout;
-            (head, limit, ConnectionBound::HeaderTimeout)
+            (head, limit, CloseReason::HeaderTimeout)
         } else if self.unflushed.get() {
-            // hyper has the rest of a response; the request itself has ended.
-            (last_moved, idle, ConnectionBound::Stalled)
+            // hyper is still writing a response whose request has ended.
+            (last_moved, idle, CloseReason::Stalled)
         } else if draining > 0 && !self.http2.get() {
             let since = last_moved.max(draining);
-            (since, LATE_REQUEST.min(idle), ConnectionBound::IdleTimeout)
+            (since, LATE_REQUEST.min(idle), CloseReason::IdleTimeout)
         } else {
-            (last_moved, idle, ConnectionBound::IdleTimeout)
+            (last_moved, idle, CloseReason::IdleTimeout)
         }
     }
 
-    /// Whether hyper holds nothing of this connection that remains to be read or written, and has
-    /// not ended it.
+    /// Whether hyper has no bytes of this connection left to read or write, and has not shut it
+    /// down.
     fn is_quiescent(&self) -> bool {
         let hyper_has = [&self.http2, &self.had_body, &self.unflushed];
         self.head.load(Relaxed) == 0
             && !self.shut_down.get()
-            && !hyper_has.into_iter().any(Mark::get)
+            && !hyper_has.into_iter().any(Flag::get)
     }
 
     /// Milliseconds since the connection was opened; at least one, since 0 means unset.
@@ -240,9 +239,9 @@ impl Activity {
     }
 }
 
-// === impl Mark ===
+// === impl Flag ===
 
-impl Mark {
+impl Flag {
     pub(in crate::server) fn get(&self) -> bool {
         self.0.load(Relaxed)
     }
@@ -255,14 +254,14 @@ impl Mark {
 // === impl RequestGuard ===
 
 impl RequestGuard {
-    /// The response is on its way: from now on the client may be the slow side.
+    /// Begins the response: from now on a stall is the client's.
     pub(in crate::server) fn respond(&mut self) {
         self.responding = true;
         self.activity.responding.fetch_add(1, Relaxed);
         self.activity.moved.set(true);
     }
 
-    /// Whether this response is the last one in HTTP/1.
+    /// Whether this response is the last one of an HTTP/1 connection.
     pub(in crate::server) fn is_last(&self) -> bool {
         self.activity.is_draining()
     }
@@ -288,23 +287,23 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    fn reached(activity: &Activity) -> Option<ConnectionBound> {
+    fn timed_out(activity: &Activity) -> Option<CloseReason> {
         match activity.check(&Config::default().server, Duration::MAX) {
-            ConnectionState::TimedOut(bound) => Some(bound),
+            ConnectionState::TimedOut(reason) => Some(reason),
             ConnectionState::Active(_) | ConnectionState::Idle(_) => None,
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_head_and_response_have_a_bound_each() {
+    async fn idle_time_head_and_response_each_time_out() {
         let settings = Config::default().server;
         let advance = tokio::time::advance;
 
         let activity = Activity::new();
         advance(Duration::from_secs(74)).await;
-        assert_eq!(reached(&activity), None);
+        assert_eq!(timed_out(&activity), None);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(reached(&activity), Some(ConnectionBound::IdleTimeout));
+        assert_eq!(timed_out(&activity), Some(CloseReason::IdleTimeout));
 
         let activity = Activity::new();
         advance(Duration::from_secs(1)).await;
@@ -312,27 +311,27 @@ mod tests {
         activity.time_slow_head();
         for _ in 0..9 {
             advance(Duration::from_secs(1)).await;
-            // A byte now and then does not prolong a head.
+            // Single bytes do not extend the header timeout.
             activity.received();
-            assert_eq!(reached(&activity), None);
+            assert_eq!(timed_out(&activity), None);
         }
         advance(Duration::from_secs(1)).await;
-        assert_eq!(reached(&activity), Some(ConnectionBound::HeaderTimeout));
+        assert_eq!(timed_out(&activity), Some(CloseReason::HeaderTimeout));
 
         let mut request = activity.begin_request(false);
         advance(2 * settings.idle_timeout).await;
-        assert_eq!(reached(&activity), None, "it waits for the origin");
+        assert_eq!(timed_out(&activity), None, "it waits for the origin");
         request.respond();
-        assert_eq!(reached(&activity), None);
+        assert_eq!(timed_out(&activity), None);
         advance(settings.idle_timeout).await;
-        assert_eq!(reached(&activity), Some(ConnectionBound::Stalled));
+        assert_eq!(timed_out(&activity), Some(CloseReason::Stalled));
         activity.moved.set(true);
-        assert_eq!(reached(&activity), None);
+        assert_eq!(timed_out(&activity), None);
 
         drop(request);
-        assert_eq!(reached(&activity), None);
+        assert_eq!(timed_out(&activity), None);
         advance(settings.idle_timeout).await;
-        assert_eq!(reached(&activity), Some(ConnectionBound::IdleTimeout));
+        assert_eq!(timed_out(&activity), Some(CloseReason::IdleTimeout));
     }
 
     #[tokio::test(start_paused = true)]
@@ -343,9 +342,9 @@ mod tests {
         for _ in 0..74 {
             tokio::time::advance(Duration::from_secs(1)).await;
             activity.received();
-            assert_eq!(reached(&activity), None);
+            assert_eq!(timed_out(&activity), None);
         }
         tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(reached(&activity), Some(ConnectionBound::IdleTimeout));
+        assert_eq!(timed_out(&activity), Some(CloseReason::IdleTimeout));
     }
 }

@@ -13,15 +13,15 @@ use tokio::time::{Instant, Sleep};
 use super::super::drain::{Drain, Stage};
 use super::activity::{Activity, ConnectionState};
 use crate::config;
-use crate::telemetry::ConnectionBound;
+use crate::telemetry::CloseReason;
 
-/// How soon a new connection counts as idle. Many are used once, one after the other; if they all
-/// kept their buffers for long, all would have some at once.
-const MIN_PATIENCE: Duration = Duration::from_millis(2);
+/// Initial grace period. Many connections are used once, one after the other: with a long grace
+/// period, all of them would hold buffers at the same time.
+const MIN_GRACE: Duration = Duration::from_millis(2);
 
-/// The most that a connection's patience grows to; a longer idle time shows that less is enough. A
-/// client with frequent requests should not cost new buffers for each.
-const MAX_PATIENCE: Duration = Duration::from_secs(1);
+/// Maximum grace period. It doubles when a connection was idle for less than this, so that frequent
+/// requests do not each allocate new buffers, and halves otherwise.
+const MAX_GRACE: Duration = Duration::from_secs(1);
 
 /// Why [`Deadlines::run`] returned.
 pub(super) enum Event<T> {
@@ -29,8 +29,8 @@ pub(super) enum Event<T> {
     Done(T),
     /// The connection is idle, and may stay so until this time.
     Idle(Instant),
-    /// A bound is reached; [`ConnectionBound::DrainTimeout`] at the end of the drain.
-    TimedOut(ConnectionBound),
+    /// A deadline has passed; [`CloseReason::DrainTimeout`] at the end of the drain.
+    TimedOut(CloseReason),
     /// The drain has begun.
     Draining,
 }
@@ -41,11 +41,11 @@ pub(super) struct Deadlines<'a> {
     pub(super) settings: &'a config::Server,
     timer: Pin<&'a mut Sleep>,
     stages: watch::Receiver<Stage>,
-    /// A second receiver, to look at while a future borrows the first.
+    /// A second receiver, to read while a future borrows the first.
     stage: watch::Receiver<Stage>,
-    /// How long hyper keeps the connection without a byte before it counts as idle.
-    patience: Duration,
-    /// Time to the next check, longer after each that found activity.
+    /// Grace period: how long hyper keeps the connection without a byte before it counts as idle.
+    grace: Duration,
+    /// Time to the next check; doubles with each check that finds activity.
     interval: Duration,
 }
 
@@ -62,8 +62,8 @@ impl<'a> Deadlines<'a> {
             timer,
             stages: drain.stages(),
             stage: drain.stages(),
-            patience: MIN_PATIENCE,
-            interval: MIN_PATIENCE,
+            grace: MIN_GRACE,
+            interval: MIN_GRACE,
         }
     }
 
@@ -72,29 +72,29 @@ impl<'a> Deadlines<'a> {
         self.timer.as_mut().reset(time);
     }
 
-    /// The drain ends this connection, at once if it is idle for long enough.
+    /// Begins the drain of this connection, which closes at once if it has been idle long enough.
     pub(super) fn begin_drain(&mut self) {
         self.activity.begin_drain();
         self.arm(Instant::now());
     }
 
-    /// hyper takes over the connection, which was idle for this time.
+    /// Adapts the grace period when hyper takes over the connection after this idle time.
     pub(super) fn begin(&mut self, idle: Duration) {
-        self.patience = if idle < MAX_PATIENCE {
-            (self.patience * 2).min(MAX_PATIENCE)
+        self.grace = if idle < MAX_GRACE {
+            (self.grace * 2).min(MAX_GRACE)
         } else {
-            (self.patience / 2).max(MIN_PATIENCE)
+            (self.grace / 2).max(MIN_GRACE)
         };
-        self.interval = self.patience;
+        self.interval = self.grace;
         self.arm(Instant::now() + self.interval.min(self.settings.header_timeout));
     }
 
-    /// Polls `work` until it is done, or until the timer or the drain has something for it.
+    /// Polls `work` until it is done, a deadline passes or the drain advances.
     pub(super) async fn run<T>(
         &mut self,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Event<T> {
-        // Unconstrained: a task out of its budget would get "pending" from both, without being
+        // Unconstrained: a task without coop budget would get `Pending` from both without being
         // registered with either.
         let mut next_stage = pin!(unconstrained(self.stages.changed()));
         let mut registered = false;
@@ -106,7 +106,7 @@ impl<'a> Deadlines<'a> {
                 self.activity.time_slow_head();
                 // All connections share the channel of the stages, behind one lock, and a timer
                 // keeps its waker behind a lock too. Once both have this task's waker, which
-                // never changes, looking at their values is enough.
+                // never changes, reading their values is enough.
                 if registered
                     && !self.timer.is_elapsed()
                     && !self.stage.has_changed().unwrap_or(true)
@@ -119,13 +119,13 @@ impl<'a> Deadlines<'a> {
                 }
                 match self.activity.check(self.settings, self.interval) {
                     ConnectionState::Active(next_check) => {
-                        self.interval = (self.interval * 2).min(MAX_PATIENCE);
+                        self.interval = (self.interval * 2).min(MAX_GRACE);
                         self.timer.as_mut().reset(next_check);
                         registered = false;
                     }
                     ConnectionState::Idle(until) => return Poll::Ready(Event::Idle(until)),
-                    ConnectionState::TimedOut(bound) => {
-                        return Poll::Ready(Event::TimedOut(bound));
+                    ConnectionState::TimedOut(reason) => {
+                        return Poll::Ready(Event::TimedOut(reason));
                     }
                 }
             }
@@ -133,7 +133,7 @@ impl<'a> Deadlines<'a> {
             let _ = ready!(next_stage.as_mut().poll(cx));
             Poll::Ready(match *self.stage.borrow_and_update() {
                 Stage::Serving | Stage::Draining => Event::Draining,
-                Stage::Over => Event::TimedOut(ConnectionBound::DrainTimeout),
+                Stage::Over => Event::TimedOut(CloseReason::DrainTimeout),
             })
         })
         .await

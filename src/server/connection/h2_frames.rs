@@ -1,8 +1,9 @@
-//! The HTTP/2 frames that are sent, followed from one to the next (RFC 9113 §4.1).
+//! Classifies the HTTP/2 frames that are sent (RFC 9113 §4.1).
 //!
-//! A client may cause responses to pings and settings as often as it likes; that these are sent
-//! does not show that it reads the responses to its requests.
+//! A client can cause any number of PING and SETTINGS acknowledgements; that these are sent does
+//! not show that it reads its responses.
 
+/// Length of a frame header.
 const HEAD: usize = 9;
 
 /// `DATA`, `HEADERS`, `CONTINUATION`; and `WINDOW_UPDATE`, which shows that an upload advances.
@@ -12,14 +13,14 @@ const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
 #[derive(Debug, Default)]
 pub(super) struct H2Frames {
     head: [u8; HEAD],
-    /// Bytes of the head that are known.
+    /// Bytes of `head` that are known.
     known: usize,
-    /// Bytes of the payload that remain.
+    /// Bytes of the payload still to be sent.
     left: usize,
 }
 
 impl H2Frames {
-    /// Whether these bytes, the next ones, belong to requests.
+    /// Whether some of these bytes, the next ones sent, are of frames that show progress.
     pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
         let mut is_progress = false;
         while !bytes.is_empty() {
@@ -56,7 +57,7 @@ mod tests {
     const WINDOW: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
 
     #[test]
-    fn frames_of_requests_are_told_from_the_rest_in_any_pieces() {
+    fn progress_frames_are_recognised_in_pieces_of_any_size() {
         let all = [PONG, DATA, SETTINGS, PONG, WINDOW, PONG].concat();
         for size in 1..all.len() {
             let mut frames = H2Frames::default();

@@ -1,12 +1,12 @@
-//! The client's bytes as hyper reads and writes them.
+//! The client's socket, as hyper reads and writes it.
 //!
-//! Rejects ambiguous HTTP/1.1 framing before hyper sees it (request smuggling). Received bytes are
-//! read straight into hyper's buffer and checked there; only the beginning of a head is taken back
-//! and buffered until the head is complete. Instead of a rejected head hyper gets one that stands
-//! for the rejection; an invalid body ends in an error.
+//! Rejects ambiguous HTTP/1.1 framing before hyper sees it (request smuggling). Bytes are read
+//! into hyper's buffer and checked there; only an incomplete head is taken out again and buffered
+//! until it is complete. Instead of a rejected head, hyper gets a request that stands for the
+//! rejection; an invalid body ends in an error.
 //!
-//! When the connection ends while the client is still sending, its bytes are read and discarded
-//! for a while: closed at once, the socket would be reset, and the response lost with it.
+//! When the connection is closed while the client is still sending, its bytes are discarded for a
+//! while (lingering close): an immediate close would reset the connection and lose the response.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -24,45 +24,45 @@ use super::h2_frames::H2Frames;
 use super::socket::Socket;
 use crate::request::{Framing, FramingFault, Stop, rejection};
 
-/// Bytes read at once into a buffer of our own.
+/// Bytes read at once into our own buffer.
 const PIECE: usize = 4 << 10;
 
-/// Bytes of an unfinished request that are discarded after the response.
+/// Maximum number of bytes that a lingering close discards.
 const MAX_DISCARDED: usize = 4 << 20;
 
-/// How long the proxy waits for them.
+/// Maximum time of a lingering close.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
-/// A client's socket, with the framing of its requests checked and its activity noted.
+/// A client's socket that checks the framing of requests and records activity.
 #[derive(Debug)]
 pub(super) struct ClientIo {
     socket: Socket,
     framing: Framing,
-    /// Bytes that hyper has not got: read before it took over, the beginning of a head, or heads
+    /// Bytes not handed to hyper yet: received before it took over, an incomplete head, or heads
     /// larger than its buffer.
     buffer: Vec<u8>,
-    /// Bytes of `buffer` that hyper has got, and those that it may get.
+    /// Bytes of `buffer` that were handed to hyper, and those that were checked.
     handed: usize,
     checked: usize,
     state: ReadState,
     activity: Arc<Activity>,
-    /// In HTTP/2: the frames that are sent.
+    /// HTTP/2: the frames that are sent.
     frames: H2Frames,
-    /// Counts clients that go on sending after the response.
+    /// Counts lingering closes that reached a limit.
     unread: IntCounter,
 }
 
 #[derive(Debug)]
 enum ReadState {
     Requests,
-    /// A body is invalid, and hyper has yet to get the error.
+    /// A body is invalid: the next read returns this error.
     Broken(&'static str),
-    /// The response is sent; bytes of the client are discarded.
+    /// Lingering close: received bytes are discarded.
     Discarding {
         left: usize,
         timeout: Pin<Box<Sleep>>,
     },
-    /// Nothing is read any more; after a rejected head, `buffer` ends with its stand-in.
+    /// Nothing more is read; after a rejected head, `buffer` ends with its replacement.
     Over,
 }
 
@@ -90,12 +90,12 @@ impl ClientIo {
         io
     }
 
-    /// The socket, and the bytes that hyper has not got.
+    /// The bytes not handed to hyper, and the socket.
     pub(super) fn into_parts(mut self) -> (Vec<u8>, Socket) {
         (self.buffer.split_off(self.handed), self.socket)
     }
 
-    /// Gives hyper checked bytes of the buffer; false without any.
+    /// Hands checked bytes of the buffer to hyper; false if there are none.
     fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let ready = &self.buffer[self.handed..self.checked];
         if ready.is_empty() {
@@ -125,18 +125,18 @@ impl ClientIo {
                 self.stop(fault);
             }
         }
-        self.note_position();
+        self.record_position();
     }
 
-    /// Notes where the received bytes end.
-    fn note_position(&self) {
+    /// Records where the received bytes end.
+    fn record_position(&self) {
         let is_between = self.framing.is_between_requests();
         let has_begun = self.checked < self.buffer.len();
         let in_head = is_between && has_begun;
         self.activity.set_position(!is_between, in_head);
     }
 
-    /// Reads no request after this fault.
+    /// Stops reading requests after this fault.
     fn stop(&mut self, fault: FramingFault) {
         self.buffer.truncate(self.checked);
         match fault {
@@ -149,7 +149,7 @@ impl ClientIo {
         }
     }
 
-    /// Reads into hyper's buffer; false when none of the bytes may go on yet.
+    /// Reads into hyper's buffer; false if none of the bytes can be handed over yet.
     fn poll_through(
         &mut self,
         cx: &mut Context<'_>,
@@ -171,12 +171,12 @@ impl ClientIo {
                 passed
             }
         };
-        self.note_position();
+        self.record_position();
         buf.set_filled(before + passed);
         Poll::Ready(Ok(passed > 0))
     }
 
-    /// Reads into the buffer; false at the end.
+    /// Reads into the buffer; false at the end of the stream.
     fn poll_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let mut space = [MaybeUninit::uninit(); PIECE];
         let mut piece = ReadBuf::uninit(&mut space);
@@ -206,7 +206,7 @@ impl ClientIo {
         polled.is_ready() && !piece.filled().is_empty()
     }
 
-    /// Discards received bytes until the client ends too, or a limit is reached.
+    /// Discards received bytes until the client closes too, or a limit is reached.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let ReadState::Discarding { left, timeout } = &mut self.state else {
             return Poll::Ready(());
@@ -235,8 +235,8 @@ impl ClientIo {
         Poll::Ready(())
     }
 
-    /// Notes sent bytes: in HTTP/2, only those of frames that belong to requests.
-    fn note_sent(&mut self, parts: &[IoSlice<'_>], mut count: usize) {
+    /// Records sent bytes; in HTTP/2, only those of frames that show progress.
+    fn record_sent(&mut self, parts: &[IoSlice<'_>], mut count: usize) {
         if !self.activity.http2.get() {
             return self.activity.moved.set(true);
         }
@@ -250,7 +250,7 @@ impl ClientIo {
     }
 }
 
-/// Reads from the socket, and notes it.
+/// Reads from the socket and records the activity.
 pub(super) fn poll_socket(
     socket: &mut Socket,
     activity: &Activity,
@@ -282,7 +282,7 @@ impl AsyncRead for ClientIo {
                     this.state = ReadState::Over;
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, sentence)));
                 }
-                // The end, to hyper.
+                // hyper sees the end of the stream.
                 ReadState::Discarding { .. } | ReadState::Over => return Poll::Ready(Ok(())),
             }
             if this.buffer.is_empty() {
@@ -290,7 +290,7 @@ impl AsyncRead for ClientIo {
                     return Poll::Ready(Ok(()));
                 }
             } else if !ready!(this.poll_buffer(cx))? {
-                // The buffer holds no request, and never will.
+                // The head in the buffer stays incomplete.
                 return Poll::Ready(Ok(()));
             }
         }
@@ -315,7 +315,7 @@ impl AsyncWrite for ClientIo {
         this.activity.unflushed.set(true);
         let polled = Pin::new(&mut this.socket).poll_write_vectored(cx, parts);
         if let Poll::Ready(Ok(count)) = polled {
-            this.note_sent(parts, count);
+            this.record_sent(parts, count);
         }
         polled
     }

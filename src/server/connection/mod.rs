@@ -1,4 +1,4 @@
-//! One client connection: waits for bytes, lets hyper answer requests, and waits again, within its
+//! One client connection: waits for bytes, runs hyper until it is idle again, and enforces its
 //! deadlines.
 
 pub(super) mod activity;
@@ -24,13 +24,13 @@ use super::tls::Tls;
 use crate::config::{self, Config};
 use crate::proxy::Proxy;
 use crate::request::HTTP2_PREFACE;
-use crate::telemetry::{ConnectionBound, Metrics};
+use crate::telemetry::{CloseReason, Metrics};
 use activity::Activity;
 use deadline::{Deadlines, Event};
 use protocol::{Protocols, Served};
 use socket::Socket;
 
-/// Serves connections; shared by all of them.
+/// Serves client connections; shared by all of them.
 #[derive(Debug)]
 pub(super) struct Connections {
     settings: config::Server,
@@ -60,36 +60,36 @@ impl Connections {
     /// Serves a connection to its end.
     pub(super) async fn serve(&self, socket: TcpStream, drain: Drain) {
         let _open = GaugeGuard::new(&self.metrics.connections);
-        // A response is one write; waiting for more to send with it would only delay it.
+        // A response is one write, which Nagle's algorithm would only delay.
         let _ = socket.set_nodelay(true);
         let tls = self.tls.as_deref();
         let timeout = self.settings.header_timeout;
         let ended = match socket::handshake(tls, socket, timeout, &drain).await {
             Ok(socket) => self.run(socket, &drain).await,
-            Err(bound) => bound,
+            Err(reason) => reason,
         };
-        if let Some(bound) = ended {
-            self.metrics.connections_closed.of(bound).inc();
+        if let Some(reason) = ended {
+            self.metrics.connections_closed.of(reason).inc();
         }
     }
 
-    /// Waits for requests and answers them; returns the bound that ended the connection, if any.
-    async fn run(&self, mut socket: Socket, drain: &Drain) -> Option<ConnectionBound> {
+    /// Serves requests until the connection ends; returns why it was closed, if that is counted.
+    async fn run(&self, mut socket: Socket, drain: &Drain) -> Option<CloseReason> {
         let mut is_http1 = socket::has_agreed_on_http1(&socket);
         let activity = Activity::new();
         let timer = pin!(tokio::time::sleep(self.settings.idle_timeout));
         let mut deadlines = Deadlines::new(&activity, &self.settings, timer, drain);
         let mut received = Vec::new();
-        let bound = loop {
+        let reason = loop {
             let since = Instant::now();
             let idle = GaugeGuard::new(&self.metrics.connections_idle);
             let waited = wait_idle(&mut socket, &mut received, is_http1, &mut deadlines).await;
             drop(idle);
-            if let Err(bound) = waited {
-                break bound;
+            if let Err(reason) = waited {
+                break reason;
             }
             deadlines.begin(since.elapsed());
-            // On the heap, so that an idle connection is as small as it can be.
+            // Boxed, so that an idle connection takes little memory.
             let served = if !is_http1 && received == HTTP2_PREFACE {
                 activity.switch_to_http2();
                 Box::pin(self.protocols.http2(socket, received, &mut deadlines)).await
@@ -99,31 +99,31 @@ impl Connections {
             };
             match served {
                 Served::Idle(unread, idle) => (received, socket) = (unread, idle),
-                Served::Closed(bound) => break bound,
+                Served::Closed(reason) => break reason,
             }
             if !received.is_empty() {
-                // Received with the request before it; its time begins here.
+                // Pipelined with the previous request: its header timeout begins here.
                 activity.received();
             }
         };
-        // An idle connection that a drain ends has reached no bound of its own.
-        bound.filter(|bound| !(activity.is_draining() && *bound == ConnectionBound::IdleTimeout))
+        // An idle connection that the drain closes has not timed out.
+        reason.filter(|reason| !(activity.is_draining() && *reason == CloseReason::IdleTimeout))
     }
 }
 
-/// Waits for the first bytes of a request, without a buffer for the rest.
+/// Waits for the first bytes of a request, without a read buffer.
 ///
 /// # Errors
 ///
-/// The connection is over: at this bound, or because the client or the proxy ends it.
+/// The connection has ended, for this reason if that is counted.
 async fn wait_idle(
     socket: &mut Socket,
     received: &mut Vec<u8>,
     is_http1: bool,
     deadlines: &mut Deadlines<'_>,
-) -> Result<(), Option<ConnectionBound>> {
+) -> Result<(), Option<CloseReason>> {
     loop {
-        // Whether it is HTTP/2 only the whole preface shows.
+        // Only the whole preface shows whether it is HTTP/2.
         let may_be_http2 = !is_http1
             && received.len() < HTTP2_PREFACE.len()
             && HTTP2_PREFACE.starts_with(received);
@@ -132,7 +132,7 @@ async fn wait_idle(
         }
         let activity = deadlines.activity;
         let event = deadlines.run(|cx| {
-            // At most to the length of a preface.
+            // At most the rest of a preface.
             let mut space = [0; HTTP2_PREFACE.len()];
             let mut space = ReadBuf::new(&mut space[received.len()..]);
             ready!(io::poll_socket(socket, activity, cx, &mut space))?;
@@ -140,12 +140,12 @@ async fn wait_idle(
             Poll::Ready(Ok::<_, std::io::Error>(space.filled().len()))
         });
         match event.await {
-            Event::Done(Ok(0) | Err(_)) | Event::TimedOut(ConnectionBound::DrainTimeout) => {
+            Event::Done(Ok(0) | Err(_)) | Event::TimedOut(CloseReason::DrainTimeout) => {
                 return Err(None);
             }
             Event::Done(Ok(_)) => deadlines.arm(Instant::now()),
             Event::Idle(until) => deadlines.arm(until),
-            Event::TimedOut(bound) => return Err(Some(bound)),
+            Event::TimedOut(reason) => return Err(Some(reason)),
             Event::Draining => deadlines.begin_drain(),
         }
     }

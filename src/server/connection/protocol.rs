@@ -19,22 +19,22 @@ use super::socket::{self, Socket};
 use crate::config;
 use crate::proxy::Proxy;
 use crate::request::Framing;
-use crate::telemetry::ConnectionBound;
+use crate::telemetry::CloseReason;
 
-/// Requests one HTTP/2 connection may have in flight.
+/// Maximum requests in flight on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
-/// Bytes of a response that are queued for one HTTP/2 stream.
+/// Response bytes buffered for an HTTP/2 stream.
 const MAX_STREAM_BUFFER: usize = 256 << 10;
 
 /// The smallest buffer that hyper accepts.
 const MIN_BUFFER: usize = 8 << 10;
 
-/// hyper's default limit of fields. With the default it parses into an array on the stack; any
+/// hyper's default limit of header fields. By default it parses into an array on the stack; any
 /// value set explicitly makes it allocate for each request.
 const HYPER_MAX_FIELDS: usize = 100;
 
-/// Both protocols, and the proxy that answers the requests.
+/// hyper's server for both protocols, and the proxy that it calls.
 #[derive(Debug)]
 pub(super) struct Protocols {
     http1: http1::Builder,
@@ -44,12 +44,12 @@ pub(super) struct Protocols {
     observer: Arc<Observer>,
 }
 
-/// Why hyper no longer has the connection.
+/// Why hyper has stopped serving a connection.
 pub(super) enum Served {
-    /// No request is in flight: the bytes of the next one received so far, and the socket.
+    /// No request is in flight: the bytes received of the next one, and the socket.
     Idle(Vec<u8>, Socket),
-    /// The connection has ended, at this bound or as it should.
-    Closed(Option<ConnectionBound>),
+    /// The connection has ended, for this reason if that is counted.
+    Closed(Option<CloseReason>),
 }
 
 impl Protocols {
@@ -80,10 +80,10 @@ impl Protocols {
         }
     }
 
-    /// Answers requests in HTTP/1.1 until the connection ends or is idle.
+    /// Serves HTTP/1.1 requests until the connection ends or is idle.
     ///
-    /// hyper keeps 16 KiB of buffers per connection, full or empty. The thousands of connections
-    /// of a pool are mostly idle.
+    /// An idle connection is taken back from hyper, which holds 16 KiB of buffers for each: most
+    /// of the thousands of connections in clients' pools are idle.
     pub(super) async fn http1(
         &self,
         socket: Socket,
@@ -96,15 +96,15 @@ impl Protocols {
         let mut connection = self
             .http1
             .serve_connection(io, request::service(&self.proxy, &self.observer, activity));
-        let (bound, is_cut) = loop {
+        let (reason, is_truncated) = loop {
             let event = deadlines
                 .run(|cx| {
                     ready!(Pin::new(&mut connection).poll(cx))?;
                     if activity.shut_down.get() {
                         return Poll::Ready(Ok(()));
                     }
-                    // After a client's offer to upgrade, hyper leaves the shutdown to the code
-                    // that accepts the offer, which the proxy never does; polled again, hyper shuts down.
+                    // After an upgrade request, hyper leaves the shutdown to the code that
+                    // accepts it, which the proxy never does; polled again, hyper shuts down.
                     Pin::new(&mut connection).poll(cx)
                 })
                 .await;
@@ -116,22 +116,22 @@ impl Protocols {
                     let (unread, socket) = parts.io.into_inner().into_parts();
                     return Served::Idle([&parts.read_buf[..], &unread].concat(), socket);
                 }
-                Event::TimedOut(bound) => {
-                    let cuts = [ConnectionBound::Stalled, ConnectionBound::DrainTimeout];
-                    break (Some(bound), cuts.contains(&bound));
+                Event::TimedOut(reason) => {
+                    let truncating = [CloseReason::Stalled, CloseReason::DrainTimeout];
+                    break (Some(reason), truncating.contains(&reason));
                 }
                 Event::Draining => deadlines.begin_drain(),
             }
         };
-        if is_cut && activity.http10.get() {
-            // Closed as usual, a part of a body would look like the whole.
+        if is_truncated && activity.http10.get() {
+            // After a normal close, a truncated HTTP/1.0 body would look complete.
             let (_, socket) = connection.into_parts().io.into_inner().into_parts();
             socket::reset(&socket);
         }
-        Served::Closed(bound)
+        Served::Closed(reason)
     }
 
-    /// Answers requests in HTTP/2 until the connection ends.
+    /// Serves HTTP/2 requests until the connection ends.
     pub(super) async fn http2(
         &self,
         socket: Socket,
@@ -151,18 +151,18 @@ impl Protocols {
         let mut is_last = false;
         Served::Closed(loop {
             match deadlines.run(|cx| connection.as_mut().poll(cx)).await {
-                Event::Done(_) if is_last => break Some(ConnectionBound::IdleTimeout),
+                Event::Done(_) if is_last => break Some(CloseReason::IdleTimeout),
                 Event::Done(Ok(())) => break None,
                 Event::Done(Err(error)) => break classify(&error, activity),
-                // Not in HTTP/2, where only hyper knows whether a request has begun.
+                // Never in HTTP/2, where only hyper knows whether a request has begun.
                 Event::Idle(_) => {}
-                Event::TimedOut(ConnectionBound::IdleTimeout) if !is_last => {
-                    // The client gets a GOAWAY; requests sent before it arrives are answered.
+                Event::TimedOut(CloseReason::IdleTimeout) if !is_last => {
+                    // Sends GOAWAY; requests that the client sent before receiving it are served.
                     is_last = true;
                     connection.as_mut().graceful_shutdown();
                     deadlines.arm(Instant::now() + deadlines.settings.header_timeout);
                 }
-                Event::TimedOut(bound) => break Some(bound),
+                Event::TimedOut(reason) => break Some(reason),
                 Event::Draining => connection.as_mut().graceful_shutdown(),
             }
         })
@@ -176,19 +176,19 @@ impl Protocols {
         activity: &Arc<Activity>,
     ) -> TokioIo<ClientIo> {
         let closed = &self.observer.metrics.connections_closed;
-        let unread = closed.of(ConnectionBound::Unread).clone();
+        let unread = closed.of(CloseReason::Unread).clone();
         TokioIo::new(ClientIo::new(socket, received, framing, activity, unread))
     }
 }
 
-/// The fault of the client, if any, behind this error. Going away is not one.
-fn classify(error: &hyper::Error, activity: &Activity) -> Option<ConnectionBound> {
+/// The close reason of an error that is the client's fault. A disconnect is not.
+fn classify(error: &hyper::Error, activity: &Activity) -> Option<CloseReason> {
     tracing::debug!("connection ended: {error}");
     if error.is_parse() {
-        // hyper has answered 400, 414 or 431 by itself, without a request.
-        return Some(ConnectionBound::Malformed);
+        // hyper has sent 400, 414 or 431 itself, without calling the service.
+        return Some(CloseReason::Malformed);
     }
     let mut causes = std::iter::successors(Some(error as &dyn Error), |&cause| cause.source());
-    let has_gone = causes.any(<dyn Error>::is::<io::Error>);
-    (activity.http2.get() && !has_gone).then_some(ConnectionBound::ProtocolError)
+    let disconnected = causes.any(<dyn Error>::is::<io::Error>);
+    (activity.http2.get() && !disconnected).then_some(CloseReason::ProtocolError)
 }

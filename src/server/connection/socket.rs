@@ -1,4 +1,4 @@
-//! A client's socket: TCP, or TLS over it.
+//! A client's socket: TCP, or TLS over TCP.
 
 use std::io;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use tokio_util::either::Either;
 
 use super::super::drain::Drain;
 use super::super::tls::Tls;
-use crate::telemetry::ConnectionBound;
+use crate::telemetry::CloseReason;
 
-/// TLS is on the heap: it is twenty times as large.
+/// TLS is boxed: it is twenty times as large.
 pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Completes the TLS handshake where TLS is configured.
 ///
 /// # Errors
 ///
-/// The connection is over; with the bound to count, unless the client or the drain ended it.
+/// The connection has ended, for this reason unless the client or the drain ended it.
 pub(super) async fn handshake(
     tls: Option<&Tls>,
     socket: TcpStream,
     timeout: Duration,
     drain: &Drain,
-) -> Result<Socket, Option<ConnectionBound>> {
+) -> Result<Socket, Option<CloseReason>> {
     let Some(tls) = tls else {
         return Ok(Either::Left(socket));
     };
-    // On the heap: it is larger than everything that an idle connection needs.
+    // Boxed: it is larger than an idle connection.
     let mut handshake = Box::pin(tokio::time::timeout(timeout, tls.accept(socket)));
     let done = tokio::select! {
         done = &mut handshake => done,
@@ -36,12 +36,12 @@ pub(super) async fn handshake(
     };
     match done {
         Ok(Ok(stream)) => return Ok(Either::Right(Box::new(stream))),
-        // A port scan, or a client that has gone.
+        // A port scan, or a client that disconnected.
         Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => return Err(None),
-        Ok(Err(error)) => tracing::debug!("no TLS: {error}"),
-        Err(_) => tracing::debug!("no TLS within server.header_timeout"),
+        Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
+        Err(_) => tracing::debug!("no TLS handshake within server.header_timeout"),
     }
-    Err(Some(ConnectionBound::TlsHandshake))
+    Err(Some(CloseReason::TlsHandshake))
 }
 
 /// Whether both sides have agreed on HTTP/1.1 (RFC 7301).
@@ -59,6 +59,6 @@ pub(super) fn reset(socket: &Socket) {
         Either::Left(tcp) => tcp,
         Either::Right(stream) => stream.get_ref().0,
     };
-    // If the system refuses, the socket is closed all the same.
+    // If this fails, the socket is closed normally.
     let _ = tcp.set_zero_linger();
 }

@@ -9,7 +9,7 @@ use super::line::{LogLine, Record};
 use super::writer::{LogWriter, Queue};
 use crate::config::LogFormat;
 
-/// Bytes of a path that are logged.
+/// Maximum bytes of a logged path.
 const MAX_PATH: usize = 1 << 10;
 
 /// The access log. Cheap to clone.
@@ -29,8 +29,8 @@ impl AccessLog {
 
     /// Logs a request for this target.
     ///
-    /// The target is copied: it is a slice of the buffer that its connection reads into, which it
-    /// would keep alive while the line waits.
+    /// The target is copied: it is a slice of its connection's read buffer, which it would keep
+    /// alive while the line waits.
     pub fn push(&self, record: Record, target: Option<&PathAndQuery>) {
         let line = LogLine::Request(self.format, record);
         let path = target.map_or(Cow::default(), logged_path);
@@ -38,8 +38,8 @@ impl AccessLog {
     }
 }
 
-/// The path of a target as logged: without the query, which may hold secrets of the client, and
-/// cut when it is very long.
+/// The path of a target as logged: without the query, which may contain secrets, and truncated if
+/// very long.
 #[must_use]
 pub fn logged_path(target: &PathAndQuery) -> Cow<'_, str> {
     let path = target.path();
@@ -62,9 +62,9 @@ mod tests {
     use crate::telemetry::RequestId;
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    struct SharedOutput(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Page {
+    impl Write for SharedOutput {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0
                 .lock()
@@ -93,19 +93,19 @@ mod tests {
     }
 
     fn written(format: LogFormat, targets: &[&'static str]) -> String {
-        let page = Page::default();
-        let writer = LogWriter::start(page.clone()).expect("a thread");
+        let output = SharedOutput::default();
+        let writer = LogWriter::start(output.clone()).expect("a thread");
         let log = AccessLog::new(&writer, format);
         for target in targets {
             log.push(record(), Some(&PathAndQuery::from_static(target)));
         }
         drop(writer);
-        let bytes = page.0.lock().expect("no test panics here").clone();
+        let bytes = output.0.lock().expect("no test panics here").clone();
         String::from_utf8(bytes).expect("lines are text")
     }
 
     #[test]
-    fn a_json_line_can_be_parsed_and_leaves_the_query_out() {
+    fn a_json_line_can_be_parsed_and_has_no_query() {
         let line = written(LogFormat::Json, &["/v1/calls/a%22b?secret=1"]);
         let value: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
         assert_eq!(value["path"], "/v1/calls/a%22b");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_line_reads_on_its_own() {
+    fn a_text_line_has_all_fields() {
         let line = written(LogFormat::Text, &["/v1/calls/c1"]);
         assert_eq!(
             line,
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn a_very_long_path_is_cut_between_two_letters() {
+    fn a_very_long_path_is_truncated_between_characters() {
         let target = format!("/{}", "é".repeat(5_000)).parse().expect("a target");
         assert_eq!(logged_path(&target).len(), MAX_PATH - 1 + "…".len());
     }
 
     #[test]
-    fn dropping_the_writer_writes_the_lines_that_wait() {
+    fn dropping_the_writer_writes_the_queued_lines() {
         let lines = written(LogFormat::Text, &["/x", "/yz"].repeat(500));
         assert_eq!(lines.lines().count(), 1_000);
         assert_eq!(lines.matches(" GET /x 200 ").count(), 500);

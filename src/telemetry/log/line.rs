@@ -1,7 +1,7 @@
-//! Log lines, and their form: JSON objects, or text for a terminal.
+//! Log lines, and their format: JSON objects, or text for a terminal.
 //!
-//! The access log formats one line per request, so this writes bytes instead of using the
-//! formatting machinery, and formats the date once a second.
+//! The access log formats one line per request, so this writes bytes instead of using `std::fmt`,
+//! and formats the date once a second.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,9 +16,9 @@ use crate::telemetry::request_id::RequestId;
 /// A line of the log, before it is formatted.
 #[derive(Debug)]
 pub(super) enum LogLine {
-    /// An event, formatted already.
+    /// An event, already formatted.
     Event(Box<[u8]>),
-    /// A request; its path is stored apart.
+    /// A request; its path is stored separately.
     Request(LogFormat, Record),
 }
 
@@ -27,25 +27,25 @@ pub(super) enum LogLine {
 pub struct Record {
     /// When the request arrived.
     pub at: SystemTime,
-    /// From its head to the end of the response body.
+    /// Time from its head to the end of the response body.
     pub took: Duration,
     /// Its id.
     pub id: RequestId,
     /// Its method.
     pub method: Method,
-    /// The status of the response; logged as 0 without one.
+    /// The status of the response; none is logged as 0.
     pub status: Option<StatusCode>,
     /// The source of the response.
     pub outcome: Outcome,
     /// Body bytes sent.
     pub bytes: u64,
-    /// Whether the response was sent whole.
+    /// Whether the response was sent completely.
     pub complete: bool,
     /// The scope of its stored responses.
     pub scope: Option<ScopeId>,
 }
 
-/// The names of the fields behind the outcome, what ends a text, and what ends the line.
+/// The names of the fields after the outcome, the end of a text value and the end of the line.
 const JSON_FIELDS: [&str; 8] = [
     ",\"detail\":\"",
     ",\"duration_seconds\":",
@@ -91,7 +91,7 @@ impl LogLine {
 // === impl LineBuffer ===
 
 impl LineBuffer {
-    /// Formats a line; the path is that of a request.
+    /// Formats a line; `path` is that of a request.
     pub(super) fn push(&mut self, line: &LogLine, path: &str) {
         match line {
             LogLine::Event(text) => self.bytes.extend_from_slice(text),

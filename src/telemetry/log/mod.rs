@@ -1,4 +1,4 @@
-//! The log of events and requests: JSON lines or text on standard output.
+//! The log of events and requests, on standard output as JSON lines or text.
 
 mod access;
 mod line;
@@ -16,17 +16,16 @@ pub use self::access::{AccessLog, logged_path};
 pub use self::line::Record;
 pub use self::writer::LogWriter;
 
-/// Reports panics as log events: the location, but not the message, which may contain the data at
-/// hand.
+/// Logs panics: their location, but not the message, which may contain data of a request.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic
+        let location = panic
             .location()
             .map(ToString::to_string)
             .unwrap_or_default();
-        tracing::error!(place, "panicked at {place}");
+        tracing::error!(place = location, "panicked at {location}");
         // The process may end before the event is written.
-        eprintln!("stuut-cache: panicked at {place}");
+        eprintln!("stuut-cache: panicked at {location}");
     }));
 }
 
@@ -39,14 +38,14 @@ pub fn init(settings: &Log, writer: &LogWriter) {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Trace => LevelFilter::TRACE,
     };
-    // Dependencies stay at `warn`: below it, HTTP libraries log the heads they parse, with tokens
-    // and calls of others.
+    // Dependencies stay at `warn`: below it, HTTP libraries log the heads they parse, tokens
+    // included.
     let filter = Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
         .with_target("stuut_cache", ours);
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(writer.queue());
-    // A test process may hold several proxies; the first one's log serves all.
+    // A test process may have several proxies, which share the log of the first.
     let _ = match settings.format {
         LogFormat::Json => {
             let json = layer.json().flatten_event(true).with_current_span(false);

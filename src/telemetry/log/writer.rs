@@ -1,7 +1,7 @@
-//! The writer of standard output: the lines of both logs, in one order, on a thread of its own.
+//! Writes the lines of both logs, in order, to standard output on a thread of its own.
 //!
-//! Logging is a push under a short lock; the writer is woken once per batch. When standard output
-//! does not keep up, or fails, lines are dropped and counted; requests never wait.
+//! Logging is a push under a short lock; the writer is woken once per batch. If standard output is
+//! too slow or fails, lines are dropped and counted; requests never wait.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 
 use super::line::{LineBuffer, LogLine};
 
-/// Maximum memory of the lines that wait for the writer.
+/// Maximum memory of the queued lines.
 const QUEUE: usize = 16 << 20;
 
 /// How long the writer lets a batch grow.
@@ -23,11 +23,11 @@ const CHUNK: usize = 64 << 10;
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The log's writer. Dropping it writes the lines that wait, for a limited time.
+/// The writer of the log. Dropping it writes the queued lines, within `FLUSH_TIMEOUT`.
 #[derive(Debug)]
 pub struct LogWriter(Arc<Queue>);
 
-/// The lines that wait, and the signals between their producers and the writer.
+/// The queued lines, and the signals between producers and the writer.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<Pending>,
@@ -51,7 +51,7 @@ struct Pending {
 #[derive(Debug, Default)]
 struct Batch {
     lines: Vec<(LogLine, PathLength)>,
-    /// The paths of all of them, concatenated: one string each would be an allocation freed by
+    /// The paths of all lines, concatenated: one string per line would be an allocation freed by
     /// another thread, which costs a hit as much as its line.
     paths: String,
 }
@@ -65,11 +65,11 @@ impl LogWriter {
     ///
     /// # Errors
     ///
-    /// When the system gives no thread.
+    /// The system cannot start a thread.
     pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let shared = Arc::clone(&queue);
-        // It is never joined: it may be blocked in a write to a reader that does not read.
+        // Never joined: it may block in a write to a pipe that is not read.
         std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || shared.write_to(out))?;
@@ -102,7 +102,7 @@ impl Drop for LogWriter {
 // === impl Batch ===
 
 impl Batch {
-    /// Space for about as much as the last batch had.
+    /// A batch with capacity for about as much as the last one.
     fn after(last: &Self) -> Self {
         Self {
             lines: Vec::with_capacity(last.lines.len().min(1 << 10)),
@@ -126,7 +126,7 @@ impl Queue {
     /// Adds a line, and the path of a request.
     pub(super) fn push(&self, line: LogLine, path: &str) {
         let bytes = size_of::<(LogLine, PathLength)>() + line.heap_bytes() + path.len();
-        let length = PathLength::try_from(path.len()).expect("a long path is cut before");
+        let length = PathLength::try_from(path.len()).expect("a long path was truncated");
         let mut waiting = self.lock();
         if waiting.ended || waiting.bytes + bytes > QUEUE {
             self.lost(1);
@@ -146,7 +146,7 @@ impl Queue {
         let mut write = |lines: &mut LineBuffer, unwritten: &mut u64| {
             let written = out.write_all(&lines.bytes).and_then(|()| out.flush());
             if written.is_err() {
-                // The disk is full, or the reader has gone: there is nowhere to report it.
+                // The disk is full, or the pipe is closed: there is nowhere to report it.
                 self.lost(*unwritten);
             }
             lines.bytes.clear();
@@ -186,8 +186,8 @@ impl Queue {
             .wait_timeout_while(waiting, BATCH, growing)
             .unwrap_or_else(PoisonError::into_inner);
         waiting.bytes = 0;
-        let room = Batch::after(&waiting.batch);
-        let batch = std::mem::replace(&mut waiting.batch, room);
+        let next = Batch::after(&waiting.batch);
+        let batch = std::mem::replace(&mut waiting.batch, next);
         (!batch.lines.is_empty()).then_some(batch)
     }
 
@@ -219,7 +219,7 @@ mod tests {
 
     impl Write for Slow {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Without a sender it blocks no longer.
+            // Without a sender it no longer blocks.
             let _ = self.0.recv();
             let _ = self.1.send(bytes.to_vec());
             Ok(bytes.len())
@@ -230,7 +230,7 @@ mod tests {
         }
     }
 
-    /// A full disk, or a pipe whose reader is gone.
+    /// A full disk, or a closed pipe.
     struct FullDisk;
 
     impl Write for FullDisk {
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_not_read_take_bounded_memory_and_drops_are_counted() {
+    fn queued_lines_use_bounded_memory_and_dropped_ones_are_counted() {
         let (go, going) = channel();
         let (out, written) = channel();
         let writer = LogWriter::start(Slow(going, out)).expect("a thread");
@@ -274,7 +274,7 @@ mod tests {
         drop(go);
         drop(writer);
         let written = written.iter().map(|piece| piece.len()).sum::<usize>();
-        let kept = 64 - usize::try_from(dropped.get()).expect("no less than nothing");
+        let kept = 64 - usize::try_from(dropped.get()).expect("not negative");
         assert_eq!(written, kept << 20);
     }
 }

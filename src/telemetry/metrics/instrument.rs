@@ -13,12 +13,12 @@ use prometheus::{
 use crate::label::Label;
 use crate::request::Routes;
 
-/// Bounds of the duration histograms: a hit takes some 50 µs, an origin up to its deadline.
+/// Bounds of the duration histograms: a hit takes about 50 µs, the origin up to its timeout.
 pub(super) const SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// Bounds of the histograms of work on a body: pruning 40 KB takes some 30 µs.
+/// Bounds of the histograms of work on a body: pruning 40 KB takes about 30 µs.
 pub(super) const WORK_SECONDS: &[f64] = &[0.000_01, 0.000_05, 0.000_25, 0.001, 0.005, 0.025, 0.1];
 
 /// A metric family, as declared.
@@ -32,7 +32,7 @@ pub struct Family {
     pub labels: &'static [&'static str],
     /// Bounds of a histogram's buckets.
     pub(super) bounds: &'static [&'static [f64]],
-    /// Its meaning, and the operator's remedy.
+    /// Its meaning, and what the operator can do.
     pub help: &'static str,
 }
 
@@ -42,22 +42,22 @@ pub struct Family {
 /// field: Type = "name" ["label", …] in BOUNDS, "help" => value: Type = read, …;
 /// ```
 ///
-/// The labels, the bounds of a histogram and the values of the `MetricsSnapshot` are optional. A value
-/// is what `read`, a function of the instrument, returns. From this come the fields of
-/// `Metrics` with `help` as their documentation, the registration, the README's table
-/// (`FAMILIES`) and the fields of `MetricsSnapshot`, which are also the keys of `/stats`.
+/// The labels, the bounds of a histogram and the values of the `MetricsSnapshot` are optional;
+/// `read` computes a value from the instrument. The macro generates the fields of `Metrics`,
+/// documented by `help`, their registration, `FAMILIES` (the table in the documentation) and the
+/// fields of `MetricsSnapshot`, which are also the keys of `/stats`.
 macro_rules! metrics {
     ($(
         $field:ident: $type:ty = $name:literal $([$($label:literal),+])? $(in $bounds:ident)?,
             $help:literal $(=> $($value:ident: $count:ty = $read:expr),+)?;
     )+) => {
-        /// Every metric of the proxy. The children of labelled ones are resolved at the start, so
-        /// that counting in a request is an addition.
+        /// Every metric of the proxy. Labelled children are resolved at the start, so that counting
+        /// is one addition.
         #[derive(Debug)]
         #[expect(clippy::doc_markdown, reason = "the help is plain text")]
         pub struct Metrics {
             $( #[doc = $help] pub $field: $type, )+
-            /// The heaviest fields of responses; not a metric, since names are not a closed set.
+            /// The largest fields of responses; not a metric, since names are not a closed set.
             pub field_weights: FieldWeights,
             registry: Registry,
         }
@@ -76,7 +76,7 @@ macro_rules! metrics {
             ///
             /// # Panics
             ///
-            /// When a name is declared twice or invalid, which any test would show.
+            /// If a name is declared twice or is invalid; any test would show it.
             #[must_use]
             pub fn new(routes: &Routes) -> Self {
                 let setup = Setup::new(routes);
@@ -117,7 +117,7 @@ macro_rules! metrics {
 
 pub(super) use metrics;
 
-/// The registry, and what the labels of [`Requests`](super::Requests) are made from.
+/// The registry, and the routes for the labels of [`Requests`](super::Requests).
 pub(super) struct Setup<'a> {
     pub(super) registry: Registry,
     pub(super) routes: &'a Routes,
@@ -146,13 +146,13 @@ const NO_LABELS: &[&str] = &[];
 // === impl Setup ===
 
 impl<'a> Setup<'a> {
-    /// A registry that has the metrics of the process: memory, descriptors, CPU.
+    /// A registry with the metrics of the process: memory, file descriptors, CPU.
     pub(super) fn new(routes: &'a Routes) -> Self {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
         registry
             .register(Box::new(ProcessCollector::for_self()))
-            .expect("an empty registry takes any family");
+            .expect("an empty registry accepts any family");
         Self { registry, routes }
     }
 

@@ -1,10 +1,10 @@
-//! The label values that belong to no other module.
+//! Labels that belong to no other module.
 
 use crate::coding::Coding;
 use crate::label::labels;
 
 labels! {
-    /// Why the store dropped a response.
+    /// Why a response was removed from the store.
     pub enum Eviction {
         /// Space was needed.
         Size => "size",
@@ -20,7 +20,7 @@ labels! {
 labels! {
     /// Why stored responses were invalidated.
     pub enum Invalidation {
-        /// A successful unsafe request (RFC 9111 §4.4), or one whose end is unknown.
+        /// A successful unsafe request (RFC 9111 §4.4), or one whose result is unknown.
         Write => "write",
         /// The origin refused a token.
         Refusal => "refusal",
@@ -62,7 +62,7 @@ labels! {
         Brotli => "br",
         /// [`Coding::Gzip`].
         Gzip => "gzip",
-        /// None.
+        /// Uncompressed.
         Identity => "identity",
     }
 }
@@ -80,11 +80,11 @@ impl From<Coding> for SentCoding {
 labels! {
     /// Why a request to the origin is retried.
     pub enum Retry {
-        /// A reused connection ended before the first byte of a response.
+        /// A reused connection closed before the first byte of a response.
         Pooled => "pooled",
-        /// So did a new one.
+        /// A new connection closed before the first byte of a response.
         Closed => "closed",
-        /// No connection: the origin refuses them.
+        /// The origin refused the connection.
         Connect => "connect",
     }
 }
@@ -92,38 +92,38 @@ labels! {
 labels! {
     /// Why a request is not sent to the origin.
     pub enum Shed {
-        /// `limits.in_flight` requests wait for it.
+        /// `limits.in_flight` requests are waiting for it.
         InFlight => "in_flight",
-        /// One token has its share of them.
+        /// One token has used its share of `limits.in_flight`.
         Share => "share",
         /// The circuit breaker is open.
         Breaker => "breaker",
-        /// The origin sent this token `Retry-After`.
+        /// The origin sent `Retry-After` for this token or call.
         RetryAfter => "retry_after",
     }
 }
 
 labels! {
-    /// The bound that ended a client connection.
-    pub enum ConnectionBound {
+    /// Why the proxy closed a client connection.
+    pub enum CloseReason {
         /// No complete request head within `server.header_timeout`.
         HeaderTimeout => "header_timeout",
         /// No request within `server.idle_timeout`.
         IdleTimeout => "idle_timeout",
-        /// For `server.idle_timeout` the client did not read a response, or went on sending a
-        /// request body after its response.
+        /// For `server.idle_timeout`, the client did not read its response, or did not complete its
+        /// request body after the response.
         Stalled => "stalled",
         /// Still active at the end of `server.drain_timeout`.
         DrainTimeout => "drain_timeout",
-        /// The TLS handshake failed: another protocol, no common version, no certificate that we
-        /// accept, or not completed within `server.header_timeout`.
+        /// The TLS handshake failed: another protocol, no common version, no acceptable client
+        /// certificate, or not completed within `server.header_timeout`.
         TlsHandshake => "tls_handshake",
-        /// hyper could not parse a request, and responded itself. Ambiguous framing is refused
+        /// hyper could not parse a request, and responded itself. Ambiguous framing is rejected
         /// before hyper sees it.
         Malformed => "malformed",
-        /// Invalid HTTP/2, or HTTP/2 whose only effect is cost.
+        /// Invalid HTTP/2, or abuse such as a flood of resets.
         ProtocolError => "protocol_error",
-        /// More of an unread request body arrived than is drained.
+        /// More of an unread request body arrived than a lingering close discards.
         Unread => "unread",
     }
 }
@@ -131,9 +131,9 @@ labels! {
 labels! {
     /// The result of reloading settings or files.
     pub enum Reload {
-        /// They are in use.
+        /// The new ones are in use.
         Applied => "applied",
-        /// They are invalid; the old ones stay.
+        /// The new ones are invalid; the old ones stay in use.
         Refused => "refused",
     }
 }

@@ -1,5 +1,5 @@
-//! The table of metrics: each declared once. The values of all labels are closed sets, so that a
-//! client cannot invent one.
+//! The table of metrics: each is declared once. The values of all labels are closed sets, so that
+//! clients cannot create new ones.
 
 mod instrument;
 mod labels;
@@ -20,8 +20,7 @@ use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel};
 pub use self::labels::{
-    ConnectionBound, Eviction, Invalidation, Reload, Retry, SentCoding, Shed, SpanResult,
-    ViewResult,
+    CloseReason, Eviction, Invalidation, Reload, Retry, SentCoding, Shed, SpanResult, ViewResult,
 };
 pub use self::snapshot::rounded_seconds;
 
@@ -37,7 +36,7 @@ metrics! {
     in_flight: IntGauge = "in_flight", "Client requests in progress.";
     connections: IntGauge = "connections", "Open client connections. At server.max_connections, new ones wait in the listen backlog.";
     connections_idle: IntGauge = "connections_idle", "Open client connections that are idle (keep-alive) and hold no buffers.";
-    connections_closed: Counters<ConnectionBound> = "connections_closed_total" ["reason"], "Client connections closed by a timeout or limit of the proxy, or for invalid HTTP/1.1 (malformed) or HTTP/2 (protocol_error). unread: the rest of a refused request was too long to drain. tls_handshake: the handshake failed, e.g. no client certificate; log.level=\"debug\" logs why. Many header_timeout: slow or hostile clients.";
+    connections_closed: Counters<CloseReason> = "connections_closed_total" ["reason"], "Client connections closed by a timeout or limit of the proxy, or for invalid HTTP/1.1 (malformed) or HTTP/2 (protocol_error). unread: the rest of a refused request was too long to drain. tls_handshake: the handshake failed, e.g. no client certificate; log.level=\"debug\" logs why. Many header_timeout: slow or hostile clients.";
     accept_failures: IntCounter = "accept_failures_total", "Failed attempts to accept a connection, mostly for lack of file descriptors: raise the limit on open files, or lower server.max_connections.";
     refused: Counters<Refusal> = "refused_total" ["reason"], "Requests refused before the cache lookup, by the type of their problem document. Framing reasons: from your own client, it is broken; from others, an attempt at request smuggling.";
     config_reloads: Counters<Reload> = "config_reloads_total" ["result"], "Configuration reloads on SIGHUP. refused: the new configuration is invalid and the old one stays in use; the log has the errors.";
@@ -79,7 +78,7 @@ metrics! {
 }
 
 impl Metrics {
-    /// The body of `/metrics`, in the text format.
+    /// The body of `/metrics`, in Prometheus text format.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(16 << 10);
@@ -97,7 +96,7 @@ impl MetricsSnapshot {
         self.zip(earlier, u64::saturating_sub)
     }
 
-    /// The counts of two spans of time together.
+    /// The sum of the counts of two spans of time.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         self.zip(other, u64::saturating_add)
@@ -125,7 +124,7 @@ mod tests {
             .upstream_requests
             .answered(http::StatusCode::BAD_GATEWAY);
         metrics.upstream_requests.failed(Fault::Refused);
-        // A request, and the client is at fault; the others were not sent.
+        // The first was sent, and the client is at fault; the others were not sent.
         for fault in [
             Fault::RequestBody,
             Fault::Held,

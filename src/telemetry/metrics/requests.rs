@@ -1,4 +1,4 @@
-//! The two counters whose labels are more than one closed enum: requests, and those to the origin.
+//! The two counters whose labels are not a single enum: requests, and requests to the origin.
 
 use std::sync::OnceLock;
 
@@ -17,10 +17,10 @@ const STATUSES: &[&str] = &[
     "503", "504",
 ];
 
-/// The index after [`STATUSES`] of a request that got no response.
+/// The index, after [`STATUSES`], of a request without a response.
 const NO_STATUS: usize = STATUSES.len();
 
-/// Methods with a label of their own; the last one counts all others.
+/// Methods with a label of their own; the last counts all others.
 const METHODS: &[&str] = &[
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
 ];
@@ -38,7 +38,7 @@ fn method_index(method: &Method) -> usize {
     known.unwrap_or(METHODS.len() - 1)
 }
 
-/// `requests_total`: children are made when first counted, then found by index.
+/// `requests_total`. Children are created when first counted, then found by index.
 #[derive(Debug)]
 pub struct Requests {
     family: IntCounterVec,
@@ -49,7 +49,7 @@ pub struct Requests {
 /// `upstream_requests_total`: by status or by fault.
 #[derive(Debug)]
 pub struct UpstreamRequests {
-    /// Those of [`STATUSES`], then those of [`Fault::ALL`].
+    /// In the order of [`STATUSES`], then of [`Fault::ALL`].
     results: Box<[(&'static str, IntCounter)]>,
 }
 
@@ -77,7 +77,7 @@ impl Requests {
         &self.routes[route.0]
     }
 
-    /// Counts one request; without a status, it ended before it got a response.
+    /// Counts one request; without a status, it ended before a response.
     pub fn count(
         &self,
         route: Option<RouteId>,
@@ -121,23 +121,23 @@ impl Instrument for UpstreamRequests {
 }
 
 impl UpstreamRequests {
-    /// The origin responded.
+    /// Counts a response of the origin.
     pub fn answered(&self, status: StatusCode) {
         self.results[status_index(status)].1.inc();
     }
 
-    /// The origin failed.
+    /// Counts a failed request to the origin.
     pub fn failed(&self, fault: Fault) {
         self.results[STATUSES.len() + fault.index()].1.inc();
     }
 
-    /// All that were sent.
+    /// All requests that were sent.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.sum(|_| true, |fault| !fault.is_shed())
     }
 
-    /// Those of them that failed at the origin or on the way to it, and responses of class 5xx.
+    /// Requests that failed at the origin or on the connection to it, and 5xx responses.
     #[must_use]
     pub fn errors(&self) -> u64 {
         self.sum(
@@ -146,7 +146,7 @@ impl UpstreamRequests {
         )
     }
 
-    /// Every result that has occurred, a status or the name of a fault, and its count.
+    /// Every result that has occurred (a status or a fault) and its count.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let counts = self
             .results

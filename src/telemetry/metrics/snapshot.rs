@@ -1,4 +1,4 @@
-//! The values of a snapshot: counts that are read from instruments, subtracted, added and shown.
+//! The values of a snapshot: counts read from instruments, which can be subtracted and added.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::outcome::OutcomeLabel;
 
 const OUTCOMES: usize = <OutcomeLabel as crate::label::Label>::ALL.len();
 
-/// Answered from memory.
+/// Served from memory.
 pub(super) const HITS: &[OutcomeLabel] = &[OutcomeLabel::Hit, OutcomeLabel::Stale];
 
-/// Answered by the origin, though the cache might have.
+/// Cacheable requests served by the origin.
 pub(super) const MISSES: &[OutcomeLabel] = &[
     OutcomeLabel::Miss,
     OutcomeLabel::Expired,
@@ -28,11 +28,11 @@ pub(super) trait Count {
     fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self;
 }
 
-/// Requests that have ended, by outcome. Serialized without those that are zero.
+/// Requests that have ended, by outcome. Serialized without zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes([u64; OUTCOMES]);
 
-/// Durations in the buckets of the histograms; the last bucket has no bound. Serialized as
+/// Durations in the buckets of the histograms; the last bucket is unbounded. Serialized as
 /// quantiles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations([u64; SECONDS.len() + 1]);
@@ -57,7 +57,7 @@ impl Outcomes {
         self.0[outcome.index()]
     }
 
-    /// Hits, stale ones included, over hits and misses; `None` without any.
+    /// Hits, including stale ones, over hits and misses; `None` without either.
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         let sum = |outcomes: &[OutcomeLabel]| -> u64 {
@@ -93,7 +93,7 @@ impl Durations {
         for outcome in outcomes {
             let metric = durations.of(*outcome).metric();
             let histogram = metric.get_histogram();
-            // The buckets of Prometheus are cumulative.
+            // Prometheus buckets are cumulative.
             let buckets = histogram.get_bucket().iter();
             let upto = buckets.map(prometheus::proto::Bucket::cumulative_count);
             let mut below = 0;
@@ -109,8 +109,8 @@ impl Durations {
         sum
     }
 
-    /// The duration that this share of them does not exceed, as Prometheus' `histogram_quantile`
-    /// estimates it; `None` without any.
+    /// The quantile `share`, estimated like `histogram_quantile` of Prometheus; `None` if there are
+    /// no durations.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let total: u64 = self.0.iter().sum();
@@ -148,7 +148,7 @@ impl Serialize for Durations {
     }
 }
 
-/// Seconds, to the microsecond.
+/// Seconds, rounded to microseconds.
 #[must_use]
 pub fn rounded_seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
@@ -167,7 +167,7 @@ mod tests {
     fn quantiles_are_those_of_prometheus() {
         let mut durations = Durations::default();
         assert_eq!(durations.quantile(0.5), None);
-        // Ten up to 0.1 ms, ten up to 1 ms, one beyond every bound.
+        // Ten up to 0.1 ms, ten up to 1 ms, one above the last bound.
         durations.0[0] = 10;
         durations.0[2] = 10;
         durations.0[SECONDS.len()] = 1;
@@ -182,10 +182,6 @@ mod tests {
             "the middle of the first bucket"
         );
         assert_eq!(micros(15.0 / 21.0), Some(625), "the middle of the third");
-        assert_eq!(
-            micros(1.0),
-            Some(30_000_000),
-            "the last bound is all that is known"
-        );
+        assert_eq!(micros(1.0), Some(30_000_000), "at most the last bound");
     }
 }

@@ -1,4 +1,4 @@
-//! `traceparent` and `tracestate` (W3C Trace Context): parsed, propagated, begun.
+//! `traceparent` and `tracestate` (W3C Trace Context): parsed, propagated, generated.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -27,7 +27,7 @@ pub struct Context {
     flags: u8,
 }
 
-/// Names a span within its trace.
+/// Identifies a span within its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpanId(NonZeroU64);
 
@@ -131,11 +131,11 @@ impl fmt::Display for Context {
     }
 }
 
-/// Propagates the trace to a request to the origin with these fields: that of `request`, if spans
-/// are collected, else that of its client. Returns the context of the request to the origin.
+/// Sets the trace fields of a request to the origin: from the trace of `request` if spans are
+/// collected, else from that of the client. Returns the context of the request to the origin.
 ///
-/// An invalid `traceparent` is replaced by a new trace, without its `tracestate`; without any, no
-/// trace begins.
+/// An invalid `traceparent` is replaced by a new trace, and its `tracestate` removed; without a
+/// `traceparent`, no trace begins.
 pub fn propagate(fields: &mut HeaderMap, request: Option<&Context>) -> Option<Context> {
     let incoming = Incoming::read(fields);
     let context = match (request, incoming) {
@@ -152,7 +152,7 @@ pub fn propagate(fields: &mut HeaderMap, request: Option<&Context>) -> Option<Co
     Some(context)
 }
 
-/// A number unique in this process, and unlikely in another: `SplitMix64` from a random seed.
+/// A number unique in this process, and unlikely in any other: `SplitMix64` with a random seed.
 pub(in crate::telemetry) fn random() -> NonZeroU64 {
     static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -192,7 +192,7 @@ mod tests {
         let good = [
             VALID,
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00",
-            // Of a later version the known part is parsed, and written as 00.
+            // Of a later version, the known part is parsed, and sent as 00.
             "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-has",
             "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
         ];

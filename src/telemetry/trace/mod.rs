@@ -1,7 +1,7 @@
-//! Distributed traces: the context of a request (W3C Trace Context), and its span for a collector.
+//! Distributed tracing: the context of a request (W3C Trace Context), and its span for a collector.
 //!
-//! A trace is propagated with and without a collector: its parent at the origin is the proxy's
-//! own request. A hit pays for tracing only with a collector.
+//! A trace is propagated with or without a collector: its parent at the origin is the proxy's
+//! request. Without a collector, tracing costs a hit nothing.
 
 pub(super) mod context;
 mod span;

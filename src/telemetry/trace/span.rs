@@ -1,4 +1,4 @@
-//! Spans of requests and fetches, and the bounded queue in which they wait for the exporter.
+//! Spans of requests and fetches, and the bounded queue to the exporter.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,14 +10,13 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use super::context::{Context, Incoming, SpanId, random};
 use crate::telemetry::metrics::{Metrics, SpanResult};
 
-/// Spans that wait at once; further ones are dropped and counted. Some 4 MiB with the longest
-/// paths.
+/// Maximum queued spans; further ones are dropped and counted. About 4 MiB with the longest paths.
 pub const QUEUE: usize = 4_096;
 
 /// A request in a trace: its own context, and its caller's span.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
-    /// The context of the request here.
+    /// The context of the request.
     pub context: Context,
     /// The span of the caller, if it sent one.
     pub parent: Option<SpanId>,
@@ -32,7 +31,7 @@ pub struct Span {
     pub parent: Option<SpanId>,
     /// Its kind.
     pub kind: Kind,
-    /// Its operation, of low cardinality.
+    /// The name of its operation, of low cardinality.
     pub name: String,
     /// When it began.
     pub at: SystemTime,
@@ -95,7 +94,7 @@ impl Tracer {
         }
     }
 
-    /// Queues a span. A full queue drops it: requests do not wait for collectors.
+    /// Queues a span, or drops it if the queue is full: requests do not wait for collectors.
     pub fn record(&self, span: Span) {
         if let Err(TrySendError::Full(_)) = self.queue.try_send(span) {
             self.metrics.spans.of(SpanResult::QueueFull).inc();
