@@ -1,8 +1,8 @@
 //! Exports spans to a collector: OTLP over HTTP, as JSON, in batches.
 //!
-//! One task, one request at a time. Spans that the collector does not accept are counted and
-//! dropped: the proxy does not store traces. There is no TLS: the collector should run beside the
-//! proxy and forward them.
+//! One task, one request at a time. Spans that the collector does not accept are dropped and
+//! counted: the proxy does not store traces. There is no TLS: the collector should run next to the
+//! proxy, as an agent that forwards them.
 
 mod document;
 
@@ -26,19 +26,19 @@ use crate::config::OriginUrl;
 use crate::telemetry::trace::Span;
 use crate::telemetry::{Metrics, SpanResult};
 
-/// Spans in one request.
+/// Maximum spans per request.
 const BATCH: usize = 512;
 
 /// How long the first span of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// How long the collector has for a response.
+/// Time to wait for the collector's response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the end of the process waits for the last batches.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Bytes of a response that are read.
+/// Maximum bytes read of a response.
 const MAX_RESPONSE: usize = 64 << 10;
 
 /// The task that exports spans.
@@ -62,9 +62,9 @@ struct Worker {
 enum ExportError {
     #[error("the collector cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("the collector does not answer within {RESPONSE_TIMEOUT:?}")]
+    #[error("no response from the collector within {RESPONSE_TIMEOUT:?}")]
     Timeout,
-    #[error("the collector answers {0}")]
+    #[error("the collector responded with {0}")]
     Refused(StatusCode),
 }
 
@@ -86,7 +86,7 @@ impl Exporter {
         Self { end, task }
     }
 
-    /// Exports the spans that wait, for a limited time, and ends.
+    /// Exports the queued spans within `FLUSH_TIMEOUT`, and ends.
     pub async fn finish(self) {
         self.end.cancel();
         let abort = self.task.abort_handle();
@@ -108,13 +108,13 @@ impl Worker {
         }
     }
 
-    /// Waits for a span, and a little longer for a batch. Returns whether there is one. Spans
-    /// gathered before a cancellation stay in the batch.
+    /// Waits for a span, then up to `GATHER` for more. Returns false when the channel is closed.
+    /// Spans gathered before a cancellation stay in the batch.
     async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
         if self.spans.recv_many(batch, BATCH).await == 0 {
             return false;
         }
-        // A full batch has room for none, and ends this.
+        // A full batch has no space left, which ends the loop.
         let more = async { while self.spans.recv_many(batch, BATCH - batch.len()).await > 0 {} };
         let _ = timeout(GATHER, more).await;
         true
@@ -128,7 +128,7 @@ impl Worker {
         let result = match sent.unwrap_or(Err(ExportError::Timeout)) {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("the collector of traces takes spans again");
+                    tracing::info!("the trace collector accepts spans again");
                 }
                 SpanResult::Exported
             }
@@ -137,7 +137,7 @@ impl Worker {
                     let cause = std::error::Error::source(&error);
                     let cause = cause.map_or(String::new(), |cause| format!(": {cause}"));
                     tracing::warn!(
-                        "spans are lost: {error}{cause}; is trace.otlp_url ({}) right?",
+                        "trace spans are lost: {error}{cause}; is trace.otlp_url ({}) correct?",
                         self.target
                     );
                 }
@@ -155,11 +155,11 @@ impl Worker {
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(document))
             .expect("a target, a field and a body make a request");
-        let answer = self.client.request(request).await;
-        let (head, body) = answer
+        let response = self.client.request(request).await;
+        let (head, body) = response
             .map_err(|error| ExportError::Unreachable(error.into()))?
             .into_parts();
-        // The body is read so that the connection can be reused; its content has no use here.
+        // Reads the body so that the connection can be reused; the content does not matter.
         Limited::new(body, MAX_RESPONSE)
             .collect()
             .await
