@@ -163,7 +163,7 @@ impl Process {
             reload_tls(tls, &self.metrics)?;
         }
         self.server.replace(Arc::new(proxy));
-        self.admin.renew(&reloaded.config);
+        self.admin.reload(&reloaded.config);
         self.config = reloaded.config.clone();
         Ok(reloaded)
     }

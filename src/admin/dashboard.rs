@@ -1,13 +1,13 @@
-//! The dashboard: a page with its scripts and its style, from the folder `dashboard`.
+//! The dashboard: a page with its scripts and style sheet, from the folder `dashboard`.
 //!
-//! The page polls `GET /stats` once a second, and sends `POST /purge` on request. Its policy lets
-//! it reach only this listener, and run only the code in its scripts.
+//! The page polls `GET /stats` once a second, and sends `POST /purge` on request. Its content
+//! security policy allows only requests to this listener and its own scripts.
 
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 
-use super::{Answer, typed};
+use super::{AdminResponse, typed};
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
@@ -26,8 +26,8 @@ const PURGE: &str = include_str!("dashboard/purge.js");
 const STYLE: &str = include_str!("dashboard/dashboard.css");
 const ICON: &str = include_str!("dashboard/dashboard.svg");
 
-/// The file at this path, if it is one of the dashboard's.
-pub(super) fn file(path: &str) -> Option<Answer> {
+/// The dashboard's file at this path.
+pub(super) fn file(path: &str) -> Option<AdminResponse> {
     let (content_type, text) = match path {
         "/" => ("text/html; charset=utf-8", PAGE),
         "/dashboard.js" => (JAVASCRIPT, SCRIPT),
@@ -39,7 +39,7 @@ pub(super) fn file(path: &str) -> Option<Answer> {
         _ => return None,
     };
     let body = Bytes::from_static(text.as_bytes());
-    let mut answer = typed(StatusCode::OK, content_type, body);
+    let mut response = typed(StatusCode::OK, content_type, body);
     let fields = [
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -48,6 +48,6 @@ pub(super) fn file(path: &str) -> Option<Answer> {
         (RESOURCE_POLICY, "same-origin"),
     ];
     let fields = fields.map(|(name, value)| (name, HeaderValue::from_static(value)));
-    answer.headers_mut().extend(fields);
-    Some(answer)
+    response.headers_mut().extend(fields);
+    Some(response)
 }

@@ -1,7 +1,7 @@
 //! `GET /explain?path=/v1/calls/ID[&scope=DIGEST]`: why a call is, or is not, a hit.
 //!
-//! For each stored response of the path: its scope, age, lifetime and the rule that gave it, the
-//! caps of each view, and whether it was invalidated.
+//! For each stored response of the path: its scope, age, lifetime and the rule that set it, the
+//! limits of each view, and whether it was invalidated.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Admin, Answer, json as answer, text};
+use super::{Admin, AdminResponse, json as json_response, text};
 use crate::cache::{Entry, Inspection, Representation};
 use crate::coding::Coding;
 use crate::label::Label as _;
@@ -17,8 +17,8 @@ use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
 
 impl Admin {
-    pub(super) fn explain(&self, query: Option<&str>) -> Answer {
-        let Some((path, scope)) = read(query.unwrap_or_default()) else {
+    pub(super) fn explain(&self, query: Option<&str>) -> AdminResponse {
+        let Some((path, scope)) = parse(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
                 "specify ?path=/v1/calls/ID, and &scope=DIGEST for one scope only\n",
@@ -40,15 +40,15 @@ impl Admin {
                 "the stored responses are listed below; any other request is a miss"
             }
         };
-        answer(
+        json_response(
             StatusCode::OK,
             &json!({ "summary": summary, "route": route, "stored": stored }),
         )
     }
 }
 
-/// The responses to explain: those of a path, in all scopes or one.
-fn read(query: &str) -> Option<(&str, Option<ScopeId>)> {
+/// The path to explain, and the scope if only one.
+fn parse(query: &str) -> Option<(&str, Option<ScopeId>)> {
     let (path, scope) = match query.split_once("&scope=") {
         Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),
         None => (query, None),
@@ -65,9 +65,12 @@ fn response(stored: &Inspection, now: Moment) -> Value {
     } = stored;
     let freshness = &entry.freshness;
     let views = entry.views();
-    let views = views
-        .iter()
-        .map(|(view, part)| (view.as_str().to_owned(), shown(entry, part, *is_valid, now)));
+    let views = views.iter().map(|(view, part)| {
+        (
+            view.as_str().to_owned(),
+            representation(entry, part, *is_valid, now),
+        )
+    });
     json!({
         "scope": key.scope().id().to_string(),
         "query": key.query(),
@@ -79,20 +82,20 @@ fn response(stored: &Inspection, now: Moment) -> Value {
         "rule": freshness.lifetime.rule.as_str(),
         "stale": stale_use(freshness.stale_use),
         "weight_bytes": entry.weight(),
-        "whole": shown(entry, &entry.whole, *is_valid, now),
+        "whole": representation(entry, &entry.whole, *is_valid, now),
         "views": views.collect::<serde_json::Map<_, _>>(),
     })
 }
 
 /// The outcome of a request for this representation now.
-fn shown(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
+fn representation(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,
         part.cap,
         &RequestDirectives::default(),
         now,
     );
-    let then = match verdict {
+    let next_request = match verdict {
         _ if !is_valid => "miss: invalidated by a purge, a write or a refused token",
         Verdict::Fresh { .. } => "hit",
         Verdict::Usable { .. } => "hit, stale, refreshed in the background",
@@ -106,28 +109,28 @@ fn shown(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> V
             "fetched again: a pre-signed URL has expired, or freshness.hard_limit is reached"
         }
     };
-    let coded = Coding::ALL.iter().filter_map(|&coding| {
-        let made = part.encodings.get(coding)?;
-        Some((coding.as_str().to_owned(), made.body.len().into()))
+    let encoded = Coding::ALL.iter().filter_map(|&coding| {
+        let encoding = part.encodings.get(coding)?;
+        Some((coding.as_str().to_owned(), encoding.body.len().into()))
     });
     json!({
-        "next_request": then,
+        "next_request": next_request,
         "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.cap, now),
         "live_part_seconds": part.cap.live.map(|cap| cap.as_secs()),
         "signed_until": part.cap.signed_until.map(date),
         "body_bytes": part.body.len(),
-        "coded_bytes": coded.collect::<serde_json::Map<_, _>>(),
+        "coded_bytes": encoded.collect::<serde_json::Map<_, _>>(),
     })
 }
 
-/// A time from a body. One that is no date becomes the nearest that is.
-fn date(named: SystemTime) -> String {
-    let named = Timestamp::try_from(named).unwrap_or(if named < UNIX_EPOCH {
+/// A time found in a body, clamped to what a timestamp can represent.
+fn date(time: SystemTime) -> String {
+    let timestamp = Timestamp::try_from(time).unwrap_or(if time < UNIX_EPOCH {
         Timestamp::MIN
     } else {
         Timestamp::MAX
     });
-    named.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    timestamp.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn stale_use(stale: StaleUse) -> Value {

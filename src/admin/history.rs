@@ -1,14 +1,14 @@
-//! The history of the counts: a point a second for five minutes, a point a minute for a day.
+//! The history of the counts: a point per second for five minutes, a point per minute for a day.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::telemetry::MetricsSnapshot;
 
-/// Points a second apart that are remembered.
+/// Number of points one second apart.
 const SECONDS: usize = 300;
 
-/// Points a minute apart that are remembered.
+/// Number of points one minute apart.
 const MINUTES: usize = 24 * 60;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -20,34 +20,34 @@ pub(super) struct History {
     pub(super) minutes: Ring<MINUTES>,
 }
 
-/// The counts between the point before and this one.
+/// The counts since the previous point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Point {
-    /// When it was read, since the start.
+    /// Its time, since the start.
     pub(super) at: Duration,
-    /// How long after the point before.
+    /// Time since the previous point.
     pub(super) span: Duration,
     pub(super) counted: MetricsSnapshot,
     pub(super) levels: Levels,
 }
 
-/// Gauges at the moment of the point.
+/// Gauges at the time of the point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Levels {
     pub(super) weight: i64,
     pub(super) in_flight: i64,
 }
 
-/// The last points, and what the next one is a difference to.
+/// The last points, and the totals from which the next one is a difference.
 #[derive(Debug, Default)]
-pub(super) struct Ring<const MOST: usize> {
+pub(super) struct Ring<const CAPACITY: usize> {
     points: VecDeque<Point>,
     at: Duration,
     total: MetricsSnapshot,
 }
 
 impl History {
-    /// Adds a point. Without progress of the clock, it adds none.
+    /// Adds a point, if the clock has advanced.
     pub(super) fn add(&mut self, now: Duration, total: &MetricsSnapshot, levels: Levels) {
         if now > self.seconds.at {
             self.seconds.add(now, total, levels);
@@ -68,9 +68,9 @@ impl History {
     }
 }
 
-impl<const MOST: usize> Ring<MOST> {
+impl<const CAPACITY: usize> Ring<CAPACITY> {
     fn add(&mut self, now: Duration, total: &MetricsSnapshot, levels: Levels) {
-        if self.points.len() == MOST {
+        if self.points.len() == CAPACITY {
             self.points.pop_front();
         }
         self.points.push_back(Point {
@@ -83,11 +83,11 @@ impl<const MOST: usize> Ring<MOST> {
         self.total = total.clone();
     }
 
-    /// The points later than this moment.
-    pub(super) fn after(&self, moment: Duration) -> impl Iterator<Item = &Point> {
-        // They are in order: a binary search finds the newest few.
-        let known = self.points.partition_point(|point| point.at <= moment);
-        self.points.range(known..)
+    /// The points after this time.
+    pub(super) fn after(&self, time: Duration) -> impl Iterator<Item = &Point> {
+        // Ordered by time: a binary search finds the newest few.
+        let first = self.points.partition_point(|point| point.at <= time);
+        self.points.range(first..)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn a_point_is_what_came_since_the_one_before() {
+    fn a_point_has_the_counts_since_the_previous_one() {
         let mut history = History::default();
         history.add(SECOND, &total(10), Levels::default());
         history.add(SECOND, &total(99), Levels::default());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn five_minutes_of_seconds_and_a_day_of_minutes_are_remembered_and_no_more() {
+    fn five_minutes_of_seconds_and_a_day_of_minutes_are_kept() {
         let mut history = History::default();
         let two_days = 2 * 24 * 60 * 60;
         for second in 1..=two_days {

@@ -1,8 +1,8 @@
-//! The host of a request: a guard against DNS rebinding by pages in a browser on this machine.
+//! Protection against DNS rebinding: checks the host of a request.
 //!
-//! A foreign name may be made to point at loopback; a page under that name then sends requests
-//! here, and may read the responses as its own. An address, or `localhost`, is never the origin
-//! of a foreign page.
+//! A foreign name can be made to resolve to loopback; a page under that name, in a browser on this
+//! machine, can then send requests here and read the responses as same-origin. An address, or
+//! `localhost`, is never the origin of a foreign page.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
-/// Whether a request was meant for this machine. A request without `Host` comes from no browser.
+/// Whether a request names this machine. A request without `Host` is not from a browser.
 pub(super) fn is_here(headers: &HeaderMap) -> bool {
     headers.get_all(HOST).iter().all(names_this_machine)
 }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_and_localhost_are_here_and_names_are_not() {
+    fn addresses_and_localhost_are_accepted_and_other_names_are_not() {
         let cases = [
             ("127.0.0.1:9090", true),
             ("127.0.0.1", true),

@@ -1,6 +1,6 @@
-//! The listener for the people who operate the proxy: dashboard, metrics, health, status, purge.
+//! The admin listener: dashboard, metrics, health, status and purge.
 //!
-//! It listens on a port of its own, on loopback by default; none of it is served on the proxy's.
+//! It has a port of its own, by default on loopback; the proxy's port serves none of this.
 
 mod dashboard;
 mod explain;
@@ -36,23 +36,23 @@ use crate::server::Drain;
 use crate::telemetry::Metrics;
 use history::History;
 
-/// Connections at once: a scraper or two, a probe, an operator.
+/// Maximum connections: a scraper or two, a probe, an operator.
 const MAX_CONNECTIONS: usize = 64;
 
 /// Time a client has to send a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time a connection may last. Scrapers, probes and pages connect again; a client that does not
-/// read its responses cannot keep them out.
+/// Maximum lifetime of a connection, so that clients that do not read their responses cannot block
+/// probes. Scrapers and pages reconnect.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Time for a response that is being sent then.
-const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// Time to finish a response after that.
+const LAST_RESPONSE: Duration = Duration::from_secs(5);
 
-/// The methods of what is only read, and the field that names them.
-const READING: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD");
+/// The methods of read-only paths, and their `Allow` field.
+const READ_ONLY: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD");
 
-/// The responses of the admin listener.
+/// The service of the admin listener.
 #[derive(Debug)]
 pub struct Admin {
     store: Arc<Store>,
@@ -60,8 +60,8 @@ pub struct Admin {
     routes: Routes,
     drain: Drain,
     clock: Clock,
-    in_force: ArcSwap<InForce>,
-    /// When this process started; a client of the history notices a restart by it.
+    reloadable: ArcSwap<Reloadable>,
+    /// Start time of this process; clients that poll the history detect a restart by it.
     started: String,
     /// Whether only this machine can connect.
     loopback: bool,
@@ -69,17 +69,17 @@ pub struct Admin {
     history: Mutex<History>,
 }
 
-/// The part that a reload replaces.
+/// The state that a reload replaces.
 #[derive(Debug)]
-struct InForce {
+struct Reloadable {
     token: Option<SecretString>,
     /// The document of [`openapi`].
     openapi: Bytes,
 }
 
-type Answer = Response<Full<Bytes>>;
+type AdminResponse = Response<Full<Bytes>>;
 
-impl InForce {
+impl Reloadable {
     fn of(config: &Config) -> Self {
         Self {
             token: config.admin.token.clone().map(|token| token.0),
@@ -89,7 +89,7 @@ impl InForce {
 }
 
 impl Admin {
-    /// The admin side of this store. `loopback` says whether only this machine can connect.
+    /// Creates the service for this store. `loopback`: only this machine can connect.
     #[must_use]
     pub fn new(
         config: &Config,
@@ -107,19 +107,19 @@ impl Admin {
             routes: Routes::new(&config.cache.routes),
             drain,
             clock,
-            in_force: ArcSwap::from_pointee(InForce::of(config)),
+            reloadable: ArcSwap::from_pointee(Reloadable::of(config)),
             started: humantime::format_rfc3339_millis(started).to_string(),
             loopback,
             history: Mutex::default(),
         }
     }
 
-    /// Takes over a configuration that was read again: the admin token and the `OpenAPI` document.
-    pub fn renew(&self, config: &Config) {
-        self.in_force.store(Arc::new(InForce::of(config)));
+    /// Applies a reloaded configuration: the admin token and the `OpenAPI` document.
+    pub fn reload(&self, config: &Config) {
+        self.reloadable.store(Arc::new(Reloadable::of(config)));
     }
 
-    /// Serves for as long as the process lives: probes get responses while the proxy drains, too.
+    /// Serves until the process exits: probes get responses during a drain, too.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
@@ -142,7 +142,7 @@ impl Admin {
     async fn connection(self: Arc<Self>, socket: TcpStream) {
         let service = service_fn(move |request| {
             let admin = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+            async move { Ok::<_, Infallible>(admin.respond(&request).await) }
         });
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
@@ -152,11 +152,11 @@ impl Admin {
         let ended = timeout(CONNECTION_LIFETIME, connection.as_mut()).await;
         if ended.is_err() {
             connection.as_mut().graceful_shutdown();
-            let _ = timeout(LAST_ANSWER, connection).await;
+            let _ = timeout(LAST_RESPONSE, connection).await;
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: &Request<Incoming>) -> Answer {
+    async fn respond(self: &Arc<Self>, request: &Request<Incoming>) -> AdminResponse {
         if self.loopback && !host::is_here(request.headers()) {
             return text(
                 StatusCode::MISDIRECTED_REQUEST,
@@ -166,8 +166,8 @@ impl Admin {
         let path = request.uri().path();
         let (allowed, methods): (&[Method], _) = match path {
             "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain"
-            | "/openapi.json" => READING,
-            _ if dashboard::file(path).is_some() => READING,
+            | "/openapi.json" => READ_ONLY,
+            _ if dashboard::file(path).is_some() => READ_ONLY,
             "/purge" => (&[Method::POST], "POST"),
             _ => {
                 return text(
@@ -177,10 +177,10 @@ impl Admin {
             }
         };
         if !allowed.contains(request.method()) {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "");
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "");
             let methods = HeaderValue::from_static(methods);
-            answer.headers_mut().insert(ALLOW, methods);
-            return answer;
+            response.headers_mut().insert(ALLOW, methods);
+            return response;
         }
         match path {
             "/metrics" => self.metrics(),
@@ -191,12 +191,12 @@ impl Admin {
             "/status" => json(StatusCode::OK, &self.summary()),
             "/stats" => self.stats(request.uri().query()),
             "/openapi.json" => {
-                let document = self.in_force.load().openapi.clone();
+                let document = self.reloadable.load().openapi.clone();
                 typed(StatusCode::OK, "application/json", document)
             }
             "/explain" => {
                 let (admin, uri) = (Arc::clone(self), request.uri().clone());
-                // A walk over all entries: not for a thread that answers requests.
+                // Walks over all entries: not on a thread that serves requests.
                 tokio::task::spawn_blocking(move || admin.explain(uri.query()))
                     .await
                     .unwrap_or_else(|_| {
@@ -207,11 +207,11 @@ impl Admin {
                     })
             }
             "/purge" => self.purge(request.headers(), request.uri().query()),
-            _ => dashboard::file(path).expect("no other path is allowed a method"),
+            _ => dashboard::file(path).expect("only dashboard files remain"),
         }
     }
 
-    fn metrics(&self) -> Answer {
+    fn metrics(&self) -> AdminResponse {
         self.store.measure();
         typed(
             StatusCode::OK,
@@ -220,7 +220,7 @@ impl Admin {
         )
     }
 
-    /// The current state: all of `/status`, and the beginning of `/stats`.
+    /// The current state: the whole of `/status`, and the first part of `/stats`.
     fn summary(&self) -> serde_json::Value {
         self.store.measure();
         let metrics = &self.metrics;
@@ -244,21 +244,21 @@ impl Admin {
     }
 }
 
-fn json(status: StatusCode, value: &serde_json::Value) -> Answer {
+fn json(status: StatusCode, value: &serde_json::Value) -> AdminResponse {
     typed(status, "application/json", format!("{value}\n"))
 }
 
-fn text(status: StatusCode, body: &'static str) -> Answer {
+fn text(status: StatusCode, body: &'static str) -> AdminResponse {
     typed(status, "text/plain; charset=utf-8", body)
 }
 
-fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> AdminResponse {
     Response::builder()
         .status(status)
         .header(CONTENT_TYPE, content_type)
         .header(CACHE_CONTROL, "no-store")
         .body(Full::new(body.into()))
-        .expect("its fields are constants")
+        .expect("constant fields are valid")
 }
 
 #[cfg(test)]
@@ -270,9 +270,9 @@ mod tests {
 
     use super::*;
 
-    /// They kept all places for ten minutes, and the proxy was taken for dead.
+    /// They held all connections for ten minutes, and the liveness probes failed.
     #[tokio::test(start_paused = true)]
-    async fn clients_that_read_nothing_keep_the_probes_out() {
+    async fn clients_that_do_not_read_cannot_block_probes() {
         let config = Config::default();
         let metrics = Arc::new(Metrics::new(&Routes::new(&config.cache.routes)));
         let admin = Admin::new(
@@ -287,21 +287,21 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         tokio::spawn(Arc::new(admin).serve(listener));
 
-        let ask = |path| format!("GET {path} HTTP/1.1\r\n\r\n");
-        let many = ask("/dashboard.js").repeat(1 << 10);
-        let mut deaf = Vec::new();
+        let request = |path| format!("GET {path} HTTP/1.1\r\n\r\n");
+        let many = request("/dashboard.js").repeat(1 << 10);
+        let mut stalled = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             let mut client = TcpStream::connect(address).await.expect("it accepts");
             client.write_all(many.as_bytes()).await.expect("it reads");
-            deaf.push(client);
+            stalled.push(client);
         }
         let began = Instant::now();
         let mut probe = TcpStream::connect(address).await.expect("it accepts");
-        let asked = probe.write_all(ask("/livez").as_bytes()).await;
-        asked.expect("it reads");
-        let mut answer = [0; 12];
-        probe.read_exact(&mut answer).await.expect("an answer");
-        assert_eq!(&answer, b"HTTP/1.1 200");
+        let sent = probe.write_all(request("/livez").as_bytes()).await;
+        sent.expect("it reads");
+        let mut response = [0; 12];
+        probe.read_exact(&mut response).await.expect("a response");
+        assert_eq!(&response, b"HTTP/1.1 200");
         // Before the third of three probes ten seconds apart.
         assert!(began.elapsed() < Duration::from_secs(20));
     }

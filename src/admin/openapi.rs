@@ -1,6 +1,6 @@
-//! `/openapi.json`: what clients of the proxy can ask for, and what they are answered with, as an
-//! `OpenAPI` 3.1 document. Made from the configuration and from the proxy's own tables, so that it
-//! says what this process does.
+//! `/openapi.json`: the requests and responses of the proxy's cached routes, as an `OpenAPI` 3.1
+//! document. Generated from the configuration and the proxy's own tables, so that it matches this
+//! process.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::config::{CallStatus, Config, Route};
 use crate::label::Label as _;
 use crate::proxy::problems;
 
-/// The document of a proxy with this configuration.
+/// The document for this configuration.
 pub(super) fn document(config: &Config) -> Bytes {
     let paths: Map<_, _> = config
         .cache
@@ -26,7 +26,7 @@ pub(super) fn document(config: &Config) -> Bytes {
             "title": "The Stuut API through stuut-cache",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The cached endpoints. Every other path and method of the API is \
-                            forwarded untouched, and described by the API's own document.",
+                            forwarded unchanged, and described by the API's own document.",
             "license": { "name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE") },
         },
         "servers": [{ "url": "/" }],
@@ -37,8 +37,8 @@ pub(super) fn document(config: &Config) -> Bytes {
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The token of the API itself. It is forwarded as it is, and what \
-                                    is stored for one token is served to no other.",
+                    "description": "The token of the API itself. It is forwarded unchanged; a response \
+                                    stored for one token is served to no other.",
                 },
             },
             "schemas": { "Call": call(), "Problem": problem() },
@@ -48,7 +48,7 @@ pub(super) fn document(config: &Config) -> Bytes {
     document.to_string().into()
 }
 
-/// A route as `OpenAPI` writes it, which has no name for a rest of several segments.
+/// A route in the notation of `OpenAPI`, which has no parameters of several segments.
 fn template(route: &Route) -> String {
     route.path.as_str().replace("{*", "{")
 }
@@ -73,8 +73,8 @@ fn path(config: &Config, route: &Route) -> Value {
         })
     };
     json!({
-        "get": operation("get", "From memory where it is fresh, else from the API."),
-        "head": operation("head", "The head of the same, answered from a stored GET."),
+        "get": operation("get", "From the cache while fresh, else from the API."),
+        "head": operation("head", "The head of the same response, from a stored GET."),
     })
 }
 
@@ -94,12 +94,12 @@ fn view_options(config: &Config) -> Vec<Value> {
     let mut options = vec![
         list(
             &views.fields_option,
-            "Only these members, and what they hold.",
+            "Keeps only these members, with their contents.",
             "id,status,partner(id,name)",
         ),
         list(
             &views.strip_option,
-            "All but these members.",
+            "Removes these members.",
             "invoices,**.linked_integration",
         ),
     ];
@@ -107,42 +107,42 @@ fn view_options(config: &Config) -> Vec<Value> {
         options.push(json!({
             "name": views.view_option,
             "in": "query",
-            "description": "A view that the proxy is configured with.",
+            "description": "A view by its name in the configuration.",
             "schema": { "type": "string", "enum": named },
         }));
     }
     options
 }
 
-/// Request fields that mean something to the proxy, a line each.
+/// Request fields that the proxy uses, one per line.
 const REQUEST_FIELDS: &str = "\
-If-None-Match: 304 where the client has this very view and coding already.
-If-Modified-Since: 304 where it has not changed since; without If-None-Match, and not where a view is asked for.
+If-None-Match: 304 if the client has this view in this coding already.
+If-Modified-Since: 304 if not modified since; ignored with If-None-Match, or for a view.
 Cache-Control: no-cache, no-store, max-age, min-fresh, max-stale and only-if-cached are honoured.
-Accept-Encoding: zstd, br and gzip are offered.
-X-Request-Id: A name for the request: forwarded, logged, and sent back.
-traceparent: W3C Trace Context: the trace goes on to the API.";
+Accept-Encoding: zstd, br and gzip are supported.
+X-Request-Id: An id for the request: forwarded, logged and returned.
+traceparent: W3C Trace Context: propagated to the API.";
 
-/// Response fields, a line each. Others are the API's own, as it sent them.
+/// Response fields, one per line. All others are forwarded from the API unchanged.
 const RESPONSE_FIELDS: &str = "\
-Cache-Status: How it was answered (RFC 9211): hit, or fwd= with the reason; ttl=, detail=.
-Age: Seconds since the API answered; on what comes from memory.
-Cache-Control: The API's, lowered where a view holds for less; no-store on a problem.
-Connection: close, where the connection cannot be used again.
+Cache-Status: How the cache handled the request (RFC 9211): hit, or fwd= with the reason; ttl=, detail=.
+Age: Seconds since the API responded; only on responses from the cache.
+Cache-Control: From the API, lowered if the view has a shorter lifetime; no-store on a problem.
+Connection: close, if the connection cannot be reused.
 Content-Encoding: zstd, br or gzip.
 Content-Length: Of this view, in this coding.
-Content-Type: As the API sent it, or application/problem+json.
-Date: When the API answered, or the proxy for itself.
+Content-Type: From the API, or application/problem+json.
+Date: When the API responded, or the proxy itself.
 ETag: Of this view, in this coding.
-Expires: The API's, lowered where a view holds for less.
-Last-Modified: As the API sent it.
+Expires: From the API, lowered if the view has a shorter lifetime.
+Last-Modified: From the API.
 Proxy-Status: What went wrong between the proxy and the API (RFC 9209).
 Retry-After: Seconds; with 429 and 503.
-Stuut-Cache-View: skipped; reason=: the view was not applied, and this is the whole.
-Transfer-Encoding: chunked, where it is streamed.
-Vary: Which request fields it depends on.
-Via: That the proxy stands in between.
-X-Request-Id: The name that the client gave, or with a problem the proxy's own.";
+Stuut-Cache-View: skipped; reason=: the view was not applied, and the body is the whole.
+Transfer-Encoding: chunked, if streamed.
+Vary: The request fields that it depends on.
+Via: The proxy as an intermediary.
+X-Request-Id: The client's id or, on a problem, one from the proxy.";
 
 /// The names and descriptions of such a list.
 fn described(fields: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -166,7 +166,7 @@ fn headers() -> Value {
     headers.collect::<Map<_, _>>().into()
 }
 
-/// References to these fields; all of them may be missing.
+/// References to these fields, all of them optional.
 fn with(names: impl Iterator<Item = &'static str>) -> Value {
     let header = |name: &'static str| {
         let reference = json!({ "$ref": format!("#/components/headers/{name}") });
@@ -179,19 +179,19 @@ fn with(names: impl Iterator<Item = &'static str>) -> Value {
 
 fn responses() -> Value {
     let names = || described(RESPONSE_FIELDS).map(|(name, _)| name);
-    let of_own = |name: &&str| !["Age", "ETag", "Expires", "Last-Modified"].contains(name);
+    let of_a_problem = |name: &&str| !["Age", "ETag", "Expires", "Last-Modified"].contains(name);
     let mut responses = Map::new();
     responses.insert(
         "200".to_owned(),
         json!({
-            "description": "The call, or the part of it that was asked for.",
+            "description": "The call, or the requested view of it.",
             "headers": with(names()),
             "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Call" } } },
         }),
     );
     responses.insert(
         "304".to_owned(),
-        json!({ "description": "The client has it already.", "headers": with(names()) }),
+        json!({ "description": "Not modified: the client has it already.", "headers": with(names()) }),
     );
     let mut by_status = BTreeMap::<StatusCode, Vec<_>>::new();
     for (slug, status) in problems() {
@@ -206,8 +206,8 @@ fn responses() -> Value {
         responses.insert(
             status.as_str().to_owned(),
             json!({
-                "description": format!("{reason}: by the proxy itself, or the API's own answer."),
-                "headers": with(names().filter(of_own)),
+                "description": format!("{reason}: from the proxy, or the API's own response."),
+                "headers": with(names().filter(of_a_problem)),
                 "content": { "application/problem+json": { "schema": schema } },
             }),
         );
@@ -215,7 +215,7 @@ fn responses() -> Value {
     responses.insert(
         "default".to_owned(),
         json!({
-            "description": "Whatever else the API answers, as it is.",
+            "description": "Any other response of the API, unchanged.",
             "headers": with(names()),
         }),
     );
@@ -226,7 +226,7 @@ fn urn(slug: &str) -> String {
     format!("urn:stuut-cache:{slug}")
 }
 
-/// A problem of the proxy's own (RFC 9457).
+/// A problem document of the proxy (RFC 9457).
 fn problem() -> Value {
     let mut types: Vec<_> = problems().map(|(slug, _)| urn(slug)).collect();
     types.dedup();
@@ -238,16 +238,16 @@ fn problem() -> Value {
         "required": ["type", "title", "status", "detail", "request_id"],
         "additionalProperties": false,
         "properties": {
-            "type": { "type": "string", "enum": types, "description": "What went wrong; stable." },
+            "type": { "type": "string", "enum": types, "description": "The kind of error; stable." },
             "title": { "type": "string" },
             "status": { "type": "integer", "enum": statuses },
-            "detail": { "type": "string", "description": "A sentence for people." },
-            "request_id": { "type": "string", "description": "As it stands in the log." },
+            "detail": { "type": "string", "description": "An explanation for people." },
+            "request_id": { "type": "string", "description": "As in the log." },
         },
     })
 }
 
-/// A call, as far as the proxy knows what it says; a view may leave anything out.
+/// A call, as far as the proxy knows its fields; a view may omit any of them.
 fn call() -> Value {
     let statuses: Vec<_> = CallStatus::ALL
         .iter()

@@ -1,24 +1,24 @@
-//! `POST /purge`: an operator declares stored responses void.
+//! `POST /purge`: an operator invalidates stored responses.
 //!
-//! | query | what is voided |
+//! | query | invalidated |
 //! |---|---|
 //! | `call=ID` | the call, in every scope, with every query |
 //! | `path=/v1/calls/ID` | the same by path |
-//! | `scope=1a2b3c4d` | all that one token may see; the digest is the `scope` of the access log |
+//! | `scope=1a2b3c4d` | all responses for one token; the digest is the `scope` of the access log |
 //! | `all` | everything |
 //!
-//! Fetches in flight are voided with what is stored. Void is void at once; the memory is freed
-//! in the background.
+//! Fetches in flight are invalidated too. A purge takes effect immediately; the memory is freed in
+//! the background.
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Admin, Answer, json, text};
+use super::{Admin, AdminResponse, json, text};
 use crate::request::ScopeId;
 use crate::telemetry::Invalidation;
 
-/// The responses to purge.
+/// Which responses to purge.
 #[derive(Debug, PartialEq, Eq)]
 enum Purge<'a> {
     Call(&'a str),
@@ -28,7 +28,7 @@ enum Purge<'a> {
 }
 
 impl Admin {
-    pub(super) fn purge(&self, headers: &HeaderMap, query: Option<&str>) -> Answer {
+    pub(super) fn purge(&self, headers: &HeaderMap, query: Option<&str>) -> AdminResponse {
         if !self.may_purge(headers) {
             tracing::warn!("a purge without the admin token was refused");
             let sentence = "a purge needs the token of admin.token_file\n";
@@ -38,7 +38,7 @@ impl Admin {
             return refusal;
         }
         let query = query.unwrap_or_default();
-        let Some(purge) = Purge::read(query) else {
+        let Some(purge) = Purge::parse(query) else {
             return text(
                 StatusCode::BAD_REQUEST,
                 "specify one of ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) and ?all\n",
@@ -65,21 +65,21 @@ impl Admin {
         json(StatusCode::OK, &serde_json::json!({ "voided": query }))
     }
 
-    /// A configured token is required. Without one, only this machine can connect; of the pages in
-    /// a browser here, which send an `Origin`, only the dashboard may purge.
+    /// A configured token is required. Without one, only this machine may purge; of the pages in a
+    /// browser here, which send `Origin`, only the dashboard.
     fn may_purge(&self, headers: &HeaderMap) -> bool {
-        match &self.in_force.load().token {
+        match &self.reloadable.load().token {
             Some(token) => headers
                 .get(AUTHORIZATION)
                 .is_some_and(|given| is_token(token, given)),
-            None => self.loopback && comes_from_no_other_page(headers),
+            None => self.loopback && is_not_from_another_page(headers),
         }
     }
 }
 
-/// Whether no page sent this, or a page of this listener: its origin is the host of the request.
-/// That host is an address or `localhost` (`host.rs`), which is never the origin of a foreign page.
-fn comes_from_no_other_page(headers: &HeaderMap) -> bool {
+/// Whether the request is not from a page, or from one of this listener: its origin is the host of
+/// the request, an address or `localhost` (`host.rs`), which is never that of a foreign page.
+fn is_not_from_another_page(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next(), headers.get(HOST)) {
         (None, ..) => true,
@@ -90,7 +90,7 @@ fn comes_from_no_other_page(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Compares digests: the time does not depend on what differs, nor on the length.
+/// Compares digests, so that the time depends neither on the difference nor on the length.
 fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
     let Some(given) = given.as_bytes().strip_prefix(b"Bearer ") else {
         return false;
@@ -99,7 +99,7 @@ fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
 }
 
 impl<'a> Purge<'a> {
-    fn read(query: &'a str) -> Option<Self> {
+    fn parse(query: &'a str) -> Option<Self> {
         match query.split_once('=') {
             Some(("call", id)) if !id.is_empty() && !id.contains(['/', '&']) => {
                 Some(Self::Call(id))
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_to_purge_is_said_exactly() {
+    fn only_exact_queries_are_accepted() {
         let id = ScopeId::parse("1a2b3c4d").expect("eight hex digits");
         let cases = [
             ("call=c1", Some(Purge::Call("c1"))),
@@ -138,12 +138,12 @@ mod tests {
             ("everything", None),
         ];
         for (query, expected) in cases {
-            assert_eq!(Purge::read(query), expected, "{query}");
+            assert_eq!(Purge::parse(query), expected, "{query}");
         }
     }
 
     #[test]
-    fn of_all_pages_only_our_own_may_purge_without_a_token() {
+    fn without_a_token_only_pages_of_this_listener_may_purge() {
         let cases: [(&[&str], &[&str], bool); 9] = [
             (&[], &["127.0.0.1:9090"], true),
             (&[], &[], true),
@@ -164,7 +164,7 @@ mod tests {
                 headers.append(HOST, HeaderValue::from_static(host));
             }
             assert_eq!(
-                comes_from_no_other_page(&headers),
+                is_not_from_another_page(&headers),
                 expected,
                 "{origins:?} {hosts:?}"
             );
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_is_compared_whole() {
+    fn the_whole_token_is_compared() {
         let token = SecretString::from("correct-horse");
         let is = |given| is_token(&token, &HeaderValue::from_static(given));
         assert!(is("Bearer correct-horse"));

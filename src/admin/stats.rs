@@ -1,8 +1,8 @@
 //! `GET /stats`: the JSON document behind the dashboard, `top` and `stats`.
 //!
 //! Counts since the start and in the last minute; with `?after=SECONDS`, also the points of the
-//! history later than that, counted from the start (`after=0`: all). A poll passes the time of the
-//! last point that it has.
+//! history after that time since the start (`after=0`: all). A client polls with the time of its
+//! last point.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::history::{Levels, Point};
-use super::{Admin, Answer, json, text};
+use super::{Admin, AdminResponse, json, text};
 use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 
 /// Time between two points of the history.
-const BEAT: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Fields that are named; the others are in `rest_bytes`.
+/// Fields listed by name; the others are summed in `rest_bytes`.
 const FIELDS: usize = 12;
 
 impl Admin {
-    /// Keeps the history for as long as the process lives.
+    /// Records the history until the process exits.
     pub async fn keep_history(self: std::sync::Arc<Self>) {
-        let mut beat = tokio::time::interval(BEAT);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            beat.tick().await;
+            ticks.tick().await;
             self.store.measure();
             let levels = Levels {
                 weight: self.metrics.weight.get(),
@@ -36,7 +36,7 @@ impl Admin {
         }
     }
 
-    pub(super) fn stats(&self, query: Option<&str>) -> Answer {
+    pub(super) fn stats(&self, query: Option<&str>) -> AdminResponse {
         let after = query.map(after);
         if after == Some(None) {
             let usage = "specify no query, or ?after=SECONDS since the start\n";

@@ -1,4 +1,4 @@
-// Charts in SVG, each with a legend that tells values and a table that tells them all.
+// Charts in SVG, each with a legend that shows current values and a table of all values.
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 170;
@@ -6,67 +6,67 @@ const BELOW = 20;
 const LEFT = 62;
 
 export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  return filled(made, attributes, children);
+  const node = document.createElement(name);
+  return fill(node, attributes, children);
 }
 
-function drawn(name, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, name);
-  return filled(made, attributes, children);
+function svg(name, attributes = {}, ...children) {
+  const node = document.createElementNS(SVG, name);
+  return fill(node, attributes, children);
 }
 
-function filled(made, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
 }
 
 export function swatch(colour) {
-  return drawn("svg", { viewBox: "0 0 10 10", class: "swatch", "aria-hidden": "true" },
-    drawn("rect", { width: 10, height: 10, rx: 2, fill: `var(--${colour})` }));
+  return svg("svg", { viewBox: "0 0 10 10", class: "swatch", "aria-hidden": "true" },
+    svg("rect", { width: 10, height: 10, rx: 2, fill: `var(--${colour})` }));
 }
 
 function stroke(colour, dashed) {
-  return drawn("svg", { viewBox: "0 0 22 10", class: "stroke", "aria-hidden": "true" },
-    drawn("line", { x2: 22, y1: 5, y2: 5, ...pen(colour, dashed) }));
+  return svg("svg", { viewBox: "0 0 22 10", class: "stroke", "aria-hidden": "true" },
+    svg("line", { x2: 22, y1: 5, y2: 5, ...pen(colour, dashed) }));
 }
 
 function pen(colour, dashed) {
   return { stroke: `var(--${colour})`, "stroke-width": 2, ...(dashed ? { "stroke-dasharray": "5 4" } : {}) };
 }
 
-/** A bar as long as the share of it that is filled. */
+/** A bar filled to this share. */
 export function bar(share, colour) {
-  return drawn("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: "share", "aria-hidden": "true" },
-    drawn("rect", { width: 100, height: 8, rx: 2, fill: "var(--grid)" }),
-    drawn("rect", { width: 100 * share, height: 8, rx: 2, fill: `var(--${colour})` }));
+  return svg("svg", { viewBox: "0 0 100 8", preserveAspectRatio: "none", class: "share", "aria-hidden": "true" },
+    svg("rect", { width: 100, height: 8, rx: 2, fill: "var(--grid)" }),
+    svg("rect", { width: 100 * share, height: 8, rx: 2, fill: `var(--${colour})` }));
 }
 
 /**
  * A chart over time in a figure.
  *
- * series: [{ name, colour, of(point), dashed }], where `of` answers a number or null.
- * stacked: one on the other; else lines. logarithmic: for what spans powers of ten.
- * base: of the numbers that are easy to read. most: where the scale ends, if it does not depend on
- * what is shown.
+ * series: [{ name, colour, of(point), dashed }], where `of` returns a number or null.
+ * stacked: stacked areas, else lines. logarithmic: for values that span powers of ten.
+ * base: of the round numbers on the scale. most: the end of the scale, if it does not depend on the
+ * values shown.
  */
 export class Chart {
   constructor(id, { series, format, stacked = false, logarithmic = false, base = 10, most = null }) {
-    Object.assign(this, { series, format, stacked, logarithmic, base, most, at: null, seen: [] });
+    Object.assign(this, { series, format, stacked, logarithmic, base, most, at: null, drawn: [] });
     this.figure = document.getElementById(id);
     this.title = this.figure.querySelector("figcaption").textContent;
-    this.picture = drawn("svg", { role: "img", tabindex: "0" });
+    this.picture = svg("svg", { role: "img", tabindex: "0" });
     this.values = series.map(() => element("b"));
-    this.legend = element("ul", { class: "legend" }, ...series.map((one, index) =>
-      element("li", {}, stacked ? swatch(one.colour) : stroke(one.colour, one.dashed), `${one.name} `, this.values[index])));
+    this.legend = element("ul", { class: "legend" }, ...series.map((line, index) =>
+      element("li", {}, stacked ? swatch(line.colour) : stroke(line.colour, line.dashed), `${line.name} `, this.values[index])));
     this.table = element("table");
     const all = element("details", {}, element("summary", {}, "As a table"),
       element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `${this.title}, as a table` }, this.table));
     all.addEventListener("toggle", () => this.tabulate());
     this.details = all;
     this.figure.append(this.picture, this.legend, all);
-    this.picture.addEventListener("pointermove", (event) => this.point(event.offsetX));
-    this.picture.addEventListener("pointerleave", () => this.point(null));
+    this.picture.addEventListener("pointermove", (event) => this.select(event.offsetX));
+    this.picture.addEventListener("pointerleave", () => this.select(null));
     this.picture.addEventListener("keydown", (event) => this.step(event));
     new ResizeObserver(() => this.draw()).observe(this.picture);
   }
@@ -92,24 +92,24 @@ export class Chart {
     const y = (value) => 6 + (HEIGHT - BELOW - 6) * (1 - Math.min(1, share(value)));
     const parts = [];
     for (const value of this.ticks(top)) {
-      parts.push(drawn("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
-        drawn("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, this.format(value)));
+      parts.push(svg("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
+        svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, this.format(value)));
     }
     for (const [text, at, anchor] of this.times()) {
-      parts.push(drawn("text", { x: LEFT + (width - LEFT) * at, y: HEIGHT - 4, "text-anchor": anchor }, text));
+      parts.push(svg("text", { x: LEFT + (width - LEFT) * at, y: HEIGHT - 4, "text-anchor": anchor }, text));
     }
     parts.push(...(this.stacked ? this.areas(rows, x, y) : this.lines(rows, x, y)));
-    this.cursor = drawn("line", { class: "cursor", y1: 0, y2: HEIGHT - BELOW, visibility: "hidden" });
+    this.cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT - BELOW, visibility: "hidden" });
     this.picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.picture.replaceChildren(...parts, this.cursor);
-    this.seen = rows.map((row) => ({ x: x(row.at), ...row }));
-    this.tell();
+    this.drawn = rows.map((row) => ({ x: x(row.at), ...row }));
+    this.showValues();
   }
 
   rows() {
     return this.points
       .filter((point) => point.at > this.now - this.span)
-      .map((point) => ({ at: point.at, span: point.seconds, values: this.series.map((one) => one.of(point)) }));
+      .map((point) => ({ at: point.at, span: point.seconds, values: this.series.map((line) => line.of(point)) }));
   }
 
   top(rows) {
@@ -134,28 +134,28 @@ export class Chart {
     return [[ago(this.span), 0, "start"], [ago(this.span / 2), 0.5, "middle"], ["now", 1, "end"]];
   }
 
-  /** One path a series, a step a point: what was counted belongs to its whole span. */
+  /** One path per series, one step per point: a count belongs to the whole span of its point. */
   areas(rows, x, y) {
     const bases = rows.map(() => 0);
-    return this.series.map((one, index) => {
-      const steps = rows.map((row, place) => {
-        const low = bases[place];
+    return this.series.map((line, index) => {
+      const steps = rows.map((row, position) => {
+        const low = bases[position];
         const high = low + (row.values[index] ?? 0);
-        bases[place] = high;
+        bases[position] = high;
         if (high === low) return "";
         const [left, right] = [Math.max(LEFT, x(row.at - row.span)), x(row.at)];
         return `M${left},${y(low)}V${y(high)}H${right}V${y(low)}Z`;
       });
-      return drawn("path", { d: steps.join(""), fill: `var(--${one.colour})` });
+      return svg("path", { d: steps.join(""), fill: `var(--${line.colour})` });
     });
   }
 
   lines(rows, x, y) {
-    return this.series.flatMap((one, index) => {
+    return this.series.flatMap((line, index) => {
       let next = "M";
       const steps = [];
-      const lone = [];
-      rows.forEach((row, place) => {
+      const isolated = [];
+      rows.forEach((row, position) => {
         const value = row.values[index];
         if (value == null) {
           next = "M";
@@ -163,50 +163,50 @@ export class Chart {
         }
         const [left, high] = [Math.max(LEFT, x(row.at)), y(value)];
         steps.push(`${next}${left},${high}`);
-        const alone = next === "M" && rows[place + 1]?.values[index] == null;
-        if (alone) lone.push(drawn("circle", { cx: left, cy: high, r: 2, fill: `var(--${one.colour})` }));
+        const isIsolated = next === "M" && rows[position + 1]?.values[index] == null;
+        if (isIsolated) isolated.push(svg("circle", { cx: left, cy: high, r: 2, fill: `var(--${line.colour})` }));
         next = "L";
       });
-      return [drawn("path", {
-        d: steps.join(""), fill: "none", "stroke-linejoin": "round", ...pen(one.colour, one.dashed),
-      }), ...lone];
+      return [svg("path", {
+        d: steps.join(""), fill: "none", "stroke-linejoin": "round", ...pen(line.colour, line.dashed),
+      }), ...isolated];
     });
   }
 
-  point(offset) {
+  select(offset) {
     this.at = offset === null ? null : this.nearest(offset)?.at ?? null;
-    this.tell();
+    this.showValues();
   }
 
   step(event) {
-    const turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!turn || this.seen.length === 0) return;
+    const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!direction || this.drawn.length === 0) return;
     event.preventDefault();
-    const place = this.seen.findIndex((row) => row.at === this.at);
-    const next = place < 0 ? this.seen.length - 1 : place + turn;
-    this.at = this.seen[Math.min(this.seen.length - 1, Math.max(0, next))].at;
-    this.tell();
+    const position = this.drawn.findIndex((row) => row.at === this.at);
+    const next = position < 0 ? this.drawn.length - 1 : position + direction;
+    this.at = this.drawn[Math.min(this.drawn.length - 1, Math.max(0, next))].at;
+    this.showValues();
   }
 
   nearest(offset) {
-    const away = (row) => Math.abs(row.x - offset);
-    return this.seen.reduce((best, row) => best && away(best) <= away(row) ? best : row, null);
+    const distance = (row) => Math.abs(row.x - offset);
+    return this.drawn.reduce((best, row) => best && distance(best) <= distance(row) ? best : row, null);
   }
 
-  /** Values of the point under the cursor, else of the newest one. */
-  tell() {
-    const pointed = this.seen.find((row) => row.at === this.at);
-    const row = pointed ?? this.seen.at(-1);
-    this.cursor.setAttribute("visibility", pointed ? "visible" : "hidden");
-    if (pointed) {
-      this.cursor.setAttribute("x1", pointed.x);
-      this.cursor.setAttribute("x2", pointed.x);
+  /** Shows the values of the point under the cursor, else of the newest one. */
+  showValues() {
+    const selected = this.drawn.find((row) => row.at === this.at);
+    const row = selected ?? this.drawn.at(-1);
+    this.cursor.setAttribute("visibility", selected ? "visible" : "hidden");
+    if (selected) {
+      this.cursor.setAttribute("x1", selected.x);
+      this.cursor.setAttribute("x2", selected.x);
     }
     this.values.forEach((value, index) => {
       value.textContent = row?.values[index] == null ? "–" : this.format(row.values[index]);
     });
-    const when = pointed ? `${Math.round(this.now - pointed.at)} s ago` : "now";
-    const parts = this.series.map((one, index) => `${one.name} ${this.values[index].textContent}`);
+    const when = selected ? `${Math.round(this.now - selected.at)} s ago` : "now";
+    const parts = this.series.map((line, index) => `${line.name} ${this.values[index].textContent}`);
     this.picture.setAttribute("aria-label", `${this.title}, ${when}: ${parts.join(", ")}`);
   }
 
@@ -214,7 +214,7 @@ export class Chart {
     if (!this.details.open || !this.points) return;
     const cell = (text) => element("td", { class: "number" }, text);
     const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "seconds ago"),
-      ...this.series.map((one) => element("th", { scope: "col", class: "number" }, one.name))));
+      ...this.series.map((line) => element("th", { scope: "col", class: "number" }, line.name))));
     const body = this.rows().reverse().map((row) => element("tr", {},
       element("th", { scope: "row" }, String(Math.round(this.now - row.at))),
       ...row.values.map((value) => cell(value == null ? "–" : this.format(value)))));
@@ -222,7 +222,7 @@ export class Chart {
   }
 }
 
-/** The next number above that is easy to read: 1, 2 or 5 of its kind, or of its unit of bytes. */
+/** The next round number above: 1, 2 or 5 times a power of ten, or of ten in its unit of bytes. */
 function round(most, base) {
   if (most <= 0) return 1;
   const unit = base === 10 ? 1 : base ** Math.floor(Math.log(Math.max(1, most)) / Math.log(base));

@@ -1,16 +1,16 @@
-// The page: asks /stats once a second for what is new, and shows it.
+// The page: polls /stats once a second for new points, and shows them.
 
 import { Chart, bar, element, swatch } from "/charts.js";
 import { bytes, count, percent, rate, seconds, span } from "/format.js";
 import * as purge from "/purge.js";
 
-const BEAT = 1000;
-const PATIENCE = 5000;
+const INTERVAL = 1000;
+const TIMEOUT = 5000;
 const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
-/** The share of failing requests to the origin that somebody should look at. */
+/** The share of failing requests to the origin that is an alarm. */
 const ALARM = 0.05;
-/** The share of a body below which a field is not worth a line. */
-const LIGHT = 0.005;
+/** The share of a body below which a field is not listed. */
+const MIN_SHARE = 0.005;
 const OUTCOMES = {
   hit: "from memory, fresh",
   stale: "from memory, no longer fresh",
@@ -24,9 +24,9 @@ const OUTCOMES = {
 };
 
 const id = (name) => document.getElementById(name);
-const put = (name, text) => { id(name).textContent = text; };
+const setText = (name, text) => { id(name).textContent = text; };
 
-const known = { started: null, seconds: [], minutes: [], heard: null };
+const known = { started: null, seconds: [], minutes: [], updated: null };
 const stripped = new Map();
 
 const perSecond = (of) => (point) => point.seconds > 0 ? of(point) / point.seconds : null;
@@ -75,7 +75,7 @@ function failing({ origin_errors: errors, origin_requests: requests }) {
   return requests ? errors / requests : 0;
 }
 
-function learn(stats) {
+function apply(stats) {
   if (stats.started !== known.started) Object.assign(known, { started: stats.started, seconds: [], minutes: [] });
   for (const ring of ["seconds", "minutes"]) {
     const newest = known[ring].at(-1)?.at ?? 0;
@@ -83,32 +83,32 @@ function learn(stats) {
     known[ring].splice(0, known[ring].length - (ring === "seconds" ? 300 : 1440));
   }
   known.capacity = stats.cache.capacity_bytes;
-  known.heard = Date.now();
+  known.updated = Date.now();
 }
 
 function showNow({ last_minute: minute, total, cache, ...stats }) {
   const all = (counted) => Object.values(counted.requests).reduce((sum, one) => sum + one, 0);
   const share = cache.capacity_bytes ? cache.weight_bytes / cache.capacity_bytes : 0;
-  put("version", stats.version);
-  put("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} connections · ${count(stats.in_flight)} in flight`);
-  put("hit-ratio", percent(minute.hit_ratio));
-  put("hit-ratio-total", `${percent(total.hit_ratio)} since start`);
-  put("rate", `${rate(minute.seconds > 0 ? all(minute) / minute.seconds : 0)} /s`);
-  put("rate-total", `${count(all(total))} since start`);
+  setText("version", stats.version);
+  setText("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} connections · ${count(stats.in_flight)} in flight`);
+  setText("hit-ratio", percent(minute.hit_ratio));
+  setText("hit-ratio-total", `${percent(total.hit_ratio)} since start`);
+  setText("rate", `${rate(minute.seconds > 0 ? all(minute) / minute.seconds : 0)} /s`);
+  setText("rate-total", `${count(all(total))} since start`);
   for (const kind of ["hit", "miss"]) {
-    const taken = minute[`${kind}_seconds`];
-    put(`${kind}-latency`, seconds(taken?.p50));
-    put(`${kind}-latency-more`, taken ? `median · p99 ${seconds(taken.p99)}` : `no ${kind} in the last minute`);
+    const latency = minute[`${kind}_seconds`];
+    setText(`${kind}-latency`, seconds(latency?.p50));
+    setText(`${kind}-latency-more`, latency ? `median · p99 ${seconds(latency.p99)}` : `no ${kind} in the last minute`);
   }
-  put("origin-errors", percent(failing(minute)));
+  setText("origin-errors", percent(failing(minute)));
   id("origin-errors").classList.toggle("is-bad", failing(minute) >= ALARM);
-  put("origin-errors-more", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} · ${count(total.origin_errors)} since start`);
-  put("memory", bytes(cache.weight_bytes));
+  setText("origin-errors-more", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} · ${count(total.origin_errors)} since start`);
+  setText("memory", bytes(cache.weight_bytes));
   id("memory-meter").value = share;
-  put("memory-more", `${percent(share)} of ${bytes(cache.capacity_bytes)} · ${count(cache.entries)} responses`);
+  setText("memory-more", `${percent(share)} of ${bytes(cache.capacity_bytes)} · ${count(cache.entries)} responses`);
   for (const [name, key] of [["memory", "memory_bytes"], ["view", "view_bytes"], ["coding", "coding_bytes"], ["sent", "sent_bytes"], ["origin", "origin_bytes"]]) {
-    put(`${name}-bytes`, bytes(minute[key]));
-    put(`${name}-bytes-total`, bytes(total[key]));
+    setText(`${name}-bytes`, bytes(minute[key]));
+    setText(`${name}-bytes-total`, bytes(total[key]));
   }
   id("outcomes").replaceChildren(...Object.entries(OUTCOMES).map(([outcome, meaning]) => element("tr", { "data-outcome": outcome },
     element("th", { scope: "row" }, swatch(outcome), outcome, element("small", {}, meaning)),
@@ -116,36 +116,36 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
     element("td", { class: "number" }, count(total.requests[outcome] ?? 0)))));
 }
 
-/** What the errors of the origin were, the most frequent first. */
+/** The errors of the origin, the most frequent first. */
 function reasons(results) {
   const errors = Object.entries(results).filter(([result]) => !/^[1-4]/.test(result));
   return errors.sort(([, one], [, other]) => other - one).map(([result, times]) => `${result} (${count(times)})`).join(", ");
 }
 
 function attention({ last_minute: minute, total, cache, ...stats }) {
-  const found = [];
+  const notes = [];
   const why = `Since start: ${reasons(total.origin_results)}.`;
   const failed = minute.requests.failed ?? 0;
-  if (!stats.ready) found.push(["warn", "Draining.", "The process exits when the requests in flight are finished."]);
+  if (!stats.ready) notes.push(["warn", "Draining.", "The process exits when the requests in flight are finished."]);
   if (failing(minute) >= ALARM) {
-    found.push(["bad", "The origin is failing.", `${percent(failing(minute))} of the requests to it failed in the last minute. Stored responses are still served. ${why}`]);
+    notes.push(["bad", "The origin is failing.", `${percent(failing(minute))} of the requests to it failed in the last minute. Stored responses are still served. ${why}`]);
   } else if (minute.origin_errors > 0) {
-    found.push(["warn", "Some requests to the origin failed:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
+    notes.push(["warn", "Some requests to the origin failed:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
   }
-  if (failed > 0) found.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had no stored response to serve.`]);
-  if (minute.requests.stale > 0) found.push(["warn", "Stale responses were served:", `${count(minute.requests.stale)} in the last minute, where this is allowed.`]);
+  if (failed > 0) notes.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had no stored response to serve.`]);
+  if (minute.requests.stale > 0) notes.push(["warn", "Stale responses were served:", `${count(minute.requests.stale)} in the last minute, where this is allowed.`]);
   if (cache.weight_bytes > 0.95 * cache.capacity_bytes) {
-    found.push(["warn", "The cache is full", "and evicts the least used responses. If the hit ratio falls, raise cache.capacity."]);
+    notes.push(["warn", "The cache is full", "and evicts the least used responses. If the hit ratio falls, raise cache.capacity."]);
   }
-  if (found.length === 0) found.push(["good", "All is well.", "The origin responds, and no stale response was served."]);
-  say(found);
+  if (notes.length === 0) notes.push(["good", "All is well.", "The origin responds, and no stale response was served."]);
+  showNotes(notes);
 }
 
-function say(notes) {
+function showNotes(notes) {
   const text = JSON.stringify(notes);
-  // Only what changes is put anew: a screen reader tells it each time.
-  if (id("attention").dataset.said === text) return;
-  id("attention").dataset.said = text;
+  // Replaced only when changed: a screen reader announces each replacement.
+  if (id("attention").dataset.shown === text) return;
+  id("attention").dataset.shown = text;
   id("attention").replaceChildren(...notes.map(([kind, title, more]) =>
     element("li", { class: `${kind}-note` }, element("b", {}, title), more)));
 }
@@ -153,16 +153,16 @@ function say(notes) {
 function showFields({ fields }) {
   id("fields-none").hidden = fields.fills_measured > 0;
   id("fields-some").hidden = fields.fills_measured === 0;
-  // Until the reader chooses: the three that weigh most, but what names a call.
-  const chosen = (field, place) => stripped.get(field.name) ?? (place < 3 && field.share >= 0.05 && field.name !== "id");
+  // Until the reader chooses: the three largest, except the id of a call.
+  const chosen = (field, index) => stripped.get(field.name) ?? (index < 3 && field.share >= 0.05 && field.name !== "id");
   const strip = fields.heaviest.filter(chosen);
   const saved = strip.reduce((sum, field) => sum + field.share, 0);
-  put("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
-  put("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
-  put("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, uncompressed, measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
-  const rows = fields.heaviest.filter((field) => field.share >= LIGHT).map((field, place) => {
+  setText("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
+  setText("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
+  setText("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, uncompressed, measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
+  const rows = fields.heaviest.filter((field) => field.share >= MIN_SHARE).map((field, index) => {
     const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
-    box.checked = chosen(field, place);
+    box.checked = chosen(field, index);
     return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "miss")),
       element("td", { class: "number" }, bytes(field.bytes)), element("td", { class: "number" }, percent(field.share)));
   });
@@ -174,30 +174,30 @@ function showFields({ fields }) {
 function showHistory() {
   const range = document.querySelector("[name=range]:checked").value;
   const now = known.seconds.at(-1)?.at ?? 0;
-  // As far back as there is something to see.
+  // Only as far back as there are points.
   const [least, most] = RANGES[range];
   const span = Math.min(most, Math.max(least, now - (known[range][0]?.at ?? now)));
   for (const chart of CHARTS) chart.show(known[range], now, span);
 }
 
 function state(text, kind) {
-  if (id("state").textContent !== text) put("state", text);
+  if (id("state").textContent !== text) setText("state", text);
   id("state").className = `pill ${kind}`;
-  document.body.classList.toggle("gone", kind === "bad");
+  document.body.classList.toggle("offline", kind === "bad");
 }
 
-async function beat() {
+async function poll() {
   try {
     const after = known.seconds.at(-1)?.at ?? 0;
-    const ask = async (moment) => {
-      const answer = await fetch(`/stats?after=${moment}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
-      if (!answer.ok) throw new Error(`status ${answer.status}`);
-      return answer.json();
+    const fetchStats = async (time) => {
+      const response = await fetch(`/stats?after=${time}`, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+      if (!response.ok) throw new Error(`status ${response.status}`);
+      return response.json();
     };
-    let stats = await ask(after);
-    // Another process than before: its history begins anew.
-    if (known.started && stats.started !== known.started) stats = await ask(0);
-    learn(stats);
+    let stats = await fetchStats(after);
+    // Another process than before: fetch its whole history.
+    if (known.started && stats.started !== known.started) stats = await fetchStats(0);
+    apply(stats);
     state(stats.ready ? "serving" : "draining", stats.ready ? "good" : "");
     showNow(stats);
     attention(stats);
@@ -205,16 +205,16 @@ async function beat() {
     known.fields = stats.fields;
     showHistory();
   } catch {
-    const silent = known.heard ? `for ${span((Date.now() - known.heard) / 1000)}` : "yet";
-    state(`no response ${silent}`, "bad");
-    say([["bad", "The admin listener does not respond.", "The page shows the last values received. Is the process up?"]]);
+    const since = known.updated ? `for ${span((Date.now() - known.updated) / 1000)}` : "yet";
+    state(`no response ${since}`, "bad");
+    showNotes([["bad", "The admin listener does not respond.", "The page shows the last values received. Is the process up?"]]);
   }
-  document.documentElement.dataset.beats = String(Number(document.documentElement.dataset.beats ?? 0) + 1);
-  // A page that nobody sees does not ask.
+  document.documentElement.dataset.polls = String(Number(document.documentElement.dataset.polls ?? 0) + 1);
+  // A hidden page does not poll.
   if (document.hidden) {
-    document.addEventListener("visibilitychange", beat, { once: true });
+    document.addEventListener("visibilitychange", poll, { once: true });
   } else {
-    setTimeout(beat, BEAT);
+    setTimeout(poll, INTERVAL);
   }
 }
 
@@ -223,5 +223,5 @@ id("fields").addEventListener("change", ({ target }) => {
   stripped.set(target.dataset.field, target.checked);
   showFields({ fields: known.fields });
 });
-purge.begin();
-beat();
+purge.start();
+poll();

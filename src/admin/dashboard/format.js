@@ -1,4 +1,4 @@
-// Numbers as people read them. "–" stands for what is not known.
+// Formats numbers for people. "–" means unknown.
 
 const exact = new Intl.NumberFormat("en");
 
@@ -29,7 +29,7 @@ export function seconds(value) {
 
 export function percent(value) {
   if (value == null) return "–";
-  // What is not all does not read as all, and what is not nothing not as nothing.
+  // Never 100 % for less than all, nor 0 % for more than none.
   if (value > 0.999 && value < 1) return "99.9 %";
   if (value > 0 && value < 0.001) return "0.1 %";
   return `${(value * 100).toFixed(value === 0 || value === 1 ? 0 : 1)} %`;

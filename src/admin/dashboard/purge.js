@@ -1,17 +1,17 @@
-// The purge form. The token is sent with the purge and kept nowhere else.
+// The purge form. The token is sent with the purge, and not stored.
 
 const id = (name) => document.getElementById(name);
 
 const KINDS = {
-  call: { label: "Call id", hint: "as in /v1/calls/{call_id}; for every token and query", word: "Purge this call" },
-  scope: { label: "Digest of the scope", hint: "the scope in the access log: 8 hex digits or more", word: "Purge this scope" },
-  all: { label: "", hint: "", word: "Purge everything" },
+  call: { label: "Call id", hint: "as in /v1/calls/{call_id}; for every token and query", button: "Purge this call" },
+  scope: { label: "Digest of the scope", hint: "the scope in the access log: 8 hex digits or more", button: "Purge this scope" },
+  all: { label: "", hint: "", button: "Purge everything" },
 };
 
 const kind = () => id("purge").elements.what.value;
 
-function choose() {
-  const { label, hint, word } = KINDS[kind()];
+function updateForm() {
+  const { label, hint, button } = KINDS[kind()];
   const all = kind() === "all";
   id("which-label").textContent = label;
   id("which-hint").textContent = hint;
@@ -20,33 +20,33 @@ function choose() {
   id("sure-row").hidden = !all;
   id("sure").checked = false;
   id("sure").required = all;
-  id("purge-button").textContent = word;
+  id("purge-button").textContent = button;
   id("purge-button").classList.toggle("danger", all);
 }
 
-function say(text, good) {
+function showResult(text, good) {
   id("purged").textContent = text;
   id("purged").className = good ? "good" : "bad";
 }
 
 async function purge(event) {
   event.preventDefault();
-  const what = kind() === "all" ? "all" : `${kind()}=${encodeURI(id("which").value.trim())}`;
+  const query = kind() === "all" ? "all" : `${kind()}=${encodeURI(id("which").value.trim())}`;
   const headers = id("token").value ? { authorization: `Bearer ${id("token").value}` } : {};
   id("purge-button").disabled = true;
   try {
-    const answer = await fetch(`/purge?${what}`, { method: "POST", headers, signal: AbortSignal.timeout(10_000) });
-    const text = (await answer.text()).trim();
-    say(answer.ok ? `Invalidated: ${JSON.parse(text).voided}` : `${answer.status}: ${text}`, answer.ok);
+    const response = await fetch(`/purge?${query}`, { method: "POST", headers, signal: AbortSignal.timeout(10_000) });
+    const text = (await response.text()).trim();
+    showResult(response.ok ? `Invalidated: ${JSON.parse(text).voided}` : `${response.status}: ${text}`, response.ok);
   } catch (error) {
-    say(`No response from the proxy (${error.name}); the purge may or may not have been done`, false);
+    showResult(`No response from the proxy (${error.name}); the purge may or may not have been done`, false);
   } finally {
     id("purge-button").disabled = false;
   }
 }
 
-export function begin() {
-  id("purge").addEventListener("change", (event) => event.target.name === "what" && choose());
+export function start() {
+  id("purge").addEventListener("change", (event) => event.target.name === "what" && updateForm());
   id("purge").addEventListener("submit", purge);
-  choose();
+  updateForm();
 }

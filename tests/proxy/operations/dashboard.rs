@@ -60,7 +60,7 @@ async fn send_traffic(program: &Program) {
 /// Opens the page and waits until it shows some history.
 fn open_populated(page: &mut Page, program: &Program) {
     page.navigate(&format!("http://{}/", program.admin));
-    page.wait_until("document.documentElement.dataset.beats >= 3");
+    page.wait_until("document.documentElement.dataset.polls >= 3");
     page.wait_until("document.querySelector('#chart-requests path[d*=V]')");
 }
 
@@ -133,7 +133,7 @@ async fn the_purge_form_needs_the_admin_token() {
     let program = start(&[("ADMIN__TOKEN_FILE", path)]).await;
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
     page.navigate(&format!("http://{}/", program.admin));
-    page.wait_until("document.documentElement.dataset.beats >= 1");
+    page.wait_until("document.documentElement.dataset.polls >= 1");
 
     page.fill("#which", "call_acme_0001");
     page.fill("#token", "battery-staple");
@@ -164,7 +164,7 @@ async fn the_purge_form_needs_no_token_on_loopback() {
     let program = start(&[]).await;
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
     page.navigate(&format!("http://{}/", program.admin));
-    page.wait_until("document.documentElement.dataset.beats >= 1");
+    page.wait_until("document.documentElement.dataset.polls >= 1");
     page.fill("#which", "call_acme_0001");
     page.click("#purge-button");
     page.wait_until("document.querySelector('#purged').className === 'good'");
