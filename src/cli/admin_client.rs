@@ -20,24 +20,24 @@ use thiserror::Error;
 
 use crate::config;
 
-/// The settings of a proxy's admin listener in its environment: inside its container, the commands
-/// find it without arguments.
+/// Settings of the proxy, read from its environment: inside its container, the commands need no
+/// arguments.
 const LISTEN: &str = "STUUT_CACHE__ADMIN__LISTEN";
 const TOKEN_FILE: &str = "STUUT_CACHE__ADMIN__TOKEN_FILE";
 
-/// Time for a response of the admin listener.
+/// Time to wait for a response of the admin listener.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// More than the listener ever sends.
+/// Maximum body size, above any that the listener sends.
 pub(super) const MAX_BODY: usize = 16 << 20;
 
-/// Exit status without a response (`EX_UNAVAILABLE` of sysexits.h).
+/// Exit status if there is no response (`EX_UNAVAILABLE` of sysexits.h).
 const EXIT_UNAVAILABLE: u8 = 69;
 
-/// Exit status where the token is missing or wrong (`EX_NOPERM`).
+/// Exit status if the token is missing or wrong (`EX_NOPERM`).
 const EXIT_NOPERM: u8 = 77;
 
-/// Where the admin listener is.
+/// The address of the admin listener.
 #[derive(Debug, Args)]
 pub(super) struct AdminAddress {
     #[arg(
@@ -49,7 +49,7 @@ pub(super) struct AdminAddress {
     admin: Option<Authority>,
 }
 
-/// The admin token, for requests that need it where one is configured.
+/// The admin token, for requests that need one.
 #[derive(Debug, Args)]
 pub(super) struct AdminToken {
     #[arg(
@@ -71,32 +71,32 @@ pub(super) struct AdminClient {
     token: Option<SecretString>,
 }
 
-/// Why there is no 200.
+/// Why there was no 200.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
-    /// No connection, or one that broke off.
+    /// No connection, or it closed before the response.
     #[error("cannot reach {0}: {1}; is the proxy up, and is this its admin.listen? (--admin)")]
     Unreachable(Authority, String),
-    /// A connection, and no response.
+    /// No response in time.
     #[error("no response from {0} within {TIMEOUT:?}; is this an admin listener? (--admin)")]
-    Silent(Authority),
+    TimedOut(Authority),
     /// The token is missing or wrong.
     #[error("{0} refused the request: {1} (--token-file)")]
     Unauthorized(Authority, String),
     /// Another status than expected.
     #[error("{0} responded with {1}: {2}")]
-    Answered(Authority, StatusCode, String),
+    Status(Authority, StatusCode, String),
 }
 
 // === impl AdminAddress ===
 
 impl AdminAddress {
-    /// A client of this listener, with its token where a request needs it.
+    /// A client of this listener, with the token if a request needs one.
     pub(super) fn client(&self, token: Option<SecretString>) -> anyhow::Result<AdminClient> {
-        let written = || std::env::var(LISTEN).unwrap_or_else(|_| "127.0.0.1:9090".to_owned());
+        let configured = || std::env::var(LISTEN).unwrap_or_else(|_| "127.0.0.1:9090".to_owned());
         let address = match &self.admin {
             Some(address) => address.clone(),
-            None => address(&written())
+            None => address(&configured())
                 .map_err(anyhow::Error::msg)
                 .context(LISTEN)?,
         };
@@ -111,7 +111,7 @@ impl AdminAddress {
 // === impl AdminToken ===
 
 impl AdminToken {
-    /// The token, where a file of it is named.
+    /// The token, if a file is given.
     pub(super) fn read(&self) -> anyhow::Result<Option<SecretString>> {
         let named = || std::env::var_os(TOKEN_FILE).map(PathBuf::from);
         let file = self.token_file.clone().or_else(named);
@@ -123,7 +123,7 @@ impl AdminToken {
 // === impl AdminClient ===
 
 impl AdminClient {
-    /// The body of a 200.
+    /// Sends a GET and returns the body of a 200.
     pub(super) async fn get(&self, target: &str) -> Result<Bytes, AdminError> {
         self.send(Method::GET, target).await
     }
@@ -145,16 +145,16 @@ impl AdminClient {
             .map_err(|error| AdminError::Unreachable(address(), error.to_string()))?;
         let response = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY))
             .await
-            .map_err(|_| AdminError::Silent(address()))?
+            .map_err(|_| AdminError::TimedOut(address()))?
             .map_err(|reason| AdminError::Unreachable(address(), reason))?;
-        let line = || {
+        let first_line = || {
             let text = String::from_utf8_lossy(response.body());
             text.lines().next().unwrap_or_default().to_owned()
         };
         match response.status() {
             StatusCode::OK => Ok(response.into_body()),
-            StatusCode::UNAUTHORIZED => Err(AdminError::Unauthorized(address(), line())),
-            status => Err(AdminError::Answered(address(), status, line())),
+            StatusCode::UNAUTHORIZED => Err(AdminError::Unauthorized(address(), first_line())),
+            status => Err(AdminError::Status(address(), status, first_line())),
         }
     }
 }
@@ -162,30 +162,30 @@ impl AdminClient {
 // === impl AdminError ===
 
 impl AdminError {
-    /// Prints it, and returns its exit status.
+    /// Prints the error, and returns its exit status.
     pub(super) fn report(&self) -> ExitCode {
         eprintln!("stuut-cache: {self}");
         ExitCode::from(match self {
-            Self::Unreachable(..) | Self::Silent(_) => EXIT_UNAVAILABLE,
+            Self::Unreachable(..) | Self::TimedOut(_) => EXIT_UNAVAILABLE,
             Self::Unauthorized(..) => EXIT_NOPERM,
-            Self::Answered(..) => 1,
+            Self::Status(..) => 1,
         })
     }
 }
 
-/// A host and a port to connect to.
-fn address(written: &str) -> Result<Authority, String> {
-    let reach = |address: SocketAddr| match address {
-        // An unspecified address is reached by loopback.
+/// Parses a host and a port to connect to.
+fn address(text: &str) -> Result<Authority, String> {
+    let reachable = |address: SocketAddr| match address {
+        // An unspecified address is reached through loopback.
         SocketAddr::V4(any) if any.ip().is_unspecified() => format!("127.0.0.1:{}", any.port()),
         SocketAddr::V6(any) if any.ip().is_unspecified() => format!("[::1]:{}", any.port()),
-        one => one.to_string(),
+        specific => specific.to_string(),
     };
-    let reached = written.parse().map_or_else(|_| written.to_owned(), reach);
-    let authority = reached
+    let target = text.parse().map_or_else(|_| text.to_owned(), reachable);
+    let authority = target
         .parse()
         .ok()
-        .filter(|authority: &Authority| authority.port_u16().is_some() && !reached.contains('@'));
+        .filter(|authority: &Authority| authority.port_u16().is_some() && !target.contains('@'));
     authority.ok_or_else(|| {
         "not an address to connect to; write a host and a port, e.g. 127.0.0.1:9090".to_owned()
     })
@@ -199,7 +199,7 @@ pub(super) fn http_client() -> HttpClient {
 ///
 /// # Errors
 ///
-/// The cause at the bottom: hyper's own "client error (Connect)" explains nothing.
+/// The root cause: hyper's own "client error (Connect)" explains nothing.
 pub(super) async fn send<C: Connect + Clone + Send + Sync + 'static>(
     client: &legacy::Client<C, Empty<Bytes>>,
     request: Request<Empty<Bytes>>,
@@ -219,7 +219,7 @@ fn cause(mut error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-/// The credential of a token.
+/// The `Authorization` value for a token.
 pub(super) fn bearer(token: &SecretString) -> HeaderValue {
     let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
     let mut value = value.expect("a bearer token is a field value");
@@ -227,8 +227,8 @@ pub(super) fn bearer(token: &SecretString) -> HeaderValue {
     value
 }
 
-/// The first line of the file that an option names. The path is not in the error: it may be the
-/// token itself, written there by mistake.
+/// The first line of the file that an option names. The error omits the path, which may be the
+/// token itself, given by mistake.
 pub(super) fn token_from(path: &Path, option: &'static str) -> anyhow::Result<SecretString> {
     config::token_of(path)
         .map_err(anyhow::Error::msg)
@@ -240,8 +240,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_one_to_connect_to() {
-        for (written, expected) in [
+    fn only_a_host_with_a_port_is_an_address() {
+        for (text, expected) in [
             ("127.0.0.1:9090", Some("127.0.0.1:9090")),
             ("0.0.0.0:9090", Some("127.0.0.1:9090")),
             ("[::]:9090", Some("[::1]:9090")),
@@ -254,8 +254,8 @@ mod tests {
             ("a@127.0.0.1:9090", None),
             ("", None),
         ] {
-            let found = address(written).ok().map(|found| found.to_string());
-            assert_eq!(found.as_deref(), expected, "{written}");
+            let parsed = address(text).ok().map(|address| address.to_string());
+            assert_eq!(parsed.as_deref(), expected, "{text}");
         }
     }
 }

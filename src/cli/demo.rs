@@ -1,4 +1,4 @@
-//! `demo`: the proxy in front of a simulated API, over real sockets. Needs no account and no network.
+//! `demo`: the proxy in front of a simulated API, over real sockets, without account or network.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -44,10 +44,10 @@ pub(super) struct DemoArguments {
 }
 
 pub(super) fn run(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
-    run_to_end(0, show(arguments))
+    run_to_end(0, demonstrate(arguments))
 }
 
-async fn show(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
+async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let options = Options {
         latency: LATENCY,
         ..Options::default()
@@ -55,8 +55,8 @@ async fn show(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let simulator = Simulator::new(options, SystemTime::now);
     let listener = crate::server::listen("the simulator", (Ipv4Addr::LOCALHOST, 0).into())?;
     let origin = format!("http://{}", listener.local_addr()?);
-    let end = CancellationToken::new();
-    let simulating = tokio::spawn(serve(listener, simulator.clone(), end.clone()));
+    let shutdown = CancellationToken::new();
+    let simulating = tokio::spawn(serve(listener, simulator.clone(), shutdown.clone()));
 
     let config = configuration(arguments, &origin)?;
     let _writer = log(&config.log)?;
@@ -71,7 +71,7 @@ async fn show(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         stopped.context("cannot listen for Ctrl-C")?;
     }
     process.stop().await;
-    end.cancel();
+    shutdown.cancel();
     simulating.await.context("the simulator panicked")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -99,7 +99,7 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     )
     .await?;
     let hit = get("a hit: the same bytes from memory", "", demo::TOKEN).await?;
-    ensure!(hit == miss, "a hit differs from what was stored");
+    ensure!(hit == miss, "a hit differs from the stored response");
     let light = get(
         "a hit on the same stored response, with large fields removed",
         "?strip=invoices,**.linked_integration",
@@ -108,12 +108,12 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     let (whole, light) = (hit.len(), light.await?.len());
     let saved = 100 - 100 * light / whole;
     say!("   {whole} -> {light} bytes: {saved} % less\n");
-    let picked = get(
+    let fields = get(
         "a hit with only the requested fields",
         "?fields=id,status,partner(id,name)",
         demo::TOKEN,
     );
-    say!("   {}\n", String::from_utf8_lossy(&picked.await?));
+    say!("   {}\n", String::from_utf8_lossy(&fields.await?));
     get(
         "another token of the same organisation: stored separately, so a miss",
         "",

@@ -8,17 +8,17 @@ use anyhow::{Context as _, ensure};
 use super::print;
 use crate::config::{TokenDigest, is_b64token};
 
-/// More than the length of any token.
-const MOST: u64 = 64 << 10;
+/// Maximum input, longer than any token.
+const MAX_INPUT: u64 = 64 << 10;
 
-/// Reads the token from standard input: every user of the machine can see arguments.
+/// Reads the token from standard input: arguments are visible to every user of the machine.
 pub(super) fn run() -> anyhow::Result<ExitCode> {
-    let mut written = Vec::new();
+    let mut input = Vec::new();
     std::io::stdin()
-        .take(MOST)
-        .read_to_end(&mut written)
+        .take(MAX_INPUT)
+        .read_to_end(&mut input)
         .context("cannot read standard input")?;
-    let token = written.trim_ascii();
+    let token = input.trim_ascii();
     ensure!(
         is_b64token(token),
         "this is not a bearer token; write it to standard input, without \"Bearer\""

@@ -1,13 +1,13 @@
 //! Formats numbers for people.
 
-const NOT_KNOWN: &str = "–";
+const UNKNOWN: &str = "–";
 
-/// With a comma at each thousand.
+/// With commas between thousands.
 pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -21,21 +21,21 @@ pub(super) fn count(value: u64) -> String {
     reason = "it is shown with two or three digits"
 )]
 pub(super) fn bytes(value: u64) -> String {
-    let mut rest = value as f64;
+    let mut scaled = value as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
-        if rest < 1023.5 {
-            let digits = usize::from(unit != "B" && rest < 99.95);
-            return format!("{rest:.digits$} {unit}");
+        if scaled < 1023.5 {
+            let digits = usize::from(unit != "B" && scaled < 99.95);
+            return format!("{scaled:.digits$} {unit}");
         }
-        rest /= 1024.0;
+        scaled /= 1024.0;
     }
-    format!("{rest:.1} TiB")
+    format!("{scaled:.1} TiB")
 }
 
-/// Never 100 % for less than all, nor 0 % for more than nothing.
+/// Never 100 % for less than all, nor 0 % for more than none.
 pub(super) fn percent(share: Option<f64>) -> String {
     match share {
-        None => NOT_KNOWN.to_owned(),
+        None => UNKNOWN.to_owned(),
         Some(share) if share <= 0.0 => "0 %".to_owned(),
         Some(share) if share >= 1.0 => "100 %".to_owned(),
         Some(share) => format!("{:.1} %", (share * 100.0).clamp(0.1, 99.9)),
@@ -44,7 +44,7 @@ pub(super) fn percent(share: Option<f64>) -> String {
 
 pub(super) fn seconds(value: Option<f64>) -> String {
     let Some(value) = value else {
-        return NOT_KNOWN.to_owned();
+        return UNKNOWN.to_owned();
     };
     let (scaled, unit) = match value {
         _ if value < 0.000_999_5 => (value * 1e6, "µs"),
@@ -55,7 +55,7 @@ pub(super) fn seconds(value: Option<f64>) -> String {
     format!("{scaled:.digits$} {unit}")
 }
 
-/// A rate a second.
+/// A rate per second.
 #[cfg(feature = "top")]
 pub(super) fn rate(value: f64) -> String {
     let digits = usize::from(value > 0.0 && value < 9.95);
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short_and_honest() {
+    fn numbers_are_short_and_never_rounded_to_all_or_none() {
         let counts = [0, 999, 1_000, 1_234_567].map(count);
         assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
         let sizes = [0, 1_023, 1_024, 102_400, 1_048_575, 1 << 30, 5 << 40].map(bytes);

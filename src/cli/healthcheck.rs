@@ -1,4 +1,4 @@
-//! `healthcheck`: readiness or liveness as an exit status; an image needs no curl for it.
+//! `healthcheck`: readiness or liveness as an exit status, for images without curl.
 
 use std::process::ExitCode;
 
@@ -17,19 +17,19 @@ pub(super) struct HealthcheckArguments {
     listener: AdminAddress,
 }
 
-/// 0 or 1 and nothing else: container engines keep other statuses for themselves.
+/// Exits with 0 or 1 only: container engines reserve other statuses.
 pub(super) fn run(arguments: &HealthcheckArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client(None)?;
     let probe = if arguments.live { "/livez" } else { "/readyz" };
-    let fault = match run_to_end(1, async { Ok(admin.get(probe).await) })? {
-        // Some other server may answer 200 to anything; the services' own port may forward it.
-        Ok(answer) if answer.trim_ascii() == b"ok" => {
+    let error = match run_to_end(1, async { Ok(admin.get(probe).await) })? {
+        // Another server may send 200 for any path, and the proxy's own port may forward it.
+        Ok(body) if body.trim_ascii() == b"ok" => {
             print(format!("{}: {probe} is ok\n", admin.address))?;
             return Ok(ExitCode::SUCCESS);
         }
         Ok(_) => format!("{} is not an admin listener (--admin)", admin.address),
         Err(error) => error.to_string(),
     };
-    eprintln!("stuut-cache: {fault}");
+    eprintln!("stuut-cache: {error}");
     Ok(ExitCode::FAILURE)
 }

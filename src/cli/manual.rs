@@ -59,9 +59,9 @@ pub(super) fn completions(arguments: &Completions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// In a script for bash, `clap_complete` writes a hyphen of the program's name in two ways, and
-/// then does not find the program's commands. So the script is made for a name without one, which
-/// is replaced only where the script names the program that it completes.
+/// Sets the program's name in a bash script. `clap_complete` writes a hyphen in the name in two ways,
+/// and then does not find the program's commands: so the script is generated for a name without one,
+/// and the real name is used only where the script registers itself.
 fn bash(script: &[u8]) -> Vec<u8> {
     let lines = String::from_utf8_lossy(script);
     let lines = lines

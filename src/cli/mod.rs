@@ -1,4 +1,4 @@
-//! The command line: commands and their settings.
+//! The command line: commands and their arguments.
 
 mod admin_client;
 mod demo;
@@ -30,7 +30,7 @@ use crate::upstream::Connector;
 use crate::view;
 use admin_client::AdminError;
 
-/// Exit status of a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
+/// Exit status for an invalid configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
 /// A caching reverse proxy for the Stuut API.
@@ -97,9 +97,9 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// The reason why it could not run.
+    /// The command could not run, for this reason.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        // An admin listener that does not answer has exit statuses of its own.
+        // Errors of the admin listener have exit statuses of their own.
         self.dispatch()
             .or_else(|error| Ok(error.downcast::<AdminError>()?.report()))
     }

@@ -1,14 +1,14 @@
-//! The limit on open files: each connection is one.
+//! The limit on open files, of which each connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Listeners, the runtime's own, the log, and the admin listener's connections.
+/// Files other than connections: listeners, the runtime, the log, the admin listener's connections.
 const OTHERS: u64 = 128;
 
-/// Lets the process open as many files as it may, and says where that is too few for what the
-/// configuration allows. The limit that a shell gives is often far below the one it could give.
+/// Raises the soft limit to the hard limit, and warns if that is too low for the configuration. The
+/// soft limit of a shell is often far below the hard limit.
 pub(super) fn raise_limit(config: &Config) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit {

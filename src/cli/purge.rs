@@ -13,17 +13,17 @@ use super::serve::run_to_end;
 #[derive(Debug, Args)]
 pub(super) struct PurgeArguments {
     #[command(flatten)]
-    what: What,
+    selection: Selection,
     #[command(flatten)]
     listener: AdminAddress,
     #[command(flatten)]
     token: AdminToken,
 }
 
-/// One of these; nothing is purged by leaving it out.
+/// Exactly one of these: leaving it out must not purge everything.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct What {
+struct Selection {
     /// One call, for every token and query
     #[arg(long, value_name = "ID")]
     call: Option<String>,
@@ -44,33 +44,33 @@ struct Purged {
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
-    let query = arguments.what.query()?;
+    let query = arguments.selection.query()?;
     let admin = arguments.listener.client(arguments.token.read()?)?;
     let target = format!("/purge?{query}");
-    let answer = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
-    let purged: Purged = serde_json::from_slice(&answer)
+    let body = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
+    let purged: Purged = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;
     print(format!("invalidated: {}\n", purged.voided))?;
     Ok(ExitCode::SUCCESS)
 }
 
-impl What {
+impl Selection {
     fn query(&self) -> anyhow::Result<String> {
-        let named = [
+        let options = [
             ("call", &self.call),
             ("path", &self.path),
             ("scope", &self.scope),
         ];
-        let named = named
+        let given = options
             .into_iter()
             .find_map(|(key, value)| Some((key, value.as_ref()?)));
-        let Some((key, value)) = named else {
+        let Some((key, value)) = given else {
             return Ok("all".to_owned());
         };
-        // Other bytes cannot be in a request target: they would cut it off or change its meaning.
-        let plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
+        // Other bytes are invalid in a request target, or would end it or change its meaning.
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
         ensure!(
-            !value.is_empty() && value.bytes().all(plain),
+            !value.is_empty() && value.bytes().all(is_plain),
             "--{key}: write it as in a request, percent-encoded where needed"
         );
         Ok(format!("{key}={value}"))
@@ -82,17 +82,17 @@ mod tests {
     use super::*;
 
     fn call(id: &str) -> Option<String> {
-        let what = What {
+        let selection = Selection {
             call: Some(id.to_owned()),
             path: None,
             scope: None,
             all: false,
         };
-        what.query().ok()
+        selection.query().ok()
     }
 
     #[test]
-    fn an_id_is_sent_as_it_is_or_not_at_all() {
+    fn an_id_is_sent_unchanged_or_refused() {
         assert_eq!(call("call_1").as_deref(), Some("call=call_1"));
         assert_eq!(call("a%20b").as_deref(), Some("call=a%20b"));
         for other in ["", "a b", "a&all", "a#b", "a?b", "ä"] {

@@ -1,4 +1,4 @@
-//! `serve`: the proxy, from the start line to the drain.
+//! `serve`: runs the proxy, from its start to the drain.
 
 use std::pin::pin;
 use std::process::ExitCode;
@@ -13,18 +13,18 @@ use crate::config::{self, Loaded, Problems};
 use crate::process::{Process, Sockets};
 use crate::telemetry::{self, LogWriter, Reload};
 
-/// Exit status of a second signal: the drain was cut short.
+/// Exit status after a second signal, which aborts the drain.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Time for blocking work to finish at the end of the process.
+/// Time for blocking work to finish when the process exits.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Reads the configuration again, from where it was read before.
+/// Reads the configuration again, from the same sources.
 type Reread<'a> = dyn Fn() -> Result<Loaded, Problems> + 'a;
 
 pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCode> {
     let sockets = systemd::sockets()?;
-    // Dropped last: everything may still log.
+    // Dropped last: everything else may still log.
     let writer = log(&loaded.config.log)?;
     telemetry::log_panics();
     let workers = loaded.config.server.workers;
@@ -33,12 +33,12 @@ pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCo
 
 /// Starts logging to standard output.
 pub(super) fn log(settings: &config::Log) -> anyhow::Result<LogWriter> {
-    let writer = LogWriter::start(std::io::stdout()).context("the system gives no thread")?;
+    let writer = LogWriter::start(std::io::stdout()).context("cannot start a thread")?;
     telemetry::init_log(settings, &writer);
     Ok(writer)
 }
 
-/// Runs `main` on `server.workers` threads, or one a core, and ends with it.
+/// Runs `main` on `workers` threads, 0 meaning one per core, and returns when it does.
 pub(super) fn run_to_end<T>(
     workers: usize,
     main: impl Future<Output = anyhow::Result<T>>,
@@ -48,16 +48,17 @@ pub(super) fn run_to_end<T>(
         builder.worker_threads(workers);
     }
     let runtime = builder.enable_all().build();
-    let runtime = runtime.context("the system gives no threads")?;
-    let ended = runtime.block_on(main);
-    // Dropping it would wait for work that cannot be cancelled: a lookup of the origin's name may
-    // take half a minute to time out.
+    let runtime = runtime.context("cannot start threads")?;
+    let result = runtime.block_on(main);
+    // Dropping it would wait for work that cannot be cancelled: a DNS lookup of the origin may take
+    // half a minute to time out.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
-    ended
+    result
 }
 
-/// The line of `systemctl status` from then on.
-const REFUSED: &str = "a changed configuration was refused, the old one stays: see the journal";
+/// The status in `systemctl status` after a refused reload.
+const REFUSED: &str =
+    "the new configuration was refused, the old one stays in use: see the journal";
 
 async fn serve(
     Loaded { config, sources }: &Loaded,
@@ -65,7 +66,7 @@ async fn serve(
     reread: &Reread<'_>,
     writer: &LogWriter,
 ) -> anyhow::Result<ExitCode> {
-    // Before anything is bound, so that a signal during the start is not lost.
+    // Before any socket is bound, so that a signal during the start is not lost.
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
@@ -104,7 +105,7 @@ async fn serve(
         }
     }
     systemd::stopping();
-    tracing::info!("draining: requests in flight are finished, a second signal ends at once");
+    tracing::info!("draining: finishing requests in flight; a second signal exits at once");
     tokio::select! {
         () = process.stop() => {
             tracing::info!("stopped");
@@ -116,7 +117,7 @@ async fn serve(
     }
 }
 
-/// Reads the configuration again, takes over what a reload may change, and logs the result.
+/// Reads the configuration again, applies what a reload may change, and logs the result.
 fn reload(process: &mut Process, reread: &Reread<'_>) -> Reload {
     let reloaded = match reread() {
         Ok(Loaded { config, .. }) => process.reload(&config).map_err(|error| error.to_string()),
@@ -125,14 +126,16 @@ fn reload(process: &mut Process, reread: &Reread<'_>) -> Reload {
     let outcome = match reloaded {
         Ok(reloaded) => {
             let (changed, pending) = (reloaded.changed.join(" "), reloaded.pending.join(" "));
-            tracing::info!(changed, "read the configuration again");
+            tracing::info!(changed, "reloaded the configuration");
             if !pending.is_empty() {
                 tracing::warn!(pending, "these keys need a restart: {pending}");
             }
             Reload::Applied
         }
         Err(problems) => {
-            tracing::error!("the configuration stays as it was: {problems}");
+            tracing::error!(
+                "the new configuration is refused, the old one stays in use: {problems}"
+            );
             Reload::Refused
         }
     };
@@ -145,15 +148,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_end_does_not_wait_for_work_that_nothing_breaks_off() {
+    fn the_end_does_not_wait_for_work_that_cannot_be_cancelled() {
         let (stuck, until_dropped) = std::sync::mpsc::channel::<()>();
         let ended = run_to_end(1, async move {
-            let (begun, has_begun) = tokio::sync::oneshot::channel();
+            let (begun, until_begun) = tokio::sync::oneshot::channel();
             tokio::task::spawn_blocking(move || {
                 let _ = begun.send(());
                 let _ = until_dropped.recv();
             });
-            has_begun.await.context("it begins")
+            until_begun.await.context("it begins")
         });
         assert!(ended.is_ok());
         drop(stuck);

@@ -68,16 +68,15 @@ impl SimulateArguments {
     }
 }
 
-fn share(written: &str) -> Result<f64, String> {
-    written
-        .parse()
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
         .ok()
         .filter(|share| (0.0..=1.0).contains(share))
         .ok_or_else(|| "write a number from 0 to 1, e.g. 0.05".to_owned())
 }
 
-fn organisation(written: &str) -> Result<Organisation, String> {
-    let (name, tokens) = written
+fn organisation(text: &str) -> Result<Organisation, String> {
+    let (name, tokens) = text
         .split_once('=')
         .ok_or("write a name and its tokens, e.g. acme=token-1,token-2")?;
     Organisation::new(name, tokens.split(',')).map_err(|error| error.to_string())
@@ -95,10 +94,10 @@ pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
             demo::CALL
         ))?;
         let simulator = Simulator::new(options, SystemTime::now);
-        let end = CancellationToken::new();
-        let ((), stopped) = tokio::join!(serve(listener, simulator, end.clone()), async {
+        let shutdown = CancellationToken::new();
+        let ((), stopped) = tokio::join!(serve(listener, simulator, shutdown.clone()), async {
             let stopped = tokio::signal::ctrl_c().await;
-            end.cancel();
+            shutdown.cancel();
             stopped
         });
         stopped.context("cannot listen for Ctrl-C")?;

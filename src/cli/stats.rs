@@ -1,4 +1,4 @@
-//! `stats`: the counts of a running proxy, for people or as JSON.
+//! `stats`: the statistics of a running proxy, as a table or as JSON.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -27,34 +27,34 @@ pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client(None)?;
     let history = if arguments.json { "?after=0" } else { "" };
     let target = format!("/stats{history}");
-    let answer = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
-    let no_document = || format!("the response of {} is not a /stats document", admin.address);
+    let body = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
+    let invalid = || format!("the response of {} is not a /stats document", admin.address);
     let text = if arguments.json {
-        String::from_utf8(answer.to_vec()).with_context(no_document)?
+        String::from_utf8(body.to_vec()).with_context(invalid)?
     } else {
-        table(&serde_json::from_slice(&answer).with_context(no_document)?)
+        table(&serde_json::from_slice(&body).with_context(invalid)?)
     };
     print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// A row of the table: its name, and its value for a span of time.
+/// A row of the table: its name, and its value from the counts of a span of time.
 type TableRow = (&'static str, fn(&Counts) -> String);
 
-/// The rows after those of the outcomes.
+/// The rows after the outcomes.
 const ROWS: &[TableRow] = &[
     ("hit ratio", |counts| percent(counts.hit_ratio)),
     ("hit p50", |counts| {
-        seconds(counts.hit_seconds.map(|taken| taken.p50))
+        seconds(counts.hit_seconds.map(|times| times.p50))
     }),
     ("hit p99", |counts| {
-        seconds(counts.hit_seconds.map(|taken| taken.p99))
+        seconds(counts.hit_seconds.map(|times| times.p99))
     }),
     ("miss p50", |counts| {
-        seconds(counts.miss_seconds.map(|taken| taken.p50))
+        seconds(counts.miss_seconds.map(|times| times.p50))
     }),
     ("miss p99", |counts| {
-        seconds(counts.miss_seconds.map(|taken| taken.p99))
+        seconds(counts.miss_seconds.map(|times| times.p99))
     }),
     ("origin requests", |counts| count(counts.origin_requests)),
     ("origin errors", |counts| count(counts.origin_errors)),
@@ -81,7 +81,7 @@ fn table(stats: &StatsDocument) -> String {
         count(cache.entries)
     );
     let mut line = |name: &str, minute: &str, total: &str| {
-        writeln!(text, "{name:<22}{minute:>14}{total:>16}").expect("a string takes it");
+        writeln!(text, "{name:<22}{minute:>14}{total:>16}").expect("writing to a string succeeds");
     };
     line("", "last minute", "since start");
     let mut row = |name: &str, of: &dyn Fn(&Counts) -> String| {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_can_be_read() {
+    fn the_table_is_readable() {
         let stats = serde_json::json!({
             "version": "1.2.3", "ready": true, "uptime_seconds": 7_400, "connections": 12,
             "in_flight": 3, "upstream_in_flight": 1,
@@ -116,7 +116,7 @@ mod tests {
             "total": {"seconds": 7_400.0, "requests": {"hit": 1_234_567, "failed": 1}},
             "something": "new",
         });
-        let stats: StatsDocument = serde_json::from_value(stats).expect("the feed");
+        let stats: StatsDocument = serde_json::from_value(stats).expect("a document");
         insta::assert_snapshot!(table(&stats));
     }
 }

@@ -1,5 +1,5 @@
-//! The document of `GET /stats`, read back. Fields that a newer proxy adds are ignored, and those
-//! that an older one lacks are zero.
+//! The document of `GET /stats`, parsed. Fields added by a newer proxy are ignored; those that an
+//! older one lacks are zero.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ pub(super) struct StoreState {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Counts {
-    /// Of a point of the history: its time, in seconds since the start.
+    /// For a point of the history: its time, in seconds since the start.
     pub(super) at: f64,
     pub(super) seconds: f64,
     pub(super) requests: BTreeMap<String, u64>,

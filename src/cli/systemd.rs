@@ -1,4 +1,4 @@
-//! Notifications to systemd, and its sockets. Without systemd, none of this has an effect.
+//! Notifications to systemd, and socket activation. Without systemd, this has no effect.
 
 use std::time::Duration;
 
@@ -8,32 +8,32 @@ use sd_notify::NotifyState;
 
 use crate::process::Sockets;
 
-/// The names of our sockets (`FileDescriptorName=` of systemd.socket).
+/// Names of the sockets (`FileDescriptorName=` in systemd.socket).
 const PROXY: &str = "proxy";
 const ADMIN: &str = "admin";
 
-/// The sockets that were opened for us (`sd_listen_fds`). A single one needs no name.
+/// The sockets passed by systemd (`sd_listen_fds`). A single one needs no name.
 ///
-/// Before there are threads: it takes variables out of the environment.
+/// Must run before any thread starts: it removes variables from the environment.
 pub(super) fn sockets() -> anyhow::Result<Sockets> {
     let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
     let mut opened = ListenFd::from_env();
     let mut sockets = Sockets::default();
-    let alone = opened.len() == 1;
+    let is_single = opened.len() == 1;
     let mut names = names.split(':');
     for index in 0..opened.len() {
         let name = names.next().unwrap_or_default();
         let slot = match name {
             ADMIN => &mut sockets.admin,
             PROXY => &mut sockets.proxy,
-            _ if alone => &mut sockets.proxy,
+            _ if is_single => &mut sockets.proxy,
             _ => bail!(
-                "socket {name:?} of the service manager has no use here; write \
+                "socket {name:?} of the service manager is not used; write \
                  FileDescriptorName=proxy or FileDescriptorName=admin in its unit"
             ),
         };
         let listener = opened.take_tcp_listener(index).with_context(|| {
-            format!("socket {name:?} of the service manager is no TCP listener")
+            format!("socket {name:?} of the service manager is not a TCP listener")
         })?;
         if slot.is_some() {
             bail!("two sockets of the service manager are named {name:?}; keep one");
@@ -43,19 +43,19 @@ pub(super) fn sockets() -> anyhow::Result<Sockets> {
     Ok(sockets)
 }
 
-/// The proxy serves.
+/// Reports that the proxy serves.
 pub(super) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The configuration is being read again; [`ready`] follows.
+/// Reports a reload of the configuration; [`ready`] follows.
 pub(super) fn reloading() {
     let states = [NotifyState::Reloading].into_iter();
     let states: Vec<_> = states.chain(NotifyState::monotonic_usec_now()).collect();
     notify(&states);
 }
 
-/// The drain has begun.
+/// Reports the start of the drain.
 pub(super) fn stopping() {
     notify(&[
         NotifyState::Stopping,
@@ -63,7 +63,7 @@ pub(super) fn stopping() {
     ]);
 }
 
-/// Feeds the watchdog of the service manager, where it has one, until it is dropped.
+/// Notifies the watchdog of the service manager, if it has one, until dropped.
 pub(super) async fn stay_alive() {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return std::future::pending().await;
@@ -77,6 +77,6 @@ pub(super) async fn stay_alive() {
 
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("the service manager cannot be told: {error}");
+        tracing::warn!("cannot notify the service manager: {error}");
     }
 }

@@ -1,18 +1,18 @@
-//! `doctor`: the canary. Two tokens take every path that a response can take through a running
-//! proxy, and each must get its own bytes.
+//! `doctor`: a canary. Sends requests of two tokens through every path of a running proxy, and
+//! checks that each token gets its own responses.
 //!
-//! The baseline is what a token gets past the cache (`no-store`, under a key of its own). Every
-//! check uses keys that no other request has, so it begins with nothing stored and disturbs no
-//! client; it purges only the call that it is given.
+//! The baseline is what a token gets past the cache (`no-store`, with a unique key). Every check
+//! uses unique keys, so that it starts with nothing stored and disturbs no client; it purges only
+//! the given call.
 
-/// Returns from a check with this text: it failed.
+/// Returns from a check: it failed, with this text.
 macro_rules! fail {
     ($($text:tt)+) => {
         return Err(NotPassed::Failed(format!($($text)+)))
     };
 }
 
-/// Returns from a check with this text: it could not be tried here.
+/// Returns from a check: it cannot run here, with this text.
 macro_rules! skip {
     ($($text:tt)+) => {
         return Err(NotPassed::Skipped(format!($($text)+)))
@@ -76,14 +76,14 @@ pub(super) struct DoctorArguments {
 }
 
 /// The result of a check: how it passed, or why not.
-type Finding = Result<String, NotPassed>;
+type CheckResult = Result<String, NotPassed>;
 
 /// Why a check did not pass.
 #[derive(Debug)]
 enum NotPassed {
     /// The proxy did what it must not do.
     Failed(String),
-    /// It could not be tried here.
+    /// The check cannot run here.
     Skipped(String),
 }
 
@@ -97,7 +97,7 @@ struct Tally {
 
 pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
     let proxy = target(arguments)?;
-    run_to_end(0, examine(arguments, &proxy))
+    run_to_end(0, run_checks(arguments, &proxy))
 }
 
 fn target(arguments: &DoctorArguments) -> anyhow::Result<Target> {
@@ -119,7 +119,7 @@ fn target(arguments: &DoctorArguments) -> anyhow::Result<Target> {
     Target::new(base, arguments.ca_file.as_deref(), tokens, admin)
 }
 
-async fn examine(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Result<ExitCode> {
+async fn run_checks(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Result<ExitCode> {
     let mut tally = Tally::default();
     let call = &format!("/v1/calls/{}", arguments.call);
     let young = format!("/v1/calls/{}", arguments.young_call);
@@ -143,15 +143,15 @@ async fn examine(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Result<
 
 impl Tally {
     /// Prints a line for a check; returns whether it passed.
-    fn report(&mut self, check: &str, finding: Finding) -> anyhow::Result<bool> {
-        let passed = finding.is_ok();
-        let (word, text, count) = match finding {
+    fn report(&mut self, check: &str, result: CheckResult) -> anyhow::Result<bool> {
+        let passed = result.is_ok();
+        let (label, text, count) = match result {
             Ok(text) => ("ok", text, &mut self.passed),
             Err(NotPassed::Failed(text)) => ("FAIL", text, &mut self.failed),
             Err(NotPassed::Skipped(text)) => ("skip", text, &mut self.skipped),
         };
         *count += 1;
-        print(format!("{word:<5} {check:<9} {text}\n"))?;
+        print(format!("{label:<5} {check:<9} {text}\n"))?;
         Ok(passed)
     }
 

@@ -1,38 +1,38 @@
-//! The checks that need the admin listener: purges, and what it publishes.
+//! The checks that need the admin listener: purges, and secrets on its pages.
 
 use std::time::Duration;
 
 use super::checks::Checks;
-use super::target::{BOTH, Baseline, Who, fresh};
-use super::{Finding, NotPassed};
+use super::target::{BOTH, Baseline, Caller, fresh};
+use super::{CheckResult, NotPassed};
 use crate::cli::admin_client::AdminError;
 use crate::cli::stats_document::StatsDocument;
 
-/// Races that are enough.
+/// Races that must take place.
 const RACES: usize = 3;
 
-/// Races that are begun for them: some end before the purge, or meet other clients' requests.
+/// Attempts at them: some fetches end before the purge, or meet other clients' requests.
 const ATTEMPTS: usize = 30;
 
-/// Polls of the number of requests in flight, in one race.
+/// Polls of the number of requests in flight, per race.
 const POLLS: usize = 500;
 
-/// After this, what has been answered has been counted.
+/// Time after which every completed request has been counted.
 const SETTLED: Duration = Duration::from_millis(100);
 
 impl Checks<'_> {
-    /// After a purge, nothing that was stored is served.
-    pub(super) async fn purge(&self) -> Finding {
+    /// After a purge, no response stored before it is served.
+    pub(super) async fn purge(&self) -> CheckResult {
         let baseline = self.baseline().await?;
         let target = fresh(self.call, "purge");
-        for who in [Who::First, Who::Second, Who::First] {
-            self.own(&baseline, who, &target).await?;
+        for caller in [Caller::First, Caller::Second, Caller::First] {
+            self.get_own(&baseline, caller, &target).await?;
         }
         self.purge_call().await?;
-        for who in BOTH {
-            let reply = self.own(&baseline, who, &target).await?;
+        for caller in BOTH {
+            let reply = self.get_own(&baseline, caller, &target).await?;
             if reply.is_hit() {
-                let name = who.name();
+                let name = caller.name();
                 fail!("after the purge, {name} got a hit");
             }
         }
@@ -40,7 +40,7 @@ impl Checks<'_> {
     }
 
     /// A fetch that began before a purge is not stored after it.
-    pub(super) async fn race(&self) -> Finding {
+    pub(super) async fn race(&self) -> CheckResult {
         let baseline = self.baseline().await?;
         let mut races = 0;
         for _ in 0..ATTEMPTS {
@@ -56,7 +56,7 @@ impl Checks<'_> {
         )
     }
 
-    /// Whether the purge came while both fetches, and no other client's, were in flight.
+    /// Whether the purge took place while both fetches, and no other client's, were in flight.
     async fn run_race(&self, baseline: &Baseline) -> Result<bool, NotPassed> {
         let before = self.stats().await?;
         if before.upstream_in_flight > 0 {
@@ -64,8 +64,8 @@ impl Checks<'_> {
         }
         let target = fresh(self.call, "race");
         let (first, second, purged) = tokio::join!(
-            self.own(baseline, Who::First, &target),
-            self.own(baseline, Who::Second, &target),
+            self.get_own(baseline, Caller::First, &target),
+            self.get_own(baseline, Caller::Second, &target),
             self.purge_in_flight(&before)
         );
         first?;
@@ -74,20 +74,20 @@ impl Checks<'_> {
             return Ok(false);
         }
         let mut after = Vec::new();
-        for who in BOTH {
-            after.push((who, self.own(baseline, who, &target).await?));
+        for caller in BOTH {
+            after.push((caller, self.get_own(baseline, caller, &target).await?));
         }
-        // Ours alone, the two in flight and the two since: with other clients' among them, a fetch
-        // has no known owner. A request is counted a moment after its response has been read.
+        // There must be only our four requests: with those of other clients, we cannot tell whose
+        // fetch it was. A request is counted a moment after its response has been read.
         tokio::time::sleep(SETTLED).await;
         if self.stats().await?.total.all_requests() > before.total.all_requests() + 4 {
             return Ok(false);
         }
-        for (who, reply) in after {
+        for (caller, reply) in after {
             if reply.is_hit() || reply.is_collapsed() {
                 fail!(
                     "after a purge, {} got the response of a fetch from before it ({})",
-                    who.name(),
+                    caller.name(),
                     reply.cache_status()
                 );
             }
@@ -95,7 +95,7 @@ impl Checks<'_> {
         Ok(true)
     }
 
-    /// Purges once both fetches are in flight; false where they ended before.
+    /// Purges once both fetches are in flight; false if they ended before.
     async fn purge_in_flight(&self, before: &StatsDocument) -> Result<bool, NotPassed> {
         for _ in 0..POLLS {
             let now = self.stats().await?;
@@ -109,8 +109,8 @@ impl Checks<'_> {
         Ok(false)
     }
 
-    /// Neither a token nor a call is on a page for operators.
-    pub(super) async fn secrets(&self, id: &str) -> Finding {
+    /// No page for operators contains a token or the id of a call.
+    pub(super) async fn secrets(&self, id: &str) -> CheckResult {
         let pages = ["/metrics", "/status", "/stats?after=0"];
         for page in pages {
             let text = self.proxy.admin.get(page).await?;

@@ -12,27 +12,27 @@ use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::{Finding, NotPassed};
+use super::{CheckResult, NotPassed};
 use crate::cli::admin_client::{AdminClient, bearer, send};
 use crate::cli::format::bytes;
 use crate::config;
 use crate::outcome::CACHE_NAME;
 use crate::upstream::Connector;
 
-/// For a response: longer than a proxy allows its origin.
+/// Time to wait for a response, longer than a proxy waits for its origin.
 const TIMEOUT: Duration = Duration::from_secs(45);
 
-/// The largest body that is read.
+/// Maximum body size.
 const MAX_BODY: usize = 64 << 20;
 
 /// One of the two tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum Caller {
     First,
     Second,
 }
 
-pub(super) const BOTH: [Who; 2] = [Who::First, Who::Second];
+pub(super) const BOTH: [Caller; 2] = [Caller::First, Caller::Second];
 
 #[derive(Debug)]
 pub(super) struct Target {
@@ -50,13 +50,13 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
 }
 
-/// The replies that each token must get of one call: those that it gets past the cache.
+/// The replies that each token must get for a call: those that it gets past the cache.
 #[derive(Clone, Debug)]
 pub(super) struct Baseline([Reply; 2]);
 
-// === impl Who ===
+// === impl Caller ===
 
-impl Who {
+impl Caller {
     pub(super) fn other(self) -> Self {
         match self {
             Self::First => Self::Second,
@@ -97,8 +97,8 @@ impl Target {
         })
     }
 
-    /// Whether both tokens get responses of a stuut-cache.
-    pub(super) async fn reach(&self, call: &str) -> Finding {
+    /// Checks that both tokens get responses from a stuut-cache.
+    pub(super) async fn reach(&self, call: &str) -> CheckResult {
         let baseline = self.baseline(call).await?;
         let [first, second] = &baseline.0;
         let ours = |reply: &Reply| reply.cache_status().starts_with(CACHE_NAME);
@@ -126,21 +126,21 @@ impl Target {
         })
     }
 
-    pub(super) async fn get(&self, who: Who, target: &str) -> Result<Reply, NotPassed> {
-        self.get_with(who, target, &[]).await
+    pub(super) async fn get(&self, caller: Caller, target: &str) -> Result<Reply, NotPassed> {
+        self.get_with(caller, target, &[]).await
     }
 
     pub(super) async fn get_with(
         &self,
-        who: Who,
+        caller: Caller,
         target: &str,
         fields: &[(HeaderName, HeaderValue)],
     ) -> Result<Reply, NotPassed> {
-        self.send(Some(&self.tokens[who.index()]), target, fields)
+        self.send(Some(&self.tokens[caller.index()]), target, fields)
             .await
     }
 
-    /// Sends a GET with any token, or none.
+    /// Sends a GET with any token, or without one.
     pub(super) async fn send(
         &self,
         token: Option<&SecretString>,
@@ -172,12 +172,18 @@ impl Target {
         })
     }
 
-    /// The baseline of a call now.
+    /// Fetches the current baseline of a call.
     pub(super) async fn baseline(&self, call: &str) -> Result<Baseline, NotPassed> {
-        let past_the_cache = HeaderValue::from_static("no-store, no-cache");
-        let fields = [(CACHE_CONTROL, past_the_cache)];
-        let get = async |who| self.get_with(who, &fresh(call, "truth"), &fields).await;
-        Ok(Baseline([get(Who::First).await?, get(Who::Second).await?]))
+        let bypass = HeaderValue::from_static("no-store, no-cache");
+        let fields = [(CACHE_CONTROL, bypass)];
+        let get = async |caller| {
+            self.get_with(caller, &fresh(call, "baseline"), &fields)
+                .await
+        };
+        Ok(Baseline([
+            get(Caller::First).await?,
+            get(Caller::Second).await?,
+        ]))
     }
 
     pub(super) fn is_token_in(&self, text: &[u8]) -> bool {
@@ -189,25 +195,25 @@ impl Target {
 // === impl Baseline ===
 
 impl Baseline {
-    pub(super) fn of(&self, who: Who) -> &Reply {
-        &self.0[who.index()]
+    pub(super) fn of(&self, caller: Caller) -> &Reply {
+        &self.0[caller.index()]
     }
 
-    /// Whether the bytes tell the two tokens apart.
+    /// Whether the two tokens get different bodies.
     pub(super) fn differs(&self) -> bool {
         self.0[0].body != self.0[1].body
     }
 
-    /// Whether a reply is this token's own. Replies that are not 200 may differ in words.
-    pub(super) fn is_own(&self, who: Who, reply: &Reply) -> bool {
-        let own = self.of(who);
+    /// Whether a reply is this token's own. Bodies of replies other than 200 may vary.
+    pub(super) fn is_own(&self, caller: Caller, reply: &Reply) -> bool {
+        let own = self.of(caller);
         let equal = reply.body == own.body || own.status != StatusCode::OK;
-        reply.status == own.status && equal && !self.is_foreign(who, reply)
+        reply.status == own.status && equal && !self.is_foreign(caller, reply)
     }
 
-    /// Whether a reply contains what only the other token may see.
-    pub(super) fn is_foreign(&self, who: Who, reply: &Reply) -> bool {
-        let foreign = self.of(who.other());
+    /// Whether a reply is one that only the other token may get.
+    pub(super) fn is_foreign(&self, caller: Caller, reply: &Reply) -> bool {
+        let foreign = self.of(caller.other());
         self.differs()
             && !reply.body.is_empty()
             && reply.body == foreign.body
@@ -233,7 +239,7 @@ impl Reply {
         self.has("collapsed")
     }
 
-    /// Whether it came from the origin, by a fetch of its own.
+    /// Whether it came from the origin, by its own fetch.
     pub(super) fn is_fetched(&self) -> bool {
         self.cache_status().contains("fwd=") && !self.is_collapsed()
     }
@@ -242,14 +248,14 @@ impl Reply {
         self.cache_status().split("; ").any(|part| part == flag)
     }
 
-    /// Seconds of freshness left.
+    /// Remaining freshness, in seconds.
     pub(super) fn ttl(&self) -> Option<i64> {
         let mut parts = self.cache_status().split("; ");
         parts.find_map(|part| part.strip_prefix("ttl=")?.parse().ok())
     }
 }
 
-/// The call under a key that no request had before, with the name of the check in it.
+/// The call with a query that makes its cache key unique, and names the check.
 pub(super) fn fresh(call: &str, check: &str) -> String {
     format!("{call}?canary={check}-{}", nonce())
 }

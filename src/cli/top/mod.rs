@@ -38,20 +38,20 @@ pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
 async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client(None)?;
     let mut model = Model::new(admin.address.to_string());
-    // Before the screen is taken: a wrong address is reported as by any other command.
+    // Before the terminal is initialised: a wrong address is reported as by any other command.
     model.poll(&admin).await?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut terminal = ratatui::try_init().context("cannot initialise the terminal")?;
-    let watched = async {
+    let result = async {
         loop {
             terminal.draw(|frame| screen::draw(frame, &model))?;
-            let pressed = tokio::select! {
-                pressed = tokio::task::spawn_blocking(|| key_within(INTERVAL)) => pressed??,
+            let event = tokio::select! {
+                event = tokio::task::spawn_blocking(|| event_within(INTERVAL)) => event??,
                 _ = terminate.recv() => return Ok(()),
             };
-            match pressed {
-                Some(key) if ends(&key) => return Ok(()),
-                // Drawn anew: the window may have another size.
+            match event {
+                Some(event) if quits(&event) => return Ok(()),
+                // Redraw: the window may have been resized.
                 Some(_) => {}
                 None => {
                     // The screen shows the error; the next poll tries again.
@@ -62,15 +62,15 @@ async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
     }
     .await;
     ratatui::restore();
-    watched.map(|()| ExitCode::SUCCESS)
+    result.map(|()| ExitCode::SUCCESS)
 }
 
-/// The next event of the terminal, if there is one in this time.
-fn key_within(time: Duration) -> std::io::Result<Option<Event>> {
+/// The next event of the terminal, if one arrives in this time.
+fn event_within(time: Duration) -> std::io::Result<Option<Event>> {
     event::poll(time)?.then(event::read).transpose()
 }
 
-fn ends(event: &Event) -> bool {
+fn quits(event: &Event) -> bool {
     event.as_key_event().is_some_and(|key| match key.code {
         KeyCode::Char('q') | KeyCode::Esc => true,
         KeyCode::Char('c') => key.modifiers.contains(KeyModifiers::CONTROL),

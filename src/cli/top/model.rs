@@ -1,21 +1,21 @@
-//! The state of a polled proxy, and what of it needs attention.
+//! The polled state of a proxy, and the notes on it that need attention.
 
 use crate::cli::admin_client::{AdminClient, AdminError};
 use crate::cli::format::{count, percent};
 use crate::cli::stats_document::{Counts, StatsDocument};
 
-/// Points of the history that are kept: as many as the proxy keeps.
+/// Maximum points of the history, as in the proxy.
 const POINTS: usize = 300;
 
-/// The share of failing requests to the origin that needs attention.
+/// The share of failing requests to the origin that is an alarm.
 const ALARM: f64 = 0.05;
 
-/// The state of one proxy, from its last responses.
+/// The state of a proxy, from its last responses.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) address: String,
     pub(super) stats: StatsDocument,
-    /// A second each, the newest last.
+    /// One per second, the newest last.
     pub(super) points: Vec<Counts>,
     /// Why the last poll failed.
     pub(super) last_error: Option<String>,
@@ -42,9 +42,9 @@ impl Model {
     /// Fetches the points since the last poll.
     pub(super) async fn poll(&mut self, admin: &AdminClient) -> Result<(), AdminError> {
         let newest = self.points.last().map_or(0.0, |point| point.at);
-        let answer = admin.get(&format!("/stats?after={newest}")).await;
-        let answer = answer.inspect_err(|error| self.last_error = Some(error.to_string()))?;
-        match serde_json::from_slice(&answer) {
+        let response = admin.get(&format!("/stats?after={newest}")).await;
+        let body = response.inspect_err(|error| self.last_error = Some(error.to_string()))?;
+        match serde_json::from_slice(&body) {
             Ok(stats) => self.apply(stats),
             Err(_) => self.last_error = Some("the response is not a /stats document".to_owned()),
         }
@@ -53,17 +53,17 @@ impl Model {
 
     pub(super) fn apply(&mut self, stats: StatsDocument) {
         if stats.started != self.stats.started {
-            // Another process: its own history is fetched by the next poll.
+            // Another process: the next poll fetches its history.
             self.points.clear();
         }
         self.points.extend(stats.history.seconds.iter().cloned());
-        let old = self.points.len().saturating_sub(POINTS);
-        self.points.drain(..old);
+        let excess = self.points.len().saturating_sub(POINTS);
+        self.points.drain(..excess);
         self.stats = stats;
         self.last_error = None;
     }
 
-    /// The notes for the operator, the worst first; at least one.
+    /// The notes for the operator, the most severe first; at least one.
     pub(super) fn notes(&self) -> Vec<(Severity, String)> {
         if let Some(error) = &self.last_error {
             return vec![(Severity::Bad, error.clone())];
@@ -119,15 +119,15 @@ impl Model {
 }
 
 /// The share of the requests to the origin that failed.
-pub(super) fn failing(counted: &Counts) -> Option<f64> {
-    let (errors, all) = (counted.origin_errors, counted.origin_requests);
+pub(super) fn failing(counts: &Counts) -> Option<f64> {
+    let (errors, all) = (counts.origin_errors, counts.origin_requests);
     (all > 0).then(|| float(errors) / float(all))
 }
 
-/// A number of a span of time, by the second.
-pub(super) fn rate(counted: &Counts, number: u64) -> f64 {
-    if counted.seconds > 0.0 {
-        float(number) / counted.seconds
+/// A count of a span of time, per second.
+pub(super) fn rate(counts: &Counts, number: u64) -> f64 {
+    if counts.seconds > 0.0 {
+        float(number) / counts.seconds
     } else {
         0.0
     }

@@ -1,4 +1,4 @@
-//! The screen: draws the model; independent of the terminal and of the proxy.
+//! Draws the model; independent of the terminal and of the proxy.
 
 use ratatui::Frame;
 use ratatui::layout::Constraint::{Length, Min, Percentage, Ratio};
@@ -13,23 +13,23 @@ use crate::cli::stats_document::{Counts, Quantiles};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 
-/// From this width on, two columns.
+/// Minimum width for two columns.
 const WIDE: u16 = 80;
 
-/// Lines of the box of the last minute.
+/// Height of the box of the last minute.
 const MINUTE: u16 = 9;
 
-/// Lines of the box of outcomes.
+/// Height of the box of outcomes.
 const OUTCOMES: u16 = 12;
 
 pub(super) fn draw(frame: &mut Frame, model: &Model) {
     let notes = model.notes();
-    let tall = u16::try_from(notes.len()).unwrap_or(1);
-    let [title, said, rest] =
-        Layout::vertical([Length(1), Length(tall), Min(0)]).areas(frame.area());
+    let height = u16::try_from(notes.len()).unwrap_or(1);
+    let [title, attention, rest] =
+        Layout::vertical([Length(1), Length(height), Min(0)]).areas(frame.area());
     frame.render_widget(headline(model), title);
     let notes = notes.iter().map(|(severity, text)| note(*severity, text));
-    frame.render_widget(Paragraph::new(notes.collect::<Vec<_>>()), said);
+    frame.render_widget(Paragraph::new(notes.collect::<Vec<_>>()), attention);
     if rest.width >= WIDE {
         let [left, right] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(rest);
         let [minute, counts] = Layout::vertical([Length(MINUTE), Min(0)]).areas(left);
@@ -78,15 +78,15 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
     let [table, gauge] = Layout::vertical([Length(6), Length(1)]).areas(inside);
     let (minute, total) = (&model.stats.last_minute, &model.stats.total);
     let requests = rate(minute, minute.all_requests());
-    let taken = |quantiles: Option<Quantiles>| {
-        let p99 = |taken: Quantiles| format!("p99 {}", seconds(Some(taken.p99)));
+    let latency = |quantiles: Option<Quantiles>| {
+        let p99 = |times: Quantiles| format!("p99 {}", seconds(Some(times.p99)));
         (
-            seconds(quantiles.map(|taken| taken.p50)),
+            seconds(quantiles.map(|times| times.p50)),
             quantiles.map(p99).unwrap_or_default(),
         )
     };
-    let (hit, hit_more) = taken(minute.hit_seconds);
-    let (miss, miss_more) = taken(minute.miss_seconds);
+    let (hit, hit_more) = latency(minute.hit_seconds);
+    let (miss, miss_more) = latency(minute.miss_seconds);
     let (errors, all) = (count(minute.origin_errors), count(minute.origin_requests));
     let saved = bytes(minute.memory_bytes + minute.view_bytes + minute.coding_bytes);
     let rows = [
@@ -167,14 +167,14 @@ fn colour(outcome: OutcomeLabel) -> Style {
     })
 }
 
-/// A line through the points of the history.
+/// A sparkline of the points of the history.
 struct Graph {
     name: &'static str,
     of: fn(&Counts) -> Option<f64>,
     text: fn(Option<f64>) -> String,
     colour: Color,
-    /// Where its scale ends, if that does not depend on what is shown.
-    most: Option<u64>,
+    /// The end of its scale, if that does not depend on the values.
+    max: Option<u64>,
 }
 
 const GRAPHS: [Graph; 4] = [
@@ -183,28 +183,28 @@ const GRAPHS: [Graph; 4] = [
         of: |point| Some(rate(point, point.all_requests())),
         text: per_second,
         colour: Color::Cyan,
-        most: None,
+        max: None,
     },
     Graph {
         name: "hit ratio",
         of: |point| point.hit_ratio,
         text: percent,
         colour: Color::Green,
-        most: Some(FINE),
+        max: Some(WHOLE),
     },
     Graph {
         name: "miss latency",
-        of: |point| point.miss_seconds.map(|taken| taken.p50),
+        of: |point| point.miss_seconds.map(|times| times.p50),
         text: seconds,
         colour: Color::Yellow,
-        most: None,
+        max: None,
     },
     Graph {
         name: "origin errors",
         of: |point| Some(rate(point, point.origin_errors)),
         text: per_second,
         colour: Color::Red,
-        most: None,
+        max: None,
     },
 ];
 
@@ -212,7 +212,7 @@ fn per_second(rate: Option<f64>) -> String {
     format!("{} /s", format::rate(rate.unwrap_or(0.0)))
 }
 
-/// The seconds of the history, the newest at the right edge, however few there are.
+/// The seconds of the history, always with the newest at the right edge.
 fn graphs(frame: &mut Frame, area: Rect, model: &Model) {
     let newest = model.points.last().cloned().unwrap_or_default();
     let areas: [Rect; 4] = Layout::vertical([Ratio(1, 4); 4]).areas(area);
@@ -230,8 +230,8 @@ fn graphs(frame: &mut Frame, area: Rect, model: &Model) {
             .style(Style::new().fg(graph.colour))
             .data(values.collect::<Vec<_>>());
         frame.render_widget(
-            match graph.most {
-                Some(most) => sparkline.max(most),
+            match graph.max {
+                Some(max) => sparkline.max(max),
                 None => sparkline,
             },
             line,
@@ -239,11 +239,11 @@ fn graphs(frame: &mut Frame, area: Rect, model: &Model) {
     }
 }
 
-/// Sparklines are of whole numbers: rates, shares and seconds are scaled up to have digits.
+/// Sparklines take integers: rates, shares and seconds are scaled up.
 const SCALE: f64 = 1e6;
 
-/// All of a share, scaled.
-const FINE: u64 = 1_000_000;
+/// A share of 1, scaled.
+const WHOLE: u64 = 1_000_000;
 
 #[expect(
     clippy::cast_possible_truncation,

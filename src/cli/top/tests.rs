@@ -1,4 +1,4 @@
-//! The screen, as snapshots of its characters.
+//! Snapshots of the screen.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -8,8 +8,8 @@ use super::model::{Model, Severity};
 use super::screen;
 use crate::cli::stats_document::StatsDocument;
 
-/// The feed of a proxy that has been up for a while: a point for each number of requests.
-fn feed(requests: impl IntoIterator<Item = u64>) -> Value {
+/// The document of a proxy with a history: one point for each number of requests.
+fn document(requests: impl IntoIterator<Item = u64>) -> Value {
     let points = (1_u32..).zip(requests).map(|(at, hits)| {
         json!({
             "at": f64::from(at), "seconds": 1.0,
@@ -43,59 +43,58 @@ fn feed(requests: impl IntoIterator<Item = u64>) -> Value {
     })
 }
 
-fn model(feed: Value) -> Model {
+fn model(document: Value) -> Model {
     let mut model = Model::new("127.0.0.1:9090".to_owned());
-    model.apply(serde_json::from_value::<StatsDocument>(feed).expect("the feed"));
+    model.apply(serde_json::from_value::<StatsDocument>(document).expect("a document"));
     model
 }
 
 fn drawn(model: &Model, width: u16, height: u16) -> String {
     let backend = TestBackend::new(width, height);
-    let mut terminal = Terminal::new(backend).expect("a screen of the test");
+    let mut terminal = Terminal::new(backend).expect("a test terminal");
     terminal
         .draw(|frame| screen::draw(frame, model))
-        .expect("it can be drawn on");
+        .expect("it can be drawn");
     terminal.backend().to_string()
 }
 
 #[test]
 fn the_screen_of_a_busy_proxy() {
     let waves = (0..60).map(|at| 20 + at % 13 * 5);
-    insta::assert_snapshot!(drawn(&model(feed(waves)), 110, 24));
+    insta::assert_snapshot!(drawn(&model(document(waves)), 110, 24));
 }
 
 #[test]
 fn the_screen_of_a_small_window() {
-    insta::assert_snapshot!(drawn(&model(feed([10, 20, 30])), 60, 30));
+    insta::assert_snapshot!(drawn(&model(document([10, 20, 30])), 60, 30));
 }
 
 #[test]
-fn the_screen_of_a_proxy_that_has_just_begun() {
-    let began = json!({"version": "1.2.3", "ready": true});
-    insta::assert_snapshot!(drawn(&model(began), 80, 22));
+fn the_screen_of_a_proxy_that_has_just_started() {
+    let started = json!({"version": "1.2.3", "ready": true});
+    insta::assert_snapshot!(drawn(&model(started), 80, 22));
 }
 
-/// No window is so small that there would be no screen.
 #[test]
-fn every_size_is_drawn() {
-    let model = model(feed(0..300));
+fn windows_of_every_size_are_drawn() {
+    let model = model(document(0..300));
     for (width, height) in [(1, 1), (10, 3), (79, 5), (80, 1), (300, 100)] {
         assert!(!drawn(&model, width, height).is_empty());
     }
 }
 
 #[test]
-fn what_needs_attention_is_said_and_the_worst_first() {
-    let mut model = model(feed([1]));
-    let weights = |model: &Model| -> Vec<_> {
+fn notes_are_sorted_with_the_most_severe_first() {
+    let mut model = model(document([1]));
+    let severities = |model: &Model| -> Vec<_> {
         let notes = model.notes();
         notes.into_iter().map(|(severity, _)| severity).collect()
     };
-    assert_eq!(weights(&model), [Severity::Warning, Severity::Warning]);
+    assert_eq!(severities(&model), [Severity::Warning, Severity::Warning]);
     model.stats.last_minute.origin_errors = 100;
     model.stats.ready = false;
     assert_eq!(
-        weights(&model),
+        severities(&model),
         [Severity::Bad, Severity::Warning, Severity::Warning]
     );
     model.stats.last_minute = crate::cli::stats_document::Counts::default();
@@ -109,13 +108,13 @@ fn what_needs_attention_is_said_and_the_worst_first() {
 }
 
 #[test]
-fn points_are_kept_for_five_minutes_and_for_one_process() {
-    let mut model = model(feed(0..290));
-    let mut next = feed([7; 20]);
-    model.apply(serde_json::from_value(next.clone()).expect("the feed"));
+fn points_of_one_process_are_kept_for_five_minutes() {
+    let mut model = model(document(0..290));
+    let mut next = document([7; 20]);
+    model.apply(serde_json::from_value(next.clone()).expect("a document"));
     assert_eq!(model.points.len(), 300);
     assert_eq!(model.points[299].requests("hit"), 7);
     next["started"] = json!("2027-01-15T09:00:00Z");
-    model.apply(serde_json::from_value(next).expect("the feed"));
+    model.apply(serde_json::from_value(next).expect("a document"));
     assert_eq!(model.points.len(), 20);
 }

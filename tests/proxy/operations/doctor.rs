@@ -234,7 +234,7 @@ impl Leaky {
         let target = request.uri().to_string();
         let token = request.headers().get(AUTHORIZATION);
         let token_key = format!("{token:?} {target}");
-        let is_reference = target.contains("canary=truth");
+        let is_reference = target.contains("canary=baseline");
         match self.leak {
             _ if is_reference => self.forward(request).await,
             Leak::Hits => self.cached(&target, Duration::ZERO, request).await,
