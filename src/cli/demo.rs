@@ -24,7 +24,7 @@ use crate::process::{Process, Sockets};
 const LATENCY: Duration = Duration::from_millis(80);
 
 /// Prints a line to standard output.
-macro_rules! say {
+macro_rules! print_line {
     ($($text:tt)*) => {
         print(format!($($text)*) + "\n")?
     };
@@ -62,8 +62,8 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let _writer = log(&config.log)?;
     let process = Process::start(&config, &Clock::system(), None, Sockets::default())?;
     let (base, admin) = (format!("http://{}", process.address), process.admin_address);
-    say!("simulated Stuut API on {origin}, latency {LATENCY:?}");
-    say!("stuut-cache on {base}, dashboard on http://{admin}/\n");
+    print_line!("simulated Stuut API on {origin}, latency {LATENCY:?}");
+    print_line!("stuut-cache on {base}, dashboard on http://{admin}/\n");
     tour(&base, &simulator).await?;
     if !arguments.tour {
         print_examples(&base, admin)?;
@@ -107,13 +107,13 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     );
     let (whole, light) = (hit.len(), light.await?.len());
     let saved = 100 - 100 * light / whole;
-    say!("   {whole} -> {light} bytes: {saved} % less\n");
+    print_line!("   {whole} -> {light} bytes: {saved} % less\n");
     let fields = get(
         "a hit with only the requested fields",
         "?fields=id,status,partner(id,name)",
         demo::TOKEN,
     );
-    say!("   {}\n", String::from_utf8_lossy(&fields.await?));
+    print_line!("   {}\n", String::from_utf8_lossy(&fields.await?));
     get(
         "another token of the same organisation: stored separately, so a miss",
         "",
@@ -127,7 +127,7 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     )
     .await?;
     let fetches = simulator.requests().total();
-    say!("   {fetches} of 6 requests reached the origin\n");
+    print_line!("   {fetches} of 6 requests reached the origin\n");
     Ok(())
 }
 
@@ -146,11 +146,11 @@ async fn get(
     let response = send(client, request, MAX_BODY).await;
     let (head, body) = response.map_err(anyhow::Error::msg)?.into_parts();
     let (status, bytes, millis) = (head.status, body.len(), sent.elapsed().as_secs_f64() * 1e3);
-    say!("-- {title}\n   GET /v1/calls/{call}   (token {token})");
-    say!("   {status} · {bytes} bytes · {millis:.1} ms");
+    print_line!("-- {title}\n   GET /v1/calls/{call}   (token {token})");
+    print_line!("   {status} · {bytes} bytes · {millis:.1} ms");
     for name in ["cache-status", "age"] {
         if let Some(value) = head.headers.get(name) {
-            say!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
+            print_line!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
     }
     print("\n")?;
@@ -166,7 +166,7 @@ fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
             "curl -isS -H 'Authorization: Bearer {token}' '{base}/v1/calls/{call}' | head -c 1000"
         )
     };
-    say!(
+    print_line!(
         "Try it, and watch Cache-Status. A call in progress, whose lifetime follows its status:\n\
          {}\n\
          The view `light`, and an invalid view:\n\

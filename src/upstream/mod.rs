@@ -291,7 +291,7 @@ impl Upstream {
             let error = FetchError::Protocol("an unsupported transfer coding");
             return self.count_failure(Err(error));
         }
-        self.metrics.upstream_requests.answered(response.status());
+        self.metrics.upstream_requests.responded(response.status());
         Ok(response)
     }
 

@@ -119,10 +119,10 @@ mod tests {
         let earlier = metrics.snapshot();
         metrics.request_duration.of(OutcomeLabel::Miss).observe(0.2);
         metrics.response_bytes.of(OutcomeLabel::Miss).inc_by(1_000);
-        metrics.upstream_requests.answered(http::StatusCode::OK);
+        metrics.upstream_requests.responded(http::StatusCode::OK);
         metrics
             .upstream_requests
-            .answered(http::StatusCode::BAD_GATEWAY);
+            .responded(http::StatusCode::BAD_GATEWAY);
         metrics.upstream_requests.failed(Fault::Refused);
         // The first was sent, and the client is at fault; the others were not sent.
         for fault in [

@@ -122,7 +122,7 @@ impl Instrument for UpstreamRequests {
 
 impl UpstreamRequests {
     /// Counts a response of the origin.
-    pub fn answered(&self, status: StatusCode) {
+    pub fn responded(&self, status: StatusCode) {
         self.results[status_index(status)].1.inc();
     }
 
