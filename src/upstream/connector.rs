@@ -73,9 +73,10 @@ impl Connector {
                 Err(_) => return Err(ConnectTimeout(self.timeout).into()),
             };
             refused += 1;
-            let left = deadline.saturating_duration_since(Instant::now());
+            let remaining = deadline.saturating_duration_since(Instant::now());
             let reports = self.reports.as_ref().filter(|_| is_refusal(&*error));
-            let pause = reports.and_then(|(retries, _)| retries.pause_to_connect(refused, left));
+            let pause =
+                reports.and_then(|(retries, _)| retries.pause_to_connect(refused, remaining));
             let Some(pause) = pause else {
                 return Err(error);
             };
@@ -163,7 +164,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// A listener that answers no SYN, because its backlog is full.
+    /// A listener that does not respond to a SYN, because its backlog is full.
     fn unresponsive(address: SocketAddr) -> (Socket, Vec<std::net::TcpStream>) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&address.into()).expect("a loopback port");
@@ -179,9 +180,7 @@ mod tests {
     #[tokio::test]
     async fn an_unresponsive_address_leaves_time_for_the_next() {
         let listener = std::net::TcpListener::bind("127.0.0.2:0").expect("a loopback port");
-        let next = listener
-            .local_addr()
-            .expect("a bound socket has an address");
+        let next = listener.local_addr().expect("a bound address");
         let first = SocketAddr::from(([127, 0, 0, 1], next.port()));
         let _unresponsive = unresponsive(first);
         let mut settings = Config::default().upstream;

@@ -61,7 +61,7 @@ pub enum FetchError {
     RetryAfter {
         /// 429 or 503.
         status: StatusCode,
-        /// The time left.
+        /// The remaining time.
         wait: Duration,
     },
     /// Not sent: connections to the origin have failed.
@@ -131,7 +131,7 @@ pub enum FetchError {
     UploadSlow,
     /// The client's body ended early.
     #[error("upstream: the client's request body is incomplete")]
-    UploadBroken(#[source] Option<Arc<hyper::Error>>),
+    UploadIncomplete(#[source] Option<Arc<hyper::Error>>),
     /// A bug: the task of the fetch ended without a result.
     #[error("upstream: the fetch ended without a result")]
     Panicked,
@@ -159,7 +159,9 @@ impl FetchError {
             Self::InvalidHead(_) | Self::Protocol(_) | Self::InvalidBody(_) => Fault::Protocol,
             Self::Incomplete(_) => Fault::Incomplete,
             Self::ContentCoding(_) => Fault::ContentCoding,
-            Self::UploadTooLarge | Self::UploadSlow | Self::UploadBroken(_) => Fault::RequestBody,
+            Self::UploadTooLarge | Self::UploadSlow | Self::UploadIncomplete(_) => {
+                Fault::RequestBody
+            }
             Self::Panicked => Fault::Internal,
         }
     }

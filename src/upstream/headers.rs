@@ -80,7 +80,7 @@ pub fn adapt_request(fields: &mut HeaderMap, version: Version) {
         fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
     if let Entry::Occupied(mut lines) = fields.entry(IF_MATCH) {
-        // The origin does not know the tags that we make for compressed responses.
+        // The tags that we make for compressed responses are not the origin's.
         for line in lines.iter_mut() {
             *line = policy::origin_tags(line);
         }

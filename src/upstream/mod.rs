@@ -51,7 +51,7 @@ pub use stream::ResponseStream;
 /// so that a request is seldom sent on a connection that the origin is closing.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Most bytes of a response head; more is a protocol error.
+/// Maximum bytes of a response head; more is a protocol error.
 const MAX_HEAD: usize = 256 << 10;
 
 /// The origin server.
@@ -327,8 +327,8 @@ impl Upstream {
     }
 }
 
-/// Whether the origin forbids decoding the body (RFC 9110 §7.7): then it could not be served to clients
-/// that do not accept gzip.
+/// Whether the origin forbids decoding the body (RFC 9110 §7.7), so that it could not be served to
+/// clients that do not accept gzip.
 #[must_use]
 pub fn forbids_decoding(head: &HeaderMap) -> bool {
     coding::is_gzip(head) && coding::forbids_transforming(head)

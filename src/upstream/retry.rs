@@ -1,5 +1,4 @@
-//! Retries: their rules, budget and counters. Requests are sent in `upstream`, connections opened in
-//! `connector`.
+//! Retries: their rules, budget and counters. The attempts are made in `upstream` and `connector`.
 //!
 //! A request that may be repeated (RFC 9110 §9.2.2) and failed before the first byte of its response
 //! is retried once, on a new connection. A refused connection is retried within
@@ -12,13 +11,11 @@ use std::time::Duration;
 use super::traffic::Unanswered;
 use crate::telemetry::{Metrics, Retry};
 
-/// The pause before the second attempt to connect: doubled after each attempt (exponential backoff).
+/// The pause before the second attempt to connect, doubled after each attempt up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The upper limit of that pause.
 const MAX_PAUSE: Duration = Duration::from_millis(400);
 
-/// Most attempts to connect. The pauses between them add up to 1.15 s.
+/// Maximum attempts to connect. The pauses between them add up to 1.15 s.
 const MAX_ATTEMPTS: u32 = 6;
 
 /// The price of one retry, in units of time: ten per second are always allowed.
@@ -58,13 +55,12 @@ impl Retries {
         }
     }
 
-    /// Deposits the share of a retry that a first attempt earns.
+    /// Deposits `upstream.retries` percent of a retry, for a request's first attempt.
     pub(super) fn first_attempt(&self) {
         self.lock().deposit(RETRY * self.percent / 100);
     }
 
-    /// The pause before an unanswered request is retried, or `None` if the budget is used up; counts
-    /// the retry.
+    /// The pause before an unanswered request is retried, if the budget allows; counts the retry.
     pub(super) fn pause_to_resend(
         &self,
         unanswered: Unanswered,
@@ -86,9 +82,10 @@ impl Retries {
         Some(pause)
     }
 
-    /// The pause before the next attempt to connect, if the time left allows one; counts the retry.
-    pub(super) fn pause_to_connect(&self, refused: u32, left: Duration) -> Option<Duration> {
-        let pause = connect_pause(refused).filter(|pause| self.percent > 0 && *pause < left)?;
+    /// The pause before the next attempt to connect, if the time allows one; counts the retry.
+    pub(super) fn pause_to_connect(&self, refused: u32, remaining: Duration) -> Option<Duration> {
+        let pause =
+            connect_pause(refused).filter(|pause| self.percent > 0 && *pause < remaining)?;
         self.metrics.upstream_retries.of(Retry::Connect).inc();
         Some(pause)
     }

@@ -31,11 +31,10 @@ pub(super) struct Upload {
     /// Whether the client uses HTTP/2, where only `END_STREAM` ends a body. hyper reports a stream
     /// that was reset without an error as ended.
     is_http2: bool,
-    /// Bytes left until the size limit.
-    left: u64,
+    /// Bytes remaining until the size limit.
+    remaining: u64,
     progress: watch::Sender<Progress>,
-    /// Held until the whole body is sent, even after an early response; released if the upload is
-    /// too slow.
+    /// Held until the body is sent, even after an early response; released if it is too slow.
     permit: Option<Arc<Permit>>,
     slow_timer: Timer,
 }
@@ -65,7 +64,7 @@ pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
             Ok(_) => None,
             Err(error) => Some(Arc::new(error)),
         };
-        return Err(FetchError::UploadBroken(source));
+        return Err(FetchError::UploadIncomplete(source));
     }
     Ok(())
 }
@@ -91,7 +90,7 @@ impl Upload {
         let upload = Self {
             body,
             is_http2: version == Version::HTTP_2,
-            left: max,
+            remaining: max,
             progress,
             permit: Some(Arc::clone(permit)),
             slow_timer: Timer::new(clock.clone()),
@@ -134,18 +133,18 @@ impl Body for Upload {
             return Poll::Pending;
         };
         if frame.is_none() && this.is_http2 && !this.body.is_end_stream() {
-            return Poll::Ready(Some(Err(FetchError::UploadBroken(None))));
+            return Poll::Ready(Some(Err(FetchError::UploadIncomplete(None))));
         }
-        let broken = |error| FetchError::UploadBroken(Some(Arc::new(error)));
-        let frame = frame.transpose().map_err(broken)?;
+        let incomplete = |error| FetchError::UploadIncomplete(Some(Arc::new(error)));
+        let frame = frame.transpose().map_err(incomplete)?;
         let data = frame.as_ref().and_then(Frame::data_ref);
         let bytes = data.map_or(0, Bytes::len) as u64;
         // hyper does not poll after the declared length, but over HTTP/2 the client may send the end
         // in a separate frame.
         let has_ended = frame.is_none() || this.body.size_hint().exact() == Some(0);
         this.record(bytes, has_ended);
-        let left = this.left.checked_sub(bytes);
-        this.left = left.ok_or(FetchError::UploadTooLarge)?;
+        let remaining = this.remaining.checked_sub(bytes);
+        this.remaining = remaining.ok_or(FetchError::UploadTooLarge)?;
         Poll::Ready(frame.map(Ok))
     }
 

@@ -10,8 +10,8 @@ use http::uri::PathAndQuery;
 
 use crate::request::Scope;
 
-/// Most entries of one map. If none has expired, a further wait is not stored: its requests go to
-/// the origin, which can repeat its response.
+/// Maximum entries of one map. If none has expired, a further wait is not stored: its requests go
+/// to the origin, which can repeat its response.
 const MAX_WAITS: usize = 4_096;
 
 /// The tokens and calls in backoff.
@@ -56,19 +56,19 @@ impl Backoff {
         }
     }
 
-    /// The status that began the wait of this request, and the time left; `None` if it need not wait.
-    pub(super) fn left(
+    /// The status that began this request's wait, and the remaining time, if it must wait.
+    pub(super) fn remaining(
         &mut self,
         token: &Scope,
         target: &PathAndQuery,
         now: Duration,
     ) -> Option<(StatusCode, Duration)> {
         let call = self.call(token, target);
-        let of_token = self.tokens.left(token, now);
-        let of_call = self.calls.left(&call, now);
+        let of_token = self.tokens.remaining(token, now);
+        let of_call = self.calls.remaining(&call, now);
         of_token
-            .map(|left| (StatusCode::TOO_MANY_REQUESTS, left))
-            .or(of_call.map(|left| (StatusCode::SERVICE_UNAVAILABLE, left)))
+            .map(|remaining| (StatusCode::TOO_MANY_REQUESTS, remaining))
+            .or(of_call.map(|remaining| (StatusCode::SERVICE_UNAVAILABLE, remaining)))
     }
 
     fn call(&self, token: &Scope, target: &PathAndQuery) -> (Scope, u64) {
@@ -91,13 +91,13 @@ impl<K: Eq + Hash> Waits<K> {
         }
     }
 
-    fn left(&mut self, key: &K, now: Duration) -> Option<Duration> {
-        let left = self.0.get(key)?.saturating_sub(now);
-        if left.is_zero() {
+    fn remaining(&mut self, key: &K, now: Duration) -> Option<Duration> {
+        let remaining = self.0.get(key)?.saturating_sub(now);
+        if remaining.is_zero() {
             self.0.remove(key);
             return None;
         }
-        Some(left)
+        Some(remaining)
     }
 }
 
@@ -128,19 +128,22 @@ mod tests {
         let (one, other) = (token(&key, 1), token(&key, 2));
         let mut backoff = Backoff::new(SECOND * 60);
         backoff.begin(&one, &call, BUSY, SECOND * 4, SECOND);
-        assert_eq!(backoff.left(&one, &call, SECOND), Some((BUSY, SECOND * 4)));
-        assert_eq!(backoff.left(&one, &other_call, SECOND), None);
-        assert_eq!(backoff.left(&other, &call, SECOND), None);
+        assert_eq!(
+            backoff.remaining(&one, &call, SECOND),
+            Some((BUSY, SECOND * 4))
+        );
+        assert_eq!(backoff.remaining(&one, &other_call, SECOND), None);
+        assert_eq!(backoff.remaining(&other, &call, SECOND), None);
 
         backoff.begin(&one, &call, MANY, SECOND * 2, SECOND);
         for target in [&call, &other_call] {
-            let left = backoff.left(&one, target, SECOND);
-            assert_eq!(left, Some((MANY, SECOND * 2)));
+            let remaining = backoff.remaining(&one, target, SECOND);
+            assert_eq!(remaining, Some((MANY, SECOND * 2)));
         }
-        assert_eq!(backoff.left(&other, &call, SECOND), None);
-        let left = backoff.left(&one, &call, SECOND * 3);
-        assert_eq!(left, Some((BUSY, SECOND * 2)));
-        assert_eq!(backoff.left(&one, &call, SECOND * 5), None);
+        assert_eq!(backoff.remaining(&other, &call, SECOND), None);
+        let remaining = backoff.remaining(&one, &call, SECOND * 3);
+        assert_eq!(remaining, Some((BUSY, SECOND * 2)));
+        assert_eq!(backoff.remaining(&one, &call, SECOND * 5), None);
     }
 
     #[test]
@@ -150,11 +153,11 @@ mod tests {
         let mut backoff = Backoff::new(SECOND * 60);
         backoff.begin(&one, &call, MANY, SECOND * 10, SECOND);
         backoff.begin(&one, &call, MANY, SECOND, SECOND * 2);
-        let left = backoff.left(&one, &call, SECOND * 2);
-        assert_eq!(left, Some((MANY, SECOND * 9)));
+        let remaining = backoff.remaining(&one, &call, SECOND * 2);
+        assert_eq!(remaining, Some((MANY, SECOND * 9)));
         backoff.begin(&one, &call, MANY, SECOND * 3_600, Duration::ZERO);
-        let left = backoff.left(&one, &call, Duration::ZERO);
-        assert_eq!(left, Some((MANY, SECOND * 60)));
+        let remaining = backoff.remaining(&one, &call, Duration::ZERO);
+        assert_eq!(remaining, Some((MANY, SECOND * 60)));
     }
 
     #[test]
@@ -171,7 +174,7 @@ mod tests {
         let sizes = |backoff: &Backoff| (backoff.tokens.0.len(), backoff.calls.0.len());
         assert_eq!(sizes(&backoff), (MAX_WAITS, MAX_WAITS));
         let excess = token(&key, MAX_WAITS + 1);
-        assert_eq!(backoff.left(&excess, &call, Duration::ZERO), None);
+        assert_eq!(backoff.remaining(&excess, &call, Duration::ZERO), None);
         // The others have expired.
         for status in [MANY, BUSY] {
             backoff.begin(&excess, &call, status, SECOND, SECOND);
@@ -185,6 +188,6 @@ mod tests {
         let one = token(&ScopeKey::random(), 1);
         let mut backoff = Backoff::new(Duration::ZERO);
         backoff.begin(&one, &call, MANY, SECOND, SECOND);
-        assert_eq!(backoff.left(&one, &call, SECOND), None);
+        assert_eq!(backoff.remaining(&one, &call, SECOND), None);
     }
 }

@@ -147,7 +147,7 @@ impl Rules {
         now: Duration,
     ) -> Result<bool, (Shed, FetchError)> {
         if let (Some(token), Some(call)) = (holder, call)
-            && let Some((status, wait)) = self.backoff.left(token, call, now)
+            && let Some((status, wait)) = self.backoff.remaining(token, call, now)
         {
             return Err((Shed::RetryAfter, FetchError::RetryAfter { status, wait }));
         }

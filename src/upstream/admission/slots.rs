@@ -1,5 +1,4 @@
-//! Slots for the requests in flight to the origin (`limits.in_flight`), shared fairly among tokens.
-//! Pure.
+//! Slots for requests in flight to the origin (`limits.in_flight`), fair among tokens. Pure.
 //!
 //! A token may hold no more slots than are free. So one greedy token gets half of them, two get a
 //! third each, and a slot is left for the next: no token's misses starve another's.
