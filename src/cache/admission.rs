@@ -1,4 +1,4 @@
-//! Admissions: which tokens of a named scope may be served a stored response.
+//! Admissions: the tokens of a named scope to which a stored response may be served.
 //!
 //! A token is served a response only after the origin has shown it that same response, and only for
 //! `scope.admission_ttl`. A scope of one token needs no admissions: the cache key is enough.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::counters::{Counter, Snapshot};
 use crate::request::Scope;
 
-/// Most admissions per response; a further one replaces the oldest, whose token must be admitted again.
+/// Maximum admissions per response; a further one replaces the oldest.
 const MAX_ADMITTED: usize = 256;
 
 /// Bytes of an admission: itself, and the counter that it keeps alive.

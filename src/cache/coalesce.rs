@@ -1,7 +1,7 @@
 //! Request coalescing: one fetch in flight per key (RFC 9111 §4, "collapsed requests").
 //!
 //! The first request leads and fetches; the others wait, and all wake at once when it completes.
-//! The fetch itself is left to `proxy`, which runs it on its own task: it survives its leader's client.
+//! The fetch itself is left to `proxy`, on its own task, so that it survives its leader's client.
 //! moka's `get_with` is not used: it ties the fetch to its first caller, and would store a response
 //! that was invalidated during the fetch.
 

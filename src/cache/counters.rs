@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Dropped counters are removed from the table only when it holds at least this many.
 const MIN_CLEAR: usize = 1 << 10;
 
-/// Most counters with a pending write (one of unknown outcome): reached at 2,000 such writes a second.
+/// Maximum counters with a pending write (one of unknown outcome): 2,000 such writes a second.
 const MAX_PENDING: usize = 1 << 16;
 
 /// A number that only grows, and the deadline of a pending write to the resource that it counts for.
@@ -149,7 +149,7 @@ impl<K: Hash + Eq> Table<K> {
         if self.counters.len() >= self.clear_at {
             self.counters
                 .retain(|_, counter| counter.strong_count() > 0);
-            // Twice the rest, for an amortised constant cost.
+            // Twice the remaining number, for an amortised constant cost.
             self.clear_at = (2 * self.counters.len()).max(MIN_CLEAR);
         }
         let slot = self.counters.entry(key).or_default();

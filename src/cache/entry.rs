@@ -17,7 +17,7 @@ use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
 
-/// Most views per entry; a further one replaces the oldest.
+/// Maximum memoised views per entry; a further one replaces the oldest.
 const MAX_VIEWS: usize = 8;
 
 /// How long after a failure of the origin an entry is served stale without waiting for a fetch.
@@ -53,7 +53,7 @@ pub struct Entry {
     pub came_with_age: bool,
     /// A std mutex: held for an operation on a short list.
     views: Mutex<Vec<(View, ViewSlot)>>,
-    /// The tokens of a named scope that may be served it.
+    /// The tokens of a named scope to which it may be served.
     admitted: Admitted,
     failures: Failures,
 }
@@ -96,15 +96,15 @@ impl Entry {
         }
     }
 
-    /// Whether this token may be served it: the scope is the token's own, or the origin has recently
-    /// shown the token this same response.
+    /// Whether it may be served to this token: the scope is the token's own, or the origin has
+    /// recently shown the token this same response.
     #[must_use]
     pub fn admits(&self, token: &Scope, now: Duration) -> bool {
         *token == self.scope || self.admitted.admits(token, now)
     }
 
     /// Whether a fetch that began later than this fence has admitted its token.
-    pub(super) fn was_shown_later(&self, fence: &Fence) -> bool {
+    pub(super) fn was_admitted_later(&self, fence: &Fence) -> bool {
         let sequence = fence.generation.sequence();
         self.admitted.admits_later(fence.token(), sequence)
     }
@@ -114,8 +114,7 @@ impl Entry {
         self.admitted.add(admission);
     }
 
-    /// Revokes a token's admission: the origin has shown it another response. Returns whether other
-    /// tokens are left.
+    /// Revokes a token's admission; returns whether other tokens are left.
     pub(super) fn revoke(&self, token: &Scope) -> bool {
         self.admitted.remove(token)
     }
@@ -146,7 +145,7 @@ impl Entry {
     pub fn fetch_ended(&self, failed: bool, now: Duration) {
         let failures = &self.failures;
         if failed {
-            let was_retried = self.has_failed_lately(now);
+            let was_retried = self.has_failed_recently(now);
             failures.is_retried.store(was_retried, Ordering::Relaxed);
             let pause = micros(now.saturating_add(FAILURE_PAUSE));
             failures.until.store(pause, Ordering::Relaxed);
@@ -156,7 +155,7 @@ impl Entry {
 
     /// Whether the origin has recently failed to renew it, or a retry is still running.
     #[must_use]
-    pub fn has_failed_lately(&self, now: Duration) -> bool {
+    pub fn has_failed_recently(&self, now: Duration) -> bool {
         [&self.failures.until, &self.failures.retry_until]
             .iter()
             .any(|end| micros(now) < end.load(Ordering::Relaxed))
@@ -178,7 +177,7 @@ impl Entry {
     #[must_use]
     pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
         let views = self.lock();
-        let (_, slot) = views.iter().find(|(known, _)| known == view)?;
+        let (_, slot) = views.iter().find(|(other, _)| other == view)?;
         slot.get().map(Arc::clone)
     }
 
@@ -190,12 +189,11 @@ impl Entry {
         views.iter().filter_map(derived).collect()
     }
 
-    /// The slot of a view, created if necessary. The caller that fills it must
-    /// [weigh](super::Store::weigh) the entry again.
+    /// The slot of a view, found or created. The caller that fills it weighs the entry again.
     #[must_use]
     pub fn slot(&self, view: &View) -> ViewSlot {
         let mut views = self.lock();
-        if let Some((_, slot)) = views.iter().find(|(known, _)| known == view) {
+        if let Some((_, slot)) = views.iter().find(|(other, _)| other == view) {
             return Arc::clone(slot);
         }
         if views.len() == MAX_VIEWS {

@@ -20,7 +20,7 @@ use crate::config::Route;
 use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope, ScopeId};
 
-/// Most ancestors of a path whose invalidation includes it. Only `{*rest}` routes have deeper paths.
+/// Maximum ancestors whose invalidation includes a path. Only `{*rest}` routes have deeper paths.
 const MAX_ANCESTORS: usize = 8;
 
 /// The current generations.
@@ -157,7 +157,7 @@ impl Generations {
         self.scopes.advance(scope)
     }
 
-    /// Invalidates every scope with this id, which is the short form in logs.
+    /// Invalidates every scope with this id.
     pub(super) fn invalidate_scope_id(&self, id: ScopeId) {
         self.scopes.advance_all(|scope| scope.id() == id);
     }

@@ -1,6 +1,6 @@
 //! Stored responses: entries, the store (on moka), generations, and request coalescing.
 //!
-//! Nothing here contacts the origin or decides what may be stored: that is left to `proxy` and `policy`.
+//! It does not fetch, nor decide what may be stored: that is left to `proxy` and `policy`.
 
 mod admission;
 mod coalesce;

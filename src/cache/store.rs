@@ -19,8 +19,8 @@ use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
 use crate::telemetry::{Eviction, Invalidation, Metrics};
 
-/// Most responses per key; a further one replaces the oldest. They differ in the nominated request
-/// fields (RFC 9111 §4.1) or, in a named scope, in what the origin shows to different tokens.
+/// Maximum responses per key; a further one replaces the oldest. They differ in the nominated request
+/// fields (RFC 9111 §4.1) or, in a named scope, in the tokens that the origin has shown them to.
 const MAX_VARIANTS: usize = 8;
 
 /// Evictions per capacity stored. moka alone evicts after 64 changes: with the largest responses,
@@ -122,7 +122,7 @@ impl Store {
     }
 
     /// Looks up the response that may be served to this token. `sent` builds the fields of a request
-    /// to the origin; called only if the origin has nominated fields (RFC 9111 §4.1).
+    /// to the origin; it is called only if the origin has nominated fields (RFC 9111 §4.1).
     #[must_use]
     pub fn find(
         &self,
@@ -200,7 +200,7 @@ impl Store {
                 && !older
                     .iter()
                     .any(|other| other.generation.is_after(&fence.generation))
-                && !selected.any(|other| other.was_shown_later(fence));
+                && !selected.any(|other| other.was_admitted_later(fence));
             if !may_store {
                 return Op::Nop;
             }
@@ -270,12 +270,12 @@ impl Store {
     }
 
     /// Removes stored responses: the fetch with this fence has returned a newer one that is not
-    /// stored. From now on, responses of earlier fetches are not stored either. In a named scope, this
-    /// revokes only the admissions of the fence's token; other tokens keep theirs.
+    /// stored. Responses of earlier fetches are not stored from now on either. In a named scope only
+    /// the admissions of the fence's token are revoked, except by [`Superseded::Only`].
     pub fn supersede(&self, key: &CacheKey, fence: &Fence, superseded: Superseded<'_>) {
         // First, so that it applies to a response that is stored after the removal below.
         fence.supersede_earlier();
-        let is_superseded = |entry: &Arc<Entry>| match superseded {
+        let removes = |entry: &Arc<Entry>| match superseded {
             Superseded::Only(one) => Arc::ptr_eq(one, entry),
             _ if fence.is_shared() => false,
             Superseded::Selected(sent) => entry.vary.matches(sent),
@@ -286,9 +286,7 @@ impl Store {
             let rest: Variants = stored
                 .value()
                 .iter()
-                .filter(|entry| {
-                    entry.generation.is_after(&fence.generation) || !is_superseded(entry)
-                })
+                .filter(|entry| entry.generation.is_after(&fence.generation) || !removes(entry))
                 .map(Arc::clone)
                 .collect();
             match rest.len() {
@@ -310,9 +308,8 @@ impl Store {
         self.invalidated(cause);
     }
 
-    /// Invalidates what a write has, or may have, changed; returns whether there was anything to
-    /// invalidate. Responses to fetches that begin while the write is `pending` are not stored: the
-    /// origin may still apply it.
+    /// Invalidates paths that a write may have changed; returns whether anything was invalidated.
+    /// Responses to fetches that begin while the write is `pending` are not stored.
     pub fn invalidate_written<'p>(
         &self,
         paths: impl Iterator<Item = (&'p str, Reach)>,
@@ -334,8 +331,8 @@ impl Store {
         self.invalidated(Invalidation::Write);
     }
 
-    /// Invalidates all that this token may be served, since the origin has refused it. If nothing is
-    /// stored or in flight for it, this costs a look-up: an attacker's guesses are all refused.
+    /// Invalidates everything stored for a token that the origin has refused. If there is nothing,
+    /// this costs a look-up only: an attacker's guessed tokens are all refused.
     pub fn refuse(&self, scope: &Scope) {
         self.metrics.tokens_refused.inc();
         if self.generations.invalidate_scope(scope) {

@@ -1,8 +1,7 @@
 //! Compression (content coding): a hit is served compressed if that is memoised; if not, it is
-//! compressed in the background for later hits.
+//! compressed in the background, from the second request on. The encoders are in `crate::coding`.
 //!
-//! A hit never waits for compression. The first request for a coding does not start it. The encoders
-//! are in `crate::coding`.
+//! A hit never waits for compression.
 
 use std::sync::Arc;
 

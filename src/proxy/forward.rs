@@ -77,7 +77,7 @@ impl Forwarder {
         let target = head.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         headers::adapt_request(&mut head.headers, head.version);
-        // This replaces an invalid client id, which the log does not contain either.
+        // Overwrites an invalid id of the client, which the log does not contain either.
         head.headers.insert(RequestId::FIELD, id.to_header());
         let span = self.spans.begin(&mut head.headers, &head.extensions);
         let method = head.method.clone();

@@ -79,7 +79,7 @@ fn classify(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Loo
         // The origin has just failed to renew this entry: do not make the client wait for it again.
         Verdict::Stale {
             on_error_until: Some(_),
-        } if selected.entry.has_failed_lately(now.mono) => {
+        } if selected.entry.has_failed_recently(now.mono) => {
             Lookup::Usable(selected, ServedStale::OnError)
         }
         Verdict::Stale { on_error_until } => Lookup::Stale {

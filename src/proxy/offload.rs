@@ -31,7 +31,7 @@ impl Offload {
         }
         let permit = Arc::clone(&self.0).acquire_owned().await;
         let working = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by the client, which may hang up meanwhile.
+            // Held by the work, not by the client, which may disconnect meanwhile.
             let _permit = permit;
             work()
         });

@@ -89,9 +89,9 @@ pub(super) fn stored(
     let mut headers = head(entry, part, outcome, now);
     let report = request.report(outcome);
     if request.call.conditional
-        && let Condition::NotModified(known) = condition(request, entry, part)
+        && let Condition::NotModified(client_tag) = condition(request, entry, part)
     {
-        return not_modified(headers, known, report);
+        return not_modified(headers, client_tag, report);
     }
     let body = if request.call.head_only {
         // A 204 has no length, not even 0 (RFC 9110 §8.6).
@@ -192,10 +192,8 @@ pub(super) fn is_not_modified(request: &ClientRequest<'_>, selected: &Selected) 
         && condition(request, &selected.entry, &selected.representation) != Condition::Send
 }
 
-/// The condition of the request on the selected representation (RFC 9110 §13.2.2).
-///
-/// For a view, `If-Modified-Since` is ignored: the date is the call's, and a reload may have changed
-/// the lists of a named view since. Only an entity tag identifies a view.
+/// Evaluates the request's condition (RFC 9110 §13.2.2). `If-Modified-Since` is ignored for a view:
+/// the date is the call's, and a reload may have changed the lists of a named view since.
 fn condition<'a>(
     request: &ClientRequest<'a>,
     entry: &cache::Entry,
@@ -217,9 +215,13 @@ fn condition<'a>(
 /// A 304 (RFC 9110 §15.4.5): without the fields about the content, with those that update the
 /// client's stored response. Its tag is the one that the client sent: the same response in another
 /// content coding has another tag (RFC 9111 §4.3.4).
-fn not_modified(mut headers: HeaderMap, known: Option<&[u8]>, report: Report) -> Response<Body> {
-    if let (Some(known), Some(etag)) = (known, headers.get_mut(ETAG)) {
-        policy::rename_tag(etag, known);
+fn not_modified(
+    mut headers: HeaderMap,
+    client_tag: Option<&[u8]>,
+    report: Report,
+) -> Response<Body> {
+    if let (Some(client_tag), Some(etag)) = (client_tag, headers.get_mut(ETAG)) {
+        policy::rename_tag(etag, client_tag);
     }
     for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE] {
         headers.remove(name);

@@ -59,8 +59,7 @@ impl WrittenPaths {
         })
     }
 
-    /// Invalidates them again, without counting a second write; if the response is incomplete, the
-    /// write is pending.
+    /// Invalidates them again, uncounted; the write is pending if its response is incomplete.
     fn invalidate_again(&self, is_whole: bool, pending: &Range<Duration>) {
         let pending = (!is_whole).then_some(pending);
         let _ = self.store.invalidate_written(self.reached(), pending);

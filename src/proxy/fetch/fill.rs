@@ -90,8 +90,7 @@ impl Fetcher {
         );
         let entry = Arc::new(self.entry(job, response, whole, freshness, &facts));
         let status = response.head.status;
-        // An error does not replace a stored response, which `stale-if-error` may still serve: to
-        // other requests, even if this one cannot use it.
+        // An error does not replace a stored response: others may still use it (stale-if-error).
         let stored = if response.renewal == Some(Renewal::Failed)
             || policy::is_failure(status) && self.is_stored(job)
         {

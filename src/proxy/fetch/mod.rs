@@ -148,7 +148,7 @@ impl Fetcher {
     /// in flight, or the request has `no-store`. After a failure there is one retry.
     pub(super) fn refresh(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
         let now = self.clock.mono();
-        let is_retry = stored.has_failed_lately(now);
+        let is_retry = stored.has_failed_recently(now);
         if request.directives.no_store || is_retry && !stored.claim_retry() {
             return;
         }
@@ -168,7 +168,7 @@ impl Fetcher {
     fn job(&self, request: &ClientRequest<'_>, basis: Basis) -> FetchJob {
         let (call, head) = (request.call, request.head);
         let mut sent = request.sent(&self.forward_headers);
-        // This replaces an invalid client id, which the log does not contain either.
+        // Overwrites an invalid id of the client, which the log does not contain either.
         sent.insert(RequestId::FIELD, request.id.to_header());
         let span = self.spans.begin(&mut sent, &head.extensions);
         let fence = self.store.fence(&call.key, &call.holder, self.clock.mono());
