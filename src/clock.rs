@@ -18,7 +18,7 @@ pub struct Clock(TimeSource);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: time::Instant,
-    /// The same in the waiters' time of a manual clock.
+    /// The same on a manual clock: a value of `waited`.
     waited: Duration,
 }
 
@@ -27,8 +27,7 @@ enum TimeSource {
     /// The machine's clocks. The monotonic one counts from `start`, so that a step of the wall
     /// clock does not change ages.
     System { start: Instant },
-    /// Nanoseconds since `wall`, and the part of them that counts for waits in progress: both moved
-    /// by the test.
+    /// Nanoseconds since `wall`, and the part of them that waits in progress notice.
     Manual {
         wall: SystemTime,
         elapsed: Arc<AtomicU64>,

@@ -154,7 +154,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// When a setting or file is invalid; then nothing is applied.
+    /// If a setting or file is invalid; then nothing is applied.
     pub fn reload(&mut self, new: &Config) -> Result<Reloaded, StartError> {
         let reloaded = self.config.reloaded(new);
         let proxy = self.server.proxy().reloaded(&reloaded.config);
