@@ -66,8 +66,8 @@ impl Setting for Vec<Route> {
         let expected = "a list of routes such as [\"/v1/calls/{call_id}\"]";
         let items = problems.ok_or_add(&raw.place, key, raw.list(expected))?;
         let before = problems.len();
-        // One router for all: of two routes that match the same path, the lifetime
-        // that counts would be a matter of luck.
+        // One router for all, so that no two routes, with lifetimes of their own, match the same
+        // path.
         let mut all = matchit::Router::new();
         let mut routes = Vec::new();
         for (i, item) in items.iter().enumerate() {
@@ -198,7 +198,7 @@ impl<T: NamedItem> Setting for Vec<T> {
             let (name, value) = (&entry.name, &entry.value);
             let key = format!("{key}.{}", bare_or_quoted(name));
             sources.record(&key, &value.place);
-            // A view's lists too: a fault found in one later has its own place.
+            // The lists of a view too, so that a problem found in one later has its own place.
             for part in value.table("").iter().flat_map(|parts| parts.iter()) {
                 sources.record(format!("{key}.{}", part.name), &part.value.place);
             }

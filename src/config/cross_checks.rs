@@ -79,8 +79,8 @@ const CROSS_CHECKS: &[CrossCheck] = &[
 /// valid configuration into an invalid one.
 pub(super) fn run(config: &Config, findings: &mut Findings) {
     for (keys, broken) in CROSS_CHECKS {
-        // An unreadable value is reported already; comparing its default with another key
-        // would only add an echo.
+        // An unreadable value is reported already; a comparison of its default with another key
+        // would only mislead.
         if keys.iter().any(|key| findings.problems.concern(key)) {
             continue;
         }

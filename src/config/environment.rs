@@ -1,5 +1,5 @@
-//! Environment variables and flags as the raw values that a file gives, so that one reader
-//! serves all three.
+//! Environment variables and flags as raw values, like those of a file: one reader serves all
+//! three.
 
 use super::findings::{Place, Problems};
 use super::raw::{RawEntry, RawKind, RawValue};
@@ -42,8 +42,8 @@ impl Flag {
 
 /// The variables of this process that are settings, by name.
 ///
-/// One that is not UTF-8 is kept with its broken parts replaced: its value is then
-/// refused by its key instead of being overlooked.
+/// In one that is not UTF-8, invalid bytes are replaced, so that its key refuses the value instead
+/// of ignoring it.
 #[must_use]
 pub fn environment() -> Vec<(String, String)> {
     let mut variables: Vec<_> = std::env::vars_os()
@@ -115,8 +115,8 @@ fn insert(
     if let (Some(inner), RawKind::Table(entries)) = (inner, &mut entry.value.kind) {
         return insert(entries, key, inner, value, place, problems);
     }
-    // The same key twice, or a table as a whole together with an entry of it: neither has
-    // an order that an operator could rely on.
+    // The same key twice, or a table as a whole together with an entry of it: the order of
+    // precedence would be undefined.
     let message = format!("already given by {}; keep one of the two", entry.place);
     problems.add(place, key, message);
 }

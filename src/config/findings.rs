@@ -1,4 +1,4 @@
-//! Findings of a reading: the place of every value, and every problem, each with its remedy.
+//! Findings of a load: the place of every value, and every problem with its remedy.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Place of a value. A greater place overrides a lesser one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
-    /// Nowhere: the value is the built-in one.
+    /// Nowhere: the built-in default.
     Default,
     /// In the configuration file.
     File {
@@ -151,9 +151,9 @@ impl Problems {
         result.map_err(|message| self.add(place, key, message)).ok()
     }
 
-    /// Whether `key`, or an entry of it, has a problem, so that its value means nothing.
+    /// Whether `key`, or an entry of it, has a problem, so that its value is unknown.
     ///
-    /// In a file that is not TOML this is true of every key.
+    /// Every key has one if the file is not TOML.
     pub(super) fn concern(&self, key: &str) -> bool {
         self.0.iter().any(|problem| {
             problem.key.is_empty()
@@ -174,7 +174,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Everything a reading finds beside the values themselves.
+/// All that a load finds besides the values themselves.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
     pub(super) sources: Sources,

@@ -26,8 +26,8 @@ pub struct Document<'a> {
 
 /// A configuration that may still be invalid.
 ///
-/// Modules with rules of their own, such as the grammar of views, add problems with
-/// [`Draft::refuse`], so that they are reported together with the rest.
+/// Other modules, such as the parser of views, add problems with [`Draft::refuse`], so that all are
+/// reported together.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     config: Config,
@@ -63,7 +63,7 @@ pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag]
     draft
 }
 
-/// Reads what was written into a draft, without opening the files that settings name.
+/// Reads the sources into a draft, without opening the files that settings name.
 #[must_use]
 pub fn read(
     document: Option<Document<'_>>,
@@ -76,7 +76,7 @@ pub fn read(
 }
 
 impl Draft {
-    /// The settings as far as they could be read; a refused value leaves the one before it.
+    /// The settings that could be read; a refused value leaves the previous one in place.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -211,7 +211,7 @@ pub fn token_of(path: &Path) -> Result<SecretString, String> {
     token(&beginning(path)?)
 }
 
-/// The file, up to a length that no such file reaches; a device has no end.
+/// Reads a file, up to a length that no such file has: a device may be endless.
 fn beginning(path: &Path) -> Result<String, String> {
     let mut text = String::new();
     File::open(path)

@@ -1,8 +1,8 @@
 //! The settings: typed values that are valid by construction.
 //!
 //! Two steps: the values as written (`raw`, `environment`), then their meaning (`settings`).
-//! A default is overridden by the file, the file by a variable, a variable by a flag; all
-//! problems are reported at once.
+//! The file overrides the defaults, variables override the file, flags override variables; all
+//! problems are reported together.
 //!
 //! ```
 //! use stuut_cache::config::{self, Document, Flag};

@@ -27,7 +27,7 @@ pub(super) enum RawKind {
     Table(Vec<RawEntry>),
     /// A kind that no setting has: "float 1.5", "date 2024-01-01".
     Other(String),
-    /// From a variable or a flag, which have no kinds: the key's type decides.
+    /// From a variable or a flag, which are untyped: the key's type decides.
     Untyped(String),
 }
 
@@ -42,8 +42,8 @@ pub(super) struct RawEntry {
 
 /// Parses a file's text.
 ///
-/// `None` if it is not TOML: the part that can be read may mean the opposite of the whole.
-/// A name given twice is a problem, and reading goes on.
+/// `None` if it is not TOML: the readable part may mean the opposite of the whole. A duplicate name
+/// is a problem, but does not stop the parser.
 pub(super) fn parse(text: &str, name: &Arc<str>, problems: &mut Problems) -> Option<Vec<RawEntry>> {
     // Never empty: the first line begins at 0.
     let starts: Vec<_> = std::iter::once(0)
@@ -64,7 +64,7 @@ pub(super) fn parse(text: &str, name: &Arc<str>, problems: &mut Problems) -> Opt
         let key = text.get(span.clone()).unwrap_or_default();
         problems.add(&place_of(&span), key, "given twice; keep one of the two");
     }
-    // The first fault in the grammar; those after it are mostly its echo.
+    // The first syntax error only: those after it are mostly its consequences.
     if let Some(error) = broken.first() {
         let span = error.span().unwrap_or(text.len()..text.len());
         let message = format!("not TOML: {}", one_line(error.message()));
@@ -172,10 +172,10 @@ fn shortened(text: &str) -> Cow<'_, str> {
 
 // === TOML ===
 
-/// Names the place of a range of bytes.
+/// Returns the place of a range of bytes.
 type PlaceOf<'a> = &'a dyn Fn(&Range<usize>) -> Place;
 
-/// `toml` has no code for this error, only its sentence; a test watches it.
+/// `toml` has no code for this error, only its message; a test checks it.
 fn is_duplicate(error: &toml::de::Error) -> bool {
     error.message() == "duplicate key"
 }

@@ -1,4 +1,4 @@
-//! Reloads: the part of a new configuration that a running proxy takes over.
+//! Reloads: which keys of a new configuration apply without a restart.
 
 use super::settings::{Admin, Config, KEYS};
 
@@ -7,21 +7,21 @@ use super::settings::{Admin, Config, KEYS};
 pub struct Reloaded {
     /// The configuration from now on.
     pub config: Config,
-    /// The keys that hold another value than before.
+    /// The keys whose values have changed.
     pub changed: Vec<&'static str>,
-    /// The keys whose new value needs a restart; until then they hold the old one.
+    /// The keys whose new values need a restart; until then the old ones apply.
     pub pending: Vec<&'static str>,
 }
 
 impl Config {
-    /// Takes over from `written` what needs no restart: freshness, scopes, views and the admin
-    /// token, which every request reads anew. The rest has become sockets, threads, memory and
-    /// routes.
+    /// Applies the keys of `written` that need no restart: freshness, scopes, views and the admin
+    /// token, which are read for every request. Sockets, threads, memory and routes are built from
+    /// the rest.
     #[must_use]
     pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
         config.freshness = written.freshness.clone();
-        // The store's eviction is built on it.
+        // The store is built with it.
         config.freshness.hard_limit = self.freshness.hard_limit;
         config.scope = written.scope.clone();
         config.views = written.views.clone();
@@ -30,7 +30,7 @@ impl Config {
             ..written.admin.clone()
         };
         let mut changed = differences(self, &config);
-        // The same file, and another token in it.
+        // The same file, with another token in it.
         if self.admin.token_file == config.admin.token_file && self.admin != config.admin {
             changed.push("admin.token_file");
         }
@@ -58,7 +58,7 @@ mod tests {
     use crate::config::{ByteSize, ScopeMode, Token};
 
     #[test]
-    fn every_key_is_either_taken_over_or_named() {
+    fn every_changed_key_is_applied_or_pending() {
         let old = Config::default();
         let mut written = old.clone();
         written.freshness.default = Duration::from_secs(1);

@@ -19,7 +19,7 @@ pub(super) trait Setting: Sized {
     /// The value as TOML that [`Setting::read`] reads back.
     fn toml(&self) -> String;
 
-    /// Takes over a written value, which replaces the one before it; a table adds to it.
+    /// Applies a written value, which replaces the previous one; a table adds to it.
     fn apply(&mut self, raw: &RawValue, key: &str, findings: &mut Findings) {
         // Recorded even if it is refused: a problem found later is reported here too.
         findings.sources.record(key, &raw.place);
@@ -28,7 +28,7 @@ pub(super) trait Setting: Sized {
         }
     }
 
-    /// The lines of a file that make this value of that default.
+    /// The lines of a file that change that default into this value.
     fn rendered(&self, _default: &Self) -> Rendered {
         Rendered::Line(self.toml())
     }
@@ -61,7 +61,7 @@ impl fmt::Display for Rendered {
 /// A rule about one value, beyond its type; an error is the message.
 pub(super) type Check<T> = fn(&T) -> Result<(), String>;
 
-/// Sets `slot` to a written value, or keeps the value before it and adds a problem.
+/// Sets `slot` to a written value; if that is invalid, keeps the previous one and adds a problem.
 pub(super) fn set<T: Setting + Clone>(
     slot: &mut T,
     checks: &[Check<T>],
@@ -116,8 +116,8 @@ pub(super) fn sized<const LEAST: u64, const MOST: u64>(value: &ByteSize) -> Resu
     ))
 }
 
-/// A query option's name is compared as it is sent, so it has none of the
-/// characters that some clients percent-encode.
+/// A query option's name is compared as it is sent, so it must not have characters that some
+/// clients percent-encode.
 #[expect(clippy::ptr_arg, reason = "a Check takes any type")]
 pub(super) fn option_name(name: &String) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);

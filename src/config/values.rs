@@ -105,7 +105,7 @@ impl OriginUrl {
         let known = scheme == http::uri::Scheme::HTTP || scheme == http::uri::Scheme::HTTPS;
         // `http` drops a fragment silently.
         let bare = bare && !written.contains('#');
-        // `http` accepts any digits as a port, and `https://host:` too; port 0 is no listener's.
+        // `http` accepts any digits as a port, and `https://host:` too; nothing listens on port 0.
         let port = authority.as_str().len() == authority.host().len()
             || authority.port_u16().is_some_and(|port| port > 0);
         if !bare || !known || !port || authority.host().is_empty() {
@@ -183,8 +183,7 @@ impl fmt::Display for RoutePattern {
 #[derive(Clone, Debug)]
 pub struct Token(pub SecretString);
 
-/// For reloads and tests. A token from a client is compared in constant time instead, by the
-/// code that receives it.
+/// For reloads and tests. The admin listener compares a client's token in constant time instead.
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
@@ -197,15 +196,15 @@ impl PartialEq for Token {
 pub fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
     let (body, _) = token.split_at(token.len() - padding);
-    // A token that is signed has a thousand bytes, and every request brings it: no early end, so
-    // that many are looked at at once.
+    // A signed token has a thousand bytes, and every request has one. Without an early return, the
+    // loop checks many bytes at once (SIMD).
     !body.is_empty() && body.iter().fold(true, |all, &b| all & is_b64(b))
 }
 
 fn is_b64(b: u8) -> bool {
-    // A hyphen, a full stop, a slash and the digits stand in a row.
-    let in_a_row = (b'-'..=b'9').contains(&b);
-    b.is_ascii_alphabetic() || in_a_row || b == b'+' || b == b'_' || b == b'~'
+    // `-`, `.`, `/` and the digits are consecutive in ASCII.
+    let consecutive = (b'-'..=b'9').contains(&b);
+    b.is_ascii_alphabetic() || consecutive || b == b'+' || b == b'_' || b == b'~'
 }
 
 /// Digest of a token, for `scope.named`; `stuut-cache digest` prints it.

@@ -41,7 +41,7 @@ pub(super) fn alternatives(names: &[&str]) -> String {
     }
 }
 
-/// The message about a name that a small table does not have.
+/// The message about an unknown name in a small table.
 pub(super) fn unknown(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("unknown key; did you mean {near}?"),
@@ -67,7 +67,7 @@ pub(super) fn nearest<'a>(
             };
             (distance, longer, candidate)
         })
-        // A third of the letters may be wrong; beyond that it is guesswork.
+        // At most a third of the letters may be wrong.
         .filter(|(distance, longer, _)| *distance <= longer.div_ceil(3))
         .min_by_key(|(distance, ..)| *distance)
         .map(|(.., candidate)| candidate)
@@ -83,7 +83,7 @@ mod tests {
     use super::nearest;
 
     #[test]
-    fn a_slip_finds_the_name_and_another_word_does_not() {
+    fn a_misspelling_finds_the_nearest_name() {
         let known = ["capacity", "max_entry", "routes"];
         for (written, expected) in [
             ("capcity", Some("capacity")),

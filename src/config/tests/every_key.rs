@@ -83,12 +83,12 @@ const OTHERS: &[(&str, &str)] = &[
 
 #[track_caller]
 fn sets_only(key: &Key, draft: &Draft) {
-    // Some keys need others: that one of them is missing is the only problem.
+    // Some keys require others; the only allowed problem is that one of those is missing.
     let problems = draft.clone().finish().err().unwrap_or_default();
-    let told = problems.to_string();
+    let problems = problems.to_string();
     assert!(
-        told.is_empty() || told.contains("server.tls.cert"),
-        "{told}"
+        problems.is_empty() || problems.contains("server.tls.cert"),
+        "{problems}"
     );
     let (config, default) = (draft.config().clone(), Config::default());
     assert_ne!(config, default, "{}", key.name);
@@ -107,7 +107,7 @@ fn every_key_is_set_by_file_by_variable_and_by_flag() {
         let (name, value) = other.unwrap_or_else(|| panic!("{} has no row here", key.name));
         sets_only(key, &file(&format!("{name} = {value}")));
 
-        // In a variable a string stands without quotes.
+        // Strings in variables have no quotes.
         let value = value.trim_matches('"');
         let variable = variable(name);
         let variable = variable

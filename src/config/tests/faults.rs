@@ -1,9 +1,9 @@
 //! One row per fault: the text, and every line that is reported.
 
-use super::{all, file, told};
+use super::{all, file, problems_of};
 
 const FAULTS: &[(&str, &str)] = &[
-    // Tokens: what is written may be one, so it is not repeated.
+    // The value may be a token, so it is not repeated.
     (
         "[scope.named]\nbilling = [\"my-secret-token\", \"0101010101010101010101010101010101010101010101010101010101010101\"]",
         "proxy.toml:2:12: scope.named.billing[0]: this is not the digest of a token; write the 64 hex digits that \"stuut-cache digest\" prints",
@@ -16,7 +16,7 @@ const FAULTS: &[(&str, &str)] = &[
         "[scope.named]\na = [\"0101010101010101010101010101010101010101010101010101010101010101\", \"0202020202020202020202020202020202020202020202020202020202020202\"]\nb = [\"0303030303030303030303030303030303030303030303030303030303030303\", \"0101010101010101010101010101010101010101010101010101010101010101\"]",
         "proxy.toml:3:5: scope.named.b: one of these tokens is listed in \"a\" already; a token has one scope",
     ),
-    // Values that do not mean anything, or are of another kind.
+    // Invalid values, and values of the wrong type.
     (
         r#"[cache]
 capacity = "64M""#,
@@ -200,7 +200,7 @@ proxy.toml:1:31: views.named."a b".strip: expected a string, found integer 3"#,
         "server = 3",
         "proxy.toml:1:10: server: expected the table [server], found integer 3",
     ),
-    // Names that are not known.
+    // Unknown names.
     (
         r#"freshness.status.ringin = "1s""#,
         "proxy.toml:1:18: freshness.status.ringin: unknown key; did you mean freshness.status.ringing?",
@@ -237,7 +237,7 @@ token = "secret""#,
         "[server]\nzzzzz = 1",
         "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout, tls",
     ),
-    // Text that is not TOML, and names given twice.
+    // Syntax errors, and duplicate names.
     (
         "[server]\nworkers = 1\nworkers = 2",
         "proxy.toml:3:1: workers: given twice; keep one of the two",
@@ -281,15 +281,15 @@ listen=3"#,
 ];
 
 #[test]
-fn each_fault_is_told_with_its_place_and_its_remedy() {
+fn each_fault_is_reported_with_its_place_and_remedy() {
     assert!(FAULTS.len() > 50, "a table without rows proves nothing");
     for (text, expected) in FAULTS {
-        assert_eq!(told(file(text)), *expected, "\n{text}");
+        assert_eq!(problems_of(file(text)), *expected, "\n{text}");
     }
 }
 
 #[test]
-fn three_planted_faults_are_told_at_once() {
+fn three_faults_are_reported_together() {
     let text = "\
 [server]
 listen = \"127.0.0.1\"
@@ -303,7 +303,7 @@ capcity = \"64MiB\"
         &[("--upstream", "upstream.url", "api.stuut.ai")],
     );
     assert_eq!(
-        told(draft),
+        problems_of(draft),
         r#"proxy.toml:2:10: server.listen: "127.0.0.1" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080"
 proxy.toml:5:1: cache.capcity: unknown key; did you mean cache.capacity?
 STUUT_CACHE__FRESHNESS__STATUS__RINGING: freshness.status.ringing: "soon" is not a duration; write numbers with ms, s, m, h or d, e.g. "10s"
@@ -312,7 +312,7 @@ STUUT_CACHE__FRESHNESS__STATUS__RINGING: freshness.status.ringing: "soon" is not
 }
 
 #[test]
-fn a_variable_is_refused_in_its_own_spelling() {
+fn a_problem_of_a_variable_has_the_variables_name() {
     let rows: &[(&[(&str, &str)], &str)] = &[
         (
             &[("SERVER__LISEN", "x")],
@@ -353,21 +353,25 @@ fn a_variable_is_refused_in_its_own_spelling() {
         ),
     ];
     for (variables, expected) in rows {
-        assert_eq!(told(all("", variables, &[])), *expected, "{variables:?}");
+        assert_eq!(
+            problems_of(all("", variables, &[])),
+            *expected,
+            "{variables:?}"
+        );
     }
 }
 
 #[test]
-fn a_secret_that_has_lost_its_way_is_not_repeated() {
+fn a_misplaced_secret_is_not_printed() {
     let text = "[admin]\ntoken = \"hunter2\"\n[upstream]\nurl = \"https://me:hunter2@h\"\n";
     let draft = all(text, &[("ADMIN__TOKEN", "hunter2")], &[]);
-    let told = told(draft);
-    assert_eq!(told.lines().count(), 3, "{told}");
-    assert!(!told.contains("hunter2"), "{told}");
+    let problems = problems_of(draft);
+    assert_eq!(problems.lines().count(), 3, "{problems}");
+    assert!(!problems.contains("hunter2"), "{problems}");
 }
 
 #[test]
 fn a_control_character_does_not_reach_the_terminal() {
-    let told = told(file("\"a\\u001b[2J\" = 1\nlog.level = \"\\u001b[2J\""));
-    assert!(!told.contains('\u{1b}'), "{told:?}");
+    let problems = problems_of(file("\"a\\u001b[2J\" = 1\nlog.level = \"\\u001b[2J\""));
+    assert!(!problems.contains('\u{1b}'), "{problems:?}");
 }

@@ -1,6 +1,6 @@
 //! Faults, precedence, round trips, shipped files.
 
-mod agreement;
+mod cross_checks;
 mod every_key;
 mod faults;
 mod named_files;
@@ -42,12 +42,12 @@ fn good(draft: Draft) -> Config {
 fn loaded(draft: Draft) -> Loaded {
     draft
         .finish()
-        .unwrap_or_else(|problems| panic!("should be good, but:\n{problems}"))
+        .unwrap_or_else(|problems| panic!("should be valid, but:\n{problems}"))
 }
 
 /// The problems of an invalid draft.
 #[track_caller]
-fn told(draft: Draft) -> String {
+fn problems_of(draft: Draft) -> String {
     match draft.finish() {
         Ok(_) => panic!("should be refused"),
         Err(problems) => problems.to_string(),

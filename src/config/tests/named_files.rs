@@ -16,7 +16,7 @@ fn with_file(key: &str, content: &[u8]) -> Result<Loaded, Problems> {
     draft(None, &[], &[flag]).finish()
 }
 
-fn told(result: Result<Loaded, Problems>) -> String {
+fn problems_of(result: Result<Loaded, Problems>) -> String {
     match result {
         Ok(_) => panic!("should be refused"),
         Err(problems) => problems.to_string(),
@@ -46,35 +46,38 @@ fn a_file_without_a_token_is_refused_without_showing_it() {
         (b"====", "not a bearer token"),
         (b"s3cr3t\xff", "cannot be read"),
     ] {
-        let told = told(with_file("admin.token_file", content));
-        assert!(told.starts_with("--file: admin.token_file: "), "{told}");
-        assert!(told.contains(expected), "{told}");
-        assert!(!told.contains("s3cr"), "{told}");
+        let problems = problems_of(with_file("admin.token_file", content));
+        assert!(
+            problems.starts_with("--file: admin.token_file: "),
+            "{problems}"
+        );
+        assert!(problems.contains(expected), "{problems}");
+        assert!(!problems.contains("s3cr"), "{problems}");
     }
 }
 
 #[test]
-fn a_file_of_authorities_holds_certificates() {
+fn a_ca_file_must_have_a_certificate() {
     let pem = b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
     assert!(with_file("upstream.ca_file", pem).is_ok());
-    let told = told(with_file("upstream.ca_file", b"hello"));
-    assert!(told.contains("holds no certificate"), "{told}");
+    let problems = problems_of(with_file("upstream.ca_file", b"hello"));
+    assert!(problems.contains("holds no certificate"), "{problems}");
 }
 
 #[test]
-fn files_that_are_missing_are_told_together() {
+fn missing_files_are_reported_together() {
     let path = Path::new("/nowhere/proxy.toml");
     let flags = [
         Flag::new("--a", "admin.token_file", "/nowhere/token"),
         Flag::new("--b", "upstream.ca_file", "/nowhere/ca"),
     ];
-    // The entry would not fit the default capacity, but who knows what the file says.
+    // The entry does not fit the default capacity, but the unreadable file may set another.
     let variables = [(
         "STUUT_CACHE__CACHE__MAX_ENTRY".to_owned(),
         "1GiB".to_owned(),
     )];
     assert_eq!(
-        told(draft(Some(path), &variables, &flags).finish()),
+        problems_of(draft(Some(path), &variables, &flags).finish()),
         "/nowhere/proxy.toml: cannot be read: No such file or directory (os error 2); write the \
          path of a TOML file\n\
          --a: admin.token_file: the file cannot be read: No such file or directory (os error 2)\n\

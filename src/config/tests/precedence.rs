@@ -1,4 +1,4 @@
-//! Default < file < variable < flag, and where each value says it came from.
+//! Default < file < variable < flag, and the reported place of each value.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn other_variables_are_not_settings() {
 }
 
 #[test]
-fn a_list_in_a_variable_is_words_or_toml() {
+fn a_list_in_a_variable_is_comma_separated_or_toml() {
     let paths = |value| {
         let config = good(all("", &[("CACHE__ROUTES", value)], &[]));
         let routes = config.cache.routes.iter();
@@ -60,7 +60,7 @@ fn a_list_in_a_variable_is_words_or_toml() {
 }
 
 #[test]
-fn tables_add_to_what_is_built_in() {
+fn tables_add_to_the_built_in_entries() {
     let config = good(all(
         "[freshness.live]\nextra = \"5s\"\npartner = \"0s\"\ninvoices = \"off\"",
         &[("FRESHNESS__LIVE__WORKFLOW", "7s")],
@@ -117,7 +117,7 @@ fn an_empty_path_is_none() {
 }
 
 #[test]
-fn the_effective_configuration_says_where_a_value_came_from() {
+fn the_effective_configuration_shows_the_place_of_each_value() {
     let loaded = loaded(all(
         "[server]\nworkers = 2\n[freshness.live]\nextra = \"5s\"",
         &[
@@ -127,12 +127,12 @@ fn the_effective_configuration_says_where_a_value_came_from() {
         &[("--listen", "server.listen", "127.0.0.1:80")],
     ));
     let effective = render::effective(&loaded.config, &loaded.sources);
-    let told: Vec<_> = effective
+    let commented: Vec<_> = effective
         .lines()
         .filter(|line| line.contains('#'))
         .collect();
     assert_eq!(
-        told,
+        commented,
         [
             "# proxy.toml, 2 variables, 1 flag; a line without a place is a default",
             "listen = \"127.0.0.1:80\"  # --listen",

@@ -174,7 +174,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_printed_is_read_back(config in config()) {
+    fn the_printed_configuration_reads_back_the_same(config in config()) {
         let printed = render::effective(&config, &Sources::default());
         prop_assert_eq!(good(file(&printed)), config);
     }

@@ -1,6 +1,6 @@
-//! The shipped file and the README say what the program does.
+//! The shipped file and the README agree with the keys.
 //!
-//! To write them anew after a key has changed: `UPDATE=1 cargo test shipped`.
+//! `UPDATE=1 cargo test shipped` regenerates them after a change of keys.
 
 use std::path::{Path, PathBuf};
 
@@ -15,20 +15,20 @@ fn path(name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn holds(name: &str, committed: &str, expected: &str) {
+fn assert_current(name: &str, committed: &str, expected: &str) {
     if committed == expected {
         return;
     }
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path(name), expected).expect("the tree can be written");
+        std::fs::write(path(name), expected).expect("the tree is writable");
         return;
     }
     let line = committed
         .lines()
         .zip(expected.lines())
-        .position(|(is, should)| is != should);
+        .position(|(committed, expected)| committed != expected);
     panic!(
-        "{name} is not what the keys say, from line {:?}; run: UPDATE=1 cargo test shipped",
+        "{name} differs from the keys at line {:?}; run: UPDATE=1 cargo test shipped",
         line.map(|line| line + 1)
     );
 }
@@ -36,11 +36,11 @@ fn holds(name: &str, committed: &str, expected: &str) {
 #[test]
 fn the_shipped_file_shows_every_default() {
     let committed = std::fs::read_to_string(path("config/stuut-cache.toml")).unwrap_or_default();
-    holds("config/stuut-cache.toml", &committed, &render::shipped());
+    assert_current("config/stuut-cache.toml", &committed, &render::shipped());
 }
 
 #[test]
-fn the_shipped_file_means_the_defaults() {
+fn the_shipped_file_reads_as_the_defaults() {
     assert_eq!(good(file(&render::shipped())), Config::default());
 }
 
@@ -51,5 +51,5 @@ fn the_readme_shows_the_same_keys() {
     let (_, after) = rest.split_once(END).expect("its table has an end");
     let table = render::readme_table();
     let expected = format!("{before}{BEGIN}{table}{END}{after}");
-    holds("README.md", &readme, &expected);
+    assert_current("README.md", &readme, &expected);
 }

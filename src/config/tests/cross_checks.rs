@@ -1,8 +1,8 @@
 //! Rules between keys, one row each.
 
-use super::{all, file, good, told};
+use super::{all, file, good, problems_of};
 
-const DISAGREEMENTS: &[(&str, &str)] = &[
+const BROKEN_RULES: &[(&str, &str)] = &[
     (
         "server.listen = \"127.0.0.1:9090\"",
         "proxy.toml:1:17: server.listen: server.listen (127.0.0.1:9090) and admin.listen \
@@ -56,46 +56,46 @@ const DISAGREEMENTS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn keys_that_disagree_are_told_at_the_one_written_last() {
-    for (text, expected) in DISAGREEMENTS {
-        assert_eq!(told(file(text)), *expected, "\n{text}");
+fn a_broken_rule_is_reported_at_the_key_written_last() {
+    for (text, expected) in BROKEN_RULES {
+        assert_eq!(problems_of(file(text)), *expected, "\n{text}");
     }
 }
 
 #[test]
-fn the_flag_that_breaks_a_good_file_is_blamed() {
+fn a_flag_that_breaks_a_valid_file_is_reported() {
     let draft = all(
         "admin.listen = \"127.0.0.1:7000\"",
         &[],
         &[("--listen", "server.listen", "127.0.0.1:7000")],
     );
-    assert!(told(draft).starts_with("--listen: server.listen: "));
+    assert!(problems_of(draft).starts_with("--listen: server.listen: "));
 }
 
 #[test]
-fn two_listeners_may_both_ask_for_any_port() {
+fn both_listeners_may_use_port_0() {
     good(file(
         "server.listen = \"127.0.0.1:0\"\nadmin.listen = \"127.0.0.1:0\"",
     ));
 }
 
 #[test]
-fn a_value_that_could_not_be_read_disagrees_with_nothing() {
-    // The default capacity is smaller than this entry, but it is not what was meant.
-    let told = told(file(
+fn an_unreadable_value_breaks_no_rule() {
+    // The default capacity is smaller than this entry, but was not meant to apply.
+    let problems = problems_of(file(
         "cache.max_entry = \"1GiB\"\ncache.capacity = \"2 gigs\"",
     ));
-    assert_eq!(told.lines().count(), 1, "{told}");
+    assert_eq!(problems.lines().count(), 1, "{problems}");
 }
 
 #[test]
-fn a_rule_of_another_room_is_told_at_the_place_of_its_key() {
+fn a_problem_from_another_module_is_reported_at_its_key() {
     let text = "[views.named]\nsmall = { fields = \"id\", strip = \"a..b\" }\n[zoo]\n";
     let mut draft = all(text, &[("VIEWS__NAMED__LIGHT__STRIP", "a(")], &[]);
     draft.refuse("views.named.small.strip", "an empty name at 3");
     draft.refuse("views.named.light.strip", "( is not closed");
     assert_eq!(
-        told(draft),
+        problems_of(draft),
         "proxy.toml:2:34: views.named.small.strip: an empty name at 3\n\
          proxy.toml:3:2: zoo: unknown section; known here: server, admin, upstream, cache, \
          freshness, scope, views, limits, log, trace\n\
