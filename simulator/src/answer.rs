@@ -1,4 +1,4 @@
-//! An answer before it is sent: a response, how long it takes, whether it arrives whole.
+//! An answer before it is sent: the response, its delay, and whether it is truncated.
 
 use std::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::json_object::json_object;
 pub struct Answer {
     /// Status, fields and body; the body of a HEAD is empty, its `Content-Length` is not.
     pub response: Response<Bytes>,
-    /// How long the origin takes before it answers.
+    /// Time before the response is sent.
     pub delay: Duration,
-    /// `Torn`: the connection breaks in the middle of the body.
+    /// `Torn`: the connection is closed in the middle of the body.
     pub outcome: Outcome,
 }
 
-/// Why a request gets an error instead of the resource.
+/// The reason for an error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No token, or an unknown one.
     Token,
-    /// No such call, or another organisation's: the answer does not say which.
+    /// No such call, or another organisation's: the response is the same for both.
     NotFound,
-    /// The resource has other methods.
+    /// A method that the resource does not support.
     Method { allowed: &'static str },
     /// A fault in the request, as a sentence.
     Malformed(String),
     /// The call is not waiting for an approval.
     NotPending,
-    /// A body over the limit of an edit.
+    /// The body of an edit exceeds the limit.
     TooLarge,
     /// An injected fault: 500.
     Broken,

@@ -1,4 +1,4 @@
-//! The endpoints: the answer to a request at a given time, without a socket.
+//! The endpoints: answers a request at a given time, without a socket.
 
 use bytes::Bytes;
 use http::header::{
@@ -15,12 +15,12 @@ use crate::lookup::etag;
 use crate::time::{self, whole_second};
 use crate::{Organisation, Outcome, Simulator, edit};
 
-/// The longest body that is read; longer ones are refused.
+/// Maximum length of a request body; a longer one gets 413.
 pub(crate) const BODY_LIMIT: usize = 64 << 10;
 
 type Reply = Result<Response<Bytes>, Refusal>;
 
-/// The resource that a path names.
+/// The resource identified by a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route<'a> {
     Calls,
@@ -29,10 +29,10 @@ enum Route<'a> {
 }
 
 impl Simulator {
-    /// Answers one request, now: the whole API without a socket.
+    /// Answers one request at the current time: the whole API without a socket.
     ///
-    /// `target` is the request's path and query; `body` matters to a PATCH only. The
-    /// answer's delay is returned, not waited for.
+    /// `target` is the request's path and query; only a PATCH reads `body`. Returns the delay of the
+    /// answer without waiting for it.
     #[must_use]
     pub fn answer(
         &self,
@@ -49,7 +49,7 @@ impl Simulator {
         let retry_after = self.0.options.retry_after;
         let mut response = reply.unwrap_or_else(|refusal| refusal.respond(retry_after));
 
-        // The clock's own date: a cache that shares the clock sees no skew.
+        // From the simulator's clock: a cache with the same clock sees no skew.
         response.headers_mut().insert(DATE, time::date_field(now));
 
         let kind = named_kind(target);
@@ -113,7 +113,7 @@ impl Simulator {
         }
     }
 
-    /// The organisation whose token the request has.
+    /// The organisation of the request's token.
     fn organisation(&self, headers: &HeaderMap) -> Option<&Organisation> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         let (field, None) = (fields.next()?, fields.next()) else {
@@ -130,7 +130,7 @@ impl Simulator {
             .find(|organisation| organisation.admits(token))
     }
 
-    /// 200 with these bytes, or 304 for a client that has them.
+    /// 200 with this body, or 304 if `If-None-Match` has its tag.
     fn representation(
         &self,
         headers: &HeaderMap,
@@ -172,14 +172,14 @@ impl Simulator {
             return Err(Refusal::NotPending);
         }
         let mut state = self.state();
-        // Of two approvals at the same time the first one counts.
+        // Of two concurrent approvals, the first one counts.
         let events = &mut state.change(&found.id).events;
         events.approved.get_or_insert(whole_second(now));
         drop(state);
         self.after_change(found.id, now)
     }
 
-    /// The call as it is after a change; an answer to an unsafe method has no validators.
+    /// The call after a change; a response to an unsafe method has no validators.
     fn after_change(&self, id: CallId, now: Timestamp) -> Reply {
         let found = self.look(id, now).ok_or(Refusal::NotFound)?;
         Ok(answer::whole(StatusCode::OK, self.render(&found, now).body))
@@ -210,7 +210,7 @@ impl<'a> Route<'a> {
     }
 }
 
-/// The kind of the call that a request is for.
+/// The kind of the requested call.
 fn named_kind(target: &Uri) -> Option<Kind> {
     let Some(Route::Call(id)) = Route::of(target.path()) else {
         return None;
@@ -225,7 +225,7 @@ fn matches(headers: &HeaderMap, etag: &HeaderValue) -> bool {
         .get_all(IF_NONE_MATCH)
         .iter()
         .filter_map(|field| field.to_str().ok())
-        // No tag of ours has a comma in it.
+        // Our own tags have no comma.
         .flat_map(|field| field.split(','))
         .map(str::trim)
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).as_bytes() == own)
@@ -243,7 +243,7 @@ mod tests {
         Simulator::new(options, move || began)
     }
 
-    fn ask(simulator: &Simulator, method: &Method, target: &str, token: &str) -> Answer {
+    fn send(simulator: &Simulator, method: &Method, target: &str, token: &str) -> Answer {
         let target = target.parse().expect("a test's target is well formed");
         let mut headers = HeaderMap::new();
         let credential = HeaderValue::try_from(format!("Bearer {token}"));
@@ -252,40 +252,40 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_call_and_a_call_that_does_not_exist_look_the_same() {
+    fn a_foreign_call_and_an_unknown_call_get_the_same_404() {
         let simulator = simulator(Options::default());
-        let ask = |id: &str| {
+        let get = |id: &str| {
             let target = format!("/v1/calls/{id}");
-            ask(&simulator, &Method::GET, &target, demo::FOREIGN_TOKEN).response
+            send(&simulator, &Method::GET, &target, demo::FOREIGN_TOKEN).response
         };
-        let foreign = ask(demo::CALL);
-        let absent = ask("call_globex_9999");
+        let foreign = get(demo::CALL);
+        let unknown = get("call_globex_9999");
         assert_eq!(foreign.status(), 404);
-        assert_eq!(foreign.headers(), absent.headers());
-        assert_eq!(foreign.body(), absent.body());
+        assert_eq!(foreign.headers(), unknown.headers());
+        assert_eq!(foreign.body(), unknown.body());
     }
 
     #[test]
-    fn another_method_is_told_which_would_do() {
+    fn an_unsupported_method_gets_405_with_allow() {
         let simulator = simulator(Options::default());
         for (target, allowed) in [
             ("/v1/calls", "GET, HEAD"),
             ("/v1/calls/call_acme_0001", "GET, HEAD, PATCH"),
             ("/v1/calls/call_acme_0001/approve", "POST"),
         ] {
-            let answer = ask(&simulator, &Method::DELETE, target, demo::TOKEN);
+            let answer = send(&simulator, &Method::DELETE, target, demo::TOKEN);
             assert_eq!(answer.response.status(), 405);
             assert_eq!(answer.response.headers()["allow"], allowed);
         }
-        let absent = ask(&simulator, &Method::GET, "/v1/calls/", demo::TOKEN);
-        assert_eq!(absent.response.status(), 404);
+        let unknown = send(&simulator, &Method::GET, "/v1/calls/", demo::TOKEN);
+        assert_eq!(unknown.response.status(), 404);
     }
 
     #[test]
     fn a_revoked_token_is_refused_until_it_is_restored() {
         let simulator = simulator(Options::default());
         let status = || {
-            ask(&simulator, &Method::GET, "/v1/calls", demo::TOKEN)
+            send(&simulator, &Method::GET, "/v1/calls", demo::TOKEN)
                 .response
                 .status()
         };
@@ -297,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_real_api_does_not_say_is_said_on_request_only() {
+    fn cache_control_and_etag_are_as_the_options_say() {
         let target = format!("/v1/calls/{}", demo::CALL);
-        let plain = ask(
+        let plain = send(
             &simulator(Options::default()),
             &Method::GET,
             &target,
@@ -311,20 +311,20 @@ mod tests {
             etag: false,
             ..Options::default()
         };
-        let told = ask(&simulator(options), &Method::GET, &target, demo::TOKEN);
-        assert_eq!(told.response.headers()[CACHE_CONTROL], "max-age=10");
-        assert!(!told.response.headers().contains_key(ETAG));
+        let changed = send(&simulator(options), &Method::GET, &target, demo::TOKEN);
+        assert_eq!(changed.response.headers()[CACHE_CONTROL], "max-age=10");
+        assert!(!changed.response.headers().contains_key(ETAG));
     }
 
     #[test]
-    fn the_fault_rate_is_kept_and_repeats_itself() {
+    fn faults_occur_at_their_rate_and_are_deterministic() {
         let statuses = |rate: f64| -> Vec<Outcome> {
             let simulator = simulator(Options {
                 fault_rate: rate,
                 ..Options::default()
             });
             (0..400)
-                .map(|_| ask(&simulator, &Method::GET, "/v1/calls", demo::TOKEN).outcome)
+                .map(|_| send(&simulator, &Method::GET, "/v1/calls", demo::TOKEN).outcome)
                 .collect()
         };
         let faults = |outcomes: &[Outcome]| {
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn the_delay_is_latency_and_jitter_and_slowness() {
+    fn the_delay_is_the_sum_of_latency_jitter_and_slow() {
         use std::time::Duration;
         let simulator = simulator(Options {
             latency: Duration::from_millis(80),
@@ -352,16 +352,16 @@ mod tests {
             slow: Duration::from_secs(3),
             ..Options::default()
         });
-        let plain = ask(&simulator, &Method::GET, "/v1/calls", demo::TOKEN).delay;
+        let plain = send(&simulator, &Method::GET, "/v1/calls", demo::TOKEN).delay;
         assert!((80..=100).contains(&plain.as_millis()), "{plain:?}");
         let target = format!("/v1/calls/{}", demo::SLOW_CALL);
-        let slow = ask(&simulator, &Method::GET, &target, demo::TOKEN).delay;
+        let slow = send(&simulator, &Method::GET, &target, demo::TOKEN).delay;
         assert!((3_080..=3_100).contains(&slow.as_millis()), "{slow:?}");
     }
 
     #[test]
-    fn a_throttled_client_is_told_when_to_come_back() {
-        let answer = ask(
+    fn a_429_has_retry_after() {
+        let answer = send(
             &simulator(Options::default()),
             &Method::GET,
             "/v1/calls/call_fault_429_acme_0001",

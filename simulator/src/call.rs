@@ -1,4 +1,4 @@
-//! The call document: all of its members, at one phase of its life.
+//! The call document: all of its members, in a given phase of the lifecycle.
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -11,7 +11,7 @@ use crate::partner::Detail;
 use crate::seeded_rng::SeededRng;
 use crate::{classification, directory, invoice, partner, time, transcript};
 
-/// How many invoices a `call_large_…` has, which makes it around 400 KB.
+/// Number of invoices of a `call_large_…`, which makes it around 400 KB.
 const LARGE: u32 = 16;
 
 /// The whole document of a call.
@@ -29,7 +29,7 @@ pub(crate) fn document(context: &CallContext, id: &CallId, phase: &Phase) -> Val
         .map(|which| invoice::invoice(context, id, owing, which, &partner))
         .collect();
     let turns = transcript::turns(context, id, owing);
-    let heard = phase.has_transcript.then_some(&turns);
+    let transcript = phase.has_transcript.then_some(&turns);
     let direction = direction(id);
     let (from, to) = numbers(context, id);
     let is_automated = direction == "outbound";
@@ -62,14 +62,14 @@ pub(crate) fn document(context: &CallContext, id: &CallId, phase: &Phase) -> Val
         "start_time": phase.began.map(time::written),
         "status": phase.status.as_str(),
         "summary": phase.has_summary.then(|| transcript::summary(context, id, owing)),
-        "transcript": heard.map(|turns| transcript::data(id, turns)),
-        "transcript_str": heard.map(|turns| transcript::text(turns)),
+        "transcript": transcript.map(|turns| transcript::data(id, turns)),
+        "transcript_str": transcript.map(|turns| transcript::text(turns)),
         "transferred_to": (!is_automated && rng.one_in(3)).then(|| directory::phone(&mut rng)),
         "workflow": workflow(context),
     }
 }
 
-/// A call in a list: the members that need no other record.
+/// A call in a list, abridged: the members that need no other record.
 pub(crate) fn listed(context: &CallContext, id: &CallId, phase: &Phase) -> Value {
     let (from, to) = numbers(context, id);
     json_object! {
@@ -87,13 +87,13 @@ pub(crate) fn listed(context: &CallContext, id: &CallId, phase: &Phase) -> Value
     }
 }
 
-/// Which partner the call is about.
+/// Number of the partner that the call is about.
 fn owing(id: &CallId) -> u32 {
     id.number % partner::PARTNERS
 }
 
-/// How many invoices a call is about. The first call of an organisation always has one, and
-/// so has every call whose kind promises a typical size.
+/// Number of invoices that the call is about. The first call of an organisation always has one, and
+/// so do the kinds of call with a typical size.
 fn invoices(id: &CallId) -> u32 {
     match id.kind {
         Kind::Small => 0,
@@ -120,7 +120,7 @@ fn direction(id: &CallId) -> &'static str {
     }
 }
 
-/// Who called and who was called.
+/// The numbers of the caller and of the callee.
 fn numbers(context: &CallContext, id: &CallId) -> (String, String) {
     let ours = directory::phone(&mut context.rng("line", ""));
     let (.., theirs) = partner::who_answers(context, owing(id));
@@ -131,7 +131,7 @@ fn numbers(context: &CallContext, id: &CallId) -> (String, String) {
     }
 }
 
-/// Classifications come with the summary; a small call has none.
+/// The classifications: present once there is a summary; a small call has none.
 fn classifications(context: &CallContext, id: &CallId, phase: &Phase) -> Vec<Value> {
     phase
         .modified
@@ -141,7 +141,7 @@ fn classifications(context: &CallContext, id: &CallId, phase: &Phase) -> Vec<Val
         .collect()
 }
 
-/// The recording: a pre-signed address, an object with one, or a plain address.
+/// The recording: a pre-signed URL, an object with one, or a plain URL.
 fn recording(context: &CallContext, id: &CallId, phase: &Phase) -> Value {
     if phase.began.is_none() || phase.ended.is_none() {
         return Value::Null;

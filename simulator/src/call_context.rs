@@ -1,18 +1,18 @@
-//! The context that all parts of a call share: organisation, dates, signature.
+//! The context shared by all parts of a call: organisation, dates, signature.
 
 use jiff::Timestamp;
 
 use crate::seeded_rng::SeededRng;
 use crate::time::{self, Signature};
 
-/// The context that the parts of a call share.
+/// The context shared by the parts of a call.
 ///
-/// A part of the document is a function of the context and of a name; the same user, partner
-/// or invoice therefore looks the same in every call that mentions it.
+/// A part of the document is a function of the context and of a name, so the same user, partner or
+/// invoice is the same in every call that has it.
 #[derive(Clone, Debug)]
 pub(crate) struct CallContext {
     pub(crate) organisation: String,
-    /// When the simulator began; what is older than every call is dated from here.
+    /// Start time of the simulator; dates before all calls are relative to it.
     pub(crate) started: Timestamp,
     pub(crate) signature: Signature,
 }
@@ -20,12 +20,12 @@ pub(crate) struct CallContext {
 // === impl CallContext ===
 
 impl CallContext {
-    /// The generator of something in this organisation.
+    /// The generator for an item of this organisation.
     pub(crate) fn rng(&self, what: &str, which: &str) -> SeededRng {
         SeededRng::of(&[&self.organisation, what, which])
     }
 
-    /// The id of something in this organisation.
+    /// The id of an item of this organisation.
     pub(crate) fn id(&self, prefix: &str, which: &str) -> String {
         self.rng(prefix, which).id(prefix)
     }
@@ -35,7 +35,7 @@ impl CallContext {
         self.id("org", "")
     }
 
-    /// Some moment that many days before the simulator began, as the API writes it.
+    /// A random time that many days before the start, as the API writes it.
     pub(crate) fn days_ago(
         &self,
         rng: &mut SeededRng,
@@ -44,7 +44,7 @@ impl CallContext {
         time::written(self.moment(rng, days))
     }
 
-    /// Some moment that many days before the simulator began.
+    /// A random time that many days before the start.
     pub(crate) fn moment(
         &self,
         rng: &mut SeededRng,

@@ -1,12 +1,12 @@
-//! Call ids: which calls exist, their organisation and their peculiarity.
+//! Call ids: the organisation, kind and number of a call.
 //!
-//! An id says everything: `call_<organisation>_<number>` is an ordinary call, and
-//! `call_<kind>_<organisation>_<number>` one with a peculiarity ([`Kind`]). The number has at
-//! least four digits and counts from 1. Nothing is looked up, so a million calls cost nothing.
+//! `call_<organisation>_<number>` is an ordinary call, and `call_<kind>_<organisation>_<number>` one
+//! of another [`Kind`]. The number has at least four digits and counts from 1. A call is derived
+//! from its id alone, so a million calls need no memory.
 
 use std::fmt;
 
-/// A call that exists, by its parts.
+/// A call id, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CallId {
     pub(crate) kind: Kind,
@@ -14,7 +14,7 @@ pub(crate) struct CallId {
     pub(crate) number: u32,
 }
 
-/// The peculiarity of a call, part of its id.
+/// The kind of a call, part of its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// An ordinary call; its number decides its lifecycle and its size.
@@ -23,9 +23,9 @@ pub(crate) enum Kind {
     Small,
     /// Long completed, around 400 KB.
     Large,
-    /// Begins when it is first asked for and is over half a minute later.
+    /// Starts with the first request for it and ends half a minute later.
     Live,
-    /// Waits for its approval, then lives as a live one.
+    /// Pending approval, then like a live one.
     Pending,
     /// Ended because the line was busy.
     Busy,
@@ -33,15 +33,15 @@ pub(crate) enum Kind {
     NoAnswer,
     /// Ended by a failure of the line.
     Failed,
-    /// Ended before it began.
+    /// Canceled before it started.
     Canceled,
-    /// Long completed, and answered only after `Options::slow`.
+    /// Long completed; the response is delayed by `Options::slow`.
     Slow,
     /// Always answered with 500.
     Fault500,
     /// Always answered with 429 and `Retry-After`.
     Fault429,
-    /// Declared whole and torn in the middle of its body.
+    /// A 200 whose connection is closed in the middle of the body.
     FaultReset,
 }
 
@@ -72,7 +72,7 @@ impl CallId {
         }
     }
 
-    /// Reads an id in exactly the form that [`fmt::Display`] writes; `None` names no call.
+    /// Parses an id in exactly the form that [`fmt::Display`] writes; `None` for any other text.
     pub(crate) fn parse(written: &str) -> Option<Self> {
         let rest = written.strip_prefix("call_")?;
         let (kind, rest) = KINDS
@@ -85,7 +85,7 @@ impl CallId {
             organisation: organisation.to_owned(),
             number: digits.parse().ok()?,
         };
-        // One call has one id: `+1`, `01` and `00001` are not other spellings of it.
+        // One call has one id: `+1`, `01` and `00001` are rejected.
         (id.number > 0 && id.to_string() == written).then_some(id)
     }
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_as_it_is_written() {
+    fn an_id_parses_and_prints_as_the_same_text() {
         for written in [
             "call_acme_0001",
             "call_live_acme_0001",
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_name_no_call() {
+    fn other_spellings_are_rejected() {
         for written in [
             "",
             "call_",

@@ -1,4 +1,4 @@
-//! What the agent made of a call: its classification, and the tasks that follow.
+//! The agent's classification of a call, and the tasks that follow from it.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use crate::call_context::CallContext;
 use crate::json_object::json_object;
 use crate::seeded_rng::SeededRng;
 
-/// How many users an organisation has.
+/// Number of users of an organisation.
 const USERS: u32 = 6;
 
 const GIVEN: [&str; 16] = [
@@ -57,7 +57,7 @@ pub(crate) fn name(rng: &mut SeededRng) -> (&'static str, &'static str) {
     (rng.pick(&GIVEN), rng.pick(&FAMILY))
 }
 
-/// The name as the left part of an e-mail address, in ASCII.
+/// The local part of an e-mail address for a name, in ASCII.
 pub(crate) fn mailbox(given: &str, family: &str) -> String {
     format!("{given}.{family}")
         .to_lowercase()
@@ -66,7 +66,7 @@ pub(crate) fn mailbox(given: &str, family: &str) -> String {
         .replace('í', "i")
 }
 
-/// A number of the range that is kept free for stories: `+1 <area> 555 01xx`.
+/// A number from the range reserved for fiction: `+1 <area> 555 01xx`.
 pub(crate) fn phone(rng: &mut SeededRng) -> String {
     let area = rng.pick(&["202", "312", "415", "503", "617", "704"]);
     format!("+1{area}55501{:02}", rng.within(0..=99))
@@ -77,7 +77,7 @@ pub(crate) fn user_id(context: &CallContext, number: u32) -> String {
     context.id("user", &(number % USERS).to_string())
 }
 
-/// The organisation's user of this number; numbers go round.
+/// The organisation's user of this number, modulo the number of users.
 pub(crate) fn user(context: &CallContext, number: u32) -> Value {
     let mut rng = context.rng("user's details", &(number % USERS).to_string());
     let (given, family) = name(&mut rng);
@@ -106,7 +106,7 @@ pub(crate) fn user(context: &CallContext, number: u32) -> Value {
     }
 }
 
-/// The postal address of `name`, as partners, contacts and invoices show it.
+/// The postal address of `name`, as in partners, contacts and invoices.
 pub(crate) fn address(context: &CallContext, name: &str, kind: &str) -> Value {
     let mut rng = context.rng("address", &format!("{name}/{kind}"));
     let (city, state, postal_code) = rng.pick(&CITIES);
@@ -129,7 +129,7 @@ pub(crate) fn address(context: &CallContext, name: &str, kind: &str) -> Value {
     }
 }
 
-/// One of several addresses of a contact: with an id, without a telephone.
+/// One of several addresses of a contact: with an id, without a phone number.
 pub(crate) fn contact_address(
     context: &CallContext,
     name: &str,
@@ -147,7 +147,7 @@ pub(crate) fn contact_address(
     address
 }
 
-/// The number of an address, where the API refers to it by a number.
+/// The numeric id of an address.
 pub(crate) fn address_number(context: &CallContext, name: &str, kind: &str) -> u32 {
     context
         .rng("address number", &format!("{name}/{kind}"))

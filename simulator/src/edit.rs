@@ -1,8 +1,8 @@
-//! What a PATCH may change, as a JSON merge patch (RFC 7396) of a few members.
+//! Edits by PATCH: a JSON merge patch (RFC 7396) of a few members.
 
 use serde_json::{Map, Value};
 
-/// Members that hold text or nothing, with their greatest length.
+/// Members that are a string or null, with their maximum length.
 const TEXTS: [(&str, usize); 3] = [
     ("call_reason", 4_096),
     ("summary", 16_384),
@@ -13,8 +13,7 @@ const TEXTS: [(&str, usize); 3] = [
 ///
 /// # Errors
 ///
-/// A sentence that names the member, if the body is not a JSON object of members that may
-/// be changed.
+/// A message that names the member, if the body is not a JSON object of editable members.
 pub(crate) fn parse(body: &[u8]) -> Result<Map<String, Value>, String> {
     let edits: Map<String, Value> = serde_json::from_slice(body)
         .map_err(|fault| format!("body: not a JSON object: {fault}"))?;
@@ -56,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_members_may_be_changed() {
+    fn some_members_may_be_edited() {
         let edits = parse(br#"{"call_reason":"x","summary":null,"custom_classifications":["a"]}"#);
         assert_eq!(edits.map(|edits| edits.len()), Ok(3));
     }
 
     #[test]
-    fn a_fault_names_the_member() {
+    fn an_error_names_the_member() {
         for (body, begins) in [
             ("{", "body:"),
             ("[]", "body:"),

@@ -1,4 +1,4 @@
-//! The e-mails about an invoice, with attachments behind pre-signed addresses.
+//! The e-mails about an invoice, whose attachments have pre-signed URLs.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub(crate) fn email(
     }
 }
 
-/// The members that say who wrote it.
+/// The members that depend on the direction.
 fn direction(context: &CallContext, which: u32, body: &str) -> Map<String, Value> {
     let outbound = is_outbound(which);
     json_members! {
@@ -106,7 +106,7 @@ fn custom_headers(number: &str, which: u32) -> Value {
     }
 }
 
-/// A file; its address expires with the context's signature.
+/// A file; its URL expires with the context's signature.
 pub(crate) fn attachment(context: &CallContext, key: &str, created: Timestamp) -> Value {
     let mut rng = context.rng("attachment", key);
     let id = context.id("file", key);
@@ -115,7 +115,7 @@ pub(crate) fn attachment(context: &CallContext, key: &str, created: Timestamp) -
         ("image", "image/png", "png"),
     ]);
     let name = format!("document-{:04}.{extension}", rng.within(1..=9_999));
-    let address = context
+    let url = context
         .signature
         .sign(&context.organisation, &format!("files/{id}/{name}"));
     json_object! {
@@ -129,7 +129,7 @@ pub(crate) fn attachment(context: &CallContext, key: &str, created: Timestamp) -
         "disposition": "attachment",
         "is_verified": true,
         "modified_at": time::written(created + Duration::from_secs(2)),
-        "presigned_url": address,
+        "presigned_url": url,
         "presigned_url_expires_at": time::written(context.signature.expires_at()),
         "purpose": "email_attachment",
         "remote_id": rng.one_in(2).then(|| rng.id("att")),

@@ -1,4 +1,5 @@
-//! Injected faults and delays by the number of the request, the same in every run.
+//! Injected faults and delays: they depend on the number of the request, and are the same in every
+//! run.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use crate::Simulator;
 use crate::call_id::Kind;
 use crate::seeded_rng::SeededRng;
 
-/// An injected fault, instead of a good answer.
+/// An injected fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Broken,
@@ -16,7 +17,7 @@ pub(crate) enum Fault {
 }
 
 impl Simulator {
-    /// The fault of the `nth` request.
+    /// The fault of the `nth` request, if any.
     pub(crate) fn fault(&self, nth: u64) -> Option<Fault> {
         let mut rng = SeededRng::of(&["fault", &nth.to_string()]);
         rng.share(self.0.options.fault_rate).then(|| {
@@ -29,7 +30,7 @@ impl Simulator {
         })
     }
 
-    /// How long the `nth` request takes to be answered.
+    /// The delay of the response to the `nth` request.
     pub(crate) fn delay(&self, nth: u64, kind: Option<Kind>) -> Duration {
         let options = &self.0.options;
         let share =

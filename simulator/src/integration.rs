@@ -1,4 +1,4 @@
-//! The linked integration: the accounting system an organisation's records come from.
+//! The linked integration: the accounting system that an organisation's records come from.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::directory;
 use crate::json_object::json_object;
 use crate::time;
 
-/// Systems invented for the purpose: name, display name, subdomain.
+/// Invented systems: name and display name.
 const SYSTEMS: [(&str, &str); 3] = [
     ("ledgerline", "Ledgerline"),
     ("northbooks", "NorthBooks Online"),
     ("tallyworks", "Tallyworks ERP"),
 ];
 
-/// The system that an organisation has linked; all of its records come from the same one.
+/// The system linked to an organisation: the source of all of its records.
 pub(crate) fn linked(context: &CallContext) -> Value {
     let mut rng = context.rng("integration's details", "");
     let (system, display_name) = rng.pick(&SYSTEMS);

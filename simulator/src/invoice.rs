@@ -1,4 +1,4 @@
-//! An invoice with everything that hangs on it: the partner again, lines, e-mails, payments.
+//! An invoice with its parts: the partner again, lines, e-mails, payments.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -38,7 +38,7 @@ const PRODUCTS: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// The sums of an invoice, in agreement with its lines.
+/// The sums of an invoice, consistent with its lines.
 #[derive(Clone, Copy, Debug)]
 struct Sums {
     subtotal: Money,
@@ -48,7 +48,7 @@ struct Sums {
     paid: Money,
 }
 
-/// A partner's invoice, as the `which`-th of a call shows it; `partner` is the partner's own document.
+/// The `which`-th invoice of a call; `partner` is the partner's own document.
 pub(crate) fn invoice(
     context: &CallContext,
     call: &CallId,
@@ -109,7 +109,7 @@ pub(crate) fn invoice(
     }
 }
 
-/// The members of an invoice that are dates of its period.
+/// The date members of an invoice.
 fn dates(issued: Timestamp) -> Map<String, Value> {
     let issued_at = time::written(issued);
     json_members! {
@@ -131,7 +131,7 @@ fn addresses(context: &CallContext, name: &str) -> Map<String, Value> {
     }
 }
 
-/// The members that come from the organisation's books.
+/// The members that come from the accounting system.
 fn remote(context: &CallContext, id: &str, rng: &mut SeededRng) -> Map<String, Value> {
     let site = format!("https://pay.{}.example", context.organisation);
     json_members! {
@@ -145,7 +145,7 @@ fn remote(context: &CallContext, id: &str, rng: &mut SeededRng) -> Map<String, V
     }
 }
 
-/// The number that people say: the call's and the invoice's place in it.
+/// The human-readable number: the call's, and the invoice's index in the call.
 pub(crate) fn number(call: &CallId, which: u32) -> String {
     format!("INV-{:05}-{which:02}", call.number)
 }
@@ -245,7 +245,7 @@ fn earlier_calls(context: &CallContext, rng: &mut SeededRng) -> Value {
     }])
 }
 
-/// The partner inside an invoice has two members more than the call's own.
+/// The partner in an invoice, which has two members more than the partner in the call.
 fn with_outreach(partner: &Value, rng: &mut SeededRng) -> Value {
     let mut partner = partner.clone();
     if let Some(members) = partner.as_object_mut() {

@@ -1,9 +1,9 @@
 //! `json_object!`: a JSON object of names and expressions.
 //!
-//! Like `serde_json::json!`, which recurses for each token and reaches the compiler's recursion
-//! limit with a document as long as an invoice.
+//! Like `serde_json::json!`, which recurses for each token and exceeds the compiler's recursion
+//! limit with a document as large as an invoice.
 
-/// Builds a [`serde_json::Value`] object; values are anything that `Value::from` takes, and
+/// Builds a [`serde_json::Value`] object; values are anything that `Value::from` accepts, and
 /// `..members` adds the [`json_members`] of a part of the document.
 macro_rules! json_object {
     ($($members:tt)*) => {
@@ -11,7 +11,7 @@ macro_rules! json_object {
     };
 }
 
-/// The members alone, in the order of the random numbers that they draw.
+/// The members alone, evaluated in order, because they draw random numbers.
 macro_rules! json_members {
     (
         $($name:literal: $value:expr),*

@@ -1,43 +1,43 @@
 //! A simulated Stuut API: invented calls with a lifecycle, tokens, latency and faults.
 //!
-//! It answers real HTTP on a real socket ([`serve()`]) and the same requests without one
-//! ([`Simulator::answer`]). It does not depend on the proxy in front of it.
+//! It answers HTTP on a socket ([`serve()`]), and the same requests without one
+//! ([`Simulator::answer`]). It does not depend on the proxy.
 //!
 //! # Endpoints
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
 //! | `GET`, `HEAD /v1/calls/{id}` | the whole call; `ETag`, 304 |
-//! | `GET`, `HEAD /v1/calls?limit=20&cursor=…` | ordinary calls, short, by number |
+//! | `GET`, `HEAD /v1/calls?limit=20&cursor=…` | a page of ordinary calls, abridged, by number |
 //! | `PATCH /v1/calls/{id}` | changes `call_reason`, `summary`, `transferred_to`, `custom_classifications` |
 //! | `POST /v1/calls/{id}/approve` | `pending_approval` → `queued`; 409 for other calls |
 //!
-//! 401 with `WWW-Authenticate: Bearer` without a good token; the same 404 for calls that
-//! do not exist, are not created yet or are another organisation's; 405 with `Allow`; 400 and
-//! 413 for an invalid body. Errors are `{"detail": "…"}`.
+//! 401 with `WWW-Authenticate: Bearer` without a valid token; the same 404 for calls that do not
+//! exist, are not created yet or belong to another organisation; 405 with `Allow`; 400 and 413 for
+//! an invalid body. Errors are `{"detail": "…"}`.
 //!
 //! # Calls
 //!
-//! `call_<organisation>_<number>`, from `0001` to [`Options::calls`]. The last digit decides
-//! the lifecycle (`…1` to `…5` were completed long ago, `…6` is going on, `…7` has just ended,
-//! `…8` is not created yet, `…9` was never answered, `…0` waits for an approval); sizes lie
-//! between 4 and 400 KB, most around 40 KB. A word before the organisation pins what matters:
+//! `call_<organisation>_<number>`, from `0001` to [`Options::calls`]. The last digit decides the
+//! lifecycle (`…1` to `…5` were completed long ago, `…6` is in progress, `…7` has just ended, `…8`
+//! is not created yet, `…9` failed or was not answered, `…0` is pending approval); sizes are between
+//! 4 and 400 KB, most around 40 KB. A prefix before the organisation selects a kind of call:
 //!
 //! | id | call |
 //! |---|---|
 //! | `call_small_…`, `call_large_…` | completed; around 5 KB, around 400 KB |
-//! | `call_live_…` | begins with the first request for it: 30 s to its end, then its transcript after 10 s and its summary after 20 s |
-//! | `call_pending_…` | waits for its approval, then lives like a live one |
-//! | `call_busy_…`, `call_no_answer_…`, `call_failed_…`, `call_canceled_…` | ended like that |
-//! | `call_slow_…` | completed, answered after [`Options::slow`] |
-//! | `call_fault_500_…`, `call_fault_429_…` | answered with that status; 429 with `Retry-After` |
-//! | `call_fault_reset_…` | a 200 whose connection breaks in the middle of the body |
+//! | `call_live_…` | starts with the first request for it and ends after 30 s; the transcript follows 10 s, the summary 20 s after the end |
+//! | `call_pending_…` | pending approval, then like a live one |
+//! | `call_busy_…`, `call_no_answer_…`, `call_failed_…`, `call_canceled_…` | ended with that status |
+//! | `call_slow_…` | completed; the response is delayed by [`Options::slow`] |
+//! | `call_fault_500_…`, `call_fault_429_…` | that status; 429 with `Retry-After` |
+//! | `call_fault_reset_…` | a 200 whose connection is closed in the middle of the body |
 //!
-//! # Repeatable
+//! # Deterministic
 //!
-//! A call depends on its id, on the moment the simulator began and on the present one, and on
-//! nothing else: the same three give the same bytes. Pre-signed addresses are signed anew every
-//! third of [`Options::signed_for`], so that bytes (and the `ETag`) stand still in between.
+//! A call depends only on its id, on the simulator's start time and on the current time: the same
+//! three give the same bytes. Pre-signed URLs are renewed every third of [`Options::signed_for`];
+//! bytes (and the `ETag`) do not change in between.
 //!
 //! ```
 //! use http::{HeaderMap, HeaderValue, Method, Uri, header::AUTHORIZATION};
@@ -101,28 +101,28 @@ pub use serve::serve;
 use call_id::CallId;
 use state::State;
 
-/// The origin. Cheap to clone; clones share calls, edits and counts.
+/// The simulated origin. Cheap to clone; clones share calls, edits and counts.
 #[derive(Clone)]
 pub struct Simulator(Arc<Inner>);
 
 struct Inner {
     options: Options,
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
-    /// When this simulator began, in whole seconds: every call is dated from here.
+    /// Start time of the simulator, in whole seconds; the dates of all calls are relative to it.
     started: Timestamp,
-    /// Requests so far; the number of a request decides its fault and its jitter.
+    /// Requests so far; the number of a request decides its injected fault and its jitter.
     received: AtomicU64,
     // Std mutexes: held for a map access, never across an await.
     requests: Mutex<Requests>,
     state: Mutex<State>,
-    /// Digests of revoked tokens; tokens themselves are not kept twice.
+    /// Digests of revoked tokens, so that there is no second copy of a token.
     revoked: Mutex<HashSet<blake3::Hash>>,
 }
 
 // === impl Simulator ===
 
 impl Simulator {
-    /// A simulator that begins now, by `clock`; the calls move on with it.
+    /// A simulator that starts now, by `clock`; its calls advance with the clock.
     #[must_use]
     pub fn new(options: Options, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
@@ -148,12 +148,12 @@ impl Simulator {
             .map(move |number| CallId::plain(organisation, number).to_string())
     }
 
-    /// Takes a token's access away: from now on it is answered with 401.
+    /// Revokes a token: from now on it gets 401.
     pub fn revoke(&self, token: &str) {
         locked(&self.0.revoked).insert(blake3::hash(token.as_bytes()));
     }
 
-    /// Gives back what [`Simulator::revoke`] took.
+    /// Undoes [`Simulator::revoke`].
     pub fn restore(&self, token: &str) {
         locked(&self.0.revoked).remove(&blake3::hash(token.as_bytes()));
     }
@@ -181,7 +181,7 @@ impl fmt::Debug for Simulator {
     }
 }
 
-/// The value of a mutex. A panic elsewhere leaves counts and maps as good as they were.
+/// The value of a mutex, poisoned or not: a panic leaves counts and maps valid.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

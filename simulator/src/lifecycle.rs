@@ -1,16 +1,17 @@
-//! The lifecycle of a call: its status at a given time, and which parts exist by then.
+//! The lifecycle of a call: its status at a given time, and the parts that exist by then.
 //!
-//! A lifecycle is a list of steps from the call's creation; the phase at `now` is the sum of
-//! the steps before it. Ordinary calls are spread by the last digit of their number:
+//! A lifecycle is a list of steps from the call's creation; the phase at `now` is the sum of the
+//! steps before it. The last digit of an ordinary call's number selects its lifecycle, relative to
+//! the start of the simulator:
 //!
 //! | digit | lifecycle |
 //! |---|---|
-//! | 1 2 3 4 5 | completed between an hour and 30 days before the simulator began |
-//! | 6 | begins within the minute before |
-//! | 7 | ended less than 30 s before: transcript and summary are still to come |
-//! | 8 | is created within ten minutes after; 404 until then |
-//! | 9 | ended as busy, unanswered, failed or canceled, before |
-//! | 0 | waits for its approval |
+//! | 1 2 3 4 5 | created between an hour and 30 days before, completed |
+//! | 6 | created within the minute before |
+//! | 7 | ended less than 30 s before: transcript and summary are still missing |
+//! | 8 | created within ten minutes after; 404 until then |
+//! | 9 | ended before as busy, unanswered, failed or canceled |
+//! | 0 | pending approval |
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use jiff::Timestamp;
 use crate::call_id::{CallId, Kind};
 use crate::seeded_rng::SeededRng;
 
-/// A call's status, as the API writes it.
+/// The status of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     PendingApproval,
@@ -35,14 +36,14 @@ pub(crate) enum Status {
     Failed,
 }
 
-/// A call at one moment.
+/// The state of a call at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Phase {
     pub(crate) status: Status,
-    /// Steps so far: two phases of a lifecycle with the same count are equal.
+    /// Number of steps so far: two phases of a lifecycle with the same number are equal.
     pub(crate) steps: usize,
     pub(crate) created: Timestamp,
-    /// The last step, if there was one after the creation.
+    /// Time of the last step after the creation, if any.
     pub(crate) modified: Option<Timestamp>,
     pub(crate) began: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
@@ -50,12 +51,12 @@ pub(crate) struct Phase {
     pub(crate) has_summary: bool,
 }
 
-/// Changes that clients made to a call's lifecycle.
+/// Changes of a call's lifecycle by clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Events {
-    /// When a live call was first requested.
+    /// Time of the first request for a live call.
     pub(crate) first_requested: Option<Timestamp>,
-    /// When a pending call was approved.
+    /// Time of the approval of a pending call.
     pub(crate) approved: Option<Timestamp>,
 }
 
@@ -72,7 +73,7 @@ enum Step {
     Summary,
 }
 
-/// How long each part of a call takes, in seconds.
+/// Durations of the parts of a call, in seconds.
 #[derive(Clone, Copy, Debug)]
 struct Timings {
     queued: u32,
@@ -84,8 +85,8 @@ struct Timings {
     summary: u32,
 }
 
-/// Short enough to be watched.
-const WATCHED: Timings = Timings {
+/// Timings of live calls, short enough for a demonstration.
+const LIVE: Timings = Timings {
     queued: 3,
     registered: 1,
     initiated: 1,
@@ -98,7 +99,7 @@ const WATCHED: Timings = Timings {
 // === impl Status ===
 
 impl Status {
-    /// The API's word.
+    /// As the API writes it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::PendingApproval => "pending_approval",
@@ -115,7 +116,7 @@ impl Status {
         }
     }
 
-    /// The reason of the disconnection, after the end.
+    /// The disconnection reason of an ended call.
     pub(crate) fn disconnection(self) -> Option<&'static str> {
         match self {
             Self::Completed => Some("user_hangup"),
@@ -148,7 +149,7 @@ impl Timings {
         }
     }
 
-    /// From the creation to the end of a call that was answered.
+    /// Time from the creation to the end of an answered call.
     fn to_end(self) -> u32 {
         self.queued + self.registered + self.initiated + self.ringing + self.talk
     }
@@ -157,8 +158,8 @@ impl Timings {
 // === impl Lifecycle ===
 
 impl Lifecycle {
-    /// The lifecycle of `id` in a simulator that began at `started`; `None` for a live call
-    /// before the first request for it.
+    /// The lifecycle of `id` in a simulator started at `started`; `None` for a live call before the
+    /// first request for it.
     pub(crate) fn of(id: &CallId, started: Timestamp, events: Events) -> Option<Self> {
         let mut rng = SeededRng::of(&["life", &id.to_string()]);
         let timings = Timings::of(&mut rng);
@@ -171,7 +172,7 @@ impl Lifecycle {
             Status::Canceled,
         ]);
         let lifecycle = match (id.kind, id.number % 10) {
-            (Kind::Live, _) => Self::new(events.first_requested?, WATCHED, Status::Completed),
+            (Kind::Live, _) => Self::new(events.first_requested?, LIVE, Status::Completed),
             (Kind::Pending, _) | (Kind::Plain, 0) => {
                 Self::pending(before(rng.within(600..=86_400)), events.approved)
             }
@@ -181,7 +182,7 @@ impl Lifecycle {
             (Kind::Canceled, _) => Self::new(long_ago, timings, Status::Canceled),
             (Kind::Plain, 6) => Self::new(before(rng.within(0..=60)), timings, Status::Completed),
             (Kind::Plain, 7) => {
-                // Younger than the transcript takes at least, so that it is yet to come.
+                // Ended less than the shortest wait for a transcript ago, so that it has none yet.
                 let age = timings.to_end() + rng.within(0..=15);
                 Self::new(before(age), timings, Status::Completed)
             }
@@ -195,7 +196,7 @@ impl Lifecycle {
         Some(lifecycle)
     }
 
-    /// A call from its creation to this end.
+    /// A call that ends with this status.
     fn new(created: Timestamp, timings: Timings, end: Status) -> Self {
         let mut lifecycle = Self {
             created,
@@ -205,7 +206,7 @@ impl Lifecycle {
         lifecycle
     }
 
-    /// A call that waits for its approval.
+    /// A call that is pending approval, or was approved at this time.
     fn pending(created: Timestamp, approved: Option<Timestamp>) -> Self {
         let mut lifecycle = Self {
             created,
@@ -214,7 +215,7 @@ impl Lifecycle {
         if let Some(approved) = approved {
             let waited = approved.as_second() - created.as_second();
             let waited = u32::try_from(waited).expect("an approval follows the creation soon");
-            lifecycle.run(waited, WATCHED, Status::Completed);
+            lifecycle.run(waited, LIVE, Status::Completed);
         }
         lifecycle
     }
@@ -307,13 +308,13 @@ mod tests {
             first_requested: Some(at(100)),
             ..Events::default()
         };
-        let seen: Vec<_> = [100, 103, 104, 105, 110, 130]
+        let statuses: Vec<_> = [100, 103, 104, 105, 110, 130]
             .map(|second| phase("call_live_acme_0001", second, events))
             .into_iter()
             .map(|phase| phase.expect("the call is created").status.as_str())
             .collect();
         assert_eq!(
-            seen,
+            statuses,
             [
                 "queued",
                 "registered",
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn the_transcript_follows_the_end_and_the_summary_follows_it() {
+    fn the_transcript_follows_the_end_and_the_summary_the_transcript() {
         let events = Events {
             first_requested: Some(at(0)),
             ..Events::default()
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_call_waits_until_it_is_approved() {
+    fn a_pending_call_is_queued_when_it_is_approved() {
         let waiting = phase("call_pending_acme_0001", 86_400, Events::default());
         assert_eq!(
             waiting.expect("the call is created").status,
@@ -359,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_digit_of_a_number_decides_its_lifecycle() {
+    fn the_last_digit_of_a_number_selects_its_lifecycle() {
         let completed = phase("call_acme_0001", 0, Events::default()).expect("long completed");
         assert!(completed.has_summary);
         let settling = phase("call_acme_0007", 0, Events::default()).expect("just completed");

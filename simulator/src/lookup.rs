@@ -1,4 +1,4 @@
-//! Finding a call: whether the organisation has it, its current phase, its bytes.
+//! Looks up a call: whether the organisation has it, its current phase, its bytes.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -12,7 +12,7 @@ use crate::state::{Changes, Rendered, Revision};
 use crate::time::{Signature, whole_second};
 use crate::{Organisation, Simulator, call};
 
-/// A call of the organisation, as it is now.
+/// A call of the organisation at the current time.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) id: CallId,
@@ -21,7 +21,7 @@ pub(crate) struct Found {
 }
 
 impl Simulator {
-    /// The call of this id as it is now; a live one begins by this.
+    /// The call of this id at the current time; a live one starts with its first request.
     pub(crate) fn find(
         &self,
         organisation: &Organisation,
@@ -40,7 +40,7 @@ impl Simulator {
         self.look(id, now).ok_or(Refusal::NotFound)
     }
 
-    /// The call as it is now, if it is created.
+    /// The call at the current time, if it is created by then.
     pub(crate) fn look(&self, id: CallId, now: Timestamp) -> Option<Found> {
         let changes = self.state().changes(&id);
         let mut phase = Lifecycle::of(&id, self.0.started, changes.events)?.at(now)?;
@@ -73,7 +73,7 @@ impl Simulator {
         rendered
     }
 
-    /// The context of an organisation's calls at this moment.
+    /// The context of an organisation's calls at this time.
     pub(crate) fn context(&self, organisation: &str, now: Timestamp) -> CallContext {
         let started = self.0.started;
         CallContext {
@@ -84,7 +84,7 @@ impl Simulator {
     }
 }
 
-/// A strong tag of these bytes.
+/// The strong entity tag of these bytes.
 pub(crate) fn etag(body: &[u8]) -> HeaderValue {
     let digest = blake3::hash(body).to_hex();
     HeaderValue::try_from(format!("\"{}\"", &digest[..16])).expect("hexadecimal digits are ASCII")

@@ -1,6 +1,6 @@
 //! Options of a simulator: latency, faults, size, organisations.
 //!
-//! | option | flag it suggests | default |
+//! | option | flag of `stuut-cache simulate` | default |
 //! |---|---|---|
 //! | [`Options::latency`] | `--latency 80ms` | none |
 //! | [`Options::jitter`] | `--jitter 20ms` | none |
@@ -21,21 +21,21 @@ use secrecy::{ExposeSecret, SecretString};
 /// Options of a simulator; the default is a fast origin without faults.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How long every answer takes.
+    /// Delay of every response.
     pub latency: Duration,
-    /// Up to this much is added to the latency, by the number of the request.
+    /// Maximum addition to the latency; the number of the request decides how much.
     pub jitter: Duration,
-    /// Added to the latency of a `call_slow_…`.
+    /// Addition to the latency of a `call_slow_…`.
     pub slow: Duration,
-    /// The share of requests with a good token that fail: 500, 503, 429 or a torn body.
+    /// Share of requests with a valid token that fail: 500, 503, 429 or a truncated body.
     pub fault_rate: f64,
-    /// How many ordinary calls each organisation has, and how many of each kind.
+    /// Number of ordinary calls of each organisation, and of calls of each kind.
     pub calls: u32,
-    /// `Cache-Control` of a successful GET; the real API says nothing.
+    /// `Cache-Control` of a successful GET; the real API sends none.
     pub cache_control: Option<HeaderValue>,
-    /// Whether a successful GET carries an `ETag` and `If-None-Match` is answered with 304.
+    /// Whether a successful GET has an `ETag`, and a matching `If-None-Match` gets 304.
     pub etag: bool,
-    /// How long a pre-signed address is good for; it is signed anew three times in that time.
+    /// Lifetime of a pre-signed URL; a new one is signed three times in that time.
     pub signed_for: Duration,
     /// `Retry-After` of a 429 or 503, in whole seconds.
     pub retry_after: Duration,
@@ -43,7 +43,7 @@ pub struct Options {
     pub organisations: Vec<Organisation>,
 }
 
-/// An organisation with its calls, and the tokens that open them.
+/// An organisation and the tokens with access to its calls.
 #[derive(Clone, Debug)]
 pub struct Organisation {
     name: String,
@@ -51,20 +51,20 @@ pub struct Organisation {
     tokens: Vec<SecretString>,
 }
 
-/// Why an [`Organisation`] is invalid.
+/// An invalid [`Organisation`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The name would not make a call id.
+    /// The name does not fit into a call id.
     #[error(
         "{0:?} cannot name a simulated organisation; write 1 to 9 lower-case letters or digits that no kind of call begins with"
     )]
     Name(String),
-    /// A token no `Authorization` field can carry.
+    /// A token that is not valid in an `Authorization` field.
     #[error("a token of organisation {0:?} is empty or has bytes that a bearer token cannot have")]
     Token(String),
 }
 
-/// Names that begin a kind of call; `call_live_0001` must not be a call of an organisation `live`.
+/// Prefixes of kinds: `call_live_0001` must not be a call of an organisation `live`.
 const RESERVED: [&str; 10] = [
     "small", "large", "live", "pending", "busy", "no", "failed", "canceled", "slow", "fault",
 ];
@@ -102,12 +102,12 @@ impl Default for Options {
 // === impl Organisation ===
 
 impl Organisation {
-    /// An organisation of this name, opened by these tokens.
+    /// An organisation of this name, with these tokens.
     ///
     /// # Errors
     ///
-    /// [`Error::Name`] when the name is not 1 to 9 lower-case letters or digits or begins a
-    /// kind of call; [`Error::Token`] when a token is not of the form of RFC 6750 §2.1.
+    /// [`Error::Name`] if the name is not 1 to 9 lower-case letters or digits, or is the prefix of a
+    /// kind of call; [`Error::Token`] if a token is not of the form of RFC 6750 §2.1.
     pub fn new<T>(name: &str, tokens: impl IntoIterator<Item = T>) -> Result<Self, Error>
     where
         T: Into<String>,
@@ -136,13 +136,13 @@ impl Organisation {
         })
     }
 
-    /// The name in this organisation's call ids.
+    /// The name in the organisation's call ids.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether this token opens the organisation's calls.
+    /// Whether this token has access to the organisation's calls.
     pub(crate) fn admits(&self, token: &str) -> bool {
         self.tokens.iter().any(|own| own.expose_secret() == token)
     }
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_makes_no_call_id_is_refused() {
+    fn a_name_that_does_not_fit_into_a_call_id_is_refused() {
         for name in ["", "Acme", "a_b", "live", "longerthan9"] {
             let refused = Organisation::new(name, ["t"]).map(|_| ());
             assert_eq!(refused, Err(Error::Name(name.to_owned())));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_no_field_can_carry_is_refused() {
+    fn a_token_that_is_invalid_in_a_field_is_refused() {
         for token in ["", "a b", "a\n", "=="] {
             let refused = Organisation::new("hooli", [token]).map(|_| ());
             assert_eq!(refused, Err(Error::Token("hooli".to_owned())));

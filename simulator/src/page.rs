@@ -8,10 +8,10 @@ use crate::call_id::CallId;
 use crate::json_object::json_object;
 use crate::{Organisation, Simulator, call};
 
-/// How many calls a page has, unless `limit` says otherwise.
+/// Default of `limit`, the number of calls on a page.
 const PAGE: usize = 20;
 
-/// How many calls a page has at most.
+/// Maximum of `limit`.
 const LONGEST_PAGE: usize = 100;
 
 impl Simulator {
@@ -47,7 +47,7 @@ impl Simulator {
             .filter_map(|number| self.look(CallId::plain(organisation.name(), number), now))
             .take(limit + 1)
             .collect();
-        // One more than was asked for tells whether there is a next page.
+        // One more than `limit` shows whether there is a next page.
         let has_more = calls.len() > limit;
         calls.truncate(limit);
         let next = calls

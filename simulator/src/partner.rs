@@ -1,4 +1,4 @@
-//! The partner: the company that owes, with its contacts, portals and tags.
+//! The partner: the debtor company, with its contacts, portals and tags.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::json_object::{json_members, json_object};
 use crate::seeded_rng::SeededRng;
 use crate::{directory, integration};
 
-/// How many partners an organisation has; the calls' numbers go round.
+/// Number of partners of an organisation; calls are assigned by their number, modulo this.
 pub(crate) const PARTNERS: u32 = 40;
 
 const FIRST: [&str; 10] = [
@@ -33,12 +33,12 @@ const SECOND: [&str; 8] = [
     "Marine",
 ];
 
-/// How much of a partner is shown.
+/// The amount of detail of a partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// Everything the document has.
+    /// All members.
     Full,
-    /// No assignee, contacts, portals, tags and integration.
+    /// Without assignee, contacts, portals, tags and integration.
     Short,
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn name(context: &CallContext, number: u32) -> String {
     format!("{} {}", rng.pick(&FIRST), rng.pick(&SECOND))
 }
 
-/// The partner's part of the internet.
+/// The partner's domain name.
 pub(crate) fn domain(context: &CallContext, number: u32) -> String {
     let name = name(context, number).to_lowercase().replace(' ', "-");
     format!("{name}.example")
@@ -66,7 +66,7 @@ pub(crate) fn currency(context: &CallContext, number: u32) -> &'static str {
         .pick(&["USD", "USD", "USD", "CAD", "EUR", "GBP"])
 }
 
-/// The name and the telephone of the person who answers calls.
+/// The given name, family name and phone number of the contact who answers calls.
 pub(crate) fn who_answers(
     context: &CallContext,
     number: u32,
@@ -130,7 +130,7 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
     }
 }
 
-/// The members that say whom to write to and to call.
+/// The members for e-mail and phone outreach.
 fn reach(context: &CallContext, number: u32) -> Map<String, Value> {
     let address = format!("ap@{}", domain(context, number));
     let (given, family, phone) = who_answers(context, number);
@@ -147,7 +147,7 @@ fn reach(context: &CallContext, number: u32) -> Map<String, Value> {
     }
 }
 
-/// The members that come from the organisation's books.
+/// The members that come from the accounting system.
 fn remote(
     context: &CallContext,
     number: u32,
@@ -219,7 +219,7 @@ fn portal(context: &CallContext, number: u32) -> Value {
 fn contact(context: &CallContext, partner: u32, which: u32) -> Value {
     let key = format!("{partner}/{which}");
     let mut rng = context.rng("contact", &key);
-    // Name and telephone come first in the sequence, as in `who_answers`.
+    // Name and phone number are drawn first, as in `who_answers`.
     let (given, family) = directory::name(&mut rng);
     let phone = directory::phone(&mut rng);
     let name = format!("{given} {family}");

@@ -10,7 +10,7 @@ use crate::json_object::json_object;
 use crate::seeded_rng::{Money, SeededRng};
 use crate::{directory, integration, partner, time};
 
-/// What a payment and its match with an invoice have in common.
+/// The values shared by a payment and its match with an invoice.
 struct Match<'a> {
     invoice: &'a str,
     payment_id: String,
@@ -56,7 +56,7 @@ pub(crate) fn payment(context: &CallContext, partner: u32, invoice: &str, amount
     }
 }
 
-/// The payment itself, as the bank and the books have it.
+/// The payment itself, as in the accounting system.
 fn transfer(
     context: &CallContext,
     partner: u32,

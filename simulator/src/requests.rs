@@ -5,22 +5,22 @@ use std::fmt;
 
 use http::{Method, StatusCode};
 
-/// Paths beyond this many are counted together, so that invented paths fill no memory.
+/// Limit of counted paths; further ones are counted together, so that memory is bounded.
 const PATHS: usize = 10_000;
 
-/// The path under which the rest is counted.
+/// The path of all further requests.
 const OTHER: &str = "(other)";
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// A whole answer of this status.
+    /// A complete response of this status.
     Answered(StatusCode),
-    /// A 200 whose body was torn in the middle.
+    /// A 200 whose connection was closed in the middle of the body.
     Torn,
 }
 
-/// How many requests reached a simulator, by method, path and outcome.
+/// Counts of the requests to a simulator, by method, path and outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     counts: BTreeMap<(String, String), BTreeMap<Outcome, u64>>,
@@ -29,26 +29,26 @@ pub struct Requests {
 // === impl Requests ===
 
 impl Requests {
-    /// All requests.
+    /// Number of requests.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.iter().map(|(.., count)| count).sum()
     }
 
-    /// Requests for this path, whatever the method and the outcome.
+    /// Number of requests for this path, of any method and outcome.
     #[must_use]
     pub fn to(&self, path: &str) -> u64 {
         self.iter()
-            .filter(|(_, asked, ..)| *asked == path)
+            .filter(|(_, counted, ..)| *counted == path)
             .map(|(.., count)| count)
             .sum()
     }
 
-    /// Requests of this outcome, whatever the path.
+    /// Number of requests of this outcome, for any path.
     #[must_use]
     pub fn of(&self, outcome: Outcome) -> u64 {
         self.iter()
-            .filter(|(_, _, seen, _)| *seen == outcome)
+            .filter(|(_, _, counted, _)| *counted == outcome)
             .map(|(.., count)| count)
             .sum()
     }
@@ -65,7 +65,7 @@ impl Requests {
     pub(crate) fn count(&mut self, method: &Method, path: &str, outcome: Outcome) {
         let mut key = (path.to_owned(), method.as_str().to_owned());
         if self.counts.len() >= PATHS && !self.counts.contains_key(&key) {
-            // Methods too are whatever the client invents.
+            // A client may invent methods, too.
             key = (OTHER.to_owned(), String::new());
         }
         let outcomes = self.counts.entry(key).or_default();
@@ -82,7 +82,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// One line a method, path and outcome: `GET /v1/calls/call_acme_0001 200 3`.
+/// One line per method, path and outcome: `GET /v1/calls/call_acme_0001 200 3`.
 impl fmt::Display for Requests {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (method, path, outcome, count) in self.iter() {
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn invented_paths_fill_no_memory() {
+    fn the_number_of_counted_paths_is_bounded() {
         let mut requests = Requests::default();
         for path in 0..PATHS + 5 {
             requests.count(&Method::GET, &format!("/{path}"), OK);

@@ -11,7 +11,7 @@ use crate::call_id::CallId;
 use crate::lifecycle::{Events, Lifecycle};
 use crate::time::Signature;
 
-/// One path and its type a line.
+/// One path and its type per line.
 const SCHEMA: &str = include_str!("schema.txt");
 
 fn schema() -> BTreeMap<&'static str, &'static str> {
@@ -36,7 +36,7 @@ fn document(id: &str) -> Value {
     call::document(&context, &id, &phase)
 }
 
-/// The type under which `value` is seen at a path that wants `wanted`, if it fits.
+/// Whether `value` is of the type `wanted`.
 fn fits(value: &Value, wanted: &str) -> bool {
     if value.is_null() && (wanted.ends_with('?') || wanted == "null" || wanted == "any") {
         return true;
@@ -64,12 +64,12 @@ fn fits(value: &Value, wanted: &str) -> bool {
     }
 }
 
-/// Walks `value`, which stands at `path`, and notes every path below with whether it fits.
+/// Walks `value` at `path`; records every path in it, with the fault where it does not fit.
 fn walk(
     path: &str,
     value: &Value,
     schema: &BTreeMap<&str, &str>,
-    seen: &mut BTreeMap<String, Option<String>>,
+    found: &mut BTreeMap<String, Option<String>>,
 ) {
     let wanted = schema.get(path).copied();
     if !path.is_empty() {
@@ -78,7 +78,7 @@ fn walk(
             Some(wanted) if fits(value, wanted) => None,
             Some(wanted) => Some(format!("{value} is not {wanted}")),
         };
-        seen.insert(path.to_owned(), fault);
+        found.insert(path.to_owned(), fault);
     }
     match value {
         Value::Object(members)
@@ -90,12 +90,12 @@ fn walk(
                 } else {
                     format!("{path}.{name}")
                 };
-                walk(&below, member, schema, seen);
+                walk(&below, member, schema, found);
             }
         }
         Value::Array(elements) if schema.contains_key(format!("{path}[]").as_str()) => {
             for element in elements {
-                walk(&format!("{path}[]"), element, schema, seen);
+                walk(&format!("{path}[]"), element, schema, found);
             }
         }
         _ => {}
@@ -104,14 +104,14 @@ fn walk(
 
 fn faults(id: &str) -> (Vec<String>, Vec<String>) {
     let schema = schema();
-    let mut seen = BTreeMap::new();
-    walk("", &document(id), &schema, &mut seen);
+    let mut found = BTreeMap::new();
+    walk("", &document(id), &schema, &mut found);
     let missing = schema
         .keys()
-        .filter(|path| !seen.contains_key(**path))
+        .filter(|path| !found.contains_key(**path))
         .map(|path| (*path).to_owned())
         .collect();
-    let wrong = seen
+    let wrong = found
         .into_iter()
         .filter_map(|(path, fault)| Some(format!("{path}: {}", fault?)))
         .collect();
@@ -119,7 +119,7 @@ fn faults(id: &str) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn a_completed_call_has_exactly_the_paths_of_the_document() {
+fn a_completed_call_has_exactly_the_paths_of_the_schema() {
     for id in [
         "call_acme_0001",
         "call_globex_0001",
@@ -131,7 +131,7 @@ fn a_completed_call_has_exactly_the_paths_of_the_document() {
 }
 
 #[test]
-fn every_call_at_every_age_keeps_to_the_document_s_types() {
+fn every_call_has_the_types_of_the_schema() {
     for number in (1..=40).filter(|number| number % 10 != 8) {
         let (_, wrong) = faults(&format!("call_acme_{number:04}"));
         assert_eq!(wrong, Vec::<String>::new(), "call_acme_{number:04}");
@@ -139,7 +139,7 @@ fn every_call_at_every_age_keeps_to_the_document_s_types() {
 }
 
 #[test]
-fn members_of_a_call_are_there_whatever_its_status() {
+fn a_call_has_the_same_members_in_every_status() {
     let names = |id: &str| -> Vec<String> {
         let document = document(id);
         let members = document.as_object().expect("a call is an object");
@@ -172,7 +172,7 @@ fn values_without_a_type_vary() {
 }
 
 #[test]
-fn sizes_are_what_the_kinds_promise() {
+fn calls_have_the_documented_sizes() {
     let size = |id: &str| document(id).to_string().len();
     let kilobytes = [
         ("call_small_acme_0001", 3_000..=6_000),

@@ -1,8 +1,8 @@
-//! Repeatable invented values: a splitmix64 generator seeded by names.
+//! Deterministic pseudo-random values: a splitmix64 generator seeded by names.
 
 use std::ops::RangeInclusive;
 
-/// A pseudo-random sequence that depends on its seed names only.
+/// A pseudo-random sequence that depends only on the names that seed it.
 ///
 /// Not for secrets: the names determine the sequence.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ impl SeededRng {
     pub(crate) fn of(names: &[&str]) -> Self {
         let mut hash = blake3::Hasher::new();
         for name in names {
-            // The length keeps neighbouring names apart.
+            // The length separates adjacent names.
             hash.update(&(name.len() as u64).to_le_bytes());
             hash.update(name.as_bytes());
         }
@@ -31,7 +31,7 @@ impl SeededRng {
         z ^ (z >> 31)
     }
 
-    /// A number within `range`, both ends included.
+    /// A number within `range`, inclusive.
     pub(crate) fn within(&mut self, range: RangeInclusive<u32>) -> u32 {
         let span = u64::from(range.end() - range.start()) + 1;
         let step =
@@ -39,35 +39,35 @@ impl SeededRng {
         range.start() + step
     }
 
-    /// True once in `n` times on average.
+    /// True with a probability of 1 in `n`.
     pub(crate) fn one_in(&mut self, n: u32) -> bool {
         self.within(1..=n) == 1
     }
 
-    /// True in `share` of the times (0.0 never, 1.0 always).
+    /// True with the probability `share` (0.0 never, 1.0 always).
     pub(crate) fn share(&mut self, share: f64) -> bool {
         let top = u32::try_from(self.next() >> 32).expect("the upper half of a u64 fits u32");
         f64::from(top) / (f64::from(u32::MAX) + 1.0) < share
     }
 
-    /// One of `choices`, which is never empty.
+    /// One of `choices`, which must not be empty.
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         let last = u32::try_from(choices.len() - 1).expect("lists of choices are short");
         choices[self.within(0..=last) as usize]
     }
 
-    /// `prefix` and sixteen hexadecimal digits: `inv_0f3c…`, at most 32 bytes as the API's ids are.
+    /// `prefix` and sixteen hexadecimal digits: `inv_0f3c…`, at most 32 bytes, like the API's ids.
     pub(crate) fn id(&mut self, prefix: &str) -> String {
         format!("{prefix}_{:016x}", self.next())
     }
 
-    /// An amount of money between these whole units, with cents.
+    /// An amount of money in this range of whole units, plus cents.
     pub(crate) fn money(&mut self, units: RangeInclusive<u32>) -> Money {
         Money(self.within(units) * 100 + self.within(0..=99))
     }
 }
 
-/// Money in cents, so that sums are exact; written as the API does, in units with a fraction.
+/// Money in cents, so that sums are exact; as JSON, units with a fraction, like the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Money(pub(crate) u32);
 

@@ -1,4 +1,4 @@
-//! The simulator on a socket: HTTP/1.1 and HTTP/2 by preface, connections kept alive.
+//! The simulator on a socket: HTTP/1.1, or HTTP/2 by preface, with keep-alive.
 
 use std::convert::Infallible;
 use std::io;
@@ -21,19 +21,19 @@ use tokio_util::task::TaskTracker;
 use crate::api::BODY_LIMIT;
 use crate::{Outcome, Simulator};
 
-/// How long requests in flight may take once the simulator shuts down.
+/// Timeout of requests in flight after the shutdown has begun.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Between the first half of a torn body and its end, so that the half is seen.
+/// Time between the first half of a torn body and the close, so that the client receives the half.
 const BEFORE_TEARING: Duration = Duration::from_millis(20);
 
-/// A pause after a failed accept; most likely there are no free descriptors.
+/// Pause after a failed accept, most likely for lack of free file descriptors.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
-/// Serves `simulator` on `listener` until `shutdown`; requests in flight are answered first,
-/// within five seconds.
+/// Serves `simulator` on `listener` until `shutdown`; requests in flight may finish within five
+/// seconds.
 pub async fn serve(listener: TcpListener, simulator: Simulator, shutdown: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
@@ -50,15 +50,15 @@ pub async fn serve(listener: TcpListener, simulator: Simulator, shutdown: Cancel
             Err(_) => tokio::time::sleep(AFTER_FAILED_ACCEPT).await,
         }
     }
-    // New connections are refused rather than left to wait in the backlog.
+    // New connections are refused instead of waiting in the backlog.
     drop(listener);
     connections.close();
     connections.wait().await;
 }
 
 async fn connection(stream: TcpStream, simulator: Simulator, shutdown: CancellationToken) {
-    // Nagle's algorithm would hold back the end of a body for the client's acknowledgement.
-    // A socket that cannot be set is about to fail anyway.
+    // Nagle's algorithm would delay the end of a body until the client's acknowledgement.
+    // A socket that refuses the option is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
@@ -68,7 +68,7 @@ async fn connection(stream: TcpStream, simulator: Simulator, shutdown: Cancellat
         async move { respond(&simulator, request).await }
     });
     let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    // How a connection ends is the client's affair; a test or demo reads the answers.
+    // Errors of a connection are not reported: the client sees them.
     tokio::select! {
         _ = serving.as_mut() => return,
         () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
@@ -96,7 +96,7 @@ async fn respond(
     }))
 }
 
-/// The request's body; of one that is too long only as much as shows it.
+/// The request's body; of one that is too long, only enough to detect that.
 async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
     let mut read = Vec::new();
     while read.len() <= BODY_LIMIT {
@@ -110,7 +110,7 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
     Ok(read)
 }
 
-/// The first half of a body and then a fault, which makes hyper drop the connection.
+/// The first half of a body, then an error, which makes hyper close the connection.
 fn torn(body: &Bytes) -> Body {
     let half = body.slice(..body.len() / 2);
     let end = async {

@@ -11,10 +11,10 @@ use crate::call_id::CallId;
 use crate::lifecycle::Events;
 use crate::time::Signature;
 
-/// Rendered bodies above this many bytes together are dropped and rendered again.
+/// Limit of all rendered bodies, in bytes; beyond it they are dropped, and rendered again.
 const RENDERED: usize = 64 << 20;
 
-/// The simulator's state. Everything else follows from an id and the time.
+/// The simulator's state. All else is derived from the id of a call and the time.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     changed: HashMap<CallId, Changes>,
@@ -30,7 +30,7 @@ pub(crate) struct Changes {
     pub(crate) edited: Option<Timestamp>,
 }
 
-/// Everything that the bytes of a call depend on, apart from its id.
+/// All that the bytes of a call depend on, except its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Revision {
     pub(crate) steps: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Revision {
     pub(crate) signature: Signature,
 }
 
-/// A call as it goes over the wire.
+/// A call as it is sent.
 #[derive(Clone, Debug)]
 pub(crate) struct Rendered {
     pub(crate) revision: Revision,
@@ -55,7 +55,7 @@ impl State {
         self.changed.get(id).cloned().unwrap_or_default()
     }
 
-    /// The changes of this call, to be added to.
+    /// The changes of this call, mutable.
     pub(crate) fn change(&mut self, id: &CallId) -> &mut Changes {
         self.changed.entry(id.clone()).or_default()
     }
@@ -66,7 +66,7 @@ impl State {
         (rendered.revision == revision).then(|| rendered.clone())
     }
 
-    /// Keeps the bytes of this call for the next request.
+    /// Stores the bytes of this call for the next request.
     pub(crate) fn keep(&mut self, id: CallId, rendered: Rendered) {
         if self.rendered_bytes + rendered.body.len() > RENDERED {
             self.rendered.clear();
@@ -82,10 +82,10 @@ impl State {
 // === impl Changes ===
 
 impl Changes {
-    /// Merges edited members, and dates the edit after everything before it.
+    /// Merges edited members, and dates the edit after all changes before it.
     pub(crate) fn edit(&mut self, edits: Map<String, Value>, last: Timestamp, now: Timestamp) {
         self.edits.extend(edits);
-        // Two edits within one tick of the clock still have two dates.
+        // Two edits at the same time still have different dates.
         let tick = std::time::Duration::from_millis(1);
         self.edited = Some(now.max(last + tick));
     }

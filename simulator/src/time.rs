@@ -1,4 +1,4 @@
-//! Dates as the API writes them, and pre-signed addresses that expire.
+//! Dates as the API writes them, and pre-signed URLs.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,12 +8,12 @@ use jiff::Timestamp;
 /// A whole day.
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
-/// A clock's date on the API's calendar, which knows the years -9999 to 9999.
+/// A clock's time as a timestamp, which has the years -9999 to 9999.
 pub(crate) fn moment(wall: SystemTime) -> Timestamp {
-    Timestamp::try_from(wall).expect("the clock stands within the calendar's years")
+    Timestamp::try_from(wall).expect("the clock is within a timestamp's range")
 }
 
-/// The `Date` field of an answer given at `moment` (RFC 9110 §5.6.7).
+/// The `Date` field of a response at `moment` (RFC 9110 §5.6.7).
 pub(crate) fn date_field(moment: Timestamp) -> HeaderValue {
     HeaderValue::try_from(moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
         .expect("a date is made of visible ASCII characters")
@@ -34,17 +34,17 @@ pub(crate) fn date(moment: Timestamp) -> String {
     moment.strftime("%Y-%m-%d").to_string()
 }
 
-/// Days before `moment`, at some second of the day.
+/// The time `days` days and `second` seconds before `moment`.
 pub(crate) fn days_before(moment: Timestamp, days: u32, second: u32) -> Timestamp {
     moment - DAY * days - Duration::from_secs(u64::from(second))
 }
 
-/// Days after `moment`.
+/// The time `days` days after `moment`.
 pub(crate) fn days_after(moment: Timestamp, days: u32) -> Timestamp {
     moment + DAY * days
 }
 
-/// When addresses were signed and for how long.
+/// The time and the lifetime of the signature of URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signature {
     pub(crate) signed_at: Timestamp,
@@ -56,9 +56,9 @@ pub(crate) struct Signature {
 impl Signature {
     /// The signature in force at `now`.
     ///
-    /// Addresses are signed anew three times in each lifetime, counted from `started`: the
-    /// bytes stand still within such a window, and an address that was just handed out is
-    /// good for two thirds of its lifetime at least.
+    /// URLs are signed again three times per lifetime, counted from `started`: the bytes do not
+    /// change within such a window, and a URL is valid for at least two thirds of its lifetime when
+    /// it is sent.
     pub(crate) fn at(now: Timestamp, started: Timestamp, valid_for: Duration) -> Self {
         let window = i64::try_from(valid_for.as_secs() / 3)
             .unwrap_or(i64::MAX)
@@ -72,14 +72,14 @@ impl Signature {
         }
     }
 
-    /// The end of the addresses' lifetime.
+    /// The expiry of the URLs.
     pub(crate) fn expires_at(&self) -> Timestamp {
         self.signed_at + self.valid_for
     }
 
-    /// An address of `object` in the organisation's bucket that expires with this signature.
+    /// The pre-signed URL of `object` in the organisation's bucket.
     ///
-    /// The signature proves nothing; it only changes whenever a real one would.
+    /// The signature is not valid; it only changes whenever a real one would.
     pub(crate) fn sign(&self, organisation: &str, object: &str) -> String {
         let signed = self.signed_at.strftime("%Y%m%dT%H%M%SZ").to_string();
         let day = &signed[..8];
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_stands_still_within_its_window() {
+    fn a_signature_does_not_change_within_its_window() {
         let valid_for = Duration::from_mins(15);
         let first = Signature::at(at(1_000), at(1_000), valid_for);
         assert_eq!(first, Signature::at(at(1_299), at(1_000), valid_for));
@@ -115,9 +115,9 @@ mod tests {
     }
 
     #[test]
-    fn the_address_says_when_it_expires() {
+    fn a_signed_url_has_its_expiry() {
         let signature = Signature::at(at(0), at(0), Duration::from_mins(15));
-        let address = signature.sign("acme", "files/a.pdf");
-        assert!(address.contains("X-Amz-Date=19700101T000000Z&X-Amz-Expires=900&"));
+        let url = signature.sign("acme", "files/a.pdf");
+        assert!(url.contains("X-Amz-Date=19700101T000000Z&X-Amz-Expires=900&"));
     }
 }

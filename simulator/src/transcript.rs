@@ -1,4 +1,4 @@
-//! What was said: the turns of a collections call, and the summary of it.
+//! The transcript of a collections call, and its summary.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::call_id::{CallId, Kind};
 use crate::json_object::json_object;
 use crate::{invoice, partner};
 
-/// Exchanges between the opening and the close: what the agent says, what the contact answers.
+/// Exchanges between the opening and the close: the agent's turn and the contact's.
 const EXCHANGES: [(&str, &str); 10] = [
     (
         "Our records show it has been open for a little over thirty days. Did it reach you?",
@@ -75,14 +75,14 @@ pub(crate) fn turns(
         ),
         ("user", "Sure, go ahead.".to_owned()),
     ];
-    // The small ones are small in every part.
-    let spoken = match call.kind {
+    // A small call is small in every part.
+    let exchanges = match call.kind {
         Kind::Small => 1,
         _ => rng.within(6..=10),
     };
-    for (asked, answered) in EXCHANGES.iter().take(spoken as usize) {
-        turns.push(("agent", (*asked).to_owned()));
-        turns.push(("user", (*answered).to_owned()));
+    for (agent, contact) in EXCHANGES.iter().take(exchanges as usize) {
+        turns.push(("agent", (*agent).to_owned()));
+        turns.push(("user", (*contact).to_owned()));
     }
     turns.push((
         "agent",
@@ -105,7 +105,7 @@ pub(crate) fn data(call: &CallId, turns: &[(&'static str, String)]) -> Value {
     }
 }
 
-/// The transcript as text, a line a turn.
+/// The transcript as text, one line per turn.
 pub(crate) fn text(turns: &[(&'static str, String)]) -> String {
     let mut text = String::new();
     for (role, content) in turns {

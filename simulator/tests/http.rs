@@ -1,4 +1,4 @@
-//! The simulated Stuut API over real sockets: what a proxy in front of it relies on.
+//! The simulated Stuut API over real sockets: the behaviour that a proxy in front of it relies on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// The second of the epoch at which simulators begin.
 const BEGAN: u64 = 1_790_000_000;
 
-/// A simulator on a port of its own, with a clock that the test moves.
+/// A simulator on its own port, with a clock that the test advances.
 struct Origin {
     simulator: Simulator,
     /// Seconds since the epoch.
@@ -29,7 +29,7 @@ struct Origin {
     served: tokio::task::JoinHandle<()>,
 }
 
-/// An answer that arrived whole.
+/// A response, received completely.
 #[derive(Debug)]
 struct Received {
     status: StatusCode,
@@ -75,7 +75,7 @@ impl Origin {
         let request = self.request(method, path, token, body);
         self.exchange(request)
             .await
-            .expect("the answer arrives whole")
+            .expect("the response is complete")
     }
 
     fn request(&self, method: Method, path: &str, token: &str, body: &str) -> Request<Full<Bytes>> {
@@ -132,7 +132,7 @@ impl Received {
 }
 
 #[tokio::test]
-async fn a_call_opens_to_the_tokens_of_its_organisation_only() {
+async fn only_tokens_of_the_organisation_have_access_to_a_call() {
     let origin = Origin::start().await;
     let path = format!("/v1/calls/{}", demo::CALL);
 
@@ -159,14 +159,14 @@ async fn a_call_opens_to_the_tokens_of_its_organisation_only() {
 }
 
 #[tokio::test]
-async fn a_live_call_is_watched_from_the_queue_to_its_summary() {
+async fn a_live_call_advances_from_the_queue_to_its_summary() {
     let origin = Origin::start().await;
-    let mut seen = Vec::new();
+    let mut observed = Vec::new();
     for wait in [0, 3, 1, 1, 5, 20, 10, 10] {
         origin.wait(wait);
         let call = origin.get(demo::LIVE_CALL).await.assert_status(200).json();
         let known = ["transcript_str", "summary", "sentiment"].map(|name| !call[name].is_null());
-        seen.push((call["status"].as_str().map(str::to_owned), known));
+        observed.push((call["status"].as_str().map(str::to_owned), known));
     }
     let expected = [
         ("queued", [false, false, false]),
@@ -179,7 +179,7 @@ async fn a_live_call_is_watched_from_the_queue_to_its_summary() {
         ("completed", [true, true, true]),
     ]
     .map(|(status, known)| (Some(status.to_owned()), known));
-    assert_eq!(seen, expected);
+    assert_eq!(observed, expected);
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_pending_call_enters_the_queue_when_it_is_approved() {
 }
 
 #[tokio::test]
-async fn an_edit_moves_the_date_and_the_tag() {
+async fn an_edit_changes_modified_at_and_the_etag() {
     let origin = Origin::start().await;
     let path = format!("/v1/calls/{}", demo::CALL);
     let before = origin.get(demo::CALL).await;
@@ -240,7 +240,7 @@ async fn an_edit_moves_the_date_and_the_tag() {
 }
 
 #[tokio::test]
-async fn a_pre_signed_address_is_replaced_before_it_expires() {
+async fn a_pre_signed_url_is_replaced_before_it_expires() {
     let origin = Origin::start().await;
     let attachment = async || {
         let call = origin.get(demo::CALL).await.json();
@@ -254,12 +254,12 @@ async fn a_pre_signed_address_is_replaced_before_it_expires() {
     let signed = expires - Duration::from_mins(15);
     let began = jiff::Timestamp::try_from(UNIX_EPOCH + Duration::from_secs(BEGAN));
     assert_eq!(Some(signed), began.ok());
-    let address = first["presigned_url"]
+    let url = first["presigned_url"]
         .as_str()
-        .expect("the address is text");
+        .expect("the URL is a string");
     let stamp = signed.strftime("%Y%m%dT%H%M%SZ");
     let signed = format!("X-Amz-Date={stamp}&X-Amz-Expires=900");
-    assert!(address.contains(&signed), "{address}");
+    assert!(url.contains(&signed), "{url}");
 
     origin.wait(299);
     assert_eq!(attachment().await, first);
@@ -286,7 +286,7 @@ async fn two_simulators_at_the_same_time_give_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_the_bytes_is_told_so() {
+async fn a_matching_if_none_match_gets_304() {
     let origin = Origin::start().await;
     let path = format!("/v1/calls/{}", demo::CALL);
     let whole = origin.get(demo::CALL).await;
@@ -299,10 +299,10 @@ async fn a_client_that_has_the_bytes_is_told_so() {
         let mut request = origin.request(Method::GET, &path, demo::TOKEN, "");
         let tags = tags.parse().expect("a tag is ASCII");
         request.headers_mut().insert("if-none-match", tags);
-        let answer = origin.exchange(request).await.expect("the answer arrives");
-        assert_eq!(answer.field("etag"), whole.field("etag"));
-        assert_eq!(answer.body.is_empty(), status == 304);
-        answer.assert_status(status);
+        let response = origin.exchange(request).await.expect("a response");
+        assert_eq!(response.field("etag"), whole.field("etag"));
+        assert_eq!(response.body.is_empty(), status == 304);
+        response.assert_status(status);
     }
     let head = origin.send(Method::HEAD, &path, demo::TOKEN, "").await;
     assert_eq!(head.field("content-length"), whole.body.len().to_string());
@@ -344,7 +344,7 @@ async fn a_call_that_is_not_created_yet_is_not_found() {
 }
 
 #[tokio::test]
-async fn fault_ids_do_what_they_say() {
+async fn fault_ids_inject_their_fault() {
     let origin = Origin::start().await;
     origin
         .get("call_fault_500_acme_0001")
@@ -374,7 +374,7 @@ async fn fault_ids_do_what_they_say() {
         .ok()
         .and_then(|length| length.parse().ok())
         .expect("the length is declared");
-    assert!(fault.is_some(), "the body ends as if it were whole");
+    assert!(fault.is_some(), "the body ends without an error");
     assert_eq!(received, declared / 2);
     assert_eq!(origin.simulator.requests().of(Outcome::Torn), 1);
 }
@@ -388,21 +388,21 @@ async fn the_same_port_speaks_http_2() {
 }
 
 #[tokio::test]
-async fn a_request_in_flight_is_answered_before_the_end() {
+async fn a_request_in_flight_is_answered_before_the_shutdown() {
     let options = Options {
         latency: Duration::from_millis(150),
         ..Options::default()
     };
     let origin = Origin::with(options, false).await;
     let answer = async {
-        let asked = origin.get(demo::CALL);
+        let response = origin.get(demo::CALL);
         let stop = async {
             while origin.simulator.requests().total() == 0 {
                 tokio::task::yield_now().await;
             }
             origin.shutdown.cancel();
         };
-        tokio::join!(asked, stop).0
+        tokio::join!(response, stop).0
     };
     answer.await.assert_status(200);
     tokio::time::timeout(Duration::from_secs(5), origin.served)
