@@ -1,13 +1,13 @@
-//! The layers of `src`: `use crate::` goes downward only, and no files use each other in a circle.
+//! The layers of `src`: `use crate::` goes downward only, and files have no dependency cycles.
 
 use std::fs;
 use std::path::Path;
 
-use super::circles;
+use super::cycles;
 
-/// From the bottom up. A module may use the modules before it, except those of its own row.
+/// From the bottom up. A module may use the modules of the rows before it.
 const LAYERS: &[&[&str]] = &[
-    // settings, and the names that settings and meaning share
+    // settings, and the labels shared by settings and meaning
     &["label"],
     &["config"],
     // meaning: pure
@@ -50,7 +50,7 @@ struct Source {
 }
 
 impl Source {
-    /// The module of `lib.rs` that it belongs to.
+    /// The top-level module that it belongs to.
     fn module(&self) -> &str {
         let end = self
             .path
@@ -114,33 +114,33 @@ fn imports_go_downward() {
 }
 
 #[test]
-fn files_use_each_other_in_no_circle() {
+fn files_have_no_dependency_cycles() {
     let sources = sources();
     let files = sources
         .iter()
         .map(|source| (source.path.as_str(), source.text.as_str()));
-    let circles = circles::find(files);
+    let cycles = cycles::find(files);
     assert!(
-        circles.is_empty(),
-        "files that use each other in a circle:\n{}",
-        circles.join("\n")
+        cycles.is_empty(),
+        "dependency cycles:\n{}",
+        cycles.join("\n")
     );
 }
 
 #[test]
-fn every_module_has_a_layer_and_every_file_an_opening_line() {
+fn every_module_has_a_layer_and_every_file_module_docs() {
     for source in sources() {
         layer(source.module());
         assert!(
             source.text.starts_with("//!"),
-            "{}: no opening //! line",
+            "{}: no //! docs at the top",
             source.path
         );
     }
 }
 
 #[test]
-fn pure_modules_have_no_clock_no_lock_and_no_await() {
+fn pure_modules_use_no_clock_lock_or_await() {
     let forbidden = [
         ".await",
         "async fn",
@@ -156,8 +156,8 @@ fn pure_modules_have_no_clock_no_lock_and_no_await() {
         .filter(|source| PURE.contains(&source.module()))
     {
         for line in source.code() {
-            let found = forbidden.iter().find(|word| line.contains(**word));
-            assert!(found.is_none(), "{}: {line}", source.path);
+            let is_forbidden = forbidden.iter().any(|word| line.contains(word));
+            assert!(!is_forbidden, "{}: {line}", source.path);
         }
     }
 }

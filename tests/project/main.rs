@@ -1,7 +1,7 @@
 //! The project by itself: its layers, its documents, what its program prints, and what `deploy/`
 //! holds.
 
-mod circles;
+mod cycles;
 mod deploy;
 mod layers;
 mod manual;

@@ -1,4 +1,4 @@
-//! Pages of the manual and completions of shells, as the program prints them.
+//! Manual pages and shell completions, as the program prints them.
 
 use std::process::{Command, Output};
 
@@ -26,7 +26,7 @@ fn commands() -> Vec<String> {
 }
 
 #[test]
-fn every_command_has_a_page_with_all_its_options() {
+fn every_command_has_a_manual_page_with_all_its_options() {
     let page = printed(&["man"]);
     assert!(page.contains(".TH stuut-cache 1"), "{page}");
     assert!(commands().len() > 5);
@@ -54,7 +54,7 @@ fn every_command_has_a_page_with_all_its_options() {
 
 #[test]
 fn bash_completes_commands_and_options() {
-    let ask = |words: &str, current: usize| {
+    let complete = |words: &str, current: usize| {
         let script = format!(
             "eval \"$('{}' completions bash)\"; COMP_WORDS=({words}); COMP_CWORD={current}; \
              _stuut_cache stuut-cache \"${{COMP_WORDS[{current}]}}\" \"${{COMP_WORDS[{current}-1]}}\"; \
@@ -62,7 +62,7 @@ fn bash_completes_commands_and_options() {
             env!("CARGO_BIN_EXE_stuut-cache")
         );
         let output = Command::new("bash").args(["-c", &script]).output();
-        let output = output.expect("there is a bash");
+        let output = output.expect("bash is installed");
         assert!(
             output.status.success() && output.stderr.is_empty(),
             "{output:?}"
@@ -72,13 +72,13 @@ fn bash_completes_commands_and_options() {
             .trim()
             .to_owned()
     };
-    assert_eq!(ask("stuut-cache che", 1), "check");
-    assert_eq!(ask("stuut-cache check --up", 2), "--upstream");
-    assert_eq!(ask("stuut-cache completions f", 2), "fish");
+    assert_eq!(complete("stuut-cache che", 1), "check");
+    assert_eq!(complete("stuut-cache check --up", 2), "--upstream");
+    assert_eq!(complete("stuut-cache completions f", 2), "fish");
 }
 
 #[test]
-fn zsh_and_fish_get_every_command() {
+fn zsh_and_fish_complete_every_command() {
     for shell in ["zsh", "fish"] {
         let script = printed(&["completions", shell]);
         for command in commands() {

@@ -1,6 +1,6 @@
-//! The README says what the program says: its tables are made from the program's own.
+//! The README's table of metrics is generated from the program's.
 //!
-//! `UPDATE=1 cargo test --test project readme` writes them anew.
+//! `UPDATE=1 cargo test --test project readme` regenerates it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +10,7 @@ use stuut_cache::telemetry::FAMILIES;
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
 #[test]
-fn the_table_of_metrics_is_that_of_the_program() {
+fn the_readme_has_the_programs_metrics() {
     let mut table = String::from("| name | kind | labels | what it tells |\n|---|---|---|---|\n");
     for family in FAMILIES {
         let labels: Vec<_> = family
@@ -24,22 +24,22 @@ fn the_table_of_metrics_is_that_of_the_program() {
             "| `{name}` | {kind} | {} | {help} |",
             labels.join(" ")
         )
-        .expect("a string takes it");
+        .expect("writing to a string cannot fail");
     }
     let readme = fs::read_to_string(README).expect("a README");
     let (before, rest) = readme
         .split_once("<!-- metrics:begin -->\n")
-        .expect("a place for the table");
-    let (found, after) = rest
+        .expect("the table's begin marker");
+    let (committed, after) = rest
         .split_once("<!-- metrics:end -->")
-        .expect("an end of the table");
+        .expect("the table's end marker");
     if std::env::var_os("UPDATE").is_some() {
         let readme = format!("{before}<!-- metrics:begin -->\n{table}<!-- metrics:end -->{after}");
-        fs::write(README, readme).expect("the README can be written");
+        fs::write(README, readme).expect("the README is writable");
         return;
     }
     assert_eq!(
-        found, table,
+        committed, table,
         "run UPDATE=1 cargo test --test project readme"
     );
 }

@@ -1,5 +1,5 @@
-//! What people read, as snapshots. After a change on purpose: `INSTA_UPDATE=always cargo test
-//! --test project snapshots`, and a look at the difference.
+//! Snapshots of output for people. After an intended change: `INSTA_UPDATE=always cargo test
+//! --test project snapshots`, and review the diff.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -23,12 +23,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 
-/// Of the program that has them all.
+/// Only of a program built with all commands.
 #[cfg(feature = "top")]
 #[test]
 fn help_of_every_command() {
     let help = text(&stuut_cache(&["--help"]).stdout);
-    // All that the program lists, so that none is forgotten here.
+    // As listed by the program, so that none is missing here.
     let (_, commands) = help.split_once("Commands:\n").expect("a list of commands");
     let commands = commands
         .lines()
@@ -50,7 +50,7 @@ fn help_of_every_command() {
 }
 
 #[test]
-fn metrics_tell_what_they_mean() {
+fn help_of_every_metric() {
     let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
     let rendered = text(&metrics.render());
     let ours = rendered
@@ -59,22 +59,21 @@ fn metrics_tell_what_they_mean() {
     insta::assert_snapshot!("metrics", ours.collect::<Vec<_>>().join("\n"));
 }
 
-/// Four faults planted in one file are told at once, each with its place and its remedy.
 #[test]
-fn check_tells_every_fault_at_once() {
+fn check_reports_every_fault_with_its_place_and_remedy() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("proxy.toml");
     let faults = "[server]\nlisten = \"8080\"\n\n[server.tls]\ncert = \"/nowhere/cert.pem\"\nkey = \"/nowhere/key.pem\"\n\n[cache]\ncapacity = \"64 megs\"\n\n[upstraem]\nurl = \"https://api.stuut.ai\"\n";
     std::fs::write(&path, faults).expect("a temporary file");
     let output = stuut_cache(&["check", "--config", path.to_str().expect("a path of text")]);
     assert_eq!(output.status.code(), Some(78), "EX_CONFIG of sysexits.h");
-    let told = text(&output.stderr).replace(&*folder.path().to_string_lossy(), "FOLDER");
-    insta::assert_snapshot!("check", told);
+    let stderr = text(&output.stderr).replace(&*folder.path().to_string_lossy(), "FOLDER");
+    insta::assert_snapshot!("check", stderr);
 }
 
-/// A disk that is full, or a reader that has gone, was a panic.
+/// A full disk, or a closed reader, caused a panic.
 #[test]
-fn a_standard_output_that_takes_nothing_is_told_in_a_sentence() {
+fn a_failed_write_to_standard_output_is_an_error_message() {
     for arguments in [
         &["check"][..],
         &["digest"],
@@ -85,7 +84,7 @@ fn a_standard_output_that_takes_nothing_is_told_in_a_sentence() {
         let full = File::options()
             .write(true)
             .open("/dev/full")
-            .expect("a device of Linux");
+            .expect("a Linux device");
         let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_stuut-cache"));
         let mut program = program
             .args(arguments)
@@ -96,13 +95,13 @@ fn a_standard_output_that_takes_nothing_is_told_in_a_sentence() {
             .spawn()
             .expect("the program runs");
         let mut token = program.stdin.take().expect("a pipe");
-        // One that asks for none may have gone already.
+        // A command that reads no token may have exited already.
         let _ = token.write_all(b"a-token");
         drop(token);
-        let output = program.wait_with_output().expect("it ends");
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
-        let sentence = "stuut-cache: cannot write to standard output: ";
-        assert!(told.starts_with(sentence), "{arguments:?}: {told}");
+        let output = program.wait_with_output().expect("it exits");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+        let message = "stuut-cache: cannot write to standard output: ";
+        assert!(stderr.starts_with(message), "{arguments:?}: {stderr}");
     }
 }

@@ -1,5 +1,5 @@
-//! The units, installed as `deploy/README.md` says, under a systemd of their own: in a container
-//! that has this machine's /usr, its own network, and nothing else.
+//! The units, installed as in `deploy/README.md`, under systemd in a container that has only this
+//! machine's /usr and its own network.
 
 use std::fs;
 use std::io::Write as _;
@@ -9,7 +9,7 @@ use std::process::Command;
 use super::text;
 use super::tools::tool;
 
-/// Runs `booted.sh`, and ends the container.
+/// Runs `booted.sh`, then stops the container.
 const DRIVER: &str = "[Unit]\n\
     Wants=simulate.service stuut-cache.socket stuut-cache-admin.socket stuut-cache.service\n\
     After=simulate.service stuut-cache.service\n\
@@ -24,15 +24,15 @@ const DRIVER: &str = "[Unit]\n\
 const ORIGIN: &str = "[Service]\n\
     ExecStart=/usr/bin/stuut-cache simulate --latency 5ms\n";
 
-/// Seconds that a start, the story and an end may take: a container that hangs does not stay.
-const PATIENCE: &str = "150";
+/// Timeout in seconds, so that a container that hangs is killed.
+const TIMEOUT: &str = "150";
 
-/// A process that hangs is noticed after half a minute, but for this.
-const IMPATIENT: &str = "[Service]\nWatchdogSec=6s\n";
+/// Detects a hanging process earlier than the unit's half a minute.
+const WATCHDOG: &str = "[Service]\nWatchdogSec=6s\n";
 
 const FILE: &str = "[upstream]\nurl = \"http://127.0.0.1:8081\"\n";
 
-/// The addition to the unit by which the runbook hands it the token of purges.
+/// The runbook's drop-in file that passes the token for purges to the unit.
 fn credential() -> String {
     let readme = text("README.md");
     let block = readme
@@ -52,7 +52,7 @@ fn write(folder: &Path, name: &str, text: &str) {
 }
 
 #[test]
-fn the_units_do_under_systemd_what_the_runbook_says() {
+fn the_units_work_under_systemd_as_the_runbook_says() {
     let Some(nspawn) = tool("systemd-nspawn") else {
         return;
     };
@@ -70,7 +70,7 @@ fn the_units_do_under_systemd_what_the_runbook_says() {
     write(
         folder.path(),
         "units/stuut-cache.service.d/watchdog.conf",
-        IMPATIENT,
+        WATCHDOG,
     );
     write(folder.path(), "units/simulate.service", ORIGIN);
     write(folder.path(), "units/driver.service", DRIVER);
@@ -81,7 +81,7 @@ fn the_units_do_under_systemd_what_the_runbook_says() {
     fs::copy(env!("CARGO_BIN_EXE_stuut-cache"), at("usr/bin/stuut-cache")).expect("a copy");
 
     let ended = Command::new("timeout")
-        .args(["--kill-after=5", PATIENCE])
+        .args(["--kill-after=5", TIMEOUT])
         .arg(nspawn.get_program())
         .args([
             "--quiet",
@@ -103,28 +103,28 @@ fn the_units_do_under_systemd_what_the_runbook_says() {
         .output()
         .expect("the program runs");
     let console = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
-    let Ok(told) = fs::read_to_string(at("out/log")) else {
-        // It takes the rights of root, and a kernel that gives namespaces and control groups.
+    let Ok(log) = fs::read_to_string(at("out/log")) else {
+        // It requires root, and a kernel with namespaces and control groups.
         let last = console.lines().last().unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),
-            "left out: the units under systemd; it does not come up here: {last}"
+            "skipped: the units under systemd, which does not boot here: {last}"
         );
         return;
     };
-    let told: Vec<_> = told.lines().collect();
+    let log: Vec<_> = log.lines().collect();
     let expected = [
         "systemd is up",
         "it answers on the sockets",
-        "it runs as nobody in particular, without rights",
+        "it runs unprivileged",
         "three restarts under load lose no request",
         "a reload keeps the process",
         "a reload with a faulty file is refused",
-        "a start with a faulty file is not tried again",
+        "a start with a faulty file is not retried",
         "a process that hangs is replaced",
         "a process that dies is replaced",
         "it has the credential, and refuses a faulty file itself",
-        "it stops in peace",
+        "it stops cleanly",
     ];
-    assert_eq!(told, expected, "{console}");
+    assert_eq!(log, expected, "{console}");
 }

@@ -1,4 +1,4 @@
-# Drives the units, as they are installed, under the systemd that runs this; tells what went well.
+# Tests the installed units under the systemd that runs this script; prints each check that passed.
 set -u
 etc=/etc/stuut-cache
 file=$etc/stuut-cache.toml
@@ -15,7 +15,7 @@ fail() {
   systemctl status --no-pager -l stuut-cache.service
   exit 1
 }
-# Twenty seconds at most; nothing depends on how long it takes.
+# Polls for twenty seconds at most.
 until_so() {
   for _ in {1..200}; do
     "$@" && return
@@ -25,7 +25,7 @@ until_so() {
 }
 is() { [[ $(shown "$1") == "$2" ]]; }
 answers() { until_so is SubState running && [[ $(call) == 200 ]]; }
-# The bound on starts is for a service that fails by itself, not for one that is driven.
+# The start limit is for a service that fails by itself, not for restarts by this script.
 restart() { systemctl reset-failed stuut-cache.service && systemctl restart stuut-cache.service; }
 
 echo 'systemd is up'
@@ -37,7 +37,7 @@ status=/proc/$(shown MainPID)/status
 for line in 'Uid:\t[1-9]' 'CapEff:\t0+$' 'NoNewPrivs:\t1' 'Seccomp:\t2'; do
   grep -qP "^$line" "$status" || fail "$line in $status"
 done
-echo 'it runs as nobody in particular, without rights'
+echo 'it runs unprivileged'
 
 touch /run/load
 for client in 1 2 3 4; do
@@ -63,15 +63,15 @@ echo 'a reload keeps the process'
 
 cp $file /run/good
 echo 'capacity = 1' >>$file
-systemctl reload stuut-cache.service 2>/dev/null && fail 'a faulty file was taken'
+systemctl reload stuut-cache.service 2>/dev/null && fail 'a faulty file was accepted'
 answers && is MainPID "$pid" || fail 'after a faulty file'
 echo 'a reload with a faulty file is refused'
 
 restart 2>/dev/null && fail 'a start with a faulty file'
 is SubState failed && is ExecMainStatus 78 && is NRestarts 0 || fail 'started again'
 cp /run/good $file
-restart && answers || fail 'after a mended file'
-echo 'a start with a faulty file is not tried again'
+restart && answers || fail 'after a corrected file'
+echo 'a start with a faulty file is not retried'
 
 kill -STOP "$(shown MainPID)"
 until_so is NRestarts 1
@@ -80,7 +80,7 @@ echo 'a process that hangs is replaced'
 
 kill -KILL "$(shown MainPID)"
 until_so is NRestarts 2
-answers || fail 'after its death'
+answers || fail 'after it was killed'
 echo 'a process that dies is replaced'
 
 mkdir -p /run/systemd/system/stuut-cache.service.d
@@ -96,9 +96,9 @@ answers || fail 'after a file that the proxy refused'
 cp /run/good $file
 systemctl reload stuut-cache.service
 until_so applied
-refused && fail 'a mended file'
+refused && fail 'a corrected file'
 echo 'it has the credential, and refuses a faulty file itself'
 
 systemctl stop stuut-cache.socket stuut-cache-admin.socket stuut-cache.service
 is Result success || fail 'a stop'
-echo 'it stops in peace'
+echo 'it stops cleanly'

@@ -3,34 +3,34 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::tools::{content, tool};
+use super::tools::{run, tool};
 use super::{deploy, list, string, text, yaml};
 
 #[test]
-fn hadolint_has_nothing_to_say_about_the_dockerfile() {
+fn hadolint_accepts_the_dockerfile() {
     let Some(mut hadolint) = tool("hadolint") else {
         return;
     };
-    let said = content(hadolint.arg(deploy("docker/Dockerfile")));
-    assert_eq!(said, "");
+    let output = run(hadolint.arg(deploy("docker/Dockerfile")));
+    assert_eq!(output, "");
 }
 
 #[test]
-fn the_image_is_built_with_the_compiler_that_the_package_asks_for() {
+fn the_image_is_built_with_the_packages_rust_version() {
     let version = env!("CARGO_PKG_RUST_VERSION");
     let first = format!("FROM rust:{version}-slim-bookworm AS build");
     assert!(text("docker/Dockerfile").lines().any(|line| line == first));
 }
 
-/// `gcr.io/distroless/cc-debian12` has the C library and libgcc, and nothing that links to more
-/// would start there.
+/// `gcr.io/distroless/cc-debian12` has only the C library and libgcc; a program that links to more
+/// would not start there.
 #[test]
 fn the_program_needs_no_library_that_the_image_lacks() {
     let Some(mut ldd) = tool("ldd") else {
         return;
     };
-    let said = content(ldd.arg(env!("CARGO_BIN_EXE_stuut-cache")));
-    let has = [
+    let output = run(ldd.arg(env!("CARGO_BIN_EXE_stuut-cache")));
+    let available = [
         "linux-vdso",
         "libgcc_s",
         "libc.",
@@ -40,33 +40,34 @@ fn the_program_needs_no_library_that_the_image_lacks() {
         "librt.",
         "ld-linux",
     ];
-    for line in said.lines() {
-        let known = has.iter().any(|library| line.contains(library));
-        assert!(known, "the image has no {line}");
+    for line in output.lines() {
+        let is_available = available.iter().any(|library| line.contains(library));
+        assert!(is_available, "the image has no {line}");
     }
 }
 
 #[test]
-fn the_compose_file_is_one() {
+fn the_compose_file_matches_its_schema() {
     let Some(mut check) = tool("check-jsonschema") else {
         return;
     };
-    content(
-        check
-            .args(["--builtin-schema", "vendor.compose-spec"])
-            .arg(deploy("docker/compose.yaml")),
-    );
+    run(check
+        .args(["--builtin-schema", "vendor.compose-spec"])
+        .arg(deploy("docker/compose.yaml")));
 }
 
 #[test]
-fn what_the_compose_file_mounts_and_builds_is_there() {
+fn the_compose_file_mounts_and_builds_files_that_exist() {
     let compose = yaml("docker/compose.yaml");
     let folder = deploy("docker");
     for service in ["prometheus", "grafana"] {
         for volume in list(&compose["services"][service]["volumes"]) {
             let (from, _) = string(volume).split_once(':').expect("from:to");
-            let own = Path::new(from).extension().is_none() && !from.starts_with('.');
-            assert!(own || folder.join(from).exists(), "{from} is not there");
+            let is_volume = Path::new(from).extension().is_none() && !from.starts_with('.');
+            assert!(
+                is_volume || folder.join(from).exists(),
+                "{from} does not exist"
+            );
         }
     }
     let build = &compose["services"]["stuut-cache"]["build"];
@@ -74,7 +75,7 @@ fn what_the_compose_file_mounts_and_builds_is_there() {
     assert!(context.join(string(&build["dockerfile"])).is_file());
     let port = string(&list(&compose["services"]["stuut-cache"]["ports"])[1]);
     assert_eq!(port, "127.0.0.1:9090:9090");
-    // What Prometheus scrapes is that service, on that port.
+    // Prometheus scrapes that service, on that port.
     let scrapes = &yaml("prometheus/prometheus.yml")["scrape_configs"];
     let target = &list(scrapes)[0]["static_configs"][0]["targets"][0];
     assert_eq!(target, "stuut-cache:9090");
@@ -91,6 +92,6 @@ fn the_commands_of_image_and_compose_file_exist() {
     let dockerfile = text("docker/Dockerfile");
     for command in ["serve", "simulate", "healthcheck"] {
         assert!(command == "simulate" || dockerfile.contains(&format!("\"{command}\"")));
-        content(Command::new(env!("CARGO_BIN_EXE_stuut-cache")).args([command, "--help"]));
+        run(Command::new(env!("CARGO_BIN_EXE_stuut-cache")).args([command, "--help"]));
     }
 }

@@ -1,4 +1,4 @@
-//! The real program, showing itself at work, and what it measures.
+//! A running `stuut-cache demo`, and the metrics that it exports.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
-/// `stuut-cache demo`, after its tour. Dropping it ends it.
+/// `stuut-cache demo`, after its tour; killed when dropped.
 pub(crate) struct Demo {
     child: Child,
     pub(crate) proxy: String,
@@ -41,17 +41,19 @@ impl Demo {
                     let admin = admin.trim_end_matches('/');
                     addresses = Some((proxy.to_owned(), admin.to_owned()));
                 }
-                // The last sentence of the tour.
+                // The last line of the tour.
                 if line.contains("requests reached the origin") {
                     break;
                 }
             }
-            // Whatever else it says is read, so that it never waits for a reader.
+            // Read the rest, so that a full pipe does not block it.
             std::thread::spawn(move || lines.for_each(drop));
             addresses
         };
-        let found = tokio::task::spawn_blocking(read).await;
-        let (proxy, admin) = found.expect("no panic").expect("it says where it is");
+        let addresses = tokio::task::spawn_blocking(read).await;
+        let (proxy, admin) = addresses
+            .expect("no panic")
+            .expect("it prints its addresses");
         Self {
             child,
             proxy,
@@ -59,12 +61,12 @@ impl Demo {
         }
     }
 
-    /// Asks the admin listener.
+    /// Gets a page of the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> String {
         get(&format!("http://{}{path}", self.admin)).await
     }
 
-    /// Everything that it measures.
+    /// The samples of `/metrics`.
     pub(crate) async fn samples(&self) -> Samples {
         Samples::read(&self.admin("/metrics").await)
     }
@@ -72,56 +74,54 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // It may have ended already.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Gets a page that is there.
+/// Gets a page, which must exist.
 pub(crate) async fn get(url: &str) -> String {
-    let (status, text) = ask(url, None).await;
+    let (status, text) = fetch(url, None).await;
     assert_eq!(status, StatusCode::OK, "{url}: {text}");
     text
 }
 
-/// Asks, perhaps with a token; answers the status and the body.
-pub(crate) async fn ask(url: &str, token: Option<&str>) -> (StatusCode, String) {
+/// Sends a GET, with this token if any; returns the status and the body.
+pub(crate) async fn fetch(url: &str, token: Option<&str>) -> (StatusCode, String) {
     let mut request = Request::get(url);
     if let Some(token) = token {
         request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     }
     let request = request.body(Empty::<Bytes>::new()).expect("a request");
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let answer = client.request(request).await.expect("an answer");
-    let status = answer.status();
-    let body = answer.into_body().collect().await.expect("a whole body");
+    let response = client.request(request).await.expect("a response");
+    let status = response.status();
+    let body = response.into_body().collect().await.expect("a whole body");
     (
         status,
         String::from_utf8_lossy(&body.to_bytes()).into_owned(),
     )
 }
 
-/// Looks again until something has happened elsewhere. The pause spares the one who is looked at;
-/// the deadline ends a story in which it never does.
-pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
-    let looking = async {
+/// Polls until there is a value; panics after a minute.
+pub(crate) async fn wait_for<T>(what: &str, poll: impl AsyncFn() -> Option<T>) -> T {
+    let polling = async {
         loop {
-            if let Some(seen) = look().await {
-                return seen;
+            if let Some(value) = poll().await {
+                return value;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let patience = Duration::from_mins(1);
-    let seen = tokio::time::timeout(patience, looking).await;
-    seen.unwrap_or_else(|_| panic!("it never came to {what}"))
+    let value = tokio::time::timeout(Duration::from_mins(1), polling).await;
+    value.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
 /// The values of one label.
 type Values = Vec<String>;
 
-/// The names of a page of metrics, and the labels of each with their values.
+/// The metric names of a page, and the labels of each with their values.
 #[derive(Debug)]
 pub(crate) struct Samples(BTreeMap<String, BTreeMap<String, Values>>);
 
@@ -129,7 +129,7 @@ impl Samples {
     fn read(page: &str) -> Self {
         let mut samples = BTreeMap::<_, BTreeMap<_, Values>>::new();
         for line in page.lines().filter(|line| !line.starts_with('#')) {
-            let end = line.find(['{', ' ']).expect("a name ends");
+            let end = line.find(['{', ' ']).expect("the end of a name");
             let labels = samples.entry(line[..end].to_owned()).or_default();
             let Some((inside, _)) = line[end..]
                 .strip_prefix('{')
@@ -150,9 +150,9 @@ impl Samples {
         self.0.contains_key(name)
     }
 
-    /// The values of a label, if the metric has it. What Prometheus adds may be anything.
+    /// The values of a label, if the metric has it.
     pub(crate) fn values(&self, name: &str, label: &str) -> Option<&[String]> {
-        // Counted when they first occur, by the same closed set as the durations.
+        // Outcomes are exported once they occur; the durations have all of the same closed set.
         let name = match (name, label) {
             ("stuut_cache_requests_total", "outcome") => "stuut_cache_request_duration_seconds_sum",
             _ => name,

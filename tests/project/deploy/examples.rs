@@ -1,4 +1,4 @@
-//! The examples of the README for developers, as they stand there, against the demo.
+//! The README's examples for developers, run unchanged against the demo.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::process::Command;
 use stuut_simulator::demo::{CALL, TOKEN};
 
 use super::demo::Demo;
-use super::tools::{content, leave_out, tool};
+use super::tools::{run, skip, tool};
 
-/// The block of this language in the section on pointing a service at the proxy.
+/// The code block of this language in the README's section on usage.
 fn example(language: &str, demo: &Demo) -> String {
     let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
     let (_, section) = readme.split_once("## Usage").expect("the section");
@@ -20,13 +20,16 @@ fn example(language: &str, demo: &Demo) -> String {
     block.replace("127.0.0.1:8080", &demo.proxy)
 }
 
-/// The tour of the demo has fetched the call already.
+/// A hit, because the tour of the demo has fetched the call.
 #[track_caller]
 fn assert_shows_a_hit(command: &mut Command) {
-    let said = content(command.env("STUUT_TOKEN", TOKEN));
-    assert!(said.contains("stuut-cache; hit; ttl="), "{said}");
-    assert!(said.contains(CALL) && said.contains("completed"), "{said}");
-    assert!(!said.contains("invoices"), "only what is asked for: {said}");
+    let output = run(command.env("STUUT_TOKEN", TOKEN));
+    assert!(output.contains("stuut-cache; hit; ttl="), "{output}");
+    assert!(
+        output.contains(CALL) && output.contains("completed"),
+        "{output}"
+    );
+    assert!(!output.contains("invoices"), "only the view: {output}");
 }
 
 #[tokio::test]
@@ -40,7 +43,7 @@ async fn the_example_for_curl_works() {
 
 #[tokio::test]
 async fn the_example_for_python_works() {
-    // Its command stands where its library is installed.
+    // Its command is installed with its library.
     let (Some(_), Some(mut python)) = (tool("httpx"), tool("python3")) else {
         return;
     };
@@ -58,10 +61,10 @@ async fn the_example_for_node_works() {
     assert_shows_a_hit(node.args(["--input-type=module", "-e", &code]));
 }
 
-/// A folder that stays from run to run: what an example is built on is built once.
-fn workshop(name: &str) -> PathBuf {
+/// A folder that persists between runs, so that dependencies are built once.
+fn build_folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::create_dir_all(&folder).expect("a folder of the build");
+    fs::create_dir_all(&folder).expect("a folder in the target directory");
     folder
 }
 
@@ -70,23 +73,23 @@ fn write(file: &Path, text: &str) {
     fs::write(file, text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
 }
 
-/// A package of its own, with a lock of its own: its client brings much that the proxy does not.
+/// A separate package with its own lock file, because its client has more dependencies.
 #[tokio::test]
 async fn the_example_for_rust_works() {
     let cargo = || tool("cargo");
-    let (Some(mut fetch), Some(mut run)) = (cargo(), cargo()) else {
+    let (Some(mut fetch), Some(mut build)) = (cargo(), cargo()) else {
         return;
     };
     let demo = Demo::start().await;
     let code = example("rust", &demo);
     let (first, _) = code.split_once('\n').expect("lines");
-    let needs = first.strip_prefix("// reqwest = ").expect("what it needs");
-    let (needs, _) = needs.split_once("},").expect("its end");
+    let dependency = first.strip_prefix("// reqwest = ").expect("the dependency");
+    let (dependency, _) = dependency.split_once("},").expect("its end");
 
-    let folder = workshop("example-rust");
+    let folder = build_folder("example-rust");
     let lock = folder.join("Cargo.lock");
     if !lock.exists() {
-        // What both use is here already.
+        // The dependencies of both are downloaded already.
         let ours = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
         write(&lock, ours);
     }
@@ -96,7 +99,7 @@ async fn the_example_for_rust_works() {
             "package = {{ name = \"example\", edition = \"2024\" }}\n\
              bin = [{{ name = \"example\", path = \"main.rs\" }}]\n\
              workspace = {{}}\nprofile.dev.debug = false\n\
-             [dependencies]\nreqwest = {needs}}}\n\
+             [dependencies]\nreqwest = {dependency}}}\n\
              tokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n"
         ),
     );
@@ -110,16 +113,17 @@ async fn the_example_for_rust_works() {
     let fetched = fetch.arg("fetch").current_dir(&folder).output();
     let fetched = fetched.expect("the program runs");
     if !fetched.status.success() {
-        let said = String::from_utf8_lossy(&fetched.stderr);
-        leave_out(&format!(
-            "the example for Rust, as reqwest cannot be fetched: {said}"
+        let stderr = String::from_utf8_lossy(&fetched.stderr);
+        skip(&format!(
+            "the example for Rust, because reqwest cannot be fetched: {stderr}"
         ));
         return;
     }
-    run.args(["run", "--quiet", "--offline", "--target-dir"])
+    build
+        .args(["run", "--quiet", "--offline", "--target-dir"])
         .arg(folder.join("target"))
         .current_dir(&folder);
-    assert_shows_a_hit(&mut run);
+    assert_shows_a_hit(&mut build);
 }
 
 #[tokio::test]
@@ -128,7 +132,7 @@ async fn the_example_for_go_works() {
         return;
     };
     let demo = Demo::start().await;
-    let folder = workshop("example-go");
+    let folder = build_folder("example-go");
     let imports = ["fmt", "io", "log", "net/http", "os"].map(|name| format!("import {name:?}\n"));
     let (imports, code) = (imports.concat(), example("go", &demo));
     let file = folder.join("main.go");
@@ -137,7 +141,7 @@ async fn the_example_for_go_works() {
         &format!("package main\n{imports}func main() {{\n{code}}}\n"),
     );
     go.arg("run").arg(&file);
-    // It fetches nothing, and leaves nothing elsewhere.
+    // No downloads, and no files outside of the folder.
     go.envs([("GOPROXY", "off"), ("GOTOOLCHAIN", "local")]);
     go.env("GOENV", "off").env("GOCACHE", folder.join("cache"));
     assert_shows_a_hit(&mut go);

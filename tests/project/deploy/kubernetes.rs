@@ -1,4 +1,4 @@
-//! The manifests, by what they say about each other.
+//! The Kubernetes manifests are consistent with each other and with the program.
 
 use std::fs;
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use stuut_cache::config::{Document, read};
 
 use super::demo::Demo;
-use super::tools::content;
+use super::tools::run;
 use super::{deploy, list, string, text, yaml};
 
 pub(crate) fn manifest(name: &str) -> Value {
@@ -18,7 +18,7 @@ fn pod() -> Value {
     manifest("deployment")["spec"]["template"].clone()
 }
 
-/// What stands in `kustomization.yaml`, and so is applied.
+/// The resources in `kustomization.yaml`.
 pub(crate) fn resources() -> Vec<String> {
     let kustomization = yaml("kubernetes/kustomization.yaml");
     let resources = list(&kustomization["resources"]);
@@ -30,7 +30,7 @@ pub(crate) fn resources() -> Vec<String> {
 
 #[test]
 fn every_manifest_is_applied() {
-    let mut there: Vec<_> = fs::read_dir(deploy("kubernetes"))
+    let mut files: Vec<_> = fs::read_dir(deploy("kubernetes"))
         .expect("a folder")
         .map(|entry| entry.expect("an entry").path())
         .filter(|path| path.extension().is_some_and(|kind| kind == "yaml"))
@@ -38,9 +38,9 @@ fn every_manifest_is_applied() {
         .filter(|name| name != "kustomization.yaml")
         .collect();
     let mut applied = resources();
-    there.sort();
+    files.sort();
     applied.sort();
-    assert_eq!(applied, there);
+    assert_eq!(applied, files);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn the_pod_mounts_the_configuration_that_is_generated() {
     let kustomization = manifest("kustomization");
     let generated = list(&kustomization["configMapGenerator"]);
     let [config] = generated else {
-        panic!("one map: {generated:?}");
+        panic!("expected one map, found {generated:?}");
     };
     let pod = pod();
     let volumes = list(&pod["spec"]["volumes"]);
@@ -60,7 +60,7 @@ fn the_pod_mounts_the_configuration_that_is_generated() {
 }
 
 #[test]
-fn all_mean_the_same_pods() {
+fn all_manifests_select_the_same_pods() {
     let labels = &pod()["metadata"]["labels"];
     for (name, selector) in [
         ("deployment", "/spec/selector/matchLabels"),
@@ -81,7 +81,7 @@ fn all_mean_the_same_pods() {
 }
 
 #[test]
-fn ports_are_called_by_names_that_exist() {
+fn ports_are_referenced_by_existing_names() {
     let pod = pod();
     let container = &pod["spec"]["containers"][0];
     let ports: Vec<_> = list(&container["ports"])
@@ -104,20 +104,20 @@ fn ports_are_called_by_names_that_exist() {
     let endpoint = &monitor["spec"]["endpoints"][0];
     let named = |port: &Value| port["name"] == endpoint["port"];
     assert!(list(&service["spec"]["ports"]).iter().any(named));
-    // The label that becomes the job, which is the one that the alerts look for.
+    // The label whose value becomes the job, which the alerts select.
     let label = string(&monitor["spec"]["jobLabel"]);
     assert_eq!(service["metadata"]["labels"][label], "stuut-cache");
 }
 
 #[tokio::test]
-async fn probes_ask_what_the_admin_listener_answers() {
+async fn probes_use_paths_of_the_admin_listener() {
     let demo = Demo::start().await;
     let pod = pod();
     let container = &pod["spec"]["containers"][0];
     for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-        let ask = &container[probe]["httpGet"];
-        assert_eq!(ask["port"], "admin", "{probe}");
-        demo.admin(string(&ask["path"])).await;
+        let request = &container[probe]["httpGet"];
+        assert_eq!(request["port"], "admin", "{probe}");
+        demo.admin(string(&request["path"])).await;
     }
     let monitor = manifest("servicemonitor");
     demo.admin(string(&monitor["spec"]["endpoints"][0]["path"]))
@@ -125,25 +125,23 @@ async fn probes_ask_what_the_admin_listener_answers() {
 }
 
 #[test]
-fn the_pod_is_given_what_its_configuration_needs() {
+fn the_pod_has_the_resources_that_its_configuration_needs() {
     let settings = text("kubernetes/stuut-cache.toml");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let token = folder.path().join("token");
     fs::write(&token, "a-token-of-a-test\n").expect("a temporary file");
     let token = token.to_string_lossy().into_owned();
-    content(
-        Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
-            .args(["check", "--config"])
-            .arg(deploy("kubernetes/stuut-cache.toml"))
-            .env("STUUT_CACHE__ADMIN__TOKEN_FILE", &token),
-    );
+    run(Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+        .args(["check", "--config"])
+        .arg(deploy("kubernetes/stuut-cache.toml"))
+        .env("STUUT_CACHE__ADMIN__TOKEN_FILE", &token));
     let document = Document {
         name: "stuut-cache.toml",
         text: &settings,
     };
     let variables = [("STUUT_CACHE__ADMIN__TOKEN_FILE".to_owned(), token)];
     let loaded = read(Some(document), &variables, &[]).finish();
-    let config = loaded.expect("it has just been checked").config;
+    let config = loaded.expect("checked above").config;
     let pod = pod();
     let container = &pod["spec"]["containers"][0];
 
@@ -173,9 +171,9 @@ fn the_pod_is_given_what_its_configuration_needs() {
     );
 }
 
-/// In a pod there is the image, with its environment, and what is mounted into it.
+/// In a pod, a command has the image with its environment, and the mounted volumes.
 #[tokio::test]
-async fn the_purge_of_the_runbook_is_one_in_the_pod() {
+async fn the_purge_of_the_runbook_works_in_the_pod() {
     let demo = Demo::start().await;
     let runbook = text("README.md");
     let line = runbook
@@ -205,24 +203,22 @@ async fn the_purge_of_the_runbook_is_one_in_the_pod() {
     let (_, port) = demo.admin.split_once(':').expect("a port");
     let listens = "STUUT_CACHE__ADMIN__LISTEN";
     assert!(dockerfile.contains(&format!("{listens}=0.0.0.0:9090")));
-    let said = content(
-        Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
-            .args(arguments)
-            .arg("--token-file")
-            .arg(token.path())
-            .env(listens, format!("0.0.0.0:{port}")),
-    );
-    assert_eq!(said, "invalidated: call=CALL_ID\n");
+    let output = run(Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+        .args(arguments)
+        .arg("--token-file")
+        .arg(token.path())
+        .env(listens, format!("0.0.0.0:{port}")));
+    assert_eq!(output, "invalidated: call=CALL_ID\n");
 }
 
-/// The operator wants the rules inside of a manifest of its own.
+/// The Prometheus operator reads rules from a manifest.
 ///
-/// `UPDATE=1 cargo test --test project deploy` writes it anew.
+/// `UPDATE=1 cargo test --test project deploy` regenerates it.
 #[test]
-fn the_operator_gets_the_very_rules_of_prometheus() {
+fn the_prometheus_operator_gets_the_same_rules() {
     use std::fmt::Write as _;
 
-    let mut made = String::from(
+    let mut generated = String::from(
         "# The rules of ../prometheus, for the Prometheus operator.\n\
          # Generated by: UPDATE=1 cargo test --test project deploy\n\
          apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  \
@@ -233,14 +229,18 @@ fn the_operator_gets_the_very_rules_of_prometheus() {
         let (_, groups) = rules.split_once("groups:\n").expect("groups");
         for line in groups.lines() {
             let indented = format!("  {line}");
-            writeln!(made, "{}", indented.trim_end()).expect("a string takes it");
+            writeln!(generated, "{}", indented.trim_end())
+                .expect("writing to a string cannot fail");
         }
     }
     let path = deploy("kubernetes/prometheusrule.yaml");
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(path, made).expect("it can be written");
+        fs::write(path, generated).expect("the manifest is writable");
         return;
     }
-    let found = fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(found, made, "run UPDATE=1 cargo test --test project deploy");
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(
+        committed, generated,
+        "run UPDATE=1 cargo test --test project deploy"
+    );
 }

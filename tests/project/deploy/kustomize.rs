@@ -1,5 +1,5 @@
-//! What `kubectl apply -k` would apply: rendered by the real program, and each object held against
-//! the schema of its kind.
+//! The objects that `kubectl apply -k` would apply, rendered by the real program and validated
+//! against the schema of their kind.
 
 use std::fs;
 use std::path::Path;
@@ -8,34 +8,34 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::kubernetes::{manifest, resources};
-use super::tools::{content, tool};
+use super::tools::{run, tool};
 use super::{deploy, list, string, text};
 
-/// Whose kinds are not Kubernetes' own.
+/// API group of the Prometheus operator.
 const OPERATOR: &str = "monitoring.coreos.com/";
 
-/// The objects of a folder with a `kustomization.yaml`; `None` where `kubectl` is not installed.
+/// The objects of a folder with a `kustomization.yaml`; `None` if `kubectl` is not installed.
 fn rendered(folder: &Path) -> Option<Vec<Value>> {
-    let said = content(tool("kubectl")?.arg("kustomize").arg(folder));
+    let output = run(tool("kubectl")?.arg("kustomize").arg(folder));
     let object = |text| serde_saphyr::from_str(text).expect("kubectl writes YAML");
-    Some(said.split("\n---\n").map(object).collect())
+    Some(output.split("\n---\n").map(object).collect())
 }
 
 #[track_caller]
 fn object<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
-    let found = objects.iter().find(|object| object["kind"] == kind);
-    found.unwrap_or_else(|| panic!("no {kind}"))
+    let object = objects.iter().find(|object| object["kind"] == kind);
+    object.unwrap_or_else(|| panic!("no {kind}"))
 }
 
-/// Holds objects of the Prometheus operator against its own definitions.
+/// Validates objects of the Prometheus operator against its own definitions.
 fn operator_check(objects: &[&Value]) -> Option<Command> {
-    // Its command stands where its library is installed.
+    // Its command is installed with its library.
     let (Some(_), Some(mut python)) = (tool("cloudcoil-model-codegen"), tool("python3")) else {
         return None;
     };
     let file = tempfile::tempfile().expect("a temporary file");
-    serde_json::to_writer(&file, objects).expect("it takes it");
-    std::io::Seek::rewind(&mut &file).expect("a file has a beginning");
+    serde_json::to_writer(&file, objects).expect("the file is writable");
+    std::io::Seek::rewind(&mut &file).expect("a file can be rewound");
     python
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
@@ -46,14 +46,14 @@ fn operator_check(objects: &[&Value]) -> Option<Command> {
 }
 
 #[test]
-fn every_object_meets_the_schema_of_its_kind() {
+fn every_object_matches_the_schema_of_its_kind() {
     let Some(objects) = rendered(&deploy("kubernetes")) else {
         return;
     };
     let (operator, own): (Vec<_>, Vec<_>) = objects
         .iter()
         .partition(|object| string(&object["apiVersion"]).starts_with(OPERATOR));
-    // And the map of the configuration, which is generated.
+    // And the generated ConfigMap.
     assert_eq!(objects.len(), resources().len() + 1);
 
     if let Some(mut validate) = tool("kubernetes-validate") {
@@ -62,17 +62,21 @@ fn every_object_meets_the_schema_of_its_kind() {
         let documents: Vec<_> = own.iter().map(ToString::to_string).collect();
         let file = folder.path().join("rendered.yaml");
         fs::write(&file, documents.join("\n---\n")).expect("a temporary file");
-        let said = content(validate.arg("--strict").arg(file));
-        assert_eq!(said.matches(" passed ").count(), own.len(), "{said}");
+        let output = run(validate.arg("--strict").arg(file));
+        assert_eq!(output.matches(" passed ").count(), own.len(), "{output}");
     }
     if let Some(mut check) = operator_check(&operator) {
-        let said = content(&mut check);
-        assert_eq!(said.matches(" passed").count(), operator.len(), "{said}");
+        let output = run(&mut check);
+        assert_eq!(
+            output.matches(" passed").count(),
+            operator.len(),
+            "{output}"
+        );
     }
 }
 
 #[test]
-fn what_is_applied_names_what_is_applied() {
+fn objects_reference_only_applied_objects() {
     let Some(objects) = rendered(&deploy("kubernetes")) else {
         return;
     };
@@ -91,7 +95,7 @@ fn what_is_applied_names_what_is_applied() {
     let image = format!("{}:{}", string(&image["newName"]), string(&image["newTag"]));
     assert_eq!(pod["containers"][0]["image"], image);
 
-    // With the hash of what is in it: a changed configuration is a new rollout.
+    // Its name has a hash of the content: a changed configuration triggers a rollout.
     let config = object(&objects, "ConfigMap");
     let name = string(&config["metadata"]["name"]);
     let base = string(&kustomization["configMapGenerator"][0]["name"]);
@@ -105,7 +109,7 @@ fn what_is_applied_names_what_is_applied() {
 }
 
 #[test]
-fn a_misspelt_field_is_found_in_every_kind_of_file() {
+fn a_misspelt_field_is_found_in_every_kind_of_object() {
     let broken = |name, right, wrong| {
         let text = manifest(name).to_string();
         assert!(text.contains(right), "{text}");
@@ -119,10 +123,10 @@ fn a_misspelt_field_is_found_in_every_kind_of_file() {
     ];
     if let Some(mut check) = operator_check(&broken.each_ref()) {
         let output = check.output().expect("the program runs");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(!output.status.success(), "{said}");
-        assert_eq!(said.matches(" validation error").count(), broken.len());
-        assert!(!said.contains("passed"), "{said}");
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!output.status.success(), "{stdout}");
+        assert_eq!(stdout.matches(" validation error").count(), broken.len());
+        assert!(!stdout.contains("passed"), "{stdout}");
     }
 
     let Some(mut kubectl) = tool("kubectl") else {
@@ -133,9 +137,9 @@ fn a_misspelt_field_is_found_in_every_kind_of_file() {
     fs::write(folder.path().join("kustomization.yaml"), broken).expect("a temporary file");
     let output = kubectl.arg("kustomize").arg(folder.path()).output();
     let output = output.expect("the program runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success(), "{said}");
-    // Releases differ in how they quote it.
-    let names = said.contains("unknown field") && said.contains("resource");
-    assert!(names, "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success(), "{stderr}");
+    // Releases quote it differently.
+    let names = stderr.contains("unknown field") && stderr.contains("resource");
+    assert!(names, "{stderr}");
 }

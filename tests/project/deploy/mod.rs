@@ -1,7 +1,7 @@
-//! What `deploy/` holds is sound: each file by the program that knows its kind, and all of them
-//! against the proxy that they deploy and watch; and so are the README's examples.
+//! The files of `deploy/` are valid: each is checked by the program for its format, and all of them
+//! against the proxy; and the README's examples work.
 //!
-//! Programs that are not installed are named and left out; under CI they have to be there.
+//! Checks whose program is not installed are skipped with a message; under CI they fail.
 
 mod booted;
 mod container;
@@ -42,12 +42,12 @@ fn yaml(path: &str) -> Value {
 fn list(value: &Value) -> &[Value] {
     value
         .as_array()
-        .unwrap_or_else(|| panic!("a list instead of {value}"))
+        .unwrap_or_else(|| panic!("expected a list, found {value}"))
 }
 
 #[track_caller]
 fn string(value: &Value) -> &str {
     value
         .as_str()
-        .unwrap_or_else(|| panic!("text instead of {value}"))
+        .unwrap_or_else(|| panic!("expected a string, found {value}"))
 }

@@ -1,13 +1,13 @@
-//! Rules and dashboard ask for what the program measures, and for nothing else.
+//! Rules and dashboard use only metrics that the program exports.
 
 use serde_json::Value;
 
-use super::demo::{Demo, ask};
+use super::demo::{Demo, fetch};
 use super::queries::faults;
 use super::rules::rules;
 use super::{string, text};
 
-/// Every expression of the dashboard, with the panel that it is in.
+/// Every expression of the dashboard, with the title of its panel.
 pub(crate) fn dashboard() -> Vec<(String, String)> {
     fn walk(value: &Value, title: &str, found: &mut Vec<(String, String)>) {
         match value {
@@ -34,11 +34,11 @@ pub(crate) fn dashboard() -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn rules_and_dashboard_ask_for_what_there_is() {
+async fn rules_and_dashboard_use_only_exported_metrics() {
     let demo = Demo::start().await;
-    // A status is there once something was answered with it: here, a body that breaks off.
+    // A status is exported once a response had it: here 502, for a truncated body.
     let torn = format!("http://{}/v1/calls/call_fault_reset_acme_0001", demo.proxy);
-    let (status, text) = ask(&torn, Some("demo-acme-1")).await;
+    let (status, text) = fetch(&torn, Some("demo-acme-1")).await;
     assert_eq!(status, 502, "{text}");
     let samples = demo.samples().await;
     let rules = rules();
@@ -46,7 +46,7 @@ async fn rules_and_dashboard_ask_for_what_there_is() {
         .iter()
         .filter_map(|rule| rule["record"].as_str())
         .collect();
-    let mut asked: Vec<_> = rules
+    let mut expressions: Vec<_> = rules
         .iter()
         .map(|rule| {
             let name = rule["record"].as_str().or(rule["alert"].as_str());
@@ -54,9 +54,9 @@ async fn rules_and_dashboard_ask_for_what_there_is() {
             (name.to_owned(), string(&rule["expr"]).to_owned())
         })
         .collect();
-    asked.extend(dashboard());
-    assert!(asked.len() > 60, "{} expressions", asked.len());
-    let faults: Vec<_> = asked
+    expressions.extend(dashboard());
+    assert!(expressions.len() > 60, "{} expressions", expressions.len());
+    let faults: Vec<_> = expressions
         .iter()
         .flat_map(|(place, expression)| {
             let faults = faults(expression, &samples, &recorded);
@@ -69,7 +69,7 @@ async fn rules_and_dashboard_ask_for_what_there_is() {
 }
 
 #[tokio::test]
-async fn a_name_a_label_or_a_value_that_is_not_there_is_found() {
+async fn an_unknown_name_label_or_value_is_found() {
     let demo = Demo::start().await;
     let samples = demo.samples().await;
     for (expression, fault) in [

@@ -1,4 +1,4 @@
-//! A real Prometheus, with the rules of `deploy/`, watches the real program.
+//! A real Prometheus, with the rules of `deploy/`, scrapes the real program.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use stuut_simulator::demo::{CALL, TOKEN};
 
-use super::demo::{Demo, ask, get, until};
+use super::demo::{Demo, fetch, get, wait_for};
 use super::names::dashboard;
 use super::tools::tool;
 use super::{deploy, list, string, text};
 
-/// A running Prometheus. Dropping it ends it.
+/// A running Prometheus; killed when dropped.
 struct Prometheus {
     child: Child,
     address: String,
@@ -22,8 +22,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    /// With the configuration of `deploy/`, but for whom it watches and how often.
-    fn watch(command: Command, admin: &str) -> Self {
+    /// With the configuration of `deploy/`, except for target and interval.
+    fn scraping(command: Command, admin: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = text("prometheus/prometheus.yml")
             .replace("15s", "250ms")
@@ -52,33 +52,33 @@ impl Prometheus {
             .spawn()
             .expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let mut said = Vec::new();
+        let mut log = Vec::new();
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
             // … msg="Listening on" address=127.0.0.1:40123
-            let found = line
+            let address = line
                 .split_once("\"Listening on\" address=")
                 .and_then(|(_, rest)| rest.split_whitespace().next())
                 .map(str::to_owned);
-            said.push(line);
-            found
+            log.push(line);
+            address
         });
         std::thread::spawn(move || lines.for_each(drop));
-        let address = address.unwrap_or_else(|| panic!("it does not start:\n{}", said.join("\n")));
+        let address = address.unwrap_or_else(|| panic!("it does not start:\n{}", log.join("\n")));
         (child, address)
     }
 
     async fn api(&self, path: &str) -> Value {
-        let answer = get(&format!("http://{}/api/v1/{path}", self.address)).await;
-        let answer: Value = serde_json::from_str(&answer).expect("JSON");
-        assert_eq!(answer["status"], "success", "{answer}");
-        answer["data"].clone()
+        let response = get(&format!("http://{}/api/v1/{path}", self.address)).await;
+        let response: Value = serde_json::from_str(&response).expect("JSON");
+        assert_eq!(response["status"], "success", "{response}");
+        response["data"].clone()
     }
 
     /// The first value of an expression, once there is one.
     async fn value(&self, expression: &str) -> Option<f64> {
         let mut query = String::new();
         for byte in expression.bytes() {
-            write!(query, "%{byte:02x}").expect("a string takes it");
+            write!(query, "%{byte:02x}").expect("writing to a string cannot fail");
         }
         let data = self.api(&format!("query?query={query}")).await;
         let first = list(&data["result"]).first()?;
@@ -94,47 +94,48 @@ impl Drop for Prometheus {
 }
 
 #[tokio::test]
-async fn prometheus_watches_the_program_and_every_rule_and_panel_has_an_answer() {
+async fn every_rule_and_panel_has_a_value_in_prometheus() {
     let Some(command) = tool("prometheus") else {
         return;
     };
     let demo = Demo::start().await;
-    let prometheus = Prometheus::watch(command, &demo.admin);
+    let prometheus = Prometheus::scraping(command, &demo.admin);
 
-    until("a Prometheus that is ready", async || {
+    wait_for("a Prometheus that is ready", async || {
         let ready = format!("http://{}/-/ready", prometheus.address);
-        ask(&ready, None).await.0.is_success().then_some(())
+        fetch(&ready, None).await.0.is_success().then_some(())
     })
     .await;
 
-    // What it has scraped is what the program says.
+    // Prometheus has the value that the program exports.
     let hits = "stuut_cache_requests_total{outcome=\"hit\"}";
-    until("a sample", async || prometheus.value(hits).await).await;
+    wait_for("a sample", async || prometheus.value(hits).await).await;
     let url = format!("http://{}/v1/calls/{CALL}", demo.proxy);
     for _ in 0..10 {
-        let (status, body) = ask(&url, Some(TOKEN)).await;
+        let (status, body) = fetch(&url, Some(TOKEN)).await;
         assert!(status.is_success(), "{status}: {body}");
     }
     let page = demo.admin("/metrics").await;
     let line = page
         .lines()
         .find(|line| line.starts_with("stuut_cache_requests_total") && line.contains("\"hit\""));
-    let told = line.and_then(|line| line.rsplit_once(' ')).expect("hits").1;
-    let told: f64 = told.parse().expect("a number");
-    assert!(told >= 10.0, "{page}");
-    until("the same count", async || {
-        prometheus.value(hits).await.filter(|seen| *seen >= told)
+    let exported = line.and_then(|line| line.rsplit_once(' ')).expect("hits").1;
+    let exported: f64 = exported.parse().expect("a number");
+    assert!(exported >= 10.0, "{page}");
+    wait_for("the same count", async || {
+        let value = prometheus.value(hits).await;
+        value.filter(|value| *value >= exported)
     })
     .await;
 
-    let ratio = until("a hit ratio", async || {
+    let ratio = wait_for("a hit ratio", async || {
         let ratio = prometheus.value("stuut_cache:hit_ratio:rate5m").await;
         ratio.filter(|ratio| *ratio > 0.0)
     })
     .await;
     assert!(ratio <= 1.0, "{ratio}");
 
-    until("rules that are all well", async || {
+    wait_for("rules that are all evaluated", async || {
         let data = prometheus.api("rules").await;
         let mut rules = list(&data["groups"])
             .iter()
@@ -143,21 +144,21 @@ async fn prometheus_watches_the_program_and_every_rule_and_panel_has_an_answer()
     })
     .await;
     let data = prometheus.api("alerts").await;
-    assert_eq!(data["alerts"], Value::Array(Vec::new()), "all is well");
+    assert_eq!(data["alerts"], Value::Array(Vec::new()), "no alerts");
 
     for (panel, expression) in dashboard() {
         let expression = expression
             .replace("$job", ".*")
             .replace("$instance", ".*")
             .replace("$__rate_interval", "1m");
-        // Some show only what happens now.
+        // Some have no value while nothing happens.
         let may_be_empty = expression.ends_with("> 0") || expression.starts_with("ALERTS");
         let value = prometheus.value(&expression).await;
         assert!(value.is_some() || may_be_empty, "{panel}: {expression}");
     }
 
     drop(demo);
-    until("an alert", async || {
+    wait_for("an alert", async || {
         let data = prometheus.api("alerts").await;
         let down = |alert: &Value| alert["labels"]["alertname"] == "StuutCacheDown";
         list(&data["alerts"]).iter().any(down).then_some(())

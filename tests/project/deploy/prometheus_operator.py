@@ -1,6 +1,6 @@
-"""Holds manifests of the Prometheus operator against the operator's own definitions.
+"""Validates manifests of the Prometheus operator against the operator's own definitions.
 
-Reads a list of them as JSON, says of each whether it passed, and fails if one did not.
+Reads a list of them as JSON, prints the result of each, and fails if one is invalid.
 """
 
 import json
@@ -13,7 +13,7 @@ faults = 0
 for manifest in json.load(sys.stdin):
     kind = manifest["kind"]
     try:
-        # An unknown field is a fault: the API server would drop it without a word.
+        # An unknown field is an error: the API server would ignore it silently.
         getattr(v1, kind).model_validate(
             manifest, extra="forbid", by_alias=True, by_name=False
         )

@@ -1,8 +1,8 @@
-//! What an expression of `PromQL` asks for, as far as a name and its matchers.
+//! The metric names, matchers and groupings of a `PromQL` expression.
 
 use super::demo::Samples;
 
-/// Labels that Prometheus adds to everything.
+/// Labels that Prometheus adds, or that every histogram has.
 const ADDED: [&str; 3] = ["job", "instance", "le"];
 
 /// `name{label op "value", …}`
@@ -12,14 +12,14 @@ pub(crate) struct Selector<'a> {
     pub(crate) matchers: Vec<(&'a str, &'a str, &'a str)>,
 }
 
-/// Every selector of a metric of ours, of the process or of the scrape.
+/// Every selector of our own metrics, `process_*` and `up`.
 pub(crate) fn selectors(expression: &str) -> Vec<Selector<'_>> {
     let mut found = Vec::new();
     let mut rest = expression;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '"') {
         rest = &rest[start..];
         if let Some(quoted) = rest.strip_prefix('"') {
-            let end = quoted.find('"').expect("a quote ends");
+            let end = quoted.find('"').expect("a closing quote");
             rest = &quoted[end + 1..];
             continue;
         }
@@ -41,7 +41,7 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector<'_>> {
     found
 }
 
-/// Where the braces end: those in quotes are none.
+/// The position of the closing brace, ignoring those in quotes.
 fn closing(inside: &str) -> usize {
     let mut quoted = false;
     inside
@@ -49,7 +49,7 @@ fn closing(inside: &str) -> usize {
             quoted ^= c == '"';
             c == '}' && !quoted
         })
-        .expect("braces end")
+        .expect("a closing brace")
 }
 
 fn matcher(text: &str) -> (&str, &str, &str) {
@@ -69,13 +69,13 @@ pub(crate) fn groupings(expression: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What is asked for and not there; nothing if all is well.
+/// Names, labels and values in the expression that do not exist.
 pub(crate) fn faults(expression: &str, samples: &Samples, recorded: &[&str]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut labels = ADDED.to_vec();
     for Selector { name, matchers } in selectors(expression) {
         if recorded.contains(&name) || name == "up" {
-            // Of what is recorded, the labels are those of the rule.
+            // A recorded series has the labels of its rule.
             labels.push("outcome");
             continue;
         }
@@ -111,7 +111,7 @@ pub(crate) fn faults(expression: &str, samples: &Samples, recorded: &[&str]) -> 
     faults
 }
 
-/// Each of which must be met by some value, or it is a name that nobody uses any more.
+/// The alternatives of a matcher; each must match some value, or it is obsolete.
 fn alternatives(operator: &str, value: &str) -> Vec<regex::Regex> {
     let patterns = match operator {
         "=~" | "!~" => value.split('|').map(str::to_owned).collect(),

@@ -1,4 +1,4 @@
-//! Rules and alerts: sound in themselves, tested, and in the runbook.
+//! Rules and alerts: valid, tested, and in the runbook.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 use stuut_cache::label::Label as _;
 use stuut_cache::outcome::Fault;
 
-use super::tools::{content, tool};
+use super::tools::{run, tool};
 use super::{deploy, list, string, text, yaml};
 
 /// The rules of both files.
@@ -29,57 +29,52 @@ fn alerts() -> Vec<Value> {
 }
 
 #[test]
-fn promtool_understands_configuration_and_rules() {
+fn promtool_accepts_configuration_and_rules() {
     let Some(mut promtool) = tool("promtool") else {
         return;
     };
-    let said = content(
-        promtool
-            .args(["check", "config"])
-            .arg(deploy("prometheus/prometheus.yml")),
-    );
-    assert!(said.contains("2 rule files found"), "{said}");
+    let output = run(promtool
+        .args(["check", "config"])
+        .arg(deploy("prometheus/prometheus.yml")));
+    assert!(output.contains("2 rule files found"), "{output}");
 }
 
-/// The stories of `alerts.test.yml`: each alert when it is due, and not before.
+/// The cases of `alerts.test.yml`.
 #[test]
-fn alerts_go_off_when_they_should() {
+fn alerts_fire_when_they_should() {
     let Some(mut promtool) = tool("promtool") else {
         return;
     };
-    content(
-        promtool
-            .args(["test", "rules"])
-            .arg(deploy("prometheus/alerts.test.yml")),
-    );
+    run(promtool
+        .args(["test", "rules"])
+        .arg(deploy("prometheus/alerts.test.yml")));
 }
 
 #[test]
-fn every_alert_goes_off_in_a_story() {
-    let stories = text("prometheus/alerts.test.yml");
+fn every_alert_fires_in_a_test_case() {
+    let cases = text("prometheus/alerts.test.yml");
     for alert in alerts() {
         let name = string(&alert["alert"]);
         let fires = format!("alertname=\"{name}\", alertstate=\"firing\"");
-        assert!(stories.contains(&fires), "{name} has no story");
+        assert!(cases.contains(&fires), "{name} has no test case");
     }
 }
 
 #[test]
-fn every_alert_says_how_urgent_it_is_and_what_is_wrong() {
+fn every_alert_has_a_severity_a_description_and_a_runbook() {
     for alert in alerts() {
         let name = string(&alert["alert"]);
         let severity = string(&alert["labels"]["severity"]);
         assert!(["page", "ticket"].contains(&severity), "{name}: {severity}");
-        let said = &alert["annotations"];
-        assert!(!string(&said["summary"]).is_empty() && !string(&said["description"]).is_empty());
+        let texts = &alert["annotations"];
+        assert!(!string(&texts["summary"]).is_empty() && !string(&texts["description"]).is_empty());
         let anchor = format!("deploy/README.md#{}", name.to_lowercase());
-        assert_eq!(said["runbook"], anchor, "{name}");
+        assert_eq!(texts["runbook"], anchor, "{name}");
     }
 }
 
-/// Some results had no row.
 #[test]
-fn the_runbook_says_what_each_fault_of_a_fetch_means() {
+fn the_runbook_explains_every_error_of_a_fetch() {
     let runbook = text("README.md");
     let rows: Vec<_> = runbook
         .lines()
@@ -94,15 +89,15 @@ fn the_runbook_says_what_each_fault_of_a_fetch_means() {
 #[test]
 fn the_runbook_has_every_alert_and_no_other() {
     let runbook = text("README.md");
-    let told: BTreeSet<_> = runbook
+    let explained: BTreeSet<_> = runbook
         .lines()
         .filter_map(|line| line.strip_prefix("### StuutCache"))
         .map(|rest| format!("StuutCache{rest}"))
         .collect();
     let alerts = alerts();
-    let there: BTreeSet<_> = alerts
+    let names: BTreeSet<_> = alerts
         .iter()
         .map(|alert| string(&alert["alert"]).to_owned())
         .collect();
-    assert_eq!(told, there);
+    assert_eq!(explained, names);
 }

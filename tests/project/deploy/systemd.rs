@@ -4,7 +4,7 @@ use std::fs;
 
 use stuut_cache::config::Config;
 
-use super::tools::{content, tool};
+use super::tools::{run, tool};
 use super::{deploy, text};
 
 const UNITS: [&str; 3] = [
@@ -33,7 +33,7 @@ fn seconds(unit: &str, name: &str) -> u64 {
     seconds.unwrap_or_else(|| panic!("{name}={value} is not in seconds"))
 }
 
-/// A folder with the units, as they are but for the place of the program.
+/// A folder with the units, unchanged except for the program's path.
 fn installed() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for name in UNITS {
@@ -44,34 +44,30 @@ fn installed() -> tempfile::TempDir {
 }
 
 #[test]
-fn systemd_understands_the_units() {
+fn systemd_accepts_the_units() {
     let Some(mut analyze) = tool("systemd-analyze") else {
         return;
     };
     let folder = installed();
-    let said = content(
-        analyze
-            .args(["verify", "--man=no"])
-            .args(UNITS.map(|name| folder.path().join(name))),
-    );
-    assert_eq!(said, "", "it has nothing to remark");
+    let output = run(analyze
+        .args(["verify", "--man=no"])
+        .args(UNITS.map(|name| folder.path().join(name))));
+    assert_eq!(output, "", "no warnings");
 }
 
 #[test]
-fn the_service_is_exposed_to_little() {
+fn the_service_has_a_low_exposure() {
     let Some(mut analyze) = tool("systemd-analyze") else {
         return;
     };
-    // In tenths, of 100: what is left is that it talks to networks, and sees /proc/stat.
-    content(
-        analyze
-            .args(["security", "--offline=true", "--threshold=15"])
-            .arg(deploy("systemd/stuut-cache.service")),
-    );
+    // 1.5 of 10: what remains is its use of the network and of /proc/stat.
+    run(analyze
+        .args(["security", "--offline=true", "--threshold=15"])
+        .arg(deploy("systemd/stuut-cache.service")));
 }
 
 #[test]
-fn what_the_unit_runs_are_commands_of_the_program() {
+fn the_unit_runs_commands_of_the_program() {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/stuut-cache.toml");
     let unit = unit("stuut-cache.service");
     let commands = ["ExecStart", "ExecReload"]
@@ -84,11 +80,11 @@ fn what_the_unit_runs_are_commands_of_the_program() {
     let file = "--config /etc/stuut-cache/stuut-cache.toml";
     let expected = ["check", "serve"].map(|command| format!("{command} {file}"));
     assert_eq!(commands, expected);
-    content(std::process::Command::new(PROGRAM).args(["check", "--config", shipped]));
+    run(std::process::Command::new(PROGRAM).args(["check", "--config", shipped]));
 }
 
 #[test]
-fn the_sockets_take_the_place_of_the_default_addresses() {
+fn the_sockets_have_the_default_addresses() {
     let Config { server, admin, .. } = Config::default();
     for (name, descriptor, address) in [
         ("stuut-cache.socket", "proxy", server.listen),
@@ -101,7 +97,7 @@ fn the_sockets_take_the_place_of_the_default_addresses() {
 }
 
 #[test]
-fn the_bounds_of_the_unit_leave_room_for_those_of_the_program() {
+fn the_limits_of_the_unit_exceed_those_of_the_program() {
     let server = Config::default().server;
     let unit = unit("stuut-cache.service");
     assert!(seconds(&unit, "TimeoutStopSec") > server.drain_timeout.as_secs());

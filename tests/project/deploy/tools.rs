@@ -1,50 +1,50 @@
-//! Programs that check files, where they are installed.
+//! The programs that check files, if they are installed.
 
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Where `.ci/setup` puts what comes from the package registries.
+/// Where `.ci/setup` installs packages from registries.
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/tools/bin");
 
-/// A program, or `None` with a word about it where it is not installed.
+/// A program; `None`, with a message, if it is not installed.
 ///
 /// # Panics
 ///
-/// Under CI, where `.ci/setup` has installed it: a check that is left out in silence is none.
+/// Under CI, where `.ci/setup` has installed it: a check must not be skipped silently.
 pub(crate) fn tool(name: &str) -> Option<Command> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::iter::once(Path::new(TOOLS).to_owned())
+    let program = std::iter::once(Path::new(TOOLS).to_owned())
         .chain(std::env::split_paths(&path))
         .map(|folder| folder.join(name))
         .find(|program| program.is_file());
-    if found.is_none() {
-        leave_out(&format!("{name} is not installed; .ci/setup installs it"));
+    if program.is_none() {
+        skip(&format!("{name} is not installed; .ci/setup installs it"));
     }
-    found.map(Command::new)
+    program.map(Command::new)
 }
 
-/// Says that a check is left out, and why.
+/// Prints that a check is skipped, and why.
 ///
 /// # Panics
 ///
-/// Under CI, where nothing is to be missing.
-pub(crate) fn leave_out(why: &str) {
+/// Under CI, where nothing may be missing.
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
-    // Past the test harness, which keeps what passing tests print to itself.
-    let _ = writeln!(std::io::stderr(), "left out: {why}");
+    // Not by `eprintln!`, which the test harness captures when a test passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
-/// What it printed, once it is content.
+/// Runs a command that must succeed; returns its output.
 #[track_caller]
-pub(crate) fn content(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let Output {
         status,
         stdout,
         stderr,
     } = command.output().expect("the program runs");
-    let said = [stdout, stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
-    assert!(status.success(), "{command:?}: {status}\n{said}");
-    said
+    let output = [stdout, stderr].concat();
+    let output = String::from_utf8_lossy(&output).into_owned();
+    assert!(status.success(), "{command:?}: {status}\n{output}");
+    output
 }

@@ -1,10 +1,9 @@
-//! Circles of files: `a.rs` uses an item of `b.rs`, which uses an item of `a.rs`.
+//! Dependency cycles of files: `a.rs` uses an item of `b.rs`, which uses an item of `a.rs`.
 //!
 //! Paths that begin with `crate`, `super`, `self`, a child module or an imported name are followed
 //! to the file that defines the item: `super::X`, where `mod.rs` re-exports `X` from a sibling,
-//! counts as a use of that sibling. A file and the files of the modules below it form one module,
-//! so neither direction between them counts: `mod.rs` re-exports and assembles its children, and
-//! they use what it defines.
+//! counts as a use of that sibling. Uses between a file and the files of the modules below it do
+//! not count: `mod.rs` re-exports and assembles its children, and they use its items.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -40,7 +39,7 @@ fn regex(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a pattern")
 }
 
-/// The circles among these files (path below `src`, text), each with what ties it.
+/// The cycles among these files (path below `src`, text), each with the uses that form it.
 pub(crate) fn find<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
     let files: BTreeMap<Segments, File<'a>> = sources
         .map(|(path, text)| (module(path), File::read(path, text)))
@@ -49,37 +48,36 @@ pub(crate) fn find<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Vec
         .iter()
         .map(|(module, file)| {
             let used = file.used.iter().map(|path| resolve(&files, module, path));
-            let strangers =
-                used.filter(|used| !used.starts_with(module) && !module.starts_with(used));
-            (module, strangers.collect())
+            let others = used.filter(|used| !used.starts_with(module) && !module.starts_with(used));
+            (module, others.collect())
         })
         .collect();
     let reached: BTreeMap<_, _> = uses
         .keys()
         .map(|from| (*from, reach(&uses, from)))
         .collect();
-    let circles: BTreeSet<Vec<_>> = reached
+    let cycles: BTreeSet<Vec<_>> = reached
         .iter()
         .filter(|(from, reached)| reached.contains(**from))
-        .map(|(from, there)| {
-            let back = |other: &&Segments| reached[*other].contains(*from);
-            there.iter().filter(back).collect()
+        .map(|(from, targets)| {
+            let reaches_back = |other: &&Segments| reached[*other].contains(*from);
+            targets.iter().filter(reaches_back).collect()
         })
         .collect();
-    let describe = |circle: &Vec<&Segments>| {
+    let describe = |cycle: &Vec<&Segments>| {
         let mut text = String::new();
-        for from in circle {
-            for to in uses[*from].iter().filter(|to| circle.contains(to)) {
+        for from in cycle {
+            for to in uses[*from].iter().filter(|to| cycle.contains(to)) {
                 let (from, to) = (files[*from].path, files[to].path);
-                writeln!(text, "  {from} -> {to}").expect("a string takes it");
+                writeln!(text, "  {from} -> {to}").expect("writing to a string cannot fail");
             }
         }
         text
     };
-    circles.iter().map(describe).collect()
+    cycles.iter().map(describe).collect()
 }
 
-/// All files that are used from this one, directly or through others.
+/// All files that this one uses, directly or through others.
 fn reach(uses: &BTreeMap<&Segments, BTreeSet<Segments>>, from: &Segments) -> BTreeSet<Segments> {
     let mut reached = BTreeSet::new();
     let mut next = vec![from];
@@ -93,14 +91,14 @@ fn reach(uses: &BTreeMap<&Segments, BTreeSet<Segments>>, from: &Segments) -> BTr
     reached
 }
 
-/// The module that a file contains.
+/// The module of a file.
 fn module(path: &str) -> Segments {
     let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
     path.split('/').map(str::to_owned).collect()
 }
 
-/// The module whose file defines what a path in module `from` names; `from` where that is unknown
-/// or outside of the crate.
+/// The module whose file defines the item of a path in module `from`; `from` if that is unknown or
+/// outside of the crate.
 fn resolve(files: &BTreeMap<Segments, File<'_>>, from: &[String], path: &[String]) -> Segments {
     let mut at = from.to_vec();
     let mut rest = path;
@@ -132,10 +130,10 @@ fn resolve(files: &BTreeMap<Segments, File<'_>>, from: &[String], path: &[String
 impl<'a> File<'a> {
     fn read(path: &'a str, text: &str) -> Self {
         let code = COMMENT.replace_all(text, "");
-        let items = ITEM.captures_iter(&code).map(|found| found[1].to_owned());
+        let items = ITEM.captures_iter(&code).map(|item| item[1].to_owned());
         let mut imports = Vec::new();
-        for found in IMPORT.captures_iter(&code) {
-            flatten(&[], &found[1], &mut imports);
+        for import in IMPORT.captures_iter(&code) {
+            flatten(&[], &import[1], &mut imports);
         }
         let code = IMPORT.replace_all(&code, "");
         let paths = PATH.find_iter(&code).map(|path| segments(path.as_str()));
@@ -148,7 +146,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// The path of an imported name. An import of a crate by its own name leads nowhere.
+    /// The path of an imported name; `None` for a crate imported by its own name.
     fn import(&self, name: &str) -> Option<&[String]> {
         let (path, _) = self
             .imports
@@ -165,7 +163,7 @@ fn segments(path: &str) -> Segments {
 }
 
 /// The paths of a use tree, each with its name in this file.
-fn flatten(before: &[String], tree: &str, found: &mut Vec<(Segments, String)>) {
+fn flatten(before: &[String], tree: &str, imports: &mut Vec<(Segments, String)>) {
     let Some((path, group)) = tree.split_once('{') else {
         let (path, alias) = tree.split_once(" as ").unwrap_or((tree, ""));
         let mut path = [before, &segments(path)].concat();
@@ -174,27 +172,27 @@ fn flatten(before: &[String], tree: &str, found: &mut Vec<(Segments, String)>) {
             "" => path[path.len() - 1].clone(),
             alias => alias.to_owned(),
         };
-        return found.push((path, alias));
+        return imports.push((path, alias));
     };
     let mut before = before.to_vec();
     if let Some(path) = path.trim().strip_suffix("::") {
         before.extend(segments(path));
     }
-    let group = &group[..group.rfind('}').expect("a brace is closed")];
+    let group = &group[..group.rfind('}').expect("a closing brace")];
     let mut depth = 0;
     let parts = group.split(|c| {
         depth += i32::from(c == '{') - i32::from(c == '}');
         c == ',' && depth == 0
     });
     for part in parts.filter(|part| !part.trim().is_empty()) {
-        flatten(&before, part, found);
+        flatten(&before, part, imports);
     }
 }
 
 #[test]
-fn planted_circles_are_found_and_nothing_else() {
+fn cycles_are_found_and_nothing_else() {
     let parent = "mod a;\nmod b;\npub use a::A;\nuse b::{self, B as Other};\npub struct Own;";
-    for (a, b, circles) in [
+    for (a, b, cycles) in [
         ("use super::b::B;", "use super::a::A;", 1),
         // Through the re-exports of the parent, in a group, under another name, and in a path.
         ("use super::Other;", "use super::{Own, A};", 1),
@@ -208,13 +206,13 @@ fn planted_circles_are_found_and_nothing_else() {
             "use super::Own; fn f() { super::A::new() }",
             1,
         ),
-        // Items of the parent tie no siblings, and one direction is no circle.
+        // Items of the parent connect no siblings, and uses in one direction are no cycle.
         ("use super::b::B;", "use super::Own;", 0),
         ("use super::Own;", "use crate::m::Own;", 0),
         ("use super::b::B; // not super::a", "// use super::a::A;", 0),
     ] {
         let (a, b) = (format!("{a}\npub struct A;"), format!("{b}\npub struct B;"));
         let files = [("m/mod.rs", parent), ("m/a.rs", &a), ("m/b.rs", &b)];
-        assert_eq!(find(files.into_iter()).len(), circles, "{a} {b}");
+        assert_eq!(find(files.into_iter()).len(), cycles, "{a} {b}");
     }
 }
