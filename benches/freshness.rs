@@ -1,8 +1,8 @@
-//! Freshness by the call's own status, compared with fixed lifetimes.
+//! Freshness lifetimes by the status of a call, compared with fixed lifetimes.
 //!
-//! `cargo bench --bench freshness` simulates two hours of calls, in which every call is read every
-//! few seconds through the real policy, and counts requests to the origin and answers that were
-//! out of date. Nothing sleeps; nothing is random.
+//! `cargo bench --bench freshness` simulates two hours in which every call is requested every few
+//! seconds, applies the real policy, and counts requests to the origin and outdated responses. It
+//! does not sleep, and is deterministic.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -18,17 +18,17 @@ use stuut_cache::policy::{
 use stuut_cache::view::{self, Pruned, View};
 use stuut_simulator::{Options, Simulator, demo};
 
-/// How long calls are watched, and how often each is read.
+/// Simulated time and the interval of requests, in seconds.
 const HORIZON: u64 = 2 * 60 * 60;
 const EVERY: u64 = 3;
 
-/// Calls of one organisation: of every lifecycle.
+/// Number of calls, of every lifecycle.
 const CALLS: u32 = 120;
 
-/// The view of a service that follows calls: without the live parts.
+/// The view of a service that tracks the status of calls: without the live parts.
 const LIGHT: &str = "approver,classifications,invoices,partner,recording_url,workflow";
 
-/// The rule for the lifetime of an answer.
+/// The rule for the lifetime of a response.
 #[derive(Clone, Copy)]
 enum Rules {
     Fixed(u64),
@@ -37,13 +37,13 @@ enum Rules {
 
 #[derive(Default)]
 struct Tally {
-    answers: u64,
+    responses: u64,
     outdated: u64,
-    asked: u64,
+    fetches: u64,
 }
 
-/// A cache's entry for one call.
-struct Held {
+/// A stored call.
+struct Stored {
     freshness: Freshness,
     cap: ViewLimits,
     etag: HeaderValue,
@@ -55,7 +55,7 @@ fn main() {
         .into_iter()
         .chain([Rules::Ours]);
     println!(
-        "| lifetime | whole calls: asked of the origin | out of date | `strip={LIGHT}`: asked | out of date |"
+        "| lifetime | whole calls: origin requests | outdated | `strip={LIGHT}`: origin requests | outdated |"
     );
     println!("|---|---|---|---|---|");
     for rules in policies {
@@ -63,9 +63,9 @@ fn main() {
             Rules::Fixed(seconds) => format!("{seconds} s for everything"),
             Rules::Ours => "by status".to_owned(),
         };
-        let whole = watch(rules, None);
+        let whole = simulate(rules, None);
         let light = View::parse(None, Some(LIGHT)).expect("a list of names");
-        let light = watch(rules, light.as_ref());
+        let light = simulate(rules, light.as_ref());
         println!("| {name} | {} | {} |", whole.row(), light.row());
     }
 }
@@ -73,7 +73,7 @@ fn main() {
 impl Tally {
     fn row(&self) -> String {
         let share = |part: u64| {
-            let per_hundred_thousand = part * 100_000 / self.answers;
+            let per_hundred_thousand = part * 100_000 / self.responses;
             format!(
                 "{}.{:03} %",
                 per_hundred_thousand / 1_000,
@@ -82,14 +82,14 @@ impl Tally {
         };
         format!(
             "{} ({}) | {}",
-            self.asked,
-            share(self.asked),
+            self.fetches,
+            share(self.fetches),
             share(self.outdated)
         )
     }
 }
 
-fn watch(rules: Rules, view: Option<&View>) -> Tally {
+fn simulate(rules: Rules, view: Option<&View>) -> Tally {
     let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
     let options = Options {
         calls: CALLS,
@@ -101,45 +101,45 @@ fn watch(rules: Rules, view: Option<&View>) -> Tally {
         move || clock.now().wall
     });
     let settings = config::Freshness::default();
-    let mut held: HashMap<String, Held> = HashMap::new();
+    let mut stored: HashMap<String, Stored> = HashMap::new();
     let mut tally = Tally::default();
     let calls: Vec<String> = simulator.call_ids("acme").collect();
     for _ in 0..HORIZON / EVERY {
         clock.advance(Duration::from_secs(EVERY));
         let now = clock.now();
         for call in &calls {
-            let Some(current) = ask(&simulator, call) else {
+            let Some(current) = fetch(&simulator, call) else {
                 continue;
             };
-            tally.answers += 1;
-            let verdict = held.get(call).map(|held| held.verdict(rules, now));
+            tally.responses += 1;
+            let verdict = stored.get(call).map(|entry| entry.verdict(rules, now));
             match verdict {
                 Some(Verdict::Fresh { .. }) => {}
                 Some(Verdict::Usable { .. }) => {
-                    tally.outdated += u64::from(held[call].etag != current.etag);
-                    tally.asked += 1;
-                    held.insert(call.clone(), current.hold(view, &settings, now));
+                    tally.outdated += u64::from(stored[call].etag != current.etag);
+                    tally.fetches += 1;
+                    stored.insert(call.clone(), current.store(view, &settings, now));
                     continue;
                 }
                 _ => {
-                    tally.asked += 1;
-                    held.insert(call.clone(), current.hold(view, &settings, now));
+                    tally.fetches += 1;
+                    stored.insert(call.clone(), current.store(view, &settings, now));
                 }
             }
-            tally.outdated += u64::from(held[call].etag != current.etag);
+            tally.outdated += u64::from(stored[call].etag != current.etag);
         }
     }
     tally
 }
 
-/// The call as the origin has it now.
+/// The origin's current response for a call.
 struct Current {
     etag: HeaderValue,
     fields: HeaderMap,
     body: Bytes,
 }
 
-fn ask(simulator: &Simulator, call: &str) -> Option<Current> {
+fn fetch(simulator: &Simulator, call: &str) -> Option<Current> {
     let mut fields = HeaderMap::new();
     let credential = format!("Bearer {}", demo::TOKEN);
     fields.insert(
@@ -166,10 +166,9 @@ fn ask(simulator: &Simulator, call: &str) -> Option<Current> {
 }
 
 impl Current {
-    fn hold(&self, view: Option<&View>, settings: &config::Freshness, now: Moment) -> Held {
-        let whole =
-            facts::read(&self.body, &settings.live).expect("the simulator answers with JSON");
-        let shown = match view.map(|view| view::prune(&self.body, view)) {
+    fn store(&self, view: Option<&View>, settings: &config::Freshness, now: Moment) -> Stored {
+        let whole = facts::read(&self.body, &settings.live).expect("the simulator sends JSON");
+        let viewed = match view.map(|view| view::prune(&self.body, view)) {
             Some(Pruned::Part(part)) => {
                 facts::read(&part, &settings.live).expect("a part of JSON is JSON")
             }
@@ -181,15 +180,15 @@ impl Current {
             requested: now,
             received: now,
         };
-        Held {
+        Stored {
             freshness: policy::assess(&exchange, &whole, settings, None),
-            cap: ViewLimits::of(&shown, settings),
+            cap: ViewLimits::of(&viewed, settings),
             etag: self.etag.clone(),
         }
     }
 }
 
-impl Held {
+impl Stored {
     fn verdict(&self, rules: Rules, now: Moment) -> Verdict {
         match rules {
             Rules::Ours => policy::verdict(

@@ -1,7 +1,7 @@
-//! A bare hyper server: prepared answers from memory, found by one moka lookup on the target.
+//! A bare hyper server: prepared responses from memory, found by one moka lookup of the target.
 //!
-//! A PUT prepares an answer: its fields and its body become those of the answer to a GET of that
-//! target. So the answers are those of stuut-cache, byte for byte.
+//! A PUT prepares the response to a GET of the same target: its fields and its body become those of
+//! the response. So the responses are those of stuut-cache, byte for byte.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,12 +24,12 @@ struct Ready {
     body: Bytes,
 }
 
-/// Where the answers are.
+/// The prepared responses.
 #[derive(Clone)]
 enum Store {
     /// By their target.
     Lookup(Cache<String, Arc<Ready>>),
-    /// One for all targets, with no lookup.
+    /// One for all targets, without a lookup.
     Plain(Arc<OnceLock<Arc<Ready>>>),
 }
 
@@ -38,7 +38,7 @@ impl Store {
         match self {
             Self::Lookup(cache) => cache.insert(target, Arc::new(ready)),
             Self::Plain(one) => {
-                // The first stays; there is only one.
+                // Only one is put.
                 let _ = one.set(Arc::new(ready));
             }
         }
@@ -118,7 +118,7 @@ async fn put(request: Request<Incoming>, store: &Store) -> Response<Full<Bytes>>
             }
             let ready = Ready {
                 headers: head.headers,
-                // A copy: hyper's buffer would be held with it, and counted.
+                // A copy, because a slice would retain hyper's buffer, and memory is measured.
                 body: Bytes::copy_from_slice(&body.to_bytes()),
             };
             store.put(target.to_owned(), ready);

@@ -1,4 +1,4 @@
-//! Bodies that the origin answers with: of a given size, and the same at every run.
+//! Bodies of the origin's responses: of a given size, and the same in every run.
 
 use std::sync::LazyLock;
 
@@ -6,31 +6,31 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::call;
 
-/// One moment for all bodies of a run, so that the same call is the same twice.
+/// One time for all bodies of a run, so that a call is always the same.
 static NOW: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 
 /// The shape of a body, by the first letter of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Shape {
-    /// `r`: a JSON object of two members, `text` and `other`, each half of the body, that
-    /// compresses badly. Another id, another body.
+    /// `r`: a JSON object of two members, `text` and `other`, each half of the body, which hardly
+    /// compresses. Each id has its own body.
     Random,
-    /// `f`: the same, but one body for all ids: ready-made, so that the origin costs little.
+    /// `f`: the same, but one prepared body for all ids, so that the origin needs little CPU.
     Fixed,
-    /// `c`: a call as the API has them, one for all ids.
+    /// `c`: a call like those of the API, the same for all ids.
     Call,
 }
 
-/// A body as an id describes it: `r40960-17` is random, of 40,960 bytes.
+/// A body, as described by an id: `r40960-17` is random and has 40,960 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Wanted {
+pub(crate) struct BodySpec {
     pub(crate) shape: Shape,
     pub(crate) size: usize,
     seed: u64,
 }
 
-impl Wanted {
-    /// The body that the last segment of a target describes.
+impl BodySpec {
+    /// The body described by the last segment of a target.
     pub(crate) fn of(target: &str) -> Option<Self> {
         let path = target.split('?').next()?;
         let id = path.rsplit('/').next()?;
@@ -55,7 +55,7 @@ impl Wanted {
         })
     }
 
-    /// The body: of exactly `size` bytes, or little more where it is a call.
+    /// The body: exactly `size` bytes, or slightly more if it is a call.
     pub(crate) fn body(self) -> Vec<u8> {
         match self.shape {
             Shape::Random | Shape::Fixed => random(self.size, self.seed),
@@ -79,8 +79,7 @@ fn random(size: usize, seed: u64) -> Vec<u8> {
     body
 }
 
-/// Letters from a xorshift generator, eight at each step: the origin shares a processor with the
-/// load.
+/// Letters from a xorshift generator, eight per step, because the origin shares a CPU with the load.
 fn scribble(body: &mut Vec<u8>, letters: usize, state: &mut u64) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let end = body.len() + letters;
@@ -97,8 +96,8 @@ fn scribble(body: &mut Vec<u8>, letters: usize, state: &mut u64) {
     body.truncate(end);
 }
 
-/// A call whose pre-signed URLs hold for a week: with those it is written with, long expired, it
-/// would not be served from memory.
+/// A call whose pre-signed URLs are valid for a week: with the expired ones of [`call::call`], it
+/// would not be served from the cache.
 fn fresh_call(size: usize) -> Vec<u8> {
     let text = String::from_utf8(call::call(size)).expect("a call is UTF-8");
     let end = *NOW + SignedDuration::from_hours(24 * 7);

@@ -1,9 +1,9 @@
-//! Many clients at once on one cold key.
+//! Request coalescing: many concurrent clients of one cold key.
 
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::load::{Ask, Connection, Wire};
+use crate::load::{Connection, Get, Wire};
 use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Session, real};
@@ -13,16 +13,16 @@ use crate::warm;
 
 const CLIENTS: usize = 200;
 
-/// How long the origin takes; the rows say so.
+/// Latency of the origin, as in the names of the rows.
 const ORIGIN: Duration = Duration::from_millis(100);
 
-/// Fetches that the origin saw, and when the last client had its answer.
+/// Number of fetches, and the time until the last client has its response.
 pub(crate) fn collapse(session: &mut Session) -> Result<()> {
-    let origin = Origin::that_waits(ORIGIN)?;
+    let origin = Origin::with_latency(ORIGIN)?;
     let setup = Setup::new(origin.address);
     let servers = session.start_caches(&setup)?;
     for server in &servers {
-        warm::hit(server, Wire::H1, &Ask::of("/v1/calls/f4096-first"))?;
+        warm::hit(server, Wire::H1, &Get::of("/v1/calls/f4096-first"))?;
     }
     let (mut fetches, mut times) = (Samples::new(), Samples::new());
     for round in 0..=session.rounds {
@@ -39,15 +39,15 @@ pub(crate) fn collapse(session: &mut Session) -> Result<()> {
     }
     let name = format!("{CLIENTS} clients on a cold key, origin 100 ms: fetches");
     session.row(&name, Unit::Number, &fetches, &[]);
-    let name = format!("{CLIENTS} clients on a cold key, origin 100 ms: last answer");
+    let name = format!("{CLIENTS} clients on a cold key, origin 100 ms: last response");
     session.row(&name, Unit::Milliseconds, &times, &[]);
     Ok(())
 }
 
-/// From the first request sent to the last answer read. One thread does both: the answers wait in
-/// the sockets, and no scheduler decides who is late.
+/// Time from the first request to the last response. One thread sends and reads all, so that the
+/// scheduler does not influence it; responses wait in the sockets.
 fn stampede(server: &Server, round: usize) -> Result<Duration> {
-    let request = Ask::of(format!("/v1/calls/f4096-{round}")).bytes();
+    let request = Get::of(format!("/v1/calls/f4096-{round}")).bytes();
     let mut clients = (0..CLIENTS)
         .map(|_| Connection::open(server.address))
         .collect::<Result<Vec<_>>>()?;
@@ -61,7 +61,7 @@ fn stampede(server: &Server, round: usize) -> Result<Duration> {
         let answer = client.receive()?;
         if answer.status != 200 || answer.body.len() != 4096 {
             let who = server.column.name();
-            return Err(format!("{who} answered a client of many with {}", answer.status).into());
+            return Err(format!("{who} answered one of the clients with {}", answer.status).into());
         }
     }
     Ok(began.elapsed())

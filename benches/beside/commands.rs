@@ -1,8 +1,8 @@
 //! The command lines and configuration files of the servers.
 //!
-//! nginx, Varnish and `HAProxy` are configured as their documentation advises for this use: a store
-//! of its own for every token, kept-alive connections on both sides, nothing on disk, no access
-//! log, fields that show whether an answer was a hit.
+//! nginx, Varnish and `HAProxy` are configured as their documentation recommends for this use: the
+//! token in the cache key, keep-alive on both sides, nothing on disk, no access log, and a field
+//! that shows hits.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use crate::Result;
 use crate::load::Wire;
 use crate::setup::{Column, Setup, program_path};
 
-/// The limit on open files of this process, and so of its children.
+/// The limit on open files of this process and its children.
 pub(crate) fn open_files() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits
@@ -22,7 +22,7 @@ pub(crate) fn open_files() -> usize {
     soft.and_then(|soft| soft.parse().ok()).unwrap_or_default()
 }
 
-/// A command line, and variables of its environment.
+/// A command line, and environment variables.
 pub(crate) type Command = (Vec<String>, Vec<(&'static str, String)>);
 
 /// The command that starts a server on `address`; its files go into `folder`.
@@ -66,7 +66,7 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
         ),
     ];
     if setup.gzip {
-        // The one row whose bodies show live parts and take longer than the minute of those.
+        // The bodies of this row have live parts, which would expire after a minute.
         let live = [
             "STUUT_CACHE__FRESHNESS__LIVE__APPROVER",
             "STUUT_CACHE__FRESHNESS__LIVE__CLASSIFICATIONS",
@@ -79,14 +79,13 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
     (arguments.map(str::to_owned).to_vec(), variables)
 }
 
-/// One worker; the store in files, which are in memory; the key is the target and the
-/// credential.
+/// One worker; the cache files are on tmpfs; the key is the target and the token.
 fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let h2 = if setup.wire == Wire::H2 { " http2" } else { "" };
     let gzip = if setup.gzip { "on" } else { "off" };
     let (origin, capacity) = (setup.origin, setup.capacity);
     let at = folder.display();
-    // Spares a hit the opening of its file. Where files are evicted it would hold them.
+    // Saves hits an open(); not where files are evicted, because it would keep them open.
     let most = open_files() / 2;
     let open = if setup.keep_open {
         format!("open_file_cache max={most} inactive=1h; open_file_cache_valid 1h;")
@@ -154,8 +153,8 @@ http {{
     ])
 }
 
-/// One pool of threads; the store in memory. What its built-in rules would pass, a request with a
-/// credential, is looked up with the credential in the key.
+/// One thread pool; malloc storage. The built-in VCL passes requests with `Authorization`; here
+/// they are looked up with the token in the key.
 fn varnish(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let (host, port) = (setup.origin.ip(), setup.origin.port());
     let gzip = if setup.gzip {
@@ -201,9 +200,9 @@ sub vcl_backend_response {{ {gzip} }}
     Ok(words)
 }
 
-/// One thread. Its cache answers no request that has `Authorization` (`HAProxy` configuration
-/// manual, "6.1. Limitation"), and its key is host and target; so the credential is moved to the
-/// host while the cache looks, and moved back for the origin.
+/// One thread. Its cache does not serve requests with `Authorization` (`HAProxy` configuration
+/// manual, "6.1. Limitation"), and its key is host and target; so the token is moved to `Host`
+/// during the lookup, and moved back for the origin.
 fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let (origin, capacity) = (setup.origin, setup.capacity);
     let (compression, filters) = if setup.gzip {

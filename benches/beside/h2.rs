@@ -12,19 +12,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::Result;
-use crate::load::{Answer, Ask};
+use crate::load::{Answer, Get};
 
-/// Streams at once on the one connection: as many as HTTP/1.1 has connections.
+/// Concurrent streams of the one connection: as many as HTTP/1.1 has connections.
 const STREAMS: usize = crate::load::CONNECTIONS;
 
 /// Time limit of a round.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// One request on a connection of its own.
-pub(crate) fn ask(address: SocketAddr, ask: &Ask) -> Result<Answer> {
+/// Sends one request on a new connection.
+pub(crate) fn fetch(address: SocketAddr, get: &Get) -> Result<Answer> {
     block_on(async {
         let mut sender = connect(address).await?;
-        let response = sender.send_request(request(ask)?).await?;
+        let response = sender.send_request(request(get)?).await?;
         let (head, body) = response.into_parts();
         Ok(Answer {
             status: head.status.as_u16(),
@@ -34,18 +34,18 @@ pub(crate) fn ask(address: SocketAddr, ask: &Ask) -> Result<Answer> {
     })
 }
 
-/// Sends the requests of a round; returns how many were answered, all of them with 200.
-pub(crate) fn spread(address: SocketAddr, requests: usize, ask: &Ask) -> Result<usize> {
+/// Sends the requests of a round; returns the number of responses, all of them 200.
+pub(crate) fn spread(address: SocketAddr, requests: usize, get: &Get) -> Result<usize> {
     let each = requests / STREAMS;
     block_on(async {
         let sender = connect(address).await?;
         let streams: Vec<_> = (0..STREAMS)
             .map(|_| {
-                let (mut sender, ask) = (sender.clone(), ask.clone());
+                let (mut sender, get) = (sender.clone(), get.clone());
                 tokio::spawn(async move {
                     for _ in 0..each {
                         sender.ready().await?;
-                        let response = sender.send_request(request(&ask)?).await?;
+                        let response = sender.send_request(request(&get)?).await?;
                         if response.status() != 200 {
                             return Err(format!("status {}", response.status()).into());
                         }
@@ -72,7 +72,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
         .block_on(async {
             tokio::time::timeout(TIMEOUT, work)
                 .await
-                .map_err(|_| format!("no end within {TIMEOUT:?}"))?
+                .map_err(|_| format!("not finished within {TIMEOUT:?}"))?
         })
 }
 
@@ -80,16 +80,16 @@ async fn connect(address: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {
     let socket = TcpStream::connect(address).await?;
     socket.set_nodelay(true)?;
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await?;
-    // It ends when the last sender is dropped; the senders get its errors.
+    // Ends when the last sender is dropped; its errors are returned by the senders.
     tokio::spawn(connection);
     Ok(sender)
 }
 
-fn request(ask: &Ask) -> Result<Request<Empty<Bytes>>> {
-    let request = Request::get(format!("http://bench{}", ask.target))
-        .header(AUTHORIZATION, format!("Bearer {}", ask.token))
+fn request(get: &Get) -> Result<Request<Empty<Bytes>>> {
+    let request = Request::get(format!("http://bench{}", get.target))
+        .header(AUTHORIZATION, format!("Bearer {}", get.token))
         .header("accept", "*/*");
-    let request = match ask.codings {
+    let request = match get.codings {
         Some(codings) => request.header("accept-encoding", codings),
         None => request,
     };

@@ -1,10 +1,10 @@
-//! Processor time a hit: by size, spread over many keys, of a view, in a coding, over HTTP/2.
+//! CPU time per hit: by size, spread over many keys, of a view, compressed, over HTTP/2.
 
 use std::borrow::Cow;
 
 use crate::Result;
 use crate::h2;
-use crate::load::{self, Ask, Connection, Wire};
+use crate::load::{self, Connection, Get, Wire};
 use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Entrant, Session};
@@ -12,20 +12,20 @@ use crate::setup::{Column, Setup};
 use crate::table::Unit;
 use crate::warm;
 
-/// A row: the requests, and the servers that get them.
+/// A row: the requests, and the servers under test.
 struct Work<'a> {
     name: &'a str,
-    /// The requests, one after the other.
-    asks: Vec<Ask>,
-    /// Requests of a round.
+    /// The requests, in order.
+    gets: Vec<Get>,
+    /// Number of requests of a round.
     requests: usize,
     wire: Wire,
-    /// The bare server has one answer and looks nothing up.
+    /// Whether the bare server has one response for all targets, without a lookup.
     plain: bool,
-    /// Columns that have such a thing; why the other caches have not.
-    beside: &'a [Column],
+    /// Columns that are compared, and the reason why the other caches are not.
+    compared: &'a [Column],
     why_not: &'static str,
-    /// Whether a plain hit of that size is measured too.
+    /// Whether a plain hit of the same size is measured, too.
     own: bool,
 }
 
@@ -40,11 +40,11 @@ impl Work<'_> {
     fn of(name: &'static str, target: &str, requests: usize) -> Self {
         Self {
             name,
-            asks: vec![Ask::of(target)],
+            gets: vec![Get::of(target)],
             requests,
             wire: Wire::H1,
             plain: false,
-            beside: ALL,
+            compared: ALL,
             why_not: "",
             own: false,
         }
@@ -62,31 +62,31 @@ pub(crate) fn hits(session: &mut Session) -> Result<()> {
     }
     let work = Work {
         plain: true,
-        beside: &[Column::Bare],
-        why_not: "as in the row of 4 KB",
+        compared: &[Column::Bare],
+        why_not: "same as in the first row",
         ..Work::of(
-            "hit, 4 KB, beside bare hyper without a lookup",
+            "hit, 4 KB, vs bare hyper without a lookup",
             "/v1/calls/f4096-1",
             20_000,
         )
     };
     row(session, &work)?;
-    // Each token asks for calls of its own, as services do.
-    let asks = (0..1_000).flat_map(|token| {
-        (0..20).map(move |call| Ask {
+    // Each token requests its own calls, as services do.
+    let gets = (0..1_000).flat_map(|token| {
+        (0..20).map(move |call| Get {
             token: format!("bench-token-{token:04}"),
-            ..Ask::of(format!("/v1/calls/r4096-{token}.{call}"))
+            ..Get::of(format!("/v1/calls/r4096-{token}.{call}"))
         })
     });
     let work = Work {
-        asks: asks.collect(),
+        gets: gets.collect(),
         own: true,
         ..Work::of("hit, 4 KB, of 1,000 tokens × 20 calls", "", 20_000)
     };
     row(session, &work)?;
     let work = Work {
-        beside: &[Column::Bare],
-        why_not: "views are stuut-cache's own",
+        compared: &[Column::Bare],
+        why_not: "only stuut-cache has views",
         own: true,
         ..Work::of(
             "hit of a view, 40 KB of 80 KB",
@@ -97,19 +97,19 @@ pub(crate) fn hits(session: &mut Session) -> Result<()> {
     row(session, &work)
 }
 
-/// Hits in a content coding that the proxy makes.
+/// Hits in a content coding that the proxy has compressed.
 pub(crate) fn coded(session: &mut Session) -> Result<()> {
-    for (name, coding, beside) in [
+    for (name, coding, compared) in [
         ("hit, 40 KB as gzip", "gzip", ALL),
         ("hit, 40 KB as zstd", "zstd", &[Column::Bare] as &[_]),
     ] {
         let mut work = Work {
-            beside,
-            why_not: "it makes gzip, not zstd",
+            compared,
+            why_not: "it compresses with gzip, not zstd",
             own: true,
             ..Work::of(name, "/v1/calls/c40960-1", 10_000)
         };
-        work.asks[0].codings = Some(coding);
+        work.gets[0].codings = Some(coding);
         row(session, &work)?;
     }
     Ok(())
@@ -128,80 +128,82 @@ pub(crate) fn h2c(session: &mut Session) -> Result<()> {
 fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
     let origin = Origin::start()?;
     let setup = Setup {
-        gzip: work.asks[0].codings.is_some(),
+        gzip: work.gets[0].codings.is_some(),
         keep_open: true,
         wire: work.wire,
         plain: work.plain,
         ..Setup::new(origin.address)
     };
     let ours = Server::start(&setup, Column::StuutCache)?;
-    if let Some(coding) = work.asks[0].codings
-        && !warm::comes_coded(&ours, work.wire, &work.asks[0])?
+    if let Some(coding) = work.gets[0].codings
+        && !warm::becomes_coded(&ours, work.wire, &work.gets[0])?
     {
-        let why = format!("stuut-cache never answered with content-encoding: {coding}");
+        let why = format!("stuut-cache never sent content-encoding: {coding}");
         session.table.empty(work.name, &why);
         return Ok(());
     }
-    if let [ask] = work.asks.as_slice() {
-        warm::hit(&ours, work.wire, ask)?;
+    if let [get] = work.gets.as_slice() {
+        warm::hit(&ours, work.wire, get)?;
     }
     let mut servers = vec![];
-    for column in session.there(work.beside) {
+    for column in session.installed(work.compared) {
         let server = Server::start(&setup, column)?;
         if column == Column::Bare {
             repeat(&ours, &server, work)?;
-        } else if work.asks.len() > 1 {
-            warm::fill(&server, &work.asks, 500)?;
+        } else if work.gets.len() > 1 {
+            warm::fill(&server, &work.gets, 500)?;
         } else {
-            warm::hit(&server, work.wire, &work.asks[0])?;
+            warm::hit(&server, work.wire, &work.gets[0])?;
         }
         servers.push(server);
     }
     let plain = if work.own {
-        let length = warm::ask_once(&ours, work.wire, &work.asks[0])?.body.len();
-        let ask = Ask::of(format!("/v1/calls/f{length}-plain"));
-        warm::hit(&ours, Wire::H1, &ask)?;
-        Some(ask)
+        let length = warm::fetch_once(&ours, work.wire, &work.gets[0])?
+            .body
+            .len();
+        let get = Get::of(format!("/v1/calls/f{length}-plain"));
+        warm::hit(&ours, Wire::H1, &get)?;
+        Some(get)
     } else {
         None
     };
 
-    let asks = work.asks.as_slice();
-    let mut entrants = vec![entrant(Column::StuutCache, &ours, asks, work)];
+    let gets = work.gets.as_slice();
+    let mut entrants = vec![entrant(Column::StuutCache, &ours, gets, work)];
     for server in &servers {
-        entrants.push(entrant(server.column, server, asks, work));
+        entrants.push(entrant(server.column, server, gets, work));
     }
     if let Some(plain) = &plain {
-        let asks = std::slice::from_ref(plain);
+        let gets = std::slice::from_ref(plain);
         let one = Work {
             wire: Wire::H1,
             ..Work::of("", "", work.requests)
         };
-        entrants.push(entrant(Column::PlainHit, &ours, asks, &one));
+        entrants.push(entrant(Column::PlainHit, &ours, gets, &one));
     }
     let fetched = origin.fetches();
     let samples = session.take_turns(&entrants)?;
     let more = origin.fetches() - fetched;
     if more > 0 {
-        return Err(format!("{}: {more} requests were no hits", work.name).into());
+        return Err(format!("{}: {more} requests were not hits", work.name).into());
     }
     let empty = Column::CACHES.map(|column| (column, work.why_not));
     session.row(work.name, Unit::Microseconds, &samples, &empty);
     Ok(())
 }
 
-/// Fills stuut-cache, and makes each of its hits an answer of the bare server.
+/// Fills stuut-cache, and prepares each of its hits as a response of the bare server.
 fn repeat(ours: &Server, bare: &Server, work: &Work<'_>) -> Result<()> {
-    if let [ask] = work.asks.as_slice() {
-        return warm::ready(bare, &ask.target, &warm::hit(ours, work.wire, ask)?);
+    if let [get] = work.gets.as_slice() {
+        return warm::ready(bare, &get.target, &warm::hit(ours, work.wire, get)?);
     }
-    warm::fill(ours, &work.asks, 500)?;
+    warm::fill(ours, &work.gets, 500)?;
     let (mut from, mut to) = (
         Connection::open(ours.address)?,
         Connection::open(bare.address)?,
     );
-    for ask in &work.asks {
-        warm::put(&mut to, &ask.target, &from.ask(&ask.bytes())?)?;
+    for get in &work.gets {
+        warm::put(&mut to, &get.target, &from.fetch(&get.bytes())?)?;
     }
     Ok(())
 }
@@ -209,17 +211,17 @@ fn repeat(ours: &Server, bare: &Server, work: &Work<'_>) -> Result<()> {
 fn entrant<'a>(
     column: Column,
     server: &'a Server,
-    asks: &'a [Ask],
+    gets: &'a [Get],
     work: &Work<'_>,
 ) -> Entrant<'a> {
     let (requests, address) = (work.requests, server.address);
     let work: Box<dyn Fn() -> Result<usize>> = match work.wire {
-        Wire::H2 => Box::new(move || h2::spread(address, requests, &asks[0])),
+        Wire::H2 => Box::new(move || h2::spread(address, requests, &gets[0])),
         Wire::H1 => {
-            let ready: Vec<Vec<u8>> = asks.iter().map(Ask::bytes).collect();
+            let ready: Vec<Vec<u8>> = gets.iter().map(Get::bytes).collect();
             Box::new(move || {
                 load::spread(address, requests, &|n| {
-                    // A prime: neighbours in time are no neighbours in the store, and all come.
+                    // A prime, so that successive requests are for distant keys, and all keys occur.
                     Cow::Borrowed(&ready[n * 7_919 % ready.len()][..])
                 })
             })

@@ -1,11 +1,11 @@
-//! User instructions a request, as valgrind counts them: the difference between a run and one of
-//! twice as many requests. They hardly move from run to run, where processor time does.
+//! User instructions per request, counted by valgrind: the difference between a run and one with
+//! twice as many requests. Unlike CPU time, they hardly vary between runs.
 
 use std::borrow::Cow;
 use std::process::{Command, Stdio};
 
 use crate::Result;
-use crate::load::{self, Ask, Connection, Wire};
+use crate::load::{self, Connection, Get, Wire};
 use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Session, real, real_bytes};
@@ -15,17 +15,17 @@ use crate::warm;
 
 const REQUESTS: usize = 2_000;
 
-const TWO: &str = "under valgrind run stuut-cache and bare hyper only";
+const NOT_COUNTED: &str = "only stuut-cache and bare hyper run under valgrind";
 
-/// A hit of 4 KB, and a miss of 4 KB, both compared with the bare server's answer.
+/// A hit of 4 KB, and a miss of 4 KB, both compared with the bare server's response.
 pub(crate) fn instructions(session: &mut Session) -> Result<()> {
-    let there = Command::new("valgrind")
+    let version = Command::new("valgrind")
         .arg("--version")
         .stdin(Stdio::null())
         .output();
-    if there.is_err() {
+    if version.is_err() {
         let why = "valgrind is not installed (package valgrind)";
-        eprintln!("{why}; no instructions are counted");
+        eprintln!("{why}; instructions are not counted");
         session.table.empty("instructions", why);
         return Ok(());
     }
@@ -33,14 +33,14 @@ pub(crate) fn instructions(session: &mut Session) -> Result<()> {
     for (name, id, every_other) in [
         ("hit, 4 KB: instructions", "f4096-1", false),
         (
-            "miss, 4 KB: instructions, beside bare hyper's answer from memory",
+            "miss, 4 KB: instructions, vs bare hyper's response from memory",
             "c4096",
             true,
         ),
     ] {
         let ours = per_request(Column::StuutCache, id, every_other)?;
         let samples = Samples::from([(Column::StuutCache, vec![ours]), (Column::Bare, vec![bare])]);
-        let empty = Column::CACHES.map(|column| (column, TWO));
+        let empty = Column::CACHES.map(|column| (column, NOT_COUNTED));
         session.row(name, Unit::Instructions, &samples, &empty);
     }
     Ok(())
@@ -52,7 +52,7 @@ fn per_request(column: Column, id: &str, every_other: bool) -> Result<f64> {
     Ok(real_bytes(twice.saturating_sub(once)) / real(REQUESTS))
 }
 
-/// Instructions of a whole process that answers this number of requests.
+/// Instructions of a process that answers this number of requests.
 fn total(column: Column, id: &str, every_other: bool, requests: usize) -> Result<u64> {
     let origin = Origin::start()?;
     let setup = Setup {
@@ -67,9 +67,9 @@ fn total(column: Column, id: &str, every_other: bool, requests: usize) -> Result
     };
     let server = Server::start(&setup, column)?;
     let target = |name: &str| format!("/v1/calls/{id}{name}");
-    let first = Ask::of(target(if every_other { "-first" } else { "" }));
+    let first = Get::of(target(if every_other { "-first" } else { "" }));
     if column == Column::Bare {
-        let answer = Connection::open(origin.address)?.ask(&first.bytes())?;
+        let answer = Connection::open(origin.address)?.fetch(&first.bytes())?;
         warm::ready(&server, &first.target, &answer)?;
     } else {
         warm::hit(&server, Wire::H1, &first)?;
@@ -77,15 +77,15 @@ fn total(column: Column, id: &str, every_other: bool, requests: usize) -> Result
     let request = first.bytes();
     load::spread(server.address, requests, &|n| {
         if every_other {
-            Cow::Owned(Ask::of(target(&format!("-{n}"))).bytes())
+            Cow::Owned(Get::of(target(&format!("-{n}"))).bytes())
         } else {
             Cow::Borrowed(&request[..])
         }
     })?;
-    let said = server.stop()?;
-    let line = said.lines().find_map(|line| {
+    let stderr = server.stop()?;
+    let count = stderr.lines().find_map(|line| {
         let (_, count) = line.split_once("Collected : ")?;
         count.split_whitespace().next()?.parse().ok()
     });
-    line.ok_or_else(|| format!("valgrind told no total: {said}").into())
+    count.ok_or_else(|| format!("no total in valgrind's output: {stderr}").into())
 }

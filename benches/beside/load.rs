@@ -10,7 +10,7 @@ use memchr::memmem;
 
 use crate::Result;
 
-/// Connections that ask at once in a round.
+/// Concurrent connections of a round.
 pub(crate) const CONNECTIONS: usize = 8;
 
 /// Timeout of a read or write.
@@ -18,14 +18,14 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A GET.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct Get {
     pub(crate) target: String,
     pub(crate) token: String,
-    /// `Accept-Encoding`, where content codings are asked for.
+    /// `Accept-Encoding`, if any.
     pub(crate) codings: Option<&'static str>,
 }
 
-/// A response, read whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -37,7 +37,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     H1,
-    /// Without TLS, by prior knowledge.
+    /// Without TLS (h2c), by prior knowledge.
     H2,
 }
 
@@ -48,16 +48,16 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// Where a body ends.
+/// The framing of a body.
 enum Framing {
     Length(usize),
     Chunked,
 }
 
-// === impl Ask ===
+// === impl Get ===
 
-impl Ask {
-    /// A call's target, with the token that most rows use.
+impl Get {
+    /// A GET of this target, with the token of most rows.
     pub(crate) fn of(target: impl Into<String>) -> Self {
         Self {
             target: target.into(),
@@ -83,7 +83,7 @@ impl Ask {
 // === impl Answer ===
 
 impl Answer {
-    /// A field's value, or nothing.
+    /// A field's value, or "".
     pub(crate) fn field(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -106,8 +106,8 @@ impl Connection {
         })
     }
 
-    /// One request and its answer, every byte kept.
-    pub(crate) fn ask(&mut self, request: &[u8]) -> Result<Answer> {
+    /// Sends a request; returns the whole response.
+    pub(crate) fn fetch(&mut self, request: &[u8]) -> Result<Answer> {
         self.send(request)?;
         self.receive()
     }
@@ -116,7 +116,7 @@ impl Connection {
         Ok(self.socket.write_all(request)?)
     }
 
-    /// The answer to what was sent, every byte kept.
+    /// Reads a whole response.
     pub(crate) fn receive(&mut self) -> Result<Answer> {
         let (head, filled) = self.head()?;
         let text = std::str::from_utf8(&self.buffer[..head])?;
@@ -159,7 +159,7 @@ impl Connection {
         Ok(())
     }
 
-    /// One request, its answer read and dropped; 200 or an error.
+    /// Sends a request, reads and drops the response; an error unless it is 200.
     pub(crate) fn exchange(&mut self, request: &[u8]) -> Result<()> {
         self.send(request)?;
         let (head, filled) = self.head()?;
@@ -174,7 +174,7 @@ impl Connection {
                 }
             }
             Framing::Chunked => {
-                // The last bytes mark the end; they may arrive in two reads.
+                // The end marker may arrive in two reads.
                 let mut filled = filled;
                 while !is_last_chunk(&self.buffer[..filled]) {
                     let kept = filled.min(8);
@@ -186,7 +186,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads until a head is whole: its length, and the number of bytes so far.
+    /// Reads a whole head; returns its length, and the number of bytes read so far.
     fn head(&mut self) -> Result<(usize, usize)> {
         let mut filled = 0;
         loop {
@@ -203,7 +203,7 @@ impl Connection {
             Ok(0) => Err("the server closed the connection".into()),
             Ok(read) => Ok(read),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                Err(format!("no answer within {TIMEOUT:?}").into())
+                Err(format!("no response within {TIMEOUT:?}").into())
             }
             Err(error) => Err(error.into()),
         }
@@ -224,12 +224,12 @@ fn framing(head: &[u8]) -> Result<Framing> {
     }
     match field("transfer-encoding:") {
         Some(b"chunked") => Ok(Framing::Chunked),
-        _ => Err("an answer without a length".into()),
+        _ => Err("a response without a length".into()),
     }
 }
 
-/// Whether an answer ends here. A body of gzip may contain these bytes; that a read ends
-/// with them by chance is neglected.
+/// Whether a chunked body ends here. A gzip body may contain these bytes, but a read that ends with
+/// them by chance is unlikely.
 fn is_last_chunk(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\r\n0\r\n\r\n")
 }
@@ -243,13 +243,13 @@ fn unchunked(mut bytes: &[u8]) -> Result<Vec<u8>> {
             return Ok(body);
         }
         let chunk = line + 2..line + 2 + size;
-        body.extend_from_slice(bytes.get(chunk.clone()).ok_or("a chunk cut short")?);
-        bytes = bytes.get(chunk.end + 2..).ok_or("a chunk without an end")?;
+        body.extend_from_slice(bytes.get(chunk.clone()).ok_or("a truncated chunk")?);
+        bytes = bytes.get(chunk.end + 2..).ok_or("an unterminated chunk")?;
     }
 }
 
-/// Sends the requests of a round from as many connections as there are, each of them one at a
-/// time; returns how many were answered, all of them with 200.
+/// Sends the requests of a round over all connections, one at a time each; returns the number of
+/// responses, all of them 200.
 pub(crate) fn spread<'a>(
     address: SocketAddr,
     requests: usize,
@@ -269,7 +269,7 @@ pub(crate) fn spread<'a>(
             })
             .collect();
         for load in loads {
-            load.join().map_err(|_| "a load panicked")??;
+            load.join().map_err(|_| "a client panicked")??;
         }
         Ok(each * CONNECTIONS)
     })

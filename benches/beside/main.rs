@@ -1,25 +1,24 @@
-//! The whole program compared with others, over real sockets, in one run: bare hyper, and where
-//! they are installed nginx, Varnish and `HAProxy`.
+//! Compares the whole program with others, over real sockets, in one run: bare hyper and, if
+//! installed, nginx, Varnish and `HAProxy`.
 //!
-//! `cargo bench --bench beside` prints one table. Servers run on processor 0, the load and the
-//! origin on processor 1. Every ratio is between two figures of the same run: a slow or
-//! busy machine affects all of them alike.
+//! `cargo bench --bench beside` prints one table. Servers run on CPU 0, the load generator and the
+//! origin on CPU 1. Every ratio is between two figures of the same run, so that a slow or busy
+//! machine affects both alike.
 //!
 //! ```text
 //! cargo bench --bench beside -- [GROUP…] [--rounds N] [--instructions]
 //! ```
 //!
-//! Groups are `hits coded h2c misses latency collapse memory start`; without any, all are
-//! measured. `--instructions` counts instructions under valgrind, after the groups, or alone
-//! where no group is named.
+//! Groups are `hits coded h2c misses latency collapse memory start`; the default is all.
+//! `--instructions` counts instructions under valgrind, after the given groups, or alone.
 //!
 //! | module | content |
 //! |---|---|
-//! | `session` `table` | a run and its rounds; the output |
+//! | `session` `table` | a run and its rounds; output |
 //! | `hits` `misses` `collapse` `memory` `start` `instructions` | the rows |
-//! | `warm` | filling servers, and checking that they answer from their store |
-//! | `load` `h2` `origin` `body` | the clients, and the origin |
-//! | `setup` `commands` `bare` `process` | the servers that are measured |
+//! | `warm` | fills the caches, and checks that they serve hits |
+//! | `load` `h2` `origin` `body` | the load generator, and the origin |
+//! | `setup` `commands` `bare` `process` | the servers under test |
 
 mod bare;
 mod body;
@@ -60,7 +59,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    // Cargo says that this is a benchmark.
+    // Cargo passes `--bench`.
     let arguments: Vec<String> = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench")
@@ -70,17 +69,17 @@ fn main() -> Result<()> {
         Some("load") => measure(&Arguments::read(&arguments[1..])?),
         _ => {
             Arguments::read(&arguments)?;
-            again(&arguments)
+            restart(&arguments)
         }
     }
 }
 
-/// Starts this program again: on the processor for the load, with as many open files as may be.
-fn again(arguments: &[String]) -> Result<()> {
+/// Restarts this program on the CPU for the load, with a raised limit on open files.
+fn restart(arguments: &[String]) -> Result<()> {
     let status = Command::new("sh")
         .args([
             "-c",
-            // 20,000 files that nginx keeps open; where that is forbidden, as many as may be.
+            // nginx keeps 20,000 files open; else the hard limit.
             "ulimit -n 65536 2>/dev/null || ulimit -S -n \"$(ulimit -H -n)\"; exec taskset -c \"$@\"",
         ])
         .args(["sh", LOAD_CPU])
@@ -92,14 +91,14 @@ fn again(arguments: &[String]) -> Result<()> {
     if status.success() {
         Ok(())
     } else {
-        Err("the run failed, or taskset (package util-linux) found no processor 1".into())
+        Err("the run failed, or taskset (package util-linux) found no CPU 1".into())
     }
 }
 
-fn measure(wanted: &Arguments) -> Result<()> {
-    let mut session = Session::begin(wanted.rounds);
+fn measure(arguments: &Arguments) -> Result<()> {
+    let mut session = Session::begin(arguments.rounds);
     let mut failed = Vec::new();
-    for group in &wanted.groups {
+    for group in &arguments.groups {
         let measured = match group.as_str() {
             "hits" => hits::hits(&mut session),
             "coded" => hits::coded(&mut session),
@@ -111,12 +110,12 @@ fn measure(wanted: &Arguments) -> Result<()> {
             _ => start::start(&mut session),
         };
         if let Err(error) = measured {
-            // The rows so far remain; the run fails all the same.
+            // Prints the other rows, but fails the run.
             session.table.empty(group, &format!("failed: {error}"));
             failed.push(group.as_str());
         }
     }
-    if wanted.instructions {
+    if arguments.instructions {
         instructions::instructions(&mut session)?;
     }
     session.end();
@@ -130,25 +129,25 @@ fn measure(wanted: &Arguments) -> Result<()> {
 // === impl Arguments ===
 
 impl Arguments {
-    fn read(arguments: &[String]) -> Result<Self> {
-        let mut wanted = Self {
+    fn read(words: &[String]) -> Result<Self> {
+        let mut arguments = Self {
             groups: Vec::new(),
             rounds: ROUNDS,
             instructions: false,
         };
-        let mut rest = arguments.iter();
+        let mut rest = words.iter();
         while let Some(argument) = rest.next() {
             match argument.as_str() {
                 "--rounds" => {
-                    let rounds = rest.next().ok_or("--rounds: a number follows it")?;
-                    wanted.rounds = rounds
+                    let rounds = rest.next().ok_or("--rounds needs a number")?;
+                    arguments.rounds = rounds
                         .parse()
                         .ok()
                         .filter(|&rounds| rounds > 0)
-                        .ok_or_else(|| format!("--rounds: {rounds:?} is no number of rounds"))?;
+                        .ok_or_else(|| format!("--rounds: {rounds:?} is not a positive number"))?;
                 }
-                "--instructions" => wanted.instructions = true,
-                group if GROUPS.contains(&group) => wanted.groups.push(group.to_owned()),
+                "--instructions" => arguments.instructions = true,
+                group if GROUPS.contains(&group) => arguments.groups.push(group.to_owned()),
                 other => {
                     let groups = GROUPS.join(" ");
                     return Err(format!(
@@ -158,9 +157,9 @@ impl Arguments {
                 }
             }
         }
-        if wanted.groups.is_empty() && !wanted.instructions {
-            wanted.groups = GROUPS.map(str::to_owned).to_vec();
+        if arguments.groups.is_empty() && !arguments.instructions {
+            arguments.groups = GROUPS.map(str::to_owned).to_vec();
         }
-        Ok(wanted)
+        Ok(arguments)
     }
 }

@@ -1,4 +1,4 @@
-//! Memory: of an idle connection, for a byte that is stored, and under churn.
+//! Memory: per idle connection, per stored byte, and under churn.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Result;
 use crate::commands::open_files;
-use crate::load::{self, Ask, Connection, Wire};
+use crate::load::{self, Connection, Get, Wire};
 use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Session, real, real_bytes};
@@ -15,24 +15,24 @@ use crate::setup::{Column, Setup};
 use crate::table::{Samples, Unit};
 use crate::warm;
 
-/// Connections that are opened, and how many are open then.
+/// Numbers of open connections at which memory is measured.
 const CONNECTIONS: [usize; 2] = [1_000, 5_000];
 
-/// Bodies that are stored, and the size of each.
+/// Number of stored bodies, and the size of each.
 const STORED: usize = 10_000;
 const SIZE: usize = 40 << 10;
 
-/// Churn: MiB a store may hold, bodies that are filled in, and the time that takes at most.
+/// Churn: capacity of the cache in MiB, number of fills, and their time limit.
 const CAPACITY: u32 = 64;
 const FILLS: usize = 30_000;
 const FILLING: Duration = Duration::from_secs(40);
 
-/// Bodies of 4 KiB to 1 MiB: as many between 4 and 8 as between 512 and 1,024.
+/// Number of sizes of bodies, on a logarithmic scale from 4 KiB to 1 MiB.
 const STEPS: u32 = 32;
 
-const AHEAD: &str = "it takes the memory of its whole store when it starts";
+const PREALLOCATED: &str = "it allocates its whole cache when it starts";
 
-/// Three figures, each of all servers.
+/// Measures the three figures of all servers.
 pub(crate) fn memory(session: &mut Session) -> Result<()> {
     idle_connections(session)?;
     payload(session)?;
@@ -43,7 +43,7 @@ fn idle_connections(session: &mut Session) -> Result<()> {
     let most = open_files();
     let needed = CONNECTIONS[1] + 200;
     if most < needed {
-        let why = format!("{most} open files are allowed here, {needed} are needed");
+        let why = format!("the limit on open files is {most}, {needed} are needed");
         session.table.empty("idle connection", &why);
         return Ok(());
     }
@@ -52,9 +52,9 @@ fn idle_connections(session: &mut Session) -> Result<()> {
     for column in columns {
         let origin = Origin::start()?;
         let server = Server::start(&Setup::new(origin.address), column)?;
-        let ask = Ask::of("/v1/calls/f4096-1");
-        warm_any(&server, &ask)?;
-        let request = ask.bytes();
+        let get = Get::of("/v1/calls/f4096-1");
+        warm_any(&server, &get)?;
+        let request = get.bytes();
         let before = server.held_at_rest()?;
         let mut open = Vec::new();
         for (count, samples) in CONNECTIONS.into_iter().zip(&mut samples) {
@@ -76,8 +76,8 @@ fn idle_connections(session: &mut Session) -> Result<()> {
 }
 
 fn payload(session: &mut Session) -> Result<()> {
-    let asks: Vec<_> = (0..STORED)
-        .map(|n| Ask::of(format!("/v1/calls/r{SIZE}-{n}")))
+    let gets: Vec<_> = (0..STORED)
+        .map(|n| Get::of(format!("/v1/calls/r{SIZE}-{n}")))
         .collect();
     let mut samples = Samples::new();
     for column in session.caches() {
@@ -90,19 +90,22 @@ fn payload(session: &mut Session) -> Result<()> {
             ..Setup::new(origin.address)
         };
         let server = Server::start(&setup, column)?;
-        warm::hit(&server, Wire::H1, &Ask::of("/v1/calls/r4096-first"))?;
+        warm::hit(&server, Wire::H1, &Get::of("/v1/calls/r4096-first"))?;
         let before = server.held_at_rest()?;
-        warm::fill(&server, &asks, 100)?;
+        warm::fill(&server, &gets, 100)?;
         let due = STORED + 1;
         if origin.fetches() != due {
             let (who, fetched) = (column.name(), origin.fetches());
-            return Err(format!("{who} did not keep all: {fetched} fetches of {due}").into());
+            return Err(
+                format!("{who} did not store all: {fetched} fetches, expected {due}").into(),
+            );
         }
         let more = server.held_at_rest()?.saturating_sub(before);
         samples.insert(column, vec![real_bytes(more) / real(STORED * SIZE)]);
     }
     let name = "memory for a stored byte, 10,000 × 40 KB";
-    session.row(name, Unit::Number, &samples, &[(Column::HaProxy, AHEAD)]);
+    let empty = [(Column::HaProxy, PREALLOCATED)];
+    session.row(name, Unit::Number, &samples, &empty);
     Ok(())
 }
 
@@ -128,7 +131,7 @@ fn churn(session: &mut Session) -> Result<()> {
             });
             let filled = fill_in(&server);
             done.store(true, Ordering::SeqCst);
-            let peak = peak.join().map_err(|_| "the measuring panicked")??;
+            let peak = peak.join().map_err(|_| "the sampling panicked")??;
             Ok((filled?, peak))
         })?;
         least = least.min(filled);
@@ -142,7 +145,7 @@ fn churn(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Misses of mixed sizes; answers how many there was time for.
+/// Sends misses of mixed sizes; returns their number.
 fn fill_in(server: &Server) -> Result<usize> {
     const SLICE: usize = 1_000;
     let began = Instant::now();
@@ -151,22 +154,22 @@ fn fill_in(server: &Server) -> Result<usize> {
         let from = filled;
         filled += load::spread(server.address, SLICE, &|n| {
             let id = from + n;
-            // A prime, so that the sizes are in no order.
+            // A prime, so that the sizes are shuffled.
             let step = u32::try_from(id * 7_919 % STEPS as usize).unwrap_or_default();
             let size = 4096.0 * 2_f64.powf(f64::from(step) / f64::from(STEPS - 1) * 8.0);
-            Cow::Owned(Ask::of(format!("/v1/calls/f{size:.0}-{id}")).bytes())
+            Cow::Owned(Get::of(format!("/v1/calls/f{size:.0}-{id}")).bytes())
         })?;
     }
     Ok(filled)
 }
 
-/// One answer in store.
-fn warm_any(server: &Server, ask: &Ask) -> Result<()> {
+/// Stores one response.
+fn warm_any(server: &Server, get: &Get) -> Result<()> {
     if server.column != Column::Bare {
-        warm::hit(server, Wire::H1, ask)?;
+        warm::hit(server, Wire::H1, get)?;
         return Ok(());
     }
     let origin = Origin::start()?;
-    let answer = Connection::open(origin.address)?.ask(&ask.bytes())?;
-    warm::ready(server, &ask.target, &answer)
+    let answer = Connection::open(origin.address)?.fetch(&get.bytes())?;
+    warm::ready(server, &get.target, &answer)
 }

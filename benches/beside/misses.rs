@@ -1,4 +1,4 @@
-//! Misses: processor time of each, and how much later its answer comes than the origin's.
+//! Misses: CPU time per miss, and the latency that it adds to the origin's.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -6,25 +6,25 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::Result;
-use crate::load::{self, Ask, Connection, Wire};
+use crate::load::{self, Connection, Get, Wire};
 use crate::origin::Origin;
 use crate::session::{Entrant, Session};
 use crate::setup::Setup;
 use crate::table::{Samples, Unit, median};
 use crate::warm;
 
-/// Name, what ids begin with, requests of a round, and of one client alone.
+/// Name, prefix of the ids, requests of a round, and requests of the single client.
 const SIZES: [(&str, &str, usize, usize); 2] = [
     ("4 KB", "c4096", 4_000, 2_000),
     ("40 KB", "c40960", 1_600, 1_000),
 ];
 
-/// MiB of a store that the misses of one round fill: after the round that does not count, every
-/// miss has to make room.
+/// Capacity in MiB of a cache that the misses of one round fill: after the warm-up round, every miss
+/// evicts.
 const FULL: u32 = 16;
 
-/// Processor time of a miss: every request is for another id. Into a store that has room for all,
-/// and into one that is full, as that of a cache that has run for a while.
+/// CPU time per miss: every request is for another id. With a cache that has room for all, and with
+/// a full one, like that of a cache that has run for a while.
 pub(crate) fn misses(session: &mut Session) -> Result<()> {
     for (size, kind, requests, _) in SIZES {
         let roomy = Setup::new;
@@ -51,7 +51,7 @@ fn misses_into(
     let servers = session.start_caches(&setup)?;
     let mut entrants = Vec::new();
     for server in &servers {
-        let first = Ask::of(format!("/v1/calls/{kind}-first"));
+        let first = Get::of(format!("/v1/calls/{kind}-first"));
         warm::hit(server, Wire::H1, &first)?;
         let (origin, used, address) = (&origin, Cell::new(0), server.address);
         entrants.push(Entrant {
@@ -62,7 +62,7 @@ fn misses_into(
                 used.set(from + requests);
                 let answered = load::spread(address, requests, &|n| {
                     let id = from + n;
-                    Cow::Owned(Ask::of(format!("/v1/calls/{kind}-{id}")).bytes())
+                    Cow::Owned(Get::of(format!("/v1/calls/{kind}-{id}")).bytes())
                 })?;
                 let fetched = origin.fetches() - fetched;
                 if fetched == answered {
@@ -78,8 +78,8 @@ fn misses_into(
     Ok(())
 }
 
-/// How much later the answer to a miss comes than without a cache: the difference of the medians
-/// of one client that asks one after the other, the origin itself and every server in turn.
+/// The latency that a miss adds: the difference between the medians of one client that sends each
+/// request to the origin itself and to every server in turn.
 pub(crate) fn latency(session: &mut Session) -> Result<()> {
     for (size, kind, _, requests) in SIZES {
         let origin = Origin::start()?;
@@ -88,15 +88,15 @@ pub(crate) fn latency(session: &mut Session) -> Result<()> {
         let mut direct = Connection::open(origin.address)?;
         let mut connections = Vec::new();
         for server in &servers {
-            let first = Ask::of(format!("/v1/calls/{kind}-first"));
+            let first = Get::of(format!("/v1/calls/{kind}-first"));
             warm::hit(server, Wire::H1, &first)?;
             connections.push(Connection::open(server.address)?);
         }
         let mut took = vec![Vec::new(); servers.len() + 1];
         let fetched = origin.fetches();
-        let uncounted = requests / 10;
-        for n in 0..requests + uncounted {
-            let request = Ask::of(format!("/v1/calls/{kind}-{n}")).bytes();
+        let warm_up = requests / 10;
+        for n in 0..requests + warm_up {
+            let request = Get::of(format!("/v1/calls/{kind}-{n}")).bytes();
             for (who, connection) in std::iter::once(&mut direct)
                 .chain(&mut connections)
                 .enumerate()
@@ -104,13 +104,13 @@ pub(crate) fn latency(session: &mut Session) -> Result<()> {
                 let began = Instant::now();
                 connection.exchange(&request)?;
                 let micros = began.elapsed().as_secs_f64() * 1e6;
-                if n >= uncounted {
+                if n >= warm_up {
                     took[who].push(micros);
                 }
             }
         }
         let (due, fetched) = (
-            (requests + uncounted) * took.len(),
+            (requests + warm_up) * took.len(),
             origin.fetches() - fetched,
         );
         if fetched != due {

@@ -1,4 +1,4 @@
-//! The origin server: kept-alive connections, prepared answers, a count of requests.
+//! The origin server: keep-alive, prepared responses, and a count of requests.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -9,9 +9,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::Result;
-use crate::body::{Shape, Wanted};
+use crate::body::{BodySpec, Shape};
 
-/// An origin that lives in the process of the load, on its processor.
+/// An origin in the process of the load generator, on its CPU.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
@@ -20,11 +20,11 @@ pub(crate) struct Origin {
 
 impl Origin {
     pub(crate) fn start() -> Result<Self> {
-        Self::that_waits(Duration::ZERO)
+        Self::with_latency(Duration::ZERO)
     }
 
-    /// An origin that takes this long for every answer.
-    pub(crate) fn that_waits(delay: Duration) -> Result<Self> {
+    /// An origin with this latency.
+    pub(crate) fn with_latency(delay: Duration) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let fetches = Arc::new(AtomicUsize::new(0));
@@ -34,14 +34,14 @@ impl Origin {
             for socket in listener.incoming() {
                 let Ok(socket) = socket else { return };
                 let (count, date) = (Arc::clone(&count), date.clone());
-                // It ends with its connection; a close by the proxy is no error.
+                // Ends with its connection; a close by the proxy is no error.
                 thread::spawn(move || serve(socket, delay, &date, &count));
             }
         });
         Ok(Self { address, fetches })
     }
 
-    /// Requests so far.
+    /// Number of requests so far.
     pub(crate) fn fetches(&self) -> usize {
         self.fetches.load(Ordering::SeqCst)
     }
@@ -54,7 +54,7 @@ fn serve(
     count: &AtomicUsize,
 ) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
-    let mut ready: HashMap<Wanted, Vec<u8>> = HashMap::new();
+    let mut ready: HashMap<BodySpec, Vec<u8>> = HashMap::new();
     let mut buffer = [0; 16 << 10];
     let mut filled = 0;
     loop {
@@ -63,14 +63,14 @@ fn serve(
             return Ok(());
         }
         filled += read;
-        // Proxies send one request at a time, and none with a body.
+        // The servers under test do not pipeline, and send no body.
         if !buffer[..filled].ends_with(b"\r\n\r\n") {
             continue;
         }
         let head = String::from_utf8_lossy(&buffer[..filled]);
         let target = head.split(' ').nth(1).unwrap_or_default();
         filled = 0;
-        let Some(wanted) = Wanted::of(target) else {
+        let Some(spec) = BodySpec::of(target) else {
             socket.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")?;
             continue;
         };
@@ -78,17 +78,17 @@ fn serve(
         if !delay.is_zero() {
             thread::sleep(delay);
         }
-        if wanted.shape == Shape::Random {
-            socket.write_all(&answer(wanted, date))?;
+        if spec.shape == Shape::Random {
+            socket.write_all(&answer(spec, date))?;
         } else {
-            let answer = ready.entry(wanted).or_insert_with(|| answer(wanted, date));
+            let answer = ready.entry(spec).or_insert_with(|| answer(spec, date));
             socket.write_all(answer)?;
         }
     }
 }
 
-fn answer(wanted: Wanted, date: &str) -> Vec<u8> {
-    let body = wanted.body();
+fn answer(spec: BodySpec, date: &str) -> Vec<u8> {
+    let body = spec.body();
     let mut answer = format!(
         "HTTP/1.1 200 OK\r\ndate: {date}\r\ncontent-type: application/json\r\netag: \"1\"\r\n\
          cache-control: max-age=3600\r\ncontent-length: {}\r\n\r\n",

@@ -1,4 +1,4 @@
-//! A server process and its children: started on a processor of its own, watched, ended.
+//! A server process and its children: started on its own CPU, measured, stopped.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -16,31 +16,31 @@ use crate::setup::{Column, Setup};
 
 const SERVER_CPU: &str = "0";
 
-/// Time limit of a start; under valgrind everything takes fifty times as long.
+/// Timeout of a start; valgrind makes it fifty times slower.
 const START: Duration = Duration::from_mins(1);
 
-/// Time limit of an orderly end, before SIGKILL.
+/// Timeout of a graceful stop, before SIGKILL.
 const END: Duration = Duration::from_secs(20);
 
-/// Lines of a server's messages that are shown: enough for callgrind's total.
+/// Number of lines of a server's messages that are shown: enough for callgrind's total.
 const LAST_LINES: usize = 8;
 
-/// A server; ended when dropped.
+/// A server; stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) column: Column,
     pub(crate) address: SocketAddr,
     pub(crate) spawned: Instant,
     child: Child,
-    /// Its configuration, its messages, and for nginx its store.
+    /// Its configuration, its messages, and nginx's cache files.
     folder: TempDir,
 }
 
-/// Processor time so far, by thread.
+/// CPU time so far, by thread.
 #[derive(Debug)]
 pub(crate) struct Spent(HashMap<u32, u64>);
 
-/// A folder in memory where there is one, so that a store of files costs what memory costs.
+/// A folder on tmpfs if possible, so that cache files count as memory.
 fn folder() -> Result<TempDir> {
     let memory = Path::new("/dev/shm");
     let above = if memory.is_dir() {
@@ -53,8 +53,7 @@ fn folder() -> Result<TempDir> {
         .tempdir_in(above)?)
 }
 
-/// A loopback address that is free now, and stays so: connections come from `127.0.0.1`, so none
-/// of their ports can take it.
+/// A free loopback address. It stays free, because clients connect from `127.0.0.1`.
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.2:0")?.local_addr()?)
 }
@@ -75,7 +74,7 @@ impl Server {
         let (arguments, variables) = command(setup, column, address, folder.path())?;
         let mut command = Command::new("setpriv");
         command
-            // If the load dies, so do the servers.
+            // The servers are killed with the load generator.
             .args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU])
             .args(arguments)
             .envs(variables)
@@ -102,32 +101,32 @@ impl Server {
     fn await_listening(&mut self) -> Result<()> {
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                let (who, said) = (self.column.name(), self.messages());
-                return Err(format!("{who} ended at once, with {status}: {said}").into());
+                let (who, messages) = (self.column.name(), self.messages());
+                return Err(format!("{who} exited with {status}: {messages}").into());
             }
             if self.spawned.elapsed() > START {
-                let (who, said) = (self.column.name(), self.messages());
-                return Err(format!("{who} does not listen after {START:?}: {said}").into());
+                let (who, messages) = (self.column.name(), self.messages());
+                return Err(format!("{who} is not listening after {START:?}: {messages}").into());
             }
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
-    /// The last of what it wrote to standard error.
+    /// The last lines of its standard error.
     pub(crate) fn messages(&self) -> String {
         let all = fs::read_to_string(self.folder.path().join("messages")).unwrap_or_default();
         let lines: Vec<_> = all.lines().rev().take(LAST_LINES).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Processor time of all threads of all its processes so far, user and system.
+    /// User and system time of all threads of all its processes so far.
     pub(crate) fn spent(&self) -> Result<Spent> {
         let mut spent = HashMap::new();
         for process in self.processes() {
             for task in fs::read_dir(format!("/proc/{process}/task"))? {
                 let task = task?;
-                // One that has just ended is left out.
+                // The thread has just ended.
                 let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else {
                     continue;
                 };
@@ -139,7 +138,7 @@ impl Server {
         Ok(Spent(spent))
     }
 
-    /// Resident bytes of all its processes. Of several, each page they share is counted once.
+    /// Resident bytes of all its processes; shared pages are counted once.
     pub(crate) fn resident(&self) -> Result<u64> {
         let processes = self.processes();
         let mut bytes = 0;
@@ -153,21 +152,21 @@ impl Server {
         Ok(bytes)
     }
 
-    /// Resident bytes, and those of its files in memory.
+    /// Resident bytes, including those of its files on tmpfs.
     pub(crate) fn held(&self) -> Result<u64> {
         Ok(self.resident()? + on_disk(&self.folder.path().join("store")))
     }
 
-    /// [`Self::held`], once it no longer moves.
+    /// [`Self::held`], once it is stable.
     pub(crate) fn held_at_rest(&self) -> Result<u64> {
         let began = Instant::now();
         let mut held = self.held()?;
-        let mut still = 0;
-        while still < 3 && began.elapsed() < Duration::from_secs(10) {
+        let mut stable = 0;
+        while stable < 3 && began.elapsed() < Duration::from_secs(10) {
             thread::sleep(Duration::from_millis(200));
             let now = self.held()?;
-            still = if now.abs_diff(held) < 64 << 10 {
-                still + 1
+            stable = if now.abs_diff(held) < 64 << 10 {
+                stable + 1
             } else {
                 0
             };
@@ -176,7 +175,7 @@ impl Server {
         Ok(held)
     }
 
-    /// Ends it, and returns what it wrote to standard error.
+    /// Stops it, and returns its standard error.
     pub(crate) fn stop(mut self) -> Result<String> {
         self.end()?;
         Ok(self.messages())
@@ -202,7 +201,7 @@ impl Server {
         Ok(())
     }
 
-    /// The process and all below it.
+    /// The process and its descendants.
     fn processes(&self) -> Vec<u32> {
         let mut found = vec![self.child.id()];
         let mut next = 0;
@@ -227,7 +226,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error cannot be reported from here.
+        // `drop` cannot return an error.
         let _ = self.end();
     }
 }
@@ -235,7 +234,7 @@ impl Drop for Server {
 // === impl Spent ===
 
 impl Spent {
-    /// Processor time since then of the threads that still exist.
+    /// CPU time since `before` of the threads that still exist.
     pub(crate) fn since(&self, before: &Self) -> Duration {
         let nanos = self.0.iter().map(|(thread, now)| {
             let then = before.0.get(thread).copied().unwrap_or_default();
@@ -262,9 +261,9 @@ fn on_disk(folder: &Path) -> u64 {
         return 0;
     };
     let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(found) if found.is_dir() => on_disk(&entry.path()),
-        Ok(found) => found.blocks() * 512,
-        // Evicted meanwhile.
+        Ok(file) if file.is_dir() => on_disk(&entry.path()),
+        Ok(file) => file.blocks() * 512,
+        // Evicted in the meantime.
         Err(_) => 0,
     });
     sizes.sum()

@@ -1,4 +1,4 @@
-//! One run: the groups, the installed programs, and how servers take turns.
+//! One run: its groups, the installed programs, and the rounds in which servers take turns.
 
 use crate::Result;
 use crate::process::Server;
@@ -11,7 +11,7 @@ pub(crate) const GROUPS: [&str; 8] = [
 ];
 
 /// The note of most empty cells.
-const NO_COMPARISON: &str = "there is nothing of that kind to stand beside";
+const NO_COMPARISON: &str = "it has nothing comparable";
 
 /// A run.
 #[derive(Debug)]
@@ -23,8 +23,7 @@ pub(crate) struct Session {
     present: Vec<String>,
 }
 
-/// A participant of a row: a server, and its work in a round, which returns the number of
-/// requests.
+/// A server of a row, and its work in a round, which returns the number of requests.
 pub(crate) struct Entrant<'a> {
     pub(crate) column: Column,
     pub(crate) server: &'a Server,
@@ -40,7 +39,7 @@ impl Session {
             match column.version() {
                 Ok(version) => present.push(version),
                 Err(why) => {
-                    eprintln!("{why}; its column stays empty");
+                    eprintln!("{why}; its column is empty");
                     absent.push((column, why));
                 }
             }
@@ -54,14 +53,15 @@ impl Session {
     }
 
     /// The columns whose program is installed.
-    pub(crate) fn there(&self, columns: &[Column]) -> Vec<Column> {
-        let is_there = |column: &&Column| !self.absent.iter().any(|(absent, _)| absent == *column);
-        columns.iter().filter(is_there).copied().collect()
+    pub(crate) fn installed(&self, columns: &[Column]) -> Vec<Column> {
+        let is_installed =
+            |column: &&Column| !self.absent.iter().any(|(absent, _)| absent == *column);
+        columns.iter().filter(is_installed).copied().collect()
     }
 
-    /// stuut-cache, and the other caches that are installed.
+    /// stuut-cache, and the other caches if installed.
     pub(crate) fn caches(&self) -> Vec<Column> {
-        [vec![Column::StuutCache], self.there(&Column::CACHES)].concat()
+        [vec![Column::StuutCache], self.installed(&Column::CACHES)].concat()
     }
 
     /// Starts all of [`Self::caches`].
@@ -70,8 +70,8 @@ impl Session {
         columns.map(|column| Server::start(setup, column)).collect()
     }
 
-    /// A row of the table. `empty` says why a column has no figure although its program is
-    /// installed.
+    /// Adds a row to the table. `empty` has the reasons why columns of installed programs have no
+    /// figure.
     pub(crate) fn row(
         &mut self,
         work: &str,
@@ -92,37 +92,37 @@ impl Session {
     pub(crate) fn end(self) {
         let mut remarks = vec![
             format!(
-                "Medians of {} rounds in which the servers take turns, after one that does not \
-                 count; ratios are medians of the ratios of a round. Memory but that at rest, \
-                 added times and instructions are measured once.",
+                "Medians of {} rounds in which the servers take turns, after a warm-up round; \
+                 ratios are medians of the ratios of a round. Memory (except at rest), added \
+                 latency and instructions are measured once.",
                 self.rounds
             ),
-            "stuut-cache writes its access log and counts its metrics; the others write no log."
+            "stuut-cache writes its access log and updates its metrics; the others write no log."
                 .to_owned(),
         ];
         remarks.extend(
-            self.there(&Column::CACHES)
+            self.installed(&Column::CACHES)
                 .into_iter()
                 .filter_map(Column::remark)
                 .map(str::to_owned),
         );
         if !self.present.is_empty() {
-            remarks.push(format!("Beside {}.", self.present.join(", ")));
+            remarks.push(format!("Compared with {}.", self.present.join(", ")));
         }
         self.table.end(&remarks);
     }
 
-    /// Processor time of the servers a request, in microseconds.
+    /// CPU time of the servers per request, in microseconds.
     pub(crate) fn take_turns(&self, entrants: &[Entrant<'_>]) -> Result<Samples> {
         let mut samples = Samples::new();
         for round in 0..=self.rounds {
-            // Another server begins each round, so that the order differs.
+            // Each round starts with another server, so that the order differs.
             for turn in 0..entrants.len() {
                 let entrant = &entrants[(round + turn) % entrants.len()];
                 let before = entrant.server.spent()?;
                 let requests = (entrant.work)().map_err(|error| {
-                    let (who, said) = (entrant.column.name(), entrant.server.messages());
-                    format!("{who}: {error}\n{said}")
+                    let (who, messages) = (entrant.column.name(), entrant.server.messages());
+                    format!("{who}: {error}\n{messages}")
                 })?;
                 let spent = entrant.server.spent()?.since(&before);
                 if round > 0 {

@@ -1,4 +1,4 @@
-//! The columns of the table, and the settings of the servers behind them.
+//! The columns of the table, and the settings of their servers.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(crate) enum Column {
     Nginx,
     Varnish,
     HaProxy,
-    /// stuut-cache's own hit of an answer of the same length, with nothing special about it.
+    /// stuut-cache's own plain hit of a response of the same length.
     PlainHit,
 }
 
@@ -22,16 +22,16 @@ pub(crate) enum Column {
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) origin: SocketAddr,
-    /// Capacity of a store, in MiB.
+    /// Capacity of the cache, in MiB.
     pub(crate) capacity: u32,
-    /// Answers are compressed where the client takes it.
+    /// Responses are compressed if the client accepts it.
     pub(crate) gzip: bool,
-    /// nginx keeps the files of its store open.
+    /// nginx keeps its cache files open.
     pub(crate) keep_open: bool,
     pub(crate) wire: Wire,
-    /// The bare server has one answer and looks nothing up.
+    /// The bare server has one response for all targets, without a lookup.
     pub(crate) plain: bool,
-    /// Arguments before the command, for valgrind.
+    /// A command that runs the server, such as valgrind.
     pub(crate) under: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Setup {
 
 impl Column {
     /// The columns that stuut-cache is compared with.
-    pub(crate) const BESIDE: [Self; 5] = [
+    pub(crate) const OTHERS: [Self; 5] = [
         Self::Bare,
         Self::Nginx,
         Self::Varnish,
@@ -61,7 +61,7 @@ impl Column {
         }
     }
 
-    /// Whether an answer's fields say that it came from the store.
+    /// Whether the fields of a response show that it is a hit.
     pub(crate) fn is_hit(self, answer: &Answer) -> bool {
         match self {
             Self::StuutCache | Self::PlainHit => {
@@ -74,26 +74,25 @@ impl Column {
         }
     }
 
-    /// A remark on its settings, below the table.
+    /// A remark on its settings, printed below the table.
     pub(crate) fn remark(self) -> Option<&'static str> {
         match self {
             Self::Nginx => Some(
-                "nginx: proxy_cache in memory (tmpfs), one worker, access_log off; it keeps its \
-                 files open (open_file_cache) where all are hits, and compresses at every hit.",
+                "nginx: proxy_cache on tmpfs, one worker, access_log off; it keeps its files open \
+                 (open_file_cache) where all requests are hits, and compresses on every hit.",
             ),
             Self::Varnish => Some(
-                "Varnish: one pool of threads, malloc store; it compresses once, when it fetches.",
+                "Varnish: one thread pool, malloc storage; it compresses once, when it fetches.",
             ),
             Self::HaProxy => Some(
-                "HAProxy: its cache answers no request with Authorization, so the credential is \
-                 moved to Host while it looks; it takes the memory of its whole store when it \
-                 starts.",
+                "HAProxy: its cache does not serve requests with Authorization, so the token is \
+                 moved to Host during the lookup; it allocates its whole cache when it starts.",
             ),
             Self::StuutCache | Self::Bare | Self::PlainHit => None,
         }
     }
 
-    /// The program and its version, or which package is missing.
+    /// The program and its version, or an error that names the missing package.
     pub(crate) fn version(self) -> std::result::Result<String, String> {
         let (program, flag, package) = match self {
             Self::Nginx => ("nginx", "-v", "nginx-light"),
@@ -106,9 +105,9 @@ impl Column {
             .stdin(Stdio::null())
             .output()
             .map_err(|_| format!("{program} is not installed (package {package})"))?;
-        let said = [output.stdout, output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        Ok(said.lines().next().unwrap_or(program).to_owned())
+        let output = [output.stdout, output.stderr].concat();
+        let output = String::from_utf8_lossy(&output);
+        Ok(output.lines().next().unwrap_or(program).to_owned())
     }
 }
 
@@ -128,7 +127,7 @@ impl Setup {
     }
 }
 
-/// The path of a program; also looks in the folder that only root has in its path.
+/// The path of a program, also in `/usr/sbin`, which is only in root's `PATH`.
 pub(crate) fn program_path(name: &str) -> PathBuf {
     let path = Path::new("/usr/sbin").join(name);
     if path.exists() { path } else { name.into() }

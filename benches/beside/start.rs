@@ -1,10 +1,10 @@
-//! Time from the start of a process to its first answer from the origin; memory at rest.
+//! Time from the start of a process to its first response from the origin; memory at rest.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::load::{Ask, Connection};
+use crate::load::{Connection, Get};
 use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Session, real_bytes};
@@ -12,27 +12,27 @@ use crate::setup::{Column, Setup};
 use crate::table::{Samples, Unit};
 use crate::warm;
 
-/// Time limit of a start.
+/// Timeout of a start.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a server rests before its memory is read.
+/// Pause before the memory of a server is read.
 const REST: Duration = Duration::from_millis(500);
 
 pub(crate) fn start(session: &mut Session) -> Result<()> {
     let origin = Origin::start()?;
     let setup = Setup {
-        // As much as stuut-cache holds by default.
+        // The default of stuut-cache.
         capacity: 256,
         ..Setup::new(origin.address)
     };
-    let ask = Ask::of("/v1/calls/f4096-1");
+    let get = Get::of("/v1/calls/f4096-1");
     let mut columns = vec![Column::StuutCache, Column::Bare];
-    columns.extend(session.there(&Column::CACHES));
+    columns.extend(session.installed(&Column::CACHES));
     let (mut times, mut memory) = (Samples::new(), Samples::new());
     for round in 0..=session.rounds {
         for &column in &columns {
             let server = Server::spawn(&setup, column)?;
-            let took = first_answer(&server, &ask, origin.address)?;
+            let took = first_answer(&server, &get, origin.address)?;
             thread::sleep(REST);
             let resident = real_bytes(server.resident()?) / 1024.0 / 1024.0;
             if round > 0 {
@@ -47,17 +47,17 @@ pub(crate) fn start(session: &mut Session) -> Result<()> {
     Ok(())
 }
 
-/// Repeats the request until there is a 200. The bare server gets an answer first.
-fn first_answer(server: &Server, ask: &Ask, origin: std::net::SocketAddr) -> Result<Duration> {
-    let ready = Connection::open(origin)?.ask(&ask.bytes())?;
+/// Repeats the request until it gets a 200. The bare server is given a response first.
+fn first_answer(server: &Server, get: &Get, origin: std::net::SocketAddr) -> Result<Duration> {
+    let ready = Connection::open(origin)?.fetch(&get.bytes())?;
     let began = Instant::now();
     let mut last = String::new();
     while began.elapsed() < TIMEOUT {
         let answer = Connection::open(server.address).and_then(|mut connection| {
             if server.column == Column::Bare {
-                warm::put(&mut connection, &ask.target, &ready)?;
+                warm::put(&mut connection, &get.target, &ready)?;
             }
-            connection.ask(&ask.bytes())
+            connection.fetch(&get.bytes())
         });
         match answer {
             Ok(answer) if answer.status == 200 => return Ok(server.spawned.elapsed()),
@@ -66,6 +66,6 @@ fn first_answer(server: &Server, ask: &Ask, origin: std::net::SocketAddr) -> Res
         }
         thread::sleep(Duration::from_micros(500));
     }
-    let (who, said) = (server.column.name(), server.messages());
-    Err(format!("{who} did not answer within {TIMEOUT:?}: {last}\n{said}").into())
+    let (who, messages) = (server.column.name(), server.messages());
+    Err(format!("{who} did not answer within {TIMEOUT:?}: {last}\n{messages}").into())
 }

@@ -1,4 +1,4 @@
-//! The table: a row as soon as it is measured, and below it why a cell is empty.
+//! The table: prints each row when it is measured, and at the end why cells are empty.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,7 @@ pub(crate) enum Unit {
     Milliseconds,
     KiB,
     MiB,
-    /// Bytes a byte, or a number of things.
+    /// A ratio or a count.
     Number,
     Instructions,
 }
@@ -53,7 +53,7 @@ impl Table {
     pub(crate) fn begin() -> Self {
         let mut head = "| work | stuut-cache |".to_owned();
         let mut line = "|---|---|".to_owned();
-        for column in Column::BESIDE {
+        for column in Column::OTHERS {
             let _ = write!(head, " ÷ {} |", column.name());
             line.push_str("---|");
         }
@@ -61,8 +61,8 @@ impl Table {
         Self::default()
     }
 
-    /// One row: stuut-cache's own figure, and for each of the others the ratio of stuut-cache's
-    /// to theirs, with theirs in parentheses.
+    /// Prints a row: stuut-cache's figure, and for each other column the ratio of it to theirs, with
+    /// theirs in parentheses.
     pub(crate) fn row(
         &mut self,
         work: &str,
@@ -74,7 +74,7 @@ impl Table {
             return self.empty(work, &empty(Column::StuutCache));
         };
         let mut row = format!("| {work} | {} |", unit.show(median(ours.clone())));
-        for column in Column::BESIDE {
+        for column in Column::OTHERS {
             if let Some(theirs) = samples.get(&column) {
                 let ratios = ours.iter().zip(theirs).map(|(a, b)| a / b).collect();
                 let (ratio, figure) = (median(ratios), unit.show(median(theirs.clone())));
@@ -86,10 +86,10 @@ impl Table {
         println!("{row}");
     }
 
-    /// A row that could not be measured.
+    /// Prints a row that could not be measured.
     pub(crate) fn empty(&mut self, work: &str, why: &str) {
         let note = self.note(why.to_owned());
-        let rest = " – |".repeat(Column::BESIDE.len());
+        let rest = " – |".repeat(Column::OTHERS.len());
         println!("| {work} | – {note} |{rest}");
     }
 
@@ -114,7 +114,7 @@ impl Table {
     }
 }
 
-/// The value in the middle: disturbances of single rounds do not count.
+/// The median, which ignores disturbances of single rounds.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)

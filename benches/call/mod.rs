@@ -1,12 +1,12 @@
-//! Calls of any size, shaped like those of the API and the same at every run.
+//! Calls of any size, with the structure of the API's, the same in every run.
 
 use serde_json::{Value, json};
 
 const AT: &str = "2023-11-07T05:31:56.184203Z";
 
-/// A call of at least `bytes` bytes of compact JSON, and little more.
+/// A call of at least `bytes` bytes of compact JSON, and only slightly more.
 ///
-/// About a sixth is transcript; the rest is invoices with their e-mails, payments and linked
+/// About a sixth is the transcript; the rest is invoices with their e-mails, payments and linked
 /// integrations.
 pub(crate) fn call(bytes: usize) -> Vec<u8> {
     let full = bytes > 8_000;

@@ -1,15 +1,15 @@
 //! Microbenchmarks of the modules that a request passes through.
 //!
-//! `cargo bench --bench micro` measures each; figures are comparable within one run only.
+//! `cargo bench --bench micro` measures all; figures are comparable only within one run.
 //! `cargo bench --bench micro -- --table` prints a table: the cost of deriving a view and of reading
-//! a body's facts, compared with deriving the view by `serde_json::Value`.
+//! the facts of a body, compared with deriving the view by `serde_json::Value`.
 //!
 //! | module | work |
 //! |---|---|
-//! | `request` | a request's head: parsed, its token digested, its key made |
-//! | `store` | a stored response: look-up, and verdict |
-//! | `respond` | the head of a response: prepared at a fill, made at a hit |
-//! | `view` | a query read, a view derived, a body's facts read |
+//! | `request` | a request's head: parsing, the token's digest, the cache key |
+//! | `store` | a stored response: lookup and verdict |
+//! | `respond` | the head of a response: prepared at a fill, completed at a hit |
+//! | `view` | parsing a query, deriving a view, reading the facts of a body |
 
 #[path = "../call/mod.rs"]
 mod call;

@@ -1,4 +1,4 @@
-//! The request's head: parsing, the digest of its token, the cache key.
+//! A request's head: parsing, the token's digest, the cache key.
 
 use std::hint::black_box;
 
@@ -13,7 +13,7 @@ pub(crate) fn parser() -> Parser {
     Parser::new(&Config::default()).expect("the defaults are valid")
 }
 
-/// The head of a request as services send them.
+/// The head of a typical request of a service.
 pub(crate) fn head(target: &str) -> Parts {
     let request = Request::get(target)
         .header("host", "stuut-cache.internal:8080")

@@ -17,11 +17,11 @@ use stuut_cache::telemetry::Metrics;
 
 use crate::{request, store};
 
-/// Building heads: at a fill, at a hit, and at a hit whose lifetime a live part caps.
+/// Building heads: at a fill, at a hit, and at a hit whose lifetime is capped by a live part.
 pub(crate) fn heads(c: &mut Criterion) {
     let (config, now) = (Config::default(), Clock::system().now());
     let metrics = Metrics::new(&Routes::new(&config.cache.routes));
-    let held = Store::new(&config, Arc::new(metrics));
+    let cache = Store::new(&config, Arc::new(metrics));
     let key = store::key(&request::parser(), 1);
     let mut fields = store::response();
     let date = httpdate::fmt_http_date(now.wall);
@@ -37,7 +37,7 @@ pub(crate) fn heads(c: &mut Criterion) {
     };
     for (name, cap) in [("hit", ViewLimits::default()), ("hit, capped", capped)] {
         let whole = store::representation(prepare(), cap);
-        let fence = held.fence(&key, key.scope(), now.mono);
+        let fence = cache.fence(&key, key.scope(), now.mono);
         let entry = store::entry_of(whole, &key, &fence, now);
         let hit = Outcome::Hit { ttl: 37 };
         group.bench_function(name, |b| {

@@ -1,4 +1,4 @@
-//! The store: look-ups, and verdicts on stored responses.
+//! The store: lookups, and verdicts on stored responses.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use stuut_cache::telemetry::Metrics;
 
 use crate::request;
 
-/// Stored responses: too many for their index to fit into a processor's cache.
+/// Number of stored responses: their index does not fit into a CPU cache.
 const STORED: usize = 20_000;
 
-/// Finding one of many stored responses, and finding nothing.
+/// Lookups of one of many stored responses, and of none.
 pub(crate) fn finding(c: &mut Criterion) {
     let (config, now) = (Config::default(), Clock::system().now());
     let metrics = Metrics::new(&Routes::new(&config.cache.routes));
@@ -36,11 +36,11 @@ pub(crate) fn finding(c: &mut Criterion) {
             .put(key, &HeaderMap::new(), &entry, &fence)
             .expect("nothing invalidates it meanwhile");
     }
-    let nowhere = key(&parser, STORED);
+    let absent = key(&parser, STORED);
     let token = keys[0].scope();
     let find = |key| store.find(key, token, now.mono, HeaderMap::new);
     assert!(matches!(find(&keys[0]), StoreLookup::Entry(_)));
-    assert!(matches!(find(&nowhere), StoreLookup::Nothing));
+    assert!(matches!(find(&absent), StoreLookup::Nothing));
 
     let mut group = c.benchmark_group("store");
     group.bench_function("find one", |b| {
@@ -54,7 +54,7 @@ pub(crate) fn finding(c: &mut Criterion) {
         });
     });
     group.bench_function("find nothing", |b| {
-        b.iter(|| find(black_box(&nowhere)));
+        b.iter(|| find(black_box(&absent)));
     });
     group.finish();
 }

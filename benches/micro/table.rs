@@ -1,5 +1,5 @@
-//! A table of GB/s and ratios. The works take turns in one loop, so that other load on the machine
-//! affects all of them alike.
+//! A table of GB/s and ratios. The workloads take turns in one loop, so that other load on the
+//! machine affects all of them alike.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::work::{SIZES, VIEWS, hostile, strip_by_value, view_of};
 /// One row: a name, the work, and the duration of each turn.
 type Row<'a> = (String, Box<dyn Fn() + 'a>, Vec<Duration>);
 
-/// Prints it.
+/// Prints the table.
 pub(crate) fn table() {
     println!("| body | work | GB/s | times `serde_json::Value` |");
     println!("|---|---|---:|---:|");
@@ -46,7 +46,7 @@ pub(crate) fn table() {
                 took.push(began.elapsed());
             }
         }
-        // The median: disturbances of single turns do not count.
+        // The median ignores disturbances of single turns.
         let medians: Vec<_> = rows
             .iter_mut()
             .map(|(name, _, took)| {
@@ -55,7 +55,7 @@ pub(crate) fn table() {
             })
             .collect();
         for (name, seconds) in &medians {
-            #[expect(clippy::cast_precision_loss, reason = "a body is of a few megabytes")]
+            #[expect(clippy::cast_precision_loss, reason = "a body has a few megabytes")]
             let rate = body.len() as f64 / seconds / 1e9;
             let ratio = medians[0].1 / seconds;
             println!("| {size} | {name} | {rate:.2} | {ratio:.1} |");

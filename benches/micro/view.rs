@@ -1,4 +1,4 @@
-//! Views: reading the query that asks for one, deriving it, reading a body's facts.
+//! Views: parsing the query, deriving the view, reading the facts of a body.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ use stuut_cache::view::{self, Pruned, prune};
 use crate::call;
 use crate::work::{SIZES, VIEWS, hostile, options, strip_by_value, view_of};
 
-/// Deriving views of bodies by size, one of them also with `serde_json::Value`.
+/// Deriving views from bodies of several sizes, one of them also with `serde_json::Value`.
 pub(crate) fn pruning(c: &mut Criterion) {
     for (size, bytes) in SIZES {
         let body = Bytes::from(call::call(bytes));
@@ -33,7 +33,7 @@ pub(crate) fn pruning(c: &mut Criterion) {
     }
 }
 
-/// Reading queries, as services write them and as dear as the limits allow.
+/// Parsing queries: typical ones, and those as expensive as the limits allow.
 pub(crate) fn queries(c: &mut Criterion) {
     let options = options();
     let hostile = hostile();

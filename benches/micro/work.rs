@@ -1,4 +1,4 @@
-//! The inputs: sizes of bodies, views, and their queries.
+//! The workloads: sizes of bodies, views, and their queries.
 
 use std::hint::black_box;
 
@@ -25,12 +25,12 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn view_of(query: &str) -> View {
-    let asked = view::read_query(Some(query), &options()).expect("the query is valid");
-    asked.view.expect("the query asks for a view")
+    let query = view::read_query(Some(query), &options()).expect("the query is valid");
+    query.view.expect("the query has a view")
 }
 
-/// Queries that make reading and pruning as expensive as the limits allow: all containers are
-/// walked, nearly every name is compared, nothing is removed.
+/// Queries that make parsing and pruning as expensive as the limits allow: all containers are
+/// traversed, nearly every name is compared, nothing is removed.
 pub(crate) fn hostile() -> [(&'static str, String); 3] {
     let names = [
         "id",
@@ -97,7 +97,7 @@ pub(crate) fn strip_by_value(body: &[u8]) -> Vec<u8> {
     let call = value.as_object_mut().expect("a call is an object");
     call.remove("invoices");
     strip_everywhere(&mut value, "linked_integration");
-    serde_json::to_vec(&value).expect("a value can be written")
+    serde_json::to_vec(&value).expect("a value serialises")
 }
 
 fn strip_everywhere(value: &mut Value, name: &str) {

@@ -1,13 +1,13 @@
-//! Ten minutes of everything at once, with faults: does memory grow, do descriptors leak, is any
-//! answer unexplained?
+//! A soak test of ten minutes with faults: does memory grow, do file descriptors leak, is any
+//! response unexplained?
 //!
 //! `cargo bench --bench soak -- [--seconds N]`
 //!
-//! Clients of two organisations ask for calls they may and may not see, in views and codings, write,
-//! hang up, and connect anew; the origin fails, tears its answers, is stopped for seconds and
-//! continued; an operator purges and reloads. Every 200 is read whole and must be JSON about the call that was
-//! asked for, with an organisation's own token. An error is explained when the origin has failed or
-//! the proxy says so in a problem document; anything else ends the run with exit status 1.
+//! Clients of two organisations request calls with and without access to them, in views and codings,
+//! write, disconnect, and reconnect; the origin fails, truncates responses, and is suspended for
+//! seconds; an operator purges and reloads. Every 200 must be complete, and JSON of the requested
+//! call, for a token of its organisation. Errors of the origin, and of the proxy with a problem
+//! document, are expected; anything else makes the exit status 1.
 
 #[path = "../beside/load.rs"]
 #[expect(dead_code, reason = "rows of another bench use the rest")]
@@ -28,16 +28,16 @@ use watch::Watch;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Clients that ask one request after the other.
+/// Number of clients; each sends one request after the other.
 const CLIENTS: u64 = 16;
 
-/// A client's wait after a 429 or 503: shorter than `Retry-After`, as clients do.
+/// A client's pause after a 429 or 503: shorter than `Retry-After`, like that of real clients.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Unexplained answers that are kept to be shown.
+/// Number of unexplained responses that are printed.
 const SHOWN: usize = 5;
 
-/// A running program; ended when dropped.
+/// A running program; killed when dropped.
 struct Running(Child);
 
 /// Counts of all clients.
@@ -45,9 +45,9 @@ struct Running(Child);
 struct Tally {
     answered: AtomicU64,
     hits: AtomicU64,
-    /// By their status.
+    /// By status.
     errors: Mutex<BTreeMap<u16, u64>>,
-    hung_up: AtomicU64,
+    disconnected: AtomicU64,
     unexplained: AtomicU64,
     shown: Mutex<Vec<String>>,
     over: AtomicBool,
@@ -56,8 +56,8 @@ struct Tally {
 /// A pseudo-random generator, the same in every run.
 struct SeededRng(u64);
 
-/// One request, and whether its answer may be a 200.
-struct Wish {
+/// One request, and the properties that its response is checked against.
+struct Attempt {
     bytes: Vec<u8>,
     id: String,
     is_own: bool,
@@ -106,13 +106,13 @@ impl SeededRng {
         words[usize::try_from(self.below(4)).unwrap_or_default()]
     }
 
-    fn wish(&mut self) -> Wish {
+    fn attempt(&mut self) -> Attempt {
         let organisations = [("acme", "demo-acme-1"), ("globex", "demo-globex-1")];
         let whose = usize::from(self.below(2) == 0);
         let (_, token) = organisations[whose];
         let is_own = self.below(20) > 0;
         let (organisation, _) = organisations[if is_own { whose } else { 1 - whose }];
-        // A few that are requested often, many that are not, and some with a lifecycle of their own.
+        // A few are requested often, many rarely, and some change during the run.
         let (kind, number) = match self.below(20) {
             0..13 => ("", 1 + self.below(30)),
             13..16 => ("", 1 + self.below(50)),
@@ -133,7 +133,7 @@ impl SeededRng {
         } else {
             format!("PATCH /v1/calls/{id} HTTP/1.1\r\n{fields}content-length: 2\r\n\r\n{{}}")
         };
-        Wish {
+        Attempt {
             bytes: text.into_bytes(),
             id,
             is_own,
@@ -156,27 +156,27 @@ impl Tally {
         }
     }
 
-    fn judge(&self, wish: &Wish, answer: &load::Answer) {
+    fn check(&self, attempt: &Attempt, answer: &load::Answer) {
         self.answered.fetch_add(1, Ordering::Relaxed);
-        let told = answer.field("cache-status");
-        if told.contains("; hit") {
+        let cache_status = answer.field("cache-status");
+        if cache_status.contains("; hit") {
             self.hits.fetch_add(1, Ordering::Relaxed);
         }
         let is_coded = !matches!(answer.field("content-encoding"), "" | "identity");
         let fault = match answer.status {
-            200 if wish.is_call && !wish.is_own => "another organisation's call",
-            200 if wish.is_call && !is_coded => {
+            200 if attempt.is_call && !attempt.is_own => "another organisation's call",
+            200 if attempt.is_call && !is_coded => {
                 let document: serde_json::Result<serde_json::Value> =
                     serde_json::from_slice(&answer.body);
                 match document {
-                    Ok(call) if call["id"] == wish.id.as_str() => return,
-                    Ok(_) => "not the call that was asked for",
+                    Ok(call) if call["id"] == attempt.id.as_str() => return,
+                    Ok(_) => "not the requested call",
                     Err(_) => "not JSON",
                 }
             }
-            // A coded body is whole by its length or its last chunk.
+            // The framing of a coded body shows that it is complete.
             200..=299 => return,
-            // The origin's own answer, or the proxy's about the origin.
+            // The origin's own response, or the proxy's error about the origin.
             400..=599 => {
                 let mut errors = self
                     .errors
@@ -187,11 +187,14 @@ impl Tally {
             }
             _ => "an unexpected status",
         };
-        self.unexplained(format!("{}: {fault}: {} {told}", wish.id, answer.status));
+        self.unexplained(format!(
+            "{}: {fault}: {} {cache_status}",
+            attempt.id, answer.status
+        ));
     }
 }
 
-/// One client, for as long as the run lasts.
+/// Runs one client until the end of the run.
 fn client(address: SocketAddr, seed: u64, tally: &Tally) {
     let mut rng = SeededRng(0x9E37_79B9_7F4A_7C15 ^ (seed << 32 | 1));
     while !tally.over.load(Ordering::Relaxed) {
@@ -203,16 +206,16 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
             }
         };
         for _ in 0..rng.below(200) {
-            let wish = rng.wish();
+            let attempt = rng.attempt();
             if rng.below(50) == 0 {
-                // Hangs up before the answer.
-                let _ = connection.send(&wish.bytes);
-                tally.hung_up.fetch_add(1, Ordering::Relaxed);
+                // Disconnects before the response.
+                let _ = connection.send(&attempt.bytes);
+                tally.disconnected.fetch_add(1, Ordering::Relaxed);
                 break;
             }
-            match connection.ask(&wish.bytes) {
+            match connection.fetch(&attempt.bytes) {
                 Ok(answer) => {
-                    tally.judge(&wish, &answer);
+                    tally.check(&attempt, &answer);
                     if matches!(answer.status, 429 | 503) {
                         thread::sleep(BACK_OFF);
                     }
@@ -220,10 +223,10 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
                         break;
                     }
                 }
-                // A forwarded answer that the origin tore must break off.
-                Err(_) if !wish.is_call => break,
+                // The proxy must abort a forwarded response that the origin truncates.
+                Err(_) if !attempt.is_call => break,
                 Err(error) => {
-                    tally.unexplained(format!("{}: {error}", wish.id));
+                    tally.unexplained(format!("{}: {error}", attempt.id));
                     break;
                 }
             }
@@ -234,8 +237,8 @@ fn client(address: SocketAddr, seed: u64, tally: &Tally) {
     }
 }
 
-/// Faults of the origin and actions of the operator, a step a second.
-fn trouble(step: u64, origin: &mut Option<Running>, proxy: &Running, ports: &Ports) -> Result<()> {
+/// Faults of the origin and actions of the operator, one step per second.
+fn disturb(step: u64, origin: &mut Option<Running>, proxy: &Running, ports: &Ports) -> Result<()> {
     match step % 30 {
         5 => origin
             .as_ref()
@@ -249,7 +252,7 @@ fn trouble(step: u64, origin: &mut Option<Running>, proxy: &Running, ports: &Por
         n if n % 7 == 0 => {
             let mut admin = Connection::open(ports.admin)?;
             let id = format!("call_acme_{:04}", 1 + step % 30);
-            admin.ask(
+            admin.fetch(
                 format!("POST /purge?call={id} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes(),
             )?;
         }
@@ -304,7 +307,7 @@ impl Ports {
     }
 }
 
-fn until_listening(address: SocketAddr) -> Result<()> {
+fn wait_until_listening(address: SocketAddr) -> Result<()> {
     let began = Instant::now();
     while let Err(error) = Connection::open(address) {
         if began.elapsed() > Duration::from_secs(10) {
@@ -319,8 +322,8 @@ fn run(seconds: u64) -> Result<bool> {
     let ports = Ports::find()?;
     let mut origin = Some(ports.origin()?);
     let proxy = ports.proxy()?;
-    until_listening(ports.origin)?;
-    until_listening(ports.proxy)?;
+    wait_until_listening(ports.origin)?;
+    wait_until_listening(ports.proxy)?;
     let tally = Tally::default();
     let mut watch = Watch::of(proxy.0.id());
     thread::scope(|scope| -> Result<()> {
@@ -331,8 +334,8 @@ fn run(seconds: u64) -> Result<bool> {
         let mut steps = || -> Result<()> {
             for step in 1..=seconds {
                 thread::sleep(Duration::from_secs(1));
-                watch.look()?;
-                trouble(step, &mut origin, &proxy, &ports)?;
+                watch.sample()?;
+                disturb(step, &mut origin, &proxy, &ports)?;
             }
             Ok(())
         };
@@ -341,8 +344,8 @@ fn run(seconds: u64) -> Result<bool> {
         ended
     })?;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    println!("{seconds} s, {CLIENTS} clients, 32 MiB of store");
-    println!("answers         {:>10}", count(&tally.answered));
+    println!("{seconds} s, {CLIENTS} clients, cache of 32 MiB");
+    println!("responses       {:>10}", count(&tally.answered));
     println!("  hits          {:>10}", count(&tally.hits));
     for (status, count) in tally
         .errors
@@ -352,7 +355,7 @@ fn run(seconds: u64) -> Result<bool> {
     {
         println!("  {status}           {count:>10}");
     }
-    println!("hung up         {:>10}", count(&tally.hung_up));
+    println!("disconnected    {:>10}", count(&tally.disconnected));
     println!("unexplained     {:>10}", count(&tally.unexplained));
     watch.report();
     for what in tally
@@ -373,7 +376,7 @@ fn main() -> Result<()> {
     let seconds = match (arguments.next().as_deref(), arguments.next()) {
         (None, _) => 600,
         (Some("--seconds"), Some(number)) => number.parse()?,
-        _ => return Err("write --seconds N, or nothing for 600".into()),
+        _ => return Err("the only option is --seconds N; the default is 600".into()),
     };
     if !run(seconds)? {
         std::process::exit(1);

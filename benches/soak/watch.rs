@@ -1,4 +1,4 @@
-//! Memory and descriptors of a process, second by second, and their growth.
+//! Memory and file descriptors of a process, sampled every second, and their growth.
 
 use std::fs;
 
@@ -22,11 +22,11 @@ impl Watch {
     }
 
     /// Takes a sample, once a second.
-    pub(crate) fn look(&mut self) -> Result<()> {
+    pub(crate) fn sample(&mut self) -> Result<()> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        let kib: f64 = kib.ok_or("a process without memory")?.parse()?;
+        let kib: f64 = kib.ok_or("VmRSS is missing")?.parse()?;
         self.resident.push(kib / 1024.0);
         let files = fs::read_dir(format!("/proc/{}/fd", self.process))?.count();
         self.files.push(f64::from(u32::try_from(files)?));
@@ -42,12 +42,12 @@ impl Watch {
 fn line(name: &str, samples: &[f64]) {
     let most = samples.iter().copied().fold(0.0, f64::max);
     let last = samples.last().copied().unwrap_or_default();
-    // The first half fills the store.
+    // The cache is still filled during the first half.
     let slope = slope(&samples[samples.len() / 2..]) * 60.0;
-    println!("{name:<15} {last:>10.1} at the end, {most:.1} at most, {slope:+.3} a minute");
+    println!("{name:<15} {last:>10.1} at the end, {most:.1} at most, {slope:+.3} per minute");
 }
 
-/// The slope of the straight line that lies closest, a sample.
+/// The slope per sample, by linear regression.
 fn slope(samples: &[f64]) -> f64 {
     let index = |at: usize| f64::from(u32::try_from(at).unwrap_or(u32::MAX));
     let count = index(samples.len());
