@@ -1,7 +1,7 @@
-//! Any fields and bodies of an origin and a client can be read, with the same result each time; a
-//! body that has facts is JSON.
+//! Fields and bodies of any origin and client can be parsed, with the same result each time; a body
+//! that has facts is JSON.
 //!
-//! The input is a head, a blank line and a body; of the head's fields, those about caching are read.
+//! The input is a head, an empty line and a body; the caching fields of the head are parsed.
 
 #![no_main]
 
@@ -33,15 +33,15 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     let config = Config::default();
-    let said = ResponseDirectives::read(&fields);
+    let directives = ResponseDirectives::read(&fields);
     assert_eq!(
-        format!("{said:?}"),
+        format!("{directives:?}"),
         format!("{:?}", ResponseDirectives::read(&fields))
     );
     let _ = RequestDirectives::read(&fields, ClientDirectives::Obey);
-    let kept = storable(&fields, SystemTime::UNIX_EPOCH);
+    let stored = storable(&fields, SystemTime::UNIX_EPOCH);
     // A missing Date is added.
-    assert!(kept.len() <= fields.len() + 1);
+    assert!(stored.len() <= fields.len() + 1);
     if facts::read(body, &config.freshness.live).is_some() {
         assert_eq!(json::check(body), Ok(()));
     }

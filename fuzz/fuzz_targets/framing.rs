@@ -1,7 +1,7 @@
-//! Requests end and are refused at the same positions for any size of read. Of two faults in one
+//! Requests end, and are refused, at the same positions for any size of reads. Of two faults in one
 //! head, either may be reported.
 //!
-//! The first byte is the size of a piece.
+//! The first byte of the input is the size of reads.
 
 #![no_main]
 
@@ -17,13 +17,13 @@ enum Stopped {
     InBody,
 }
 
-/// The bytes that passed, and why it stopped.
-fn follow(bytes: &[u8], piece: usize) -> (usize, Stopped) {
+/// The number of accepted bytes, and why it stopped.
+fn parse(bytes: &[u8], read_size: usize) -> (usize, Stopped) {
     let mut framing = Framing::in_http1(&Config::default().limits);
-    let (mut passed, mut come) = (0, 0);
-    while come < bytes.len() {
-        come = (come + piece).min(bytes.len());
-        match framing.advance(&bytes[passed..come]) {
+    let (mut passed, mut received) = (0, 0);
+    while received < bytes.len() {
+        received = (received + read_size).min(bytes.len());
+        match framing.advance(&bytes[passed..received]) {
             Ok(more) => passed += more,
             Err(stop) => {
                 let stopped = match stop.fault {
@@ -33,17 +33,17 @@ fn follow(bytes: &[u8], piece: usize) -> (usize, Stopped) {
                 return (passed + stop.passed, stopped);
             }
         }
-        assert!(passed <= come);
+        assert!(passed <= received);
     }
     let between_requests = framing.is_between_requests();
     (passed, Stopped::Never { between_requests })
 }
 
 fuzz_target!(|input: &[u8]| {
-    let Some((piece, bytes)) = input.split_first() else {
+    let Some((read_size, bytes)) = input.split_first() else {
         return;
     };
-    let whole = follow(bytes, bytes.len().max(1));
-    let pieces = follow(bytes, usize::from(*piece).max(1));
-    assert_eq!(whole, pieces);
+    let whole = parse(bytes, bytes.len().max(1));
+    let split = parse(bytes, usize::from(*read_size).max(1));
+    assert_eq!(whole, split);
 });

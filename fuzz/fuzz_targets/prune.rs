@@ -1,4 +1,4 @@
-//! Any body can be pruned; the rest is JSON, and pruning it again changes nothing.
+//! Any body can be pruned; the result is JSON, and pruning it again changes nothing.
 //!
 //! The input is a query, a line break and a body.
 
@@ -19,16 +19,16 @@ fuzz_target!(|input: &[u8]| {
     let Ok(query) = std::str::from_utf8(query) else {
         return;
     };
-    let Ok(asked) = view::read_query(Some(query), &options) else {
+    let Ok(parsed) = view::read_query(Some(query), &options) else {
         return;
     };
-    let Some(view) = asked.view else {
+    let Some(view) = parsed.view else {
         return;
     };
     let body = Bytes::copy_from_slice(body);
     let valid = json::check(&body).is_ok();
     if serde_json::from_slice::<serde_json::Value>(&body).is_ok() {
-        assert!(valid, "what serde_json reads is read");
+        assert!(valid, "serde_json accepts it");
     }
     match prune(&body, &view) {
         Pruned::Skipped(_) => assert!(!valid),
