@@ -1,7 +1,7 @@
-//! What a hit allocates, beside a bare hyper server that answers the same bytes ready-made.
+//! Allocations of a hit, compared with a bare hyper server that sends the same prepared response.
 //!
-//! Whoever answers runs on the one thread that is counted; clients, the origin and the writer of
-//! the log have threads of their own.
+//! The server under test runs on the counted thread; clients, the origin and the log writer run on
+//! other threads.
 
 use std::convert::Infallible;
 use std::io::{self, Read as _, Write as _};
@@ -22,14 +22,14 @@ use stuut_cache::telemetry::LogWriter;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-/// Hits that one allocation, made now and then, may be spread over.
+/// Number of hits over which occasional allocations are averaged.
 const HITS: u32 = 1_000;
 
 const BODY: usize = 4 << 10;
 
 const REQUEST: &[u8] = b"GET /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n";
 
-/// The copy of the prepared head: its fields, and the table to find them by.
+/// The copy of the prepared `HeaderMap`: its fields and its index.
 const BARE: u32 = 2;
 
 /// The path in the cache key, `Age` and `Cache-Status`.
@@ -51,37 +51,37 @@ fn a_hit_allocates_three_times_more_than_bare_hyper() {
     runtime.block_on(proxy.stop());
 }
 
-/// What a connection with twice the requests allocates more, by request.
+/// Allocations per request: the difference to a connection with twice the requests.
 fn per_hit(runtime: &Runtime, address: SocketAddr) -> u32 {
     let count = |hits| {
         let (answered, all_answered) = oneshot::channel();
-        std::thread::spawn(move || answered.send(ask(address, hits)));
+        std::thread::spawn(move || answered.send(send_requests(address, hits)));
         let counted = allocation_counter::measure(|| {
             runtime
                 .block_on(all_answered)
                 .expect("the client ends")
                 .expect("every request is answered");
         });
-        u32::try_from(counted.count_total).expect("not that many")
+        u32::try_from(counted.count_total).expect("the count fits u32")
     };
-    // What is made once is made before.
+    // A warm-up, for what is allocated once.
     count(HITS);
     let (once, twice) = (count(HITS), count(2 * HITS));
     println!("{once} allocations for {HITS} hits, {twice} for twice as many");
-    // To the nearest whole: the store and the log make room now and then.
+    // Rounded, because the store and the log grow occasionally.
     (twice - once + HITS / 2) / HITS
 }
 
-/// Sends the request so many times on one connection, and reads the answers.
-fn ask(address: SocketAddr, times: u32) -> io::Result<()> {
+/// Sends the request `times` times on one connection, and reads the responses.
+fn send_requests(address: SocketAddr, times: u32) -> io::Result<()> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_nodelay(true)?;
-    let mut room = [0; 2 * BODY];
+    let mut buffer = [0; 2 * BODY];
     for _ in 0..times {
         socket.write_all(REQUEST)?;
         let mut filled = 0;
-        while !is_whole(&room[..filled]) {
-            match socket.read(&mut room[filled..])? {
+        while !is_whole(&buffer[..filled]) {
+            match socket.read(&mut buffer[filled..])? {
                 0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 read => filled += read,
             }
@@ -90,12 +90,12 @@ fn ask(address: SocketAddr, times: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn is_whole(answer: &[u8]) -> bool {
-    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    head.is_some_and(|end| answer.len() == end + 4 + BODY)
+fn is_whole(response: &[u8]) -> bool {
+    let head = response.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    head.is_some_and(|end| response.len() == end + 4 + BODY)
 }
 
-/// The proxy as it is run, access log and all, with one call behind it.
+/// The proxy as in production, with the access log; the origin answers one request.
 fn proxy(writer: &LogWriter) -> Process {
     let origin = TcpListener::bind("127.0.0.1:0").expect("a port");
     let mut config = Config::default();
@@ -111,7 +111,7 @@ fn proxy(writer: &LogWriter) -> Process {
     Process::start(&config, &clock, Some(writer), Sockets::default()).expect("the proxy starts")
 }
 
-/// An origin that answers one request: whatever is not a hit after that fails.
+/// An origin that answers one request, so that a later miss fails.
 fn answer_once(listener: &TcpListener) -> io::Result<()> {
     let (mut socket, _) = listener.accept()?;
     let _ = socket.read(&mut [0; BODY])?;
@@ -123,7 +123,7 @@ fn answer_once(listener: &TcpListener) -> io::Result<()> {
     )
 }
 
-/// What hyper costs with nothing behind it, to be called in a runtime.
+/// A bare hyper server. Must be called in a runtime.
 fn bare() -> SocketAddr {
     let fields = [
         ("content-type", "text/plain"),

@@ -1,4 +1,4 @@
-//! Allocations, counted on the thread that makes them: a global allocator of this binary's own.
+//! Counts allocations per thread, with a global allocator that only this binary has.
 
 mod hits;
 mod store;

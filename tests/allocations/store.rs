@@ -1,5 +1,5 @@
-//! The bound of the store holds at every moment, and not only once it has come to rest: many large
-//! bodies, and bodies that are nothing beside their keys. Every byte is counted as it is allocated.
+//! The store never exceeds its capacity, not even while it is filled: with many large bodies, and
+//! with bodies smaller than their keys. Every allocated byte is counted.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -15,28 +15,29 @@ use stuut_cache::telemetry::Metrics;
 
 const CAPACITY: u64 = 64 << 20;
 
-/// What may be allocated beside the capacity: the share of it that may come before what is too
-/// much goes, and what an entry weighs less than it takes.
+/// Allowed allocations: the capacity, the excess that is stored before an eviction, and the part of
+/// an entry's memory that its weight does not include.
 const ALLOWED: u64 = CAPACITY + CAPACITY / 64 + CAPACITY / 50;
 
-/// Set in a process that runs this test alone: moka frees memory by epochs, on whichever thread comes
-/// to it, and those that another test has left free it elsewhere or later.
+/// Set in a process that runs this test alone: moka frees memory by epochs on any of its threads, so
+/// other tests in the process would delay it.
 const ALONE: &str = "STUUT_CACHE_TEST_ALONE";
 
 /// One kind of load.
 struct Load {
-    what: &'static str,
+    name: &'static str,
     responses: usize,
+    /// Bytes of each body.
     body: usize,
-    /// Bytes of each query, which is a part of the key.
+    /// Bytes of each query, which is part of the key.
     query: usize,
 }
 
 #[test]
-fn the_bound_of_the_store_holds_while_it_is_filled() {
+fn the_store_stays_within_its_capacity_while_it_is_filled() {
     if std::env::var_os(ALONE).is_none() {
         let this = std::env::current_exe().expect("a test binary has a path");
-        let name = "store::the_bound_of_the_store_holds_while_it_is_filled";
+        let name = "store::the_store_stays_within_its_capacity_while_it_is_filled";
         let status = Command::new(this)
             .args([name, "--exact", "--nocapture"])
             .env(ALONE, "1")
@@ -46,14 +47,14 @@ fn the_bound_of_the_store_holds_while_it_is_filled() {
     }
     let loads = [
         Load {
-            what: "20,000 bodies of 40 KB",
+            name: "20,000 bodies of 40 KB",
             responses: 20_000,
             body: 40_000,
             query: 0,
         },
         Load {
-            what: "empty bodies with keys of 1 KB",
-            // 200,000 of them take half a minute without an optimiser; each is like the other.
+            name: "empty bodies with keys of 1 KB",
+            // 200,000 of them take half a minute in a debug build.
             responses: if cfg!(debug_assertions) {
                 50_000
             } else {
@@ -63,7 +64,7 @@ fn the_bound_of_the_store_holds_while_it_is_filled() {
             query: 1_000,
         },
         Load {
-            what: "500 bodies as large as they may be",
+            name: "500 bodies of the maximum size",
             responses: 500,
             body: 8 << 20,
             query: 0,
@@ -71,13 +72,13 @@ fn the_bound_of_the_store_holds_while_it_is_filled() {
     ];
     for load in loads {
         let most = allocation_counter::measure(|| fill(&load)).bytes_max;
-        // Beside them is the one that is being stored, and a few that moka has not let go yet.
+        // Plus the one that is being stored, and a few that moka has not freed yet.
         let allowed = ALLOWED + 4 * load.body as u64;
-        eprintln!("{}: {:.1} MiB at the most", load.what, mib(most));
+        eprintln!("{}: {:.1} MiB at most", load.name, mib(most));
         assert!(
             most <= allowed,
-            "{}: {:.1} MiB, allowed are {:.1}",
-            load.what,
+            "{}: {:.1} MiB, but {:.1} are allowed",
+            load.name,
             mib(most),
             mib(allowed)
         );
@@ -103,12 +104,12 @@ fn fill(load: &Load) {
             .expect("nothing invalidates it meanwhile");
     }
     store.measure();
-    // It is full, rather than empty: it has let go what it cannot hold, and no more.
+    // It is full: it has evicted the excess, and no more.
     let weight = metrics.weight.get();
     assert!(
         (48 << 20..=64 << 20).contains(&weight),
         "{}: it weighs {weight}",
-        load.what
+        load.name
     );
 }
 
@@ -140,7 +141,7 @@ fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment)
     Entry::new(whole, freshness, Selecting::default(), scope, fence, false)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a size for people")]
+#[expect(clippy::cast_precision_loss, reason = "a rounded size for a message")]
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
