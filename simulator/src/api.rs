@@ -96,13 +96,13 @@ impl Simulator {
                 Ok(self.representation(headers, body, &etag))
             }
             (Route::Call(id), "GET" | "HEAD") => {
-                let found = self.find(organisation, id, now)?;
-                match found.id.kind {
+                let call = self.find(organisation, id, now)?;
+                match call.id.kind {
                     Kind::Fault500 => return Err(Refusal::Broken),
                     Kind::Fault429 => return Err(Refusal::Throttled),
                     _ => {}
                 }
-                let rendered = self.render(&found, now);
+                let rendered = self.render(&call, now);
                 Ok(self.representation(headers, rendered.body, &rendered.etag))
             }
             (Route::Call(id), "PATCH") => self.patch(organisation, id, body, now),
@@ -156,33 +156,33 @@ impl Simulator {
     }
 
     fn patch(&self, organisation: &Organisation, id: &str, body: &[u8], now: Timestamp) -> Reply {
-        let found = self.find(organisation, id, now)?;
+        let call = self.find(organisation, id, now)?;
         if body.len() > BODY_LIMIT {
             return Err(Refusal::TooLarge);
         }
         let edits = edit::parse(body).map_err(Refusal::Malformed)?;
-        let last = found.phase.modified.unwrap_or(found.phase.created);
-        self.state().change(&found.id).edit(edits, last, now);
-        self.after_change(found.id, now)
+        let last = call.phase.modified.unwrap_or(call.phase.created);
+        self.state().change(&call.id).edit(edits, last, now);
+        self.after_change(call.id, now)
     }
 
     fn approve(&self, organisation: &Organisation, id: &str, now: Timestamp) -> Reply {
-        let found = self.find(organisation, id, now)?;
-        if found.phase.status != Status::PendingApproval {
+        let call = self.find(organisation, id, now)?;
+        if call.phase.status != Status::PendingApproval {
             return Err(Refusal::NotPending);
         }
         let mut state = self.state();
         // Of two concurrent approvals, the first one counts.
-        let events = &mut state.change(&found.id).events;
+        let events = &mut state.change(&call.id).events;
         events.approved.get_or_insert(whole_second(now));
         drop(state);
-        self.after_change(found.id, now)
+        self.after_change(call.id, now)
     }
 
     /// The call after a change; a response to an unsafe method has no validators.
     fn after_change(&self, id: CallId, now: Timestamp) -> Reply {
-        let found = self.look(id, now).ok_or(Refusal::NotFound)?;
-        Ok(answer::whole(StatusCode::OK, self.render(&found, now).body))
+        let call = self.current(id, now).ok_or(Refusal::NotFound)?;
+        Ok(answer::whole(StatusCode::OK, self.render(&call, now).body))
     }
 }
 

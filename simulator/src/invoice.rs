@@ -211,7 +211,7 @@ impl Sums {
     }
 }
 
-/// Where the document says nothing about a type, any of them turns up.
+/// A value of any type, where the API documents none.
 fn any(rng: &mut SeededRng) -> Value {
     match rng.within(0..=3) {
         0 => Value::Null,

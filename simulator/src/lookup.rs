@@ -14,7 +14,7 @@ use crate::{Organisation, Simulator, call};
 
 /// A call of the organisation at the current time.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct CurrentCall {
     pub(crate) id: CallId,
     pub(crate) phase: Phase,
     changes: Changes,
@@ -27,7 +27,7 @@ impl Simulator {
         organisation: &Organisation,
         id: &str,
         now: Timestamp,
-    ) -> Result<Found, Refusal> {
+    ) -> Result<CurrentCall, Refusal> {
         let id = CallId::parse(id)
             .filter(|id| id.organisation == organisation.name())
             .filter(|id| id.number <= self.0.options.calls)
@@ -37,31 +37,31 @@ impl Simulator {
             let events = &mut state.change(&id).events;
             events.first_requested.get_or_insert(whole_second(now));
         }
-        self.look(id, now).ok_or(Refusal::NotFound)
+        self.current(id, now).ok_or(Refusal::NotFound)
     }
 
     /// The call at the current time, if it is created by then.
-    pub(crate) fn look(&self, id: CallId, now: Timestamp) -> Option<Found> {
+    pub(crate) fn current(&self, id: CallId, now: Timestamp) -> Option<CurrentCall> {
         let changes = self.state().changes(&id);
         let mut phase = Lifecycle::of(&id, self.0.started, changes.events)?.at(now)?;
         phase.modified = phase.modified.max(changes.edited);
-        Some(Found { id, phase, changes })
+        Some(CurrentCall { id, phase, changes })
     }
 
-    pub(crate) fn render(&self, found: &Found, now: Timestamp) -> Rendered {
-        let context = self.context(&found.id.organisation, now);
+    pub(crate) fn render(&self, call: &CurrentCall, now: Timestamp) -> Rendered {
+        let context = self.context(&call.id.organisation, now);
         let revision = Revision {
-            steps: found.phase.steps,
-            events: found.changes.events,
-            edited: found.changes.edited,
+            steps: call.phase.steps,
+            events: call.changes.events,
+            edited: call.changes.edited,
             signature: context.signature,
         };
-        if let Some(rendered) = self.state().rendered(&found.id, revision) {
+        if let Some(rendered) = self.state().rendered(&call.id, revision) {
             return rendered;
         }
-        let mut document = call::document(&context, &found.id, &found.phase);
+        let mut document = call::document(&context, &call.id, &call.phase);
         if let Some(members) = document.as_object_mut() {
-            members.extend(found.changes.edits.clone());
+            members.extend(call.changes.edits.clone());
         }
         let body = Bytes::from(document.to_string());
         let rendered = Rendered {
@@ -69,7 +69,7 @@ impl Simulator {
             etag: etag(&body),
             body,
         };
-        self.state().keep(found.id.clone(), rendered.clone());
+        self.state().keep(call.id.clone(), rendered.clone());
         rendered
     }
 

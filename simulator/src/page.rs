@@ -44,7 +44,7 @@ impl Simulator {
         }
         let context = self.context(organisation.name(), now);
         let mut calls: Vec<_> = (after.saturating_add(1)..=self.0.options.calls)
-            .filter_map(|number| self.look(CallId::plain(organisation.name(), number), now))
+            .filter_map(|number| self.current(CallId::plain(organisation.name(), number), now))
             .take(limit + 1)
             .collect();
         // One more than `limit` shows whether there is a next page.
@@ -56,7 +56,7 @@ impl Simulator {
             .map(|last| last.id.to_string());
         let data: Vec<_> = calls
             .iter()
-            .map(|found| call::listed(&context, &found.id, &found.phase))
+            .map(|call| call::listed(&context, &call.id, &call.phase))
             .collect();
         Ok(
             json_object! { "object": "list", "data": data, "has_more": has_more, "next_cursor": next },

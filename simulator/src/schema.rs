@@ -69,7 +69,7 @@ fn walk(
     path: &str,
     value: &Value,
     schema: &BTreeMap<&str, &str>,
-    found: &mut BTreeMap<String, Option<String>>,
+    paths: &mut BTreeMap<String, Option<String>>,
 ) {
     let wanted = schema.get(path).copied();
     if !path.is_empty() {
@@ -78,7 +78,7 @@ fn walk(
             Some(wanted) if fits(value, wanted) => None,
             Some(wanted) => Some(format!("{value} is not {wanted}")),
         };
-        found.insert(path.to_owned(), fault);
+        paths.insert(path.to_owned(), fault);
     }
     match value {
         Value::Object(members)
@@ -90,12 +90,12 @@ fn walk(
                 } else {
                     format!("{path}.{name}")
                 };
-                walk(&below, member, schema, found);
+                walk(&below, member, schema, paths);
             }
         }
         Value::Array(elements) if schema.contains_key(format!("{path}[]").as_str()) => {
             for element in elements {
-                walk(&format!("{path}[]"), element, schema, found);
+                walk(&format!("{path}[]"), element, schema, paths);
             }
         }
         _ => {}
@@ -104,14 +104,14 @@ fn walk(
 
 fn faults(id: &str) -> (Vec<String>, Vec<String>) {
     let schema = schema();
-    let mut found = BTreeMap::new();
-    walk("", &document(id), &schema, &mut found);
+    let mut paths = BTreeMap::new();
+    walk("", &document(id), &schema, &mut paths);
     let missing = schema
         .keys()
-        .filter(|path| !found.contains_key(**path))
+        .filter(|path| !paths.contains_key(**path))
         .map(|path| (*path).to_owned())
         .collect();
-    let wrong = found
+    let wrong = paths
         .into_iter()
         .filter_map(|(path, fault)| Some(format!("{path}: {}", fault?)))
         .collect();
