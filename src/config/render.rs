@@ -33,8 +33,8 @@ const KINDS: &str = "\
 /// The shipped file: every key at its default with its meaning.
 #[must_use]
 pub fn shipped() -> String {
-    let above = |key: &Key| format!("# {}\n", key.meaning);
-    let toml = document(&Config::default(), above, &|_| String::new());
+    let comment = |key: &Key| format!("# {}\n", key.meaning);
+    let toml = document(&Config::default(), comment, &|_| String::new());
     format!("{KINDS}{toml}")
 }
 
@@ -42,16 +42,20 @@ pub fn shipped() -> String {
 /// followed by its source. It has no secrets: of the admin token, only the name of its file.
 #[must_use]
 pub fn effective(config: &Config, sources: &Sources) -> String {
-    let beside = |key: &str| match sources.of(key) {
+    let suffix = |key: &str| match sources.of(key) {
         Place::Default => String::new(),
         place => format!("  # {place}"),
     };
-    let toml = document(config, |_| String::new(), &beside);
+    let toml = document(config, |_| String::new(), &suffix);
     format!("# {sources}; a line without a place is a default\n{toml}")
 }
 
 /// All keys with their values, section by section.
-fn document(config: &Config, above: fn(&Key) -> String, beside: &dyn Fn(&str) -> String) -> String {
+fn document(
+    config: &Config,
+    comment: fn(&Key) -> String,
+    suffix: &dyn Fn(&str) -> String,
+) -> String {
     let mut out = String::new();
     let mut section = "";
     for key in in_order() {
@@ -61,16 +65,16 @@ fn document(config: &Config, above: fn(&Key) -> String, beside: &dyn Fn(&str) ->
                     section = key.section();
                     let _ = write!(out, "\n[{section}]\n");
                 }
-                out.push_str(&above(key));
-                let _ = writeln!(out, "{} = {value}{}", key.short(), beside(key.name));
+                out.push_str(&comment(key));
+                let _ = writeln!(out, "{} = {value}{}", key.short(), suffix(key.name));
             }
             Rendered::Table(lines) => {
                 section = key.name;
-                let _ = write!(out, "\n{}[{section}]\n", above(key));
+                let _ = write!(out, "\n{}[{section}]\n", comment(key));
                 for (name, value) in lines {
                     let name = bare_or_quoted(&name);
-                    let beside = beside(&format!("{section}.{name}"));
-                    let _ = writeln!(out, "{name} = {value}{beside}");
+                    let suffix = suffix(&format!("{section}.{name}"));
+                    let _ = writeln!(out, "{name} = {value}{suffix}");
                 }
             }
         }

@@ -136,10 +136,10 @@ impl<T: Label> Scalar for T {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let found = T::ALL.iter().find(|choice| choice.as_str() == text);
-        found.copied().ok_or_else(|| {
-            let (found, names) = (quoted(text), Self::expected());
-            format!("{found} is not known here; write {names}")
+        let choice = T::ALL.iter().find(|choice| choice.as_str() == text);
+        choice.copied().ok_or_else(|| {
+            let (written, names) = (quoted(text), Self::expected());
+            format!("{written} is not known here; write {names}")
         })
     }
 
