@@ -68,7 +68,7 @@ impl Source {
 /// The files of every module.
 fn sources() -> Vec<Source> {
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
-    let mut found = Vec::new();
+    let mut sources = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of src") {
@@ -85,11 +85,11 @@ fn sources() -> Vec<Source> {
                 let text = fs::read_to_string(&file).expect("a source file");
                 let tests = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
                 let text = text[..tests].to_owned();
-                found.push(Source { path, text });
+                sources.push(Source { path, text });
             }
         }
     }
-    found
+    sources
 }
 
 #[test]

@@ -9,28 +9,28 @@ use super::{string, text};
 
 /// Every expression of the dashboard, with the title of its panel.
 pub(crate) fn dashboard() -> Vec<(String, String)> {
-    fn walk(value: &Value, title: &str, found: &mut Vec<(String, String)>) {
+    fn walk(value: &Value, title: &str, expressions: &mut Vec<(String, String)>) {
         match value {
             Value::Object(fields) => {
                 let title = fields.get("title").and_then(Value::as_str).unwrap_or(title);
                 for (name, value) in fields {
                     match (name.as_str(), value) {
                         ("expr", Value::String(expression)) => {
-                            found.push((title.to_owned(), expression.clone()));
+                            expressions.push((title.to_owned(), expression.clone()));
                         }
-                        _ => walk(value, title, found),
+                        _ => walk(value, title, expressions),
                     }
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| walk(item, title, found)),
+            Value::Array(items) => items.iter().for_each(|item| walk(item, title, expressions)),
             _ => {}
         }
     }
     let dashboard = text("grafana/stuut-cache.json");
     let dashboard = serde_json::from_str(&dashboard).expect("the dashboard is JSON");
-    let mut found = Vec::new();
-    walk(&dashboard, "", &mut found);
-    found
+    let mut expressions = Vec::new();
+    walk(&dashboard, "", &mut expressions);
+    expressions
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ pub(crate) struct Selector<'a> {
 
 /// Every selector of our own metrics, `process_*` and `up`.
 pub(crate) fn selectors(expression: &str) -> Vec<Selector<'_>> {
-    let mut found = Vec::new();
+    let mut selectors = Vec::new();
     let mut rest = expression;
     while let Some(start) = rest.find(|c: char| c.is_ascii_alphabetic() || c == '"') {
         rest = &rest[start..];
@@ -36,9 +36,9 @@ pub(crate) fn selectors(expression: &str) -> Vec<Selector<'_>> {
             matchers = inside[..end].split("\",").map(matcher).collect();
             rest = &inside[end..];
         }
-        found.push(Selector { name, matchers });
+        selectors.push(Selector { name, matchers });
     }
-    found
+    selectors
 }
 
 /// The position of the closing brace, ignoring those in quotes.
