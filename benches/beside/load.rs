@@ -213,8 +213,8 @@ impl Connection {
 fn framing(head: &[u8]) -> Result<Framing> {
     let field = |name: &str| {
         head.split(|&byte| byte == b'\n').find_map(|line| {
-            let (found, value) = line.split_at_checked(name.len())?;
-            found
+            let (prefix, value) = line.split_at_checked(name.len())?;
+            prefix
                 .eq_ignore_ascii_case(name.as_bytes())
                 .then(|| value.trim_ascii())
         })

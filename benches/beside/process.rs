@@ -203,16 +203,16 @@ impl Server {
 
     /// The process and its descendants.
     fn processes(&self) -> Vec<u32> {
-        let mut found = vec![self.child.id()];
+        let mut processes = vec![self.child.id()];
         let mut next = 0;
-        while let Some(&process) = found.get(next) {
+        while let Some(&process) = processes.get(next) {
             next += 1;
             let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
                 continue;
             };
             for task in tasks.flatten() {
                 let children = fs::read_to_string(task.path().join("children"));
-                found.extend(
+                processes.extend(
                     children
                         .unwrap_or_default()
                         .split_whitespace()
@@ -220,7 +220,7 @@ impl Server {
                 );
             }
         }
-        found
+        processes
     }
 }
 
