@@ -24,7 +24,7 @@ pub struct Route {
     pub ttl: Option<Duration>,
 }
 
-/// Tokens that share a store.
+/// Tokens that share stored responses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedScope {
     /// Its name in the file.
@@ -36,7 +36,7 @@ pub struct NamedScope {
 /// One configured view: the lists that `?view=name` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedView {
-    /// The name clients use.
+    /// Its name in the query option.
     pub name: String,
     /// Its `fields` list, in the grammar of the query option.
     pub fields: Option<String>,

@@ -15,7 +15,7 @@ use super::settings::{Config, KEYS, Key};
 use super::values::{Token, is_b64token};
 use super::wording::{bare_or_quoted, nearest};
 
-/// A configuration file's text, and its name for messages.
+/// A configuration file: its text, and its name for messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Document<'a> {
     /// Such as `config/stuut-cache.toml`.
@@ -168,7 +168,7 @@ fn join(section: &str, name: &str) -> String {
     }
 }
 
-/// The names directly in a section; the empty section is the whole file.
+/// The names directly in a section; the empty section is the top level.
 fn inside(section: &str) -> impl Iterator<Item = &'static str> {
     KEYS.iter().filter_map(move |key| {
         let rest = match section {

@@ -90,7 +90,7 @@ impl RawValue {
         }
     }
 
-    /// A list; untyped text is one in TOML's brackets, or words between commas.
+    /// A list; untyped text is one in TOML's brackets, or comma-separated.
     pub(super) fn list(&self, expected: &str) -> Result<Cow<'_, [Self]>, String> {
         match &self.kind {
             RawKind::List(items) => Ok(Cow::Borrowed(items)),
@@ -127,7 +127,7 @@ impl RawValue {
         }
     }
 
-    /// The values, each with its full name, of a table that has no other names than these.
+    /// The values of a table that may have only these names, each with its full name.
     pub(super) fn fields<const N: usize>(
         &self,
         names: [&str; N],

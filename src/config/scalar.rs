@@ -22,7 +22,7 @@ pub(super) trait Scalar: Sized {
     fn text(&self) -> String;
 }
 
-/// A row is a type: its description, its parser, its string.
+/// One row per type: its description, its parser, and its string.
 macro_rules! scalars {
     ($($type:ty: $expected:expr, $parse:expr, $text:expr;)+) => {$(
         impl Scalar for $type {
@@ -171,7 +171,7 @@ labels! {
     pub enum OriginRule {
         /// The origin's `Cache-Control` and `Expires` decide.
         Obey => "obey",
-        /// The configured lifetimes decide; `no-store` is still honoured.
+        /// The configured lifetimes decide; `no-store` and `private` are still honoured.
         Override => "override",
     }
 }
@@ -199,9 +199,9 @@ labels! {
 labels! {
     /// `scope.mode`
     pub enum ScopeMode {
-        /// Every token has a store of its own.
+        /// Stored responses are not shared.
         Token => "token",
-        /// The tokens of a named scope share one; any other has its own.
+        /// The tokens of a named scope share them; any other token does not.
         Named => "named",
     }
 }
