@@ -9,22 +9,22 @@ call() {
     http://127.0.0.1:8080/v1/calls/call_acme_0001
 }
 purge() { curl -sS -m 10 -o /dev/null -w '%{http_code}' -X POST -H "Authorization: Bearer $1" "$admin/purge?all"; }
-shown() { systemctl show -P "$1" stuut-cache.service; }
+property() { systemctl show -P "$1" stuut-cache.service; }
 fail() {
   echo "failed: $*"
   systemctl status --no-pager -l stuut-cache.service
   exit 1
 }
 # Polls for twenty seconds at most.
-until_so() {
+wait_until() {
   for _ in {1..200}; do
     "$@" && return
     sleep 0.1
   done
   fail "never: $*"
 }
-is() { [[ $(shown "$1") == "$2" ]]; }
-answers() { until_so is SubState running && [[ $(call) == 200 ]]; }
+is() { [[ $(property "$1") == "$2" ]]; }
+answers() { wait_until is SubState running && [[ $(call) == 200 ]]; }
 # The start limit is for a service that fails by itself, not for restarts by this script.
 restart() { systemctl reset-failed stuut-cache.service && systemctl restart stuut-cache.service; }
 
@@ -33,7 +33,7 @@ answers || fail 'a call'
 systemctl -q is-active stuut-cache.socket stuut-cache-admin.socket || fail 'the sockets'
 echo 'it answers on the sockets'
 
-status=/proc/$(shown MainPID)/status
+status=/proc/$(property MainPID)/status
 for line in 'Uid:\t[1-9]' 'CapEff:\t0+$' 'NoNewPrivs:\t1' 'Seccomp:\t2'; do
   grep -qP "^$line" "$status" || fail "$line in $status"
 done
@@ -53,11 +53,11 @@ wait
 [[ $(sort -u /run/load.?) == 200 ]] || fail "$(sort /run/load.? | uniq -c)"
 echo 'three restarts under load lose no request'
 
-pid=$(shown MainPID)
+pid=$(property MainPID)
 printf '\n[freshness]\ndefault = "5s"\n' >>$file
 systemctl reload stuut-cache.service || fail 'a reload'
 applied() { [[ $(curl -sS $admin/metrics) == *'config_reloads_total{result="applied"} 1'* ]]; }
-until_so applied
+wait_until applied
 answers && is MainPID "$pid" || fail 'after a reload'
 echo 'a reload keeps the process'
 
@@ -73,13 +73,13 @@ cp /run/good $file
 restart && answers || fail 'after a corrected file'
 echo 'a start with a faulty file is not retried'
 
-kill -STOP "$(shown MainPID)"
-until_so is NRestarts 1
+kill -STOP "$(property MainPID)"
+wait_until is NRestarts 1
 answers || fail 'after the watchdog'
 echo 'a process that hangs is replaced'
 
-kill -KILL "$(shown MainPID)"
-until_so is NRestarts 2
+kill -KILL "$(property MainPID)"
+wait_until is NRestarts 2
 answers || fail 'after it was killed'
 echo 'a process that dies is replaced'
 
@@ -90,12 +90,12 @@ restart && answers || fail 'with a credential'
 [[ $(purge wrong) == 401 && $(purge swordfish) == 200 ]] || fail "purges: $(purge wrong) $(purge swordfish)"
 echo 'capacity = 1' >>$file
 systemctl reload stuut-cache.service || fail 'a reload with a credential'
-refused() { [[ $(shown StatusText) == *'was refused'* ]]; }
-until_so refused
+refused() { [[ $(property StatusText) == *'was refused'* ]]; }
+wait_until refused
 answers || fail 'after a file that the proxy refused'
 cp /run/good $file
 systemctl reload stuut-cache.service
-until_so applied
+wait_until applied
 refused && fail 'a corrected file'
 echo 'it has the credential, and refuses a faulty file itself'
 

@@ -1,4 +1,4 @@
-//! The admin listener's OpenAPI document.
+//! The admin listener's description of the API (`/openapi.json`).
 
 use std::fs;
 
