@@ -111,12 +111,12 @@ async fn requests_after_an_invalidation_do_not_join_an_older_fetch() {
         let (origin, proxy, gate, mut all) = start_held(0).await;
         invalidation.run(&proxy, &origin).await;
         origin.reply(CALL, version(2));
-        let seen = origin.requests().len();
+        let before = origin.requests().len();
         let after = proxy.get(CALL).bearer("a").start();
-        origin.wait_for_requests(seen + 1).await;
+        origin.wait_for_requests(before + 1).await;
         gate.open();
-        let before = all.pop().expect("the leader is pending");
-        before.await.assert_body("{\"version\":1}");
+        let older = all.pop().expect("the leader is pending");
+        older.await.assert_body("{\"version\":1}");
         // Requests that arrive now wait for the newer fetch.
         let later = proxy.get(CALL).bearer("a").start();
         proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
@@ -128,7 +128,7 @@ async fn requests_after_an_invalidation_do_not_join_an_older_fetch() {
             .await
             .assert_hit()
             .assert_body("{\"version\":2}");
-        assert_eq!(origin.requests().len(), seen + 1, "{invalidation:?}");
+        assert_eq!(origin.requests().len(), before + 1, "{invalidation:?}");
     }
 }
 
@@ -169,7 +169,7 @@ async fn an_invalidated_background_refresh_restores_nothing() {
 
             invalidation.run(&proxy, &origin).await;
             origin.reply(CALL, version(2).validating("\"2\""));
-            let seen = origin.requests().len();
+            let before = origin.requests().len();
             if completes_first {
                 gate.open();
                 proxy
@@ -188,7 +188,7 @@ async fn an_invalidated_background_refresh_restores_nothing() {
                 .await
                 .assert_hit()
                 .assert_body("{\"version\":2}");
-            assert_eq!(origin.requests().len(), seen + 1, "{invalidation:?}");
+            assert_eq!(origin.requests().len(), before + 1, "{invalidation:?}");
         }
     }
 }
@@ -302,9 +302,9 @@ async fn a_fetch_begun_while_a_lost_write_is_pending_is_not_stored() {
         .await;
     origin.reply(CALL, version(1));
     let gate = origin.hold(CALL);
-    let seen = origin.requests().len();
+    let before = origin.requests().len();
     let pending = proxy.get(CALL).bearer("a").start();
-    origin.wait_for_requests(seen + 1).await;
+    origin.wait_for_requests(before + 1).await;
     proxy.advance_seconds(30);
     gate.open_for_all();
     let response = pending.await;
@@ -360,9 +360,9 @@ async fn a_late_older_response_does_not_replace_a_newer_one() {
     }
 }
 
-/// A newer response to another variant fenced it, and the response it should replace stayed.
+/// A newer response of another variant fences it; the response that it renews must still be superseded.
 #[tokio::test]
-async fn a_fenced_late_response_still_ends_the_one_it_replaces() {
+async fn a_fenced_late_response_still_supersedes_the_stored_one() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     let set_reply = |version: &str, rule: &str| {
@@ -392,9 +392,9 @@ async fn a_fenced_late_response_still_ends_the_one_it_replaces() {
     get("de", "max-age=9").await.assert_body("3");
 }
 
-/// The repetition kept the generation of the first attempt, so an older response replaced it.
+/// The repetition must not keep the generation of the first attempt, or it would be fenced.
 #[tokio::test]
-async fn a_repeated_request_is_newer_than_what_was_stored_before_it() {
+async fn a_repeated_request_is_newer_than_responses_before_it() {
     let undecodable = Reply::json("")
         .header("content-encoding", "gzip")
         .header("cache-control", "no-transform");

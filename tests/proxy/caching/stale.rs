@@ -155,7 +155,7 @@ async fn a_failed_background_refresh_keeps_the_stored_response() {
     }
 }
 
-/// Responses that replace the stored one and may not be stored themselves.
+/// Responses that supersede the stored one and may not be stored themselves.
 fn uncacheable_responses() -> Vec<Reply> {
     vec![
         reply("2", "no-store"),
@@ -168,7 +168,7 @@ fn uncacheable_responses() -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn an_uncacheable_response_ends_the_stored_one() {
+async fn an_uncacheable_response_supersedes_the_stored_one() {
     for rule in [
         "max-age=10, stale-if-error=600",
         "max-age=10, stale-while-revalidate=600, stale-if-error=600",
@@ -186,7 +186,7 @@ async fn an_uncacheable_response_ends_the_stored_one() {
 }
 
 #[tokio::test]
-async fn a_response_without_vary_ends_older_variants() {
+async fn a_response_without_vary_supersedes_older_variants() {
     let (origin, proxy) = start().await;
     origin.replies(
         CALL,

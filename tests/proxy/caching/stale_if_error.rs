@@ -1,4 +1,4 @@
-//! stale-if-error, and refusals that end the stored response.
+//! stale-if-error, and refusals that supersede the stored response.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn failures() -> Vec<Reply> {
     ]
 }
 
-/// E.g. of a CDN that cannot reach the origin. An unknown status counts as the x00 of its class
+/// E.g. from a CDN that cannot reach the origin. An unknown status counts as the x00 of its class
 /// (RFC 9110 §15).
 #[tokio::test]
 async fn an_unregistered_5xx_status_counts_as_a_failure() {
@@ -241,7 +241,7 @@ async fn must_revalidate_forbids_stale_if_error() {
 }
 
 #[tokio::test]
-async fn a_refusal_or_missing_call_ends_the_stored_response() {
+async fn a_refusal_or_missing_call_supersedes_the_stored_response() {
     for status in [401, 403, 404, 410] {
         let (origin, proxy) = start().await;
         origin.replies(
@@ -302,7 +302,7 @@ async fn a_refusal_or_missing_call_counts_before_its_body_arrives() {
         get(&proxy).await.assert_stale("stale-while-revalidate");
         origin.wait_for_requests(2).await;
         // `only-if-cached`, so that no request waits for the body.
-        wait_until("the end of the stored response", async || {
+        wait_until("a superseded response", async || {
             let get = proxy.get(CALL).bearer("a");
             let response = get.header("cache-control", "only-if-cached").await;
             response.status() == 504

@@ -226,7 +226,7 @@ async fn a_views_tag_survives_a_304_and_changes_with_the_body() {
 }
 
 #[tokio::test]
-async fn a_304_with_no_store_ends_the_stored_response() {
+async fn a_304_with_no_store_supersedes_the_stored_response() {
     let (origin, proxy) = start().await;
     origin.replies(
         CALL,

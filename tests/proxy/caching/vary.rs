@@ -186,7 +186,7 @@ async fn a_write_invalidates_all_variants() {
 }
 
 #[tokio::test]
-async fn a_404_or_410_ends_all_variants() {
+async fn a_404_or_410_supersedes_all_variants() {
     for status in [404, 410] {
         let (origin, proxy) = start_varying(&["accept-language"]).await;
         get(&proxy, &[("accept-language", "de")])
@@ -197,7 +197,7 @@ async fn a_404_or_410_ends_all_variants() {
         origin.reply(CALL, missing);
         for language in ["de", "en"] {
             let fields = [("accept-language", language), ("cache-control", "no-cache")];
-            // Only the first forces a fetch: its 404 must have ended the other variant.
+            // Only the first forces a fetch: its 404 must have superseded the other variant.
             let fields = if language == "de" {
                 &fields[..]
             } else {

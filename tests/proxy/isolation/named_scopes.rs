@@ -428,7 +428,7 @@ proptest! {
 
 /// A 304 describes the stored response, which the tokens share.
 #[tokio::test]
-async fn a_304_with_no_store_or_private_ends_it_for_all_tokens() {
+async fn a_304_with_no_store_or_private_applies_to_all_tokens() {
     for directive in ["no-store", "private"] {
         let (origin, proxy) = start().await;
         let call = Reply::json("{}")
@@ -448,7 +448,7 @@ async fn a_304_with_no_store_or_private_ends_it_for_all_tokens() {
     }
 }
 
-/// It ended the response instead of renewing it, and with it the other tokens' admissions.
+/// Superseding the stored response would end the other tokens' admissions.
 #[tokio::test]
 async fn a_304_with_set_cookie_keeps_other_tokens_admissions() {
     let (origin, proxy) = start().await;

@@ -264,7 +264,7 @@ fn no_request_changes_the_response_to_another() {
     drop((origin, proxy));
 }
 
-/// Whether an error that a malicious request provokes comes from the origin or the proxy.
+/// Errors that a malicious request provokes, at the origin or in the proxy itself.
 #[tokio::test]
 async fn an_error_is_not_served_to_the_next_request() {
     let origin = Origin::start().await;

@@ -36,7 +36,7 @@ async fn a_refusal_covers_every_spelling_of_the_token() {
     get("/v1/calls/c1", "Bearer b").await.assert_hit();
 }
 
-/// The origin puts the token into each body: a client must never get another token's.
+/// The origin puts the token into each body: no client may get a body with another token.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_clients_and_tokens_never_get_each_others_calls() {
     const TOKENS: usize = 20;

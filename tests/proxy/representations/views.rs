@@ -340,7 +340,7 @@ async fn http_1_0_clients_get_views() {
 }
 
 #[tokio::test]
-async fn a_404_ends_the_views_of_an_unusable_call() {
+async fn a_404_supersedes_the_views_of_an_unusable_call() {
     let (origin, proxy) =
         start_with(Reply::json(SIGNED).header("cache-control", "max-age=600")).await;
     let whole = "/v1/calls/c1";
