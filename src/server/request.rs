@@ -67,11 +67,11 @@ struct EndGuard {
 }
 
 pin_project! {
-    /// The response of `answer`, or 500 after a panic, which is counted and logged like any other.
+    /// The response, or 500 after a panic, which is counted and logged like any other.
     /// Written by hand: combinators would move the request a few more times.
     struct RequestFuture<F> {
         #[pin]
-        answer: F,
+        response: F,
         end: Option<EndGuard>,
     }
 }
@@ -113,7 +113,7 @@ where
         let end = EndGuard::begin(&observer, &activity, &mut head, has_body);
         let (id, at) = (end.id.clone(), end.at);
         RequestFuture {
-            answer: inner.call(Arrived { head, body, id, at }),
+            response: inner.call(Arrived { head, body, id, at }),
             end: Some(end),
         }
     })
@@ -126,7 +126,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestF
         let this = self.project();
         // State that a panic leaves incomplete belongs to this request alone; shared state is
         // behind locks that a panic does not leave inconsistent.
-        let polled = catch_unwind(AssertUnwindSafe(|| this.answer.poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| this.response.poll(cx)));
         if matches!(polled, Ok(Poll::Pending)) {
             return Poll::Pending;
         }
@@ -348,7 +348,7 @@ mod tests {
         let (mut head, ()) = Request::new(()).into_parts();
         let end = EndGuard::begin(&observer, &Activity::new(), &mut head, false);
         let response = RequestFuture {
-            answer: async { panic!("on purpose") },
+            response: async { panic!("on purpose") },
             end: Some(end),
         };
         let Ok(response) = response.await;

@@ -19,15 +19,15 @@ use crate::telemetry::CloseReason;
 /// period, all of them would hold buffers at the same time.
 const MIN_GRACE: Duration = Duration::from_millis(2);
 
-/// Maximum grace period. It doubles when a connection was idle for less than this, so that frequent
-/// requests do not each allocate new buffers, and halves otherwise.
+/// Maximum grace period. The grace period doubles after an idle time below this, so that frequent
+/// requests do not each allocate new buffers, and halves after a longer one.
 const MAX_GRACE: Duration = Duration::from_secs(1);
 
 /// Why [`Deadlines::run`] returned.
 pub(super) enum Event<T> {
     /// The work is done.
     Done(T),
-    /// The connection is idle, and may stay so until this time.
+    /// The connection is idle; it times out at this time.
     Idle(Instant),
     /// A deadline has passed; [`CloseReason::DrainTimeout`] at the end of the drain.
     TimedOut(CloseReason),

@@ -25,7 +25,7 @@ use super::socket::Socket;
 use crate::request::{Framing, FramingFault, Stop, rejection};
 
 /// Bytes read at once into our own buffer.
-const PIECE: usize = 4 << 10;
+const CHUNK: usize = 4 << 10;
 
 /// Maximum number of bytes that a lingering close discards.
 const MAX_DISCARDED: usize = 4 << 20;
@@ -178,7 +178,7 @@ impl ClientIo {
 
     /// Reads into the buffer; false at the end of the stream.
     fn poll_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut space = [MaybeUninit::uninit(); PIECE];
+        let mut space = [MaybeUninit::uninit(); CHUNK];
         let mut piece = ReadBuf::uninit(&mut space);
         ready!(poll_socket(
             &mut self.socket,
@@ -200,7 +200,7 @@ impl ClientIo {
         if !self.framing.is_between_requests() || !matches!(self.state, ReadState::Requests) {
             return true;
         }
-        let mut space = [MaybeUninit::uninit(); PIECE];
+        let mut space = [MaybeUninit::uninit(); CHUNK];
         let mut piece = ReadBuf::uninit(&mut space);
         let polled = poll_socket(&mut self.socket, &self.activity, cx, &mut piece);
         polled.is_ready() && !piece.filled().is_empty()
@@ -211,7 +211,7 @@ impl ClientIo {
         let ReadState::Discarding { left, timeout } = &mut self.state else {
             return Poll::Ready(());
         };
-        let mut space = [MaybeUninit::uninit(); PIECE];
+        let mut space = [MaybeUninit::uninit(); CHUNK];
         let is_limited = loop {
             let mut piece = ReadBuf::uninit(&mut space);
             match poll_socket(&mut self.socket, &self.activity, cx, &mut piece) {
