@@ -360,7 +360,7 @@ async fn a_late_older_response_does_not_replace_a_newer_one() {
     }
 }
 
-/// A newer response of another variant fences it; the response that it renews must still be superseded.
+/// A newer response of another variant fences it; what it renews must still be superseded.
 #[tokio::test]
 async fn a_fenced_late_response_still_supersedes_the_stored_one() {
     let origin = Origin::start().await;
