@@ -52,6 +52,10 @@ impl Deadline {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clocks"
+)]
 impl Clock {
     /// The machine's own clocks.
     #[must_use]

@@ -20,6 +20,8 @@
 //! | `load` `h2` `origin` `body` | the load generator, and the origin |
 //! | `setup` `commands` `bare` `process` | the servers under test |
 
+#![expect(clippy::disallowed_methods, reason = "measures real time")]
+
 mod bare;
 mod body;
 #[path = "../call/mod.rs"]

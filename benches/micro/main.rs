@@ -11,6 +11,8 @@
 //! | `respond` | the head of a response: prepared at a fill, completed at a hit |
 //! | `view` | parsing a query, deriving a view, reading the facts of a body |
 
+#![expect(clippy::disallowed_methods, reason = "measures real time")]
+
 #[path = "../call/mod.rs"]
 mod call;
 mod request;

@@ -9,6 +9,8 @@
 //! call, for a token of its organisation. Errors of the origin, and of the proxy with a problem
 //! document, are expected; anything else makes the exit status 1.
 
+#![expect(clippy::disallowed_methods, reason = "measures real time")]
+
 #[path = "../beside/load.rs"]
 #[expect(dead_code, reason = "rows of another bench use the rest")]
 mod load;

@@ -47,6 +47,10 @@ pub(super) fn run(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     run_to_end(0, demonstrate(arguments))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulated API has a clock of its own"
+)]
 async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let options = Options {
         latency: LATENCY,
@@ -132,6 +136,7 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
 }
 
 /// Prints the status, size, time and `Cache-Status` of a response, and returns its body.
+#[expect(clippy::disallowed_methods, reason = "the time that a client measures")]
 async fn get(
     client: &HttpClient,
     title: &str,

@@ -82,6 +82,10 @@ fn organisation(text: &str) -> Result<Organisation, String> {
     Organisation::new(name, tokens.split(',')).map_err(|error| error.to_string())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulated API has a clock of its own"
+)]
 pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
     let options = arguments.options();
     run_to_end(0, async {

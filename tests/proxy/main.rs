@@ -1,5 +1,9 @@
 //! Integration tests over real sockets: a client, the running proxy, and a scripted origin.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real programs and certificates use the real time"
+)]
 #![expect(unreachable_pub, reason = "a test binary has no external users")]
 
 mod support;
