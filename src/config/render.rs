@@ -1,4 +1,4 @@
-//! Settings → TOML: the shipped file, the README's table, the effective configuration.
+//! Settings → TOML: the shipped file, the table of docs/configuration.md, the effective configuration.
 
 use std::fmt::Write as _;
 
@@ -96,9 +96,9 @@ fn in_order() -> Vec<&'static Key> {
     keys
 }
 
-/// The README's table: key, default, meaning.
+/// The table of docs/configuration.md: key, default, meaning.
 #[must_use]
-pub fn readme_table() -> String {
+pub fn table() -> String {
     let config = Config::default();
     let mut out = "| key | default | meaning |\n|---|---|---|\n".to_owned();
     for key in in_order() {

@@ -23,7 +23,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Request fields that a fetch forwards. A field that could change the response but is not part of
 /// the cache key is not forwarded (cache poisoning).
-const ALLOWED: [HeaderName; 8] = [
+pub const ALLOWED: [HeaderName; 8] = [
     AUTHORIZATION,
     ACCEPT,
     ACCEPT_LANGUAGE,

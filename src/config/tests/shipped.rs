@@ -1,4 +1,4 @@
-//! The shipped file and the README agree with the keys.
+//! The shipped file and docs/configuration.md agree with the keys.
 //!
 //! `UPDATE=1 cargo test shipped` regenerates them after a change of keys.
 
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, file, good};
 use crate::config::render;
 
+const PAGE: &str = "docs/configuration.md";
 const BEGIN: &str = "<!-- configuration:begin -->\n";
 const END: &str = "<!-- configuration:end -->";
 
@@ -45,11 +46,11 @@ fn the_shipped_file_reads_as_the_defaults() {
 }
 
 #[test]
-fn the_readme_shows_the_same_keys() {
-    let readme = std::fs::read_to_string(path("README.md")).expect("there is a README");
-    let (before, rest) = readme.split_once(BEGIN).expect("its table has a beginning");
+fn the_document_shows_the_same_keys() {
+    let page = std::fs::read_to_string(path(PAGE)).expect("there is a page");
+    let (before, rest) = page.split_once(BEGIN).expect("its table has a beginning");
     let (_, after) = rest.split_once(END).expect("its table has an end");
-    let table = render::readme_table();
+    let table = render::table();
     let expected = format!("{before}{BEGIN}{table}{END}{after}");
-    assert_current("README.md", &readme, &expected);
+    assert_current(PAGE, &page, &expected);
 }

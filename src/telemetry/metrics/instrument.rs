@@ -44,7 +44,7 @@ pub struct Family {
 ///
 /// The labels, the bounds of a histogram and the values of the `MetricsSnapshot` are optional;
 /// `read` computes a value from the instrument. The macro generates the fields of `Metrics`,
-/// documented by `help`, their registration, `FAMILIES` (the table in the documentation) and the
+/// documented by `help`, their registration, `FAMILIES` (the table of docs/metrics.md) and the
 /// fields of `MetricsSnapshot`, which are also the keys of `/stats`.
 macro_rules! metrics {
     ($(

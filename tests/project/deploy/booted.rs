@@ -1,4 +1,4 @@
-//! The units, installed as in `deploy/README.md`, under systemd in a container that has only this
+//! The units, installed as in `docs/deployment.md`, under systemd in a container that has only this
 //! machine's /usr and its own network.
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::text;
-use super::tools::tool;
+use crate::tools::tool;
 
 /// Runs `booted.sh`, then stops the container.
 const DRIVER: &str = "[Unit]\n\
@@ -34,7 +34,7 @@ const FILE: &str = "[upstream]\nurl = \"http://127.0.0.1:8081\"\n";
 
 /// The runbook's drop-in file that passes the token for purges to the unit.
 fn credential() -> String {
-    let readme = text("README.md");
+    let readme = text("../docs/deployment.md");
     let block = readme
         .split("```ini\n")
         .find(|block| block.contains("LoadCredential="));

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::tools::{run, tool};
 use super::{deploy, list, string, text, yaml};
+use crate::tools::{run, tool};
 
 #[test]
 fn hadolint_accepts_the_dockerfile() {

@@ -6,9 +6,9 @@ use std::process::Command;
 use serde_json::Value;
 use stuut_cache::config::{Document, read};
 
-use super::demo::Demo;
-use super::tools::run;
 use super::{deploy, list, string, text, yaml};
+use crate::demo::Demo;
+use crate::tools::run;
 
 pub(crate) fn manifest(name: &str) -> Value {
     yaml(&format!("kubernetes/{name}.yaml"))
@@ -175,7 +175,7 @@ fn the_pod_has_the_resources_that_its_configuration_needs() {
 #[tokio::test]
 async fn the_purge_of_the_runbook_works_in_the_pod() {
     let demo = Demo::start().await;
-    let runbook = text("README.md");
+    let runbook = text("../docs/deployment.md");
     let line = runbook
         .lines()
         .find(|line| line.contains("kubectl") && line.contains(" purge "));

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::kubernetes::{manifest, resources};
-use super::tools::{run, tool};
 use super::{deploy, list, string, text};
+use crate::tools::{run, tool};
 
 /// API group of the Prometheus operator.
 const OPERATOR: &str = "monitoring.coreos.com/";

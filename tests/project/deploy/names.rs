@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::demo::{Demo, fetch};
 use super::queries::faults;
 use super::rules::rules;
 use super::{string, text};
+use crate::demo::{Demo, fetch};
 
 /// Every expression of the dashboard, with the title of its panel.
 pub(crate) fn dashboard() -> Vec<(String, String)> {

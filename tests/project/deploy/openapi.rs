@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::demo::Demo;
-use super::tools::{run, tool};
+use crate::demo::Demo;
+use crate::tools::{run, tool};
 
 #[tokio::test]
 async fn the_openapi_document_is_valid() {

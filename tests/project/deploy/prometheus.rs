@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use stuut_simulator::demo::{CALL, TOKEN};
 
-use super::demo::{Demo, fetch, get, wait_for};
 use super::names::dashboard;
-use super::tools::tool;
 use super::{deploy, list, string, text};
+use crate::demo::{Demo, fetch, get, wait_for};
+use crate::tools::tool;
 
 /// A running Prometheus; killed when dropped.
 struct Prometheus {

@@ -1,6 +1,6 @@
 //! The metric names, matchers and groupings of a `PromQL` expression.
 
-use super::demo::Samples;
+use crate::demo::Samples;
 
 /// Labels that Prometheus adds, or that every histogram has.
 const ADDED: [&str; 3] = ["job", "instance", "le"];

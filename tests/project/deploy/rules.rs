@@ -6,8 +6,8 @@ use serde_json::Value;
 use stuut_cache::label::Label as _;
 use stuut_cache::outcome::Fault;
 
-use super::tools::{run, tool};
 use super::{deploy, list, string, text, yaml};
+use crate::tools::{run, tool};
 
 /// The rules of both files.
 pub(crate) fn rules() -> Vec<Value> {
@@ -68,14 +68,14 @@ fn every_alert_has_a_severity_a_description_and_a_runbook() {
         assert!(["page", "ticket"].contains(&severity), "{name}: {severity}");
         let texts = &alert["annotations"];
         assert!(!string(&texts["summary"]).is_empty() && !string(&texts["description"]).is_empty());
-        let anchor = format!("deploy/README.md#{}", name.to_lowercase());
+        let anchor = format!("docs/operations.md#{}", name.to_lowercase());
         assert_eq!(texts["runbook"], anchor, "{name}");
     }
 }
 
 #[test]
 fn the_runbook_explains_every_error_of_a_fetch() {
-    let runbook = text("README.md");
+    let runbook = text("../docs/operations.md");
     let rows: Vec<_> = runbook
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -88,7 +88,7 @@ fn the_runbook_explains_every_error_of_a_fetch() {
 
 #[test]
 fn the_runbook_has_every_alert_and_no_other() {
-    let runbook = text("README.md");
+    let runbook = text("../docs/operations.md");
     let explained: BTreeSet<_> = runbook
         .lines()
         .filter_map(|line| line.strip_prefix("### StuutCache"))

@@ -4,8 +4,8 @@ use std::fs;
 
 use stuut_cache::config::Config;
 
-use super::tools::{run, tool};
 use super::{deploy, text};
+use crate::tools::{run, tool};
 
 const UNITS: [&str; 3] = [
     "stuut-cache.service",

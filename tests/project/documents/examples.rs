@@ -1,4 +1,4 @@
-//! The README's examples for developers, run unchanged against the demo.
+//! The examples of `docs/clients.md`, run unchanged against the demo.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,15 +6,14 @@ use std::process::Command;
 
 use stuut_simulator::demo::{CALL, TOKEN};
 
-use super::demo::Demo;
-use super::tools::{run, skip, tool};
+use crate::demo::Demo;
+use crate::tools::{run, skip, tool};
 
-/// The code block of this language in the README's section on usage.
+/// The code block of this language.
 fn example(language: &str, demo: &Demo) -> String {
-    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"));
-    let (_, section) = readme.split_once("## Usage").expect("the section");
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/clients.md"));
     let opening = format!("```{language}\n");
-    let (_, block) = section.split_once(&opening).expect("an example");
+    let (_, block) = page.split_once(&opening).expect("an example");
     let (block, _) = block.split_once("```").expect("the end of the block");
     assert!(block.contains("http://127.0.0.1:8080") && block.contains(CALL));
     block.replace("127.0.0.1:8080", &demo.proxy)
