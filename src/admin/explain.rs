@@ -76,7 +76,7 @@ fn response(stored: &Inspection, now: Moment) -> Value {
         "query": key.query(),
         "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
         "status": entry.whole.status.as_u16(),
-        "void": !is_valid,
+        "invalidated": !is_valid,
         "age_seconds": freshness.age(now).as_secs(),
         "lifetime_seconds": freshness.lifetime.length.as_secs(),
         "rule": freshness.lifetime.rule.as_str(),

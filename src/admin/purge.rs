@@ -61,8 +61,8 @@ impl Admin {
             Purge::Scope(id) => self.store.invalidate_scope(id, Invalidation::PurgeScope),
             Purge::All => self.store.invalidate_all(),
         }
-        tracing::info!(voided = query, "purged by an operator: {query}");
-        json(StatusCode::OK, &serde_json::json!({ "voided": query }))
+        tracing::info!(invalidated = query, "purged by an operator: {query}");
+        json(StatusCode::OK, &serde_json::json!({ "invalidated": query }))
     }
 
     /// A configured token is required. Without one, only this machine may purge; of the pages in a

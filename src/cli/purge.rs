@@ -40,7 +40,7 @@ struct Selection {
 
 #[derive(Deserialize)]
 struct Purged {
-    voided: String,
+    invalidated: String,
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let body = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
     let purged: Purged = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;
-    print(format!("invalidated: {}\n", purged.voided))?;
+    print(format!("invalidated: {}\n", purged.invalidated))?;
     Ok(ExitCode::SUCCESS)
 }
 

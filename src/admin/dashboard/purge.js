@@ -37,7 +37,7 @@ async function purge(event) {
   try {
     const response = await fetch(`/purge?${query}`, { method: "POST", headers, signal: AbortSignal.timeout(10_000) });
     const text = (await response.text()).trim();
-    showResult(response.ok ? `Invalidated: ${JSON.parse(text).voided}` : `${response.status}: ${text}`, response.ok);
+    showResult(response.ok ? `Invalidated: ${JSON.parse(text).invalidated}` : `${response.status}: ${text}`, response.ok);
   } catch (error) {
     showResult(`No response from the proxy (${error.name}); the purge may or may not have been done`, false);
   } finally {

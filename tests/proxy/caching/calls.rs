@@ -269,7 +269,8 @@ async fn explain_names_the_rule_and_the_next_outcome() {
         .assert_status(200);
     let explained = explain().await;
     let stored = &explained["stored"];
-    let is_purged = stored.as_array().is_some_and(Vec::is_empty) || stored[0]["void"] == true;
+    let is_purged =
+        stored.as_array().is_some_and(Vec::is_empty) || stored[0]["invalidated"] == true;
     assert!(is_purged, "{explained}");
 }
 

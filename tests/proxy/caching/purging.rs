@@ -26,7 +26,7 @@ async fn a_purge_removes_a_call_for_all_tokens_and_queries() {
             proxy.get(other).bearer("a").await;
         }
         let response = purge(&proxy, what).await.assert_status(200);
-        assert_eq!(response.json()["voided"], what);
+        assert_eq!(response.json()["invalidated"], what);
         assert_invalidated(&proxy).await;
         assert_hits(others.map(|other| proxy.get(other).bearer("a"))).await;
     }
