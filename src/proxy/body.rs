@@ -20,8 +20,8 @@ pub struct Body {
     pub report: Report,
 }
 
-/// How the request was answered. It is part of the body, because an entry in the response's extensions
-/// would cost two allocations per request.
+/// The record of a request for metrics and the access log. It is part of the body: an entry in the
+/// response's extensions would cost two allocations per request.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// How the request was answered.
@@ -35,7 +35,7 @@ pub struct Report {
 /// The content of a response body.
 #[derive(Debug)]
 pub enum Content {
-    /// One frame, so that head and body are sent in one write; empty when sent.
+    /// One frame, so that head and body are sent in one write; empty once it is sent.
     Whole(Bytes),
     /// Streamed from the origin.
     Stream(Box<ResponseStream>),

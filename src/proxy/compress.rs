@@ -1,5 +1,5 @@
-//! Compression (content coding): a hit is served compressed if that is memoised; if not, it is
-//! compressed in the background, from the second request on. The encoders are in `crate::coding`.
+//! Compression (content coding): a hit is served compressed if the compressed form is memoised; if
+//! not, it is compressed in the background, from the second request on. Encoders: `crate::coding`.
 //!
 //! A hit never waits for compression.
 
@@ -18,17 +18,19 @@ use crate::request::CacheKey;
 use crate::telemetry::SentCoding;
 
 impl Views {
-    /// The representation in the content coding that the client accepts, if it is memoised.
+    /// `selected` in the content coding that the client accepts, if memoised; else unchanged.
     pub(super) fn compressed(&self, request: &ClientRequest<'_>, selected: Selected) -> Selected {
         let wanted = request
             .call
             .coding
             .filter(|_| !forbids_transforming(request));
         let sends_body = !request.call.head_only && !respond::is_not_modified(request, &selected);
-        let whole = &selected.representation;
+        let identity = &selected.representation;
         let encoded = wanted.and_then(|coding| {
-            let encoded = whole.encodings.get(coding);
-            if encoded.is_none() && sends_body && coding::is_worth(&whole.headers, whole.body.len())
+            let encoded = identity.encodings.get(coding);
+            if encoded.is_none()
+                && sends_body
+                && coding::is_worth(&identity.headers, identity.body.len())
             {
                 self.compress(&request.call.key, &selected, coding);
             }
@@ -40,7 +42,7 @@ impl Views {
         };
         self.metrics.content_coding.of(coding.into()).inc();
         if sends_body {
-            let saved = whole.body.len() - encoded.body.len();
+            let saved = identity.body.len() - encoded.body.len();
             self.metrics.coding_saved_bytes.inc_by(saved as u64);
         }
         Selected {
@@ -61,13 +63,13 @@ impl Views {
             return;
         };
         let (views, key) = (self.clone(), key.clone());
-        let (entry, whole) = (
+        let (entry, identity) = (
             Arc::clone(&selected.entry),
             Arc::clone(&selected.representation),
         );
         tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            views.compress_now(&key, &entry, &whole, coding);
+            views.compress_now(&key, &entry, &identity, coding);
         });
     }
 
@@ -75,37 +77,37 @@ impl Views {
         &self,
         key: &CacheKey,
         entry: &Arc<Entry>,
-        whole: &Representation,
+        identity: &Representation,
         coding: Coding,
     ) {
         let began = self.clock.mono();
-        let encoded = coding::encode(coding, &whole.body);
+        let encoded = coding::encode(coding, &identity.body);
         let took = self.clock.mono().saturating_sub(began);
         self.metrics.coding_duration.observe(took.as_secs_f64());
-        // The claim of a body that does not shrink is not released: it is not tried again.
+        // A body that does not shrink keeps its claim, so that it is not compressed again.
         let Some(body) = encoded else { return };
-        let mut headers = whole.headers.clone();
+        let mut headers = identity.headers.clone();
         policy::strip_digests(&mut headers);
         headers.insert(CONTENT_ENCODING, coding.to_header());
         if let Some(etag) = headers.get_mut(ETAG) {
             *etag = policy::coded_tag(etag, coding.as_str());
         }
         let encoded = Representation {
-            status: whole.status,
+            status: identity.status,
             headers,
             body,
-            cap: whole.cap,
+            cap: identity.cap,
             encodings: Encodings::default(),
         };
-        whole.encodings.set(coding, encoded);
+        identity.encodings.set(coding, encoded);
         self.store.weigh(key, entry);
     }
 }
 
-/// Whether the request has `no-transform` (RFC 9110 §7.7): not about caching, so it is obeyed even if
-/// the cache directives of clients are not.
+/// Whether the request has `no-transform` (RFC 9110 §7.7). It does not concern caching, so it is
+/// obeyed even if clients' cache directives are ignored.
 ///
-/// A departure: the origin's gzip was decoded when the response was stored.
+/// A departure from the RFC: the origin's gzip was decoded when the response was stored.
 fn forbids_transforming(request: &ClientRequest<'_>) -> bool {
     request.call.has_directives && coding::forbids_transforming(&request.head.headers)
 }

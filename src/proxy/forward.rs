@@ -171,7 +171,7 @@ impl Forwarder {
         let now = self.clock.mono();
         let pending = now..now + self.pending;
         match result {
-            // It may be a gateway's: the origin behind it may have applied the write, or still may.
+            // The 5xx may be a gateway's: the origin behind it may have applied the write, or may yet.
             Ok(response) if response.status().is_server_error() => {}
             Ok(response) => {
                 let written = written(response.status(), response.headers());

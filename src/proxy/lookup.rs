@@ -14,7 +14,7 @@ use crate::policy::{self, Moment, Verdict};
 
 /// The result of a look-up.
 pub(super) enum Lookup {
-    /// Serve it; it is fresh for this time.
+    /// Serve it: it is fresh for this long.
     Fresh(Selected, Duration),
     /// Serve it stale, and refresh it in the background.
     Usable(Selected, ServedStale),
@@ -32,7 +32,7 @@ pub(super) enum Lookup {
 }
 
 impl Proxy {
-    /// Looks a request up in the store. Deriving a view takes time, so `now` is then updated.
+    /// Looks the request up in the store. Updates `now` if a view was derived, which takes time.
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
         let (key, token) = (&request.call.key, &request.call.holder);
         let sent = || request.sent(&self.fetcher.forward_headers);
@@ -76,7 +76,7 @@ fn classify(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Loo
             Lookup::Usable(selected, ServedStale::Accepted)
         }
         Verdict::Usable { .. } => Lookup::Usable(selected, ServedStale::Revalidating),
-        // The origin has just failed to renew this entry: do not make the client wait for it again.
+        // The origin has just failed to renew this entry: do not make the client wait for a fetch.
         Verdict::Stale {
             on_error_until: Some(_),
         } if selected.entry.has_failed_recently(now.mono) => {

@@ -203,7 +203,7 @@ impl Proxy {
         self.respond_fetched(request, result, why).await
     }
 
-    /// The stored response to serve instead of the origin's failure (RFC 5861 §4).
+    /// The stored response, if it may be served instead of the failure (RFC 5861 §4).
     ///
     /// Looked up again: since the request arrived, it may have been invalidated or replaced.
     async fn stale_if_error(&self, request: &ClientRequest<'_>) -> Option<Response<Body>> {

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 /// A larger body is parsed and pruned on a blocking thread, so that it does not delay the worker's
 /// other requests: at 1 GB/s this many bytes take a quarter of a millisecond.
-const INLINE: usize = 256 << 10;
+const MAX_INLINE: usize = 256 << 10;
 
 /// A limit on the threads that work on large bodies: one per core. Clones share it.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ impl Offload {
         size: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        if size <= INLINE {
+        if size <= MAX_INLINE {
             return work();
         }
         let permit = Arc::clone(&self.0).acquire_owned().await;

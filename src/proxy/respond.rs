@@ -69,8 +69,8 @@ pub fn head(
     if matches!(outcome, Outcome::Fetched { .. }) && !entry.came_with_age {
         headers.remove(AGE);
     }
-    if let Some(most) = policy::view_max_age(&entry.freshness, part.cap, now) {
-        policy::lower_lifetime(&mut headers, most, now.wall);
+    if let Some(max_age) = policy::view_max_age(&entry.freshness, part.cap, now) {
+        policy::lower_lifetime(&mut headers, max_age, now.wall);
     }
     headers
 }

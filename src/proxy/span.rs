@@ -46,7 +46,8 @@ impl OriginSpans {
         }
     }
 
-    /// Propagates the trace of the client's request in the fields of a request to the origin.
+    /// Propagates the client's trace in the fields of a request to the origin. Returns the span to
+    /// record, if the trace is sampled.
     pub(super) fn begin(&self, sent: &mut HeaderMap, client: &Extensions) -> Option<OriginSpan> {
         let request = client.get::<Context>();
         let context = trace::propagate(sent, request)?;
@@ -58,8 +59,8 @@ impl OriginSpans {
         })
     }
 
-    /// Records a span. That of a fetch ends with its body, or when the body becomes a stream; that of
-    /// a forwarded request ends with the head of the response.
+    /// Records a span. A fetch's span ends with its body, or when the body becomes a stream; a
+    /// forwarded request's span ends with the response head.
     pub(super) fn record(&self, span: Option<&OriginSpan>, method: &Method, end: SpanEnd) {
         let (Some(tracer), Some(span)) = (&self.tracer, span) else {
             return;

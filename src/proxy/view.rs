@@ -1,4 +1,4 @@
-//! Views: selects the requested part of a stored response, memoised or derived now.
+//! Views: selects the requested part of a stored response, memoised or derived on demand.
 //!
 //! The pruning itself is in `crate::view`; here it is offloaded, memoised and counted.
 
@@ -66,7 +66,7 @@ impl Views {
         }
     }
 
-    /// The entry in this view, or the entry alone if the view must be derived first.
+    /// The entry in this view; `Err` with the entry if the view is not memoised.
     pub(super) fn memoised(
         &self,
         entry: Arc<Entry>,
@@ -176,7 +176,7 @@ fn derived(
     }
 }
 
-/// Why views do not apply to this response, if they do not.
+/// Why no view applies to this response; `None` if views apply.
 fn unsupported(whole: &Representation) -> Option<&'static str> {
     if whole.status != StatusCode::OK {
         return Some("status");
@@ -187,7 +187,7 @@ fn unsupported(whole: &Representation) -> Option<&'static str> {
     coding::forbids_transforming(&whole.headers).then_some("no-transform")
 }
 
-/// `application/json`, or a type with the `+json` suffix (RFC 6839).
+/// Whether the body is declared as `application/json` or a `+json` type (RFC 6839).
 fn is_json(headers: &HeaderMap) -> bool {
     let declared = headers
         .get(CONTENT_TYPE)

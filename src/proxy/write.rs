@@ -1,6 +1,6 @@
 //! Invalidation by forwarded writes (RFC 9111 §4.4), at the head of the response and at its end.
 //!
-//! The paths are chosen in `policy`, the writes forwarded in `forward`.
+//! `policy` chooses the paths, `forward` forwards the writes.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::policy;
 use crate::upstream::{FetchError, ResponseStream};
 
-/// The paths that a write has changed, or may have.
+/// The paths that a write has changed or may have changed.
 #[derive(Debug)]
 pub(super) struct WrittenPaths {
     pub(super) store: Arc<Store>,
@@ -59,7 +59,7 @@ impl WrittenPaths {
         })
     }
 
-    /// Invalidates them again, uncounted; the write is pending if its response is incomplete.
+    /// Invalidates the paths again, uncounted; the write is pending if its response is incomplete.
     fn invalidate_again(&self, is_whole: bool, pending: &Range<Duration>) {
         let pending = (!is_whole).then_some(pending);
         let _ = self.store.invalidate_written(self.reached(), pending);

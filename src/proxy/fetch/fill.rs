@@ -21,7 +21,7 @@ struct Whole<'a> {
     status: StatusCode,
     fields: HeaderMap,
     body: Bytes,
-    /// The stored response, where it was renewed.
+    /// The stored response, if it was renewed.
     renewed: Option<&'a Arc<Entry>>,
 }
 

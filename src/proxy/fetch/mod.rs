@@ -47,7 +47,7 @@ pub(super) struct Fetcher {
 /// The stored response that a fetch can revalidate.
 #[derive(Clone, Debug)]
 pub(super) enum Basis {
-    /// None.
+    /// No stored response.
     Nothing,
     /// A response that this token may see.
     Stored(Arc<Entry>),
@@ -55,7 +55,7 @@ pub(super) enum Basis {
     NotAdmitted(Arc<Entry>),
 }
 
-/// One fetch.
+/// A fetch that has not completed.
 #[derive(Debug)]
 struct FetchJob {
     key: CacheKey,
@@ -252,7 +252,7 @@ impl Basis {
 // === impl FetchJob ===
 
 impl FetchJob {
-    /// Which tokens are served from the response.
+    /// The tokens that may be served the response.
     fn sharing(&self) -> Sharing {
         if self.fence.is_shared() {
             Sharing::Admitted
@@ -287,9 +287,9 @@ impl FetchResult {
         }
     }
 
-    /// The waiters' result, for a shareable response. They get a response that was stored or only
-    /// fenced (they arrived before the purge too), and an error: they have the same token, so their
-    /// own fetch would fail alike.
+    /// The waiters' result; `None` if the response is not shareable. They share a response that was
+    /// stored or only fenced (they too arrived before the purge), and an error: they have the same
+    /// token, so their own fetch would fail likewise.
     fn shared(&self) -> SharedResult {
         match self {
             Self::Whole(fetched)

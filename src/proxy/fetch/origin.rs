@@ -57,7 +57,7 @@ impl Fetcher {
                 self.apply_head(job, &response);
                 return Ok((response, body));
             }
-            // This releases its permit, which the next request needs.
+            // Releases the permit, which the next request needs.
             drop(body);
             self.renew_fence(job);
             conditional = conditional.filter(|_| job.basis.entry().is_some());
@@ -95,8 +95,8 @@ impl Fetcher {
         Ok((response, body))
     }
 
-    /// Removes the stored responses that the head makes unusable. Not after the body, which may be
-    /// slow or incomplete: until then they would still be served.
+    /// Removes the stored responses that the head makes unusable. The body may be slow or incomplete,
+    /// and until its end they would still be served.
     fn apply_head(&self, job: &FetchJob, response: &OriginResponse) {
         let status = response.head.status;
         if policy::refuses_token(status) {
@@ -110,8 +110,8 @@ impl Fetcher {
         }
     }
 
-    /// Removes what is stored in favour of a newer response that is not stored, unless the origin
-    /// failed: it must not be served again, not even if the origin fails later.
+    /// Removes the stored response after a newer one that is not stored, unless the newer one is a
+    /// failure: the older one must not be served again, not even if the origin fails later.
     pub(super) fn supersede_stored(&self, job: &FetchJob, status: StatusCode) {
         let superseded = match job.basis.entry() {
             _ if policy::is_failure(status) => return,
