@@ -24,7 +24,7 @@ type Fetches<V> = HashMap<CacheKey, Fetch<V>, Prehashed>;
 
 #[derive(Debug)]
 struct Fetch<V> {
-    /// The generation it began under; only requests of the same one may wait for it.
+    /// The generation that the fetch began under; only requests of the same generation may wait.
     generation: Generation,
     result: watch::Receiver<Option<V>>,
 }
@@ -38,8 +38,8 @@ pub enum Role<V> {
     Waiter(Waiter<V>),
 }
 
-/// The leader of a fetch. Dropped before it completes (a panic, a cancelled task), it ends the fetch,
-/// and the waiters get no result.
+/// The leader of a fetch. If it is dropped before it completes (a panic, a cancelled task), the fetch
+/// ends and the waiters get no result.
 #[derive(Debug)]
 pub struct Leader<V> {
     in_flight: Arc<InFlight<V>>,

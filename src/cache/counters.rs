@@ -1,4 +1,4 @@
-//! Counters by key that exist only while something holds them; `generation` gives them a meaning.
+//! Counters by key that exist only while something holds them; `generation` defines what they count.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, RandomState};
@@ -9,7 +9,8 @@ use std::time::Duration;
 /// Dropped counters are removed from the table only when it holds at least this many.
 const MIN_CLEAR: usize = 1 << 10;
 
-/// Maximum counters with a pending write (one of unknown outcome): 2,000 such writes a second.
+/// Maximum counters with a pending write (one of unknown outcome); enough for 2,000 such writes a
+/// second.
 const MAX_PENDING: usize = 1 << 16;
 
 /// A number that only grows, and the deadline of a pending write to the resource that it counts for.
@@ -163,7 +164,7 @@ impl<K: Hash + Eq> Table<K> {
     /// Releases the counters whose writes are no longer pending.
     fn end_pending(&mut self, now: Duration) {
         while let Some((_, counter)) = self.pending.pop_front_if(|(end, _)| *end <= now) {
-            // A later write has extended it.
+            // A later write has moved the deadline.
             if counter.is_pending(now) {
                 let until = counter.pending_until.load(Ordering::SeqCst);
                 self.pending

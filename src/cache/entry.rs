@@ -140,8 +140,8 @@ impl Entry {
             })
     }
 
-    /// Records the end of a fetch that was to renew it. After a failure of the origin, clients are
-    /// served stale for five seconds without waiting, if that is allowed, while one retry runs.
+    /// Records the end of a fetch that tried to renew the entry. After a failure of the origin, clients
+    /// are served stale for five seconds without waiting, if that is allowed, while one retry runs.
     pub fn fetch_ended(&self, failed: bool, now: Duration) {
         let failures = &self.failures;
         if failed {

@@ -3,8 +3,8 @@
 //!
 //! An invalidation advances a counter. A response has the generation that its fetch began under; it
 //! is stored and served only while that is current. So one atomic addition invalidates all stored
-//! responses of a call in all scopes, and all fetches of it in flight, without a search. The memory
-//! is left to the sweep of `store`.
+//! responses of a call in all scopes, and all fetches of it in flight, without a search. The sweep
+//! in `store` frees their memory.
 //!
 //! A counter exists only while something is stored, in flight or pending under its key, so no two
 //! paths share one, and an invalidation without anything to invalidate costs a look-up.
@@ -48,15 +48,15 @@ pub struct Generation {
     scope: Snapshot,
     path: Snapshot,
     ancestors: Box<[Snapshot]>,
-    /// The requesting token's, in a named scope: a refusal of the token invalidates too.
+    /// The requesting token's counter, in a named scope: a refusal of the token advances it.
     token: Option<Snapshot>,
     sequence: u64,
     /// Whether no write was pending when the fetch began.
     settled: bool,
 }
 
-/// A fence token: taken before a fetch, it keeps out of the store a response that was invalidated
-/// during the fetch.
+/// A fence: taken before a fetch, it keeps a response that was invalidated during the fetch out of
+/// the store.
 #[derive(Clone, Debug)]
 pub struct Fence {
     pub(super) generation: Generation,
@@ -212,7 +212,7 @@ impl Generation {
         self.sequence
     }
 
-    /// Whether its fetch began after that one (RFC 9111 §4: the most recent response).
+    /// Whether its fetch began after the other's (RFC 9111 §4: the most recent response).
     #[must_use]
     pub fn is_after(&self, other: &Self) -> bool {
         self.sequence > other.sequence

@@ -23,8 +23,8 @@ use crate::telemetry::{Eviction, Invalidation, Metrics};
 /// fields (RFC 9111 §4.1) or, in a named scope, in the tokens that the origin has shown them to.
 const MAX_VARIANTS: usize = 8;
 
-/// Evictions per capacity stored. moka alone evicts after 64 changes: with the largest responses,
-/// that would be half a gigabyte above capacity.
+/// Evictions per `cache.capacity` bytes stored. moka by itself evicts after 64 changes: with the
+/// largest responses, that would be half a gigabyte above capacity.
 const EVICTIONS_PER_CAPACITY: u64 = 64;
 
 /// The shortest time between two sweeps of invalidated entries.
