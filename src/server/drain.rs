@@ -18,7 +18,7 @@ pub(super) enum Stage {
     Over,
 }
 
-/// The drain, shared by all that take part in it. Clones refer to the same drain.
+/// The drain. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
     stage: Arc<watch::Sender<Stage>>,
@@ -44,7 +44,7 @@ impl Drain {
         let _ = self.stage.subscribe().wait_for(begun).await;
     }
 
-    /// Waits until `server.drain_timeout` has passed.
+    /// Waits until `server.drain_timeout` has passed since the drain began.
     pub(super) async fn over(&self) {
         let over = |stage: &Stage| *stage == Stage::Over;
         let _ = self.stage.subscribe().wait_for(over).await;

@@ -1,4 +1,4 @@
-//! Listening sockets.
+//! Opens, adopts and closes listening sockets.
 
 use std::io;
 use std::net::SocketAddr;
@@ -44,7 +44,7 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 
 /// Closes a listener; returns the connections in its backlog, which the kernel would reset.
 pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
-    // Without tokio, which may not have been notified of all waiting connections.
+    // Accepts without tokio, which may not have been notified of all waiting connections.
     let Ok(listener) = listener.into_std() else {
         return Vec::new();
     };

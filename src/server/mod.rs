@@ -1,6 +1,6 @@
 //! The server: listeners, client connections and their deadlines, requests, TLS, the drain.
 //!
-//! No module below this one uses a socket.
+//! No module below this one uses a client's socket.
 
 mod connection;
 mod drain;
@@ -104,10 +104,9 @@ impl Server {
                 },
                 () = drain.begun() => break,
             };
-            let server = Arc::clone(&self);
-            let connection = drain.clone();
+            let (server, shared) = (Arc::clone(&self), drain.clone());
             drain.track(async move {
-                server.connections.serve(socket, connection).await;
+                server.connections.serve(socket, shared).await;
                 drop(permit);
             });
         }

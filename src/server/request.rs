@@ -32,7 +32,7 @@ use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId};
 
-/// Where requests are counted, logged and traced; one for the whole server.
+/// Counts, logs and traces requests; one for the whole server.
 #[derive(Debug)]
 pub(super) struct Observer {
     pub(super) metrics: Arc<Metrics>,
@@ -67,7 +67,7 @@ struct EndGuard {
 }
 
 pin_project! {
-    /// The response, or 500 after a panic, which is counted and logged like any other.
+    /// The response; after a panic, a 500 that is counted and logged like any other.
     /// Written by hand: combinators would move the request a few more times.
     struct RequestFuture<F> {
         #[pin]
@@ -240,7 +240,7 @@ impl EndGuard {
         })
     }
 
-    /// Returns a client's request id to it. A stored response may have the id of the request that
+    /// Sends the client's request id back. A stored response may have the id of the request that
     /// it was fetched for; a response from the origin keeps its own.
     fn echo_request_id(&self, fields: &mut HeaderMap) {
         if !matches!(self.id, RequestId::Given(_)) {

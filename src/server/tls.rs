@@ -39,14 +39,15 @@ struct Current {
 #[derive(Debug, Error)]
 #[error("{key} {}: {reason}", path.display())]
 pub struct TlsFault {
-    /// The key that names it.
+    /// The configuration key of the file.
     pub key: &'static str,
     path: PathBuf,
     /// The fault, and its remedy.
     pub reason: String,
 }
 
-/// Any difference means that the file has changed: a renewal may keep its length, or its time.
+/// A file's time of modification, length and resolved path. Any difference means that it has changed:
+/// a renewal may keep the length, or the time.
 type Stamp = (SystemTime, u64, PathBuf);
 
 impl Tls {
@@ -113,7 +114,7 @@ fn stamps(paths: &config::Tls) -> [Option<Stamp>; 3] {
     files.map(|path| path.as_ref().and_then(stamp))
 }
 
-/// TLS 1.2 and 1.3 with the suites of ring: all with forward secrecy.
+/// Reads the files. TLS 1.2 and 1.3 with the cipher suites of ring: all with forward secrecy.
 fn read(paths: &config::Tls) -> Result<Option<Current>, TlsFault> {
     let (Some(cert), Some(key)) = (&paths.cert, &paths.key) else {
         return Ok(None);

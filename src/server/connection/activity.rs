@@ -197,7 +197,7 @@ impl Activity {
         }
     }
 
-    /// The timeout that applies now: its start, its length and its name.
+    /// The timeout that applies now: its start, its length and the reason to close after it.
     fn timeout(&self, settings: &config::Server) -> (u64, Duration, CloseReason) {
         let idle = settings.idle_timeout;
         let head = self.head.load(Relaxed);

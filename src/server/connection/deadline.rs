@@ -15,8 +15,8 @@ use super::activity::{Activity, ConnectionState};
 use crate::config;
 use crate::telemetry::CloseReason;
 
-/// Initial grace period. Many connections are used once, one after the other: with a long grace
-/// period, all of them would hold buffers at the same time.
+/// Initial and minimum grace period. Many connections are used once, one after the other: with a
+/// long grace period, all of them would hold buffers at the same time.
 const MIN_GRACE: Duration = Duration::from_millis(2);
 
 /// Maximum grace period. The grace period doubles after an idle time below this, so that frequent
@@ -35,7 +35,7 @@ pub(super) enum Event<T> {
     Draining,
 }
 
-/// The timer of one connection, and its view of the drain.
+/// The timer of one connection, and the stages of the drain.
 pub(super) struct Deadlines<'a> {
     pub(super) activity: &'a Arc<Activity>,
     pub(super) settings: &'a config::Server,
@@ -67,7 +67,7 @@ impl<'a> Deadlines<'a> {
         }
     }
 
-    /// Sets the next check.
+    /// Sets the time of the next check.
     pub(super) fn arm(&mut self, time: Instant) {
         self.timer.as_mut().reset(time);
     }
@@ -94,8 +94,8 @@ impl<'a> Deadlines<'a> {
         &mut self,
         mut work: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Event<T> {
-        // Unconstrained: a task without coop budget would get `Pending` from both without being
-        // registered with either.
+        // Unconstrained: a task without coop budget would get `Pending` from the timer and the
+        // channel without being registered with either.
         let mut next_stage = pin!(unconstrained(self.stages.changed()));
         let mut registered = false;
         poll_fn(|cx| {

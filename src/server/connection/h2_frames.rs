@@ -4,7 +4,7 @@
 //! not show that it reads its responses.
 
 /// Length of a frame header.
-const HEAD: usize = 9;
+const HEADER: usize = 9;
 
 /// `DATA`, `HEADERS`, `CONTINUATION`; and `WINDOW_UPDATE`, which shows that an upload advances.
 const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
@@ -12,30 +12,30 @@ const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
 /// The position in the stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct H2Frames {
-    head: [u8; HEAD],
-    /// Bytes of `head` that are known.
+    header: [u8; HEADER],
+    /// Bytes of `header` that are known.
     known: usize,
     /// Bytes of the payload still to be sent.
     left: usize,
 }
 
 impl H2Frames {
-    /// Whether some of these bytes, the next ones sent, are of frames that show progress.
+    /// Takes the next bytes sent; returns whether any of them belong to frames that show progress.
     pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
         let mut is_progress = false;
         while !bytes.is_empty() {
-            if self.known < HEAD {
-                let (head, rest) = bytes.split_at(bytes.len().min(HEAD - self.known));
-                self.head[self.known..][..head.len()].copy_from_slice(head);
-                self.known += head.len();
-                if self.known < HEAD {
+            if self.known < HEADER {
+                let (header, rest) = bytes.split_at(bytes.len().min(HEADER - self.known));
+                self.header[self.known..][..header.len()].copy_from_slice(header);
+                self.known += header.len();
+                if self.known < HEADER {
                     break;
                 }
-                let [a, b, c, ..] = self.head.map(usize::from);
+                let [a, b, c, ..] = self.header.map(usize::from);
                 self.left = a << 16 | b << 8 | c;
                 bytes = rest;
             }
-            is_progress |= PROGRESS_FRAMES.contains(&self.head[3]);
+            is_progress |= PROGRESS_FRAMES.contains(&self.header[3]);
             let payload = bytes.len().min(self.left);
             self.left -= payload;
             bytes = &bytes[payload..];
@@ -72,8 +72,8 @@ mod tests {
                 (WINDOW, true),
                 (PONG, false),
             ] {
-                // Its type is known once its head is.
-                let known = (at + HEAD - 1) / size;
+                // The type of a frame is known once its header is.
+                let known = (at + HEADER - 1) / size;
                 assert!(progress[known] || !expected, "pieces of {size}, from {at}");
                 at += frame.len();
             }

@@ -67,7 +67,7 @@ enum ReadState {
 }
 
 impl ClientIo {
-    /// `received` was read before hyper took over.
+    /// The socket for hyper, with the bytes received before hyper takes over.
     pub(super) fn new(
         socket: Socket,
         received: Vec<u8>,

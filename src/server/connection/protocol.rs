@@ -24,7 +24,7 @@ use crate::telemetry::CloseReason;
 /// Maximum requests in flight on an HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
 
-/// Response bytes buffered for an HTTP/2 stream.
+/// Maximum response bytes buffered for an HTTP/2 stream.
 const MAX_STREAM_BUFFER: usize = 256 << 10;
 
 /// The smallest buffer that hyper accepts.
@@ -104,7 +104,7 @@ impl Protocols {
                         return Poll::Ready(Ok(()));
                     }
                     // After an upgrade request, hyper leaves the shutdown to the code that
-                    // accepts it, which the proxy never does; polled again, hyper shuts down.
+                    // accepts the upgrade; the proxy has none. Polled again, hyper shuts down.
                     Pin::new(&mut connection).poll(cx)
                 })
                 .await;
@@ -181,7 +181,7 @@ impl Protocols {
     }
 }
 
-/// The close reason of an error that is the client's fault. A disconnect is not.
+/// The close reason of an error, if it is the client's fault; a disconnect is not.
 fn classify(error: &hyper::Error, activity: &Activity) -> Option<CloseReason> {
     tracing::debug!("connection ended: {error}");
     if error.is_parse() {

@@ -11,7 +11,7 @@ use super::super::drain::Drain;
 use super::super::tls::Tls;
 use crate::telemetry::CloseReason;
 
-/// TLS is boxed: it is twenty times as large.
+/// A client's socket. TLS is boxed: it is twenty times as large.
 pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Completes the TLS handshake where TLS is configured.
