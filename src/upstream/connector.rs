@@ -97,7 +97,8 @@ fn tcp<R>(mut tcp: HttpConnector<R>, settings: &config::Upstream) -> HttpConnect
     tcp
 }
 
-/// The provider is passed explicitly: another crate could set the process-wide default.
+/// The TLS settings for servers of this scheme. The provider is passed explicitly: another crate could
+/// set the process-wide default.
 fn tls(scheme: &Scheme, settings: &config::Upstream) -> Result<rustls::ClientConfig, SetupError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let extra_roots = extra_roots(settings)?;

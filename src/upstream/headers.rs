@@ -53,7 +53,7 @@ pub fn for_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> H
     fields
 }
 
-/// Requests the body without content coding: the origin forbids decoding it.
+/// Makes a fetch request the body without content coding: the origin forbids decoding it.
 pub fn request_identity(fetch: &mut HeaderMap) {
     fetch.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
 }

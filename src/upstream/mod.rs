@@ -54,7 +54,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Maximum bytes of a response head; more is a protocol error.
 const MAX_HEAD: usize = 256 << 10;
 
-/// The origin server.
+/// The client of the origin server.
 #[derive(Debug)]
 pub struct Upstream {
     client: Client<Connector, Outbound>,

@@ -24,7 +24,7 @@ pub struct ResponseStream {
     rest: OriginBody,
     /// The idle timeout.
     limit: Duration,
-    /// The time since which the origin has had no bytes for us; not set while the client reads slowly
+    /// When the origin last stopped sending; `None` while bytes arrive, or while the client reads slowly
     /// (backpressure).
     idle_since: Option<Deadline>,
     timer: Timer,
@@ -34,7 +34,7 @@ pub struct ResponseStream {
 /// do not touch it.
 pub(super) struct Timer {
     clock: Clock,
-    set: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    sleep: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
 }
 
 impl ResponseStream {
@@ -100,7 +100,7 @@ impl Body for ResponseStream {
 
 impl Timer {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, set: None }
+        Self { clock, sleep: None }
     }
 
     /// Ready when the deadline has passed. It is evaluated again each time the timer fires.
@@ -110,9 +110,9 @@ impl Timer {
         deadline: impl Fn() -> Deadline,
     ) -> Poll<()> {
         loop {
-            let set = || Box::pin(self.clock.clone().sleep_until(deadline())) as _;
-            ready!(self.set.get_or_insert_with(set).as_mut().poll(cx));
-            self.set = None;
+            let sleep = || Box::pin(self.clock.clone().sleep_until(deadline())) as _;
+            ready!(self.sleep.get_or_insert_with(sleep).as_mut().poll(cx));
+            self.sleep = None;
             if self.clock.has_passed(deadline()) {
                 return Poll::Ready(());
             }

@@ -34,7 +34,7 @@ pub(super) struct Upload {
     /// Bytes remaining until the size limit.
     remaining: u64,
     progress: watch::Sender<Progress>,
-    /// Held until the body is sent, even after an early response; released if it is too slow.
+    /// Held until the body is sent, even after an early response; released if the client is too slow.
     permit: Option<Arc<Permit>>,
     slow_timer: Timer,
 }
@@ -51,7 +51,7 @@ pub(super) struct Progress {
     bytes: u64,
     /// Whether the last poll waited for the client; else the origin applies backpressure.
     pub(super) is_starved: bool,
-    /// Whether all of it is sent; a change wakes the task that waits for the response.
+    /// Whether the whole body is sent; a change wakes the task that waits for the response.
     pub(super) has_ended: bool,
 }
 
@@ -79,7 +79,7 @@ impl Upload {
         idle: Duration,
         clock: &Clock,
     ) -> (Self, watch::Receiver<Progress>) {
-        let (progress, waiting) = watch::channel(Progress {
+        let (progress, receiver) = watch::channel(Progress {
             idle,
             began: clock.deadline(Duration::ZERO),
             last_transfer: Duration::ZERO,
@@ -95,7 +95,7 @@ impl Upload {
             permit: Some(Arc::clone(permit)),
             slow_timer: Timer::new(clock.clone()),
         };
-        (upload, waiting)
+        (upload, receiver)
     }
 
     fn record(&self, bytes: u64, has_ended: bool) {

@@ -1,7 +1,7 @@
 //! Slots for requests in flight to the origin (`limits.in_flight`), fair among tokens. Pure.
 //!
-//! A token may hold no more slots than are free. So one greedy token gets half of them, two get a
-//! third each, and a slot is left for the next: no token's misses starve another's.
+//! A token gets another slot only if more are free than it holds. So one greedy token gets half of
+//! them, two get a third each in the end, and a slot is left for the next: no token starves another.
 
 use std::collections::HashMap;
 
