@@ -74,7 +74,7 @@ pub fn assess(
 // === impl Freshness ===
 
 impl Freshness {
-    /// `current_age` (RFC 9111 §4.2.3), in whole seconds the `Age` field.
+    /// `current_age` (RFC 9111 §4.2.3); in whole seconds, the value of `Age`.
     #[must_use]
     pub fn age(&self, now: Moment) -> Duration {
         let resident = now.mono.saturating_sub(self.received.mono);

@@ -25,10 +25,10 @@ pub fn adds_below(method: &Method) -> bool {
 
 /// The paths that an exchange has written to, in the form of [`canonical_path`].
 ///
-/// There are any only for an unsafe method with a 2xx or 3xx: the path of the request, and those of
-/// `Location` and `Content-Location` on the same origin (§4.4). Responses stored for these
-/// paths and their [ancestors](self_and_ancestors), with any query, must be invalidated; so must
-/// those below them, unless the method only [adds](adds_below).
+/// For an unsafe method with a 2xx or 3xx: the path of the request, and those of `Location` and
+/// `Content-Location` on the same origin (§4.4); otherwise none. Responses stored for these paths
+/// and their [ancestors](self_and_ancestors), with any query, must be invalidated; so must those
+/// below them, unless the method only [adds](adds_below).
 #[must_use]
 pub fn invalidated(
     method: &Method,

@@ -57,7 +57,7 @@ labels! {
 
 /// The lifetime of a response, by the first rule that applies.
 ///
-/// `initial_age` tells when it was generated: one from another cache is judged as of that time.
+/// `initial_age` dates a response from another cache: its call is judged as of that time.
 pub(super) fn lifetime(
     exchange: &Exchange<'_>,
     directives: &ResponseDirectives,
@@ -131,7 +131,7 @@ fn by_origin(
     }
 }
 
-/// The lifetime by a call's status: as long as it is likely to last.
+/// The lifetime by a call's status: as long as the status is likely to last.
 ///
 /// `generated` is when the origin generated the response.
 fn by_call(
@@ -158,11 +158,11 @@ fn by_call(
     Some(Rule::Status.lasting(length))
 }
 
-/// Status codes to which the heuristic and the default do not apply.
+/// The lifetime of status codes to which the heuristic and the default do not apply.
 ///
-/// Errors need an explicit lifetime, except 404 and 410, which have a short one of ours. The next
-/// rule applies to the heuristically cacheable status codes of RFC 9110 §15.1, and with `public`
-/// to any other that is not an error (RFC 9111 §4.2.2).
+/// Errors need an explicit lifetime, except 404 and 410 (`freshness.not_found`). `None` for the
+/// heuristically cacheable status codes of RFC 9110 §15.1, and with `public` for any other that is
+/// not an error (RFC 9111 §4.2.2).
 fn by_status_code(
     code: StatusCode,
     directives: &ResponseDirectives,

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use super::dates::http_date;
 use super::directive;
 
-/// The delay that a 429 or 503 of the origin asks for, in seconds or as a date.
+/// The delay that a 429 or 503 of the origin requires, in seconds or as a date.
 ///
 /// `None` unless the field is present exactly once, valid and in the future.
 #[must_use]

@@ -17,8 +17,8 @@ pub enum Sharing {
     /// The one token it was fetched with.
     ///
     /// RFC 9111 §3.5 forbids a shared cache to reuse a response to a request with
-    /// `Authorization`, lest another user get it. Here no other user does, so we depart from it
-    /// and store.
+    /// `Authorization`, because another user could get it. Here no other user does, so we depart
+    /// from §3.5 and store.
     OneToken,
     /// Several tokens, each only after the origin has sent it a 2xx for that key.
     ///
@@ -126,8 +126,8 @@ pub fn is_unshareable(status: StatusCode, response: &HeaderMap, sharing: Sharing
         || vary::is_unmatchable(response, sharing == Sharing::Admitted)
 }
 
-/// Refusals are for one token, and temporary failures soon obsolete. 1xx, 206 and 304 are not
-/// complete responses (§3.3: we do not combine parts).
+/// Whether a status is never stored. Refusals are for one token, and temporary failures soon obsolete.
+/// 1xx, 206 and 304 are not complete responses (§3.3: we do not combine parts).
 fn never_stored(status: StatusCode) -> bool {
     status.is_informational()
         || matches!(
@@ -136,8 +136,8 @@ fn never_stored(status: StatusCode) -> bool {
         )
 }
 
-/// The final status codes of RFC 9110 whose caching requirements we meet: all except those of range
-/// requests.
+/// Whether a status is a final one of RFC 9110 whose caching requirements we meet: all except those of
+/// range requests.
 fn understood(status: StatusCode) -> bool {
     matches!(
         status.as_u16(),

@@ -33,17 +33,17 @@ pub enum Verdict {
 /// these directives.
 #[must_use]
 pub fn verdict(
-    entry: &Freshness,
+    freshness: &Freshness,
     limits: ViewLimits,
     request: &RequestDirectives,
     now: Moment,
 ) -> Verdict {
-    let end = end(entry, limits, now);
+    let end = end(freshness, limits, now);
     let Some(left) = positive(end, now.mono) else {
         return Verdict::Unusable;
     };
-    let age = entry.age(now);
-    let length = length(entry, limits);
+    let age = freshness.age(now);
+    let length = length(freshness, limits);
     let must_validate = Verdict::Stale {
         on_error_until: None,
     };
@@ -63,7 +63,7 @@ pub fn verdict(
     let StaleUse::Allowed {
         while_revalidate,
         if_error,
-    } = entry.stale_use
+    } = freshness.stale_use
     else {
         return must_validate;
     };
@@ -83,18 +83,18 @@ pub fn verdict(
 
 /// Whether a stored response is fresh in a view, regardless of the request's directives.
 #[must_use]
-pub fn is_fresh(entry: &Freshness, limits: ViewLimits, now: Moment) -> bool {
-    positive(length(entry, limits), entry.age(now)).is_some()
-        && positive(end(entry, limits, now), now.mono).is_some()
+pub fn is_fresh(freshness: &Freshness, limits: ViewLimits, now: Moment) -> bool {
+    positive(length(freshness, limits), freshness.age(now)).is_some()
+        && positive(end(freshness, limits, now), now.mono).is_some()
 }
 
 /// The remaining lifetime in whole seconds, rounded down; negative if stale. The `ttl` of
 /// `Cache-Status` (RFC 9211 §2.4).
 #[must_use]
-pub fn ttl_seconds(entry: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
-    let age = entry.age(now);
-    let length = length(entry, limits);
-    let end = end(entry, limits, now);
+pub fn ttl_seconds(freshness: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
+    let age = freshness.age(now);
+    let length = length(freshness, limits);
+    let end = end(freshness, limits, now);
     let whole = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
     if let (Some(fresh), Some(left)) = (positive(length, age), positive(end, now.mono)) {
         return whole(fresh.min(left));
@@ -105,18 +105,18 @@ pub fn ttl_seconds(entry: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
 
 /// The largest `max-age` for a view with these limits, in seconds; `None` without limits.
 #[must_use]
-pub fn view_max_age(entry: &Freshness, limits: ViewLimits, now: Moment) -> Option<u64> {
+pub fn view_max_age(freshness: &Freshness, limits: ViewLimits, now: Moment) -> Option<u64> {
     let until_expiry = limits.signed_until.map(|_| {
-        let left = end(entry, limits, now).saturating_sub(now.mono);
-        entry.age(now).as_secs().saturating_add(left.as_secs())
+        let left = end(freshness, limits, now).saturating_sub(now.mono);
+        freshness.age(now).as_secs().saturating_add(left.as_secs())
     });
     let live = limits.live.map(|live| live.as_secs());
     [until_expiry, live].into_iter().flatten().min()
 }
 
 /// The freshness lifetime in a view.
-fn length(entry: &Freshness, limits: ViewLimits) -> Duration {
-    entry
+fn length(freshness: &Freshness, limits: ViewLimits) -> Duration {
+    freshness
         .lifetime
         .length
         .min(limits.live.unwrap_or(Duration::MAX))
@@ -135,14 +135,14 @@ fn is_too_old(age: Duration, most: Duration) -> bool {
 
 /// When a response becomes unusable in a view, on the clock of `now.mono`: at the hard limit, or at
 /// the expiry of a pre-signed URL.
-fn end(entry: &Freshness, limits: ViewLimits, now: Moment) -> Duration {
-    let arrived = entry.received.mono;
-    let limit = arrived.saturating_add(entry.hard_limit.saturating_sub(entry.initial_age));
+fn end(freshness: &Freshness, limits: ViewLimits, now: Moment) -> Duration {
+    let arrived = freshness.received.mono;
+    let limit = arrived.saturating_add(freshness.hard_limit.saturating_sub(freshness.initial_age));
     let Some(signed_until) = limits.signed_until else {
         return limit;
     };
     // If the wall clock was set back after the arrival, expired URLs must stay expired.
-    let wall = entry
+    let wall = freshness
         .received
         .wall
         .checked_add(now.mono.saturating_sub(arrived))
@@ -172,7 +172,7 @@ mod tests {
     }
 
     /// A response that arrived at 0 and is fresh for a minute.
-    fn entry() -> Freshness {
+    fn freshness() -> Freshness {
         Freshness {
             received: at(0),
             initial_age: Duration::ZERO,
@@ -189,8 +189,13 @@ mod tests {
     }
 
     fn of(limits: ViewLimits, seconds: u64) -> (Verdict, i64) {
-        let verdict = verdict(&entry(), limits, &RequestDirectives::default(), at(seconds));
-        (verdict, ttl_seconds(&entry(), limits, at(seconds)))
+        let verdict = verdict(
+            &freshness(),
+            limits,
+            &RequestDirectives::default(),
+            at(seconds),
+        );
+        (verdict, ttl_seconds(&freshness(), limits, at(seconds)))
     }
 
     #[test]
@@ -263,8 +268,11 @@ mod tests {
         assert_eq!(of(limits, 10), (Verdict::Fresh { ttl }, 10));
         let stale_for = Duration::from_secs(1);
         assert_eq!(of(limits, 21), (Verdict::Usable { stale_for }, -1));
-        assert_eq!(view_max_age(&entry(), limits, at(10)), Some(20));
-        assert_eq!(view_max_age(&entry(), ViewLimits::default(), at(10)), None);
+        assert_eq!(view_max_age(&freshness(), limits, at(10)), Some(20));
+        assert_eq!(
+            view_max_age(&freshness(), ViewLimits::default(), at(10)),
+            None
+        );
         assert_eq!(
             ViewLimits::of(&Facts::default(), &settings),
             ViewLimits::default()
@@ -284,7 +292,7 @@ mod tests {
         assert_eq!(of(limits, 50), (Verdict::Unusable, 0));
         assert_eq!(of(limits, 55), (Verdict::Unusable, -5));
         for (second, most) in [(0, 50), (10, 50), (49, 50), (55, 55)] {
-            assert_eq!(view_max_age(&entry(), limits, at(second)), Some(most));
+            assert_eq!(view_max_age(&freshness(), limits, at(second)), Some(most));
         }
     }
 
@@ -300,21 +308,21 @@ mod tests {
         };
         let request = RequestDirectives::default();
         assert_eq!(
-            verdict(&entry(), limits, &request, set_back),
+            verdict(&freshness(), limits, &request, set_back),
             Verdict::Unusable
         );
     }
 
     #[test]
     fn the_stale_if_error_window_ends_at_the_hard_limit() {
-        let entry = Freshness {
+        let freshness = Freshness {
             hard_limit: Duration::from_secs(100),
-            ..entry()
+            ..freshness()
         };
         let request = RequestDirectives::default();
         let on_error_until = Some(Duration::from_secs(100));
         assert_eq!(
-            verdict(&entry, ViewLimits::default(), &request, at(70)),
+            verdict(&freshness, ViewLimits::default(), &request, at(70)),
             Verdict::Stale { on_error_until }
         );
     }

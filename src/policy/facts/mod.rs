@@ -86,7 +86,7 @@ impl json::Visit for FactsReader<'_> {
     fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
         // Nearly all members and elements need no more than this test.
         let of_link = name.is_some_and(|name| name.escaped || Link::has_member_as_long(name.bytes));
-        if depth == 1 || of_link || signed::may_be(value) {
+        if depth == 1 || of_link || signed::may_be_url(value) {
             self.read(name, value, depth);
         }
     }
@@ -96,10 +96,10 @@ impl json::Visit for FactsReader<'_> {
         if let Some(&(of, ref link)) = self.links.last()
             && of == depth
         {
-            let signed = link.signed();
+            let expiry = link.expiry();
             self.facts.url_without_expiry |= link.url.is_some() && link.expires_at.is_none();
             self.links.pop();
-            self.signed(signed);
+            self.record(expiry);
         }
     }
 }
@@ -115,7 +115,7 @@ impl FactsReader<'_> {
             }
             signed = self.link(&name, value, signed, depth);
         }
-        self.signed(signed);
+        self.record(signed);
     }
 
     /// Records a member if it belongs to a link. Returns the expiry in its value, unless that is
@@ -163,7 +163,7 @@ impl FactsReader<'_> {
         }
     }
 
-    fn signed(&mut self, signed: Signed) {
+    fn record(&mut self, signed: Signed) {
         let until = match signed {
             Signed::No => return,
             Signed::Until(until) => until,
@@ -194,7 +194,7 @@ impl Link {
         Self::MEMBERS.iter().any(|known| known.len() == name.len())
     }
 
-    /// Records a member. Returns the expiry in its value, unless [`Link::signed`] covers it.
+    /// Records a member. Returns the expiry in its value, unless [`Link::expiry`] covers it.
     #[inline]
     fn member(&mut self, name: &[u8], value: &[u8], signed: Signed) -> Signed {
         match name {
@@ -211,10 +211,10 @@ impl Link {
     }
 
     /// The earlier of the expiry in the URL and `presigned_url_expires_at`.
-    fn signed(&self) -> Signed {
+    fn expiry(&self) -> Signed {
         match (self.url, self.expires_at) {
             (None, _) => Signed::No,
-            (Some(Signed::Until(in_url)), Some(beside)) => Signed::Until(in_url.min(beside)),
+            (Some(Signed::Until(in_url)), Some(member)) => Signed::Until(in_url.min(member)),
             (Some(Signed::Until(only)), None) | (Some(_), Some(only)) => Signed::Until(only),
             (Some(_), None) => Signed::Unreadable,
         }

@@ -25,8 +25,8 @@ pub(super) enum Signed {
     Unreadable,
 }
 
-/// The longest lifetime of a URL signed with session credentials. It expires with them, at a time
-/// that it does not contain; a session usually lasts an hour.
+/// The assumed maximum lifetime of a URL signed with session credentials. It expires with them, at a
+/// time that the URL does not contain; a session usually lasts an hour.
 const SESSION: Duration = Duration::from_hours(1);
 
 /// The relevant parameters, as sent.
@@ -55,13 +55,13 @@ struct Parameters<'a> {
 /// Whether a JSON value may be a string with a URL, which may begin with an escape. A quick test:
 /// nearly no value is one.
 #[inline]
-pub(super) fn may_be(value: &[u8]) -> bool {
+pub(super) fn may_be_url(value: &[u8]) -> bool {
     matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
 }
 
 /// The expiry of a JSON value, if it is a string with a URL and a query.
 pub(super) fn read(value: &[u8]) -> Signed {
-    if may_be(value) {
+    if may_be_url(value) {
         read_url(value)
     } else {
         Signed::No
@@ -72,13 +72,13 @@ fn read_url(value: &[u8]) -> Signed {
     let Some(text) = json::text(value) else {
         return Signed::No;
     };
-    let web = ["http://", "https://"].iter().any(|scheme| {
+    let is_http = ["http://", "https://"].iter().any(|scheme| {
         text.get(..scheme.len())
             .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
     });
     let url = cut(&text, b'#').map_or(&*text, |(url, _)| url);
     match cut(url, b'?') {
-        Some((_, query)) if web => Parameters::of(query).until(),
+        Some((_, query)) if is_http => Parameters::of(query).until(),
         _ => Signed::No,
     }
 }

@@ -88,7 +88,7 @@ fn collect(value: &Value, expiries: &mut Vec<SystemTime>, without_expiry: &mut b
                 url: url.map(|url| signed::read(url.to_string().as_bytes())),
                 expires_at: expires_at.and_then(time),
             };
-            add(link.signed());
+            add(link.expiry());
             *without_expiry |= link.url.is_some() && link.expires_at.is_none();
             for (name, member) in members {
                 if name != "presigned_url" || url.is_none() {
