@@ -28,7 +28,7 @@ pub(super) struct HeadFields<'a> {
     pub(super) directives: bool,
 }
 
-/// The lines of a field that is allowed once.
+/// The lines of a field: none, one with its value, or several.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum FieldLines<'a> {
     #[default]

@@ -10,7 +10,7 @@ use super::scope::Scope;
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The primary cache key (RFC 9111 §2): scope, path and remaining query, byte for byte as sent; and
-/// the spelling of the credential, since the origin has authorised exactly that one.
+/// the spelling of the credential, since the origin has authorised exactly that spelling.
 ///
 /// The only constructor needs a [`Scope`]: there is no key without one. The hash is computed once,
 /// for the store and for request coalescing.

@@ -57,7 +57,7 @@ pub struct Call {
     pub route: RouteId,
     /// The key under which its response is stored.
     pub key: CacheKey,
-    /// The scope of the token alone: that of the key, unless the token shares a named one.
+    /// The token's own scope: the same as the key's, unless the token shares a named one.
     pub holder: Scope,
     /// The view of the response that the client wants; `None` for the whole.
     pub view: Option<View>,
@@ -79,7 +79,7 @@ impl Call {
     }
 
     /// The key under which requests are coalesced. Tokens that share a stored response do not share
-    /// a fetch: one that the origin refuses must not fail the others.
+    /// a fetch: a token that the origin refuses must not fail the requests of the others.
     #[must_use]
     pub fn coalescing_key(&self) -> Cow<'_, CacheKey> {
         if self.is_shared() {
@@ -195,9 +195,9 @@ impl Parser {
             why: Refusal::View,
             sentence: fault.to_string(),
         })?;
-        let holder = self.scopes.own(credential);
+        let token = self.scopes.own(credential);
         let shared = self.scopes.shared(credential);
-        let scope = shared.unwrap_or(holder);
+        let scope = shared.unwrap_or(token);
         let mut key = CacheKey::new(scope, path, query.remaining.as_deref());
         if shared.is_none() {
             key = key.with_spelling(Spelling::of(credential.as_bytes()));
@@ -205,7 +205,7 @@ impl Parser {
         Ok(Parsed::Call(Call {
             route,
             key,
-            holder,
+            holder: token,
             view: query.view,
             coding: coding(fields.accept_encoding, &head.headers),
             head_only: head.method == Method::HEAD,
@@ -214,7 +214,8 @@ impl Parser {
         }))
     }
 
-    /// The scope of the token alone: it loses access if the origin refuses the token.
+    /// The token's own scope, which is invalidated if the origin refuses the token; `None` without a
+    /// single valid bearer token.
     #[must_use]
     pub fn scope(&self, headers: &HeaderMap) -> Option<Scope> {
         let mut lines = headers.get_all(header::AUTHORIZATION).iter();

@@ -1,5 +1,5 @@
-//! Scopes: which tokens may share a stored response. One bearer token, or several tokens listed
-//! under `scope.named`.
+//! Scopes: which tokens may share a stored response. A scope is one bearer token, or the tokens of
+//! an entry of `scope.named`.
 //!
 //! A token's own scope is a keyed digest of it; the credential itself is stored nowhere. The scope
 //! does not depend on the spelling of the scheme, so that all access of a token can be revoked at
@@ -19,7 +19,7 @@ use crate::config::{self, ScopeMode, TokenDigest};
 #[derive(Clone)]
 pub struct ScopeKey([u8; 32]);
 
-/// Which tokens may share a stored response: a keyed digest.
+/// The tokens that may share a stored response, identified by a keyed digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope([u8; 32]);
 

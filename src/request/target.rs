@@ -24,7 +24,7 @@ pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> R
     if head.method == Method::TRACE {
         return Err(Refusal::Trace);
     }
-    // For HTTP/1.1, the framing has checked it.
+    // For HTTP/1.1, `framing` has checked the request line.
     if head.version == Version::HTTP_2 && !fits_a_request_line(head) {
         return Err(Refusal::RequestLine);
     }
@@ -41,8 +41,8 @@ pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> R
     }
 }
 
-/// A declared length over the limit is refused before anything is forwarded; a body without one is
-/// counted while it streams.
+/// Checks the sizes of target, head and declared body. A body without a declared length is counted
+/// while it streams.
 fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<(), Refusal> {
     let target = head
         .uri
@@ -54,7 +54,7 @@ fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<
     if head.headers.len() > limits.headers {
         return Err(Refusal::HeadTooLarge);
     }
-    // HTTP/2 does not frame by it, but the origin may use it.
+    // HTTP/2 does not frame by Content-Length, but the origin may.
     if matches!(fields.content_length, FieldLines::Several) {
         return Err(Refusal::ContentLength);
     }

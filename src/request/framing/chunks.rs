@@ -41,7 +41,7 @@ impl Chunks {
     ///
     /// # Errors
     ///
-    /// The number of bytes before the fault, and what it is.
+    /// The number of bytes before the fault, and its description.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<Option<usize>, (usize, &'static str)> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {

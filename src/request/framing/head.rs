@@ -18,7 +18,7 @@ const MAX_NAME: usize = 256;
 /// The bytes of a request line in addition to method and target.
 const AROUND_TARGET: usize = "  HTTP/1.1\r\n".len();
 
-/// The limits that hold while a head is incomplete.
+/// The limits of a request head: bytes of the target, bytes in total, number of fields.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeadLimits {
     pub(super) uri: usize,
@@ -123,7 +123,7 @@ impl Head {
         {
             return Err(self.too_large());
         }
-        // The line is scanned again on each call.
+        // An incomplete line is scanned again on each call, so its name must be short.
         match self.line {
             NextLine::Request { .. } if name > MAX_METHOD => Err(Refusal::RequestLine),
             _ if name > MAX_NAME => Err(Refusal::FieldLine),
@@ -186,7 +186,7 @@ impl Head {
         }
     }
 
-    /// One line with one number, which must fit a signed integer too.
+    /// Checks `Content-Length`: one line with one number, which must fit a signed integer too.
     #[cold]
     fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.is_chunked {
@@ -205,7 +205,7 @@ impl Head {
         Ok(())
     }
 
-    /// One line with `chunked` only; HTTP/1.0 has no transfer codings.
+    /// Checks `Transfer-Encoding`: one line with `chunked` only; HTTP/1.0 has no transfer codings.
     #[cold]
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
         if self.length.is_some() {

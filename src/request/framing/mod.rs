@@ -31,7 +31,7 @@ pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub struct Framing {
     limits: HeadLimits,
     position: Position,
-    /// Nothing has been received yet: it may be HTTP/2.
+    /// Nothing has been received yet: the connection may be HTTP/2.
     is_new: bool,
 }
 
@@ -59,7 +59,7 @@ pub struct Stop {
 pub enum FramingFault {
     /// In the head, of which nothing was passed.
     Head(Refusal),
-    /// In the body, part of which was passed; what it is, in words.
+    /// In the body, part of which was passed; described in words.
     Body(&'static str),
 }
 
@@ -153,7 +153,7 @@ impl Framing {
         Ok(passed)
     }
 
-    /// Whether only complete requests were passed, or HTTP/2.
+    /// Whether the bytes passed so far are complete requests; always true in HTTP/2.
     #[must_use]
     pub fn is_between_requests(&self) -> bool {
         matches!(self.position, Position::Head(_) | Position::Http2)
