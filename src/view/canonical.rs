@@ -15,9 +15,9 @@ use super::grammar::{FaultAt, List, Path, Paths, Segment};
 pub struct View {
     text: Arc<str>,
     /// The end of the list of fields to keep; 0 without one.
-    fields: usize,
+    fields_end: usize,
     /// The start of the list of fields to strip.
-    strip: usize,
+    strip_start: usize,
 }
 
 /// The prefixes of the lists in the text of a view.
@@ -67,13 +67,13 @@ impl View {
 
     /// The paths to keep; if empty, everything is kept.
     pub(super) fn fields(&self) -> Vec<Path<'_>> {
-        let list = self.text[..self.fields].strip_prefix(FIELDS);
+        let list = self.text[..self.fields_end].strip_prefix(FIELDS);
         parse_canonical(list.unwrap_or_default(), List::Fields)
     }
 
     /// The paths to strip.
     pub(super) fn strip(&self) -> Vec<Path<'_>> {
-        parse_canonical(&self.text[self.strip..], List::Strip)
+        parse_canonical(&self.text[self.strip_start..], List::Strip)
     }
 }
 
@@ -132,32 +132,33 @@ impl<'t> ViewBuilder<'t> {
             text.push_str(FIELDS);
             write_list(&fields, &mut text);
         }
-        let end_of_fields = text.len();
+        let fields_end = text.len();
         if !strip.is_empty() {
             text.push_str(if text.is_empty() { "" } else { " " });
             text.push_str(STRIP);
         }
-        let start_of_strip = text.len();
+        let strip_start = text.len();
         write_list(&strip, &mut text);
         if text.is_empty() {
             return None;
         }
         Some(View {
             text: text.into(),
-            fields: end_of_fields,
-            strip: start_of_strip,
+            fields_end,
+            strip_start,
         })
     }
 }
 
 /// The paths of a canonical list, which may be empty.
 fn parse_canonical(text: &str, list: List) -> Vec<Path<'_>> {
-    let mut read = Paths::default();
+    let mut paths = Paths::default();
     if !text.is_empty() {
-        read.read(text, list)
+        paths
+            .read(text, list)
             .expect("the canonical form of a valid list is valid");
     }
-    read.list
+    paths.list
 }
 
 /// Drops every path that another one covers, and sorts the rest.
@@ -210,7 +211,7 @@ fn drop_covered(paths: &mut Vec<Path<'_>>) {
         let (outer, inside) = (&outlines[outer], &outlines[inner]);
         outer.wild && outer.marks & !inside.marks == 0
     };
-    let others = |place| (0..outlines.len()).filter(move |other| *other != place);
+    let others = |index| (0..outlines.len()).filter(move |other| *other != index);
     let inners: Vec<_> = (0..outlines.len())
         .filter(|inner| others(*inner).any(|outer| may_cover(outer, *inner)))
         .collect();
@@ -226,11 +227,11 @@ fn drop_covered(paths: &mut Vec<Path<'_>>) {
         .collect();
     let mut covered = vec![false; numbered.len()];
     for inner in inners {
-        let places = numbered[inner].places(names.len());
+        let positions = numbered[inner].positions(names.len());
         covered[inner] = others(inner).any(|outer| {
             !covered[outer]
                 && may_cover(outer, inner)
-                && covers(&numbered[outer], &numbered[inner], &places)
+                && covers(&numbered[outer], &numbered[inner], &positions)
         });
     }
     let mut covered = covered.into_iter();
@@ -244,13 +245,13 @@ fn name<'p>(segment: &'p Segment<'_>) -> Option<&'p str> {
     }
 }
 
-/// Whether every member that `inner` matches is at or below one that `outer` matches; `places` are
+/// Whether every member that `inner` matches is at or below one that `outer` matches; `positions` are
 /// those of `inner`.
 ///
 /// Dynamic programming from the last segment of `outer` to the first: bit `j` of `row` is set if
 /// `outer`, from the current segment on, covers `inner` from segment `j` on. Never wrongly true; it
 /// may miss a path whose coverage depends on the document.
-fn covers(outer: &Numbered, inner: &Numbered, places: &[u64]) -> bool {
+fn covers(outer: &Numbered, inner: &Numbered, positions: &[u64]) -> bool {
     let within = (1_u64 << inner.0.len()) - 1;
     // After its last segment, `outer` covers everything below.
     let mut row = u64::MAX;
@@ -264,8 +265,8 @@ fn covers(outer: &Numbered, inner: &Numbered, places: &[u64]) -> bool {
             },
             // One level. A `**` in `inner` must be covered both with no level and with one or more;
             // with none, the level is that of the name after it.
-            ANY => within & (next & !places[DEEP] | row & next >> 1 & places[DEEP]),
-            name => next & places[name],
+            ANY => within & (next & !positions[DEEP] | row & next >> 1 & positions[DEEP]),
+            name => next & positions[name],
         };
         if row == 0 {
             return false;
@@ -304,12 +305,12 @@ impl Numbered {
     }
 
     /// For each segment number, a bit mask of the positions of that segment.
-    fn places(&self, names: usize) -> Vec<u64> {
-        let mut places = vec![0; 2 + names];
+    fn positions(&self, names: usize) -> Vec<u64> {
+        let mut positions = vec![0; 2 + names];
         for (position, segment) in self.0.iter().enumerate() {
-            places[*segment] |= 1 << position;
+            positions[*segment] |= 1 << position;
         }
-        places
+        positions
     }
 }
 

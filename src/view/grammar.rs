@@ -60,7 +60,7 @@ fn is_special(byte: u8) -> bool {
     )
 }
 
-/// The position of the first special character, which is ASCII, so this is a character boundary.
+/// The bytes before the first special character. It is ASCII, so this is a character boundary.
 fn plain(text: &str) -> usize {
     text.bytes().position(is_special).unwrap_or(text.len())
 }

@@ -8,14 +8,14 @@
 //! | `fields=id,partner(id,name)` | only these |
 //! | `view=light` | the lists of the configured view `light` |
 //!
-//! [`read_query`] removes them from a query and returns the [`View`] they describe; [`prune()`]
-//! removes from a body what the view does not show. With both lists, `fields` are selected first,
-//! and `strip` applies to the rest.
+//! [`read_query`] removes the options from a query and returns the [`View`] they describe;
+//! [`prune()`] removes from a body the fields that the view does not show. With both lists, `fields`
+//! are selected first, and `strip` applies to the rest.
 //!
 //! - Paths pass through arrays: `invoices.id` is the `id` of every invoice. Only members of
 //!   objects are removed, never array elements; an object without members left stays as `{}`.
-//! - A path to keep, such as `partner.id`, keeps `partner`, and of an object there only `id`. A
-//!   `partner` that is `null`, or another value without members, stays as it is.
+//! - A path to keep, such as `partner.id`, keeps `partner`: of an object, only its `id`; `null`, or
+//!   another value without members, as it is.
 //! - A path that matches nothing in a document is not an error.
 //!
 //! ```

@@ -89,7 +89,7 @@ impl Options {
         }
     }
 
-    /// The option in a `&`-separated piece of the query, with its value as sent.
+    /// The option in a `&`-separated piece of the query, with its value as sent; `None` if it is none.
     pub(super) fn option<'a>(&self, piece: &'a str) -> Option<(ViewOption, &'a str)> {
         [
             (&self.strip, ViewOption::Strip),
@@ -105,7 +105,7 @@ impl Options {
         })
     }
 
-    /// The configured view with the name in a value.
+    /// The configured view named by a value as sent.
     pub(super) fn named(&self, value: &str) -> Result<&Named, FaultAt> {
         let name = decode(value)?;
         let named = self.named.iter().find(|named| named.lists.name == name);

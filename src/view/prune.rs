@@ -54,7 +54,7 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
 struct Part<'a> {
     text: &'a [u8],
     out: Vec<u8>,
-    /// The position in `text` up to which all that is kept is in `out`.
+    /// The position in `text` up to which the kept bytes are in `out`.
     copied: usize,
 }
 
@@ -115,10 +115,10 @@ fn read<const N: usize>(
             b'}' | b']' if byte(text, at) == open.closing() => {
                 part.close(&open);
                 at += 1;
-                let Some(around) = outer.pop() else {
+                let Some(parent) = outer.pop() else {
                     return json::end(text, at);
                 };
-                open = around;
+                open = parent;
                 open.kept = at;
                 first = false;
                 continue;

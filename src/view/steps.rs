@@ -48,7 +48,7 @@ pub(super) enum Decision<const N: usize> {
     Remove,
     /// Keep it whole.
     Keep,
-    /// Keep it; if its value is a container, this is the state of it.
+    /// Keep it; if its value is a container, this is the container's state.
     Into(Reached<N>),
 }
 
