@@ -47,7 +47,7 @@ impl Admin {
     }
 }
 
-/// The path to explain, and the scope if only one.
+/// The path to explain, and the scope if one is given; `None` if the query is invalid.
 fn parse(query: &str) -> Option<(&str, Option<ScopeId>)> {
     let (path, scope) = match query.split_once("&scope=") {
         Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),

@@ -38,7 +38,7 @@ pub(super) struct Levels {
     pub(super) in_flight: i64,
 }
 
-/// The last points, and the totals from which the next one is a difference.
+/// The last points, and the time and totals of the newest, from which the next is computed.
 #[derive(Debug, Default)]
 pub(super) struct Ring<const CAPACITY: usize> {
     points: VecDeque<Point>,

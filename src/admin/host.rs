@@ -11,7 +11,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 
 /// Whether a request names this machine. A request without `Host` is not from a browser.
-pub(super) fn is_here(headers: &HeaderMap) -> bool {
+pub(super) fn is_for_this_machine(headers: &HeaderMap) -> bool {
     headers.get_all(HOST).iter().all(names_this_machine)
 }
 
@@ -50,10 +50,10 @@ mod tests {
         for (host, expected) in cases {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));
-            assert_eq!(is_here(&headers), expected, "{host}");
+            assert_eq!(is_for_this_machine(&headers), expected, "{host}");
             headers.append(HOST, HeaderValue::from_static("localhost"));
-            assert_eq!(is_here(&headers), expected, "{host}, localhost");
+            assert_eq!(is_for_this_machine(&headers), expected, "{host}, localhost");
         }
-        assert!(is_here(&HeaderMap::new()));
+        assert!(is_for_this_machine(&HeaderMap::new()));
     }
 }

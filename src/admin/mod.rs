@@ -46,7 +46,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// probes. Scrapers and pages reconnect.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// Time to finish a response after that.
+/// Time to finish a response after [`CONNECTION_LIFETIME`].
 const LAST_RESPONSE: Duration = Duration::from_secs(5);
 
 /// The methods of read-only paths, and their `Allow` field.
@@ -157,7 +157,7 @@ impl Admin {
     }
 
     async fn respond(self: &Arc<Self>, request: &Request<Incoming>) -> AdminResponse {
-        if self.loopback && !host::is_here(request.headers()) {
+        if self.loopback && !host::is_for_this_machine(request.headers()) {
             return text(
                 StatusCode::MISDIRECTED_REQUEST,
                 "use an IP address or localhost as the host: other names are refused (DNS rebinding)\n",
@@ -196,7 +196,7 @@ impl Admin {
             }
             "/explain" => {
                 let (admin, uri) = (Arc::clone(self), request.uri().clone());
-                // Walks over all entries: not on a thread that serves requests.
+                // Iterates over all entries: not on a thread that serves requests.
                 tokio::task::spawn_blocking(move || admin.explain(uri.query()))
                     .await
                     .unwrap_or_else(|_| {
@@ -270,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// They held all connections for ten minutes, and the liveness probes failed.
+    /// Such clients held all connections for ten minutes, and the liveness probes failed.
     #[tokio::test(start_paused = true)]
     async fn clients_that_do_not_read_cannot_block_probes() {
         let config = Config::default();

@@ -144,7 +144,7 @@ Vary: The request fields that it depends on.
 Via: The proxy as an intermediary.
 X-Request-Id: The client's id or, on a problem, one from the proxy.";
 
-/// The names and descriptions of such a list.
+/// The names and descriptions in one of the lists above.
 fn described(fields: &'static str) -> impl Iterator<Item = (&'static str, &'static str)> {
     fields.lines().filter_map(|line| line.split_once(": "))
 }
@@ -167,7 +167,7 @@ fn headers() -> Value {
 }
 
 /// References to these fields, all of them optional.
-fn with(names: impl Iterator<Item = &'static str>) -> Value {
+fn header_references(names: impl Iterator<Item = &'static str>) -> Value {
     let header = |name: &'static str| {
         let reference = json!({ "$ref": format!("#/components/headers/{name}") });
         (name.to_owned(), reference)
@@ -185,13 +185,13 @@ fn responses() -> Value {
         "200".to_owned(),
         json!({
             "description": "The call, or the requested view of it.",
-            "headers": with(names()),
+            "headers": header_references(names()),
             "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Call" } } },
         }),
     );
     responses.insert(
         "304".to_owned(),
-        json!({ "description": "Not modified: the client has it already.", "headers": with(names()) }),
+        json!({ "description": "Not modified: the client has it already.", "headers": header_references(names()) }),
     );
     let mut by_status = BTreeMap::<StatusCode, Vec<_>>::new();
     for (slug, status) in problems() {
@@ -207,7 +207,7 @@ fn responses() -> Value {
             status.as_str().to_owned(),
             json!({
                 "description": format!("{reason}: from the proxy, or the API's own response."),
-                "headers": with(names().filter(of_a_problem)),
+                "headers": header_references(names().filter(of_a_problem)),
                 "content": { "application/problem+json": { "schema": schema } },
             }),
         );
@@ -216,7 +216,7 @@ fn responses() -> Value {
         "default".to_owned(),
         json!({
             "description": "Any other response of the API, unchanged.",
-            "headers": with(names()),
+            "headers": header_references(names()),
         }),
     );
     responses.into()

@@ -65,8 +65,8 @@ impl Admin {
         json(StatusCode::OK, &serde_json::json!({ "invalidated": query }))
     }
 
-    /// A configured token is required. Without one, only this machine may purge; of the pages in a
-    /// browser here, which send `Origin`, only the dashboard.
+    /// Whether the request may purge. A configured token is required. Without one, only this machine
+    /// may purge; of the pages in a browser here, which send `Origin`, only the dashboard.
     fn may_purge(&self, headers: &HeaderMap) -> bool {
         match &self.reloadable.load().token {
             Some(token) => headers
@@ -77,8 +77,8 @@ impl Admin {
     }
 }
 
-/// Whether the request is not from a page, or from one of this listener: its origin is the host of
-/// the request, an address or `localhost` (`host.rs`), which is never that of a foreign page.
+/// Whether the request is from no web page, or from a page of this listener: its origin is the host
+/// of the request, an address or `localhost` (`host.rs`), which is never that of a foreign page.
 fn is_not_from_another_page(headers: &HeaderMap) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     match (origins.next(), origins.next(), headers.get(HOST)) {

@@ -16,7 +16,7 @@ use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 /// Time between two points of the history.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Fields listed by name; the others are summed in `rest_bytes`.
+/// Maximum fields listed by name; the others are summed in `rest_bytes`.
 const FIELDS: usize = 12;
 
 impl Admin {
