@@ -150,7 +150,7 @@ impl LineBuffer {
         }
     }
 
-    /// RFC 3339 with microseconds.
+    /// Writes a time in the format of RFC 3339, with microseconds.
     fn timestamp(&mut self, at: SystemTime) {
         let since = at
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -168,7 +168,7 @@ impl LineBuffer {
         self.add(&["Z"]);
     }
 
-    /// `count` digits, with leading zeros.
+    /// Writes a number with `count` digits, leading zeros included.
     fn digits<const BASE: u64>(&mut self, mut number: u64, count: usize) {
         let start = self.bytes.len();
         self.bytes.resize(start + count, b'0');

@@ -17,7 +17,7 @@ const QUEUE: usize = 16 << 20;
 /// How long the writer lets a batch grow.
 const BATCH: Duration = Duration::from_millis(20);
 
-/// Bytes of one write.
+/// Formatted bytes after which the writer writes.
 const CHUNK: usize = 64 << 10;
 
 /// How long the end of the process waits for the last lines.
@@ -30,7 +30,7 @@ pub struct LogWriter(Arc<Queue>);
 /// The queued lines, and the signals between producers and the writer.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    waiting: Mutex<Pending>,
+    pending: Mutex<Pending>,
     /// Notified when the queue stops being empty, and when the log ends.
     changed: Condvar,
     /// Notified when everything is written.
@@ -41,7 +41,7 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Pending {
     batch: Batch,
-    /// Its memory.
+    /// Bytes of memory that the batch uses.
     bytes: usize,
     ended: bool,
     done: bool,
@@ -88,14 +88,14 @@ impl LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.ended = true;
+        let mut pending = self.0.lock();
+        pending.ended = true;
         self.0.changed.notify_one();
-        let unfinished = |waiting: &mut Pending| !waiting.done;
+        let unfinished = |pending: &mut Pending| !pending.done;
         let _ = self
             .0
             .done
-            .wait_timeout_while(waiting, FLUSH_TIMEOUT, unfinished);
+            .wait_timeout_while(pending, FLUSH_TIMEOUT, unfinished);
     }
 }
 
@@ -127,15 +127,15 @@ impl Queue {
     pub(super) fn push(&self, line: LogLine, path: &str) {
         let bytes = size_of::<(LogLine, PathLength)>() + line.heap_bytes() + path.len();
         let length = PathLength::try_from(path.len()).expect("a long path was truncated");
-        let mut waiting = self.lock();
-        if waiting.ended || waiting.bytes + bytes > QUEUE {
+        let mut pending = self.lock();
+        if pending.ended || pending.bytes + bytes > QUEUE {
             self.lost(1);
             return;
         }
-        waiting.batch.lines.push((line, length));
-        waiting.batch.paths.push_str(path);
-        waiting.bytes += bytes;
-        if waiting.batch.lines.len() == 1 {
+        pending.batch.lines.push((line, length));
+        pending.batch.paths.push_str(path);
+        pending.bytes += bytes;
+        if pending.batch.lines.len() == 1 {
             self.changed.notify_one();
         }
     }
@@ -174,25 +174,25 @@ impl Queue {
 
     /// The next lines to write; `None` when the log has ended and all are written.
     fn next_batch(&self) -> Option<Batch> {
-        let idle = |waiting: &mut Pending| waiting.batch.lines.is_empty() && !waiting.ended;
-        let waiting = self
+        let idle = |pending: &mut Pending| pending.batch.lines.is_empty() && !pending.ended;
+        let pending = self
             .changed
             .wait_while(self.lock(), idle)
             .unwrap_or_else(PoisonError::into_inner);
         // Let the batch grow, but return at once when the log ends.
-        let growing = |waiting: &mut Pending| !waiting.ended;
-        let (mut waiting, _) = self
+        let growing = |pending: &mut Pending| !pending.ended;
+        let (mut pending, _) = self
             .changed
-            .wait_timeout_while(waiting, BATCH, growing)
+            .wait_timeout_while(pending, BATCH, growing)
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.bytes = 0;
-        let next = Batch::after(&waiting.batch);
-        let batch = std::mem::replace(&mut waiting.batch, next);
+        pending.bytes = 0;
+        let next = Batch::after(&pending.batch);
+        let batch = std::mem::replace(&mut pending.batch, next);
         (!batch.lines.is_empty()).then_some(batch)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -62,7 +62,7 @@ macro_rules! metrics {
             registry: Registry,
         }
 
-        /// Every family, in the order of the README.
+        /// Every family, in the order of docs/metrics.md.
         pub const FAMILIES: [Family; [$( $name ),+].len()] = [$( Family {
             name: $name,
             kind: <$type as Instrument>::KIND,
