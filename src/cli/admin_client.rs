@@ -71,7 +71,7 @@ pub(super) struct AdminClient {
     token: Option<SecretString>,
 }
 
-/// Why there was no 200.
+/// Why a request did not get a 200.
 #[derive(Debug, Error)]
 pub(super) enum AdminError {
     /// No connection, or it closed before the response.
@@ -83,7 +83,7 @@ pub(super) enum AdminError {
     /// The token is missing or wrong.
     #[error("{0} refused the request: {1} (--token-file)")]
     Unauthorized(Authority, String),
-    /// Another status than expected.
+    /// Any other status.
     #[error("{0} responded with {1}: {2}")]
     Status(Authority, StatusCode, String),
 }

@@ -2,7 +2,7 @@
 
 const UNKNOWN: &str = "–";
 
-/// With commas between thousands.
+/// A number with commas between thousands.
 pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
@@ -15,7 +15,7 @@ pub(super) fn count(value: u64) -> String {
     text
 }
 
-/// In units of 1024.
+/// A number of bytes, in units of 1024.
 #[expect(
     clippy::cast_precision_loss,
     reason = "it is shown with two or three digits"
@@ -32,7 +32,7 @@ pub(super) fn bytes(value: u64) -> String {
     format!("{scaled:.1} TiB")
 }
 
-/// Never 100 % for less than all, nor 0 % for more than none.
+/// A share in percent: never 100 % for less than all, nor 0 % for more than none.
 pub(super) fn percent(share: Option<f64>) -> String {
     match share {
         None => UNKNOWN.to_owned(),
@@ -62,7 +62,7 @@ pub(super) fn rate(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// Seconds in their two largest units.
+/// A number of seconds in its two largest units.
 pub(super) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {

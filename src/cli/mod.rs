@@ -97,7 +97,7 @@ impl Cli {
     ///
     /// # Errors
     ///
-    /// The command could not run, for this reason.
+    /// If the command could not run.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         // Errors of the admin listener have exit statuses of their own.
         self.dispatch()

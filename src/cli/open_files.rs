@@ -1,4 +1,4 @@
-//! The limit on open files, of which each connection is one.
+//! The limit on open files; each connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -20,7 +20,7 @@ pub(super) struct PurgeArguments {
     token: AdminToken,
 }
 
-/// Exactly one of these: leaving it out must not purge everything.
+/// Exactly one of these options: without any, the command must not purge everything.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Selection {

@@ -50,8 +50,8 @@ pub(super) fn run_to_end<T>(
     let runtime = builder.enable_all().build();
     let runtime = runtime.context("cannot start threads")?;
     let result = runtime.block_on(main);
-    // Dropping it would wait for work that cannot be cancelled: a DNS lookup of the origin may take
-    // half a minute to time out.
+    // Dropping the runtime would wait for work that cannot be cancelled: a DNS lookup of the origin
+    // may take half a minute to time out.
     runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
     result
 }

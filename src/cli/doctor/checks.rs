@@ -167,7 +167,7 @@ impl Checks<'_> {
         Ok("no-cache gets each token its own response from the origin".to_owned())
     }
 
-    /// An unknown token, and no token, get no stored response.
+    /// A request with an unknown token, or with none, gets no stored response.
     pub(super) async fn stranger(&self) -> CheckResult {
         let baseline = self.baseline().await?;
         let target = fresh(self.call, "stranger");
@@ -276,8 +276,8 @@ impl Checks<'_> {
     }
 }
 
-/// Fails unless the reply is the token's own, from before or now; for the first token, what was stored
-/// is its own too.
+/// Fails unless the reply is the token's own, by either baseline; the stored response counts as the
+/// first token's own.
 fn check_stale(
     stored: &Reply,
     baselines: [&Baseline; 2],

@@ -5,14 +5,14 @@
 //! uses unique keys, so that it starts with nothing stored and disturbs no client; it purges only
 //! the given call.
 
-/// Returns from a check: it failed, with this text.
+/// Returns from a check that failed, with this text.
 macro_rules! fail {
     ($($text:tt)+) => {
         return Err(NotPassed::Failed(format!($($text)+)))
     };
 }
 
-/// Returns from a check: it cannot run here, with this text.
+/// Returns from a check that cannot run here, with this text.
 macro_rules! skip {
     ($($text:tt)+) => {
         return Err(NotPassed::Skipped(format!($($text)+)))

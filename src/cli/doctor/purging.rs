@@ -11,7 +11,7 @@ use crate::cli::stats_document::StatsDocument;
 /// Races that must take place.
 const RACES: usize = 3;
 
-/// Attempts at them: some fetches end before the purge, or meet other clients' requests.
+/// Attempts at a race: some fetches end before the purge, or meet other clients' requests.
 const ATTEMPTS: usize = 30;
 
 /// Polls of the number of requests in flight, per race.
@@ -56,7 +56,8 @@ impl Checks<'_> {
         )
     }
 
-    /// Whether the purge took place while both fetches, and no other client's, were in flight.
+    /// Runs a race. Returns whether the purge took place while both fetches, and no other client's,
+    /// were in flight.
     async fn run_race(&self, baseline: &Baseline) -> Result<bool, NotPassed> {
         let before = self.stats().await?;
         if before.upstream_in_flight > 0 {

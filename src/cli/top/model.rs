@@ -7,7 +7,7 @@ use crate::cli::stats_document::{Counts, StatsDocument};
 /// Maximum points of the history, as in the proxy.
 const POINTS: usize = 300;
 
-/// The share of failing requests to the origin that is an alarm.
+/// The share of failed requests to the origin above which the note is an alarm.
 const ALARM: f64 = 0.05;
 
 /// The state of a proxy, from its last responses.
@@ -21,7 +21,7 @@ pub(super) struct Model {
     pub(super) last_error: Option<String>,
 }
 
-/// How urgent a note is.
+/// The severity of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Severity {
     Good,
