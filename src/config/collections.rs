@@ -1,8 +1,8 @@
 //! Lists, and tables whose names the operator chooses.
 //!
-//! A list replaces the one before it. A table adds to the one before it and replaces an entry
-//! of the same name; `"off"` removes an entry. An entry is replaced as a whole: a view written
-//! again is not mixed with the one before it.
+//! A list replaces the previous list. A table adds to the previous table and replaces an entry of
+//! the same name; `"off"` removes an entry. An entry is replaced as a whole: a view that is
+//! written again is not merged with the previous one.
 
 use std::time::Duration;
 

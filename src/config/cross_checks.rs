@@ -1,4 +1,4 @@
-//! Rules between keys.
+//! Rules between keys, checked after all sources are read.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

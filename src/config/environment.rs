@@ -42,8 +42,7 @@ impl Flag {
 
 /// The variables of this process that are settings, by name.
 ///
-/// In one that is not UTF-8, invalid bytes are replaced, so that its key refuses the value instead
-/// of ignoring it.
+/// Bytes that are not UTF-8 are replaced, so that the key refuses the value instead of ignoring it.
 #[must_use]
 pub fn environment() -> Vec<(String, String)> {
     let mut variables: Vec<_> = std::env::vars_os()

@@ -82,7 +82,7 @@ pub(super) fn value(text: &str, place: &Place) -> Result<RawValue, String> {
 }
 
 impl RawValue {
-    /// A string.
+    /// The text of a string, or untyped text; `None` for any other kind.
     pub(super) fn text(&self) -> Option<&str> {
         match &self.kind {
             RawKind::Text(text) | RawKind::Untyped(text) => Some(text),
@@ -90,7 +90,7 @@ impl RawValue {
         }
     }
 
-    /// A list; untyped text is one in TOML's brackets, or comma-separated.
+    /// The items of a list; untyped text is a list in TOML's brackets, or comma-separated.
     pub(super) fn list(&self, expected: &str) -> Result<Cow<'_, [Self]>, String> {
         match &self.kind {
             RawKind::List(items) => Ok(Cow::Borrowed(items)),
@@ -113,7 +113,7 @@ impl RawValue {
         }
     }
 
-    /// A table; untyped text is one in TOML's braces.
+    /// The entries of a table; untyped text is a table in TOML's braces.
     pub(super) fn table(&self, expected: &str) -> Result<Cow<'_, [RawEntry]>, String> {
         match &self.kind {
             RawKind::Table(entries) => Ok(Cow::Borrowed(entries)),
@@ -162,7 +162,7 @@ impl RawValue {
     }
 }
 
-/// A message stays one line, however long the value is.
+/// The beginning of a long value, so that a message stays one line.
 fn shortened(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(60) {
         Some((end, _)) => Cow::Owned(format!("{}...", &text[..end])),

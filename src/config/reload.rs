@@ -21,7 +21,7 @@ impl Config {
     pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
         config.freshness = written.freshness.clone();
-        // The store is built with it.
+        // The store is built with the hard limit.
         config.freshness.hard_limit = self.freshness.hard_limit;
         config.scope = written.scope.clone();
         config.views = written.views.clone();

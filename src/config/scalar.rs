@@ -53,7 +53,7 @@ scalars! {
     TokenDigest: "the digest of a token", TokenDigest::parse, TokenDigest::to_string;
 }
 
-/// Longer than any sensible setting, and short enough to be added to a date.
+/// The longest duration: above any sensible setting, and short enough to be added to a date.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

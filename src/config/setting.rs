@@ -28,7 +28,7 @@ pub(super) trait Setting: Sized {
         }
     }
 
-    /// The lines of a file that change that default into this value.
+    /// The lines of a file that set this value, given the default.
     fn rendered(&self, _default: &Self) -> Rendered {
         Rendered::Line(self.toml())
     }
@@ -76,7 +76,7 @@ pub(super) fn set<T: Setting + Clone>(
     }
 }
 
-/// A default, as it is declared: in TOML.
+/// Parses a default, which is declared in TOML.
 pub(super) fn default<T: Setting>(toml: &str) -> T {
     let mut problems = Problems::default();
     // Rust breaks long lines when it prints code; TOML takes an inline table on one line.
@@ -130,7 +130,7 @@ pub(super) fn option_name(name: &String) -> Result<(), String> {
     Ok(())
 }
 
-/// The OTLP exporter has no TLS.
+/// Checks that a URL needs no TLS, which the OTLP exporter does not have.
 #[expect(clippy::ref_option, reason = "a Check takes any type")]
 pub(super) fn without_tls(url: &Option<OriginUrl>) -> Result<(), String> {
     match url {

@@ -8,10 +8,10 @@
 //! max_connections: usize = 10000 where between::<1, MANY>;
 //! ```
 //!
-//! A new key needs only its row. The shipped file, the table of docs/configuration.md, the
-//! effective configuration, variables, flags and "did you mean" are derived from it (`UPDATE=1 cargo
-//! test shipped` writes the first two). The types are in `scalar`, `values` and `collections`, the checks of one value in
-//! `setting`, those between keys in `cross_checks`.
+//! A new key needs only its row. The shipped file, the table of docs/configuration.md, the effective
+//! configuration, variables, flags and "did you mean" are derived from it (`UPDATE=1 cargo test
+//! shipped` writes the first two). The types are in `scalar`, `values` and `collections`, the checks
+//! of one value in `setting`, those between keys in `cross_checks`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -73,7 +73,7 @@ pub(super) fn nearest<'a>(
         .map(|(.., candidate)| candidate)
 }
 
-/// Case does not count, nor does `-` for `_`.
+/// A name as compared: in lower case, with `_` for `-`.
 fn plain(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }

@@ -70,7 +70,7 @@ fn tables_add_to_the_built_in_entries() {
         .freshness
         .live
         .iter()
-        .map(|(name, cap)| (name.as_str(), cap.as_secs()))
+        .map(|(name, lifetime)| (name.as_str(), lifetime.as_secs()))
         .collect();
     assert_eq!(
         live,
