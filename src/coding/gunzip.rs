@@ -17,7 +17,7 @@ pub struct Gunzip {
     decoder: Decompress,
     /// Received bytes that are not decoded yet.
     input: Bytes,
-    at: GzipState,
+    state: GzipState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl Default for Gunzip {
         Self {
             decoder: Decompress::new_gzip(WINDOW),
             input: Bytes::new(),
-            at: GzipState::Start,
+            state: GzipState::Start,
         }
     }
 }
@@ -67,15 +67,15 @@ impl Gunzip {
     ///
     /// If the stream is invalid.
     pub fn step(&mut self) -> Result<Step, InvalidGzip> {
-        if self.input.is_empty() && self.at != GzipState::Inside {
+        if self.input.is_empty() && self.state != GzipState::Inside {
             return Ok(Step::NeedsInput);
         }
         let mut piece = BytesMut::zeroed(PIECE);
         loop {
-            if self.at == GzipState::Between {
+            if self.state == GzipState::Between {
                 self.decoder = Decompress::new_gzip(WINDOW);
             }
-            self.at = GzipState::Inside;
+            self.state = GzipState::Inside;
             let (read, written) = (self.decoder.total_in(), self.decoder.total_out());
             let status = self
                 .decoder
@@ -86,7 +86,7 @@ impl Gunzip {
             let written = bytes(self.decoder.total_out() - written);
             self.input = self.input.slice(read..);
             if status == Status::StreamEnd {
-                self.at = GzipState::Between;
+                self.state = GzipState::Between;
             }
             if written > 0 || status == Status::StreamEnd {
                 // A small piece must not keep the allocation of a large one alive.
@@ -97,7 +97,7 @@ impl Gunzip {
                     piece.freeze()
                 }));
             }
-            if read == 0 && self.at == GzipState::Inside {
+            if read == 0 && self.state == GzipState::Inside {
                 return if self.input.is_empty() {
                     Ok(Step::NeedsInput)
                 } else {
@@ -113,7 +113,7 @@ impl Gunzip {
     ///
     /// If it ends inside a member.
     pub fn end(&self) -> Result<(), InvalidGzip> {
-        if self.at == GzipState::Inside {
+        if self.state == GzipState::Inside {
             Err(InvalidGzip)
         } else {
             Ok(())

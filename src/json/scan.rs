@@ -193,7 +193,7 @@ fn number(text: &[u8], mut at: usize) -> Result<usize, JsonFault> {
     Ok(at)
 }
 
-/// One or more digits.
+/// Scans one or more digits. Returns the position after them.
 #[inline]
 fn digits(text: &[u8], at: usize) -> Result<usize, JsonFault> {
     let mut end = at;
