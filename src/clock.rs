@@ -18,7 +18,7 @@ pub struct Clock(TimeSource);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: time::Instant,
-    /// The same on a manual clock: a value of `waited`.
+    /// The same deadline on a manual clock, as a value of its `waited`.
     waited: Duration,
 }
 
@@ -27,7 +27,7 @@ enum TimeSource {
     /// The machine's clocks. The monotonic one counts from `start`, so that a step of the wall
     /// clock does not change ages.
     System { start: Instant },
-    /// Nanoseconds since `wall`, and the part of them that waits in progress notice.
+    /// `elapsed` is in nanoseconds since `wall`; `waited` is the part that ends waits in progress.
     Manual {
         wall: SystemTime,
         elapsed: Arc<AtomicU64>,
@@ -36,7 +36,7 @@ enum TimeSource {
 }
 
 impl Deadline {
-    /// This deadline, later by `by`.
+    /// The deadline `by` after this one.
     #[must_use]
     pub fn later(self, by: Duration) -> Self {
         Self {
@@ -45,7 +45,7 @@ impl Deadline {
         }
     }
 
-    /// The real time elapsed since.
+    /// The real time elapsed since the deadline.
     #[must_use]
     pub fn elapsed(self) -> Duration {
         self.at.elapsed()

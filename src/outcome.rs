@@ -115,7 +115,7 @@ labels! {
         Protocol => "http_protocol_error",
         /// The client's request body is incomplete, too slow or too large.
         RequestBody => "http_request_error",
-        /// Too many requests are waiting for the origin (`limits.in_flight`), in all or of this
+        /// Too many requests are waiting for the origin (`limits.in_flight`), in total or with this
         /// token.
         Overload => "connection_limit_reached",
         /// The circuit breaker is open: connections to the origin failed.
@@ -249,8 +249,8 @@ impl Outcome {
 
 /// Builder of our member of the list in `Cache-Status`.
 ///
-/// On the stack, so that the value is one allocation of its exact size; by hand, since
-/// `format!` costs a hit more than the look-up in the store.
+/// On the stack, so that the value is a single allocation of its exact size. Not `format!`: it
+/// would cost a hit more than the look-up in the store.
 struct Member {
     text: [u8; 160],
     length: usize,

@@ -55,9 +55,9 @@ const TLS_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// they replace `server.listen` and `admin.listen`.
 #[derive(Debug, Default)]
 pub struct Sockets {
-    /// The proxy's.
+    /// The socket of `server.listen`.
     pub proxy: Option<std::net::TcpListener>,
-    /// The admin listener's.
+    /// The socket of `admin.listen`.
     pub admin: Option<std::net::TcpListener>,
 }
 
@@ -186,7 +186,7 @@ impl Process {
     }
 }
 
-/// The listener that is open already, or a new one.
+/// The inherited socket, or a new one bound to `address`.
 fn listener(
     open: Option<std::net::TcpListener>,
     key: &'static str,
