@@ -57,15 +57,15 @@ pub(crate) fn parsing(c: &mut Criterion) {
         let head = head(target);
         group.bench_function(name, |b| b.iter(|| parser.parse(black_box(&head), false)));
     }
-    let (head, holder) = (
+    let (head, token) = (
         head("/v1/calls/call_7f3a1b2c9d8e4f60"),
-        call(&parser, &head("/v1/calls/call_1")).holder,
+        call(&parser, &head("/v1/calls/call_1")).token,
     );
     group.bench_function("scope", |b| {
         b.iter(|| parser.scope(black_box(&head.headers)));
     });
     group.bench_function("key", |b| {
-        b.iter(|| stuut_cache::request::CacheKey::new(holder, black_box(head.uri.path()), None));
+        b.iter(|| stuut_cache::request::CacheKey::new(token, black_box(head.uri.path()), None));
     });
     group.finish();
 }

@@ -34,7 +34,7 @@ pub(super) enum Lookup {
 impl Proxy {
     /// Looks the request up in the store. Updates `now` if a view was derived, which takes time.
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
-        let (key, token) = (&request.call.key, &request.call.holder);
+        let (key, token) = (&request.call.key, &request.call.token);
         let sent = || request.sent(&self.fetcher.forward_headers);
         let entry = match self.store.find(key, token, now.mono, sent) {
             StoreLookup::Entry(entry) => entry,

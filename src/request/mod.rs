@@ -58,7 +58,7 @@ pub struct Call {
     /// The key under which its response is stored.
     pub key: CacheKey,
     /// The token's own scope: the same as the key's, unless the token shares a named one.
-    pub holder: Scope,
+    pub token: Scope,
     /// The view of the response that the client wants; `None` for the whole.
     pub view: Option<View>,
     /// The content coding that the client prefers; `None` for identity.
@@ -75,7 +75,7 @@ impl Call {
     /// Whether the token shares the scope of the key with others.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        self.holder != *self.key.scope()
+        self.token != *self.key.scope()
     }
 
     /// The key under which requests are coalesced. Tokens that share a stored response do not share
@@ -83,11 +83,7 @@ impl Call {
     #[must_use]
     pub fn coalescing_key(&self) -> Cow<'_, CacheKey> {
         if self.is_shared() {
-            Cow::Owned(CacheKey::new(
-                self.holder,
-                self.key.path(),
-                self.key.query(),
-            ))
+            Cow::Owned(CacheKey::new(self.token, self.key.path(), self.key.query()))
         } else {
             Cow::Borrowed(&self.key)
         }
@@ -205,7 +201,7 @@ impl Parser {
         Ok(Parsed::Call(Call {
             route,
             key,
-            holder: token,
+            token,
             view: query.view,
             coding: coding(fields.accept_encoding, &head.headers),
             head_only: head.method == Method::HEAD,

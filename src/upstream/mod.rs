@@ -122,12 +122,12 @@ impl Upstream {
     /// connection or sends invalid HTTP.
     pub async fn fetch(
         &self,
-        holder: &Scope,
+        token: &Scope,
         target: &PathAndQuery,
         headers: &HeaderMap,
         deadline: Deadline,
     ) -> Result<Response<PendingBody>, FetchError> {
-        let permit = self.count_failure(self.admission.admit(Some(holder), Some(target)))?;
+        let permit = self.count_failure(self.admission.admit(Some(token), Some(target)))?;
         let (mut request, ()) = Request::new(()).into_parts();
         request.uri = self.uri(target);
         request.headers = headers.clone();
@@ -143,7 +143,7 @@ impl Upstream {
         let wall = self.clock.now().wall;
         if let Some(wait) = policy::retry_after(head.status, &head.headers, wall) {
             let admission = &self.admission;
-            admission.honour_retry_after(holder, target, head.status, wait);
+            admission.honour_retry_after(token, target, head.status, wait);
         }
         let delimited = body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
@@ -171,14 +171,14 @@ impl Upstream {
     /// HTTP; if the client's body is incomplete, too slow or larger than `limits.request_body`.
     pub async fn forward(
         &self,
-        holder: Option<&Scope>,
+        token: Option<&Scope>,
         method: Method,
         target: &PathAndQuery,
         headers: HeaderMap,
         body: Incoming,
         version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let permit = Arc::new(self.count_failure(self.admission.admit(holder, None))?);
+        let permit = Arc::new(self.count_failure(self.admission.admit(token, None))?);
         let body = self.count_failure(self.outbound(body, version, &permit).await);
         let (outbound, deadline) = body?;
         let mut request = Request::new(outbound);

@@ -171,7 +171,7 @@ impl Fetcher {
         // Overwrites an invalid id of the client, which the log does not contain either.
         sent.insert(RequestId::FIELD, request.id.to_header());
         let span = self.spans.begin(&mut sent, &head.extensions);
-        let fence = self.store.fence(&call.key, &call.holder, self.clock.mono());
+        let fence = self.store.fence(&call.key, &call.token, self.clock.mono());
         FetchJob {
             key: call.key.clone(),
             route: call.route,
