@@ -121,7 +121,7 @@ labels! {
         /// The circuit breaker is open: connections to the origin failed.
         Unavailable => "destination_unavailable",
         /// A `Retry-After` of the origin is in effect for this token (429) or call (503).
-        Held => "http_request_denied",
+        RetryAfter => "http_request_denied",
         /// A bug in the proxy.
         Internal => "proxy_internal_error",
     }
@@ -155,7 +155,7 @@ impl Fault {
     /// Whether the request was shed: not admitted, and so not sent to the origin.
     #[must_use]
     pub fn is_shed(self) -> bool {
-        matches!(self, Self::Overload | Self::Unavailable | Self::Held)
+        matches!(self, Self::Overload | Self::Unavailable | Self::RetryAfter)
     }
 }
 

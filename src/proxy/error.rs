@@ -170,7 +170,7 @@ pub fn problems() -> impl Iterator<Item = (&'static str, StatusCode)> {
         .map(|refusal| (refusal.as_str(), refusal_status(*refusal)));
     let faults = Fault::ALL.iter().flat_map(|fault| {
         // During a `Retry-After`, the status is that of the origin's own response: 429 or 503.
-        let other = (*fault == Fault::Held).then_some(StatusCode::TOO_MANY_REQUESTS);
+        let other = (*fault == Fault::RetryAfter).then_some(StatusCode::TOO_MANY_REQUESTS);
         let statuses = other.into_iter().chain([fault_status(*fault)]);
         statuses.map(|status| (fault.as_str(), status))
     });
@@ -216,7 +216,7 @@ fn fault_status(fault: Fault) -> StatusCode {
         | Fault::ContentCoding => StatusCode::BAD_GATEWAY,
         Fault::ConnectTimeout | Fault::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
         Fault::RequestBody => StatusCode::BAD_REQUEST,
-        Fault::Overload | Fault::Unavailable | Fault::Held => StatusCode::SERVICE_UNAVAILABLE,
+        Fault::Overload | Fault::Unavailable | Fault::RetryAfter => StatusCode::SERVICE_UNAVAILABLE,
         Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

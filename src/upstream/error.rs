@@ -143,7 +143,7 @@ impl FetchError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::Overload | Self::ShareExceeded => Fault::Overload,
-            Self::RetryAfter { .. } => Fault::Held,
+            Self::RetryAfter { .. } => Fault::RetryAfter,
             Self::BreakerOpen { .. } => Fault::Unavailable,
             Self::Dns(_) => Fault::Dns,
             Self::Refused(_) => Fault::Refused,

@@ -127,7 +127,7 @@ mod tests {
         // The first was sent, and the client is at fault; the others were not sent.
         for fault in [
             Fault::RequestBody,
-            Fault::Held,
+            Fault::RetryAfter,
             Fault::Overload,
             Fault::Unavailable,
         ] {
