@@ -45,7 +45,7 @@ struct Tally {
 /// A stored call.
 struct Stored {
     freshness: Freshness,
-    cap: ViewLimits,
+    limits: ViewLimits,
     etag: HeaderValue,
 }
 
@@ -182,7 +182,7 @@ impl Current {
         };
         Stored {
             freshness: policy::assess(&exchange, &whole, settings, None),
-            cap: ViewLimits::of(&viewed, settings),
+            limits: ViewLimits::of(&viewed, settings),
             etag: self.etag.clone(),
         }
     }
@@ -193,7 +193,7 @@ impl Stored {
         match rules {
             Rules::Ours => policy::verdict(
                 &self.freshness,
-                self.cap,
+                self.limits,
                 &RequestDirectives::default(),
                 now,
             ),

@@ -35,8 +35,8 @@ pub(crate) fn heads(c: &mut Criterion) {
         live: Some(Duration::from_mins(1)),
         signed_until: None,
     };
-    for (name, cap) in [("hit", ViewLimits::default()), ("hit, capped", capped)] {
-        let whole = store::representation(prepare(), cap);
+    for (name, limits) in [("hit", ViewLimits::default()), ("hit, capped", capped)] {
+        let whole = store::representation(prepare(), limits);
         let fence = cache.fence(&key, key.scope(), now.mono);
         let entry = store::entry_of(whole, &key, &fence, now);
         let hit = Outcome::Hit { ttl: 37 };

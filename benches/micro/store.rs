@@ -74,13 +74,13 @@ pub(crate) fn judging(c: &mut Criterion) {
         wall: received.wall + Duration::from_secs(seconds),
     };
     let mut group = c.benchmark_group("verdict");
-    for (name, cap, now) in [
+    for (name, limits, now) in [
         ("fresh", ViewLimits::default(), later(10)),
         ("fresh, with caps", capped, later(10)),
         ("stale", ViewLimits::default(), later(7_200)),
     ] {
         group.bench_function(name, |b| {
-            b.iter(|| policy::verdict(black_box(&fresh), cap, &nothing, black_box(now)));
+            b.iter(|| policy::verdict(black_box(&fresh), limits, &nothing, black_box(now)));
         });
     }
     group.bench_function("directives of the request", |b| {
@@ -97,12 +97,12 @@ pub(crate) fn key(parser: &Parser, number: usize) -> CacheKey {
     request::call(parser, &head).key
 }
 
-pub(crate) fn representation(headers: HeaderMap, cap: ViewLimits) -> Representation {
+pub(crate) fn representation(headers: HeaderMap, limits: ViewLimits) -> Representation {
     Representation {
         status: StatusCode::OK,
         headers,
         body: Bytes::from_static(b"{}"),
-        cap,
+        limits,
         encodings: Encodings::default(),
     }
 }

@@ -91,7 +91,7 @@ fn response(stored: &Inspection, now: Moment) -> Value {
 fn representation(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,
-        part.cap,
+        part.limits,
         &RequestDirectives::default(),
         now,
     );
@@ -115,9 +115,9 @@ fn representation(entry: &Entry, part: &Representation, is_valid: bool, now: Mom
     });
     json!({
         "next_request": next_request,
-        "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.cap, now),
-        "live_part_seconds": part.cap.live.map(|cap| cap.as_secs()),
-        "signed_until": part.cap.signed_until.map(date),
+        "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.limits, now),
+        "live_part_seconds": part.limits.live.map(|lifetime| lifetime.as_secs()),
+        "signed_until": part.limits.signed_until.map(date),
         "body_bytes": part.body.len(),
         "coded_bytes": encoded.collect::<serde_json::Map<_, _>>(),
     })

@@ -28,7 +28,7 @@ pub struct Representation {
     /// The body.
     pub body: Bytes,
     /// Limits on its use in addition to the entry's freshness.
-    pub cap: ViewLimits,
+    pub limits: ViewLimits,
     /// The same representation in other content codings.
     pub encodings: Encodings,
 }

@@ -96,7 +96,7 @@ impl Views {
             status: identity.status,
             headers,
             body,
-            cap: identity.cap,
+            limits: identity.limits,
             encodings: Encodings::default(),
         };
         identity.encodings.set(coding, encoded);

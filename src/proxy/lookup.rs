@@ -61,16 +61,16 @@ impl Proxy {
 
 /// How the selected response may be used for this request.
 fn classify(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Lookup {
-    let cap = selected.representation.cap;
+    let limits = selected.representation.limits;
     // A closure: a hit does not need it.
     let why = |selected: &Selected| {
-        if policy::is_fresh(&selected.entry.freshness, cap, now) {
+        if policy::is_fresh(&selected.entry.freshness, limits, now) {
             Forward::Request
         } else {
             Forward::Stale
         }
     };
-    match policy::verdict(&selected.entry.freshness, cap, &request.directives, now) {
+    match policy::verdict(&selected.entry.freshness, limits, &request.directives, now) {
         Verdict::Fresh { ttl } => Lookup::Fresh(selected, ttl),
         Verdict::Usable { .. } if request.directives.max_stale.is_some() => {
             Lookup::Usable(selected, ServedStale::Accepted)

@@ -241,8 +241,8 @@ impl Proxy {
                 let selected = self.views.select(&request.call.key, entry, request.view());
                 let selected = selected.await;
                 let now = self.clock.now();
-                let cap = selected.representation.cap;
-                let ttl = policy::ttl_seconds(&selected.entry.freshness, cap, now);
+                let limits = selected.representation.limits;
+                let ttl = policy::ttl_seconds(&selected.entry.freshness, limits, now);
                 let outcome = Outcome::Fetched {
                     why,
                     status: status.as_u16(),

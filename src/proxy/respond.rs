@@ -69,7 +69,7 @@ pub fn head(
     if matches!(outcome, Outcome::Fetched { .. }) && !entry.came_with_age {
         headers.remove(AGE);
     }
-    if let Some(max_age) = policy::view_max_age(&entry.freshness, part.cap, now) {
+    if let Some(max_age) = policy::view_max_age(&entry.freshness, part.limits, now) {
         policy::lower_lifetime(&mut headers, max_age, now.wall);
     }
     headers
@@ -126,7 +126,8 @@ pub(super) fn stale(
     why: ServedStale,
     now: Moment,
 ) -> Response<Body> {
-    let ttl = policy::ttl_seconds(&selected.entry.freshness, selected.representation.cap, now);
+    let (freshness, limits) = (&selected.entry.freshness, selected.representation.limits);
+    let ttl = policy::ttl_seconds(freshness, limits, now);
     stored(request, selected, Outcome::Stale { ttl, why }, now)
 }
 

@@ -152,19 +152,20 @@ fn derived(
         Pruned::Whole(_) => (Arc::clone(whole), ViewResult::Whole),
         Pruned::Part(body) => {
             // Without a live call or a signed URL in the whole, no part has one.
-            let cap = if whole.cap == ViewLimits::default() {
-                whole.cap
+            let limits = if whole.limits == ViewLimits::default() {
+                whole.limits
             } else {
                 let facts = facts::read(&body, &settings.live).unwrap_or_default();
-                let cap = ViewLimits::of(&facts, settings);
+                let limits = ViewLimits::of(&facts, settings);
                 // The expiry of a URL counts, even if it is in a member that the view removes.
-                let removed = whole.cap.signed_until.filter(|_| facts.url_without_expiry);
+                let removed = whole.limits.signed_until;
+                let removed = removed.filter(|_| facts.url_without_expiry);
                 ViewLimits {
-                    signed_until: [cap.signed_until, removed].into_iter().flatten().min(),
-                    ..cap
+                    signed_until: [limits.signed_until, removed].into_iter().flatten().min(),
+                    ..limits
                 }
             };
-            (Arc::new(part(whole, body, cap)), ViewResult::Derived)
+            (Arc::new(part(whole, body, limits)), ViewResult::Derived)
         }
         Pruned::Skipped(reason) => {
             let (name, result) = match reason {
@@ -203,7 +204,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The representation of a part: with its own entity tag, without the digests of the whole.
-fn part(whole: &Representation, body: Bytes, cap: ViewLimits) -> Representation {
+fn part(whole: &Representation, body: Bytes, limits: ViewLimits) -> Representation {
     let mut headers = whole.headers.clone();
     policy::strip_digests(&mut headers);
     headers.insert(ETAG, etag_of(&body));
@@ -211,7 +212,7 @@ fn part(whole: &Representation, body: Bytes, cap: ViewLimits) -> Representation 
         status: whole.status,
         headers,
         body,
-        cap,
+        limits,
         encodings: Encodings::default(),
     }
 }
@@ -240,7 +241,7 @@ fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
         status: whole.status,
         headers,
         body: whole.body.clone(),
-        cap: whole.cap,
+        limits: whole.limits,
         encodings: Encodings::default(),
     })
 }

@@ -135,7 +135,7 @@ fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment)
         status: StatusCode::OK,
         headers: headers.clone(),
         body: Bytes::from(vec![b'x'; body]),
-        cap: ViewLimits::default(),
+        limits: ViewLimits::default(),
         encodings: Encodings::default(),
     };
     Entry::new(whole, freshness, Selecting::default(), scope, fence, false)

@@ -146,7 +146,7 @@ impl Fetcher {
             status: whole.status,
             headers: respond::prepare(fields, response.head.version, body.len()),
             body,
-            cap: ViewLimits::of(facts, &self.freshness),
+            limits: ViewLimits::of(facts, &self.freshness),
             encodings: Encodings::default(),
         };
         let (scope, fence) = (*job.key.scope(), &job.fence);

@@ -117,7 +117,7 @@ impl World {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
             body: Bytes::from(version.to_string()),
-            cap: ViewLimits::default(),
+            limits: ViewLimits::default(),
             encodings: Encodings::default(),
         };
         let entry = Entry::new(
