@@ -165,7 +165,7 @@ fn parse_canonical(text: &str, list: List) -> Vec<Path<'_>> {
 ///
 /// A path of names only is compared with its neighbours. A path with `*` or `**` is compared with
 /// every other, in a few operations per segment: at most [`MAX_PATHS`](super::MAX_PATHS) times
-/// [`MAX_TOGETHER`](super::MAX_TOGETHER) in total.
+/// [`MAX_TOTAL_SEGMENTS`](super::MAX_TOTAL_SEGMENTS) in total.
 fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
     paths.sort_unstable();
     // Sorted, a path follows the paths that are prefixes of it.

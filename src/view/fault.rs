@@ -10,7 +10,7 @@ pub const MAX_PATHS: usize = 64;
 pub const MAX_SEGMENTS: usize = 32;
 /// Maximum segments of all paths of one option, groups expanded. The cost of parsing a query and
 /// pruning a body grows with them.
-pub const MAX_TOGETHER: usize = 256;
+pub const MAX_TOTAL_SEGMENTS: usize = 256;
 /// Maximum bytes of one field name.
 pub const MAX_NAME: usize = 256;
 
@@ -68,11 +68,11 @@ pub enum ViewFaultKind {
     /// A path has more than [`MAX_SEGMENTS`] segments.
     #[error("this path has more than {MAX_SEGMENTS} segments")]
     TooManySegments,
-    /// The paths of one option have more than [`MAX_TOGETHER`] segments, groups expanded.
+    /// The paths of one option have more than [`MAX_TOTAL_SEGMENTS`] segments, groups expanded.
     #[error(
-        "the list has more than {MAX_TOGETHER} segments, with groups expanded; use fewer or shorter paths"
+        "the list has more than {MAX_TOTAL_SEGMENTS} segments, with groups expanded; use fewer or shorter paths"
     )]
-    TooManyTogether,
+    TooManyInTotal,
     /// A name has more than [`MAX_NAME`] bytes.
     #[error("this field name is longer than {MAX_NAME} bytes")]
     NameTooLong,

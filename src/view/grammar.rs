@@ -14,7 +14,9 @@
 use std::borrow::Cow;
 use std::mem;
 
-use super::fault::{MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER, ViewFaultKind};
+use super::fault::{
+    MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOTAL_SEGMENTS, ViewFaultKind,
+};
 
 /// One segment of a path. A name borrows from the parsed text, unless it has escapes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,8 +139,8 @@ impl<'t> Paths<'t> {
             return Err(ViewFaultKind::TooManyPaths);
         }
         self.segments += path.len();
-        if self.segments > MAX_TOGETHER {
-            return Err(ViewFaultKind::TooManyTogether);
+        if self.segments > MAX_TOTAL_SEGMENTS {
+            return Err(ViewFaultKind::TooManyInTotal);
         }
         self.written += written;
         if self.written > MAX_TEXT {

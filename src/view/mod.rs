@@ -46,7 +46,7 @@ mod steps;
 
 pub use canonical::View;
 pub use fault::{
-    MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOGETHER, ViewFault, ViewFaultKind,
+    MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOTAL_SEGMENTS, ViewFault, ViewFaultKind,
 };
 pub use options::{Options, OptionsFault};
 pub use prune::{Pruned, prune};

@@ -7,7 +7,7 @@ use crate::json::{
 };
 
 use super::canonical::View;
-use super::fault::MAX_TOGETHER;
+use super::fault::MAX_TOTAL_SEGMENTS;
 use super::grammar::Segment;
 use super::steps::{Decision, Reached, Steps};
 
@@ -73,7 +73,7 @@ struct Open<const N: usize> {
 }
 
 /// The words needed for the steps of both lists, at their limits.
-const MAX_WORDS: usize = 2 * MAX_TOGETHER / 64;
+const MAX_WORDS: usize = 2 * MAX_TOTAL_SEGMENTS / 64;
 
 fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
     let at = skip_whitespace(part.text, 0);

@@ -135,12 +135,12 @@ fn lists_over_a_limit_are_rejected() {
         ([&*path(32); 8].join(","), None),
         (
             [&*path(32); 8].join(",") + ",a",
-            Some((513, ViewFaultKind::TooManyTogether)),
+            Some((513, ViewFaultKind::TooManyInTotal)),
         ),
         (format!("*.*.**({})", names(64)), None),
         (
             format!("*.*.**({},a.a)", names(63)),
-            Some((134, ViewFaultKind::TooManyTogether)),
+            Some((134, ViewFaultKind::TooManyInTotal)),
         ),
         // 8 * 255 bytes, 7 commas, and one byte or two more.
         (format!("{}(b,c,d,e,f,g,h,ij)", "a".repeat(253)), None),
@@ -185,7 +185,7 @@ fn limits_apply_to_all_texts_of_a_list_together() {
     assert_eq!(read.read(&text, List::Strip), Ok(()));
     assert_eq!(
         read.read(&text, List::Strip),
-        Err((193, ViewFaultKind::TooManyTogether)),
+        Err((193, ViewFaultKind::TooManyInTotal)),
         "20 paths of 8 segments, and the 13th of the same"
     );
 }
