@@ -17,18 +17,18 @@ const LARGE: u32 = 16;
 /// The whole document of a call.
 pub(crate) fn document(context: &CallContext, id: &CallId, phase: &Phase) -> Value {
     let mut rng = SeededRng::of(&["call", &id.to_string()]);
-    let owing = owing(id);
+    let debtor = debtor(id);
     let invoices = invoices(id);
     let detail = if invoices == 0 {
         Detail::Short
     } else {
         Detail::Full
     };
-    let partner = partner::partner(context, owing, detail);
+    let partner = partner::partner(context, debtor, detail);
     let invoices: Vec<_> = (0..invoices)
-        .map(|which| invoice::invoice(context, id, owing, which, &partner))
+        .map(|which| invoice::invoice(context, id, debtor, which, &partner))
         .collect();
-    let turns = transcript::turns(context, id, owing);
+    let turns = transcript::turns(context, id, debtor);
     let transcript = phase.has_transcript.then_some(&turns);
     let direction = direction(id);
     let (from, to) = numbers(context, id);
@@ -55,13 +55,13 @@ pub(crate) fn document(context: &CallContext, id: &CallId, phase: &Phase) -> Val
         "is_automated": is_automated,
         "modified_at": phase.modified.map(time::written),
         "partner": partner,
-        "partner_id": partner::id(context, owing),
+        "partner_id": partner::id(context, debtor),
         "recording_url": recording(context, id, phase),
         "retell_id": phase.began.map(|_| rng.id("retell")),
         "sentiment": phase.has_summary.then(|| rng.pick(&["positive", "neutral", "negative", "unknown"])),
         "start_time": phase.began.map(time::written),
         "status": phase.status.as_str(),
-        "summary": phase.has_summary.then(|| transcript::summary(context, id, owing)),
+        "summary": phase.has_summary.then(|| transcript::summary(context, id, debtor)),
         "transcript": transcript.map(|turns| transcript::data(id, turns)),
         "transcript_str": transcript.map(|turns| transcript::text(turns)),
         "transferred_to": (!is_automated && rng.one_in(3)).then(|| directory::phone(&mut rng)),
@@ -79,7 +79,7 @@ pub(crate) fn listed(context: &CallContext, id: &CallId, phase: &Phase) -> Value
         "from_number": from,
         "to_number": to,
         "status": phase.status.as_str(),
-        "partner_id": partner::id(context, owing(id)),
+        "partner_id": partner::id(context, debtor(id)),
         "created_at": time::written(phase.created),
         "modified_at": phase.modified.map(time::written),
         "start_time": phase.began.map(time::written),
@@ -87,8 +87,8 @@ pub(crate) fn listed(context: &CallContext, id: &CallId, phase: &Phase) -> Value
     }
 }
 
-/// Number of the partner that the call is about.
-fn owing(id: &CallId) -> u32 {
+/// Number of the partner that the call is about: the debtor.
+fn debtor(id: &CallId) -> u32 {
     id.number % partner::PARTNERS
 }
 
@@ -123,7 +123,7 @@ fn direction(id: &CallId) -> &'static str {
 /// The numbers of the caller and of the callee.
 fn numbers(context: &CallContext, id: &CallId) -> (String, String) {
     let ours = directory::phone(&mut context.rng("line", ""));
-    let (.., theirs) = partner::who_answers(context, owing(id));
+    let (.., theirs) = partner::call_contact(context, debtor(id));
     if direction(id) == "inbound" {
         (theirs, ours)
     } else {

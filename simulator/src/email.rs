@@ -170,7 +170,7 @@ fn sender(context: &CallContext, id: &str, address: &str) -> Value {
 }
 
 fn body(context: &CallContext, partner: u32, number: &str, outbound: bool) -> String {
-    let (given, ..) = partner::who_answers(context, partner);
+    let (given, ..) = partner::call_contact(context, partner);
     if outbound {
         format!(
             "Hello {given},\nour records show that invoice {number} is still open. A copy is \

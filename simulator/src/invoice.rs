@@ -52,7 +52,7 @@ struct Sums {
 pub(crate) fn invoice(
     context: &CallContext,
     call: &CallId,
-    owing: u32,
+    debtor: u32,
     which: u32,
     partner: &Value,
 ) -> Value {
@@ -60,28 +60,28 @@ pub(crate) fn invoice(
     let mut rng = context.rng("invoice", &number);
     let id = context.id("inv", &number);
     let lines: Vec<_> = (0..rng.within(1..=3))
-        .map(|line| line_item(context, owing, &id, line))
+        .map(|line| line_item(context, debtor, &id, line))
         .collect();
     let sums = sums(&lines.iter().map(|line| line.1).collect::<Vec<_>>());
     let issued = context.moment(&mut rng, 45..=120);
-    let name = partner::name(context, owing);
+    let name = partner::name(context, debtor);
     json_object! {
-        "currency": partner::currency(context, owing),
+        "currency": partner::currency(context, debtor),
         "object": "invoice",
         "remote_id": rng.within(10_000..=99_999).to_string(),
         ..sums.members(),
         ..dates(issued),
         ..addresses(context, &name),
-        "assignee": directory::user(context, owing),
-        "billing_email": format!("ap@{}", partner::domain(context, owing)),
+        "assignee": directory::user(context, debtor),
+        "billing_email": format!("ap@{}", partner::domain(context, debtor)),
         "calls": earlier_calls(context, &mut rng),
         "custom_fields": any(&mut rng),
-        "emails": vec![email::email(context, owing, &id, &number, which)],
+        "emails": vec![email::email(context, debtor, &id, &number, which)],
         "in_dispute": rng.one_in(6),
         "is_issued_email_sent": true,
         "last_outreach_at": context.days_ago(&mut rng, 1..=10),
         "last_outreach_channel": rng.pick(&["email", "call"]),
-        "last_outreach_to": format!("ap@{}", partner::domain(context, owing)),
+        "last_outreach_to": format!("ap@{}", partner::domain(context, debtor)),
         "last_synced_at": context.days_ago(&mut rng, 0..=0),
         "line_items": lines.into_iter().map(|line| line.0).collect::<Vec<_>>(),
         "linked_integration": integration::linked(context),
@@ -92,8 +92,8 @@ pub(crate) fn invoice(
         "order_number": format!("SO-{}", rng.within(10_000..=99_999)),
         "paid_at": Value::Null,
         "partner": with_outreach(partner, &mut rng),
-        "partner_id": partner::id(context, owing),
-        "payments": vec![payment::payment(context, owing, &id, sums.paid)],
+        "partner_id": partner::id(context, debtor),
+        "payments": vec![payment::payment(context, debtor, &id, sums.paid)],
         "pdf": pdf(context, &mut rng, &id),
         "pdf_id": context.id("file", &id),
         "private_note": rng.one_in(3).then_some("Ask for the new controller first."),
@@ -150,7 +150,7 @@ pub(crate) fn number(call: &CallId, which: u32) -> String {
     format!("INV-{:05}-{which:02}", call.number)
 }
 
-fn line_item(context: &CallContext, owing: u32, invoice: &str, line: u32) -> (Value, Money) {
+fn line_item(context: &CallContext, debtor: u32, invoice: &str, line: u32) -> (Value, Money) {
     let mut rng = context.rng("line", &format!("{invoice}/{line}"));
     let (name, description, product_type) = rng.pick(&PRODUCTS);
     let quantity = rng.within(1..=40);
@@ -163,7 +163,7 @@ fn line_item(context: &CallContext, owing: u32, invoice: &str, line: u32) -> (Va
         "object": "line_item",
         "remote_id": format!("{}-{}", rng.within(10_000..=99_999), line + 1),
         "created_at": at.as_str(),
-        "currency": partner::currency(context, owing),
+        "currency": partner::currency(context, debtor),
         "custom_fields": any(&mut rng),
         "description": description,
         "line_number": line + 1,

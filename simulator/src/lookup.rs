@@ -69,7 +69,7 @@ impl Simulator {
             etag: etag(&body),
             body,
         };
-        self.state().keep(call.id.clone(), rendered.clone());
+        self.state().store(call.id.clone(), rendered.clone());
         rendered
     }
 

@@ -67,7 +67,7 @@ pub(crate) fn currency(context: &CallContext, number: u32) -> &'static str {
 }
 
 /// The given name, family name and phone number of the contact who answers calls.
-pub(crate) fn who_answers(
+pub(crate) fn call_contact(
     context: &CallContext,
     number: u32,
 ) -> (&'static str, &'static str, String) {
@@ -133,7 +133,7 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
 /// The members for e-mail and phone outreach.
 fn reach(context: &CallContext, number: u32) -> Map<String, Value> {
     let address = format!("ap@{}", domain(context, number));
-    let (given, family, phone) = who_answers(context, number);
+    let (given, family, phone) = call_contact(context, number);
     json_members! {
         "email": address.as_str(),
         "family_name": family,
@@ -219,7 +219,7 @@ fn portal(context: &CallContext, number: u32) -> Value {
 fn contact(context: &CallContext, partner: u32, which: u32) -> Value {
     let key = format!("{partner}/{which}");
     let mut rng = context.rng("contact", &key);
-    // Name and phone number are drawn first, as in `who_answers`.
+    // Name and phone number are drawn first, as in `call_contact`.
     let (given, family) = directory::name(&mut rng);
     let phone = directory::phone(&mut rng);
     let name = format!("{given} {family}");

@@ -1,4 +1,4 @@
-//! The shape of generated calls, compared with the list of the document's paths.
+//! The shape of generated calls, compared with `schema.txt`: the paths of a call and their types.
 
 use std::collections::BTreeMap;
 

@@ -67,7 +67,7 @@ impl State {
     }
 
     /// Stores the bytes of this call for the next request.
-    pub(crate) fn keep(&mut self, id: CallId, rendered: Rendered) {
+    pub(crate) fn store(&mut self, id: CallId, rendered: Rendered) {
         if self.rendered_bytes + rendered.body.len() > RENDERED {
             self.rendered.clear();
             self.rendered_bytes = 0;

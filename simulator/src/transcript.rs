@@ -55,11 +55,11 @@ const EXCHANGES: [(&str, &str); 10] = [
 pub(crate) fn turns(
     context: &CallContext,
     call: &CallId,
-    owing: u32,
+    debtor: u32,
 ) -> Vec<(&'static str, String)> {
     let mut rng = context.rng("transcript", &call.to_string());
-    let (given, ..) = partner::who_answers(context, owing);
-    let name = partner::name(context, owing);
+    let (given, ..) = partner::call_contact(context, debtor);
+    let name = partner::name(context, debtor);
     let number = invoice::number(call, 0);
     let organisation = &context.organisation;
     let mut turns = vec![
@@ -121,13 +121,13 @@ pub(crate) fn text(turns: &[(&'static str, String)]) -> String {
 }
 
 /// The summary of a call.
-pub(crate) fn summary(context: &CallContext, call: &CallId, owing: u32) -> String {
-    let (given, family, _) = partner::who_answers(context, owing);
+pub(crate) fn summary(context: &CallContext, call: &CallId, debtor: u32) -> String {
+    let (given, family, _) = partner::call_contact(context, debtor);
     format!(
         "Spoke with {given} {family} of {} about {}. The invoice had waited for a confirmation of \
          quantities, which has since arrived. {given} expects it in this week's payment run and \
          will send the remittance advice; a fresh copy of the invoice was sent.",
-        partner::name(context, owing),
+        partner::name(context, debtor),
         invoice::number(call, 0),
     )
 }
