@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::Command;
 
 use super::text;
-use crate::tools::tool;
+use crate::tools::{run, tool};
 
 /// Runs `booted.sh`, then stops the container.
 const DRIVER: &str = "[Unit]\n\
-    Wants=simulate.service stuut-cache.socket stuut-cache-admin.socket stuut-cache.service\n\
-    After=simulate.service stuut-cache.service\n\
+    Wants=simulate.service\n\
+    After=simulate.service\n\
     SuccessAction=exit\n\
     FailureAction=exit\n\
     [Service]\n\
@@ -32,16 +32,36 @@ const WATCHDOG: &str = "[Service]\nWatchdogSec=6s\n";
 
 const FILE: &str = "[upstream]\nurl = \"http://127.0.0.1:8081\"\n";
 
-/// The runbook's drop-in file that passes the token for purges to the unit.
-fn credential() -> String {
-    let readme = text("../docs/deployment.md");
-    let block = readme
-        .split("```ini\n")
-        .find(|block| block.contains("LoadCredential="));
-    let (block, _) = block
-        .and_then(|block| block.split_once("```"))
-        .expect("a block");
-    block.to_owned()
+/// The block of `docs/deployment.md` in this language that contains a text.
+fn block(language: &str, contained: &str) -> String {
+    let page = text("../docs/deployment.md");
+    let opening = format!("```{language}\n");
+    let blocks = page.split(&opening).skip(1);
+    let mut blocks = blocks.filter_map(|rest| Some(rest.split_once("```")?.0.to_owned()));
+    let block = blocks.find(|block| block.contains(contained));
+    block.expect("a block of the page")
+}
+
+/// Runs the page's `install` commands into a folder, and returns its `systemctl` commands.
+fn install(at: impl Fn(&str) -> String) -> String {
+    let block = block("sh", "systemctl enable");
+    let (install, rest) = block.split_at(block.find("systemctl").expect("commands"));
+    for folder in ["usr/bin", "etc", "units"] {
+        fs::create_dir_all(at(folder)).expect("a temporary folder");
+    }
+    let install = install
+        .replace(
+            "target/release/stuut-cache",
+            env!("CARGO_BIN_EXE_stuut-cache"),
+        )
+        .replace("/usr/bin", &at("usr/bin"))
+        .replace("/etc/stuut-cache", &at("etc"))
+        .replace("/etc/systemd/system", &at("units"));
+    let mut bash = Command::new("bash");
+    run(bash
+        .args(["-euxc", &install])
+        .current_dir(env!("CARGO_MANIFEST_DIR")));
+    rest.to_owned()
 }
 
 #[track_caller]
@@ -58,27 +78,22 @@ fn the_units_work_under_systemd_as_the_runbook_says() {
     };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
     let at = |name: &str| folder.path().join(name).display().to_string();
-    for name in [
-        "stuut-cache.service",
-        "stuut-cache.socket",
-        "stuut-cache-admin.socket",
-    ] {
-        let unit = text(&format!("systemd/{name}"));
-        write(folder.path(), &format!("units/{name}"), &unit);
-    }
-    write(folder.path(), "out/credential.conf", &credential());
+    write(folder.path(), "out/enable.sh", &install(at));
+    let credential = block("ini", "LoadCredential=");
+    write(folder.path(), "out/credential.conf", &credential);
     write(
         folder.path(),
         "units/stuut-cache.service.d/watchdog.conf",
         WATCHDOG,
     );
+    // The container has only a loopback interface: no other comes online.
+    let wait_online = at("units/systemd-networkd-wait-online.service");
+    std::os::unix::fs::symlink("/dev/null", wait_online).expect("a link");
     write(folder.path(), "units/simulate.service", ORIGIN);
     write(folder.path(), "units/driver.service", DRIVER);
     write(folder.path(), "etc/stuut-cache.toml", FILE);
     write(folder.path(), "etc/admin-token", "swordfish\n");
     write(folder.path(), "out/booted.sh", include_str!("booted.sh"));
-    fs::create_dir_all(at("usr/bin")).expect("a temporary folder");
-    fs::copy(env!("CARGO_BIN_EXE_stuut-cache"), at("usr/bin/stuut-cache")).expect("a copy");
 
     let ended = Command::new("timeout")
         .args(["--kill-after=5", TIMEOUT])
@@ -91,7 +106,7 @@ fn the_units_work_under_systemd_as_the_runbook_says() {
         ])
         .args(["--directory=/", "--volatile=yes"])
         .arg(format!("--overlay-ro=/usr:{}:/usr", at("usr")))
-        .arg(format!("--bind-ro={}:/etc/systemd/system", at("units")))
+        .arg(format!("--bind={}:/etc/systemd/system", at("units")))
         .arg(format!("--bind={}:/etc/stuut-cache", at("etc")))
         .arg(format!("--bind={}:/out", at("out")))
         .args([

@@ -29,6 +29,7 @@ answers() { wait_until is SubState running && [[ $(call) == 200 ]]; }
 restart() { systemctl reset-failed stuut-cache.service && systemctl restart stuut-cache.service; }
 
 echo 'systemd is up'
+bash -eu /out/enable.sh || fail 'the commands of docs/deployment.md'
 answers || fail 'a call'
 systemctl -q is-active stuut-cache.socket stuut-cache-admin.socket || fail 'the sockets'
 echo 'it answers on the sockets'
