@@ -81,49 +81,30 @@ labels! {
 labels! {
     /// Why a stale response was served.
     pub enum ServedStale {
-        /// While it is refreshed in the background (RFC 5861 §3).
-        Revalidating => "stale-while-revalidate",
-        /// Because the origin failed (RFC 5861 §4).
-        OnError => "stale-if-error",
-        /// Because the client accepts it (`max-stale`).
-        Accepted => "max-stale",
+        Revalidating => "stale-while-revalidate": "While it is refreshed in the background (RFC 5861 §3)",
+        OnError => "stale-if-error": "Because the origin failed (RFC 5861 §4)",
+        Accepted => "max-stale": "Because the client accepts it (`max-stale`)",
     }
 }
 
 labels! {
     /// A fault between proxy and origin: the error types of RFC 9209 §2.3.
     pub enum Fault {
-        /// The origin's name has no address.
-        Dns => "dns_error",
-        /// The origin's port is closed.
-        Refused => "connection_refused",
-        /// No connection within `upstream.connect_timeout`.
-        ConnectTimeout => "connection_timeout",
-        /// The connection failed, or ended before the response did.
-        Terminated => "connection_terminated",
-        /// The TLS handshake failed.
-        Tls => "tls_protocol_error",
-        /// The origin's certificate is not trusted.
-        Certificate => "tls_certificate_error",
-        /// No response in time.
-        ResponseTimeout => "http_response_timeout",
-        /// The response ended before its length, or its last chunk.
-        Incomplete => "http_response_incomplete",
-        /// The response's content coding cannot be decoded.
-        ContentCoding => "http_response_content_coding",
-        /// The response is not valid HTTP, or its head exceeds the limits.
-        Protocol => "http_protocol_error",
-        /// The client's request body is incomplete, too slow or too large.
-        RequestBody => "http_request_error",
-        /// Too many requests are waiting for the origin (`limits.in_flight`), in total or with this
-        /// token.
-        Overload => "connection_limit_reached",
-        /// The circuit breaker is open: connections to the origin failed.
-        Unavailable => "destination_unavailable",
-        /// A `Retry-After` of the origin is in effect for this token (429) or call (503).
-        RetryAfter => "http_request_denied",
-        /// A bug in the proxy.
-        Internal => "proxy_internal_error",
+        Dns => "dns_error": "The origin's name has no address",
+        Refused => "connection_refused": "The origin's port is closed",
+        ConnectTimeout => "connection_timeout": "No connection within `upstream.connect_timeout`",
+        Terminated => "connection_terminated": "The connection failed, or ended before the response did",
+        Tls => "tls_protocol_error": "The TLS handshake failed",
+        Certificate => "tls_certificate_error": "The origin's certificate is not trusted",
+        ResponseTimeout => "http_response_timeout": "No response in time",
+        Incomplete => "http_response_incomplete": "The response ended before its length, or its last chunk",
+        ContentCoding => "http_response_content_coding": "The response's content coding cannot be decoded",
+        Protocol => "http_protocol_error": "The response is not valid HTTP, or its head exceeds the limits",
+        RequestBody => "http_request_error": "The client's request body is incomplete, too slow or too large",
+        Overload => "connection_limit_reached": "Too many requests are waiting for the origin (`limits.in_flight`), in total or with this token",
+        Unavailable => "destination_unavailable": "The circuit breaker is open: connections to the origin failed",
+        RetryAfter => "http_request_denied": "A `Retry-After` of the origin is in effect for this token (429) or call (503)",
+        Internal => "proxy_internal_error": "A bug in the proxy",
     }
 }
 

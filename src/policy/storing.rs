@@ -31,33 +31,19 @@ labels! {
     /// Why a response is not stored. The last four come from the store and the fetch, the others
     /// from [`may_store`].
     pub enum NotStored {
-        /// The request has `no-store` (§5.2.1.5).
-        RequestNoStore => "request-no-store",
-        /// The response has `no-store` (§5.2.2.5).
-        NoStore => "no-store",
-        /// `must-understand`, with a status that we do not understand (§5.2.2.3).
-        NotUnderstood => "not-understood",
-        /// `private`, where several tokens share or `freshness.private` is `refuse` (§5.2.2.7).
-        Private => "private",
-        /// A status that is never stored.
-        Status => "status",
-        /// It sets a cookie, which is meant for one client and must not be replayed.
-        SetCookie => "set-cookie",
-        /// `Vary` has a member that no later request can match (§4.1).
-        Vary => "vary",
-        /// A response with this status is stored only with an explicit lifetime.
-        NoFreshness => "no-freshness",
-        /// It is stale, has no validator, and must not be served stale.
-        Useless => "useless",
-        /// The origin failed; the stored response may still be served stale.
-        OriginFailed => "origin-failed",
-        /// The body is larger than `cache.max_entry`.
-        TooLarge => "too-large",
-        /// The body is delimited by the end of the connection, so it may be incomplete.
-        CloseDelimited => "close-delimited",
-        /// A purge, a write, a refusal or a newer response superseded it during the fetch, or a
-        /// pending write may still change it.
-        Fenced => "fenced",
+        RequestNoStore => "request-no-store": "The request has `no-store` (RFC 9111 §5.2.1.5)",
+        NoStore => "no-store": "The response has `no-store` (RFC 9111 §5.2.2.5)",
+        NotUnderstood => "not-understood": "`must-understand`, with a status that we do not understand (RFC 9111 §5.2.2.3)",
+        Private => "private": "`private`, where several tokens share or `freshness.private` is `refuse` (RFC 9111 §5.2.2.7)",
+        Status => "status": "A status that is never stored",
+        SetCookie => "set-cookie": "It sets a cookie, which is meant for one client and must not be replayed",
+        Vary => "vary": "`Vary` has a member that no later request can match (RFC 9111 §4.1)",
+        NoFreshness => "no-freshness": "A response with this status is stored only with an explicit lifetime",
+        Useless => "useless": "It is stale, has no validator, and must not be served stale",
+        OriginFailed => "origin-failed": "The origin failed; the stored response may still be served stale",
+        TooLarge => "too-large": "The body is larger than `cache.max_entry`",
+        CloseDelimited => "close-delimited": "The body is delimited by the end of the connection, so it may be incomplete",
+        Fenced => "fenced": "A purge, a write, a refusal or a newer response superseded it during the fetch, or a pending write may still change it",
     }
 }
 

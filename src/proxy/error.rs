@@ -61,7 +61,8 @@ impl Error {
     }
 
     /// The last part of the problem's `type`.
-    fn slug(&self) -> &'static str {
+    #[must_use]
+    pub fn slug(&self) -> &'static str {
         self.outcome().detail().expect("each problem has a reason")
     }
 

@@ -93,20 +93,13 @@ impl Call {
 labels! {
     /// Why a request bypasses the cache.
     pub enum Bypass {
-        /// Neither GET nor HEAD.
-        Method => "method",
-        /// The path matches none of `cache.routes`.
-        Route => "route",
-        /// No single valid bearer token, so no scope.
-        Credential => "credential",
-        /// The request has a body.
-        Body => "body",
-        /// The request has a `Range`.
-        Range => "range",
-        /// The request has an `Upgrade`.
-        Upgrade => "upgrade",
-        /// A condition that only the origin can evaluate (RFC 9111 §4.3.2).
-        Condition => "condition",
+        Method => "method": "Neither GET nor HEAD",
+        Route => "route": "The path matches none of `cache.routes`",
+        Credential => "credential": "No single valid bearer token, so no scope",
+        Body => "body": "The request has a body",
+        Range => "range": "The request has a `Range`",
+        Upgrade => "upgrade": "The request has an `Upgrade`",
+        Condition => "condition": "A condition that only the origin can evaluate (RFC 9111 §4.3.2)",
     }
 }
 

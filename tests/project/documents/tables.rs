@@ -1,9 +1,14 @@
 //! Tables made from the program: `UPDATE=1 cargo test --test project documents` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use stuut_cache::proxy::problems;
+use stuut_cache::label::Label;
+use stuut_cache::outcome::Fault;
+use stuut_cache::policy::NotStored;
+use stuut_cache::proxy::{Error, problems};
+use stuut_cache::request::{Bypass, Refusal};
 use stuut_cache::telemetry::FAMILIES;
 use stuut_cache::upstream::headers;
 
@@ -42,11 +47,39 @@ fn the_table_of_metrics_is_the_programs() {
 
 #[test]
 fn the_table_of_problem_types_is_the_programs() {
-    let mut table = String::from("| `type` | status |\n|---|---|\n");
+    let refusals = Refusal::ALL
+        .iter()
+        .map(|why| (why.as_str(), why.sentence().to_owned()));
+    let faults = Fault::ALL
+        .iter()
+        .map(|fault| (fault.as_str(), fault.sentence().to_owned()));
+    let own = [Error::OnlyIfCached, Error::Panicked].map(|error| (error.slug(), error.to_string()));
+    let meanings: BTreeMap<_, _> = refusals.chain(faults).chain(own).collect();
+    let mut table =
+        String::from("| `type`: `urn:stuut-cache:…` | status | meaning |\n|---|---|---|\n");
     for (slug, status) in problems() {
-        writeln!(table, "| `urn:stuut-cache:{slug}` | {status} |").expect("a string");
+        writeln!(table, "| `{slug}` | {status} | {} |", meanings[slug]).expect("a string");
     }
     holds("docs/operations.md", "problems", &table);
+}
+
+/// The rows of a reason's table.
+fn reasons<L: Label>(sentence: fn(L) -> &'static str) -> String {
+    let mut table = String::from("| `detail` | meaning |\n|---|---|\n");
+    for reason in L::ALL {
+        writeln!(table, "| `{}` | {} |", reason.as_str(), sentence(*reason)).expect("a string");
+    }
+    table
+}
+
+#[test]
+fn the_tables_of_reasons_are_the_programs() {
+    holds("docs/freshness.md", "bypass", &reasons(Bypass::sentence));
+    holds(
+        "docs/freshness.md",
+        "not-stored",
+        &reasons(NotStored::sentence),
+    );
 }
 
 #[test]
