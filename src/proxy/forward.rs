@@ -1,5 +1,5 @@
 //! Forwarding past the cache: request and response are streamed unchanged, except for the fields in
-//! `upstream::headers`. A write invalidates what it may have changed; its response is in `write`.
+//! `upstream::headers`. A write invalidates what it may have changed; `write` handles its response.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) struct Forwarder {
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
     /// How long the origin may still be applying an unanswered write (`upstream.total_timeout`).
-    pub(super) pending: Duration,
+    pub(super) pending_time: Duration,
     pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -134,7 +134,7 @@ impl Forwarder {
         let content = match written {
             Some(written) if !stream.is_end_stream() => {
                 let clock = self.clock.clone();
-                let response = WriteResponse::new(stream, written, clock, self.pending);
+                let response = WriteResponse::new(stream, written, clock, self.pending_time);
                 Content::Written(Box::new(response))
             }
             _ => Content::Stream(Box::new(stream)),
@@ -169,7 +169,7 @@ impl Forwarder {
             below,
         };
         let now = self.clock.mono();
-        let pending = now..now + self.pending;
+        let pending = now..now + self.pending_time;
         match result {
             // The 5xx may be a gateway's: the origin behind it may have applied the write, or may yet.
             Ok(response) if response.status().is_server_error() => {}

@@ -90,7 +90,7 @@ impl Proxy {
             }),
             forwarder: Arc::new(Forwarder {
                 routes: parser.routes().clone(),
-                pending: config.upstream.total_timeout,
+                pending_time: config.upstream.total_timeout,
                 store: Arc::clone(&store),
                 upstream,
                 spans,

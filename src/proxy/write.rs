@@ -37,7 +37,7 @@ pub struct WriteResponse {
     clock: Clock,
     /// How long the rest is read after the client has disconnected, and how long a write with an
     /// incomplete response is pending.
-    pending: Duration,
+    pending_time: Duration,
 }
 
 impl WrittenPaths {
@@ -73,13 +73,13 @@ impl WriteResponse {
         stream: ResponseStream,
         written: WrittenPaths,
         clock: Clock,
-        pending: Duration,
+        pending_time: Duration,
     ) -> Self {
         Self {
             stream: Some(Box::new(stream)),
             written: Some(written),
             clock,
-            pending,
+            pending_time,
         }
     }
 
@@ -87,7 +87,7 @@ impl WriteResponse {
         self.stream = None;
         if let Some(written) = self.written.take() {
             let now = self.clock.mono();
-            written.invalidate_again(is_whole, &(now..now + self.pending));
+            written.invalidate_again(is_whole, &(now..now + self.pending_time));
         }
     }
 }
@@ -134,7 +134,7 @@ impl Drop for WriteResponse {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let (clock, pending) = (self.clock.clone(), self.pending);
+        let (clock, pending_time) = (self.clock.clone(), self.pending_time);
         runtime.spawn(async move {
             let rest = async {
                 while let Some(frame) = stream.frame().await {
@@ -142,9 +142,9 @@ impl Drop for WriteResponse {
                 }
                 Ok::<_, FetchError>(())
             };
-            let rest = clock.timeout_at(clock.deadline(pending), rest).await;
+            let rest = clock.timeout_at(clock.deadline(pending_time), rest).await;
             let now = clock.mono();
-            written.invalidate_again(matches!(rest, Some(Ok(()))), &(now..now + pending));
+            written.invalidate_again(matches!(rest, Some(Ok(()))), &(now..now + pending_time));
         });
     }
 }

@@ -180,7 +180,7 @@ impl<'a> Whole<'a> {
             };
         };
         let mut fields = stored.whole.headers.clone();
-        // These describe the path of a message: here that of the 304.
+        // These fields describe the path of a message, which is now the 304's.
         fields.remove(VIA);
         fields.remove(CACHE_STATUS);
         policy::update(&mut fields, &head.headers, received);

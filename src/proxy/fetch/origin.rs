@@ -34,7 +34,7 @@ impl Fetcher {
         &self,
         job: &mut FetchJob,
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
-        // One deadline for all repetitions.
+        // All repetitions have one deadline.
         let deadline = self.upstream.deadline();
         let mut conditional = job.conditional();
         let mut accepts_coding = true;
