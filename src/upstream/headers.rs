@@ -65,7 +65,7 @@ pub(super) fn adapt_decoded(head: &mut response::Parts) {
         fields.remove(name);
     }
     policy::strip_digests(fields);
-    // The tag of a 304 is that of the stored response, and is compared with it.
+    // The tag of a 304 names the stored response, and is compared with the stored tag.
     if head.status != StatusCode::NOT_MODIFIED {
         policy::mark_decoded(fields);
     }

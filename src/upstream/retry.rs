@@ -19,7 +19,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(400);
 const MAX_ATTEMPTS: u32 = 6;
 
 /// The price of one retry, in units of time: ten per second are always allowed.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_PRICE: Duration = Duration::from_millis(100);
 
 /// The pause before the next attempt to connect, after `refused` attempts.
 fn connect_pause(refused: u32) -> Option<Duration> {
@@ -34,7 +34,7 @@ pub(super) struct Retries {
     metrics: Arc<Metrics>,
 }
 
-/// A token bucket of retries, in units of time: [`RETRY`] is the price of one.
+/// A token bucket of retries, in units of time: [`RETRY_PRICE`] is the price of one.
 #[derive(Debug)]
 struct Budget {
     balance: Duration,
@@ -57,7 +57,7 @@ impl Retries {
 
     /// Deposits `upstream.retries` percent of a retry, for a request's first attempt.
     pub(super) fn first_attempt(&self) {
-        self.lock().deposit(RETRY * self.percent / 100);
+        self.lock().deposit(RETRY_PRICE * self.percent / 100);
     }
 
     /// The pause before an unanswered request is retried, if the budget allows; counts the retry.
@@ -98,7 +98,7 @@ impl Retries {
 
 impl Budget {
     fn new(reserve: usize) -> Self {
-        let reserve = RETRY.saturating_mul(u32::try_from(reserve).unwrap_or(u32::MAX));
+        let reserve = RETRY_PRICE.saturating_mul(u32::try_from(reserve).unwrap_or(u32::MAX));
         Self {
             balance: reserve,
             reserve,
@@ -114,7 +114,7 @@ impl Budget {
     fn withdraw(&mut self, now: Duration) -> bool {
         self.deposit(now.saturating_sub(self.deposited));
         self.deposited = self.deposited.max(now);
-        let rest = self.balance.checked_sub(RETRY);
+        let rest = self.balance.checked_sub(RETRY_PRICE);
         self.balance = rest.unwrap_or(self.balance);
         rest.is_some()
     }
@@ -151,7 +151,7 @@ mod tests {
             "the reserve is finite"
         );
         for _ in 0..50 {
-            budget.deposit(RETRY / 5);
+            budget.deposit(RETRY_PRICE / 5);
         }
         assert_eq!(withdrawn(&mut budget, now), 10, "a fifth of fifty");
     }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-/// The breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
     /// Consecutive failures that open it; 0 disables it.
@@ -29,7 +28,6 @@ pub(super) enum State {
 /// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admit {
-    /// Pass.
     Pass,
     /// Pass, over a new connection, while all others are refused.
     Probe,

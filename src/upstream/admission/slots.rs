@@ -49,7 +49,6 @@ impl FairSlots {
         Err(if free == 0 { Full::All } else { Full::Share })
     }
 
-    /// Releases a slot.
     pub(super) fn release(&mut self, holder: Option<&Scope>) {
         self.taken -= 1;
         let holder = holder.copied();
