@@ -305,7 +305,7 @@ impl Store {
                 self.generations.invalidate_path(path.as_ref(), reach);
             }
         }
-        self.invalidated(cause);
+        self.record_invalidation(cause);
     }
 
     /// Invalidates paths that a write may have changed; returns whether anything was invalidated.
@@ -328,7 +328,7 @@ impl Store {
 
     /// Counts a write that has invalidated something.
     pub fn count_write(&self) {
-        self.invalidated(Invalidation::Write);
+        self.record_invalidation(Invalidation::Write);
     }
 
     /// Invalidates everything stored for a token that the origin has refused. If there is nothing,
@@ -336,23 +336,23 @@ impl Store {
     pub fn refuse(&self, scope: &Scope) {
         self.metrics.tokens_refused.inc();
         if self.generations.invalidate_scope(scope) {
-            self.invalidated(Invalidation::Refusal);
+            self.record_invalidation(Invalidation::Refusal);
         }
     }
 
     /// Invalidates all responses of one scope, by its id.
     pub fn invalidate_scope(&self, scope: ScopeId, cause: Invalidation) {
         self.generations.invalidate_scope_id(scope);
-        self.invalidated(cause);
+        self.record_invalidation(cause);
     }
 
     /// Invalidates everything.
     pub fn invalidate_all(&self) {
         self.generations.invalidate_all();
-        self.invalidated(Invalidation::PurgeAll);
+        self.record_invalidation(Invalidation::PurgeAll);
     }
 
-    fn invalidated(&self, cause: Invalidation) {
+    fn record_invalidation(&self, cause: Invalidation) {
         self.metrics.invalidations.of(cause).inc();
         self.invalidated.notify_one();
     }
@@ -388,7 +388,7 @@ impl Store {
         loop {
             self.invalidated.notified().await;
             let store = Arc::clone(&self);
-            // It iterates over all entries: not on a thread that serves requests.
+            // Iterates over all entries: not on a thread that serves requests.
             let _ = tokio::task::spawn_blocking(move || store.sweep()).await;
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
