@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 /// The stage of the drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It has not begun.
+    /// The drain has not begun.
     #[default]
     Serving,
     /// Requests in flight are being finished; no connection is accepted.

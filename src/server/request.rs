@@ -57,7 +57,7 @@ struct EndGuard {
     id: RequestId,
     method: Method,
     target: Option<PathAndQuery>,
-    /// Only if spans are collected. Boxed: a request that is not traced allocates nothing for it.
+    /// Set only if spans are collected. Boxed: a request that is not traced allocates nothing for it.
     trace: Option<Box<Trace>>,
     guard: RequestGuard,
     status: Option<StatusCode>,

@@ -57,7 +57,7 @@ impl Tls {
     ///
     /// The first file that cannot be used.
     pub fn load(paths: &config::Tls) -> Result<Option<Self>, TlsFault> {
-        // Before the files are read, so that the next comparison notices a change in between.
+        // Taken before the files are read, so that the next comparison notices a change in between.
         let seen = stamps(paths);
         Ok(read(paths)?.map(|current| Self {
             paths: paths.clone(),
@@ -95,7 +95,7 @@ impl Tls {
     }
 }
 
-/// Without the private key.
+/// Omits the private key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
@@ -190,7 +190,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
         .map_err(|error| fault(key, path, unread(&error, "certificate")))
 }
 
-/// Never quotes the file: the path may name the wrong one, with a secret in it.
+/// The message never quotes the file: the path may name the wrong one, with a secret in it.
 fn unread(error: &pem::Error, wanted: &str) -> String {
     match error {
         pem::Error::Io(error) => format!("the file cannot be read: {error}"),
@@ -224,7 +224,7 @@ mod tests {
             .map(|expiry| expiry.as_secs())
     }
 
-    /// Also where something else is wrong with the certificate.
+    /// Even if the certificate is invalid for another reason.
     #[test]
     fn the_expiry_of_any_certificate_is_known() {
         let until = |year| {

@@ -95,7 +95,7 @@ impl ClientIo {
         (self.buffer.split_off(self.handed), self.socket)
     }
 
-    /// Hands checked bytes of the buffer to hyper; false if there are none.
+    /// Hands checked bytes of the buffer to hyper. Returns whether there were any.
     fn hand_over(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let ready = &self.buffer[self.handed..self.checked];
         if ready.is_empty() {

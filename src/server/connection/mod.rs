@@ -123,7 +123,7 @@ async fn wait_idle(
     deadlines: &mut Deadlines<'_>,
 ) -> Result<(), Option<CloseReason>> {
     loop {
-        // Only the whole preface shows whether it is HTTP/2.
+        // Only the whole preface shows whether the connection is HTTP/2.
         let may_be_http2 = !is_http1
             && received.len() < HTTP2_PREFACE.len()
             && HTTP2_PREFACE.starts_with(received);
@@ -132,7 +132,7 @@ async fn wait_idle(
         }
         let activity = deadlines.activity;
         let event = deadlines.run(|cx| {
-            // At most the rest of a preface.
+            // Reads at most the rest of a preface.
             let mut space = [0; HTTP2_PREFACE.len()];
             let mut space = ReadBuf::new(&mut space[received.len()..]);
             ready!(io::poll_socket(socket, activity, cx, &mut space))?;
