@@ -23,7 +23,6 @@ use crate::process::{Process, Sockets};
 /// Latency of the simulated API.
 const LATENCY: Duration = Duration::from_millis(80);
 
-/// Prints a line to standard output.
 macro_rules! print_line {
     ($($text:tt)*) => {
         print(format!($($text)*) + "\n")?

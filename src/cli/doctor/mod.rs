@@ -81,7 +81,7 @@ type CheckResult = Result<String, NotPassed>;
 /// Why a check did not pass.
 #[derive(Debug)]
 enum NotPassed {
-    /// The proxy did what it must not do.
+    /// The proxy broke a guarantee.
     Failed(String),
     /// The check cannot run here.
     Skipped(String),

@@ -78,8 +78,8 @@ impl Checks<'_> {
         for caller in BOTH {
             after.push((caller, self.get_own(baseline, caller, &target).await?));
         }
-        // There must be only our four requests: with those of other clients, we cannot tell whose
-        // fetch it was. A request is counted a moment after its response has been read.
+        // Only our four requests may have been counted: among other clients' requests, the fetch may
+        // be theirs. A request is counted a moment after its response has been read.
         tokio::time::sleep(SETTLED).await;
         if self.stats().await?.total.all_requests() > before.total.all_requests() + 4 {
             return Ok(false);
