@@ -131,7 +131,7 @@ impl Problems {
     }
 
     pub(super) fn add(&mut self, place: &Place, key: &str, message: impl Into<String>) {
-        // After those at the same place: they were found first.
+        // After the problems at the same place, which were found first.
         let at = self.0.partition_point(|problem| problem.place <= *place);
         let problem = Problem {
             place: place.clone(),

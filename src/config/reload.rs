@@ -30,7 +30,7 @@ impl Config {
             ..written.admin.clone()
         };
         let mut changed = differences(self, &config);
-        // The same file, with another token in it.
+        // The key names the same file, with another token in it.
         if self.admin.token_file == config.admin.token_file && self.admin != config.admin {
             changed.push("admin.token_file");
         }

@@ -43,7 +43,7 @@ pub(super) enum Rendered {
     Table(Vec<(String, String)>),
 }
 
-/// On one line.
+/// The value on one line.
 impl fmt::Display for Rendered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

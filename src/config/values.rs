@@ -183,7 +183,7 @@ impl fmt::Display for RoutePattern {
 #[derive(Clone, Debug)]
 pub struct Token(pub SecretString);
 
-/// For reloads and tests. The admin listener compares a client's token in constant time instead.
+/// For reloads and tests only: the admin listener compares a client's token in constant time.
 impl PartialEq for Token {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
@@ -209,7 +209,7 @@ fn is_b64(b: u8) -> bool {
 
 /// Digest of a token, for `scope.named`; `stuut-cache digest` prints it.
 ///
-/// The same on every machine. The token cannot be derived from it.
+/// A token has the same digest on every machine, and cannot be derived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenDigest(blake3::Hash);
 
