@@ -5,10 +5,8 @@ use jiff::Timestamp;
 use crate::seeded_rng::SeededRng;
 use crate::time::{self, Signature};
 
-/// The context shared by the parts of a call.
-///
-/// A part of the document is a function of the context and of a name, so the same user, partner or
-/// invoice is the same in every call that has it.
+/// A part of a call is a function of its context and of a name, so a user, partner or invoice is the
+/// same in every call that has it.
 #[derive(Clone, Debug)]
 pub(crate) struct CallContext {
     pub(crate) organisation: String,

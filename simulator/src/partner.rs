@@ -48,13 +48,11 @@ pub(crate) fn name(context: &CallContext, number: u32) -> String {
     format!("{} {}", rng.pick(&FIRST), rng.pick(&SECOND))
 }
 
-/// The partner's domain name.
 pub(crate) fn domain(context: &CallContext, number: u32) -> String {
     let name = name(context, number).to_lowercase().replace(' ', "-");
     format!("{name}.example")
 }
 
-/// A partner's id.
 pub(crate) fn id(context: &CallContext, number: u32) -> String {
     context.id("ptnr", &number.to_string())
 }

@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 use http::HeaderValue;
 use jiff::Timestamp;
 
-/// A whole day.
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
 /// A clock's time as a timestamp, which has the years -9999 to 9999.

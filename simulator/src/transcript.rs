@@ -120,7 +120,6 @@ pub(crate) fn text(turns: &[(&'static str, String)]) -> String {
     text
 }
 
-/// The summary of a call.
 pub(crate) fn summary(context: &CallContext, call: &CallId, debtor: u32) -> String {
     let (given, family, _) = partner::call_contact(context, debtor);
     format!(
