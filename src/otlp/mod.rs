@@ -1,6 +1,6 @@
 //! Exports spans to a collector: OTLP over HTTP, as JSON, in batches.
 //!
-//! One task, one request at a time. Spans that the collector does not accept are dropped and
+//! One task sends one request at a time. Spans that the collector does not accept are dropped and
 //! counted: the proxy does not store traces. There is no TLS: the collector should run next to the
 //! proxy, as an agent that forwards them.
 

@@ -16,9 +16,7 @@ pub(super) struct HeadFields<'a> {
     pub(super) transfer_encoding: FieldLines<'a>,
     pub(super) max_forwards: FieldLines<'a>,
     pub(super) accept_encoding: FieldLines<'a>,
-    /// `Range`.
     pub(super) range: bool,
-    /// `Upgrade`.
     pub(super) upgrade: bool,
     /// `If-Match` or `If-Unmodified-Since`, which the origin evaluates (RFC 9111 §4.3.2).
     pub(super) origin_condition: bool,

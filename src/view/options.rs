@@ -32,7 +32,6 @@ pub(super) struct Named {
     pub(super) view: View,
 }
 
-/// The view options.
 #[derive(Clone, Copy)]
 pub(super) enum ViewOption {
     Fields,
@@ -89,7 +88,7 @@ impl Options {
         }
     }
 
-    /// The option in a `&`-separated piece of the query, with its value as sent; `None` if it is none.
+    /// The option in a `&`-separated piece of the query, with its value as sent; `None` for any other.
     pub(super) fn option<'a>(&self, piece: &'a str) -> Option<(ViewOption, &'a str)> {
         [
             (&self.strip, ViewOption::Strip),

@@ -37,7 +37,7 @@ pub struct Facts {
 
 /// The live parts in a body, by their index in `freshness.live`.
 ///
-/// Parts from the 64th on share a bit: one of them counts as all, too many rather than too few.
+/// Parts from the 64th on share a bit: one of them counts as all, which only shortens a lifetime.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LiveParts(u64);
 
