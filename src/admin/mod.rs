@@ -212,7 +212,7 @@ impl Admin {
     }
 
     fn metrics(&self) -> AdminResponse {
-        self.store.measure();
+        self.store.update_gauges();
         typed(
             StatusCode::OK,
             "text/plain; version=0.0.4",
@@ -222,7 +222,7 @@ impl Admin {
 
     /// The current state: the whole of `/status`, and the first part of `/stats`.
     fn summary(&self) -> serde_json::Value {
-        self.store.measure();
+        self.store.update_gauges();
         let metrics = &self.metrics;
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),

@@ -26,7 +26,7 @@ impl Admin {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
-            self.store.measure();
+            self.store.update_gauges();
             let levels = Levels {
                 weight: self.metrics.weight.get(),
                 in_flight: self.metrics.in_flight.get(),

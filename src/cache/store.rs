@@ -257,7 +257,7 @@ impl Store {
     }
 
     /// Weighs an entry again after it has grown, if it is still stored.
-    pub fn weigh(&self, key: &CacheKey, entry: &Arc<Entry>) {
+    pub fn reweigh(&self, key: &CacheKey, entry: &Arc<Entry>) {
         self.cache
             .entry_by_ref(key)
             .and_compute_with(|stored| match stored {
@@ -395,7 +395,7 @@ impl Store {
     }
 
     /// Updates the gauges of the store's size.
-    pub fn measure(&self) {
+    pub fn update_gauges(&self) {
         self.cache.run_pending_tasks();
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.entries.set(gauge(self.cache.entry_count()));

@@ -100,7 +100,7 @@ impl Views {
             encodings: Encodings::default(),
         };
         identity.encodings.set(coding, encoded);
-        self.store.weigh(key, entry);
+        self.store.reweigh(key, entry);
     }
 }
 

@@ -113,7 +113,7 @@ impl Views {
         let representation = Arc::clone(part.await);
         self.count(result, &entry, &representation);
         if result != ViewResult::Memoised {
-            self.store.weigh(key, &entry);
+            self.store.reweigh(key, &entry);
         }
         Selected {
             entry,

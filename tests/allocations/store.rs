@@ -103,7 +103,7 @@ fn fill(load: &Load) {
             .put(&key, &HeaderMap::new(), &entry, &fence)
             .expect("nothing invalidates it meanwhile");
     }
-    store.measure();
+    store.update_gauges();
     // It is full: it has evicted the excess, and no more.
     let weight = metrics.weight.get();
     assert!(
