@@ -30,7 +30,7 @@ pub fn adds_below(method: &Method) -> bool {
 /// and their [ancestors](self_and_ancestors), with any query, must be invalidated; so must those
 /// below them, unless the method only [adds](adds_below).
 #[must_use]
-pub fn invalidated(
+pub fn written_paths(
     method: &Method,
     path: &str,
     status: StatusCode,
@@ -185,7 +185,7 @@ mod tests {
         }
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         let status = StatusCode::from_u16(status).expect("a status");
-        invalidated(&method, path, status, &response, &origin)
+        written_paths(&method, path, status, &response, &origin)
     }
 
     #[test]

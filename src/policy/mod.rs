@@ -15,7 +15,7 @@
 //!    that set it, its stale use. That [`Freshness`] is stored with it.
 //! 6. [`may_store`] decides whether it is stored, [`storable`] with which fields, and
 //!    [`Selecting::capture`] for which requests.
-//! 7. After a write, [`invalidated`] returns the paths whose stored responses are invalid.
+//! 7. After a write, [`written_paths`] returns the paths whose stored responses are invalid.
 //!
 //! A departure from an RFC is documented where it happens, with the section and the reason; the
 //! tables in `tests/rules/rfc9111` list each requirement and how we meet or decline it.
@@ -45,7 +45,7 @@ pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
 pub use fields::{storable, strip_digests};
 pub use freshness::{Freshness, StaleUse, assess};
-pub use invalidate::{adds_below, canonical_path, invalidated, is_unsafe, self_and_ancestors};
+pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, written_paths};
 pub use lifetime::{Lifetime, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
 pub use renewal::{

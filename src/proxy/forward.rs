@@ -165,7 +165,7 @@ impl Forwarder {
         let below = !policy::adds_below(method);
         let written = |status, fields: &HeaderMap| WrittenPaths {
             store: Arc::clone(&self.store),
-            paths: policy::invalidated(method, path, status, fields, self.upstream.origin()),
+            paths: policy::written_paths(method, path, status, fields, self.upstream.origin()),
             below,
         };
         let now = self.clock.mono();

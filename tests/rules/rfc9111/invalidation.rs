@@ -2,7 +2,7 @@
 
 use http::{Method, StatusCode};
 use stuut_cache::config::OriginUrl;
-use stuut_cache::policy::{invalidated, self_and_ancestors};
+use stuut_cache::policy::{self_and_ancestors, written_paths};
 
 use super::support::head;
 
@@ -54,7 +54,7 @@ fn unsafe_methods_that_succeed_invalidate() {
     for case in cases {
         let method = Method::from_bytes(case.method.as_bytes()).expect("a method");
         let status = StatusCode::from_u16(case.status).expect("a status");
-        let paths = invalidated(
+        let paths = written_paths(
             &method,
             "/v1/calls/x",
             status,

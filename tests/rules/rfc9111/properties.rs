@@ -9,7 +9,7 @@ use stuut_cache::label::Label as _;
 use stuut_cache::policy::{
     self, DeltaSeconds, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
     ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewLimits, assess, canonical_path,
-    condition, http_date, invalidated, storable, ttl_seconds, verdict,
+    condition, http_date, storable, ttl_seconds, verdict, written_paths,
 };
 
 use super::support::after;
@@ -204,7 +204,7 @@ proptest! {
         let _ = Selecting::capture(&head, &head, &[]).map(|selecting| selecting.matches(&head));
         let _ = storable(&head, after(0).wall);
         let origin = OriginUrl::parse("https://api.stuut.ai").expect("an origin");
-        let _ = invalidated(&Method::POST, "/a/b", StatusCode::OK, &head, &origin);
+        let _ = written_paths(&Method::POST, "/a/b", StatusCode::OK, &head, &origin);
     }
 
     #[test]
