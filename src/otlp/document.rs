@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::telemetry::trace::{Attribute, Kind, Span};
+use crate::telemetry::trace::{Attribute, Span, SpanKind};
 
 /// `SPAN_KIND_SERVER` and `SPAN_KIND_CLIENT`.
 const SERVER: u8 = 2;
@@ -42,8 +42,8 @@ fn span(span: &Span) -> Value {
         "spanId": span.context.span().to_string(),
         "name": span.name,
         "kind": match span.kind {
-            Kind::Request => SERVER,
-            Kind::Fetch => CLIENT,
+            SpanKind::Request => SERVER,
+            SpanKind::Fetch => CLIENT,
         },
         "startTimeUnixNano": nanoseconds(span.at, Duration::ZERO),
         "endTimeUnixNano": nanoseconds(span.at, span.took),

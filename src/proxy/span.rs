@@ -8,7 +8,7 @@ use crate::config::OriginUrl;
 use crate::label::Label as _;
 use crate::outcome::Fault;
 use crate::policy::Moment;
-use crate::telemetry::trace::{self, Context, Kind, Span, SpanId, Tracer};
+use crate::telemetry::trace::{self, Span, SpanId, SpanKind, TraceContext, Tracer};
 
 /// Records the spans of requests to the origin.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub(super) struct OriginSpans {
 /// The span of a request to the origin that is in flight.
 #[derive(Debug)]
 pub(super) struct OriginSpan {
-    context: Context,
+    context: TraceContext,
     /// The span of the client's request.
     parent: SpanId,
     began: Moment,
@@ -49,7 +49,7 @@ impl OriginSpans {
     /// Propagates the client's trace in the fields of a request to the origin. Returns the span to
     /// record, if the trace is sampled.
     pub(super) fn begin(&self, sent: &mut HeaderMap, client: &Extensions) -> Option<OriginSpan> {
-        let request = client.get::<Context>();
+        let request = client.get::<TraceContext>();
         let context = trace::propagate(sent, request)?;
         let parent = request.filter(|request| request.is_sampled())?.span();
         Some(OriginSpan {
@@ -88,7 +88,7 @@ impl OriginSpans {
         tracer.record(Span {
             context: span.context,
             parent: Some(span.parent),
-            kind: Kind::Fetch,
+            kind: SpanKind::Fetch,
             name: method.to_string(),
             at: span.began.wall,
             took: self.clock.mono().saturating_sub(span.began.mono),

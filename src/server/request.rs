@@ -29,7 +29,7 @@ use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
-use crate::telemetry::trace::{Kind, Span, Trace, Tracer};
+use crate::telemetry::trace::{Span, SpanKind, Trace, Tracer};
 use crate::telemetry::{AccessLog, Metrics, Record, RequestId};
 
 /// Counts, logs and traces requests; one for the whole server.
@@ -282,7 +282,7 @@ impl EndGuard {
         Span {
             context: trace.context,
             parent: trace.parent,
-            kind: Kind::Request,
+            kind: SpanKind::Request,
             name,
             at: self.at.wall,
             took,

@@ -21,7 +21,7 @@ const RANDOM: u8 = 0x02;
 
 /// A trace, and one span of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
+pub struct TraceContext {
     trace: NonZeroU128,
     span: SpanId,
     flags: u8,
@@ -33,27 +33,27 @@ pub struct SpanId(NonZeroU64);
 
 /// The `traceparent` of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(super) enum TraceParent {
     Absent,
-    Valid(Context),
+    Valid(TraceContext),
     /// More than one, or invalid: ignored, and its `tracestate` too (§3.2).
     Invalid,
 }
 
-impl Incoming {
+impl TraceParent {
     pub(super) fn read(fields: &HeaderMap) -> Self {
         let mut lines = fields.get_all(TRACEPARENT).iter();
         match (lines.next(), lines.next()) {
             (None, _) => Self::Absent,
             (Some(line), None) => {
-                Context::parse(line.as_bytes()).map_or(Self::Invalid, Self::Valid)
+                TraceContext::parse(line.as_bytes()).map_or(Self::Invalid, Self::Valid)
             }
             (Some(_), Some(_)) => Self::Invalid,
         }
     }
 }
 
-impl Context {
+impl TraceContext {
     /// The first span of a new trace.
     pub(super) fn begin(sampled: bool) -> Self {
         let (high, low) = (u128::from(random().get()), u128::from(random().get()));
@@ -124,7 +124,7 @@ impl fmt::Display for SpanId {
 }
 
 /// The field's value.
-impl fmt::Display for Context {
+impl fmt::Display for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { trace, span, flags } = self;
         write!(f, "00-{trace:032x}-{span}-{flags:02x}")
@@ -136,15 +136,15 @@ impl fmt::Display for Context {
 ///
 /// An invalid `traceparent` is replaced by a new trace, and its `tracestate` removed; without a
 /// `traceparent`, no trace begins.
-pub fn propagate(fields: &mut HeaderMap, request: Option<&Context>) -> Option<Context> {
-    let incoming = Incoming::read(fields);
-    let context = match (request, incoming) {
+pub fn propagate(fields: &mut HeaderMap, request: Option<&TraceContext>) -> Option<TraceContext> {
+    let received = TraceParent::read(fields);
+    let context = match (request, received) {
         (Some(request), _) => request.child(),
-        (None, Incoming::Valid(parent)) => parent.child(),
-        (None, Incoming::Invalid) => Context::begin(false),
-        (None, Incoming::Absent) => return None,
+        (None, TraceParent::Valid(parent)) => parent.child(),
+        (None, TraceParent::Invalid) => TraceContext::begin(false),
+        (None, TraceParent::Absent) => return None,
     };
-    if !matches!(incoming, Incoming::Valid(_)) {
+    if !matches!(received, TraceParent::Valid(_)) {
         fields.remove(TRACESTATE);
     }
     let value = HeaderValue::try_from(context.to_string()).expect("hex digits are a field value");
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_context_is_written_as_it_was_parsed() {
-        let context = Context::parse(VALID.as_bytes()).expect("valid");
+        let context = TraceContext::parse(VALID.as_bytes()).expect("valid");
         assert_eq!(context.to_string(), VALID);
         assert!(context.is_sampled());
         let child = context.child();
@@ -211,10 +211,10 @@ mod tests {
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0é",
         ];
         for line in good {
-            assert!(Context::parse(line.as_bytes()).is_some(), "{line}");
+            assert!(TraceContext::parse(line.as_bytes()).is_some(), "{line}");
         }
         for line in bad {
-            assert!(Context::parse(line.as_bytes()).is_none(), "{line}");
+            assert!(TraceContext::parse(line.as_bytes()).is_none(), "{line}");
         }
     }
 

@@ -6,5 +6,5 @@
 pub(super) mod context;
 mod span;
 
-pub use context::{Context, SpanId, propagate};
-pub use span::{Attribute, Kind, QUEUE, Span, Trace, Tracer};
+pub use context::{SpanId, TraceContext, propagate};
+pub use span::{Attribute, MAX_QUEUED, Span, SpanKind, Trace, Tracer};

@@ -7,17 +7,17 @@ use http::HeaderMap;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
-use super::context::{Context, Incoming, SpanId, random};
+use super::context::{SpanId, TraceContext, TraceParent, random};
 use crate::telemetry::metrics::{Metrics, SpanResult};
 
 /// Maximum queued spans; further ones are dropped and counted. About 4 MiB with the longest paths.
-pub const QUEUE: usize = 4_096;
+pub const MAX_QUEUED: usize = 4_096;
 
 /// A request in a trace: its own context, and its caller's span.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
     /// The context of the request.
-    pub context: Context,
+    pub context: TraceContext,
     /// The span of the caller, if it sent one.
     pub parent: Option<SpanId>,
 }
@@ -26,11 +26,11 @@ pub struct Trace {
 #[derive(Debug)]
 pub struct Span {
     /// Its context.
-    pub context: Context,
+    pub context: TraceContext,
     /// The span it is a part of.
     pub parent: Option<SpanId>,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// The name of its operation, of low cardinality.
     pub name: String,
     /// When it began.
@@ -45,7 +45,7 @@ pub struct Span {
 
 /// The operation of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SpanKind {
     /// A client's request.
     Request,
     /// A request to the origin.
@@ -69,7 +69,7 @@ impl Tracer {
     /// begin a sampled one.
     #[must_use]
     pub fn new(share: usize, metrics: Arc<Metrics>) -> (Self, Receiver<Span>) {
-        let (queue, spans) = mpsc::channel(QUEUE);
+        let (queue, spans) = mpsc::channel(MAX_QUEUED);
         let share = share as u64;
         let tracer = Self {
             queue,
@@ -82,13 +82,13 @@ impl Tracer {
     /// The trace of a request with these fields.
     #[must_use]
     pub fn begin(&self, fields: &HeaderMap) -> Trace {
-        match Incoming::read(fields) {
-            Incoming::Valid(parent) => Trace {
+        match TraceParent::read(fields) {
+            TraceParent::Valid(parent) => Trace {
                 context: parent.child(),
                 parent: Some(parent.span()),
             },
-            Incoming::Absent | Incoming::Invalid => Trace {
-                context: Context::begin(random().get() % 100 < self.share),
+            TraceParent::Absent | TraceParent::Invalid => Trace {
+                context: TraceContext::begin(random().get() % 100 < self.share),
                 parent: None,
             },
         }
@@ -116,12 +116,12 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts_without_waiting() {
         let (tracer, _spans) = tracer(100);
-        for _ in 0..QUEUE + 3 {
+        for _ in 0..MAX_QUEUED + 3 {
             let Trace { context, parent } = tracer.begin(&HeaderMap::new());
             tracer.record(Span {
                 context,
                 parent,
-                kind: Kind::Request,
+                kind: SpanKind::Request,
                 name: "GET".to_owned(),
                 at: SystemTime::UNIX_EPOCH,
                 took: Duration::ZERO,
