@@ -30,7 +30,7 @@ use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Span, SpanKind, Trace, Tracer};
-use crate::telemetry::{AccessLog, Metrics, Record, RequestId};
+use crate::telemetry::{AccessLog, AccessRecord, Metrics, RequestId};
 
 /// Counts, logs and traces requests; one for the whole server.
 #[derive(Debug)]
@@ -317,7 +317,7 @@ impl Drop for EndGuard {
         let Some(access) = &observer.access else {
             return;
         };
-        let record = Record {
+        let record = AccessRecord {
             at: self.at.wall,
             took,
             id: self.id.clone(),

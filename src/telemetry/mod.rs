@@ -7,7 +7,7 @@ mod request_id;
 pub mod trace;
 
 pub use field_weights::{FieldWeights, Heaviest};
-pub use log::{AccessLog, LogWriter, Record, init as init_log, log_panics, logged_path};
+pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
 pub use metrics::{
     CloseReason, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,
     Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use super::line::{LogLine, Record};
+use super::line::{AccessRecord, LogLine};
 use super::writer::{LogWriter, Queue};
 use crate::config::LogFormat;
 
@@ -31,7 +31,7 @@ impl AccessLog {
     ///
     /// The target is copied: it is a slice of its connection's read buffer, which it would keep
     /// alive while the line waits.
-    pub fn push(&self, record: Record, target: Option<&PathAndQuery>) {
+    pub fn push(&self, record: AccessRecord, target: Option<&PathAndQuery>) {
         let line = LogLine::Request(self.format, record);
         let path = target.map_or(Cow::default(), logged_path);
         self.queue.push(line, &path);
@@ -78,8 +78,8 @@ mod tests {
         }
     }
 
-    fn record() -> Record {
-        Record {
+    fn record() -> AccessRecord {
+        AccessRecord {
             at: SystemTime::UNIX_EPOCH,
             took: Duration::from_micros(1_500),
             id: RequestId::Made(1),

@@ -19,12 +19,12 @@ pub(super) enum LogLine {
     /// An event, already formatted.
     Event(Box<[u8]>),
     /// A request; its path is stored separately.
-    Request(LogFormat, Record),
+    Request(LogFormat, AccessRecord),
 }
 
 /// A request in the access log, without its path.
 #[derive(Debug)]
-pub struct Record {
+pub struct AccessRecord {
     /// When the request arrived.
     pub at: SystemTime,
     /// Time from its head to the end of the response body.
@@ -99,7 +99,7 @@ impl LineBuffer {
         }
     }
 
-    fn request(&mut self, format: LogFormat, record: &Record, path: &str) {
+    fn request(&mut self, format: LogFormat, record: &AccessRecord, path: &str) {
         let method = record.method.as_str();
         let status = record.status.as_ref().map_or("0", StatusCode::as_str);
         let outcome = record.outcome.label().as_str();

@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::{Log, LogFormat, LogLevel};
 
 pub use self::access::{AccessLog, logged_path};
-pub use self::line::Record;
+pub use self::line::AccessRecord;
 pub use self::writer::LogWriter;
 
 /// Logs panics: their location, but not the message, which may contain data of a request.
