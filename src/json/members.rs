@@ -1,7 +1,7 @@
 //! The members of the outermost object, with their sizes.
 
 use super::scan::{self, byte, member_name, skip_whitespace};
-use super::{JsonFault, Raw, skip_value};
+use super::{JsonFault, RawString, skip_value};
 
 /// Calls `each` for each member of a JSON object, with its name and its size in bytes: from the opening
 /// quote of the name to the comma or brace after the value, included.
@@ -10,7 +10,7 @@ use super::{JsonFault, Raw, skip_value};
 ///
 /// As [`check`](super::check), and [`JsonFault::NotJson`] if the value is not an object. `each` was
 /// called for the members before the fault.
-pub fn members(text: &[u8], mut each: impl FnMut(Raw<'_>, usize)) -> Result<(), JsonFault> {
+pub fn members(text: &[u8], mut each: impl FnMut(RawString<'_>, usize)) -> Result<(), JsonFault> {
     std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
     let mut at = skip_whitespace(text, 0);
     if byte(text, at) != b'{' {

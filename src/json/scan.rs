@@ -8,7 +8,7 @@
 
 use wide::u8x16;
 
-use super::{JsonFault, Raw};
+use super::{JsonFault, RawString};
 
 const SPACES: u64 = 0x2020_2020_2020_2020;
 
@@ -131,7 +131,7 @@ fn escape(text: &[u8], at: usize) -> Result<usize, JsonFault> {
 /// Scans a member's name, the colon and the whitespace around it, from the position of the opening
 /// quote. Returns the name and the position of the value.
 #[inline(always)]
-pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), JsonFault> {
+pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(RawString<'_>, usize), JsonFault> {
     if byte(text, at) != b'"' {
         return Err(JsonFault::NotJson);
     }
@@ -140,7 +140,7 @@ pub(crate) fn member_name(text: &[u8], at: usize) -> Result<(Raw<'_>, usize), Js
     if byte(text, colon) != b':' {
         return Err(JsonFault::NotJson);
     }
-    let name = Raw {
+    let name = RawString {
         bytes: &text[at + 1..end - 1],
         escaped,
     };

@@ -1,13 +1,13 @@
 //! Skipping and validating a whole value.
 
 use super::scan::{self, byte, member_name, scalar, skip_whitespace};
-use super::{JsonFault, MAX_DEPTH, Raw};
+use super::{JsonFault, MAX_DEPTH, RawString};
 
 /// A visitor of the skipped values; one that ignores them has no cost.
 pub(crate) trait Visit {
     /// Called for the value of a member or element: a scalar as written, empty for a container that
     /// begins. Elements have no name. `depth` containers are open.
-    fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize);
+    fn value(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize);
 
     /// Called at the end of the innermost of `depth` open containers.
     fn end(&mut self, depth: usize);
@@ -122,7 +122,7 @@ fn walk(
 
 impl Visit for Ignore {
     #[inline]
-    fn value(&mut self, _: Option<Raw<'_>>, _: &[u8], _: usize) {}
+    fn value(&mut self, _: Option<RawString<'_>>, _: &[u8], _: usize) {}
 
     #[inline]
     fn end(&mut self, _: usize) {}

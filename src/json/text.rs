@@ -4,14 +4,14 @@ use std::borrow::Cow;
 
 /// A validated string as written between its quotes, escapes included.
 #[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
+pub struct RawString<'a> {
     /// The bytes between the quotes.
     pub bytes: &'a [u8],
     /// Whether they contain a backslash.
     pub escaped: bool,
 }
 
-impl<'a> Raw<'a> {
+impl<'a> RawString<'a> {
     /// The bytes of the string, with escapes resolved by [`unescape`].
     #[inline]
     #[must_use]
@@ -28,7 +28,7 @@ impl<'a> Raw<'a> {
 pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
     let bytes = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
     let escaped = memchr::memchr(b'\\', bytes).is_some();
-    match (Raw { bytes, escaped }).unescaped() {
+    match (RawString { bytes, escaped }).unescaped() {
         Cow::Borrowed(plain) => std::str::from_utf8(plain).ok().map(Cow::Borrowed),
         Cow::Owned(plain) => String::from_utf8(plain).ok().map(Cow::Owned),
     }

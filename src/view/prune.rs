@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::json::{
-    self, JsonFault, MAX_DEPTH, Raw, byte, member_name, skip_value, skip_whitespace,
+    self, JsonFault, MAX_DEPTH, RawString, byte, member_name, skip_value, skip_whitespace,
 };
 
 use super::canonical::View;
@@ -217,7 +217,7 @@ impl<const N: usize> Open<N> {
     }
 
     #[inline]
-    fn decide(&self, name: Raw<'_>, steps: &Steps<'_, N>) -> Decision<N> {
+    fn decide(&self, name: RawString<'_>, steps: &Steps<'_, N>) -> Decision<N> {
         if name.escaped {
             steps.member(&self.reached, &name.unescaped())
         } else if steps.may_name(name.bytes) {

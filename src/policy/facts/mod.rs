@@ -10,7 +10,7 @@ mod signed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config::CallStatus;
-use crate::json::{self, Raw};
+use crate::json::{self, RawString};
 use crate::label::Label as _;
 
 use signed::{Signed, time};
@@ -83,7 +83,7 @@ pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
 
 impl json::Visit for FactsReader<'_> {
     #[inline]
-    fn value(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
+    fn value(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
         // Nearly all members and elements need no more than this test.
         let of_link = name.is_some_and(|name| name.escaped || Link::has_member_as_long(name.bytes));
         if depth == 1 || of_link || signed::may_be_url(value) {
@@ -106,7 +106,7 @@ impl json::Visit for FactsReader<'_> {
 
 impl FactsReader<'_> {
     #[inline(never)]
-    fn read(&mut self, name: Option<Raw<'_>>, value: &[u8], depth: usize) {
+    fn read(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
         let mut signed = signed::read(value);
         if let Some(name) = name {
             let name = name.unescaped();
