@@ -27,7 +27,7 @@ use crate::telemetry::trace::Span;
 use crate::telemetry::{Metrics, SpanResult};
 
 /// Maximum spans per request.
-const BATCH: usize = 512;
+const MAX_BATCH: usize = 512;
 
 /// How long the first span of a batch waits for others.
 const GATHER: Duration = Duration::from_secs(1);
@@ -98,12 +98,12 @@ impl Exporter {
 
 impl Worker {
     async fn run(mut self, end: CancellationToken) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(MAX_BATCH);
         while end.run_until_cancelled(self.gather(&mut batch)).await == Some(true) {
             self.export(&mut batch).await;
         }
         self.spans.close();
-        while !batch.is_empty() || self.spans.recv_many(&mut batch, BATCH).await > 0 {
+        while !batch.is_empty() || self.spans.recv_many(&mut batch, MAX_BATCH).await > 0 {
             self.export(&mut batch).await;
         }
     }
@@ -111,11 +111,12 @@ impl Worker {
     /// Waits for a span, then up to `GATHER` for more. Returns false when the channel is closed.
     /// Spans gathered before a cancellation stay in the batch.
     async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
-        if self.spans.recv_many(batch, BATCH).await == 0 {
+        if self.spans.recv_many(batch, MAX_BATCH).await == 0 {
             return false;
         }
         // A full batch has no space left, which ends the loop.
-        let more = async { while self.spans.recv_many(batch, BATCH - batch.len()).await > 0 {} };
+        let more =
+            async { while self.spans.recv_many(batch, MAX_BATCH - batch.len()).await > 0 {} };
         let _ = timeout(GATHER, more).await;
         true
     }

@@ -12,7 +12,7 @@ use prometheus::IntCounter;
 use super::line::{LineBuffer, LogLine};
 
 /// Maximum memory of the queued lines.
-const QUEUE: usize = 16 << 20;
+const MAX_QUEUED_BYTES: usize = 16 << 20;
 
 /// How long the writer lets a batch grow.
 const BATCH: Duration = Duration::from_millis(20);
@@ -128,7 +128,7 @@ impl Queue {
         let bytes = size_of::<(LogLine, PathLength)>() + line.heap_bytes() + path.len();
         let length = PathLength::try_from(path.len()).expect("a long path was truncated");
         let mut pending = self.lock();
-        if pending.ended || pending.bytes + bytes > QUEUE {
+        if pending.ended || pending.bytes + bytes > MAX_QUEUED_BYTES {
             self.lost(1);
             return;
         }
