@@ -68,14 +68,14 @@ fn every_alert_has_a_severity_a_description_and_a_runbook() {
         assert!(["page", "ticket"].contains(&severity), "{name}: {severity}");
         let texts = &alert["annotations"];
         assert!(!string(&texts["summary"]).is_empty() && !string(&texts["description"]).is_empty());
-        let anchor = format!("docs/operations.md#{}", name.to_lowercase());
+        let anchor = format!("docs/runbook.md#{}", name.to_lowercase());
         assert_eq!(texts["runbook"], anchor, "{name}");
     }
 }
 
 #[test]
 fn the_runbook_explains_every_error_of_a_fetch() {
-    let runbook = text("../docs/operations.md");
+    let runbook = text("../docs/runbook.md");
     let rows: Vec<_> = runbook
         .lines()
         .filter(|line| line.starts_with("| `"))
@@ -88,10 +88,10 @@ fn the_runbook_explains_every_error_of_a_fetch() {
 
 #[test]
 fn the_runbook_has_every_alert_and_no_other() {
-    let runbook = text("../docs/operations.md");
+    let runbook = text("../docs/runbook.md");
     let explained: BTreeSet<_> = runbook
         .lines()
-        .filter_map(|line| line.strip_prefix("### StuutCache"))
+        .filter_map(|line| line.strip_prefix("## StuutCache"))
         .map(|rest| format!("StuutCache{rest}"))
         .collect();
     let alerts = alerts();

@@ -50,6 +50,7 @@ documents! {
     commands_of_contributing: "CONTRIBUTING.md",
     commands_of_benchmarks: "docs/benchmarks.md",
     commands_of_clients: "docs/clients.md",
+    commands_of_compression: "docs/compression.md",
     commands_of_configuration: "docs/configuration.md",
     commands_of_deployment: "docs/deployment.md",
     commands_of_freshness: "docs/freshness.md",
@@ -74,7 +75,7 @@ fn every_document_with_commands_is_run() {
 }
 
 fn run(document: &str, demo: &Demo) {
-    let needed = ["bash", "curl"].map(tool);
+    let needed = ["bash", "curl", "openssl"].map(tool);
     if needed.iter().any(Option::is_none) {
         return;
     }
