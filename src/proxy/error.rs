@@ -92,7 +92,7 @@ impl Error {
         }
     }
 
-    /// Whole seconds, rounded up: a client that retries a moment too early would be refused again.
+    /// `Retry-After` in whole seconds, rounded up: a client that retries too early is refused again.
     fn retry_after(&self) -> HeaderValue {
         let wait = match self {
             Self::Fetch {
@@ -163,8 +163,8 @@ impl Error {
     }
 }
 
-/// Every problem document: the last part of its `type`, and its status. One with two statuses is
-/// listed twice.
+/// Every problem document: the last part of its `type`, and its status. A document with two statuses
+/// is listed twice.
 pub fn problems() -> impl Iterator<Item = (&'static str, StatusCode)> {
     let refusals = Refusal::ALL
         .iter()

@@ -1,4 +1,4 @@
-//! The look-up: the stored response for a request, in the requested view, and how it may be used.
+//! The lookup: the stored response for a request, in the requested view, and how it may be used.
 //!
 //! It does not fetch; the rules of freshness are in `policy`.
 
@@ -12,7 +12,7 @@ use crate::cache::{Entry, StoreLookup};
 use crate::outcome::{Forward, ServedStale};
 use crate::policy::{self, Moment, Verdict};
 
-/// The result of a look-up.
+/// The result of a lookup.
 pub(super) enum Lookup {
     /// Serve it: it is fresh for this long.
     Fresh(Selected, Duration),

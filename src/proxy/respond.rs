@@ -168,7 +168,7 @@ pub(super) fn streamed(
 /// Sets the time-dependent fields that [`prepare`] has inserted. Our `Cache-Status` member stays
 /// after that of a cache between us and the origin (RFC 9211 §2).
 ///
-/// In one pass over the few fields: two look-ups by name would cost a hit more.
+/// In one pass over the few fields: two lookups by name would cost a hit more.
 fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
     let mut status = Some(outcome.cache_status());
     for (name, value) in headers.iter_mut() {

@@ -45,7 +45,7 @@ impl Fetcher {
         }
     }
 
-    /// Streams a response that cannot be stored; still removes the one that it would have replaced.
+    /// Streams a response that cannot be stored, and removes the one that it would have replaced.
     fn stream_through(
         &self,
         job: &FetchJob,

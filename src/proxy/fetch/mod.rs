@@ -240,7 +240,7 @@ impl Basis {
         }
     }
 
-    /// Drops a response that was invalidated since the look-up: a 304 must not make it usable again.
+    /// Drops a response that was invalidated since the lookup: a 304 must not make it usable again.
     fn if_current(self, store: &Store) -> Self {
         match self.entry() {
             Some(entry) if store.is_current(&entry.generation) => self,

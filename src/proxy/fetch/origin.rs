@@ -110,8 +110,8 @@ impl Fetcher {
         }
     }
 
-    /// Removes the stored response after a newer one that is not stored, unless the newer one is a
-    /// failure: the older one must not be served again, not even if the origin fails later.
+    /// Removes the stored response that a newer, unstored one supersedes: it must not be served again,
+    /// not even if the origin fails later. A failure supersedes nothing.
     pub(super) fn supersede_stored(&self, job: &FetchJob, status: StatusCode) {
         let superseded = match job.basis.entry() {
             _ if policy::is_failure(status) => return,
