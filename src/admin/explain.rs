@@ -87,7 +87,7 @@ fn response(stored: &Inspection, now: Moment) -> Value {
     })
 }
 
-/// The outcome of a request for this representation now.
+/// A representation, and the outcome of a request for it now.
 fn representation(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,

@@ -18,7 +18,7 @@ use super::{Admin, AdminResponse, json, text};
 use crate::request::ScopeId;
 use crate::telemetry::Invalidation;
 
-/// Which responses to purge.
+/// The responses to purge.
 #[derive(Debug, PartialEq, Eq)]
 enum Purge<'a> {
     Call(&'a str),

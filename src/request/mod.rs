@@ -217,7 +217,7 @@ impl Parser {
     }
 }
 
-/// The preferred coding; no second lookup for the single line that nearly all clients send.
+/// The preferred coding, without a second lookup for the single line that nearly all clients send.
 fn coding(accepted: FieldLines<'_>, headers: &HeaderMap) -> Option<Coding> {
     match accepted {
         FieldLines::Absent => None,

@@ -68,7 +68,7 @@ fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<
     }
 }
 
-/// RFC 9112 §3.2: exactly one valid `Host`, equal to the authority of an absolute-form target.
+/// Checks for one valid `Host`, equal to the authority of an absolute target (RFC 9112 §3.2).
 fn check_host(head: &Parts, fields: &HeadFields<'_>) -> Result<(), Refusal> {
     let authority = head.uri.authority();
     let host = match fields.host {

@@ -31,7 +31,7 @@ pub(super) struct HeadLimits {
 pub(super) struct Head {
     /// The start of the first incomplete line.
     checked: usize,
-    /// The position in that line up to which it has neither an end nor a fault.
+    /// The position up to which that line has neither an end nor a fault.
     scanned: usize,
     line: NextLine,
     fields: usize,

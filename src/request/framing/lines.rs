@@ -42,7 +42,7 @@ fn check_control(bytes: &[u8], at: usize) -> Result<Option<LineScan>, Refusal> {
     }
 }
 
-/// The number of leading bytes that are of a kind.
+/// The number of leading bytes of this kind.
 #[inline]
 pub(super) fn span(bytes: &[u8], kind: &[bool; 256]) -> usize {
     let mut at = 0;

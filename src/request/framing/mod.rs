@@ -22,8 +22,8 @@ use crate::config;
 
 pub(super) use head::fits_a_request_line;
 
-/// The HTTP/2 connection preface (RFC 9113 §3.4). HTTP/2 framing is unambiguous: it is passed as it
-/// is.
+/// The HTTP/2 connection preface (RFC 9113 §3.4). HTTP/2 framing is unambiguous, and is passed
+/// unchecked.
 pub const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// The state of the requests on one connection.
