@@ -231,7 +231,7 @@ impl Outcome {
 /// Builder of our member of the list in `Cache-Status`.
 ///
 /// On the stack, so that the value is a single allocation of its exact size. Not `format!`: it
-/// would cost a hit more than the look-up in the store.
+/// would cost a hit more than the lookup in the store.
 struct Member {
     text: [u8; 160],
     length: usize,

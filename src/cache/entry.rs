@@ -61,7 +61,7 @@ pub struct Entry {
 /// Backoff after the origin has failed to renew an entry. Times are monotonic, in microseconds.
 #[derive(Debug, Default)]
 struct Failures {
-    /// Until then, no client waits for a fetch.
+    /// Until this time, no client waits for a fetch.
     until: AtomicU64,
     /// Whether the one retry during that time has begun.
     is_retried: AtomicBool,

@@ -7,7 +7,7 @@
 //! in `store` frees their memory.
 //!
 //! A counter exists only while something is stored, in flight or pending under its key, so no two
-//! paths share one, and an invalidation without anything to invalidate costs a look-up.
+//! paths share one, and an invalidation without anything to invalidate costs a lookup.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -33,8 +33,8 @@ pub(super) struct Generations {
     superseded: LiveCounters<u64>,
     /// Numbers fetches in the order they begin.
     sequence: AtomicU64,
-    /// Until then every path has a pending write: set when there are too many to track. Storing
-    /// nothing for a while is better than storing an outdated response.
+    /// Until this time every path has a pending write: set when there are too many to track.
+    /// Storing nothing for a while is better than storing an outdated response.
     all_pending_until: AtomicU64,
     routes: Routes,
     /// Random per process, so that a client cannot make the hashes of two paths collide.

@@ -332,7 +332,7 @@ impl Store {
     }
 
     /// Invalidates everything stored for a token that the origin has refused. If there is nothing,
-    /// this costs a look-up only: an attacker's guessed tokens are all refused.
+    /// this costs a lookup only: an attacker's guessed tokens are all refused.
     pub fn refuse(&self, scope: &Scope) {
         self.metrics.tokens_refused.inc();
         if self.generations.invalidate_scope(scope) {

@@ -32,7 +32,7 @@ pub enum SetupError {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: rustls::pki_types::pem::Error,
     },
 }
@@ -90,7 +90,7 @@ pub enum FetchError {
     Terminated {
         /// Set if no response byte had been received.
         unanswered: Option<Unanswered>,
-        /// Why.
+        /// The cause.
         source: Source,
     },
     /// No response head in time.

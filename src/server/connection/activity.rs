@@ -2,8 +2,8 @@
 //!
 //! hyper's own header timeout creates and drops a timer per request, and includes the idle time
 //! between requests. Here bytes and requests set flags, which the connection's one timer checks.
-//! The clock is read only for a head that arrives in several pieces; for everything else it is
-//! enough to know whether it happened since the last check, so the idle timeouts are accurate to
+//! The clock is read only for a head that arrives in several pieces. Any other event is only known
+//! to have happened since the last check, so the idle timeouts are accurate to
 //! `server.header_timeout`.
 
 use std::sync::Arc;

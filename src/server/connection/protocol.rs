@@ -30,8 +30,8 @@ const MAX_STREAM_BUFFER: usize = 256 << 10;
 /// The smallest buffer that hyper accepts.
 const MIN_BUFFER: usize = 8 << 10;
 
-/// hyper's default limit of header fields. By default it parses into an array on the stack; any
-/// value set explicitly makes it allocate for each request.
+/// hyper's default limit of header fields. With the default, hyper parses into an array on the stack;
+/// with any value set explicitly, it allocates for each request.
 const HYPER_MAX_FIELDS: usize = 100;
 
 /// hyper's server for both protocols, and the proxy that it calls.

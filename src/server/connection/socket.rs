@@ -28,7 +28,7 @@ pub(super) async fn handshake(
     let Some(tls) = tls else {
         return Ok(Either::Left(socket));
     };
-    // Boxed: it is larger than an idle connection.
+    // Boxed: a handshake is larger than an idle connection.
     let mut handshake = Box::pin(tokio::time::timeout(timeout, tls.accept(socket)));
     let done = tokio::select! {
         done = &mut handshake => done,
