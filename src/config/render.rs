@@ -8,7 +8,7 @@ use super::settings::{Config, KEYS, Key};
 use super::wording::bare_or_quoted;
 
 /// The head of the shipped file: how each kind of value is written.
-const KINDS: &str = "\
+const FILE_HEADER: &str = "\
 # The configuration of stuut-cache. Every key is shown at its default; a file needs only those that differ.
 #
 # Each key can also be set by an environment variable, STUUT_CACHE__SERVER__LISTEN for server.listen,
@@ -35,7 +35,7 @@ const KINDS: &str = "\
 pub fn shipped() -> String {
     let comment = |key: &Key| format!("# {}\n", key.meaning);
     let toml = document(&Config::default(), comment, &|_| String::new());
-    format!("{KINDS}{toml}")
+    format!("{FILE_HEADER}{toml}")
 }
 
 /// The configuration as TOML that reads back the same. A value from a file, variable or flag is

@@ -54,7 +54,7 @@ scalars! {
 }
 
 /// The longest duration: above any sensible setting, and short enough to be added to a date.
-const LONGEST: Duration = Duration::from_hours(365 * 24);
+const MAX_DURATION: Duration = Duration::from_hours(365 * 24);
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let value = humantime::parse_duration(text).map_err(|_| {
@@ -63,7 +63,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             quoted(text)
         )
     })?;
-    if value > LONGEST {
+    if value > MAX_DURATION {
         return Err(format!(
             "{} is longer than a year; write at most \"365d\"",
             quoted(text)

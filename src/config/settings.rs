@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! /// Maximum number of open client connections; at the limit, new ones wait in the listen backlog.
-//! max_connections: usize = 10000 where between::<1, MANY>;
+//! max_connections: usize = 10000 where between::<1, MAX_COUNT>;
 //! ```
 //!
 //! A new key needs only its row. The shipped file, the table of docs/configuration.md, the effective
@@ -72,13 +72,13 @@ impl Key {
 }
 
 /// Upper bound of counts of connections and requests.
-const MANY: usize = 1_000_000;
+const MAX_COUNT: usize = 1_000_000;
 /// Maximum number of fields in an `http::HeaderMap`.
-const FIELDS: usize = 32_768;
+const MAX_FIELDS: usize = 32_768;
 /// Longest request target that `http` parses.
-const TARGET: u64 = (64 << 10) - 2;
+const MAX_TARGET: u64 = (64 << 10) - 2;
 /// Smallest read buffer that hyper allows.
-const HEAD: u64 = 8 << 10;
+const MIN_HEAD: u64 = 8 << 10;
 
 settings! {
     /// `[server]`: the listener for clients.
@@ -89,7 +89,7 @@ settings! {
         workers: usize = 0 where between::<0, 1024>;
         /// Maximum number of open client connections; at the limit, new ones wait in the listen
         /// backlog.
-        max_connections: usize = 10000 where between::<1, MANY>;
+        max_connections: usize = 10000 where between::<1, MAX_COUNT>;
         /// Timeout for a TLS handshake, and for a request head to arrive; the connection is then
         /// closed.
         header_timeout: Duration = "10s" where positive;
@@ -268,13 +268,13 @@ settings! {
         /// Maximum number of requests waiting for the origin: for a head, a body to be stored, or
         /// the end of an upload; one token may hold at most as many slots as remain free. Further
         /// requests are served stale, or get 503.
-        in_flight: usize = 1024 where between::<1, MANY>;
+        in_flight: usize = 1024 where between::<1, MAX_COUNT>;
         /// Longest request target; a longer one gets 414.
-        uri: ByteSize = "8KiB" where sized::<1, TARGET>;
+        uri: ByteSize = "8KiB" where sized::<1, MAX_TARGET>;
         /// Largest request head; a larger one gets 431.
-        header_bytes: ByteSize = "64KiB" where sized::<HEAD, { 16 << 20 }>;
+        header_bytes: ByteSize = "64KiB" where sized::<MIN_HEAD, { 16 << 20 }>;
         /// Maximum number of fields in a request head; more get 431.
-        headers: usize = 100 where between::<1, FIELDS>;
+        headers: usize = 100 where between::<1, MAX_FIELDS>;
         /// Largest request body; a larger one gets 413.
         request_body: ByteSize = "1GiB";
     }
