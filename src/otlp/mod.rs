@@ -30,7 +30,7 @@ use crate::telemetry::{Metrics, SpanResult};
 const MAX_BATCH: usize = 512;
 
 /// How long the first span of a batch waits for others.
-const GATHER: Duration = Duration::from_secs(1);
+const GATHER_TIME: Duration = Duration::from_secs(1);
 
 /// Time to wait for the collector's response.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ impl Worker {
         }
     }
 
-    /// Waits for a span, then up to `GATHER` for more. Returns false when the channel is closed.
+    /// Waits for a span, then up to `GATHER_TIME` for more. Returns false when the channel is closed.
     /// Spans gathered before a cancellation stay in the batch.
     async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
         if self.spans.recv_many(batch, MAX_BATCH).await == 0 {
@@ -117,7 +117,7 @@ impl Worker {
         // A full batch has no space left, which ends the loop.
         let more =
             async { while self.spans.recv_many(batch, MAX_BATCH - batch.len()).await > 0 {} };
-        let _ = timeout(GATHER, more).await;
+        let _ = timeout(GATHER_TIME, more).await;
         true
     }
 

@@ -15,7 +15,7 @@ use super::line::{LineBuffer, LogLine};
 const MAX_QUEUED_BYTES: usize = 16 << 20;
 
 /// How long the writer lets a batch grow.
-const BATCH: Duration = Duration::from_millis(20);
+const BATCH_TIME: Duration = Duration::from_millis(20);
 
 /// Formatted bytes after which the writer writes.
 const CHUNK: usize = 64 << 10;
@@ -183,7 +183,7 @@ impl Queue {
         let growing = |pending: &mut Pending| !pending.ended;
         let (mut pending, _) = self
             .changed
-            .wait_timeout_while(pending, BATCH, growing)
+            .wait_timeout_while(pending, BATCH_TIME, growing)
             .unwrap_or_else(PoisonError::into_inner);
         pending.bytes = 0;
         let next = Batch::after(&pending.batch);
