@@ -47,7 +47,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
 
 /// Time to finish a response after [`CONNECTION_LIFETIME`].
-const LAST_RESPONSE: Duration = Duration::from_secs(5);
+const LAST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The methods of read-only paths, and their `Allow` field.
 const READ_ONLY: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD");
@@ -152,7 +152,7 @@ impl Admin {
         let ended = timeout(CONNECTION_LIFETIME, connection.as_mut()).await;
         if ended.is_err() {
             connection.as_mut().graceful_shutdown();
-            let _ = timeout(LAST_RESPONSE, connection).await;
+            let _ = timeout(LAST_RESPONSE_TIMEOUT, connection).await;
         }
     }
 

@@ -17,7 +17,7 @@ use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Maximum fields listed by name; the others are summed in `rest_bytes`.
-const FIELDS: usize = 12;
+const MAX_FIELDS: usize = 12;
 
 impl Admin {
     /// Records the history until the process exits.
@@ -87,14 +87,15 @@ fn counted(span: Duration, counted: &MetricsSnapshot) -> Value {
 }
 
 fn fields(heaviest: &Heaviest) -> Value {
-    let named = heaviest.fields.iter().take(FIELDS).map(|(name, bytes)| {
+    let fields = &heaviest.fields;
+    let named = fields.iter().take(MAX_FIELDS).map(|(name, bytes)| {
         json!({
             "name": name,
             "bytes": bytes.round(),
             "share": (bytes / heaviest.body * 1e4).round() / 1e4,
         })
     });
-    let unnamed = heaviest.fields.iter().skip(FIELDS);
+    let unnamed = fields.iter().skip(MAX_FIELDS);
     let unnamed: f64 = unnamed.map(|(_, bytes)| bytes).sum();
     json!({
         "fills_measured": heaviest.measured,

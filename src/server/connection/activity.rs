@@ -18,7 +18,7 @@ use crate::telemetry::CloseReason;
 
 /// How long a drain keeps an idle connection open for a request that its client has sent, or is
 /// about to send, before it notices the drain.
-const LATE_REQUEST: Duration = Duration::from_secs(1);
+const LATE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A head has begun, and may still arrive in one piece: the clock has not been read.
 const JUST_BEGUN: u64 = u64::MAX;
@@ -217,7 +217,7 @@ impl Activity {
             (last_moved, idle, CloseReason::Stalled)
         } else if draining > 0 && !self.http2.get() {
             let since = last_moved.max(draining);
-            (since, LATE_REQUEST.min(idle), CloseReason::IdleTimeout)
+            (since, LATE_TIMEOUT.min(idle), CloseReason::IdleTimeout)
         } else {
             (last_moved, idle, CloseReason::IdleTimeout)
         }

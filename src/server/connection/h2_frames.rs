@@ -4,7 +4,7 @@
 //! not show that it reads its responses.
 
 /// Length of a frame header.
-const HEADER: usize = 9;
+const HEADER_LEN: usize = 9;
 
 /// `DATA`, `HEADERS`, `CONTINUATION`; and `WINDOW_UPDATE`, which shows that an upload advances.
 const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
@@ -12,7 +12,7 @@ const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
 /// The position in the stream of frames.
 #[derive(Debug, Default)]
 pub(super) struct H2Frames {
-    header: [u8; HEADER],
+    header: [u8; HEADER_LEN],
     /// Bytes of `header` that are known.
     known: usize,
     /// Bytes of the payload still to be sent.
@@ -24,11 +24,11 @@ impl H2Frames {
     pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
         let mut is_progress = false;
         while !bytes.is_empty() {
-            if self.known < HEADER {
-                let (header, rest) = bytes.split_at(bytes.len().min(HEADER - self.known));
+            if self.known < HEADER_LEN {
+                let (header, rest) = bytes.split_at(bytes.len().min(HEADER_LEN - self.known));
                 self.header[self.known..][..header.len()].copy_from_slice(header);
                 self.known += header.len();
-                if self.known < HEADER {
+                if self.known < HEADER_LEN {
                     break;
                 }
                 let [a, b, c, ..] = self.header.map(usize::from);
@@ -73,7 +73,7 @@ mod tests {
                 (PONG, false),
             ] {
                 // The type of a frame is known once its header is.
-                let known = (at + HEADER - 1) / size;
+                let known = (at + HEADER_LEN - 1) / size;
                 assert!(progress[known] || !expected, "pieces of {size}, from {at}");
                 at += frame.len();
             }
