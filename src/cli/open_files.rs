@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::config::Config;
 
 /// Files other than connections: listeners, the runtime, the log, the admin listener's connections.
-const OTHERS: u64 = 128;
+const OTHER_FILES: u64 = 128;
 
 /// Raises the soft limit to the hard limit, and warns if that is too low for the configuration. The
 /// soft limit of a shell is often far below the hard limit.
@@ -32,5 +32,5 @@ pub(super) fn raise_limit(config: &Config) {
 
 fn needed(config: &Config) -> u64 {
     let connections = config.server.max_connections + config.limits.in_flight;
-    u64::try_from(connections).map_or(u64::MAX, |connections| connections + OTHERS)
+    u64::try_from(connections).map_or(u64::MAX, |connections| connections + OTHER_FILES)
 }

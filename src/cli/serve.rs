@@ -57,7 +57,7 @@ pub(super) fn run_to_end<T>(
 }
 
 /// The status in `systemctl status` after a refused reload.
-const REFUSED: &str =
+const REFUSED_STATUS: &str =
     "the new configuration was refused, the old one stays in use: see the journal";
 
 async fn serve(
@@ -97,7 +97,7 @@ async fn serve(
                 systemd::reloading();
                 let status = match reload(&mut process, reread) {
                     Reload::Applied => &listening,
-                    Reload::Refused => REFUSED,
+                    Reload::Refused => REFUSED_STATUS,
                 };
                 systemd::ready(status);
             }

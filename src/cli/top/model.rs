@@ -5,10 +5,10 @@ use crate::cli::format::{count, percent};
 use crate::cli::stats_document::{Counts, StatsDocument};
 
 /// Maximum points of the history, as in the proxy.
-const POINTS: usize = 300;
+const MAX_POINTS: usize = 300;
 
 /// The share of failed requests to the origin above which the note is an alarm.
-const ALARM: f64 = 0.05;
+const ALARM_SHARE: f64 = 0.05;
 
 /// The state of a proxy, from its last responses.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl Model {
             self.points.clear();
         }
         self.points.extend(stats.history.seconds.iter().cloned());
-        let excess = self.points.len().saturating_sub(POINTS);
+        let excess = self.points.len().saturating_sub(MAX_POINTS);
         self.points.drain(..excess);
         self.stats = stats;
         self.last_error = None;
@@ -70,7 +70,7 @@ impl Model {
         }
         let minute = &self.stats.last_minute;
         let errors = failing(minute).unwrap_or(0.0);
-        let severity = if errors >= ALARM {
+        let severity = if errors >= ALARM_SHARE {
             Severity::Bad
         } else {
             Severity::Warning

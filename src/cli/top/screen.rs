@@ -14,13 +14,13 @@ use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 
 /// Minimum width for two columns.
-const WIDE: u16 = 80;
+const TWO_COLUMNS: u16 = 80;
 
 /// Height of the box of the last minute.
-const MINUTE: u16 = 9;
+const MINUTE_HEIGHT: u16 = 9;
 
 /// Height of the box of outcomes.
-const OUTCOMES: u16 = 12;
+const OUTCOMES_HEIGHT: u16 = 12;
 
 pub(super) fn draw(frame: &mut Frame, model: &Model) {
     let notes = model.notes();
@@ -30,17 +30,17 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
     frame.render_widget(headline(model), title);
     let notes = notes.iter().map(|(severity, text)| note(*severity, text));
     frame.render_widget(Paragraph::new(notes.collect::<Vec<_>>()), attention);
-    if rest.width >= WIDE {
+    if rest.width >= TWO_COLUMNS {
         let [left, right] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(rest);
-        let [minute, counts] = Layout::vertical([Length(MINUTE), Min(0)]).areas(left);
-        let [lines, fields] = Layout::vertical([Length(MINUTE + 4), Min(0)]).areas(right);
+        let [minute, counts] = Layout::vertical([Length(MINUTE_HEIGHT), Min(0)]).areas(left);
+        let [lines, fields] = Layout::vertical([Length(MINUTE_HEIGHT + 4), Min(0)]).areas(right);
         last_minute(frame, minute, model);
         outcomes(frame, counts, model);
         graphs(frame, lines, model);
         heaviest(frame, fields, model);
     } else {
         let [minute, counts, fields] =
-            Layout::vertical([Length(MINUTE), Length(OUTCOMES), Min(0)]).areas(rest);
+            Layout::vertical([Length(MINUTE_HEIGHT), Length(OUTCOMES_HEIGHT), Min(0)]).areas(rest);
         last_minute(frame, minute, model);
         outcomes(frame, counts, model);
         heaviest(frame, fields, model);
