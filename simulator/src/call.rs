@@ -12,7 +12,7 @@ use crate::seeded_rng::SeededRng;
 use crate::{classification, directory, invoice, partner, time, transcript};
 
 /// Number of invoices of a `call_large_…`, which makes it around 400 KB.
-const LARGE: u32 = 16;
+const LARGE_INVOICES: u32 = 16;
 
 /// The whole document of a call.
 pub(crate) fn document(context: &CallContext, id: &CallId, phase: &Phase) -> Value {
@@ -97,14 +97,14 @@ fn debtor(id: &CallId) -> u32 {
 fn invoices(id: &CallId) -> u32 {
     match id.kind {
         Kind::Small => 0,
-        Kind::Large => LARGE,
+        Kind::Large => LARGE_INVOICES,
         Kind::Plain if id.number > 1 => {
             let mut rng = SeededRng::of(&["invoices", &id.to_string()]);
             match rng.within(1..=20) {
                 1..=3 => 0,
                 4..=14 => 1,
                 15..=18 => rng.within(2..=4),
-                _ => rng.within(5..=LARGE),
+                _ => rng.within(5..=LARGE_INVOICES),
             }
         }
         _ => 1,

@@ -9,10 +9,10 @@ use crate::json_object::json_object;
 use crate::{Organisation, Simulator, call};
 
 /// Default of `limit`, the number of calls on a page.
-const PAGE: usize = 20;
+const DEFAULT_PAGE: usize = 20;
 
 /// Maximum of `limit`.
-const LONGEST_PAGE: usize = 100;
+const MAX_PAGE: usize = 100;
 
 impl Simulator {
     /// A page of the organisation's ordinary calls that are created, by number.
@@ -23,14 +23,14 @@ impl Simulator {
         now: Timestamp,
     ) -> Result<Value, Refusal> {
         let malformed = |sentence: &str| Refusal::Malformed(sentence.to_owned());
-        let (mut limit, mut after) = (PAGE, 0);
+        let (mut limit, mut after) = (DEFAULT_PAGE, 0);
         for option in query.split('&') {
             match option.split_once('=') {
                 Some(("limit", number)) => {
                     limit = number
                         .parse()
                         .ok()
-                        .filter(|limit| (1..=LONGEST_PAGE).contains(limit))
+                        .filter(|limit| (1..=MAX_PAGE).contains(limit))
                         .ok_or_else(|| malformed("limit: a number from 1 to 100 is expected"))?;
                 }
                 Some(("cursor", cursor)) => {

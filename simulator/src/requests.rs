@@ -6,7 +6,7 @@ use std::fmt;
 use http::{Method, StatusCode};
 
 /// Limit of counted paths; further ones are counted together, so that memory is bounded.
-const PATHS: usize = 10_000;
+const MAX_PATHS: usize = 10_000;
 
 /// The path of all further requests.
 const OTHER: &str = "(other)";
@@ -64,7 +64,7 @@ impl Requests {
 
     pub(crate) fn count(&mut self, method: &Method, path: &str, outcome: Outcome) {
         let mut key = (path.to_owned(), method.as_str().to_owned());
-        if self.counts.len() >= PATHS && !self.counts.contains_key(&key) {
+        if self.counts.len() >= MAX_PATHS && !self.counts.contains_key(&key) {
             // A client may invent methods, too.
             key = (OTHER.to_owned(), String::new());
         }
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn the_number_of_counted_paths_is_bounded() {
         let mut requests = Requests::default();
-        for path in 0..PATHS + 5 {
+        for path in 0..MAX_PATHS + 5 {
             requests.count(&Method::GET, &format!("/{path}"), OK);
         }
         assert_eq!(requests.to(OTHER), 5);

@@ -22,13 +22,13 @@ use crate::api::BODY_LIMIT;
 use crate::{Outcome, Simulator};
 
 /// Timeout of requests in flight after the shutdown has begun.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time between the first half of a torn body and the close, so that the client receives the half.
-const BEFORE_TEARING: Duration = Duration::from_millis(20);
+const TEAR_DELAY: Duration = Duration::from_millis(20);
 
 /// Pause after a failed accept, most likely for lack of free file descriptors.
-const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -47,7 +47,7 @@ pub async fn serve(listener: TcpListener, simulator: Simulator, shutdown: Cancel
                 let simulator = simulator.clone();
                 connections.spawn(connection(stream, simulator, shutdown.clone()));
             }
-            Err(_) => tokio::time::sleep(AFTER_FAILED_ACCEPT).await,
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
     // New connections are refused instead of waiting in the backlog.
@@ -73,7 +73,7 @@ async fn connection(stream: TcpStream, simulator: Simulator, shutdown: Cancellat
         _ = serving.as_mut() => return,
         () = shutdown.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    let _ = tokio::time::timeout(DRAIN, serving).await;
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, serving).await;
 }
 
 async fn respond(
@@ -114,7 +114,7 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
 fn torn(body: &Bytes) -> Body {
     let half = body.slice(..body.len() / 2);
     let end = async {
-        tokio::time::sleep(BEFORE_TEARING).await;
+        tokio::time::sleep(TEAR_DELAY).await;
         Err(io::Error::other("torn on purpose"))
     };
     let frames = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(end));

@@ -12,7 +12,7 @@ use crate::lifecycle::Events;
 use crate::time::Signature;
 
 /// Limit of all rendered bodies, in bytes; beyond it they are dropped, and rendered again.
-const RENDERED: usize = 64 << 20;
+const MAX_RENDERED: usize = 64 << 20;
 
 /// The simulator's state. All else is derived from the id of a call and the time.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ impl State {
 
     /// Stores the bytes of this call for the next request.
     pub(crate) fn store(&mut self, id: CallId, rendered: Rendered) {
-        if self.rendered_bytes + rendered.body.len() > RENDERED {
+        if self.rendered_bytes + rendered.body.len() > MAX_RENDERED {
             self.rendered.clear();
             self.rendered_bytes = 0;
         }
