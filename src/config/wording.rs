@@ -32,7 +32,7 @@ pub(super) fn bare_or_quoted(name: &str) -> String {
     }
 }
 
-/// `"a", "b" or "c"`
+/// Joins names as in `"a", "b" or "c"`.
 pub(super) fn alternatives(names: &[&str]) -> String {
     let quoted: Vec<_> = names.iter().map(|name| quoted(name)).collect();
     match quoted.split_last() {

@@ -72,7 +72,7 @@ pub fn http_date(written: &[u8], now: SystemTime) -> Option<SystemTime> {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`
+/// Parses `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn imf_fixdate(text: &[u8]) -> Option<i64> {
     let text: &[u8; 29] = text.try_into().ok()?;
     layout(text, "???, ?? ??? ???? ??:??:?? GMT")?;
@@ -81,7 +81,7 @@ fn imf_fixdate(text: &[u8]) -> Option<i64> {
     Some(start(day) + time(&text[17..25])?)
 }
 
-/// `Sun Nov  6 08:49:37 1994`
+/// Parses `Sun Nov  6 08:49:37 1994`.
 fn asctime(text: &[u8]) -> Option<i64> {
     let text: &[u8; 24] = text.try_into().ok()?;
     layout(text, "??? ??? ?? ??:??:?? ????")?;
@@ -97,7 +97,7 @@ fn asctime(text: &[u8]) -> Option<i64> {
     Some(start(day) + time(&text[11..19])?)
 }
 
-/// `Sunday, 06-Nov-94 08:49:37 GMT`
+/// Parses `Sunday, 06-Nov-94 08:49:37 GMT`.
 fn rfc850(text: &[u8], now: SystemTime) -> Option<i64> {
     let comma = text.iter().position(|&byte| byte == b',')?;
     let (weekday, rest) = text.split_at(comma);
@@ -158,7 +158,7 @@ fn two(digits: &[u8]) -> Option<i8> {
     }
 }
 
-/// `08:49:37`, in seconds; a leap second only at the end of a day.
+/// Parses `08:49:37` into seconds. A leap second is valid only at the end of a day.
 fn time(text: &[u8]) -> Option<i64> {
     let (hour, minute, second) = (two(&text[..2])?, two(&text[3..5])?, two(&text[6..])?);
     let leap = (hour, minute, second) == (23, 59, 60);

@@ -31,13 +31,13 @@ pub struct ResponseDirectives {
     pub proxy_revalidate: bool,
     /// §5.2.2.3: may be stored only by a cache that understands the status code.
     pub must_understand: bool,
-    /// §5.2.2.1
+    /// §5.2.2.1: the lifetime.
     pub max_age: Option<DeltaSeconds>,
-    /// §5.2.2.10
+    /// §5.2.2.10: the lifetime in a shared cache.
     pub s_maxage: Option<DeltaSeconds>,
-    /// RFC 5861 §3
+    /// RFC 5861 §3: how long it may be served stale while it is revalidated.
     pub stale_while_revalidate: Option<DeltaSeconds>,
-    /// RFC 5861 §4
+    /// RFC 5861 §4: how long it may be served stale if the origin fails.
     pub stale_if_error: Option<DeltaSeconds>,
     /// Part of the field is unreadable, and may have been a lifetime.
     pub malformed: bool,

@@ -98,8 +98,8 @@ fn obeyed(head: &HeaderMap, origin: OriginRule) -> ResponseDirectives {
     }
 }
 
-/// RFC 9111 §4.2.4 and RFC 5861; without directives of the origin, the settings are the prior
-/// agreement that §4.2.4 requires.
+/// How a response may be used once stale (RFC 9111 §4.2.4, RFC 5861). Without directives of the
+/// origin, the settings are the prior agreement that §4.2.4 requires.
 fn stale_use(
     directives: &ResponseDirectives,
     code: StatusCode,

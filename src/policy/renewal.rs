@@ -132,8 +132,8 @@ pub fn update(stored: &mut HeaderMap, response: &HeaderMap, received: SystemTime
     ] {
         updates.remove(name);
     }
-    // If the stored body was decoded, these were removed. In the 304 they are those of the encoded
-    // bytes: they may be replaced, not added.
+    // If the stored body was decoded, these fields were removed. In the 304 they describe the
+    // encoded bytes: they may be replaced, not added.
     for name in &fields::BYTE_FIELDS {
         if !stored.contains_key(name) {
             updates.remove(name);

@@ -121,7 +121,7 @@ pub fn condition<'a>(
     }
 }
 
-/// §13.1.2: the weak comparison; `*` matches any representation, but only as the sole member.
+/// Evaluates `If-None-Match` (§13.1.2). `*` matches any representation, but only as sole member.
 ///
 /// Tags that differ only in our coding suffix match: we select the representation that the client
 /// has (§12.1).
@@ -217,7 +217,7 @@ pub(super) fn is_marked_decoded(fields: &HeaderMap) -> bool {
     EntityTag::of(fields).is_some_and(|tag| tag.coding() == Some(DECODED.as_bytes()))
 }
 
-/// §13.1.3: `If-Modified-Since` is ignored unless it is one valid date. It is compared with
+/// Evaluates `If-Modified-Since` (§13.1.3), which must be one valid date. It is compared with
 /// `Last-Modified`, else `Date`, else the time of arrival (RFC 9111 §4.3.2).
 fn is_unmodified(request: &HeaderMap, stored: &HeaderMap, received: SystemTime) -> bool {
     let since = DateField::read(request, &header::IF_MODIFIED_SINCE, received);

@@ -201,6 +201,7 @@ struct Outline {
 /// A path with its segments numbered: equal segments have equal numbers.
 struct Numbered(Vec<usize>);
 
+/// The numbers of `*` and `**`.
 const ANY: usize = 0;
 const DEEP: usize = 1;
 

@@ -73,7 +73,7 @@ pub(super) struct LineBuffer {
     pub(super) bytes: Vec<u8>,
     /// The second of `date`.
     second: Option<u64>,
-    /// `2026-01-01T00:00:00`
+    /// That second, as in `2026-01-01T00:00:00`.
     date: String,
 }
 

@@ -91,7 +91,7 @@ impl TraceContext {
         self.flags & SAMPLED != 0
     }
 
-    /// `00-<trace>-<span>-<flags>`, in lower-case hex (§3.2).
+    /// Parses `00-<trace>-<span>-<flags>`, in lower-case hex (§3.2).
     fn parse(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?;
         let known = text.get(..LENGTH)?;
