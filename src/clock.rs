@@ -14,7 +14,7 @@ use crate::policy::Moment;
 #[derive(Clone, Debug)]
 pub struct Clock(TimeSource);
 
-/// The time at which a wait ends.
+/// The time at which a wait ends, or from which its end is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline {
     at: time::Instant,
