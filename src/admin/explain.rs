@@ -65,10 +65,10 @@ fn response(stored: &Inspection, now: Moment) -> Value {
     } = stored;
     let freshness = &entry.freshness;
     let views = entry.views();
-    let views = views.iter().map(|(view, part)| {
+    let views = views.iter().map(|(view, derived)| {
         (
             view.as_str().to_owned(),
-            representation(entry, part, *is_valid, now),
+            describe(entry, derived, *is_valid, now),
         )
     });
     json!({
@@ -82,16 +82,16 @@ fn response(stored: &Inspection, now: Moment) -> Value {
         "rule": freshness.lifetime.rule.as_str(),
         "stale": stale_use(freshness.stale_use),
         "weight_bytes": entry.weight(),
-        "whole": representation(entry, &entry.whole, *is_valid, now),
+        "whole": describe(entry, &entry.whole, *is_valid, now),
         "views": views.collect::<serde_json::Map<_, _>>(),
     })
 }
 
-/// A representation, and the outcome of a request for it now.
-fn representation(entry: &Entry, part: &Representation, is_valid: bool, now: Moment) -> Value {
+/// Describes a representation and the outcome of a request for it now.
+fn describe(entry: &Entry, representation: &Representation, is_valid: bool, now: Moment) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,
-        part.limits,
+        representation.limits,
         &RequestDirectives::default(),
         now,
     );
@@ -110,15 +110,15 @@ fn representation(entry: &Entry, part: &Representation, is_valid: bool, now: Mom
         }
     };
     let encoded = Coding::ALL.iter().filter_map(|&coding| {
-        let encoding = part.encodings.get(coding)?;
+        let encoding = representation.encodings.get(coding)?;
         Some((coding.as_str().to_owned(), encoding.body.len().into()))
     });
     json!({
         "next_request": next_request,
-        "ttl_seconds": policy::ttl_seconds(&entry.freshness, part.limits, now),
-        "live_part_seconds": part.limits.live.map(|lifetime| lifetime.as_secs()),
-        "signed_until": part.limits.signed_until.map(date),
-        "body_bytes": part.body.len(),
+        "ttl_seconds": policy::ttl_seconds(&entry.freshness, representation.limits, now),
+        "live_part_seconds": representation.limits.live.map(|lifetime| lifetime.as_secs()),
+        "signed_until": representation.limits.signed_until.map(date),
+        "body_bytes": representation.body.len(),
         "coded_bytes": encoded.collect::<serde_json::Map<_, _>>(),
     })
 }

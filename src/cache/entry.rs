@@ -208,13 +208,13 @@ impl Entry {
     #[must_use]
     pub fn weight(&self) -> usize {
         let of_view = |(view, slot): &(View, ViewSlot)| {
-            let Some(part) = slot.get() else { return 0 };
-            if Arc::ptr_eq(part, &self.whole) {
+            let Some(derived) = slot.get() else { return 0 };
+            if Arc::ptr_eq(derived, &self.whole) {
                 return view.as_str().len();
             }
             // A view that removes nothing shares the body of the whole.
-            let shared = part.body.as_ptr() == self.whole.body.as_ptr();
-            part.weight() - if shared { part.body.len() } else { 0 } + view.as_str().len()
+            let shared = derived.body.as_ptr() == self.whole.body.as_ptr();
+            derived.weight() - if shared { derived.body.len() } else { 0 } + view.as_str().len()
         };
         ENTRY_OVERHEAD
             + self.admitted.weight()

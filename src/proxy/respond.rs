@@ -59,17 +59,17 @@ fn vary_by_coding(fields: &mut HeaderMap) {
 #[must_use]
 pub fn head(
     entry: &cache::Entry,
-    part: &Representation,
+    representation: &Representation,
     outcome: Outcome,
     now: Moment,
 ) -> HeaderMap {
-    let mut headers = part.headers.clone();
+    let mut headers = representation.headers.clone();
     stamp(&mut headers, entry.freshness.age(now).as_secs(), outcome);
     // Age implies that the origin did not generate the response for this request (RFC 9111 §5.1).
     if matches!(outcome, Outcome::Fetched { .. }) && !entry.came_with_age {
         headers.remove(AGE);
     }
-    if let Some(max_age) = policy::view_max_age(&entry.freshness, part.limits, now) {
+    if let Some(max_age) = policy::view_max_age(&entry.freshness, representation.limits, now) {
         policy::lower_lifetime(&mut headers, max_age, now.wall);
     }
     headers
@@ -84,26 +84,26 @@ pub(super) fn stored(
 ) -> Response<Body> {
     let Selected {
         entry,
-        representation: part,
+        representation,
     } = selected;
-    let mut headers = head(entry, part, outcome, now);
+    let mut headers = head(entry, representation, outcome, now);
     let report = request.report(outcome);
     if request.call.conditional
-        && let Condition::NotModified(client_tag) = condition(request, entry, part)
+        && let Condition::NotModified(client_tag) = condition(request, entry, representation)
     {
         return not_modified(headers, client_tag, report);
     }
     let body = if request.call.head_only {
         // A 204 has no length, not even 0 (RFC 9110 §8.6).
-        if part.status != StatusCode::NO_CONTENT {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(part.body.len()));
+        if representation.status != StatusCode::NO_CONTENT {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(representation.body.len()));
         }
         Bytes::new()
     } else {
-        part.body.clone()
+        representation.body.clone()
     };
     let mut response = Response::new(Body::whole(body, report));
-    *response.status_mut() = part.status;
+    *response.status_mut() = representation.status;
     *response.headers_mut() = headers;
     response
 }
@@ -198,18 +198,17 @@ pub(super) fn is_not_modified(request: &ClientRequest<'_>, selected: &Selected) 
 fn condition<'a>(
     request: &ClientRequest<'a>,
     entry: &cache::Entry,
-    part: &Representation,
+    representation: &Representation,
 ) -> Condition<'a> {
     if request.call.view.is_some() && !request.head.headers.contains_key(IF_NONE_MATCH) {
         return Condition::Send;
     }
-    let (etag, received) = (part.headers.get(ETAG), entry.freshness.received.wall);
     policy::condition(
         &request.head.headers,
-        part.status,
-        etag,
-        &part.headers,
-        received,
+        representation.status,
+        representation.headers.get(ETAG),
+        &representation.headers,
+        entry.freshness.received.wall,
     )
 }
 

@@ -75,11 +75,11 @@ impl Views {
         let representation = match view {
             None => Arc::clone(&entry.whole),
             Some(view) => {
-                let Some(part) = entry.view(view) else {
+                let Some(representation) = entry.view(view) else {
                     return Err(entry);
                 };
-                self.count(ViewResult::Memoised, &entry, &part);
-                part
+                self.count(ViewResult::Memoised, &entry, &representation);
+                representation
             }
         };
         Ok(Selected {
@@ -102,15 +102,15 @@ impl Views {
         };
         let slot = entry.slot(view);
         let mut result = ViewResult::Memoised;
-        let part = slot.get_or_init(|| async {
+        let representation = slot.get_or_init(|| async {
             let began = self.clock.mono();
-            let (part, derived) = self.derive(&entry, view).await;
+            let (representation, derived) = self.derive(&entry, view).await;
             let took = self.clock.mono().saturating_sub(began);
             self.metrics.prune_duration.observe(took.as_secs_f64());
             result = derived;
-            part
+            representation
         });
-        let representation = Arc::clone(part.await);
+        let representation = Arc::clone(representation.await);
         self.count(result, &entry, &representation);
         if result != ViewResult::Memoised {
             self.store.reweigh(key, &entry);
@@ -136,9 +136,9 @@ impl Views {
         self.offload.run(size, derive).await
     }
 
-    fn count(&self, result: ViewResult, entry: &Entry, part: &Representation) {
+    fn count(&self, result: ViewResult, entry: &Entry, representation: &Representation) {
         self.metrics.view.of(result).inc();
-        let removed = entry.whole.body.len() - part.body.len();
+        let removed = entry.whole.body.len() - representation.body.len();
         self.metrics.view_removed_bytes.inc_by(removed as u64);
     }
 }
