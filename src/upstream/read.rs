@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use tokio::sync::OwnedSemaphorePermit;
@@ -74,28 +74,45 @@ impl Upstream {
         };
         // Copied into an allocation of its exact size: hyper returns slices of read buffers, and a
         // stored slice would keep its whole buffer alive.
-        let mut whole = BytesMut::with_capacity(expected.unwrap_or(0));
+        let mut whole = Vec::with_capacity(expected.unwrap_or(0));
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else {
                 continue;
             };
-            whole.extend_from_slice(&data);
-            if whole.len() as u64 > self.max_body {
-                let read = (whole.freeze(), reservation);
-                return Ok(BodyRead::TooLarge(self.stream(Some(read), body)));
+            let needed = whole.len() + data.len();
+            let fits = needed as u64 <= self.max_body;
+            let capacity = self.capacity(&whole, needed);
+            // Reserved before the buffer grows: all buffers together stay within the budget.
+            if fits && self.grow(&mut reservation, capacity) {
+                whole.reserve_exact(capacity - whole.len());
+                whole.extend_from_slice(&data);
+                continue;
             }
-            if !self.grow(&mut reservation, whole.capacity()) {
-                return Ok(self.over_budget(Some((whole.freeze(), reservation)), body));
-            }
+            let read = Some(([whole.into(), data], reservation));
+            return Ok(if fits {
+                self.over_budget(read, body)
+            } else {
+                BodyRead::TooLarge(self.stream(read, body))
+            });
         }
         if expected == Some(whole.len()) {
-            return Ok(BodyRead::Whole(whole.freeze()));
+            return Ok(BodyRead::Whole(whole.into()));
         }
         // During the copy there are two bodies.
         if !self.grow(&mut reservation, whole.capacity() + whole.len()) {
-            return Ok(self.over_budget(Some((whole.freeze(), reservation)), body));
+            return Ok(self.over_budget(Some(([whole.into(), Bytes::new()], reservation)), body));
         }
         Ok(BodyRead::Whole(Bytes::copy_from_slice(&whole)))
+    }
+
+    /// The capacity that a buffer needs for this many bytes: doubled where it must grow.
+    fn capacity(&self, buffer: &Vec<u8>, needed: usize) -> usize {
+        let most = usize::try_from(self.max_body).unwrap_or(usize::MAX);
+        if needed <= buffer.capacity() {
+            buffer.capacity()
+        } else {
+            needed.max((2 * buffer.capacity()).min(most))
+        }
     }
 
     /// Reserves bytes of the fill budget, if it has them.
@@ -115,7 +132,7 @@ impl Upstream {
     /// Streams a body that exceeds the fill budget.
     fn over_budget(
         &self,
-        read: Option<(Bytes, OwnedSemaphorePermit)>,
+        read: Option<([Bytes; 2], OwnedSemaphorePermit)>,
         rest: OriginBody,
     ) -> BodyRead {
         self.metrics.fills_streamed.inc();
@@ -125,7 +142,7 @@ impl Upstream {
     /// Streams a body, of which a part may have been read already.
     pub(super) fn stream(
         &self,
-        read: Option<(Bytes, OwnedSemaphorePermit)>,
+        read: Option<([Bytes; 2], OwnedSemaphorePermit)>,
         rest: OriginBody,
     ) -> ResponseStream {
         ResponseStream::new(read, rest, self.settings.total_timeout, self.clock.clone())

@@ -18,8 +18,9 @@ use crate::clock::{Clock, Deadline};
 /// that hyper aborts the client's response too and a truncated body does not look complete.
 #[derive(Debug)]
 pub struct ResponseStream {
-    /// The part that was read for the cache already, and its share of the fill budget.
-    read: Bytes,
+    /// The part that was read for the cache already, the frame that did not fit in it, and the
+    /// part's share of the fill budget.
+    read: [Bytes; 2],
     reservation: Option<OwnedSemaphorePermit>,
     rest: OriginBody,
     /// The idle timeout.
@@ -39,7 +40,7 @@ pub(super) struct Timer {
 
 impl ResponseStream {
     pub(super) fn new(
-        read: Option<(Bytes, OwnedSemaphorePermit)>,
+        read: Option<([Bytes; 2], OwnedSemaphorePermit)>,
         rest: OriginBody,
         limit: Duration,
         clock: Clock,
@@ -75,8 +76,8 @@ impl Body for ResponseStream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        if !this.read.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut this.read)))));
+        if let Some(read) = this.read.iter_mut().find(|read| !read.is_empty()) {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(read)))));
         }
         // hyper polls again when it has written most of the first frame.
         this.reservation = None;
@@ -90,11 +91,12 @@ impl Body for ResponseStream {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.is_end_stream()
+        self.read.iter().all(Bytes::is_empty) && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.read.len() as u64) + self.rest.size_hint()
+        let read: usize = self.read.iter().map(Bytes::len).sum();
+        SizeHint::with_exact(read as u64) + self.rest.size_hint()
     }
 }
 

@@ -2,5 +2,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "any time will do")]
 
+mod fill;
 mod hits;
 mod store;
