@@ -20,6 +20,10 @@ use crate::telemetry::CloseReason;
 /// about to send, before it notices the drain.
 const LATE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a request waits for the origin after its client has closed its sending side: a client
+/// that only half-closes still reads, but a client that has left looks the same.
+const HALF_CLOSED_WAIT: Duration = Duration::from_secs(2);
+
 /// A head has begun, and may still arrive in one piece: the clock has not been read.
 const JUST_BEGUN: u64 = u64::MAX;
 
@@ -53,6 +57,11 @@ pub(in crate::server) struct Activity {
     in_head: Flag,
     /// hyper has written bytes that it has not flushed yet.
     pub(super) unflushed: Flag,
+    /// HTTP/1: the socket must be checked for a client that has left. hyper reads nothing while a
+    /// request waits, and so does not notice.
+    pub(super) probe_due: Flag,
+    /// Time of the first check that found the client's sending side closed.
+    input_ended: AtomicU64,
     /// The socket is shut down: bytes still received are not a request.
     pub(super) shut_down: Flag,
 }
@@ -97,6 +106,8 @@ impl Activity {
             in_body: Flag::default(),
             in_head: Flag::default(),
             unflushed: Flag::default(),
+            probe_due: Flag::default(),
+            input_ended: AtomicU64::default(),
             shut_down: Flag::default(),
         })
     }
@@ -143,6 +154,13 @@ impl Activity {
         }
     }
 
+    /// Records that the client has closed its sending side.
+    pub(super) fn input_ended(&self) {
+        if self.input_ended.load(Relaxed) == 0 {
+            self.input_ended.store(self.now(), Relaxed);
+        }
+    }
+
     /// Begins the drain: the next response is the last, and the idle timeout is short.
     pub(super) fn begin_drain(&self) {
         self.draining.store(self.now(), Relaxed);
@@ -181,9 +199,16 @@ impl Activity {
         // A head may begin at any time: check at least once in each header timeout.
         let next_check = Instant::now() + interval.min(settings.header_timeout);
         let requests = self.requests.load(Relaxed);
+        self.probe_due.set(requests > 0 && !self.http2.get());
         if requests > self.responding.load(Relaxed) {
             // A request waits for the origin, which has deadlines of its own.
-            return ConnectionState::Active(next_check);
+            let input_ended = self.input_ended.load(Relaxed);
+            let given_up = self.opened + Duration::from_millis(input_ended) + HALF_CLOSED_WAIT;
+            return if input_ended > 0 && given_up <= Instant::now() {
+                ConnectionState::TimedOut(CloseReason::HalfClosed)
+            } else {
+                ConnectionState::Active(next_check)
+            };
         }
         let (since, limit, reason) = self.timeout(settings);
         let deadline = self.opened + Duration::from_millis(since) + limit;
@@ -248,6 +273,11 @@ impl Flag {
 
     pub(in crate::server) fn set(&self, value: bool) {
         self.0.store(value, Relaxed);
+    }
+
+    /// Unsets it; returns whether it was set.
+    pub(super) fn take(&self) -> bool {
+        self.get() && self.0.swap(false, Relaxed)
     }
 }
 
@@ -332,6 +362,24 @@ mod tests {
         assert_eq!(timed_out(&activity), None);
         advance(settings.idle_timeout).await;
         assert_eq!(timed_out(&activity), Some(CloseReason::IdleTimeout));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_of_a_half_closed_client_waits_two_seconds() {
+        let activity = Activity::new();
+        let mut request = activity.begin_request(false);
+        assert_eq!(timed_out(&activity), None);
+        assert!(activity.probe_due.get());
+        tokio::time::advance(Duration::from_secs(9)).await;
+        for _ in 0..2 {
+            activity.input_ended();
+            assert_eq!(timed_out(&activity), None);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(timed_out(&activity), Some(CloseReason::HalfClosed));
+        // A client that receives its response is not given up.
+        request.respond();
+        assert_eq!(timed_out(&activity), None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,7 +21,7 @@ use tokio::time::Sleep;
 
 use super::activity::Activity;
 use super::h2_frames::H2Frames;
-use super::socket::Socket;
+use super::socket::{self, Socket};
 use crate::request::{Framing, FramingFault, Stop, rejection};
 
 /// Bytes read at once into our own buffer.
@@ -235,6 +235,18 @@ impl ClientIo {
         Poll::Ready(())
     }
 
+    /// Checks whether the client has left: fails if the connection is reset, and records the end of
+    /// its input.
+    fn probe(&self) -> io::Result<()> {
+        if socket::is_input_closed(&self.socket) {
+            if let Some(error) = socket::tcp(&self.socket).take_error()? {
+                return Err(error);
+            }
+            self.activity.input_ended();
+        }
+        Ok(())
+    }
+
     /// Records sent bytes; in HTTP/2, only those of frames that show progress.
     fn record_sent(&mut self, parts: &[IoSlice<'_>], mut count: usize) {
         if !self.activity.http2.get() {
@@ -326,7 +338,10 @@ impl AsyncWrite for ClientIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        // hyper flushes when it has nothing left to write.
+        // hyper flushes when it has nothing left to write, and each time it is polled.
+        if this.activity.probe_due.take() {
+            this.probe()?;
+        }
         let polled = Pin::new(&mut this.socket).poll_flush(cx);
         if polled.is_ready() {
             this.activity.unflushed.set(false);

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -55,10 +57,19 @@ pub(super) fn has_agreed_on_http1(socket: &Socket) -> bool {
 /// Makes the close a reset, so that the client does not take the end of the connection for the
 /// end of a response.
 pub(super) fn reset(socket: &Socket) {
-    let tcp = match socket {
+    // If this fails, the socket is closed normally.
+    let _ = tcp(socket).set_zero_linger();
+}
+
+/// Whether the client has closed its sending side, or reset the connection.
+pub(super) fn is_input_closed(socket: &Socket) -> bool {
+    let ready = tcp(socket).ready(Interest::READABLE).now_or_never();
+    ready.is_some_and(|ready| ready.is_ok_and(Ready::is_read_closed))
+}
+
+pub(super) fn tcp(socket: &Socket) -> &TcpStream {
+    match socket {
         Either::Left(tcp) => tcp,
         Either::Right(stream) => stream.get_ref().0,
-    };
-    // If this fails, the socket is closed normally.
-    let _ = tcp.set_zero_linger();
+    }
 }

@@ -113,6 +113,8 @@ labels! {
         /// For `server.idle_timeout`, the client did not read its response, or did not complete its
         /// request body after the response.
         Stalled => "stalled",
+        /// The client closed its sending side, and its request had no response 2 s later.
+        HalfClosed => "half_closed",
         /// Still active at the end of `server.drain_timeout`.
         DrainTimeout => "drain_timeout",
         /// The TLS handshake failed: another protocol, no common version, no acceptable client

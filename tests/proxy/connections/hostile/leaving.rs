@@ -1,6 +1,6 @@
 //! Clients that disconnect at every stage of a request.
 
-use super::{CALL, fill, get};
+use super::{CALL, closed_by, fill, get};
 use crate::support::{Gate, Origin, Program, Proxy, RawConnection, Reply};
 
 /// Memory growth allowed: 22 calls are stored, the rest is fragmentation.
@@ -132,4 +132,40 @@ async fn waiters_whose_leader_disconnects_still_share_one_fetch() {
     }
     proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
     origin.assert_requests(1);
+}
+
+/// hyper reads nothing while a request waits for the origin, so that it did not notice: the requests
+/// kept their slots until the origin answered.
+#[tokio::test]
+async fn requests_of_clients_that_have_left_release_their_slots() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 100).await;
+    let leave: [fn(RawConnection) -> Option<RawConnection>; 2] = [
+        |client| {
+            client.reset();
+            None
+        },
+        |client| Some(client),
+    ];
+    for (round, leave) in leave.into_iter().enumerate() {
+        let _gate = origin.hold("/v1/held");
+        let mut left = Vec::new();
+        for _ in 0..50 {
+            let mut client = proxy.raw_connection().await;
+            client.send(get("/v1/held")).await;
+            if round == 1 {
+                // It may only have half-closed: its request waits for another two seconds.
+                client.half_close().await;
+            }
+            left.push(client);
+        }
+        origin.wait_for_requests((round + 1) * 50 + round).await;
+        let _half_closed: Vec<_> = left.into_iter().filter_map(leave).collect();
+        proxy
+            .wait_for_metric("stuut_cache_upstream_in_flight", 0)
+            .await;
+        let answer = proxy.get(&format!("/v1/calls/{round}")).bearer("b").await;
+        answer.assert_status(200).assert_miss();
+    }
+    proxy.wait_for_metric(&closed_by("half_closed"), 50).await;
 }
