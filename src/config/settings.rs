@@ -93,7 +93,7 @@ settings! {
         /// Timeout for a TLS handshake, and for a request head to arrive; the connection is then
         /// closed.
         header_timeout: Duration = "10s" where positive;
-        /// Timeout for an idle connection: without a request, or without progress of a body; it is
+        /// Timeout for an idle connection: without a request, or whose client does not read its response; it is
         /// then closed.
         idle_timeout: Duration = "75s" where positive;
         /// Time that requests in flight have to finish after SIGTERM; the rest are aborted.
@@ -142,8 +142,8 @@ settings! {
         /// Retry budget for GETs and HEADs whose connection closes before a response, in percent of
         /// requests, plus ten per second; 0 disables retries, connection retries included.
         retries: usize = 20 where between::<0, 100>;
-        /// Number of failed connections in a row (DNS, TCP, TLS) that opens the circuit breaker; 0
-        /// disables it.
+        /// Number of requests in a row that cannot connect (DNS, TCP, TLS; each after its retries)
+        /// that opens the circuit breaker; 0 disables it.
         breaker_failures: usize = 5 where between::<0, 1000>;
         /// Time the circuit breaker stays open before one request probes with a new connection;
         /// meanwhile, requests for the origin are served stale, or get 503.
@@ -179,7 +179,8 @@ settings! {
         /// Lifetime of a response to which no other rule applies.
         default: Duration = "1m";
         /// Cache-Control and Expires of the origin: "obey": they take precedence over these rules;
-        /// "override": they are ignored, except for no-store and private.
+        /// "override": they are ignored, except for no-store, private, public and
+        /// must-understand.
         origin: OriginRule = "obey";
         /// Cache-Control: private of the origin: "token": stored for the one token it was fetched
         /// with; "refuse": not stored.
@@ -189,7 +190,8 @@ settings! {
         /// Time past its lifetime that an ended call is served stale while it is revalidated in the
         /// background.
         stale_while_revalidate: Duration = "5s";
-        /// Time past its lifetime that a response is served stale when the origin fails.
+        /// Time past its lifetime that a response is served stale when the origin fails or cannot be
+        /// used (circuit breaker, backoff, load shedding).
         stale_if_error: Duration = "5m";
         /// Maximum age of a stored response; it is not served beyond that, not even stale.
         hard_limit: Duration = "24h" where positive;

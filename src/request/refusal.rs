@@ -11,7 +11,7 @@ labels! {
     pub enum Refusal {
         // RFC 9112 §3
         RequestLine => "request-line": "the request line is not a method, a target and a version",
-        Version => "http-version": "only HTTP/1.1 and HTTP/2 are supported",
+        Version => "http-version": "only HTTP/1.0, HTTP/1.1 and HTTP/2 are supported",
         // RFC 9112 §5
         FieldLine => "field-line": "a field line is not a name, a colon and a value",
         // RFC 9112 §2.2
