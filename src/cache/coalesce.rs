@@ -7,35 +7,51 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Generation;
+use super::unshareable::Unshareable;
 use crate::request::{CacheKey, Prehashed};
 
 /// The fetches in flight, by key. `V` is their result.
 #[derive(Debug)]
 pub struct InFlight<V> {
     /// A std mutex: held for a map operation only, and never by a hit.
-    fetches: Mutex<Fetches<V>>,
+    state: Mutex<State<V>>,
 }
 
-type Fetches<V> = HashMap<CacheKey, Fetch<V>, Prehashed>;
+#[derive(Debug)]
+struct State<V> {
+    fetches: HashMap<CacheKey, Fetch<V>, Prehashed>,
+    unshareable: Unshareable,
+}
 
 #[derive(Debug)]
 struct Fetch<V> {
     /// The generation that the fetch began under; only requests of the same generation may wait.
     generation: Generation,
-    result: watch::Receiver<Option<V>>,
+    result: watch::Receiver<Progress<V>>,
 }
 
-/// The role of a request: lead the fetch, or wait for it.
+/// The state of a fetch.
+#[derive(Clone, Debug)]
+enum Progress<V> {
+    Running,
+    /// Complete, with the result for the waiters; `None` if it is not shareable.
+    Complete(Option<V>),
+}
+
+/// The role of a request: lead the fetch, wait for it, or fetch alone.
 #[derive(Debug)]
 pub enum Role<V> {
     /// Fetch, then [complete](Leader::complete).
     Leader(Leader<V>),
     /// Wait for the fetch in flight.
     Waiter(Waiter<V>),
+    /// Fetch, then complete, without waiters: the last response for this key was not shareable.
+    Alone(Leader<V>),
 }
 
 /// The leader of a fetch. If it is dropped before it completes (a panic, a cancelled task), the fetch
@@ -44,35 +60,55 @@ pub enum Role<V> {
 pub struct Leader<V> {
     in_flight: Arc<InFlight<V>>,
     key: CacheKey,
-    result: watch::Sender<Option<V>>,
+    result: watch::Sender<Progress<V>>,
 }
 
 /// A waiter for an in-flight fetch.
 #[derive(Debug)]
-pub struct Waiter<V>(watch::Receiver<Option<V>>);
+pub struct Waiter<V>(watch::Receiver<Progress<V>>);
 
 impl<V> Default for InFlight<V> {
     fn default() -> Self {
         Self {
-            fetches: Mutex::default(),
+            state: Mutex::new(State {
+                fetches: HashMap::default(),
+                unshareable: Unshareable::default(),
+            }),
         }
     }
 }
 
-impl<V: Clone> InFlight<V> {
-    /// Waits for the fetch of this key, or leads one.
+impl<V> InFlight<V> {
+    /// Waits for the fetch of this key, or leads one; fetches alone if the waiters would soon all
+    /// fetch on their own.
     ///
     /// A fetch that began under another generation is not joined: a client that has just written to
     /// a call must not get the result of a fetch from before the write.
-    pub fn join_or_lead(self: &Arc<Self>, key: &CacheKey, generation: &Generation) -> Role<V> {
-        let mut fetches = self.lock();
-        let joined = fetches
-            .get(key)
-            .filter(|fetch| fetch.generation.is_same(generation));
-        match joined {
-            Some(fetch) => Role::Waiter(Waiter(fetch.result.clone())),
-            None => Role::Leader(self.start(&mut fetches, key, generation)),
+    pub fn join_or_lead(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        generation: &Generation,
+        now: Duration,
+    ) -> Role<V> {
+        let mut state = self.lock();
+        if state.unshareable.has(key, now) {
+            return Role::Alone(self.leader(key).0);
         }
+        match state.fetch(key, generation) {
+            Some(fetch) => Role::Waiter(Waiter(fetch.result.clone())),
+            None => Role::Leader(self.start(&mut state, key, generation)),
+        }
+    }
+
+    /// Leads a fetch of this key, unless one is in flight.
+    pub fn lead_first(
+        self: &Arc<Self>,
+        key: &CacheKey,
+        generation: &Generation,
+    ) -> Option<Leader<V>> {
+        let mut state = self.lock();
+        let is_first = state.fetch(key, generation).is_none();
+        is_first.then(|| self.start(&mut state, key, generation))
     }
 
     /// Leads a fetch of this key, even if one is in flight: for a client that must not get a response
@@ -83,67 +119,85 @@ impl<V: Clone> InFlight<V> {
 
     fn start(
         self: &Arc<Self>,
-        fetches: &mut Fetches<V>,
+        state: &mut State<V>,
         key: &CacheKey,
         generation: &Generation,
     ) -> Leader<V> {
-        let (sender, result) = watch::channel(None);
+        let (leader, result) = self.leader(key);
         let generation = generation.clone();
-        fetches.insert(key.clone(), Fetch { generation, result });
-        Leader {
+        let fetch = Fetch { generation, result };
+        state.fetches.insert(key.clone(), fetch);
+        leader
+    }
+
+    fn leader(self: &Arc<Self>, key: &CacheKey) -> (Leader<V>, watch::Receiver<Progress<V>>) {
+        let (result, receiver) = watch::channel(Progress::Running);
+        let leader = Leader {
             in_flight: Arc::clone(self),
             key: key.clone(),
-            result: sender,
-        }
+            result,
+        };
+        (leader, receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<V>> {
+        // Map operations do not panic midway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<V> InFlight<V> {
-    fn lock(&self) -> MutexGuard<'_, Fetches<V>> {
-        // Map operations do not panic midway.
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+impl<V> State<V> {
+    /// The fetch of this key that a request of this generation may wait for.
+    fn fetch(&self, key: &CacheKey, generation: &Generation) -> Option<&Fetch<V>> {
+        let fetch = self.fetches.get(key);
+        fetch.filter(|fetch| fetch.generation.is_same(generation))
     }
 
     /// Removes a fetch, unless a later one has replaced it.
-    fn remove(&self, key: &CacheKey, result: &watch::Sender<Option<V>>) {
-        let mut fetches = self.lock();
-        let is_same = |fetch: &Fetch<V>| fetch.result.same_channel(&result.subscribe());
-        if fetches.get(key).is_some_and(is_same) {
-            fetches.remove(key);
+    fn remove(&mut self, leader: &Leader<V>) {
+        let own = leader.result.subscribe();
+        let is_own = |fetch: &Fetch<V>| fetch.result.same_channel(&own);
+        if self.fetches.get(&leader.key).is_some_and(is_own) {
+            self.fetches.remove(&leader.key);
         }
     }
 }
 
 impl<V> Leader<V> {
-    /// Completes the fetch with `value` for every waiter.
+    /// Completes the fetch for every waiter: with its result, or with `None` if that is not shareable
+    /// and each must fetch.
     ///
     /// The response must be in the store by now: the next request does not wait for this fetch.
-    pub fn complete(self, value: V) {
-        self.in_flight.remove(&self.key, &self.result);
-        self.result.send_replace(Some(value));
+    pub fn complete(self, result: Option<V>, now: Duration) {
+        let mut state = self.in_flight.lock();
+        state.remove(&self);
+        state.unshareable.record(&self.key, result.is_some(), now);
+        drop(state);
+        self.result.send_replace(Progress::Complete(result));
     }
 }
 
 impl<V> Drop for Leader<V> {
     fn drop(&mut self) {
-        if self.result.borrow().is_none() {
-            self.in_flight.remove(&self.key, &self.result);
+        if matches!(*self.result.borrow(), Progress::Running) {
+            self.in_flight.lock().remove(self);
         }
     }
 }
 
 impl<V: Clone> Waiter<V> {
-    /// The result of the fetch; `None` if its leader was dropped.
+    /// The result of the fetch; `None` if it is not shareable, or its leader was dropped.
     pub async fn result(mut self) -> Option<V> {
-        let result = self.0.wait_for(Option::is_some).await.ok()?;
-        result.clone()
+        let is_complete = |progress: &Progress<V>| matches!(progress, Progress::Complete(_));
+        match &*self.0.wait_for(is_complete).await.ok()? {
+            Progress::Complete(result) => result.clone(),
+            Progress::Running => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use http::HeaderValue;
 
     use super::super::Reach;
@@ -171,14 +225,16 @@ mod tests {
         }
 
         fn join_or_lead(&self, key: &CacheKey) -> Role<u8> {
-            self.in_flight.join_or_lead(key, &self.generation(key))
+            let generation = self.generation(key);
+            self.in_flight
+                .join_or_lead(key, &generation, Duration::ZERO)
         }
 
         #[track_caller]
         fn lead(&self, key: &CacheKey) -> Leader<u8> {
             match self.join_or_lead(key) {
                 Role::Leader(leader) => leader,
-                Role::Waiter(_) => panic!("expected to lead"),
+                Role::Waiter(_) | Role::Alone(_) => panic!("expected to lead"),
             }
         }
 
@@ -186,12 +242,12 @@ mod tests {
         fn wait(&self, key: &CacheKey) -> Waiter<u8> {
             match self.join_or_lead(key) {
                 Role::Waiter(waiter) => waiter,
-                Role::Leader(_) => panic!("expected to wait"),
+                Role::Leader(_) | Role::Alone(_) => panic!("expected to wait"),
             }
         }
 
         fn len(&self) -> usize {
-            self.in_flight.lock().len()
+            self.in_flight.lock().fetches.len()
         }
     }
 
@@ -208,7 +264,7 @@ mod tests {
         let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
         let leader = fixture.lead(&key);
         let waiters: Vec<_> = (0..200).map(|_| fixture.wait(&key)).collect();
-        leader.complete(7);
+        leader.complete(Some(7), Duration::ZERO);
         for waiter in waiters {
             assert_eq!(waiter.result().await, Some(7));
         }
@@ -222,7 +278,7 @@ mod tests {
         let waiter = fixture.wait(&key);
         drop(leader);
         assert_eq!(waiter.result().await, None);
-        fixture.lead(&key).complete(1);
+        fixture.lead(&key).complete(Some(1), Duration::ZERO);
         assert_eq!(fixture.len(), 0);
     }
 
@@ -233,14 +289,14 @@ mod tests {
         let waiter = fixture.wait(&key);
         fixture.generations.invalidate_path(key.path(), Reach::Here);
         let after = fixture.lead(&key);
-        before.complete(1);
+        before.complete(Some(1), Duration::ZERO);
         assert_eq!(
             waiter.result().await,
             Some(1),
             "a waiter from before the purge still gets the result"
         );
         let second = fixture.wait(&key);
-        after.complete(2);
+        after.complete(Some(2), Duration::ZERO);
         assert_eq!(second.result().await, Some(2));
         assert_eq!(fixture.len(), 0);
     }
@@ -252,13 +308,38 @@ mod tests {
         let first = fixture.wait(&key);
         let after = fixture.in_flight.lead(&key, &fixture.generation(&key));
         let second = fixture.wait(&key);
-        before.complete(1);
+        before.complete(Some(1), Duration::ZERO);
         assert_eq!(fixture.len(), 1, "the older leader removes only itself");
-        after.complete(2);
+        after.complete(Some(2), Duration::ZERO);
         assert_eq!(
             (first.result().await, second.result().await),
             (Some(1), Some(2))
         );
+        assert_eq!(fixture.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn requests_fetch_alone_after_a_response_that_is_not_shareable() {
+        let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
+        let leader = fixture.lead(&key);
+        let waiter = fixture.wait(&key);
+        leader.complete(None, Duration::ZERO);
+        assert_eq!(waiter.result().await, None);
+        let alone = || match fixture.join_or_lead(&key) {
+            Role::Alone(leader) => leader,
+            role => panic!("expected to fetch alone: {role:?}"),
+        };
+        let (first, second, dropped) = (alone(), alone(), alone());
+        assert_eq!(fixture.len(), 0);
+        // A refresh in the background is still one for all requests.
+        let generation = fixture.generation(&key);
+        let refresh = fixture.in_flight.lead_first(&key, &generation);
+        assert!(fixture.in_flight.lead_first(&key, &generation).is_none());
+        drop((refresh, dropped));
+        first.complete(None, Duration::ZERO);
+        alone().complete(None, Duration::ZERO);
+        second.complete(Some(1), Duration::ZERO);
+        fixture.lead(&key).complete(Some(2), Duration::ZERO);
         assert_eq!(fixture.len(), 0);
     }
 

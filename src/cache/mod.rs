@@ -9,6 +9,7 @@ mod entry;
 mod generation;
 mod representation;
 mod store;
+mod unshareable;
 
 pub use admission::Admission;
 pub use coalesce::{InFlight, Leader, Role, Waiter};

@@ -94,8 +94,8 @@ pub(super) struct Fetched {
     pub(super) collapsed: bool,
 }
 
-/// The result of a fetch, for its waiters; `None` if the response is not shareable: all of them fetch.
-pub(super) type SharedResult = Option<Result<Fetched, FetchError>>;
+/// The result of a fetch, for its waiters.
+pub(super) type SharedResult = Result<Fetched, FetchError>;
 
 impl Fetcher {
     /// Fetches the response, or waits for a fetch in flight.
@@ -115,7 +115,8 @@ impl Fetcher {
             // The origin may have answered an earlier fetch before this request arrived.
             Role::Leader(self.in_flight.lead(&key, generation))
         } else {
-            self.in_flight.join_or_lead(&key, generation)
+            self.in_flight
+                .join_or_lead(&key, generation, self.clock.mono())
         };
         let waiter = match role {
             Role::Leader(leader) => {
@@ -124,12 +125,13 @@ impl Fetcher {
                     .await
                     .unwrap_or_else(|_| FetchResult::Failed(FetchError::Panicked));
             }
+            Role::Alone(leader) => return self.run(job, Some(leader)).await,
             Role::Waiter(waiter) => waiter,
         };
         // A waiter waits at most as long as its own fetch could take.
         let deadline = self.upstream.deadline();
         let shared = self.clock.timeout_at(deadline, waiter.result()).await;
-        match shared.map(Option::flatten) {
+        match shared {
             Some(Some(Ok(fetched))) if fetched.entry.vary.matches(&job.sent) => {
                 self.metrics.collapsed.inc();
                 FetchResult::Whole(fetched)
@@ -153,11 +155,8 @@ impl Fetcher {
             return;
         }
         let job = self.job(request, Basis::Stored(Arc::clone(stored)));
-        let generation = job.fence.generation();
-        let role = self
-            .in_flight
-            .join_or_lead(&request.call.coalescing_key(), generation);
-        if let Role::Leader(leader) = role {
+        let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
+        if let Some(leader) = self.in_flight.lead_first(&key, generation) {
             if is_retry {
                 stored.retry_began(now.saturating_add(self.total_timeout));
             }
@@ -212,7 +211,7 @@ impl Fetcher {
                 if response.is_unshareable
                     && let Some(leader) = leader.take()
                 {
-                    leader.complete(None);
+                    leader.complete(None, self.clock.mono());
                 }
                 self.fill(&job, response, body).await
             }
@@ -222,7 +221,7 @@ impl Fetcher {
             stored.fetch_ended(result.is_origin_failure(), self.clock.mono());
         }
         if let Some(leader) = leader {
-            leader.complete(result.shared());
+            leader.complete(result.shared(), self.clock.mono());
         }
         self.spans
             .record(job.span.as_ref(), &Method::GET, result.span_end());
@@ -290,7 +289,7 @@ impl FetchResult {
     /// The waiters' result; `None` if the response is not shareable. They share a response that was
     /// stored or only fenced (they too arrived before the purge), and an error: they have the same
     /// token, so their own fetch would fail likewise.
-    fn shared(&self) -> SharedResult {
+    fn shared(&self) -> Option<SharedResult> {
         match self {
             Self::Whole(fetched)
                 if matches!(fetched.stored, Ok(()) | Err(NotStored::Fenced))

@@ -122,6 +122,80 @@ async fn waiters_of_an_unshareable_response_fetch_concurrently() {
     }
 }
 
+/// Makes the last response of the call an uncacheable one.
+async fn fetch_uncacheable(origin: &Origin, proxy: &Proxy) {
+    origin.reply(CALL, Reply::echo().header("cache-control", "no-store"));
+    let response = proxy.get(CALL).bearer("a").await;
+    response.assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=no-store");
+}
+
+/// Without a leader, whose head they would wait for (hit-for-miss).
+#[tokio::test]
+async fn requests_for_an_uncacheable_call_do_not_queue() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    fetch_uncacheable(&origin, &proxy).await;
+    let gate = origin.hold(CALL);
+    let all: Vec<_> = (0..10)
+        .map(|_| proxy.get(CALL).bearer("a").start())
+        .collect();
+    // All of them reach the origin before it responds to any.
+    origin.wait_for_requests(11).await;
+    gate.open_for_all();
+    for one in all {
+        let response = one.await.assert_status(200);
+        assert!(!response.cache_status().contains("collapsed"), "{response}");
+    }
+    assert_eq!(collapsed_count(&proxy).await, "0");
+    origin.assert_requests(11);
+}
+
+#[tokio::test]
+async fn requests_are_coalesced_again_after_a_cacheable_response() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    fetch_uncacheable(&origin, &proxy).await;
+    origin.reply(CALL, Reply::echo());
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    let purge = proxy.admin(Method::POST, "/purge?all");
+    purge.await.assert_status(200);
+    assert_coalesced(&origin, &proxy, "a").await;
+}
+
+#[tokio::test]
+async fn requests_are_coalesced_again_after_a_few_seconds() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    fetch_uncacheable(&origin, &proxy).await;
+    proxy.advance_seconds(5);
+    assert_coalesced(&origin, &proxy, "a").await;
+}
+
+/// Another token may get a cacheable response.
+#[tokio::test]
+async fn an_uncacheable_response_concerns_one_token() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    fetch_uncacheable(&origin, &proxy).await;
+    assert_coalesced(&origin, &proxy, "b").await;
+}
+
+/// Asserts that concurrent requests of this token cause one fetch.
+async fn assert_coalesced(origin: &Origin, proxy: &Proxy, token: &str) {
+    origin.reply(CALL, Reply::echo());
+    let (before, gate) = (origin.requests().len(), origin.hold(CALL));
+    let all: Vec<_> = (0..10)
+        .map(|_| proxy.get(CALL).bearer(token).start())
+        .collect();
+    wait_for_waiters(proxy, 9).await;
+    gate.open_for_all();
+    for one in all {
+        one.await.assert_status(200);
+    }
+    assert_eq!(collapsed_count(proxy).await, "9");
+    origin.assert_requests(before + 1);
+}
+
 #[tokio::test]
 async fn waiters_do_not_wait_for_an_unshareable_body() {
     for field in ["cache-control: no-store", "set-cookie: s=1", "vary: *"] {

@@ -201,13 +201,18 @@ fn interleave(world: &World, rng: &SeededRng, seed: u64) -> usize {
                     continue;
                 }
                 let fence = world.store.fence(&world.key, &world.scope, Duration::ZERO);
-                match world.in_flight.join_or_lead(&world.key, fence.generation()) {
+                let role =
+                    world
+                        .in_flight
+                        .join_or_lead(&world.key, fence.generation(), Duration::ZERO);
+                match role {
                     Role::Leader(leader) => fetches.push(Fetch {
                         leader,
                         fence,
                         response: None,
                     }),
                     Role::Waiter(waiter) => waiting.push((waiter, floor)),
+                    Role::Alone(_) => unreachable!("every result is shareable"),
                 }
             }
             // The origin responds to one of the fetches.
@@ -231,7 +236,7 @@ fn interleave(world: &World, rng: &SeededRng, seed: u64) -> usize {
                 } else {
                     world.store(&fetch.fence, version);
                 }
-                fetch.leader.complete(version);
+                fetch.leader.complete(Some(version), Duration::ZERO);
             }
             // A write reaches the origin, and later completes.
             8 => writes.push(world.change()),
@@ -255,7 +260,7 @@ fn interleave(world: &World, rng: &SeededRng, seed: u64) -> usize {
     for fetch in fetches {
         let version = fetch.response.unwrap_or_else(|| world.version());
         world.store(&fetch.fence, version);
-        fetch.leader.complete(version);
+        fetch.leader.complete(Some(version), Duration::ZERO);
     }
     for (waiter, floor) in waiting {
         let result = waiter.result().now_or_never();
