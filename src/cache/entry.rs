@@ -4,11 +4,11 @@
 //! views; they are kept with their entry.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::header::{AGE, DATE, HeaderName};
-use tokio::sync::OnceCell;
+use tokio::sync::OwnedMutexGuard;
 
 use super::admission::Admitted;
 use super::counters::micros;
@@ -52,7 +52,7 @@ pub struct Entry {
     /// Whether it had an `Age` field: another cache answered, not the origin itself.
     pub came_with_age: bool,
     /// A std mutex: held for an operation on a short list.
-    views: Mutex<Vec<(View, ViewSlot)>>,
+    views: Mutex<Vec<(View, Arc<ViewSlot>)>>,
     /// The tokens of a named scope to which it may be served.
     admitted: Admitted,
     failures: Failures,
@@ -69,8 +69,27 @@ struct Failures {
     retry_until: AtomicU64,
 }
 
-/// The slot of a view. Concurrent requests wait until the first one has derived it.
-pub type ViewSlot = Arc<OnceCell<Arc<Representation>>>;
+/// The slot of a view: derived by one request at a time.
+#[derive(Debug, Default)]
+pub struct ViewSlot {
+    derived: OnceLock<Arc<Representation>>,
+    /// A tokio mutex: held while the view is derived, by a thread that outlives the client.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl ViewSlot {
+    /// The view, if it is memoised.
+    #[must_use]
+    pub fn get(&self) -> Option<&Arc<Representation>> {
+        self.derived.get()
+    }
+
+    /// Waits while another request derives the view. Until the turn is dropped, it is the caller's to
+    /// derive, unless it is memoised by now.
+    pub async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+}
 
 impl Entry {
     /// An entry without memoised views.
@@ -185,29 +204,42 @@ impl Entry {
     #[must_use]
     pub fn views(&self) -> Vec<(View, Arc<Representation>)> {
         let views = self.lock();
-        let derived = |(view, slot): &(View, ViewSlot)| Some((view.clone(), slot.get()?.clone()));
+        let derived =
+            |(view, slot): &(View, Arc<ViewSlot>)| Some((view.clone(), slot.get()?.clone()));
         views.iter().filter_map(derived).collect()
     }
 
     /// The slot of a view, found or created. The caller that fills it weighs the entry again.
     #[must_use]
-    pub fn slot(&self, view: &View) -> ViewSlot {
+    pub fn slot(&self, view: &View) -> Arc<ViewSlot> {
         let mut views = self.lock();
         if let Some((_, slot)) = views.iter().find(|(other, _)| other == view) {
             return Arc::clone(slot);
         }
-        if views.len() == MAX_VIEWS {
-            views.remove(0);
-        }
-        let slot = ViewSlot::default();
+        // Those that no request has derived, or waits for.
+        views.retain(|(_, slot)| slot.get().is_some() || Arc::strong_count(slot) > 1);
+        let slot = Arc::<ViewSlot>::default();
         views.push((view.clone(), Arc::clone(&slot)));
         slot
+    }
+
+    /// Memoises a view; the caller has the turn of its slot. Evicts the oldest of too many.
+    pub fn memoise(&self, slot: &ViewSlot, derived: Arc<Representation>) {
+        // Only the holder of the turn derives, so the slot is empty.
+        let _ = slot.derived.set(derived);
+        let mut views = self.lock();
+        let is_derived = |(_, slot): &(View, Arc<ViewSlot>)| slot.get().is_some();
+        if views.iter().filter(|view| is_derived(view)).count() > MAX_VIEWS
+            && let Some(oldest) = views.iter().position(is_derived)
+        {
+            views.remove(oldest);
+        }
     }
 
     /// Bytes of memory that this entry uses.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let of_view = |(view, slot): &(View, ViewSlot)| {
+        let of_view = |(view, slot): &(View, Arc<ViewSlot>)| {
             let Some(derived) = slot.get() else { return 0 };
             if Arc::ptr_eq(derived, &self.whole) {
                 return view.as_str().len();
@@ -223,7 +255,7 @@ impl Entry {
             + self.lock().iter().map(of_view).sum::<usize>()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(View, ViewSlot)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(View, Arc<ViewSlot>)>> {
         // List operations do not panic midway.
         self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }

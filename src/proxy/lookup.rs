@@ -45,7 +45,7 @@ impl Proxy {
         let selected = match self.views.memoised(entry, request.view()) {
             Ok(selected) => selected,
             Err(entry) => {
-                let selected = Box::pin(self.views.select(key, entry, request.view())).await;
+                let selected = Box::pin(self.views.select(request, entry)).await;
                 // The entry may have been invalidated meanwhile.
                 *now = self.clock.now();
                 let entry = &selected.entry;

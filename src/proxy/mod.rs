@@ -11,6 +11,7 @@ mod fetch;
 mod forward;
 mod lookup;
 mod offload;
+mod places;
 mod request;
 pub mod respond;
 mod span;
@@ -238,8 +239,7 @@ impl Proxy {
                 status,
                 collapsed,
             }) => {
-                let selected = self.views.select(&request.call.key, entry, request.view());
-                let selected = selected.await;
+                let selected = self.views.select(request, entry).await;
                 let now = self.clock.now();
                 let limits = selected.representation.limits;
                 let ttl = policy::ttl_seconds(&selected.entry.freshness, limits, now);

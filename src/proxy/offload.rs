@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 /// A larger body is parsed and pruned on a blocking thread, so that it does not delay the worker's
 /// other requests: at 1 GB/s this many bytes take a quarter of a millisecond.
-const MAX_INLINE: usize = 256 << 10;
+pub(super) const MAX_INLINE: usize = 256 << 10;
 
 /// A limit on the threads that work on large bodies: one per core. Clones share it.
 #[derive(Clone, Debug)]

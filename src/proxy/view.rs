@@ -1,16 +1,19 @@
 //! Views: selects the requested part of a stored response, memoised or derived on demand.
 //!
-//! The pruning itself is in `crate::view`; here it is offloaded, memoised and counted.
+//! The pruning itself is in `crate::view`; here it is offloaded, memoised and counted. Large views
+//! need one of the `places`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use super::offload::{self, Offload};
-use crate::cache::{Encodings, Entry, Representation, Store};
+use super::offload::{MAX_INLINE, cores, joined};
+use super::places::{self, Places};
+use super::request::ClientRequest;
+use crate::cache::{Encodings, Entry, Representation, Store, ViewSlot};
 use crate::clock::Clock;
 use crate::coding;
 use crate::config;
@@ -37,7 +40,7 @@ pub(super) struct Views {
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
-    offload: Offload,
+    places: Places,
     /// A permit per compressing thread: one for every two cores.
     pub(super) compressing: Arc<Semaphore>,
 }
@@ -54,8 +57,8 @@ impl Views {
             store: Arc::clone(store),
             metrics: Arc::clone(metrics),
             clock: clock.clone(),
-            offload: Offload::default(),
-            compressing: Arc::new(Semaphore::new(offload::cores().div_ceil(2))),
+            places: Places::new(metrics.views_deriving.clone()),
+            compressing: Arc::new(Semaphore::new(cores().div_ceil(2))),
         }
     }
 
@@ -88,52 +91,56 @@ impl Views {
         })
     }
 
-    /// The entry in this view, derived if necessary: once for all concurrent requests.
-    pub(super) async fn select(
-        &self,
-        key: &CacheKey,
-        entry: Arc<Entry>,
-        view: Option<&View>,
-    ) -> Selected {
+    /// The entry in the requested view, derived if necessary: once for all concurrent requests.
+    pub(super) async fn select(&self, request: &ClientRequest<'_>, entry: Arc<Entry>) -> Selected {
+        let view = request.view();
         let (entry, view) = match (self.memoised(entry, view), view) {
             (Err(entry), Some(view)) => (entry, view),
             (Ok(selected), _) => return selected,
             (Err(_), None) => unreachable!("the whole is not derived"),
         };
-        let slot = entry.slot(view);
-        let mut result = ViewResult::Memoised;
-        let representation = slot.get_or_init(|| async {
-            let began = self.clock.mono();
-            let (representation, derived) = self.derive(&entry, view).await;
-            let took = self.clock.mono().saturating_sub(began);
-            self.metrics.prune_duration.observe(took.as_secs_f64());
-            result = derived;
-            representation
-        });
-        let representation = Arc::clone(representation.await);
+        let (representation, result) = self.derive(request, &entry, view).await;
         self.count(result, &entry, &representation);
-        if result != ViewResult::Memoised {
-            self.store.reweigh(key, &entry);
-        }
         Selected {
             entry,
             representation,
         }
     }
 
-    async fn derive(&self, entry: &Arc<Entry>, view: &View) -> (Arc<Representation>, ViewResult) {
-        let whole = &entry.whole;
-        if let Some(reason) = unsupported(whole) {
-            return (skipped(whole, reason), ViewResult::NotACall);
+    async fn derive(
+        &self,
+        request: &ClientRequest<'_>,
+        entry: &Arc<Entry>,
+        view: &View,
+    ) -> (Arc<Representation>, ViewResult) {
+        // Counted from here, so that the requests for one view do not wait for a place in turn.
+        let deadline = self.clock.deadline(places::MAX_WAIT);
+        let slot = entry.slot(view);
+        let turn = slot.turn().await;
+        if let Some(memoised) = slot.get() {
+            return (Arc::clone(memoised), ViewResult::Memoised);
         }
-        if !is_json(&whole.headers) {
-            return (skipped(whole, "not-declared-json"), ViewResult::NotDeclared);
+        let derivation = Derivation {
+            views: self.clone(),
+            key: request.call.key.clone(),
+            entry: Arc::clone(entry),
+            view: view.clone(),
+            slot,
+            _turn: turn,
+        };
+        if entry.whole.body.len() <= MAX_INLINE || unsupported(&entry.whole).is_some() {
+            return derivation.run();
         }
-        let (whole, settings) = (Arc::clone(whole), Arc::clone(&self.freshness));
-        let view = view.clone();
-        let size = whole.body.len();
-        let derive = move || derived(&whole, &view, &settings);
-        self.offload.run(size, derive).await
+        let token = &request.call.token;
+        let Some(place) = self.places.acquire(token, &self.clock, deadline).await else {
+            return (skipped(&entry.whole, "busy"), ViewResult::Busy);
+        };
+        let deriving = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by the client, which may disconnect meanwhile.
+            let _place = place;
+            derivation.run()
+        });
+        joined(deriving).await
     }
 
     fn count(&self, result: ViewResult, entry: &Entry, representation: &Representation) {
@@ -143,11 +150,38 @@ impl Views {
     }
 }
 
+/// The derivation of a view, by the request that has the turn.
+struct Derivation {
+    views: Views,
+    key: CacheKey,
+    entry: Arc<Entry>,
+    view: View,
+    slot: Arc<ViewSlot>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Derivation {
+    /// Derives the view, memoises it, and weighs the entry again.
+    fn run(self) -> (Arc<Representation>, ViewResult) {
+        let views = &self.views;
+        let began = views.clock.mono();
+        let (representation, result) = derived(&self.entry.whole, &self.view, &views.freshness);
+        let took = views.clock.mono().saturating_sub(began);
+        views.metrics.prune_duration.observe(took.as_secs_f64());
+        self.entry.memoise(&self.slot, Arc::clone(&representation));
+        views.store.reweigh(&self.key, &self.entry);
+        (representation, result)
+    }
+}
+
 fn derived(
     whole: &Arc<Representation>,
     view: &View,
     settings: &config::Freshness,
 ) -> (Arc<Representation>, ViewResult) {
+    if let Some((reason, result)) = unsupported(whole) {
+        return (skipped(whole, reason), result);
+    }
     match view::prune(&whole.body, view) {
         Pruned::Whole(_) => (Arc::clone(whole), ViewResult::Whole),
         Pruned::Part(body) => {
@@ -178,14 +212,18 @@ fn derived(
 }
 
 /// Why no view applies to this response; `None` if views apply.
-fn unsupported(whole: &Representation) -> Option<&'static str> {
+fn unsupported(whole: &Representation) -> Option<(&'static str, ViewResult)> {
     if whole.status != StatusCode::OK {
-        return Some("status");
+        Some(("status", ViewResult::NotACall))
+    } else if whole.headers.contains_key(CONTENT_ENCODING) {
+        Some(("encoded", ViewResult::NotACall))
+    } else if coding::forbids_transforming(&whole.headers) {
+        Some(("no-transform", ViewResult::NotACall))
+    } else if !is_json(&whole.headers) {
+        Some(("not-declared-json", ViewResult::NotDeclared))
+    } else {
+        None
     }
-    if whole.headers.contains_key(CONTENT_ENCODING) {
-        return Some("encoded");
-    }
-    coding::forbids_transforming(&whole.headers).then_some("no-transform")
 }
 
 /// Whether the body is declared as `application/json` or a `+json` type (RFC 6839).

@@ -78,6 +78,7 @@ mod origin {
 mod representations {
     mod compression;
     mod decoding;
+    mod flood;
     mod memoised;
     mod views;
 }

@@ -50,6 +50,8 @@ labels! {
         NotDeclared => "skipped_not_declared_json",
         /// Encoded, `no-transform`, or not a 200: served whole.
         NotACall => "skipped_not_a_call",
+        /// No place to derive it within 250 ms: served whole.
+        Busy => "skipped_busy",
     }
 }
 

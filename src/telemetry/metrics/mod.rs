@@ -62,7 +62,8 @@ metrics! {
     bypass: Counters<Bypass> = "bypass_total" ["reason"], "Requests forwarded without a cache lookup. Many: route means that no item of cache.routes matches, credential that there is no single bearer token.";
     collapsed: IntCounter = "collapsed_total", "Requests that waited for another request's fetch instead of being sent to the origin (request coalescing).";
     fenced: IntCounter = "fenced_total", "Fetched responses not stored because a purge, a write or a refused token invalidated them during the fetch.";
-    view: Counters<ViewResult> = "view_total" ["result"], "Responses with a view. memoised: derived by an earlier request; derived: by this one; whole: nothing to remove; skipped: sent whole, for the reason named. All but memoised count once for each stored response.";
+    view: Counters<ViewResult> = "view_total" ["result"], "Responses with a view. memoised: derived by an earlier request; derived: by this one; whole: nothing to remove; skipped: sent whole, for the reason named. All but memoised and skipped_busy count once for each stored response. Many skipped_busy: a token requests more views of large calls than the processor derives.";
+    views_deriving: IntGauge = "views_deriving", "Views of calls above 256 KiB being derived: at most one per core, or two. A token may hold no more of these places than are free; further requests wait at most 250 ms, then view_total counts skipped_busy.";
     view_removed_bytes: IntCounter = "view_removed_bytes_total", "Body bytes that views removed from responses to clients."
         => view_bytes: u64 = IntCounter::get;
     prune_duration: Histogram = "prune_duration_seconds" in WORK_SECONDS, "Time to derive a view from a stored body. High: large bodies, or CPU starvation.";
