@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::cache::Store;
 use crate::clock::Clock;
-use crate::config::{Config, Reloaded};
+use crate::config::{CacheMode, Config, Reloaded};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
 use crate::proxy::Proxy;
@@ -98,6 +98,7 @@ impl Process {
     ) -> Result<Self, StartError> {
         let parser = Parser::new(config).map_err(StartError::Views)?;
         let metrics = Arc::new(Metrics::new(parser.routes()));
+        show_mode(config, &metrics);
         let tls = load_tls(config, &metrics)?;
         #[cfg(feature = "otlp")]
         let (tracer, exporter) = start_tracing(config, &metrics);
@@ -164,6 +165,7 @@ impl Process {
         }
         self.server.replace(Arc::new(proxy));
         self.admin.reload(&reloaded.config);
+        show_mode(&reloaded.config, &self.metrics);
         self.config = reloaded.config.clone();
         Ok(reloaded)
     }
@@ -225,6 +227,15 @@ fn load_tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Tls>>, TlsF
         set_expiry_gauge(tls, metrics);
     }
     Ok(tls.map(Arc::new))
+}
+
+/// Sets the gauge of `cache.mode`; warns while it is "off".
+fn show_mode(config: &Config, metrics: &Metrics) {
+    let is_on = config.cache.mode == CacheMode::On;
+    metrics.enabled.set(is_on.into());
+    if !is_on {
+        tracing::warn!("cache.mode is \"off\": every request is forwarded");
+    }
 }
 
 /// Counts the lines that the log drops; returns the access log, if configured.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{Admin, AdminResponse, json as json_response, text};
 use crate::cache::{Entry, Inspection, Representation};
 use crate::coding::Coding;
+use crate::config::CacheMode;
 use crate::label::Label as _;
 use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
@@ -34,6 +35,9 @@ impl Admin {
         let route = self.routes.find(path);
         let route = route.map(|route| self.routes.name(route));
         let summary = match (route, stored.is_empty()) {
+            _ if self.mode() == CacheMode::Off => {
+                "cache.mode is \"off\": every request is forwarded"
+            }
             (None, _) => "no cacheable route matches: every request for it is forwarded",
             (Some(_), true) => "nothing is stored: the next request for it is a miss",
             (Some(_), false) => {

@@ -30,7 +30,8 @@ use tokio::time::timeout;
 
 use crate::cache::Store;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{CacheMode, Config};
+use crate::label::Label as _;
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::Metrics;
@@ -72,6 +73,8 @@ pub struct Admin {
 /// The state that a reload replaces.
 #[derive(Debug)]
 struct Reloadable {
+    /// `cache.mode`
+    mode: CacheMode,
     token: Option<SecretString>,
     /// The document of [`openapi`].
     openapi: Bytes,
@@ -82,6 +85,7 @@ type AdminResponse = Response<Full<Bytes>>;
 impl Reloadable {
     fn of(config: &Config) -> Self {
         Self {
+            mode: config.cache.mode,
             token: config.admin.token.clone().map(|token| token.0),
             openapi: openapi::document(config),
         }
@@ -114,7 +118,7 @@ impl Admin {
         }
     }
 
-    /// Applies a reloaded configuration: the admin token and the `OpenAPI` document.
+    /// Applies a reloaded configuration: `cache.mode`, the admin token and the `OpenAPI` document.
     pub fn reload(&self, config: &Config) {
         self.reloadable.store(Arc::new(Reloadable::of(config)));
     }
@@ -232,11 +236,16 @@ impl Admin {
             "in_flight": metrics.in_flight.get(),
             "upstream_in_flight": metrics.upstream_in_flight.get(),
             "cache": {
+                "mode": self.mode().as_str(),
                 "entries": metrics.entries.get(),
                 "weight_bytes": metrics.weight.get(),
                 "capacity_bytes": metrics.capacity.get(),
             },
         })
+    }
+
+    fn mode(&self) -> CacheMode {
+        self.reloadable.load().mode
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

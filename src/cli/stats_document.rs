@@ -26,6 +26,8 @@ pub(super) struct StatsDocument {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StoreState {
+    /// `cache.mode`
+    pub(super) mode: String,
     pub(super) entries: u64,
     pub(super) weight_bytes: u64,
     pub(super) capacity_bytes: u64,

@@ -14,12 +14,13 @@ pub struct Reloaded {
 }
 
 impl Config {
-    /// Applies the keys of `written` that need no restart: freshness, scopes, views and the admin
-    /// token, which are read for every request. Sockets, threads, memory and routes are built from
-    /// the rest.
+    /// Applies the keys of `written` that need no restart: `cache.mode`, freshness, scopes, views and
+    /// the admin token, which are read for every request. Sockets, threads, memory and routes are
+    /// built from the rest.
     #[must_use]
     pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
+        config.cache.mode = written.cache.mode;
         config.freshness = written.freshness.clone();
         // The store is built with the hard limit.
         config.freshness.hard_limit = self.freshness.hard_limit;
@@ -55,7 +56,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{ByteSize, ScopeMode, Token};
+    use crate::config::{ByteSize, CacheMode, ScopeMode, Token};
 
     #[test]
     fn every_changed_key_is_applied_or_pending() {
@@ -69,12 +70,14 @@ mod tests {
             .push(("notes".to_owned(), Duration::ZERO));
         written.scope.mode = ScopeMode::Named;
         written.views.strip_option = "without".to_owned();
+        written.cache.mode = CacheMode::Off;
         written.cache.capacity = ByteSize(1 << 30);
         written.admin.token = Some(Token("rotated".to_owned().into()));
         let reloaded = old.reloaded(&written);
         assert_eq!(
             reloaded.changed,
             [
+                "cache.mode",
                 "freshness.default",
                 "freshness.live",
                 "scope.mode",
@@ -83,7 +86,8 @@ mod tests {
             ]
         );
         assert_eq!(reloaded.pending, ["cache.capacity", "freshness.hard_limit"]);
-        assert_eq!(reloaded.config.cache, old.cache);
+        assert_eq!(reloaded.config.cache.mode, CacheMode::Off);
+        assert_eq!(reloaded.config.cache.capacity, old.cache.capacity);
         assert_eq!(reloaded.config.scope, written.scope);
         assert_eq!(reloaded.config.admin, written.admin);
         assert_eq!(old.reloaded(&old).changed, [""; 0]);

@@ -167,6 +167,16 @@ labels! {
 }
 
 labels! {
+    /// `cache.mode`
+    pub enum CacheMode {
+        /// Responses are stored, and served from the store.
+        On => "on",
+        /// Every request is forwarded.
+        Off => "off",
+    }
+}
+
+labels! {
     /// `freshness.origin`
     pub enum OriginRule {
         /// The origin's `Cache-Control` and `Expires` decide.

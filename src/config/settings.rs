@@ -8,7 +8,7 @@
 //! max_connections: usize = 10000 where between::<1, MAX_COUNT>;
 //! ```
 //!
-//! A new key needs only its row. The shipped file, the table of docs/configuration.md, the effective
+//! A new key needs only its row. The shipped file, the tables of docs/configuration.md, the effective
 //! configuration, variables, flags and "did you mean" are derived from it (`UPDATE=1 cargo test
 //! shipped` writes the first two). The types are in `scalar`, `values` and `collections`, the checks
 //! of one value in `setting`, those between keys in `cross_checks`.
@@ -23,7 +23,8 @@ use super::collections::{NamedScope, NamedView, Route};
 use super::findings::Findings;
 use super::raw::RawValue;
 use super::scalar::{
-    CallStatus, ClientDirectives, LogFormat, LogLevel, OriginRule, PrivateRule, ScopeMode,
+    CacheMode, CallStatus, ClientDirectives, LogFormat, LogLevel, OriginRule, PrivateRule,
+    ScopeMode,
 };
 use super::setting::{
     self, Rendered, Setting as _, between, option_name, positive, settings, sized, without_tls,
@@ -161,6 +162,9 @@ settings! {
 
     /// `[cache]`: the store and its size.
     struct Cache [cache] {
+        /// "on": responses are stored and served; "off": every request is forwarded, without lookup,
+        /// coalescing or storing: the switch for an incident.
+        mode: CacheMode = "on";
         /// Path patterns that are cached; an item may be { path = "...", ttl = "30s" }, whose ttl
         /// replaces freshness.default.
         routes: Vec<Route> = ["/v1/calls/{call_id}"];

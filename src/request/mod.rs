@@ -18,7 +18,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::coding::{self, Coding};
-use crate::config::{Config, Limits};
+use crate::config::{CacheMode, Config, Limits};
 use crate::label::labels;
 use crate::view::{self, View};
 
@@ -32,9 +32,10 @@ pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
 pub use target::{is_chunked_or_uncoded, max_forwards};
 
-/// Parses request heads by the configured routes, scopes, view options and limits.
+/// Parses request heads by the configured mode, routes, scopes, view options and limits.
 #[derive(Clone, Debug)]
 pub struct Parser {
+    mode: CacheMode,
     routes: Routes,
     scopes: Scopes,
     views: view::Options,
@@ -93,6 +94,7 @@ impl Call {
 labels! {
     /// Why a request bypasses the cache.
     pub enum Bypass {
+        Off => "off": "`cache.mode` is \"off\"",
         Method => "method": "Neither GET nor HEAD",
         Route => "route": "The path matches none of `cache.routes`",
         Credential => "credential": "No single valid bearer token, so no scope",
@@ -111,6 +113,7 @@ impl Parser {
     /// The configured views with invalid lists.
     pub fn new(config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
         Ok(Self {
+            mode: config.cache.mode,
             routes: Routes::new(&config.cache.routes),
             scopes: Scopes::new(&config.scope),
             views: view::Options::new(&config.views)?,
@@ -118,7 +121,7 @@ impl Parser {
         })
     }
 
-    /// Creates a parser with the scopes and views of another configuration. The scope key stays, and
+    /// Creates a parser with the mode, scopes and views of another configuration. The scope key stays, and
     /// with it the scope of each token.
     ///
     /// # Errors
@@ -126,6 +129,7 @@ impl Parser {
     /// The configured views with invalid lists.
     pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<view::OptionsFault>> {
         Ok(Self {
+            mode: config.cache.mode,
             routes: self.routes.clone(),
             scopes: self.scopes.reloaded(&config.scope),
             views: view::Options::new(&config.views)?,
@@ -155,10 +159,14 @@ impl Parser {
             FieldLines::Absent => None,
         };
         let bypass = |reason| Ok(Parsed::Bypass(reason));
-        if !matches!(head.method, Method::GET | Method::HEAD) {
-            if let Some(refusal) = refusal::rejected(head) {
-                return Err(refusal.into());
-            }
+        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        if !is_read && let Some(refusal) = refusal::rejected(head) {
+            return Err(refusal.into());
+        }
+        if self.mode == CacheMode::Off {
+            return bypass(Bypass::Off);
+        }
+        if !is_read {
             return bypass(Bypass::Method);
         }
         let path = head.uri.path();

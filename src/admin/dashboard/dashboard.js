@@ -126,6 +126,7 @@ function attention({ last_minute: minute, total, cache, ...stats }) {
   const notes = [];
   const why = `Since start: ${reasons(total.origin_results)}.`;
   const failed = minute.requests.failed ?? 0;
+  if (cache.mode === "off") notes.push(["warn", "Caching is off (cache.mode):", "every request is forwarded to the origin."]);
   if (!stats.ready) notes.push(["warn", "Draining.", "The process exits when the requests in flight are finished."]);
   if (failing(minute) >= ALARM) {
     notes.push(["bad", "The origin is failing.", `${percent(failing(minute))} of the requests to it failed in the last minute. Stored responses are still served. ${why}`]);

@@ -80,6 +80,11 @@ impl Model {
         let full = cache.weight_bytes > cache.capacity_bytes / 100 * 95;
         let notes = [
             (
+                cache.mode == "off",
+                Severity::Warning,
+                "Caching is off (cache.mode): every request is forwarded".to_owned(),
+            ),
+            (
                 errors > 0.0,
                 severity,
                 format!("Origin errors: {share} of requests to the origin"),

@@ -99,6 +99,10 @@ fn notes_are_sorted_with_the_most_severe_first() {
     );
     model.stats.last_minute = crate::cli::stats_document::Counts::default();
     model.stats.ready = true;
+    model.stats.cache.mode = "off".to_owned();
+    let off = "Caching is off (cache.mode): every request is forwarded";
+    assert_eq!(model.notes(), [(Severity::Warning, off.to_owned())]);
+    model.stats.cache.mode = "on".to_owned();
     assert_eq!(model.notes(), [(Severity::Good, "All is well".to_owned())]);
     model.last_error = Some("cannot reach it".to_owned());
     assert_eq!(

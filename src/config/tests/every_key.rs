@@ -33,6 +33,7 @@ const OTHERS: &[(&str, &str)] = &[
         "cache.routes",
         r#"["/a", { path = "/b/{*rest}", ttl = "15s" }]"#,
     ),
+    ("cache.mode", r#""off""#),
     ("cache.capacity", r#""1GiB""#),
     ("cache.max_entry", r#""100kB""#),
     ("cache.max_filling", r#""2GiB""#),

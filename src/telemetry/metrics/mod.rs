@@ -52,6 +52,7 @@ metrics! {
     upstream_in_flight: IntGauge = "upstream_in_flight", "Requests waiting for the origin: for a response head, a body to store, or the end of an upload. At limits.in_flight, further ones are shed.";
     upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight: limits.in_flight is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429.";
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "Circuit breaker. 0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";
+    enabled: IntGauge = "enabled", "1: cache.mode is \"on\"; 0: it is \"off\", and every request is forwarded (bypass_total, off). 0 without an incident: set it back, and send SIGHUP.";
     entries: IntGauge = "entries", "Stored responses.";
     weight: IntGauge = "weight_bytes", "Memory of stored responses, including keys, headers and views.";
     capacity: IntGauge = "capacity_bytes", "Limit of weight_bytes: cache.capacity.";

@@ -212,3 +212,72 @@ async fn a_reload_replaces_the_admin_token_but_never_removes_it() {
         assert!(!log.contains(token), "{log}");
     }
 }
+
+/// The switch for an incident: nothing is looked up, coalesced or stored.
+#[tokio::test]
+async fn cache_mode_off_forwards_every_request_until_it_is_on_again() {
+    let origin = Origin::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("proxy.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("the file is writable");
+    write("");
+    let program = Program::with_config_file(&origin, &file).await;
+    let reload = async |text: &str, count: u32| {
+        write(text);
+        program.signal("HUP");
+        let line = "stuut_cache_config_reloads_total{result=\"applied\"}";
+        program.wait_for_metric(line, count).await;
+    };
+    let get = |target: &str| program.get(target).bearer("a");
+    let mode = async || {
+        let status = program.admin(Method::GET, "/status").await.json();
+        let enabled = program.metric("stuut_cache_enabled").await;
+        (status["cache"]["mode"].clone(), enabled > 0.5)
+    };
+    let (written, new) = ("/v1/calls/written", "/v1/calls/new");
+    let off = "stuut-cache; fwd=bypass; fwd-status=200; detail=off";
+    get(CALL).await.assert_miss();
+    get(written).await.assert_miss();
+    get(CALL).await.assert_hit();
+    assert_eq!(mode().await, ("on".into(), true));
+
+    reload("[cache]\nmode = \"off\"\n", 1).await;
+    assert_eq!(mode().await, ("off".into(), false));
+    get(CALL).await.assert_cache_status(off);
+    let view = format!("{new}?strip=path");
+    get(&view).await.assert_cache_status(off);
+    assert_eq!(
+        origin.last_request().target(),
+        view,
+        "as for other bypasses"
+    );
+    let write = program.request(Method::PATCH, written).bearer("a");
+    write.await.assert_cache_status(off);
+    let explained = program.admin(Method::GET, &format!("/explain?path={CALL}"));
+    assert!(
+        explained
+            .await
+            .text()
+            .contains("every request is forwarded")
+    );
+    let (before, gate) = (origin.requests().len(), origin.hold(new));
+    let all = [get(new).start(), get(new).start(), get(new).start()];
+    origin.wait_for_requests(before + 3).await;
+    gate.open_for_all();
+    for one in all {
+        one.await.assert_cache_status(off);
+    }
+    let bypassed = program.metric("stuut_cache_bypass_total{reason=\"off\"}");
+    assert_eq!(bypassed.await.to_string(), "6");
+
+    // What was stored before is used again, unless a write has invalidated it.
+    reload("", 2).await;
+    assert_eq!(mode().await, ("on".into(), true));
+    get(CALL).await.assert_hit();
+    get(written).await.assert_miss();
+    get(new).await.assert_miss();
+    get(new).await.assert_hit();
+    let log = program.stop();
+    assert!(log.contains("\"changed\":\"cache.mode\""), "{log}");
+    assert!(log.contains("cache.mode is \\\"off\\\""), "{log}");
+}
