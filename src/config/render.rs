@@ -1,4 +1,4 @@
-//! Settings → TOML: the shipped file, the table of docs/configuration.md, the effective configuration.
+//! Settings → TOML: the shipped file, the tables of docs/configuration.md, the effective configuration.
 
 use std::fmt::Write as _;
 
@@ -96,15 +96,25 @@ fn in_order() -> Vec<&'static Key> {
     keys
 }
 
-/// The table of docs/configuration.md: key, default, meaning.
+/// The tables of docs/configuration.md, one for each section: key, default, meaning.
 #[must_use]
-pub fn table() -> String {
+pub fn tables() -> String {
     let config = Config::default();
-    let mut out = "| key | default | meaning |\n|---|---|---|\n".to_owned();
-    for key in in_order() {
-        let default = (key.rendered)(&config).to_string().replace('|', "\\|");
-        let meaning = key.meaning.replace('|', "\\|");
-        let _ = writeln!(out, "| `{}` | `{default}` | {meaning} |", key.name);
+    let mut out = String::new();
+    for section in KEYS.chunk_by(|a, b| a.section() == b.section()) {
+        let name = section[0].section();
+        let head = "| key | default | meaning |\n|---|---|---|";
+        let _ = writeln!(out, "\n### {name}\n\n{head}");
+        for key in section {
+            let default = match (key.rendered)(&config).to_string().replace('|', "\\|") {
+                // A table without entries.
+                empty if empty.is_empty() => "none".to_owned(),
+                default => format!("`{default}`"),
+            };
+            let meaning = key.meaning.replace('|', "\\|");
+            let _ = writeln!(out, "| `{}` | {default} | {meaning} |", key.name);
+        }
     }
+    out.push('\n');
     out
 }

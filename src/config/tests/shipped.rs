@@ -48,9 +48,9 @@ fn the_shipped_file_reads_as_the_defaults() {
 #[test]
 fn the_document_shows_the_same_keys() {
     let page = std::fs::read_to_string(path(PAGE)).expect("there is a page");
-    let (before, rest) = page.split_once(BEGIN).expect("its table has a beginning");
-    let (_, after) = rest.split_once(END).expect("its table has an end");
-    let table = render::table();
-    let expected = format!("{before}{BEGIN}{table}{END}{after}");
+    let (before, rest) = page.split_once(BEGIN).expect("its tables have a beginning");
+    let (_, after) = rest.split_once(END).expect("its tables have an end");
+    let tables = render::tables();
+    let expected = format!("{before}{BEGIN}{tables}{END}{after}");
     assert_current(PAGE, &page, &expected);
 }
