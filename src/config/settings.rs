@@ -278,7 +278,7 @@ settings! {
         /// Longest request target; a longer one gets 414.
         uri: ByteSize = "8KiB" where sized::<1, MAX_TARGET>;
         /// Largest request head; a larger one gets 431.
-        header_bytes: ByteSize = "64KiB" where sized::<MIN_HEAD, { 16 << 20 }>;
+        header_bytes: ByteSize = "32KiB" where sized::<MIN_HEAD, { 16 << 20 }>;
         /// Maximum number of fields in a request head; more get 431.
         headers: usize = 100 where between::<1, MAX_FIELDS>;
         /// Largest request body; a larger one gets 413.
