@@ -91,8 +91,8 @@ settings! {
         /// Maximum number of open client connections; at the limit, new ones wait in the listen
         /// backlog.
         max_connections: usize = 10000 where between::<1, MAX_COUNT>;
-        /// Timeout for a TLS handshake, and for a request head to arrive; the connection is then
-        /// closed.
+        /// Timeout for a TLS handshake, for the first byte of a new connection, and for a request
+        /// head to arrive; the connection is then closed.
         header_timeout: Duration = "10s" where positive;
         /// Timeout for an idle connection: without a request, or whose client does not read its response; it is
         /// then closed.

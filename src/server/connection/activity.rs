@@ -243,6 +243,9 @@ impl Activity {
         } else if draining > 0 && !self.http2.get() {
             let since = last_moved.max(draining);
             (since, LATE_TIMEOUT.min(idle), CloseReason::IdleTimeout)
+        } else if last_moved == 0 {
+            // Not one byte yet: the connection is not idle, its first head is late.
+            (0, settings.header_timeout, CloseReason::HeaderTimeout)
         } else {
             (last_moved, idle, CloseReason::IdleTimeout)
         }
@@ -325,15 +328,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn idle_time_head_and_response_each_time_out() {
+    async fn silence_head_response_and_idle_time_each_time_out() {
         let settings = Config::default().server;
         let advance = tokio::time::advance;
 
         let activity = Activity::new();
-        advance(Duration::from_secs(74)).await;
+        advance(Duration::from_secs(9)).await;
         assert_eq!(timed_out(&activity), None);
         advance(Duration::from_secs(1)).await;
-        assert_eq!(timed_out(&activity), Some(CloseReason::IdleTimeout));
+        assert_eq!(timed_out(&activity), Some(CloseReason::HeaderTimeout));
 
         let activity = Activity::new();
         advance(Duration::from_secs(1)).await;

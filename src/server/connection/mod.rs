@@ -77,7 +77,7 @@ impl Connections {
     async fn run(&self, mut socket: Socket, drain: &Drain) -> Option<CloseReason> {
         let mut is_http1 = socket::has_agreed_on_http1(&socket);
         let activity = Activity::new();
-        let timer = pin!(tokio::time::sleep(self.settings.idle_timeout));
+        let timer = pin!(tokio::time::sleep(self.settings.header_timeout));
         let mut deadlines = Deadlines::new(&activity, &self.settings, timer, drain);
         let mut received = Vec::new();
         let reason = loop {

@@ -108,7 +108,7 @@ labels! {
 labels! {
     /// Why the proxy closed a client connection.
     pub enum CloseReason {
-        /// No complete request head within `server.header_timeout`.
+        /// No first byte, or no complete request head, within `server.header_timeout`.
         HeaderTimeout => "header_timeout",
         /// No request within `server.idle_timeout`.
         IdleTimeout => "idle_timeout",

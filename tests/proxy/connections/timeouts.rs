@@ -65,9 +65,28 @@ async fn idle_timeout_closes_idle_connections() {
     client.send(get(CALL)).await;
     client.read_until("}").await;
     assert_eq!(client.read_to_end().await, "");
-    let silent = proxy.raw_connection().await;
-    assert_eq!(silent.read_to_end().await, "");
-    proxy.wait_for_metric(&closed_by("idle_timeout"), 2).await;
+    proxy.wait_for_metric(&closed_by("idle_timeout"), 1).await;
+}
+
+/// They kept their places for `idle_timeout`, so that a few thousand kept out all other clients.
+#[tokio::test]
+async fn silent_connections_give_their_places_back_after_header_timeout() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.server.header_timeout = Duration::from_millis(100);
+        config.server.max_connections = 8;
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(proxy.raw_connection().await);
+    }
+    proxy.wait_for_metric("stuut_cache_connections", 8).await;
+    proxy.get(CALL).bearer("a").await.assert_status(200);
+    for client in silent {
+        assert_eq!(client.read_to_end().await, "");
+    }
+    proxy.wait_for_metric(&closed_by("header_timeout"), 8).await;
 }
 
 /// PING, `WINDOW_UPDATE` and SETTINGS frames between requests are not request heads.
