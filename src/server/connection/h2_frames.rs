@@ -1,13 +1,7 @@
-//! Classifies the HTTP/2 frames that are sent (RFC 9113 §4.1).
-//!
-//! A client can cause any number of PING and SETTINGS acknowledgements; that these are sent does
-//! not show that it reads its responses.
+//! Follows a stream of HTTP/2 frames, in either direction (RFC 9113 §4.1).
 
 /// Length of a frame header.
 const HEADER_LEN: usize = 9;
-
-/// `DATA`, `HEADERS`, `CONTINUATION`; and `WINDOW_UPDATE`, which shows that an upload advances.
-const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
 
 /// The position in the stream of frames.
 #[derive(Debug, Default)]
@@ -15,35 +9,62 @@ pub(super) struct H2Frames {
     header: [u8; HEADER_LEN],
     /// Bytes of `header` that are known.
     known: usize,
-    /// Bytes of the payload still to be sent.
+    /// Bytes of the payload that are missing.
     left: usize,
 }
 
+/// A frame, as far as one piece of the stream shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FramePart {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    /// Length of the whole payload.
+    pub(super) length: usize,
+    /// Whether the header ends in this piece: true once for each frame.
+    pub(super) begins: bool,
+    /// Bytes of the payload in this piece.
+    pub(super) payload: usize,
+}
+
 impl H2Frames {
-    /// Takes the next bytes sent; returns whether any of them belong to frames that show progress.
-    pub(super) fn follow(&mut self, mut bytes: &[u8]) -> bool {
-        let mut is_progress = false;
+    /// Takes the next bytes of the stream, and passes the frames in it to `each`.
+    pub(super) fn follow(&mut self, mut bytes: &[u8], mut each: impl FnMut(FramePart)) {
         while !bytes.is_empty() {
-            if self.known < HEADER_LEN {
+            let begins = self.known < HEADER_LEN;
+            if begins {
                 let (header, rest) = bytes.split_at(bytes.len().min(HEADER_LEN - self.known));
                 self.header[self.known..][..header.len()].copy_from_slice(header);
                 self.known += header.len();
                 if self.known < HEADER_LEN {
                     break;
                 }
-                let [a, b, c, ..] = self.header.map(usize::from);
-                self.left = a << 16 | b << 8 | c;
+                self.left = self.length();
                 bytes = rest;
             }
-            is_progress |= PROGRESS_FRAMES.contains(&self.header[3]);
             let payload = bytes.len().min(self.left);
+            each(FramePart {
+                kind: self.header[3],
+                flags: self.header[4],
+                length: self.length(),
+                begins,
+                payload,
+            });
             self.left -= payload;
             bytes = &bytes[payload..];
             if self.left == 0 {
                 self.known = 0;
             }
         }
-        is_progress
+    }
+
+    /// Whether no frame is incomplete.
+    pub(super) fn is_between(&self) -> bool {
+        self.known == 0
+    }
+
+    fn length(&self) -> usize {
+        let [a, b, c, ..] = self.header.map(usize::from);
+        a << 16 | b << 8 | c
     }
 }
 
@@ -51,37 +72,38 @@ impl H2Frames {
 mod tests {
     use super::*;
 
-    const PONG: &[u8] = b"\0\0\x08\x06\x01\0\0\0\0\0\0\0\0\x01\0\0\0";
-    const SETTINGS: &[u8] = b"\0\0\0\x04\x01\0\0\0\0";
-    const DATA: &[u8] = b"\0\0\x03\x00\0\0\0\0\x01abc";
-    const WINDOW: &[u8] = b"\0\0\x04\x08\0\0\0\0\0\0\0\0\x01";
-
     #[test]
-    fn progress_frames_are_recognised_in_pieces_of_any_size() {
-        let all = [PONG, DATA, SETTINGS, PONG, WINDOW, PONG].concat();
-        for size in 1..all.len() {
-            let mut frames = H2Frames::default();
-            let pieces = all.chunks(size).map(|piece| frames.follow(piece));
-            let progress = pieces.collect::<Vec<_>>();
-            let mut at = 0;
-            for (frame, expected) in [
-                (PONG, false),
-                (DATA, true),
-                (SETTINGS, false),
-                (PONG, false),
-                (WINDOW, true),
-                (PONG, false),
-            ] {
-                // The type of a frame is known once its header is.
-                let known = (at + HEADER_LEN - 1) / size;
-                assert!(progress[known] || !expected, "pieces of {size}, from {at}");
-                at += frame.len();
+    fn each_frame_begins_once_and_has_its_payload_in_pieces_of_any_size() {
+        let frames: [(u8, &[u8]); 5] = [
+            (6, b"12345678"),
+            (0, b"abc"),
+            (4, b""),
+            (8, b"1234"),
+            (0, b""),
+        ];
+        let bytes = frames.iter().flat_map(|(kind, payload)| {
+            let length = u8::try_from(payload.len()).expect("a short payload");
+            [&[0, 0, length, *kind, 1, 0, 0, 0, 1], *payload].concat()
+        });
+        let bytes = bytes.collect::<Vec<_>>();
+        for size in 1..=bytes.len() {
+            let mut position = H2Frames::default();
+            let mut found = Vec::new();
+            for piece in bytes.chunks(size) {
+                position.follow(piece, |part| {
+                    if part.begins {
+                        assert_eq!(part.flags, 1);
+                        found.push((part.kind, part.length, 0));
+                    }
+                    found.last_mut().expect("it has begun").2 += part.payload;
+                });
             }
-            if size == 1 {
-                assert_eq!(progress.iter().filter(|progress| **progress).count(), 4 + 5);
-            }
+            assert!(position.is_between());
+            let expected = frames.map(|(kind, payload)| (kind, payload.len(), payload.len()));
+            assert_eq!(found, expected, "pieces of {size}");
         }
-        let mut frames = H2Frames::default();
-        assert!(![PONG, SETTINGS].iter().any(|frame| frames.follow(frame)));
+        let mut position = H2Frames::default();
+        position.follow(&bytes[..3], |part| panic!("{part:?}: its type is unknown"));
+        assert!(!position.is_between());
     }
 }

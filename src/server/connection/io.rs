@@ -5,6 +5,9 @@
 //! until it is complete. Instead of a rejected head, hyper gets a request that stands for the
 //! rejection; an invalid body ends in an error.
 //!
+//! HTTP/2 frames are followed in both directions: those sent show whether the client reads its
+//! responses; a client that sends too many control frames is disconnected.
+//!
 //! When the connection is closed while the client is still sending, its bytes are discarded for a
 //! while (lingering close): an immediate close would reset the connection and lose the response.
 
@@ -17,9 +20,10 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::activity::Activity;
+use super::control_frames::ControlFrames;
 use super::h2_frames::H2Frames;
 use super::socket::{self, Socket};
 use crate::request::{Framing, FramingFault, Stop, rejection};
@@ -32,6 +36,21 @@ const MAX_DISCARDED: usize = 4 << 20;
 
 /// Maximum time of a lingering close.
 const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// The kind of the error that hyper gets, and returns, after too many control frames; a socket
+/// returns no error of this kind. hyper passes on nothing else of an error.
+pub(super) const TOO_MANY_CONTROL_FRAMES: io::ErrorKind = io::ErrorKind::QuotaExceeded;
+
+/// `DATA`, `HEADERS`, `CONTINUATION`; and `WINDOW_UPDATE`, which shows that an upload advances. A
+/// client can cause any number of PING and SETTINGS acknowledgements: that these are sent does not
+/// show that it reads its responses.
+const PROGRESS_FRAMES: [u8; 4] = [0, 1, 9, 8];
+
+/// GOAWAY with `ENHANCE_YOUR_CALM` (RFC 9113 §6.8). Requests up to the largest stream identifier may
+/// have been processed.
+const ENHANCE_YOUR_CALM: [u8; 17] = [
+    0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11,
+];
 
 /// A client's socket that checks the framing of requests and records activity.
 #[derive(Debug)]
@@ -48,6 +67,8 @@ pub(super) struct ClientIo {
     activity: Arc<Activity>,
     /// HTTP/2: the frames that are sent.
     frames: H2Frames,
+    /// HTTP/2: the frames that are received.
+    control: ControlFrames,
     /// Counts lingering closes that reached a limit.
     unread: IntCounter,
 }
@@ -84,6 +105,7 @@ impl ClientIo {
             state: ReadState::Requests,
             activity: Arc::clone(activity),
             frames: H2Frames::default(),
+            control: ControlFrames::default(),
             unread,
         };
         io.check_buffer();
@@ -160,6 +182,10 @@ impl ClientIo {
         let received = &buf.filled()[before..];
         if received.is_empty() {
             return Poll::Ready(Ok(true));
+        }
+        if self.activity.http2.get() && !self.control.receive(received, Instant::now) {
+            self.go_away(cx);
+            return Poll::Ready(Err(TOO_MANY_CONTROL_FRAMES.into()));
         }
         let passed = match self.framing.advance(received) {
             Ok(passed) => {
@@ -247,17 +273,36 @@ impl ClientIo {
         Ok(())
     }
 
+    /// Sends the reason for closing the connection, if the socket takes it at once and hyper has not
+    /// left a frame incomplete.
+    fn go_away(&mut self, cx: &mut Context<'_>) {
+        if self.frames.is_between() {
+            let socket = &mut self.socket;
+            let _ = Pin::new(&mut *socket).poll_write(cx, &ENHANCE_YOUR_CALM);
+            let _ = Pin::new(socket).poll_flush(cx);
+        }
+    }
+
     /// Records sent bytes; in HTTP/2, only those of frames that show progress.
     fn record_sent(&mut self, parts: &[IoSlice<'_>], mut count: usize) {
-        if !self.activity.http2.get() {
-            return self.activity.moved.set(true);
+        let Self {
+            activity,
+            frames,
+            control,
+            ..
+        } = self;
+        if !activity.http2.get() {
+            return activity.moved.set(true);
         }
-        for part in parts {
-            let part = &part[..part.len().min(count)];
-            count -= part.len();
-            if self.frames.follow(part) {
-                self.activity.moved.set(true);
-            }
+        for bytes in parts {
+            let bytes = &bytes[..bytes.len().min(count)];
+            count -= bytes.len();
+            frames.follow(bytes, |part| {
+                if PROGRESS_FRAMES.contains(&part.kind) {
+                    activity.moved.set(true);
+                    control.sent(part.payload);
+                }
+            });
         }
     }
 }

@@ -2,6 +2,7 @@
 //! deadlines.
 
 pub(super) mod activity;
+mod control_frames;
 mod deadline;
 mod h2_frames;
 mod io;

@@ -14,18 +14,25 @@ use tokio::time::Instant;
 use super::super::request::{self, Observer};
 use super::activity::Activity;
 use super::deadline::{Deadlines, Event};
-use super::io::ClientIo;
+use super::io::{ClientIo, TOO_MANY_CONTROL_FRAMES};
 use super::socket::{self, Socket};
 use crate::config;
 use crate::proxy::Proxy;
 use crate::request::Framing;
 use crate::telemetry::CloseReason;
 
-/// Maximum requests in flight on an HTTP/2 connection.
-const MAX_STREAMS: u32 = 256;
+/// Maximum requests in flight on an HTTP/2 connection: the least that RFC 9113 §6.5.2 recommends.
+const MAX_STREAMS: u32 = 100;
 
-/// Maximum response bytes buffered for an HTTP/2 stream.
-const MAX_STREAM_BUFFER: usize = 256 << 10;
+/// Maximum request bytes received and unread of an HTTP/2 stream.
+const STREAM_WINDOW: u32 = 64 << 10;
+
+/// The same of a connection. All streams may fill their windows: with less, uploads that the origin
+/// does not read would stop other users' uploads on a shared connection.
+const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
+
+/// Maximum bytes of a streamed response buffered for an HTTP/2 stream, the same as received.
+const MAX_STREAM_BUFFER: usize = 64 << 10;
 
 /// The smallest buffer that hyper accepts.
 const MIN_BUFFER: usize = 8 << 10;
@@ -69,6 +76,8 @@ impl Protocols {
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(MAX_STREAM_BUFFER)
             .max_header_list_size(u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX));
         Self {
@@ -189,6 +198,10 @@ fn classify(error: &hyper::Error, activity: &Activity) -> Option<CloseReason> {
         return Some(CloseReason::Malformed);
     }
     let mut causes = std::iter::successors(Some(error as &dyn Error), |&cause| cause.source());
-    let disconnected = causes.any(<dyn Error>::is::<io::Error>);
-    (activity.http2.get() && !disconnected).then_some(CloseReason::ProtocolError)
+    match causes.find_map(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(error) if error.kind() == TOO_MANY_CONTROL_FRAMES => Some(CloseReason::ControlFrames),
+        // The client has disconnected.
+        Some(_) => None,
+        None => activity.http2.get().then_some(CloseReason::ProtocolError),
+    }
 }

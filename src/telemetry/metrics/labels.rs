@@ -127,6 +127,8 @@ labels! {
         Malformed => "malformed",
         /// Invalid HTTP/2, or abuse such as a flood of resets.
         ProtocolError => "protocol_error",
+        /// More HTTP/2 control frames than a client has a use for.
+        ControlFrames => "control_frames",
         /// More of an unread request body arrived than a lingering close discards.
         Unread => "unread",
     }

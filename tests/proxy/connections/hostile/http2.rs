@@ -1,13 +1,17 @@
 //! HTTP/2 frame floods (CVE-2019-9512 to 9518, CVE-2023-44487, VU#421644): memory stays flat, other
-//! clients are served, and most floods close their connection.
+//! clients are served, and each flood closes its connection.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+
 use super::{CALL, closed_by};
 use crate::support::h2::{
-    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS,
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
 };
-use crate::support::{Origin, Program, RawConnection, Reply};
+use crate::support::{Origin, Program, Proxy, RawConnection, RawOrigin, Reply, wait_until};
 
 /// Bytes sent per flood.
 const FLOOD: usize = 8 << 20;
@@ -30,33 +34,33 @@ fn head(path: &str) -> Vec<u8> {
     h2::field_block(&fields)
 }
 
-/// A name, the frames of the nth repetition, and whether the flood closes its connection.
-type Flood = (&'static str, fn(u32) -> Vec<u8>, bool);
+/// A name, the frames of the nth repetition, and the reason for closing the connection.
+type Flood = (&'static str, fn(u32) -> Vec<u8>, &'static str);
 
 #[rustfmt::skip]
 const FLOODS: [Flood; 10] = [
-    ("rapid reset of hits", |n| reset(n, CALL), true),
-    ("rapid reset of misses", |n| reset(n, "/v1/calls/held"), true),
+    ("rapid reset of hits", |n| reset(n, CALL), "protocol_error"),
+    ("rapid reset of misses", |n| reset(n, "/v1/calls/held"), "protocol_error"),
     ("endless continuations", |n| match n {
         0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
         _ => h2::frame(CONTINUATION, 0, 1, &h2::field_block(&[("x", "y".repeat(1_000))])),
-    }, true),
+    }, "protocol_error"),
     ("empty continuations", |n| match n {
         0 => h2::frame(HEADERS, END_STREAM, 1, &head(CALL)),
         _ => h2::frame(CONTINUATION, 0, 1, b""),
-    }, true),
-    ("settings", |_| h2::frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]), false),
-    ("pings", |_| h2::frame(PING, 0, 0, b"floods!!"), false),
-    ("window updates", |n| h2::frame(8, 0, 0, &(n % 2 + 1).to_be_bytes()), false),
-    ("priorities", |n| h2::frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 16]), false),
+    }, "protocol_error"),
+    ("settings", |_| h2::frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]), "control_frames"),
+    ("pings", |_| h2::frame(PING, 0, 0, b"floods!!"), "control_frames"),
+    ("window updates", |n| h2::frame(8, 0, 0, &(n % 2 + 1).to_be_bytes()), "control_frames"),
+    ("priorities", |n| h2::frame(2, 0, 2 * n + 1, &[0, 0, 0, 0, 16]), "control_frames"),
     ("empty data", |n| match n {
         0 => post(),
         _ => h2::frame(DATA, 0, 1, b""),
-    }, true),
+    }, "protocol_error"),
     ("HPACK bomb", |n| match n {
         0 => h2::frame(HEADERS, 0, 1, &[&head(CALL)[..], &[0x40, 1, b'x', 127, 129, 30], &[b'y'; 4_096 - 128]].concat()),
         _ => h2::frame(CONTINUATION, 0, 1, &[0xbe; 16_000]),
-    }, true),
+    }, "protocol_error"),
 ];
 
 fn reset(n: u32, path: &str) -> Vec<u8> {
@@ -84,24 +88,22 @@ async fn frame_floods_use_no_memory_and_do_not_delay_other_clients() {
     let _gates = ["/v1/calls/held", "/v1/held"].map(|target| origin.hold(target));
     program.get(CALL).bearer("a").await.assert_status(200);
     let before = program.peak_memory();
-    let mut ended = 0;
-    for (name, frames, ends) in FLOODS {
+    for (name, frames, reason) in FLOODS {
+        let closed = program.metric(&closed_by(reason)).await;
         let mut client = program.raw_connection().await;
         client.send(h2::preface()).await;
         flood(&mut client, frames).await;
-        if ends {
-            let close = async { while client.read_frame().await.is_some() {} };
-            let closed = tokio::time::timeout(CLOSE_TIMEOUT, close).await;
-            assert!(closed.is_ok(), "{name}: the connection stays open");
-        }
+        let close = async { while client.read_frame().await.is_some() {} };
+        let close = tokio::time::timeout(CLOSE_TIMEOUT, close).await;
+        assert!(close.is_ok(), "{name}: the connection stays open");
+        wait_until(name, async || {
+            program.metric(&closed_by(reason)).await > closed
+        })
+        .await;
         let grown = (program.peak_memory() - before) >> 10;
         eprintln!("{name}: memory grew by {grown} KiB");
-        ended += u32::from(ends);
         program.get(CALL).bearer("a").await.assert_hit();
     }
-    program
-        .wait_for_metric(&closed_by("protocol_error"), ended)
-        .await;
     program.wait_for_metric("stuut_cache_in_flight", 0).await;
     let grown = program.peak_memory() - before;
     assert!(grown < ALLOWED, "memory grew by {grown} bytes");
@@ -123,4 +125,93 @@ async fn flood(client: &mut RawConnection, frames: fn(u32) -> Vec<u8>) {
             Ok(Err(_)) | Err(_) => return,
         }
     }
+}
+
+/// A change of the initial window is a pass over all open streams: such a flood delayed others by
+/// more than a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settings_floods_with_open_streams_are_closed_while_others_are_served() {
+    const ATTACKERS: u32 = 8;
+    const STREAMS: u32 = 100;
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[("LOG__ACCESS", "false")]).await;
+    origin.reply(CALL, Reply::echo().header("cache-control", "max-age=600"));
+    program.get(CALL).bearer("a").await.assert_status(200);
+    let held = "/v1/calls/held";
+    let _gate = origin.hold(held);
+    let mut attackers = Vec::new();
+    for _ in 0..ATTACKERS {
+        let mut client = program.raw_connection().await;
+        let requests = (0..STREAMS)
+            .flat_map(|n| h2::frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, &head(held)));
+        let requests = requests.collect::<Vec<_>>();
+        client.send([h2::preface(), requests].concat()).await;
+        attackers.push(client);
+    }
+    program
+        .wait_for_metric("stuut_cache_in_flight", ATTACKERS * STREAMS)
+        .await;
+    let mut victim = program.raw_connection().await;
+    for mut attacker in attackers {
+        flood(&mut attacker, |n| {
+            let window = (n % 2 + 65_535).to_be_bytes();
+            h2::frame(SETTINGS, 0, 0, &[&[0, 4][..], &window].concat())
+        })
+        .await;
+        for _ in 0..20 {
+            victim.send(super::get(CALL)).await;
+            let answer = victim.read_head().await;
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && answer.contains("; hit"),
+                "{answer}"
+            );
+            victim.read_until("}").await;
+        }
+        let mut last = None;
+        while let Some(frame) = attacker.read_frame().await {
+            last = Some(frame);
+        }
+        let last = last.expect("a GOAWAY frame");
+        // ENHANCE_YOUR_CALM
+        assert_eq!(
+            (last.kind, &last.payload[4..]),
+            (GOAWAY, &[0, 0, 0, 11][..])
+        );
+    }
+    program
+        .wait_for_metric(&closed_by("control_frames"), ATTACKERS)
+        .await;
+    program.wait_for_metric("stuut_cache_in_flight", 0).await;
+}
+
+/// It filled the window of the connection, and no upload of any other user of it advanced.
+#[tokio::test]
+async fn an_upload_that_the_origin_does_not_read_does_not_stop_others_on_its_connection() {
+    const STALLED: usize = 20;
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    let mut client = proxy.http2().await;
+    let mut unread = Vec::new();
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        stalled.push(client.send_request(post_of(16 << 20)));
+        let mut upstream = origin.accept().await;
+        upstream.read_head().await;
+        unread.push(upstream);
+    }
+    let answer = client.send_request(post_of(300 << 10));
+    let mut upstream = origin.accept().await;
+    let request = upstream.read_request().await;
+    assert_eq!(request.body.len(), 300 << 10);
+    upstream
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    assert_eq!(answer.await.expect("an answer").status(), 200);
+}
+
+fn post_of(length: usize) -> Request<Full<Bytes>> {
+    let body = Full::new(vec![b'x'; length].into());
+    Request::post("http://a/v1/upload")
+        .body(body)
+        .expect("a request")
 }

@@ -80,8 +80,8 @@ async fn five_hundred_stalled_readers_of_a_large_hit_share_one_body() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_http2_streams_share_one_body() {
-    const CONNECTIONS: u32 = 10;
-    const STREAMS: u32 = 200;
+    const CONNECTIONS: u32 = 20;
+    const STREAMS: u32 = 100;
     let (_origin, program) = start_filled().await;
     let before = program.peak_memory();
     let fields = [
