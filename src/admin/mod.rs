@@ -2,6 +2,7 @@
 //!
 //! It has a port of its own, by default on loopback; the proxy's port serves none of this.
 
+mod connections;
 mod dashboard;
 mod explain;
 mod history;
@@ -11,7 +12,6 @@ mod purge;
 mod stats;
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,8 +25,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
 use crate::cache::Store;
 use crate::clock::Clock;
@@ -35,20 +33,11 @@ use crate::label::Label as _;
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::Metrics;
+use connections::{Connections, Place};
 use history::History;
-
-/// Maximum connections: a scraper or two, a probe, an operator.
-const MAX_CONNECTIONS: usize = 64;
 
 /// Time a client has to send a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum lifetime of a connection, so that clients that do not read their responses cannot block
-/// probes. Scrapers and pages reconnect.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(10);
-
-/// Time to finish a response after [`CONNECTION_LIFETIME`].
-const LAST_RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The methods of read-only paths, and their `Allow` field.
 const READ_ONLY: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD");
@@ -64,6 +53,7 @@ pub struct Admin {
     reloadable: ArcSwap<Reloadable>,
     /// Start time of this process; clients that poll the history detect a restart by it.
     started: String,
+    connections: Arc<Connections>,
     /// Whether only this machine can connect.
     loopback: bool,
     /// Locked while a point is added or the points are serialised, never across an await.
@@ -107,6 +97,7 @@ impl Admin {
         let started = now.wall.checked_sub(now.mono).unwrap_or(now.wall);
         Self {
             store,
+            connections: Arc::new(Connections::new(metrics.admin_displaced.clone())),
             metrics,
             routes: Routes::new(&config.cache.routes),
             drain,
@@ -125,38 +116,32 @@ impl Admin {
 
     /// Serves until the process exits: probes get responses during a drain, too.
     pub async fn serve(self: Arc<Self>, listener: TcpListener) {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let permit = Arc::clone(&connections)
-                .acquire_owned()
-                .await
-                .expect("the semaphore is never closed");
             let Ok((socket, _)) = listener.accept().await else {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let admin = Arc::clone(&self);
-            tokio::spawn(async move {
-                admin.connection(socket).await;
-                drop(permit);
-            });
+            let place = self.connections.open();
+            tokio::spawn(async move { admin.connection(socket, &place).await });
+            // So that a request that has arrived is answered before more connections are accepted,
+            // for which this one may have to give way.
+            tokio::task::yield_now().await;
         }
     }
 
-    async fn connection(self: Arc<Self>, socket: TcpStream) {
-        let service = service_fn(move |request| {
-            let admin = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.respond(&request).await) }
+    async fn connection(self: &Arc<Self>, socket: TcpStream, place: &Place) {
+        let service = service_fn(|request: Request<Incoming>| {
+            place.record_use(matches!(request.uri().path(), "/livez" | "/readyz"));
+            async move { Ok::<_, Infallible>(self.respond(&request).await) }
         });
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT);
-        let mut connection = pin!(http1.serve_connection(TokioIo::new(socket), service));
-        let ended = timeout(CONNECTION_LIFETIME, connection.as_mut()).await;
-        if ended.is_err() {
-            connection.as_mut().graceful_shutdown();
-            let _ = timeout(LAST_RESPONSE_TIMEOUT, connection).await;
+        tokio::select! {
+            _ = http1.serve_connection(TokioIo::new(socket), service) => {}
+            () = place.displaced() => {}
         }
     }
 
@@ -268,50 +253,4 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
         .header(CACHE_CONTROL, "no-store")
         .body(Full::new(body.into()))
         .expect("constant fields are valid")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::time::Instant;
-
-    use super::*;
-
-    /// Such clients held all connections for ten minutes, and the liveness probes failed.
-    #[tokio::test(start_paused = true)]
-    async fn clients_that_do_not_read_cannot_block_probes() {
-        let config = Config::default();
-        let metrics = Arc::new(Metrics::new(&Routes::new(&config.cache.routes)));
-        let admin = Admin::new(
-            &config,
-            true,
-            Arc::new(Store::new(&config, Arc::clone(&metrics))),
-            metrics,
-            Drain::default(),
-            Clock::manual(SystemTime::UNIX_EPOCH),
-        );
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        tokio::spawn(Arc::new(admin).serve(listener));
-
-        let request = |path| format!("GET {path} HTTP/1.1\r\n\r\n");
-        let many = request("/dashboard.js").repeat(1 << 10);
-        let mut stalled = Vec::new();
-        for _ in 0..MAX_CONNECTIONS {
-            let mut client = TcpStream::connect(address).await.expect("it accepts");
-            client.write_all(many.as_bytes()).await.expect("it reads");
-            stalled.push(client);
-        }
-        let began = Instant::now();
-        let mut probe = TcpStream::connect(address).await.expect("it accepts");
-        let sent = probe.write_all(request("/livez").as_bytes()).await;
-        sent.expect("it reads");
-        let mut response = [0; 12];
-        probe.read_exact(&mut response).await.expect("a response");
-        assert_eq!(&response, b"HTTP/1.1 200");
-        // Before the third of three probes ten seconds apart.
-        assert!(began.elapsed() < Duration::from_secs(20));
-    }
 }

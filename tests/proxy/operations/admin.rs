@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use stuut_cache::config::{Config, Route, RoutePattern};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::{Origin, Proxy, Reply, wait_until};
 
@@ -30,6 +32,52 @@ fn routes(patterns: &[&str]) -> impl FnOnce(&mut Config) {
     });
     let routes = routes.collect();
     |config| config.cache.routes = routes
+}
+
+/// They held all connections, each for ten seconds, and the liveness probe waited behind them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_clients_do_not_keep_out_health_checks() {
+    const SLOW: usize = 200;
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let pipelined = "GET /dashboard.js HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1 << 10);
+    // Silent clients, slow heads, idle connections, and clients that do not read.
+    for sent in [
+        "",
+        "GET /metrics HTTP/1.1\r\nx-slow: ",
+        "GET /status HTTP/1.1\r\nhost: localhost\r\n\r\n",
+        &pipelined,
+    ] {
+        let displaced = proxy.metric("stuut_cache_admin_displaced_total").await;
+        let mut slow = Vec::new();
+        for count in 1..=SLOW {
+            let mut client = TcpStream::connect(proxy.admin).await.expect("it accepts");
+            // Displaced already, perhaps.
+            let _ = client.write_all(sent.as_bytes()).await;
+            slow.push(client);
+            if count % 50 == 0 {
+                for path in ["/livez", "/readyz"] {
+                    let mut probe = TcpStream::connect(proxy.admin).await.expect("it accepts");
+                    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+                    let written = probe.write_all(request.as_bytes()).await;
+                    written.expect("it reads");
+                    let mut status = [0; 12];
+                    probe.read_exact(&mut status).await.expect("a response");
+                    assert_eq!(
+                        &status, b"HTTP/1.1 200",
+                        "{path} beside {count} of {sent:.20}"
+                    );
+                }
+            }
+        }
+        // Those that are open still are no more than the bound.
+        wait_until("the bound", async || {
+            let now = proxy.metric("stuut_cache_admin_displaced_total").await;
+            now - displaced >= 136.0
+        })
+        .await;
+        drop(slow);
+    }
 }
 
 /// DNS rebinding: a web page resolves its own name to loopback to read from the listener.
