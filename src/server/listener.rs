@@ -10,6 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 /// Maximum length of the accept queue (listen(2)).
 const BACKLOG: u16 = 4_096;
 
+/// Unsent bytes that the kernel accepts for a connection. A client that does not read a large response
+/// would hold a copy of it there, up to 4 MiB (`tcp_wmem`); the proxy itself sends from the store. The
+/// smallest of 128, 256 and 512 KiB with which a response of 400 KB to a client that reads needs no
+/// more writes than with the largest.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 256 << 10;
+
 /// The proxy cannot listen on an address.
 #[derive(Debug, Error)]
 #[error("cannot listen on {address} ({key}); is it in use, or not an address of this machine?")]
@@ -38,6 +45,9 @@ pub fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
 ///
 /// The system cannot make the socket non-blocking, or tokio cannot register it.
 pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    // Accepted connections inherit it, which saves a system call for each.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT)?;
     listener.set_nonblocking(true)?;
     TcpListener::from_std(listener)
 }

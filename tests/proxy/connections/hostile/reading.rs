@@ -78,6 +78,50 @@ async fn five_hundred_stalled_readers_of_a_large_hit_share_one_body() {
     );
 }
 
+/// The kernel held up to 4 MiB of the response for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stalled_readers_of_a_large_hit_hold_little_of_it_in_the_kernel() {
+    const SLOW: usize = 100;
+    /// Unsent bytes of a connection; the last segment may exceed the bound.
+    const MOST: u64 = (256 + 64) << 10;
+    let (_origin, program) = start_filled().await;
+    let mut readers = Vec::new();
+    for _ in 0..SLOW {
+        let mut reader = connect_narrow(&program).await;
+        reader.send(get(CALL)).await;
+        readers.push(reader);
+    }
+    wait_until("full send queues", async || {
+        let full = send_queues(&program).filter(|&queued| queued > 128 << 10);
+        full.count() == SLOW
+    })
+    .await;
+    let mut other = program.raw_connection().await;
+    other.send(get(CALL)).await;
+    assert!(other.read_head().await.starts_with("HTTP/1.1 200"));
+    other.read_exact(BODY).await;
+    let most = send_queues(&program).max().expect("connections");
+    assert!(most <= MOST, "{most} bytes in a send queue");
+    // A slow reader gets the whole response.
+    let mut reader = readers.pop().expect("readers");
+    reader.read_head().await;
+    reader.read_exact(BODY).await;
+}
+
+/// The bytes in the kernel's send queues of the program's connections.
+fn send_queues(program: &Program) -> impl Iterator<Item = u64> {
+    let connections = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let port = format!(":{:04X}", program.address.port());
+    let queues = connections.lines().filter_map(|line| {
+        let fields = line.split_whitespace().collect::<Vec<_>>();
+        // Local address, state (established), and the two queues.
+        let is_ours = fields[1].ends_with(&port) && fields[3] == "01";
+        let (sending, _) = fields[4].split_once(':')?;
+        is_ours.then(|| u64::from_str_radix(sending, 16).expect("a number"))
+    });
+    queues.collect::<Vec<_>>().into_iter()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_http2_streams_share_one_body() {
     const CONNECTIONS: u32 = 20;
