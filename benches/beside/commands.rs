@@ -59,6 +59,8 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
         &upstream,
     ];
     let mut variables = vec![
+        // Its memory is read from /proc.
+        ("STUUT_CACHE_DUMPABLE", "1".to_owned()),
         ("STUUT_CACHE__SERVER__WORKERS", "1".to_owned()),
         (
             "STUUT_CACHE__CACHE__CAPACITY",

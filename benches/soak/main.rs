@@ -296,6 +296,8 @@ impl Ports {
 
     fn proxy(&self) -> Result<Running> {
         let variables = [
+            // Its descriptors are counted in /proc.
+            ("STUUT_CACHE_DUMPABLE", "1".to_owned()),
             ("STUUT_CACHE__SERVER__LISTEN", self.proxy.to_string()),
             ("STUUT_CACHE__ADMIN__LISTEN", self.admin.to_string()),
             (

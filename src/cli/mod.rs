@@ -1,6 +1,7 @@
 //! The command line: commands and their arguments.
 
 mod admin_client;
+mod core_dumps;
 mod demo;
 mod digest;
 mod doctor;

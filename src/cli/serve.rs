@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{open_files, systemd};
+use super::{core_dumps, open_files, systemd};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Problems};
 use crate::process::{Process, Sockets};
@@ -27,6 +27,7 @@ pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCo
     // Dropped last: everything else may still log.
     let writer = log(&loaded.config.log)?;
     telemetry::log_panics();
+    core_dumps::forbid();
     let workers = loaded.config.server.workers;
     run_to_end(workers, serve(loaded, sockets, reread, &writer))
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 
 use super::cross_checks;
 use super::environment::{self, Flag, variable};
@@ -208,7 +209,7 @@ fn unknown(section: &str, entry: &RawEntry) -> String {
 ///
 /// The fault of the file, without its path and content.
 pub fn token_of(path: &Path) -> Result<SecretString, String> {
-    token(&beginning(path)?)
+    token(&Zeroizing::new(beginning(path)?))
 }
 
 /// Reads a file, up to a length that no such file has: a device may be endless.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use http::Method;
+use rustix::process::{Resource, getrlimit};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -236,4 +237,18 @@ async fn after_sigkill_the_address_can_be_bound_at_once() {
     let again = Program::start(&origin, &[("SERVER__LISTEN", &address)]).await;
     again.get("/v1/calls/c1").bearer("a").await.assert_miss();
     again.stop();
+}
+
+/// A dump would contain tokens and stored responses.
+#[tokio::test]
+async fn core_dumps_are_off_unless_a_variable_allows_them() {
+    let origin = Origin::start().await;
+    let program = Program::start(&origin, &[]).await;
+    assert_eq!(program.core_dump_limit(), "0");
+    let mut command = Command::new(PROGRAM);
+    command.env("STUUT_CACHE_DUMPABLE", "1");
+    let limit = getrlimit(Resource::Core).maximum;
+    let program = Program::with_command(command, &origin).await;
+    let limit = limit.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+    assert_eq!(program.core_dump_limit(), limit);
 }

@@ -164,9 +164,17 @@ impl Program {
     }
 
     /// The number of its open file descriptors.
-    pub fn descriptors(&self) -> usize {
-        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
-        open.expect("a running process has descriptors").count()
+    pub async fn descriptors(&self) -> f64 {
+        self.metric("process_open_fds").await
+    }
+
+    /// Its maximum size of a core dump, e.g. `unlimited`.
+    pub fn core_dump_limit(&self) -> String {
+        let path = format!("/proc/{}/limits", self.child.id());
+        let limits = std::fs::read_to_string(path).expect("a running process has limits");
+        let (_, line) = limits.split_once("Max core file size").expect("its line");
+        let maximum = line.split_whitespace().nth(1);
+        maximum.expect("a soft and a hard limit").to_owned()
     }
 
     /// Its peak resident memory, in bytes.

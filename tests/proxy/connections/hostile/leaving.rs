@@ -70,7 +70,7 @@ async fn two_thousand_connection_resets_leak_nothing() {
     for n in 0..3 {
         round(n).await;
     }
-    let before = (program.peak_memory(), program.descriptors());
+    let before = (program.peak_memory(), program.descriptors().await);
     for n in 3..25 {
         round(n).await;
     }
@@ -78,9 +78,9 @@ async fn two_thousand_connection_resets_leak_nothing() {
     eprintln!("memory grew by {} KiB", grown >> 10);
     assert!(grown < ALLOWED, "memory grew by {grown} bytes");
     // Origin connections stay in the pool.
-    let now = program.descriptors();
+    let now = program.descriptors().await;
     assert!(
-        now <= before.1 + 10,
+        now <= before.1 + 10.0,
         "{} descriptors before, {now} now",
         before.1
     );
@@ -94,7 +94,7 @@ async fn closed_connections_release_their_descriptors() {
     let stored = Reply::echo().header("cache-control", "max-age=600");
     origin.reply(CALL, stored);
     fill(&program, CALL).await;
-    let before = program.descriptors();
+    let before = program.descriptors().await;
     for _ in 0..3_000 {
         let mut client = program.raw_connection().await;
         client.send(get(CALL)).await;
@@ -102,8 +102,11 @@ async fn closed_connections_release_their_descriptors() {
     }
     program.wait_for_metric("stuut_cache_connections", 0).await;
     // The client that reads the metrics has connections too.
-    let now = program.descriptors();
-    assert!(now <= before + 2, "{before} descriptors before, {now} now");
+    let now = program.descriptors().await;
+    assert!(
+        now <= before + 2.0,
+        "{before} descriptors before, {now} now"
+    );
 }
 
 /// Concurrent requests for one miss: the leader and half of the waiters disconnect.
