@@ -270,7 +270,7 @@ async fn cache_mode_off_forwards_every_request_until_it_is_on_again() {
     let bypassed = program.metric("stuut_cache_bypass_total{reason=\"off\"}");
     assert_eq!(bypassed.await.to_string(), "6");
 
-    // What was stored before is used again, unless a write has invalidated it.
+    // Responses stored before are served again, unless a write has invalidated them.
     reload("", 2).await;
     assert_eq!(mode().await, ("on".into(), true));
     get(CALL).await.assert_hit();
