@@ -94,8 +94,8 @@ settings! {
         /// Timeout for a TLS handshake, for the first byte of a new connection, and for a request
         /// head to arrive; the connection is then closed.
         header_timeout: Duration = "10s" where positive;
-        /// Timeout for an idle connection: without a request, or whose client does not read its response; it is
-        /// then closed.
+        /// Timeout for an idle connection: without a request, or whose client does not read its
+        /// response; it is then closed.
         idle_timeout: Duration = "75s" where positive;
         /// Time that requests in flight have to finish after SIGTERM; the rest are aborted.
         drain_timeout: Duration = "30s";
