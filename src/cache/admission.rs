@@ -12,16 +12,16 @@ use crate::request::Scope;
 /// Maximum admissions per response; a further one replaces the oldest.
 const MAX_ADMITTED: usize = 256;
 
-/// Bytes of an admission: itself, and the counter that it keeps alive.
-const WEIGHT: usize = size_of::<Admission>() + 96;
+/// Bytes of an admission: itself, and the counters that it keeps alive.
+const WEIGHT: usize = size_of::<Admission>() + 160;
 
 /// An admission of a token to a response that the origin has shown it. It is revoked by a later
 /// refusal of the token, and by any later response to the token for the same key.
 #[derive(Clone, Debug)]
 pub struct Admission {
     token: Scope,
-    /// The token's generation when the fetch began.
-    generation: Snapshot,
+    /// The generations of the token, and of the resource for it, when the fetch began.
+    generation: [Snapshot; 2],
     superseded: Arc<Counter>,
     sequence: u64,
     until: Duration,
@@ -34,7 +34,7 @@ pub(super) struct Admitted(Mutex<Vec<Admission>>);
 impl Admission {
     pub(super) fn new(
         token: Scope,
-        generation: Snapshot,
+        generation: [Snapshot; 2],
         superseded: Arc<Counter>,
         sequence: u64,
         until: Duration,
@@ -49,7 +49,9 @@ impl Admission {
     }
 
     fn is_valid(&self, now: Duration) -> bool {
-        now < self.until && self.generation.is_current() && self.superseded.value() <= self.sequence
+        now < self.until
+            && self.generation.iter().all(Snapshot::is_current)
+            && self.superseded.value() <= self.sequence
     }
 }
 

@@ -1,17 +1,24 @@
 //! Counters by key that exist only while something holds them; `generation` defines what they count.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use crate::request::Scope;
+
 /// Dropped counters are removed from the table only when it holds at least this many.
 const MIN_CLEAR: usize = 1 << 10;
 
 /// Maximum counters with a pending write (one of unknown outcome); enough for 2,000 such writes a
-/// second.
+/// second. At the bound a further write is not tracked: it has invalidated, but a response fetched
+/// while the origin may still apply it is stored.
 const MAX_PENDING: usize = 1 << 16;
+
+/// Maximum of them for the writes of one token, so that it cannot use them up for others.
+const MAX_PENDING_OF_TOKEN: usize = MAX_PENDING / 16;
 
 /// A number that only grows, and the deadline of a pending write to the resource that it counts for.
 #[derive(Debug, Default)]
@@ -41,7 +48,16 @@ struct Table<K> {
     /// The size at which dropped counters are removed.
     clear_at: usize,
     /// Counters with a pending write, each once, held until its deadline; earliest first.
-    pending: VecDeque<(Duration, Arc<Counter>)>,
+    pending: VecDeque<Pending>,
+    /// The number of them by the token that wrote first.
+    pending_of: HashMap<Scope, usize, RandomState>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    until: Duration,
+    counter: Arc<Counter>,
+    token: Scope,
 }
 
 // === impl Counter ===
@@ -94,6 +110,7 @@ impl<K> Default for LiveCounters<K> {
                 counters: HashMap::default(),
                 clear_at: MIN_CLEAR,
                 pending: VecDeque::new(),
+                pending_of: HashMap::default(),
             }),
         }
     }
@@ -122,16 +139,29 @@ impl<K: Hash + Eq> LiveCounters<K> {
         }
     }
 
-    /// Marks a write as pending until then; returns false if there are too many pending writes.
-    pub(super) fn mark_pending(&self, key: K, until: Duration, now: Duration) -> bool {
+    /// Marks a write of this token as pending until then; returns false if there are too many
+    /// pending writes, in total or of this token.
+    pub(super) fn mark_pending(
+        &self,
+        key: K,
+        token: &Scope,
+        until: Duration,
+        now: Duration,
+    ) -> bool {
         let mut table = self.lock();
         table.end_pending(now);
         let counter = table.counter(key);
         if counter.pending_until.load(Ordering::SeqCst) == 0 {
-            if table.pending.len() == MAX_PENDING {
+            let of_token = table.pending_of.get(token).copied().unwrap_or(0);
+            if table.pending.len() == MAX_PENDING || of_token == MAX_PENDING_OF_TOKEN {
                 return false;
             }
-            table.pending.push_back((until, Arc::clone(&counter)));
+            table.pending_of.insert(*token, of_token + 1);
+            table.pending.push_back(Pending {
+                until,
+                counter: Arc::clone(&counter),
+                token: *token,
+            });
         }
         counter
             .pending_until
@@ -163,14 +193,20 @@ impl<K: Hash + Eq> Table<K> {
 
     /// Releases the counters whose writes are no longer pending.
     fn end_pending(&mut self, now: Duration) {
-        while let Some((_, counter)) = self.pending.pop_front_if(|(end, _)| *end <= now) {
+        while let Some(mut ended) = self.pending.pop_front_if(|first| first.until <= now) {
             // A later write has moved the deadline.
-            if counter.is_pending(now) {
-                let until = counter.pending_until.load(Ordering::SeqCst);
-                self.pending
-                    .push_back((Duration::from_micros(until), counter));
-            } else {
-                counter.pending_until.store(0, Ordering::SeqCst);
+            if ended.counter.is_pending(now) {
+                let until = ended.counter.pending_until.load(Ordering::SeqCst);
+                ended.until = Duration::from_micros(until);
+                self.pending.push_back(ended);
+                continue;
+            }
+            ended.counter.pending_until.store(0, Ordering::SeqCst);
+            if let Entry::Occupied(mut left) = self.pending_of.entry(ended.token) {
+                *left.get_mut() -= 1;
+                if *left.get() == 0 {
+                    left.remove();
+                }
             }
         }
     }
@@ -182,9 +218,16 @@ pub(super) fn micros(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
+    use crate::request::ScopeKey;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn token() -> Scope {
+        ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"))
+    }
 
     #[test]
     fn a_counter_exists_while_it_is_held() {
@@ -211,9 +254,9 @@ mod tests {
 
     #[test]
     fn the_latest_deadline_of_a_pending_write_counts() {
-        let counters = LiveCounters::default();
-        assert!(counters.mark_pending(1, SECOND * 3, Duration::ZERO));
-        assert!(counters.mark_pending(1, SECOND * 2, Duration::ZERO));
+        let (counters, token) = (LiveCounters::default(), token());
+        assert!(counters.mark_pending(1, &token, SECOND * 3, Duration::ZERO));
+        assert!(counters.mark_pending(1, &token, SECOND * 2, Duration::ZERO));
         let counter = counters.counter(1);
         assert!(counter.is_pending(SECOND * 2) && !counter.is_pending(SECOND * 3));
         assert!(!counters.counter(2).is_pending(SECOND));
@@ -221,25 +264,45 @@ mod tests {
 
     #[test]
     fn pending_writes_to_one_key_take_one_slot_until_the_last_deadline() {
-        let counters = LiveCounters::default();
+        let (counters, token) = (LiveCounters::default(), token());
         for millis in 0..2_000 {
             let now = Duration::from_millis(millis);
-            assert!(counters.mark_pending(1, now + SECOND, now));
+            assert!(counters.mark_pending(1, &token, now + SECOND, now));
             assert_eq!(counters.lock().pending.len(), 1);
         }
         assert!(counters.counter(1).is_pending(SECOND * 2));
-        assert!(counters.mark_pending(2, SECOND * 5, SECOND * 4));
+        assert!(counters.mark_pending(2, &token, SECOND * 5, SECOND * 4));
         assert!(!counters.advance(&1), "the counter is dropped");
     }
 
     #[test]
     fn pending_writes_are_bounded_and_free_their_slots_when_they_end() {
         let counters = LiveCounters::default();
+        let tokens: Vec<_> = (0..16).map(|_| token()).collect();
         for key in 0..MAX_PENDING {
-            assert!(counters.mark_pending(key, SECOND, Duration::ZERO));
+            let token = &tokens[key % tokens.len()];
+            assert!(counters.mark_pending(key, token, SECOND, Duration::ZERO));
         }
-        assert!(!counters.mark_pending(MAX_PENDING, SECOND, Duration::ZERO));
-        assert!(counters.mark_pending(MAX_PENDING, SECOND * 2, SECOND));
-        assert_eq!(counters.lock().pending.len(), 1);
+        let (next, other) = (MAX_PENDING, token());
+        assert!(!counters.mark_pending(next, &other, SECOND, Duration::ZERO));
+        assert!(counters.mark_pending(next, &other, SECOND * 2, SECOND));
+        let table = counters.lock();
+        assert_eq!((table.pending.len(), table.pending_of.len()), (1, 1));
+    }
+
+    #[test]
+    fn one_token_does_not_use_up_the_pending_writes_of_others() {
+        let counters = LiveCounters::default();
+        let (one, other) = (token(), token());
+        for key in 0..MAX_PENDING {
+            let is_tracked = counters.mark_pending(key, &one, SECOND, Duration::ZERO);
+            assert_eq!(is_tracked, key < MAX_PENDING_OF_TOKEN);
+        }
+        assert!(counters.mark_pending(MAX_PENDING, &other, SECOND, Duration::ZERO));
+        assert!(
+            !counters
+                .counter(MAX_PENDING_OF_TOKEN)
+                .is_pending(Duration::ZERO)
+        );
     }
 }

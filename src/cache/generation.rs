@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Admission;
-use super::counters::{Counter, LiveCounters, Snapshot, micros};
+use super::counters::{Counter, LiveCounters, Snapshot};
 use crate::config::Route;
 use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope, ScopeId};
@@ -29,13 +29,12 @@ pub(super) struct Generations {
     all: AtomicU64,
     paths: LiveCounters<u64>,
     scopes: LiveCounters<Scope>,
+    /// By path and token: the refusals of this resource to this token.
+    resources: LiveCounters<u64>,
     /// By cache key and token: the latest fetch that has superseded all earlier ones.
     superseded: LiveCounters<u64>,
     /// Numbers fetches in the order they begin.
     sequence: AtomicU64,
-    /// Until this time every path has a pending write: set when there are too many to track.
-    /// Storing nothing for a while is better than storing an outdated response.
-    all_pending_until: AtomicU64,
     routes: Routes,
     /// Random per process, so that a client cannot make the hashes of two paths collide.
     seed: RandomState,
@@ -48,6 +47,8 @@ pub struct Generation {
     scope: Snapshot,
     path: Snapshot,
     ancestors: Box<[Snapshot]>,
+    /// Advanced by a refusal of the path to the requesting token.
+    resource: Snapshot,
     /// The requesting token's counter, in a named scope: a refusal of the token advances it.
     token: Option<Snapshot>,
     sequence: u64,
@@ -82,9 +83,9 @@ impl Generations {
             all: AtomicU64::default(),
             paths: LiveCounters::default(),
             scopes: LiveCounters::default(),
+            resources: LiveCounters::default(),
             superseded: LiveCounters::default(),
             sequence: AtomicU64::default(),
-            all_pending_until: AtomicU64::default(),
             routes: Routes::new(routes),
             seed: RandomState::new(),
         }
@@ -103,12 +104,12 @@ impl Generations {
             scope: Snapshot::of(self.scopes.counter(*key.scope())),
             path: self.snapshot(&path, Reach::Here),
             ancestors: ancestors.collect(),
+            resource: Snapshot::of(self.resources.counter(self.resource_key(&path, token))),
             token: is_shared.then(|| Snapshot::of(self.scopes.counter(*token))),
             sequence: self.sequence.fetch_add(1, Ordering::SeqCst),
             settled: true,
         };
-        let settled = micros(now) >= self.all_pending_until.load(Ordering::SeqCst)
-            && !generation.path.is_pending(now)
+        let settled = !generation.path.is_pending(now)
             && !generation.ancestors.iter().any(|path| path.is_pending(now));
         let id = self.seed.hash_one((key, token));
         Fence {
@@ -126,6 +127,8 @@ impl Generations {
         self.all.load(Ordering::SeqCst) == generation.all
             && generation.path.is_current()
             && generation.scope.is_current()
+            // In a named scope a refusal revokes the token's admissions only.
+            && (generation.token.is_some() || generation.resource.is_current())
             && generation.ancestors.iter().all(Snapshot::is_current)
     }
 
@@ -142,19 +145,30 @@ impl Generations {
             .advance(&self.counter_key(&canonical_path(path), reach))
     }
 
-    /// Marks a write to this path as pending: responses to fetches that begin before `until` are not
-    /// stored.
-    pub(super) fn mark_pending(&self, path: &str, reach: Reach, until: Duration, now: Duration) {
+    /// Marks a write of this token to this path as pending: responses to fetches that begin before
+    /// `until` are not stored. Returns false if there are too many pending writes.
+    pub(super) fn mark_pending(
+        &self,
+        path: &str,
+        reach: Reach,
+        token: &Scope,
+        until: Duration,
+        now: Duration,
+    ) -> bool {
         let key = self.counter_key(&canonical_path(path), reach);
-        if !self.paths.mark_pending(key, until, now) {
-            self.all_pending_until
-                .fetch_max(micros(until), Ordering::SeqCst);
-        }
+        self.paths.mark_pending(key, token, until, now)
     }
 
     /// Invalidates a scope; returns whether there was anything to invalidate.
     pub(super) fn invalidate_scope(&self, scope: &Scope) -> bool {
         self.scopes.advance(scope)
+    }
+
+    /// Invalidates a path for one token, with every query; returns whether there was anything to
+    /// invalidate.
+    pub(super) fn invalidate_resource(&self, path: &str, token: &Scope) -> bool {
+        let key = self.resource_key(&canonical_path(path), token);
+        self.resources.advance(&key)
     }
 
     /// Invalidates every scope with this id.
@@ -183,6 +197,10 @@ impl Generations {
         Snapshot::of(self.paths.counter(self.counter_key(path, reach)))
     }
 
+    fn resource_key(&self, path: &str, token: &Scope) -> u64 {
+        self.seed.hash_one((path, token))
+    }
+
     fn counter_key(&self, path: &str, reach: Reach) -> u64 {
         self.seed.hash_one((path, reach))
     }
@@ -204,6 +222,7 @@ impl Generation {
             && self.settled == other.settled
             && self.scope.is_same(&other.scope)
             && self.path.is_same(&other.path)
+            && self.resource.is_same(&other.resource)
             && self.ancestors.len() == other.ancestors.len()
             && std::iter::zip(&self.ancestors, &other.ancestors).all(|(a, b)| a.is_same(b))
     }
@@ -245,10 +264,11 @@ impl Fence {
     #[must_use]
     pub fn admission(&self, until: Duration) -> Option<Admission> {
         let token = self.generation.token.clone()?;
+        let generation = [token, self.generation.resource.clone()];
         let superseded = Arc::clone(&self.superseded);
         let sequence = self.generation.sequence;
         Some(Admission::new(
-            self.token, token, superseded, sequence, until,
+            self.token, generation, superseded, sequence, until,
         ))
     }
 
@@ -300,6 +320,8 @@ mod tests {
         let other = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
         assert!(!generations.invalidate_scope(&other));
         generations.invalidate_scope_id(other.id());
+        assert!(!generations.invalidate_resource(key.path(), &other));
+        assert!(!generations.invalidate_resource("/v1/calls/c2", key.scope()));
         assert!(generations.is_current(&before.generation));
 
         for invalidate in [
@@ -308,6 +330,9 @@ mod tests {
             }) as fn(&Generations, &Scope),
             |g, scope| {
                 g.invalidate_scope(scope);
+            },
+            |g, scope| {
+                g.invalidate_resource("/v1/calls/%63%31", scope);
             },
             |g, scope| g.invalidate_scope_id(scope.id()),
             |g, _| g.invalidate_all(),
@@ -351,7 +376,8 @@ mod tests {
         let generations = generations(&["/v1/calls/{id}"]);
         let key = key("/v1/calls/c1");
         let second = Duration::from_secs(1);
-        generations.mark_pending(key.path(), Reach::Here, second, Duration::ZERO);
+        let token = key.scope();
+        assert!(generations.mark_pending(key.path(), Reach::Here, token, second, Duration::ZERO));
         let during = generations.fence(&key, key.scope(), Duration::ZERO);
         let after = generations.fence(&key, key.scope(), second);
         assert!(!generations.may_store(&during));

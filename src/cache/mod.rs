@@ -2,6 +2,7 @@
 //!
 //! It does not fetch, nor decide what may be stored: that is left to `proxy` and `policy`.
 
+mod acceptance;
 mod admission;
 mod coalesce;
 mod counters;
@@ -11,6 +12,7 @@ mod representation;
 mod store;
 mod unshareable;
 
+pub use acceptance::Acceptance;
 pub use admission::Admission;
 pub use coalesce::{InFlight, Leader, Role, Waiter};
 pub use entry::{Entry, ViewSlot};

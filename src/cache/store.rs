@@ -12,6 +12,7 @@ use moka::ops::compute::{CompResult, Op};
 use moka::sync::Cache;
 use tokio::sync::Notify;
 
+use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
 use super::{Entry, Fence, Generation, Reach};
 use crate::config::Config;
@@ -35,6 +36,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 pub struct Store {
     cache: Cache<CacheKey, Variants, Prehashed>,
     generations: Generations,
+    accepted: AcceptedScopes,
     metrics: Arc<Metrics>,
     /// Bytes stored since the last eviction.
     stored_bytes: AtomicU64,
@@ -114,6 +116,7 @@ impl Store {
         Self {
             cache,
             generations: Generations::new(&config.cache.routes),
+            accepted: AcceptedScopes::new(&metrics),
             metrics,
             stored_bytes: AtomicU64::new(0),
             evict_at: config.cache.capacity.0 / EVICTIONS_PER_CAPACITY,
@@ -309,19 +312,23 @@ impl Store {
     }
 
     /// Invalidates paths that a write may have changed; returns whether anything was invalidated.
-    /// Responses to fetches that begin while the write is `pending` are not stored.
+    /// Responses to fetches that begin while a write of a token is `pending` are not stored.
     pub fn invalidate_written<'p>(
         &self,
         paths: impl Iterator<Item = (&'p str, Reach)>,
-        pending: Option<&Range<Duration>>,
+        pending: Option<(&Scope, Range<Duration>)>,
     ) -> bool {
-        let mut any = false;
+        let (mut any, mut is_tracked) = (false, true);
         for (path, reach) in paths {
-            if let Some(Range { start, end }) = pending {
+            if let Some((token, Range { start, end })) = &pending {
                 // First, so that a fetch that begins in between sees the mark.
-                self.generations.mark_pending(path, reach, *end, *start);
+                let generations = &self.generations;
+                is_tracked &= generations.mark_pending(path, reach, token, *end, *start);
             }
             any |= self.generations.invalidate_path(path, reach);
+        }
+        if !is_tracked {
+            self.metrics.writes_untracked.inc();
         }
         any
     }
@@ -331,11 +338,34 @@ impl Store {
         self.record_invalidation(Invalidation::Write);
     }
 
-    /// Invalidates everything stored for a token that the origin has refused. If there is nothing,
-    /// this costs a lookup only: an attacker's guessed tokens are all refused.
-    pub fn refuse(&self, scope: &Scope) {
+    /// Records that the origin has accepted a request of this token, sent at the monotonic time
+    /// `sent`.
+    pub fn accept(&self, token: &Scope, sent: Duration) {
+        self.accepted.accept(token, sent);
+    }
+
+    /// Whether the origin has lately accepted this token on a path of a cache route.
+    #[must_use]
+    pub fn is_accepted(&self, token: &Scope) -> bool {
+        self.accepted.find(token).is_some()
+    }
+
+    /// Invalidates everything stored for a token that the origin has refused (401). If there is
+    /// nothing, this costs a lookup only: an attacker's guessed tokens are all refused.
+    pub fn refuse(&self, token: &Scope) {
         self.metrics.tokens_refused.inc();
-        if self.generations.invalidate_scope(scope) {
+        self.accepted.refuse(token);
+        if self.generations.invalidate_scope(token) {
+            self.record_invalidation(Invalidation::Refusal);
+        }
+    }
+
+    /// Invalidates what is stored for a token under a path that the origin has refused to it (403),
+    /// with every query. Its other responses stay: the refusal is about the resource (RFC 6750
+    /// §3.1).
+    pub fn refuse_resource(&self, token: &Scope, path: &str) {
+        self.metrics.tokens_refused.inc();
+        if self.generations.invalidate_resource(path, token) {
             self.record_invalidation(Invalidation::Refusal);
         }
     }
@@ -400,5 +430,8 @@ impl Store {
         let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.entries.set(gauge(self.cache.entry_count()));
         self.metrics.weight.set(gauge(self.cache.weighted_size()));
+        self.metrics
+            .accepted_scopes
+            .set(gauge(self.accepted.count()));
     }
 }

@@ -49,8 +49,8 @@ pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, 
 pub use lifetime::{Lifetime, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
 pub use renewal::{
-    Renewal, is_failure, is_gone, make_conditional, make_conditional_on_bytes, refuses_token,
-    renewal, update,
+    Renewal, TokenStatus, is_failure, is_gone, make_conditional, make_conditional_on_bytes,
+    renewal, token_status, update,
 };
 pub use retry_after::retry_after;
 pub use storing::{NotStored, Sharing, is_error, is_unshareable, may_store};

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use super::dates::DateField;
 use super::fields;
@@ -66,10 +66,30 @@ pub fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
-/// Whether the origin refuses the token.
+/// The effect of the origin's response on the token of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenStatus {
+    /// 2xx: the token is valid.
+    Accepted,
+    /// 401: the token is invalid, for every resource.
+    Refused,
+    /// 403: the token is refused this resource only (RFC 6750 §3.1, `insufficient_scope`).
+    ResourceRefused,
+    /// None: it proves neither.
+    Unknown,
+}
+
+/// Classifies a response by its effect on the token. A 304 has none here: only one to our own
+/// validator is proof of acceptance.
 #[must_use]
-pub fn refuses_token(status: StatusCode) -> bool {
-    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+pub fn token_status(method: &Method, status: StatusCode) -> TokenStatus {
+    match status {
+        StatusCode::UNAUTHORIZED => TokenStatus::Refused,
+        StatusCode::FORBIDDEN => TokenStatus::ResourceRefused,
+        // Servers respond to OPTIONS without looking at the credential (CORS preflight).
+        _ if status.is_success() && method != Method::OPTIONS => TokenStatus::Accepted,
+        _ => TokenStatus::Unknown,
+    }
 }
 
 /// Replaces the conditions of `request` with those that validate `stored`. Returns whether there

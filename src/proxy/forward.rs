@@ -19,7 +19,7 @@ use super::write::{WriteResponse, WrittenPaths};
 use crate::cache::{Reach, Store};
 use crate::clock::Clock;
 use crate::outcome::{Fault, Outcome};
-use crate::policy;
+use crate::policy::{self, TokenStatus};
 use crate::request::{Bypass, RouteId, Routes, Scope};
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{self, FetchError, ResponseStream, Upstream, headers};
@@ -58,7 +58,8 @@ impl Forwarder {
             let exchange = AssertUnwindSafe(forwarder.exchange(arrived, scope, reason));
             exchange.catch_unwind().await.unwrap_or_else(|panic| {
                 // The origin may have received the request.
-                forwarder.invalidate(&method, uri.path(), &Err(FetchError::Panicked));
+                let lost = Err(FetchError::Panicked);
+                forwarder.invalidate(&method, uri.path(), scope.as_ref(), &lost);
                 resume_unwind(panic)
             })
         });
@@ -72,7 +73,10 @@ impl Forwarder {
         reason: Bypass,
     ) -> Response<Body> {
         let Arrived {
-            mut head, body, id, ..
+            mut head,
+            body,
+            id,
+            at,
         } = arrived;
         let target = head.uri.path_and_query().cloned();
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
@@ -97,7 +101,10 @@ impl Forwarder {
             Err(source) => SpanEnd::Failed(source.fault()),
         };
         self.spans.record(span.as_ref(), &method, end);
-        let written = self.invalidate(&method, target.path(), &result);
+        if let (Some(token), Ok(response)) = (&scope, &result) {
+            self.apply_status(token, &method, target.path(), response.status(), at.mono);
+        }
+        let written = self.invalidate(&method, target.path(), scope.as_ref(), &result);
         let route = self.routes.find(target.path());
         match result {
             Ok(response) => self.respond(response, written, reason, route, scope.as_ref()),
@@ -113,6 +120,25 @@ impl Forwarder {
         }
     }
 
+    /// Applies the effect of a response on the token of its request, which was sent at `sent`.
+    fn apply_status(
+        &self,
+        token: &Scope,
+        method: &Method,
+        path: &str,
+        status: StatusCode,
+        sent: Duration,
+    ) {
+        match policy::token_status(method, status) {
+            TokenStatus::Accepted if self.routes.proves_acceptance(path) => {
+                self.store.accept(token, sent);
+            }
+            TokenStatus::Refused => self.store.refuse(token),
+            TokenStatus::ResourceRefused => self.store.refuse_resource(token, path),
+            TokenStatus::Accepted | TokenStatus::Unknown => {}
+        }
+    }
+
     fn respond(
         &self,
         response: Response<ResponseStream>,
@@ -122,9 +148,6 @@ impl Forwarder {
         scope: Option<&Scope>,
     ) -> Response<Body> {
         let (mut parts, stream) = response.into_parts();
-        if let Some(scope) = scope.filter(|_| policy::refuses_token(parts.status)) {
-            self.store.refuse(scope);
-        }
         headers::adapt_response(&mut parts.headers, parts.version);
         let outcome = Outcome::Bypassed {
             reason,
@@ -153,23 +176,27 @@ impl Forwarder {
     /// Invalidates what a write may have changed, unless its response rules a change out. Without a
     /// usable response the origin may still apply it: for a while responses fetched from these paths
     /// are not stored. Returns the paths, if they are known from a response.
+    ///
+    /// A write of unknown result counts only from an accepted scope: without that, anyone could
+    /// invalidate every call for everyone by breaking off requests that the origin would refuse.
     fn invalidate(
         &self,
         method: &Method,
         path: &str,
+        token: Option<&Scope>,
         result: &Result<Response<ResponseStream>, FetchError>,
     ) -> Option<WrittenPaths> {
         if !policy::is_unsafe(method) {
             return None;
         }
+        let token = token.filter(|token| self.store.is_accepted(token));
         let below = !policy::adds_below(method);
         let written = |status, fields: &HeaderMap| WrittenPaths {
             store: Arc::clone(&self.store),
             paths: policy::written_paths(method, path, status, fields, self.upstream.origin()),
             below,
+            token: token.copied(),
         };
-        let now = self.clock.mono();
-        let pending = now..now + self.pending_time;
         match result {
             // The 5xx may be a gateway's: the origin behind it may have applied the write, or may yet.
             Ok(response) if response.status().is_server_error() => {}
@@ -179,18 +206,22 @@ impl Forwarder {
                 return (!written.is_empty()).then_some(written);
             }
             Err(error) if upstream::not_sent(error.fault()) => return None,
+            Err(_) => {}
+        }
+        let token = token?;
+        let now = self.clock.mono();
+        let pending = now..now + self.pending_time;
+        match result {
             Err(error) if error.fault() == Fault::RequestBody => {
                 // The origin got an incomplete request. If it applies partial bodies, then only to
                 // the target itself.
                 let here = std::iter::once((path, Reach::Here));
-                if self.store.invalidate_written(here, Some(&pending)) {
+                if self.store.invalidate_written(here, Some((token, pending))) {
                     self.store.count_write();
                 }
-                return None;
             }
-            Err(_) => {}
+            _ => written(StatusCode::OK, &HeaderMap::new()).invalidate(Some(pending)),
         }
-        written(StatusCode::OK, &HeaderMap::new()).invalidate(Some(&pending));
         None
     }
 }

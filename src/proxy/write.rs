@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::cache::{Reach, Store};
 use crate::clock::Clock;
 use crate::policy;
+use crate::request::Scope;
 use crate::upstream::{FetchError, ResponseStream};
 
 /// The paths that a write has changed or may have changed.
@@ -25,6 +26,8 @@ pub(super) struct WrittenPaths {
     pub(super) paths: Vec<String>,
     /// Whether resources below these paths may have changed too.
     pub(super) below: bool,
+    /// The writing token, if it is accepted: only then may the write be pending.
+    pub(super) token: Option<Scope>,
 }
 
 /// The response to a write. At its end the written paths are invalidated again: the origin may apply
@@ -46,10 +49,15 @@ impl WrittenPaths {
     }
 
     /// Invalidates the paths; responses fetched while the write is `pending` are not stored.
-    pub(super) fn invalidate(&self, pending: Option<&Range<Duration>>) {
-        if self.store.invalidate_written(self.reached(), pending) {
+    pub(super) fn invalidate(&self, pending: Option<Range<Duration>>) {
+        if self.invalidate_uncounted(pending) {
             self.store.count_write();
         }
+    }
+
+    fn invalidate_uncounted(&self, pending: Option<Range<Duration>>) -> bool {
+        let pending = self.token.as_ref().zip(pending);
+        self.store.invalidate_written(self.reached(), pending)
     }
 
     fn reached(&self) -> impl Iterator<Item = (&str, Reach)> {
@@ -60,9 +68,8 @@ impl WrittenPaths {
     }
 
     /// Invalidates the paths again, uncounted; the write is pending if its response is incomplete.
-    fn invalidate_again(&self, is_whole: bool, pending: &Range<Duration>) {
-        let pending = (!is_whole).then_some(pending);
-        let _ = self.store.invalidate_written(self.reached(), pending);
+    fn invalidate_again(&self, is_whole: bool, pending: Range<Duration>) {
+        let _ = self.invalidate_uncounted((!is_whole).then_some(pending));
     }
 }
 
@@ -87,7 +94,7 @@ impl WriteResponse {
         self.stream = None;
         if let Some(written) = self.written.take() {
             let now = self.clock.mono();
-            written.invalidate_again(is_whole, &(now..now + self.pending_time));
+            written.invalidate_again(is_whole, now..now + self.pending_time);
         }
     }
 }
@@ -144,7 +151,7 @@ impl Drop for WriteResponse {
             };
             let rest = clock.timeout_at(clock.deadline(pending_time), rest).await;
             let now = clock.mono();
-            written.invalidate_again(matches!(rest, Some(Ok(()))), &(now..now + pending_time));
+            written.invalidate_again(matches!(rest, Some(Ok(()))), now..now + pending_time);
         });
     }
 }

@@ -44,6 +44,26 @@ impl Routes {
             .map(|matched| RouteId(*matched.value))
     }
 
+    /// Whether a 2xx to a request for this path proves that the origin accepts its token: the path is
+    /// under the literal part of a route, before the first parameter. Elsewhere the origin may serve
+    /// anyone.
+    ///
+    /// A path that the origin could read as another one, by dot segments or decoding, proves nothing;
+    /// nor does one under a route that begins with a parameter, unless it matches the route.
+    #[must_use]
+    pub fn proves_acceptance(&self, path: &str) -> bool {
+        if path.contains(['%', ';', '\\']) || path.contains("/..") {
+            return false;
+        }
+        let is_under = |pattern: &str| {
+            let literal = pattern.split('{').next().unwrap_or(pattern);
+            let literal = literal.strip_suffix('/').unwrap_or(literal);
+            let rest = path.strip_prefix(literal).filter(|_| !literal.is_empty());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.names().any(is_under) || self.find(path).is_some()
+    }
+
     /// The `ttl` of a route, if configured.
     #[must_use]
     pub fn ttl(&self, route: RouteId) -> Option<Duration> {
@@ -91,6 +111,35 @@ mod tests {
         ];
         for (path, expected) in cases {
             assert_eq!(routes.find(path).is_some(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn acceptance_is_proven_under_the_literal_part_of_a_route() {
+        let route = |path| Route {
+            path: RoutePattern::parse(path).expect("a pattern"),
+            ttl: None,
+        };
+        let routes = Routes::new(&[route("/v1/calls/{id}"), route("/{org}/notes/{id}")]);
+        let cases = [
+            ("/v1/calls/c1", true),
+            ("/v1/calls", true),
+            ("/v1/calls/", true),
+            ("/v1/calls/c1/approve", true),
+            ("/v1/callsigns", false),
+            ("/v1/me", false),
+            ("/V1/calls/c1", false),
+            ("/", false),
+            ("*", false),
+            ("/acme/notes/7", true),
+            ("/acme/notes", false),
+            ("/v1/calls/../me", false),
+            ("/v1/calls/..;/me", false),
+            ("/v1/calls/%2e%2e/me", false),
+            ("/v1/calls/..\\me", false),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(routes.proves_acceptance(path), expected, "{path}");
         }
     }
 

@@ -42,6 +42,7 @@ mod forwarding {
 }
 
 mod isolation {
+    mod acceptance;
     pub mod named_scopes;
     mod poisoning;
     mod secrets;

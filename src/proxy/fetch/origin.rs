@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
 use crate::cache::Superseded;
 use crate::clock::Deadline;
-use crate::policy::{self, EntityTag, Moment, Renewal};
+use crate::policy::{self, EntityTag, Moment, Renewal, TokenStatus};
 use crate::request::CacheKey;
 use crate::upstream::{self, FetchError, PendingBody, headers};
 
@@ -95,13 +95,21 @@ impl Fetcher {
         Ok((response, body))
     }
 
-    /// Removes the stored responses that the head makes unusable. The body may be slow or incomplete,
-    /// and until its end they would still be served.
+    /// Applies the effect of the head on the token, and removes the stored responses that it makes
+    /// unusable. The body may be slow or incomplete, and until its end they would still be served.
     fn apply_head(&self, job: &FetchJob, response: &OriginResponse) {
-        let status = response.head.status;
-        if policy::refuses_token(status) {
-            self.store.refuse(job.fence.token());
-        } else if policy::is_gone(status) || job.fence.is_shared() && denies(status) {
+        let (status, token, path) = (response.head.status, job.fence.token(), job.key.path());
+        match policy::token_status(&Method::GET, status) {
+            TokenStatus::Refused => return self.store.refuse(token),
+            TokenStatus::ResourceRefused => return self.store.refuse_resource(token, path),
+            TokenStatus::Unknown if response.renewal != Some(Renewal::Renewed) => {}
+            TokenStatus::Accepted | TokenStatus::Unknown => {
+                if self.routes.proves_acceptance(path) {
+                    self.store.accept(token, response.requested.mono);
+                }
+            }
+        }
+        if policy::is_gone(status) || job.fence.is_shared() && denies(status) {
             self.store
                 .supersede(&job.key, &job.fence, Superseded::Every);
         } else if response.is_unshareable {

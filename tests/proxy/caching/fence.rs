@@ -45,6 +45,7 @@ impl Invalidation {
             Self::PurgeCall => proxy.admin(Method::POST, "/purge?call=c1").await,
             Self::Write => proxy.request(Method::POST, approve).bearer("w").await,
             Self::LostWrite => {
+                proxy.get("/v1/calls/other").bearer("w").await.assert_miss();
                 origin.reply(approve, Reply::reset());
                 let lost = proxy.request(Method::POST, approve).bearer("w").await;
                 // Until then no response of the call is stored.
@@ -263,6 +264,7 @@ async fn nothing_is_stored_while_a_timed_out_write_may_take_effect() {
         config.upstream.response_timeout = Duration::from_millis(50);
     })
     .await;
+    proxy.get("/v1/calls/other").bearer("w").await.assert_miss();
     origin.reply(CALL, version(1));
     let gate = origin.hold(approve);
     proxy
@@ -295,6 +297,7 @@ async fn nothing_is_stored_while_a_timed_out_write_may_take_effect() {
 async fn a_fetch_begun_while_a_lost_write_is_pending_is_not_stored() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
+    proxy.get("/v1/calls/other").bearer("w").await.assert_miss();
     origin.reply("/v1/calls/c1/approve", Reply::reset());
     proxy
         .request(Method::POST, "/v1/calls/c1/approve")

@@ -235,6 +235,28 @@ async fn a_refusal_elsewhere_revokes_the_tokens_admissions_at_once() {
 }
 
 #[tokio::test]
+async fn a_403_revokes_the_tokens_admissions_to_that_resource_only() {
+    let (origin, proxy) = start().await;
+    let targets = [CALL, "/v1/calls/c1?x", "/v1/calls/c2"];
+    for target in targets {
+        for token in ["a", "b"] {
+            proxy.get(target).bearer(token).await;
+            proxy.get(target).bearer(token).await.assert_hit();
+        }
+    }
+    origin.refuse("b", 403);
+    proxy.get("/v1/other").bearer("b").await.assert_status(403);
+    let refetch = proxy.get(CALL).bearer("b");
+    let refetch = refetch.header("cache-control", "no-cache");
+    refetch.await.assert_status(403);
+    for target in &targets[..2] {
+        proxy.get(target).bearer("b").await.assert_status(403);
+        proxy.get(target).bearer("a").await.assert_hit();
+    }
+    proxy.get(targets[2]).bearer("b").await.assert_hit();
+}
+
+#[tokio::test]
 async fn tokens_of_a_scope_do_not_wait_for_each_others_fetch() {
     let (origin, proxy) = start().await;
     origin.refuse("b", 403);
@@ -392,7 +414,7 @@ proptest! {
                 let (token, target) = (tokens[token], format!("/v1/calls/c{call}"));
                 match action {
                     0 => {
-                        origin.refuse(token, 403);
+                        origin.refuse(token, 401);
                         refused.insert(token);
                     }
                     1 => {
@@ -402,7 +424,7 @@ proptest! {
                     2 => {
                         // A refusal on any target counts.
                         let status = proxy.get("/v1/other").bearer(token).await.status();
-                        if status == 403 {
+                        if status == 401 {
                             admitted.retain(|(other, _): &(&str, String)| *other != token);
                         }
                     }
@@ -412,7 +434,7 @@ proptest! {
                         let response = proxy.get(&target).bearer(token).await;
                         let is_forwarded = origin.requests().len() > before;
                         if is_forwarded && refused.contains(token) {
-                            assert_eq!(response.status(), 403, "{response}");
+                            assert_eq!(response.status(), 401, "{response}");
                             admitted.retain(|(other, _)| *other != token);
                         } else if is_forwarded {
                             admitted.insert((token, target));

@@ -84,23 +84,75 @@ async fn many_clients_and_tokens_never_get_each_others_calls() {
 }
 
 #[tokio::test]
-async fn a_refusal_on_any_route_invalidates_the_tokens_entries() {
-    for status in [401, 403] {
-        let origin = Origin::start().await;
-        let proxy = Proxy::start(&origin).await;
-        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
-        proxy.get("/v1/calls/c1").bearer("b").await.assert_miss();
-        proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
+async fn a_401_on_any_route_invalidates_the_tokens_entries() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    proxy.get("/v1/calls/c1").bearer("b").await.assert_miss();
+    proxy.get("/v1/calls/c1").bearer("a").await.assert_hit();
 
-        origin.reply("/v1/other", Reply::new(status));
-        proxy
-            .get("/v1/other")
-            .bearer("a")
-            .await
-            .assert_status(status);
+    origin.reply("/v1/other", Reply::new(401));
+    proxy.get("/v1/other").bearer("a").await.assert_status(401);
 
-        proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
-        proxy.get("/v1/calls/c1").bearer("b").await.assert_hit();
+    proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
+    proxy.get("/v1/calls/c1").bearer("b").await.assert_hit();
+}
+
+/// RFC 6750 §3.1: the token lacks the scope for this resource, and may still see others.
+#[tokio::test]
+async fn a_403_ends_that_resource_for_that_token_only() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let get = |target: &str, credential| proxy.get(target).header("authorization", credential);
+    let refused = [
+        ("/v1/calls/c1", "Bearer a"),
+        ("/v1/calls/c1?x=1", "Bearer a"),
+        ("/v1/calls/c1", "bearer a"),
+    ];
+    let others = [("/v1/calls/c2", "Bearer a"), ("/v1/calls/c1", "Bearer b")];
+    for (target, credential) in refused.into_iter().chain(others) {
+        get(target, credential).await.assert_miss();
+    }
+    for elsewhere in ["/v1/other", "/v1/calls/c1/approve", "/v1/calls"] {
+        origin.reply(elsewhere, Reply::new(403));
+        get(elsewhere, "Bearer a").await.assert_status(403);
+    }
+    for (target, credential) in refused.into_iter().chain(others) {
+        get(target, credential).await.assert_hit();
+    }
+    origin.reply("/v1/calls/%631?y", Reply::new(403));
+    get("/v1/calls/%631?y", "Bearer a").await.assert_status(403);
+    for (target, credential) in refused {
+        get(target, credential).await.assert_miss();
+    }
+    for (target, credential) in others {
+        get(target, credential).await.assert_hit();
+    }
+}
+
+/// Otherwise the response from before the refusal would be stored after it.
+#[tokio::test]
+async fn a_403_fences_fetches_of_that_resource_in_flight() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let get = |target: &str| proxy.get(target).bearer("a");
+    let gate = origin.hold("/v1/calls/c1");
+    let (before, other) = (get("/v1/calls/c1").start(), origin.hold("/v1/calls/c2"));
+    let unrelated = get("/v1/calls/c2").start();
+    origin.wait_for_requests(2).await;
+    origin.reply("/v1/calls/c1?x=1", Reply::new(403));
+    get("/v1/calls/c1?x=1").await.assert_status(403);
+    let after = get("/v1/calls/c1").start();
+    origin.wait_for_requests(4).await;
+    gate.open();
+    let before = before.await.assert_status(200);
+    assert!(before.cache_status().ends_with("detail=fenced"), "{before}");
+    gate.open();
+    after.await.assert_miss();
+    other.open();
+    unrelated.await.assert_miss();
+    for target in ["/v1/calls/c1", "/v1/calls/c2"] {
+        get(target).await.assert_hit();
     }
 }
 
@@ -111,12 +163,12 @@ async fn a_refusal_with_a_truncated_body_still_counts() {
         let proxy = Proxy::start(&origin).await;
         proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
         origin.reply(
-            "/v1/calls/c2",
+            "/v1/calls/c1?x",
             Reply::new(status)
                 .body("the token was revoked")
                 .truncated_after(3),
         );
-        proxy.get("/v1/calls/c2").bearer("a").await;
+        proxy.get("/v1/calls/c1?x").bearer("a").await;
         proxy.get("/v1/calls/c1").bearer("a").await.assert_miss();
     }
 }

@@ -1,0 +1,124 @@
+//! Accepted scopes: the tokens that the origin has lately accepted on a path of a cache route, each
+//! with the time of its last acceptance.
+//!
+//! A client can send any number of invented tokens, but only the origin makes one an accepted scope.
+//! Effects on other clients, such as those of a write of unknown result, are for accepted scopes
+//! only. Which responses prove acceptance is decided in `policy` and `request::Routes`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
+
+use super::counters::micros;
+use crate::request::Scope;
+use crate::telemetry::Metrics;
+
+/// Maximum accepted scopes; a further one replaces the one that was used least recently. Enough for
+/// the tokens of a large fleet, at about 3 MB.
+const MAX_ACCEPTED: u64 = 1 << 14;
+
+/// The record of an accepted scope.
+#[derive(Debug)]
+pub struct Acceptance {
+    /// When the last accepted request was sent: monotonic, in microseconds.
+    last: AtomicU64,
+}
+
+/// The accepted scopes, least recently used first.
+#[derive(Debug)]
+pub(super) struct AcceptedScopes {
+    scopes: Cache<Scope, Arc<Acceptance>>,
+}
+
+impl Acceptance {
+    fn at(sent: Duration) -> Self {
+        Self {
+            last: AtomicU64::new(micros(sent)),
+        }
+    }
+
+    /// When the last accepted request was sent, on the monotonic clock.
+    #[must_use]
+    pub fn last(&self) -> Duration {
+        Duration::from_micros(self.last.load(Ordering::Relaxed))
+    }
+}
+
+impl AcceptedScopes {
+    pub(super) fn new(metrics: &Arc<Metrics>) -> Self {
+        let metrics = Arc::clone(metrics);
+        // LRU, not moka's TinyLFU: a scope that is new must be able to enter.
+        let scopes = Cache::builder()
+            .max_capacity(MAX_ACCEPTED)
+            .eviction_policy(EvictionPolicy::lru())
+            .eviction_listener(move |_, _, cause| {
+                if cause == RemovalCause::Size {
+                    metrics.accepted_scopes_evicted.inc();
+                }
+            })
+            .build();
+        Self { scopes }
+    }
+
+    /// Records that the origin has accepted a request of this token, sent at that time.
+    pub(super) fn accept(&self, token: &Scope, sent: Duration) {
+        let new = || Arc::new(Acceptance::at(sent));
+        let record = self.scopes.get_with_by_ref(token, new);
+        record.last.fetch_max(micros(sent), Ordering::Relaxed);
+    }
+
+    /// Forgets a token that the origin has refused.
+    pub(super) fn refuse(&self, token: &Scope) {
+        self.scopes.invalidate(token);
+    }
+
+    /// The record of a token, if it is accepted.
+    pub(super) fn find(&self, token: &Scope) -> Option<Arc<Acceptance>> {
+        self.scopes.get(token)
+    }
+
+    /// The number of accepted scopes.
+    pub(super) fn count(&self) -> u64 {
+        self.scopes.run_pending_tasks();
+        self.scopes.entry_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::request::{Routes, ScopeKey};
+
+    #[test]
+    fn the_least_recently_accepted_scope_gives_way_at_the_bound() {
+        let metrics = Arc::new(Metrics::new(&Routes::new(&Config::default().cache.routes)));
+        let scopes = AcceptedScopes::new(&metrics);
+        let key = ScopeKey::random();
+        let token = |number: u64| {
+            let credential = format!("Bearer {number}");
+            key.scope(&HeaderValue::try_from(credential).expect("a token is a field value"))
+        };
+        for number in 0..MAX_ACCEPTED {
+            scopes.accept(&token(number), Duration::ZERO);
+            scopes.accept(&token(0), Duration::from_micros(number));
+        }
+        assert_eq!(scopes.count(), MAX_ACCEPTED);
+        for number in 0..100 {
+            scopes.accept(&token(MAX_ACCEPTED + number), Duration::ZERO);
+            scopes.accept(&token(0), Duration::ZERO);
+        }
+        assert_eq!(scopes.count(), MAX_ACCEPTED);
+        assert_eq!(metrics.accepted_scopes_evicted.get(), 100);
+        assert!(scopes.find(&token(1)).is_none());
+        assert!(scopes.find(&token(MAX_ACCEPTED)).is_some());
+        let used = scopes.find(&token(0)).expect("it is used all the time");
+        assert_eq!(used.last(), Duration::from_micros(MAX_ACCEPTED - 1));
+    }
+}
