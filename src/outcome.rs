@@ -18,9 +18,9 @@ pub enum Outcome {
         /// Seconds of freshness left.
         ttl: i64,
     },
-    /// From the store, no longer fresh (RFC 9111 §4.2.4).
+    /// From the store, no longer fresh (RFC 9111 §4.2.4), or its token is overdue for a recheck.
     Stale {
-        /// Seconds of freshness left: negative.
+        /// Seconds of freshness left: negative if it is no longer fresh.
         ttl: i64,
         /// Why a stale response was allowed.
         why: ServedStale,
@@ -84,6 +84,7 @@ labels! {
         Revalidating => "stale-while-revalidate": "While it is refreshed in the background (RFC 5861 §3)",
         OnError => "stale-if-error": "Because the origin failed (RFC 5861 §4)",
         Accepted => "max-stale": "Because the client accepts it (`max-stale`)",
+        RecheckFailed => "recheck-failed": "Fresh, but the origin failed when the token was due for a recheck (`scope.recheck`)",
     }
 }
 

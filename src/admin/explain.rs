@@ -82,6 +82,9 @@ fn response(stored: &Inspection, now: Moment) -> Value {
         "status": entry.whole.status.as_u16(),
         "invalidated": !is_valid,
         "age_seconds": freshness.age(now).as_secs(),
+        "accepted_seconds_ago": entry
+            .acceptance()
+            .map(|acceptance| now.mono.saturating_sub(acceptance.last()).as_secs()),
         "lifetime_seconds": freshness.lifetime.length.as_secs(),
         "rule": freshness.lifetime.rule.as_str(),
         "stale": stale_use(freshness.stale_use),

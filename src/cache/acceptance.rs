@@ -6,7 +6,7 @@
 //! only. Which responses prove acceptance is decided in `policy` and `request::Routes`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use moka::notification::RemovalCause;
@@ -26,7 +26,12 @@ const MAX_ACCEPTED: u64 = 1 << 14;
 pub struct Acceptance {
     /// When the last accepted request was sent: monotonic, in microseconds.
     last: AtomicU64,
+    is_rechecking: AtomicBool,
 }
+
+/// A recheck of an accepted scope in progress: one at a time. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Recheck(Arc<Acceptance>);
 
 /// The accepted scopes, least recently used first.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ impl Acceptance {
     fn at(sent: Duration) -> Self {
         Self {
             last: AtomicU64::new(micros(sent)),
+            is_rechecking: AtomicBool::new(false),
         }
     }
 
@@ -45,6 +51,19 @@ impl Acceptance {
     #[must_use]
     pub fn last(&self) -> Duration {
         Duration::from_micros(self.last.load(Ordering::Relaxed))
+    }
+
+    /// Begins a recheck, unless one is in progress.
+    #[must_use]
+    pub fn begin_recheck(self: &Arc<Self>) -> Option<Recheck> {
+        let is_rechecking = self.is_rechecking.swap(true, Ordering::Relaxed);
+        (!is_rechecking).then(|| Recheck(Arc::clone(self)))
+    }
+}
+
+impl Drop for Recheck {
+    fn drop(&mut self) {
+        self.0.is_rechecking.store(false, Ordering::Relaxed);
     }
 }
 
@@ -76,9 +95,17 @@ impl AcceptedScopes {
         self.scopes.invalidate(token);
     }
 
-    /// The record of a token, if it is accepted.
-    pub(super) fn find(&self, token: &Scope) -> Option<Arc<Acceptance>> {
-        self.scopes.get(token)
+    pub(super) fn contains(&self, token: &Scope) -> bool {
+        self.scopes.get(token).is_some()
+    }
+
+    /// The record for a response to a request of this token, sent at that time: that of the scope,
+    /// if the request or a later one was accepted. Otherwise a record of its own: the response was
+    /// meant for the token, but is no proof for others.
+    pub(super) fn record(&self, token: &Scope, sent: Duration) -> Arc<Acceptance> {
+        let shared = self.scopes.get(token);
+        let recent = shared.filter(|record| record.last() >= Duration::from_micros(micros(sent)));
+        recent.unwrap_or_else(|| Arc::new(Acceptance::at(sent)))
     }
 
     /// The number of accepted scopes.
@@ -116,9 +143,9 @@ mod tests {
         }
         assert_eq!(scopes.count(), MAX_ACCEPTED);
         assert_eq!(metrics.accepted_scopes_evicted.get(), 100);
-        assert!(scopes.find(&token(1)).is_none());
-        assert!(scopes.find(&token(MAX_ACCEPTED)).is_some());
-        let used = scopes.find(&token(0)).expect("it is used all the time");
+        assert!(!scopes.contains(&token(1)));
+        assert!(scopes.contains(&token(MAX_ACCEPTED)));
+        let used = scopes.record(&token(0), Duration::ZERO);
         assert_eq!(used.last(), Duration::from_micros(MAX_ACCEPTED - 1));
     }
 }

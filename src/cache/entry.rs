@@ -12,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::admission::Admitted;
 use super::counters::micros;
-use super::{Admission, Fence, Generation, Representation};
+use super::{Acceptance, Admission, Fence, Generation, Representation};
 use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
@@ -51,6 +51,9 @@ pub struct Entry {
     pub generation: Generation,
     /// Whether it had an `Age` field: another cache answered, not the origin itself.
     pub came_with_age: bool,
+    /// The last acceptance of its token; `None` in a named scope, where each token has an admission
+    /// of its own.
+    acceptance: Option<Arc<Acceptance>>,
     /// A std mutex: held for an operation on a short list.
     views: Mutex<Vec<(View, Arc<ViewSlot>)>>,
     /// The tokens of a named scope to which it may be served.
@@ -109,10 +112,26 @@ impl Entry {
             scope,
             generation: fence.generation().clone(),
             came_with_age,
+            acceptance: None,
             admitted: Admitted::default(),
             failures: Failures::default(),
             views: Mutex::default(),
         }
+    }
+
+    /// The same entry, with the acceptance of its token.
+    #[must_use]
+    pub fn with_acceptance(self, acceptance: Arc<Acceptance>) -> Self {
+        Self {
+            acceptance: Some(acceptance),
+            ..self
+        }
+    }
+
+    /// The last acceptance of its token, unless its scope is a named one.
+    #[must_use]
+    pub fn acceptance(&self) -> Option<&Arc<Acceptance>> {
+        self.acceptance.as_ref()
     }
 
     /// Whether it may be served to this token: the scope is the token's own, or the origin has

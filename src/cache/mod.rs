@@ -12,7 +12,7 @@ mod representation;
 mod store;
 mod unshareable;
 
-pub use acceptance::Acceptance;
+pub use acceptance::{Acceptance, Recheck};
 pub use admission::Admission;
 pub use coalesce::{InFlight, Leader, Role, Waiter};
 pub use entry::{Entry, ViewSlot};

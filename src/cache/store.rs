@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
-use super::{Entry, Fence, Generation, Reach};
+use super::{Acceptance, Entry, Fence, Generation, Reach};
 use crate::config::Config;
 use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
@@ -318,12 +318,13 @@ impl Store {
         paths: impl Iterator<Item = (&'p str, Reach)>,
         pending: Option<(&Scope, Range<Duration>)>,
     ) -> bool {
+        let pending = pending.map(|(token, Range { start, end })| (token, start, end));
         let (mut any, mut is_tracked) = (false, true);
         for (path, reach) in paths {
-            if let Some((token, Range { start, end })) = &pending {
+            if let Some((token, now, until)) = pending {
                 // First, so that a fetch that begins in between sees the mark.
                 let generations = &self.generations;
-                is_tracked &= generations.mark_pending(path, reach, token, *end, *start);
+                is_tracked &= generations.mark_pending(path, reach, token, until, now);
             }
             any |= self.generations.invalidate_path(path, reach);
         }
@@ -347,7 +348,13 @@ impl Store {
     /// Whether the origin has lately accepted this token on a path of a cache route.
     #[must_use]
     pub fn is_accepted(&self, token: &Scope) -> bool {
-        self.accepted.find(token).is_some()
+        self.accepted.contains(token)
+    }
+
+    /// The record of acceptance for a response to a request of this token, sent at that time.
+    #[must_use]
+    pub fn acceptance(&self, token: &Scope, sent: Duration) -> Arc<Acceptance> {
+        self.accepted.record(token, sent)
     }
 
     /// Invalidates everything stored for a token that the origin has refused (401). If there is

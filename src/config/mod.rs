@@ -43,8 +43,8 @@ pub use findings::{Problems, Sources};
 pub use load::{Document, Draft, Loaded, draft, read, token_of};
 pub use reload::Reloaded;
 pub use scalar::{
-    CacheMode, CallStatus, ClientDirectives, LogFormat, LogLevel, OriginRule, PrivateRule,
-    ScopeMode,
+    CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
+    PrivateRule, ScopeMode,
 };
 pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, StatusLifetimes, Tls, Trace,

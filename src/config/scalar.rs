@@ -44,6 +44,7 @@ macro_rules! scalars {
 scalars! {
     String: "a string", |text: &str| Ok(text.to_owned()), String::clone;
     Duration: "a duration such as \"10s\"", parse_duration, duration_text;
+    Interval: "a duration such as \"10s\", or \"off\"", parse_interval, interval_text;
     ByteSize: "a size such as \"64MiB\"", ByteSize::parse, ByteSize::to_string;
     SocketAddr: "an address such as \"127.0.0.1:8080\"", parse_address, SocketAddr::to_string;
     OriginUrl: "an origin such as \"https://api.stuut.ai\"", OriginUrl::parse, OriginUrl::to_string;
@@ -51,6 +52,22 @@ scalars! {
     RoutePattern: "a route such as \"/v1/calls/{call_id}\"", RoutePattern::parse, RoutePattern::to_string;
     HeaderName: "a field name such as \"x-tenant\"", parse_field_name, HeaderName::to_string;
     TokenDigest: "the digest of a token", TokenDigest::parse, TokenDigest::to_string;
+}
+
+/// A duration that can be turned off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval(pub Option<Duration>);
+
+fn parse_interval(text: &str) -> Result<Interval, String> {
+    match text {
+        "off" => Ok(Interval(None)),
+        _ => parse_duration(text).map(|interval| Interval(Some(interval))),
+    }
+}
+
+fn interval_text(interval: &Interval) -> String {
+    let duration = interval.0.as_ref();
+    duration.map_or_else(|| "off".to_owned(), duration_text)
 }
 
 /// The longest duration: above any sensible setting, and short enough to be added to a date.

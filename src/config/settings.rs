@@ -23,8 +23,8 @@ use super::collections::{NamedScope, NamedView, Route};
 use super::findings::Findings;
 use super::raw::RawValue;
 use super::scalar::{
-    CacheMode, CallStatus, ClientDirectives, LogFormat, LogLevel, OriginRule, PrivateRule,
-    ScopeMode,
+    CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
+    PrivateRule, ScopeMode,
 };
 use super::setting::{
     self, Rendered, Setting as _, between, option_name, positive, settings, sized, without_tls,
@@ -251,6 +251,10 @@ settings! {
         /// Time that a token is served a shared response after the origin has sent or confirmed it
         /// for that token.
         admission_ttl: Duration = "1m" where positive;
+        /// Longest time since the origin last accepted a token that stored responses are served to
+        /// it; then they are revalidated first. From 0.8 of it on, this is done in the background.
+        /// "off": a revoked token reads stored responses until they expire.
+        recheck: Interval = "1m";
         /// Scopes by name: each a list of token digests, as "stuut-cache digest" prints them.
         named: Vec<NamedScope> = {};
     }

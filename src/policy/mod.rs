@@ -30,6 +30,7 @@ mod freshness;
 mod invalidate;
 mod lifetime;
 mod list;
+mod recheck;
 mod renewal;
 mod retry_after;
 mod storing;
@@ -48,6 +49,7 @@ pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, written_paths};
 pub use lifetime::{Lifetime, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
+pub use recheck::{Recheck, recheck};
 pub use renewal::{
     Renewal, TokenStatus, is_failure, is_gone, make_conditional, make_conditional_on_bytes,
     renewal, token_status, update,

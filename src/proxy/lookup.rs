@@ -10,7 +10,7 @@ use super::request::ClientRequest;
 use super::view::Selected;
 use crate::cache::{Entry, StoreLookup};
 use crate::outcome::{Forward, ServedStale};
-use crate::policy::{self, Moment, Verdict};
+use crate::policy::{self, Moment, Recheck, Verdict};
 
 /// The result of a lookup.
 pub(super) enum Lookup {
@@ -22,8 +22,8 @@ pub(super) enum Lookup {
     Stale {
         why: Forward,
         selected: Selected,
-        /// Whether it may be served if the origin fails.
-        on_error: bool,
+        /// Why it may be served if the origin fails; `None` if it may not.
+        on_error: Option<ServedStale>,
     },
     /// The origin has not shown it to this token yet: revalidate it.
     NotAdmitted(Arc<Entry>),
@@ -55,7 +55,55 @@ impl Proxy {
                 selected
             }
         };
-        classify(selected, request, *now)
+        self.rechecked(classify(selected, request, *now), request, *now)
+    }
+
+    /// Restricts the use of a stored response by the last acceptance of its token.
+    fn rechecked(&self, lookup: Lookup, request: &ClientRequest<'_>, now: Moment) -> Lookup {
+        let (Lookup::Fresh(selected, _)
+        | Lookup::Usable(selected, _)
+        | Lookup::Stale { selected, .. }) = &lookup
+        else {
+            return lookup;
+        };
+        let Some(acceptance) = selected.entry.acceptance() else {
+            return lookup;
+        };
+        let if_error = self.fetcher.freshness.stale_if_error;
+        match policy::recheck(acceptance.last(), self.recheck, if_error, now.mono) {
+            Recheck::NotDue => lookup,
+            Recheck::Due => {
+                if let Lookup::Fresh(selected, _) = &lookup {
+                    self.fetcher.recheck(request, &selected.entry);
+                }
+                lookup
+            }
+            Recheck::Overdue { on_error } => overdue(lookup, on_error, now),
+        }
+    }
+}
+
+/// The use of a stored response whose token is overdue for a recheck: it is revalidated first.
+fn overdue(lookup: Lookup, on_error: bool, now: Moment) -> Lookup {
+    let (why, selected, reason) = match lookup {
+        Lookup::Fresh(selected, _) => (Forward::Stale, selected, Some(ServedStale::RecheckFailed)),
+        Lookup::Usable(selected, _) => (Forward::Stale, selected, Some(ServedStale::OnError)),
+        Lookup::Stale {
+            why,
+            selected,
+            on_error,
+        } => (why, selected, on_error),
+        other @ (Lookup::NotAdmitted(_) | Lookup::Miss(_)) => return other,
+    };
+    match reason.filter(|_| on_error) {
+        Some(reason) if selected.entry.has_failed_recently(now.mono) => {
+            Lookup::Usable(selected, reason)
+        }
+        on_error => Lookup::Stale {
+            why,
+            selected,
+            on_error,
+        },
     }
 }
 
@@ -85,7 +133,7 @@ fn classify(selected: Selected, request: &ClientRequest<'_>, now: Moment) -> Loo
         Verdict::Stale { on_error_until } => Lookup::Stale {
             why: why(&selected),
             selected,
-            on_error: on_error_until.is_some(),
+            on_error: on_error_until.map(|_| ServedStale::OnError),
         },
         Verdict::Unusable => Lookup::Miss(why(&selected)),
     }

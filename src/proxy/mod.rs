@@ -20,6 +20,7 @@ mod write;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Response;
 use http::request::Parts;
@@ -40,7 +41,7 @@ use forward::Forwarder;
 use lookup::Lookup;
 use request::ClientRequest;
 use span::OriginSpans;
-use view::Views;
+use view::{Selected, Views};
 
 pub use body::{Body, Content, Report};
 pub use error::{Error, problems};
@@ -54,6 +55,8 @@ pub struct Proxy {
     fetcher: Arc<Fetcher>,
     forwarder: Arc<Forwarder>,
     views: Views,
+    /// `scope.recheck`.
+    recheck: Option<Duration>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -101,6 +104,7 @@ impl Proxy {
             store,
             parser,
             views,
+            recheck: config.scope.recheck.0,
             metrics,
             clock,
         }
@@ -122,6 +126,7 @@ impl Proxy {
                 ..Fetcher::clone(&self.fetcher)
             }),
             views,
+            recheck: config.scope.recheck.0,
             ..self.clone()
         })
     }
@@ -174,7 +179,7 @@ impl Proxy {
             Lookup::Usable(selected, reason) => {
                 self.fetcher.refresh(&request, &selected.entry);
                 let selected = self.views.compressed(&request, selected);
-                return respond::stale(&request, &selected, reason, now);
+                return self.stale(&request, &selected, reason, now);
             }
             Lookup::Stale { why, selected, .. } => (why, Basis::Stored(selected.entry)),
             Lookup::NotAdmitted(entry) => (Forward::Miss, Basis::NotAdmitted(entry)),
@@ -211,19 +216,33 @@ impl Proxy {
         let mut now = self.clock.now();
         match self.look_up(request, &mut now).await {
             Lookup::Fresh(selected, ttl) => Some(respond::hit(request, &selected, ttl, now)),
+            Lookup::Usable(selected, ServedStale::RecheckFailed)
+            | Lookup::Stale {
+                selected,
+                on_error: Some(ServedStale::RecheckFailed),
+                ..
+            } => Some(self.stale(request, &selected, ServedStale::RecheckFailed, now)),
             Lookup::Usable(selected, _)
             | Lookup::Stale {
                 selected,
-                on_error: true,
+                on_error: Some(_),
                 ..
-            } => Some(respond::stale(
-                request,
-                &selected,
-                ServedStale::OnError,
-                now,
-            )),
+            } => Some(self.stale(request, &selected, ServedStale::OnError, now)),
             Lookup::Stale { .. } | Lookup::NotAdmitted(_) | Lookup::Miss(_) => None,
         }
+    }
+
+    fn stale(
+        &self,
+        request: &ClientRequest<'_>,
+        selected: &Selected,
+        why: ServedStale,
+        now: Moment,
+    ) -> Response<Body> {
+        if why == ServedStale::RecheckFailed {
+            self.metrics.recheck_failures.inc();
+        }
+        respond::stale(request, selected, why, now)
     }
 
     async fn respond_fetched(

@@ -45,6 +45,7 @@ mod isolation {
     mod acceptance;
     pub mod named_scopes;
     mod poisoning;
+    mod recheck;
     mod secrets;
     mod tokens;
 }

@@ -62,6 +62,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("freshness.live", r#"{ "a b" = "35s", partner = "off" }"#),
     ("scope.mode", r#""named""#),
     ("scope.admission_ttl", r#""36s""#),
+    ("scope.recheck", r#""off""#),
     (
         "scope.named",
         r#"{ billing = ["0101010101010101010101010101010101010101010101010101010101010101", "0202020202020202020202020202020202020202020202020202020202020202"] }"#,

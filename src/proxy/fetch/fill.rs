@@ -150,7 +150,11 @@ impl Fetcher {
             encodings: Encodings::default(),
         };
         let (scope, fence) = (*job.key.scope(), &job.fence);
-        let entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age);
+        let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age);
+        if !fence.is_shared() {
+            let sent = response.requested.mono;
+            entry = entry.with_acceptance(self.store.acceptance(fence.token(), sent));
+        }
         let until = response.received.mono.saturating_add(self.admission_ttl);
         if let Some(admission) = fence.admission(until) {
             entry.admit(admission);

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::offload::Offload;
 use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
-use crate::cache::{Entry, Fence, InFlight, Leader, Role, Store};
+use crate::cache::{Acceptance, Entry, Fence, InFlight, Leader, Recheck, Role, Store};
 use crate::clock::Clock;
 use crate::config;
 use crate::label::Label as _;
@@ -121,7 +121,7 @@ impl Fetcher {
         let waiter = match role {
             Role::Leader(leader) => {
                 return self
-                    .spawn(job, leader)
+                    .spawn(job, leader, None)
                     .await
                     .unwrap_or_else(|_| FetchResult::Failed(FetchError::Panicked));
             }
@@ -149,6 +149,24 @@ impl Fetcher {
     /// Refreshes a stale response in the background, with the token of the request; unless a fetch is
     /// in flight, or the request has `no-store`. After a failure there is one retry.
     pub(super) fn refresh(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
+        self.start_refresh(request, stored, None);
+    }
+
+    /// Refreshes a fresh response in the background, to learn whether the origin still accepts its
+    /// token; unless such a recheck of the token is in progress.
+    pub(super) fn recheck(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
+        let acceptance = stored.acceptance();
+        if let Some(recheck) = acceptance.and_then(Acceptance::begin_recheck) {
+            self.start_refresh(request, stored, Some(recheck));
+        }
+    }
+
+    fn start_refresh(
+        self: &Arc<Self>,
+        request: &ClientRequest<'_>,
+        stored: &Arc<Entry>,
+        recheck: Option<Recheck>,
+    ) {
         let now = self.clock.mono();
         let is_retry = stored.has_failed_recently(now);
         if request.directives.no_store || is_retry && !stored.claim_retry() {
@@ -157,10 +175,13 @@ impl Fetcher {
         let job = self.job(request, Basis::Stored(Arc::clone(stored)));
         let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
         if let Some(leader) = self.in_flight.lead_first(&key, generation) {
+            if recheck.is_some() {
+                self.metrics.rechecks.inc();
+            }
             if is_retry {
                 stored.retry_began(now.saturating_add(self.total_timeout));
             }
-            drop(self.spawn(job, leader));
+            drop(self.spawn(job, leader, recheck));
         }
     }
 
@@ -188,11 +209,13 @@ impl Fetcher {
         self: &Arc<Self>,
         job: FetchJob,
         leader: Leader<SharedResult>,
+        recheck: Option<Recheck>,
     ) -> oneshot::Receiver<FetchResult> {
         let (sender, result) = oneshot::channel();
         let fetcher = Arc::clone(self);
         tokio::spawn(Box::pin(async move {
             let result = fetcher.run(job, Some(leader)).await;
+            drop(recheck);
             // The client may have disconnected.
             let _ = sender.send(result);
         }));

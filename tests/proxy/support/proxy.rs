@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stuut_cache::clock::Clock;
-use stuut_cache::config::{Config, OriginUrl, Reloaded};
+use stuut_cache::config::{Config, Interval, OriginUrl, Reloaded};
 use stuut_cache::process::{Process, Sockets, StartError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -47,6 +47,8 @@ impl Proxy {
         config.server.listen.set_port(0);
         config.admin.listen.set_port(0);
         config.log.access = false;
+        // Stories of freshness advance the clock by minutes; `isolation::recheck` has this rule.
+        config.scope.recheck = Interval(None);
         config.upstream.url = OriginUrl::parse(url).expect("an origin URL");
         change(&mut config);
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);
