@@ -102,7 +102,7 @@ labels! {
         ContentCoding => "http_response_content_coding": "The response's content coding cannot be decoded",
         Protocol => "http_protocol_error": "The response is not valid HTTP, or its head exceeds the limits",
         RequestBody => "http_request_error": "The client's request body is incomplete, too slow or too large",
-        Overload => "connection_limit_reached": "Too many requests are waiting for the origin (`limits.in_flight`), in total or with this token",
+        Overload => "connection_limit_reached": "Too many requests are in progress at the origin (`limits.in_flight`, `limits.streams`, `limits.uploads`), in total or with this token",
         Unavailable => "destination_unavailable": "The circuit breaker is open: connections to the origin failed",
         RetryAfter => "http_request_denied": "A `Retry-After` of the origin is in effect for this token (429) or call (503)",
         Internal => "proxy_internal_error": "A bug in the proxy",

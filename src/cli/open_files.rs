@@ -1,4 +1,4 @@
-//! The limit on open files; each connection is one.
+//! The limit on open files; each connection is one, to a client or to the origin.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -25,12 +25,15 @@ pub(super) fn raise_limit(config: &Config) {
             limit,
             needed,
             "{limit} files may be open, and {needed} may be needed: raise the limit (ulimit -n, \
-             LimitNOFILE=), or lower server.max_connections"
+             LimitNOFILE=), or lower server.max_connections and the pools of [limits]"
         );
     }
 }
 
 fn needed(config: &Config) -> u64 {
-    let connections = config.server.max_connections + config.limits.in_flight;
+    let limits = &config.limits;
+    // The pool of connections keeps as many idle ones as there are slots for fetches.
+    let to_origin = 2 * limits.in_flight + limits.streams + limits.uploads;
+    let connections = config.server.max_connections + to_origin;
     u64::try_from(connections).map_or(u64::MAX, |connections| connections + OTHER_FILES)
 }

@@ -275,10 +275,16 @@ settings! {
 
     /// `[limits]`: bounds of requests.
     struct Limits [limits] {
-        /// Maximum number of requests waiting for the origin: for a head, a body to be stored, or
-        /// the end of an upload; one token may hold at most as many slots as remain free. Further
-        /// requests are served stale, or get 503.
+        /// Maximum number of fetches for the cache in progress; one token may hold at most as many
+        /// slots as remain free. Further requests are served stale, or get 503.
         in_flight: usize = 1024 where between::<1, MAX_COUNT>;
+        /// Maximum number of responses that are streamed from the origin to clients: to forwarded
+        /// requests, and those that are too large to store. Shared by tokens like fetches; further
+        /// requests get 503.
+        streams: usize = 1024 where between::<1, MAX_COUNT>;
+        /// Maximum number of forwarded requests with a body, until body and response have ended.
+        /// Shared by tokens like fetches; further requests get 503.
+        uploads: usize = 256 where between::<1, MAX_COUNT>;
         /// Longest request target; a longer one gets 414.
         uri: ByteSize = "8KiB" where sized::<1, MAX_TARGET>;
         /// Largest request head; a larger one gets 431.

@@ -87,14 +87,7 @@ impl Forwarder {
         let method = head.method.clone();
         let result = self
             .upstream
-            .forward(
-                scope.as_ref(),
-                head.method,
-                &target,
-                head.headers,
-                body,
-                head.version,
-            )
+            .forward(scope.as_ref(), &target, head, body)
             .await;
         let end = match &result {
             Ok(response) => SpanEnd::Answered(response.status(), "forwarded"),

@@ -10,6 +10,6 @@ pub use field_weights::{FieldWeights, Heaviest};
 pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
 pub use metrics::{
     CloseReason, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,
-    Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,
+    Pool, Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

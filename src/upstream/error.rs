@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::traffic::{Traffic, Unanswered};
 use crate::coding::InvalidGzip;
 use crate::outcome::Fault;
+use crate::telemetry::Pool;
 
 /// The client for the origin cannot be set up.
 #[derive(Debug, Error)]
@@ -50,12 +51,12 @@ type Cause = dyn StdError + 'static;
 /// A request to the origin that failed.
 #[derive(Clone, Debug, Error)]
 pub enum FetchError {
-    /// Not sent: all slots are taken.
-    #[error("upstream: limits.in_flight requests are waiting for the origin already")]
-    Overload,
-    /// Not sent: the token holds its share of the slots.
-    #[error("upstream: this token holds its share of limits.in_flight already")]
-    ShareExceeded,
+    /// Not sent, or not streamed: all slots of the pool are taken.
+    #[error("upstream: {} requests are in progress at the origin already", .0.key())]
+    Overload(Pool),
+    /// Not sent, or not streamed: the token holds its share of the pool.
+    #[error("upstream: this token holds its share of {} already", .0.key())]
+    ShareExceeded(Pool),
     /// Not sent: the origin has answered with this status and `Retry-After`.
     #[error("upstream: backing off after the origin's Retry-After (upstream.max_retry_after)")]
     RetryAfter {
@@ -142,7 +143,7 @@ impl FetchError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Overload | Self::ShareExceeded => Fault::Overload,
+            Self::Overload(_) | Self::ShareExceeded(_) => Fault::Overload,
             Self::RetryAfter { .. } => Fault::RetryAfter,
             Self::BreakerOpen { .. } => Fault::Unavailable,
             Self::Dns(_) => Fault::Dns,

@@ -28,19 +28,19 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::clock::{Clock, Deadline};
 use crate::coding;
 use crate::config::{self, Config};
 use crate::policy;
 use crate::request::Scope;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Pool};
 use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
 use retry::Retries;
-use upload::{Outbound, Upload};
+use upload::{Drain, Outbound, Upload};
 
 pub use connector::Connector;
 pub use error::{FetchError, SetupError, not_sent};
@@ -115,6 +115,7 @@ impl Upstream {
 
     /// Sends a GET of `target` and returns the head of the response, within
     /// `upstream.connect_timeout` and `upstream.response_timeout`; `deadline` includes the body.
+    /// `is_accepted`: the origin has lately accepted the token.
     ///
     /// # Errors
     ///
@@ -123,11 +124,15 @@ impl Upstream {
     pub async fn fetch(
         &self,
         token: &Scope,
+        is_accepted: bool,
         target: &PathAndQuery,
         headers: &HeaderMap,
         deadline: Deadline,
     ) -> Result<Response<PendingBody>, FetchError> {
-        let permit = self.count_failure(self.admission.admit(Some(token), Some(target)))?;
+        let holder = is_accepted.then_some(token);
+        let call = Some((token, target));
+        let permit = self.admission.admit(Pool::Fetches, holder, call);
+        let permit = self.count_failure(permit)?;
         let (mut request, ()) = Request::new(()).into_parts();
         request.uri = self.uri(target);
         request.headers = headers.clone();
@@ -162,8 +167,8 @@ impl Upstream {
         Ok(Response::from_parts(head, body))
     }
 
-    /// Forwards a request, streaming its body, and returns the response as a stream. `version` is
-    /// that of the client's connection.
+    /// Forwards a request, streaming its body, and returns the response as a stream. `accepted` is
+    /// its token, if the origin has lately accepted that.
     ///
     /// # Errors
     ///
@@ -171,20 +176,26 @@ impl Upstream {
     /// HTTP; if the client's body is incomplete, too slow or larger than `limits.request_body`.
     pub async fn forward(
         &self,
-        token: Option<&Scope>,
-        method: Method,
+        accepted: Option<&Scope>,
         target: &PathAndQuery,
-        headers: HeaderMap,
+        head: request::Parts,
         body: Incoming,
-        version: Version,
     ) -> Result<Response<ResponseStream>, FetchError> {
-        let permit = Arc::new(self.count_failure(self.admission.admit(token, None))?);
-        let body = self.count_failure(self.outbound(body, version, &permit).await);
-        let (outbound, deadline) = body?;
+        let pool = if body.is_end_stream() {
+            Pool::Streams
+        } else {
+            Pool::Uploads
+        };
+        let permit = self.count_failure(self.admission.admit(pool, accepted, None))?;
+        let permit = Arc::new(permit);
+        // Dropped when the response has ended.
+        let (responding, responded) = oneshot::channel();
+        let body = self.outbound(body, head.version, &permit, responded).await;
+        let (outbound, deadline) = self.count_failure(body)?;
         let mut request = Request::new(outbound);
-        *request.method_mut() = method;
+        *request.method_mut() = head.method;
         *request.uri_mut() = self.uri(target);
-        *request.headers_mut() = headers;
+        *request.headers_mut() = head.headers;
         if request.body().size_hint().exact().is_none() {
             // hyper assumes that a GET or HEAD of unknown length has no body.
             let chunked = HeaderValue::from_static("chunked");
@@ -202,7 +213,13 @@ impl Upstream {
             }
         }?;
         let bytes = self.metrics.upstream_bytes.clone();
-        Ok(response.map(|body| self.stream(None, OriginBody::new(body, false, bytes))))
+        // An error is final. Otherwise the origin may respond to what it is still receiving.
+        let responding = response.status().is_success().then_some(responding);
+        Ok(response.map(|body| {
+            let mut stream = self.stream(None, OriginBody::new(body, false, bytes));
+            stream.hold(permit, responding);
+            stream
+        }))
     }
 
     /// The body to send, and the deadline of the response head.
@@ -211,6 +228,7 @@ impl Upstream {
         mut body: Incoming,
         version: Version,
         permit: &Arc<Permit>,
+        responded: stream::Responded,
     ) -> Result<(Outbound, HeadDeadline), FetchError> {
         if !body.is_end_stream() && body.size_hint().exact() == Some(0) {
             // hyper does not poll a body of length 0, but over HTTP/2 the client may send its end in
@@ -221,8 +239,10 @@ impl Upstream {
             end.unwrap_or(Err(FetchError::UploadSlow))?;
         } else if !body.is_end_stream() {
             let idle = self.settings.total_timeout;
+            let cut = self.metrics.uploads_cut.clone();
+            let drain = Drain::new(responded, cut, self.clock.clone());
             let (upload, progress) =
-                Upload::new(body, version, self.max_upload, permit, idle, &self.clock);
+                Upload::new(body, version, self.max_upload, permit, idle, drain);
             return Ok((Outbound::Left(upload), HeadDeadline::Upload(progress)));
         }
         let deadline = HeadDeadline::At(self.head_deadline());

@@ -21,7 +21,7 @@ pub struct PendingBody {
     pub(super) body: OriginBody,
     /// Whether the body has a length or is chunked; else it ends with the connection.
     pub(super) delimited: bool,
-    /// Held while the body is read; released if it becomes a stream.
+    /// Held while the body is read; exchanged for a slot of the streams if it becomes one.
     pub(super) permit: Permit,
     pub(super) deadline: Deadline,
 }
@@ -54,13 +54,18 @@ impl Upstream {
             body,
             delimited,
             deadline,
-            permit: _permit,
+            permit,
         } = pending;
-        if !delimited {
-            return Ok(BodyRead::CloseDelimited(self.stream(None, body)));
+        let mut read = if delimited {
+            let read = self.clock.timeout_at(deadline, self.collect(body)).await;
+            read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))?
+        } else {
+            BodyRead::CloseDelimited(self.stream(None, body))
+        };
+        if let BodyRead::TooLarge(stream) | BodyRead::CloseDelimited(stream) = &mut read {
+            stream.hold(Arc::new(permit.into_stream()?), None);
         }
-        let read = self.clock.timeout_at(deadline, self.collect(body)).await;
-        read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))
+        Ok(read)
     }
 
     async fn collect(&self, mut body: OriginBody) -> Result<BodyRead, FetchError> {

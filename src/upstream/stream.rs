@@ -1,13 +1,16 @@
 //! A response body that is streamed to the client, with an idle timeout for the origin.
 
+use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::admission::Permit;
 use super::error::FetchError;
 use super::origin_body::OriginBody;
 use crate::clock::{Clock, Deadline};
@@ -29,7 +32,14 @@ pub struct ResponseStream {
     /// (backpressure).
     idle_since: Option<Deadline>,
     timer: Timer,
+    /// Held until the end.
+    held: Option<(Arc<Permit>, Option<Responding>)>,
 }
+
+/// Dropped when the origin's response has ended, or is an error.
+pub(super) type Responding = oneshot::Sender<Infallible>;
+/// Completes when [`Responding`] is dropped.
+pub(super) type Responded = oneshot::Receiver<Infallible>;
 
 /// A timer for a deadline that moves. It is reset only after it has fired, so that transferred bytes
 /// do not touch it.
@@ -53,7 +63,13 @@ impl ResponseStream {
             limit,
             idle_since: None,
             timer: Timer::new(clock),
+            held: None,
         }
+    }
+
+    /// Holds these until the end.
+    pub(super) fn hold(&mut self, permit: Arc<Permit>, responding: Option<Responding>) {
+        self.held = Some((permit, responding));
     }
 
     /// Ready when the idle timeout has expired.

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,16 +10,22 @@ use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::Incoming;
+use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use super::admission::Permit;
 use super::error::FetchError;
-use super::stream::Timer;
+use super::stream::{Responded, Timer};
 use crate::clock::{Clock, Deadline};
 use crate::config;
 
 /// The minimum rate of an upload, in bytes per second since it began.
 const MIN_RATE: u64 = 512;
+
+/// Maximum time and bytes for which an upload goes on after the origin's final response: an origin
+/// that responds early still reads the rest, so that its client gets the response.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
+const DRAIN_BYTES: u64 = 4 << 20;
 
 /// The body of a request to the origin: the client's, or empty.
 pub(super) type Outbound = Either<Upload, Empty<Bytes>>;
@@ -34,9 +40,23 @@ pub(super) struct Upload {
     /// Bytes remaining until the size limit.
     remaining: u64,
     progress: watch::Sender<Progress>,
-    /// Held until the body is sent, even after an early response; released if the client is too slow.
-    permit: Option<Arc<Permit>>,
-    slow_timer: Timer,
+    drain: Drain,
+    /// Held until the body is sent, even after an early response.
+    _permit: Arc<Permit>,
+}
+
+/// The rest of an upload after the origin's final response.
+#[derive(Debug)]
+pub(super) struct Drain {
+    responded: Responded,
+    /// When the rest is cut off, once there is a response.
+    end: Option<Deadline>,
+    /// Bytes left until the rest is cut off.
+    left: u64,
+    timer: Timer,
+    clock: Clock,
+    /// Counts uploads that were cut off.
+    cut: IntCounter,
 }
 
 /// The progress of an upload.
@@ -77,11 +97,11 @@ impl Upload {
         max: u64,
         permit: &Arc<Permit>,
         idle: Duration,
-        clock: &Clock,
+        drain: Drain,
     ) -> (Self, watch::Receiver<Progress>) {
         let (progress, receiver) = watch::channel(Progress {
             idle,
-            began: clock.deadline(Duration::ZERO),
+            began: drain.clock.deadline(Duration::ZERO),
             last_transfer: Duration::ZERO,
             bytes: 0,
             is_starved: false,
@@ -92,8 +112,8 @@ impl Upload {
             is_http2: version == Version::HTTP_2,
             remaining: max,
             progress,
-            permit: Some(Arc::clone(permit)),
-            slow_timer: Timer::new(clock.clone()),
+            drain,
+            _permit: Arc::clone(permit),
         };
         (upload, receiver)
     }
@@ -110,6 +130,45 @@ impl Upload {
     }
 }
 
+impl Drain {
+    pub(super) fn new(responded: Responded, cut: IntCounter, clock: Clock) -> Self {
+        Self {
+            responded,
+            end: None,
+            left: DRAIN_BYTES,
+            timer: Timer::new(clock.clone()),
+            clock,
+            cut,
+        }
+    }
+
+    /// Ready when the rest of the upload is cut off.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<FetchError> {
+        let end = if let Some(end) = self.end {
+            end
+        } else {
+            // The sender is dropped without a value.
+            let _ = ready!(Pin::new(&mut self.responded).poll(cx));
+            *self.end.insert(self.clock.deadline(DRAIN_TIME))
+        };
+        ready!(self.timer.poll(cx, || end));
+        self.cut.inc();
+        Poll::Ready(FetchError::UploadSlow)
+    }
+
+    /// Counts transferred bytes.
+    fn record(&mut self, bytes: u64) -> Result<(), FetchError> {
+        if self.end.is_some() {
+            let left = self.left.checked_sub(bytes);
+            self.left = left.ok_or_else(|| {
+                self.cut.inc();
+                FetchError::UploadTooLarge
+            })?;
+        }
+        Ok(())
+    }
+}
+
 impl Body for Upload {
     type Data = Bytes;
     type Error = FetchError;
@@ -119,17 +178,15 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
+        if let Poll::Ready(cut) = this.drain.poll_end(cx) {
+            return Poll::Ready(Some(Err(cut)));
+        }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         this.progress.send_if_modified(|progress| {
             progress.is_starved = polled.is_pending();
             false
         });
         let Poll::Ready(frame) = polled else {
-            let progress = &this.progress;
-            let too_slow_at = || progress.borrow().too_slow_at();
-            if this.permit.is_some() && this.slow_timer.poll(cx, too_slow_at).is_ready() {
-                this.permit = None;
-            }
             return Poll::Pending;
         };
         if frame.is_none() && this.is_http2 && !this.body.is_end_stream() {
@@ -143,6 +200,7 @@ impl Body for Upload {
         // in a separate frame.
         let has_ended = frame.is_none() || this.body.size_hint().exact() == Some(0);
         this.record(bytes, has_ended);
+        this.drain.record(bytes)?;
         let remaining = this.remaining.checked_sub(bytes);
         this.remaining = remaining.ok_or(FetchError::UploadTooLarge)?;
         Poll::Ready(frame.map(Ok))

@@ -44,7 +44,7 @@ fn a_body_reserves_its_bytes_before_they_are_allocated() {
     let counted = allocation_counter::measure(|| {
         body = Some(runtime.block_on(async {
             let deadline = upstream.deadline();
-            let head = upstream.fetch(&token, &target, &fields, deadline);
+            let head = upstream.fetch(&token, true, &target, &fields, deadline);
             let head = head.await.expect("a response");
             upstream.read(head.into_body()).await.expect("a body")
         }));

@@ -81,7 +81,7 @@ impl Fetcher {
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
         let requested = self.clock.now();
         let (token, target) = (job.fence.token(), target(&job.key));
-        let fetch = self.upstream.fetch(token, &target, sent, deadline);
+        let fetch = self.upstream.fetch(token, true, &target, sent, deadline);
         let (head, body) = fetch.await?.into_parts();
         let received = self.clock.now();
         let (status, fields) = (head.status, &head.headers);

@@ -80,6 +80,31 @@ impl From<Coding> for SentCoding {
 }
 
 labels! {
+    /// The bounded pools of exchanges with the origin: what holds the slots of one cannot exhaust the
+    /// others.
+    pub enum Pool {
+        /// `limits.in_flight`: fetches for the cache.
+        Fetches => "fetches",
+        /// `limits.streams`: forwarded requests, and fetches whose response is streamed.
+        Streams => "streams",
+        /// `limits.uploads`: forwarded requests with a body.
+        Uploads => "uploads",
+    }
+}
+
+impl Pool {
+    /// The key of its size.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Fetches => "limits.in_flight",
+            Self::Streams => "limits.streams",
+            Self::Uploads => "limits.uploads",
+        }
+    }
+}
+
+labels! {
     /// Why a request to the origin is retried.
     pub enum Retry {
         /// A reused connection closed before the first byte of a response.
@@ -94,9 +119,13 @@ labels! {
 labels! {
     /// Why a request is not sent to the origin.
     pub enum Shed {
-        /// `limits.in_flight` requests are waiting for it.
+        /// All slots of [`Pool::Fetches`] are taken.
         InFlight => "in_flight",
-        /// One token has used its share of `limits.in_flight`.
+        /// All slots of [`Pool::Streams`] are taken.
+        Streams => "streams",
+        /// All slots of [`Pool::Uploads`] are taken.
+        Uploads => "uploads",
+        /// One token has used its share of a pool.
         Share => "share",
         /// The circuit breaker is open.
         Breaker => "breaker",

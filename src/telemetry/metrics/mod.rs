@@ -20,11 +20,13 @@ use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel};
 pub use self::labels::{
-    CloseReason, Eviction, Invalidation, Reload, Retry, SentCoding, Shed, SpanResult, ViewResult,
+    CloseReason, Eviction, Invalidation, Pool, Reload, Retry, SentCoding, Shed, SpanResult,
+    ViewResult,
 };
 pub use self::snapshot::rounded_seconds;
 
 type Counters<L> = PerLabel<L, IntCounter>;
+type Gauges<L> = PerLabel<L, IntGauge>;
 type Histograms<L> = PerLabel<L, Histogram>;
 
 metrics! {
@@ -50,8 +52,10 @@ metrics! {
     upstream_duration: Histogram = "upstream_duration_seconds" in SECONDS, "Time from sending a request to the origin to its response head. High: the origin or the network is slow.";
     upstream_bytes: IntCounter = "upstream_bytes_total", "Body bytes received from the origin."
         => origin_bytes: u64 = IntCounter::get;
-    upstream_in_flight: IntGauge = "upstream_in_flight", "Requests waiting for the origin: for a response head, a body to store, or the end of an upload. At limits.in_flight, further ones are shed.";
-    upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight: limits.in_flight is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429.";
+    upstream_in_flight: IntGauge = "upstream_in_flight", "Requests in progress at the origin: the sum of upstream_slots.";
+    upstream_slots: Gauges<Pool> = "upstream_slots" ["pool"], "Requests in progress at the origin, each on a connection of its own. fetches: for the cache, until the body is complete (limits.in_flight); streams: forwarded, or too large to store, until the client has the body (limits.streams); uploads: forwarded with a request body, until both bodies have ended (limits.uploads). At its limit, further ones are shed.";
+    uploads_cut: IntCounter = "uploads_cut_total", "Uploads cut off because they went on for 5 s, or 4 MiB, after the origin's final response. Many: clients with invalid tokens, or an attack.";
+    upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight, streams, uploads: limits.in_flight, limits.streams or limits.uploads is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429.";
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "Circuit breaker. 0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";
     enabled: IntGauge = "enabled", "1: cache.mode is \"on\"; 0: it is \"off\", and every request is forwarded (bypass_total, off). 0 without an incident: set it back, and send SIGHUP.";
     entries: IntGauge = "entries", "Stored responses.";

@@ -1,8 +1,8 @@
 //! Admission of requests to the origin (load shedding). Hits do not pass through it.
 //!
 //! A request is refused, at no cost to the origin, during a `Retry-After` for its token or call
-//! ([`backoff`]), if all slots or its token's share of them are taken ([`slots`]), or if connections
-//! to the origin fail ([`breaker`]). Those rules are pure; the lock, the clock and the metrics are
+//! ([`backoff`]), if all slots of its pool or its token's share of them are taken ([`slots`]), or if
+//! connections to the origin fail ([`breaker`]). Those rules are pure; the lock, the clock and the metrics are
 //! here.
 
 mod backoff;
@@ -17,9 +17,9 @@ use http::uri::PathAndQuery;
 
 use super::error::FetchError;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::request::Scope;
-use crate::telemetry::{Metrics, Shed};
+use crate::telemetry::{Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
 use slots::{FairSlots, Full};
@@ -38,16 +38,24 @@ pub(super) struct AdmissionControl {
 struct Rules {
     breaker: Breaker,
     backoff: Backoff,
-    slots: FairSlots,
+    slots: Slots,
 }
 
-/// A slot of a request in flight to the origin; released when dropped.
-///
-/// A streamed response holds none: its speed depends on the client, and clients that do not read
-/// would exhaust the slots. Streams are bounded by the number of client connections.
+/// The pools. The speed of streams and uploads depends on the client, so that they have slots of
+/// their own: clients that do not read or send could exhaust those of fetches.
+#[derive(Debug)]
+struct Slots {
+    fetches: FairSlots,
+    streams: FairSlots,
+    uploads: FairSlots,
+}
+
+/// A slot of a request in flight to the origin, until its bodies have ended; released when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     admission: Arc<AdmissionControl>,
+    pool: Pool,
+    /// The token, if the origin has accepted it.
     holder: Option<Scope>,
     /// Whether the request is the breaker's probe: it needs a new connection, since a pooled one may
     /// work while new ones fail.
@@ -61,7 +69,7 @@ impl AdmissionControl {
             rules: Mutex::new(Rules {
                 breaker: Breaker::new(upstream.breaker_failures, upstream.breaker_pause),
                 backoff: Backoff::new(upstream.max_retry_after),
-                slots: FairSlots::new(config.limits.in_flight),
+                slots: Slots::new(&config.limits),
             }),
             pause: upstream.breaker_pause,
             metrics,
@@ -69,26 +77,32 @@ impl AdmissionControl {
         })
     }
 
-    /// Admits a request. `call` is the target of a fetch, to which backoff applies.
+    /// Admits a request to a pool; `holder` is its token, if the origin has accepted it. `call` is
+    /// the token and target of a fetch, to which backoff applies.
     pub(super) fn admit(
         self: &Arc<Self>,
+        pool: Pool,
         holder: Option<&Scope>,
-        call: Option<&PathAndQuery>,
+        call: Option<(&Scope, &PathAndQuery)>,
     ) -> Result<Permit, FetchError> {
         let mut rules = self.lock();
-        let admitted = rules.admit(holder, call, self.clock.mono());
+        let admitted = rules.admit(pool, holder, call, self.clock.mono());
         self.set_gauge(&rules.breaker);
         drop(rules);
-        let is_probe = admitted.map_err(|(why, error)| {
-            self.metrics.upstream_shed.of(why).inc();
-            error
-        })?;
+        let is_probe = admitted.map_err(|shed| self.count_shed(shed))?;
         self.metrics.upstream_in_flight.inc();
+        self.metrics.upstream_slots.of(pool).inc();
         Ok(Permit {
             admission: Arc::clone(self),
+            pool,
             holder: holder.copied(),
             is_probe,
         })
+    }
+
+    fn count_shed(&self, (why, error): (Shed, FetchError)) -> FetchError {
+        self.metrics.upstream_shed.of(why).inc();
+        error
     }
 
     /// Begins the wait that the origin has requested with this status and `Retry-After`.
@@ -142,22 +156,20 @@ impl Rules {
     /// Takes a slot; returns whether the request probes, or why it is refused.
     fn admit(
         &mut self,
+        pool: Pool,
         holder: Option<&Scope>,
-        call: Option<&PathAndQuery>,
+        call: Option<(&Scope, &PathAndQuery)>,
         now: Duration,
     ) -> Result<bool, (Shed, FetchError)> {
-        if let (Some(token), Some(call)) = (holder, call)
+        if let Some((token, call)) = call
             && let Some((status, wait)) = self.backoff.remaining(token, call, now)
         {
             return Err((Shed::RetryAfter, FetchError::RetryAfter { status, wait }));
         }
-        self.slots.take(holder).map_err(|full| match full {
-            Full::All => (Shed::InFlight, FetchError::Overload),
-            Full::Share => (Shed::Share, FetchError::ShareExceeded),
-        })?;
+        self.slots.take(pool, holder)?;
         match self.breaker.admit(now) {
             Admit::Wait(wait) => {
-                self.slots.release(holder);
+                self.slots.of(pool).release(holder);
                 Err((Shed::Breaker, FetchError::BreakerOpen { wait }))
             }
             admit => Ok(admit == Admit::Probe),
@@ -165,9 +177,62 @@ impl Rules {
     }
 }
 
+impl Slots {
+    fn new(limits: &config::Limits) -> Self {
+        Self {
+            fetches: FairSlots::new(limits.in_flight),
+            streams: FairSlots::new(limits.streams),
+            uploads: FairSlots::new(limits.uploads),
+        }
+    }
+
+    fn of(&mut self, pool: Pool) -> &mut FairSlots {
+        match pool {
+            Pool::Fetches => &mut self.fetches,
+            Pool::Streams => &mut self.streams,
+            Pool::Uploads => &mut self.uploads,
+        }
+    }
+
+    fn take(&mut self, pool: Pool, holder: Option<&Scope>) -> Result<(), (Shed, FetchError)> {
+        let all = match pool {
+            Pool::Fetches => Shed::InFlight,
+            Pool::Streams => Shed::Streams,
+            Pool::Uploads => Shed::Uploads,
+        };
+        self.of(pool).take(holder).map_err(|full| match full {
+            Full::All => (all, FetchError::Overload(pool)),
+            Full::Share => (Shed::Share, FetchError::ShareExceeded(pool)),
+        })
+    }
+}
+
+impl Permit {
+    /// Exchanges the slot of a fetch for one of a streamed response.
+    pub(super) fn into_stream(self) -> Result<Self, FetchError> {
+        let admission = &self.admission;
+        let taken = admission
+            .lock()
+            .slots
+            .take(Pool::Streams, self.holder.as_ref());
+        taken.map_err(|shed| admission.count_shed(shed))?;
+        admission.metrics.upstream_in_flight.inc();
+        admission.metrics.upstream_slots.of(Pool::Streams).inc();
+        Ok(Self {
+            admission: Arc::clone(admission),
+            pool: Pool::Streams,
+            holder: self.holder,
+            is_probe: false,
+        })
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.lock().slots.release(self.holder.as_ref());
-        self.admission.metrics.upstream_in_flight.dec();
+        let holder = self.holder.as_ref();
+        self.admission.lock().slots.of(self.pool).release(holder);
+        let metrics = &self.admission.metrics;
+        metrics.upstream_in_flight.dec();
+        metrics.upstream_slots.of(self.pool).dec();
     }
 }

@@ -1,7 +1,9 @@
-//! Slots for requests in flight to the origin (`limits.in_flight`), fair among tokens. Pure.
+//! The slots of one pool of exchanges with the origin, fair among tokens. Pure.
 //!
 //! A token gets another slot only if more are free than it holds. So one greedy token gets half of
 //! them, two get a third each in the end, and a slot is left for the next: no token starves another.
+//! Tokens can be invented, so that all those that the origin has not accepted are one holder, and a
+//! quarter of the slots is not for them.
 
 use std::collections::HashMap;
 
@@ -12,7 +14,7 @@ use crate::request::Scope;
 pub(super) struct FairSlots {
     limit: usize,
     taken: usize,
-    /// Slots by holder, without zeros. All requests without a token are one holder.
+    /// Slots by holder, without zeros. All requests without an accepted token are one holder.
     held: HashMap<Option<Scope>, usize>,
 }
 
@@ -36,7 +38,8 @@ impl FairSlots {
 
     /// Takes a slot, if this token may hold another.
     pub(super) fn take(&mut self, holder: Option<&Scope>) -> Result<(), Full> {
-        let free = self.limit - self.taken;
+        let reserved = holder.map_or(self.limit / 4, |_| 0);
+        let free = (self.limit - self.taken).saturating_sub(reserved);
         let held = self.held.entry(holder.copied()).or_default();
         if *held < free {
             *held += 1;
@@ -91,13 +94,23 @@ mod tests {
         let [a, b, c] = tokens();
         assert_eq!(exhaust(&mut slots, Some(&a)), (60, Full::Share));
         assert_eq!(exhaust(&mut slots, Some(&b)), (30, Full::Share));
-        assert_eq!(exhaust(&mut slots, None), (15, Full::Share));
+        // The reserve of accepted tokens is all that is left.
+        assert_eq!(exhaust(&mut slots, None), (0, Full::All));
         assert_eq!(slots.take(Some(&c)), Ok(()));
         // The first token gets another slot once it holds no more than its new share.
         for _ in 0..30 {
             slots.release(Some(&a));
         }
         assert_eq!(slots.take(Some(&a)), Ok(()));
+    }
+
+    #[test]
+    fn a_quarter_is_reserved_for_accepted_tokens() {
+        let mut slots = FairSlots::new(120);
+        let [a, _, _] = tokens();
+        assert_eq!(exhaust(&mut slots, None), (45, Full::Share));
+        assert_eq!(exhaust(&mut slots, Some(&a)), (38, Full::Share));
+        assert_eq!(slots.take(None), Err(Full::Share));
     }
 
     #[test]

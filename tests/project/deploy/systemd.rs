@@ -103,6 +103,8 @@ fn the_limits_of_the_unit_exceed_those_of_the_program() {
     assert!(seconds(&unit, "TimeoutStopSec") > server.drain_timeout.as_secs());
     let files = settings(&unit, "LimitNOFILE").concat();
     let files: usize = files.parse().expect("a number");
-    assert!(files > server.max_connections + Config::default().limits.in_flight);
+    let limits = Config::default().limits;
+    let to_origin = 2 * limits.in_flight + limits.streams + limits.uploads;
+    assert!(files > server.max_connections + to_origin);
     assert_eq!(settings(&unit, "RestartPreventExitStatus"), ["78"]);
 }

@@ -1,5 +1,6 @@
 //! Bounds that keep one client from starving the others.
 
+use http::Method;
 use stuut_cache::config::ByteSize;
 
 use crate::support::{Origin, Proxy, RawOrigin, Reply};
@@ -28,11 +29,11 @@ async fn clients_that_do_not_read_hold_no_origin_slot() {
     }
 }
 
-/// The origin may answer before the upload is complete; it still has to read it.
+/// The origin may respond to what it is still receiving.
 #[tokio::test]
 async fn an_upload_holds_its_origin_slot_after_an_early_response() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::in_front_of(&origin.url(), |config| config.limits.in_flight = 1).await;
+    let proxy = Proxy::in_front_of(&origin.url(), |config| config.limits.uploads = 2).await;
     let mut client = proxy.raw_connection().await;
     client
         .send("POST /v1/other HTTP/1.1\r\nhost: a\r\ncontent-length: 8\r\n\r\nhalf")
@@ -43,20 +44,18 @@ async fn an_upload_holds_its_origin_slot_after_an_early_response() {
         .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n")
         .await;
     client.read_head().await;
-    proxy
-        .get(CALL)
-        .bearer("a")
-        .await
-        .assert_problem(503, "connection_limit_reached");
+    let more = proxy.request(Method::POST, "/v1/other").body("more");
+    more.await.assert_problem(503, "connection_limit_reached");
 
+    // The limit after the end of the response does not apply yet.
+    proxy.advance_waiters(5);
     client.send("half").await;
     upstream.read_until("half").await;
+    upstream.send("done").await;
+    client.read_until("done").await;
     proxy
         .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
-    // The response continues.
-    upstream.send("done").await;
-    client.read_until("done").await;
 }
 
 /// `cache.max_filling` bounds all bodies together that are read into memory.

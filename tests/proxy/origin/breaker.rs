@@ -136,6 +136,7 @@ async fn response_timeouts_do_not_open_the_breaker() {
         response.await.assert_problem(504, "http_response_timeout");
     }
     assert_metric(&proxy, STATE, 0).await;
+    proxy.get(CALL).bearer("b").await.assert_miss();
 }
 
 /// The client is at fault, not the origin.

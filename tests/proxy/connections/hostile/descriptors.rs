@@ -30,7 +30,7 @@ async fn the_soft_descriptor_limit_is_raised_to_the_hard_limit() {
 async fn a_low_hard_descriptor_limit_is_logged_at_start() {
     let origin = Origin::start().await;
     let program = Program::with_descriptors(&origin, DESCRIPTORS).await;
-    let warning = "256 files may be open, and 11152 may be needed";
+    let warning = "256 files may be open, and 13456 may be needed";
     assert!(program.output().contains(warning), "{}", program.output());
 }
 

@@ -142,7 +142,7 @@ async fn waiters_whose_leader_disconnects_still_share_one_fetch() {
 #[tokio::test]
 async fn requests_of_clients_that_have_left_release_their_slots() {
     let origin = Origin::start().await;
-    let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 100).await;
+    let proxy = Proxy::with(&origin, |config| config.limits.streams = 200).await;
     let leave: [fn(RawConnection) -> Option<RawConnection>; 2] = [
         |client| {
             client.reset();
