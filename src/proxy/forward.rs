@@ -85,10 +85,9 @@ impl Forwarder {
         head.headers.insert(RequestId::FIELD, id.to_header());
         let span = self.spans.begin(&mut head.headers, &head.extensions);
         let method = head.method.clone();
-        let result = self
-            .upstream
-            .forward(scope.as_ref(), &target, head, body)
-            .await;
+        let accepted = scope.as_ref();
+        let accepted = accepted.filter(|token| self.store.is_accepted(token));
+        let result = self.upstream.forward(accepted, &target, head, body).await;
         let end = match &result {
             Ok(response) => SpanEnd::Answered(response.status(), "forwarded"),
             Err(source) => SpanEnd::Failed(source.fault()),

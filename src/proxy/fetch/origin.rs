@@ -81,7 +81,9 @@ impl Fetcher {
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
         let requested = self.clock.now();
         let (token, target) = (job.fence.token(), target(&job.key));
-        let fetch = self.upstream.fetch(token, true, &target, sent, deadline);
+        let is_accepted = self.store.is_accepted(token);
+        let upstream = &self.upstream;
+        let fetch = upstream.fetch(token, is_accepted, &target, sent, deadline);
         let (head, body) = fetch.await?.into_parts();
         let received = self.clock.now();
         let (status, fields) = (head.status, &head.headers);
