@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
@@ -26,7 +27,10 @@ pub struct Clients {
 impl Clients {
     pub fn new() -> Self {
         Self {
-            http1: Client::builder(TokioExecutor::new()).build_http(),
+            // The admin listener closes idle connections after 10 s: none is reused about then.
+            http1: Client::builder(TokioExecutor::new())
+                .pool_idle_timeout(Duration::from_secs(5))
+                .build_http(),
             http2: Client::builder(TokioExecutor::new())
                 .http2_only(true)
                 .build_http(),
