@@ -72,6 +72,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("views.view_option", r#""as""#),
     ("views.named", r#"{ tiny = { fields = "id,status" } }"#),
     ("limits.in_flight", "36"),
+    ("limits.streams", "78"),
+    ("limits.uploads", "79"),
     ("limits.uri", r#""4KiB""#),
     ("limits.header_bytes", r#""16KiB""#),
     ("limits.headers", "37"),
