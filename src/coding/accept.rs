@@ -8,12 +8,12 @@ const UNLISTED: u16 = 0;
 
 /// The coding that a client prefers, of those that these field lines list; `None` for identity.
 ///
-/// `*` is ignored: identity satisfies it. A client that excludes identity and accepts none of our
-/// codings gets identity nevertheless, as §12.5.3 permits.
+/// `*` is ignored, since identity satisfies it, unless the client excludes identity. One that then
+/// accepts none of our codings gets identity nevertheless, as §12.5.3 permits.
 #[must_use]
 pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding> {
-    let mut weights = [UNLISTED; Coding::ALL.len()];
-    let mut identity = None;
+    let mut weights = [None; Coding::ALL.len()];
+    let (mut identity, mut any) = (None, None);
     for member in lines
         .into_iter()
         .flat_map(|line| line.split(|&b| b == b','))
@@ -25,11 +25,15 @@ pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding
         let weight = weight(parameters.trim_ascii());
         let name = name.trim_ascii();
         if let Some(coding) = Coding::named(name) {
-            weights[coding as usize] = weight;
+            weights[coding as usize] = Some(weight);
         } else if name.eq_ignore_ascii_case(b"identity") {
             identity = Some(weight);
+        } else if name == b"*" {
+            any = Some(weight);
         }
     }
+    let unlisted = any.filter(|_| identity == Some(0)).unwrap_or(UNLISTED);
+    let weights = weights.map(|weight| weight.unwrap_or(unlisted));
     // Of codings with equal weight the first is preferred: it is the fastest to decode.
     let best = *Coding::ALL
         .iter()
@@ -87,6 +91,10 @@ mod tests {
             ("identity, gzip", Some(Coding::Gzip)),
             ("*", None),
             ("*, gzip;q=0", None),
+            ("*;q=1, identity;q=0", Some(Coding::Zstd)),
+            ("identity;q=0, *, zstd;q=0", Some(Coding::Brotli)),
+            ("identity;q=0, *;q=0.5, gzip;q=0.6", Some(Coding::Gzip)),
+            ("identity;q=0, *;q=0", None),
             ("deflate, compress", None),
             (",, gzip ,", Some(Coding::Gzip)),
         ];

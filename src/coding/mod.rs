@@ -59,6 +59,22 @@ pub fn is_worth(fields: &HeaderMap, size: usize) -> bool {
         && !forbids_transforming(fields)
 }
 
+/// Removes a `Content-Encoding` that lists nothing but `identity`: the body has no coding
+/// (RFC 9110 §8.4.1).
+pub fn drop_identity(fields: &mut HeaderMap) {
+    let mut lines = fields.get_all(CONTENT_ENCODING).iter();
+    let is_none = lines.all(|line| {
+        let mut names = line
+            .as_bytes()
+            .split(|&b| b == b',')
+            .map(<[u8]>::trim_ascii);
+        names.all(|name| name.is_empty() || name.eq_ignore_ascii_case(b"identity"))
+    });
+    if is_none {
+        fields.remove(CONTENT_ENCODING);
+    }
+}
+
 /// Whether gzip is the only content coding of a body.
 #[must_use]
 pub fn is_gzip(fields: &HeaderMap) -> bool {

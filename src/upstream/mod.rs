@@ -153,6 +153,7 @@ impl Upstream {
         let delimited = body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
+        coding::drop_identity(&mut head.headers);
         let decode = coding::is_gzip(&head.headers) && !forbids_decoding(&head.headers);
         if decode {
             headers::adapt_decoded(&mut head);

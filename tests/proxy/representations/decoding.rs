@@ -294,3 +294,17 @@ async fn digests_of_compressed_bytes_in_trailers_are_removed() {
     );
     assert!(!response.contains("sha-256"));
 }
+
+/// It names no coding, but the response had neither views nor compression.
+#[tokio::test]
+async fn a_content_encoding_of_identity_is_none() {
+    for value in ["identity", "", "Identity, identity"] {
+        let origin = Origin::start().await;
+        let call = Reply::json("{\"a\":1,\"b\":2}").header("content-encoding", value);
+        origin.reply("/v1/calls/c1", call);
+        let proxy = Proxy::start(&origin).await;
+        let view = proxy.get("/v1/calls/c1?strip=a").bearer("a").await;
+        view.assert_body("{\"b\":2}")
+            .assert_no_header("content-encoding");
+    }
+}
