@@ -16,6 +16,7 @@ use crate::config::CacheMode;
 use crate::label::Label as _;
 use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
+use crate::view;
 
 impl Admin {
     pub(super) fn explain(&self, query: Option<&str>) -> AdminResponse {
@@ -70,10 +71,13 @@ fn response(stored: &Inspection, now: Moment) -> Value {
     let freshness = &entry.freshness;
     let views = entry.views();
     let views = views.iter().map(|(view, derived)| {
-        (
-            view.as_str().to_owned(),
-            describe(entry, derived, *is_valid, now),
-        )
+        let mut described = describe(entry, derived, *is_valid, now);
+        let unmatched = view::misspelt(&entry.whole.body, view);
+        let unmatched = unmatched
+            .iter()
+            .map(|path| json!({ "path": path.path, "nearest": path.nearest }));
+        described["unmatched"] = unmatched.collect();
+        (view.as_str().to_owned(), described)
     });
     json!({
         "scope": key.scope().id().to_string(),

@@ -138,7 +138,7 @@ Expires: From the API, lowered if the view has a shorter lifetime.
 Last-Modified: From the API.
 Proxy-Status: What went wrong between the proxy and the API (RFC 9209).
 Retry-After: Seconds; with 429 and 503.
-Stuut-Cache-View: skipped; reason=: the view was not applied, and the body is the whole.
+Stuut-Cache-View: What the view did: applied; removed= (bytes), whole, or skipped; reason= (the body is the whole); unmatched= lists its paths that match nothing.
 Transfer-Encoding: chunked, if streamed.
 Vary: The request fields that it depends on.
 Via: The proxy as an intermediary.

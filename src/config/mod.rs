@@ -51,3 +51,4 @@ pub use settings::{
     Upstream, Views,
 };
 pub use values::{ByteSize, OriginUrl, RoutePattern, Token, TokenDigest, is_b64token};
+pub(crate) use wording::nearest;

@@ -50,7 +50,7 @@ pub(super) fn unknown(name: &str, known: &[&str]) -> String {
 }
 
 /// The candidate that `written` most likely means, where one is near enough.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     written: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {

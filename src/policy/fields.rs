@@ -28,18 +28,40 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     kept
 }
 
-/// Fields that are valid only for the origin's exact bytes: digests, and support for ranges.
-pub(super) const BYTE_FIELDS: [HeaderName; 5] = [
-    HeaderName::from_static("content-digest"),
-    HeaderName::from_static("repr-digest"),
-    HeaderName::from_static("digest"),
-    HeaderName::from_static("content-md5"),
-    header::ACCEPT_RANGES,
-];
+/// Whether a field is valid only for the origin's exact bytes: a digest, or support for ranges.
+pub(super) fn is_of_bytes(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    [
+        "content-digest",
+        "repr-digest",
+        "digest",
+        "content-md5",
+        "accept-ranges",
+        "x-goog-hash",
+    ]
+    .contains(&name)
+        || ["x-amz-checksum-", "x-checksum-"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+}
 
-/// Removes digests and `Accept-Ranges` from the fields of a body that differs from the origin's.
+/// Removes digests and `Accept-Ranges` from the fields of a body with another coding than the
+/// origin's.
 pub fn strip_digests(fields: &mut HeaderMap) {
-    for name in &BYTE_FIELDS {
+    remove_if(fields, is_of_bytes);
+}
+
+/// The same for a part of the body, with the fields that are valid for every coding of the whole.
+pub fn strip_digests_of_whole(fields: &mut HeaderMap) {
+    strip_digests(fields);
+    for name in ["unencoded-digest", "signature", "signature-input"] {
+        fields.remove(name);
+    }
+}
+
+pub(super) fn remove_if(fields: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {
+    let names = fields.keys().filter(|name| condition(name));
+    for name in names.cloned().collect::<Vec<_>>() {
         fields.remove(name);
     }
 }

@@ -44,7 +44,7 @@ pub use directive::DeltaSeconds;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
-pub use fields::{storable, strip_digests};
+pub use fields::{storable, strip_digests, strip_digests_of_whole};
 pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, written_paths};
 pub use lifetime::{Lifetime, Rule};
@@ -57,7 +57,8 @@ pub use renewal::{
 pub use retry_after::retry_after;
 pub use storing::{NotStored, Sharing, is_error, is_unshareable, may_store};
 pub use validators::{
-    Condition, EntityTag, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
+    Condition, EntityTag, VIEW_HASH, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
+    view_tag,
 };
 pub use vary::Selecting;
 pub use verdict::{Verdict, is_fresh, ttl_seconds, verdict, view_max_age};

@@ -154,11 +154,9 @@ pub fn update(stored: &mut HeaderMap, response: &HeaderMap, received: SystemTime
     }
     // If the stored body was decoded, these fields were removed. In the 304 they describe the
     // encoded bytes: they may be replaced, not added.
-    for name in &fields::BYTE_FIELDS {
-        if !stored.contains_key(name) {
-            updates.remove(name);
-        }
-    }
+    fields::remove_if(&mut updates, |name| {
+        fields::is_of_bytes(name) && !stored.contains_key(name)
+    });
     if validators::is_marked_decoded(stored) {
         validators::mark_decoded(&mut updates);
     }

@@ -28,6 +28,13 @@ pub enum Condition<'a> {
 /// Separates the origin's tag from the content coding in the tag of an encoded representation.
 const SUFFIX: &str = "--stuut-";
 
+/// Separates the origin's tag from the hash of the view in the tag of a view; the hash has
+/// [`VIEW_HASH`] hex digits.
+const VIEW: &str = "--stuut-view-";
+
+/// Hex digits of the hash of a view in its tag.
+pub const VIEW_HASH: usize = 16;
+
 /// Stands for the coding in the tag of a representation that was decoded from gzip.
 const DECODED: &str = "identity";
 
@@ -73,6 +80,26 @@ impl<'a> EntityTag<'a> {
                 .ends_with(SUFFIX.as_bytes())
                 .then(|| &self.opaque[before.len()..])
         })
+    }
+
+    /// The origin's tag in a tag of ours: without the suffixes of [`coded_tag`] and [`view_tag`].
+    fn origins(self) -> Self {
+        // A weak tag gets no suffix for its coding.
+        let uncoded = if self.weak { self } else { self.uncoded() };
+        let split = uncoded.opaque.len().checked_sub(VIEW.len() + VIEW_HASH);
+        let split = split.map(|at| uncoded.opaque.split_at(at));
+        match split.and_then(|(tag, suffix)| Some((tag, suffix.strip_prefix(VIEW.as_bytes())?))) {
+            Some((opaque, hash)) if hash.iter().all(u8::is_ascii_hexdigit) => {
+                Self { opaque, ..self }
+            }
+            _ => uncoded,
+        }
+    }
+
+    fn to_header(self) -> HeaderValue {
+        let weak: &[u8] = if self.weak { b"W/" } else { b"" };
+        let tag = [weak, b"\"", self.opaque, b"\""].concat();
+        HeaderValue::from_bytes(&tag).expect("the parts of tags are valid values")
     }
 
     /// Whether the tag is weak.
@@ -153,14 +180,27 @@ pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
             weak: false,
             opaque,
         }) => {
-            // The coding replaces the suffix of a decoded body: a tag has one suffix of ours.
-            let marked = [SUFFIX.as_bytes(), DECODED.as_bytes()].concat();
-            let opaque = opaque.strip_suffix(&marked[..]).unwrap_or(opaque);
-            let tag = [b"\"", opaque, SUFFIX.as_bytes(), coding.as_bytes(), b"\""].concat();
-            HeaderValue::from_bytes(&tag).expect("a tag and a coding are a valid value")
+            let suffix = [SUFFIX.as_bytes(), coding.as_bytes()].concat();
+            suffixed(false, opaque, &suffix)
         }
         _ => etag.clone(),
     }
+}
+
+/// The tag of a view with this hash: the origin's tag, marked, so that [`origin_tags`] restores it
+/// for a write. `None` if the origin sent no tag.
+#[must_use]
+pub fn view_tag(stored: &HeaderMap, hash: &str) -> Option<HeaderValue> {
+    let EntityTag { weak, opaque } = EntityTag::of(stored)?;
+    Some(suffixed(weak, opaque, &[VIEW, hash].concat().into_bytes()))
+}
+
+/// A tag with a suffix, which replaces that of a decoded body.
+fn suffixed(weak: bool, opaque: &[u8], suffix: &[u8]) -> HeaderValue {
+    let decoded = [SUFFIX.as_bytes(), DECODED.as_bytes()].concat();
+    let opaque = opaque.strip_suffix(&decoded[..]).unwrap_or(opaque);
+    let opaque = &[opaque, suffix].concat();
+    EntityTag { weak, opaque }.to_header()
 }
 
 /// Replaces the tag with the one that the client sent, if they differ, as they may in the coding.
@@ -182,25 +222,22 @@ pub fn origin_tags(line: &HeaderValue) -> HeaderValue {
         return line.clone();
     }
     let tags = list::split(line.as_bytes(), Quotes::Plain).map(|member| {
-        HeaderValue::from_bytes(member)
-            .map(|tag| origin_tag(&tag))
-            .expect("a part of a field value is valid")
+        let tag = EntityTag::parse(member);
+        tag.map_or(member.to_vec(), |tag| {
+            tag.origins().to_header().as_bytes().to_vec()
+        })
     });
     let tags: Vec<_> = tags.collect();
-    let tags: Vec<_> = tags.iter().map(HeaderValue::as_bytes).collect();
     let mut known =
         HeaderValue::from_bytes(&tags.join(&b", "[..])).expect("joined field values are valid");
     known.set_sensitive(line.is_sensitive());
     known
 }
 
-/// The origin's tag of a representation: without our suffix.
+/// The origin's tag of a stored response: without the suffix of its coding.
 pub(super) fn origin_tag(etag: &HeaderValue) -> HeaderValue {
     match EntityTag::parse(etag.as_bytes()) {
-        Some(tag @ EntityTag { weak: false, .. }) if tag.coding().is_some() => {
-            let tag = [b"\"", tag.uncoded().opaque, b"\""].concat();
-            HeaderValue::from_bytes(&tag).expect("a part of a tag is a valid value")
-        }
+        Some(tag @ EntityTag { weak: false, .. }) => tag.uncoded().to_header(),
         _ => etag.clone(),
     }
 }
@@ -285,13 +322,39 @@ mod tests {
             assert_eq!(coded_tag(&value(origin), coding), ours);
             assert_eq!(origin_tag(&value(ours)), origin);
         }
+        for (stored, ours) in [
+            ("\"1\"", "\"1--stuut-view-0123456789abcdef\""),
+            ("W/\"1\"", "W/\"1--stuut-view-0123456789abcdef\""),
+            (
+                "\"1--stuut-identity\"",
+                "\"1--stuut-view-0123456789abcdef\"",
+            ),
+        ] {
+            let fields = HeaderMap::from_iter([(header::ETAG, value(stored))]);
+            let view = view_tag(&fields, "0123456789abcdef").expect("the origin sent a tag");
+            assert_eq!(view, ours);
+            let sent = format!(
+                "\"x\", {ours}, {}",
+                coded_tag(&view, "br").to_str().expect("text")
+            );
+            let origin = origin_tag(&value(stored));
+            let origin = origin.to_str().expect("text");
+            assert_eq!(
+                origin_tags(&HeaderValue::try_from(sent).expect("a value")),
+                format!("\"x\", {origin}, {origin}")
+            );
+        }
+        assert_eq!(view_tag(&HeaderMap::new(), "0123456789abcdef"), None);
         for theirs in [
             "\"1-gzip\"",
             "\"1--stuut-\"",
             "\"1--stuut-deflate\"",
+            "\"1--stuut-view-0123456789abcde\"",
+            "\"1--stuut-view-0123456789abcdex\"",
             "W/\"1--stuut-gzip\"",
         ] {
             assert_eq!(origin_tag(&value(theirs)), theirs);
+            assert_eq!(origin_tags(&value(theirs)), theirs);
         }
     }
 }

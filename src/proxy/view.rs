@@ -23,7 +23,7 @@ use crate::request::CacheKey;
 use crate::telemetry::{Metrics, ViewResult};
 use crate::view::{self, Pruned, View};
 
-/// Set where a view was requested but the whole is served, with the reason.
+/// Set where a view was requested: what it removed, or why the whole is served.
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
 
 /// The selected representation of a stored response (RFC 9110 §3.2).
@@ -182,24 +182,19 @@ fn derived(
     if let Some((reason, result)) = unsupported(whole) {
         return (skipped(whole, reason), result);
     }
-    match view::prune(&whole.body, view) {
-        Pruned::Whole(_) => (Arc::clone(whole), ViewResult::Whole),
+    let (pruned, unmatched) = view::prune_and_match(&whole.body, view);
+    match pruned {
+        Pruned::Whole(_) => {
+            let report = described("whole", None, &unmatched);
+            (whole_with(whole, report), ViewResult::Whole)
+        }
         Pruned::Part(body) => {
-            // Without a live call or a signed URL in the whole, no part has one.
-            let limits = if whole.limits == ViewLimits::default() {
-                whole.limits
-            } else {
-                let facts = facts::read(&body, &settings.live).unwrap_or_default();
-                let limits = ViewLimits::of(&facts, settings);
-                // The expiry of a URL counts, even if it is in a member that the view removes.
-                let removed = whole.limits.signed_until;
-                let removed = removed.filter(|_| facts.url_without_expiry);
-                ViewLimits {
-                    signed_until: [limits.signed_until, removed].into_iter().flatten().min(),
-                    ..limits
-                }
-            };
-            (Arc::new(part(whole, body, limits)), ViewResult::Derived)
+            let removed = whole.body.len() - body.len();
+            let limits = limits_of(whole, &body, settings);
+            let mut part = part(whole, view, body, limits);
+            let report = described("applied", Some(removed), &unmatched);
+            part.headers.insert(VIEW, report);
+            (Arc::new(part), ViewResult::Derived)
         }
         Pruned::Skipped(reason) => {
             let (name, result) = match reason {
@@ -208,6 +203,23 @@ fn derived(
             };
             (skipped(whole, name), result)
         }
+    }
+}
+
+/// The limits of a part on its use.
+fn limits_of(whole: &Representation, body: &[u8], settings: &config::Freshness) -> ViewLimits {
+    // Without a live call or a signed URL in the whole, no part has one.
+    if whole.limits == ViewLimits::default() {
+        return whole.limits;
+    }
+    let facts = facts::read(body, &settings.live).unwrap_or_default();
+    let limits = ViewLimits::of(&facts, settings);
+    // The expiry of a URL counts, even if it is in a member that the view removes.
+    let removed = whole.limits.signed_until;
+    let removed = removed.filter(|_| facts.url_without_expiry);
+    ViewLimits {
+        signed_until: [limits.signed_until, removed].into_iter().flatten().min(),
+        ..limits
     }
 }
 
@@ -242,10 +254,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The representation of a part: with its own entity tag, without the digests of the whole.
-fn part(whole: &Representation, body: Bytes, limits: ViewLimits) -> Representation {
+fn part(whole: &Representation, view: &View, body: Bytes, limits: ViewLimits) -> Representation {
     let mut headers = whole.headers.clone();
-    policy::strip_digests(&mut headers);
-    headers.insert(ETAG, etag_of(&body));
+    policy::strip_digests_of_whole(&mut headers);
+    let tag = policy::view_tag(&headers, &view.hash_digits()[..policy::VIEW_HASH]);
+    headers.insert(ETAG, tag.unwrap_or_else(|| etag_of(&body)));
     Representation {
         status: whole.status,
         headers,
@@ -262,19 +275,54 @@ fn etag_of(body: &[u8]) -> HeaderValue {
         .expect("hex digits in quotes are a field value")
 }
 
+/// The longest list of unmatched paths in `Stuut-Cache-View`; a longer one ends with `...`.
+const MAX_UNMATCHED: usize = 256;
+
+/// The value of `Stuut-Cache-View` for a view that was derived (RFC 9651): `applied; removed=27934`,
+/// `whole; unmatched="Invoices"`.
+fn described(result: &str, removed: Option<usize>, unmatched: &[String]) -> HeaderValue {
+    let mut text = result.to_owned();
+    if let Some(removed) = removed {
+        text += &format!("; removed={removed}");
+    }
+    if !unmatched.is_empty() {
+        let mut list = unmatched.join(",");
+        if list.len() > MAX_UNMATCHED {
+            let end = list[..list.floor_char_boundary(MAX_UNMATCHED)].rfind(',');
+            list.truncate(end.unwrap_or(0));
+            list.push_str("...");
+        }
+        let item = sfv::ItemSerializer::new();
+        let list = match sfv::StringRef::from_str(&list) {
+            Ok(ascii) => item.bare_item(ascii).finish(),
+            Err(_) => item
+                .bare_item(sfv::RefBareItem::DisplayString(&list))
+                .finish(),
+        };
+        text += &format!("; unmatched={list}");
+    }
+    HeaderValue::try_from(text).expect("a structured field is a field value")
+}
+
 /// Sets `Stuut-Cache-View` to the reason why the view was not applied.
 pub(super) fn set_skipped(headers: &mut HeaderMap, reason: &str) {
+    headers.insert(VIEW, skip(reason));
+}
+
+fn skip(reason: &str) -> HeaderValue {
     let text = format!("skipped; reason={reason}");
-    headers.insert(
-        VIEW,
-        HeaderValue::try_from(text).expect("our reasons are tokens"),
-    );
+    HeaderValue::try_from(text).expect("our reasons are tokens")
 }
 
 /// The whole, with the reason why the view was not applied.
 fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
+    whole_with(whole, skip(reason))
+}
+
+/// The whole, with what the view did.
+fn whole_with(whole: &Representation, report: HeaderValue) -> Arc<Representation> {
     let mut headers = whole.headers.clone();
-    set_skipped(&mut headers, reason);
+    headers.insert(VIEW, report);
     Arc::new(Representation {
         status: whole.status,
         headers,

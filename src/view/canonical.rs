@@ -65,6 +65,21 @@ impl View {
         &self.text
     }
 
+    /// A hash of the canonical form, in hex digits. Changed together with the way a body is pruned, it
+    /// makes the entity tags of views new.
+    #[must_use]
+    pub fn hash_digits(&self) -> String {
+        const PRUNER: &[u8] = b"1 ";
+        let hash = blake3::hash(&[PRUNER, self.text.as_bytes()].concat());
+        hash.to_hex().as_str().to_owned()
+    }
+
+    /// All paths as text, those to keep first.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let paths = self.fields().into_iter().chain(self.strip());
+        paths.map(|path| write_path(&path)).collect()
+    }
+
     /// The paths to keep; if empty, everything is kept.
     pub(super) fn fields(&self) -> Vec<Path<'_>> {
         let list = self.text[..self.fields_end].strip_prefix(FIELDS);
@@ -151,7 +166,7 @@ impl<'t> ViewBuilder<'t> {
 }
 
 /// The paths of a canonical list, which may be empty.
-fn parse_canonical(text: &str, list: List) -> Vec<Path<'_>> {
+pub(super) fn parse_canonical(text: &str, list: List) -> Vec<Path<'_>> {
     let mut paths = Paths::default();
     if !text.is_empty() {
         paths
@@ -179,15 +194,22 @@ fn normalise(mut paths: Vec<Path<'_>>) -> Vec<Path<'_>> {
 /// Writes a list in the grammar of the options.
 fn write_list(paths: &[Path<'_>], text: &mut String) {
     for (n, path) in paths.iter().enumerate() {
-        for (m, segment) in path.iter().enumerate() {
-            match (n, m) {
-                (0, 0) => {}
-                (_, 0) => text.push(','),
-                _ => text.push('.'),
-            }
-            segment.write(text);
+        if n > 0 {
+            text.push(',');
         }
+        text.push_str(&write_path(path));
     }
+}
+
+pub(super) fn write_path(path: &Path<'_>) -> String {
+    let mut text = String::new();
+    for (n, segment) in path.iter().enumerate() {
+        if n > 0 {
+            text.push('.');
+        }
+        segment.write(n == 0, &mut text);
+    }
+    text
 }
 
 /// A quick test that a path cannot cover another one.

@@ -48,8 +48,13 @@ pub enum ViewFaultKind {
     #[error("** needs a field name after it, as in **.name")]
     DeepWithoutName,
     /// A backslash before a character that needs none, or at the end.
-    #[error(r"a backslash must be before one of . , ( ) * \ or a space, or \e for the empty name")]
+    #[error(
+        r"a backslash must be before one of . , ( ) * \ $ / [ or a space, or \e for the empty name"
+    )]
     Escape,
+    /// A segment of a JSON Pointer or a JSONPath; contains the character, and the path to write.
+    #[error(r"a path has no {0} here{path}; write \{0} if it is part of a name", path = instead(.1))]
+    Foreign(char, String),
     /// A parenthesis that is never closed.
     #[error("this parenthesis is not closed")]
     Unclosed,
@@ -95,6 +100,13 @@ impl ViewFault {
             position,
             kind,
         }
+    }
+}
+
+fn instead(path: &str) -> String {
+    match path {
+        "" => String::new(),
+        path => format!(", and goes through arrays by itself; write {path}"),
     }
 }
 

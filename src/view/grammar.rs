@@ -7,7 +7,10 @@
 //! segment = "*" / "**" / "\e" / name
 //! ```
 //!
-//! A backslash escapes `. , ( ) * \` and whitespace (space, tab, CR, LF); `\e` is the empty name.
+//! Whitespace (space, tab, CR, LF) around items means nothing. A backslash escapes it, and
+//! `. , ( ) * \ $ / [`; `\e` is the empty name. A path is neither a JSON Pointer nor a JSONPath: an
+//! unescaped `$` as its first segment, a `/` before it, or an index such as `[0]` after a name is a
+//! fault.
 //! `**` matches any number of levels, none included; it is allowed only in `strip`, before a name,
 //! which may be in a group: `**(a,b)`.
 
@@ -62,9 +65,39 @@ fn is_special(byte: u8) -> bool {
     )
 }
 
+const BLANKS: [char; 4] = [' ', '\t', '\r', '\n'];
+
 /// The bytes before the first special character. It is ASCII, so this is a character boundary.
 fn plain(text: &str) -> usize {
     text.bytes().position(is_special).unwrap_or(text.len())
+}
+
+/// Whether a character of a name would make the path a JSON Pointer or a JSONPath, unless escaped: a
+/// `$` that is the `first` segment, a `/` before it, the bracket of an index.
+fn is_foreign(name: &str, at: usize, first: bool) -> bool {
+    match name.as_bytes().get(at) {
+        Some(b'$') => first && name == "$",
+        Some(b'/') => first && at == 0,
+        Some(b'[') => name[at + 1..]
+            .strip_suffix(']')
+            .is_some_and(|index| !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit())),
+        _ => false,
+    }
+}
+
+/// A JSON Pointer or a JSONPath as a path of ours.
+fn spelled(item: &str) -> String {
+    let is_pointer = item.starts_with('/');
+    let separator = if is_pointer { '/' } else { '.' };
+    let segments = item.trim_matches(BLANKS).split(separator).map(|segment| {
+        let indexed = segment.strip_suffix(']').and_then(|it| it.rsplit_once('['));
+        indexed.map_or(segment, |(name, _)| name)
+    });
+    let is_index = |name: &str| is_pointer && name.bytes().all(|b| b.is_ascii_digit());
+    let segments: Vec<_> = segments
+        .filter(|name| !["", "$"].contains(name) && !is_index(name))
+        .collect();
+    segments.join(".")
 }
 
 /// The parser of a text. Positions are counted in bytes here.
@@ -157,8 +190,10 @@ impl<'t> Paths<'t> {
 impl<'a> Reader<'a> {
     fn list(mut self, paths: &mut Paths<'a>) -> Result<(), FaultAt> {
         loop {
+            self.blanks();
             let begin = self.at;
             self.path()?;
+            self.blanks();
             let open = self.at;
             if self.take("(") {
                 self.groups.push(Group {
@@ -200,7 +235,7 @@ impl<'a> Reader<'a> {
             if self.path.len() == MAX_SEGMENTS {
                 return Err((begin, ViewFaultKind::TooManySegments));
             }
-            // The canonical form of a segment is as long as the parsed one; a dot separates two.
+            // The canonical form of a segment is no longer than the parsed one; a dot separates two.
             self.written += self.at - begin + usize::from(!self.path.is_empty());
             self.path.push(segment);
             self.last = begin;
@@ -213,6 +248,7 @@ impl<'a> Reader<'a> {
     /// Closes the groups that end here. Returns whether another item follows.
     fn after_path(&mut self) -> Result<bool, FaultAt> {
         loop {
+            self.blanks();
             let at = self.at;
             let group = self.groups.last().copied();
             if self.take(")") {
@@ -244,7 +280,7 @@ impl<'a> Reader<'a> {
         } else {
             return self.name();
         };
-        if self.rest.is_empty() || self.rest.starts_with(['.', ',', '(', ')']) {
+        if self.rest.starts_with('.') || self.ends_item() {
             Ok(segment)
         } else {
             Err((begin, fault))
@@ -252,8 +288,8 @@ impl<'a> Reader<'a> {
     }
 
     fn name(&mut self) -> Result<Segment<'a>, FaultAt> {
-        let begin = self.at;
-        let mut name = Cow::Borrowed("");
+        let (begin, written) = (self.at, self.rest);
+        let (mut name, mut escaped) = (Cow::Borrowed(""), None);
         loop {
             // Without a backslash, which is rare, the name borrows from the text.
             let plain = plain(self.rest);
@@ -262,19 +298,41 @@ impl<'a> Reader<'a> {
             match *self.rest.as_bytes() {
                 [] | [b'.' | b',' | b'(' | b')', ..] => break,
                 [b'*', ..] => return Err((self.at, ViewFaultKind::Star)),
-                [b'\\', special, ..] if is_special(special) => {
+                [b'\\', special, ..] if is_special(special) || b"$/[".contains(&special) => {
+                    escaped = Some(name.len());
                     name.to_mut().push(char::from(special));
                     self.advance(2);
                 }
                 [b'\\', ..] => return Err((self.at, ViewFaultKind::Escape)),
+                _ if self.ends_item() => break,
                 _ => return Err((self.at, ViewFaultKind::Blank)),
             }
+        }
+        let is_escaped = |at| escaped == Some(at) || at == 0 && written.starts_with('\\');
+        let mut candidates = [0, name.rfind('[').unwrap_or(0)].into_iter();
+        let foreign =
+            candidates.find(|&at| is_foreign(&name, at, self.path.is_empty()) && !is_escaped(at));
+        if let Some(at) = foreign {
+            let item = &written[..written.find([',', '(', ')']).unwrap_or(written.len())];
+            let kind = ViewFaultKind::Foreign(char::from(name.as_bytes()[at]), spelled(item));
+            return Err((begin, kind));
         }
         match name.len() {
             0 => Err((begin, ViewFaultKind::MissingName)),
             1..=MAX_NAME => Ok(Segment::Name(name)),
             _ => Err((begin, ViewFaultKind::NameTooLong)),
         }
+    }
+
+    /// Whether only whitespace is left of the path.
+    fn ends_item(&self) -> bool {
+        let rest = self.rest.trim_start_matches(BLANKS);
+        rest.is_empty() || rest.starts_with([',', '(', ')'])
+    }
+
+    fn blanks(&mut self) {
+        let rest = self.rest.trim_start_matches(BLANKS);
+        self.advance(self.rest.len() - rest.len());
     }
 
     /// Consumes `token` if it is next.
@@ -295,23 +353,19 @@ impl<'a> Reader<'a> {
 // === impl Segment ===
 
 impl Segment<'_> {
-    /// Writes the segment in the grammar, special characters escaped.
-    pub(super) fn write(&self, text: &mut String) {
+    /// Writes the segment in the grammar, special characters escaped; `first`: it begins a path.
+    pub(super) fn write(&self, first: bool, text: &mut String) {
         match self {
             Self::Any => text.push('*'),
             Self::Deep => text.push_str("**"),
             Self::Name(name) if name.is_empty() => text.push_str(r"\e"),
             Self::Name(name) => {
-                let mut rest = &**name;
-                loop {
-                    let (before, special) = rest.split_at(plain(rest));
-                    text.push_str(before);
-                    if special.is_empty() {
-                        return;
+                for (at, character) in name.char_indices() {
+                    let is_special = u8::try_from(character).is_ok_and(is_special);
+                    if is_special || is_foreign(name, at, first) {
+                        text.push('\\');
                     }
-                    text.push('\\');
-                    text.push_str(&special[..1]);
-                    rest = &special[1..];
+                    text.push(character);
                 }
             }
         }

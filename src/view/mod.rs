@@ -39,6 +39,7 @@
 mod canonical;
 mod fault;
 mod grammar;
+mod nearest;
 mod options;
 mod prune;
 mod query;
@@ -48,6 +49,7 @@ pub use canonical::View;
 pub use fault::{
     MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOTAL_SEGMENTS, ViewFault, ViewFaultKind,
 };
+pub use nearest::{Misspelt, misspelt};
 pub use options::{Options, OptionsFault};
-pub use prune::{Pruned, prune};
+pub use prune::{Pruned, prune, prune_and_match};
 pub use query::{QueryView, read_query};

@@ -107,6 +107,7 @@ impl Options {
     /// The configured view named by a value as sent.
     pub(super) fn named(&self, value: &str) -> Result<&Named, FaultAt> {
         let name = decode(value)?;
+        let name = name.trim();
         let named = self.named.iter().find(|named| named.lists.name == name);
         named.ok_or_else(|| {
             let known = self.named.iter().map(|named| named.lists.name.clone());
@@ -115,17 +116,17 @@ impl Options {
     }
 }
 
-/// Percent-decodes the value of an option.
-///
-/// `+` is a plus sign: this is the query of RFC 3986, not a form. A space in a name is `%20`.
+/// Percent-decodes the value of an option. `+` is a space, as most clients encode one; a plus sign in
+/// a name is `%2B`.
 ///
 /// # Errors
 ///
 /// [`ViewFaultKind::Percent`] or [`ViewFaultKind::NotUtf8`], with the position of the character.
 pub(super) fn decode(sent: &str) -> Result<Cow<'_, str>, FaultAt> {
-    if memchr::memchr(b'%', sent.as_bytes()).is_none() {
+    if memchr::memchr2(b'%', b'+', sent.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(sent));
     }
+    let sent = &*sent.replace('+', " ");
     let mut bytes = Vec::with_capacity(sent.len());
     let mut rest = sent;
     while let Some((plain, encoded)) = rest.split_once('%') {
@@ -193,7 +194,7 @@ mod tests {
             ("a.b", "a.b"),
             ("a%2Cb%2cc", "a,b,c"),
             ("%2a%2A.x", "**.x"),
-            ("a+b", "a+b"),
+            ("a+b", "a b"),
             ("%2B%2541", "+%41"),
             ("na%C3%AFve", "naïve"),
             ("na\u{ef}ve%20x", "naïve x"),

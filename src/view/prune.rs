@@ -9,7 +9,7 @@ use crate::json::{
 use super::canonical::View;
 use super::fault::MAX_TOTAL_SEGMENTS;
 use super::grammar::Segment;
-use super::steps::{Decision, Reached, Steps};
+use super::steps::{Decision, Matched, Reached, Steps};
 
 /// The result of pruning a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,12 @@ pub enum Pruned {
 /// Names are compared with escapes resolved; one with an unpaired surrogate is matched only by `*`.
 #[must_use]
 pub fn prune(body: &Bytes, view: &View) -> Pruned {
+    prune_and_match(body, view).0
+}
+
+/// The same, and the paths of the view that match no member, except within removed ones.
+#[must_use]
+pub fn prune_and_match(body: &Bytes, view: &View) -> (Pruned, Vec<String>) {
     let mut part = Part {
         text: body,
         out: Vec::new(),
@@ -44,9 +50,9 @@ pub fn prune(body: &Bytes, view: &View) -> Pruned {
     };
     match read {
         // A cut never ends at 0: it follows a brace.
-        Ok(()) if part.copied == 0 => Pruned::Whole(body.clone()),
-        Ok(()) => Pruned::Part(part.finish()),
-        Err(fault) => Pruned::Skipped(fault),
+        Ok(unmatched) if part.copied == 0 => (Pruned::Whole(body.clone()), unmatched),
+        Ok(unmatched) => (Pruned::Part(part.finish()), unmatched),
+        Err(fault) => (Pruned::Skipped(fault), Vec::new()),
     }
 }
 
@@ -63,7 +69,7 @@ struct Open<const N: usize> {
     object: bool,
     reached: Reached<N>,
     /// The decision about a member whose name is in no path.
-    other: Decision<N>,
+    other: Matched<N>,
     /// The end of the last kept value; initially the position after the brace.
     kept: usize,
     /// The start of the current run of removed members, after a comma or the brace.
@@ -75,32 +81,38 @@ struct Open<const N: usize> {
 /// The words needed for the steps of both lists, at their limits.
 const MAX_WORDS: usize = 2 * MAX_TOTAL_SEGMENTS / 64;
 
-fn read_for(view: &View, part: &mut Part<'_>) -> Result<(), JsonFault> {
+fn read_for(view: &View, part: &mut Part<'_>) -> Result<Vec<String>, JsonFault> {
     let at = skip_whitespace(part.text, 0);
-    if !matches!(byte(part.text, at), b'{' | b'[') {
-        return json::end(part.text, skip_value(part.text, at, 0)?);
-    }
     let (fields, strip) = (view.fields(), view.strip());
     let segments = fields.iter().chain(&strip).flatten();
-    if segments
-        .filter(|segment| **segment != Segment::Deep)
-        .count()
-        <= 64
-    {
-        read(&Steps::<1>::new(fields, strip), part, at)
+    let steps = segments.filter(|segment| **segment != Segment::Deep);
+    let unmatched = if !matches!(byte(part.text, at), b'{' | b'[') {
+        json::end(part.text, skip_value(part.text, at, 0)?)?;
+        (0..fields.len() + strip.len()).collect()
+    } else if steps.count() <= 64 {
+        read(&Steps::<1>::new(fields, strip), part, at)?
     } else {
-        read(&Steps::<MAX_WORDS>::new(fields, strip), part, at)
-    }
+        read(&Steps::<MAX_WORDS>::new(fields, strip), part, at)?
+    };
+    let paths = if unmatched.is_empty() {
+        Vec::new()
+    } else {
+        view.paths()
+    };
+    Ok(unmatched
+        .into_iter()
+        .map(|path| paths[path].clone())
+        .collect())
 }
 
 /// Prunes the outermost container, at `at`: each iteration reads one member or element, or closes a
-/// container.
+/// container. Returns the indices of the paths that match nothing.
 fn read<const N: usize>(
     steps: &Steps<'_, N>,
     part: &mut Part<'_>,
     mut at: usize,
-) -> Result<(), JsonFault> {
-    let text = part.text;
+) -> Result<Vec<usize>, JsonFault> {
+    let (text, mut ends) = (part.text, [0; N]);
     let (mut outer, mut first) = (Vec::<Open<N>>::new(), true);
     let mut open = Open::new(text, at, steps.root(), steps);
     at += 1;
@@ -116,7 +128,7 @@ fn read<const N: usize>(
                 part.close(&open);
                 at += 1;
                 let Some(parent) = outer.pop() else {
-                    return json::end(text, at);
+                    return json::end(text, at).map(|()| steps.unmatched(&ends));
                 };
                 open = parent;
                 open.kept = at;
@@ -129,7 +141,10 @@ fn read<const N: usize>(
         let decision = if open.object {
             let (name, value) = member_name(text, at)?;
             at = value;
-            let decision = open.decide(name, steps);
+            let (decision, ended) = open.decide(name, steps);
+            for (ends, ended) in ends.iter_mut().zip(ended) {
+                *ends |= ended;
+            }
             if matches!(decision, Decision::Remove) {
                 at = skip_value(text, at, outer.len() + 1)?;
                 open.remove(begin, at);
@@ -217,7 +232,7 @@ impl<const N: usize> Open<N> {
     }
 
     #[inline]
-    fn decide(&self, name: RawString<'_>, steps: &Steps<'_, N>) -> Decision<N> {
+    fn decide(&self, name: RawString<'_>, steps: &Steps<'_, N>) -> Matched<N> {
         if name.escaped {
             steps.member(&self.reached, &name.unescaped())
         } else if steps.may_name(name.bytes) {

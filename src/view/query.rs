@@ -16,12 +16,14 @@ pub struct QueryView<'a> {
     pub remaining: Option<Cow<'a, str>>,
     /// The fields to show; `None` means all.
     pub view: Option<View>,
+    /// Whether it has view options.
+    pub has_options: bool,
 }
 
 /// Removes the view options from a query (the text after `?`, as sent).
 ///
 /// A query is split at `&`. A piece is an option if its name is exactly a configured one, not
-/// percent-encoded; its value is percent-decoded, `+` is a plus sign. All other pieces stay as
+/// percent-encoded; its value is percent-decoded, `+` is a space. All other pieces stay as
 /// sent, in their order. Without view options, nothing is allocated.
 ///
 /// A repeated option adds to its list. `view=name` adds the lists of that view: `view=light&fields=id`
@@ -36,19 +38,18 @@ pub fn read_query<'a>(
     query: Option<&'a str>,
     options: &Options,
 ) -> Result<QueryView<'a>, ViewFault> {
+    let without_options = |remaining| QueryView {
+        remaining,
+        view: None,
+        has_options: false,
+    };
     let Some(query) = query else {
-        let (remaining, view) = (None, None);
-        return Ok(QueryView { remaining, view });
+        return Ok(without_options(None));
     };
     let pieces = || query.split('&');
     let mut view_options = pieces().filter_map(|piece| options.option(piece));
     let view = match (view_options.next(), view_options.next()) {
-        (None, _) => {
-            return Ok(QueryView {
-                remaining: Some(Cow::Borrowed(query)),
-                view: None,
-            });
-        }
+        (None, _) => return Ok(without_options(Some(Cow::Borrowed(query)))),
         (Some((ViewOption::View, value)), None) => {
             let named = options.named(value);
             let named =
@@ -68,6 +69,7 @@ pub fn read_query<'a>(
     Ok(QueryView {
         remaining: remaining.map(Cow::Owned),
         view,
+        has_options: true,
     })
 }
 
@@ -159,8 +161,15 @@ mod tests {
                 Some("x"),
                 Some("fields=a strip=a"),
             ),
-            (Some("strip=a%2Cb%20"), None, None),
-            (Some("strip=a+b"), None, Some("strip=a+b")),
+            (Some("fields=id%2C+status"), None, Some("fields=id,status")),
+            (Some("fields=id,%20status+"), None, Some("fields=id,status")),
+            (Some("strip=a+b"), None, None),
+            (Some("strip=a%2Bb"), None, Some("strip=a+b")),
+            (
+                Some("view=+light%20"),
+                None,
+                Some("strip=**.linked_integration,invoices"),
+            ),
             (Some("strip=a%5C%20b"), None, Some(r"strip=a\ b")),
             (Some("strip=a=b"), None, Some("strip=a=b")),
             (
@@ -200,7 +209,7 @@ mod tests {
                 }
                 Err(fault) => assert_eq!(
                     (query, fault.kind),
-                    (Some("strip=a%2Cb%20"), ViewFaultKind::Blank),
+                    (Some("strip=a+b"), ViewFaultKind::Blank),
                 ),
             }
         }

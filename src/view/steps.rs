@@ -12,7 +12,7 @@ use super::canonical::mark;
 use super::grammar::{Path, Segment};
 
 /// A set of steps, one bit each, in `N` words.
-type Set<const N: usize> = [u64; N];
+pub(super) type Set<const N: usize> = [u64; N];
 
 /// The steps of both lists of a view, those of `fields` first.
 pub(super) struct Steps<'v, const N: usize> {
@@ -40,6 +40,9 @@ pub(super) struct Reached<const N: usize> {
     all: bool,
     next: Set<N>,
 }
+
+/// The decision about a member, and the last steps that it matches: the paths that end at it.
+pub(super) type Matched<const N: usize> = (Decision<N>, Set<N>);
 
 /// The decision about a member.
 #[derive(Clone, Copy)]
@@ -112,6 +115,16 @@ impl<'v, const N: usize> Steps<'v, N> {
         steps
     }
 
+    /// The indices of the paths that none of these last steps ends.
+    pub(super) fn unmatched(&self, ends: &Set<N>) -> Vec<usize> {
+        let is_in = |set: &Set<N>, step: usize| set[step / 64] >> (step % 64) & 1 == 1;
+        let last_steps = (0..64 * N).filter(|step| is_in(&self.last, *step));
+        let unmatched = last_steps
+            .enumerate()
+            .filter(|(_, step)| !is_in(ends, *step));
+        unmatched.map(|(path, _)| path).collect()
+    }
+
     pub(super) fn root(&self) -> Reached<N> {
         self.root
     }
@@ -123,7 +136,7 @@ impl<'v, const N: usize> Steps<'v, N> {
     }
 
     /// The decision about a member with this name.
-    pub(super) fn member(&self, from: &Reached<N>, name: &[u8]) -> Decision<N> {
+    pub(super) fn member(&self, from: &Reached<N>, name: &[u8]) -> Matched<N> {
         let index = self
             .names
             .binary_search_by(|(known, _)| (known.len(), &**known).cmp(&(name.len(), name)));
@@ -132,13 +145,13 @@ impl<'v, const N: usize> Steps<'v, N> {
 
     /// The decision about a member whose name is in no path.
     #[inline]
-    pub(super) fn other(&self, from: &Reached<N>) -> Decision<N> {
+    pub(super) fn other(&self, from: &Reached<N>) -> Matched<N> {
         self.advance(from, &self.any)
     }
 
     #[inline]
-    fn advance(&self, from: &Reached<N>, steps: &Set<N>) -> Decision<N> {
-        let mut next = [0; N];
+    fn advance(&self, from: &Reached<N>, steps: &Set<N>) -> Matched<N> {
+        let (mut next, mut ends) = ([0; N], [0; N]);
         let (mut kept, mut kept_whole, mut stripped) = (0, 0, 0);
         let mut carry = 0;
         for n in 0..N {
@@ -147,12 +160,13 @@ impl<'v, const N: usize> Steps<'v, N> {
             kept |= matched & self.keep[n];
             kept_whole |= ended & self.keep[n];
             stripped |= ended & !self.keep[n];
+            ends[n] = ended;
             let continued = matched ^ ended;
             next[n] = continued << 1 | carry | from.next[n] & self.stay[n];
             carry = continued >> 63;
         }
         if stripped != 0 || !from.all && kept == 0 {
-            return Decision::Remove;
+            return (Decision::Remove, ends);
         }
         let all = from.all || kept_whole != 0;
         if all {
@@ -160,9 +174,9 @@ impl<'v, const N: usize> Steps<'v, N> {
                 *next &= !keep;
             }
             if next == [0; N] {
-                return Decision::Keep;
+                return (Decision::Keep, ends);
             }
         }
-        Decision::Into(Reached { all, next })
+        (Decision::Into(Reached { all, next }), ends)
     }
 }

@@ -15,7 +15,7 @@ fn expanded(text: &str, list: List) -> Result<String, FaultAt> {
             } else {
                 ""
             });
-            segment.write(&mut out);
+            segment.write(m == 0, &mut out);
         }
     }
     Ok(out)
@@ -40,6 +40,12 @@ fn groups_are_expanded() {
         (r"\*", r"\*"),
         ("naïve.日本", "naïve.日本"),
         ("a+b", "a+b"),
+        (" a , b (\tc , d )\n, * , ** (e) ", "a b.c b.d * **.e"),
+        (r"\ a\ ,b", r"\ a\  b"),
+        (r"\$.a,b.$,$c", r"\$.a b.$ $c"),
+        (r"\/a\/,b./c", r"\/a/ b./c"),
+        (r"a\[0],[x],[],a[0]b", r"a\[0] [x] [] a[0]b"),
+        (r"\/a\\\[1]", r"\/a\\\[1]"),
     ] {
         assert_eq!(expanded(text, List::Strip), Ok(paths.to_owned()), "{text}");
     }
@@ -61,9 +67,14 @@ fn faults_have_a_position() {
         ("(a)", 1, MissingName),
         ("a.(b)", 3, MissingName),
         ("é..b", 3, MissingName),
-        ("a, b", 3, Blank),
-        (" a", 1, Blank),
-        ("a\t", 2, Blank),
+        ("a b", 2, Blank),
+        ("a .b", 2, Blank),
+        ("a. b", 3, Blank),
+        ("* .b", 1, Star),
+        ("a, ", 4, MissingName),
+        (" ", 2, MissingName),
+        ("a. ", 3, MissingName),
+        ("a(b) c", 6, AfterGroup),
         ("a*", 2, Star),
         ("*a", 1, Star),
         ("a.***", 3, Star),
@@ -93,6 +104,21 @@ fn faults_have_a_position() {
             expanded(text, List::Strip),
             Err((position, kind)),
             "{text:?}"
+        );
+    }
+    for (text, position, character, path) in [
+        ("b,$.invoices", 3, '$', "invoices"),
+        ("$", 1, '$', ""),
+        ("/invoices/0/id", 1, '/', "invoices.id"),
+        ("$.invoices[0].id", 1, '$', "invoices.id"),
+        ("a(invoices[12].id)", 3, '[', "invoices.id"),
+        (r"a\\[0]", 1, '[', r"a\\"),
+        (r"\/a[0]", 1, '[', r"\/a"),
+    ] {
+        assert_eq!(
+            expanded(text, List::Fields),
+            Err((position, Foreign(character, path.to_owned()))),
+            "{text}"
         );
     }
     for (text, position) in [("**.a", 1), ("a,b.**.c", 5), ("a(**(b))", 3)] {

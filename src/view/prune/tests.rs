@@ -222,3 +222,37 @@ fn the_depth_limit_is_the_same_inside_and_outside_of_paths() {
         }
     }
 }
+
+#[test]
+fn the_paths_that_match_nothing_are_reported() {
+    let body = Bytes::from(r#"{"a":1,"b":[{"c":2},{"d":{"e":3}}],"n":null,"o":{}}"#);
+    let long = (10..50)
+        .map(|n| format!("x{n}.y"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let table = [
+        (None, "a,A,b.c,b.C", vec!["A", "b.C"]),
+        (None, "**.e,**.E,b.*.e,b.d.*", vec!["**.E"]),
+        // Nothing is left to match.
+        (None, "b,**.e", vec!["**.e"]),
+        (None, "o.*,n.x", vec!["n.x", "o.*"]),
+        (Some("a,b.d.e,n.x,z"), "a,q", vec!["n.x", "z", "q"]),
+        // More than 64 steps.
+        (Some(&*long), "a,q", long.split(',').chain(["q"]).collect()),
+    ];
+    for (fields, strip, unmatched) in table {
+        let view = View::parse(fields, Some(strip))
+            .expect("valid")
+            .expect("a view");
+        assert_eq!(
+            prune_and_match(&body, &view).1,
+            unmatched,
+            "{fields:?} {strip}"
+        );
+    }
+    let view = View::parse(None, Some("a"))
+        .expect("valid")
+        .expect("a view");
+    assert_eq!(prune_and_match(&Bytes::from("[1]"), &view).1, ["a"]);
+    assert_eq!(prune_and_match(&Bytes::from("7"), &view).1, ["a"]);
+}
