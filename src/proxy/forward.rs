@@ -1,5 +1,5 @@
-//! Forwarding past the cache: request and response are streamed unchanged, except for the fields in
-//! `upstream::headers`. A write invalidates what it may have changed; `write` handles its response.
+//! Forwarding past the cache: request and response are streamed unchanged, except for view options and
+//! the fields in `upstream::headers`. A write invalidates what it may have changed; `write` handles its response.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
@@ -15,12 +15,14 @@ use super::error::{CACHE_STATUS, Error, log_failure};
 use super::offload::joined;
 use super::request::Arrived;
 use super::span::{OriginSpans, SpanEnd};
+use super::view::set_skipped;
 use super::write::{WriteResponse, WrittenPaths};
 use crate::cache::{Reach, Store};
 use crate::clock::Clock;
+use crate::label::Label as _;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::{self, TokenStatus};
-use crate::request::{Bypass, RouteId, Routes, Scope};
+use crate::request::{Bypass, Bypassed, RouteId, Routes, Scope};
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{self, FetchError, ResponseStream, Upstream, headers};
 
@@ -46,16 +48,16 @@ impl Forwarder {
         self: &Arc<Self>,
         arrived: Arrived,
         scope: Option<Scope>,
-        reason: Bypass,
+        bypassed: Bypassed,
     ) -> Response<Body> {
-        self.metrics.bypass.of(reason).inc();
+        self.metrics.bypass.of(bypassed.reason).inc();
         if !policy::is_unsafe(&arrived.head.method) {
-            return self.exchange(arrived, scope, reason).await;
+            return self.exchange(arrived, scope, bypassed).await;
         }
         let forwarder = Arc::clone(self);
         let (method, uri) = (arrived.head.method.clone(), arrived.head.uri.clone());
         let exchange = Box::pin(async move {
-            let exchange = AssertUnwindSafe(forwarder.exchange(arrived, scope, reason));
+            let exchange = AssertUnwindSafe(forwarder.exchange(arrived, scope, bypassed));
             exchange.catch_unwind().await.unwrap_or_else(|panic| {
                 // The origin may have received the request.
                 let lost = Err(FetchError::Panicked);
@@ -70,7 +72,7 @@ impl Forwarder {
         &self,
         arrived: Arrived,
         scope: Option<Scope>,
-        reason: Bypass,
+        bypassed: Bypassed,
     ) -> Response<Body> {
         let Arrived {
             mut head,
@@ -78,7 +80,9 @@ impl Forwarder {
             id,
             at,
         } = arrived;
-        let target = head.uri.path_and_query().cloned();
+        let (reason, has_options) = (bypassed.reason, bypassed.without_options.is_some());
+        let target = bypassed.without_options;
+        let target = target.or_else(|| head.uri.path_and_query().cloned());
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         headers::adapt_request(&mut head.headers, head.version);
         // Overwrites an invalid id of the client, which the log does not contain either.
@@ -99,7 +103,12 @@ impl Forwarder {
         let written = self.invalidate(&method, target.path(), scope.as_ref(), &result);
         let route = self.routes.find(target.path());
         match result {
-            Ok(response) => self.respond(response, written, reason, route, scope.as_ref()),
+            Ok(mut response) => {
+                if has_options {
+                    set_skipped(response.headers_mut(), reason.as_str());
+                }
+                self.respond(response, written, reason, route, scope.as_ref())
+            }
             Err(source) => {
                 log_failure(&id, &source);
                 let why = reason.into();

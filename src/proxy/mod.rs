@@ -150,9 +150,9 @@ impl Proxy {
             let Arrived { head, id, at, .. } = &arrived;
             Ok(match parsed {
                 Ok(Parsed::Call(call)) => self.answer_call(&call, head, id, *at).await,
-                Ok(Parsed::Bypass(reason)) => {
+                Ok(Parsed::Bypass(bypassed)) => {
                     let scope = self.parser.scope(&head.headers);
-                    Box::pin(self.forwarder.forward(arrived, scope, reason)).await
+                    Box::pin(self.forwarder.forward(arrived, scope, bypassed)).await
                 }
                 Err(refused) => {
                     self.metrics.refused.of(refused.why).inc();

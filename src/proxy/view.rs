@@ -281,27 +281,24 @@ const MAX_UNMATCHED: usize = 256;
 /// The value of `Stuut-Cache-View` for a view that was derived (RFC 9651): `applied; removed=27934`,
 /// `whole; unmatched="Invoices"`.
 fn described(result: &str, removed: Option<usize>, unmatched: &[String]) -> HeaderValue {
-    let mut text = result.to_owned();
-    if let Some(removed) = removed {
-        text += &format!("; removed={removed}");
-    }
-    if !unmatched.is_empty() {
+    let removed = removed.map(|removed| format!("removed={removed}"));
+    let unmatched = (!unmatched.is_empty()).then(|| {
         let mut list = unmatched.join(",");
         if list.len() > MAX_UNMATCHED {
             let end = list[..list.floor_char_boundary(MAX_UNMATCHED)].rfind(',');
             list.truncate(end.unwrap_or(0));
             list.push_str("...");
         }
-        let item = sfv::ItemSerializer::new();
-        let list = match sfv::StringRef::from_str(&list) {
-            Ok(ascii) => item.bare_item(ascii).finish(),
-            Err(_) => item
-                .bare_item(sfv::RefBareItem::DisplayString(&list))
-                .finish(),
+        let value = match sfv::StringRef::from_str(&list) {
+            Ok(ascii) => sfv::RefBareItem::String(ascii),
+            Err(_) => sfv::RefBareItem::DisplayString(&list),
         };
-        text += &format!("; unmatched={list}");
-    }
-    HeaderValue::try_from(text).expect("a structured field is a field value")
+        let value = sfv::ItemSerializer::new().bare_item(value).finish();
+        format!("unmatched={value}")
+    });
+    let parts = [Some(result.to_owned()), removed, unmatched];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    HeaderValue::try_from(parts.join("; ")).expect("a structured field is a field value")
 }
 
 /// Sets `Stuut-Cache-View` to the reason why the view was not applied.

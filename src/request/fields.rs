@@ -17,7 +17,6 @@ pub(super) struct HeadFields<'a> {
     pub(super) max_forwards: FieldLines<'a>,
     pub(super) accept_encoding: FieldLines<'a>,
     pub(super) range: bool,
-    pub(super) upgrade: bool,
     /// `If-Match` or `If-Unmodified-Since`, which the origin evaluates (RFC 9111 §4.3.2).
     pub(super) origin_condition: bool,
     /// `If-None-Match` or `If-Modified-Since`, which we evaluate.
@@ -47,7 +46,6 @@ impl<'a> HeadFields<'a> {
                 "accept-encoding" => fields.accept_encoding.add(value),
                 "max-forwards" => fields.max_forwards.add(value),
                 "range" => fields.range = true,
-                "upgrade" => fields.upgrade = true,
                 "if-match" | "if-unmodified-since" => fields.origin_condition = true,
                 "if-none-match" | "if-modified-since" => fields.conditional = true,
                 "cache-control" | "pragma" => fields.directives = true,

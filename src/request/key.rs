@@ -3,6 +3,8 @@
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
+use http::uri::PathAndQuery;
+
 use super::credential::Spelling;
 use super::scope::Scope;
 
@@ -69,6 +71,12 @@ impl CacheKey {
     #[must_use]
     pub fn query(&self) -> Option<&str> {
         self.query.as_deref()
+    }
+
+    /// The request target.
+    #[must_use]
+    pub fn target(&self) -> PathAndQuery {
+        super::target::of(self.path(), self.query())
     }
 
     /// Bytes on the heap.

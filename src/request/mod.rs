@@ -1,7 +1,7 @@
 //! Request parsing: done once, from the head alone; later code relies on the types.
 //!
 //! [`Parser::parse`] returns a [`Parsed::Call`], which may be served from the cache; a
-//! [`Parsed::Bypass`], which is forwarded unchanged, with the reason; or a [`Refusal`].
+//! [`Parsed::Bypass`], which is forwarded, with the reason; or a [`Refusal`].
 
 mod credential;
 mod fields;
@@ -15,6 +15,7 @@ mod target;
 use std::borrow::Cow;
 
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::coding::{self, Coding};
@@ -47,8 +48,17 @@ pub struct Parser {
 pub enum Parsed {
     /// A request that may be served from the cache.
     Call(Call),
-    /// A request that is forwarded to the origin unchanged.
-    Bypass(Bypass),
+    /// A request that is forwarded to the origin, unchanged except for its view options.
+    Bypass(Bypassed),
+}
+
+/// A request that bypasses the cache.
+#[derive(Debug)]
+pub struct Bypassed {
+    /// Why it does.
+    pub reason: Bypass,
+    /// Its target without view options, if it has some.
+    pub without_options: Option<PathAndQuery>,
 }
 
 /// A cacheable request.
@@ -99,9 +109,18 @@ labels! {
         Route => "route": "The path matches none of `cache.routes`",
         Credential => "credential": "No single valid bearer token, so no scope",
         Body => "body": "The request has a body",
-        Range => "range": "The request has a `Range`",
-        Upgrade => "upgrade": "The request has an `Upgrade`",
+        Range => "range": "The request has a `Range`, and no view",
         Condition => "condition": "A condition that only the origin can evaluate (RFC 9111 §4.3.2)",
+    }
+}
+
+impl From<Bypass> for Bypassed {
+    fn from(reason: Bypass) -> Self {
+        let without_options = None;
+        Self {
+            reason,
+            without_options,
+        }
     }
 }
 
@@ -158,40 +177,39 @@ impl Parser {
             }
             FieldLines::Absent => None,
         };
-        let bypass = |reason| Ok(Parsed::Bypass(reason));
         let is_read = matches!(head.method, Method::GET | Method::HEAD);
         if !is_read && let Some(refusal) = refusal::rejected(head) {
             return Err(refusal.into());
         }
-        if self.mode == CacheMode::Off {
-            return bypass(Bypass::Off);
-        }
-        if !is_read {
-            return bypass(Bypass::Method);
-        }
         let path = head.uri.path();
         let Some(route) = self.routes.find(path) else {
-            return bypass(Bypass::Route);
+            let reason = self.bypasses_all(is_read).unwrap_or(Bypass::Route);
+            return Ok(Parsed::Bypass(reason.into()));
         };
-        let Some(credential) = credential else {
-            return bypass(Bypass::Credential);
-        };
-        if has_body {
-            return bypass(Bypass::Body);
-        }
-        if fields.range {
-            return bypass(Bypass::Range);
-        }
-        if fields.upgrade {
-            return bypass(Bypass::Upgrade);
-        }
-        if fields.origin_condition {
-            return bypass(Bypass::Condition);
-        }
+        // First, for every method and credential: the origin must never get a view option.
         let query = view::read_query(head.uri.query(), &self.views).map_err(|fault| Refused {
             why: Refusal::View,
             sentence: fault.to_string(),
         })?;
+        let reason = match credential {
+            _ if let Some(reason) = self.bypasses_all(is_read) => Err(reason),
+            None => Err(Bypass::Credential),
+            Some(_) if has_body => Err(Bypass::Body),
+            // A view is not the representation that the range is of.
+            Some(_) if fields.range && query.view.is_none() => Err(Bypass::Range),
+            Some(_) if fields.origin_condition => Err(Bypass::Condition),
+            Some(credential) => Ok(credential),
+        };
+        let credential = match reason {
+            Ok(credential) => credential,
+            Err(reason) => {
+                let remaining = query.remaining.as_deref();
+                return Ok(Parsed::Bypass(Bypassed {
+                    reason,
+                    without_options: query.has_options.then(|| target::of(path, remaining)),
+                }));
+            }
+        };
         let token = self.scopes.own(credential);
         let shared = self.scopes.shared(credential);
         let scope = shared.unwrap_or(token);
@@ -209,6 +227,14 @@ impl Parser {
             conditional: fields.conditional,
             has_directives: fields.directives,
         }))
+    }
+
+    /// Why no request of this kind may be served from the cache.
+    fn bypasses_all(&self, is_read: bool) -> Option<Bypass> {
+        match self.mode {
+            CacheMode::Off => Some(Bypass::Off),
+            CacheMode::On => (!is_read).then_some(Bypass::Method),
+        }
     }
 
     /// The token's own scope, which is invalidated if the origin refuses the token; `None` without a

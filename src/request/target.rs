@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 
 use http::header::{MAX_FORWARDS, TRANSFER_ENCODING};
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Version};
 
 use super::fields::{FieldLines, HeadFields};
@@ -119,6 +120,15 @@ fn is_name(name: &str) -> bool {
 
 /// The bytes of a `reg-name`, as a lookup table: every request has one.
 const IS_NAME: [bool; 256] = ascii_table(b"-._~%!&'()*+,;=");
+
+/// A request target, byte for byte as received.
+pub(super) fn of(path: &str, query: Option<&str>) -> PathAndQuery {
+    let target = match query {
+        Some(query) => PathAndQuery::try_from(format!("{path}?{query}")),
+        None => PathAndQuery::try_from(path),
+    };
+    target.expect("the parts of a valid target make a valid target")
+}
 
 fn is_chunked(coding: &[u8]) -> bool {
     coding.eq_ignore_ascii_case(b"chunked")

@@ -52,7 +52,7 @@ pub enum ViewFaultKind {
         r"a backslash must be before one of . , ( ) * \ $ / [ or a space, or \e for the empty name"
     )]
     Escape,
-    /// A segment of a JSON Pointer or a JSONPath; contains the character, and the path to write.
+    /// A segment of a JSON Pointer or a JSON Path; contains the character, and the path to write.
     #[error(r"a path has no {0} here{path}; write \{0} if it is part of a name", path = instead(.1))]
     Foreign(char, String),
     /// A parenthesis that is never closed.

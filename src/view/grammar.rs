@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Whitespace (space, tab, CR, LF) around items means nothing. A backslash escapes it, and
-//! `. , ( ) * \ $ / [`; `\e` is the empty name. A path is neither a JSON Pointer nor a JSONPath: an
+//! `. , ( ) * \ $ / [`; `\e` is the empty name. A path is neither a JSON Pointer nor a JSON Path: an
 //! unescaped `$` as its first segment, a `/` before it, or an index such as `[0]` after a name is a
 //! fault.
 //! `**` matches any number of levels, none included; it is allowed only in `strip`, before a name,
@@ -72,7 +72,7 @@ fn plain(text: &str) -> usize {
     text.bytes().position(is_special).unwrap_or(text.len())
 }
 
-/// Whether a character of a name would make the path a JSON Pointer or a JSONPath, unless escaped: a
+/// Whether a character of a name would make the path a JSON Pointer or a JSON Path, unless escaped: a
 /// `$` that is the `first` segment, a `/` before it, the bracket of an index.
 fn is_foreign(name: &str, at: usize, first: bool) -> bool {
     match name.as_bytes().get(at) {
@@ -85,7 +85,7 @@ fn is_foreign(name: &str, at: usize, first: bool) -> bool {
     }
 }
 
-/// A JSON Pointer or a JSONPath as a path of ours.
+/// A JSON Pointer or a JSON Path as a path of ours.
 fn spelled(item: &str) -> String {
     let is_pointer = item.starts_with('/');
     let separator = if is_pointer { '/' } else { '.' };

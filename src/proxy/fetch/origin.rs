@@ -3,14 +3,12 @@
 
 use std::borrow::Cow;
 
-use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
 use crate::cache::Superseded;
 use crate::clock::Deadline;
 use crate::policy::{self, EntityTag, Moment, Renewal, TokenStatus};
-use crate::request::CacheKey;
 use crate::upstream::{self, FetchError, PendingBody, headers};
 
 /// The head of the origin's response, and when it was requested and received.
@@ -80,7 +78,7 @@ impl Fetcher {
         deadline: Deadline,
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
         let requested = self.clock.now();
-        let (token, target) = (job.fence.token(), target(&job.key));
+        let (token, target) = (job.fence.token(), job.key.target());
         let is_accepted = self.store.is_accepted(token);
         let upstream = &self.upstream;
         let fetch = upstream.fetch(token, is_accepted, &target, sent, deadline);
@@ -165,13 +163,4 @@ impl FetchJob {
 /// Whether the origin denied this token the stored response: with a 4xx or a redirect.
 fn denies(status: StatusCode) -> bool {
     !status.is_success() && status != StatusCode::NOT_MODIFIED && !policy::is_failure(status)
-}
-
-/// The request target of a key, byte for byte as received.
-fn target(key: &CacheKey) -> PathAndQuery {
-    let target = match key.query() {
-        Some(query) => PathAndQuery::try_from(format!("{}?{query}", key.path())),
-        None => PathAndQuery::try_from(key.path()),
-    };
-    target.expect("the parts of a valid target make a valid target")
 }

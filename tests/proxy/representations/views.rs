@@ -61,7 +61,6 @@ async fn kept_fields_are_unchanged_to_the_byte() {
             .await
             .assert_hit()
             .assert_header("content-length", &body.len().to_string())
-            .assert_no_header("stuut-cache-view")
             .assert_body(body);
     }
     get(&proxy, "").await; // Another target: `?` with an empty query.
@@ -109,9 +108,191 @@ async fn a_view_has_its_own_entity_tag() {
             .assert_hit()
             .assert_status(status);
     }
-    // The same bytes have the same tag, whichever options gave them.
-    assert_eq!(tag(get(&proxy, "strip=id,nothing").await), one);
+    assert_eq!(tag(get(&proxy, "strip=id,id.x").await), one);
     origin.assert_requests(1);
+}
+
+/// The tag of a view is not the origin's: unless it is translated, each write would be a 412.
+#[tokio::test]
+async fn a_write_is_conditional_on_the_tag_of_a_view() {
+    for (stored, sent) in [("\"w\"", "\"w\""), ("W/\"w\"", "W/\"w\"")] {
+        let (origin, proxy) = start_with(Reply::json(BODY).header("etag", stored)).await;
+        let view = get(&proxy, "strip=id").await;
+        let tag = view.header("etag").expect("a tag");
+        assert!(tag != stored, "{tag}");
+        for query in ["", "?strip=id"] {
+            proxy
+                .request(Method::PATCH, &format!("/v1/calls/c1{query}"))
+                .bearer("a")
+                .header("if-match", &tag)
+                .await
+                .assert_status(200);
+            let request = origin.last_request();
+            assert_eq!(request.header("if-match").as_deref(), Some(sent));
+            assert_eq!(request.target(), "/v1/calls/c1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_view_without_a_tag_of_the_origin_has_a_digest_as_its_tag() {
+    let (_origin, proxy) = start_with(Reply::json(BODY)).await;
+    let tag = |response: Response| response.header("etag").expect("a tag");
+    let one = tag(get(&proxy, "strip=id").await);
+    assert_eq!(tag(get(&proxy, "strip=id,nothing").await), one);
+    assert!(tag(get(&proxy, "strip=partner").await) != one);
+}
+
+#[tokio::test]
+async fn a_view_reports_what_it_did() {
+    let (_origin, proxy) = start_with(Reply::json("{\"a\":1,\"b\":[{\"c\":2}]}")).await;
+    let many = format!(
+        "strip={}",
+        (100..164)
+            .map(|n| format!("name{n}"))
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    for (query, report) in [
+        ("strip=a", "applied; removed=6"),
+        ("fields=a", "applied; removed=14"),
+        ("fields=a,b.c", "whole"),
+        ("strip=A", "whole; unmatched=\"A\""),
+        (
+            "strip=A,b.c,x(y,z)",
+            "applied; removed=5; unmatched=\"A,x.y,x.z\"",
+        ),
+        ("fields=a,B", "applied; removed=14; unmatched=\"B\""),
+        ("strip=%22,%5C%5C", r#"whole; unmatched="\",\\\\""#),
+        ("strip=caf%C3%A9", "whole; unmatched=%\"caf%c3%a9\""),
+        ("strip=A", "whole; unmatched=\"A\""),
+    ] {
+        for _ in 0..2 {
+            get(&proxy, query)
+                .await
+                .assert_header("stuut-cache-view", report);
+        }
+    }
+    let long = get(&proxy, &many)
+        .await
+        .header("stuut-cache-view")
+        .expect("a report");
+    assert!(
+        long.ends_with(",name130,name131...\"") && long.len() < 300,
+        "{long}"
+    );
+    let whole = proxy.get("/v1/calls/c1").bearer("a").await;
+    whole.assert_no_header("stuut-cache-view");
+    let explained = proxy
+        .admin(Method::GET, "/explain?path=/v1/calls/c1")
+        .await
+        .json();
+    let views = explained["stored"][0]["views"].to_string();
+    let unmatched = r#""unmatched":[{"nearest":"a","path":"A"}]"#;
+    assert!(views.contains(unmatched), "{views}");
+}
+
+/// Before, they named a field that no call has: nothing was removed, and nothing said so.
+#[tokio::test]
+async fn paths_of_other_languages_are_400_with_the_spelling() {
+    let (origin, proxy) = start_with(Reply::json(BODY)).await;
+    for (query, detail) in [
+        (
+            "strip=$.invoices",
+            "strip: character 1: a path has no $ here, and goes through arrays by itself; write invoices; write \\$ if it is part of a name",
+        ),
+        (
+            "fields=id,/partner/contacts/0/id",
+            "fields: character 4: a path has no / here, and goes through arrays by itself; write partner.contacts.id; write \\/ if it is part of a name",
+        ),
+        (
+            "strip=invoices%5B0%5D.id",
+            "strip: character 1: a path has no [ here, and goes through arrays by itself; write invoices.id; write \\[ if it is part of a name",
+        ),
+    ] {
+        let problem = get(&proxy, query).await.assert_problem(400, "view");
+        assert_eq!(problem.json()["detail"], detail);
+    }
+    origin.assert_requests(0);
+}
+
+#[tokio::test]
+async fn blanks_around_items_mean_nothing() {
+    let (_origin, proxy) = start_with(Reply::json("{\"id\":1,\"status\":2,\"x\":3}")).await;
+    for query in [
+        "fields=id%2C+status",
+        "fields=id,%20status",
+        "fields=+id+%2C+status+",
+    ] {
+        get(&proxy, query)
+            .await
+            .assert_body("{\"id\":1,\"status\":2}");
+    }
+}
+
+/// Otherwise they reach the origin, and the client takes the whole call for the view.
+#[tokio::test]
+async fn view_options_are_read_first_whatever_the_request() {
+    let (origin, proxy) = start_with(Reply::json("{\"id\":1,\"x\":2}")).await;
+    let target = "/v1/calls/c1?fields=id&y=1";
+    let request = |method| proxy.request(method, target);
+    let skipped = [
+        ("credential", request(Method::GET)),
+        (
+            "credential",
+            request(Method::GET).header("authorization", "Basic eDp5"),
+        ),
+        ("body", request(Method::GET).bearer("a").body("{}")),
+        (
+            "condition",
+            request(Method::GET).bearer("a").header("if-match", "*"),
+        ),
+        ("method", request(Method::DELETE).bearer("a")),
+        (
+            "method",
+            request(Method::POST).bearer("a").body("{}").over_http2(),
+        ),
+    ];
+    for (reason, request) in skipped {
+        request
+            .await
+            .assert_header("stuut-cache-view", &format!("skipped; reason={reason}"));
+        assert_eq!(origin.last_request().target(), "/v1/calls/c1?y=1");
+    }
+    origin.reply("/v1/calls/c1?y=1", Reply::json("{\"id\":1,\"x\":2}"));
+    let offers = [("range", "bytes=0-1"), ("upgrade", "h2c")];
+    for (name, value) in offers {
+        proxy
+            .get(target)
+            .bearer("b")
+            .header(name, value)
+            .await
+            .assert_body("{\"id\":1}")
+            .assert_header("stuut-cache-view", "applied; removed=6");
+        assert_eq!(origin.last_request().header(name), None);
+    }
+    origin.assert_requests(7);
+    for request in [
+        proxy.get("/v1/calls/c1?strip=("),
+        proxy
+            .request(Method::PUT, "/v1/calls/c1?strip=(")
+            .bearer("a"),
+        proxy
+            .get("/v1/calls/c1?strip=(")
+            .bearer("a")
+            .header("range", "bytes=0-1"),
+    ] {
+        request.await.assert_problem(400, "view");
+    }
+    origin.assert_requests(7);
+    // Without a view, a range is the origin's.
+    let range = proxy
+        .get("/v1/calls/c1")
+        .bearer("b")
+        .header("range", "bytes=0-1");
+    range
+        .await
+        .assert_cache_status("stuut-cache; fwd=bypass; fwd-status=200; detail=range");
 }
 
 #[tokio::test]
@@ -286,6 +467,11 @@ async fn a_view_has_no_digest_or_range_fields_of_the_whole() {
         "digest",
         "content-md5",
         "accept-ranges",
+        "unencoded-digest",
+        "signature",
+        "signature-input",
+        "x-amz-checksum-crc64nvme",
+        "x-goog-hash",
     ];
     let reply = fields
         .iter()
@@ -313,6 +499,7 @@ async fn head_of_a_view_matches_its_get() {
         .await
         .assert_miss()
         .assert_header("content-length", "7")
+        .assert_header("stuut-cache-view", "applied; removed=6")
         .assert_body("");
     let view = get(&proxy, "strip=a")
         .await
