@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use stuut_cache::clock::Clock;
 use stuut_cache::config;
 use stuut_cache::policy::{
-    self, Exchange, Freshness, Moment, RequestDirectives, Verdict, ViewLimits, facts,
+    self, Exchange, Freshness, Moment, RequestDirectives, RouteRule, Verdict, ViewLimits, facts,
 };
 use stuut_cache::view::{self, Pruned, View};
 use stuut_simulator::{Options, Simulator, demo};
@@ -167,11 +167,9 @@ fn fetch(simulator: &Simulator, call: &str) -> Option<Current> {
 
 impl Current {
     fn store(&self, view: Option<&View>, settings: &config::Freshness, now: Moment) -> Stored {
-        let whole = facts::read(&self.body, &settings.live).expect("the simulator sends JSON");
+        let whole = facts::read(&self.body, &settings.live, now.wall);
         let viewed = match view.map(|view| view::prune(&self.body, view)) {
-            Some(Pruned::Part(part)) => {
-                facts::read(&part, &settings.live).expect("a part of JSON is JSON")
-            }
+            Some(Pruned::Part(part)) => facts::read(&part, &settings.live, now.wall),
             _ => whole,
         };
         let exchange = Exchange {
@@ -180,9 +178,14 @@ impl Current {
             requested: now,
             received: now,
         };
+        let call = RouteRule {
+            is_call: true,
+            ..RouteRule::default()
+        };
+        let freshness = policy::assess(&exchange, &whole, settings, call);
         Stored {
-            freshness: policy::assess(&exchange, &whole, settings, None),
-            limits: ViewLimits::of(&viewed, settings),
+            limits: ViewLimits::of(&viewed, settings, freshness.is_unknown),
+            freshness,
             etag: self.etag.clone(),
         }
     }

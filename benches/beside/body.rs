@@ -12,7 +12,7 @@ static NOW: LazyLock<Timestamp> = LazyLock::new(Timestamp::now);
 /// The shape of a body, by the first letter of an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Shape {
-    /// `r`: a JSON object of two members, `text` and `other`, each half of the body, which hardly
+    /// `r`: an ended call with two members, `text` and `other`, each half of the body, which hardly
     /// compresses. Each id has its own body.
     Random,
     /// `f`: the same, but one prepared body for all ids, so that the origin needs little CPU.
@@ -65,7 +65,7 @@ impl BodySpec {
 }
 
 fn random(size: usize, seed: u64) -> Vec<u8> {
-    const OPEN: &[u8] = br#"{"text":""#;
+    const OPEN: &[u8] = br#"{"status":"busy","text":""#;
     const BETWEEN: &[u8] = br#"","other":""#;
     const END: &[u8] = br#""}"#;
     let letters = size.saturating_sub(OPEN.len() + BETWEEN.len() + END.len());

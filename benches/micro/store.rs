@@ -11,7 +11,7 @@ use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store, StoreLo
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::policy::{
-    self, Exchange, Facts, Freshness, Moment, RequestDirectives, Selecting, ViewLimits,
+    self, Exchange, Facts, Freshness, Moment, RequestDirectives, RouteRule, Selecting, ViewLimits,
 };
 use stuut_cache::request::{CacheKey, Parser, Routes};
 use stuut_cache::telemetry::Metrics;
@@ -141,5 +141,10 @@ fn freshness(config: &Config, received: Moment) -> Freshness {
         requested: received,
         received,
     };
-    policy::assess(&exchange, &Facts::default(), &config.freshness, None)
+    policy::assess(
+        &exchange,
+        &Facts::default(),
+        &config.freshness,
+        RouteRule::default(),
+    )
 }

@@ -37,10 +37,43 @@ pub struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// The age of the response on arrival: `corrected_initial_age`.
+    ///
+    /// Without `Age` and `Via`, no cache has delayed the response: a `Date` in the past is only a
+    /// clock that is behind, and the apparent age is not used, as §4.2.3 permits.
     pub(super) fn initial_age(&self) -> Duration {
         let delay = self.received.mono.saturating_sub(self.requested.mono);
         let corrected = self.age_value().saturating_add(delay);
-        self.apparent_age().max(corrected)
+        if self.is_direct() {
+            corrected
+        } else {
+            self.apparent_age().max(corrected)
+        }
+    }
+
+    /// Whether the origin itself has answered, as far as the fields show.
+    fn is_direct(&self) -> bool {
+        !self.response.contains_key(header::AGE) && !self.response.contains_key(header::VIA)
+    }
+
+    /// How far the origin's clock is ahead of ours, in seconds; `None` if the response has no `Date`,
+    /// or may be from another cache.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<i64> {
+        let date = self
+            .date_in(&header::DATE)
+            .valid()
+            .filter(|_| self.is_direct())?;
+        let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+        Some(match date.duration_since(self.received.wall) {
+            Ok(ahead) => seconds(ahead),
+            Err(behind) => -seconds(behind.duration()),
+        })
+    }
+
+    /// When the origin sent the response, by the earlier of its clock and ours.
+    #[must_use]
+    pub fn sent(&self) -> SystemTime {
+        self.date().min(self.received.wall)
     }
 
     /// When the response was generated: `date_value`.
@@ -125,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_in_the_past_adds_to_the_age() {
+    fn a_date_in_the_past_adds_to_the_age_of_a_response_from_a_cache() {
         let table = [
             ("Sun, 06 Nov 1994 08:49:37 GMT", 2),
             ("Sun, 06 Nov 1994 08:49:36 GMT", 2),
@@ -134,7 +167,12 @@ mod tests {
             ("yesterday", 2),
         ];
         for (date, then) in table {
-            assert_eq!(age(&[(header::DATE, date)]), SECOND * then, "{date}");
+            for (name, value) in [(header::AGE, "0"), (header::VIA, "1.1 cdn")] {
+                let fields = [(header::DATE, date), (name, value)];
+                assert_eq!(age(&fields), SECOND * then, "{date}");
+            }
+            // The origin itself: its clock may be behind.
+            assert_eq!(age(&[(header::DATE, date)]), SECOND * 2, "{date}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The freshness of a response, assessed on arrival and stored with it.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 
@@ -8,14 +8,16 @@ use super::directive::DeltaSeconds;
 use super::directives::ResponseDirectives;
 use super::exchange::{Exchange, Moment};
 use super::facts::Facts;
-use super::lifetime::{self, Lifetime};
+use super::lifetime::{self, Lifetime, RouteRule};
 use crate::config::{self, OriginRule};
 
 /// The stored basis of every [`verdict`](super::verdict()) on a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// When the response arrived.
+    /// When the response arrived; on the wall clock, the later of our time and its `Date`.
     pub received: Moment,
+    /// When the origin sent the body, by the earlier of both clocks.
+    pub body_sent: SystemTime,
     /// Its age on arrival (`corrected_initial_age`, RFC 9111 §4.2.3).
     pub initial_age: Duration,
     /// How long it is fresh, and why.
@@ -24,6 +26,8 @@ pub struct Freshness {
     pub stale_use: StaleUse,
     /// The age at which it becomes unusable (`freshness.hard_limit`).
     pub hard_limit: Duration,
+    /// Whether it is a call whose status is unknown: any live part may be in any view.
+    pub is_unknown: bool,
 }
 
 /// How a response may be used after its lifetime.
@@ -44,30 +48,29 @@ pub enum StaleUse {
 /// Assesses a response: its age, its lifetime, its stale use.
 ///
 /// `facts` are those of the whole body; the limits of a view apply at each use
-/// ([`verdict`](super::verdict())). `route_ttl` replaces `freshness.default`.
+/// ([`verdict`](super::verdict())).
 #[must_use]
 pub fn assess(
     exchange: &Exchange<'_>,
     facts: &Facts,
     settings: &config::Freshness,
-    route_ttl: Option<Duration>,
+    route: RouteRule,
 ) -> Freshness {
     let directives = obeyed(exchange.response, settings.origin);
     let initial_age = exchange.initial_age();
-    let lifetime = lifetime::lifetime(
-        exchange,
-        &directives,
-        facts,
-        settings,
-        route_ttl,
-        initial_age,
-    );
+    let lifetime = lifetime::lifetime(exchange, &directives, facts, settings, route, initial_age);
+    let received = exchange.received;
     Freshness {
-        received: exchange.received,
+        received: Moment {
+            wall: received.wall.max(exchange.date()),
+            ..received
+        },
+        body_sent: exchange.sent(),
         initial_age,
         lifetime,
-        stale_use: stale_use(&directives, exchange.status, facts, settings),
+        stale_use: stale_use(&directives, exchange.status, facts, settings, lifetime),
         hard_limit: settings.hard_limit,
+        is_unknown: lifetime::is_unknown(exchange.status, facts, route),
     }
 }
 
@@ -105,6 +108,7 @@ fn stale_use(
     code: StatusCode,
     facts: &Facts,
     settings: &config::Freshness,
+    lifetime: Lifetime,
 ) -> StaleUse {
     if directives.must_revalidate
         || directives.proxy_revalidate
@@ -124,7 +128,7 @@ fn stale_use(
     StaleUse::Allowed {
         while_revalidate: or(
             directives.stale_while_revalidate,
-            has_ended && code == StatusCode::OK,
+            has_ended && code == StatusCode::OK && !lifetime.rule.is_of_origin(),
             settings.stale_while_revalidate,
         ),
         if_error: or(
@@ -172,7 +176,7 @@ mod tests {
             requested: received(),
             received: received(),
         };
-        assess(&exchange, facts, settings, None)
+        assess(&exchange, facts, settings, RouteRule::default())
     }
 
     fn ended(status: CallStatus, ago: Duration) -> Facts {

@@ -9,8 +9,8 @@ use super::directive::DeltaSeconds;
 use super::directives::ResponseDirectives;
 use super::exchange::Exchange;
 use super::facts::Facts;
-use crate::config::{self, OriginRule};
-use crate::label::labels;
+use crate::config::{self, CallStatus, OriginRule};
+use crate::label::{Label as _, labels};
 
 /// A freshness lifetime and the rule that set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,15 @@ pub struct Lifetime {
     pub length: Duration,
     /// The first rule that applied.
     pub rule: Rule,
+}
+
+/// The rules of a route for lifetimes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RouteRule {
+    /// The route's own `ttl`, which replaces `freshness.default`.
+    pub ttl: Option<Duration>,
+    /// Whether its resources are calls, whose JSON has a `status`.
+    pub is_call: bool,
 }
 
 labels! {
@@ -42,6 +51,8 @@ labels! {
         Settling => "settling",
         /// The call has ended, but parts of it are still missing (`freshness.settling`).
         Unfinished => "unfinished",
+        /// A call without a status that we know: the shortest lifetime configured.
+        Unknown => "unknown",
         /// A 404 or 410 without an explicit lifetime (`freshness.not_found`).
         NotFound => "not-found",
         /// A tenth of the time since `Last-Modified`.
@@ -63,7 +74,7 @@ pub(super) fn lifetime(
     directives: &ResponseDirectives,
     facts: &Facts,
     settings: &config::Freshness,
-    route_ttl: Option<Duration>,
+    route: RouteRule,
     initial_age: Duration,
 ) -> Lifetime {
     let received = exchange.received.wall;
@@ -72,9 +83,13 @@ pub(super) fn lifetime(
         .unwrap_or(SystemTime::UNIX_EPOCH);
     let Lifetime { length, rule } = by_origin(directives, exchange, settings.origin)
         .or_else(|| by_call(exchange.status, facts, settings, generated))
+        .or_else(|| {
+            let shortest = || Rule::Unknown.lasting(shortest(settings, route));
+            is_unknown(exchange.status, facts, route).then(shortest)
+        })
         .or_else(|| by_status_code(exchange.status, directives, settings))
         .or_else(|| by_last_modified(exchange))
-        .unwrap_or_else(|| match route_ttl {
+        .unwrap_or_else(|| match route.ttl {
             Some(length) => Rule::Route.lasting(length),
             None => Rule::Default.lasting(settings.default),
         });
@@ -87,6 +102,43 @@ impl Rule {
     fn lasting(self, length: Duration) -> Lifetime {
         Lifetime { length, rule: self }
     }
+
+    /// Whether the origin has set the lifetime.
+    pub(super) fn is_of_origin(self) -> bool {
+        match self {
+            Self::NoCache
+            | Self::Invalid
+            | Self::CdnCacheControl
+            | Self::SMaxAge
+            | Self::MaxAge
+            | Self::Expires => true,
+            Self::Status
+            | Self::Settling
+            | Self::Unfinished
+            | Self::Unknown
+            | Self::NotFound
+            | Self::Heuristic
+            | Self::Route
+            | Self::Default
+            | Self::Silent => false,
+        }
+    }
+}
+
+/// Whether a response is a call whose status is missing, written in an unknown way, or not known to
+/// this version: how soon it changes is unknown, too.
+pub(super) fn is_unknown(code: StatusCode, facts: &Facts, route: RouteRule) -> bool {
+    route.is_call && code == StatusCode::OK && facts.status.is_none()
+}
+
+/// The shortest lifetime configured for a call.
+fn shortest(settings: &config::Freshness, route: RouteRule) -> Duration {
+    let of_status = |status: &CallStatus| settings.status.of(*status);
+    let others = [Some(settings.settling), Some(settings.default), route.ttl];
+    let all = CallStatus::ALL.iter().map(of_status);
+    all.chain(others.into_iter().flatten())
+        .min()
+        .unwrap_or_default()
 }
 
 /// The origin's explicit lifetime (RFC 9111 §4.2.1); RFC 9213 takes precedence.

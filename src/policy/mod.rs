@@ -30,6 +30,7 @@ mod freshness;
 mod invalidate;
 mod lifetime;
 mod list;
+mod percent;
 mod recheck;
 mod renewal;
 mod retry_after;
@@ -47,8 +48,9 @@ pub use facts::Facts;
 pub use fields::{storable, strip_digests, strip_digests_of_whole};
 pub use freshness::{Freshness, StaleUse, assess};
 pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, written_paths};
-pub use lifetime::{Lifetime, Rule};
+pub use lifetime::{Lifetime, RouteRule, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
+pub use percent::percent_decoded;
 pub use recheck::{Recheck, recheck};
 pub use renewal::{
     Renewal, TokenStatus, is_failure, is_gone, make_conditional, make_conditional_on_bytes,

@@ -64,7 +64,7 @@ pub fn may_store(
     let shared = sharing == Sharing::Admitted;
     let reasons = [
         (request.no_store, NotStored::RequestNoStore),
-        (never_stored(exchange.status), NotStored::Status),
+        (never_stored(exchange), NotStored::Status),
         // A refusal of one token must not be shared with others.
         (shared && !exchange.status.is_success(), NotStored::Status),
         (
@@ -112,14 +112,21 @@ pub fn is_unshareable(status: StatusCode, response: &HeaderMap, sharing: Sharing
         || vary::is_unmatchable(response, sharing == Sharing::Admitted)
 }
 
-/// Whether a status is never stored. Refusals are for one token, and temporary failures soon obsolete.
-/// 1xx, 206 and 304 are not complete responses (§3.3: we do not combine parts).
-fn never_stored(status: StatusCode) -> bool {
-    status.is_informational()
-        || matches!(
-            status.as_u16(),
-            206 | 304 | 401 | 403 | 407 | 408 | 425 | 429
-        )
+/// Whether a response is never stored by its status. Refusals are for one token, and temporary
+/// failures soon obsolete. 1xx, 206 and 304 are not complete responses (§3.3: we do not combine
+/// parts); nor is a 204 that declares a body, which has none (RFC 9110 §8.6). 600 and above mean
+/// nothing.
+fn never_stored(exchange: &Exchange<'_>) -> bool {
+    match exchange.status.as_u16() {
+        204 => declares_body(exchange.response),
+        206 | 304 | 401 | 403 | 407 | 408 | 425 | 429 => true,
+        status => !(200..600).contains(&status),
+    }
+}
+
+fn declares_body(response: &HeaderMap) -> bool {
+    let length = response.get(header::CONTENT_LENGTH);
+    length.is_some_and(|length| length != "0") || response.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// Whether a status is a final one of RFC 9110 whose caching requirements we meet: all except those of

@@ -175,6 +175,7 @@ mod tests {
     fn freshness() -> Freshness {
         Freshness {
             received: at(0),
+            body_sent: at(0).wall,
             initial_age: Duration::ZERO,
             lifetime: Lifetime {
                 length: Duration::from_mins(1),
@@ -185,6 +186,7 @@ mod tests {
                 if_error: Duration::from_mins(5),
             },
             hard_limit: Duration::from_secs(HOUR),
+            is_unknown: false,
         }
     }
 
@@ -261,8 +263,8 @@ mod tests {
                 .to_vec(),
             ..config::Freshness::default()
         };
-        let shown = facts::read(br#"{"a":{},"b":[]}"#, &settings.live).expect("JSON");
-        let limits = ViewLimits::of(&shown, &settings);
+        let shown = facts::read(br#"{"a":{},"b":[]}"#, &settings.live, at(0).wall);
+        let limits = ViewLimits::of(&shown, &settings, false);
         assert_eq!(limits.live, Some(Duration::from_secs(20)));
         let ttl = Duration::from_secs(10);
         assert_eq!(of(limits, 10), (Verdict::Fresh { ttl }, 10));
@@ -274,7 +276,7 @@ mod tests {
             None
         );
         assert_eq!(
-            ViewLimits::of(&Facts::default(), &settings),
+            ViewLimits::of(&Facts::default(), &settings, false),
             ViewLimits::default()
         );
     }
@@ -286,7 +288,7 @@ mod tests {
             ..Facts::default()
         };
         // 80 s minus the margin of 30 s.
-        let limits = ViewLimits::of(&shown, &config::Freshness::default());
+        let limits = ViewLimits::of(&shown, &config::Freshness::default(), false);
         let ttl = Duration::from_secs(1);
         assert_eq!(of(limits, 49), (Verdict::Fresh { ttl }, 1));
         assert_eq!(of(limits, 50), (Verdict::Unusable, 0));

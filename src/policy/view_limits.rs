@@ -26,12 +26,23 @@ pub struct ViewLimits {
     pub signed_until: Option<SystemTime>,
 }
 
+/// The lifetime of a body with a pre-signed URL whose expiry cannot be read, without live parts
+/// configured.
+const UNREADABLE_EXPIRY: Duration = Duration::from_mins(1);
+
 impl ViewLimits {
-    /// The limits for a whole body or a view of it, from its facts.
+    /// The limits for a whole body or a view of it, from its facts. `is_unknown`: of a call with an
+    /// unknown status, which may have any live part anywhere.
     #[must_use]
-    pub fn of(facts: &Facts, settings: &config::Freshness) -> Self {
+    pub fn of(facts: &Facts, settings: &config::Freshness, is_unknown: bool) -> Self {
+        let all = settings.live.iter().map(|(_, lifetime)| *lifetime).min();
+        let live = match all {
+            all if facts.unreadable_expiry => Some(all.unwrap_or(UNREADABLE_EXPIRY)),
+            all if is_unknown => all,
+            _ => facts.live.shortest(&settings.live),
+        };
         Self {
-            live: facts.live.shortest(&settings.live),
+            live,
             signed_until: facts.signed_until.map(|end| {
                 end.checked_sub(settings.signed_url_margin)
                     .unwrap_or(SystemTime::UNIX_EPOCH)

@@ -165,7 +165,7 @@ impl Derivation {
     fn run(self) -> (Arc<Representation>, ViewResult) {
         let views = &self.views;
         let began = views.clock.mono();
-        let (representation, result) = derived(&self.entry.whole, &self.view, &views.freshness);
+        let (representation, result) = derived(&self.entry, &self.view, &views.freshness);
         let took = views.clock.mono().saturating_sub(began);
         views.metrics.prune_duration.observe(took.as_secs_f64());
         self.entry.memoise(&self.slot, Arc::clone(&representation));
@@ -175,10 +175,11 @@ impl Derivation {
 }
 
 fn derived(
-    whole: &Arc<Representation>,
+    entry: &Entry,
     view: &View,
     settings: &config::Freshness,
 ) -> (Arc<Representation>, ViewResult) {
+    let whole = &entry.whole;
     if let Some((reason, result)) = unsupported(whole) {
         return (skipped(whole, reason), result);
     }
@@ -190,7 +191,7 @@ fn derived(
         }
         Pruned::Part(body) => {
             let removed = whole.body.len() - body.len();
-            let limits = limits_of(whole, &body, settings);
+            let limits = limits_of(entry, &body, settings);
             let mut part = part(whole, view, body, limits);
             let report = described("applied", Some(removed), &unmatched);
             part.headers.insert(VIEW, report);
@@ -207,13 +208,17 @@ fn derived(
 }
 
 /// The limits of a part on its use.
-fn limits_of(whole: &Representation, body: &[u8], settings: &config::Freshness) -> ViewLimits {
+fn limits_of(entry: &Entry, body: &[u8], settings: &config::Freshness) -> ViewLimits {
+    let Entry {
+        whole, freshness, ..
+    } = entry;
     // Without a live call or a signed URL in the whole, no part has one.
     if whole.limits == ViewLimits::default() {
         return whole.limits;
     }
-    let facts = facts::read(body, &settings.live).unwrap_or_default();
-    let limits = ViewLimits::of(&facts, settings);
+    let sent = freshness.body_sent;
+    let facts = facts::read(body, &settings.live, sent).with_fields(&whole.headers, sent);
+    let limits = ViewLimits::of(&facts, settings, freshness.is_unknown);
     // The expiry of a URL counts, even if it is in a member that the view removes.
     let removed = whole.limits.signed_until;
     let removed = removed.filter(|_| facts.url_without_expiry);

@@ -1,8 +1,7 @@
 //! Routes: which paths are cacheable.
 
-use std::time::Duration;
-
 use crate::config::Route;
+use crate::policy::RouteRule;
 
 /// The compiled `cache.routes`.
 #[derive(Clone, Debug)]
@@ -64,10 +63,15 @@ impl Routes {
         self.names().any(is_under) || self.find(path).is_some()
     }
 
-    /// The `ttl` of a route, if configured.
+    /// The rules of a route for lifetimes.
     #[must_use]
-    pub fn ttl(&self, route: RouteId) -> Option<Duration> {
-        self.routes[route.0].ttl
+    pub fn rule(&self, route: RouteId) -> RouteRule {
+        let Route { path, ttl } = &self.routes[route.0];
+        let parameter = path.as_str().strip_prefix("/v1/calls/{");
+        RouteRule {
+            ttl: *ttl,
+            is_call: parameter.is_some_and(|rest| !rest.contains(['/', '*'])),
+        }
     }
 
     /// The pattern of a route.

@@ -115,7 +115,9 @@ fn proxy(writer: &LogWriter) -> Process {
 fn answer_once(listener: &TcpListener) -> io::Result<()> {
     let (mut socket, _) = listener.accept()?;
     let _ = socket.read(&mut [0; BODY])?;
-    let body = "x".repeat(BODY);
+    let mut body = r#"{"status":"busy","text":""#.to_owned();
+    body.extend(std::iter::repeat_n('x', BODY - body.len() - 2));
+    body.push_str("\"}");
     write!(
         socket,
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\netag: \"1\"\r\ncache-control: max-age=3600\r\n\

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{ByteSize, Config};
-use stuut_cache::policy::{self, Exchange, Facts, Moment, Selecting, ViewLimits};
+use stuut_cache::policy::{self, Exchange, Facts, Moment, RouteRule, Selecting, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
 use stuut_cache::telemetry::Metrics;
 
@@ -130,7 +130,12 @@ fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment)
         requested: now,
         received: now,
     };
-    let freshness = policy::assess(&exchange, &Facts::default(), &config.freshness, None);
+    let freshness = policy::assess(
+        &exchange,
+        &Facts::default(),
+        &config.freshness,
+        RouteRule::default(),
+    );
     let whole = Representation {
         status: StatusCode::OK,
         headers: headers.clone(),

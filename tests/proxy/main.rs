@@ -19,8 +19,10 @@ mod caching {
     mod invalidation;
     mod purging;
     mod resurrection;
+    mod signed_urls;
     mod stale;
     mod stale_if_error;
+    mod unknown;
     mod validation;
     mod vary;
 }

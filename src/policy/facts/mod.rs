@@ -3,22 +3,25 @@
 //! Facts belong to the bytes they were read from: a view has fewer live parts and fewer pre-signed
 //! URLs than the whole body, and may lack its status. So the lifetime comes from the whole body's
 //! facts ([`Facts::status`], [`Facts::unfinished`]), and only the limits ([`Facts::live`],
-//! [`Facts::signed_until`]) from the view's.
+//! [`Facts::signed_until`], [`Facts::unreadable_expiry`]) from the view's.
 
 mod signed;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
 
 use crate::config::CallStatus;
 use crate::json::{self, RawString};
 use crate::label::Label as _;
 
-use signed::{Signed, time};
+use signed::{Expiries, time};
 
 /// The facts of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The call's status; `None` if the body is not an object or has no documented `status`.
+    /// The call's status; `None` if the body cannot be read, or has not exactly one documented
+    /// `status`.
     pub status: Option<CallStatus>,
     /// When the call ended.
     pub end_time: Option<SystemTime>,
@@ -28,10 +31,12 @@ pub struct Facts {
     pub unfinished: bool,
     /// The live parts in the body.
     pub live: LiveParts,
-    /// When the first pre-signed URL in the body expires; `None` without one. The epoch if the
-    /// expiry of one is unreadable.
+    /// When the first pre-signed URL in the body or in a field expires, except those that had
+    /// expired when the origin sent them.
     pub signed_until: Option<SystemTime>,
-    /// An object has a `presigned_url` without the API's `presigned_url_expires_at`.
+    /// A URL is signed, but its expiry cannot be read.
+    pub unreadable_expiry: bool,
+    /// An object has a URL without a member for its expiry.
     pub url_without_expiry: bool,
 }
 
@@ -45,38 +50,67 @@ pub struct LiveParts(u64);
 struct FactsReader<'l> {
     facts: Facts,
     live: &'l [(String, Duration)],
+    statuses: usize,
     /// Whether `transcript`, `summary` and `sentiment` are present and not null.
     finished: [bool; 3],
-    /// The links of the open objects that have one, with their depth, innermost last.
+    expiries: Expiries,
+    /// The open objects with a URL or the expiry of one, with their depth, innermost last.
     links: Vec<(usize, Link)>,
 }
 
-/// `presigned_url` and `presigned_url_expires_at` of one object.
+/// The URLs of one object, and their expiry in a member beside them.
 #[derive(Default)]
 struct Link {
-    /// The expiry in the URL itself; `None` without a URL.
-    url: Option<Signed>,
+    has_url: bool,
+    /// The number of those that are counted as unreadable.
+    unreadable: usize,
     expires_at: Option<SystemTime>,
 }
 
-/// Reads the facts of a body in one pass; `live` is `freshness.live`.
+/// Response fields that may have a pre-signed URL.
+const URL_FIELDS: [header::HeaderName; 3] =
+    [header::LOCATION, header::CONTENT_LOCATION, header::LINK];
+
+/// Reads the facts of a body in one pass. `live` is `freshness.live`; `sent` is when the origin sent
+/// the body.
 ///
-/// `None` if the body is not JSON, or nested too deeply. A body that is not an object has only
-/// the facts of its pre-signed URLs.
-///
-/// A string is examined if all of it is an `http` or `https` URL with a query; a URL within other
-/// text is not found. Of two members with the same name the last counts, except that a live part
-/// counts if any of them is not null.
+/// A body that is not JSON, or nested too deeply, has only the facts of its pre-signed URLs. Of two
+/// members with the same name the last counts, except that a live part counts if any of them is not
+/// null, and that two statuses count as a missing one.
 #[must_use]
-pub fn read(body: &[u8], live: &[(String, Duration)]) -> Option<Facts> {
+pub fn read(body: &[u8], live: &[(String, Duration)], sent: SystemTime) -> Facts {
     let mut reader = FactsReader {
         facts: Facts::default(),
         live,
+        statuses: 0,
         finished: [false; 3],
+        expiries: Expiries::after(sent),
         links: Vec::new(),
     };
-    json::visit(body, &mut reader).ok()?;
-    Some(reader.finish())
+    reader.expiries.scan(body);
+    let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let is_json = json::visit(text, &mut reader).is_ok();
+    reader.finish(is_json)
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// These facts and those of the pre-signed URLs in the response fields, which the origin `sent`
+    /// then.
+    #[must_use]
+    pub fn with_fields(mut self, fields: &HeaderMap, sent: SystemTime) -> Self {
+        let mut expiries = Expiries::after(sent);
+        for value in URL_FIELDS.iter().flat_map(|name| fields.get_all(name)) {
+            expiries.scan(value.as_bytes());
+        }
+        self.signed_until = [self.signed_until, expiries.first]
+            .into_iter()
+            .flatten()
+            .min();
+        self.unreadable_expiry |= expiries.unreadable > 0;
+        self
+    }
 }
 
 // === impl FactsReader ===
@@ -85,21 +119,24 @@ impl json::Visit for FactsReader<'_> {
     #[inline]
     fn value(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
         // Nearly all members and elements need no more than this test.
-        let of_link = name.is_some_and(|name| name.escaped || Link::has_member_as_long(name.bytes));
-        if depth == 1 || of_link || signed::may_be_url(value) {
+        let of_link = name.is_some_and(|name| name.escaped || Link::is_member(name.bytes));
+        if depth == 1 || of_link || may_be_url(value) {
             self.read(name, value, depth);
         }
     }
 
     #[inline]
     fn end(&mut self, depth: usize) {
-        if let Some(&(of, ref link)) = self.links.last()
-            && of == depth
-        {
-            let expiry = link.expiry();
-            self.facts.url_without_expiry |= link.url.is_some() && link.expires_at.is_none();
-            self.links.pop();
-            self.record(expiry);
+        if let Some((_, link)) = self.links.pop_if(|(of, _)| *of == depth) {
+            let Some(expiry) = link.expires_at else {
+                self.facts.url_without_expiry |= link.has_url;
+                return;
+            };
+            if link.has_url {
+                self.expiries.record(expiry);
+                let unreadable = &mut self.expiries.unreadable;
+                *unreadable = unreadable.saturating_sub(link.unreadable);
+            }
         }
     }
 }
@@ -107,30 +144,38 @@ impl json::Visit for FactsReader<'_> {
 impl FactsReader<'_> {
     #[inline(never)]
     fn read(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
-        let mut signed = signed::read(value);
-        if let Some(name) = name {
-            let name = name.unescaped();
-            if depth == 1 {
-                self.top_level(&name, value);
-            }
-            signed = self.link(&name, value, signed, depth);
+        let Some(name) = name else { return };
+        let name = name.unescaped();
+        if depth == 1 {
+            self.top_level(&name, value);
         }
-        self.record(signed);
-    }
-
-    /// Records a member if it belongs to a link. Returns the expiry in its value, unless that is
-    /// reported with the link.
-    fn link(&mut self, name: &[u8], value: &[u8], signed: Signed, depth: usize) -> Signed {
-        if !Link::MEMBERS.contains(&name) {
-            return signed;
+        let text = json::text(value).unwrap_or_default();
+        let has_url = is_url(&text) || *name == *PRESIGNED && !text.is_empty();
+        let is_expiry = Link::is_expiry(&name);
+        if !has_url && !is_expiry {
+            return;
         }
         if self.links.last().is_none_or(|(of, _)| *of != depth) {
             self.links.push((depth, Link::default()));
         }
-        match self.links.last_mut() {
-            Some((_, link)) => link.member(name, value, signed),
-            None => signed,
+        let Some((_, link)) = self.links.last_mut() else {
+            return;
+        };
+        link.has_url |= has_url;
+        if is_expiry {
+            let number = || std::str::from_utf8(value).ok()?.parse().ok();
+            let expiry = time(&text).or_else(|| signed::unix(number()?));
+            link.expires_at = [link.expires_at, expiry].into_iter().flatten().min();
+            return;
         }
+        // The scan of the body has counted these, unless the URL is signed only by its name.
+        let mut own = Expiries::after(SystemTime::UNIX_EPOCH);
+        own.scan(value);
+        if *name == *PRESIGNED && own.first.is_none() && own.unreadable == 0 {
+            own.unreadable = 1;
+            self.expiries.unreadable += 1;
+        }
+        link.unreadable += own.unreadable;
     }
 
     /// Reads a member of the outermost object; `value` is empty for a container.
@@ -139,6 +184,7 @@ impl FactsReader<'_> {
         let time = || json::text(value).as_deref().and_then(time);
         match name {
             b"status" => {
+                self.statuses += 1;
                 let status = json::text(value);
                 let is = |known: &&CallStatus| Some(known.as_str()) == status.as_deref();
                 self.facts.status = CallStatus::ALL.iter().find(is).copied();
@@ -163,62 +209,50 @@ impl FactsReader<'_> {
         }
     }
 
-    fn record(&mut self, signed: Signed) {
-        let until = match signed {
-            Signed::No => return,
-            Signed::Until(until) => until,
-            // With an unknown expiry, the URL may have expired already.
-            Signed::Unreadable => UNIX_EPOCH,
-        };
-        let earlier = self
-            .facts
-            .signed_until
-            .map_or(until, |other| other.min(until));
-        self.facts.signed_until = Some(earlier);
-    }
-
-    fn finish(mut self) -> Facts {
+    fn finish(mut self, is_json: bool) -> Facts {
+        if !is_json || self.statuses != 1 {
+            self.facts.status = None;
+        }
         let completed = self.facts.status == Some(CallStatus::Completed);
-        self.facts.unfinished = completed && self.finished.contains(&false);
-        self.facts
+        Facts {
+            unfinished: completed && self.finished.contains(&false),
+            signed_until: self.expiries.first,
+            unreadable_expiry: self.expiries.unreadable > 0,
+            ..self.facts
+        }
     }
 }
 
 // === impl Link ===
 
+/// The API's member for a pre-signed URL.
+const PRESIGNED: &[u8] = b"presigned_url";
+
 impl Link {
-    const MEMBERS: [&[u8]; 2] = [b"presigned_url", b"presigned_url_expires_at"];
+    /// Whether a member belongs to a link by its name; `false` for most names of URLs.
+    #[inline]
+    fn is_member(name: &[u8]) -> bool {
+        Self::is_expiry(name) || name.len() == PRESIGNED.len()
+    }
 
     #[inline]
-    fn has_member_as_long(name: &[u8]) -> bool {
-        Self::MEMBERS.iter().any(|known| known.len() == name.len())
+    fn is_expiry(name: &[u8]) -> bool {
+        name.ends_with(b"xpires_at") || name.ends_with(b"xpiresAt")
     }
+}
 
-    /// Records a member. Returns the expiry in its value, unless [`Link::expiry`] covers it.
-    #[inline]
-    fn member(&mut self, name: &[u8], value: &[u8], signed: Signed) -> Signed {
-        match name {
-            b"presigned_url" if value.len() > 2 && value[0] == b'"' => {
-                self.url = Some(signed);
-                Signed::No
-            }
-            b"presigned_url_expires_at" => {
-                self.expires_at = json::text(value).as_deref().and_then(time);
-                signed
-            }
-            _ => signed,
-        }
-    }
+/// Whether a JSON value may be a string with a URL, which may begin with an escape. A quick test:
+/// nearly no value is one.
+#[inline]
+fn may_be_url(value: &[u8]) -> bool {
+    matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
+}
 
-    /// The earlier of the expiry in the URL and `presigned_url_expires_at`.
-    fn expiry(&self) -> Signed {
-        match (self.url, self.expires_at) {
-            (None, _) => Signed::No,
-            (Some(Signed::Until(in_url)), Some(member)) => Signed::Until(in_url.min(member)),
-            (Some(Signed::Until(only)), None) | (Some(_), Some(only)) => Signed::Until(only),
-            (Some(_), None) => Signed::Unreadable,
-        }
-    }
+fn is_url(text: &str) -> bool {
+    ["http://", "https://"].iter().any(|scheme| {
+        let begin = text.get(..scheme.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
+    })
 }
 
 // === impl LiveParts ===

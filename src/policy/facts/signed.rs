@@ -1,175 +1,309 @@
-//! Pre-signed URLs of storage services: when they expire.
+//! Pre-signed URLs: when the first of them in a text expires.
 //!
 //! | signed by | parameters |
 //! |---|---|
-//! | AWS signature version 4 and the like | `X-Amz-Date` + `X-Amz-Expires`; also `X-Goog-…`, `X-Oss-…` |
-//! | AWS version 2, `CloudFront`, Google version 2 | `Expires` (Unix seconds) with `Signature` |
-//! | Azure | `se` (a time) with `sig` |
+//! | AWS signature version 4 and 4a, R2, Google, OSS | `X-Amz-Date` + `X-Amz-Expires`, `X-Goog-…`, `X-Oss-…` |
+//! | AWS version 2, `CloudFront`, Google version 2 and CDN | `Expires` (a time) |
+//! | `CloudFront`, custom policy | `Policy` (base64, `DateLessThan`) |
+//! | Azure | `se`, `ske` (times) |
+//! | others | `exp`, `expires`, `expiry`, `expires_at` and the like; `exp=` in a value (Akamai); a JWT (`exp`) |
 //!
-//! Names are case-insensitive. A signed URL without an expiry, or with one of another form (a
-//! `CloudFront` policy, an Azure stored access policy), is [`Signed::Unreadable`].
+//! The text is scanned as it is, whether it is JSON or not: a URL may be within longer text, escaped
+//! for JSON (at any depth) or HTML, or percent-encoded as a parameter of another URL. Names are
+//! case-insensitive. A URL with a signature but without one of these expiries is counted as
+//! [unreadable](Expiries::unreadable).
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::json;
+use memchr::{memchr, memchr3_iter};
 
-/// The expiry of a URL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signed {
-    /// Not a pre-signed URL.
-    No,
-    /// Expires at this time.
-    Until(SystemTime),
-    /// Signed, with an unknown expiry.
-    Unreadable,
-}
+use crate::policy::percent_decoded;
 
 /// The assumed maximum lifetime of a URL signed with session credentials. It expires with them, at a
 /// time that the URL does not contain; a session usually lasts an hour.
 const SESSION: Duration = Duration::from_hours(1);
 
-/// The relevant parameters, as sent.
-#[derive(Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is the presence of a parameter"
-)]
-struct Parameters<'a> {
-    /// `X-…-Date`, `X-…-Expires`, and whether there is an `X-…-Signature`.
-    date: Option<&'a str>,
-    lifetime: Option<&'a str>,
-    signed: bool,
+/// How often a text is percent-decoded: a redirector's parameter may contain another redirector.
+const MAX_DECODINGS: usize = 3;
+
+/// The expiries of the pre-signed URLs found so far.
+#[derive(Debug)]
+pub(super) struct Expiries {
+    /// When the origin sent them. It showed those that had expired by then itself: they do not count.
+    sent: SystemTime,
+    pub(super) first: Option<SystemTime>,
+    /// The number of signed URLs with an unknown expiry.
+    pub(super) unreadable: usize,
+}
+
+/// The relevant parameters of one URL.
+#[derive(Debug, Default)]
+struct Parameters {
+    /// `X-…-Date`, and whether and how `X-…-Expires` is given.
+    date: Option<SystemTime>,
+    is_dated: bool,
+    lifetime: Option<Duration>,
     /// `X-…-Security-Token`
     session: bool,
-    /// `Expires`, `Signature`, and one of the parameters that come with it.
-    expires: Option<&'a str>,
-    signature: bool,
-    key: bool,
-    /// `se`, `sig`, and one of the parameters that come with it.
-    se: Option<&'a str>,
-    sig: bool,
-    azure: bool,
+    signed: bool,
+    expiry: Option<SystemTime>,
 }
 
-/// Whether a JSON value may be a string with a URL, which may begin with an escape. A quick test:
-/// nearly no value is one.
-#[inline]
-pub(super) fn may_be_url(value: &[u8]) -> bool {
-    matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
-}
+// === impl Expiries ===
 
-/// The expiry of a JSON value, if it is a string with a URL and a query.
-pub(super) fn read(value: &[u8]) -> Signed {
-    if may_be_url(value) {
-        read_url(value)
-    } else {
-        Signed::No
+impl Expiries {
+    pub(super) fn after(sent: SystemTime) -> Self {
+        Self {
+            sent,
+            first: None,
+            unreadable: 0,
+        }
     }
-}
 
-fn read_url(value: &[u8]) -> Signed {
-    let Some(text) = json::text(value) else {
-        return Signed::No;
-    };
-    let is_http = ["http://", "https://"].iter().any(|scheme| {
-        text.get(..scheme.len())
-            .is_some_and(|begin| begin.eq_ignore_ascii_case(scheme))
-    });
-    let url = cut(&text, b'#').map_or(&*text, |(url, _)| url);
-    match cut(url, b'?') {
-        Some((_, query)) if is_http => Parameters::of(query).until(),
-        _ => Signed::No,
+    /// Records an expiry, unless it was over when the response was sent.
+    pub(super) fn record(&mut self, expiry: SystemTime) {
+        if expiry > self.sent {
+            self.first = Some(self.first.map_or(expiry, |first| first.min(expiry)));
+        }
     }
-}
 
-/// Like `split_once`, which is slow on short texts.
-fn cut(text: &str, at: u8) -> Option<(&str, &str)> {
-    let (before, rest) = text.split_at(memchr::memchr(at, text.as_bytes())?);
-    Some((before, &rest[1..]))
+    /// Records the expiries of all pre-signed URLs in a text.
+    ///
+    /// A query has an equals sign, which is rare elsewhere, so nearly all of the text is skipped.
+    pub(super) fn scan(&mut self, text: &[u8]) {
+        let mut scanned = 0;
+        for at in memchr3_iter(b'=', b'%', b'\\', text) {
+            if at < scanned || !is_equals_sign(&text[at..]) {
+                continue;
+            }
+            let begin = text[scanned..at].iter().rposition(|byte| ends_word(*byte));
+            let begin = begin.map_or(scanned, |end| scanned + end + 1);
+            let length = text[at..].iter().position(|byte| ends_word(*byte));
+            scanned = length.map_or(text.len(), |length| at + length);
+            self.read_word(&text[begin..scanned]);
+        }
+    }
+
+    fn read_word(&mut self, word: &[u8]) {
+        // `?`, `%3F` or `\u003f`.
+        let is_mark = |two: &[u8]| two.eq_ignore_ascii_case(b"3f");
+        if memchr(b'?', word).is_none() && !word.windows(2).any(is_mark) {
+            return;
+        }
+        let mut text = unescaped(word);
+        for _ in 0..=MAX_DECODINGS {
+            for piece in text.split(ends_url) {
+                self.read_url(piece);
+            }
+            let decoded = percent_decoded(&text).into_owned();
+            if decoded == text {
+                break;
+            }
+            text = decoded;
+        }
+    }
+
+    /// Reads a URL, and those within its parameters that are not encoded.
+    fn read_url(&mut self, url: &str) {
+        let mut parameters = Parameters::default();
+        let mut rest = url;
+        while let Some(end) = rest.find(['?', '#', '&', ';']) {
+            // `&` may be `&amp;` or `&#38;`.
+            let ends_query = rest.as_bytes()[end] == b'?'
+                || rest.as_bytes()[end] == b'#' && !rest[..end].is_empty();
+            parameters.read(&rest[..end]);
+            if ends_query {
+                self.finish(&std::mem::take(&mut parameters));
+            }
+            rest = &rest[end + 1..];
+        }
+        parameters.read(rest);
+        self.finish(&parameters);
+    }
+
+    fn finish(&mut self, url: &Parameters) {
+        let dated = url.dated();
+        let expiry = [dated, url.expiry].into_iter().flatten().min();
+        if let Some(expiry) = expiry {
+            self.record(expiry);
+        }
+        // Without a date, the expiry of the session credentials is unknown.
+        self.unreadable += usize::from(if url.is_dated {
+            dated.is_none()
+        } else {
+            url.session || url.signed && expiry.is_none()
+        });
+    }
 }
 
 // === impl Parameters ===
 
-impl<'a> Parameters<'a> {
-    fn of(query: &'a str) -> Self {
-        let mut parameters = Self::default();
-        let mut rest = Some(query);
-        while let Some(left) = rest {
-            let (piece, after) = cut(left, b'&').map_or((left, None), |(a, b)| (a, Some(b)));
-            rest = after;
-            let (name, value) = cut(piece, b'=').unwrap_or((piece, ""));
-            // In a text escaped for HTML, `&` is `&amp;`.
-            let name = name.strip_prefix("amp;").unwrap_or(name);
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
-            if let Some(rest) = after_vendor(name) {
-                let is = |known: &str| rest.eq_ignore_ascii_case(known);
-                if is("date") {
-                    parameters.date = Some(value);
-                } else if is("expires") {
-                    parameters.lifetime = Some(value);
-                } else if is("signature") {
-                    parameters.signed = true;
-                } else if is("security-token") {
-                    parameters.session = true;
-                }
-            } else if is("Expires") {
-                parameters.expires = Some(value);
-            } else if is("Signature") {
-                parameters.signature = true;
-            } else if is("se") {
-                parameters.se = Some(value);
-            } else if is("sig") {
-                parameters.sig = true;
-            } else if is("sv") || is("si") {
-                parameters.azure = true;
-            } else if ["Policy", "Key-Pair-Id", "AWSAccessKeyId", "GoogleAccessId"]
-                .iter()
-                .any(|known| is(known))
-            {
-                parameters.key = true;
+impl Parameters {
+    fn read(&mut self, parameter: &str) {
+        let Some((name, sent)) = parameter.split_once('=') else {
+            return;
+        };
+        let (name, value) = (name.to_ascii_lowercase(), percent_decoded(sent));
+        let value = value.trim_end_matches(['.', ',', ':', '!', '*', '\\']);
+        let vendor = name
+            .strip_prefix("x-")
+            .and_then(|rest| rest.split_once('-'));
+        match vendor.map_or(&*name, |(_, rest)| rest) {
+            "date" if vendor.is_some() => self.date = time(value),
+            "expires" if vendor.is_some() => {
+                self.is_dated = true;
+                self.lifetime = value.parse().ok().map(Duration::from_secs);
+            }
+            "security-token" if vendor.is_some() => self.session = true,
+            "se" | "ske" => self.expires(time_or_day(value)),
+            "policy" => {
+                self.signed = true;
+                self.expires(number_after(&base64_decoded(value), "EpochTime").and_then(unix));
+            }
+            other if other.starts_with("exp") => {
+                let number = leading_number(value).and_then(unix);
+                self.expires(number.or_else(|| time_or_day(value)));
+            }
+            other => self.signed |= is_signature(other),
+        }
+        if let Some(claims) = claims(value) {
+            self.signed = true;
+            self.expires(number_after(&base64_decoded(claims), "\"exp\"").and_then(unix));
+        }
+        for member in sent.split(['~', ':']) {
+            let expiry = member.strip_prefix("exp=");
+            if let Some(expiry) = expiry.or_else(|| member.strip_prefix("Expires=")) {
+                self.signed = true;
+                self.expires(leading_number(expiry).and_then(unix));
             }
         }
-        parameters
     }
 
-    fn until(&self) -> Signed {
-        let until = if self.lifetime.is_some() || self.signed {
-            self.dated()
-        } else if self.signature && (self.expires.is_some() || self.key) {
-            // Without a date, the expiry of the session credentials is unknown.
-            self.expires.filter(|_| !self.session).and_then(unix)
-        } else if self.sig && (self.se.is_some() || self.azure) {
-            self.se.and_then(|se| time(&decoded(se))).or_else(|| {
-                // Azure allows a date without a time: the start of that day.
-                time(&(decoded(self.se?) + "T00:00:00"))
-            })
-        } else {
-            return Signed::No;
-        };
-        until.map_or(Signed::Unreadable, Signed::Until)
+    fn expires(&mut self, at: Option<SystemTime>) {
+        self.expiry = [self.expiry, at].into_iter().flatten().min();
     }
 
     fn dated(&self) -> Option<SystemTime> {
-        let date = time(&decoded(self.date?))?;
-        let lifetime = Duration::from_secs(self.lifetime?.parse().ok()?);
-        let lifetime = if self.session {
-            lifetime.min(SESSION)
-        } else {
-            lifetime
-        };
-        date.checked_add(lifetime)
+        let limit = if self.session { SESSION } else { Duration::MAX };
+        self.date?.checked_add(self.lifetime?.min(limit))
     }
 }
 
-/// The name after `X-Amz-`, `X-Goog-` and the like.
-fn after_vendor(name: &str) -> Option<&str> {
-    let rest = name.strip_prefix(['x', 'X'])?.strip_prefix('-')?;
-    Some(cut(rest, b'-')?.1)
+/// Whether a name is that of a signature, or of another secret that may expire.
+fn is_signature(name: &str) -> bool {
+    let last_word = name.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
+    let is_word = [
+        "sig", "sign", "auth", "md5", "jwt", "hdnts", "hdnea", "verify",
+    ]
+    .contains(&last_word.unwrap_or_default());
+    let is_end = ["signature", "signed", "token", "hmac"];
+    is_word || is_end.iter().any(|end| name.ends_with(end)) || name == "key-pair-id"
 }
 
-fn unix(seconds: &str) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds.parse().ok()?))
+/// The claims of a JWT, in base64.
+fn claims(value: &str) -> Option<&str> {
+    let (_, rest) = value.strip_prefix("eyJ")?.split_once('.')?;
+    Some(rest.split_once('.')?.0)
+}
+
+fn is_equals_sign(text: &[u8]) -> bool {
+    let encoded = match text {
+        [b'=', ..] => return true,
+        [b'\\', b'u', b'0', b'0', hex @ ..] => hex,
+        [b'%', encoded @ ..] => {
+            let mut hex = encoded;
+            while let [b'2', b'5', rest @ ..] = hex {
+                hex = rest;
+            }
+            hex
+        }
+        _ => return false,
+    };
+    matches!(encoded, [b'3', b'd' | b'D', ..])
+}
+
+/// Whether a byte ends a word of a text, escaped or not.
+fn ends_word(byte: u8) -> bool {
+    byte <= b' ' || matches!(byte, b'"' | b'<' | b'>')
+}
+
+/// Whether a character ends a URL within longer text.
+fn ends_url(char: char) -> bool {
+    char <= ' ' || r#""'<>()[]{}|^`"#.contains(char)
+}
+
+/// Resolves the escapes of JSON strings, however often they are escaped.
+fn unescaped(word: &[u8]) -> String {
+    let mut out = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(cut) = memchr(b'\\', rest) {
+        out.extend_from_slice(&rest[..cut]);
+        let backslashes = rest[cut..].iter().take_while(|byte| **byte == b'\\');
+        rest = &rest[cut + backslashes.count()..];
+        match rest {
+            [b'u', b'0', b'0', high, low, after @ ..] => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or(0);
+                let code = u8::try_from(digit(high) << 4 | digit(low)).ok();
+                // Other characters than ASCII are in no parameter that counts.
+                out.push(code.filter(u8::is_ascii).unwrap_or(b'_'));
+                rest = after;
+            }
+            [b'b' | b'f' | b'n' | b'r' | b't', after @ ..] => {
+                out.push(b' ');
+                rest = after;
+            }
+            _ => {}
+        }
+    }
+    out.extend_from_slice(rest);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Decodes base64 in the alphabets of RFC 4648 and of `CloudFront`, up to the first other byte.
+fn base64_decoded(text: &str) -> String {
+    let (mut out, mut bits, mut count) = (Vec::new(), 0_u32, 0);
+    for byte in text.bytes() {
+        let digit = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' | b'-' => 62,
+            b'/' | b'_' | b'~' => 63,
+            _ => break,
+        };
+        bits = bits << 6 | u32::from(digit);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count).to_le_bytes()[0]);
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The number after a key, with only a quote, a colon and spaces between.
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(key)?;
+    leading_number(rest.trim_start_matches(['"', ':', ' ']))
+}
+
+fn leading_number(text: &str) -> Option<u64> {
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    text[..end].parse().ok()
+}
+
+/// A Unix time in seconds, milliseconds or microseconds. A small number is no time: it may be a
+/// lifetime.
+pub(super) fn unix(number: u64) -> Option<SystemTime> {
+    let since = match number {
+        0..1_000_000_000 => return None,
+        1_000_000_000..100_000_000_000 => Duration::from_secs(number),
+        100_000_000_000..100_000_000_000_000 => Duration::from_millis(number),
+        _ => Duration::from_micros(number),
+    };
+    UNIX_EPOCH.checked_add(since)
 }
 
 /// Parses a time of the API (RFC 3339); without an offset it is UTC.
@@ -180,11 +314,7 @@ pub(super) fn time(text: &str) -> Option<SystemTime> {
     stamp.ok()?.try_into().ok()
 }
 
-/// Decodes the percent-encodings that occur in a time: `:` and `+`.
-fn decoded(value: &str) -> Cow<'_, str> {
-    if !value.contains('%') {
-        return Cow::Borrowed(value);
-    }
-    let value = value.replace("%3A", ":").replace("%3a", ":");
-    Cow::Owned(value.replace("%2B", "+").replace("%2b", "+"))
+/// Azure allows a date without a time: the start of that day.
+fn time_or_day(text: &str) -> Option<SystemTime> {
+    time(text).or_else(|| time(&format!("{text}T00:00:00")))
 }

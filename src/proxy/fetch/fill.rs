@@ -3,6 +3,7 @@
 //! Whether it may be stored, and how long it is fresh, is decided in `policy`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{AGE, VIA};
@@ -71,7 +72,6 @@ impl Fetcher {
     ) -> FetchResult {
         let whole = Whole::of(job, response, body);
         let renewed = whole.renewed;
-        let facts = self.facts(&whole, response).await;
         let exchange = Exchange {
             status: whole.status,
             // As received: what `Connection` removes, such as a `no-store`, still counts.
@@ -79,8 +79,17 @@ impl Fetcher {
             requested: response.requested,
             received: response.received,
         };
-        let route_ttl = self.routes.ttl(job.route);
-        let freshness = policy::assess(&exchange, &facts, &self.freshness, route_ttl);
+        if let Some(skew) = exchange.clock_skew() {
+            self.metrics.origin_clock_skew.set(skew);
+        }
+        // A 304 does not send again what a signed URL in the stored body shows.
+        let body_sent = renewed.map_or_else(|| exchange.sent(), |entry| entry.freshness.body_sent);
+        let facts = self.facts(&whole, response, body_sent).await;
+        let route = self.routes.rule(job.route);
+        let freshness = Freshness {
+            body_sent,
+            ..policy::assess(&exchange, &facts, &self.freshness, route)
+        };
         let may_store = policy::may_store(
             &exchange,
             &job.directives,
@@ -116,7 +125,7 @@ impl Fetcher {
     }
 
     /// The facts of the body, parsed on a blocking thread if it is large.
-    async fn facts(&self, whole: &Whole<'_>, response: &OriginResponse) -> Facts {
+    async fn facts(&self, whole: &Whole<'_>, response: &OriginResponse, sent: SystemTime) -> Facts {
         let is_new = whole.status == StatusCode::OK && whole.renewed.is_none();
         let is_due = is_new && self.metrics.field_weights.is_due(response.received.mono);
         let weighed = is_due.then(|| Arc::clone(&self.metrics));
@@ -125,9 +134,10 @@ impl Fetcher {
             if let Some(metrics) = weighed {
                 metrics.field_weights.measure(&body);
             }
-            policy::facts::read(&body, &settings.live).unwrap_or_default()
+            policy::facts::read(&body, &settings.live, sent)
         };
-        self.parsing.run(whole.body.len(), read).await
+        let facts = self.parsing.run(whole.body.len(), read).await;
+        facts.with_fields(&whole.fields, sent)
     }
 
     fn entry(
@@ -146,7 +156,7 @@ impl Fetcher {
             status: whole.status,
             headers: respond::prepare(fields, response.head.version, body.len()),
             body,
-            limits: ViewLimits::of(facts, &self.freshness),
+            limits: ViewLimits::of(facts, &self.freshness, freshness.is_unknown),
             encodings: Encodings::default(),
         };
         let (scope, fence) = (*job.key.scope(), &job.fence);

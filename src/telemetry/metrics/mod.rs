@@ -57,6 +57,7 @@ metrics! {
     uploads_cut: IntCounter = "uploads_cut_total", "Uploads cut off because they went on for 5 s, or 4 MiB, after the origin's final response. Many: clients with invalid tokens, or an attack.";
     upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight, streams, uploads: limits.in_flight, limits.streams or limits.uploads is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429.";
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "Circuit breaker. 0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";
+    origin_clock_skew: IntGauge = "origin_clock_skew_seconds", "How far the origin's clock is ahead of ours, by the Date of its last cacheable response without Age and Via; negative: behind. Not near 0: one of the clocks is wrong, so lifetimes by Expires and of pre-signed URLs are too.";
     enabled: IntGauge = "enabled", "1: cache.mode is \"on\"; 0: it is \"off\", and every request is forwarded (bypass_total, off). 0 without an incident: set it back, and send SIGHUP.";
     entries: IntGauge = "entries", "Stored responses.";
     weight: IntGauge = "weight_bytes", "Memory of stored responses, including keys, headers and views.";

@@ -110,17 +110,32 @@ async fn the_origins_age_is_deducted_from_the_lifetime() {
 }
 
 #[tokio::test]
-async fn a_date_in_the_past_counts_as_age() {
+async fn a_date_in_the_past_counts_as_age_if_another_cache_answered() {
+    for via in [("age", "0"), ("via", "1.1 cdn")] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        let date = proxy.date(-4);
+        let fields = [("cache-control", "max-age=10"), ("date", &date), via];
+        origin.reply(CALL, reply(200, &fields));
+        get(&proxy)
+            .await
+            .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=6");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_whose_clock_is_behind_still_has_hits() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    let date = proxy.date(-4);
-    origin.reply(
-        CALL,
-        reply(200, &[("cache-control", "max-age=10"), ("date", &date)]),
-    );
+    let date = proxy.date(-300);
+    let fields = [("cache-control", "max-age=10"), ("date", date.as_str())];
+    origin.reply(CALL, reply(200, &fields));
     get(&proxy)
         .await
-        .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=6");
+        .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=10");
+    assert_fresh_for(&proxy, 10).await;
+    let skew = proxy.metric("stuut_cache_origin_clock_skew_seconds").await;
+    assert_eq!(skew.to_string(), "-310", "the same date, ten seconds later");
 }
 
 #[tokio::test]
@@ -171,9 +186,18 @@ async fn the_origins_lifetime_overrides_a_routes_ttl() {
 #[tokio::test]
 async fn the_heuristic_lifetime_is_a_tenth_of_the_unmodified_time() {
     let origin = Origin::start().await;
-    let proxy = Proxy::start(&origin).await;
-    origin.reply(CALL, reply(200, &[("last-modified", &proxy.date(-300))]));
-    get(&proxy)
+    let proxy = Proxy::with(&origin, |config| {
+        config.cache.routes.push(Route {
+            path: RoutePattern::parse("/v1/agents/{id}").expect("a pattern"),
+            ttl: None,
+        });
+    })
+    .await;
+    let fields = [("last-modified", &*proxy.date(-300))];
+    origin.reply("/v1/agents/1", reply(200, &fields));
+    proxy
+        .get("/v1/agents/1")
+        .bearer("a")
         .await
         .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; stored; ttl=30");
 }
@@ -200,6 +224,10 @@ async fn a_response_not_stored_reports_why_and_is_counted() {
         (200, &[("vary", "accept, *")], "vary"),
         (200, &[("vary", "accept"), ("vary", "*")], "vary"),
         (206, &[("cache-control", "max-age=60")], "status"),
+        (600, &[("cache-control", "max-age=60")], "status"),
+        (999, &[("cache-control", "max-age=60")], "status"),
+        (204, &[("content-length", "5")], "status"),
+        (204, &[("transfer-encoding", "chunked")], "status"),
         (302, &[("location", "/x")], "no-freshness"),
         (401, &[("cache-control", "max-age=60")], "status"),
         (403, &[("cache-control", "max-age=60")], "status"),

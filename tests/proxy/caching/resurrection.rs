@@ -161,6 +161,7 @@ fn freshness() -> Freshness {
             mono: Duration::ZERO,
             wall: SystemTime::UNIX_EPOCH,
         },
+        body_sent: SystemTime::UNIX_EPOCH,
         initial_age: Duration::ZERO,
         lifetime: Lifetime {
             length: Duration::MAX,
@@ -168,6 +169,7 @@ fn freshness() -> Freshness {
         },
         stale_use: StaleUse::Forbidden,
         hard_limit: Duration::MAX,
+        is_unknown: false,
     }
 }
 

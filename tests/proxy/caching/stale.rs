@@ -70,6 +70,40 @@ async fn the_stale_while_revalidate_window_ends_exactly() {
     get(&proxy).await.assert_forwarded("stale").assert_body("2");
 }
 
+/// The window that an ended call has by default is for our own lifetimes.
+#[tokio::test]
+async fn an_ended_call_is_not_served_past_a_lifetime_that_the_origin_set() {
+    const ENDED: &str = r#"{"status":"busy","end_time":"2020-01-01T00:00:00Z"}"#;
+    let origin = Origin::start().await;
+    let proxy = Proxy::for_calls(&origin).await;
+    for (name, value, lifetime) in [
+        ("cache-control", "max-age=0", 0),
+        ("cache-control", "max-age=10", 10),
+        ("cdn-cache-control", "max-age=10", 10),
+        ("expires", "Fri, 15 Jan 2027 08:00:00 GMT", 0),
+    ] {
+        let newer = ENDED.replace("busy", "failed");
+        let reply = |body| {
+            Reply::json(body)
+                .header(name, value)
+                .header("etag", "\"1\"")
+        };
+        origin.replies(CALL, vec![reply(ENDED), reply(&newer)]);
+        get(&proxy).await.assert_body(ENDED);
+        proxy.advance_seconds(lifetime);
+        get(&proxy)
+            .await
+            .assert_forwarded("stale")
+            .assert_body(&newer);
+        proxy.admin(http::Method::POST, "/purge?all").await;
+    }
+    // Where the origin sets none, the window applies.
+    origin.reply(CALL, Reply::json(ENDED));
+    get(&proxy).await.assert_miss();
+    proxy.advance_seconds(600);
+    get(&proxy).await.assert_stale("stale-while-revalidate");
+}
+
 #[tokio::test]
 async fn a_refresh_carries_the_token_and_fields_of_its_request() {
     let (origin, proxy) = start().await;

@@ -70,7 +70,7 @@ async fn responses_match_the_openapi_document() {
     let reply = Reply::json(BODY)
         .header("etag", "\"1\"")
         .header("last-modified", "Fri, 15 Jan 2027 07:00:00 GMT")
-        .header("cache-control", "max-age=10")
+        .header("cache-control", "max-age=10, stale-while-revalidate=5")
         .header("vary", "accept-language");
     origin.reply(CALL, reply);
     origin.reply(

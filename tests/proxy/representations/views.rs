@@ -9,12 +9,19 @@ use crate::support::{Origin, Proxy, Reply, Response};
 pub(super) const BODY: &str = "{ \"id\" : \"c\\u0031\",\n\t\"partner\":{\"id\":7.50,\"name\":\"F\\/oo\",\"contacts\":[{\"id\":1,\"x\":[]},{\"x\":1e2,\"id\":2}]} ,\"invoices\":[ ],\"id\":\"twice\" }";
 
 /// A URL signed for 60 s, usable for 30 s because of the safety margin.
-const SIGNED: &str = r#"{"id":"c1","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
+const SIGNED: &str = r#"{"id":"c1","status":"busy","presigned_url":"https://s3/x?X-Amz-Signature=1","presigned_url_expires_at":"2027-01-15T08:01:00Z"}"#;
 
 pub(super) async fn start_with(reply: Reply) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
     origin.reply("/v1/calls/c1", reply);
+    (origin, proxy)
+}
+
+async fn calls_with(reply: Reply) -> (Origin, Proxy) {
+    let origin = Origin::start().await;
+    let proxy = Proxy::for_calls(&origin).await;
+    origin.default_reply(reply);
     (origin, proxy)
 }
 
@@ -545,7 +552,7 @@ async fn max_age_and_expires_are_capped_to_the_views_lifetime() {
     let cache_control = "private, max-age=600, stale-if-error=60";
     let signed = Reply::json(SIGNED).header("cache-control", cache_control);
     let (_origin, proxy) =
-        start_with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
+        calls_with(signed.header("expires", "Fri, 15 Jan 2027 09:00:00 GMT")).await;
     let get = |query: &str| proxy.get(&format!("/v1/calls/c1{query}")).bearer("a");
     get("").await.assert_miss();
     proxy.advance_seconds(10);
@@ -561,14 +568,14 @@ async fn max_age_and_expires_are_capped_to_the_views_lifetime() {
         .assert_header("cache-control", cache_control)
         .assert_header("expires", "Fri, 15 Jan 2027 09:00:00 GMT");
 
-    let live = r#"{"id":"c1","invoices":[{}]}"#;
+    let live = r#"{"id":"c1","status":"busy","invoices":[{}]}"#;
     for (received, sent) in [
         (Some("max-age=600"), Some("max-age=60")),
         (Some("max-age=40, public"), Some("max-age=40, public")),
         (None, None),
     ] {
         let reply = Reply::json(live);
-        let (_origin, proxy) = start_with(match received {
+        let (_origin, proxy) = calls_with(match received {
             Some(received) => reply.header("cache-control", received),
             None => reply,
         })

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use stuut_cache::clock::Clock;
-use stuut_cache::config::{Config, Interval, OriginUrl, Reloaded};
+use stuut_cache::config::{Config, Freshness, Interval, OriginUrl, Reloaded};
 use stuut_cache::process::{Process, Sockets, StartError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,6 +18,24 @@ use super::{Clients, Origin, RawConnection, Request, wait_until};
 
 /// The start time of every test: 2027-01-15 08:00:00 UTC, a whole second like HTTP dates.
 const START: Duration = Duration::from_hours(500_000);
+
+/// The bodies of most stories are no calls: without a status, they would be fresh for two seconds,
+/// with the limits of all live parts.
+fn without_call_rules(freshness: &mut Freshness) {
+    let status = &mut freshness.status;
+    for lifetime in [
+        &mut status.pending_approval,
+        &mut status.queued,
+        &mut status.registered,
+        &mut status.initiated,
+        &mut status.ringing,
+        &mut status.in_progress,
+        &mut freshness.settling,
+    ] {
+        *lifetime = Duration::from_mins(1);
+    }
+    freshness.live.clear();
+}
 
 /// A proxy in front of a scripted origin, on a clock that only the test advances.
 pub struct Proxy {
@@ -40,6 +58,11 @@ impl Proxy {
         Self::in_front_of(&format!("http://{}", origin.address()), change).await
     }
 
+    /// Starts with the default rules of freshness, for an origin whose bodies are calls.
+    pub async fn for_calls(origin: &Origin) -> Self {
+        Self::with(origin, |config| config.freshness = Freshness::default()).await
+    }
+
     /// The same, with the origin at `url`.
     #[expect(clippy::unused_async, reason = "it must be called in a runtime")]
     pub async fn in_front_of(url: &str, change: impl FnOnce(&mut Config)) -> Self {
@@ -49,6 +72,7 @@ impl Proxy {
         config.log.access = false;
         // Stories of freshness advance the clock by minutes; `isolation::recheck` has this rule.
         config.scope.recheck = Interval(None);
+        without_call_rules(&mut config.freshness);
         config.upstream.url = OriginUrl::parse(url).expect("an origin URL");
         change(&mut config);
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + START);

@@ -8,8 +8,8 @@ use stuut_cache::config::{self, CallStatus, ClientDirectives, OriginUrl};
 use stuut_cache::label::Label as _;
 use stuut_cache::policy::{
     self, DeltaSeconds, EntityTag, Exchange, Facts, Freshness, Lifetime, Moment, RequestDirectives,
-    ResponseDirectives, Rule, Selecting, StaleUse, Verdict, ViewLimits, assess, canonical_path,
-    condition, http_date, storable, ttl_seconds, verdict, written_paths,
+    ResponseDirectives, RouteRule, Rule, Selecting, StaleUse, Verdict, ViewLimits, assess,
+    canonical_path, condition, http_date, storable, ttl_seconds, verdict, written_paths,
 };
 
 use super::support::after;
@@ -66,6 +66,7 @@ fn freshness() -> impl Strategy<Value = Freshness> {
     (seconds(60), seconds(100), stale_use, seconds(300)).prop_map(
         |(initial_age, length, stale_use, hard_limit)| Freshness {
             received: after(0),
+            body_sent: after(0).wall,
             initial_age,
             lifetime: Lifetime {
                 length: length.min(hard_limit),
@@ -73,6 +74,7 @@ fn freshness() -> impl Strategy<Value = Freshness> {
             },
             stale_use,
             hard_limit,
+            is_unknown: false,
         },
     )
 }
@@ -105,9 +107,8 @@ fn facts() -> impl Strategy<Value = Facts> {
         r#"{"partner":{},"workflow":{}}"#,
     ])
     .prop_map(|body| {
-        policy::facts::read(body.as_bytes(), &config::Freshness::default().live)
-            .expect("JSON")
-            .live
+        let live = config::Freshness::default().live;
+        policy::facts::read(body.as_bytes(), &live, after(0).wall).live
     });
     (status, time(), time(), any::<bool>(), live, time()).prop_map(
         |(status, end_time, modified_at, unfinished, live, signed_until)| Facts {
@@ -117,7 +118,7 @@ fn facts() -> impl Strategy<Value = Facts> {
             unfinished,
             live,
             signed_until,
-            url_without_expiry: false,
+            ..Facts::default()
         },
     )
 }
@@ -263,8 +264,10 @@ proptest! {
         facts in facts(),
         status in 200_u16..600,
         hard_limit in seconds(100),
-        route_ttl in prop::option::of(seconds(1_000)),
+        ttl in prop::option::of(seconds(1_000)),
+        is_call in any::<bool>(),
     ) {
+        let route = RouteRule { ttl, is_call };
         let settings = config::Freshness { hard_limit, ..config::Freshness::default() };
         let exchange = Exchange {
             status: StatusCode::from_u16(status)?,
@@ -272,11 +275,11 @@ proptest! {
             requested: after(0),
             received: after(1),
         };
-        let freshness = assess(&exchange, &facts, &settings, route_ttl);
+        let freshness = assess(&exchange, &facts, &settings, route);
         prop_assert!(freshness.lifetime.length <= hard_limit);
         prop_assert!(freshness.initial_age >= Duration::from_secs(1));
         let past = Moment { mono: after(1).mono + hard_limit, wall: after(1).wall + hard_limit };
-        let limits = ViewLimits::of(&facts, &settings);
+        let limits = ViewLimits::of(&facts, &settings, freshness.is_unknown);
         let request = RequestDirectives { max_stale: Some(Duration::MAX), ..RequestDirectives::default() };
         prop_assert_eq!(verdict(&freshness, limits, &request, past), Verdict::Unusable);
     }

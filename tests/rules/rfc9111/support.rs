@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use stuut_cache::config;
 use stuut_cache::policy::{
-    self, Exchange, Facts, Freshness, Moment, NotStored, RequestDirectives, Sharing,
+    self, Exchange, Facts, Freshness, Moment, NotStored, RequestDirectives, RouteRule, Sharing,
 };
 
 /// The arrival of every response here: Sun, 06 Nov 1994 08:49:37 GMT.
@@ -64,7 +64,8 @@ impl Fetched<'_> {
             requested: after(0),
             received: after(0),
         };
-        let freshness = policy::assess(&exchange, &Facts::default(), settings, None);
+        let freshness =
+            policy::assess(&exchange, &Facts::default(), settings, RouteRule::default());
         let directives = RequestDirectives::read(&request, settings.client_directives);
         let stored = policy::may_store(
             &exchange,

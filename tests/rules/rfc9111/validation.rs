@@ -3,6 +3,7 @@
 use http::{HeaderMap, StatusCode, header};
 use stuut_cache::config;
 use stuut_cache::policy::{
+    RouteRule,
     Condition, Exchange, Facts, Renewal, assess, condition, make_conditional,
     renewal, storable, update,
 };
@@ -294,7 +295,7 @@ fn a_304_without_age_and_date_resets_the_age() {
         &exchange,
         &Facts::default(),
         &config::Freshness::default(),
-        None,
+        RouteRule::default(),
     );
     assert_eq!(freshness.age(after(600)).as_secs(), 0, "4.3.4");
 }

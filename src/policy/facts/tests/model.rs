@@ -1,5 +1,7 @@
 //! A model of the facts on `serde_json::Value`, slow and simple, to compare the real ones with.
 
+use std::time::UNIX_EPOCH;
+
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -39,9 +41,10 @@ const TEXTS: [&str; 12] = [
 
 fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     let mut facts = Facts::default();
-    let mut expiries = Vec::new();
+    let mut expiries = Expiries::after(UNIX_EPOCH);
     collect(body, &mut expiries, &mut facts.url_without_expiry);
-    facts.signed_until = expiries.into_iter().min();
+    facts.signed_until = expiries.first;
+    facts.unreadable_expiry = expiries.unreadable > 0;
     let Value::Object(call) = body else {
         return facts;
     };
@@ -63,38 +66,43 @@ fn model(body: &Value, live: &[(String, Duration)]) -> Facts {
     facts
 }
 
-/// Collects the expiries of the pre-signed URLs in a value, and whether a link lacks its expiry.
-fn collect(value: &Value, expiries: &mut Vec<SystemTime>, without_expiry: &mut bool) {
-    let mut add = |signed| match signed {
-        Signed::No => {}
-        Signed::Until(until) => expiries.push(until),
-        Signed::Unreadable => expiries.push(UNIX_EPOCH),
-    };
+/// Collects the expiries of the pre-signed URLs in a value, and whether a URL is without one beside
+/// it.
+fn collect(value: &Value, expiries: &mut Expiries, without_expiry: &mut bool) {
     match value {
-        Value::String(_) => add(signed::read(value.to_string().as_bytes())),
+        Value::String(text) => expiries.scan(text.as_bytes()),
         Value::Array(elements) => {
             for element in elements {
                 collect(element, expiries, without_expiry);
             }
         }
         Value::Object(members) => {
-            let url = members
-                .get("presigned_url")
-                .filter(|url| url.as_str().is_some_and(|url| !url.is_empty()));
-            let expires_at = members
-                .get("presigned_url_expires_at")
-                .and_then(Value::as_str);
-            let link = Link {
-                url: url.map(|url| signed::read(url.to_string().as_bytes())),
-                expires_at: expires_at.and_then(time),
+            for member in members.values() {
+                collect(member, expiries, without_expiry);
+            }
+            let text = |name: &str| members.get(name).and_then(Value::as_str);
+            let is_link = |(name, url): &(&String, &str)| {
+                is_url(url) || *name == "presigned_url" && !url.is_empty()
             };
-            add(link.expiry());
-            *without_expiry |= link.url.is_some() && link.expires_at.is_none();
-            for (name, member) in members {
-                if name != "presigned_url" || url.is_none() {
-                    collect(member, expiries, without_expiry);
+            let texts = members
+                .iter()
+                .filter_map(|(name, text)| Some((name, text.as_str()?)));
+            let links: Vec<_> = texts.filter(is_link).collect();
+            let has_url = !links.is_empty();
+            let expires_at = text("presigned_url_expires_at").and_then(time);
+            if let Some(expiry) = expires_at.filter(|_| has_url) {
+                expiries.record(expiry);
+            }
+            for (name, url) in links {
+                let mut own = Expiries::after(UNIX_EPOCH);
+                own.scan(url.as_bytes());
+                if expires_at.is_some() {
+                    expiries.unreadable -= own.unreadable;
+                } else if name == "presigned_url" && own.first.is_none() && own.unreadable == 0 {
+                    expiries.unreadable += 1;
                 }
             }
+            *without_expiry |= has_url && expires_at.is_none();
         }
         _ => {}
     }
@@ -128,6 +136,7 @@ proptest! {
             // None of these letters is in a number or in `null`.
             written = written.replace(letter, &format!("\\u{:04x}", u32::from(letter)));
         }
-        prop_assert_eq!(read(written.as_bytes(), &live), Some(model(&body, &live)), "{}", written);
+        let facts = read(written.as_bytes(), &live, UNIX_EPOCH);
+        prop_assert_eq!(facts, model(&body, &live), "{}", written);
     }
 }

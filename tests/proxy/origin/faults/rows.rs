@@ -271,9 +271,8 @@ fn lengths() -> Vec<Row> {
                 send("HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\nbody"),
                 Hold,
             ],
-            Stored(vec![]),
-        )
-        .forwarding(Forwarded(vec![])),
+            Forwarded(vec![]),
+        ),
         length("a negative length", "-4"),
         length("a length with a sign", "+4"),
         length("a length in hexadecimal", "0x4"),
