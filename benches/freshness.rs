@@ -1,8 +1,9 @@
-//! Freshness lifetimes by the status of a call, compared with fixed lifetimes.
+//! Freshness lifetimes by the status of a call, compared with fixed lifetimes; and the cost of
+//! `scope.recheck`.
 //!
-//! `cargo bench --bench freshness` simulates two hours in which every call is requested every few
-//! seconds, applies the real policy, and counts requests to the origin and outdated responses. It
-//! does not sleep, and is deterministic.
+//! `cargo bench --bench freshness` simulates two hours of requests, applies the real policy, and
+//! counts requests to the origin, outdated responses, and requests that wait for the origin. It does
+//! not sleep, and is deterministic.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,8 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use stuut_cache::clock::Clock;
 use stuut_cache::config;
 use stuut_cache::policy::{
-    self, Exchange, Freshness, Moment, RequestDirectives, RouteRule, Verdict, ViewLimits, facts,
+    self, Exchange, Freshness, Moment, Recheck, RequestDirectives, RouteRule, Verdict, ViewLimits,
+    facts,
 };
 use stuut_cache::view::{self, Pruned, View};
 use stuut_simulator::{Options, Simulator, demo};
@@ -28,6 +30,13 @@ const CALLS: u32 = 120;
 /// The view of a service that tracks the status of calls: without the live parts.
 const LIGHT: &str = "approver,classifications,invoices,partner,recording_url,workflow";
 
+/// The callers of the second table: the number of calls that one token requests, and the seconds
+/// after which it requests each again.
+const CALLERS: [(usize, u64); 5] = [(120, 3), (120, 60), (120, 600), (1, 30), (1, 90)];
+
+/// Values of `scope.recheck`, in seconds.
+const RECHECKS: [Option<u64>; 3] = [None, Some(60), Some(300)];
+
 /// The rule for the lifetime of a response.
 #[derive(Clone, Copy)]
 enum Rules {
@@ -40,6 +49,7 @@ struct Tally {
     responses: u64,
     outdated: u64,
     fetches: u64,
+    waited: u64,
 }
 
 /// A stored call.
@@ -68,38 +78,91 @@ fn main() {
         let light = simulate(rules, light.as_ref());
         println!("| {name} | {} | {} |", whole.row(), light.row());
     }
+    println!("\n| one token requests | `scope.recheck` | origin requests | requests that wait |");
+    println!("|---|---|---|---|");
+    for (calls, interval) in CALLERS {
+        for seconds in RECHECKS {
+            let every = seconds.map(Duration::from_secs);
+            let tally = recheck(calls, interval, every);
+            let every = seconds.map_or("off".to_owned(), |seconds| format!("{seconds} s"));
+            let (fetches, waited) = (tally.share(tally.fetches), tally.share(tally.waited));
+            println!(
+                "| {calls} calls, each every {interval} s | {every} | {} ({fetches}) | {} ({waited}) |",
+                tally.fetches, tally.waited
+            );
+        }
+    }
 }
 
 impl Tally {
     fn row(&self) -> String {
-        let share = |part: u64| {
-            let per_hundred_thousand = part * 100_000 / self.responses;
-            format!(
-                "{}.{:03} %",
-                per_hundred_thousand / 1_000,
-                per_hundred_thousand % 1_000
-            )
-        };
+        let (fetches, outdated) = (self.share(self.fetches), self.share(self.outdated));
+        format!("{} ({fetches}) | {outdated}", self.fetches)
+    }
+
+    fn share(&self, part: u64) -> String {
+        let per_hundred_thousand = part * 100_000 / self.responses;
         format!(
-            "{} ({}) | {}",
-            self.fetches,
-            share(self.fetches),
-            share(self.outdated)
+            "{}.{:03} %",
+            per_hundred_thousand / 1_000,
+            per_hundred_thousand % 1_000
         )
     }
 }
 
-fn simulate(rules: Rules, view: Option<&View>) -> Tally {
+/// The simulated API, and its clock.
+fn simulator() -> (Simulator, Clock) {
     let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_hours(500_000));
     let options = Options {
         calls: CALLS,
         signed_for: Duration::from_hours(30),
         ..Options::default()
     };
-    let simulator = Simulator::new(options, {
-        let clock = clock.clone();
-        move || clock.now().wall
-    });
+    let wall = clock.clone();
+    (Simulator::new(options, move || wall.now().wall), clock)
+}
+
+/// The requests of one token, under this `scope.recheck`.
+fn recheck(calls: usize, interval: u64, every: Option<Duration>) -> Tally {
+    let (simulator, clock) = simulator();
+    let settings = config::Freshness::default();
+    let (mut stored, mut tally) = (HashMap::new(), Tally::default());
+    let mut last = Duration::ZERO;
+    // In the order of the API: the latest calls, of which some have not ended, are the first.
+    let calls: Vec<String> = simulator.call_ids("acme").take(calls).collect();
+    for second in 0..HORIZON {
+        clock.advance(Duration::from_secs(1));
+        let now = clock.now();
+        // Spread over the interval.
+        let is_due = |n: usize| (second + n as u64 * interval / calls.len() as u64) % interval == 0;
+        for (_, call) in calls.iter().enumerate().filter(|(n, _)| is_due(*n)) {
+            let Some(current) = fetch(&simulator, call) else {
+                continue;
+            };
+            tally.responses += 1;
+            let verdict = stored
+                .get(call)
+                .map(|entry: &Stored| entry.verdict(Rules::Ours, now));
+            let due = policy::recheck(last, every, settings.stale_if_error, now.mono);
+            let (fetches, waits) = match (verdict, due) {
+                (Some(Verdict::Fresh { .. }), Recheck::NotDue) => (false, false),
+                (Some(Verdict::Fresh { .. }), Recheck::Due) => (true, false),
+                (Some(Verdict::Usable { .. }), Recheck::NotDue | Recheck::Due) => (true, false),
+                _ => (true, true),
+            };
+            tally.fetches += u64::from(fetches);
+            tally.waited += u64::from(waits);
+            if fetches {
+                last = now.mono;
+                stored.insert(call, current.store(None, &settings, now));
+            }
+        }
+    }
+    tally
+}
+
+fn simulate(rules: Rules, view: Option<&View>) -> Tally {
+    let (simulator, clock) = simulator();
     let settings = config::Freshness::default();
     let mut stored: HashMap<String, Stored> = HashMap::new();
     let mut tally = Tally::default();
