@@ -41,7 +41,11 @@ pub(super) fn document(config: &Config) -> Bytes {
                                     stored for one token is served to no other.",
                 },
             },
-            "schemas": { "Call": call(), "Problem": problem() },
+            "schemas": {
+                "Call": call(),
+                "Problem": problem(),
+                "ApiError": { "type": "object", "description": "An error of the API itself." },
+            },
             "headers": headers(),
         },
     });
@@ -64,12 +68,15 @@ fn path(config: &Config, route: &Route) -> Value {
         .collect();
     parameters.extend(view_options(config));
     parameters.extend(request_fields());
+    // An identifier, from which generators make the name of a function.
+    let words = template.replace('{', "by_").replace('}', "");
+    let words = words.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     let operation = |method: &str, summary: &str| {
         json!({
-            "operationId": format!("{method} {template}"),
+            "operationId": format!("{method}{words}"),
             "summary": summary,
             "parameters": parameters,
-            "responses": responses(),
+            "responses": responses(method == "get"),
         })
     };
     json!({
@@ -86,7 +93,12 @@ fn view_options(config: &Config) -> Vec<Value> {
             "name": name,
             "in": "query",
             "description": format!("{does} {grammar} It is not forwarded."),
-            "schema": { "type": "string", "maxLength": 2_048 },
+            // At most 2,048 bytes, where a schema counts characters, of up to four bytes.
+            "schema": {
+                "type": "string",
+                "minLength": 1,
+                "anyOf": [{ "maxLength": 512 }, { "pattern": "^[ -~]{1,2048}$" }],
+            },
             "example": example,
         })
     };
@@ -167,7 +179,7 @@ fn headers() -> Value {
 }
 
 /// References to these fields, all of them optional.
-fn header_references(names: impl Iterator<Item = &'static str>) -> Value {
+fn header_references(names: &mut dyn Iterator<Item = &'static str>) -> Value {
     let header = |name: &'static str| {
         let reference = json!({ "$ref": format!("#/components/headers/{name}") });
         (name.to_owned(), reference)
@@ -177,49 +189,47 @@ fn header_references(names: impl Iterator<Item = &'static str>) -> Value {
     names.map(header).collect::<Map<_, _>>().into()
 }
 
-fn responses() -> Value {
+/// The responses to a GET, or those to a HEAD, without bodies.
+fn responses(has_bodies: bool) -> Value {
     let names = || described(RESPONSE_FIELDS).map(|(name, _)| name);
     let of_a_problem = |name: &&str| !["Age", "ETag", "Expires", "Last-Modified"].contains(name);
-    let mut responses = Map::new();
-    responses.insert(
-        "200".to_owned(),
-        json!({
-            "description": "The call, or the requested view of it.",
-            "headers": header_references(names()),
-            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Call" } } },
-        }),
+    let response = |description: String, names: &mut dyn Iterator<Item = &'static str>| json!({ "description": description, "headers": header_references(names) });
+    let mut responses = BTreeMap::new();
+    let mut call = response(
+        "The call, or the requested view of it.".to_owned(),
+        &mut names(),
     );
-    responses.insert(
-        "304".to_owned(),
-        json!({ "description": "Not modified: the client has it already.", "headers": header_references(names()) }),
-    );
+    let reference = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    if has_bodies {
+        call["content"] = json!({ "application/json": { "schema": reference("Call") } });
+    }
+    responses.insert("200".to_owned(), call);
+    let not_modified = "Not modified: the client has it already.".to_owned();
+    responses.insert("304".to_owned(), response(not_modified, &mut names()));
     let mut by_status = BTreeMap::<StatusCode, Vec<_>>::new();
     for (slug, status) in problems() {
         by_status.entry(status).or_default().push(urn(slug));
     }
     for (status, types) in by_status {
         let reason = status.canonical_reason().unwrap_or_default();
-        let schema = json!({
-            "allOf": [{ "$ref": "#/components/schemas/Problem" }],
-            "properties": { "type": { "enum": types }, "status": { "const": status.as_u16() } },
-        });
-        responses.insert(
-            status.as_str().to_owned(),
-            json!({
-                "description": format!("{reason}: from the proxy, or the API's own response."),
-                "headers": header_references(names().filter(of_a_problem)),
-                "content": { "application/problem+json": { "schema": schema } },
-            }),
-        );
+        let description = format!("{reason}: from the proxy, or the API's own response.");
+        let mut error = response(description, &mut names().filter(of_a_problem));
+        if has_bodies {
+            let problem = json!({
+                "allOf": [reference("Problem")],
+                "properties": { "type": { "enum": types }, "status": { "const": status.as_u16() } },
+            });
+            let either = json!({ "anyOf": [problem, reference("ApiError")] });
+            error["content"] = json!({
+                "application/problem+json": { "schema": either },
+                "application/json": { "schema": reference("ApiError") },
+            });
+        }
+        responses.insert(status.as_str().to_owned(), error);
     }
-    responses.insert(
-        "default".to_owned(),
-        json!({
-            "description": "Any other response of the API, unchanged.",
-            "headers": header_references(names()),
-        }),
-    );
-    responses.into()
+    let other = "Any other response of the API, unchanged.".to_owned();
+    responses.insert("default".to_owned(), response(other, &mut names()));
+    json!(responses)
 }
 
 fn urn(slug: &str) -> String {
@@ -257,7 +267,8 @@ fn call() -> Value {
         "type": "object",
         "properties": {
             "id": { "type": "string" },
-            "status": { "type": "string", "enum": statuses },
+            // No `enum`, which generated clients close: the API may add a status.
+            "status": { "type": "string", "examples": statuses },
         },
         "additionalProperties": true,
     })
