@@ -134,7 +134,8 @@ fn recheck(calls: usize, interval: u64, every: Option<Duration>) -> Tally {
         clock.advance(Duration::from_secs(1));
         let now = clock.now();
         // Spread over the interval.
-        let is_due = |n: usize| (second + n as u64 * interval / calls.len() as u64) % interval == 0;
+        let offset = |n: usize| n as u64 * interval / calls.len() as u64;
+        let is_due = |n: usize| (second + offset(n)).is_multiple_of(interval);
         for (_, call) in calls.iter().enumerate().filter(|(n, _)| is_due(*n)) {
             let Some(current) = fetch(&simulator, call) else {
                 continue;
@@ -144,18 +145,16 @@ fn recheck(calls: usize, interval: u64, every: Option<Duration>) -> Tally {
                 .get(call)
                 .map(|entry: &Stored| entry.verdict(Rules::Ours, now));
             let due = policy::recheck(last, every, settings.stale_if_error, now.mono);
-            let (fetches, waits) = match (verdict, due) {
-                (Some(Verdict::Fresh { .. }), Recheck::NotDue) => (false, false),
-                (Some(Verdict::Fresh { .. }), Recheck::Due) => (true, false),
-                (Some(Verdict::Usable { .. }), Recheck::NotDue | Recheck::Due) => (true, false),
-                _ => (true, true),
-            };
-            tally.fetches += u64::from(fetches);
-            tally.waited += u64::from(waits);
-            if fetches {
-                last = now.mono;
-                stored.insert(call, current.store(None, &settings, now));
+            let is_overdue = matches!(due, Recheck::Overdue { .. });
+            let is_fresh = matches!(verdict, Some(Verdict::Fresh { .. }));
+            if is_fresh && due == Recheck::NotDue {
+                continue;
             }
+            let waits = is_overdue || !is_fresh && !matches!(verdict, Some(Verdict::Usable { .. }));
+            tally.waited += u64::from(waits);
+            tally.fetches += 1;
+            last = now.mono;
+            stored.insert(call, current.store(None, &settings, now));
         }
     }
     tally

@@ -3,6 +3,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "waits for real programs")]
 
+mod clients;
 mod cycles;
 mod demo;
 mod deploy;

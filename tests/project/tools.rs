@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Where `.ci/setup` installs packages from registries.
-const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/tools/bin");
+pub(crate) const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/tools/bin");
 
 /// A program; `None`, with a message, if it is not installed.
 ///
