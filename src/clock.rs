@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::watch;
 use tokio::time;
 
@@ -24,15 +25,61 @@ pub struct Deadline {
 
 #[derive(Clone, Debug)]
 enum TimeSource {
-    /// The machine's clocks. The monotonic one counts from `start`, so that a step of the wall
-    /// clock does not change ages.
-    System { start: Instant },
-    /// `elapsed` is in nanoseconds since `wall`; `waited` is the part that ends waits in progress.
+    /// The machine's clocks, since `start` on the boot clock and `wall` on the wall clock.
+    System {
+        start: Duration,
+        wall: SystemTime,
+        gain: Arc<Gain>,
+    },
+    /// `elapsed` is in nanoseconds since `wall`; `waited` is the part that ends waits in progress,
+    /// `stepped` the nanoseconds that the wall clock was set forward.
     Manual {
         wall: SystemTime,
         elapsed: Arc<AtomicU64>,
         waited: Arc<watch::Sender<Duration>>,
+        stepped: Arc<AtomicU64>,
+        gain: Arc<Gain>,
     },
+}
+
+/// The most that the wall clock has gained on the boot clock, in nanoseconds. Time counts by the later
+/// of the two: a virtual machine that continues from a snapshot has lost its boot time, but not the
+/// age of what it stores. If the wall clock is set back, time does not go back.
+#[derive(Debug, Default)]
+struct Gain(AtomicU64);
+
+/// A smaller gain is not recorded: the clocks drift, and readers would contend for the record.
+const MIN_GAIN: Duration = Duration::from_secs(1);
+
+impl Gain {
+    fn get(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::Relaxed))
+    }
+
+    /// The later of two elapsed times.
+    fn later(&self, boot: Duration, wall: Duration) -> Duration {
+        let counted = boot.saturating_add(self.get());
+        if wall.saturating_sub(counted) < MIN_GAIN {
+            return counted;
+        }
+        let gain = wall.saturating_sub(boot).as_nanos();
+        self.0
+            .fetch_max(u64::try_from(gain).unwrap_or(u64::MAX), Ordering::Relaxed);
+        wall
+    }
+}
+
+/// Time since the machine was booted, including that it was suspended for.
+fn since_boot() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let time = clock_gettime(clock);
+    Duration::new(
+        time.tv_sec.try_into().unwrap_or_default(),
+        time.tv_nsec.try_into().unwrap_or_default(),
+    )
 }
 
 impl Deadline {
@@ -61,7 +108,9 @@ impl Clock {
     #[must_use]
     pub fn system() -> Self {
         Self(TimeSource::System {
-            start: Instant::now(),
+            start: since_boot(),
+            wall: SystemTime::now(),
+            gain: Arc::default(),
         })
     }
 
@@ -72,32 +121,43 @@ impl Clock {
             wall,
             elapsed: Arc::default(),
             waited: Arc::new(watch::Sender::new(Duration::ZERO)),
+            stepped: Arc::default(),
+            gain: Arc::default(),
         })
     }
 
     /// The current time, on the monotonic and the wall clock.
     #[must_use]
     pub fn now(&self) -> Moment {
-        match &self.0 {
-            TimeSource::System { .. } => Moment {
-                mono: self.mono(),
-                wall: SystemTime::now(),
-            },
-            TimeSource::Manual { wall, .. } => {
-                let mono = self.mono();
-                Moment {
-                    mono,
-                    wall: *wall + mono,
-                }
+        let (start, now, gain) = match &self.0 {
+            TimeSource::System { wall, gain, .. } => (*wall, SystemTime::now(), gain),
+            TimeSource::Manual {
+                wall,
+                stepped,
+                gain,
+                ..
+            } => {
+                let stepped = Duration::from_nanos(stepped.load(Ordering::SeqCst));
+                (*wall, *wall + self.since_start() + stepped, gain)
             }
+        };
+        let elapsed = now.duration_since(start).unwrap_or_default();
+        Moment {
+            mono: gain.later(self.since_start(), elapsed),
+            wall: now,
         }
     }
 
-    /// The current time on the monotonic clock.
+    /// The current time on the monotonic clock, as far as [`Clock::now`] has seen the wall clock gain.
     #[must_use]
     pub fn mono(&self) -> Duration {
+        let (TimeSource::System { gain, .. } | TimeSource::Manual { gain, .. }) = &self.0;
+        self.since_start().saturating_add(gain.get())
+    }
+
+    fn since_start(&self) -> Duration {
         match &self.0 {
-            TimeSource::System { start } => start.elapsed(),
+            TimeSource::System { start, .. } => since_boot().saturating_sub(*start),
             TimeSource::Manual { elapsed, .. } => {
                 Duration::from_nanos(elapsed.load(Ordering::SeqCst))
             }
@@ -182,5 +242,62 @@ impl Clock {
         if let TimeSource::Manual { waited, .. } = &self.0 {
             waited.send_modify(|waited| *waited += by);
         }
+    }
+
+    /// Sets the wall clock of a manual clock forward.
+    ///
+    /// # Panics
+    ///
+    /// On the system clock.
+    pub fn step_wall(&self, by: Duration) {
+        let TimeSource::Manual { stepped, .. } = &self.0 else {
+            panic!("only a manual clock can be set");
+        };
+        let nanos = u64::try_from(by.as_nanos()).expect("a step is less than 584 years");
+        stepped.fetch_add(nanos, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn time_counts_by_the_later_clock_and_never_goes_back() {
+        let gain = Gain::default();
+        // Seconds on the boot and the wall clock, and those that count.
+        for (boot, wall, counted) in [
+            (1, 1, 1),
+            // Suspended: the boot clock has counted it, whatever the wall clock shows.
+            (3_601, 1, 3_601),
+            (3_602, 3_602, 3_602),
+            // A snapshot: only the wall clock has counted it.
+            (3_603, 7_203, 7_203),
+            (3_604, 7_204, 7_204),
+            // The wall clock is set back, and forward again.
+            (3_605, 5, 7_205),
+            (3_606, 7_206, 7_206),
+            (3_607, 9_000, 9_000),
+        ] {
+            assert_eq!(gain.later(SECOND * boot, SECOND * wall), SECOND * counted);
+            assert_eq!(SECOND * boot + gain.get(), SECOND * counted);
+        }
+    }
+
+    #[test]
+    fn clocks_that_drift_apart_differ_by_less_than_a_second() {
+        let gain = Gain::default();
+        let ahead = SECOND + Duration::from_millis(999);
+        assert_eq!(gain.later(SECOND, ahead), SECOND);
+        assert_eq!(gain.later(SECOND, SECOND * 2), SECOND * 2);
+    }
+
+    #[test]
+    fn the_system_clock_counts_from_its_start() {
+        let clock = Clock::system();
+        let (first, second) = (clock.now(), clock.mono());
+        assert!(first.mono <= second && second < SECOND * 3_600);
     }
 }

@@ -22,6 +22,7 @@ mod caching {
     mod signed_urls;
     mod stale;
     mod stale_if_error;
+    mod suspended;
     mod unknown;
     mod validation;
     mod vary;
