@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::admission::Admitted;
 use super::counters::micros;
 use super::{Acceptance, Admission, Fence, Generation, Representation};
+use crate::config;
 use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
@@ -54,6 +55,8 @@ pub struct Entry {
     /// The last acceptance of its token; `None` in a named scope, where each token has an admission
     /// of its own.
     acceptance: Option<Arc<Acceptance>>,
+    /// The settings that its freshness was assessed by.
+    rules: Option<Arc<config::Freshness>>,
     /// A std mutex: held for an operation on a short list.
     views: Mutex<Vec<(View, Arc<ViewSlot>)>>,
     /// The tokens of a named scope to which it may be served.
@@ -113,6 +116,7 @@ impl Entry {
             generation: fence.generation().clone(),
             came_with_age,
             acceptance: None,
+            rules: None,
             admitted: Admitted::default(),
             failures: Failures::default(),
             views: Mutex::default(),
@@ -125,6 +129,41 @@ impl Entry {
         Self {
             acceptance: Some(acceptance),
             ..self
+        }
+    }
+
+    /// The same entry, assessed by these settings.
+    #[must_use]
+    pub fn with_rules(self, rules: &Arc<config::Freshness>) -> Self {
+        Self {
+            rules: Some(Arc::clone(rules)),
+            ..self
+        }
+    }
+
+    /// Whether its freshness was assessed by these settings, and not before a reload.
+    #[must_use]
+    pub fn is_assessed_by(&self, rules: &Arc<config::Freshness>) -> bool {
+        self.rules
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, rules))
+    }
+
+    /// The same response with a new assessment, without views and admissions.
+    #[must_use]
+    pub fn reassessed(&self, whole: Representation, freshness: Freshness) -> Self {
+        Self {
+            whole: Arc::new(whole),
+            freshness,
+            vary: self.vary.clone(),
+            scope: self.scope,
+            generation: self.generation.clone(),
+            came_with_age: self.came_with_age,
+            acceptance: self.acceptance.clone(),
+            rules: None,
+            views: Mutex::default(),
+            admitted: Admitted::default(),
+            failures: Failures::default(),
         }
     }
 

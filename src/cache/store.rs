@@ -261,15 +261,30 @@ impl Store {
 
     /// Weighs an entry again after it has grown, if it is still stored.
     pub fn reweigh(&self, key: &CacheKey, entry: &Arc<Entry>) {
-        self.cache
-            .entry_by_ref(key)
-            .and_compute_with(|stored| match stored {
-                Some(stored) if stored.value().iter().any(|other| Arc::ptr_eq(other, entry)) => {
-                    Op::Put(stored.into_value())
-                }
-                _ => Op::Nop,
-            });
-        self.evict_excess(entry);
+        self.replace(key, entry, Some(entry));
+    }
+
+    /// Replaces an entry by another, or removes it, if it is still stored.
+    pub fn replace(&self, key: &CacheKey, old: &Arc<Entry>, new: Option<&Arc<Entry>>) {
+        self.cache.entry_by_ref(key).and_compute_with(|stored| {
+            let stored = stored.map(moka::Entry::into_value).unwrap_or_default();
+            if !stored.iter().any(|entry| Arc::ptr_eq(entry, old)) {
+                return Op::Nop;
+            }
+            let replaced = |entry: &Arc<Entry>| {
+                let entry = if Arc::ptr_eq(entry, old) { new? } else { entry };
+                Some(Arc::clone(entry))
+            };
+            let variants: Variants = stored.iter().filter_map(replaced).collect();
+            if variants.is_empty() {
+                Op::Remove
+            } else {
+                Op::Put(variants)
+            }
+        });
+        if let Some(new) = new {
+            self.evict_excess(new);
+        }
     }
 
     /// Removes stored responses: the fetch with this fence has returned a newer one that is not

@@ -56,8 +56,32 @@ pub fn assess(
     settings: &config::Freshness,
     route: RouteRule,
 ) -> Freshness {
+    assess_at(exchange.initial_age(), exchange, facts, settings, route)
+}
+
+/// Assesses a stored response again, by other settings. `exchange` has its stored head.
+#[must_use]
+pub fn reassess(
+    stored: &Freshness,
+    exchange: &Exchange<'_>,
+    facts: &Facts,
+    settings: &config::Freshness,
+    route: RouteRule,
+) -> Freshness {
+    Freshness {
+        body_sent: stored.body_sent,
+        ..assess_at(stored.initial_age, exchange, facts, settings, route)
+    }
+}
+
+fn assess_at(
+    initial_age: Duration,
+    exchange: &Exchange<'_>,
+    facts: &Facts,
+    settings: &config::Freshness,
+    route: RouteRule,
+) -> Freshness {
     let directives = obeyed(exchange.response, settings.origin);
-    let initial_age = exchange.initial_age();
     let lifetime = lifetime::lifetime(exchange, &directives, facts, settings, route, initial_age);
     let received = exchange.received;
     Freshness {

@@ -46,7 +46,7 @@ pub use directives::{RequestDirectives, ResponseDirectives};
 pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
 pub use fields::{storable, strip_digests, strip_digests_of_whole};
-pub use freshness::{Freshness, StaleUse, assess};
+pub use freshness::{Freshness, StaleUse, assess, reassess};
 pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, written_paths};
 pub use lifetime::{Lifetime, RouteRule, Rule};
 pub(crate) use list::{TOKEN, ascii_table};

@@ -42,6 +42,17 @@ impl Proxy {
             StoreLookup::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
             StoreLookup::Nothing => return Lookup::Miss(Forward::Miss),
         };
+        let entry = if entry.is_assessed_by(&self.fetcher.freshness) {
+            entry
+        } else {
+            let reassessed =
+                Box::pin(self.fetcher.reassessed(key, request.call.route, &entry)).await;
+            match reassessed {
+                Some(entry) if entry.admits(token, now.mono) => entry,
+                Some(entry) => return Lookup::NotAdmitted(entry),
+                None => return Lookup::Miss(Forward::Miss),
+            }
+        };
         let selected = match self.views.memoised(entry, request.view()) {
             Ok(selected) => selected,
             Err(entry) => {

@@ -116,7 +116,14 @@ impl Proxy {
     ///
     /// The configured views whose lists are invalid.
     pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<OptionsFault>> {
-        let freshness = Arc::new(config.freshness.clone());
+        // Stored responses with other rules than these are assessed again.
+        let is_same = self.fetcher.admission_ttl == config.scope.admission_ttl
+            && *self.fetcher.freshness == config.freshness;
+        let freshness = if is_same {
+            Arc::clone(&self.fetcher.freshness)
+        } else {
+            Arc::new(config.freshness.clone())
+        };
         let views = self.views.reloaded(&freshness);
         Ok(Self {
             parser: self.parser.reloaded(config)?,

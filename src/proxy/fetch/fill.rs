@@ -160,7 +160,8 @@ impl Fetcher {
             encodings: Encodings::default(),
         };
         let (scope, fence) = (*job.key.scope(), &job.fence);
-        let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age);
+        let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age)
+            .with_rules(&self.freshness);
         if !fence.is_shared() {
             let sent = response.requested.mono;
             entry = entry.with_acceptance(self.store.acceptance(fence.token(), sent));

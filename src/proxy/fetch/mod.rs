@@ -1,9 +1,11 @@
 //! Fetching for the cache: coalesces requests, and runs each fetch on its own task.
 //!
-//! The request to the origin is in `origin`, reading and storing the response in `fill`.
+//! The request to the origin is in `origin`, reading and storing the response in `fill`; `reassess` is
+//! for responses that were stored before a reload.
 
 mod fill;
 mod origin;
+mod reassess;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -42,6 +42,73 @@ async fn a_reload_changes_freshness_and_views_and_keeps_the_entries() {
     origin.assert_requests(2);
 }
 
+/// A response stored by the old rules stayed in use for its whole lifetime.
+#[tokio::test]
+async fn stricter_rules_apply_to_what_is_stored() {
+    type Change = fn(&mut stuut_cache::config::Config);
+    const ENDED: &str = r#"{"status":"busy","end_time":"2020-01-01T00:00:00Z","notes":[],"url":"https://b.example/k?X-Amz-Date=20270115T080000Z&X-Amz-Expires=100&X-Amz-Signature=a"}"#;
+    let changes: [(&str, &str, Change); 6] = [
+        ("", "", |config| {
+            config.freshness.status.busy = Duration::from_secs(5);
+        }),
+        ("", "max-age=600", |config| {
+            config.freshness.origin = stuut_cache::config::OriginRule::Override;
+            config.freshness.status.busy = Duration::from_secs(5);
+        }),
+        ("", "", |config| {
+            let notes = ("notes".to_owned(), Duration::from_secs(5));
+            config.freshness.live.push(notes);
+        }),
+        ("?fields=notes", "", |config| {
+            let notes = ("notes".to_owned(), Duration::from_secs(5));
+            config.freshness.live.push(notes);
+        }),
+        ("", "", |config| {
+            config.freshness.signed_url_margin = Duration::from_secs(95);
+        }),
+        ("", "private, max-age=600", |config| {
+            config.freshness.private = stuut_cache::config::PrivateRule::Refuse;
+        }),
+    ];
+    for (number, (query, cache_control, change)) in changes.into_iter().enumerate() {
+        let origin = Origin::start().await;
+        let mut proxy = Proxy::for_calls(&origin).await;
+        let reply = Reply::json(ENDED);
+        origin.reply(
+            CALL,
+            match cache_control {
+                "" => reply,
+                value => reply.header("cache-control", value),
+            },
+        );
+        let target = format!("{CALL}{query}");
+        let get = async |proxy: &Proxy| proxy.get(&target).bearer("a").await;
+        get(&proxy).await.assert_miss();
+        proxy.advance_seconds(10);
+        get(&proxy).await.assert_hit();
+        proxy.reload(change).expect("a valid configuration");
+        let response = get(&proxy).await;
+        let status = response.cache_status();
+        assert!(!status.contains("; hit; ttl="), "{number} {response}");
+    }
+}
+
+#[tokio::test]
+async fn looser_rules_and_other_keys_keep_what_is_stored() {
+    let origin = Origin::start().await;
+    let mut proxy = Proxy::start(&origin).await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.advance_seconds(50);
+    proxy
+        .reload(|config| config.freshness.not_found = Duration::ZERO)
+        .expect("a valid configuration");
+    for _ in 0..2 {
+        let hit = proxy.get(CALL).bearer("a").await;
+        hit.assert_cache_status("stuut-cache; hit; ttl=10");
+    }
+    origin.assert_requests(1);
+}
+
 /// The call has not changed since that date, but its view has.
 #[tokio::test]
 async fn if_modified_since_is_not_304_for_a_redefined_view() {

@@ -1,0 +1,58 @@
+//! Stored responses after a reload: assessed again by the new settings when they are looked up.
+
+use std::sync::Arc;
+
+use super::Fetcher;
+use crate::cache::{Encodings, Entry, Representation};
+use crate::policy::{self, Exchange, RequestDirectives, Sharing, ViewLimits};
+use crate::request::{CacheKey, RouteId};
+
+impl Fetcher {
+    /// The entry, assessed by the settings in effect; `None` if they forbid to store it.
+    ///
+    /// Views are derived again, and the tokens of a named scope are admitted again: their limits
+    /// were set by the old settings.
+    pub(in super::super) async fn reassessed(
+        &self,
+        key: &CacheKey,
+        route: RouteId,
+        entry: &Arc<Entry>,
+    ) -> Option<Arc<Entry>> {
+        let (stored, settings) = (&entry.freshness, &self.freshness);
+        let read = {
+            let (body, sent) = (entry.whole.body.clone(), stored.body_sent);
+            let settings = Arc::clone(settings);
+            move || policy::facts::read(&body, &settings.live, sent)
+        };
+        let facts = self.parsing.run(entry.whole.body.len(), read).await;
+        let facts = facts.with_fields(&entry.whole.headers, stored.body_sent);
+        let exchange = Exchange {
+            status: entry.whole.status,
+            response: &entry.whole.headers,
+            requested: stored.received,
+            received: stored.received,
+        };
+        let route = self.routes.rule(route);
+        let freshness = policy::reassess(stored, &exchange, &facts, settings, route);
+        let sharing = match entry.acceptance() {
+            Some(_) => Sharing::OneToken,
+            None => Sharing::Admitted,
+        };
+        let request = RequestDirectives::default();
+        if policy::may_store(&exchange, &request, &freshness, sharing, settings.private).is_err() {
+            self.store.replace(key, entry, None);
+            return None;
+        }
+        let whole = Representation {
+            status: entry.whole.status,
+            headers: entry.whole.headers.clone(),
+            body: entry.whole.body.clone(),
+            limits: ViewLimits::of(&facts, settings, freshness.is_unknown),
+            encodings: Encodings::default(),
+        };
+        let reassessed = entry.reassessed(whole, freshness).with_rules(settings);
+        let reassessed = Arc::new(reassessed);
+        self.store.replace(key, entry, Some(&reassessed));
+        Some(reassessed)
+    }
+}
