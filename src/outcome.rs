@@ -7,8 +7,7 @@ use crate::label::{Label, labels};
 use crate::policy::NotStored;
 use crate::request::{Bypass, Refusal};
 
-/// The name of this cache in `Cache-Status`, `Proxy-Status` and `Via`.
-pub const CACHE_NAME: &str = "stuut-cache";
+pub use crate::request::CACHE_NAME;
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub(crate) fn finding(c: &mut Criterion) {
     }
     let absent = key(&parser, STORED);
     let token = keys[0].scope();
-    let find = |key| store.find(key, token, now.mono, HeaderMap::new);
+    let find = |key| store.find(key, token, now.mono, None, HeaderMap::new);
     assert!(matches!(find(&keys[0]), StoreLookup::Entry(_)));
     assert!(matches!(find(&absent), StoreLookup::Nothing));
 

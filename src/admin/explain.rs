@@ -1,7 +1,8 @@
 //! `GET /explain?path=/v1/calls/ID[&scope=DIGEST]`: why a call is, or is not, a hit.
 //!
 //! For each stored response of the path: its scope, age, lifetime and the rule that set it, the
-//! limits of each view, and whether it was invalidated.
+//! limits of each view, and whether it was invalidated. Also the request fields that fetches do not
+//! forward, of which the origin's response may depend.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,7 +48,12 @@ impl Admin {
         };
         json_response(
             StatusCode::OK,
-            &json!({ "summary": summary, "route": route, "stored": stored }),
+            &json!({
+                "summary": summary,
+                "route": route,
+                "stored": stored,
+                "fields_left_out": self.metrics.left_out.counts(),
+            }),
         )
     }
 }

@@ -84,6 +84,11 @@ pub struct Inspection {
     pub is_valid: bool,
 }
 
+/// Whether an entry is the response to a request with these fields.
+fn is_selected(entry: &Entry, sent: &HeaderMap) -> bool {
+    entry.vary.matches(&entry.whole.headers, sent)
+}
+
 impl Store {
     /// An empty store of `cache.capacity` bytes.
     #[must_use]
@@ -124,14 +129,16 @@ impl Store {
         }
     }
 
-    /// Looks up the response that may be served to this token. `sent` builds the fields of a request
-    /// to the origin; it is called only if the origin has nominated fields (RFC 9111 §4.1).
+    /// Looks up the response that may be served to this token. `client` are the fields of a request
+    /// that prefers some responses to others; `sent` builds the fields of a request to the origin, and
+    /// is called only if the newest response does not suit, or has nominated fields (RFC 9111 §4.1).
     #[must_use]
     pub fn find(
         &self,
         key: &CacheKey,
         token: &Scope,
         now: Duration,
+        client: Option<&HeaderMap>,
         sent: impl FnOnce() -> HeaderMap,
     ) -> StoreLookup {
         let Some(variants) = self.cache.get(key) else {
@@ -141,11 +148,14 @@ impl Store {
         let Some(newest) = valid().next() else {
             return StoreLookup::Nothing;
         };
-        if newest.vary.nominates_nothing() && newest.admits(token, now) {
+        if newest.vary.nominates_nothing()
+            && client.is_none_or(|client| is_selected(newest, client))
+            && newest.admits(token, now)
+        {
             return StoreLookup::Entry(Arc::clone(newest));
         }
         let sent = sent();
-        let selected = || valid().filter(|entry| entry.vary.matches(&sent));
+        let selected = || valid().filter(|entry| is_selected(entry, &sent));
         match selected().find(|entry| entry.admits(token, now)) {
             Some(admitted) => StoreLookup::Entry(Arc::clone(admitted)),
             None => selected()
@@ -191,14 +201,14 @@ impl Store {
     ) -> Result<(), NotStored> {
         let (mut may_store, mut replaced) = (false, false);
         let is_replaced = |other: &Arc<Entry>| {
-            other.vary.matches(sent) && (!fence.is_shared() || entry.is_same_response(other))
+            is_selected(other, sent) && (!fence.is_shared() || entry.is_same_response(other))
         };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {
             let stored = stored.map(moka::Entry::into_value);
             let stored = stored.iter().flat_map(|variants| variants.iter());
             let valid = stored.filter(|other| self.is_valid(key, other));
             let (older, others): (Vec<_>, Vec<_>) = valid.partition(|other| is_replaced(other));
-            let mut selected = others.iter().filter(|other| other.vary.matches(sent));
+            let mut selected = others.iter().filter(|other| is_selected(other, sent));
             may_store = self.generations.may_store(fence)
                 && !older
                     .iter()
@@ -212,7 +222,7 @@ impl Store {
                 entry.inherit_admissions(older);
             }
             let is_kept =
-                |other: &&Arc<Entry>| !other.vary.matches(sent) || other.revoke(fence.token());
+                |other: &&Arc<Entry>| !is_selected(other, sent) || other.revoke(fence.token());
             let others = others.into_iter().filter(is_kept).take(MAX_VARIANTS - 1);
             Op::Put(
                 std::iter::once(entry)
@@ -296,7 +306,7 @@ impl Store {
         let removes = |entry: &Arc<Entry>| match superseded {
             Superseded::Only(one) => Arc::ptr_eq(one, entry),
             _ if fence.is_shared() => false,
-            Superseded::Selected(sent) => entry.vary.matches(sent),
+            Superseded::Selected(sent) => is_selected(entry, sent),
             Superseded::Every => true,
         };
         self.cache.entry_by_ref(key).and_compute_with(|stored| {

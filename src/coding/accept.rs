@@ -44,7 +44,8 @@ pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding
 }
 
 /// Parses a weight such as `q=0.85`, in thousandths (§12.4.2); an invalid one counts as 0.
-fn weight(parameter: &[u8]) -> u16 {
+#[must_use]
+pub fn weight(parameter: &[u8]) -> u16 {
     let [b'q' | b'Q', b'=', value @ ..] = parameter else {
         return UNLISTED;
     };

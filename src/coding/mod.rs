@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::label::{Label as _, labels};
 
-pub use accept::preferred;
+pub use accept::{preferred, weight};
 pub use encode::encode;
 pub use gunzip::{Gunzip, InvalidGzip, Step};
 

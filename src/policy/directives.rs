@@ -189,6 +189,22 @@ impl RequestDirectives {
         directives
     }
 
+    /// Forwards the directives that forbid a stored response, so that no cache between us and the
+    /// origin answers from its own (RFC 9111 §5.2).
+    pub fn forward(&self, client: &HeaderMap, sent: &mut HeaderMap) {
+        let no_cache = self.no_cache.then(|| "no-cache".to_owned());
+        let max_age = self.max_age.map(|age| format!("max-age={}", age.as_secs()));
+        let directives: Vec<_> = [no_cache, max_age].into_iter().flatten().collect();
+        if let Ok(directives) = HeaderValue::try_from(directives.join(", "))
+            && !directives.is_empty()
+        {
+            sent.insert(header::CACHE_CONTROL, directives);
+        }
+        if self.no_cache && client.contains_key(header::PRAGMA) {
+            sent.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        }
+    }
+
     /// Of an unreadable or repeated restriction the strictest reading counts; an unreadable
     /// permission permits nothing.
     fn add(&mut self, directive: &Directive<'_>) {

@@ -30,6 +30,7 @@ mod freshness;
 mod invalidate;
 mod lifetime;
 mod list;
+mod negotiation;
 mod percent;
 mod recheck;
 mod renewal;
@@ -62,6 +63,6 @@ pub use validators::{
     Condition, EntityTag, VIEW_HASH, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
     view_tag,
 };
-pub use vary::Selecting;
+pub use vary::{Selecting, VERSIONS};
 pub use verdict::{Verdict, is_fresh, ttl_seconds, verdict, view_max_age};
 pub use view_limits::{ViewLimits, lower_lifetime};

@@ -1,17 +1,37 @@
-//! `Vary`: the requests that a stored response may be used for (RFC 9111 §4.1).
+//! The requests that a stored response may be used for: `Vary` (RFC 9111 §4.1), and the fields that
+//! count as nominated without it.
 
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, header};
 
 use super::list::{self, Quotes};
+use super::negotiation::{NEGOTIATED, is_preferred};
 
-/// The request fields that `Vary` nominates, with their values in the original request.
+/// Fields that select a version of an API. They are nominated without a `Vary`.
+pub const VERSIONS: [HeaderName; 4] = [
+    HeaderName::from_static("api-version"),
+    HeaderName::from_static("x-api-version"),
+    HeaderName::from_static("accept-version"),
+    HeaderName::from_static("stuut-version"),
+];
+
+/// The request fields that select a stored response, with their values in the original request.
 ///
 /// Captured from, and compared with, the request *as forwarded*: a field that the origin does not
 /// receive cannot affect its response.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Selecting(Vec<(HeaderName, Option<Vec<u8>>)>);
+pub struct Selecting(Vec<(HeaderName, Selector)>);
+
+/// How a field must be.
+#[derive(Clone, PartialEq, Eq)]
+enum Selector {
+    /// As in the original request; `None`: absent.
+    Equal(Option<Vec<u8>>),
+    /// The same, unless it [prefers](is_preferred) the stored response, as the original
+    /// request did not.
+    EqualOrPreferred(Vec<u8>),
+}
 
 /// Shows only the names: values can be secret.
 impl fmt::Debug for Selecting {
@@ -23,10 +43,11 @@ impl fmt::Debug for Selecting {
 }
 
 impl Selecting {
-    /// Captures the nominated fields of `request`; `None` if no later request can match.
+    /// Captures the selecting fields of `request`; `None` if no later request can match.
     ///
-    /// `always` are nominated without a `Vary`: fields that the configuration forwards to the
-    /// origin, whose response may depend on them.
+    /// Besides those that `Vary` nominates: `always`, the fields that the configuration forwards to
+    /// the origin, whose response may depend on them; the [`VERSIONS`]; and the fields of content
+    /// negotiation that did not get what they prefer.
     ///
     /// `Authorization` is left out, so that no credential is stored: in the scope of one token it
     /// is always the same, and in a shared one such a response is not stored
@@ -48,38 +69,65 @@ impl Selecting {
                 names.push(name);
             }
         }
+        // An absent one needs no row: `matches` rejects a request that has one.
+        names.extend(
+            VERSIONS
+                .into_iter()
+                .filter(|name| request.contains_key(name)),
+        );
         names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         names.dedup();
-        let captured = names.into_iter().map(|name| {
-            let value = normalised(request, &name);
-            (name, value)
+        let negotiated = NEGOTIATED.into_iter().filter_map(|name| {
+            let is_selected = names.contains(&name) || is_preferred(response, request, &name);
+            let value = normalised(request, &name).filter(|_| !is_selected)?;
+            Some((name, Selector::EqualOrPreferred(value)))
         });
-        Some(Self(captured.collect()))
+        let negotiated: Vec<_> = negotiated.collect();
+        let equal = names.into_iter().map(|name| {
+            let value = normalised(request, &name);
+            (name, Selector::Equal(value))
+        });
+        Some(Self(equal.chain(negotiated).collect()))
     }
 
-    /// Whether any request with the same key matches.
+    /// Whether it has no fields of its own: then a request without [`VERSIONS`] and preferences
+    /// matches.
     #[must_use]
     pub fn nominates_nothing(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `request` has the same values, absent fields included.
+    /// Whether `request` has the same values, absent fields included, or prefers `response`, the
+    /// stored one.
     #[must_use]
-    pub fn matches(&self, request: &HeaderMap) -> bool {
-        self.0
+    pub fn matches(&self, response: &HeaderMap, request: &HeaderMap) -> bool {
+        let is_unlisted = |name: &HeaderName| self.names().all(|listed| listed != name);
+        let preferred = |name: &HeaderName| is_preferred(response, request, name);
+        self.0.iter().all(|(name, selector)| match selector {
+            Selector::Equal(value) => normalised(request, name) == *value,
+            Selector::EqualOrPreferred(value) => {
+                preferred(name) || normalised(request, name).as_ref() == Some(value)
+            }
+        }) && VERSIONS
             .iter()
-            .all(|(name, value)| normalised(request, name) == *value)
+            .all(|name| !request.contains_key(name) || !is_unlisted(name))
+            && NEGOTIATED
+                .iter()
+                .all(|name| preferred(name) || !is_unlisted(name))
     }
 
     /// Bytes on the heap. Clients control the length of the values.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        let values = self.0.iter().filter_map(|(_, value)| value.as_ref());
-        self.0.capacity() * size_of::<(HeaderName, Option<Vec<u8>>)>()
+        let values = self.0.iter().filter_map(|(_, selector)| match selector {
+            Selector::Equal(value) => value.as_ref(),
+            Selector::EqualOrPreferred(value) => Some(value),
+        });
+        self.0.capacity() * size_of::<(HeaderName, Selector)>()
             + values.map(Vec::capacity).sum::<usize>()
     }
 
-    /// The nominated fields, sorted.
+    /// The selecting fields.
     pub fn names(&self) -> impl Iterator<Item = &HeaderName> {
         self.0.iter().map(|(name, _)| name)
     }
@@ -142,7 +190,7 @@ mod tests {
     ) -> bool {
         let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
         Selecting::capture(&head(&lines), &head(first), &[])
-            .is_some_and(|selecting| selecting.matches(&head(then)))
+            .is_some_and(|selecting| selecting.matches(&head(&lines), &head(then)))
     }
 
     #[test]
@@ -191,6 +239,48 @@ mod tests {
             let lines: Vec<_> = vary.iter().map(|line| ("vary", *line)).collect();
             assert!(is_unmatchable(&head(&lines), false), "{vary:?}");
         }
+    }
+
+    #[test]
+    fn versions_and_preferences_select_without_vary() {
+        let json = head(&[
+            ("content-type", "application/json"),
+            ("content-language", "en"),
+        ]);
+        let xml = [("accept", "application/xml")];
+        let page = [("accept", "text/html, */*;q=0.8")];
+        for (first, then, expected) in [
+            (&[][..], &[("stuut-version", "2")][..], false),
+            (&[("stuut-version", "2")], &[], false),
+            (&[("stuut-version", "2")], &[("stuut-version", "2")], true),
+            (&[("stuut-version", "2")], &[("stuut-version", "3")], false),
+            (&[], &[("accept", "application/json, */*")], true),
+            (&[], &xml, false),
+            (&xml, &[], true),
+            (&xml, &xml, true),
+            (&page, &page, true),
+            (&page, &xml, false),
+            (&page, &[("accept", "*/*")], true),
+            (&[], &[("accept-language", "*")], true),
+            (&[], &[("accept-language", "pl")], false),
+            (
+                &[("accept-language", "pl")],
+                &[("accept-language", "pl")],
+                true,
+            ),
+        ] {
+            let selecting = Selecting::capture(&json, &head(first), &[]).expect("no star");
+            assert_eq!(
+                selecting.matches(&json, &head(then)),
+                expected,
+                "{first:?} {then:?}"
+            );
+        }
+        let plain = Selecting::capture(&json, &head(&[("accept", "application/json")]), &[]);
+        assert!(
+            plain.expect("no star").nominates_nothing(),
+            "no memory for what is preferred"
+        );
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn refusal_status(refusal: Refusal) -> StatusCode {
         Refusal::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Refusal::Connect | Refusal::Trace => StatusCode::METHOD_NOT_ALLOWED,
         Refusal::LastHop => StatusCode::OK,
+        Refusal::Loop => StatusCode::BAD_GATEWAY,
     }
 }
 

@@ -36,7 +36,8 @@ impl Proxy {
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
         let (key, token) = (&request.call.key, &request.call.token);
         let sent = || request.sent(&self.fetcher.forward_headers);
-        let entry = match self.store.find(key, token, now.mono, sent) {
+        let client = request.call.negotiates.then_some(&request.head.headers);
+        let entry = match self.store.find(key, token, now.mono, client, sent) {
             StoreLookup::Entry(entry) => entry,
             StoreLookup::NotAdmitted(entry) => return Lookup::NotAdmitted(entry),
             StoreLookup::OtherVariant => return Lookup::Miss(Forward::VaryMiss),

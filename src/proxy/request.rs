@@ -63,7 +63,10 @@ impl<'a> ClientRequest<'a> {
 
     /// The fields of a request to the origin on behalf of this one.
     pub(super) fn sent(&self, forward_headers: &[HeaderName]) -> HeaderMap {
-        headers::for_fetch(&self.head.headers, self.head.version, forward_headers)
+        let client = &self.head.headers;
+        let mut sent = headers::for_fetch(client, self.head.version, forward_headers);
+        self.directives.forward(client, &mut sent);
+        sent
     }
 
     pub(super) fn fail(&self, error: Error) -> Response<Body> {

@@ -21,6 +21,9 @@ pub(super) struct HeadFields<'a> {
     pub(super) origin_condition: bool,
     /// `If-None-Match` or `If-Modified-Since`, which we evaluate.
     pub(super) conditional: bool,
+    /// Whether it prefers some responses, by `Accept` or `Accept-Language`, or names a version.
+    pub(super) negotiates: bool,
+    pub(super) via: bool,
     /// `Cache-Control` or `Pragma`.
     pub(super) directives: bool,
 }
@@ -46,6 +49,12 @@ impl<'a> HeadFields<'a> {
                 "accept-encoding" => fields.accept_encoding.add(value),
                 "max-forwards" => fields.max_forwards.add(value),
                 "range" => fields.range = true,
+                "accept" => fields.negotiates |= value != "*/*",
+                "accept-language" => fields.negotiates |= value != "*",
+                "api-version" | "x-api-version" | "accept-version" | "stuut-version" => {
+                    fields.negotiates = true;
+                }
+                "via" => fields.via = true,
                 "if-match" | "if-unmodified-since" => fields.origin_condition = true,
                 "if-none-match" | "if-modified-since" => fields.conditional = true,
                 "cache-control" | "pragma" => fields.directives = true,

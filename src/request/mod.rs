@@ -11,6 +11,7 @@ mod refusal;
 mod route;
 mod scope;
 mod target;
+mod via;
 
 use std::borrow::Cow;
 
@@ -32,6 +33,7 @@ pub use refusal::{Refusal, Refused, is_rejection, rejection};
 pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
 pub use target::{is_chunked_or_uncoded, max_forwards};
+pub use via::{CACHE_NAME, pseudonym};
 
 /// Parses request heads by the configured mode, routes, scopes, view options and limits.
 #[derive(Clone, Debug)]
@@ -63,6 +65,10 @@ pub struct Bypassed {
 
 /// A cacheable request.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each saves a hit the lookup of fields that it does not have"
+)]
 pub struct Call {
     /// The route that it matched.
     pub route: RouteId,
@@ -78,6 +84,8 @@ pub struct Call {
     pub head_only: bool,
     /// Whether it has a condition that may turn a stored response into a 304.
     pub conditional: bool,
+    /// Whether it prefers some stored responses to others.
+    pub negotiates: bool,
     /// Whether it has cache directives.
     pub has_directives: bool,
 }
@@ -225,6 +233,7 @@ impl Parser {
             coding: coding(fields.accept_encoding, &head.headers),
             head_only: head.method == Method::HEAD,
             conditional: fields.conditional,
+            negotiates: fields.negotiates,
             has_directives: fields.directives,
         }))
     }

@@ -33,6 +33,8 @@ labels! {
         TransferCoding => "transfer-coding": "the body has a transfer coding other than chunked; send it without",
         Connect => "connect": "CONNECT is not supported",
         Trace => "trace": "TRACE is not supported; it would echo the credential",
+        // RFC 9209 §2.3.15
+        Loop => "proxy_loop_detected": "the request has passed this proxy before, or seven others like it: is upstream.url the address of a proxy?",
         // RFC 9110 §7.6.2
         LastHop => "last-hop": "Max-Forwards is 0: the request is not forwarded",
         View => "view": "a view option is invalid",

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::header::{MAX_FORWARDS, TRANSFER_ENCODING};
+use http::header::{MAX_FORWARDS, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Version};
@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Version};
 use super::fields::{FieldLines, HeadFields};
 use super::framing::fits_a_request_line;
 use super::refusal::Refusal;
+use super::via;
 use crate::config::Limits;
 use crate::policy::ascii_table;
 
@@ -35,6 +36,9 @@ pub(super) fn check(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> R
         FieldLines::Absent => {}
         FieldLines::One(coding) if is_chunked(coding.as_bytes()) => {}
         FieldLines::One(_) | FieldLines::Several => return Err(Refusal::TransferCoding),
+    }
+    if fields.via && via::is_loop(head.headers.get_all(VIA).iter()) {
+        return Err(Refusal::Loop);
     }
     match fields.max_forwards.text() {
         Some("0") if head.method == Method::OPTIONS => Err(Refusal::LastHop),

@@ -1,12 +1,14 @@
 //! Telemetry: metrics, log, access log and traces. Tokens never reach this module.
 
 mod field_weights;
+mod left_out;
 mod log;
 mod metrics;
 mod request_id;
 pub mod trace;
 
 pub use field_weights::{FieldWeights, Heaviest};
+pub use left_out::LeftOut;
 pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
 pub use metrics::{
     CloseReason, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,

@@ -1,13 +1,15 @@
 //! The header fields that are forwarded, in each direction (RFC 9110 §7.6).
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CONNECTION, CONTENT_ENCODING,
-    CONTENT_LENGTH, COOKIE, Entry, HOST, IF_MATCH, MAX_FORWARDS, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
+    ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
+    CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, Entry, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, MAX_FORWARDS, PRAGMA, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, TE,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
 
-use crate::policy;
+use crate::policy::{self, VERSIONS};
+use crate::request::pseudonym;
 
 /// Hop-by-hop fields, in addition to those that `Connection` nominates (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -22,8 +24,9 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Request fields that a fetch forwards. A field that could change the response but is not part of
-/// the cache key is not forwarded (cache poisoning).
-pub const ALLOWED: [HeaderName; 8] = [
+/// the cache key is not forwarded (cache poisoning), except `Via`, by which loops are detected.
+/// The [`VERSIONS`] are forwarded as well.
+pub const ALLOWED: [HeaderName; 9] = [
     AUTHORIZATION,
     ACCEPT,
     ACCEPT_LANGUAGE,
@@ -32,6 +35,22 @@ pub const ALLOWED: [HeaderName; 8] = [
     HeaderName::from_static("tracestate"),
     HeaderName::from_static("baggage"),
     HeaderName::from_static("x-request-id"),
+    VIA,
+];
+
+/// Request fields that a fetch leaves out because they concern the client's connection, its framing
+/// or the cache itself, besides the hop-by-hop ones.
+const OURS: [HeaderName; 10] = [
+    HOST,
+    ACCEPT_ENCODING,
+    CACHE_CONTROL,
+    PRAGMA,
+    IF_NONE_MATCH,
+    IF_MODIFIED_SINCE,
+    RANGE,
+    CONTENT_LENGTH,
+    MAX_FORWARDS,
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// The request fields of a fetch: the allow-list and `more`, with gzip, which we can decode.
@@ -40,17 +59,28 @@ pub fn for_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> H
     let mut fields = HeaderMap::with_capacity(8);
     let nominated = nominated(client);
     for (name, value) in client {
-        let allowed = ALLOWED.contains(name) || more.contains(name);
+        let allowed = [&ALLOWED[..], &VERSIONS, more]
+            .iter()
+            .any(|names| names.contains(name));
         if allowed && (*name == AUTHORIZATION || !nominated.contains(name)) {
             fields.append(name, value.clone());
         }
     }
     fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     join_cookies(&mut fields, version);
-    // A departure from RFC 9110 §7.6.3: the client's `Via` is not forwarded. The fetch is for all
-    // clients of the key, and an origin may vary its response by the proxies on the path.
     add_via(&mut fields, version);
     fields
+}
+
+/// The fields of a client that are not in the request of a fetch and may matter to the origin.
+pub fn left_out<'a>(
+    client: &'a HeaderMap,
+    sent: &'a HeaderMap,
+) -> impl Iterator<Item = &'a HeaderName> {
+    let is_ours = |name: &HeaderName| OURS.contains(name) || HOP_BY_HOP.contains(name);
+    client
+        .keys()
+        .filter(move |name| !sent.contains_key(*name) && !is_ours(name))
 }
 
 /// Makes a fetch request the body without content coding: the origin forbids decoding it.
@@ -137,14 +167,15 @@ fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Adds the version of the received message, and the proxy's name, to `Via`.
+/// Adds the version of the received message, and the proxy's pseudonym, to `Via`.
 pub fn add_via(fields: &mut HeaderMap, received: Version) {
-    let via = match received {
-        Version::HTTP_2 => "2 stuut-cache",
-        Version::HTTP_10 => "1.0 stuut-cache",
-        _ => "1.1 stuut-cache",
+    let version = match received {
+        Version::HTTP_2 => "2",
+        Version::HTTP_10 => "1.0",
+        _ => "1.1",
     };
-    fields.append(VIA, HeaderValue::from_static(via));
+    let via = HeaderValue::try_from(format!("{version} {}", pseudonym()));
+    fields.append(VIA, via.expect("a version and a name are a field value"));
 }
 
 #[cfg(test)]
@@ -191,10 +222,11 @@ mod tests {
         );
         let expected = [
             "authorization: Bearer a",
+            "via: 1.1 before",
+            &format!("via: 1.1 {}", pseudonym()),
             "accept: application/json",
             "x-tenant: t1",
             "accept-encoding: gzip",
-            "via: 1.1 stuut-cache",
         ];
         assert_eq!(lines(&sent), expected);
     }
@@ -221,7 +253,7 @@ mod tests {
             "if-match: \"1\", W/\"2\"",
             "max-forwards: 2",
             "via: 1.1 before",
-            "via: 2 stuut-cache",
+            &format!("via: 2 {}", pseudonym()),
         ];
         let mut forwarded = lines(&sent);
         forwarded.sort();

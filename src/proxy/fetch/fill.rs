@@ -177,7 +177,9 @@ impl Fetcher {
     /// no `Vary`.
     fn is_stored(&self, job: &FetchJob) -> bool {
         let (token, now) = (job.fence.token(), self.clock.mono());
-        let lookup = self.store.find(&job.key, token, now, || job.sent.clone());
+        let lookup = self
+            .store
+            .find(&job.key, token, now, Some(&job.sent), || job.sent.clone());
         !matches!(lookup, StoreLookup::Nothing)
     }
 }

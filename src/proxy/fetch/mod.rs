@@ -23,7 +23,7 @@ use crate::label::Label as _;
 use crate::policy::{self, NotStored, RequestDirectives, Sharing};
 use crate::request::{CacheKey, RouteId, Routes};
 use crate::telemetry::{Metrics, RequestId};
-use crate::upstream::{FetchError, ResponseStream, Upstream};
+use crate::upstream::{FetchError, ResponseStream, Upstream, headers};
 
 /// Fetches responses and stores them.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ impl Fetcher {
         let deadline = self.upstream.deadline();
         let shared = self.clock.timeout_at(deadline, waiter.result()).await;
         match shared {
-            Some(Some(Ok(fetched))) if fetched.entry.vary.matches(&job.sent) => {
+            Some(Some(Ok(fetched))) if fetched.answers(&job.sent) => {
                 self.metrics.collapsed.inc();
                 FetchResult::Whole(fetched)
             }
@@ -190,6 +190,10 @@ impl Fetcher {
     fn job(&self, request: &ClientRequest<'_>, basis: Basis) -> FetchJob {
         let (call, head) = (request.call, request.head);
         let mut sent = request.sent(&self.forward_headers);
+        for name in headers::left_out(&head.headers, &sent) {
+            self.metrics.fields_left_out.inc();
+            self.metrics.left_out.count(name);
+        }
         // Overwrites an invalid id of the client, which the log does not contain either.
         sent.insert(RequestId::FIELD, request.id.to_header());
         let span = self.spans.begin(&mut sent, &head.extensions);
@@ -270,6 +274,15 @@ impl Basis {
             Some(entry) if store.is_current(&entry.generation) => self,
             _ => Self::Nothing,
         }
+    }
+}
+
+// === impl Fetched ===
+
+impl Fetched {
+    /// Whether it is the response to a request with these fields.
+    fn answers(&self, sent: &HeaderMap) -> bool {
+        self.entry.vary.matches(&self.entry.whole.headers, sent)
     }
 }
 

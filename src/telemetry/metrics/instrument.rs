@@ -59,6 +59,8 @@ macro_rules! metrics {
             $( #[doc = $help] pub $field: $type, )+
             /// The largest fields of responses; not a metric, since names are not a closed set.
             pub field_weights: FieldWeights,
+            /// The request fields that fetches do not forward, by name; for `/explain`.
+            pub left_out: LeftOut,
             registry: Registry,
         }
 
@@ -84,6 +86,7 @@ macro_rules! metrics {
                 Self {
                     $( $field: Instrument::register($field, &setup), )+
                     field_weights: FieldWeights::default(),
+                    left_out: LeftOut::default(),
                     registry: setup.registry,
                 }
             }

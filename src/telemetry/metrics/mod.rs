@@ -13,6 +13,7 @@ use self::instrument::{BuildInfo, Instrument, SECONDS, Setup, WORK_SECONDS, metr
 use self::requests::{Requests, UpstreamRequests};
 use self::snapshot::{Count as _, Durations, HITS, MISSES, Outcomes};
 use super::field_weights::FieldWeights;
+use super::left_out::LeftOut;
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::policy::NotStored;
@@ -66,6 +67,7 @@ metrics! {
     invalidations: Counters<Invalidation> = "invalidations_total" ["cause"], "Invalidations, by cause; one can cover many stored responses. refusal: the origin refused a token that had stored responses.";
     not_stored: Counters<NotStored> = "not_stored_total" ["reason"], "Responses to cacheable requests that were not stored. Many, with a low hit ratio: the reason says whether the origin forbids it or a limit is too low (too-large: cache.max_entry, cache.max_filling).";
     fills_streamed: IntCounter = "fills_streamed_total", "Responses streamed instead of stored because cache.max_filling was used up; not_stored_total counts them as too-large. Many: raise it.";
+    fields_left_out: IntCounter = "fields_left_out_total", "Request fields that were not forwarded with a fetch, because they are not on the list and so not part of the cache key. /explain names them. Does the origin's response depend on one? Add it to upstream.forward_headers.";
     bypass: Counters<Bypass> = "bypass_total" ["reason"], "Requests forwarded without a cache lookup. Many: route means that no item of cache.routes matches, credential that there is no single bearer token.";
     collapsed: IntCounter = "collapsed_total", "Requests that waited for another request's fetch instead of being sent to the origin (request coalescing).";
     fenced: IntCounter = "fenced_total", "Fetched responses not stored because a purge, a write or a refused token invalidated them during the fetch.";

@@ -6,7 +6,7 @@ use std::fs;
 
 use stuut_cache::label::Label;
 use stuut_cache::outcome::Fault;
-use stuut_cache::policy::NotStored;
+use stuut_cache::policy::{self, NotStored};
 use stuut_cache::proxy::{Error, problems};
 use stuut_cache::request::{Bypass, Refusal};
 use stuut_cache::telemetry::FAMILIES;
@@ -85,7 +85,7 @@ fn the_tables_of_reasons_are_the_programs() {
 #[test]
 fn the_table_of_forwarded_fields_is_the_programs() {
     let mut table = String::from("| field |\n|---|\n");
-    for name in headers::ALLOWED {
+    for name in headers::ALLOWED.into_iter().chain(policy::VERSIONS) {
         writeln!(table, "| `{name}` |").expect("a string");
     }
     holds("docs/configuration.md", "forwarded", &table);

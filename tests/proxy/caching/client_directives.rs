@@ -42,7 +42,6 @@ async fn no_cache_fetches_although_the_stored_response_is_fresh() {
             .header(name, value)
             .await
             .assert_cache_status("stuut-cache; fwd=request; fwd-status=200; stored; ttl=10");
-        assert_eq!(origin.last_request().header(name), None, "not forwarded");
         origin.assert_requests(2);
         // The new response is stored.
         let next = proxy.get(CALL).bearer("a").await.assert_hit();
@@ -216,4 +215,41 @@ async fn a_no_store_request_starts_no_background_refresh() {
     })
     .await;
     origin.assert_requests(2);
+}
+
+/// Otherwise a cache between the proxy and the origin answers from its own store.
+#[tokio::test]
+async fn a_directive_that_causes_a_fetch_is_forwarded() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let get = || proxy.get("/v1/calls/c1").bearer("a");
+    get().await.assert_miss();
+    let sent = |name: &str| origin.last_request().header(name);
+    assert_eq!((sent("cache-control"), sent("pragma")), (None, None));
+    for (name, value, cache_control) in [
+        ("cache-control", "no-cache, x=1", "no-cache"),
+        ("cache-control", "max-age=0", "max-age=0"),
+        (
+            "cache-control",
+            "no-cache, max-age=0",
+            "no-cache, max-age=0",
+        ),
+        ("pragma", "no-cache", "no-cache"),
+    ] {
+        get().header(name, value).await.assert_forwarded("request");
+        assert_eq!(sent("cache-control").as_deref(), Some(cache_control));
+        let pragma = (name == "pragma").then_some("no-cache");
+        assert_eq!(sent("pragma").as_deref(), pragma);
+    }
+    origin.assert_requests(5);
+    let ignoring = Proxy::with(&origin, |config| {
+        config.freshness.client_directives = ClientDirectives::Ignore;
+    })
+    .await;
+    let request = ignoring.get("/v1/calls/c1").bearer("a");
+    request
+        .header("cache-control", "no-cache")
+        .await
+        .assert_miss();
+    assert_eq!(sent("cache-control"), None);
 }

@@ -101,9 +101,11 @@ impl World {
     }
 
     fn stored(&self) -> Option<u64> {
-        match self.store.find(&self.key, &self.scope, Duration::ZERO, || {
-            self.request_fields.clone()
-        }) {
+        match self
+            .store
+            .find(&self.key, &self.scope, Duration::ZERO, None, || {
+                self.request_fields.clone()
+            }) {
             StoreLookup::Entry(entry) => Some(number(&entry.whole.body)),
             StoreLookup::OtherVariant | StoreLookup::NotAdmitted(_) => {
                 panic!("there is one variant")

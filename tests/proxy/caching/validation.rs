@@ -1,5 +1,7 @@
 //! Revalidation: conditional requests to the origin, and the effect of a 304.
 
+use stuut_cache::request::pseudonym;
+
 use crate::support::{Origin, Proxy, Reply, Response};
 
 pub(super) const CALL: &str = "/v1/calls/c1";
@@ -66,7 +68,7 @@ async fn a_304_renews_lifetime_and_fields_and_keeps_the_body() {
         .assert_header("etag", "\"1\"")
         .assert_header("content-type", "application/json")
         .assert_header("content-length", "7")
-        .assert_header("via", "1.1 stuut-cache")
+        .assert_header("via", &format!("1.1 {}", pseudonym()))
         .assert_body("{\"a\":1}");
     origin.assert_requests(2);
 }

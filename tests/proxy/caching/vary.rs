@@ -257,3 +257,98 @@ async fn an_error_without_vary_does_not_hide_other_variants() {
     english().await.assert_status(500);
     german().await.assert_hit().assert_body("{}");
 }
+
+/// Two services with one token got each other's media type.
+#[tokio::test]
+async fn accept_selects_without_vary_but_its_spelling_does_not() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let xml = Reply::new(200)
+        .header("content-type", "application/xml")
+        .body("<call/>");
+    origin.replies(CALL, vec![Reply::json("{}"), xml.clone()]);
+    get(&proxy, &[]).await.assert_miss();
+    for accept in [
+        "*/*",
+        "application/json",
+        "application/json, text/plain, */*",
+    ] {
+        get(&proxy, &[("accept", accept)])
+            .await
+            .assert_hit()
+            .assert_body("{}");
+    }
+    get(&proxy, &[("accept", "application/xml")])
+        .await
+        .assert_cache_status(VARY_MISS)
+        .assert_body("<call/>");
+    for (accept, body) in [
+        ("application/xml", "<call/>"),
+        ("text/xml;q=0.1, application/*", "<call/>"),
+        ("application/json", "{}"),
+    ] {
+        get(&proxy, &[("accept", accept)])
+            .await
+            .assert_hit()
+            .assert_body(body);
+    }
+    // Without Content-Language, a response is for all languages.
+    let polish = [("accept-language", "pl")];
+    get(&proxy, &polish).await.assert_hit();
+    origin.assert_requests(2);
+    let english = Reply::json("{}").header("content-language", "en");
+    origin.replies("/v1/calls/c2", vec![english, Reply::json("{}")]);
+    let get = |language: &str| {
+        let request = proxy.get("/v1/calls/c2").bearer("a");
+        request.header("accept-language", language)
+    };
+    get("en-GB, en;q=0.9").await.assert_miss();
+    get("en").await.assert_hit();
+    get("*").await.assert_hit();
+    get("pl").await.assert_cache_status(VARY_MISS);
+}
+
+/// They were dropped in silence, and every client got the default version.
+#[tokio::test]
+async fn a_version_is_forwarded_and_selects_a_variant() {
+    for name in [
+        "Api-Version",
+        "X-Api-Version",
+        "Accept-Version",
+        "Stuut-Version",
+    ] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::start(&origin).await;
+        get(&proxy, &[]).await.assert_miss();
+        for value in ["2025-01-01", "2026-01-01"] {
+            get(&proxy, &[(name, value)])
+                .await
+                .assert_cache_status(VARY_MISS);
+            assert_eq!(origin.last_request().header(name).as_deref(), Some(value));
+            get(&proxy, &[(name, value)]).await.assert_hit();
+        }
+        get(&proxy, &[]).await.assert_hit();
+        origin.assert_requests(3);
+    }
+}
+
+#[tokio::test]
+async fn fields_left_out_are_counted_and_named() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let fields = [
+        ("x-tenant", "t1"),
+        ("cookie", "c=1"),
+        ("cache-control", "no-cache"),
+        ("accept", "*/*"),
+    ];
+    get(&proxy, &fields).await.assert_miss();
+    get(&proxy, &fields[..1]).await.assert_hit();
+    let counted = proxy.metric("stuut_cache_fields_left_out_total").await;
+    assert_eq!(counted.to_string(), "2");
+    let explained = proxy
+        .admin(http::Method::GET, "/explain?path=/v1/calls/c1")
+        .await;
+    let left_out = serde_json::json!({ "x-tenant": 1, "cookie": 1 });
+    assert_eq!(explained.json()["fields_left_out"], left_out);
+}

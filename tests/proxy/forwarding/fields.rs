@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use stuut_cache::request::pseudonym;
+
 use super::requests::request;
 use crate::support::{Origin, Proxy, Reply};
 
@@ -76,21 +78,18 @@ async fn authorization_is_forwarded_even_if_connection_names_it() {
 async fn via_is_extended_in_both_directions() {
     let origin = Origin::start().await;
     let proxy = Proxy::start(&origin).await;
-    // A fetch may serve several clients, so its Via starts at the proxy.
-    for (target, sent) in [
-        ("/v1/other", "1.0 before, 1.1 stuut-cache"),
-        ("/v1/calls/c1", "1.1 stuut-cache"),
-    ] {
+    let own = pseudonym();
+    for target in ["/v1/other", "/v1/calls/c1"] {
         origin.reply(target, Reply::json("{}").header("via", "1.1 beyond"));
         proxy
             .get(target)
             .bearer("a")
             .header("via", "1.0 before")
             .await
-            .assert_header("via", "1.1 beyond, 1.1 stuut-cache");
+            .assert_header("via", &format!("1.1 beyond, 1.1 {own}"));
         assert_eq!(
-            origin.last_request().header("via").as_deref(),
-            Some(sent),
+            origin.last_request().header("via"),
+            Some(format!("1.0 before, 1.1 {own}")),
             "{target}"
         );
     }
@@ -98,10 +97,33 @@ async fn via_is_extended_in_both_directions() {
     let answer = proxy.raw("GET /v1/other HTTP/1.0\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     let via = origin.last_request().header("via");
-    assert_eq!(via.as_deref(), Some("1.0 stuut-cache"));
+    assert_eq!(via, Some(format!("1.0 {own}")));
     proxy.get("/v1/other").over_http2().await;
     let via = origin.last_request().header("via");
-    assert_eq!(via.as_deref(), Some("2 stuut-cache"));
+    assert_eq!(via, Some(format!("2 {own}")));
+}
+
+/// A proxy whose `upstream.url` is itself used a slot for each turn of the loop.
+#[tokio::test]
+async fn a_request_that_returns_is_a_loop() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let own = format!("1.1 {}", pseudonym());
+    let replicas = ["1.1 stuut-cache-00000000"; 8].join(", ");
+    for target in ["/v1/other", "/v1/calls/c1"] {
+        for via in [&own, &replicas] {
+            proxy
+                .get(target)
+                .bearer("a")
+                .header("via", via)
+                .await
+                .assert_problem(502, "proxy_loop_detected");
+        }
+        let seven = &replicas[..replicas.len() - 26];
+        let chain = proxy.get(target).bearer("a").header("via", seven);
+        chain.await.assert_status(200);
+    }
+    origin.assert_requests(2);
 }
 
 #[tokio::test]
