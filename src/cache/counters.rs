@@ -12,12 +12,13 @@ use crate::request::Scope;
 /// Dropped counters are removed from the table only when it holds at least this many.
 const MIN_CLEAR: usize = 1 << 10;
 
-/// Maximum counters with a pending write (one of unknown outcome); enough for 2,000 such writes a
-/// second. At the bound a further write is not tracked: it has invalidated, but a response fetched
-/// while the origin may still apply it is stored.
+/// Maximum counters with a pending write (one that the origin may still apply). At the bound a
+/// further write is not tracked: it has invalidated, but a response fetched while the origin may
+/// still apply it is stored.
 const MAX_PENDING: usize = 1 << 16;
 
-/// Maximum of them for the writes of one token, so that it cannot use them up for others.
+/// Maximum of them for the writes of one token, or of all that are not accepted, so that it cannot
+/// use them up for others.
 const MAX_PENDING_OF_TOKEN: usize = MAX_PENDING / 16;
 
 /// A number that only grows, and the deadline of a pending write to the resource that it counts for.
@@ -50,14 +51,14 @@ struct Table<K> {
     /// Counters with a pending write, each once, held until its deadline; earliest first.
     pending: VecDeque<Pending>,
     /// The number of them by the token that wrote first.
-    pending_of: HashMap<Scope, usize, RandomState>,
+    pending_of: HashMap<Option<Scope>, usize, RandomState>,
 }
 
 #[derive(Debug)]
 struct Pending {
     until: Duration,
     counter: Arc<Counter>,
-    token: Scope,
+    token: Option<Scope>,
 }
 
 // === impl Counter ===
@@ -139,12 +140,12 @@ impl<K: Hash + Eq> LiveCounters<K> {
         }
     }
 
-    /// Marks a write of this token as pending until then; returns false if there are too many
-    /// pending writes, in total or of this token.
+    /// Marks a write as pending until then; returns false if there are too many pending writes, in
+    /// total or of this token (`None`: of those that are not accepted).
     pub(super) fn mark_pending(
         &self,
         key: K,
-        token: &Scope,
+        token: Option<&Scope>,
         until: Duration,
         now: Duration,
     ) -> bool {
@@ -152,15 +153,16 @@ impl<K: Hash + Eq> LiveCounters<K> {
         table.end_pending(now);
         let counter = table.counter(key);
         if counter.pending_until.load(Ordering::SeqCst) == 0 {
-            let of_token = table.pending_of.get(token).copied().unwrap_or(0);
+            let token = token.copied();
+            let of_token = table.pending_of.get(&token).copied().unwrap_or(0);
             if table.pending.len() == MAX_PENDING || of_token == MAX_PENDING_OF_TOKEN {
                 return false;
             }
-            table.pending_of.insert(*token, of_token + 1);
-            table.pending.push_back(Pending {
+            table.pending_of.insert(token, of_token + 1);
+            table.enqueue(Pending {
                 until,
                 counter: Arc::clone(&counter),
-                token: *token,
+                token,
             });
         }
         counter
@@ -191,6 +193,12 @@ impl<K: Hash + Eq> Table<K> {
         })
     }
 
+    /// Queues a pending write by its deadline; most are later than all others.
+    fn enqueue(&mut self, write: Pending) {
+        let at = self.pending.partition_point(|one| one.until <= write.until);
+        self.pending.insert(at, write);
+    }
+
     /// Releases the counters whose writes are no longer pending.
     fn end_pending(&mut self, now: Duration) {
         while let Some(mut ended) = self.pending.pop_front_if(|first| first.until <= now) {
@@ -198,7 +206,7 @@ impl<K: Hash + Eq> Table<K> {
             if ended.counter.is_pending(now) {
                 let until = ended.counter.pending_until.load(Ordering::SeqCst);
                 ended.until = Duration::from_micros(until);
-                self.pending.push_back(ended);
+                self.enqueue(ended);
                 continue;
             }
             ended.counter.pending_until.store(0, Ordering::SeqCst);
@@ -255,8 +263,8 @@ mod tests {
     #[test]
     fn the_latest_deadline_of_a_pending_write_counts() {
         let (counters, token) = (LiveCounters::default(), token());
-        assert!(counters.mark_pending(1, &token, SECOND * 3, Duration::ZERO));
-        assert!(counters.mark_pending(1, &token, SECOND * 2, Duration::ZERO));
+        assert!(counters.mark_pending(1, Some(&token), SECOND * 3, Duration::ZERO));
+        assert!(counters.mark_pending(1, Some(&token), SECOND * 2, Duration::ZERO));
         let counter = counters.counter(1);
         assert!(counter.is_pending(SECOND * 2) && !counter.is_pending(SECOND * 3));
         assert!(!counters.counter(2).is_pending(SECOND));
@@ -267,11 +275,11 @@ mod tests {
         let (counters, token) = (LiveCounters::default(), token());
         for millis in 0..2_000 {
             let now = Duration::from_millis(millis);
-            assert!(counters.mark_pending(1, &token, now + SECOND, now));
+            assert!(counters.mark_pending(1, Some(&token), now + SECOND, now));
             assert_eq!(counters.lock().pending.len(), 1);
         }
         assert!(counters.counter(1).is_pending(SECOND * 2));
-        assert!(counters.mark_pending(2, &token, SECOND * 5, SECOND * 4));
+        assert!(counters.mark_pending(2, Some(&token), SECOND * 5, SECOND * 4));
         assert!(!counters.advance(&1), "the counter is dropped");
     }
 
@@ -281,13 +289,26 @@ mod tests {
         let tokens: Vec<_> = (0..16).map(|_| token()).collect();
         for key in 0..MAX_PENDING {
             let token = &tokens[key % tokens.len()];
-            assert!(counters.mark_pending(key, token, SECOND, Duration::ZERO));
+            assert!(counters.mark_pending(key, Some(token), SECOND, Duration::ZERO));
         }
         let (next, other) = (MAX_PENDING, token());
-        assert!(!counters.mark_pending(next, &other, SECOND, Duration::ZERO));
-        assert!(counters.mark_pending(next, &other, SECOND * 2, SECOND));
+        assert!(!counters.mark_pending(next, Some(&other), SECOND, Duration::ZERO));
+        assert!(counters.mark_pending(next, Some(&other), SECOND * 2, SECOND));
         let table = counters.lock();
         assert_eq!((table.pending.len(), table.pending_of.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_long_pending_write_does_not_keep_the_slots_of_shorter_ones() {
+        let (counters, token) = (LiveCounters::default(), token());
+        assert!(counters.mark_pending(0, Some(&token), SECOND * 30, Duration::ZERO));
+        for key in 1..10 {
+            assert!(counters.mark_pending(key, None, SECOND, Duration::ZERO));
+        }
+        assert!(counters.mark_pending(10, None, SECOND * 2, SECOND));
+        let table = counters.lock();
+        assert_eq!(table.pending.len(), 2);
+        assert!(table.pending.iter().is_sorted_by_key(|write| write.until));
     }
 
     #[test]
@@ -295,10 +316,10 @@ mod tests {
         let counters = LiveCounters::default();
         let (one, other) = (token(), token());
         for key in 0..MAX_PENDING {
-            let is_tracked = counters.mark_pending(key, &one, SECOND, Duration::ZERO);
+            let is_tracked = counters.mark_pending(key, Some(&one), SECOND, Duration::ZERO);
             assert_eq!(is_tracked, key < MAX_PENDING_OF_TOKEN);
         }
-        assert!(counters.mark_pending(MAX_PENDING, &other, SECOND, Duration::ZERO));
+        assert!(counters.mark_pending(MAX_PENDING, Some(&other), SECOND, Duration::ZERO));
         assert!(
             !counters
                 .counter(MAX_PENDING_OF_TOKEN)

@@ -145,13 +145,13 @@ impl Generations {
             .advance(&self.counter_key(&canonical_path(path), reach))
     }
 
-    /// Marks a write of this token to this path as pending: responses to fetches that begin before
-    /// `until` are not stored. Returns false if there are too many pending writes.
+    /// Marks a write to this path as pending: responses to fetches that begin before `until` are not
+    /// stored. Returns false if there are too many pending writes, in total or of this token.
     pub(super) fn mark_pending(
         &self,
         path: &str,
         reach: Reach,
-        token: &Scope,
+        token: Option<&Scope>,
         until: Duration,
         now: Duration,
     ) -> bool {
@@ -376,7 +376,7 @@ mod tests {
         let generations = generations(&["/v1/calls/{id}"]);
         let key = key("/v1/calls/c1");
         let second = Duration::from_secs(1);
-        let token = key.scope();
+        let token = Some(key.scope());
         assert!(generations.mark_pending(key.path(), Reach::Here, token, second, Duration::ZERO));
         let during = generations.fence(&key, key.scope(), Duration::ZERO);
         let after = generations.fence(&key, key.scope(), second);

@@ -337,21 +337,21 @@ impl Store {
     }
 
     /// Invalidates paths that a write may have changed; returns whether anything was invalidated.
-    /// Responses to fetches that begin while a write of a token is `pending` are not stored.
+    /// Responses to fetches that begin while the write is `pending` are not stored. `token`: the
+    /// writing token, if it is accepted.
     pub fn invalidate_written<'p>(
         &self,
         paths: impl Iterator<Item = (&'p str, Reach)>,
-        pending: Option<(&Scope, Range<Duration>)>,
+        token: Option<&Scope>,
+        pending: Range<Duration>,
     ) -> bool {
-        let pending = pending.map(|(token, Range { start, end })| (token, start, end));
+        let Range { start: now, end } = pending;
         let (mut any, mut is_tracked) = (false, true);
         for (path, reach) in paths {
-            if let Some((token, now, until)) = pending {
-                // First, so that a fetch that begins in between sees the mark.
-                let generations = &self.generations;
-                is_tracked &= generations.mark_pending(path, reach, token, until, now);
-            }
-            any |= self.generations.invalidate_path(path, reach);
+            // First, so that a fetch that begins in between sees the mark.
+            let generations = &self.generations;
+            is_tracked &= generations.mark_pending(path, reach, token, end, now);
+            any |= generations.invalidate_path(path, reach);
         }
         if !is_tracked {
             self.metrics.writes_untracked.inc();

@@ -134,12 +134,15 @@ settings! {
         url: OriginUrl = "https://api.stuut.ai";
         /// Timeout for connecting to the origin, DNS, TLS and retries included.
         connect_timeout: Duration = "3s" where positive;
-        /// Timeout for the origin's response head, from the end of the request; then stale is
+        /// Timeout for the response head of a fetch, from the end of the request; then stale is
         /// served, or 504.
         response_timeout: Duration = "10s" where positive;
         /// Timeout for a whole cacheable fetch; where bodies are streamed, the longest time without
         /// progress.
         total_timeout: Duration = "30s" where positive;
+        /// Timeout for the response head of a forwarded request, from the end of its body; and for
+        /// the rest of a write after its client has disconnected.
+        forward_timeout: Duration = "60s" where positive;
         /// Retry budget for GETs and HEADs whose connection closes before a response, in percent of
         /// requests, plus ten per second; 0 disables retries, connection retries included.
         retries: usize = 20 where between::<0, 100>;
@@ -201,6 +204,9 @@ settings! {
         hard_limit: Duration = "24h" where positive;
         /// Time before the expiry of a pre-signed URL from which it is no longer served.
         signed_url_margin: Duration = "30s";
+        /// Time after a write for which what it may have changed is not stored; ten times as long
+        /// after a 202 (Accepted).
+        write_settling: Duration = "1s";
         /// Cache-Control of clients: "obey" or "ignore".
         client_directives: ClientDirectives = "obey";
         /// Lifetime of a call that has just ended, or has ended but is not complete.

@@ -1,6 +1,7 @@
 //! The stored responses that a write invalidates (RFC 9111 §4.4).
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
@@ -21,6 +22,17 @@ pub fn is_unsafe(method: &Method) -> bool {
 #[must_use]
 pub fn adds_below(method: &Method) -> bool {
     method == Method::POST
+}
+
+/// How long after a write nothing is stored for its paths: the origin's own caches and replicas may
+/// show the old state. Longer after a 202, which promises the change for later.
+#[must_use]
+pub fn settling(status: StatusCode, write_settling: Duration) -> Duration {
+    if status == StatusCode::ACCEPTED {
+        write_settling.saturating_mul(10)
+    } else {
+        write_settling
+    }
 }
 
 /// The paths that an exchange has written to, in the form of [`canonical_path`].

@@ -48,7 +48,9 @@ pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
 pub use fields::{storable, strip_digests, strip_digests_of_whole};
 pub use freshness::{Freshness, StaleUse, assess, reassess};
-pub use invalidate::{adds_below, canonical_path, is_unsafe, self_and_ancestors, written_paths};
+pub use invalidate::{
+    adds_below, canonical_path, is_unsafe, self_and_ancestors, settling, written_paths,
+};
 pub use lifetime::{Lifetime, RouteRule, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
 pub use percent::percent_decoded;

@@ -27,13 +27,17 @@ use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{self, FetchError, ResponseStream, Upstream, headers};
 
 /// Forwards requests.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Forwarder {
     pub(super) store: Arc<Store>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
     /// How long the origin may still be applying an unanswered write (`upstream.total_timeout`).
     pub(super) pending_time: Duration,
+    /// `upstream.forward_timeout`.
+    pub(super) forward_timeout: Duration,
+    /// `freshness.write_settling`.
+    pub(super) write_settling: Duration,
     pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -158,7 +162,7 @@ impl Forwarder {
         let content = match written {
             Some(written) if !stream.is_end_stream() => {
                 let clock = self.clock.clone();
-                let response = WriteResponse::new(stream, written, clock, self.pending_time);
+                let response = WriteResponse::new(stream, written, clock, self.forward_timeout);
                 Content::Written(Box::new(response))
             }
             _ => Content::Stream(Box::new(stream)),
@@ -174,9 +178,9 @@ impl Forwarder {
         response
     }
 
-    /// Invalidates what a write may have changed, unless its response rules a change out. Without a
-    /// usable response the origin may still apply it: for a while responses fetched from these paths
-    /// are not stored. Returns the paths, if they are known from a response.
+    /// Invalidates what a write may have changed, unless its response rules a change out; responses
+    /// fetched from these paths are not stored for a while. Without a usable response that is longer:
+    /// the origin may still apply the write. Returns the paths, if they are known from a response.
     ///
     /// A write of unknown result counts only from an accepted scope: without that, anyone could
     /// invalidate every call for everyone by breaking off requests that the origin would refuse.
@@ -197,31 +201,33 @@ impl Forwarder {
             paths: policy::written_paths(method, path, status, fields, self.upstream.origin()),
             below,
             token: token.copied(),
+            settling: policy::settling(status, self.write_settling),
+            pending_time: self.pending_time,
         };
+        let now = self.clock.mono();
         match result {
             // The 5xx may be a gateway's: the origin behind it may have applied the write, or may yet.
             Ok(response) if response.status().is_server_error() => {}
             Ok(response) => {
                 let written = written(response.status(), response.headers());
-                written.invalidate(None);
+                written.invalidate(now, written.settling);
                 return (!written.is_empty()).then_some(written);
             }
             Err(error) if upstream::not_sent(error.fault()) => return None,
             Err(_) => {}
         }
-        let token = token?;
-        let now = self.clock.mono();
-        let pending = now..now + self.pending_time;
+        token?;
         match result {
             Err(error) if error.fault() == Fault::RequestBody => {
                 // The origin got an incomplete request. If it applies partial bodies, then only to
                 // the target itself.
                 let here = std::iter::once((path, Reach::Here));
-                if self.store.invalidate_written(here, Some((token, pending))) {
+                let pending = now..now + self.pending_time;
+                if self.store.invalidate_written(here, token, pending) {
                     self.store.count_write();
                 }
             }
-            _ => written(StatusCode::OK, &HeaderMap::new()).invalidate(Some(pending)),
+            _ => written(StatusCode::OK, &HeaderMap::new()).invalidate(now, self.pending_time),
         }
         None
     }

@@ -95,6 +95,8 @@ impl Proxy {
             forwarder: Arc::new(Forwarder {
                 routes: parser.routes().clone(),
                 pending_time: config.upstream.total_timeout,
+                forward_timeout: config.upstream.forward_timeout,
+                write_settling: config.freshness.write_settling,
                 store: Arc::clone(&store),
                 upstream,
                 spans,
@@ -131,6 +133,10 @@ impl Proxy {
                 admission_ttl: config.scope.admission_ttl,
                 freshness,
                 ..Fetcher::clone(&self.fetcher)
+            }),
+            forwarder: Arc::new(Forwarder {
+                write_settling: config.freshness.write_settling,
+                ..Forwarder::clone(&self.forwarder)
             }),
             views,
             recheck: config.scope.recheck.0,

@@ -2,7 +2,6 @@
 //!
 //! `policy` chooses the paths, `forward` forwards the writes.
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -26,21 +25,26 @@ pub(super) struct WrittenPaths {
     pub(super) paths: Vec<String>,
     /// Whether resources below these paths may have changed too.
     pub(super) below: bool,
-    /// The writing token, if it is accepted: only then may the write be pending.
+    /// The writing token, if it is accepted: only then does an incomplete response count as an
+    /// unknown result.
     pub(super) token: Option<Scope>,
+    /// How long after the write nothing is stored for these paths.
+    pub(super) settling: Duration,
+    /// The same for a write of unknown result.
+    pub(super) pending_time: Duration,
 }
 
 /// The response to a write. At its end the written paths are invalidated again: the origin may apply
-/// the write as late as that. If the client disconnects, the rest is still read.
+/// the write as late as that. If the client disconnects, the rest is still read; its slot at the
+/// origin is held until then.
 #[derive(Debug)]
 pub struct WriteResponse {
     /// `None` once it has ended.
     stream: Option<Box<ResponseStream>>,
     written: Option<WrittenPaths>,
     clock: Clock,
-    /// How long the rest is read after the client has disconnected, and how long a write with an
-    /// incomplete response is pending.
-    pending_time: Duration,
+    /// How long the rest is read after the client has disconnected (`upstream.forward_timeout`).
+    rest_timeout: Duration,
 }
 
 impl WrittenPaths {
@@ -48,16 +52,17 @@ impl WrittenPaths {
         self.paths.is_empty()
     }
 
-    /// Invalidates the paths; responses fetched while the write is `pending` are not stored.
-    pub(super) fn invalidate(&self, pending: Option<Range<Duration>>) {
-        if self.invalidate_uncounted(pending) {
+    /// Invalidates the paths; responses to fetches that begin within `time` are not stored.
+    pub(super) fn invalidate(&self, now: Duration, time: Duration) {
+        if self.invalidate_uncounted(now, time) {
             self.store.count_write();
         }
     }
 
-    fn invalidate_uncounted(&self, pending: Option<Range<Duration>>) -> bool {
-        let pending = self.token.as_ref().zip(pending);
-        self.store.invalidate_written(self.reached(), pending)
+    fn invalidate_uncounted(&self, now: Duration, time: Duration) -> bool {
+        let (token, pending) = (self.token.as_ref(), now..now + time);
+        self.store
+            .invalidate_written(self.reached(), token, pending)
     }
 
     fn reached(&self) -> impl Iterator<Item = (&str, Reach)> {
@@ -67,9 +72,13 @@ impl WrittenPaths {
         })
     }
 
-    /// Invalidates the paths again, uncounted; the write is pending if its response is incomplete.
-    fn invalidate_again(&self, is_whole: bool, pending: Range<Duration>) {
-        let _ = self.invalidate_uncounted((!is_whole).then_some(pending));
+    /// Invalidates the paths again, uncounted, at the end of the response.
+    fn invalidate_again(&self, is_whole: bool, now: Duration) {
+        let time = match self.token {
+            Some(_) if !is_whole => self.pending_time,
+            _ => self.settling,
+        };
+        let _ = self.invalidate_uncounted(now, time);
     }
 }
 
@@ -80,21 +89,20 @@ impl WriteResponse {
         stream: ResponseStream,
         written: WrittenPaths,
         clock: Clock,
-        pending_time: Duration,
+        rest_timeout: Duration,
     ) -> Self {
         Self {
             stream: Some(Box::new(stream)),
             written: Some(written),
             clock,
-            pending_time,
+            rest_timeout,
         }
     }
 
     fn end(&mut self, is_whole: bool) {
         self.stream = None;
         if let Some(written) = self.written.take() {
-            let now = self.clock.mono();
-            written.invalidate_again(is_whole, now..now + self.pending_time);
+            written.invalidate_again(is_whole, self.clock.mono());
         }
     }
 }
@@ -141,7 +149,8 @@ impl Drop for WriteResponse {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let (clock, pending_time) = (self.clock.clone(), self.pending_time);
+        let clock = self.clock.clone();
+        let deadline = clock.deadline(self.rest_timeout);
         runtime.spawn(async move {
             let rest = async {
                 while let Some(frame) = stream.frame().await {
@@ -149,9 +158,8 @@ impl Drop for WriteResponse {
                 }
                 Ok::<_, FetchError>(())
             };
-            let rest = clock.timeout_at(clock.deadline(pending_time), rest).await;
-            let now = clock.mono();
-            written.invalidate_again(matches!(rest, Some(Ok(()))), now..now + pending_time);
+            let rest = clock.timeout_at(deadline, rest).await;
+            written.invalidate_again(matches!(rest, Some(Ok(()))), clock.mono());
         });
     }
 }

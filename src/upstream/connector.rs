@@ -22,6 +22,7 @@ use super::admission::AdmissionControl;
 use super::error::{ConnectTimeout, SetupError, is_refusal};
 use super::retry::Retries;
 use super::traffic::TrackedConnection;
+use crate::clock::Clock;
 use crate::config;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -33,6 +34,9 @@ type Connection = TokioIo<TrackedConnection<TokioIo<Stream>>>;
 pub struct Connector {
     inner: HttpsConnector<HttpConnector>,
     timeout: Duration,
+    /// Longest time that a connection's peer may read nothing (`upstream.forward_timeout`).
+    max_stall: Duration,
+    clock: Clock,
     /// If `None`, refused connections are not retried, and results are not reported to the breaker.
     reports: Option<(Retries, Arc<AdmissionControl>)>,
 }
@@ -52,14 +56,25 @@ impl Connector {
         Ok(Self {
             inner: (tcp(HttpConnector::new(), settings), tls).into(),
             timeout: settings.connect_timeout,
+            max_stall: settings.forward_timeout,
+            clock: Clock::system(),
             reports: None,
         })
     }
 
     /// The same connector, with retries of refused connections, and reports to the circuit breaker.
-    pub(super) fn for_upstream(self, retries: Retries, admission: Arc<AdmissionControl>) -> Self {
+    pub(super) fn for_upstream(
+        self,
+        retries: Retries,
+        admission: Arc<AdmissionControl>,
+        clock: Clock,
+    ) -> Self {
         let reports = Some((retries, admission));
-        Self { reports, ..self }
+        Self {
+            clock,
+            reports,
+            ..self
+        }
     }
 
     async fn connect(&mut self, uri: Uri) -> Result<Stream, BoxError> {
@@ -147,9 +162,12 @@ impl Service<Uri> for Connector {
             if let Some((_, admission)) = &connector.reports {
                 admission.connect_ended(connected.is_ok());
             }
-            Ok(TokioIo::new(TrackedConnection::new(TokioIo::new(
-                connected?,
-            ))))
+            let connected = TokioIo::new(connected?);
+            let Self {
+                max_stall, clock, ..
+            } = connector;
+            let connection = TrackedConnection::new(connected, max_stall, clock);
+            Ok(TokioIo::new(connection))
         })
     }
 }

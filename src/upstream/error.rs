@@ -97,6 +97,9 @@ pub enum FetchError {
     /// No response head in time.
     #[error("upstream: no response head within {} (upstream.response_timeout)", format_duration(*.0))]
     HeadTimeout(Duration),
+    /// No response head to a forwarded request in time.
+    #[error("upstream: no response head within {} (upstream.forward_timeout)", format_duration(*.0))]
+    ForwardTimeout(Duration),
     /// The fetch took too long in total.
     #[error("upstream: no complete response within {} (upstream.total_timeout)", format_duration(*.0))]
     TotalTimeout(Duration),
@@ -153,6 +156,7 @@ impl FetchError {
             Self::Certificate(_) => Fault::Certificate,
             Self::Terminated { .. } => Fault::Terminated,
             Self::HeadTimeout(_)
+            | Self::ForwardTimeout(_)
             | Self::TotalTimeout(_)
             | Self::WaitTimeout(_)
             | Self::UploadStalled(_)

@@ -11,17 +11,18 @@ use super::upload::Progress;
 use crate::clock::{Clock, Deadline};
 use crate::config;
 
-/// The deadline of a response head, in addition to `upstream.response_timeout`.
+/// The deadline of a response head.
 pub(super) enum HeadDeadline {
-    /// A fixed deadline.
-    At(Deadline),
-    /// A deadline that moves as the upload progresses.
+    /// For a fetch; `upstream.response_timeout` applies too, once the request is sent.
+    Fetch(Deadline),
+    /// For a forwarded request without a body.
+    Forward(Deadline),
+    /// For a forwarded request with a body: it moves as the upload progresses.
     Upload(watch::Receiver<Progress>),
 }
 
 impl HeadDeadline {
-    /// Waits for the response. `upstream.response_timeout` starts when the request is sent: when
-    /// there is a connection, and all of the client's body has been written to it.
+    /// Waits for the response.
     pub(super) async fn wait(
         &self,
         mut response: ResponseFuture,
@@ -33,26 +34,21 @@ impl HeadDeadline {
         loop {
             let bound = self.bound(settings);
             let deadline = due.map_or(bound, |due| due.min(bound));
-            let sent = async {
-                connection.wait_for_connection_metadata().await;
-                if let Self::Upload(progress) = self {
-                    let mut progress = progress.clone();
-                    if progress.wait_for(|upload| upload.has_ended).await.is_err() {
-                        // The upload was dropped early: `response` has the error.
-                        std::future::pending::<()>().await;
-                    }
-                }
-            };
             let step = async {
                 tokio::select! {
                     biased;
                     response = &mut response => Some(response),
-                    () = sent, if due.is_none() => None,
+                    () = self.sent(&mut connection), if due.is_none() => None,
                 }
             };
             match clock.timeout_at(deadline, step).await {
                 Some(Some(response)) => return response.map_err(FetchError::from_client),
-                Some(None) => due = Some(clock.deadline(settings.response_timeout)),
+                Some(None) => {
+                    due = Some(match self {
+                        Self::Fetch(_) => clock.deadline(settings.response_timeout),
+                        Self::Forward(_) | Self::Upload(_) => self.bound(settings),
+                    });
+                }
                 // The upload has progressed meanwhile.
                 None if due.is_none() && self.bound(settings) > deadline => {}
                 None => return Err(self.error(settings)),
@@ -60,23 +56,40 @@ impl HeadDeadline {
         }
     }
 
+    /// Waits until the request is sent: there is a connection, and all of the client's body has been
+    /// written to it.
+    async fn sent(&self, connection: &mut CaptureConnection) {
+        connection.wait_for_connection_metadata().await;
+        if let Self::Upload(progress) = self {
+            let mut progress = progress.clone();
+            if progress.wait_for(|upload| upload.has_ended).await.is_err() {
+                // The upload was dropped early: the response has the error.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
     fn bound(&self, settings: &config::Upstream) -> Deadline {
         match self {
-            Self::At(deadline) => *deadline,
+            Self::Fetch(deadline) | Self::Forward(deadline) => *deadline,
             Self::Upload(progress) => progress.borrow().deadline(settings),
         }
     }
 
     /// The error for a missed deadline.
     fn error(&self, settings: &config::Upstream) -> FetchError {
-        if let Self::Upload(progress) = self {
-            let progress = *progress.borrow();
-            if !progress.has_ended && progress.is_starved {
-                return FetchError::UploadSlow;
-            } else if !progress.has_ended {
-                return FetchError::UploadStalled(settings.total_timeout);
+        match self {
+            Self::Fetch(_) => FetchError::HeadTimeout(settings.response_timeout),
+            Self::Upload(progress) if !progress.borrow().has_ended => {
+                if progress.borrow().is_starved {
+                    FetchError::UploadSlow
+                } else {
+                    FetchError::UploadStalled(settings.total_timeout)
+                }
+            }
+            Self::Forward(_) | Self::Upload(_) => {
+                FetchError::ForwardTimeout(settings.forward_timeout)
             }
         }
-        FetchError::HeadTimeout(settings.response_timeout)
     }
 }

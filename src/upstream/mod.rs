@@ -2,7 +2,7 @@
 //!
 //! [`Upstream::fetch`] is for the cache: it returns the head, and [`Upstream::read`] then reads the
 //! body, within a size limit and one deadline. [`Upstream::forward`] is for all other requests: it
-//! streams both ways, with an idle timeout instead of a deadline. Nothing is stored here.
+//! streams both ways, with an idle timeout instead of a deadline for the bodies. Nothing is stored here.
 
 mod admission;
 mod connector;
@@ -13,6 +13,7 @@ mod origin_body;
 mod read;
 mod retry;
 mod stream;
+mod timer;
 mod traffic;
 mod upload;
 
@@ -83,8 +84,11 @@ impl Upstream {
         let connections = config.limits.in_flight;
         let retries = Retries::new(settings.retries, connections, Arc::clone(&metrics));
         let admission = AdmissionControl::new(config, Arc::clone(&metrics), clock.clone());
-        let connector = Connector::new(settings.url.scheme(), &settings)?
-            .for_upstream(retries.clone(), Arc::clone(&admission));
+        let connector = Connector::new(settings.url.scheme(), &settings)?.for_upstream(
+            retries.clone(),
+            Arc::clone(&admission),
+            clock.clone(),
+        );
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -136,8 +140,9 @@ impl Upstream {
         let (mut request, ()) = Request::new(()).into_parts();
         request.uri = self.uri(target);
         request.headers = headers.clone();
-        let head_deadline = deadline.min(self.head_deadline());
-        let response = self.send_safe(&permit, request, head_deadline).await;
+        let head_limit = self.settings.connect_timeout + self.settings.response_timeout;
+        let head_deadline = HeadDeadline::Fetch(deadline.min(self.clock.deadline(head_limit)));
+        let response = self.send_safe(&permit, request, &head_deadline).await;
         let response = response.map_err(|error| match error {
             FetchError::HeadTimeout(_) if self.clock.has_passed(deadline) => {
                 FetchError::TotalTimeout(self.settings.total_timeout)
@@ -203,15 +208,12 @@ impl Upstream {
             request.headers_mut().insert(TRANSFER_ENCODING, chunked);
         }
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
-        let response = match deadline {
-            HeadDeadline::At(deadline) if is_safe => {
-                let (head, _) = request.into_parts();
-                self.send_safe(&permit, head, deadline).await
-            }
-            deadline => {
-                self.retries.first_attempt();
-                self.send(self.client(&permit), request, &deadline).await
-            }
+        let response = if is_safe && matches!(deadline, HeadDeadline::Forward(_)) {
+            let (head, _) = request.into_parts();
+            self.send_safe(&permit, head, &deadline).await
+        } else {
+            self.retries.first_attempt();
+            self.send(self.client(&permit), request, &deadline).await
         }?;
         let bytes = self.metrics.upstream_bytes.clone();
         // An error is final. Otherwise the origin may respond to what it is still receiving.
@@ -246,8 +248,11 @@ impl Upstream {
                 Upload::new(body, version, self.max_upload, permit, idle, drain);
             return Ok((Outbound::Left(upload), HeadDeadline::Upload(progress)));
         }
-        let deadline = HeadDeadline::At(self.head_deadline());
-        Ok((Outbound::Right(Empty::new()), deadline))
+        let deadline = self.clock.deadline(self.settings.forward_timeout);
+        Ok((
+            Outbound::Right(Empty::new()),
+            HeadDeadline::Forward(deadline),
+        ))
     }
 
     /// Sends a safe request without a body, and retries it once if it was unanswered.
@@ -255,13 +260,12 @@ impl Upstream {
         &self,
         permit: &Permit,
         head: request::Parts,
-        deadline: Deadline,
+        deadline: &HeadDeadline,
     ) -> Result<Response<Incoming>, FetchError> {
         self.retries.first_attempt();
-        let deadline = HeadDeadline::At(deadline);
         let request = |head| Request::from_parts(head, Outbound::Right(Empty::new()));
         let first = request(head.clone());
-        let error = match self.send(self.client(permit), first, &deadline).await {
+        let error = match self.send(self.client(permit), first, deadline).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -279,7 +283,7 @@ impl Upstream {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        self.send(&self.unpooled, request(head), &deadline).await
+        self.send(&self.unpooled, request(head), deadline).await
     }
 
     /// Sends a request, waits for the head of the response, and counts the result.
@@ -328,11 +332,6 @@ impl Upstream {
         parts.authority = Some(self.settings.url.authority().clone());
         parts.path_and_query = Some(target.clone());
         Uri::from_parts(parts).expect("scheme, authority and target make a URI")
-    }
-
-    fn head_deadline(&self) -> Deadline {
-        let limit = self.settings.connect_timeout + self.settings.response_timeout;
-        self.clock.deadline(limit)
     }
 
     fn client(&self, permit: &Permit) -> &Client<Connector, Outbound> {

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::admission::Permit;
 use super::error::FetchError;
 use super::origin_body::OriginBody;
+use super::timer::Timer;
 use crate::clock::{Clock, Deadline};
 
 /// A response body that is streamed from the origin.
@@ -40,13 +41,6 @@ pub struct ResponseStream {
 pub(super) type Responding = oneshot::Sender<Infallible>;
 /// Completes when [`Responding`] is dropped.
 pub(super) type Responded = oneshot::Receiver<Infallible>;
-
-/// A timer for a deadline that moves. It is reset only after it has fired, so that transferred bytes
-/// do not touch it.
-pub(super) struct Timer {
-    clock: Clock,
-    sleep: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
-}
 
 impl ResponseStream {
     pub(super) fn new(
@@ -113,33 +107,5 @@ impl Body for ResponseStream {
     fn size_hint(&self) -> SizeHint {
         let read: usize = self.read.iter().map(Bytes::len).sum();
         SizeHint::with_exact(read as u64) + self.rest.size_hint()
-    }
-}
-
-impl Timer {
-    pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, sleep: None }
-    }
-
-    /// Ready when the deadline has passed. It is evaluated again each time the timer fires.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        deadline: impl Fn() -> Deadline,
-    ) -> Poll<()> {
-        loop {
-            let sleep = || Box::pin(self.clock.clone().sleep_until(deadline())) as _;
-            ready!(self.sleep.get_or_insert_with(sleep).as_mut().poll(cx));
-            self.sleep = None;
-            if self.clock.has_passed(deadline()) {
-                return Poll::Ready(());
-            }
-        }
-    }
-}
-
-impl std::fmt::Debug for Timer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timer").finish_non_exhaustive()
     }
 }

@@ -1,20 +1,36 @@
 //! A connection to the origin that tracks its traffic: a failed request may be retried only if no
-//! response byte had been received. The retries themselves are in `retry`.
+//! response byte had been received, and an origin that reads nothing is disconnected. The retries
+//! themselves are in `retry`.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::timer::Timer;
+use crate::clock::{Clock, Deadline};
 
 /// A connection above TLS, so that a TLS alert does not count as a response byte.
 #[derive(Debug)]
 pub struct TrackedConnection<T> {
     inner: T,
     traffic: Traffic,
+    stall: Stall,
+}
+
+/// The wait for an origin that does not read. hyper does not poll an upload meanwhile, nor has a
+/// request left to time out once its response has ended.
+#[derive(Debug)]
+struct Stall {
+    timer: Timer,
+    limit: Duration,
+    /// The deadline, while nothing can be written.
+    deadline: Option<Deadline>,
 }
 
 /// The traffic of a connection; part of its `connect_info`, which hyper attaches to errors.
@@ -36,11 +52,35 @@ const RECEIVED: u8 = 1;
 const REUSED: u8 = 2;
 
 impl<T> TrackedConnection<T> {
-    pub(super) fn new(inner: T) -> Self {
+    /// A connection that fails if its peer reads nothing for `limit`.
+    pub(super) fn new(inner: T, limit: Duration, clock: Clock) -> Self {
         Self {
             inner,
             traffic: Traffic::default(),
+            stall: Stall {
+                timer: Timer::new(clock),
+                limit,
+                deadline: None,
+            },
         }
+    }
+}
+
+impl Stall {
+    /// The result of a write, or an error if none has been possible for too long.
+    fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.deadline = None;
+            return written;
+        }
+        let begin = || self.timer.clock.deadline(self.limit);
+        let deadline = *self.deadline.get_or_insert_with(begin);
+        ready!(self.timer.poll(cx, || deadline));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -98,7 +138,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.traffic.sent();
-        Pin::new(&mut this.inner).poll_write(cx, bytes)
+        let written = Pin::new(&mut this.inner).poll_write(cx, bytes);
+        this.stall.poll(cx, written)
     }
 
     fn poll_write_vectored(
@@ -108,7 +149,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<T> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.traffic.sent();
-        Pin::new(&mut this.inner).poll_write_vectored(cx, parts)
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, parts);
+        this.stall.poll(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -116,7 +158,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedConnection<T> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        this.stall.poll(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

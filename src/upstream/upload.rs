@@ -15,7 +15,8 @@ use tokio::sync::watch;
 
 use super::admission::Permit;
 use super::error::FetchError;
-use super::stream::{Responded, Timer};
+use super::stream::Responded;
+use super::timer::Timer;
 use crate::clock::{Clock, Deadline};
 use crate::config;
 
@@ -221,14 +222,15 @@ impl Body for Upload {
 }
 
 impl Progress {
-    /// The deadline of the response head, given the progress so far.
+    /// The deadline of the response head, given the progress so far: once the body is sent,
+    /// `upstream.forward_timeout`.
     ///
     /// During the upload, an idle timeout and a minimum rate apply: otherwise a client that sends a
     /// byte now and then (slowloris) would hold a slot forever.
     pub(super) fn deadline(&self, settings: &config::Upstream) -> Deadline {
         if self.has_ended {
-            let limit = settings.connect_timeout + settings.response_timeout;
-            self.began.later(self.last_transfer + limit)
+            self.began
+                .later(self.last_transfer + settings.forward_timeout)
         } else {
             self.too_slow_at()
         }

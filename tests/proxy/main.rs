@@ -26,6 +26,7 @@ mod caching {
     mod unknown;
     mod validation;
     mod vary;
+    mod writes;
 }
 
 mod connections {

@@ -86,7 +86,7 @@ metrics! {
     accepted_scopes_evicted: IntCounter = "accepted_scopes_evicted_total", "Accepted tokens dropped for newer ones, the least recently used first. Steady: more than 16,384 tokens are in use, and some count as not accepted until their next request.";
     rechecks: IntCounter = "rechecks_total", "Background revalidations because the last acceptance of a token is older than 0.8 of scope.recheck.";
     recheck_failures: IntCounter = "recheck_failures_total", "Fresh responses served although their token could not be rechecked, at most freshness.stale_if_error after its last acceptance. Non-zero: is the origin up and reachable?";
-    writes_untracked: IntCounter = "writes_untracked_total", "Writes of unknown result that were not tracked, because one token has 4,096 paths, or all together 65,536, with such writes: they invalidated, but a response fetched before the origin applied them may be stored. Non-zero: why do these writes fail?";
+    writes_untracked: IntCounter = "writes_untracked_total", "Writes that were not tracked, because one token has 4,096 paths, or all together 65,536, with writes of unknown result or within freshness.write_settling: they invalidated, but a response fetched before the origin applied them may be stored. Non-zero: why do these writes fail, or does one token write thousands of calls a second?";
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed.";
     spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector, trace.otlp_url. All except exported are lost: it is too slow, refuses them or is unreachable.";
     build_info: BuildInfo = "build_info" ["version"], "Always 1; the label is the version of the running binary.";

@@ -43,12 +43,16 @@ impl Invalidation {
         let response = match self {
             Self::PurgeAll => proxy.admin(Method::POST, "/purge?all").await,
             Self::PurgeCall => proxy.admin(Method::POST, "/purge?call=c1").await,
-            Self::Write => proxy.request(Method::POST, approve).bearer("w").await,
+            Self::Write => {
+                let write = proxy.request(Method::POST, approve).bearer("w").await;
+                // Until then no response of the call is stored.
+                proxy.advance_seconds(1);
+                write
+            }
             Self::LostWrite => {
                 proxy.get("/v1/calls/other").bearer("w").await.assert_miss();
                 origin.reply(approve, Reply::reset());
                 let lost = proxy.request(Method::POST, approve).bearer("w").await;
-                // Until then no response of the call is stored.
                 proxy.advance_seconds(30);
                 lost
             }
@@ -260,8 +264,7 @@ async fn nothing_is_stored_while_a_timed_out_write_may_take_effect() {
     let approve = "/v1/calls/c1/approve";
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.upstream.connect_timeout = Duration::from_millis(50);
-        config.upstream.response_timeout = Duration::from_millis(50);
+        config.upstream.forward_timeout = Duration::from_millis(50);
     })
     .await;
     proxy.get("/v1/calls/other").bearer("w").await.assert_miss();

@@ -159,10 +159,11 @@ async fn a_write_whose_client_disconnects_invalidates_the_call() {
     origin.wait_for_requests(5).await;
     assert_stored(&proxy).await;
     writing.hang_up().await;
+    proxy.advance_waiters(61);
     wait_until_invalidated(&proxy).await;
 }
 
-/// Its result is known, so responses fetched after it are stored.
+/// Its result is known, so responses fetched a moment after it are stored.
 #[tokio::test]
 async fn a_write_completes_after_its_client_disconnects() {
     for over_http2 in [true, false] {
@@ -181,6 +182,8 @@ async fn a_write_completes_after_its_client_disconnects() {
         assert_stored(&proxy).await;
         gate.open_for_all();
         wait_until_invalidated(&proxy).await;
+        proxy.advance_seconds(1);
+        assert_invalidated(&proxy).await;
         assert_stored(&proxy).await;
     }
 }
@@ -202,6 +205,7 @@ async fn a_write_invalidates_again_at_the_end_of_its_response() {
             .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n{\"")
             .await;
         client.read_head().await;
+        proxy.advance_seconds(1);
         // The write has not taken effect yet.
         let reading = proxy.get(CALL).bearer("a").start();
         let mut read = origin.accept().await;

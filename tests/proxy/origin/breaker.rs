@@ -131,7 +131,7 @@ async fn response_timeouts_do_not_open_the_breaker() {
         .map(|target| proxy.get(target).start())
         .collect();
     origin.wait_for_requests(8).await;
-    proxy.advance_waiters(13);
+    proxy.advance_waiters(60);
     for response in pending {
         response.await.assert_problem(504, "http_response_timeout");
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::support::{FaultyOrigin, Origin, Proxy, RawOrigin, Step, wait_until};
+use crate::support::{FaultyOrigin, Origin, Proxy, RawOrigin, Request, Step, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 const OTHER: &str = "/v1/other";
@@ -137,7 +137,7 @@ async fn a_forwarded_body_may_be_slow_but_not_silent() {
     pending.await.assert_status(200).assert_truncated();
 }
 
-/// The time to connect is not added to it, and it also applies after an upload.
+/// The time to connect is not added to it.
 #[tokio::test]
 async fn response_timeout_starts_when_the_request_has_been_sent() {
     const HOUR: Duration = Duration::from_hours(1);
@@ -145,25 +145,55 @@ async fn response_timeout_starts_when_the_request_has_been_sent() {
     let proxy = Proxy::with(&origin, |config| {
         config.upstream.connect_timeout = HOUR;
         config.upstream.total_timeout = 2 * HOUR;
-        config.upstream.breaker_failures = 0;
     })
     .await;
-    let _gates = [CALL, OTHER].map(|target| origin.hold(target));
-    let requests = [
-        proxy.get(CALL).bearer("a"),
-        proxy.get(OTHER),
-        proxy.request(Method::POST, OTHER),
-        proxy.request(Method::POST, OTHER).body("x"),
-    ];
-    for (request, count) in requests.into_iter().zip(1..) {
+    let _gate = origin.hold(CALL);
+    let pending = proxy.get(CALL).bearer("a").start();
+    origin.wait_for_requests(1).await;
+    proxy.advance_waiters(10);
+    pending.await.assert_problem(504, "http_response_timeout");
+}
+
+/// The requests that are not fetches: an export, a write, and an upload.
+fn forwarded(proxy: &Proxy) -> [Request; 3] {
+    let post = || proxy.request(Method::POST, OTHER);
+    [proxy.get(OTHER), post(), post().body("x")]
+}
+
+/// A write that took 13 s was 504 after 10 s, although the origin applied it.
+#[tokio::test]
+async fn a_forwarded_request_may_take_longer_than_a_fetch() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    for (request, count) in forwarded(&proxy).into_iter().zip(1..) {
+        let gate = origin.hold(OTHER);
         let pending = request.start();
         origin.wait_for_requests(count).await;
-        proxy.advance_waiters(10);
-        let timeouts = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
-        proxy
-            .wait_for_metric(timeouts, u32::try_from(count).expect("few"))
-            .await;
-        pending.await.assert_problem(504, "http_response_timeout");
+        proxy.advance_waiters(59);
+        gate.open();
+        pending.await.assert_status(200);
+    }
+}
+
+#[tokio::test]
+async fn forward_timeout_ends_a_forwarded_request_and_is_named() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        // It is shorter than the time without progress, which no longer applies after an upload.
+        config.upstream.forward_timeout = Duration::from_secs(20);
+    })
+    .await;
+    let _gate = origin.hold(OTHER);
+    for (request, count) in forwarded(&proxy).into_iter().zip(1..) {
+        let pending = request.start();
+        origin.wait_for_requests(count).await;
+        proxy.advance_waiters(21);
+        let answer = pending.await.assert_problem(504, "http_response_timeout");
+        let detail = answer.json()["detail"].to_string();
+        assert!(
+            detail.contains("20s (upstream.forward_timeout)"),
+            "{detail}"
+        );
     }
 }
 

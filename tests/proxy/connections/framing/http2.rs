@@ -244,7 +244,7 @@ async fn an_empty_end_stream_frame_completes_an_upload() {
             origin.wait_for_requests(1).await;
             client.send(end).await;
         }
-        proxy.advance_waiters(10);
+        proxy.advance_waiters(61);
         let timeouts = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
         proxy.wait_for_metric(timeouts, 1).await;
     }

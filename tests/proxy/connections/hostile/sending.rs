@@ -257,6 +257,51 @@ async fn an_upload_over_http2_is_cut_after_its_response() {
     }
 }
 
+/// The origin responds, and then reads nothing: hyper waits to write, and does not poll the upload,
+/// whose own limits are never checked.
+#[tokio::test]
+async fn an_upload_that_the_origin_leaves_unread_after_its_response_is_cut() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
+        config.limits.uploads = 1;
+        // As long as `upstream.total_timeout`, TCP_USER_TIMEOUT ends it: not in this test.
+        config.upstream.total_timeout = Duration::from_hours(1);
+    })
+    .await;
+    let (mut read, mut write) = proxy.connect().await.into_split();
+    let uploading = tokio::spawn(async move {
+        let sent = write.write_all(post(1 << 29).as_bytes()).await;
+        sent.expect("the proxy reads");
+        let piece = vec![b'x'; 1 << 20];
+        while write.write_all(&piece).await.is_ok() {}
+    });
+    let mut unread = origin.accept().await;
+    unread.read_head().await;
+    unread
+        .send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")
+        .await;
+    let mut answer = vec![0; 12];
+    read.read_exact(&mut answer).await.expect("a response");
+    assert_eq!(answer, b"HTTP/1.1 200");
+    let other = || proxy.request(http::Method::POST, "/v1/other").body("{}");
+    other()
+        .await
+        .assert_problem(503, "connection_limit_reached");
+    proxy.advance_waiters(60);
+    proxy
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+    let (answer, ()) = tokio::join!(other(), async {
+        let mut upstream = origin.accept().await;
+        upstream.read_request().await;
+        upstream
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            .await;
+    });
+    answer.assert_status(200);
+    uploading.await.expect("the client is disconnected");
+}
+
 /// The client was blamed for a slow upload (400) when the origin did not read it.
 #[tokio::test]
 async fn an_origin_that_stops_reading_an_upload_is_504() {

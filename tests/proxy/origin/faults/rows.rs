@@ -56,7 +56,7 @@ fn seconds(count: usize) -> impl Iterator<Item = Step> {
 }
 
 fn then_silence(first: Step) -> Vec<Step> {
-    let script = std::iter::once(first).chain(seconds(31));
+    let script = std::iter::once(first).chain(seconds(61));
     script.chain([Hold]).collect()
 }
 

@@ -1,0 +1,82 @@
+//! When a write takes effect, and what is stored about that time.
+
+use http::Method;
+
+use crate::support::{Origin, Proxy, RawOrigin, Reply};
+
+const CALL: &str = "/v1/calls/c1";
+
+/// The origin's replicas, queues and read caches may show the old call for a moment.
+#[tokio::test]
+async fn what_a_write_may_have_changed_is_not_stored_for_a_moment_after_it() {
+    for (status, seconds) in [(200, 1), (204, 1), (303, 1), (202, 10)] {
+        for (method, target) in [
+            (Method::PATCH, CALL),
+            (Method::POST, "/v1/calls/c1/approve"),
+        ] {
+            let origin = Origin::start().await;
+            let proxy = Proxy::start(&origin).await;
+            let get = || proxy.get(CALL).bearer("a");
+            get().await.assert_miss();
+            origin.reply(target, Reply::new(status));
+            let write = proxy.request(method, target).bearer("w");
+            write.await.assert_status(status);
+            origin.reply(CALL, Reply::echo());
+            proxy.advance_seconds(seconds - 1);
+            for _ in 0..2 {
+                let fenced = "stuut-cache; fwd=miss; fwd-status=200; detail=fenced";
+                get().await.assert_cache_status(fenced);
+            }
+            // Another call is stored meanwhile.
+            proxy.get("/v1/calls/c2").bearer("a").await;
+            proxy.get("/v1/calls/c2").bearer("a").await.assert_hit();
+            proxy.advance_seconds(1);
+            get().await.assert_miss();
+            get().await.assert_hit();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_the_origin_rejects_delays_nothing() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply("/v1/calls/c1/approve", Reply::new(409));
+    let write = proxy.request(Method::POST, "/v1/calls/c1/approve");
+    write.bearer("w").await.assert_status(409);
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get(CALL).bearer("a").await.assert_hit();
+}
+
+/// A write may take effect with the last byte of its response.
+#[tokio::test]
+async fn the_moment_after_a_write_begins_at_the_end_of_its_response() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    let mut client = proxy.raw_connection().await;
+    client
+        .send("DELETE /v1/calls/c1 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    let mut writing = origin.accept().await;
+    writing.read_request().await;
+    writing
+        .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\n{\"")
+        .await;
+    client.read_head().await;
+    proxy.advance_seconds(5);
+    writing.send("\"}").await;
+    client.read_exact(4).await;
+    for (seconds, ends) in [(0, "detail=fenced"), (1, "stored; ttl=60")] {
+        proxy.advance_seconds(seconds);
+        let (read, _connection) = tokio::join!(proxy.get(CALL).bearer("a"), async {
+            let mut reading = origin.accept().await;
+            reading.read_request().await;
+            reading
+                .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+                .await;
+            reading
+        });
+        let status = read.assert_miss().cache_status();
+        assert!(status.ends_with(ends), "{status}");
+    }
+}
