@@ -15,7 +15,7 @@ use crate::cache::{Entry, Inspection, Representation};
 use crate::coding::Coding;
 use crate::config::CacheMode;
 use crate::label::Label as _;
-use crate::policy::{self, Moment, RequestDirectives, StaleUse, Verdict};
+use crate::policy::{self, Moment, Recheck, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
 use crate::view;
 
@@ -32,7 +32,7 @@ impl Admin {
             .store
             .inspect(path, scope)
             .iter()
-            .map(|stored| response(stored, now))
+            .map(|stored| self.describe_response(stored, now))
             .collect();
         let route = self.routes.find(path);
         let route = route.map(|route| self.routes.name(route));
@@ -56,6 +56,45 @@ impl Admin {
             }),
         )
     }
+
+    fn describe_response(&self, stored: &Inspection, now: Moment) -> Value {
+        let Inspection {
+            key,
+            entry,
+            is_valid,
+        } = stored;
+        let freshness = &entry.freshness;
+        let acceptance = entry.acceptance().map(|acceptance| acceptance.last());
+        let (every, if_error) = self.reloadable.load().recheck;
+        let recheck = acceptance.map_or(Recheck::NotDue, |last| {
+            policy::recheck(last, every, if_error, now.mono)
+        });
+        let views = entry.views();
+        let views = views.iter().map(|(view, derived)| {
+            let mut described = describe(entry, derived, *is_valid, recheck, now);
+            let unmatched = view::misspelt(&entry.whole.body, view);
+            let unmatched = unmatched
+                .iter()
+                .map(|path| json!({ "path": path.path, "nearest": path.nearest }));
+            described["unmatched"] = unmatched.collect();
+            (view.as_str().to_owned(), described)
+        });
+        json!({
+            "scope": key.scope().id().to_string(),
+            "query": key.query(),
+            "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
+            "status": entry.whole.status.as_u16(),
+            "invalidated": !is_valid,
+            "age_seconds": freshness.age(now).as_secs(),
+            "accepted_seconds_ago": acceptance.map(|last| now.mono.saturating_sub(last).as_secs()),
+            "lifetime_seconds": freshness.lifetime.length.as_secs(),
+            "rule": freshness.lifetime.rule.as_str(),
+            "stale": stale_use(freshness.stale_use),
+            "weight_bytes": entry.weight(),
+            "whole": describe(entry, &entry.whole, *is_valid, recheck, now),
+            "views": views.collect::<serde_json::Map<_, _>>(),
+        })
+    }
 }
 
 /// The path to explain, and the scope if one is given; `None` if the query is invalid.
@@ -68,44 +107,14 @@ fn parse(query: &str) -> Option<(&str, Option<ScopeId>)> {
     (path.starts_with('/') && !path.contains('&')).then_some((path, scope))
 }
 
-fn response(stored: &Inspection, now: Moment) -> Value {
-    let Inspection {
-        key,
-        entry,
-        is_valid,
-    } = stored;
-    let freshness = &entry.freshness;
-    let views = entry.views();
-    let views = views.iter().map(|(view, derived)| {
-        let mut described = describe(entry, derived, *is_valid, now);
-        let unmatched = view::misspelt(&entry.whole.body, view);
-        let unmatched = unmatched
-            .iter()
-            .map(|path| json!({ "path": path.path, "nearest": path.nearest }));
-        described["unmatched"] = unmatched.collect();
-        (view.as_str().to_owned(), described)
-    });
-    json!({
-        "scope": key.scope().id().to_string(),
-        "query": key.query(),
-        "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
-        "status": entry.whole.status.as_u16(),
-        "invalidated": !is_valid,
-        "age_seconds": freshness.age(now).as_secs(),
-        "accepted_seconds_ago": entry
-            .acceptance()
-            .map(|acceptance| now.mono.saturating_sub(acceptance.last()).as_secs()),
-        "lifetime_seconds": freshness.lifetime.length.as_secs(),
-        "rule": freshness.lifetime.rule.as_str(),
-        "stale": stale_use(freshness.stale_use),
-        "weight_bytes": entry.weight(),
-        "whole": describe(entry, &entry.whole, *is_valid, now),
-        "views": views.collect::<serde_json::Map<_, _>>(),
-    })
-}
-
 /// Describes a representation and the outcome of a request for it now.
-fn describe(entry: &Entry, representation: &Representation, is_valid: bool, now: Moment) -> Value {
+fn describe(
+    entry: &Entry,
+    representation: &Representation,
+    is_valid: bool,
+    recheck: Recheck,
+    now: Moment,
+) -> Value {
     let verdict = policy::verdict(
         &entry.freshness,
         representation.limits,
@@ -114,6 +123,22 @@ fn describe(entry: &Entry, representation: &Representation, is_valid: bool, now:
     );
     let next_request = match verdict {
         _ if !is_valid => "miss: invalidated by a purge, a write or a refused token",
+        Verdict::Unusable => {
+            "fetched again: a pre-signed URL has expired, or freshness.hard_limit is reached"
+        }
+        _ if let Recheck::Overdue { on_error } = recheck => {
+            let is_forbidden = matches!(
+                verdict,
+                Verdict::Stale {
+                    on_error_until: None
+                }
+            );
+            if on_error && !is_forbidden {
+                "revalidated with the origin to recheck the token; served stale if that fails"
+            } else {
+                "revalidated with the origin to recheck the token"
+            }
+        }
         Verdict::Fresh { .. } => "hit",
         Verdict::Usable { .. } => "hit, stale, refreshed in the background",
         Verdict::Stale {
@@ -122,9 +147,6 @@ fn describe(entry: &Entry, representation: &Representation, is_valid: bool, now:
         Verdict::Stale {
             on_error_until: None,
         } => "revalidated with the origin",
-        Verdict::Unusable => {
-            "fetched again: a pre-signed URL has expired, or freshness.hard_limit is reached"
-        }
     };
     let encoded = Coding::ALL.iter().filter_map(|&coding| {
         let encoding = representation.encodings.get(coding)?;

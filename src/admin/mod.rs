@@ -66,6 +66,8 @@ struct Reloadable {
     /// `cache.mode`
     mode: CacheMode,
     token: Option<SecretString>,
+    /// `scope.recheck` and `freshness.stale_if_error`.
+    recheck: (Option<Duration>, Duration),
     /// The document of [`openapi`].
     openapi: Bytes,
 }
@@ -77,6 +79,7 @@ impl Reloadable {
         Self {
             mode: config.cache.mode,
             token: config.admin.token.clone().map(|token| token.0),
+            recheck: (config.scope.recheck.0, config.freshness.stale_if_error),
             openapi: openapi::document(config),
         }
     }
@@ -109,7 +112,8 @@ impl Admin {
         }
     }
 
-    /// Applies a reloaded configuration: `cache.mode`, the admin token and the `OpenAPI` document.
+    /// Applies a reloaded configuration: `cache.mode`, the admin token, the rule of rechecks and the
+    /// `OpenAPI` document.
     pub fn reload(&self, config: &Config) {
         self.reloadable.store(Arc::new(Reloadable::of(config)));
     }

@@ -1,5 +1,6 @@
 //! A token that only reads stored calls is rechecked with the origin (`scope.recheck`).
 
+use http::Method;
 use stuut_cache::config::{Config, Interval};
 
 use crate::support::{Origin, Proxy, Reply, Request};
@@ -161,6 +162,29 @@ async fn a_stored_404_is_a_hit_within_the_recheck() {
     get(&proxy, "/v1/calls/gone")
         .await
         .assert_forwarded("stale");
+}
+
+/// It said "hit" of a response that is revalidated first.
+#[tokio::test]
+async fn explain_accounts_for_an_overdue_recheck() {
+    let (_origin, mut proxy) = start().await;
+    get(&proxy, CALL).await.assert_miss();
+    let explain = async |proxy: &Proxy| {
+        let explained = proxy.admin(Method::GET, &format!("/explain?path={CALL}"));
+        explained.await.json()["stored"][0]["whole"]["next_request"].clone()
+    };
+    let recheck = "revalidated with the origin to recheck the token";
+    for (seconds, next_request) in [
+        (59, "hit".to_owned()),
+        (1, format!("{recheck}; served stale if that fails")),
+        (240, recheck.to_owned()),
+    ] {
+        proxy.advance_seconds(seconds);
+        assert_eq!(explain(&proxy).await, next_request);
+    }
+    let off = |config: &mut Config| config.scope.recheck = Interval(None);
+    proxy.reload(off).expect("a valid configuration");
+    assert_eq!(explain(&proxy).await, "hit");
 }
 
 #[tokio::test]
