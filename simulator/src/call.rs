@@ -175,8 +175,8 @@ fn workflow(context: &CallContext) -> Value {
         "outreach_window_end": "17:00",
         "outreach_window_start": "09:00",
         "pending_run_strategy": rng.pick(&["send_all", "send_latest"]),
-        "test_email": Value::Null,
-        "test_phone_number": Value::Null,
+        "test_email": context.is_out_of_sync().then(|| format!("calls@{}.example", context.organisation)),
+        "test_phone_number": context.is_out_of_sync().then_some("+14155550100"),
         "timezone": "America/New_York",
     }
 }

@@ -28,6 +28,16 @@ impl CallContext {
         self.rng(prefix, which).id(prefix)
     }
 
+    /// Whether an item has what few items have.
+    pub(crate) fn at_times(&self, what: &str, which: &str) -> bool {
+        self.rng(what, which).one_in(4)
+    }
+
+    /// Whether the last synchronisation of this organisation failed: of every one but the first.
+    pub(crate) fn is_out_of_sync(&self) -> bool {
+        self.organisation != "acme"
+    }
+
     /// The organisation's own id.
     pub(crate) fn organisation_id(&self) -> String {
         self.id("org", "")

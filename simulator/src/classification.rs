@@ -12,7 +12,8 @@ use crate::{directory, invoice, time};
 
 /// The one classification of a call whose summary was ready at `at`.
 pub(crate) fn classification(context: &CallContext, call: &CallId, at: Timestamp) -> Value {
-    let mut rng = context.rng("classification", &call.to_string());
+    let key = call.to_string();
+    let mut rng = context.rng("classification", &key);
     let written = time::written(at);
     json_object! {
         "agent_reply_reason": "The contact asked for a copy of the invoice by e-mail.",
@@ -24,7 +25,7 @@ pub(crate) fn classification(context: &CallContext, call: &CallId, at: Timestamp
         "action_recommendation": "Send the invoice again and check for the payment after the run.",
         "agent_confidence_reason": "Amount and date were both said and confirmed.",
         "agent_confidence_score": f64::from(rng.within(60..=99)) / 100.0,
-        "agent_error_code": Value::Null,
+        "agent_error_code": context.at_times("unsure", &key).then_some("low_confidence"),
         "agent_uncertainties": vec!["Whether the whole balance will be paid at once."],
         "created_at": written.as_str(),
         "language": "en",
@@ -36,6 +37,10 @@ pub(crate) fn classification(context: &CallContext, call: &CallId, at: Timestamp
 fn task(context: &CallContext, call: &CallId, at: Timestamp) -> Value {
     let key = call.to_string();
     let mut rng = context.rng("task's details", &key);
+    let (is_done, has_failed) = (
+        context.at_times("done", &key),
+        context.at_times("failed", &key),
+    );
     let id = context.id("task", &key);
     let event_id = context.id("evt", &key);
     let written = time::written(at + Duration::from_secs(1));
@@ -44,10 +49,10 @@ fn task(context: &CallContext, call: &CallId, at: Timestamp) -> Value {
         "object": "task",
         "organization_id": context.organisation_id(),
         "type": "activity_summary_outreach",
-        "action_taken": Value::Null,
+        "action_taken": is_done.then_some("email_sent"),
         "assignee": directory::user(context, call.number),
         "assignee_id": directory::user_id(context, call.number),
-        "close_reason": Value::Null,
+        "close_reason": is_done.then_some("The copy was sent."),
         "completed_action": json_object! {},
         "created_at": written.as_str(),
         "data": vec![json_object! {
@@ -66,14 +71,14 @@ fn task(context: &CallContext, call: &CallId, at: Timestamp) -> Value {
             "modified_at": written.as_str(),
         }],
         "description": "The contact could not find the invoice and asked for another copy.",
-        "error_reason": Value::Null,
+        "error_reason": has_failed.then_some("The mailbox is full."),
         "modified_at": written.as_str(),
         "status": rng.pick(&["open", "closed"]),
         "trigger_event": json_object! {
             "name": "call.completed",
             "object": "event",
             "id": event_id.as_str(),
-            "actor_id": Value::Null,
+            "actor_id": is_done.then(|| directory::user_id(context, call.number)),
             "created_at": written.as_str(),
             "data": json_object! { "call_id": key.as_str() },
             "entity": "call",

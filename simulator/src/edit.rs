@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// Members that are a string or null, with their maximum length.
+/// Members that are a string or null, with their maximum length in characters.
 const TEXTS: [(&str, usize); 3] = [
     ("call_reason", 4_096),
     ("summary", 16_384),
@@ -37,7 +37,7 @@ fn check(name: &str, value: &Value) -> Result<(), String> {
             .ok_or_else(|| format!("{name}: not a member that can be changed"))?;
         match value {
             Value::Null => true,
-            Value::String(text) => text.len() <= *longest,
+            Value::String(text) => text.chars().count() <= *longest,
             _ => false,
         }
     };
@@ -58,6 +58,14 @@ mod tests {
     fn some_members_may_be_edited() {
         let edits = parse(br#"{"call_reason":"x","summary":null,"custom_classifications":["a"]}"#);
         assert_eq!(edits.map(|edits| edits.len()), Ok(3));
+    }
+
+    #[test]
+    fn a_length_is_in_characters() {
+        let edit =
+            |length| parse(format!(r#"{{"transferred_to":"{}"}}"#, "é".repeat(length)).as_bytes());
+        assert!(edit(32).is_ok());
+        assert!(edit(33).is_err());
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub(crate) fn linked(context: &CallContext) -> Value {
         "requires_setup": false,
         "username": format!("svc-stuut@{host}"),
         "webhook_listener_url": format!("https://hooks.{}.example/{id}", context.organisation),
-        "webhook_setup_error": Value::Null,
+        "webhook_setup_error": context.is_out_of_sync().then_some("403 from the system"),
         "id": id,
     }
 }
@@ -166,7 +166,7 @@ fn last_sync(context: &CallContext, model_id: &str, sync_id: &str, name: &str) -
         "run_id": run_id.as_str(),
         "id": sync_id,
         "created_at": began.as_str(),
-        "entity_id": Value::Null,
+        "entity_id": context.is_out_of_sync().then(|| context.id("ent", name)),
         "is_initial_sync": false,
         "is_one_off": false,
         "modified_at": ended.as_str(),
@@ -180,8 +180,8 @@ fn last_sync(context: &CallContext, model_id: &str, sync_id: &str, name: &str) -
             "event_id": rng.id("evt"),
             "modified_at": ended.as_str(),
             "output": json_object! { "read": records, "written": 0, "failed": 0 },
-            "remote_id": Value::Null,
-            "stacktrace": Value::Null,
+            "remote_id": context.is_out_of_sync().then(|| context.id("job", name)),
+            "stacktrace": context.is_out_of_sync().then_some("TimeoutError: page 7"),
             "started_at": began.as_str(),
             "status": "completed",
         },

@@ -65,6 +65,10 @@ pub(crate) fn invoice(
     let sums = sums(&lines.iter().map(|line| line.1).collect::<Vec<_>>());
     let issued = context.moment(&mut rng, 45..=120);
     let name = partner::name(context, debtor);
+    let settled = |how: &str| {
+        let is_settled = context.at_times(how, &number);
+        is_settled.then(|| time::written(issued + time::DAY * 40))
+    };
     json_object! {
         "currency": partner::currency(context, debtor),
         "object": "invoice",
@@ -85,12 +89,12 @@ pub(crate) fn invoice(
         "last_synced_at": context.days_ago(&mut rng, 0..=0),
         "line_items": lines.into_iter().map(|line| line.0).collect::<Vec<_>>(),
         "linked_integration": integration::linked(context),
-        "marked_uncollectible_at": Value::Null,
+        "marked_uncollectible_at": settled("uncollectible"),
         "memo": rng.one_in(2).then_some("Thank you for your business."),
         "modified_at": context.days_ago(&mut rng, 0..=3),
         "number": number.as_str(),
         "order_number": format!("SO-{}", rng.within(10_000..=99_999)),
-        "paid_at": Value::Null,
+        "paid_at": settled("paid"),
         "partner": with_outreach(partner, &mut rng),
         "partner_id": partner::id(context, debtor),
         "payments": vec![payment::payment(context, debtor, &id, sums.paid)],
@@ -104,7 +108,7 @@ pub(crate) fn invoice(
         "status": rng.pick(&["past_due", "partially_paid", "open"]),
         "sync_status": rng.pick(&["complete", "partial"]),
         "type": "receivable",
-        "voided_at": Value::Null,
+        "voided_at": settled("voided"),
         "id": id,
     }
 }

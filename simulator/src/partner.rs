@@ -114,9 +114,9 @@ pub(crate) fn partner(context: &CallContext, number: u32, detail: Detail) -> Val
         "modified_at": context.days_ago(&mut rng, 0..=5),
         "object": "partner",
         "on_behalf_of": rng.one_in(4).then(|| format!("{name} Holdings")),
-        "on_behalf_of_phone": Value::Null,
+        "on_behalf_of_phone": context.at_times("behalf", &name).then_some("+13125550142"),
         "organization_id": context.organisation_id(),
-        "parent_id": Value::Null,
+        "parent_id": context.at_times("parent", &number.to_string()).then(|| id(context, number + 1)),
         ..remote(context, number, metadata, &mut rng),
         "shipping_address": full.then(|| directory::address(context, &name, "shipping")),
         "status_metadata": rng.one_in(2).then(|| json_object! { "score": rng.within(1..=100) }),
@@ -157,7 +157,7 @@ fn remote(
         "remote_id": rng.within(100..=99_999).to_string(),
         "remote_metadata": metadata,
         "remote_modified_at": context.days_ago(rng, 5..=30),
-        "remote_parent_id": Value::Null,
+        "remote_parent_id": context.at_times("parent", &number.to_string()).then_some("1001"),
         "remote_payment_portal_url": format!("https://pay.{}.example/{}", context.organisation, id(context, number)),
     }
 }
@@ -198,7 +198,7 @@ fn portal(context: &CallContext, number: u32) -> Value {
             "modified_at": context.days_ago(&mut rng, 10..=200),
         },
         "account_id": account_id,
-        "account_key": Value::Null,
+        "account_key": context.at_times("key", &which).then_some("simulated"),
         "created_at": context.days_ago(&mut rng, 100..=200),
         "customer_identifier": format!("SUP-{}", rng.within(1_000..=9_999)),
         "customer_name": name(context, number),
@@ -236,7 +236,7 @@ fn contact(context: &CallContext, partner: u32, which: u32) -> Value {
         "address_id": directory::address_number(context, &name, "billing"),
         "addresses": addresses,
         "created_at": context.days_ago(&mut rng, 200..=700),
-        "custom_fields": Value::Null,
+        "custom_fields": context.at_times("fields", &key).then(|| json_object! { "desk": 4 }),
         "external_role": if is_primary { "billing_contact" } else { "other" },
         "family_name": family,
         "given_name": given,
@@ -254,7 +254,7 @@ fn contact(context: &CallContext, partner: u32, which: u32) -> Value {
         "remote_id": rng.within(100..=99_999).to_string(),
         "remote_metadata": rng.one_in(2).then(|| json_object! { "Active": true }),
         "remote_modified_at": context.days_ago(&mut rng, 5..=100),
-        "status_metadata": Value::Null,
+        "status_metadata": context.at_times("status", &key).then(|| json_object! { "score": 71 }),
     }
 }
 

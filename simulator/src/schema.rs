@@ -138,6 +138,42 @@ fn every_call_has_the_types_of_the_schema() {
     }
 }
 
+/// Adds the paths under `value` that are not null.
+fn present(path: &str, value: &Value, found: &mut std::collections::BTreeSet<String>) {
+    if value.is_null() {
+        return;
+    }
+    found.insert(path.to_owned());
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                present(&format!("{path}.{name}"), member, found);
+            }
+        }
+        Value::Array(elements) => {
+            for element in elements {
+                present(&format!("{path}[]"), element, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_path_has_a_value_in_some_call() {
+    let mut found = std::collections::BTreeSet::new();
+    for organisation in ["acme", "globex"] {
+        for number in (1..=99).filter(|number| number % 10 != 8) {
+            let id = format!("call_{organisation}_{number:04}");
+            present("", &document(&id), &mut found);
+        }
+    }
+    let never = schema().into_iter();
+    let never =
+        never.filter(|(path, kind)| *kind != "null" && !found.contains(&format!(".{path}")));
+    assert_eq!(never.collect::<Vec<_>>(), []);
+}
+
 #[test]
 fn a_call_has_the_same_members_in_every_status() {
     let names = |id: &str| -> Vec<String> {
