@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{CacheMode, Config, Reloaded};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
-use crate::proxy::Proxy;
+use crate::proxy::{FetchesInFlight, Proxy};
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
 #[cfg(feature = "otlp")]
@@ -116,7 +116,8 @@ impl Process {
             tracer.clone(),
         );
         let drain = Drain::default();
-        let admin = admin(config, &sockets, &store, &metrics, &drain, clock)?;
+        let fetches = proxy.fetches();
+        let admin = admin(config, &sockets, &store, fetches, &metrics, &drain, clock)?;
         let server = Arc::new(Server::new(
             config,
             Arc::new(proxy),
@@ -204,6 +205,7 @@ fn admin(
     config: &Config,
     sockets: &Sockets,
     store: &Arc<Store>,
+    fetches: FetchesInFlight,
     metrics: &Arc<Metrics>,
     drain: &Drain,
     clock: &Clock,
@@ -217,7 +219,7 @@ fn admin(
     let loopback = address.ip().is_loopback();
     let (drain, clock) = (drain.clone(), clock.clone());
     Ok(Arc::new(Admin::new(
-        config, loopback, store, metrics, drain, clock,
+        config, loopback, store, fetches, metrics, drain, clock,
     )))
 }
 

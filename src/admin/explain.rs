@@ -10,6 +10,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::query::{self, parameters};
 use super::{Admin, AdminResponse, json as json_response, text};
 use crate::cache::{Entry, Inspection, Representation};
 use crate::coding::Coding;
@@ -20,7 +21,8 @@ use crate::request::ScopeId;
 use crate::view;
 
 impl Admin {
-    pub(super) fn explain(&self, query: Option<&str>) -> AdminResponse {
+    /// `shows_queries`: they may contain personal data, and need the admin token.
+    pub(super) fn explain(&self, query: Option<&str>, shows_queries: bool) -> AdminResponse {
         let Some((path, scope)) = parse(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
@@ -30,11 +32,11 @@ impl Admin {
         let now = self.clock.now();
         let stored: Vec<_> = self
             .store
-            .inspect(path, scope)
+            .inspect(&path, scope)
             .iter()
-            .map(|stored| self.describe_response(stored, now))
+            .map(|stored| self.describe_response(stored, shows_queries, now))
             .collect();
-        let route = self.routes.find(path);
+        let route = self.routes.find(&path);
         let route = route.map(|route| self.routes.name(route));
         let summary = match (route, stored.is_empty()) {
             _ if self.mode() == CacheMode::Off => {
@@ -57,7 +59,7 @@ impl Admin {
         )
     }
 
-    fn describe_response(&self, stored: &Inspection, now: Moment) -> Value {
+    fn describe_response(&self, stored: &Inspection, shows_queries: bool, now: Moment) -> Value {
         let Inspection {
             key,
             entry,
@@ -81,7 +83,10 @@ impl Admin {
         });
         json!({
             "scope": key.scope().id().to_string(),
-            "query": key.query(),
+            "query": match key.query() {
+                Some(_) if !shows_queries => Some("hidden: needs the admin token"),
+                query => query,
+            },
             "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
             "status": entry.whole.status.as_u16(),
             "invalidated": !is_valid,
@@ -98,13 +103,13 @@ impl Admin {
 }
 
 /// The path to explain, and the scope if one is given; `None` if the query is invalid.
-fn parse(query: &str) -> Option<(&str, Option<ScopeId>)> {
-    let (path, scope) = match query.split_once("&scope=") {
-        Some((path, digest)) => (path, Some(ScopeId::parse(digest)?)),
-        None => (query, None),
+fn parse(query: &str) -> Option<(String, Option<ScopeId>)> {
+    let [path, scope] = parameters(query, ["path", "scope"])?;
+    let scope = match scope {
+        Some(digest) => Some(ScopeId::parse(digest)?),
+        None => None,
     };
-    let path = path.strip_prefix("path=")?;
-    (path.starts_with('/') && !path.contains('&')).then_some((path, scope))
+    Some((query::path(path?)?, scope))
 }
 
 /// Describes a representation and the outcome of a request for it now.

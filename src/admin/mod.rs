@@ -9,6 +9,7 @@ mod history;
 mod host;
 mod openapi;
 mod purge;
+mod query;
 mod stats;
 
 use std::convert::Infallible;
@@ -30,6 +31,7 @@ use crate::cache::Store;
 use crate::clock::Clock;
 use crate::config::{CacheMode, Config};
 use crate::label::Label as _;
+use crate::proxy::FetchesInFlight;
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::Metrics;
@@ -46,6 +48,7 @@ const READ_ONLY: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD")
 #[derive(Debug)]
 pub struct Admin {
     store: Arc<Store>,
+    fetches: FetchesInFlight,
     metrics: Arc<Metrics>,
     routes: Routes,
     drain: Drain,
@@ -92,6 +95,7 @@ impl Admin {
         config: &Config,
         loopback: bool,
         store: Arc<Store>,
+        fetches: FetchesInFlight,
         metrics: Arc<Metrics>,
         drain: Drain,
         clock: Clock,
@@ -100,6 +104,7 @@ impl Admin {
         let started = now.wall.checked_sub(now.mono).unwrap_or(now.wall);
         Self {
             store,
+            fetches,
             connections: Arc::new(Connections::new(metrics.admin_displaced.clone())),
             metrics,
             routes: Routes::new(&config.cache.routes),
@@ -188,20 +193,32 @@ impl Admin {
                 typed(StatusCode::OK, "application/json", document)
             }
             "/explain" => {
-                let (admin, uri) = (Arc::clone(self), request.uri().clone());
-                // Iterates over all entries: not on a thread that serves requests.
-                tokio::task::spawn_blocking(move || admin.explain(uri.query()))
-                    .await
-                    .unwrap_or_else(|_| {
-                        text(
-                            StatusCode::INTERNAL_SERVER_ERROR,
-                            "internal error: a bug in the proxy\n",
-                        )
-                    })
+                let shows_queries = self.may_purge(request.headers());
+                self.iterating(request, move |admin, query| {
+                    admin.explain(query, shows_queries)
+                })
+                .await
             }
-            "/purge" => self.purge(request.headers(), request.uri().query()),
+            "/purge" if !self.may_purge(request.headers()) => purge::refusal(),
+            "/purge" => self.iterating(request, Self::purge).await,
             _ => dashboard::file(path).expect("only dashboard files remain"),
         }
+    }
+
+    /// Answers by iterating over all entries: not on a thread that serves requests.
+    async fn iterating(
+        self: &Arc<Self>,
+        request: &Request<Incoming>,
+        answer: impl FnOnce(&Self, Option<&str>) -> AdminResponse + Send + 'static,
+    ) -> AdminResponse {
+        let (admin, uri) = (Arc::clone(self), request.uri().clone());
+        let answer = tokio::task::spawn_blocking(move || answer(&admin, uri.query()));
+        answer.await.unwrap_or_else(|_| {
+            text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal error: a bug in the proxy\n",
+            )
+        })
     }
 
     fn metrics(&self) -> AdminResponse {

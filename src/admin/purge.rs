@@ -14,7 +14,9 @@ use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::query::{self, parameters};
 use super::{Admin, AdminResponse, json, text};
+use crate::cache::Generation;
 use crate::request::ScopeId;
 use crate::telemetry::Invalidation;
 
@@ -22,21 +24,15 @@ use crate::telemetry::Invalidation;
 #[derive(Debug, PartialEq, Eq)]
 enum Purge<'a> {
     Call(&'a str),
-    Path(&'a str),
+    Path(String),
     Scope(ScopeId),
     All,
 }
 
 impl Admin {
-    pub(super) fn purge(&self, headers: &HeaderMap, query: Option<&str>) -> AdminResponse {
-        if !self.may_purge(headers) {
-            tracing::warn!("a purge without the admin token was refused");
-            let sentence = "a purge needs the token of admin.token_file\n";
-            let mut refusal = text(StatusCode::UNAUTHORIZED, sentence);
-            let scheme = HeaderValue::from_static("Bearer");
-            refusal.headers_mut().insert(WWW_AUTHENTICATE, scheme);
-            return refusal;
-        }
+    /// Purges, and responds with the number of stored responses and of fetches in flight that this has
+    /// invalidated.
+    pub(super) fn purge(&self, query: Option<&str>) -> AdminResponse {
         let query = query.unwrap_or_default();
         let Some(purge) = Purge::parse(query) else {
             return text(
@@ -44,6 +40,7 @@ impl Admin {
                 "specify one of ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) and ?all\n",
             );
         };
+        let (stored, in_flight) = (self.store.valid_entries(), self.fetches.generations());
         match purge {
             Purge::Call(id) => {
                 let mut paths = self.routes.paths_of_call(id).peekable();
@@ -61,13 +58,25 @@ impl Admin {
             Purge::Scope(id) => self.store.invalidate_scope(id, Invalidation::PurgeScope),
             Purge::All => self.store.invalidate_all(),
         }
-        tracing::info!(invalidated = query, "purged by an operator: {query}");
-        json(StatusCode::OK, &serde_json::json!({ "invalidated": query }))
+        let is_over = |generation: &Generation| !self.store.is_current(generation);
+        let stored = stored.iter().filter(|entry| is_over(&entry.generation));
+        let in_flight = in_flight.iter().filter(|generation| is_over(generation));
+        let (stored, in_flight) = (stored.count(), in_flight.count());
+        tracing::info!(
+            invalidated = query,
+            stored,
+            in_flight,
+            "purged by an operator: {query}"
+        );
+        let found = serde_json::json!({
+            "invalidated": query, "stored": stored, "in_flight": in_flight,
+        });
+        json(StatusCode::OK, &found)
     }
 
     /// Whether the request may purge. A configured token is required. Without one, only this machine
     /// may purge; of the pages in a browser here, which send `Origin`, only the dashboard.
-    fn may_purge(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn may_purge(&self, headers: &HeaderMap) -> bool {
         match &self.reloadable.load().token {
             Some(token) => headers
                 .get(AUTHORIZATION)
@@ -75,6 +84,16 @@ impl Admin {
             None => self.loopback && is_not_from_another_page(headers),
         }
     }
+}
+
+/// The response to a purge without the admin token.
+pub(super) fn refusal() -> AdminResponse {
+    tracing::warn!("a purge without the admin token was refused");
+    let sentence = "a purge needs the token of admin.token_file\n";
+    let mut refusal = text(StatusCode::UNAUTHORIZED, sentence);
+    let scheme = HeaderValue::from_static("Bearer");
+    refusal.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+    refusal
 }
 
 /// Whether the request is from no web page, or from a page of this listener: its origin is the host
@@ -100,15 +119,13 @@ fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
 
 impl<'a> Purge<'a> {
     fn parse(query: &'a str) -> Option<Self> {
-        match query.split_once('=') {
-            Some(("call", id)) if !id.is_empty() && !id.contains(['/', '&']) => {
-                Some(Self::Call(id))
-            }
-            Some(("path", path)) if path.starts_with('/') && !path.contains('&') => {
-                Some(Self::Path(path))
-            }
-            Some(("scope", digest)) => ScopeId::parse(digest).map(Self::Scope),
-            None if query == "all" => Some(Self::All),
+        if query == "all" {
+            return Some(Self::All);
+        }
+        match parameters(query, ["call", "path", "scope"])? {
+            [Some(id), None, None] if !id.is_empty() && !id.contains('/') => Some(Self::Call(id)),
+            [None, Some(path), None] => query::path(path).map(Self::Path),
+            [None, None, Some(digest)] => ScopeId::parse(digest).map(Self::Scope),
             _ => None,
         }
     }
@@ -123,7 +140,15 @@ mod tests {
         let id = ScopeId::parse("1a2b3c4d").expect("eight hex digits");
         let cases = [
             ("call=c1", Some(Purge::Call("c1"))),
-            ("path=/v1/calls/c1", Some(Purge::Path("/v1/calls/c1"))),
+            (
+                "path=/v1/calls/c1",
+                Some(Purge::Path("/v1/calls/c1".to_owned())),
+            ),
+            (
+                "path=%2Fv1%2Fcalls%2Fc1",
+                Some(Purge::Path("/v1/calls/c1".to_owned())),
+            ),
+            ("call=c1&scope=1a2b3c4d", None),
             ("scope=1a2b3c4d", Some(Purge::Scope(id))),
             ("scope=1a2b3c4d5e6f", Some(Purge::Scope(id))),
             ("all", Some(Purge::All)),

@@ -117,6 +117,14 @@ impl<V> InFlight<V> {
         self.start(&mut self.lock(), key, generation)
     }
 
+    /// The generations of the fetches in flight.
+    #[must_use]
+    pub fn generations(&self) -> Vec<Generation> {
+        let state = self.lock();
+        let fetches = state.fetches.values();
+        fetches.map(|fetch| fetch.generation.clone()).collect()
+    }
+
     fn start(
         self: &Arc<Self>,
         state: &mut State<V>,

@@ -180,16 +180,19 @@ impl Generations {
         self.all.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The ancestors of a path that are part of the same resource: those from the last parameter of
-    /// its route on. A collection or the root is not: a write to it must not invalidate every call.
+    /// The ancestors of a path, the nearest to the root first: from the collection before the first
+    /// parameter of its route on. A write to what is above must not invalidate every call.
     fn ancestors<'a>(&self, sent: &str, path: &'a str) -> impl Iterator<Item = &'a str> {
         let pattern = self.routes.find(sent).map(|route| self.routes.name(route));
-        let fixed = pattern
-            .and_then(|pattern| pattern.rsplit_once('{'))
+        let slashes = pattern
+            .and_then(|pattern| pattern.split_once('{'))
             .map_or(usize::MAX, |(before, _)| before.matches('/').count());
-        path.match_indices('/')
-            .map(|(at, _)| &path[..at])
-            .skip(fixed)
+        let first = path.match_indices('/').nth(slashes.saturating_sub(1));
+        let first = first.map_or(path.len(), |(at, _)| at.max(1));
+        path.match_indices(['/', ':'])
+            .map(|(at, _)| at)
+            .filter(move |at| *at >= first)
+            .map(|at| &path[..at])
             .take(MAX_ANCESTORS)
     }
 
@@ -313,9 +316,10 @@ mod tests {
         for n in 2..50_000 {
             assert!(!generations.invalidate_path(&format!("/v1/calls/c{n}"), Reach::Here));
         }
-        for ancestor in ["/v1/calls", "/v1", "/"] {
-            assert!(!generations.invalidate_path(ancestor, Reach::Here));
-            assert!(!generations.invalidate_path(ancestor, Reach::Below));
+        assert!(!generations.invalidate_path("/v1/calls", Reach::Here));
+        for above in ["/v1", "/"] {
+            assert!(!generations.invalidate_path(above, Reach::Here));
+            assert!(!generations.invalidate_path(above, Reach::Below));
         }
         let other = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
         assert!(!generations.invalidate_scope(&other));
@@ -328,6 +332,9 @@ mod tests {
             (|g: &Generations, _: &Scope| {
                 g.invalidate_path("/v1/calls/%63%31", Reach::Here);
             }) as fn(&Generations, &Scope),
+            |g, _| {
+                g.invalidate_path("/v1/calls", Reach::Below);
+            },
             |g, scope| {
                 g.invalidate_scope(scope);
             },
@@ -351,11 +358,15 @@ mod tests {
             ("/v1/calls/c1/transcript", "/v1/calls/c1", true),
             ("/v1/calls/c1/a/b", "/v1/calls/c1", true),
             ("/v1/calls/c1/a/b", "/v1/calls/c1/a", true),
-            ("/v1/calls/c1/transcript", "/v1/calls", false),
+            ("/v1/calls/c1/transcript", "/v1/calls", true),
+            ("/v1/calls/c1:transcript", "/v1/calls/c1", true),
+            ("/v1/calls/c1/transcript", "/v1", false),
             ("/v1/calls/c1/transcript", "/v1/calls/c", false),
             ("/v2/o/calls/c1/transcript", "/v2/o/calls/c1", true),
-            ("/v2/o/calls/c1/transcript", "/v2/o/calls", false),
-            ("/v2/o/calls/c1/transcript", "/v2/o", false),
+            ("/v2/o/calls/c1/transcript", "/v2/o/calls", true),
+            ("/v2/o/calls/c1/transcript", "/v2/o", true),
+            ("/v2/o/calls/c1/transcript", "/v2/p", false),
+            ("/v2/o/calls/c1/transcript", "/", false),
         ] {
             let generations = generations(&patterns);
             let fence = {

@@ -16,7 +16,7 @@ use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
 use super::{Acceptance, Entry, Fence, Generation, Reach};
 use crate::config::Config;
-use crate::policy::NotStored;
+use crate::policy::{NotStored, canonical_path};
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
 use crate::telemetry::{Eviction, Invalidation, Metrics};
 
@@ -252,11 +252,14 @@ impl Store {
         }
     }
 
-    /// The responses stored for this path, in all scopes or in one. Iterates over all entries.
+    /// The responses stored for this path, in any spelling, in all scopes or in one. Iterates over all
+    /// entries.
     #[must_use]
     pub fn inspect(&self, path: &str, scope: Option<ScopeId>) -> Vec<Inspection> {
+        let path = canonical_path(path);
         let of_path = |key: &CacheKey| {
-            key.path() == path && scope.is_none_or(|scope| key.scope().id() == scope)
+            canonical_path(key.path()) == path
+                && scope.is_none_or(|scope| key.scope().id() == scope)
         };
         let mut inspections = Vec::new();
         for (key, variants) in self.cache.iter().filter(|(key, _)| of_path(key)) {
@@ -267,6 +270,17 @@ impl Store {
             }));
         }
         inspections
+    }
+
+    /// The responses that nothing has invalidated. Iterates over all entries.
+    #[must_use]
+    pub fn valid_entries(&self) -> Vec<Arc<Entry>> {
+        let mut entries = Vec::new();
+        for (key, variants) in &self.cache {
+            let valid = variants.iter().filter(|entry| self.is_valid(&key, entry));
+            entries.extend(valid.map(Arc::clone));
+        }
+        entries
     }
 
     /// Weighs an entry again after it has grown, if it is still stored.

@@ -14,6 +14,9 @@ use super::serve::run_to_end;
 pub(super) struct PurgeArguments {
     #[command(flatten)]
     selection: Selection,
+    /// Exit with 1 if this replica had nothing stored or in flight for it
+    #[arg(long)]
+    expect_match: bool,
     #[command(flatten)]
     listener: AdminAddress,
     #[command(flatten)]
@@ -41,6 +44,8 @@ struct Selection {
 #[derive(Deserialize)]
 struct Purged {
     invalidated: String,
+    stored: usize,
+    in_flight: usize,
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
@@ -50,8 +55,21 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let body = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
     let purged: Purged = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;
-    print(format!("invalidated: {}\n", purged.invalidated))?;
-    Ok(ExitCode::SUCCESS)
+    let Purged {
+        invalidated,
+        stored,
+        in_flight,
+    } = purged;
+    print(format!(
+        "invalidated: {invalidated} (stored: {stored}, in flight: {in_flight})\n"
+    ))?;
+    if stored + in_flight > 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    eprintln!(
+        "stuut-cache: this replica had nothing for it; another one may, or it is spelled otherwise (/explain)"
+    );
+    Ok(ExitCode::from(u8::from(arguments.expect_match)))
 }
 
 impl Selection {

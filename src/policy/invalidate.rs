@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri, header};
 
+use super::percent::percent_decoded;
 use crate::config::OriginUrl;
 
 /// Maximum ancestors of a written path that are invalidated: bounds the cost of one request.
@@ -70,26 +71,39 @@ pub fn written_paths(
 /// A path and its ancestors, at most the sixteen nearest the root.
 ///
 /// §4.4 permits further invalidation: `POST /v1/calls/x/approve` changes `/v1/calls/x`, and
-/// very likely the list that contains it.
+/// very likely the list that contains it. So does `POST /v1/calls/x:approve`.
 pub fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
     let ancestors = path
-        .match_indices('/')
+        .match_indices(['/', ':'])
         .map(|(at, _)| &path[..at.max(1)])
         .filter(move |ancestor| *ancestor != path);
     std::iter::once(path).chain(ancestors.take(MAX_ANCESTORS))
 }
 
-/// Normalises a path (RFC 3986 §6.2.2): unreserved characters are percent-decoded, other
-/// percent-encodings are in upper case, dot segments are removed.
+/// One form for all spellings that an origin may take for the same path: every percent-encoding is
+/// decoded, empty and dot segments and `;parameters` are removed.
 ///
 /// The cache key has the path as sent. A write may spell the path differently from the reads that
-/// it invalidates, so the store finds the latter by this form.
+/// it invalidates, so the store finds the latter by this form. If the origin does tell two of these
+/// paths apart, a write to one invalidates the other, too.
 #[must_use]
 pub fn canonical_path(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') && !path.contains("/.") {
+    let is_canonical = !path.contains(['%', ';'])
+        && !["//", "/."].iter().any(|part| path.contains(part))
+        && (path == "/" || !path.ends_with('/'));
+    if is_canonical {
         return Cow::Borrowed(path);
     }
-    Cow::Owned(without_dot_segments(&decoded(path)))
+    let decoded = percent_decoded(path);
+    let mut kept = Vec::new();
+    for segment in decoded.split('/') {
+        match segment.split(';').next() {
+            None | Some("" | ".") => {}
+            Some("..") => drop(kept.pop()),
+            Some(segment) => kept.push(segment),
+        }
+    }
+    Cow::Owned(format!("/{}", kept.join("/")))
 }
 
 /// The path of a reference, if it is on the same origin (RFC 3986 §5.2).
@@ -115,7 +129,7 @@ fn resolve(reference: &str, base: &str, origin: &OriginUrl) -> Option<String> {
         return Some(absolute);
     }
     let folder = base.rfind('/').map_or("/", |cut| &base[..=cut]);
-    Some(without_dot_segments(&format!("{folder}{absolute}")))
+    Some(format!("{folder}{absolute}"))
 }
 
 fn is_same_origin(uri: &Uri, origin: &OriginUrl) -> bool {
@@ -130,59 +144,6 @@ fn is_same_origin(uri: &Uri, origin: &OriginUrl) -> bool {
             .port_u16()
             .unwrap_or_else(|| default(scheme.as_str()))
             == ours.port_u16().unwrap_or_else(|| default(scheme.as_str()))
-}
-
-fn decoded(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    let mut rest = path;
-    while let Some(cut) = rest.find('%') {
-        out.push_str(&rest[..cut]);
-        rest = &rest[cut..];
-        let byte = rest.get(1..3).and_then(|hex| {
-            let hex_only = hex.bytes().all(|digit| digit.is_ascii_hexdigit());
-            hex_only.then(|| u8::from_str_radix(hex, 16).ok()).flatten()
-        });
-        match byte {
-            Some(plain) if plain.is_ascii_alphanumeric() || b"-._~".contains(&plain) => {
-                out.push(char::from(plain));
-                rest = &rest[3..];
-            }
-            Some(_) => {
-                out.push_str(&rest[..3].to_ascii_uppercase());
-                rest = &rest[3..];
-            }
-            None => {
-                // A bare `%` is encoded: as it is, it could form an encoding with the bytes after it.
-                out.push_str("%25");
-                rest = &rest[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Removes dot segments (RFC 3986 §5.2.4).
-fn without_dot_segments(path: &str) -> String {
-    let mut kept: Vec<&str> = Vec::new();
-    let segments: Vec<&str> = path.split('/').skip(1).collect();
-    for (index, segment) in segments.iter().enumerate() {
-        let last = index + 1 == segments.len();
-        match *segment {
-            "." => {}
-            ".." => {
-                kept.pop();
-            }
-            other => {
-                kept.push(other);
-                continue;
-            }
-        }
-        if last {
-            kept.push("");
-        }
-    }
-    format!("/{}", kept.join("/"))
 }
 
 #[cfg(test)]
@@ -213,7 +174,16 @@ mod tests {
                     "/v1/calls/x",
                 ],
             ),
-            ("/a/", &["/a/", "/", "/a"]),
+            (
+                "/v1/calls/x:approve",
+                &[
+                    "/v1/calls/x:approve",
+                    "/",
+                    "/v1",
+                    "/v1/calls",
+                    "/v1/calls/x",
+                ],
+            ),
             ("/", &["/"]),
             ("*", &["*"]),
         ];
@@ -290,16 +260,20 @@ mod tests {
             ("/v1/calls/x", "/v1/calls/x"),
             ("/v1/calls/%78", "/v1/calls/x"),
             ("/v1/%2e%2E/calls", "/calls"),
-            ("/a%2fb", "/a%2Fb"),
+            ("/v1/calls%2fx", "/v1/calls/x"),
+            ("/v1/calls/c%3A1", "/v1/calls/c:1"),
+            ("//v1///calls/x/", "/v1/calls/x"),
+            ("/v1;a=1/calls/x;v=2", "/v1/calls/x"),
+            ("/v1/x/..;/calls", "/v1/calls"),
             ("/a/./b/../c", "/a/c"),
             ("/a/..", "/"),
-            ("/a/b/.", "/a/b/"),
-            ("/a//b", "/a//b"),
-            ("/a%", "/a%25"),
-            ("/a%4", "/a%254"),
-            ("/a%zz%+1", "/a%25zz%25+1"),
-            ("/%%37%38", "/%2578"),
+            ("/a/b/.", "/a/b"),
+            ("/a%", "/a%"),
+            ("/a%4", "/a%4"),
+            ("/a%zz%+1", "/a%zz%+1"),
+            ("/%2541", "/A"),
             ("/.well-known", "/.well-known"),
+            ("/", "/"),
         ];
         for (path, then) in table {
             assert_eq!(canonical_path(path), then, "{path}");

@@ -45,6 +45,7 @@ use view::{Selected, Views};
 
 pub use body::{Body, Content, Report};
 pub use error::{Error, problems};
+pub use fetch::FetchesInFlight;
 pub use request::Arrived;
 
 /// The proxy: turns each request into a response.
@@ -142,6 +143,12 @@ impl Proxy {
             recheck: config.scope.recheck.0,
             ..self.clone()
         })
+    }
+
+    /// The fetches in flight, also of proxies that a reload has replaced or will replace this one by.
+    #[must_use]
+    pub fn fetches(&self) -> FetchesInFlight {
+        FetchesInFlight(Arc::clone(&self.fetcher.in_flight))
     }
 
     /// Answers a request. Whatever happens is a response.

@@ -23,9 +23,6 @@ use crate::policy::percent_decoded;
 /// time that the URL does not contain; a session usually lasts an hour.
 const SESSION: Duration = Duration::from_hours(1);
 
-/// How often a text is percent-decoded: a redirector's parameter may contain another redirector.
-const MAX_DECODINGS: usize = 3;
-
 /// The expiries of the pre-signed URLs found so far.
 #[derive(Debug)]
 pub(super) struct Expiries {
@@ -90,16 +87,16 @@ impl Expiries {
         if memchr(b'?', word).is_none() && !word.windows(2).any(is_mark) {
             return;
         }
-        let mut text = unescaped(word);
-        for _ in 0..=MAX_DECODINGS {
-            for piece in text.split(ends_url) {
+        let text = unescaped(word);
+        let decoded = percent_decoded(&text);
+        for piece in text.split(ends_url) {
+            self.read_url(piece);
+        }
+        // A parameter may be a URL, whose own parameters are encoded.
+        if decoded != text {
+            for piece in decoded.split(ends_url) {
                 self.read_url(piece);
             }
-            let decoded = percent_decoded(&text).into_owned();
-            if decoded == text {
-                break;
-            }
-            text = decoded;
         }
     }
 

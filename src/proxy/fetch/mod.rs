@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::offload::Offload;
 use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
-use crate::cache::{Acceptance, Entry, Fence, InFlight, Leader, Recheck, Role, Store};
+use crate::cache::{Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store};
 use crate::clock::Clock;
 use crate::config;
 use crate::label::Label as _;
@@ -44,6 +44,18 @@ pub(super) struct Fetcher {
     pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
+}
+
+/// The fetches in flight, for operators.
+#[derive(Debug)]
+pub struct FetchesInFlight(pub(super) Arc<InFlight<SharedResult>>);
+
+impl FetchesInFlight {
+    /// The generations that they began under.
+    #[must_use]
+    pub fn generations(&self) -> Vec<Generation> {
+        self.0.generations()
+    }
 }
 
 /// The stored response that a fetch can revalidate.

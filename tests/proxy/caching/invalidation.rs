@@ -98,12 +98,44 @@ async fn equivalent_paths_are_invalidated_together() {
         ("/v1/calls/%63%31", "/v1/calls/c1"),
         ("/v1/calls/a%2fb", "/v1/calls/a%2Fb"),
         ("/v1/calls/c1", "/v1/calls/./x/../c1"),
+        ("/v1/calls/c:1", "/v1/calls/c%3A1"),
+        ("/v1/calls/c%3A1", "/v1/calls/c:1"),
+        ("/v1/calls/c1", "//v1/calls/c1"),
+        ("/v1/calls/c1", "/v1//calls//c1/"),
+        ("/v1/calls/c1", "/v1/calls%2Fc1"),
+        ("/v1/calls/c1", "/v1/calls/c1:cancel"),
+        ("/v1/calls/c1:summary", "/v1/calls/c1"),
+        ("/v1/calls/c:1", "/v1/calls/c:1:cancel"),
+        ("/v1/calls/c1", "/v1/calls/c1;v=2"),
+        ("/v1/calls/c1;v=2", "/v1/calls/c1"),
+        ("/v1/calls/c1", "/v1;a=b/calls/c1;v=2/approve"),
     ] {
         let (_origin, proxy) = start().await;
         proxy.get(read).bearer("a").await.assert_miss();
         proxy.get(read).bearer("a").await.assert_hit();
         write(&proxy, "PATCH", written).await.assert_status(200);
         proxy.get(read).bearer("a").await.assert_miss();
+    }
+}
+
+#[tokio::test]
+async fn a_write_to_the_collection_invalidates_all_calls_unless_it_adds_one() {
+    for (method, target, invalidates) in [
+        ("PATCH", "/v1/calls", true),
+        ("PUT", "/v1/calls/?dry_run=false", true),
+        ("DELETE", "/v1/calls", true),
+        ("POST", "/v1/calls", false),
+        ("PATCH", "/v1", false),
+        ("PATCH", "/v1/callsigns", false),
+    ] {
+        let (_origin, proxy) = start().await;
+        store(&proxy).await;
+        write(&proxy, method, target).await.assert_status(200);
+        if invalidates {
+            assert_invalidated(&proxy).await;
+        } else {
+            assert_stored(&proxy).await;
+        }
     }
 }
 
@@ -322,7 +354,8 @@ async fn a_write_invalidates_the_paths_below_its_target() {
         ("PATCH", "/v1/calls/%631", true),
         ("POST", "/v1/calls/c1/approve", false),
         ("PUT", "/v1/calls/c2", false),
-        ("PATCH", "/v1/calls", false),
+        ("PATCH", "/v1/calls", true),
+        ("POST", "/v1/calls", false),
         ("DELETE", "/", false),
     ] {
         let origin = Origin::start().await;

@@ -18,6 +18,9 @@ async fn a_purge_removes_a_call_for_all_tokens_and_queries() {
         "call=%631",
         "path=/v1/calls/c1",
         "path=/v1/calls/%631",
+        "path=%2Fv1%2Fcalls%2Fc1",
+        "path=//v1/calls/c1/",
+        "call=%25631",
     ] {
         let (_origin, proxy) = start().await;
         store(&proxy).await;
@@ -26,10 +29,32 @@ async fn a_purge_removes_a_call_for_all_tokens_and_queries() {
             proxy.get(other).bearer("a").await;
         }
         let response = purge(&proxy, what).await.assert_status(200);
-        assert_eq!(response.json()["invalidated"], what);
+        let found = response.json();
+        assert_eq!(found["invalidated"], what);
+        assert_eq!(
+            (found["stored"].as_u64(), found["in_flight"].as_u64()),
+            (Some(4), Some(0))
+        );
+        let again = purge(&proxy, what).await.json();
+        assert_eq!(again["stored"].as_u64(), Some(0), "{again}");
         assert_invalidated(&proxy).await;
         assert_hits(others.map(|other| proxy.get(other).bearer("a"))).await;
     }
+}
+
+#[tokio::test]
+async fn a_purge_reports_the_fetches_in_flight() {
+    let (origin, proxy) = start().await;
+    let gate = origin.hold(CALL);
+    let waiting = tokio::spawn(proxy.get(CALL).bearer("a").into_future());
+    origin.wait_for_requests(1).await;
+    for (what, in_flight) in [("call=c2", 0), ("call=c1", 1), ("all", 1)] {
+        let found = purge(&proxy, what).await.assert_status(200).json();
+        assert_eq!(found["in_flight"].as_u64(), Some(in_flight), "{found}");
+        assert_eq!(found["stored"].as_u64(), Some(0), "{found}");
+    }
+    gate.open_for_all();
+    waiting.await.expect("no panic").assert_status(200);
 }
 
 #[tokio::test]

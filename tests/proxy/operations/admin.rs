@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use http::Method;
+use secrecy::SecretString;
 use serde_json::json;
-use stuut_cache::config::{Config, Route, RoutePattern};
+use stuut_cache::config::{Config, Route, RoutePattern, Token};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -297,4 +298,54 @@ async fn a_page_of_another_origin_cannot_purge() {
             .assert_status(status);
     }
     proxy.get(CALL).bearer("a").await.assert_miss();
+}
+
+#[tokio::test]
+async fn explain_takes_its_parameters_in_any_order_and_any_spelling() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let target = "/v1/calls/c:1?email=a";
+    proxy.get(target).bearer("a").await.assert_miss();
+    let explain = async |query: &str| {
+        let target = format!("/explain?{query}");
+        proxy.admin(Method::GET, &target).await
+    };
+    let explained = explain("path=/v1/calls/c:1").await.json();
+    let stored = &explained["stored"][0];
+    assert_eq!(stored["query"], "email=a");
+    let scope = stored["scope"].as_str().expect("a scope").to_owned();
+    for query in [
+        format!("path=/v1/calls/c:1&scope={scope}"),
+        format!("scope={scope}&path=/v1/calls/c%3A1"),
+        format!("scope={scope}&path=%2Fv1%2Fcalls%2Fc%3A1"),
+    ] {
+        let same = explain(&query).await.assert_status(200).json();
+        assert_eq!(same["stored"], explained["stored"], "{query}");
+    }
+    for query in [
+        "",
+        "scope=1a2b3c4d",
+        "path=v1",
+        "path=/a&path=/b",
+        "path=/a&x=1",
+    ] {
+        explain(query).await.assert_status(400);
+    }
+}
+
+/// A query may contain personal data.
+#[tokio::test]
+async fn explain_shows_queries_only_with_the_admin_token() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| {
+        config.admin.token = Some(Token(SecretString::from("let-me")));
+    })
+    .await;
+    let target = "/v1/calls/c1?email=a";
+    proxy.get(target).bearer("a").await.assert_miss();
+    let explain = || proxy.admin(Method::GET, "/explain?path=/v1/calls/c1");
+    let without = explain().await.assert_status(200).text();
+    assert!(!without.contains("email"), "{without}");
+    let with = explain().bearer("let-me").await.json();
+    assert_eq!(with["stored"][0]["query"], "email=a");
 }

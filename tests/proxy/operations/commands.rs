@@ -92,7 +92,15 @@ async fn purge_takes_a_call_a_path_or_all() {
     run(&["purge", "--call", "c1", "--admin", &admin])
         .await
         .assert_code(0)
-        .assert_prints("invalidated: call=c1");
+        .assert_prints("invalidated: call=c1 (stored: 1, in flight: 0)");
+    let again = ["purge", "--call", "c1", "--admin", &admin];
+    run(&again)
+        .await
+        .assert_code(0)
+        .assert_prints("this replica had nothing for it");
+    run(&[&again[..], &["--expect-match"]].concat())
+        .await
+        .assert_code(1);
     proxy.get(CALL).bearer("a").await.assert_miss();
     proxy.get("/v1/calls/c2").bearer("a").await.assert_hit();
     run(&["purge", "--path", "/v1/calls/c2", "--admin", &admin])
