@@ -10,7 +10,7 @@
 //! sockets      server  admin
 //! decisions    proxy
 //! state, I/O   cache | upstream | otlp         (they do not use each other)
-//! instruments  telemetry  clock
+//! instruments  in_transit  telemetry  clock
 //! meaning      request  view  policy  coding  json  outcome   (pure)
 //! settings     config  label
 //! ```
@@ -53,6 +53,7 @@ pub mod cli;
 pub mod clock;
 pub mod coding;
 pub mod config;
+pub mod in_transit;
 pub mod json;
 pub mod label;
 #[cfg(feature = "otlp")]

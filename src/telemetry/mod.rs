@@ -11,7 +11,7 @@ pub use field_weights::{FieldWeights, Heaviest};
 pub use left_out::LeftOut;
 pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
 pub use metrics::{
-    CloseReason, Eviction, FAMILIES, Family, Invalidation, Metrics, MetricsSnapshot, PerLabel,
-    Pool, Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,
+    CloseReason, Eviction, FAMILIES, Family, Holder, Invalidation, Metrics, MetricsSnapshot,
+    PerLabel, Pool, Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

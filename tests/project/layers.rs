@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     // instruments
     &["clock"],
     &["telemetry"],
+    &["in_transit"],
     // state, I/O
     &["cache", "upstream", "otlp"],
     // decisions

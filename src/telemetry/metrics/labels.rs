@@ -105,6 +105,16 @@ impl Pool {
 }
 
 labels! {
+    /// The holder of bytes in transit: a connection or an exchange.
+    pub enum Holder {
+        /// Its token is one that the origin has lately accepted.
+        Accepted => "accepted",
+        /// All others; together they hold at most half of `limits.in_transit`.
+        Other => "other",
+    }
+}
+
+labels! {
     /// Why a request to the origin is retried.
     pub enum Retry {
         /// A reused connection closed before the first byte of a response.
@@ -158,6 +168,8 @@ labels! {
         ProtocolError => "protocol_error",
         /// More HTTP/2 control frames than a client has a use for.
         ControlFrames => "control_frames",
+        /// More bytes are in transit than `limits.in_transit`, and it has held many for long.
+        Memory => "memory",
         /// More of an unread request body arrived than a lingering close discards.
         Unread => "unread",
     }

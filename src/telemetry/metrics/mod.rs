@@ -21,7 +21,7 @@ use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel};
 pub use self::labels::{
-    CloseReason, Eviction, Invalidation, Pool, Reload, Retry, SentCoding, Shed, SpanResult,
+    CloseReason, Eviction, Holder, Invalidation, Pool, Reload, Retry, SentCoding, Shed, SpanResult,
     ViewResult,
 };
 pub use self::snapshot::rounded_seconds;
@@ -39,7 +39,7 @@ metrics! {
     in_flight: IntGauge = "in_flight", "Client requests in progress.";
     connections: IntGauge = "connections", "Open client connections. At server.max_connections, new ones wait in the listen backlog.";
     connections_idle: IntGauge = "connections_idle", "Open client connections that are idle (keep-alive) and hold no buffers.";
-    connections_closed: Counters<CloseReason> = "connections_closed_total" ["reason"], "Client connections closed by a timeout or limit of the proxy, or for invalid HTTP/1.1 (malformed) or HTTP/2 (protocol_error). control_frames: a flood of HTTP/2 control frames such as SETTINGS or PING. unread: the rest of a refused request was too long to drain. tls_handshake: the handshake failed, e.g. no client certificate; log.level=\"debug\" logs why. half_closed: the client closed its sending side, and 2 s later its request still waited. Many header_timeout: slow or hostile clients.";
+    connections_closed: Counters<CloseReason> = "connections_closed_total" ["reason"], "Client connections closed by a timeout or limit of the proxy, or for invalid HTTP/1.1 (malformed) or HTTP/2 (protocol_error). memory: it held many bytes for long while in_transit_bytes was at its limit. control_frames: a flood of HTTP/2 control frames such as SETTINGS or PING. unread: the rest of a refused request was too long to drain. tls_handshake: the handshake failed, e.g. no client certificate; log.level=\"debug\" logs why. half_closed: the client closed its sending side, and 2 s later its request still waited. Many header_timeout: slow or hostile clients.";
     accept_failures: IntCounter = "accept_failures_total", "Failed attempts to accept a connection, mostly for lack of file descriptors: raise the limit on open files, or lower server.max_connections.";
     admin_displaced: IntCounter = "admin_displaced_total", "Connections of the admin listener closed for newer ones: it has 64, 16 of them for health checks. Non-zero: slow clients, or too many.";
     refused: Counters<Refusal> = "refused_total" ["reason"], "Requests refused before the cache lookup, by the type of their problem document. Framing reasons: from your own client, it is broken; from others, an attempt at request smuggling.";
@@ -63,10 +63,12 @@ metrics! {
     entries: IntGauge = "entries", "Stored responses.";
     weight: IntGauge = "weight_bytes", "Memory of stored responses, including keys, headers and views.";
     capacity: IntGauge = "capacity_bytes", "Limit of weight_bytes: cache.capacity.";
+    in_transit: Gauges<Holder> = "in_transit_bytes" ["holder"], "Memory held on behalf of clients and not owned by the store: unfinished request heads, requests that wait, bodies being fetched, exchanges with the origin, and evicted bodies that clients still read. other: without a token that the origin has lately accepted; at most half of the limit.";
+    in_transit_limit: IntGauge = "in_transit_limit_bytes", "Limit of in_transit_bytes: limits.in_transit. At it, fetched bodies are streamed (fills_streamed_total), and the connections that have held the most for the longest are closed (connections_closed_total, memory).";
     evictions: Counters<Eviction> = "evictions_total" ["cause"], "Responses removed from the store. Steady cause=\"size\" with a falling hit ratio: raise cache.capacity.";
     invalidations: Counters<Invalidation> = "invalidations_total" ["cause"], "Invalidations, by cause; one can cover many stored responses. refusal: the origin refused a token that had stored responses.";
-    not_stored: Counters<NotStored> = "not_stored_total" ["reason"], "Responses to cacheable requests that were not stored. Many, with a low hit ratio: the reason says whether the origin forbids it or a limit is too low (too-large: cache.max_entry, cache.max_filling).";
-    fills_streamed: IntCounter = "fills_streamed_total", "Responses streamed instead of stored because cache.max_filling was used up; not_stored_total counts them as too-large. Many: raise it.";
+    not_stored: Counters<NotStored> = "not_stored_total" ["reason"], "Responses to cacheable requests that were not stored. Many, with a low hit ratio: the reason says whether the origin forbids it or a limit is too low (too-large: cache.max_entry, limits.in_transit).";
+    fills_streamed: IntCounter = "fills_streamed_total", "Responses streamed instead of stored because limits.in_transit was used up; not_stored_total counts them as too-large. Many: raise it.";
     fields_left_out: IntCounter = "fields_left_out_total", "Request fields that were not forwarded with a fetch, because they are not on the list and so not part of the cache key. /explain names them. Does the origin's response depend on one? Add it to upstream.forward_headers.";
     bypass: Counters<Bypass> = "bypass_total" ["reason"], "Requests forwarded without a cache lookup. Many: route means that no item of cache.routes matches, credential that there is no single bearer token.";
     collapsed: IntCounter = "collapsed_total", "Requests that waited for another request's fetch instead of being sent to the origin (request coalescing).";

@@ -1,0 +1,63 @@
+//! Guards of the bytes of a connection.
+
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::ledger::Account;
+
+/// Bytes that a connection holds for its requests: unfinished heads, and requests that wait.
+#[derive(Debug)]
+pub struct Held {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Held {
+    /// Holds these bytes until dropped.
+    #[must_use]
+    pub fn new(account: &Arc<Account>, bytes: usize) -> Self {
+        account.change(0, bytes);
+        let account = Arc::clone(account);
+        Self { account, bytes }
+    }
+
+    /// Changes the number of bytes.
+    pub fn set(&mut self, bytes: usize) {
+        if bytes != self.bytes {
+            self.account.change(self.bytes, bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// A part of a response, until the client has read it. It is counted by [`Account::add_unsent`] before.
+#[derive(Debug)]
+pub struct Unsent(pub Bytes, pub Arc<Account>);
+
+impl Buf for Unsent {
+    fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.0.advance(count);
+        self.1.release_unsent(count);
+    }
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        self.1.release_unsent(self.0.len());
+    }
+}
