@@ -1,7 +1,7 @@
 //! The store: lookups, and verdicts on stored responses.
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store, StoreLookup};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
+use stuut_cache::in_transit::{Ledger, StoredBody};
 use stuut_cache::policy::{
     self, Exchange, Facts, Freshness, Moment, RequestDirectives, RouteRule, Selecting, ViewLimits,
 };
@@ -17,6 +18,8 @@ use stuut_cache::request::{CacheKey, Parser, Routes};
 use stuut_cache::telemetry::Metrics;
 
 use crate::request;
+
+static LEDGER: LazyLock<Arc<Ledger>> = LazyLock::new(Ledger::unbounded);
 
 /// Number of stored responses: their index does not fit into a CPU cache.
 const STORED: usize = 20_000;
@@ -101,7 +104,7 @@ pub(crate) fn representation(headers: HeaderMap, limits: ViewLimits) -> Represen
     Representation {
         status: StatusCode::OK,
         headers,
-        body: Bytes::from_static(b"{}"),
+        body: StoredBody::new(Bytes::from_static(b"{}"), &LEDGER),
         limits,
         encodings: Encodings::default(),
     }

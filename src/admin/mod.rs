@@ -34,7 +34,7 @@ use crate::label::Label as _;
 use crate::proxy::FetchesInFlight;
 use crate::request::Routes;
 use crate::server::Drain;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Holder, Metrics};
 use connections::{Connections, Place};
 use history::History;
 
@@ -246,6 +246,11 @@ impl Admin {
                 "entries": metrics.entries.get(),
                 "weight_bytes": metrics.weight.get(),
                 "capacity_bytes": metrics.capacity.get(),
+            },
+            "in_transit": {
+                "accepted_bytes": metrics.in_transit.of(Holder::Accepted).get(),
+                "other_bytes": metrics.in_transit.of(Holder::Other).get(),
+                "limit_bytes": metrics.in_transit_limit.get(),
             },
         })
     }

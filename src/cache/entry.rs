@@ -208,7 +208,7 @@ impl Entry {
         let is_content = |name: &HeaderName| !PER_MESSAGE.contains(name);
         let names = || one.headers.keys().chain(other.headers.keys());
         one.status == other.status
-            && one.body == other.body
+            && *one.body == *other.body
             && names().filter(|name| is_content(name)).all(|name| {
                 one.headers
                     .get_all(name)

@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::coding::Coding;
+use crate::in_transit::StoredBody;
 use crate::label::Label as _;
 use crate::policy::ViewLimits;
 
@@ -16,6 +16,9 @@ const FIELD_OVERHEAD: usize = 104;
 
 /// Bytes of a shared allocation in addition to its content.
 const ARC_OVERHEAD: usize = 32;
+
+/// Bytes of a body in addition to its content: its owner, and its loan.
+const BODY_OVERHEAD: usize = 160;
 
 /// A response that can be sent to clients, complete except for time-dependent fields.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub struct Representation {
     /// when it is sent.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Bytes,
+    pub body: StoredBody,
     /// Limits on its use in addition to the entry's freshness.
     pub limits: ViewLimits,
     /// The same representation in other content codings.
@@ -89,6 +92,7 @@ impl Representation {
         };
         size_of::<Self>()
             + self.body.len()
+            + BODY_OVERHEAD
             + self.headers.capacity() * FIELD_OVERHEAD
             + self.headers.iter().map(fields).sum::<usize>()
             + self.encodings.weight()

@@ -238,6 +238,7 @@ impl Store {
             self.metrics.fenced.inc();
             return Err(NotStored::Fenced);
         }
+        entry.whole.body.stored();
         self.evict_excess(entry);
         Ok(())
     }

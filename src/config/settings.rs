@@ -176,9 +176,6 @@ settings! {
         capacity: ByteSize = "256MiB";
         /// Largest body that is stored; a larger one is streamed instead.
         max_entry: ByteSize = "8MiB";
-        /// Memory for all bodies that are being read in order to be stored; one that does not fit
-        /// is streamed instead.
-        max_filling: ByteSize = "256MiB";
     }
 
     /// `[freshness]`: lifetimes of stored responses, and the use of stale ones.
@@ -291,6 +288,10 @@ settings! {
         /// Maximum number of forwarded requests with a body, until body and response have ended.
         /// Shared by tokens like fetches; further requests get 503.
         uploads: usize = 256 where between::<1, MAX_COUNT>;
+        /// Memory held on behalf of clients and not owned by the store. At the bound, fetched bodies are
+        /// streamed instead of stored, and the connections that have held the most for the longest
+        /// are closed.
+        in_transit: ByteSize = "256MiB" where sized::<{ 8 << 20 }, { ByteSize::MAX.0 }>;
         /// Longest request target; a longer one gets 414.
         uri: ByteSize = "8KiB" where sized::<1, MAX_TARGET>;
         /// Largest request head; a larger one gets 431.

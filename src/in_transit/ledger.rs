@@ -45,7 +45,7 @@ pub struct Share {
     holder: Holder,
 }
 
-/// What a client connection holds.
+/// The bytes of a client connection.
 #[derive(Debug)]
 pub struct Account {
     ledger: Arc<Ledger>,

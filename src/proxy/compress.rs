@@ -12,6 +12,7 @@ use super::respond;
 use super::view::{Selected, Views};
 use crate::cache::{Encodings, Entry, Representation};
 use crate::coding::{self, Coding};
+use crate::in_transit::StoredBody;
 use crate::label::Label as _;
 use crate::policy;
 use crate::request::CacheKey;
@@ -95,7 +96,7 @@ impl Views {
         let encoded = Representation {
             status: identity.status,
             headers,
-            body,
+            body: StoredBody::new(body, &self.ledger),
             limits: identity.limits,
             encodings: Encodings::default(),
         };

@@ -83,6 +83,7 @@ impl Forwarder {
             body,
             id,
             at,
+            ..
         } = arrived;
         let (reason, has_options) = (bypassed.reason, bypassed.without_options.is_some());
         let target = bypassed.without_options;

@@ -23,17 +23,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
-use http::request::Parts;
 use http_body::Body as _;
 
 use crate::cache::Store;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::in_transit::{Held, Ledger};
 use crate::outcome::{Forward, Outcome, ServedStale};
 use crate::policy::{self, Moment};
-use crate::request::{Call, Parsed, Parser};
+use crate::request::{Call, Parsed, Parser, Scope};
+use crate::telemetry::Metrics;
 use crate::telemetry::trace::Tracer;
-use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
 use fetch::{Basis, FetchResult, Fetched, Fetcher};
@@ -77,7 +77,7 @@ impl Proxy {
         let upstream = Arc::new(upstream);
         let spans = OriginSpans::new(tracer, upstream.origin(), clock.clone());
         let freshness = Arc::new(config.freshness.clone());
-        let views = Views::new(&freshness, &store, &metrics, &clock);
+        let views = Views::new(&freshness, &store, &metrics, &clock, upstream.ledger());
         Self {
             fetcher: Arc::new(Fetcher {
                 in_flight: Arc::default(),
@@ -151,6 +151,12 @@ impl Proxy {
         FetchesInFlight(Arc::clone(&self.fetcher.in_flight))
     }
 
+    /// The bytes in transit.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        self.fetcher.upstream.ledger()
+    }
+
     /// Answers a request. Whatever happens is a response.
     ///
     /// Futures that wait for the origin are boxed, here and below: a future is as large as its largest
@@ -167,57 +173,77 @@ impl Proxy {
         let has_body = !arrived.body.is_end_stream();
         async move {
             let parsed = self.parser.parse(&arrived.head, has_body);
-            let Arrived { head, id, at, .. } = &arrived;
             Ok(match parsed {
-                Ok(Parsed::Call(call)) => self.answer_call(&call, head, id, *at).await,
+                Ok(Parsed::Call(call)) => match self.answer_stored(&call, &arrived).await {
+                    Ok(response) => response,
+                    Err((why, basis)) => Box::pin(self.fetch(call, arrived, why, basis)).await,
+                },
                 Ok(Parsed::Bypass(bypassed)) => {
-                    let scope = self.parser.scope(&head.headers);
+                    let scope = self.parser.scope(&arrived.head.headers);
+                    if let Some(token) = &scope {
+                        self.count_as_accepted(&arrived, token);
+                    }
                     Box::pin(self.forwarder.forward(arrived, scope, bypassed)).await
                 }
                 Err(refused) => {
                     self.metrics.refused.of(refused.why).inc();
-                    Error::Refused(refused).into_response(id, None, None)
+                    Error::Refused(refused).into_response(&arrived.id, None, None)
                 }
             })
         }
     }
 
-    async fn answer_call(
+    /// Counts what the connection holds as an accepted token's, if this one is accepted.
+    fn count_as_accepted(&self, arrived: &Arrived, token: &Scope) {
+        if !arrived.account.is_accepted() && self.store.is_accepted(token) {
+            arrived.account.accept();
+        }
+    }
+
+    /// The response without a fetch; `Err` with the reason for one, and what it can revalidate.
+    async fn answer_stored(
         &self,
         call: &Call,
-        head: &Parts,
-        id: &RequestId,
-        mut now: Moment,
-    ) -> Response<Body> {
-        let rule = self.fetcher.freshness.client_directives;
-        let request = ClientRequest::new(call, head, id, rule);
+        arrived: &Arrived,
+    ) -> Result<Response<Body>, (Forward, Basis)> {
+        self.count_as_accepted(arrived, &call.token);
+        let mut now = arrived.at;
+        let request = self.request(call, arrived);
         let (why, basis) = match self.look_up(&request, &mut now).await {
             Lookup::Fresh(selected, ttl) => {
                 let selected = self.views.compressed(&request, selected);
-                return respond::hit(&request, &selected, ttl, now);
+                return Ok(respond::hit(&request, &selected, ttl, now));
             }
             Lookup::Usable(selected, reason) => {
                 self.fetcher.refresh(&request, &selected.entry);
                 let selected = self.views.compressed(&request, selected);
-                return self.stale(&request, &selected, reason, now);
+                return Ok(self.stale(&request, &selected, reason, now));
             }
             Lookup::Stale { why, selected, .. } => (why, Basis::Stored(selected.entry)),
             Lookup::NotAdmitted(entry) => (Forward::Miss, Basis::NotAdmitted(entry)),
             Lookup::Miss(why) => (why, Basis::Nothing),
         };
         if request.directives.only_if_cached {
-            return request.fail(Error::OnlyIfCached);
+            return Ok(request.fail(Error::OnlyIfCached));
         }
-        Box::pin(self.fetch(&request, why, basis)).await
+        Err((why, basis))
+    }
+
+    fn request<'a>(&self, call: &'a Call, arrived: &'a Arrived) -> ClientRequest<'a> {
+        ClientRequest::new(call, arrived, self.fetcher.freshness.client_directives)
     }
 
     /// Fetches the response, or revalidates the stored one.
     async fn fetch(
         &self,
-        request: &ClientRequest<'_>,
+        call: Call,
+        mut arrived: Arrived,
         why: Forward,
         basis: Basis,
     ) -> Response<Body> {
+        arrived.compact(&self.fetcher.forward_headers);
+        let request = &self.request(&call, &arrived);
+        let _held = Held::new(request.account, request.size());
         let is_stored = matches!(basis, Basis::Stored(_));
         let result = self.fetcher.fetch(request, basis).await;
         if is_stored

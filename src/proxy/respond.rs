@@ -100,7 +100,7 @@ pub(super) fn stored(
         }
         Bytes::new()
     } else {
-        representation.body.clone()
+        Bytes::clone(&representation.body)
     };
     let mut response = Response::new(Body::whole(body, report));
     *response.status_mut() = representation.status;

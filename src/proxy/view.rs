@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
@@ -17,6 +16,7 @@ use crate::cache::{Encodings, Entry, Representation, Store, ViewSlot};
 use crate::clock::Clock;
 use crate::coding;
 use crate::config;
+use crate::in_transit::{Held, Ledger, StoredBody};
 use crate::json::JsonFault;
 use crate::policy::{self, ViewLimits, facts};
 use crate::request::CacheKey;
@@ -40,6 +40,7 @@ pub(super) struct Views {
     pub(super) store: Arc<Store>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
+    pub(super) ledger: Arc<Ledger>,
     places: Places,
     /// A permit per compressing thread: one for every two cores.
     pub(super) compressing: Arc<Semaphore>,
@@ -51,12 +52,14 @@ impl Views {
         store: &Arc<Store>,
         metrics: &Arc<Metrics>,
         clock: &Clock,
+        ledger: &Arc<Ledger>,
     ) -> Self {
         Self {
             freshness: Arc::clone(freshness),
             store: Arc::clone(store),
             metrics: Arc::clone(metrics),
             clock: clock.clone(),
+            ledger: Arc::clone(ledger),
             places: Places::new(metrics.views_deriving.clone()),
             compressing: Arc::new(Semaphore::new(cores().div_ceil(2))),
         }
@@ -99,6 +102,7 @@ impl Views {
             (Ok(selected), _) => return selected,
             (Err(_), None) => unreachable!("the whole is not derived"),
         };
+        let _held = Held::new(request.account, request.size());
         let (representation, result) = self.derive(request, &entry, view).await;
         self.count(result, &entry, &representation);
         Selected {
@@ -165,7 +169,7 @@ impl Derivation {
     fn run(self) -> (Arc<Representation>, ViewResult) {
         let views = &self.views;
         let began = views.clock.mono();
-        let (representation, result) = derived(&self.entry, &self.view, &views.freshness);
+        let (representation, result) = derived(&self.entry, &self.view, views);
         let took = views.clock.mono().saturating_sub(began);
         views.metrics.prune_duration.observe(took.as_secs_f64());
         self.entry.memoise(&self.slot, Arc::clone(&representation));
@@ -174,11 +178,7 @@ impl Derivation {
     }
 }
 
-fn derived(
-    entry: &Entry,
-    view: &View,
-    settings: &config::Freshness,
-) -> (Arc<Representation>, ViewResult) {
+fn derived(entry: &Entry, view: &View, views: &Views) -> (Arc<Representation>, ViewResult) {
     let whole = &entry.whole;
     if let Some((reason, result)) = unsupported(whole) {
         return (skipped(whole, reason), result);
@@ -191,7 +191,8 @@ fn derived(
         }
         Pruned::Part(body) => {
             let removed = whole.body.len() - body.len();
-            let limits = limits_of(entry, &body, settings);
+            let limits = limits_of(entry, &body, &views.freshness);
+            let body = StoredBody::new(body, &views.ledger);
             let mut part = part(whole, view, body, limits);
             let report = described("applied", Some(removed), &unmatched);
             part.headers.insert(VIEW, report);
@@ -259,7 +260,12 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// The representation of a part: with its own entity tag, without the digests of the whole.
-fn part(whole: &Representation, view: &View, body: Bytes, limits: ViewLimits) -> Representation {
+fn part(
+    whole: &Representation,
+    view: &View,
+    body: StoredBody,
+    limits: ViewLimits,
+) -> Representation {
     let mut headers = whole.headers.clone();
     policy::strip_digests_of_whole(&mut headers);
     let tag = policy::view_tag(&headers, &view.hash_digits()[..policy::VIEW_HASH]);

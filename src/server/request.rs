@@ -24,13 +24,17 @@ use tower::{Service, ServiceBuilder, service_fn};
 
 use super::connection::activity::{Activity, RequestGuard};
 use crate::clock::Clock;
+use crate::in_transit::{Held, Unsent};
 use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Span, SpanKind, Trace, Tracer};
-use crate::telemetry::{AccessLog, AccessRecord, Metrics, RequestId};
+use crate::telemetry::{AccessLog, AccessRecord, Metrics, RequestId, logged_path};
+
+/// Bytes of a request on an HTTP/2 connection: the state of its stream, and the head of its response.
+const STREAM_BYTES: usize = 4 << 10;
 
 /// Counts, logs and traces requests; one for the whole server.
 #[derive(Debug)]
@@ -60,6 +64,10 @@ struct EndGuard {
     /// Set only if spans are collected. Boxed: a request that is not traced allocates nothing for it.
     trace: Option<Box<Trace>>,
     guard: RequestGuard,
+    /// HTTP/2: the state of its stream.
+    _stream: Held,
+    /// Bytes of the response that are counted as unsent, and not handed to hyper yet.
+    unsent: usize,
     status: Option<StatusCode>,
     report: Report,
     bytes: u64,
@@ -113,7 +121,13 @@ where
         let end = EndGuard::begin(&observer, &activity, &mut head, has_body);
         let (id, at) = (end.id.clone(), end.at);
         RequestFuture {
-            response: inner.call(Arrived { head, body, id, at }),
+            response: inner.call(Arrived {
+                head,
+                body,
+                id,
+                at,
+                account: Arc::clone(&activity.account),
+            }),
             end: Some(end),
         }
     })
@@ -128,6 +142,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestF
         // behind locks that a panic does not leave inconsistent.
         let polled = catch_unwind(AssertUnwindSafe(|| this.response.poll(cx)));
         if matches!(polled, Ok(Poll::Pending)) {
+            this.end.iter_mut().for_each(EndGuard::wait);
             return Poll::Pending;
         }
         let end = this.end.take().expect("a completed future is not polled");
@@ -144,24 +159,22 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestF
 // === impl CountedBody ===
 
 impl http_body::Body for CountedBody {
-    type Data = Bytes;
+    type Data = Unsent;
     type Error = <Content as http_body::Body>::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    ) -> Poll<Option<Result<Frame<Unsent>, Self::Error>>> {
         let Self { content, end } = self.get_mut();
         let frame = ready!(Pin::new(&mut *content).poll_frame(cx));
-        match &frame {
-            Some(Ok(frame)) => {
-                end.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                end.complete = content.is_end_stream();
-            }
-            Some(Err(_)) => {}
-            None => end.complete = true,
-        }
-        Poll::Ready(frame)
+        end.complete = match &frame {
+            Some(Ok(_)) => content.is_end_stream(),
+            Some(Err(_)) => end.complete,
+            None => true,
+        };
+        let hand_over = |frame: Frame<Bytes>| frame.map_data(|data| end.hand_over(data));
+        Poll::Ready(frame.map(|frame| frame.map(hand_over)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -198,6 +211,8 @@ impl EndGuard {
         }
         // A rejected head was replaced: its path is not the client's.
         let is_rejected = is_rejection(&head.method);
+        let is_http2 = head.version == Version::HTTP_2;
+        let stream_bytes = if is_http2 { STREAM_BYTES } else { 0 };
         Self {
             observer: Arc::clone(observer),
             at: observer.clock.now(),
@@ -205,6 +220,8 @@ impl EndGuard {
             method: head.method.clone(),
             target: head.uri.path_and_query().filter(|_| !is_rejected).cloned(),
             trace,
+            _stream: Held::new(&activity.account, stream_bytes),
+            unsent: 0,
             guard: activity.begin_request(has_body),
             status: None,
             report: Report {
@@ -215,6 +232,27 @@ impl EndGuard {
             bytes: 0,
             complete: false,
         }
+    }
+
+    /// Copies the part of the target that is logged: the whole is a slice of the connection's read buffer,
+    /// which it would keep alive while the request waits.
+    fn wait(&mut self) {
+        let copy = self
+            .target
+            .as_ref()
+            .map(|target| logged_path(target).parse());
+        self.target = copy.and_then(Result::ok);
+    }
+
+    /// Counts a part of the response that hyper gets.
+    fn hand_over(&mut self, data: Bytes) -> Unsent {
+        self.bytes += data.len() as u64;
+        let account = self.guard.account();
+        match std::mem::take(&mut self.unsent) {
+            0 => account.add_unsent(data.len()),
+            counted => debug_assert_eq!(counted, data.len(), "one frame"),
+        }
+        Unsent(data, Arc::clone(account))
     }
 
     /// Begins the response, whose body carries this guard.
@@ -236,6 +274,11 @@ impl EndGuard {
         self.echo_request_id(response.headers_mut());
         response.map(|Body { content, .. }| {
             self.complete = content.is_end_stream();
+            if let Content::Whole(bytes) = &content {
+                // Over HTTP/2, hyper takes it only when the client's window allows.
+                self.unsent = bytes.len();
+                self.guard.account().add_unsent(bytes.len());
+            }
             CountedBody { content, end: self }
         })
     }
@@ -265,7 +308,7 @@ impl EndGuard {
             ("stuut_cache.request_id", self.id.to_string().into()),
         ];
         if let Some(target) = &self.target {
-            attributes.push(("url.path", crate::telemetry::logged_path(target).into()));
+            attributes.push(("url.path", logged_path(target).into()));
         }
         if let Some(status) = status {
             attributes.push(("http.response.status_code", status.as_u16().into()));
@@ -297,6 +340,7 @@ impl Drop for EndGuard {
         let Self {
             observer, report, ..
         } = &*self;
+        self.guard.account().release_unsent(self.unsent);
         let metrics = &observer.metrics;
         let took = observer.clock.mono().saturating_sub(self.at.mono);
         let label = report.outcome.label();
@@ -335,6 +379,7 @@ impl Drop for EndGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::in_transit::Ledger;
     use crate::request::Routes;
 
     #[tokio::test]
@@ -346,7 +391,8 @@ mod tests {
             tracer: None,
         });
         let (mut head, ()) = Request::new(()).into_parts();
-        let end = EndGuard::begin(&observer, &Activity::new(), &mut head, false);
+        let activity = Activity::new(Ledger::unbounded().open());
+        let end = EndGuard::begin(&observer, &activity, &mut head, false);
         let response = RequestFuture {
             response: async { panic!("on purpose") },
             end: Some(end),

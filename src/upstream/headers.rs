@@ -53,16 +53,20 @@ const OURS: [HeaderName; 10] = [
     HeaderName::from_static("http2-settings"),
 ];
 
+/// Whether a fetch forwards this request field, unless `Connection` nominates it.
+#[must_use]
+pub fn is_allowed(name: &HeaderName, more: &[HeaderName]) -> bool {
+    let lists = [&ALLOWED[..], &VERSIONS, more];
+    lists.iter().any(|names| names.contains(name))
+}
+
 /// The request fields of a fetch: the allow-list and `more`, with gzip, which we can decode.
 #[must_use]
 pub fn for_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(8);
     let nominated = nominated(client);
     for (name, value) in client {
-        let allowed = [&ALLOWED[..], &VERSIONS, more]
-            .iter()
-            .any(|names| names.contains(name));
-        if allowed && (*name == AUTHORIZATION || !nominated.contains(name)) {
+        if is_allowed(name, more) && (*name == AUTHORIZATION || !nominated.contains(name)) {
             fields.append(name, value.clone());
         }
     }

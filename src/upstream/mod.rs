@@ -29,11 +29,12 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Deadline};
 use crate::coding;
 use crate::config::{self, Config};
+use crate::in_transit::Ledger;
 use crate::policy;
 use crate::request::Scope;
 use crate::telemetry::{Metrics, Pool};
@@ -52,8 +53,8 @@ pub use stream::ResponseStream;
 /// so that a request is seldom sent on a connection that the origin is closing.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Maximum bytes of a response head; more is a protocol error.
-const MAX_HEAD: usize = 256 << 10;
+/// Maximum bytes that hyper reads at once, and of a response head; a larger one is a protocol error.
+const READ_BUFFER: usize = 64 << 10;
 
 /// The client of the origin server.
 #[derive(Debug)]
@@ -65,8 +66,7 @@ pub struct Upstream {
     settings: config::Upstream,
     max_upload: u64,
     max_body: u64,
-    /// A permit per byte of the bodies being read for the cache (`cache.max_filling`).
-    fill_budget: Arc<Semaphore>,
+    ledger: Arc<Ledger>,
     admission: Arc<AdmissionControl>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -83,7 +83,13 @@ impl Upstream {
         // HTTP/1.1: one connection per request in flight.
         let connections = config.limits.in_flight;
         let retries = Retries::new(settings.retries, connections, Arc::clone(&metrics));
-        let admission = AdmissionControl::new(config, Arc::clone(&metrics), clock.clone());
+        let ledger = Ledger::new(config.limits.in_transit, &metrics, clock.clone());
+        let admission = AdmissionControl::new(
+            config,
+            Arc::clone(&ledger),
+            Arc::clone(&metrics),
+            clock.clone(),
+        );
         let connector = Connector::new(settings.url.scheme(), &settings)?.for_upstream(
             retries.clone(),
             Arc::clone(&admission),
@@ -95,8 +101,7 @@ impl Upstream {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .pool_max_idle_per_host(connections)
-            .http1_max_buf_size(MAX_HEAD);
-        let fill_budget = config.cache.max_filling.as_usize();
+            .http1_max_buf_size(READ_BUFFER);
         Ok(Self {
             client: builder.build(connector.clone()),
             unpooled: builder.pool_max_idle_per_host(0).build(connector),
@@ -104,7 +109,7 @@ impl Upstream {
             settings,
             max_upload: config.limits.request_body.0,
             max_body: config.cache.max_entry.0,
-            fill_budget: Arc::new(Semaphore::new(fill_budget.min(Semaphore::MAX_PERMITS))),
+            ledger,
             admission,
             metrics,
             clock,
@@ -318,6 +323,12 @@ impl Upstream {
         }
         self.metrics.upstream_requests.responded(response.status());
         Ok(response)
+    }
+
+    /// The bytes in transit.
+    #[must_use]
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// The configured origin.

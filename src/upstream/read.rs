@@ -1,12 +1,11 @@
 //! Reads a whole response body for the cache, by the deadline of its fetch. A body that exceeds the
-//! size limit or the fill budget becomes a stream.
+//! size limit or what is left of `limits.in_transit` becomes a stream.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Upstream;
 use super::admission::Permit;
@@ -14,6 +13,7 @@ use super::error::FetchError;
 use super::origin_body::OriginBody;
 use super::stream::ResponseStream;
 use crate::clock::Deadline;
+use crate::in_transit::{Share, StoredBody};
 
 /// The body of a response to a fetch, not read yet.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub struct PendingBody {
 #[derive(Debug)]
 pub enum BodyRead {
     /// The whole body: its length was reached, or its last chunk received.
-    Whole(Bytes),
-    /// A body larger than `cache.max_entry`, or than the rest of `cache.max_filling`: the part that
+    Whole(StoredBody),
+    /// A body larger than `cache.max_entry`, or than what is left of `limits.in_transit`: the part that
     /// was read, followed by the rest.
     TooLarge(ResponseStream),
     /// A body that ends with the connection, so that truncation cannot be detected.
@@ -39,7 +39,7 @@ pub enum BodyRead {
 }
 
 impl Upstream {
-    /// Reads a body up to `cache.max_entry` and what is left of `cache.max_filling`, by the deadline
+    /// Reads a body up to `cache.max_entry` and what is left of `limits.in_transit`, by the deadline
     /// of its fetch.
     ///
     /// # Errors
@@ -57,7 +57,10 @@ impl Upstream {
             permit,
         } = pending;
         let mut read = if delimited {
-            let read = self.clock.timeout_at(deadline, self.collect(body)).await;
+            let read = self
+                .clock
+                .timeout_at(deadline, self.collect(body, &permit.share))
+                .await;
             read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))?
         } else {
             BodyRead::CloseDelimited(self.stream(None, body))
@@ -68,13 +71,13 @@ impl Upstream {
         Ok(read)
     }
 
-    async fn collect(&self, mut body: OriginBody) -> Result<BodyRead, FetchError> {
+    async fn collect(&self, mut body: OriginBody, of: &Share) -> Result<BodyRead, FetchError> {
         let declared = body.size_hint().exact();
         if declared.is_some_and(|length| length > self.max_body) {
             return Ok(BodyRead::TooLarge(self.stream(None, body)));
         }
         let expected = declared.and_then(|length| usize::try_from(length).ok());
-        let Some(mut reservation) = self.reserve(expected.unwrap_or(0)) else {
+        let Some(mut share) = of.reserve(expected.unwrap_or(0)) else {
             return Ok(self.over_budget(None, body));
         };
         // Copied into an allocation of its exact size: hyper returns slices of read buffers, and a
@@ -87,13 +90,13 @@ impl Upstream {
             let needed = whole.len() + data.len();
             let fits = needed as u64 <= self.max_body;
             let capacity = self.capacity(&whole, needed);
-            // Reserved before the buffer grows: all buffers together stay within the budget.
-            if fits && self.grow(&mut reservation, capacity) {
+            // Reserved before the buffer grows: all buffers together stay within the bound.
+            if fits && share.grow(capacity) {
                 whole.reserve_exact(capacity - whole.len());
                 whole.extend_from_slice(&data);
                 continue;
             }
-            let read = Some(([whole.into(), data], reservation));
+            let read = Some(([whole.into(), data], share));
             return Ok(if fits {
                 self.over_budget(read, body)
             } else {
@@ -101,13 +104,15 @@ impl Upstream {
             });
         }
         if expected == Some(whole.len()) {
-            return Ok(BodyRead::Whole(whole.into()));
+            return Ok(BodyRead::Whole(StoredBody::fetched(whole.into(), share)));
         }
         // During the copy there are two bodies.
-        if !self.grow(&mut reservation, whole.capacity() + whole.len()) {
-            return Ok(self.over_budget(Some(([whole.into(), Bytes::new()], reservation)), body));
+        if !share.grow(whole.capacity() + whole.len()) {
+            return Ok(self.over_budget(Some(([whole.into(), Bytes::new()], share)), body));
         }
-        Ok(BodyRead::Whole(Bytes::copy_from_slice(&whole)))
+        let copy = Bytes::copy_from_slice(&whole);
+        drop(whole);
+        Ok(BodyRead::Whole(StoredBody::fetched(copy, share)))
     }
 
     /// The capacity that a buffer needs for this many bytes: doubled where it must grow.
@@ -120,26 +125,8 @@ impl Upstream {
         }
     }
 
-    /// Reserves bytes of the fill budget, if it has them.
-    fn reserve(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let bytes = u32::try_from(bytes).ok()?;
-        let budget = Arc::clone(&self.fill_budget);
-        budget.try_acquire_many_owned(bytes).ok()
-    }
-
-    /// Grows a reservation to this size, if the fill budget has the bytes.
-    fn grow(&self, reservation: &mut OwnedSemaphorePermit, bytes: usize) -> bool {
-        let more = bytes.saturating_sub(reservation.num_permits());
-        let more = self.reserve(more);
-        more.map(|more| reservation.merge(more)).is_some()
-    }
-
-    /// Streams a body that exceeds the fill budget.
-    fn over_budget(
-        &self,
-        read: Option<([Bytes; 2], OwnedSemaphorePermit)>,
-        rest: OriginBody,
-    ) -> BodyRead {
+    /// Streams a body for which the ledger has no bytes.
+    fn over_budget(&self, read: Option<([Bytes; 2], Share)>, rest: OriginBody) -> BodyRead {
         self.metrics.fills_streamed.inc();
         BodyRead::TooLarge(self.stream(read, rest))
     }
@@ -147,7 +134,7 @@ impl Upstream {
     /// Streams a body, of which a part may have been read already.
     pub(super) fn stream(
         &self,
-        read: Option<([Bytes; 2], OwnedSemaphorePermit)>,
+        read: Option<([Bytes; 2], Share)>,
         rest: OriginBody,
     ) -> ResponseStream {
         ResponseStream::new(read, rest, self.settings.total_timeout, self.clock.clone())

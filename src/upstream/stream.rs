@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
 use super::admission::Permit;
 use super::error::FetchError;
 use super::origin_body::OriginBody;
 use super::timer::Timer;
 use crate::clock::{Clock, Deadline};
+use crate::in_transit::Share;
 
 /// A response body that is streamed from the origin.
 ///
@@ -23,9 +24,9 @@ use crate::clock::{Clock, Deadline};
 #[derive(Debug)]
 pub struct ResponseStream {
     /// The part that was read for the cache already, the frame that did not fit in it, and the
-    /// part's share of the fill budget.
+    /// part's share of the bytes in transit.
     read: [Bytes; 2],
-    reservation: Option<OwnedSemaphorePermit>,
+    share: Option<Share>,
     rest: OriginBody,
     /// The idle timeout.
     limit: Duration,
@@ -44,15 +45,15 @@ pub(super) type Responded = oneshot::Receiver<Infallible>;
 
 impl ResponseStream {
     pub(super) fn new(
-        read: Option<([Bytes; 2], OwnedSemaphorePermit)>,
+        read: Option<([Bytes; 2], Share)>,
         rest: OriginBody,
         limit: Duration,
         clock: Clock,
     ) -> Self {
-        let (read, reservation) = read.unzip();
+        let (read, share) = read.unzip();
         Self {
             read: read.unwrap_or_default(),
-            reservation,
+            share,
             rest,
             limit,
             idle_since: None,
@@ -90,7 +91,7 @@ impl Body for ResponseStream {
             return Poll::Ready(Some(Ok(Frame::data(std::mem::take(read)))));
         }
         // hyper polls again when it has written most of the first frame.
-        this.reservation = None;
+        this.share = None;
         match Pin::new(&mut this.rest).poll_frame(cx) {
             Poll::Pending => this.poll_idle(cx).map(|error| Some(Err(error))),
             frame @ Poll::Ready(_) => {

@@ -1,4 +1,4 @@
-//! The fill budget: bodies that are being read for the cache stay within `cache.max_filling`.
+//! Bodies that are being read for the cache stay within `limits.in_transit`.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -31,7 +31,7 @@ fn a_body_reserves_its_bytes_before_they_are_allocated() {
     let mut config = Config::default();
     config.upstream.url = OriginUrl::parse(&format!("http://{}", origin())).expect("a URL");
     config.cache.max_entry = config::ByteSize(2 * BODY as u64);
-    config.cache.max_filling = config::ByteSize(BUDGET);
+    config.limits.in_transit = config::ByteSize(BUDGET);
     let metrics = Arc::new(Metrics::new(&Routes::new(&config.cache.routes)));
     let clock = Clock::manual(SystemTime::now());
     let upstream = Upstream::new(&config, metrics, clock).expect("an upstream");

@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{ByteSize, Config};
-use stuut_cache::policy::{self, Exchange, Facts, Moment, RouteRule, Selecting, ViewLimits};
+use stuut_cache::in_transit::{Ledger, StoredBody};
+use stuut_cache::policy::{self, Exchange, Facts, RouteRule, Selecting, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
 use stuut_cache::telemetry::Metrics;
 
@@ -92,13 +93,14 @@ fn fill(load: &Load) {
     let store = Store::new(&config, Arc::clone(&metrics));
     let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
     let now = Clock::system().now();
+    let ledger = Ledger::unbounded();
     let pad = "x".repeat(load.query);
     for number in 0..load.responses {
         let query = format!("{pad}{number}");
         let path = format!("/v1/calls/{number}");
         let key = CacheKey::new(scope, &path, (load.query > 0).then_some(&query));
         let fence = store.fence(&key, &scope, now.mono);
-        let entry = Arc::new(entry(&config, &fence, scope, load.body, now));
+        let entry = Arc::new(entry(&config, &ledger, &fence, scope, load.body));
         store
             .put(&key, &HeaderMap::new(), &entry, &fence)
             .expect("nothing invalidates it meanwhile");
@@ -113,7 +115,8 @@ fn fill(load: &Load) {
     );
 }
 
-fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment) -> Entry {
+fn entry(config: &Config, ledger: &Arc<Ledger>, fence: &Fence, scope: Scope, body: usize) -> Entry {
+    let now = Clock::system().now();
     let headers = HeaderMap::from_iter([
         (
             http::header::CONTENT_TYPE,
@@ -139,7 +142,7 @@ fn entry(config: &Config, fence: &Fence, scope: Scope, body: usize, now: Moment)
     let whole = Representation {
         status: StatusCode::OK,
         headers: headers.clone(),
-        body: Bytes::from(vec![b'x'; body]),
+        body: StoredBody::new(Bytes::from(vec![b'x'; body]), ledger),
         limits: ViewLimits::default(),
         encodings: Encodings::default(),
     };

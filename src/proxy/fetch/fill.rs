@@ -14,6 +14,7 @@ use super::super::respond;
 use super::origin::OriginResponse;
 use super::{Basis, FetchJob, FetchResult, Fetched, Fetcher};
 use crate::cache::{Encodings, Entry, Representation, StoreLookup};
+use crate::in_transit::StoredBody;
 use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Renewal, Selecting, ViewLimits};
 use crate::upstream::{BodyRead, PendingBody, ResponseStream};
 
@@ -21,7 +22,7 @@ use crate::upstream::{BodyRead, PendingBody, ResponseStream};
 struct Whole<'a> {
     status: StatusCode,
     fields: HeaderMap,
-    body: Bytes,
+    body: StoredBody,
     /// The stored response, if it was renewed.
     renewed: Option<&'a Arc<Entry>>,
 }
@@ -68,7 +69,7 @@ impl Fetcher {
         &self,
         job: &FetchJob,
         response: &OriginResponse,
-        body: Bytes,
+        body: StoredBody,
     ) -> FetchResult {
         let whole = Whole::of(job, response, body);
         let renewed = whole.renewed;
@@ -129,7 +130,7 @@ impl Fetcher {
         let is_new = whole.status == StatusCode::OK && whole.renewed.is_none();
         let is_due = is_new && self.metrics.field_weights.is_due(response.received.mono);
         let weighed = is_due.then(|| Arc::clone(&self.metrics));
-        let (body, settings) = (whole.body.clone(), Arc::clone(&self.freshness));
+        let (body, settings) = (Bytes::clone(&whole.body), Arc::clone(&self.freshness));
         let read = move || {
             if let Some(metrics) = weighed {
                 metrics.field_weights.measure(&body);
@@ -185,7 +186,7 @@ impl Fetcher {
 }
 
 impl<'a> Whole<'a> {
-    fn of(job: &'a FetchJob, response: &OriginResponse, body: Bytes) -> Self {
+    fn of(job: &'a FetchJob, response: &OriginResponse, body: StoredBody) -> Self {
         let (head, received) = (&response.head, response.received.wall);
         let stored = job.basis.entry();
         let Some(stored) = stored.filter(|_| response.renewal == Some(Renewal::Renewed)) else {

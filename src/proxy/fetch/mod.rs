@@ -142,11 +142,13 @@ impl Fetcher {
             Role::Alone(leader) => return self.run(job, Some(leader)).await,
             Role::Waiter(waiter) => waiter,
         };
+        // A waiter needs no more of the job.
+        let FetchJob { sent, .. } = job;
         // A waiter waits at most as long as its own fetch could take.
         let deadline = self.upstream.deadline();
         let shared = self.clock.timeout_at(deadline, waiter.result()).await;
         match shared {
-            Some(Some(Ok(fetched))) if fetched.answers(&job.sent) => {
+            Some(Some(Ok(fetched))) if fetched.answers(&sent) => {
                 self.metrics.collapsed.inc();
                 FetchResult::Whole(fetched)
             }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::in_transit::Account;
 use crate::telemetry::CloseReason;
 
 /// How long a drain keeps an idle connection open for a request that its client has sent, or is
@@ -33,6 +34,8 @@ const JUST_BEGUN: u64 = u64::MAX;
 #[derive(Debug)]
 pub(in crate::server) struct Activity {
     opened: Instant,
+    /// The bytes that it holds.
+    pub(in crate::server) account: Arc<Account>,
     /// Requests whose responses have not ended.
     requests: AtomicUsize,
     /// Requests whose responses are being sent.
@@ -91,9 +94,10 @@ pub(in crate::server) struct RequestGuard {
 // === impl Activity ===
 
 impl Activity {
-    pub(in crate::server) fn new() -> Arc<Self> {
+    pub(in crate::server) fn new(account: Arc<Account>) -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
+            account,
             requests: AtomicUsize::default(),
             responding: AtomicUsize::default(),
             moved: Flag::default(),
@@ -294,6 +298,11 @@ impl RequestGuard {
         self.activity.moved.set(true);
     }
 
+    /// The account of its connection.
+    pub(in crate::server) fn account(&self) -> &Arc<Account> {
+        &self.activity.account
+    }
+
     /// Whether this response is the last one of an HTTP/1 connection.
     pub(in crate::server) fn is_last(&self) -> bool {
         self.activity.is_draining()
@@ -319,6 +328,7 @@ impl Drop for RequestGuard {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::in_transit::Ledger;
 
     fn timed_out(activity: &Activity) -> Option<CloseReason> {
         match activity.check(&Config::default().server, Duration::MAX) {
@@ -332,13 +342,13 @@ mod tests {
         let settings = Config::default().server;
         let advance = tokio::time::advance;
 
-        let activity = Activity::new();
+        let activity = Activity::new(Ledger::unbounded().open());
         advance(Duration::from_secs(9)).await;
         assert_eq!(timed_out(&activity), None);
         advance(Duration::from_secs(1)).await;
         assert_eq!(timed_out(&activity), Some(CloseReason::HeaderTimeout));
 
-        let activity = Activity::new();
+        let activity = Activity::new(Ledger::unbounded().open());
         advance(Duration::from_secs(1)).await;
         activity.received();
         activity.time_slow_head();
@@ -369,7 +379,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_of_a_half_closed_client_waits_two_seconds() {
-        let activity = Activity::new();
+        let activity = Activity::new(Ledger::unbounded().open());
         let mut request = activity.begin_request(false);
         assert_eq!(timed_out(&activity), None);
         assert!(activity.probe_due.get());
@@ -387,7 +397,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn http2_frames_between_requests_are_neither_a_head_nor_progress() {
-        let activity = Activity::new();
+        let activity = Activity::new(Ledger::unbounded().open());
         activity.switch_to_http2();
         drop(activity.begin_request(false));
         for _ in 0..74 {

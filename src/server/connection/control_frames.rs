@@ -37,6 +37,9 @@ mod kind {
     pub(super) const CONTINUATION: u8 = 9;
 }
 
+/// On HEADERS and CONTINUATION: the header block is complete.
+const END_HEADERS: u8 = 4;
+
 /// On SETTINGS: an acknowledgement, which changes nothing.
 const ACK: u8 = 1;
 
@@ -51,6 +54,8 @@ pub(super) struct ControlFrames {
     /// Bytes that earned frames: of responses, or [`EARNED_BY`] for a request, which a client may
     /// cancel.
     earned: usize,
+    /// Bytes of an unfinished header block.
+    pub(super) unfinished: usize,
 }
 
 impl Default for ControlFrames {
@@ -60,6 +65,7 @@ impl Default for ControlFrames {
             allowed: CONTROL_FRAMES,
             refilled: None,
             earned: 0,
+            unfinished: 0,
         }
     }
 }
@@ -69,13 +75,18 @@ impl ControlFrames {
     /// called only for bytes with a control frame.
     #[must_use]
     pub(super) fn receive(&mut self, bytes: &[u8], now: impl FnOnce() -> Instant) -> bool {
-        let (mut cost, mut earned) = (0_u32, self.earned);
+        let (mut cost, mut earned, mut unfinished) = (0_u32, self.earned, self.unfinished);
         self.received.follow(bytes, |part| match part.kind {
             _ if !part.begins => {}
-            kind::HEADERS => earned += EARNED_BY,
+            kind::HEADERS | kind::CONTINUATION => {
+                let is_last = part.flags & END_HEADERS != 0;
+                unfinished = if is_last { 0 } else { unfinished + part.length };
+                earned += EARNED_BY * usize::from(part.kind == kind::HEADERS);
+            }
             kind::RST_STREAM | kind::WINDOW_UPDATE if earned >= EARNED_BY => earned -= EARNED_BY,
             _ => cost = cost.saturating_add(cost_of(part)),
         });
+        self.unfinished = unfinished;
         self.earned = earned.min(MAX_EARNED * EARNED_BY);
         cost == 0 || self.spend(cost, now())
     }

@@ -29,7 +29,8 @@ pub(super) enum Event<T> {
     Done(T),
     /// The connection is idle; it times out at this time.
     Idle(Instant),
-    /// A deadline has passed; [`CloseReason::DrainTimeout`] at the end of the drain.
+    /// A deadline has passed; [`CloseReason::DrainTimeout`] at the end of the drain, and
+    /// [`CloseReason::Memory`] when the ledger of bytes in transit closes the connection.
     TimedOut(CloseReason),
     /// The drain has begun.
     Draining,
@@ -102,6 +103,10 @@ impl<'a> Deadlines<'a> {
             loop {
                 if let Poll::Ready(done) = work(cx) {
                     return Poll::Ready(Event::Done(done));
+                }
+                let waker = (!registered).then(|| cx.waker());
+                if self.activity.account.must_close(waker) {
+                    return Poll::Ready(Event::TimedOut(CloseReason::Memory));
                 }
                 self.activity.time_slow_head();
                 // All connections share the channel of the stages, behind one lock, and a timer

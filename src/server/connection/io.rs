@@ -26,6 +26,7 @@ use super::activity::Activity;
 use super::control_frames::ControlFrames;
 use super::h2_frames::H2Frames;
 use super::socket::{self, Socket};
+use crate::in_transit::Held;
 use crate::request::{Framing, FramingFault, Stop, rejection};
 
 /// Bytes read at once into our own buffer.
@@ -60,6 +61,8 @@ pub(super) struct ClientIo {
     /// Bytes not handed to hyper yet: received before it took over, an incomplete head, or heads
     /// larger than its buffer.
     buffer: Vec<u8>,
+    /// The bytes of `buffer`, or of an unfinished HTTP/2 header block, in transit.
+    held: Held,
     /// Bytes of `buffer` that were handed to hyper, and those that were checked.
     handed: usize,
     checked: usize,
@@ -100,6 +103,7 @@ impl ClientIo {
             socket,
             framing,
             buffer: received,
+            held: Held::new(&activity.account, 0),
             handed: 0,
             checked: 0,
             state: ReadState::Requests,
@@ -134,6 +138,7 @@ impl ClientIo {
                 self.buffer.drain(..self.checked);
             }
             (self.handed, self.checked) = (0, 0);
+            self.held.set(self.buffer.capacity());
         }
         true
     }
@@ -150,8 +155,10 @@ impl ClientIo {
         self.record_position();
     }
 
-    /// Records where the received bytes end.
-    fn record_position(&self) {
+    /// Records where the received bytes end, and what is held of them.
+    fn record_position(&mut self) {
+        self.held
+            .set(self.buffer.capacity() + self.control.unfinished);
         let is_between = self.framing.is_between_requests();
         let has_begun = self.checked < self.buffer.len();
         let in_head = is_between && has_begun;
@@ -329,6 +336,10 @@ impl AsyncRead for ClientIo {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.activity.account.must_close(None) {
+            // More bytes would be held as well.
+            return Poll::Pending;
+        }
         loop {
             if this.hand_over(buf) {
                 return Poll::Ready(Ok(()));

@@ -23,6 +23,7 @@ use super::drain::Drain;
 use super::request::Observer;
 use super::tls::Tls;
 use crate::config::{self, Config};
+use crate::in_transit::Ledger;
 use crate::proxy::Proxy;
 use crate::request::HTTP2_PREFACE;
 use crate::telemetry::{CloseReason, Metrics};
@@ -37,6 +38,7 @@ pub(super) struct Connections {
     settings: config::Server,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
     protocols: Protocols,
 }
 
@@ -54,6 +56,7 @@ impl Connections {
             settings: config.server.clone(),
             tls,
             metrics: Arc::clone(&observer.metrics),
+            ledger: Arc::clone(proxy.load().ledger()),
             protocols: Protocols::new(&config.limits, proxy, Arc::new(observer)),
         }
     }
@@ -77,7 +80,7 @@ impl Connections {
     /// Serves requests until the connection ends; returns why it was closed, if that is counted.
     async fn run(&self, mut socket: Socket, drain: &Drain) -> Option<CloseReason> {
         let mut is_http1 = socket::has_agreed_on_http1(&socket);
-        let activity = Activity::new();
+        let activity = Activity::new(self.ledger.open());
         let timer = pin!(tokio::time::sleep(self.settings.header_timeout));
         let mut deadlines = Deadlines::new(&activity, &self.settings, timer, drain);
         let mut received = Vec::new();

@@ -126,7 +126,11 @@ impl Protocols {
                     return Served::Idle([&parts.read_buf[..], &unread].concat(), socket);
                 }
                 Event::TimedOut(reason) => {
-                    let truncating = [CloseReason::Stalled, CloseReason::DrainTimeout];
+                    let truncating = [
+                        CloseReason::Stalled,
+                        CloseReason::DrainTimeout,
+                        CloseReason::Memory,
+                    ];
                     break (Some(reason), truncating.contains(&reason));
                 }
                 Event::Draining => deadlines.begin_drain(),

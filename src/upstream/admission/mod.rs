@@ -18,11 +18,16 @@ use http::uri::PathAndQuery;
 use super::error::FetchError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::in_transit::{Ledger, Share};
 use crate::request::Scope;
-use crate::telemetry::{Metrics, Pool, Shed};
+use crate::telemetry::{Holder, Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
 use slots::{FairSlots, Full};
+
+/// Bytes that an exchange holds in addition to a stored body: the head of its request, by default at most
+/// 32 KiB, and the read buffer of the origin's connection.
+const EXCHANGE_BYTES: usize = 96 << 10;
 
 /// The rules of admission, behind a lock.
 #[derive(Debug)]
@@ -30,6 +35,7 @@ pub(super) struct AdmissionControl {
     /// A std mutex: held for a few map operations, and never by a hit.
     rules: Mutex<Rules>,
     pause: Duration,
+    ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -56,14 +62,21 @@ pub(super) struct Permit {
     admission: Arc<AdmissionControl>,
     pool: Pool,
     /// The token, if the origin has accepted it.
-    holder: Option<Scope>,
+    token: Option<Scope>,
+    /// Its buffers, in transit.
+    pub(super) share: Share,
     /// Whether the request is the breaker's probe: it needs a new connection, since a pooled one may
     /// work while new ones fail.
     pub(super) is_probe: bool,
 }
 
 impl AdmissionControl {
-    pub(super) fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(
+        config: &Config,
+        ledger: Arc<Ledger>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let upstream = &config.upstream;
         Arc::new(Self {
             rules: Mutex::new(Rules {
@@ -72,6 +85,7 @@ impl AdmissionControl {
                 slots: Slots::new(&config.limits),
             }),
             pause: upstream.breaker_pause,
+            ledger,
             metrics,
             clock,
         })
@@ -90,14 +104,21 @@ impl AdmissionControl {
         self.set_gauge(&rules.breaker);
         drop(rules);
         let is_probe = admitted.map_err(|shed| self.count_shed(shed))?;
+        Ok(self.permit(pool, holder.copied(), is_probe))
+    }
+
+    /// The permit of a slot that was taken.
+    fn permit(self: &Arc<Self>, pool: Pool, token: Option<Scope>, is_probe: bool) -> Permit {
         self.metrics.upstream_in_flight.inc();
         self.metrics.upstream_slots.of(pool).inc();
-        Ok(Permit {
+        let holder = token.map_or(Holder::Other, |_| Holder::Accepted);
+        Permit {
             admission: Arc::clone(self),
             pool,
-            holder: holder.copied(),
+            share: self.ledger.overdraw(EXCHANGE_BYTES, holder),
+            token,
             is_probe,
-        })
+        }
     }
 
     fn count_shed(&self, (why, error): (Shed, FetchError)) -> FetchError {
@@ -214,23 +235,16 @@ impl Permit {
         let taken = admission
             .lock()
             .slots
-            .take(Pool::Streams, self.holder.as_ref());
+            .take(Pool::Streams, self.token.as_ref());
         taken.map_err(|shed| admission.count_shed(shed))?;
-        admission.metrics.upstream_in_flight.inc();
-        admission.metrics.upstream_slots.of(Pool::Streams).inc();
-        Ok(Self {
-            admission: Arc::clone(admission),
-            pool: Pool::Streams,
-            holder: self.holder,
-            is_probe: false,
-        })
+        Ok(admission.permit(Pool::Streams, self.token, false))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let holder = self.holder.as_ref();
-        self.admission.lock().slots.of(self.pool).release(holder);
+        let token = self.token.as_ref();
+        self.admission.lock().slots.of(self.pool).release(token);
         let metrics = &self.admission.metrics;
         metrics.upstream_in_flight.dec();
         metrics.upstream_slots.of(self.pool).dec();

@@ -16,6 +16,7 @@ use stuut_cache::cache::{
     Superseded, Waiter,
 };
 use stuut_cache::config::Config;
+use stuut_cache::in_transit::{Ledger, StoredBody};
 use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
 use stuut_cache::telemetry::{Invalidation, Metrics};
@@ -44,6 +45,7 @@ impl SeededRng {
 /// The store and the in-flight fetches, as the proxy uses them; the origin is a version number.
 struct World {
     store: Store,
+    ledger: Arc<Ledger>,
     in_flight: Arc<InFlight<u64>>,
     scope: Scope,
     key: CacheKey,
@@ -69,6 +71,7 @@ impl World {
         let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
         Self {
             store: Store::new(&config, metrics),
+            ledger: Ledger::unbounded(),
             in_flight: Arc::default(),
             scope,
             key: CacheKey::new(scope, "/v1/calls/c0", None),
@@ -118,7 +121,7 @@ impl World {
         let whole = Representation {
             status: StatusCode::OK,
             headers: HeaderMap::new(),
-            body: Bytes::from(version.to_string()),
+            body: StoredBody::new(Bytes::from(version.to_string()), &self.ledger),
             limits: ViewLimits::default(),
             encodings: Encodings::default(),
         };

@@ -58,31 +58,35 @@ async fn an_upload_holds_its_origin_slot_after_an_early_response() {
         .await;
 }
 
-/// `cache.max_filling` bounds all bodies together that are read into memory.
+/// `limits.in_transit` bounds all bodies together that are read into memory.
 #[tokio::test]
-async fn bodies_beyond_max_filling_are_streamed_and_not_stored() {
+async fn bodies_beyond_in_transit_are_streamed_and_not_stored() {
+    const FIRST: usize = 1_900_000;
+    const SECOND: usize = 3 << 20;
     let origin = RawOrigin::start().await;
     let proxy = Proxy::in_front_of(&origin.url(), |config| {
-        config.cache.max_filling = ByteSize(1_000);
+        config.limits.in_transit = ByteSize(4 << 20);
     })
     .await;
     let head = |length: usize| format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    // The token is not accepted yet, and may hold half.
     let mut first = proxy.raw_connection().await;
     first.send(get(CALL)).await;
     let mut filling = origin.accept().await;
     filling.read_request().await;
-    filling.send(head(900) + "begin").await;
+    filling.send(head(FIRST) + "begin").await;
     proxy
         .wait_for_metric("stuut_cache_upstream_bytes_total", 5)
         .await;
 
-    // No budget is left for a second body, with a length or in chunks: it is streamed.
+    // Too little is left for a second body, with a length or in chunks: it is streamed.
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
+    let most = "x".repeat(SECOND - 1);
     for (answer, begin, end) in [
-        (head(400), "x".repeat(399), "y".to_owned()),
+        (head(SECOND), most.clone(), "y".to_owned()),
         (
             chunked,
-            format!("18f\r\n{}\r\n", "x".repeat(399)),
+            format!("2fffff\r\n{most}\r\n"),
             "1\r\ny\r\n0\r\n\r\n".to_owned(),
         ),
     ] {
@@ -90,10 +94,13 @@ async fn bodies_beyond_max_filling_are_streamed_and_not_stored() {
         client.send(get("/v1/calls/c2")).await;
         let mut upstream = origin.accept().await;
         upstream.read_request().await;
-        upstream.send(answer + &begin).await;
-        let streamed = client.read_head().await;
+        let (answered, streamed) = tokio::join!(upstream.send(answer + &begin), async {
+            let head = client.read_head().await;
+            client.read_until("xxx").await;
+            head
+        });
+        let () = answered;
         assert!(streamed.contains("too-large"), "{streamed}");
-        client.read_until("xxx").await;
         upstream.send(end).await;
         client.read_until("y").await;
     }
@@ -105,30 +112,29 @@ async fn bodies_beyond_max_filling_are_streamed_and_not_stored() {
         "2"
     );
 
-    // The body with a reservation is stored, which returns its budget.
-    filling.send("x".repeat(895)).await;
+    // The body with a reservation is stored, which returns its bytes.
+    filling.send("x".repeat(FIRST - 5)).await;
     assert!(first.read_head().await.contains("; stored"));
     let mut client = proxy.raw_connection().await;
     client.send(get("/v1/calls/c3")).await;
     filling.read_request().await;
-    filling.send(head(900) + &"x".repeat(900)).await;
+    filling.send(head(FIRST) + &"x".repeat(FIRST)).await;
     assert!(client.read_head().await.contains("; stored"));
 }
 
-/// A body of unknown length is copied once at its end; the budget must cover the copy.
+/// A body of unknown length is copied once at its end; the bound must cover the copy.
 #[tokio::test]
-async fn max_filling_covers_the_final_copy_of_a_chunked_body() {
+async fn in_transit_covers_the_final_copy_of_a_chunked_body() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.cache.max_filling = ByteSize(10_000);
+        config.limits.in_transit = ByteSize(1 << 20);
     })
     .await;
-    let small = Reply::json(&"1".repeat(3_000)).chunked(1_000);
-    origin.reply(CALL, small);
+    origin.reply(CALL, Reply::json(&"1".repeat(120_000)).chunked(1_000));
     proxy.get(CALL).bearer("a").await.assert_miss();
     proxy.get(CALL).bearer("a").await.assert_hit();
 
-    let large = "1".repeat(6_000);
+    let large = "1".repeat(600_000);
     origin.reply("/v1/calls/c2", Reply::json(&large).chunked(1_000));
     for _ in 0..2 {
         let answer = proxy.get("/v1/calls/c2").bearer("a").await;

@@ -4,6 +4,7 @@ use std::io::Write as _;
 
 use http::Method;
 use stuut_cache::clock::Clock;
+use stuut_cache::in_transit::Ledger;
 use stuut_cache::proxy::Arrived;
 use stuut_cache::request::hide_credentials;
 use stuut_cache::telemetry::RequestId;
@@ -299,6 +300,7 @@ fn debug_of_a_request_hides_its_credentials() {
         at: Clock::system().now(),
         head,
         body,
+        account: Ledger::unbounded().open(),
     };
     outputs.add("a request", format!("{arrived:?}"));
     outputs.assert_no_secret();

@@ -4,15 +4,30 @@
 mod descriptors;
 mod http2;
 mod leaving;
+mod memory;
 mod reading;
 mod sending;
 
-use crate::support::Program;
+use std::net::SocketAddr;
+
+use tokio::net::TcpSocket;
+
+use crate::support::{Program, RawConnection};
 
 const CALL: &str = "/v1/calls/c1";
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+}
+
+/// A connection with a small receive buffer.
+async fn connect_narrow(address: SocketAddr) -> RawConnection {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket
+        .set_recv_buffer_size(4 << 10)
+        .expect("the option is supported");
+    let socket = socket.connect(address).await;
+    RawConnection::new(socket.expect("the listener accepts"))
 }
 
 /// Stores a target over a connection of its own: a client with a pool would leave idle connections.

@@ -1,10 +1,8 @@
 //! Clients that request large responses and do not read them.
 
-use tokio::net::TcpSocket;
-
-use super::{CALL, fill, get};
+use super::{CALL, connect_narrow, fill, get};
 use crate::support::h2::{self, END_HEADERS, END_STREAM, HEADERS};
-use crate::support::{Origin, Program, RawConnection, Reply, wait_until};
+use crate::support::{Origin, Program, Reply, wait_until};
 
 const READERS: u32 = 500;
 const BODY: usize = 8_000_000;
@@ -20,20 +18,6 @@ async fn start_filled() -> (Origin, Program) {
     origin.reply(CALL, reply.header("cache-control", "max-age=600"));
     fill(&program, CALL).await;
     (origin, program)
-}
-
-/// A connection with a small receive buffer.
-async fn connect_narrow(program: &Program) -> RawConnection {
-    let socket = TcpSocket::new_v4().expect("a socket");
-    socket
-        .set_recv_buffer_size(4 << 10)
-        .expect("the option is supported");
-    RawConnection::new(
-        socket
-            .connect(program.address)
-            .await
-            .expect("the listener accepts"),
-    )
 }
 
 /// Waits until `count` hits are in flight or done.
@@ -52,7 +36,7 @@ async fn five_hundred_stalled_readers_of_a_large_hit_share_one_body() {
     let before = (program.peak_memory(), program.descriptors().await);
     let mut readers = Vec::new();
     for _ in 0..READERS {
-        let mut reader = connect_narrow(&program).await;
+        let mut reader = connect_narrow(program.address).await;
         reader.send(get(CALL)).await;
         readers.push(reader);
     }
@@ -87,7 +71,7 @@ async fn stalled_readers_of_a_large_hit_hold_little_of_it_in_the_kernel() {
     let (_origin, program) = start_filled().await;
     let mut readers = Vec::new();
     for _ in 0..SLOW {
-        let mut reader = connect_narrow(&program).await;
+        let mut reader = connect_narrow(program.address).await;
         reader.send(get(CALL)).await;
         readers.push(reader);
     }
@@ -164,7 +148,7 @@ async fn stalled_http2_streams_share_one_body() {
 #[tokio::test]
 async fn a_reader_that_pauses_during_a_drain_gets_the_whole_response() {
     let (_origin, program) = start_filled().await;
-    let mut reader = connect_narrow(&program).await;
+    let mut reader = connect_narrow(program.address).await;
     reader.send(get(CALL)).await;
     until_hits(&program, 1).await;
     // Once `other` is closed, the drain has reached idle connections.
