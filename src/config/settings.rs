@@ -156,6 +156,9 @@ settings! {
         /// or only that call (503), are served stale or get the same status; "0s" ignores the
         /// field.
         max_retry_after: Duration = "5s";
+        /// Age from which a connection to the origin is not reused, ± 10 %, so that requests follow a
+        /// DNS name that has moved.
+        max_connection_age: Duration = "5m" where positive;
         /// PEM file of CA certificates to trust in addition to the system's.
         ca_file: Option<PathBuf> = "";
         /// Request header fields to forward with cacheable requests, in addition to the built-in

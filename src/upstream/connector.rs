@@ -1,6 +1,7 @@
 //! Opens connections to the origin: TCP and, for https, TLS (rustls with ring), within one deadline.
 //! hyper's client pools them.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,6 +37,8 @@ pub struct Connector {
     timeout: Duration,
     /// Longest time that a connection's peer may read nothing (`upstream.forward_timeout`).
     max_stall: Duration,
+    /// `upstream.max_connection_age`.
+    max_age: Duration,
     clock: Clock,
     /// If `None`, refused connections are not retried, and results are not reported to the breaker.
     reports: Option<(Retries, Arc<AdmissionControl>)>,
@@ -57,6 +60,7 @@ impl Connector {
             inner: (tcp(HttpConnector::new(), settings), tls).into(),
             timeout: settings.connect_timeout,
             max_stall: settings.forward_timeout,
+            max_age: settings.max_connection_age,
             clock: Clock::system(),
             reports: None,
         })
@@ -97,6 +101,13 @@ impl Connector {
             };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// The age at which a new connection expires: random, so that those that were opened together are
+    /// not closed together.
+    fn age(&self) -> Duration {
+        let [random, ..] = RandomState::new().hash_one(()).to_le_bytes();
+        self.max_age / 100 * (90 + u32::from(random) % 21)
     }
 }
 
@@ -163,10 +174,9 @@ impl Service<Uri> for Connector {
                 admission.connect_ended(connected.is_ok());
             }
             let connected = TokioIo::new(connected?);
-            let Self {
-                max_stall, clock, ..
-            } = connector;
-            let connection = TrackedConnection::new(connected, max_stall, clock);
+            let expires = connector.clock.mono().saturating_add(connector.age());
+            let (max_stall, clock) = (connector.max_stall, connector.clock);
+            let connection = TrackedConnection::new(connected, max_stall, expires, clock);
             Ok(TokioIo::new(connection))
         })
     }

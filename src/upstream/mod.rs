@@ -20,7 +20,7 @@ mod upload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 use http_body::Body as _;
@@ -42,6 +42,7 @@ use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
 use retry::Retries;
+use traffic::Expiry;
 use upload::{Drain, Outbound, Upload};
 
 pub use connector::Connector;
@@ -218,7 +219,8 @@ impl Upstream {
             self.send_safe(&permit, head, &deadline).await
         } else {
             self.retries.first_attempt();
-            self.send(self.client(&permit), request, &deadline).await
+            let client = self.client(&permit, request.headers());
+            self.send(client, request, &deadline).await
         }?;
         let bytes = self.metrics.upstream_bytes.clone();
         // An error is final. Otherwise the origin may respond to what it is still receiving.
@@ -270,7 +272,8 @@ impl Upstream {
         self.retries.first_attempt();
         let request = |head| Request::from_parts(head, Outbound::Right(Empty::new()));
         let first = request(head.clone());
-        let error = match self.send(self.client(permit), first, deadline).await {
+        let client = self.client(permit, &head.headers);
+        let error = match self.send(client, first, deadline).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
         };
@@ -305,9 +308,15 @@ impl Upstream {
         let connection = capture_connection(&mut request);
         let response = client.request(request);
         let response = deadline
-            .wait(response, connection, &self.settings, &self.clock)
+            .wait(response, connection.clone(), &self.settings, &self.clock)
             .await;
         let response = self.count_failure(response)?;
+        let expiry = response.extensions().get::<Expiry>();
+        if expiry.is_some_and(|Expiry(at)| *at <= self.clock.mono())
+            && let Some(connected) = &*connection.connection_metadata()
+        {
+            connected.poison();
+        }
         let took = self.clock.mono().saturating_sub(sent);
         self.metrics.upstream_duration.observe(took.as_secs_f64());
         if response.status().is_informational() {
@@ -345,8 +354,17 @@ impl Upstream {
         Uri::from_parts(parts).expect("scheme, authority and target make a URI")
     }
 
-    fn client(&self, permit: &Permit) -> &Client<Connector, Outbound> {
-        if permit.is_probe {
+    /// A client that opens a new connection for a probe, and for credentials that the origin binds to
+    /// the connection: on a pooled one, they would answer for the next request (RFC 4559 §6).
+    fn client(&self, permit: &Permit, fields: &HeaderMap) -> &Client<Connector, Outbound> {
+        let is_bound = |credential: &HeaderValue| {
+            let scheme = credential.as_bytes().split(|byte| *byte == b' ').next();
+            let schemes: [&[u8]; 2] = [b"negotiate", b"ntlm"];
+            schemes
+                .iter()
+                .any(|bound| scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(bound)))
+        };
+        if permit.is_probe || fields.get_all(AUTHORIZATION).iter().any(is_bound) {
             &self.unpooled
         } else {
             &self.client

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Deadline};
 pub struct TrackedConnection<T> {
     inner: T,
     traffic: Traffic,
+    expiry: Expiry,
     stall: Stall,
 }
 
@@ -37,6 +38,10 @@ struct Stall {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic(Arc<AtomicU8>);
 
+/// The monotonic time from which a connection is not reused; hyper attaches it to responses.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expiry(pub(super) Duration);
+
 /// A request that failed before the first byte of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
@@ -52,11 +57,13 @@ const RECEIVED: u8 = 1;
 const REUSED: u8 = 2;
 
 impl<T> TrackedConnection<T> {
-    /// A connection that fails if its peer reads nothing for `limit`.
-    pub(super) fn new(inner: T, limit: Duration, clock: Clock) -> Self {
+    /// A connection that fails if its peer reads nothing for `limit`, and is not reused from `expires`
+    /// on.
+    pub(super) fn new(inner: T, limit: Duration, expires: Duration, clock: Clock) -> Self {
         Self {
             inner,
             traffic: Traffic::default(),
+            expiry: Expiry(expires),
             stall: Stall {
                 timer: Timer::new(clock),
                 limit,
@@ -110,7 +117,8 @@ impl Traffic {
 
 impl<T: Connection> Connection for TrackedConnection<T> {
     fn connected(&self) -> Connected {
-        self.inner.connected().extra(self.traffic.clone())
+        let connected = self.inner.connected().extra(self.expiry);
+        connected.extra(self.traffic.clone())
     }
 }
 

@@ -77,6 +77,7 @@ mod origin {
     mod overload;
     mod retries;
     mod retry_after;
+    mod reuse;
     mod slow;
     mod upstream_tls;
 }

@@ -27,6 +27,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("upstream.retries", "7"),
     ("upstream.breaker_failures", "8"),
     ("upstream.breaker_pause", r#""3s""#),
+    ("upstream.max_connection_age", r#""90s""#),
     ("upstream.max_retry_after", r#""4m""#),
     ("upstream.ca_file", r#""/etc/ca.pem""#),
     ("upstream.forward_headers", r#"["x-tenant", "x-locale"]"#),
