@@ -267,6 +267,8 @@ async fn view_options_are_read_first_whatever_the_request() {
         assert_eq!(origin.last_request().target(), "/v1/calls/c1?y=1");
     }
     origin.reply("/v1/calls/c1?y=1", Reply::json("{\"id\":1,\"x\":2}"));
+    // The writes have settled: responses are stored again.
+    proxy.advance_seconds(2);
     let offers = [("range", "bytes=0-1"), ("upgrade", "h2c")];
     for (name, value) in offers {
         proxy
