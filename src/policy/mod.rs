@@ -35,6 +35,7 @@ mod percent;
 mod recheck;
 mod renewal;
 mod retry_after;
+mod slots;
 mod storing;
 mod validators;
 mod vary;
@@ -60,6 +61,7 @@ pub use renewal::{
     renewal, token_status, update,
 };
 pub use retry_after::retry_after;
+pub use slots::{FairSlots, Full};
 pub use storing::{NotStored, Sharing, is_error, is_unshareable, may_store};
 pub use validators::{
     Condition, EntityTag, VIEW_HASH, coded_tag, condition, mark_decoded, origin_tags, rename_tag,

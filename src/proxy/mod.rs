@@ -85,7 +85,7 @@ impl Proxy {
                 forward_headers: config.upstream.forward_headers.clone(),
                 total_timeout: config.upstream.total_timeout,
                 admission_ttl: config.scope.admission_ttl,
-                parsing: offload::Offload::default(),
+                parsing: places::Places::new(metrics.bodies_parsing.clone()),
                 store: Arc::clone(&store),
                 upstream: Arc::clone(&upstream),
                 spans: spans.clone(),

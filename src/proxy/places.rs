@@ -1,21 +1,19 @@
-//! Places for deriving large views: few, shared fairly among tokens, with a bounded wait.
+//! Places for work on large bodies, which blocks a thread: few, shared fairly among tokens, with a
+//! bounded wait.
 //!
 //! A token gets another place only if more are free than it holds; a place that becomes free goes to
 //! the token that holds the fewest.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
-use super::offload::cores;
+use super::offload::{MAX_INLINE, cores, joined};
 use crate::clock::{Clock, Deadline};
+use crate::policy::FairSlots;
 use crate::request::Scope;
-
-/// The longest wait for a place; the client then gets the whole response.
-pub(super) const MAX_WAIT: Duration = Duration::from_millis(250);
 
 /// Maximum requests that wait for a place, half of them of one token; further ones do not wait.
 const MAX_WAITING: usize = 1024;
@@ -31,7 +29,7 @@ pub(super) struct Places {
 
 /// A place; it ends when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+struct Place {
     places: Places,
     token: Scope,
 }
@@ -39,9 +37,7 @@ pub(super) struct Place {
 /// The holders and the waiters `W`. Pure.
 #[derive(Debug)]
 struct State<W> {
-    limit: usize,
-    /// Places by token, without zeros.
-    held: HashMap<Scope, usize>,
+    slots: FairSlots<Scope>,
     /// The first came first.
     waiting: VecDeque<(Scope, W)>,
 }
@@ -55,13 +51,30 @@ impl Places {
         }
     }
 
-    /// Waits for a place until the deadline; `None` without one.
-    pub(super) async fn acquire(
+    /// Does work on a body of this size: inline, or on a blocking thread if the body is large. `None`
+    /// if there is no place for that until the deadline.
+    pub(super) async fn run<T: Send + 'static>(
         &self,
+        size: usize,
         token: &Scope,
         clock: &Clock,
         deadline: Deadline,
-    ) -> Option<Place> {
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        if size <= MAX_INLINE {
+            return Some(work());
+        }
+        let place = self.acquire(token, clock, deadline).await?;
+        let working = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by the client, which may disconnect meanwhile.
+            let _place = place;
+            work()
+        });
+        Some(joined(working).await)
+    }
+
+    /// Waits for a place until the deadline; `None` without one.
+    async fn acquire(&self, token: &Scope, clock: &Clock, deadline: Deadline) -> Option<Place> {
         let granted = {
             let mut state = self.lock();
             if state.take(token) {
@@ -95,7 +108,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.places.held.dec();
         let mut freed = self.places.lock();
-        freed.release(&self.token);
+        freed.slots.release(self.token);
         freed.waiting.retain(|(_, waiter)| !waiter.is_closed());
         while let Some((token, waiter)) = freed.next() {
             drop(freed);
@@ -109,33 +122,14 @@ impl Drop for Place {
 impl<W> State<W> {
     fn new(limit: usize) -> Self {
         Self {
-            limit,
-            held: HashMap::new(),
+            slots: FairSlots::new(limit),
             waiting: VecDeque::new(),
         }
     }
 
-    fn held_by(&self, token: &Scope) -> usize {
-        self.held.get(token).copied().unwrap_or(0)
-    }
-
     /// Takes a place, if this token may hold another.
     fn take(&mut self, token: &Scope) -> bool {
-        let free = self.limit - self.held.values().sum::<usize>();
-        let may_take = self.held_by(token) < free;
-        if may_take {
-            *self.held.entry(*token).or_default() += 1;
-        }
-        may_take
-    }
-
-    fn release(&mut self, token: &Scope) {
-        if let Some(held) = self.held.get_mut(token) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(token);
-            }
-        }
+        self.slots.take(*token, 0).is_ok()
     }
 
     /// Adds a waiter, if this token may have another.
@@ -150,7 +144,7 @@ impl<W> State<W> {
 
     /// The waiter that a free place goes to, which now holds it.
     fn next(&mut self) -> Option<(Scope, W)> {
-        let held = |&at: &usize| self.held_by(&self.waiting[at].0);
+        let held = |&at: &usize| self.slots.held_by(self.waiting[at].0);
         let at = (0..self.waiting.len()).min_by_key(held)?;
         let token = self.waiting[at].0;
         self.take(&token).then(|| self.waiting.remove(at))?
@@ -159,10 +153,15 @@ impl<W> State<W> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http::HeaderValue;
 
     use super::*;
+
     use crate::request::ScopeKey;
+
+    const WAIT: Duration = Duration::from_millis(250);
 
     fn tokens() -> [Scope; 3] {
         let key = ScopeKey::random();
@@ -178,7 +177,7 @@ mod tests {
         assert!(!state.take(&a));
         assert!(state.take(&b));
         assert!(!state.take(&c), "both are held");
-        state.release(&a);
+        state.slots.release(a);
         assert!(state.take(&c));
     }
 
@@ -192,16 +191,16 @@ mod tests {
         }
         assert_eq!(state.next(), Some((c, 3)));
         assert_eq!(state.next(), None, "all are held");
-        state.release(&a);
+        state.slots.release(a);
         assert_eq!(
             state.next(),
             None,
             "the last one is for a token without a place"
         );
-        state.release(&c);
+        state.slots.release(c);
         assert_eq!(state.next(), Some((c, 4)));
-        state.release(&c);
-        state.release(&b);
+        state.slots.release(c);
+        state.slots.release(b);
         assert_eq!(state.next(), Some((b, 2)));
         assert_eq!(state.next(), Some((a, 1)));
     }
@@ -220,7 +219,7 @@ mod tests {
         let gauge = IntGauge::new("held", "held").expect("a gauge");
         let places = Places::new(gauge.clone());
         let [a, ..] = tokens();
-        let acquire = || places.acquire(&a, &clock, clock.deadline(MAX_WAIT));
+        let acquire = || places.acquire(&a, &clock, clock.deadline(WAIT));
         let mut held = Vec::new();
         while places.lock().take(&a) {
             held.push(places.place(a));
@@ -235,13 +234,13 @@ mod tests {
 
         let wait = async {
             tokio::task::yield_now().await;
-            clock.advance_waiters(MAX_WAIT);
+            clock.advance_waiters(WAIT);
         };
         let (refused, ()) = tokio::join!(acquire(), wait);
         assert!(refused.is_none());
         assert_eq!(gauge.get(), all);
         // The waiter that has left does not get a place.
         held.clear();
-        assert_eq!((gauge.get(), places.lock().held.len()), (0, 0));
+        assert_eq!(gauge.get(), 0);
     }
 }

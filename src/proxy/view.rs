@@ -4,13 +4,14 @@
 //! need one of the `places`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
-use super::offload::{MAX_INLINE, cores, joined};
-use super::places::{self, Places};
+use super::offload::cores;
+use super::places::Places;
 use super::request::ClientRequest;
 use crate::cache::{Encodings, Entry, Representation, Store, ViewSlot};
 use crate::clock::Clock;
@@ -22,6 +23,9 @@ use crate::policy::{self, ViewLimits, facts};
 use crate::request::CacheKey;
 use crate::telemetry::{Metrics, ViewResult};
 use crate::view::{self, Pruned, View};
+
+/// The longest wait for a place; the client then gets the whole response.
+const MAX_WAIT: Duration = Duration::from_millis(250);
 
 /// Set where a view was requested: what it removed, or why the whole is served.
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
@@ -118,7 +122,7 @@ impl Views {
         view: &View,
     ) -> (Arc<Representation>, ViewResult) {
         // Counted from here, so that the requests for one view do not wait for a place in turn.
-        let deadline = self.clock.deadline(places::MAX_WAIT);
+        let deadline = self.clock.deadline(MAX_WAIT);
         let slot = entry.slot(view);
         let turn = slot.turn().await;
         if let Some(memoised) = slot.get() {
@@ -132,19 +136,12 @@ impl Views {
             slot,
             _turn: turn,
         };
-        if entry.whole.body.len() <= MAX_INLINE || unsupported(&entry.whole).is_some() {
-            return derivation.run();
-        }
-        let token = &request.call.token;
-        let Some(place) = self.places.acquire(token, &self.clock, deadline).await else {
-            return (skipped(&entry.whole, "busy"), ViewResult::Busy);
-        };
-        let deriving = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by the client, which may disconnect meanwhile.
-            let _place = place;
-            derivation.run()
-        });
-        joined(deriving).await
+        let is_parsed = unsupported(&entry.whole).is_none();
+        let size = if is_parsed { entry.whole.body.len() } else { 0 };
+        let (token, clock) = (&request.call.token, &self.clock);
+        let derive = move || derivation.run();
+        let derived = self.places.run(size, token, clock, deadline, derive).await;
+        derived.unwrap_or_else(|| (skipped(&entry.whole, "busy"), ViewResult::Busy))
     }
 
     fn count(&self, result: ViewResult, entry: &Entry, representation: &Representation) {

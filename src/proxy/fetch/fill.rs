@@ -16,6 +16,8 @@ use super::{Basis, FetchJob, FetchResult, Fetched, Fetcher};
 use crate::cache::{Encodings, Entry, Representation, StoreLookup};
 use crate::in_transit::StoredBody;
 use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Renewal, Selecting, ViewLimits};
+use crate::request::Scope;
+use crate::telemetry::Metrics;
 use crate::upstream::{BodyRead, PendingBody, ResponseStream};
 
 /// A whole response: the origin's new one, or the stored one with the fields of a 304.
@@ -85,7 +87,7 @@ impl Fetcher {
         }
         // A 304 does not send again what a signed URL in the stored body shows.
         let body_sent = renewed.map_or_else(|| exchange.sent(), |entry| entry.freshness.body_sent);
-        let facts = self.facts(&whole, response, body_sent).await;
+        let facts = self.facts(job, &whole, response, body_sent).await;
         let route = self.routes.rule(job.route);
         let freshness = Freshness {
             body_sent,
@@ -125,20 +127,48 @@ impl Fetcher {
         })
     }
 
-    /// The facts of the body, parsed on a blocking thread if it is large.
-    async fn facts(&self, whole: &Whole<'_>, response: &OriginResponse, sent: SystemTime) -> Facts {
+    async fn facts(
+        &self,
+        job: &FetchJob,
+        whole: &Whole<'_>,
+        response: &OriginResponse,
+        sent: SystemTime,
+    ) -> Facts {
         let is_new = whole.status == StatusCode::OK && whole.renewed.is_none();
         let is_due = is_new && self.metrics.field_weights.is_due(response.received.mono);
         let weighed = is_due.then(|| Arc::clone(&self.metrics));
-        let (body, settings) = (Bytes::clone(&whole.body), Arc::clone(&self.freshness));
-        let read = move || {
+        let token = job.fence.token();
+        let facts = self
+            .parsed(token, Bytes::clone(&whole.body), sent, weighed)
+            .await;
+        facts.with_fields(&whole.fields, sent)
+    }
+
+    /// The facts of a body, parsed on a blocking thread if it is large. If too many wait for one, the
+    /// facts are those of a body that cannot be read. `weighed` measures its fields.
+    pub(super) async fn parsed(
+        &self,
+        token: &Scope,
+        body: Bytes,
+        sent: SystemTime,
+        weighed: Option<Arc<Metrics>>,
+    ) -> Facts {
+        let (size, settings) = (body.len(), Arc::clone(&self.freshness));
+        let parse = move || {
             if let Some(metrics) = weighed {
                 metrics.field_weights.measure(&body);
             }
             policy::facts::read(&body, &settings.live, sent)
         };
-        let facts = self.parsing.run(whole.body.len(), read).await;
-        facts.with_fields(&whole.fields, sent)
+        let deadline = self.upstream.deadline();
+        let parsed = self.parsing.run(size, token, &self.clock, deadline, parse);
+        parsed.await.unwrap_or_else(|| {
+            self.metrics.bodies_unparsed.inc();
+            Facts {
+                unreadable_expiry: true,
+                ..policy::facts::read(b"", &self.freshness.live, sent)
+            }
+        })
     }
 
     fn entry(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Method, StatusCode, response};
 use tokio::sync::oneshot;
 
-use super::offload::Offload;
+use super::places::Places;
 use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
 use crate::cache::{Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store};
@@ -40,7 +40,7 @@ pub(super) struct Fetcher {
     /// `scope.admission_ttl`.
     pub(super) admission_ttl: Duration,
     /// Parses large bodies. Not shared with views: one client can request any number of those.
-    pub(super) parsing: Offload,
+    pub(super) parsing: Places,
     pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Fetcher;
 use crate::cache::{Encodings, Entry, Representation};
 use crate::policy::{self, Exchange, RequestDirectives, Sharing, ViewLimits};
@@ -19,13 +21,9 @@ impl Fetcher {
         entry: &Arc<Entry>,
     ) -> Option<Arc<Entry>> {
         let (stored, settings) = (&entry.freshness, &self.freshness);
-        let read = {
-            let (body, sent) = (entry.whole.body.clone(), stored.body_sent);
-            let settings = Arc::clone(settings);
-            move || policy::facts::read(&body, &settings.live, sent)
-        };
-        let facts = self.parsing.run(entry.whole.body.len(), read).await;
-        let facts = facts.with_fields(&entry.whole.headers, stored.body_sent);
+        let (body, sent) = (Bytes::clone(&entry.whole.body), stored.body_sent);
+        let facts = self.parsed(key.scope(), body, sent, None).await;
+        let facts = facts.with_fields(&entry.whole.headers, sent);
         let exchange = Exchange {
             status: entry.whole.status,
             response: &entry.whole.headers,

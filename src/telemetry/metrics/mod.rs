@@ -75,6 +75,8 @@ metrics! {
     fenced: IntCounter = "fenced_total", "Fetched responses not stored because a purge, a write or a refused token invalidated them during the fetch.";
     view: Counters<ViewResult> = "view_total" ["result"], "Responses with a view. memoised: derived by an earlier request; derived: by this one; whole: nothing to remove; skipped: sent whole, for the reason named. All but memoised and skipped_busy count once for each stored response. Many skipped_busy: a token requests more views of large calls than the processor derives.";
     views_deriving: IntGauge = "views_deriving", "Views of calls above 256 KiB being derived: at most one per core, or two. A token may hold no more of these places than are free; further requests wait at most 250 ms, then view_total counts skipped_busy.";
+    bodies_parsing: IntGauge = "bodies_parsing", "Fetched bodies above 256 KiB being parsed: at most one per core, or two. A token may hold no more of these places than are free; further ones wait.";
+    bodies_unparsed: IntCounter = "bodies_unparsed_total", "Fetched bodies above 256 KiB that found no place to be parsed, because 1,024 waited, 512 with one token, or for upstream.total_timeout. They count as unreadable: stored for the shortest lifetime. Non-zero: a token fetches more large calls than the processor parses.";
     view_removed_bytes: IntCounter = "view_removed_bytes_total", "Body bytes that views removed from responses to clients."
         => view_bytes: u64 = IntCounter::get;
     prune_duration: Histogram = "prune_duration_seconds" in WORK_SECONDS, "Time to derive a view from a stored body. High: large bodies, or CPU starvation.";

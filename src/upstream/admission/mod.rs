@@ -1,13 +1,12 @@
 //! Admission of requests to the origin (load shedding). Hits do not pass through it.
 //!
 //! A request is refused, at no cost to the origin, during a `Retry-After` for its token or call
-//! ([`backoff`]), if all slots of its pool or its token's share of them are taken ([`slots`]), or if
-//! connections to the origin fail ([`breaker`]). Those rules are pure; the lock, the clock and the metrics are
-//! here.
+//! ([`backoff`]), if all slots of its pool or its token's share of them are taken
+//! ([`FairSlots`]), or if connections to the origin fail ([`breaker`]). Those rules are pure; the
+//! lock, the clock and the metrics are here.
 
 mod backoff;
 mod breaker;
-mod slots;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,11 +18,11 @@ use super::error::FetchError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::in_transit::{Ledger, Share};
+use crate::policy::{FairSlots, Full};
 use crate::request::Scope;
 use crate::telemetry::{Holder, Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
-use slots::{FairSlots, Full};
 
 /// Bytes that an exchange holds in addition to a stored body: the head of its request, by default at most
 /// 32 KiB, and the read buffer of the origin's connection.
@@ -47,13 +46,17 @@ struct Rules {
     slots: Slots,
 }
 
+/// The slots of one pool, by token. All requests without an accepted token are one holder: tokens can
+/// be invented.
+type PoolSlots = FairSlots<Option<Scope>>;
+
 /// The pools. The speed of streams and uploads depends on the client, so that they have slots of
 /// their own: clients that do not read or send could exhaust those of fetches.
 #[derive(Debug)]
 struct Slots {
-    fetches: FairSlots,
-    streams: FairSlots,
-    uploads: FairSlots,
+    fetches: PoolSlots,
+    streams: PoolSlots,
+    uploads: PoolSlots,
 }
 
 /// A slot of a request in flight to the origin, until its bodies have ended; released when dropped.
@@ -190,7 +193,7 @@ impl Rules {
         self.slots.take(pool, holder)?;
         match self.breaker.admit(now) {
             Admit::Wait(wait) => {
-                self.slots.of(pool).release(holder);
+                self.slots.of(pool).release(holder.copied());
                 Err((Shed::Breaker, FetchError::BreakerOpen { wait }))
             }
             admit => Ok(admit == Admit::Probe),
@@ -207,7 +210,7 @@ impl Slots {
         }
     }
 
-    fn of(&mut self, pool: Pool) -> &mut FairSlots {
+    fn of(&mut self, pool: Pool) -> &mut PoolSlots {
         match pool {
             Pool::Fetches => &mut self.fetches,
             Pool::Streams => &mut self.streams,
@@ -221,7 +224,11 @@ impl Slots {
             Pool::Streams => Shed::Streams,
             Pool::Uploads => Shed::Uploads,
         };
-        self.of(pool).take(holder).map_err(|full| match full {
+        let slots = self.of(pool);
+        // A quarter is for accepted tokens.
+        let reserved = holder.map_or(slots.limit() / 4, |_| 0);
+        let taken = slots.take(holder.copied(), reserved);
+        taken.map_err(|full| match full {
             Full::All => (all, FetchError::Overload(pool)),
             Full::Share => (Shed::Share, FetchError::ShareExceeded(pool)),
         })
@@ -243,8 +250,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let token = self.token.as_ref();
-        self.admission.lock().slots.of(self.pool).release(token);
+        let mut rules = self.admission.lock();
+        rules.slots.of(self.pool).release(self.token);
+        drop(rules);
         let metrics = &self.admission.metrics;
         metrics.upstream_in_flight.dec();
         metrics.upstream_slots.of(self.pool).dec();

@@ -5,7 +5,7 @@ use http::{HeaderMap, Method};
 use http_body_util::Full;
 
 use super::views::views;
-use crate::support::{Origin, Proxy, Reply, wait_until};
+use crate::support::{Gate, Origin, Proxy, Reply, wait_until};
 
 const LARGE: &str = "/v1/calls/large";
 const OTHER: &str = "/v1/calls/other";
@@ -78,6 +78,46 @@ async fn a_flood_of_views_leaves_a_place_for_another_token() {
         proxy.metric("stuut_cache_views_deriving").await.to_string(),
         "0"
     );
+}
+
+/// The bodies of one token wait for the one of its places; those of another token do not.
+#[tokio::test]
+async fn a_flood_of_large_fetches_is_parsed_within_its_bounds() {
+    const FETCHES: usize = 16;
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let targets: Vec<_> = (0..FETCHES).map(|n| format!("{LARGE}{n}")).collect();
+    for target in targets.iter().map(String::as_str).chain([OTHER]) {
+        let reply = call(if target == OTHER { 286_000 } else { 7 << 20 });
+        origin.reply(target, reply.header("cache-control", "max-age=600"));
+    }
+    let gates: Vec<_> = targets.iter().map(|target| origin.hold(target)).collect();
+    let get = |target: &String| proxy.get(target).bearer("flood").start();
+    let pending: Vec<_> = targets.iter().map(get).collect();
+    origin.wait_for_requests(FETCHES).await;
+    gates.iter().for_each(Gate::open);
+    proxy.get(OTHER).bearer("other").await.assert_status(200);
+    proxy.get(OTHER).bearer("other").await.assert_hit();
+
+    // All are read, and those that wait have waited as long as they may.
+    proxy
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+    proxy.advance_waiters(30);
+    let mut unparsed = 0_u32;
+    for response in pending {
+        let response = response.await.assert_status(200).assert_miss();
+        let status = response.cache_status();
+        let ttl = status.rsplit_once("; stored; ttl=").map(|(_, ttl)| ttl);
+        let ttl: u32 = ttl.and_then(|ttl| ttl.parse().ok()).expect("a lifetime");
+        // Unread, it may have any live part: a minute, instead of ten.
+        unparsed += u32::from(ttl <= 60);
+    }
+    assert!(unparsed > 0, "all were parsed");
+    proxy
+        .wait_for_metric("stuut_cache_bodies_unparsed_total", unparsed)
+        .await;
+    proxy.wait_for_metric("stuut_cache_bodies_parsing", 0).await;
 }
 
 /// A client that leaves does not start the derivation over for the next.
