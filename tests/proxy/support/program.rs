@@ -47,13 +47,13 @@ impl Program {
         Self::spawn(url, variables, ReadUntil::Started).await
     }
 
-    /// Starts it with at most `count` file descriptors.
-    pub async fn with_descriptors(origin: &Origin, count: u32) -> Self {
+    /// Starts it with at most `count` file descriptors, and these variables.
+    pub async fn with_descriptors(origin: &Origin, count: u32, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new("sh");
         let program = env!("CARGO_BIN_EXE_stuut-cache");
         command.args(["-c", &format!("ulimit -n {count} && exec \"$0\""), program]);
         let url = format!("http://{}", origin.address());
-        Self::run(command, &url, &[], ReadUntil::Exit).await
+        Self::run(command, &url, variables, ReadUntil::Exit).await
     }
 
     async fn spawn(url: &str, variables: &[(&str, &str)], read_until: ReadUntil) -> Self {
