@@ -12,7 +12,7 @@ use super::findings::{Findings, Problems};
 use super::raw::RawValue;
 use super::scalar::Scalar;
 use super::setting::{Rendered, Setting};
-use super::values::{RoutePattern, TokenDigest};
+use super::values::{CookieName, RoutePattern, TokenDigest};
 use super::wording::{bare_or_quoted, quoted};
 
 /// One item of `cache.routes`: a pattern, or `{ path = "...", ttl = "..." }`.
@@ -54,6 +54,17 @@ impl Setting for Vec<HeaderName> {
             "a list of field names such as [\"x-tenant\"]",
             problems,
         )
+    }
+
+    fn toml(&self) -> String {
+        list(self)
+    }
+}
+
+impl Setting for Vec<CookieName> {
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        let expected = "a list of cookie names such as [\"AWSALB\"]";
+        scalars(raw, key, expected, problems)
     }
 
     fn toml(&self) -> String {

@@ -50,5 +50,5 @@ pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, StatusLifetimes, Tls, Trace,
     Upstream, Views,
 };
-pub use values::{ByteSize, OriginUrl, RoutePattern, Token, TokenDigest, is_b64token};
+pub use values::{ByteSize, CookieName, OriginUrl, RoutePattern, Token, TokenDigest, is_b64token};
 pub(crate) use wording::nearest;

@@ -14,13 +14,17 @@ pub struct Reloaded {
 }
 
 impl Config {
-    /// Applies the keys of `written` that need no restart: `cache.mode`, freshness, scopes, views and
-    /// the admin token, which are read for every request. Sockets, threads, memory and routes are
+    /// Applies the keys of `written` that need no restart: `cache.mode`, `cache.ignore_set_cookie`,
+    /// freshness, scopes, views and the admin token, which are read for every request. Sockets, threads, memory and routes are
     /// built from the rest.
     #[must_use]
     pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
         config.cache.mode = written.cache.mode;
+        config
+            .cache
+            .ignore_set_cookie
+            .clone_from(&written.cache.ignore_set_cookie);
         config.freshness = written.freshness.clone();
         // The store is built with the hard limit.
         config.freshness.hard_limit = self.freshness.hard_limit;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::values::{ByteSize, OriginUrl, RoutePattern, TokenDigest};
+use super::values::{ByteSize, CookieName, OriginUrl, RoutePattern, TokenDigest};
 use super::wording::{alternatives, quoted};
 use crate::label::{Label, labels};
 
@@ -51,6 +51,7 @@ scalars! {
     PathBuf: "the path of a file such as \"/etc/stuut-cache/file\"", |text: &str| Ok(text.into()), |path: &PathBuf| path_text(path);
     RoutePattern: "a route such as \"/v1/calls/{call_id}\"", RoutePattern::parse, RoutePattern::to_string;
     HeaderName: "a field name such as \"x-tenant\"", parse_field_name, HeaderName::to_string;
+    CookieName: "the name of a cookie such as \"AWSALB\"", CookieName::parse, CookieName::to_string;
     TokenDigest: "the digest of a token", TokenDigest::parse, TokenDigest::to_string;
 }
 

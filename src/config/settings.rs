@@ -29,7 +29,7 @@ use super::scalar::{
 use super::setting::{
     self, Rendered, Setting as _, between, option_name, positive, settings, sized, without_tls,
 };
-use super::values::{ByteSize, OriginUrl, Token};
+use super::values::{ByteSize, CookieName, OriginUrl, Token};
 
 /// The whole configuration. [`Config::default`] is a working proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -174,6 +174,10 @@ settings! {
         /// Path patterns that are cached; an item may be { path = "...", ttl = "30s" }, whose ttl
         /// replaces freshness.default.
         routes: Vec<Route> = ["/v1/calls/{call_id}"];
+        /// Names of cookies, e.g. "AWSALB" or "TS01*", that do not keep a response from being
+        /// stored: those of balancers and CDNs, the same for every user. The client that fetched gets
+        /// them; they are not stored. All other cookies forbid storing.
+        ignore_set_cookie: Vec<CookieName> = [];
         /// Memory for stored responses, overhead included; when it is full, the least used are
         /// evicted.
         capacity: ByteSize = "256MiB";

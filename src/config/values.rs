@@ -179,6 +179,51 @@ impl fmt::Display for RoutePattern {
     }
 }
 
+/// The name of a cookie; with `*` at the end, the beginning of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieName(String);
+
+impl CookieName {
+    /// Reads a name, or its beginning and `*`.
+    ///
+    /// # Errors
+    ///
+    /// A message with the fault and its remedy.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let name = text.strip_suffix('*').unwrap_or(text);
+        let is_token = |name: &str| {
+            name.bytes()
+                .all(|b| b.is_ascii_graphic() && !b"=;,\"*".contains(&b))
+        };
+        if name.is_empty() || !is_token(name) {
+            return Err(format!(
+                "{text:?} is not the name of a cookie; write one such as \"AWSALB\", or its beginning and *"
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// Whether a `Set-Cookie` line sets this cookie.
+    #[must_use]
+    pub fn is_set_by(&self, line: &[u8]) -> bool {
+        let name = line
+            .iter()
+            .position(|b| b"=;".contains(b))
+            .filter(|&at| line[at] == b'=');
+        let name = name.map_or(&b""[..], |end| line[..end].trim_ascii());
+        match self.0.strip_suffix('*') {
+            Some(beginning) => name.starts_with(beginning.as_bytes()),
+            None => name == self.0.as_bytes(),
+        }
+    }
+}
+
+impl fmt::Display for CookieName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A bearer token; `Debug` does not print it.
 #[derive(Clone, Debug)]
 pub struct Token(pub SecretString);
@@ -240,5 +285,34 @@ impl TokenDigest {
 impl fmt::Display for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_known_by_its_name_or_its_beginning() {
+        for (written, line, expected) in [
+            ("AWSALB", "AWSALB=x; Path=/", true),
+            ("AWSALB", " AWSALB = x", true),
+            ("AWSALB", "awsalb=x", false),
+            ("AWSALB", "AWSALBCORS=x", false),
+            ("AWSALB*", "AWSALBCORS=x", true),
+            ("AWSALB", "x; AWSALB=y", false),
+            ("AWSALB", "AWSALB", false),
+            ("AWSALB", "=AWSALB", false),
+        ] {
+            let name = CookieName::parse(written).expect("a name");
+            assert_eq!(
+                name.is_set_by(line.as_bytes()),
+                expected,
+                "{written} {line}"
+            );
+        }
+        for faulty in ["", "*", "a=b", "a b", "a*b", "a;"] {
+            assert!(CookieName::parse(faulty).is_err(), "{faulty}");
+        }
     }
 }

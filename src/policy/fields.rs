@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::list::{self, Quotes};
+use crate::config::CookieName;
 
 /// The fields to store: all except those of one connection or one proxy.
 ///
@@ -26,6 +27,20 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     kept.entry(header::DATE).or_insert_with(|| date(received));
     compact(&mut kept);
     kept
+}
+
+/// Removes the `Set-Cookie` lines of a response if all of them set `ignored` cookies, and returns
+/// them: they are for the client that fetched, and the rest of the response for any.
+#[must_use]
+pub fn take_ignored_cookies(fields: &mut HeaderMap, ignored: &[CookieName]) -> Vec<HeaderValue> {
+    let is_ignored =
+        |line: &HeaderValue| ignored.iter().any(|name| name.is_set_by(line.as_bytes()));
+    if fields.get_all(header::SET_COOKIE).iter().all(is_ignored)
+        && let header::Entry::Occupied(lines) = fields.entry(header::SET_COOKIE)
+    {
+        return lines.remove_entry_mult().1.collect();
+    }
+    Vec::new()
 }
 
 /// Whether a field is valid only for the origin's exact bytes: a digest, or support for ranges.
@@ -57,6 +72,25 @@ pub fn strip_digests_of_whole(fields: &mut HeaderMap) {
     for name in ["unencoded-digest", "signature", "signature-input"] {
         fields.remove(name);
     }
+}
+
+/// Removes the fields about the content from a 304, and `Last-Modified` beside an entity tag
+/// (RFC 9110 §15.4.5).
+pub fn strip_for_304(fields: &mut HeaderMap) {
+    let has_tag = fields.contains_key(header::ETAG);
+    let is_about_content = |name: &HeaderName| {
+        [
+            header::CONTENT_TYPE,
+            header::CONTENT_ENCODING,
+            header::CONTENT_LANGUAGE,
+            header::CONTENT_RANGE,
+        ]
+        .contains(name)
+    };
+    strip_digests_of_whole(fields);
+    remove_if(fields, |name| {
+        is_about_content(name) || has_tag && *name == header::LAST_MODIFIED
+    });
 }
 
 pub(super) fn remove_if(fields: &mut HeaderMap, condition: impl Fn(&HeaderName) -> bool) {

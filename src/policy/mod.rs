@@ -47,7 +47,9 @@ pub use directive::DeltaSeconds;
 pub use directives::{RequestDirectives, ResponseDirectives};
 pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
-pub use fields::{storable, strip_digests, strip_digests_of_whole};
+pub use fields::{
+    storable, strip_digests, strip_digests_of_whole, strip_for_304, take_ignored_cookies,
+};
 pub use freshness::{Freshness, StaleUse, assess, reassess};
 pub use invalidate::{
     adds_below, canonical_path, is_unsafe, self_and_ancestors, settling, written_paths,

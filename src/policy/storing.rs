@@ -36,7 +36,7 @@ labels! {
         NotUnderstood => "not-understood": "`must-understand`, with a status that we do not understand (RFC 9111 §5.2.2.3)",
         Private => "private": "`private`, where several tokens share or `freshness.private` is `refuse` (RFC 9111 §5.2.2.7)",
         Status => "status": "A status that is never stored",
-        SetCookie => "set-cookie": "It sets a cookie, which is meant for one client and must not be replayed",
+        SetCookie => "set-cookie": "It sets a cookie, which is meant for one client and must not be replayed (`cache.ignore_set_cookie`)",
         Vary => "vary": "`Vary` has a member that no later request can match (RFC 9111 §4.1)",
         NoFreshness => "no-freshness": "A response with this status is stored only with an explicit lifetime",
         Useless => "useless": "It is stale, has no validator, and must not be served stale",

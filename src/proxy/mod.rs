@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Response;
+use http::header::SET_COOKIE;
 use http_body::Body as _;
 
 use crate::cache::Store;
@@ -82,6 +83,7 @@ impl Proxy {
             fetcher: Arc::new(Fetcher {
                 in_flight: Arc::default(),
                 routes: parser.routes().clone(),
+                ignored_cookies: config.cache.ignore_set_cookie.clone(),
                 forward_headers: config.upstream.forward_headers.clone(),
                 total_timeout: config.upstream.total_timeout,
                 admission_ttl: config.scope.admission_ttl,
@@ -131,6 +133,7 @@ impl Proxy {
         Ok(Self {
             parser: self.parser.reloaded(config)?,
             fetcher: Arc::new(Fetcher {
+                ignored_cookies: config.cache.ignore_set_cookie.clone(),
                 admission_ttl: config.scope.admission_ttl,
                 freshness,
                 ..Fetcher::clone(&self.fetcher)
@@ -303,6 +306,7 @@ impl Proxy {
                 stored,
                 status,
                 collapsed,
+                cookies,
             }) => {
                 let selected = self.views.select(request, entry).await;
                 let now = self.clock.now();
@@ -314,7 +318,11 @@ impl Proxy {
                     stored: stored.map(|()| ttl),
                     collapsed,
                 };
-                respond::stored(request, &selected, outcome, now)
+                let mut response = respond::stored(request, &selected, outcome, now);
+                for cookie in cookies {
+                    response.headers_mut().append(SET_COOKIE, cookie);
+                }
+                response
             }
             FetchResult::Stream { head, body, reason } => {
                 respond::streamed(request, head, body, why, reason)

@@ -13,6 +13,7 @@ mod caching {
     mod client_directives;
     mod coalescing;
     mod conditions;
+    mod cookies;
     mod fence;
     mod freshness;
     mod hits;

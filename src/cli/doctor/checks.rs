@@ -40,6 +40,11 @@ impl Checks<'_> {
                 miss.cache_status()
             );
         }
+        if let Some(cookies) = miss.forbidding_cookies() {
+            skip!(
+                "the call is not stored, because each response sets {cookies}; a balancer's or a CDN's cookie can be listed in cache.ignore_set_cookie"
+            );
+        }
         if !miss.has("stored") {
             skip!("the call is not stored: {}", miss.cache_status());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper_util::client::legacy;
@@ -246,6 +246,16 @@ impl Reply {
 
     pub(super) fn has(&self, flag: &str) -> bool {
         self.cache_status().split("; ").any(|part| part == flag)
+    }
+
+    /// The cookies because of which it was not stored.
+    pub(super) fn forbidding_cookies(&self) -> Option<String> {
+        let names = self.headers.get_all(SET_COOKIE).iter().filter_map(|line| {
+            let (name, _) = line.to_str().ok()?.split_once('=')?;
+            Some(name.trim())
+        });
+        self.has("detail=set-cookie")
+            .then(|| names.collect::<Vec<_>>().join(", "))
     }
 
     /// Remaining freshness, in seconds.

@@ -36,6 +36,7 @@ const OTHERS: &[(&str, &str)] = &[
         r#"["/a", { path = "/b/{*rest}", ttl = "15s" }]"#,
     ),
     ("cache.mode", r#""off""#),
+    ("cache.ignore_set_cookie", r#"["AWSALB", "TS*"]"#),
     ("cache.capacity", r#""1GiB""#),
     ("cache.max_entry", r#""100kB""#),
     ("freshness.default", r#""16s""#),

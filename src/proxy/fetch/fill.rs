@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{AGE, VIA};
+use http::header::{AGE, SET_COOKIE, VIA};
 use http::{HeaderMap, StatusCode};
 
 use super::super::error::CACHE_STATUS;
@@ -53,10 +53,13 @@ impl Fetcher {
     fn stream_through(
         &self,
         job: &FetchJob,
-        response: OriginResponse,
+        mut response: OriginResponse,
         body: ResponseStream,
         reason: NotStored,
     ) -> FetchResult {
+        for cookie in response.cookies {
+            response.head.headers.append(SET_COOKIE, cookie);
+        }
         self.supersede_stored(job, response.head.status);
         self.metrics.not_stored.of(reason).inc();
         FetchResult::Stream {
@@ -124,6 +127,7 @@ impl Fetcher {
             },
             entry,
             collapsed: false,
+            cookies: response.cookies.clone(),
         })
     }
 

@@ -10,7 +10,7 @@ mod reassess;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, Method, StatusCode, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
 use tokio::sync::oneshot;
 
 use super::places::Places;
@@ -18,7 +18,7 @@ use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
 use crate::cache::{Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, CookieName};
 use crate::label::Label as _;
 use crate::policy::{self, NotStored, RequestDirectives, Sharing};
 use crate::request::{CacheKey, RouteId, Routes};
@@ -33,6 +33,8 @@ pub(super) struct Fetcher {
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
     pub(super) freshness: Arc<config::Freshness>,
+    /// `cache.ignore_set_cookie`.
+    pub(super) ignored_cookies: Vec<CookieName>,
     /// `upstream.forward_headers`.
     pub(super) forward_headers: Vec<HeaderName>,
     /// `upstream.total_timeout`.
@@ -106,6 +108,8 @@ pub(super) struct Fetched {
     pub(super) status: StatusCode,
     /// Whether another request led the fetch.
     pub(super) collapsed: bool,
+    /// The ignored cookies that the origin set, for the request that led the fetch.
+    pub(super) cookies: Vec<HeaderValue>,
 }
 
 /// The result of a fetch, for its waiters.
@@ -351,6 +355,7 @@ impl FetchResult {
                 let fetched = fetched.clone();
                 Some(Ok(Fetched {
                     collapsed,
+                    cookies: Vec::new(),
                     ..fetched
                 }))
             }

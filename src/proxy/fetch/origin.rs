@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, StatusCode, response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
 use crate::cache::Superseded;
@@ -19,6 +19,8 @@ pub(super) struct OriginResponse {
     pub(super) renewal: Option<Renewal>,
     /// Whether it is for the requesting client only.
     pub(super) is_unshareable: bool,
+    /// The ignored cookies that it sets.
+    pub(super) cookies: Vec<HeaderValue>,
     pub(super) requested: Moment,
     pub(super) received: Moment,
 }
@@ -82,13 +84,15 @@ impl Fetcher {
         let is_accepted = self.store.is_accepted(token);
         let upstream = &self.upstream;
         let fetch = upstream.fetch(token, is_accepted, &target, sent, deadline);
-        let (head, body) = fetch.await?.into_parts();
+        let (mut head, body) = fetch.await?.into_parts();
+        let cookies = policy::take_ignored_cookies(&mut head.headers, &self.ignored_cookies);
         let received = self.clock.now();
         let (status, fields) = (head.status, &head.headers);
         let response = OriginResponse {
             is_unshareable: policy::is_unshareable(status, fields, job.sharing()),
             renewal: job.renewal(status, fields, received),
             head,
+            cookies,
             requested,
             received,
         };

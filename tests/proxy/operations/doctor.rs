@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Program, run};
+use crate::support::{Origin, Program, Reply, run};
 
 /// Short enough to wait until a call becomes stale.
 const SHORT: [(&str, &str); 1] = [("FRESHNESS__SETTLING", "2s")];
@@ -70,6 +70,20 @@ async fn doctor_passes_all_its_checks_on_the_proxy() {
             "race", "secrets"
         ]
     );
+}
+
+/// Nothing was ever stored, and nothing said so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_names_the_cookie_that_forbids_storing() {
+    let origin = Origin::start().await;
+    let reply = Reply::json("{}").header("set-cookie", "AWSALB=1; Path=/");
+    origin.default_reply(reply.header("set-cookie", "__cf_bm=2"));
+    let program = Program::start(&origin, &[]).await;
+    let proxy = format!("http://{}", program.address);
+    let admin = program.admin.to_string();
+    run(&["doctor", "--proxy", &proxy, "--admin", &admin, "--patience", "0s"])
+        .await
+        .assert_prints("skip  hit       the call is not stored, because each response sets AWSALB, __cf_bm; a balancer's or a CDN's cookie can be listed in cache.ignore_set_cookie");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -311,8 +311,10 @@ async fn cache_mode_off_forwards_every_request_until_it_is_on_again() {
     reload("[cache]\nmode = \"off\"\n", 1).await;
     assert_eq!(mode().await, ("off".into(), false));
     get(CALL).await.assert_cache_status(off);
-    let view = format!("{new}?strip=path");
-    get(&view).await.assert_cache_status(off);
+    get(&format!("{new}?strip=path"))
+        .await
+        .assert_cache_status(off)
+        .assert_header("stuut-cache-view", "skipped; reason=off");
     assert_eq!(origin.last_request().target(), new, "as for other bypasses");
     let write = program.request(Method::PATCH, written).bearer("a");
     write.await.assert_cache_status(off);
