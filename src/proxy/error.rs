@@ -1,7 +1,7 @@
 //! Error responses of the proxy itself: the only file that chooses status codes.
 //!
-//! The client gets a problem document (RFC 9457) with a stable `type`, and after a failed fetch a
-//! `Proxy-Status` field (RFC 9209); the log gets the whole chain of causes, once.
+//! The client gets a problem document (RFC 9457) with a stable `type`, and a `Proxy-Status` field
+//! (RFC 9209); the log gets the whole chain of causes, once.
 
 use std::time::Duration;
 
@@ -105,6 +105,37 @@ impl Error {
         HeaderValue::from(seconds.max(1))
     }
 
+    /// The problem document (RFC 9457).
+    fn document(&self, id: &RequestId) -> Bytes {
+        let status = self.status();
+        let document = serde_json::json!({
+            "type": format!("urn:stuut-cache:{}", self.slug()),
+            "title": status.canonical_reason().unwrap_or_default(),
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+            "request_id": id.to_string(),
+        });
+        Bytes::from(document.to_string())
+    }
+
+    /// `stuut-cache; error=connection_refused; details="..."` (RFC 9209 §2.3)
+    fn proxy_status(&self) -> HeaderValue {
+        let error = match self {
+            Self::Refused(refused) if refused.why == Refusal::Loop => refused.why.as_str(),
+            Self::Refused(_) => "http_request_error",
+            Self::Fetch { source, .. } => source.fault().as_str(),
+            Self::OnlyIfCached => "proxy_internal_response",
+            Self::Panicked => Fault::Internal.as_str(),
+        };
+        let mut text = format!("{CACHE_NAME}; error={error}");
+        // A name in it may not be ASCII; the document has it.
+        if let Ok(details) = sfv::StringRef::from_str(&self.to_string()) {
+            text.push_str("; details=");
+            text.push_str(&sfv::ItemSerializer::new().bare_item(details).finish());
+        }
+        HeaderValue::try_from(text).expect("a structured field is a field value")
+    }
+
     /// The response, and its report.
     #[must_use]
     pub fn into_response(
@@ -115,42 +146,37 @@ impl Error {
     ) -> Response<Body> {
         let status = self.status();
         let outcome = self.outcome();
-        let document = serde_json::json!({
-            "type": format!("urn:stuut-cache:{}", self.slug()),
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "detail": self.to_string(),
-            "request_id": id.to_string(),
-        });
-        let body = Body::whole(
-            Bytes::from(document.to_string()),
-            Report {
-                outcome,
-                route,
-                scope,
-            },
-        );
-        let mut response = Response::new(body);
+        // The response to an OPTIONS at its last hop is not a problem.
+        let is_problem = !status.is_success();
+        let document = if is_problem {
+            self.document(id)
+        } else {
+            Bytes::new()
+        };
+        let report = Report {
+            outcome,
+            route,
+            scope,
+        };
+        let mut response = Response::new(Body::whole(document, report));
         *response.status_mut() = status;
         let fields = response.headers_mut();
-        fields.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        if is_problem {
+            let media = HeaderValue::from_static("application/problem+json");
+            fields.insert(CONTENT_TYPE, media);
+            fields.insert(PROXY_STATUS, self.proxy_status());
+        }
         // An error describes the present moment: no downstream cache may store it.
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         fields.insert(CACHE_STATUS, outcome.cache_status());
         fields.insert(RequestId::FIELD, id.to_header());
-        if let Self::Fetch { source, .. } = &self {
-            fields.insert(PROXY_STATUS, proxy_status(source));
-        }
         if matches!(
             status,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
         ) {
             fields.insert(RETRY_AFTER, self.retry_after());
         }
-        if status == StatusCode::METHOD_NOT_ALLOWED {
+        if status == StatusCode::METHOD_NOT_ALLOWED || !is_problem {
             fields.insert(
                 ALLOW,
                 HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -221,15 +247,6 @@ fn fault_status(fault: Fault) -> StatusCode {
         Fault::Overload | Fault::Unavailable | Fault::RetryAfter => StatusCode::SERVICE_UNAVAILABLE,
         Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
-}
-
-/// `stuut-cache; error=connection_refused; details="..."`
-fn proxy_status(error: &FetchError) -> HeaderValue {
-    let text = format!(
-        "{CACHE_NAME}; error={}; details=\"{error}\"",
-        error.fault().as_str()
-    );
-    HeaderValue::try_from(text).expect("our messages have no quotes and no control characters")
 }
 
 /// Logs a failure, once. Shed requests are logged at debug level: `upstream` counts them, and logs

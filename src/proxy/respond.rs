@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
-};
+use http::header::{AGE, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
 
 use super::body::{Body, Content, Report};
@@ -86,23 +84,14 @@ pub(super) fn stored(
         entry,
         representation,
     } = selected;
-    let mut headers = head(entry, representation, outcome, now);
+    let headers = head(entry, representation, outcome, now);
     let report = request.report(outcome);
     if request.call.conditional
         && let Condition::NotModified(client_tag) = condition(request, entry, representation)
     {
         return not_modified(headers, client_tag, report);
     }
-    let body = if request.call.head_only {
-        // A 204 has no length, not even 0 (RFC 9110 §8.6).
-        if representation.status != StatusCode::NO_CONTENT {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(representation.body.len()));
-        }
-        Bytes::new()
-    } else {
-        Bytes::clone(&representation.body)
-    };
-    let mut response = Response::new(Body::whole(body, report));
+    let mut response = Response::new(Body::whole(Bytes::clone(&representation.body), report));
     *response.status_mut() = representation.status;
     *response.headers_mut() = headers;
     response
@@ -154,13 +143,9 @@ pub(super) fn streamed(
     if request.call.view.is_some() {
         set_skipped(&mut head.headers, reason.as_str());
     }
-    let body = if request.call.head_only {
-        Body::whole(Bytes::new(), request.report(outcome))
-    } else {
-        Body {
-            content: Content::Stream(body),
-            report: request.report(outcome),
-        }
+    let body = Body {
+        content: Content::Stream(body),
+        report: request.report(outcome),
     };
     Response::from_parts(*head, body)
 }
@@ -223,9 +208,7 @@ fn not_modified(
     if let (Some(client_tag), Some(etag)) = (client_tag, headers.get_mut(ETAG)) {
         policy::rename_tag(etag, client_tag);
     }
-    for name in [CONTENT_TYPE, CONTENT_ENCODING, CONTENT_RANGE] {
-        headers.remove(name);
-    }
+    policy::strip_for_304(&mut headers);
     let mut response = Response::new(Body::whole(Bytes::new(), report));
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     *response.headers_mut() = headers;

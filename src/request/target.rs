@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use http::header::{MAX_FORWARDS, TRANSFER_ENCODING, VIA};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::fields::{FieldLines, HeadFields};
 use super::framing::fits_a_request_line;
@@ -56,7 +56,10 @@ fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<
     if target > limits.uri.as_usize() {
         return Err(Refusal::UriTooLong);
     }
-    if head.headers.len() > limits.headers {
+    // For HTTP/1.1, `framing` has counted the bytes.
+    let is_too_large = head.version == Version::HTTP_2
+        && size_in_http1(head, target) > limits.header_bytes.as_usize();
+    if head.headers.len() > limits.headers || is_too_large {
         return Err(Refusal::HeadTooLarge);
     }
     // HTTP/2 does not frame by Content-Length, but the origin may.
@@ -71,6 +74,13 @@ fn check_size(head: &Parts, fields: &HeadFields<'_>, limits: &Limits) -> Result<
         Some(length) if limits.request_body.0 < length => Err(Refusal::BodyTooLarge),
         _ => Ok(()),
     }
+}
+
+/// The bytes that an HTTP/2 head would have in HTTP/1.1, about: one limit for both.
+fn size_in_http1(head: &Parts, target: usize) -> usize {
+    let lines = head.headers.iter();
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + 4;
+    target + lines.map(line).sum::<usize>()
 }
 
 /// Checks for one valid `Host`, equal to the authority of an absolute target (RFC 9112 §3.2).

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, CONTENT_LENGTH};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -156,6 +156,21 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for RequestF
     }
 }
 
+/// A response to HEAD has no body, whatever made it (RFC 9110 §9.3.2): over HTTP/2, hyper would send
+/// one. Of a body of ours the length stays; a 204 or 304 has none, not even 0 (§8.6).
+fn remove_body(response: &mut Response<Body>) {
+    let body = &mut response.body_mut().content;
+    let removed = std::mem::replace(body, Content::Whole(Bytes::new()));
+    let has_length =
+        ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
+    if let Content::Whole(bytes) = removed
+        && has_length
+    {
+        let length = HeaderValue::from(bytes.len());
+        response.headers_mut().insert(CONTENT_LENGTH, length);
+    }
+}
+
 // === impl CountedBody ===
 
 impl http_body::Body for CountedBody {
@@ -257,6 +272,9 @@ impl EndGuard {
 
     /// Begins the response, whose body carries this guard.
     fn respond(mut self, mut response: Response<Body>) -> Response<CountedBody> {
+        if self.method == Method::HEAD {
+            remove_body(&mut response);
+        }
         self.guard.respond();
         self.status = Some(response.status());
         self.report = response.body().report;

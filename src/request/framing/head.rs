@@ -1,9 +1,9 @@
 //! A request head, or the trailer section of a chunked body: each line is checked once, however the
 //! bytes are split.
 
-use http::Uri;
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{Method, Uri};
 
 use super::lines::{self, LineScan};
 use crate::policy::{TOKEN, ascii_table};
@@ -225,7 +225,9 @@ impl Head {
 pub(in crate::request) fn fits_a_request_line(head: &Parts) -> bool {
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let plain = lines::span(target.as_bytes(), &IS_TARGET);
-    head.method.as_str().len() <= MAX_METHOD && plain == target.len()
+    // `*` is a target of OPTIONS only (RFC 9112 §3.2.4).
+    let is_form = target != "*" || head.method == Method::OPTIONS;
+    head.method.as_str().len() <= MAX_METHOD && plain == target.len() && is_form
 }
 
 /// Checks `method SP request-target SP HTTP-version`, with single spaces. Returns whether the version

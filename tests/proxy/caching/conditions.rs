@@ -175,3 +175,48 @@ async fn if_match_and_if_unmodified_since_bypass_the_cache() {
     }
     get(&proxy).await.assert_hit();
 }
+
+/// RFC 9110 §15.4.5: they are about content that a 304 does not have.
+#[tokio::test]
+async fn a_304_has_no_fields_about_the_content() {
+    let (origin, proxy) = start().await;
+    let about_content = [
+        "content-type",
+        "content-language",
+        "last-modified",
+        "repr-digest",
+    ];
+    let date = "Fri, 15 Jan 2027 07:00:00 GMT";
+    let reply = tagged("{}", "\"1\"")
+        .header("content-language", "en")
+        .header("content-location", "/v1/calls/c1")
+        .header("last-modified", date)
+        .header("repr-digest", "sha-256=:x:");
+    origin.reply(CALL, reply);
+    for _ in 0..2 {
+        let response = proxy
+            .get(CALL)
+            .bearer("a")
+            .header("if-none-match", "\"1\"")
+            .await;
+        let response = response
+            .assert_status(304)
+            .assert_header("content-location", "/v1/calls/c1")
+            .assert_header("etag", "\"1\"")
+            .assert_header("cache-control", "max-age=10");
+        for name in about_content {
+            assert_eq!(response.header(name), None, "{name}");
+        }
+    }
+    // Without a tag, the date is the validator.
+    origin.reply(
+        "/v1/calls/c2",
+        Reply::json("{}").header("last-modified", date),
+    );
+    let request = proxy.get("/v1/calls/c2").bearer("a");
+    request
+        .header("if-modified-since", date)
+        .await
+        .assert_status(304)
+        .assert_header("last-modified", date);
+}

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use http::Method;
+
 use super::{Origin, Proxy, received};
-use crate::support::RawOrigin;
 use crate::support::h2::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM};
+use crate::support::{RawOrigin, Reply};
 
 /// The expected result of a request.
 #[derive(Debug)]
@@ -77,8 +79,13 @@ const FIELDS: &[(Fields, Expected)] = &[
 #[rustfmt::skip]
 const HEADS: &[(Fields, Expected)] = &[
     (&[(":method", "OPTIONS"), (":scheme", "http"), (":authority", "a"), (":path", "*")], Reaches("OPTIONS * HTTP/1.1\n\n")),
+    (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "*")], Refused("request-line")),
+    // RFC 9110 §8.6: a POST without a body has a length.
+    (&[(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reaches("POST /v1/a HTTP/1.1\ncontent-length: 0\n\n")),
+    (&[(":method", "DELETE"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a")], Reaches("DELETE /v1/a HTTP/1.1\n\n")),
     (&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/a"), ("host", "a")], Reaches("GET /v1/a HTTP/1.1\n\n")),
     (&[(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", "//b/../v1/a")], Reaches("GET //b/../v1/a HTTP/1.1\n\n")),
+    // The parser of `http` removes the fragment, which is never part of a target.
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/v1/a#b")], Reaches("GET /v1/a HTTP/1.1\n\n")),
     (&[(":method", "GET"), (":scheme", "http"), (":path", "/v1/a")], Refused("host-missing")),
     (&[(":method", "GET"), (":scheme", "http"), (":authority", "b@a"), (":path", "/v1/a")], Refused("host-invalid")),
@@ -248,4 +255,53 @@ async fn an_empty_end_stream_frame_completes_an_upload() {
         let timeouts = "stuut_cache_upstream_requests_total{result=\"http_response_timeout\"}";
         proxy.wait_for_metric(timeouts, 1).await;
     }
+}
+
+/// hyper sent the body of a problem document in response to HEAD, a protocol error.
+#[tokio::test]
+async fn a_response_to_head_has_no_body() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    origin.reply("/v1/calls/gone", Reply::reset());
+    for (target, status) in [
+        ("/v1/calls/c1?strip=(", 400),
+        ("/v1/calls/gone", 502),
+        ("/v1/calls/c1", 200),
+        ("/v1/calls/c1", 200),
+        ("/v1/other", 200),
+    ] {
+        let head = |http2| {
+            let request = proxy.request(Method::HEAD, target).bearer("a");
+            if http2 { request.over_http2() } else { request }
+        };
+        let (one, two) = (head(false).await, head(true).await);
+        let (one, two) = (one.assert_status(status), two.assert_status(status));
+        assert!(one.header("content-length").is_some(), "{one}");
+        assert_eq!(
+            one.header("content-length"),
+            two.assert_body("").header("content-length")
+        );
+        one.assert_body("");
+    }
+}
+
+/// h2's own 431 has neither document nor metric: it is for heads above twice the limit.
+#[tokio::test]
+async fn a_large_head_is_refused_as_in_http_1_1() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let get = |size: usize| {
+        let request = proxy.get("/v1/other").over_http2();
+        request.header("x", &"a".repeat(size))
+    };
+    get(32_000).await.assert_status(200);
+    get(40_000)
+        .await
+        .assert_problem(431, "head-too-large")
+        .assert_header("proxy-status", "stuut-cache; error=http_request_error; details=\"the request head is larger than limits.headers or limits.header_bytes allows\"");
+    let counted = "stuut_cache_refused_total{reason=\"head-too-large\"}";
+    assert_eq!(proxy.metric(counted).await.to_string(), "1");
+    get(70_000).await.assert_status(431);
+    assert_eq!(proxy.metric(counted).await.to_string(), "1");
+    origin.assert_requests(1);
 }
