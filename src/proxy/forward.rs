@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use http_body::Body as _;
 
 use super::body::{Body, Content, Report};
@@ -90,6 +90,9 @@ impl Forwarder {
         let target = target.or_else(|| head.uri.path_and_query().cloned());
         let target = target.unwrap_or_else(|| PathAndQuery::from_static("/"));
         headers::adapt_request(&mut head.headers, head.version);
+        if body.is_end_stream() && head.version == Version::HTTP_2 {
+            headers::declare_empty(&head.method, &mut head.headers);
+        }
         // Overwrites an invalid id of the client, which the log does not contain either.
         head.headers.insert(RequestId::FIELD, id.to_header());
         let span = self.spans.begin(&mut head.headers, &head.extensions);
@@ -154,6 +157,7 @@ impl Forwarder {
         scope: Option<&Scope>,
     ) -> Response<Body> {
         let (mut parts, stream) = response.into_parts();
+        self.upstream.localise(&mut parts.headers);
         headers::adapt_response(&mut parts.headers, parts.version);
         let outcome = Outcome::Bypassed {
             reason,

@@ -6,7 +6,7 @@ use http::header::{
     IF_NONE_MATCH, MAX_FORWARDS, PRAGMA, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, RANGE, TE,
     TRANSFER_ENCODING, UPGRADE, USER_AGENT, VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
 
 use crate::policy::{self, VERSIONS};
 use crate::request::pseudonym;
@@ -120,6 +120,16 @@ pub fn adapt_request(fields: &mut HeaderMap, version: Version) {
         }
     }
     add_via(fields, version);
+}
+
+/// Declares the length of an HTTP/2 request without a body, where its method is for one (RFC 9110
+/// §8.6): in HTTP/2 it need not be sent, and without it some servers answer 411.
+pub fn declare_empty(method: &Method, fields: &mut HeaderMap) {
+    if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+        fields
+            .entry(CONTENT_LENGTH)
+            .or_insert(HeaderValue::from_static("0"));
+    }
 }
 
 /// Adapts the response fields for the client.

@@ -9,6 +9,7 @@ mod connector;
 mod error;
 mod head_timeout;
 pub mod headers;
+mod location;
 mod origin_body;
 mod read;
 mod retry;
@@ -164,6 +165,7 @@ impl Upstream {
         let delimited = body.size_hint().exact().is_some()
             || head.headers.contains_key(CONTENT_LENGTH)
             || head.headers.contains_key(TRANSFER_ENCODING);
+        self.localise(&mut head.headers);
         coding::drop_identity(&mut head.headers);
         let decode = coding::is_gzip(&head.headers) && !forbids_decoding(&head.headers);
         if decode {
@@ -338,6 +340,11 @@ impl Upstream {
     #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
+    }
+
+    /// Makes the targets in the fields of a response relative, where they name the origin.
+    pub fn localise(&self, fields: &mut HeaderMap) {
+        location::localise(fields, &self.settings.url);
     }
 
     /// The configured origin.
