@@ -64,6 +64,8 @@ struct Link {
     has_url: bool,
     /// The number of those that are counted as unreadable.
     unreadable: usize,
+    /// The value of `presigned_url`, which is signed whatever it looks like.
+    presigned: Vec<u8>,
     expires_at: Option<SystemTime>,
 }
 
@@ -116,7 +118,11 @@ impl Facts {
 // === impl FactsReader ===
 
 impl json::Visit for FactsReader<'_> {
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "without inlining, each value of a body is a call"
+    )]
+    #[inline(always)]
     fn value(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
         // Nearly all members and elements need no more than this test.
         let of_link = name.is_some_and(|name| name.escaped || Link::is_member(name.bytes));
@@ -130,6 +136,10 @@ impl json::Visit for FactsReader<'_> {
         if let Some((_, link)) = self.links.pop_if(|(of, _)| *of == depth) {
             let Some(expiry) = link.expires_at else {
                 self.facts.url_without_expiry |= link.has_url;
+                let own = Expiries::of(&link.presigned);
+                let is_read =
+                    link.presigned.is_empty() || own.first.is_some() || own.unreadable > 0;
+                self.expiries.unreadable += usize::from(!is_read);
                 return;
             };
             if link.has_url {
@@ -149,9 +159,12 @@ impl FactsReader<'_> {
         if depth == 1 {
             self.top_level(&name, value);
         }
+        let (is_expiry, is_presigned) = (Link::is_expiry(&name), *name == *PRESIGNED);
+        if !(is_expiry || is_presigned || may_be_url(value)) {
+            return;
+        }
         let text = json::text(value).unwrap_or_default();
-        let has_url = is_url(&text) || *name == *PRESIGNED && !text.is_empty();
-        let is_expiry = Link::is_expiry(&name);
+        let has_url = is_url(&text) || is_presigned && !text.is_empty();
         if !has_url && !is_expiry {
             return;
         }
@@ -168,14 +181,12 @@ impl FactsReader<'_> {
             link.expires_at = [link.expires_at, expiry].into_iter().flatten().min();
             return;
         }
-        // The scan of the body has counted these, unless the URL is signed only by its name.
-        let mut own = Expiries::after(SystemTime::UNIX_EPOCH);
-        own.scan(value);
-        if *name == *PRESIGNED && own.first.is_none() && own.unreadable == 0 {
-            own.unreadable = 1;
-            self.expiries.unreadable += 1;
+        if is_presigned {
+            link.presigned = value.to_vec();
         }
-        link.unreadable += own.unreadable;
+        if self.expiries.unreadable > 0 {
+            link.unreadable += Expiries::of(value).unreadable;
+        }
     }
 
     /// Reads a member of the outermost object; `value` is empty for a container.
@@ -237,7 +248,9 @@ impl Link {
 
     #[inline]
     fn is_expiry(name: &[u8]) -> bool {
-        name.ends_with(b"xpires_at") || name.ends_with(b"xpiresAt")
+        // Most names that end in `_at` do not end in `s_at`.
+        let may_be = matches!(name, [.., b's', b'_', b'a', b't'] | [.., b's', b'A', b't']);
+        may_be && (name.ends_with(b"xpires_at") || name.ends_with(b"xpiresAt"))
     }
 }
 
