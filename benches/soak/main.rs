@@ -1,16 +1,21 @@
 //! A soak test of ten minutes with faults: does memory grow, do file descriptors leak, is any
 //! response unexplained?
 //!
-//! `cargo bench --bench soak -- [--seconds N]`
+//! `cargo bench --bench soak -- [--seconds N] [--calm]`
 //!
 //! Clients of two organisations request calls with and without access to them, in views and codings,
 //! write, disconnect, and reconnect; the origin fails, truncates responses, and is suspended for
-//! seconds; an operator purges and reloads. Every 200 must be complete, and JSON of the requested
+//! seconds; an operator purges and reloads; attackers take what they get of all that clients share
+//! (`--calm`: none). Every 200 must be complete, and JSON of the requested
 //! call, for a token of its organisation. Errors of the origin, and of the proxy with a problem
 //! document, are expected; anything else makes the exit status 1.
 
 #![expect(clippy::disallowed_methods, reason = "measures real time")]
 
+mod attacks;
+#[path = "../../tests/proxy/support/h2.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the tests use the rest")]
+mod h2;
 #[path = "../beside/load.rs"]
 #[expect(dead_code, reason = "rows of another bench use the rest")]
 mod load;
@@ -322,18 +327,22 @@ fn wait_until_listening(address: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn run(seconds: u64) -> Result<bool> {
+fn run(seconds: u64, is_calm: bool) -> Result<bool> {
     let ports = Ports::find()?;
     let mut origin = Some(ports.origin()?);
     let proxy = ports.proxy()?;
     wait_until_listening(ports.origin)?;
     wait_until_listening(ports.proxy)?;
     let tally = Tally::default();
+    let attacks = attacks::Rounds::default();
     let mut watch = Watch::of(proxy.0.id());
     thread::scope(|scope| -> Result<()> {
         for seed in 1..=CLIENTS {
             let tally = &tally;
             scope.spawn(move || client(ports.proxy, seed, tally));
+        }
+        if !is_calm {
+            attacks.start(scope, ports.proxy, &tally.over);
         }
         let mut steps = || -> Result<()> {
             for step in 1..=seconds {
@@ -362,6 +371,9 @@ fn run(seconds: u64) -> Result<bool> {
     println!("disconnected    {:>10}", count(&tally.disconnected));
     println!("unexplained     {:>10}", count(&tally.unexplained));
     watch.report();
+    if !is_calm {
+        attacks.report();
+    }
     for what in tally
         .shown
         .lock()
@@ -374,15 +386,17 @@ fn run(seconds: u64) -> Result<bool> {
 }
 
 fn main() -> Result<()> {
-    let mut arguments = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench");
-    let seconds = match (arguments.next().as_deref(), arguments.next()) {
-        (None, _) => 600,
-        (Some("--seconds"), Some(number)) => number.parse()?,
-        _ => return Err("the only option is --seconds N; the default is 600".into()),
-    };
-    if !run(seconds)? {
+    let (mut seconds, mut is_calm) = (600, false);
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match (argument.as_str(), &mut arguments) {
+            ("--bench", _) => {}
+            ("--calm", _) => is_calm = true,
+            ("--seconds", rest) => seconds = rest.next().ok_or("--seconds N")?.parse()?,
+            _ => return Err("the options are --seconds N (600) and --calm".into()),
+        }
+    }
+    if !run(seconds, is_calm)? {
         std::process::exit(1);
     }
     Ok(())

@@ -1,7 +1,5 @@
 //! HTTP/2 frames written by hand (RFC 9113), also such as no library would send.
 
-use super::RawConnection;
-
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
@@ -69,30 +67,4 @@ fn integer(mut value: usize, out: &mut Vec<u8>) {
         value /= 128;
     }
     out.push(u8::try_from(value).expect("seven bits"));
-}
-
-/// A received frame.
-#[derive(Debug)]
-pub struct Frame {
-    pub kind: u8,
-    pub flags: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
-}
-
-impl RawConnection {
-    /// Reads the next frame; `None` at the end.
-    pub async fn read_frame(&mut self) -> Option<Frame> {
-        let head = self.try_read_exact(9).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let payload = self
-            .try_read_exact(usize::try_from(length).expect("a length"))
-            .await?;
-        Some(Frame {
-            kind: head[3],
-            flags: head[4],
-            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
-            payload,
-        })
-    }
 }

@@ -21,6 +21,15 @@ pub struct RawConnection {
     unread: Vec<u8>,
 }
 
+/// A received HTTP/2 frame.
+#[derive(Debug)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
 impl RawOrigin {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
@@ -111,6 +120,21 @@ impl RawConnection {
         }
         let rest = self.unread.split_off(count);
         Some(std::mem::replace(&mut self.unread, rest))
+    }
+
+    /// Reads the next HTTP/2 frame; `None` at the end.
+    pub async fn read_frame(&mut self) -> Option<Frame> {
+        let head = self.try_read_exact(9).await?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let payload = self
+            .try_read_exact(usize::try_from(length).expect("a length"))
+            .await?;
+        Some(Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        })
     }
 
     /// Reads a head with its empty line.
