@@ -289,8 +289,8 @@ settings! {
         /// slots as remain free. Further requests are served stale, or get 503.
         in_flight: usize = 1024 where between::<1, MAX_COUNT>;
         /// Maximum number of responses that are streamed from the origin to clients: to forwarded
-        /// requests, and those that are too large to store. Shared by tokens like fetches; further
-        /// requests get 503.
+        /// requests, and those that cannot be stored by their size or head. Shared by tokens like
+        /// fetches; further requests get 503.
         streams: usize = 1024 where between::<1, MAX_COUNT>;
         /// Maximum number of forwarded requests with a body, until body and response have ended.
         /// Shared by tokens like fetches; further requests get 503.

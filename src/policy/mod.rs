@@ -64,7 +64,7 @@ pub use renewal::{
 };
 pub use retry_after::retry_after;
 pub use slots::{FairSlots, Full};
-pub use storing::{NotStored, Sharing, is_error, is_unshareable, may_store};
+pub use storing::{NotStored, Sharing, forbidden_by_head, is_error, may_store};
 pub use validators::{
     Condition, EntityTag, VIEW_HASH, coded_tag, condition, mark_decoded, origin_tags, rename_tag,
     view_tag,

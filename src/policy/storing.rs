@@ -38,6 +38,7 @@ labels! {
         Status => "status": "A status that is never stored",
         SetCookie => "set-cookie": "It sets a cookie, which is meant for one client and must not be replayed (`cache.ignore_set_cookie`)",
         Vary => "vary": "`Vary` has a member that no later request can match (RFC 9111 §4.1)",
+        EventStream => "event-stream": "`text/event-stream`, which ends when the server stops sending",
         NoFreshness => "no-freshness": "A response with this status is stored only with an explicit lifetime",
         Useless => "useless": "It is stale, has no validator, and must not be served stale",
         OriginFailed => "origin-failed": "The origin failed; the stored response may still be served stale",
@@ -71,9 +72,8 @@ pub fn may_store(
             directives.must_understand && !understood(exchange.status),
             NotStored::NotUnderstood,
         ),
-        // §5.2.2.3: with `must-understand`, `no-store` is ignored if the status is understood.
         (
-            directives.no_store && !directives.must_understand,
+            forbids_storing(&directives, exchange.status),
             NotStored::NoStore,
         ),
         (
@@ -88,6 +88,7 @@ pub fn may_store(
             vary::is_unmatchable(exchange.response, shared),
             NotStored::Vary,
         ),
+        (is_event_stream(exchange.response), NotStored::EventStream),
         (
             freshness.lifetime.rule == Rule::Silent
                 || is_error(exchange.status) && !has_time_left(freshness),
@@ -101,15 +102,37 @@ pub fn may_store(
         .map_or(Ok(()), Err)
 }
 
-/// Whether a response is meant for one request only, and so neither stored nor shared with
-/// coalesced requests: it has `no-store`, `Set-Cookie`, or a `Vary` that no request matches.
+/// Why the head alone forbids to store a response: it is for one request only, has no end, or is a
+/// part. Such a response is streamed as it arrives, and is not shared with coalesced requests.
 #[must_use]
-pub fn is_unshareable(status: StatusCode, response: &HeaderMap, sharing: Sharing) -> bool {
-    let directives = ResponseDirectives::read(response);
+pub fn forbidden_by_head(
+    status: StatusCode,
+    response: &HeaderMap,
+    sharing: Sharing,
+) -> Option<NotStored> {
+    if forbids_storing(&ResponseDirectives::read(response), status) {
+        Some(NotStored::NoStore)
+    } else if status == StatusCode::PARTIAL_CONTENT {
+        Some(NotStored::Status)
+    } else if vary::is_unmatchable(response, sharing == Sharing::Admitted) {
+        Some(NotStored::Vary)
+    } else {
+        is_event_stream(response).then_some(NotStored::EventStream)
+    }
+}
+
+/// Whether a response has `no-store`. With `must-understand`, that is ignored if the status is
+/// understood (§5.2.2.3).
+fn forbids_storing(directives: &ResponseDirectives, status: StatusCode) -> bool {
     directives.no_store && !(directives.must_understand && understood(status))
-        // The cookie of a 304 is dropped: the response that it renews has none.
-        || status != StatusCode::NOT_MODIFIED && response.contains_key(header::SET_COOKIE)
-        || vary::is_unmatchable(response, sharing == Sharing::Admitted)
+}
+
+fn is_event_stream(response: &HeaderMap) -> bool {
+    let media_type = response.get(header::CONTENT_TYPE);
+    media_type.is_some_and(|value| {
+        let name = value.as_bytes().split(|&b| b == b';').next();
+        name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
+    })
 }
 
 /// Whether a response is never stored by its status. Refusals are for one token, and temporary

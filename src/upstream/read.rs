@@ -1,5 +1,5 @@
 //! Reads a whole response body for the cache, by the deadline of its fetch. A body that exceeds the
-//! size limit or what is left of `limits.in_transit` becomes a stream.
+//! size limit or what is left of `limits.in_transit`, or may not be stored, becomes a stream.
 
 use std::sync::Arc;
 
@@ -33,9 +33,15 @@ pub enum BodyRead {
     Whole(StoredBody),
     /// A body larger than `cache.max_entry`, or than what is left of `limits.in_transit`: the part that
     /// was read, followed by the rest.
-    TooLarge(ResponseStream),
-    /// A body that ends with the connection, so that truncation cannot be detected.
-    CloseDelimited(ResponseStream),
+    Streamed(Box<ResponseStream>),
+}
+
+impl PendingBody {
+    /// Whether the body ends with the connection, so that truncation cannot be detected.
+    #[must_use]
+    pub fn is_close_delimited(&self) -> bool {
+        !self.delimited
+    }
 }
 
 impl Upstream {
@@ -52,29 +58,36 @@ impl Upstream {
     async fn read_pending(&self, pending: PendingBody) -> Result<BodyRead, FetchError> {
         let PendingBody {
             body,
-            delimited,
             deadline,
             permit,
+            ..
         } = pending;
-        let mut read = if delimited {
-            let read = self
-                .clock
-                .timeout_at(deadline, self.collect(body, &permit.share))
-                .await;
-            read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))?
-        } else {
-            BodyRead::CloseDelimited(self.stream(None, body))
-        };
-        if let BodyRead::TooLarge(stream) | BodyRead::CloseDelimited(stream) = &mut read {
+        let read = self.collect(body, &permit.share);
+        let read = self.clock.timeout_at(deadline, read).await;
+        let mut read =
+            read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))?;
+        if let BodyRead::Streamed(stream) = &mut read {
             stream.hold(Arc::new(permit.into_stream()?), None);
         }
         Ok(read)
     }
 
+    /// Streams a body as it arrives, which takes a slot of the streams.
+    ///
+    /// # Errors
+    ///
+    /// If no slot is free.
+    pub fn stream_pending(&self, pending: PendingBody) -> Result<BodyRead, FetchError> {
+        let permit = self.count_failure(pending.permit.into_stream())?;
+        let mut stream = self.stream(None, pending.body);
+        stream.hold(Arc::new(permit), None);
+        Ok(BodyRead::Streamed(Box::new(stream)))
+    }
+
     async fn collect(&self, mut body: OriginBody, of: &Share) -> Result<BodyRead, FetchError> {
         let declared = body.size_hint().exact();
         if declared.is_some_and(|length| length > self.max_body) {
-            return Ok(BodyRead::TooLarge(self.stream(None, body)));
+            return Ok(BodyRead::Streamed(Box::new(self.stream(None, body))));
         }
         let expected = declared.and_then(|length| usize::try_from(length).ok());
         let Some(mut share) = of.reserve(expected.unwrap_or(0)) else {
@@ -100,7 +113,7 @@ impl Upstream {
             return Ok(if fits {
                 self.over_budget(read, body)
             } else {
-                BodyRead::TooLarge(self.stream(read, body))
+                BodyRead::Streamed(Box::new(self.stream(read, body)))
             });
         }
         if expected == Some(whole.len()) {
@@ -128,7 +141,7 @@ impl Upstream {
     /// Streams a body for which the ledger has no bytes.
     fn over_budget(&self, read: Option<([Bytes; 2], Share)>, rest: OriginBody) -> BodyRead {
         self.metrics.fills_streamed.inc();
-        BodyRead::TooLarge(self.stream(read, rest))
+        BodyRead::Streamed(Box::new(self.stream(read, rest)))
     }
 
     /// Streams a body, of which a part may have been read already.

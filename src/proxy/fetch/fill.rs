@@ -30,20 +30,33 @@ struct Whole<'a> {
 }
 
 impl Fetcher {
-    /// Reads the body, and stores the response if that is allowed.
+    /// Reads the body, and stores the response if that is allowed. A body that the head forbids to
+    /// store is streamed: it may be slow, or have no end.
     pub(super) async fn fill(
         &self,
         job: &FetchJob,
         response: OriginResponse,
         body: PendingBody,
     ) -> FetchResult {
-        match self.upstream.read(body).await {
+        // The directives of a 304 concern the stored body.
+        let is_new = response.head.status != StatusCode::NOT_MODIFIED;
+        let close_delimited = || {
+            body.is_close_delimited()
+                .then_some(NotStored::CloseDelimited)
+        };
+        let forbidden = response
+            .forbidden
+            .filter(|_| is_new)
+            .or_else(close_delimited);
+        let read = match forbidden {
+            Some(_) => self.upstream.stream_pending(body),
+            None => self.upstream.read(body).await,
+        };
+        match read {
             Ok(BodyRead::Whole(body)) => self.complete(job, &response, body).await,
-            Ok(BodyRead::TooLarge(body)) => {
-                self.stream_through(job, response, body, NotStored::TooLarge)
-            }
-            Ok(BodyRead::CloseDelimited(body)) => {
-                self.stream_through(job, response, body, NotStored::CloseDelimited)
+            Ok(BodyRead::Streamed(body)) => {
+                let reason = forbidden.unwrap_or(NotStored::TooLarge);
+                self.stream_through(job, response, body, reason)
             }
             Err(error) => FetchResult::Failed(error),
         }
@@ -54,7 +67,7 @@ impl Fetcher {
         &self,
         job: &FetchJob,
         mut response: OriginResponse,
-        body: ResponseStream,
+        body: Box<ResponseStream>,
         reason: NotStored,
     ) -> FetchResult {
         for cookie in response.cookies {
@@ -64,7 +77,7 @@ impl Fetcher {
         self.metrics.not_stored.of(reason).inc();
         FetchResult::Stream {
             head: Box::new(response.head),
-            body: Box::new(body),
+            body,
             reason,
         }
     }

@@ -89,7 +89,7 @@ struct FetchJob {
 pub(super) enum FetchResult {
     /// A whole response.
     Whole(Fetched),
-    /// A response that is too large to store, or whose body ends with the connection.
+    /// A response that cannot be stored, by its head or its size.
     Stream {
         head: Box<response::Parts>,
         body: Box<ResponseStream>,

@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 
+use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
 use crate::cache::Superseded;
 use crate::clock::Deadline;
-use crate::policy::{self, EntityTag, Moment, Renewal, TokenStatus};
+use crate::policy::{self, EntityTag, Moment, NotStored, Renewal, TokenStatus};
 use crate::upstream::{self, FetchError, PendingBody, headers};
 
 /// The head of the origin's response, and when it was requested and received.
@@ -17,6 +18,8 @@ pub(super) struct OriginResponse {
     pub(super) head: response::Parts,
     /// Its meaning for the stored response, if there is one.
     pub(super) renewal: Option<Renewal>,
+    /// Why the head forbids to store it, so that its body is streamed.
+    pub(super) forbidden: Option<NotStored>,
     /// Whether it is for the requesting client only.
     pub(super) is_unshareable: bool,
     /// The ignored cookies that it sets.
@@ -88,8 +91,12 @@ impl Fetcher {
         let cookies = policy::take_ignored_cookies(&mut head.headers, &self.ignored_cookies);
         let received = self.clock.now();
         let (status, fields) = (head.status, &head.headers);
+        let forbidden = policy::forbidden_by_head(status, fields, job.sharing());
         let response = OriginResponse {
-            is_unshareable: policy::is_unshareable(status, fields, job.sharing()),
+            // The cookie of a 304 is dropped: the response that it renews has none.
+            is_unshareable: forbidden.is_some()
+                || status != StatusCode::NOT_MODIFIED && fields.contains_key(SET_COOKIE),
+            forbidden,
             renewal: job.renewal(status, fields, received),
             head,
             cookies,

@@ -113,6 +113,93 @@ async fn a_close_delimited_body_is_forwarded_and_never_stored() {
     assert_nothing_stored(&proxy).await;
 }
 
+/// Heads that forbid to store the response, and the reason reported.
+const FORBIDDEN: [(&str, &str); 5] = [
+    ("200 OK\r\ncache-control: no-store", "no-store"),
+    (
+        "200 OK\r\ncontent-type: Text/Event-Stream; charset=utf-8\r\ncache-control: max-age=9",
+        "event-stream",
+    ),
+    (
+        "206 Partial Content\r\ncontent-range: bytes 0-9/20",
+        "status",
+    ),
+    ("200 OK\r\nvary: *", "vary"),
+    ("500 Oops\r\ncache-control: no-store", "no-store"),
+];
+
+#[tokio::test]
+async fn what_the_head_forbids_to_store_is_streamed_at_once() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    for (head, reason) in FORBIDDEN {
+        for (framing, half, rest) in [
+            ("content-length: 10", "first", " last"),
+            (
+                "transfer-encoding: chunked",
+                "5\r\nfirst\r\n",
+                "5\r\n last\r\n0\r\n\r\n",
+            ),
+            ("connection: close", "first", " last"),
+        ] {
+            let mut client = proxy.raw_connection().await;
+            client.send(get(CALL)).await;
+            let mut upstream = origin.accept().await;
+            upstream.read_request().await;
+            let head = format!("HTTP/1.1 {head}\r\nconnection: close\r\n{framing}\r\n\r\n");
+            upstream.send(head + half).await;
+            // The origin pauses, and no time passes.
+            let received = client.read_until("first").await;
+            assert!(
+                received.contains(&format!("detail={reason}\r\n")),
+                "{received}"
+            );
+            upstream.send(rest).await;
+            drop(upstream);
+            client.read_until("last").await;
+        }
+    }
+    proxy
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+    assert_nothing_stored(&proxy).await;
+}
+
+#[tokio::test]
+async fn streams_of_events_take_no_slot_of_other_calls() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |config| {
+        config.limits.in_flight = 1;
+        config.limits.streams = 1;
+    })
+    .await;
+    let events = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n";
+    let mut client = proxy.raw_connection().await;
+    client.send(get(CALL)).await;
+    let mut upstream = origin.accept().await;
+    upstream.read_request().await;
+    upstream.send(events).await;
+    client.read_until("data: 1").await;
+
+    let respond = async |reply: &str| {
+        let mut upstream = origin.accept().await;
+        upstream.read_request().await;
+        upstream.send(reply).await;
+    };
+    let other = proxy.get("/v1/calls/c2").bearer("b");
+    let reply = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    let (other, ()) = tokio::join!(other, respond(reply));
+    other.assert_miss().assert_body("{}");
+    // All slots of the streams are taken.
+    let second = proxy.get("/v1/calls/c3").bearer("b");
+    let (second, ()) = tokio::join!(second, respond(events));
+    assert_failed(second, 503, "connection_limit_reached");
+    proxy.get("/v1/calls/c2").bearer("b").await.assert_hit();
+
+    upstream.send("data: 2\n\n").await;
+    client.read_until("data: 2").await;
+}
+
 #[tokio::test]
 async fn a_body_over_max_entry_is_streamed_and_never_stored() {
     let origin = Origin::start().await;

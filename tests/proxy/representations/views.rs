@@ -436,6 +436,11 @@ async fn a_streamed_response_says_that_the_view_was_skipped() {
             "{\"a\":1}",
             "close-delimited",
         ),
+        (
+            Reply::json("{\"a\":1}").header("cache-control", "no-store"),
+            "{\"a\":1}",
+            "no-store",
+        ),
     ];
     for (reply, body, reason) in table {
         origin.reply("/v1/calls/c1", reply);
