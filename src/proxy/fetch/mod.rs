@@ -17,7 +17,7 @@ use super::places::Places;
 use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
 use crate::cache::{Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store};
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::config::{self, CookieName};
 use crate::label::Label as _;
 use crate::policy::{self, NotStored, RequestDirectives, Sharing};
@@ -253,17 +253,14 @@ impl Fetcher {
         mut job: FetchJob,
         mut leader: Option<Leader<SharedResult>>,
     ) -> FetchResult {
-        let result = match self.request(&mut job).await {
-            Ok((response, body)) => {
-                if response.is_unshareable
-                    && let Some(leader) = leader.take()
-                {
-                    leader.complete(None, self.clock.mono());
-                }
-                self.fill(&job, response, body).await
-            }
-            Err(error) => FetchResult::Failed(error),
-        };
+        // All repetitions have one deadline.
+        let deadline = self.upstream.deadline();
+        let mut result = self.attempt(&mut job, &mut leader, deadline, true).await;
+        if matches!(result, FetchResult::Failed(FetchError::ContentCoding(_))) {
+            // Only the proxy has requested the coding; the client may get the body without it.
+            self.renew_fence(&mut job);
+            result = self.attempt(&mut job, &mut leader, deadline, false).await;
+        }
         if let Basis::Stored(stored) = &job.basis {
             stored.fetch_ended(result.is_origin_failure(), self.clock.mono());
         }
@@ -273,6 +270,27 @@ impl Fetcher {
         self.spans
             .record(job.span.as_ref(), &Method::GET, result.span_end());
         result
+    }
+
+    /// One request and its response; without `Accept-Encoding` unless `accepts_coding`.
+    async fn attempt(
+        &self,
+        job: &mut FetchJob,
+        leader: &mut Option<Leader<SharedResult>>,
+        deadline: Deadline,
+        accepts_coding: bool,
+    ) -> FetchResult {
+        match self.request(job, deadline, accepts_coding).await {
+            Ok((response, body)) => {
+                if response.is_unshareable
+                    && let Some(leader) = leader.take()
+                {
+                    leader.complete(None, self.clock.mono());
+                }
+                self.fill(job, response, body).await
+            }
+            Err(error) => FetchResult::Failed(error),
+        }
     }
 }
 

@@ -36,11 +36,10 @@ impl Fetcher {
     pub(super) async fn request(
         &self,
         job: &mut FetchJob,
+        deadline: Deadline,
+        mut accepts_coding: bool,
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
-        // All repetitions have one deadline.
-        let deadline = self.upstream.deadline();
         let mut conditional = job.conditional();
-        let mut accepts_coding = true;
         loop {
             let mut sent = Cow::Borrowed(conditional.as_ref().unwrap_or(&job.sent));
             if !accepts_coding {
@@ -69,7 +68,7 @@ impl Fetcher {
 
     /// A repeated request takes a new generation; responses stored since the first attempt are
     /// older.
-    fn renew_fence(&self, job: &mut FetchJob) {
+    pub(super) fn renew_fence(&self, job: &mut FetchJob) {
         let token = *job.fence.token();
         job.fence = self.store.fence(&job.key, &token, self.clock.mono());
         let basis = std::mem::replace(&mut job.basis, Basis::Nothing);

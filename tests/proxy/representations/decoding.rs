@@ -64,33 +64,71 @@ async fn gzip_from_the_origin_is_stored_decompressed() {
         .assert_body(call());
 }
 
-#[tokio::test]
-async fn invalid_gzip_is_502_and_not_stored() {
+/// Gzip that cannot be decoded.
+fn broken_gzip() -> Vec<Vec<u8>> {
     let whole = gzip(call());
-    let truncated = &whole[..whole.len() - 9];
     let mut changed = whole.clone();
     let at = changed.len() - 5;
     changed[at] ^= 1;
-    let trailing = [&whole[..], b"garbage"].concat();
-    for broken in [truncated, &changed, &trailing, b"not gzip at all"] {
+    vec![
+        whole[..whole.len() - 9].to_vec(),
+        changed,
+        [&whole[..], b"garbage"].concat(),
+        [&whole[..], &[0; 8]].concat(),
+        [&whole[..], b"\n"].concat(),
+        call().into(),
+    ]
+}
+
+fn labelled_gzip(body: &[u8]) -> Reply {
+    let reply = Reply::json("").body(body);
+    reply.header("content-encoding", "gzip")
+}
+
+/// A client without gzip would have got the body as it is.
+#[tokio::test]
+async fn invalid_gzip_is_fetched_again_uncompressed() {
+    for broken in broken_gzip() {
         let origin = Origin::start().await;
-        let reply = Reply::json("")
-            .body(broken)
-            .header("content-encoding", "gzip");
-        origin.replies(TARGET, vec![reply, Reply::json(&call())]);
-        let proxy = Proxy::start(&origin).await;
+        let plain = Reply::json(&call()).header("cache-control", "max-age=60");
+        origin.replies(TARGET, vec![labelled_gzip(&broken), plain]);
+        let proxy = Proxy::with(&origin, |config| config.limits.in_flight = 1).await;
+        let waiting = proxy.get(TARGET).bearer("a").start();
         proxy
             .get(TARGET)
             .bearer("a")
             .await
-            .assert_problem(502, "http_response_content_coding");
-        proxy
-            .get(TARGET)
-            .bearer("a")
-            .await
-            .assert_miss()
+            .assert_status(200)
             .assert_body(call());
+        waiting.await.assert_status(200).assert_body(call());
+        assert_eq!(
+            origin.last_request().header("accept-encoding").as_deref(),
+            Some("identity")
+        );
+        proxy.get(TARGET).bearer("a").await.assert_hit();
+        origin.assert_requests(2);
     }
+}
+
+#[tokio::test]
+async fn invalid_gzip_twice_is_502_and_not_stored() {
+    let origin = Origin::start().await;
+    let broken = labelled_gzip(b"not gzip at all");
+    let plain = Reply::json(&call());
+    origin.replies(TARGET, vec![broken.clone(), broken, plain]);
+    let proxy = Proxy::start(&origin).await;
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_problem(502, "http_response_content_coding");
+    origin.assert_requests(2);
+    proxy
+        .get(TARGET)
+        .bearer("a")
+        .await
+        .assert_miss()
+        .assert_body(call());
 }
 
 #[tokio::test]
