@@ -16,7 +16,7 @@ use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
 use super::{Acceptance, Entry, Fence, Generation, Reach};
 use crate::config::Config;
-use crate::policy::{NotStored, canonical_path};
+use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
 use crate::telemetry::{Eviction, Invalidation, Metrics};
 
@@ -34,7 +34,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 /// Every stored response.
 #[derive(Debug)]
 pub struct Store {
-    cache: Cache<CacheKey, Variants, Prehashed>,
+    pub(super) cache: Cache<CacheKey, Variants, Prehashed>,
     generations: Generations,
     accepted: AcceptedScopes,
     metrics: Arc<Metrics>,
@@ -47,7 +47,7 @@ pub struct Store {
 }
 
 /// Newest first.
-type Variants = Arc<[Arc<Entry>]>;
+pub(super) type Variants = Arc<[Arc<Entry>]>;
 
 /// The result of looking up a request.
 #[derive(Debug)]
@@ -71,17 +71,6 @@ pub enum Superseded<'a> {
     Every,
     /// This response, for every token.
     Only(&'a Arc<Entry>),
-}
-
-/// A stored response, for operators.
-#[derive(Debug)]
-pub struct Inspection {
-    /// Its cache key.
-    pub key: Arc<CacheKey>,
-    /// The response.
-    pub entry: Arc<Entry>,
-    /// Whether nothing has invalidated it.
-    pub is_valid: bool,
 }
 
 /// Whether an entry is the response to a request with these fields.
@@ -167,7 +156,7 @@ impl Store {
     }
 
     /// Whether an entry may be used. Comparing the scope is defence in depth: the key contains it.
-    fn is_valid(&self, key: &CacheKey, entry: &Entry) -> bool {
+    pub(super) fn is_valid(&self, key: &CacheKey, entry: &Entry) -> bool {
         entry.scope == *key.scope() && self.generations.is_current(&entry.generation)
     }
 
@@ -251,37 +240,6 @@ impl Store {
             self.stored_bytes.store(0, Ordering::Relaxed);
             self.cache.run_pending_tasks();
         }
-    }
-
-    /// The responses stored for this path, in any spelling, in all scopes or in one. Iterates over all
-    /// entries.
-    #[must_use]
-    pub fn inspect(&self, path: &str, scope: Option<ScopeId>) -> Vec<Inspection> {
-        let path = canonical_path(path);
-        let of_path = |key: &CacheKey| {
-            canonical_path(key.path()) == path
-                && scope.is_none_or(|scope| key.scope().id() == scope)
-        };
-        let mut inspections = Vec::new();
-        for (key, variants) in self.cache.iter().filter(|(key, _)| of_path(key)) {
-            inspections.extend(variants.iter().map(|entry| Inspection {
-                key: Arc::clone(&key),
-                entry: Arc::clone(entry),
-                is_valid: self.is_valid(&key, entry),
-            }));
-        }
-        inspections
-    }
-
-    /// The responses that nothing has invalidated. Iterates over all entries.
-    #[must_use]
-    pub fn valid_entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::new();
-        for (key, variants) in &self.cache {
-            let valid = variants.iter().filter(|entry| self.is_valid(&key, entry));
-            entries.extend(valid.map(Arc::clone));
-        }
-        entries
     }
 
     /// Weighs an entry again after it has grown, if it is still stored.
