@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 /// Bytes that are held, and since when, as if all of them had arrived at once.
+///
+/// A body is held whole until the client has read all of it.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     pub(super) bytes: usize,
+    unread: usize,
     since: Duration,
 }
 
@@ -15,18 +18,26 @@ impl Backlog {
             self.since = now();
         }
         self.bytes += bytes;
+        self.unread += bytes;
     }
 
-    /// Gives bytes back. The rest becomes younger by the same share: the backlog of a busy connection
-    /// is as old as it takes to read, and that of a client that reads a byte a second grows old.
-    pub(super) fn release(&mut self, bytes: usize, now: impl FnOnce() -> Duration) {
-        let left = self.bytes.saturating_sub(bytes);
+    /// Records that the client has read bytes. The rest becomes younger by the same share: the backlog
+    /// of a busy connection is as old as it takes to read, and that of a client that reads a byte a
+    /// second grows old.
+    pub(super) fn read(&mut self, bytes: usize, now: impl FnOnce() -> Duration) {
+        let left = self.unread.saturating_sub(bytes);
         if left > 0 && bytes > 0 {
             #[expect(clippy::cast_precision_loss, reason = "a share, not a count")]
-            let share = bytes as f64 / self.bytes as f64;
+            let share = bytes as f64 / self.unread as f64;
             self.since += self.age(now()).mul_f64(share);
         }
-        self.bytes = left;
+        self.unread = left;
+    }
+
+    /// Gives bytes back, of which `unread` were not read.
+    pub(super) fn release(&mut self, bytes: usize, unread: usize, now: impl FnOnce() -> Duration) {
+        self.read(unread, now);
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     pub(super) fn age(&self, now: Duration) -> Duration {
@@ -54,9 +65,19 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.add(8 * MIB, || at(0));
         for second in 1..=60 {
-            backlog.release(per_second, || at(second));
+            backlog.read(per_second, || at(second));
         }
-        (backlog.age(at(60)), backlog.bytes)
+        (backlog.age(at(60)), backlog.unread)
+    }
+
+    #[test]
+    fn a_body_is_held_to_its_last_byte() {
+        let mut backlog = Backlog::default();
+        backlog.add(4 * MIB, || at(0));
+        backlog.read(4 * MIB - 1, || at(0));
+        assert_eq!((backlog.bytes, backlog.age(at(60))), (4 * MIB, at(60)));
+        backlog.release(4 * MIB, 1, || panic!("nothing is left"));
+        assert_eq!((backlog.bytes, backlog.unread), (0, 0));
     }
 
     #[test]
@@ -75,7 +96,7 @@ mod tests {
         let mut backlog = Backlog::default();
         backlog.add(1, || at(5));
         backlog.add(1, || panic!("the clock is not read again"));
-        backlog.release(2, || panic!("nor when nothing is left"));
+        backlog.release(2, 2, || panic!("nor when nothing is left"));
         backlog.add(3, || at(9));
         assert_eq!((backlog.age(at(10)), backlog.bytes), (at(1), 3));
     }

@@ -39,25 +39,43 @@ impl Drop for Held {
 
 /// A part of a response, until the client has read it. It is counted by [`Account::add_unsent`] before.
 #[derive(Debug)]
-pub struct Unsent(pub Bytes, pub Arc<Account>);
+pub struct Unsent {
+    rest: Bytes,
+    length: usize,
+    account: Arc<Account>,
+}
+
+impl Unsent {
+    /// These bytes, which the account counts already.
+    #[must_use]
+    pub fn new(bytes: Bytes, account: &Arc<Account>) -> Self {
+        Self {
+            length: bytes.len(),
+            rest: bytes,
+            account: Arc::clone(account),
+        }
+    }
+}
 
 impl Buf for Unsent {
     fn remaining(&self) -> usize {
-        self.0.len()
+        self.rest.len()
     }
 
     fn chunk(&self) -> &[u8] {
-        &self.0
+        &self.rest
     }
 
     fn advance(&mut self, count: usize) {
-        self.0.advance(count);
-        self.1.release_unsent(count);
+        self.rest.advance(count);
+        if self.has_remaining() {
+            self.account.read(count);
+        }
     }
 }
 
 impl Drop for Unsent {
     fn drop(&mut self) {
-        self.1.release_unsent(self.0.len());
+        self.account.release_unsent(self.length, self.rest.len());
     }
 }

@@ -106,6 +106,18 @@ impl Ledger {
         account
     }
 
+    /// Reserves bytes, if there are that many left.
+    #[must_use]
+    pub fn reserve(self: &Arc<Self>, bytes: usize, holder: Holder) -> Option<Share> {
+        let ledger = Arc::clone(self);
+        let mut share = Share {
+            ledger,
+            bytes: 0,
+            holder,
+        };
+        share.grow(bytes).then_some(share)
+    }
+
     /// Counts bytes that are held whether or not the ledger has them.
     #[must_use]
     pub fn overdraw(self: &Arc<Self>, bytes: usize, holder: Holder) -> Share {
@@ -180,13 +192,6 @@ fn signed(bytes: usize) -> i64 {
 }
 
 impl Share {
-    /// Reserves bytes for the same holder, if the ledger has them.
-    #[must_use]
-    pub fn reserve(&self, bytes: usize) -> Option<Self> {
-        let mut share = self.ledger.overdraw(0, self.holder);
-        share.grow(bytes).then_some(share)
-    }
-
     /// Grows to this size, if the ledger has the bytes. If not, the connection that has stalled for the
     /// longest with the most is closed, so that later reservations succeed.
     pub fn grow(&mut self, to: usize) -> bool {
@@ -251,10 +256,16 @@ impl Account {
         self.lock().backlog.add(bytes, now);
     }
 
-    /// The opposite of [`Self::add_unsent`].
-    pub fn release_unsent(&self, bytes: usize) {
+    /// Records that the client has read bytes.
+    pub(super) fn read(&self, bytes: usize) {
         let now = || self.ledger.clock.mono();
-        self.lock().backlog.release(bytes, now);
+        self.lock().backlog.read(bytes, now);
+    }
+
+    /// The opposite of [`Self::add_unsent`]; the client has not read `unread` of them.
+    pub fn release_unsent(&self, bytes: usize, unread: usize) {
+        let now = || self.ledger.clock.mono();
+        self.lock().backlog.release(bytes, unread, now);
     }
 
     /// Changes the number of bytes in the ledger.
@@ -263,7 +274,8 @@ impl Account {
         state.own = state.own + to - from;
         let now = || self.ledger.clock.mono();
         state.backlog.add(to.saturating_sub(from), now);
-        state.backlog.release(from.saturating_sub(to), now);
+        let less = from.saturating_sub(to);
+        state.backlog.release(less, less, now);
         let holder = if self.is_accepted() {
             Holder::Accepted
         } else {

@@ -42,14 +42,10 @@ impl Fixture {
 #[test]
 fn a_reservation_fails_at_the_bound_and_at_half_of_it_without_an_accepted_token() {
     let it = Fixture::new();
-    let mut other = it
-        .ledger
-        .overdraw(0, Other)
-        .reserve(300 * KIB)
-        .expect("free");
+    let mut other = it.ledger.reserve(300 * KIB, Other).expect("free");
     assert!(!other.grow(401 * KIB));
     assert!(other.grow(400 * KIB));
-    let mut share = it.ledger.overdraw(0, Accepted).reserve(0).expect("free");
+    let mut share = it.ledger.reserve(0, Accepted).expect("free");
     assert!(!share.grow(401 * KIB));
     assert!(share.grow(400 * KIB));
     assert_eq!(it.used(), [400 * KIB; 2]);
@@ -78,10 +74,10 @@ fn the_longest_stalled_holder_of_much_is_closed_at_the_bound() {
     assert_eq!(closed(), [true, false, false]);
     // Its bytes count as paid back before they are.
     let _more = it.ledger.overdraw(100 * KIB, Accepted);
-    assert!(it.ledger.overdraw(0, Accepted).reserve(1).is_none());
+    assert!(it.ledger.reserve(1, Accepted).is_none());
     assert_eq!(closed(), [true, false, false]);
     drop(stalled);
-    assert!(it.ledger.overdraw(0, Accepted).reserve(50 * KIB).is_some());
+    assert!(it.ledger.reserve(50 * KIB, Accepted).is_some());
 }
 
 #[test]
@@ -92,7 +88,7 @@ fn a_failed_reservation_closes_one_holder_that_has_stalled_and_no_other() {
         account.accept();
     }
     let _held = [&accounts[0], &accounts[1]].map(|account| Held::new(account, 300 * KIB));
-    assert!(it.ledger.overdraw(0, Accepted).reserve(400 * KIB).is_none());
+    assert!(it.ledger.reserve(400 * KIB, Accepted).is_none());
     let closed = || {
         accounts
             .iter()
@@ -101,7 +97,7 @@ fn a_failed_reservation_closes_one_holder_that_has_stalled_and_no_other() {
     };
     assert_eq!(closed(), 0);
     it.clock.advance(Duration::from_secs(1));
-    assert!(it.ledger.overdraw(0, Accepted).reserve(400 * KIB).is_none());
+    assert!(it.ledger.reserve(400 * KIB, Accepted).is_none());
     assert_eq!(closed(), 1);
 }
 
@@ -128,7 +124,7 @@ fn unsent_bytes_choose_the_holder_and_are_not_counted_themselves() {
     let waiter = it.ledger.open();
     let _waiting = Held::new(&waiter, 50 * KIB);
     reader.add_unsent(200 * KIB);
-    let mut part = Unsent(vec![b'x'; 200 * KIB].into(), Arc::clone(&reader));
+    let mut part = Unsent::new(vec![b'x'; 200 * KIB].into(), &reader);
     assert_eq!(it.used(), [0, 50 * KIB]);
     part.advance(20 * KIB);
     let _lent = it.ledger.overdraw(860 * KIB, Accepted);
@@ -143,11 +139,7 @@ fn unsent_bytes_choose_the_holder_and_are_not_counted_themselves() {
 #[test]
 fn a_body_is_counted_while_it_is_fetched_and_while_it_is_read_after_eviction() {
     let it = Fixture::new();
-    let share = it
-        .ledger
-        .overdraw(0, Accepted)
-        .reserve(200 * KIB)
-        .expect("free");
+    let share = it.ledger.reserve(200 * KIB, Accepted).expect("free");
     let body = StoredBody::fetched(vec![b'x'; 100 * KIB].into(), share);
     assert_eq!(it.used(), [100 * KIB, 0]);
     body.stored();
@@ -179,7 +171,7 @@ fn a_body_without_readers_is_not_counted_when_it_is_evicted() {
 #[test]
 fn a_body_that_is_not_stored_is_counted_until_it_is_sent() {
     let it = Fixture::new();
-    let share = it.ledger.overdraw(0, Other).reserve(KIB).expect("free");
+    let share = it.ledger.reserve(KIB, Other).expect("free");
     let body = StoredBody::fetched(vec![b'x'; KIB].into(), share);
     let reading = Bytes::clone(&body);
     drop(body);

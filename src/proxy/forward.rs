@@ -200,13 +200,17 @@ impl Forwarder {
             return None;
         }
         let token = token.filter(|token| self.store.is_accepted(token));
-        let below = !policy::adds_below(method);
-        let written = |status, fields: &HeaderMap| WrittenPaths {
+        let written = |status: StatusCode, fields: &HeaderMap| WrittenPaths {
             store: Arc::clone(&self.store),
             paths: policy::written_paths(method, path, status, fields, self.upstream.origin()),
-            below,
+            // Without an accepted token, anyone could invalidate a collection and keep it out of the
+            // store, by writes that the origin redirects.
+            below: token.is_some() && !policy::adds_below(method),
+            settling: match token {
+                Some(_) => policy::settling(status, self.write_settling),
+                None => Duration::ZERO,
+            },
             token: token.copied(),
-            settling: policy::settling(status, self.write_settling),
             pending_time: self.pending_time,
         };
         let now = self.clock.mono();

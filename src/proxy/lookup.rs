@@ -48,7 +48,9 @@ impl Proxy {
         } else {
             let reassessed =
                 Box::pin(self.fetcher.reassessed(key, request.call.route, &entry)).await;
-            match reassessed {
+            // The entry may have been invalidated meanwhile.
+            *now = self.clock.now();
+            match reassessed.filter(|entry| self.store.is_current(&entry.generation)) {
                 Some(entry) if entry.admits(token, now.mono) => entry,
                 Some(entry) => return Lookup::NotAdmitted(entry),
                 None => return Lookup::Miss(Forward::Miss),

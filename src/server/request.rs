@@ -267,7 +267,7 @@ impl EndGuard {
             0 => account.add_unsent(data.len()),
             counted => debug_assert_eq!(counted, data.len(), "one frame"),
         }
-        Unsent(data, Arc::clone(account))
+        Unsent::new(data, account)
     }
 
     /// Begins the response, whose body carries this guard.
@@ -358,7 +358,9 @@ impl Drop for EndGuard {
         let Self {
             observer, report, ..
         } = &*self;
-        self.guard.account().release_unsent(self.unsent);
+        self.guard
+            .account()
+            .release_unsent(self.unsent, self.unsent);
         let metrics = &observer.metrics;
         let took = observer.clock.mono().saturating_sub(self.at.mono);
         let label = report.outcome.label();

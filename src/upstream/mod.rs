@@ -86,12 +86,7 @@ impl Upstream {
         let connections = config.limits.in_flight;
         let retries = Retries::new(settings.retries, connections, Arc::clone(&metrics));
         let ledger = Ledger::new(config.limits.in_transit, &metrics, clock.clone());
-        let admission = AdmissionControl::new(
-            config,
-            Arc::clone(&ledger),
-            Arc::clone(&metrics),
-            clock.clone(),
-        );
+        let admission = AdmissionControl::new(config, Arc::clone(&metrics), clock.clone());
         let connector = Connector::new(settings.url.scheme(), &settings)?.for_upstream(
             retries.clone(),
             Arc::clone(&admission),

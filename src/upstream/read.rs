@@ -14,6 +14,7 @@ use super::origin_body::OriginBody;
 use super::stream::ResponseStream;
 use crate::clock::Deadline;
 use crate::in_transit::{Share, StoredBody};
+use crate::telemetry::Holder;
 
 /// The body of a response to a fetch, not read yet.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Upstream {
             permit,
             ..
         } = pending;
-        let read = self.collect(body, &permit.share);
+        let read = self.collect(body, permit.holder());
         let read = self.clock.timeout_at(deadline, read).await;
         let mut read =
             read.unwrap_or(Err(FetchError::TotalTimeout(self.settings.total_timeout)))?;
@@ -84,13 +85,13 @@ impl Upstream {
         Ok(BodyRead::Streamed(Box::new(stream)))
     }
 
-    async fn collect(&self, mut body: OriginBody, of: &Share) -> Result<BodyRead, FetchError> {
+    async fn collect(&self, mut body: OriginBody, holder: Holder) -> Result<BodyRead, FetchError> {
         let declared = body.size_hint().exact();
         if declared.is_some_and(|length| length > self.max_body) {
             return Ok(BodyRead::Streamed(Box::new(self.stream(None, body))));
         }
         let expected = declared.and_then(|length| usize::try_from(length).ok());
-        let Some(mut share) = of.reserve(expected.unwrap_or(0)) else {
+        let Some(mut share) = self.ledger.reserve(expected.unwrap_or(0), holder) else {
             return Ok(self.over_budget(None, body));
         };
         // Copied into an allocation of its exact size: hyper returns slices of read buffers, and a

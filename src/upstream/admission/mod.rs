@@ -17,16 +17,11 @@ use http::uri::PathAndQuery;
 use super::error::FetchError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
-use crate::in_transit::{Ledger, Share};
 use crate::policy::{FairSlots, Full};
 use crate::request::Scope;
 use crate::telemetry::{Holder, Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
-
-/// Bytes that an exchange holds in addition to a stored body: the head of its request, by default at most
-/// 32 KiB, and the read buffer of the origin's connection.
-const EXCHANGE_BYTES: usize = 96 << 10;
 
 /// The rules of admission, behind a lock.
 #[derive(Debug)]
@@ -34,7 +29,6 @@ pub(super) struct AdmissionControl {
     /// A std mutex: held for a few map operations, and never by a hit.
     rules: Mutex<Rules>,
     pause: Duration,
-    ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -66,20 +60,13 @@ pub(super) struct Permit {
     pool: Pool,
     /// The token, if the origin has accepted it.
     token: Option<Scope>,
-    /// Its buffers, in transit.
-    pub(super) share: Share,
     /// Whether the request is the breaker's probe: it needs a new connection, since a pooled one may
     /// work while new ones fail.
     pub(super) is_probe: bool,
 }
 
 impl AdmissionControl {
-    pub(super) fn new(
-        config: &Config,
-        ledger: Arc<Ledger>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
-    ) -> Arc<Self> {
+    pub(super) fn new(config: &Config, metrics: Arc<Metrics>, clock: Clock) -> Arc<Self> {
         let upstream = &config.upstream;
         Arc::new(Self {
             rules: Mutex::new(Rules {
@@ -88,7 +75,6 @@ impl AdmissionControl {
                 slots: Slots::new(&config.limits),
             }),
             pause: upstream.breaker_pause,
-            ledger,
             metrics,
             clock,
         })
@@ -114,11 +100,9 @@ impl AdmissionControl {
     fn permit(self: &Arc<Self>, pool: Pool, token: Option<Scope>, is_probe: bool) -> Permit {
         self.metrics.upstream_in_flight.inc();
         self.metrics.upstream_slots.of(pool).inc();
-        let holder = token.map_or(Holder::Other, |_| Holder::Accepted);
         Permit {
             admission: Arc::clone(self),
             pool,
-            share: self.ledger.overdraw(EXCHANGE_BYTES, holder),
             token,
             is_probe,
         }
@@ -236,6 +220,11 @@ impl Slots {
 }
 
 impl Permit {
+    /// Whose bytes the bodies are.
+    pub(super) fn holder(&self) -> Holder {
+        self.token.map_or(Holder::Other, |_| Holder::Accepted)
+    }
+
     /// Exchanges the slot of a fetch for one of a streamed response.
     pub(super) fn into_stream(self) -> Result<Self, FetchError> {
         let admission = &self.admission;

@@ -157,7 +157,8 @@ fn the_pod_has_the_resources_that_its_configuration_needs() {
     // The formula of docs/operations.md.
     let (server, limits) = (&config.server, &config.limits);
     let connections = server.max_connections as u64 * ((24 << 10) + limits.header_bytes.0);
-    let origin = limits.in_flight as u64 * (64 << 10);
+    let slots = limits.in_flight + limits.streams + limits.uploads;
+    let origin = slots as u64 * (96 << 10);
     let store = config.cache.capacity.0 * 115 / 100;
     let needs = store + limits.in_transit.0 * 9 / 8 + connections + origin + (40 << 20);
     assert!(limit << 20 > needs, "{limit}Mi for {needs} bytes");

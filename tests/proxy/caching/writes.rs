@@ -18,6 +18,8 @@ async fn what_a_write_may_have_changed_is_not_stored_for_a_moment_after_it() {
             let proxy = Proxy::start(&origin).await;
             let get = || proxy.get(CALL).bearer("a");
             get().await.assert_miss();
+            // Its token is accepted.
+            proxy.get("/v1/calls/c3").bearer("w").await.assert_miss();
             origin.reply(target, Reply::new(status));
             let write = proxy.request(method, target).bearer("w");
             write.await.assert_status(status);
@@ -35,6 +37,33 @@ async fn what_a_write_may_have_changed_is_not_stored_for_a_moment_after_it() {
             get().await.assert_hit();
         }
     }
+}
+
+/// Many origins redirect before they look at the credential.
+#[tokio::test]
+async fn writes_without_an_accepted_token_do_not_keep_calls_out_of_the_store() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    for (method, target, status) in [
+        (Method::PATCH, "/v1/calls", 301),
+        (Method::DELETE, "/v1//calls", 308),
+        (Method::PUT, "/v1", 202),
+    ] {
+        origin.reply(target, Reply::new(status));
+        let write = || proxy.request(method.clone(), target);
+        write().await.assert_status(status);
+        if status > 299 {
+            write().bearer("invented").await.assert_status(status);
+        }
+        proxy.get(CALL).bearer("a").await.assert_hit();
+    }
+    // The call itself is invalidated (RFC 9111 §4.4), but stored again at once.
+    origin.reply("/v1/calls/c1/approve", Reply::new(303));
+    let write = proxy.request(Method::POST, "/v1/calls/c1/approve");
+    write.await.assert_status(303);
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    proxy.get(CALL).bearer("a").await.assert_hit();
 }
 
 #[tokio::test]
@@ -55,7 +84,7 @@ async fn the_moment_after_a_write_begins_at_the_end_of_its_response() {
     let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let mut client = proxy.raw_connection().await;
     client
-        .send("DELETE /v1/calls/c1 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .send("DELETE /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer w\r\n\r\n")
         .await;
     let mut writing = origin.accept().await;
     writing.read_request().await;
