@@ -1,6 +1,6 @@
 //! A connection to the origin that tracks its traffic: a failed request may be retried only if no
-//! response byte had been received, and an origin that reads nothing is disconnected. The retries
-//! themselves are in `retry`.
+//! response byte had been received, an origin that reads nothing is disconnected, and the response of
+//! one that closes early is read. The retries themselves are in `retry`.
 
 use std::io;
 use std::pin::Pin;
@@ -75,12 +75,15 @@ impl<T> TrackedConnection<T> {
 
 impl Stall {
     /// The result of a write, or an error if none has been possible for too long.
+    ///
+    /// A failed write counts as one that is not possible yet: an origin that refuses an upload responds
+    /// and closes, and hyper would drop the response. Reading then ends, and so does the wait.
     fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        if written.is_ready() {
+        if matches!(written, Poll::Ready(Ok(_))) {
             self.deadline = None;
             return written;
         }

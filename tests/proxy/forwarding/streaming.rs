@@ -189,6 +189,35 @@ async fn an_upload_reaches_the_origin_while_it_is_sent() {
     assert!(client.read_head().await.starts_with("HTTP/1.1 204"));
 }
 
+/// The origin refuses the upload and closes without reading the rest, so that writing fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_early_response_is_read_although_writing_fails() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    for _ in 0..30 {
+        let mut client = proxy.raw_connection().await;
+        let answer = tokio::spawn(async move {
+            client.send(head("POST /v1/other HTTP/1.1")).await;
+            // The proxy may close before it has read all of it.
+            let _ = client.try_send(vec![b'x'; 4 * MIB]).await;
+            client.read_until("large").await
+        });
+        let mut upstream = origin.accept().await;
+        upstream.read_head().await;
+        upstream
+            .send(
+                "HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 9\r\n\r\ntoo large",
+            )
+            .await;
+        drop(upstream);
+        let answer = answer.await.expect("the response is read");
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
+    proxy
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+}
+
 #[tokio::test]
 async fn a_client_that_disconnects_frees_its_origin_connection() {
     let origin = RawOrigin::start().await;
