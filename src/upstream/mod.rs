@@ -205,6 +205,7 @@ impl Upstream {
         *request.method_mut() = head.method;
         *request.uri_mut() = self.uri(target);
         *request.headers_mut() = head.headers;
+        upload::await_continue(&mut request);
         if request.body().size_hint().exact().is_none() {
             // hyper assumes that a GET or HEAD of unknown length has no body.
             let chunked = HeaderValue::from_static("chunked");

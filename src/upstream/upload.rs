@@ -1,17 +1,19 @@
 //! Streams a client's request body to the origin, within a size limit, and tracks its progress.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Version;
+use http::header::EXPECT;
+use http::{Request, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::Incoming;
+use hyper::ext::on_informational;
 use prometheus::IntCounter;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::admission::Permit;
 use super::error::FetchError;
@@ -28,6 +30,10 @@ const MIN_RATE: u64 = 512;
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 const DRAIN_BYTES: u64 = 4 << 20;
 
+/// Time after which a body that the client holds back (`Expect: 100-continue`) is read although the
+/// origin has not requested it.
+const CONTINUE_TIME: Duration = Duration::from_secs(1);
+
 /// The body of a request to the origin: the client's, or empty.
 pub(super) type Outbound = Either<Upload, Empty<Bytes>>;
 
@@ -41,9 +47,19 @@ pub(super) struct Upload {
     /// Bytes remaining until the size limit.
     remaining: u64,
     progress: watch::Sender<Progress>,
+    /// Set until a body that the client holds back may be read.
+    expecting: Option<Expecting>,
     drain: Drain,
     /// Held until the body is sent, even after an early response.
     _permit: Arc<Permit>,
+}
+
+/// The wait for the origin's `100 Continue`. hyper's server sends one when the body is first read.
+#[derive(Debug)]
+struct Expecting {
+    continued: oneshot::Receiver<()>,
+    end: Deadline,
+    timer: Timer,
 }
 
 /// The rest of an upload after the origin's final response.
@@ -90,6 +106,35 @@ pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
     Ok(())
 }
 
+/// With `Expect: 100-continue`, delays the first read of the body until the origin has sent a 100, for
+/// at most [`CONTINUE_TIME`]: an upload that the origin refuses by its head is not sent.
+pub(super) fn await_continue(request: &mut Request<Outbound>) {
+    let expect = request.headers().get(EXPECT);
+    if !expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return;
+    }
+    let Outbound::Left(upload) = request.body_mut() else {
+        return;
+    };
+    let (sender, continued) = oneshot::channel();
+    let clock = &upload.drain.clock;
+    upload.expecting = Some(Expecting {
+        continued,
+        end: clock.deadline(CONTINUE_TIME),
+        timer: Timer::new(clock.clone()),
+    });
+    let sender = Mutex::new(Some(sender));
+    on_informational(request, move |interim| {
+        let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
+        if interim.status() == StatusCode::CONTINUE
+            && let Some(sender) = sender.take()
+        {
+            // The upload may have ended.
+            let _ = sender.send(());
+        }
+    });
+}
+
 impl Upload {
     /// The upload of a body of up to `max` bytes, and its progress.
     pub(super) fn new(
@@ -113,10 +158,30 @@ impl Upload {
             is_http2: version == Version::HTTP_2,
             remaining: max,
             progress,
+            expecting: None,
             drain,
             _permit: Arc::clone(permit),
         };
         (upload, receiver)
+    }
+
+    /// Ready when the body may be read: never after an error, which refuses it.
+    fn poll_expecting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(expecting) = &mut self.expecting else {
+            return Poll::Ready(());
+        };
+        if self.drain.end.is_some() {
+            return Poll::Pending;
+        }
+        // The sender is dropped with the request: then only the time counts.
+        let is_continued = !expecting.continued.is_terminated()
+            && Pin::new(&mut expecting.continued).poll(cx) == Poll::Ready(Ok(()));
+        if !is_continued {
+            let end = expecting.end;
+            ready!(expecting.timer.poll(cx, || end));
+        }
+        self.expecting = None;
+        Poll::Ready(())
     }
 
     fn record(&self, bytes: u64, has_ended: bool) {
@@ -182,6 +247,7 @@ impl Body for Upload {
         if let Poll::Ready(cut) = this.drain.poll_end(cx) {
             return Poll::Ready(Some(Err(cut)));
         }
+        ready!(this.poll_expecting(cx));
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         this.progress.send_if_modified(|progress| {
             progress.is_starved = polled.is_pending();

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Origin, Proxy, Reply};
+use crate::support::{Origin, Proxy, RawOrigin, Reply};
 
 /// A raw request with `connection: close`.
 pub(super) fn request(line: &str, fields: &[&str]) -> String {
@@ -253,20 +253,54 @@ async fn every_status_is_forwarded() {
     );
 }
 
-#[tokio::test]
-async fn expect_100_continue_is_answered_before_the_upload() {
-    let origin = Origin::start().await;
-    let proxy = Proxy::start(&origin).await;
+const EXPECTING: &str =
+    "POST /v1/other HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
 
+#[tokio::test]
+async fn a_100_of_the_origin_invites_the_upload() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    for interim in ["HTTP/1.1 100 Continue\r\n\r\n", ""] {
+        let mut client = proxy.raw_connection().await;
+        client.send(EXPECTING).await;
+        let mut upstream = origin.accept().await;
+        upstream.read_head().await;
+        upstream.send(interim).await;
+        if interim.is_empty() {
+            // An origin that sends no interim response.
+            proxy.advance_waiters(1);
+        }
+        assert_eq!(client.read_head().await, "HTTP/1.1 100 Continue\r\n\r\n");
+        client.send("body").await;
+        upstream.read_until("body").await;
+        upstream
+            .send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+            .await;
+        let answer = client.read_head().await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+/// The proxy answered the expectation itself, and refused uploads were sent whole.
+#[tokio::test]
+async fn an_upload_that_the_origin_refuses_is_not_sent() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     let mut client = proxy.raw_connection().await;
-    client
-        .send("POST /v1/other HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+    client.send(EXPECTING).await;
+    let mut upstream = origin.accept().await;
+    upstream.read_head().await;
+    upstream
+        .send("HTTP/1.1 413 Too Large\r\ncontent-length: 4\r\n\r\nlong")
         .await;
-    assert_eq!(client.read_head().await, "HTTP/1.1 100 Continue\r\n\r\n");
-    client.send("body").await;
-    let answer = client.read_head().await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert_eq!(origin.last_request().body, b"body");
+    let answer = client.read_until("long").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    proxy.advance_waiters(5);
+    assert_eq!(upstream.read_to_end().await, "");
+    proxy
+        .wait_for_metric("stuut_cache_upstream_in_flight", 0)
+        .await;
+    assert_eq!(client.read_to_end().await, "");
 }
 
 /// `100 Continue` would invite an upload that is rejected.
