@@ -147,11 +147,12 @@ impl Store {
         let selected = || valid().filter(|entry| is_selected(entry, &sent));
         match selected().find(|entry| entry.admits(token, now)) {
             Some(admitted) => StoreLookup::Entry(Arc::clone(admitted)),
-            None => selected()
-                .next()
-                .map_or(StoreLookup::OtherVariant, |entry| {
-                    StoreLookup::NotAdmitted(Arc::clone(entry))
-                }),
+            None => match selected().next() {
+                Some(entry) => StoreLookup::NotAdmitted(Arc::clone(entry)),
+                // A token must not learn what others of its scope have fetched.
+                None if valid().any(|entry| entry.admits(token, now)) => StoreLookup::OtherVariant,
+                None => StoreLookup::Nothing,
+            },
         }
     }
 

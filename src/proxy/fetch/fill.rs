@@ -118,10 +118,12 @@ impl Fetcher {
         );
         let entry = Arc::new(self.entry(job, response, whole, freshness, &facts));
         let status = response.head.status;
-        // An error does not replace a stored response: others may still use it (stale-if-error).
-        let stored = if response.renewal == Some(Renewal::Failed)
-            || policy::is_failure(status) && self.is_stored(job)
-        {
+        // An error does not replace a stored response: others may still use it (stale-if-error). In a
+        // named scope no error is stored, and the reason must not depend on what others have fetched.
+        let keeps_stored = !job.fence.is_shared()
+            && (response.renewal == Some(Renewal::Failed)
+                || policy::is_failure(status) && self.is_stored(job));
+        let stored = if keeps_stored {
             Err(NotStored::OriginFailed)
         } else {
             let (key, sent) = (&job.key, &job.sent);

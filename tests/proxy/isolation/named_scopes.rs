@@ -206,6 +206,30 @@ async fn a_refusal_affects_its_token_only() {
     }
 }
 
+/// The detail `origin-failed` and `vary-miss` said that another token had fetched the call.
+#[tokio::test]
+async fn an_error_does_not_reveal_what_other_tokens_have_fetched() {
+    for status in [401, 403, 404, 500, 503] {
+        for language in ["de", "en"] {
+            let mut answers = Vec::new();
+            for is_fetched in [true, false] {
+                let (origin, proxy) = start().await;
+                let call = Reply::json("{}").header("vary", "accept-language");
+                origin.reply(CALL, call.validating("\"1\""));
+                if is_fetched {
+                    let a = proxy.get(CALL).bearer("a");
+                    a.header("accept-language", "de").await.assert_miss();
+                }
+                origin.refuse("b", status);
+                let b = proxy.get(CALL).bearer("b");
+                let b = b.header("accept-language", language).await;
+                answers.push(b.assert_status(status).cache_status());
+            }
+            assert_eq!(answers[0], answers[1]);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_admission_expires() {
     let (origin, proxy) = start().await;
