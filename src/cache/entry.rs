@@ -307,6 +307,7 @@ impl Entry {
             derived.weight() - if shared { derived.body.len() } else { 0 } + view.as_str().len()
         };
         ENTRY_OVERHEAD
+            + self.generation.weight()
             + self.admitted.weight()
             + self.vary.heap_bytes()
             + self.whole.weight()

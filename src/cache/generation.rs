@@ -23,6 +23,10 @@ use crate::request::{CacheKey, Routes, Scope, ScopeId};
 /// Maximum ancestors whose invalidation includes a path. Only `{*rest}` routes have deeper paths.
 const MAX_ANCESTORS: usize = 8;
 
+/// Bytes of an ancestor's counter: its snapshot, its allocation, and its place in a table that may be
+/// less than half full.
+const ANCESTOR_BYTES: usize = size_of::<Snapshot>() + 48 + 80;
+
 /// The current generations.
 #[derive(Debug)]
 pub(super) struct Generations {
@@ -212,6 +216,11 @@ impl Generations {
 // === impl Generation ===
 
 impl Generation {
+    /// Bytes of the counters of a deep path. Those of the first ancestor are shared by a route.
+    pub(super) fn weight(&self) -> usize {
+        self.ancestors.len().saturating_sub(1) * ANCESTOR_BYTES
+    }
+
     /// Whether two fetches began under the same generations.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

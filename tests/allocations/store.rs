@@ -1,5 +1,5 @@
-//! The store never exceeds its capacity, not even while it is filled: with many large bodies, and
-//! with bodies smaller than their keys. Every allocated byte is counted.
+//! The store never exceeds its capacity, not even while it is filled: with many large bodies, with bodies
+//! smaller than their keys, and with deep paths. Every allocated byte is counted.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store};
 use stuut_cache::clock::Clock;
-use stuut_cache::config::{ByteSize, Config};
+use stuut_cache::config::{ByteSize, Config, Route, RoutePattern};
 use stuut_cache::in_transit::{Ledger, StoredBody};
 use stuut_cache::policy::{self, Exchange, Facts, RouteRule, Selecting, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
@@ -32,6 +32,8 @@ struct Load {
     body: usize,
     /// Bytes of each query, which is part of the key.
     query: usize,
+    /// Segments of each path after its number.
+    depth: usize,
 }
 
 #[test]
@@ -52,6 +54,7 @@ fn the_store_stays_within_its_capacity_while_it_is_filled() {
             responses: 20_000,
             body: 40_000,
             query: 0,
+            depth: 0,
         },
         Load {
             name: "empty bodies with keys of 1 KB",
@@ -63,12 +66,21 @@ fn the_store_stays_within_its_capacity_while_it_is_filled() {
             },
             body: 0,
             query: 1_000,
+            depth: 0,
         },
         Load {
             name: "500 bodies of the maximum size",
             responses: 500,
             body: 8 << 20,
             query: 0,
+            depth: 0,
+        },
+        Load {
+            name: "empty bodies of paths with ten segments",
+            responses: 60_000,
+            body: 0,
+            query: 0,
+            depth: 8,
         },
     ];
     for load in loads {
@@ -89,6 +101,12 @@ fn the_store_stays_within_its_capacity_while_it_is_filled() {
 fn fill(load: &Load) {
     let mut config = Config::default();
     config.cache.capacity = ByteSize(CAPACITY);
+    if load.depth > 0 {
+        config.cache.routes = vec![Route {
+            path: RoutePattern::parse("/v1/{*rest}").expect("a pattern"),
+            ttl: None,
+        }];
+    }
     let metrics = Arc::new(Metrics::new(&Routes::new(&config.cache.routes)));
     let store = Store::new(&config, Arc::clone(&metrics));
     let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
@@ -97,7 +115,7 @@ fn fill(load: &Load) {
     let pad = "x".repeat(load.query);
     for number in 0..load.responses {
         let query = format!("{pad}{number}");
-        let path = format!("/v1/calls/{number}");
+        let path = format!("/v1/calls/{number}{}", "/x".repeat(load.depth));
         let key = CacheKey::new(scope, &path, (load.query > 0).then_some(&query));
         let fence = store.fence(&key, &scope, now.mono);
         let entry = Arc::new(entry(&config, &ledger, &fence, scope, load.body));
