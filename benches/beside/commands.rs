@@ -62,6 +62,8 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
         // Its memory is read from /proc.
         ("STUUT_CACHE_DUMPABLE", "1".to_owned()),
         ("STUUT_CACHE__SERVER__WORKERS", "1".to_owned()),
+        // Hits only, in a row of any length: the others do not revalidate for a token either.
+        ("STUUT_CACHE__SCOPE__RECHECK", "off".to_owned()),
         (
             "STUUT_CACHE__CACHE__CAPACITY",
             format!("{}MiB", setup.capacity),
