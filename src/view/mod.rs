@@ -37,6 +37,7 @@
 //! ```
 
 mod canonical;
+mod covered;
 mod fault;
 mod grammar;
 mod nearest;

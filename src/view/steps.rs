@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use super::canonical::mark;
+use super::covered::mark;
 use super::grammar::{Path, Segment};
 
 /// A set of steps, one bit each, in `N` words.

@@ -24,7 +24,7 @@ mod caching {
     mod stale;
     mod stale_if_error;
     mod suspended;
-    mod unknown;
+    pub mod unknown;
     mod validation;
     mod vary;
     mod writes;

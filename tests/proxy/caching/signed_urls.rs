@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use stuut_cache::config::{Route, RoutePattern};
 
+use super::unknown::answering;
 use crate::support::{Origin, Proxy, Reply};
 
 const CALL: &str = "/v1/calls/c1";
@@ -21,13 +22,6 @@ fn call(text: &str) -> Reply {
         "id": "c1", "status": "busy", "end_time": "2020-01-01T00:00:00Z", "note": text,
     });
     Reply::json(&body.to_string()).header("cache-control", "max-age=3600")
-}
-
-async fn answering(reply: Reply) -> (Origin, Proxy) {
-    let origin = Origin::start().await;
-    let proxy = Proxy::for_calls(&origin).await;
-    origin.reply(CALL, reply);
-    (origin, proxy)
 }
 
 #[tokio::test]

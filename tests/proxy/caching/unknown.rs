@@ -43,7 +43,8 @@ fn unknown() -> Vec<Vec<u8>> {
     .collect()
 }
 
-async fn answering(reply: Reply) -> (Origin, Proxy) {
+/// A proxy with the rules for calls, and an origin with this response.
+pub async fn answering(reply: Reply) -> (Origin, Proxy) {
     let origin = Origin::start().await;
     let proxy = Proxy::for_calls(&origin).await;
     origin.reply(CALL, reply);
