@@ -1,13 +1,35 @@
-//! `Location`, `Content-Location` and `Link` as seen by a client of the proxy: a target that names the
-//! origin would send the client past the proxy, and most clients then drop the token.
+//! Response fields that would lead a client past the proxy: most clients then drop the token.
+//!
+//! Targets in `Location`, `Content-Location` and `Link` that name the origin become relative; fields
+//! about the origin's host are removed.
 
-use http::header::{CONTENT_LOCATION, LINK, LOCATION};
-use http::{HeaderMap, HeaderValue};
+use http::header::{
+    ALT_SVC, CONTENT_LOCATION, LINK, LOCATION, PUBLIC_KEY_PINS, PUBLIC_KEY_PINS_REPORT_ONLY,
+    STRICT_TRANSPORT_SECURITY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::OriginUrl;
 
-/// Makes the targets that name the origin relative: path, query and fragment.
+/// Fields about the host that a client has connected to, not about the response. That is the proxy's:
+/// where else it is reached, its keys, its use of TLS, and who gets reports on its failures are not the
+/// origin's to say. `Clear-Site-Data` stays: what it clears came from the origin.
+const OF_HOST: [HeaderName; 7] = [
+    ALT_SVC,
+    STRICT_TRANSPORT_SECURITY,
+    PUBLIC_KEY_PINS,
+    PUBLIC_KEY_PINS_REPORT_ONLY,
+    HeaderName::from_static("expect-ct"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+];
+
+/// Makes the targets that name the origin relative (path, query and fragment), and removes the fields
+/// about its host.
 pub(super) fn localise(fields: &mut HeaderMap, origin: &OriginUrl) {
+    for name in &OF_HOST {
+        fields.remove(name);
+    }
     for (name, value) in fields.iter_mut() {
         let local = match name {
             name if *name == LOCATION || *name == CONTENT_LOCATION => {

@@ -308,3 +308,34 @@ async fn targets_that_name_the_origin_become_relative() {
     }
     origin.assert_requests(3);
 }
+
+/// `Alt-Svc` led clients past the proxy, and the others are about the origin's host, too.
+#[tokio::test]
+async fn fields_about_the_origins_host_are_removed() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let of_host = [
+        ("alt-svc", "h3=\":443\", h2=\"api.stuut.ai:443\""),
+        (
+            "strict-transport-security",
+            "max-age=63072000; includeSubDomains",
+        ),
+        ("public-key-pins", "pin-sha256=\"x\"; max-age=9"),
+        ("public-key-pins-report-only", "pin-sha256=\"x\""),
+        ("expect-ct", "enforce, max-age=9"),
+        ("nel", "{\"report_to\":\"a\",\"max_age\":9}"),
+        ("report-to", "{\"group\":\"a\",\"max_age\":9}"),
+    ];
+    let kept = Reply::json("{}").header("clear-site-data", "\"cookies\"");
+    let set = |reply: Reply, (name, value): &(&str, &str)| reply.header(name, value);
+    for target in ["/v1/calls/c1", "/v1/other"] {
+        origin.reply(target, of_host.iter().fold(kept.clone(), set));
+        for _ in 0..2 {
+            let mut response = proxy.get(target).bearer("a").await.assert_status(200);
+            for (name, _) in of_host {
+                response = response.assert_no_header(name);
+            }
+            response.assert_header("clear-site-data", "\"cookies\"");
+        }
+    }
+}
