@@ -12,11 +12,9 @@ use crate::coding::weight;
 /// The fields by which an origin negotiates, besides `Accept-Encoding`, which is ours to choose.
 pub(super) const NEGOTIATED: [HeaderName; 2] = [header::ACCEPT, header::ACCEPT_LANGUAGE];
 
-/// How well a range of the field matches the response; `None` if it does not.
-type Specificity = Option<u8>;
-
 /// Whether a field of a request gives the media type or language of a response its highest weight,
-/// as an absent field does.
+/// as an absent field does. Of the ranges with that weight, a narrower one must not be for another
+/// response: with `application/json;version=2, */*`, the origin may have that version.
 pub(super) fn is_preferred(response: &HeaderMap, request: &HeaderMap, field: &HeaderName) -> bool {
     let is_media = *field == header::ACCEPT;
     let of_response = if is_media {
@@ -33,24 +31,20 @@ pub(super) fn is_preferred(response: &HeaderMap, request: &HeaderMap, field: &He
         // Content without a language is for every audience (RFC 9110 §8.5).
         return true;
     }
-    let matches = if is_media {
-        media_range
-    } else {
-        language_range
-    };
-    let (mut highest, mut lowest, mut best) = (0, u16::MAX, (None, 0));
+    let (mut first, mut best) = (None, None);
     for element in list::elements(request, field, Quotes::Escaped) {
         let (range, weight) = weighed(element);
-        highest = highest.max(weight);
-        lowest = lowest.min(weight);
-        best = best.max((matches(range, chosen), weight));
+        let (is_match, narrowness) = if is_media {
+            media_range(range, chosen)
+        } else {
+            language_range(range, chosen)
+        };
+        first = first.max(Some((weight, narrowness)));
+        best = best.max(is_match.then_some((narrowness, weight)));
     }
-    let (specificity, weight) = best;
-    match specificity {
-        // The response does not name its type: no range may rank lower than the others.
-        Some(_) if chosen.is_empty() => lowest == highest,
-        Some(_) => weight == highest && weight > 0,
-        None => lowest == u16::MAX,
+    match best {
+        Some((narrowness, weight)) => weight > 0 && first == Some((weight, narrowness)),
+        None => first.is_none(),
     }
 }
 
@@ -64,27 +58,30 @@ fn weighed(element: &[u8]) -> (&[u8], u16) {
     }
 }
 
-fn media_range(range: &[u8], media: &[u8]) -> Specificity {
+/// Whether a range includes a media type, and how narrow the range is.
+fn media_range(range: &[u8], media: &[u8]) -> (bool, usize) {
     let before = |text: &[u8], byte| text.iter().position(|&b| b == byte);
     let essence = media[..before(media, b';').unwrap_or(media.len())].trim_ascii();
     let kind = &essence[..before(essence, b'/').unwrap_or(essence.len())];
     match range {
-        b"*/*" => Some(0),
-        [prefix @ .., b'/', b'*'] if prefix.eq_ignore_ascii_case(kind) => Some(1),
-        _ if range.eq_ignore_ascii_case(essence) => Some(2),
-        _ if range.eq_ignore_ascii_case(media) => Some(3),
-        _ => None,
+        b"*/*" => (true, 0),
+        [prefix @ .., b'/', b'*'] => (prefix.eq_ignore_ascii_case(kind), 1),
+        _ if range.contains(&b';') => (range.eq_ignore_ascii_case(media), 3),
+        _ => (range.eq_ignore_ascii_case(essence), 2),
     }
 }
 
-/// Basic filtering (RFC 4647 §3.3.1): `en` matches `en-GB`.
-fn language_range(range: &[u8], language: &[u8]) -> Specificity {
+/// Basic filtering (RFC 4647 §3.3.1): `en` includes `en-GB`.
+fn language_range(range: &[u8], language: &[u8]) -> (bool, usize) {
     if range == b"*" {
-        return Some(0);
+        return (true, 0);
     }
-    let (prefix, rest) = language.split_at_checked(range.len())?;
-    let is_prefix = prefix.eq_ignore_ascii_case(range) && matches!(rest, [] | [b'-', ..]);
-    is_prefix.then(|| u8::try_from(range.len()).unwrap_or(u8::MAX))
+    let is_match = language
+        .split_at_checked(range.len())
+        .is_some_and(|(prefix, rest)| {
+            prefix.eq_ignore_ascii_case(range) && matches!(rest, [] | [b'-', ..])
+        });
+    (is_match, range.len())
 }
 
 #[cfg(test)]
@@ -114,6 +111,19 @@ mod tests {
             (&["text/plain", "APPLICATION/json"], json, true),
             (&["application/json; charset=utf-8"], json, true),
             (&["application/json;charset=latin1"], json, false),
+            (&["application/json;version=2, */*"], json, false),
+            (
+                &["application/json;version=2, application/json"],
+                json,
+                false,
+            ),
+            (&["application/json;version=2;q=0.5, */*"], json, true),
+            (
+                &["application/vnd.stuut.v2+json, application/*"],
+                json,
+                false,
+            ),
+            (&["application/xml, */*"], json, false),
             (&["application/xml"], json, false),
             (
                 &["text/html, application/json;q=0.9, */*;q=0.8"],
@@ -122,7 +132,8 @@ mod tests {
             ),
             (&["application/json;q=0, */*"], json, false),
             (&["application/json;q=0"], json, false),
-            (&["*/*;q=0.1, text/html;q=0.1"], json, true),
+            (&["*/*;q=0.1, text/html;q=0.1"], json, false),
+            (&["*/*;q=0.1, application/json;q=0.1"], json, true),
             (&["json"], json, false),
             (&["*/*"], "", true),
             (&["application/json"], "", false),
@@ -146,6 +157,7 @@ mod tests {
             (&["*"], "en", true),
             (&["en-GB, en;q=0.9"], "en-gb", true),
             (&["en-GB, en;q=0.9"], "en-US", false),
+            (&["pl, *"], "en", false),
             (&["en"], "en-US", true),
             (&["e"], "en", false),
             (&["pl, en;q=0.5"], "en", false),

@@ -308,6 +308,23 @@ async fn accept_selects_without_vary_but_its_spelling_does_not() {
     get("pl").await.assert_cache_status(VARY_MISS);
 }
 
+/// The plain call was a hit: `*/*` includes it.
+#[tokio::test]
+async fn a_version_in_accept_is_requested_from_the_origin() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let second = Reply::json("2").header("content-type", "application/json;version=2");
+    origin.replies(CALL, vec![Reply::json("1"), second]);
+    get(&proxy, &[]).await.assert_miss();
+    let versioned = [("accept", "application/json;version=2, */*")];
+    let fetched = get(&proxy, &versioned).await;
+    fetched.assert_cache_status(VARY_MISS).assert_body("2");
+    get(&proxy, &versioned).await.assert_hit().assert_body("2");
+    let plain = [("accept", "application/json, */*")];
+    get(&proxy, &plain).await.assert_hit();
+    origin.assert_requests(2);
+}
+
 /// They were dropped in silence, and every client got the default version.
 #[tokio::test]
 async fn a_version_is_forwarded_and_selects_a_variant() {
