@@ -2,7 +2,8 @@
 //!
 //! For each stored response of the path: its scope, age, lifetime and the rule that set it, the
 //! limits of each view, and whether it was invalidated. Also the request fields that fetches do not
-//! forward, of which the origin's response may depend.
+//! forward, of which the origin's response may depend. Queries, and so the lists of views, and names
+//! of a body are shown only with the admin token.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -20,9 +21,12 @@ use crate::policy::{self, Moment, Recheck, RequestDirectives, StaleUse, Verdict}
 use crate::request::ScopeId;
 use crate::view;
 
+/// Shown instead of what needs the admin token.
+const HIDDEN: &str = "hidden: needs the admin token";
+
 impl Admin {
-    /// `shows_queries`: they may contain personal data, and need the admin token.
-    pub(super) fn explain(&self, query: Option<&str>, shows_queries: bool) -> AdminResponse {
+    /// `is_admin`: with the admin token. Queries and bodies may contain personal data.
+    pub(super) fn explain(&self, query: Option<&str>, is_admin: bool) -> AdminResponse {
         let Some((path, scope)) = parse(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
@@ -34,7 +38,7 @@ impl Admin {
             .store
             .inspect(&path, scope)
             .iter()
-            .map(|stored| self.describe_response(stored, shows_queries, now))
+            .map(|stored| self.describe_response(stored, is_admin, now))
             .collect();
         let route = self.routes.find(&path);
         let route = route.map(|route| self.routes.name(route));
@@ -59,7 +63,7 @@ impl Admin {
         )
     }
 
-    fn describe_response(&self, stored: &Inspection, shows_queries: bool, now: Moment) -> Value {
+    fn describe_response(&self, stored: &Inspection, is_admin: bool, now: Moment) -> Value {
         let Inspection {
             key,
             entry,
@@ -84,7 +88,7 @@ impl Admin {
         json!({
             "scope": key.scope().id().to_string(),
             "query": match key.query() {
-                Some(_) if !shows_queries => Some("hidden: needs the admin token"),
+                Some(_) if !is_admin => Some(HIDDEN),
                 query => query,
             },
             "varies_by": entry.vary.names().map(ToString::to_string).collect::<Vec<_>>(),
@@ -97,7 +101,11 @@ impl Admin {
             "stale": stale_use(freshness.stale_use),
             "weight_bytes": entry.weight(),
             "whole": describe(entry, &entry.whole, *is_valid, recheck, now),
-            "views": views.collect::<serde_json::Map<_, _>>(),
+            "views": match is_admin {
+                true => views.collect(),
+                false if views.len() == 0 => json!({}),
+                false => json!(HIDDEN),
+            },
         })
     }
 }

@@ -193,11 +193,9 @@ impl Admin {
                 typed(StatusCode::OK, "application/json", document)
             }
             "/explain" => {
-                let shows_queries = self.may_purge(request.headers());
-                self.iterating(request, move |admin, query| {
-                    admin.explain(query, shows_queries)
-                })
-                .await
+                let is_admin = self.may_purge(request.headers());
+                self.iterating(request, move |admin, query| admin.explain(query, is_admin))
+                    .await
             }
             "/purge" if !self.may_purge(request.headers()) => purge::refusal(),
             "/purge" => self.iterating(request, Self::purge).await,

@@ -333,19 +333,28 @@ async fn explain_takes_its_parameters_in_any_order_and_any_spelling() {
     }
 }
 
-/// A query may contain personal data.
+/// Both may contain personal data, and the nearest names are those of a body.
 #[tokio::test]
-async fn explain_shows_queries_only_with_the_admin_token() {
+async fn explain_shows_queries_and_bodies_only_with_the_admin_token() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
         config.admin.token = Some(Token(SecretString::from("let-me")));
     })
     .await;
     let target = "/v1/calls/c1?email=a";
+    origin.reply(target, Reply::json(r#"{"jane_doe":1}"#));
     proxy.get(target).bearer("a").await.assert_miss();
+    let misspelt = proxy.get(&format!("{target}&strip=jane_do"));
+    misspelt.bearer("a").await.assert_hit();
     let explain = || proxy.admin(Method::GET, "/explain?path=/v1/calls/c1");
     let without = explain().await.assert_status(200).text();
-    assert!(!without.contains("email"), "{without}");
+    assert!(
+        !without.contains("email") && !without.contains("jane"),
+        "{without}"
+    );
     let with = explain().bearer("let-me").await.json();
-    assert_eq!(with["stored"][0]["query"], "email=a");
+    let stored = &with["stored"][0];
+    assert_eq!(stored["query"], "email=a");
+    let unmatched = &stored["views"]["strip=jane_do"]["unmatched"][0];
+    assert_eq!(unmatched["nearest"], "jane_doe", "{with}");
 }
