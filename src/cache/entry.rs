@@ -13,7 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::admission::Admitted;
 use super::counters::micros;
 use super::{Acceptance, Admission, Fence, Generation, Representation};
-use crate::config;
+use crate::config::{self, CookieName};
 use crate::policy::{Freshness, Selecting};
 use crate::request::Scope;
 use crate::view::View;
@@ -57,6 +57,8 @@ pub struct Entry {
     acceptance: Option<Arc<Acceptance>>,
     /// The settings that its freshness was assessed by.
     rules: Option<Arc<config::Freshness>>,
+    /// If the response set cookies: `cache.ignore_set_cookie` at that time.
+    pub ignored_cookies: Option<Arc<Vec<CookieName>>>,
     /// A std mutex: held for an operation on a short list.
     views: Mutex<Vec<(View, Arc<ViewSlot>)>>,
     /// The tokens of a named scope to which it may be served.
@@ -117,6 +119,7 @@ impl Entry {
             came_with_age,
             acceptance: None,
             rules: None,
+            ignored_cookies: None,
             admitted: Admitted::default(),
             failures: Failures::default(),
             views: Mutex::default(),
@@ -161,6 +164,7 @@ impl Entry {
             came_with_age: self.came_with_age,
             acceptance: self.acceptance.clone(),
             rules: None,
+            ignored_cookies: self.ignored_cookies.clone(),
             views: Mutex::default(),
             admitted: Admitted::default(),
             failures: Failures::default(),

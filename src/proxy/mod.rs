@@ -83,7 +83,7 @@ impl Proxy {
             fetcher: Arc::new(Fetcher {
                 in_flight: Arc::default(),
                 routes: parser.routes().clone(),
-                ignored_cookies: config.cache.ignore_set_cookie.clone(),
+                ignored_cookies: Arc::new(config.cache.ignore_set_cookie.clone()),
                 forward_headers: config.upstream.forward_headers.clone(),
                 total_timeout: config.upstream.total_timeout,
                 admission_ttl: config.scope.admission_ttl,
@@ -123,6 +123,7 @@ impl Proxy {
     pub fn reloaded(&self, config: &Config) -> Result<Self, Vec<OptionsFault>> {
         // Stored responses with other rules than these are assessed again.
         let is_same = self.fetcher.admission_ttl == config.scope.admission_ttl
+            && *self.fetcher.ignored_cookies == config.cache.ignore_set_cookie
             && *self.fetcher.freshness == config.freshness;
         let freshness = if is_same {
             Arc::clone(&self.fetcher.freshness)
@@ -133,7 +134,7 @@ impl Proxy {
         Ok(Self {
             parser: self.parser.reloaded(config)?,
             fetcher: Arc::new(Fetcher {
-                ignored_cookies: config.cache.ignore_set_cookie.clone(),
+                ignored_cookies: Arc::new(config.cache.ignore_set_cookie.clone()),
                 admission_ttl: config.scope.admission_ttl,
                 freshness,
                 ..Fetcher::clone(&self.fetcher)

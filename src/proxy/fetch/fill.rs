@@ -212,6 +212,11 @@ impl Fetcher {
         let (scope, fence) = (*job.key.scope(), &job.fence);
         let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age)
             .with_rules(&self.freshness);
+        entry.ignored_cookies = match whole.renewed {
+            Some(renewed) => renewed.ignored_cookies.clone(),
+            None if response.cookies.is_empty() => None,
+            None => Some(Arc::clone(&self.ignored_cookies)),
+        };
         if !fence.is_shared() {
             let sent = response.requested.mono;
             entry = entry.with_acceptance(self.store.acceptance(fence.token(), sent));

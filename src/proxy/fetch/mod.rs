@@ -34,7 +34,7 @@ pub(super) struct Fetcher {
     pub(super) routes: Routes,
     pub(super) freshness: Arc<config::Freshness>,
     /// `cache.ignore_set_cookie`.
-    pub(super) ignored_cookies: Vec<CookieName>,
+    pub(super) ignored_cookies: Arc<Vec<CookieName>>,
     /// `upstream.forward_headers`.
     pub(super) forward_headers: Vec<HeaderName>,
     /// `upstream.total_timeout`.

@@ -37,7 +37,14 @@ impl Fetcher {
             None => Sharing::Admitted,
         };
         let request = RequestDirectives::default();
-        if policy::may_store(&exchange, &request, &freshness, sharing, settings.private).is_err() {
+        let are_ignored = |cookies: &Arc<Vec<_>>| {
+            let mut cookies = cookies.iter();
+            cookies.all(|cookie| self.ignored_cookies.contains(cookie))
+        };
+        if !entry.ignored_cookies.as_ref().is_none_or(are_ignored)
+            || policy::may_store(&exchange, &request, &freshness, sharing, settings.private)
+                .is_err()
+        {
             self.store.replace(key, entry, None);
             return None;
         }

@@ -71,3 +71,28 @@ async fn any_other_cookie_forbids_storing() {
     let reason = "stuut_cache_not_stored_total{reason=\"set-cookie\"}";
     assert_eq!(proxy.metric(reason).await.to_string(), "2");
 }
+
+/// It stayed in use for its whole lifetime.
+#[tokio::test]
+async fn a_name_removed_by_a_reload_ends_what_was_stored_despite_its_cookie() {
+    let (origin, mut proxy) = start().await;
+    origin.reply(CALL, setting(&["AWSALB=1"]));
+    for target in [CALL, "/v1/calls/c2"] {
+        proxy.get(target).bearer("a").await.assert_miss();
+    }
+    let more = CookieName::parse("TS01").expect("a name");
+    proxy
+        .reload(|config| config.cache.ignore_set_cookie.push(more))
+        .expect("a valid configuration");
+    proxy.get(CALL).bearer("a").await.assert_hit();
+    proxy
+        .reload(|config| drop(config.cache.ignore_set_cookie.remove(0)))
+        .expect("a valid configuration");
+    proxy
+        .get(CALL)
+        .bearer("a")
+        .await
+        .assert_cache_status("stuut-cache; fwd=miss; fwd-status=200; detail=set-cookie");
+    // It set no cookie.
+    proxy.get("/v1/calls/c2").bearer("a").await.assert_hit();
+}
