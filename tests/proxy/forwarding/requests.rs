@@ -327,16 +327,26 @@ async fn an_upgrade_offer_is_ignored() {
     let jdk = "GET /v1/calls/c1 HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nHost: a\r\n\
                HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAABgAGAAA\r\nUpgrade: h2c\r\n\
                User-Agent: Java-http-client/21\r\nAuthorization: Bearer t\r\n\r\n";
-    let apache = "GET /v1/calls/c1 HTTP/1.1\r\nHost: a\r\nUpgrade: TLS/1.2\r\n\
+    let apache = "GET /v1/calls/c1 HTTP/1.1\r\nAccept-Encoding: gzip, x-gzip, deflate\r\nHost: a\r\n\
+                  User-Agent: Apache-HttpClient/5.4 (Java/21.0.2)\r\nUpgrade: TLS/1.2\r\n\
                   Connection: Upgrade\r\nAuthorization: Bearer t\r\n\r\n";
+    let view = apache.replace("c1", "c1?fields=number");
+    let error = apache.replace("c1", "c1?fields=(");
     let last = jdk.replace("Upgrade,", "Upgrade, close,");
-    let answers = proxy.raw([jdk, apache, &last].concat()).await;
+    let requests = [jdk, apache, &view, &error, &last];
+    let answers = proxy.raw(requests.concat()).await;
     assert_eq!(
         answers.matches("stuut-cache; fwd=miss").count(),
         1,
         "{answers}"
     );
-    assert_eq!(answers.matches("stuut-cache; hit").count(), 2, "{answers}");
+    assert_eq!(answers.matches("stuut-cache; hit").count(), 3, "{answers}");
+    assert_eq!(answers.matches("{\"number\":1}").count(), 1, "{answers}");
+    assert_eq!(
+        answers.matches("urn:stuut-cache:view").count(),
+        1,
+        "{answers}"
+    );
     origin.assert_requests(1);
     assert_eq!(origin.last_request().header("upgrade"), None);
 }
