@@ -156,7 +156,7 @@ impl Forwarder {
         route: Option<RouteId>,
         scope: Option<&Scope>,
     ) -> Response<Body> {
-        let (mut parts, stream) = response.into_parts();
+        let (mut parts, mut stream) = response.into_parts();
         self.upstream.localise(&mut parts.headers);
         headers::adapt_response(&mut parts.headers, parts.version);
         let outcome = Outcome::Bypassed {
@@ -164,10 +164,11 @@ impl Forwarder {
             status: parts.status.as_u16(),
         };
         parts.headers.append(CACHE_STATUS, outcome.cache_status());
+        let upload = stream.take_upload();
         let content = match written {
-            Some(written) if !stream.is_end_stream() => {
-                let clock = self.clock.clone();
-                let response = WriteResponse::new(stream, written, clock, self.forward_timeout);
+            Some(written) if !stream.is_end_stream() || upload.is_some() => {
+                let (clock, timeout) = (self.clock.clone(), self.forward_timeout);
+                let response = WriteResponse::new(stream, upload, written, clock, timeout);
                 Content::Written(Box::new(response))
             }
             _ => Content::Stream(Box::new(stream)),

@@ -1,4 +1,5 @@
-//! Invalidation by forwarded writes (RFC 9111 §4.4), at the head of the response and at its end.
+//! Invalidation by forwarded writes (RFC 9111 §4.4), at the head of the response, at its end, and at
+//! that of the upload if it is later.
 //!
 //! `policy` chooses the paths, `forward` forwards the writes.
 
@@ -16,7 +17,7 @@ use crate::cache::{Reach, Store};
 use crate::clock::Clock;
 use crate::policy;
 use crate::request::Scope;
-use crate::upstream::{FetchError, ResponseStream};
+use crate::upstream::{FetchError, ResponseStream, UploadEnd};
 
 /// The paths that a write has changed or may have changed.
 #[derive(Debug)]
@@ -35,12 +36,14 @@ pub(super) struct WrittenPaths {
 }
 
 /// The response to a write. At its end the written paths are invalidated again: the origin may apply
-/// the write as late as that. If the client disconnects, the rest is still read; its slot at the
-/// origin is held until then.
+/// the write as late as that; and at the end of the upload, if the origin has responded before that.
+/// If the client disconnects, the rest is still read; its slot at the origin is held until then.
 #[derive(Debug)]
 pub struct WriteResponse {
     /// `None` once it has ended.
     stream: Option<Box<ResponseStream>>,
+    upload: Option<UploadEnd>,
+    /// `None` once both have ended.
     written: Option<WrittenPaths>,
     clock: Clock,
     /// How long the rest is read after the client has disconnected (`upstream.forward_timeout`).
@@ -72,13 +75,17 @@ impl WrittenPaths {
         })
     }
 
-    /// Invalidates the paths again, uncounted, at the end of the response.
-    fn invalidate_again(&self, is_whole: bool, now: Duration) {
-        let time = match self.token {
-            Some(_) if !is_whole => self.pending_time,
-            _ => self.settling,
-        };
-        let _ = self.invalidate_uncounted(now, time);
+    /// Invalidates the paths again, uncounted.
+    fn invalidate_again(&self, now: Duration) {
+        let _ = self.invalidate_uncounted(now, self.settling);
+    }
+
+    /// The same at the end of the response.
+    fn response_ended(&mut self, is_whole: bool, now: Duration) {
+        if !is_whole && self.token.is_some() {
+            self.settling = self.pending_time;
+        }
+        self.invalidate_again(now);
     }
 }
 
@@ -87,12 +94,14 @@ impl WrittenPaths {
 impl WriteResponse {
     pub(super) fn new(
         stream: ResponseStream,
+        upload: Option<UploadEnd>,
         written: WrittenPaths,
         clock: Clock,
         rest_timeout: Duration,
     ) -> Self {
         Self {
             stream: Some(Box::new(stream)),
+            upload,
             written: Some(written),
             clock,
             rest_timeout,
@@ -101,8 +110,11 @@ impl WriteResponse {
 
     fn end(&mut self, is_whole: bool) {
         self.stream = None;
-        if let Some(written) = self.written.take() {
-            written.invalidate_again(is_whole, self.clock.mono());
+        if let Some(written) = &mut self.written {
+            written.response_ended(is_whole, self.clock.mono());
+        }
+        if self.upload.as_ref().is_none_or(UploadEnd::has_passed) {
+            self.written = None;
         }
     }
 }
@@ -129,7 +141,7 @@ impl Body for WriteResponse {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_none()
+        self.stream.as_deref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -142,9 +154,10 @@ impl Body for WriteResponse {
 
 impl Drop for WriteResponse {
     fn drop(&mut self) {
-        let (Some(mut stream), Some(written)) = (self.stream.take(), self.written.take()) else {
+        let Some(mut written) = self.written.take() else {
             return;
         };
+        let (stream, upload) = (self.stream.take(), self.upload.take());
         // Without a runtime the process is exiting, and the store with it.
         let Ok(runtime) = Handle::try_current() else {
             return;
@@ -152,14 +165,20 @@ impl Drop for WriteResponse {
         let clock = self.clock.clone();
         let deadline = clock.deadline(self.rest_timeout);
         runtime.spawn(async move {
-            let rest = async {
-                while let Some(frame) = stream.frame().await {
-                    frame?;
-                }
-                Ok::<_, FetchError>(())
-            };
-            let rest = clock.timeout_at(deadline, rest).await;
-            written.invalidate_again(matches!(rest, Some(Ok(()))), clock.mono());
+            if let Some(mut stream) = stream {
+                let rest = async {
+                    while let Some(frame) = stream.frame().await {
+                        frame?;
+                    }
+                    Ok::<_, FetchError>(())
+                };
+                let rest = clock.timeout_at(deadline, rest).await;
+                written.response_ended(matches!(rest, Some(Ok(()))), clock.mono());
+            }
+            if let Some(upload) = upload {
+                upload.wait().await;
+                written.invalidate_again(clock.mono());
+            }
         });
     }
 }

@@ -50,6 +50,7 @@ pub use connector::Connector;
 pub use error::{FetchError, SetupError, not_sent};
 pub use read::{BodyRead, PendingBody};
 pub use stream::ResponseStream;
+pub use upload::UploadEnd;
 
 /// The idle timeout of pooled connections: less than the 60 s after which most servers close theirs,
 /// so that a request is seldom sent on a connection that the origin is closing.
@@ -205,7 +206,7 @@ impl Upstream {
         *request.method_mut() = head.method;
         *request.uri_mut() = self.uri(target);
         *request.headers_mut() = head.headers;
-        upload::await_continue(&mut request);
+        let held_back = upload::await_continue(&mut request);
         if request.body().size_hint().exact().is_none() {
             // hyper assumes that a GET or HEAD of unknown length has no body.
             let chunked = HeaderValue::from_static("chunked");
@@ -221,11 +222,19 @@ impl Upstream {
             self.send(client, request, &deadline).await
         }?;
         let bytes = self.metrics.upstream_bytes.clone();
-        // An error is final. Otherwise the origin may respond to what it is still receiving.
-        let responding = response.status().is_success().then_some(responding);
+        // An error is final. Otherwise the origin may respond to what it is still receiving. A body that
+        // the client holds back is not sent after an error, but breaking it off ends the response, too.
+        let is_success = response.status().is_success();
+        let was_held_back = held_back.is_some_and(|body| upload::settle(&body, is_success));
+        let responding = (is_success || was_held_back).then_some(responding);
+        let upload = match deadline {
+            HeadDeadline::Upload(progress) => Some(UploadEnd(progress)),
+            HeadDeadline::Fetch(_) | HeadDeadline::Forward(_) => None,
+        };
         Ok(response.map(|body| {
             let mut stream = self.stream(None, OriginBody::new(body, false, bytes));
             stream.hold(permit, responding);
+            stream.upload = upload;
             stream
         }))
     }
@@ -236,7 +245,7 @@ impl Upstream {
         mut body: Incoming,
         version: Version,
         permit: &Arc<Permit>,
-        responded: stream::Responded,
+        responded: upload::Responded,
     ) -> Result<(Outbound, HeadDeadline), FetchError> {
         if !body.is_end_stream() && body.size_hint().exact() == Some(0) {
             // hyper does not poll a body of length 0, but over HTTP/2 the client may send its end in

@@ -1,6 +1,5 @@
 //! A response body that is streamed to the client, with an idle timeout for the origin.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,12 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::oneshot;
 
 use super::admission::Permit;
 use super::error::FetchError;
 use super::origin_body::OriginBody;
 use super::timer::Timer;
+use super::upload::{Responding, UploadEnd};
 use crate::clock::{Clock, Deadline};
 use crate::in_transit::Share;
 
@@ -34,14 +33,11 @@ pub struct ResponseStream {
     /// (backpressure).
     idle_since: Option<Deadline>,
     timer: Timer,
+    /// The end of the request's upload; `None` if it had no body.
+    pub(super) upload: Option<UploadEnd>,
     /// Held until the end.
     held: Option<(Arc<Permit>, Option<Responding>)>,
 }
-
-/// Dropped when the origin's response has ended, or is an error.
-pub(super) type Responding = oneshot::Sender<Infallible>;
-/// Completes when [`Responding`] is dropped.
-pub(super) type Responded = oneshot::Receiver<Infallible>;
 
 impl ResponseStream {
     pub(super) fn new(
@@ -58,8 +54,14 @@ impl ResponseStream {
             limit,
             idle_since: None,
             timer: Timer::new(clock),
+            upload: None,
             held: None,
         }
+    }
+
+    /// The end of the request's upload, unless it has passed.
+    pub fn take_upload(&mut self) -> Option<UploadEnd> {
+        self.upload.take().filter(|upload| !upload.has_passed())
     }
 
     /// Holds these until the end.

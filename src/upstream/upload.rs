@@ -1,5 +1,6 @@
 //! Streams a client's request body to the origin, within a size limit, and tracks its progress.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,6 @@ use tokio::sync::{oneshot, watch};
 
 use super::admission::Permit;
 use super::error::FetchError;
-use super::stream::Responded;
 use super::timer::Timer;
 use crate::clock::{Clock, Deadline};
 use crate::config;
@@ -36,6 +36,11 @@ const CONTINUE_TIME: Duration = Duration::from_secs(1);
 
 /// The body of a request to the origin: the client's, or empty.
 pub(super) type Outbound = Either<Upload, Empty<Bytes>>;
+
+/// Dropped when the origin's response has ended, or is an error.
+pub(super) type Responding = oneshot::Sender<Infallible>;
+/// Completes when [`Responding`] is dropped.
+pub(super) type Responded = oneshot::Receiver<Infallible>;
 
 /// A client's body, streamed.
 #[derive(Debug)]
@@ -57,6 +62,7 @@ pub(super) struct Upload {
 /// The wait for the origin's `100 Continue`. hyper's server sends one when the body is first read.
 #[derive(Debug)]
 struct Expecting {
+    /// Closed without a value if the origin refuses the body.
     continued: oneshot::Receiver<()>,
     end: Deadline,
     timer: Timer,
@@ -92,6 +98,10 @@ pub(super) struct Progress {
     pub(super) has_ended: bool,
 }
 
+/// The end of an upload, which may be later than that of the response.
+#[derive(Debug)]
+pub struct UploadEnd(pub(super) watch::Receiver<Progress>);
+
 /// Reads a body of declared length 0 to its end. With data, the request is malformed
 /// (RFC 9113 §8.1.1).
 pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
@@ -106,15 +116,18 @@ pub(super) async fn read_empty(body: &mut Incoming) -> Result<(), FetchError> {
     Ok(())
 }
 
+/// A body that the client holds back; `None` once it is permitted or refused.
+pub(super) type HeldBack = Arc<Mutex<Option<oneshot::Sender<()>>>>;
+
 /// With `Expect: 100-continue`, delays the first read of the body until the origin has sent a 100, for
 /// at most [`CONTINUE_TIME`]: an upload that the origin refuses by its head is not sent.
-pub(super) fn await_continue(request: &mut Request<Outbound>) {
-    let expect = request.headers().get(EXPECT);
-    if !expect.is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        return;
+pub(super) fn await_continue(request: &mut Request<Outbound>) -> Option<HeldBack> {
+    let expect = request.headers().get(EXPECT)?.as_bytes();
+    if !expect.eq_ignore_ascii_case(b"100-continue") {
+        return None;
     }
     let Outbound::Left(upload) = request.body_mut() else {
-        return;
+        return None;
     };
     let (sender, continued) = oneshot::channel();
     let clock = &upload.drain.clock;
@@ -123,16 +136,27 @@ pub(super) fn await_continue(request: &mut Request<Outbound>) {
         end: clock.deadline(CONTINUE_TIME),
         timer: Timer::new(clock.clone()),
     });
-    let sender = Mutex::new(Some(sender));
+    let sender = Arc::new(Mutex::new(Some(sender)));
+    let on_100 = Arc::clone(&sender);
     on_informational(request, move |interim| {
-        let mut sender = sender.lock().unwrap_or_else(PoisonError::into_inner);
-        if interim.status() == StatusCode::CONTINUE
-            && let Some(sender) = sender.take()
-        {
-            // The upload may have ended.
-            let _ = sender.send(());
+        if interim.status() == StatusCode::CONTINUE {
+            settle(&on_100, true);
         }
     });
+    Some(sender)
+}
+
+/// Permits or refuses a body; returns whether it was still held back.
+pub(super) fn settle(body: &HeldBack, is_permitted: bool) -> bool {
+    let sender = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+    sender.is_some_and(|sender| {
+        // Closed if the upload has ended, or did not wait any longer.
+        let is_held_back = !sender.is_closed();
+        if is_permitted {
+            let _ = sender.send(());
+        }
+        is_held_back
+    })
 }
 
 impl Upload {
@@ -165,20 +189,21 @@ impl Upload {
         (upload, receiver)
     }
 
-    /// Ready when the body may be read: never after an error, which refuses it.
+    /// Ready when the body may be read: never once it is refused.
     fn poll_expecting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(expecting) = &mut self.expecting else {
             return Poll::Ready(());
         };
-        if self.drain.end.is_some() {
+        if expecting.continued.is_terminated() {
             return Poll::Pending;
         }
-        // The sender is dropped with the request: then only the time counts.
-        let is_continued = !expecting.continued.is_terminated()
-            && Pin::new(&mut expecting.continued).poll(cx) == Poll::Ready(Ok(()));
-        if !is_continued {
-            let end = expecting.end;
-            ready!(expecting.timer.poll(cx, || end));
+        match Pin::new(&mut expecting.continued).poll(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Poll::Pending,
+            Poll::Pending => {
+                let end = expecting.end;
+                ready!(expecting.timer.poll(cx, || end));
+            }
         }
         self.expecting = None;
         Poll::Ready(())
@@ -208,13 +233,16 @@ impl Drain {
         }
     }
 
-    /// Ready when the rest of the upload is cut off.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<FetchError> {
+    /// Ready when the rest of the upload is cut off: at once if it `is_held_back`.
+    fn poll_end(&mut self, cx: &mut Context<'_>, is_held_back: bool) -> Poll<FetchError> {
         let end = if let Some(end) = self.end {
             end
         } else {
             // The sender is dropped without a value.
             let _ = ready!(Pin::new(&mut self.responded).poll(cx));
+            if is_held_back {
+                return Poll::Ready(FetchError::UploadSlow);
+            }
             *self.end.insert(self.clock.deadline(DRAIN_TIME))
         };
         ready!(self.timer.poll(cx, || end));
@@ -235,6 +263,19 @@ impl Drain {
     }
 }
 
+impl UploadEnd {
+    /// Whether nothing more is sent to the origin.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        self.0.has_changed().is_err() || self.0.borrow().has_ended
+    }
+
+    /// Waits for it. The upload is dropped when it is broken off.
+    pub async fn wait(mut self) {
+        let _ = self.0.wait_for(|upload| upload.has_ended).await;
+    }
+}
+
 impl Body for Upload {
     type Data = Bytes;
     type Error = FetchError;
@@ -244,7 +285,7 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        if let Poll::Ready(cut) = this.drain.poll_end(cx) {
+        if let Poll::Ready(cut) = this.drain.poll_end(cx, this.expecting.is_some()) {
             return Poll::Ready(Some(Err(cut)));
         }
         ready!(this.poll_expecting(cx));

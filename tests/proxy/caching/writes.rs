@@ -109,3 +109,50 @@ async fn the_moment_after_a_write_begins_at_the_end_of_its_response() {
         assert!(status.ends_with(ends), "{status}");
     }
 }
+
+/// The origin responds before it has the whole request, and applies it when it has.
+#[tokio::test]
+async fn the_moment_after_a_write_begins_at_the_end_of_its_upload_if_that_is_later() {
+    for early in [
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}",
+        "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n",
+    ] {
+        let origin = RawOrigin::start().await;
+        let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+        let read = async |ends: &str| {
+            let (read, _connection) = tokio::join!(proxy.get(CALL).bearer("w"), async {
+                let mut reading = origin.accept().await;
+                reading.read_request().await;
+                reading
+                    .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+                    .await;
+                reading
+            });
+            let status = read.assert_miss().cache_status();
+            assert!(status.ends_with(ends), "{status}");
+        };
+        // Its token is accepted.
+        read("stored; ttl=60").await;
+        let mut client = proxy.raw_connection().await;
+        client
+            .send("PUT /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer w\r\ncontent-length: 8\r\n\r\nbody")
+            .await;
+        let mut writing = origin.accept().await;
+        writing.read_until("body").await;
+        writing.send(early).await;
+        let end = if early.contains("{}") {
+            "{}"
+        } else {
+            "\r\n\r\n"
+        };
+        client.read_until(end).await;
+        proxy.advance_seconds(2);
+        // The old call, which the origin is about to change.
+        read("stored; ttl=60").await;
+        client.send("more").await;
+        writing.read_until("more").await;
+        read("detail=fenced").await;
+        proxy.advance_seconds(1);
+        read("stored; ttl=60").await;
+    }
+}
