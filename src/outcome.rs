@@ -96,6 +96,7 @@ labels! {
         Terminated => "connection_terminated": "The connection failed, or ended before the response did",
         Tls => "tls_protocol_error": "The TLS handshake failed",
         Certificate => "tls_certificate_error": "The origin's certificate is not trusted",
+        Tunnel => "proxy_configuration_error": "The proxy (`upstream.proxy`) refuses the tunnel to the origin, or breaks it off",
         ResponseTimeout => "http_response_timeout": "No response in time",
         Incomplete => "http_response_incomplete": "The response ended before its length, or its last chunk",
         ContentCoding => "http_response_content_coding": "The response's content coding cannot be decoded",

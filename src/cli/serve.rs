@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use http::uri::Authority;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{core_dumps, open_files, systemd};
@@ -73,14 +74,19 @@ async fn serve(
     let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     open_files::raise_limit(config);
     let mut process = Process::start(config, &Clock::system(), Some(writer), sockets)?;
-    let listening = format!(
+    let proxy = config.upstream.forward_proxy();
+    let mut listening = format!(
         "stuut-cache listens on {}, admin on {}, for {}",
         process.address, process.admin_address, config.upstream.url
     );
+    if let Some(proxy) = proxy {
+        listening.extend([" through the proxy ", proxy.as_str()]);
+    }
     tracing::info!(
         address = %process.address,
         admin_address = %process.admin_address,
         origin = %config.upstream.url,
+        proxy = proxy.map_or("off", Authority::as_str),
         tls = config.server.tls.cert.is_some(),
         capacity = %config.cache.capacity,
         scope_mode = ?config.scope.mode,

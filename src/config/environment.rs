@@ -40,7 +40,7 @@ impl Flag {
     }
 }
 
-/// The variables of this process that are settings, by name.
+/// The variables of this process, by name.
 ///
 /// Bytes that are not UTF-8 are replaced, so that the key refuses the value instead of ignoring it.
 #[must_use]
@@ -50,7 +50,6 @@ pub fn environment() -> Vec<(String, String)> {
             let name = name.to_string_lossy().into_owned();
             (name, value.to_string_lossy().into_owned())
         })
-        .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX))
         .collect();
     variables.sort();
     variables

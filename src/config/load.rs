@@ -5,15 +5,18 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
 use super::cross_checks;
 use super::environment::{self, Flag, variable};
 use super::findings::{Findings, Place, Problems, Sources};
+use super::forward_proxy;
 use super::raw::{self, RawEntry, RawKind};
 use super::settings::{Config, KEYS, Key};
-use super::values::{Token, is_b64token};
+use super::values::{Secret, is_b64token};
 use super::wording::{bare_or_quoted, nearest};
 
 /// A configuration file: its text, and its name for messages.
@@ -121,7 +124,27 @@ impl Draft {
         self.apply(&entries, "");
         let entries = environment::flags(flags, &mut self.findings.problems);
         self.apply(&entries, "");
+        self.apply_forward_proxy(variables);
         cross_checks::run(&self.config, &mut self.findings);
+    }
+
+    /// The environment's proxy is a value of `upstream.proxy` where that is not set.
+    fn apply_forward_proxy(&mut self, variables: &[(String, String)]) {
+        const KEY: &str = "upstream.proxy";
+        let upstream = &mut self.config.upstream;
+        if upstream.proxy.is_some() || self.findings.problems.concern(KEY) {
+            return;
+        }
+        let found = forward_proxy::of_environment(&upstream.url, variables);
+        let Some((variable, found)) = found else {
+            return;
+        };
+        let place = Place::Variable(variable.to_owned());
+        self.findings.sources.record(KEY, &place);
+        if let Some((proxy, credentials)) = self.findings.problems.ok_or_add(&place, KEY, found) {
+            upstream.proxy = Some(proxy);
+            upstream.proxy_credentials = credentials;
+        }
     }
 
     fn apply(&mut self, entries: &[RawEntry], section: &str) {
@@ -146,15 +169,25 @@ impl Draft {
     /// Reads the files that settings name, so that a missing one is reported before any port is
     /// bound.
     fn read_files(&mut self) {
+        // Neither a secret nor the path is shown: the secret itself may have been written where the path
+        // of its file belongs.
         if let Some(path) = self.config.admin.token_file.as_deref() {
             match token_of(path) {
-                Ok(token) => self.config.admin.token = Some(Token(token)),
-                // Neither the token nor the path is shown: the token itself may have been
-                // written where the path of its file belongs.
+                Ok(token) => self.config.admin.token = Some(Secret(token)),
                 Err(message) => self.findings.refuse("admin.token_file", message),
             }
         }
-        if let Some(path) = self.config.upstream.ca_file.as_deref()
+        let upstream = &mut self.config.upstream;
+        if let Some(path) = upstream.proxy_credentials_file.as_deref() {
+            match basic_of(path) {
+                Ok(basic) => upstream.proxy_credentials = Some(Secret(basic)),
+                Err(message) => {
+                    let key = "upstream.proxy_credentials_file";
+                    self.findings.refuse(key, message);
+                }
+            }
+        }
+        if let Some(path) = upstream.ca_file.as_deref()
             && let Err(message) = check_certificates(path)
         {
             self.findings.refuse("upstream.ca_file", message);
@@ -210,6 +243,16 @@ fn unknown(section: &str, entry: &RawEntry) -> String {
 /// The fault of the file, without its path and content.
 pub fn token_of(path: &Path) -> Result<SecretString, String> {
     token(&Zeroizing::new(beginning(path)?))
+}
+
+/// `Basic` credentials (RFC 7617) of a file whose first line is `user:password`.
+fn basic_of(path: &Path) -> Result<SecretString, String> {
+    let text = Zeroizing::new(beginning(path)?);
+    let line = text.lines().next().unwrap_or_default();
+    if line.find(':').is_none_or(|at| at == 0) || line.contains(char::is_control) {
+        return Err("the file's first line is not user:password".to_owned());
+    }
+    Ok(format!("Basic {}", BASE64_STANDARD.encode(line)).into())
 }
 
 /// Reads a file, up to a length that no such file has: a device may be endless.

@@ -25,6 +25,7 @@ mod collections;
 mod cross_checks;
 mod environment;
 mod findings;
+mod forward_proxy;
 mod load;
 mod raw;
 mod reload;
@@ -40,6 +41,7 @@ mod wording;
 pub use collections::{NamedScope, NamedView, Route};
 pub use environment::{Flag, environment};
 pub use findings::{Problems, Sources};
+pub use forward_proxy::ForwardProxy;
 pub use load::{Document, Draft, Loaded, draft, read, token_of};
 pub use reload::Reloaded;
 pub use scalar::{
@@ -50,5 +52,5 @@ pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, StatusLifetimes, Tls, Trace,
     Upstream, Views,
 };
-pub use values::{ByteSize, CookieName, OriginUrl, RoutePattern, Token, TokenDigest, is_b64token};
+pub use values::{ByteSize, CookieName, OriginUrl, RoutePattern, Secret, TokenDigest, is_b64token};
 pub(crate) use wording::nearest;

@@ -60,7 +60,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{ByteSize, CacheMode, ScopeMode, Token};
+    use crate::config::{ByteSize, CacheMode, ScopeMode, Secret};
 
     #[test]
     fn every_changed_key_is_applied_or_pending() {
@@ -76,7 +76,7 @@ mod tests {
         written.views.strip_option = "without".to_owned();
         written.cache.mode = CacheMode::Off;
         written.cache.capacity = ByteSize(1 << 30);
-        written.admin.token = Some(Token("rotated".to_owned().into()));
+        written.admin.token = Some(Secret("rotated".to_owned().into()));
         let reloaded = old.reloaded(&written);
         assert_eq!(
             reloaded.changed,

@@ -39,7 +39,7 @@ pub fn shipped() -> String {
 }
 
 /// The configuration as TOML that reads back the same. A value from a file, variable or flag is
-/// followed by its source. It has no secrets: of the admin token, only the name of its file.
+/// followed by its source. It has no secrets, only the names of their files.
 #[must_use]
 pub fn effective(config: &Config, sources: &Sources) -> String {
     let suffix = |key: &str| match sources.of(key) {

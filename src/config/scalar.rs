@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::forward_proxy::ForwardProxy;
 use super::values::{ByteSize, CookieName, OriginUrl, RoutePattern, TokenDigest};
 use super::wording::{alternatives, quoted};
 use crate::label::{Label, labels};
@@ -48,6 +49,7 @@ scalars! {
     ByteSize: "a size such as \"64MiB\"", ByteSize::parse, ByteSize::to_string;
     SocketAddr: "an address such as \"127.0.0.1:8080\"", parse_address, SocketAddr::to_string;
     OriginUrl: "an origin such as \"https://api.stuut.ai\"", OriginUrl::parse, OriginUrl::to_string;
+    ForwardProxy: "a proxy such as \"http://proxy:3128\", or \"off\"", ForwardProxy::parse, ForwardProxy::text;
     PathBuf: "the path of a file such as \"/etc/stuut-cache/file\"", |text: &str| Ok(text.into()), |path: &PathBuf| path_text(path);
     RoutePattern: "a route such as \"/v1/calls/{call_id}\"", RoutePattern::parse, RoutePattern::to_string;
     HeaderName: "a field name such as \"x-tenant\"", parse_field_name, HeaderName::to_string;

@@ -18,9 +18,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
+use http::uri::Authority;
 
 use super::collections::{NamedScope, NamedView, Route};
 use super::findings::Findings;
+use super::forward_proxy::ForwardProxy;
 use super::raw::RawValue;
 use super::scalar::{
     CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
@@ -29,7 +31,7 @@ use super::scalar::{
 use super::setting::{
     self, Rendered, Setting as _, between, option_name, positive, settings, sized, without_tls,
 };
-use super::values::{ByteSize, CookieName, OriginUrl, Token};
+use super::values::{ByteSize, CookieName, OriginUrl, Secret};
 
 /// The whole configuration. [`Config::default`] is a working proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,13 +127,19 @@ settings! {
         token_file: Option<PathBuf> = "";
     } and {
         /// The token in `token_file`. Without one, only a loopback listener accepts purges.
-        token: Option<Token>;
+        token: Option<Secret>;
     }
 
     /// `[upstream]`: the origin server.
     struct Upstream [upstream] {
         /// URL of the origin server: scheme, host and port.
         url: OriginUrl = "https://api.stuut.ai";
+        /// URL of an HTTP proxy on the way to the origin, http://host:port: each connection is a
+        /// tunnel through it (CONNECT). "off": none. Empty: for an https origin, that of the variables
+        /// HTTPS_PROXY and NO_PROXY, also in lower case; no other variable is read.
+        proxy: Option<ForwardProxy> = "";
+        /// File whose first line is user:password for the proxy, sent to it alone (Basic).
+        proxy_credentials_file: Option<PathBuf> = "";
         /// Timeout for connecting to the origin, DNS, TLS and retries included.
         connect_timeout: Duration = "3s" where positive;
         /// Timeout for the response head of a fetch, from the end of the request; then stale is
@@ -164,6 +172,9 @@ settings! {
         /// Request header fields to forward with cacheable requests, in addition to the built-in
         /// list.
         forward_headers: Vec<HeaderName> = [];
+    } and {
+        /// The `Proxy-Authorization` of `proxy_credentials_file`, or of the environment's URL.
+        proxy_credentials: Option<Secret>;
     }
 
     /// `[cache]`: the store and its size.
@@ -327,6 +338,14 @@ settings! {
         /// Percentage of requests without a traceparent that start a sampled trace; the caller's
         /// sampling decision is honoured.
         sample: usize = 100 where between::<0, 100>;
+    }
+}
+
+impl Upstream {
+    /// The host and port of the proxy on the way to the origin.
+    #[must_use]
+    pub fn forward_proxy(&self) -> Option<&Authority> {
+        self.proxy.as_ref()?.0.as_ref()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values that are valid by construction: sizes, the origin's URL, route patterns, tokens.
+//! Values that are valid by construction: sizes, the origin's URL, route patterns, secrets.
 
 use std::fmt;
 
@@ -224,12 +224,12 @@ impl fmt::Display for CookieName {
     }
 }
 
-/// A bearer token; `Debug` does not print it.
+/// A secret, such as a bearer token; `Debug` does not print it.
 #[derive(Clone, Debug)]
-pub struct Token(pub SecretString);
+pub struct Secret(pub SecretString);
 
 /// For reloads and tests only: the admin listener compares a client's token in constant time.
-impl PartialEq for Token {
+impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
     }

@@ -239,6 +239,7 @@ fn fault_status(fault: Fault) -> StatusCode {
         | Fault::Terminated
         | Fault::Tls
         | Fault::Certificate
+        | Fault::Tunnel
         | Fault::Incomplete
         | Fault::Protocol
         | Fault::ContentCoding => StatusCode::BAD_GATEWAY,

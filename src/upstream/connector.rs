@@ -1,5 +1,5 @@
-//! Opens connections to the origin: TCP and, for https, TLS (rustls with ring), within one deadline.
-//! hyper's client pools them.
+//! Opens connections to the origin: by `transport` and, for https, TLS (rustls with ring), within one
+//! deadline. hyper's client pools them.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
@@ -9,31 +9,32 @@ use std::time::Duration;
 
 use http::Uri;
 use http::uri::Scheme;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
-use tower::{Service, ServiceExt as _};
+use tower::{BoxError, Service, ServiceExt as _};
 
 use super::admission::AdmissionControl;
 use super::error::{ConnectTimeout, SetupError, is_refusal};
 use super::retry::Retries;
 use super::traffic::TrackedConnection;
+use super::transport::Transport;
 use crate::clock::Clock;
 use crate::config;
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Stream = <HttpsConnector<HttpConnector> as Service<Uri>>::Response;
+type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connection = TokioIo<TrackedConnection<TokioIo<Stream>>>;
 
 /// Connects within `upstream.connect_timeout`, and retries refused connections.
 #[derive(Clone, Debug)]
 pub struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+    inner: HttpsConnector<Transport>,
     timeout: Duration,
     /// Longest time that a connection's peer may read nothing (`upstream.forward_timeout`).
     max_stall: Duration,
@@ -56,8 +57,9 @@ impl Connector {
         // No HTTP/2: all requests would share one connection, where one slow reader blocks the others
         // (head-of-line blocking).
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let transport = Transport::new(tcp(HttpConnector::new(), settings), settings);
         Ok(Self {
-            inner: (tcp(HttpConnector::new(), settings), tls).into(),
+            inner: (transport, tls).into(),
             timeout: settings.connect_timeout,
             max_stall: settings.forward_timeout,
             max_age: settings.max_connection_age,

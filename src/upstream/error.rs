@@ -13,7 +13,9 @@ use hyper_util::client::legacy;
 use thiserror::Error;
 
 use super::traffic::{Traffic, Unanswered};
+use super::transport::TunnelRefused;
 use crate::coding::InvalidGzip;
+use crate::config;
 use crate::outcome::Fault;
 use crate::telemetry::Pool;
 
@@ -86,6 +88,16 @@ pub enum FetchError {
     /// The origin's certificate is not trusted (`upstream.ca_file`).
     #[error("upstream: the origin's certificate is not trusted")]
     Certificate(#[source] Source),
+    /// No connection through the proxy (`upstream.proxy`).
+    #[error("upstream: {why} (upstream.proxy)")]
+    Proxy {
+        /// The kind of failure.
+        fault: Fault,
+        /// Its refusal, if there is one.
+        why: String,
+        /// The cause.
+        source: Source,
+    },
     /// The connection failed before the response head was complete.
     #[error("upstream: the connection to the origin failed before the response")]
     Terminated {
@@ -155,6 +167,7 @@ impl FetchError {
             Self::Tls(_) => Fault::Tls,
             Self::Certificate(_) => Fault::Certificate,
             Self::Terminated { .. } => Fault::Terminated,
+            Self::Proxy { fault, .. } => *fault,
             Self::HeadTimeout(_)
             | Self::ForwardTimeout(_)
             | Self::TotalTimeout(_)
@@ -172,12 +185,17 @@ impl FetchError {
     }
 
     /// Classifies a failed request from the error of hyper's client.
-    pub(super) fn from_client(error: legacy::Error) -> Self {
+    pub(super) fn from_client(error: legacy::Error, settings: &config::Upstream) -> Self {
         if let Some(upload) = find::<Self>(&error) {
             return upload.clone();
         }
         let variant = if error.is_connect() {
-            connect_variant(&error)
+            let error = connect_variant(&error)(Arc::new(error));
+            return if settings.forward_proxy().is_some() {
+                error.through_proxy()
+            } else {
+                error
+            };
         } else if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
             Self::InvalidHead
         } else {
@@ -186,6 +204,24 @@ impl FetchError {
             return Self::Terminated { unanswered, source };
         };
         variant(Arc::new(error))
+    }
+
+    /// A failed connection through the proxy. TLS is the origin's: it is inside the tunnel.
+    fn through_proxy(self) -> Self {
+        let fault = match self.fault() {
+            Fault::Terminated => Fault::Tunnel,
+            fault => fault,
+        };
+        let (Self::Dns(source)
+        | Self::Refused(source)
+        | Self::ConnectTimeout(source)
+        | Self::Terminated { source, .. }) = self
+        else {
+            return self;
+        };
+        let refused = find::<TunnelRefused>(&*source).map(ToString::to_string);
+        let why = refused.unwrap_or_else(|| "no connection through the proxy".to_owned());
+        Self::Proxy { fault, why, source }
     }
 
     /// Classifies a failed response body from hyper's error.
@@ -209,7 +245,12 @@ impl FetchError {
 pub fn not_sent(fault: Fault) -> bool {
     let not_connected = matches!(
         fault,
-        Fault::Dns | Fault::Refused | Fault::ConnectTimeout | Fault::Tls | Fault::Certificate
+        Fault::Dns
+            | Fault::Refused
+            | Fault::ConnectTimeout
+            | Fault::Tls
+            | Fault::Certificate
+            | Fault::Tunnel
     );
     not_connected || fault.is_shed()
 }

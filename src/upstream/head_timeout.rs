@@ -42,7 +42,9 @@ impl HeadDeadline {
                 }
             };
             match clock.timeout_at(deadline, step).await {
-                Some(Some(response)) => return response.map_err(FetchError::from_client),
+                Some(Some(response)) => {
+                    return response.map_err(|error| FetchError::from_client(error, settings));
+                }
                 Some(None) => {
                     due = Some(match self {
                         Self::Fetch(_) => clock.deadline(settings.response_timeout),

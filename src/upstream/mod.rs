@@ -16,6 +16,7 @@ mod retry;
 mod stream;
 mod timer;
 mod traffic;
+mod transport;
 mod upload;
 
 use std::sync::Arc;
@@ -384,7 +385,12 @@ impl Upstream {
     }
 
     fn count_failure<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
-        result.inspect_err(|error| self.metrics.upstream_requests.failed(error.fault()))
+        result.inspect_err(|error| {
+            self.metrics.upstream_requests.failed(error.fault());
+            if matches!(error, FetchError::Proxy { .. }) {
+                self.metrics.upstream_proxy_failures.inc();
+            }
+        })
     }
 }
 

@@ -75,6 +75,7 @@ mod origin {
     mod breaker;
     mod failures;
     mod faults;
+    mod forward_proxy;
     mod overload;
     mod retries;
     mod retry_after;

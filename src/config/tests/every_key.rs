@@ -17,6 +17,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("admin.listen", r#""10.0.0.1:91""#),
     ("admin.token_file", r#""/run/token""#),
     ("upstream.url", r#""http://localhost:8000""#),
+    ("upstream.proxy", r#""http://proxy:3128""#),
+    ("upstream.proxy_credentials_file", r#""/run/credentials""#),
     ("upstream.connect_timeout", r#""250ms""#),
     ("upstream.response_timeout", r#""13s""#),
     ("upstream.total_timeout", r#""14s""#),

@@ -84,3 +84,59 @@ fn missing_files_are_reported_together() {
          --b: upstream.ca_file: the file cannot be read: No such file or directory (os error 2)"
     );
 }
+
+#[test]
+fn credentials_of_a_proxy_are_read_from_a_file_and_never_printed() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let path = dir.path().join("named");
+    let flag = Flag::new(
+        "--file",
+        "upstream.proxy_credentials_file",
+        path.to_string_lossy(),
+    );
+    let variables = [(
+        "HTTPS_PROXY".to_owned(),
+        "http://env:s3cret@proxy:3128".to_owned(),
+    )];
+    std::fs::write(&path, "svc:pa:ss é\nmore\n").expect("a file in it");
+    for (flags, secret) in [
+        (&[][..], "Basic ZW52OnMzY3JldA=="),
+        (&[flag][..], "Basic c3ZjOnBhOnNzIMOp"),
+    ] {
+        let loaded = draft(None, &variables, flags).finish();
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+        let credentials = loaded.config.upstream.proxy_credentials.as_ref();
+        assert_eq!(credentials.expect("credentials").0.expose_secret(), secret);
+        let effective = render::effective(&loaded.config, &loaded.sources);
+        assert!(
+            effective.contains("proxy = \"http://proxy:3128\"  # HTTPS_PROXY\n"),
+            "{effective}"
+        );
+        for printed in [format!("{loaded:?}"), effective] {
+            for secret in ["s3cret", "pa:ss", &secret["Basic ".len()..]] {
+                assert!(!printed.contains(secret), "{printed}");
+            }
+        }
+    }
+    for content in ["", "s3cret", ":s3cret", "s3\tcret:x"] {
+        let problems = problems_of(with_file(
+            "upstream.proxy_credentials_file",
+            content.as_bytes(),
+        ));
+        let expected =
+            "--file: upstream.proxy_credentials_file: the file's first line is not user:password";
+        assert_eq!(problems, expected);
+    }
+}
+
+#[test]
+fn a_password_in_the_url_of_a_proxy_is_refused_without_showing_it() {
+    let flag = Flag::new("--proxy", "upstream.proxy", "http://u:s3cret@proxy:3128");
+    // The environment is no substitute for a refused value.
+    let variables = [("HTTPS_PROXY".to_owned(), "http://proxy:3128".to_owned())];
+    assert_eq!(
+        problems_of(draft(None, &variables, &[flag]).finish()),
+        "--proxy: upstream.proxy: a password does not belong here; write user:password in a file, \
+         and its path as upstream.proxy_credentials_file"
+    );
+}

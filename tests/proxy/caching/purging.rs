@@ -2,7 +2,7 @@
 
 use http::Method;
 use secrecy::SecretString;
-use stuut_cache::config::Token;
+use stuut_cache::config::Secret;
 
 use super::invalidation::{CALL, assert_hits, assert_invalidated, assert_stored, start, store};
 use crate::support::{Origin, Program, Proxy, Response, wait_until};
@@ -103,7 +103,7 @@ async fn an_invalid_purge_request_removes_nothing() {
 async fn a_purge_requires_the_configured_admin_token() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.admin.token = Some(Token(SecretString::from("let-me")));
+        config.admin.token = Some(Secret(SecretString::from("let-me")));
     })
     .await;
     store(&proxy).await;

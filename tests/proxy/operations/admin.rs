@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use secrecy::SecretString;
 use serde_json::json;
-use stuut_cache::config::{Config, Route, RoutePattern, Token};
+use stuut_cache::config::{Config, Route, RoutePattern, Secret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -338,7 +338,7 @@ async fn explain_takes_its_parameters_in_any_order_and_any_spelling() {
 async fn explain_shows_queries_and_bodies_only_with_the_admin_token() {
     let origin = Origin::start().await;
     let proxy = Proxy::with(&origin, |config| {
-        config.admin.token = Some(Token(SecretString::from("let-me")));
+        config.admin.token = Some(Secret(SecretString::from("let-me")));
     })
     .await;
     let target = "/v1/calls/c1?email=a";

@@ -12,6 +12,7 @@
 mod browser;
 mod command;
 mod faulty_origin;
+mod forward_proxy;
 pub mod h2;
 mod origin;
 mod program;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use browser::Page;
 pub use command::{run, run_with};
 pub use faulty_origin::{FaultyOrigin, Received, Step};
+pub use forward_proxy::{Answer, ForwardProxy};
 pub use origin::{Gate, Origin, OriginRequest};
 pub use program::Program;
 pub use proxy::Proxy;

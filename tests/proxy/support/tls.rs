@@ -161,6 +161,10 @@ impl TlsOrigin {
         origin
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
     }
