@@ -14,12 +14,11 @@ use crate::config::OriginUrl;
 /// Fields about the host that a client has connected to, not about the response. That is the proxy's:
 /// where else it is reached, its keys, its use of TLS, and who gets reports on its failures are not the
 /// origin's to say. `Clear-Site-Data` stays: what it clears came from the origin.
-const OF_HOST: [HeaderName; 7] = [
+const OF_HOST: [HeaderName; 6] = [
     ALT_SVC,
     STRICT_TRANSPORT_SECURITY,
     PUBLIC_KEY_PINS,
     PUBLIC_KEY_PINS_REPORT_ONLY,
-    HeaderName::from_static("expect-ct"),
     HeaderName::from_static("nel"),
     HeaderName::from_static("report-to"),
 ];

@@ -322,7 +322,6 @@ async fn fields_about_the_origins_host_are_removed() {
         ),
         ("public-key-pins", "pin-sha256=\"x\"; max-age=9"),
         ("public-key-pins-report-only", "pin-sha256=\"x\""),
-        ("expect-ct", "enforce, max-age=9"),
         ("nel", "{\"report_to\":\"a\",\"max_age\":9}"),
         ("report-to", "{\"group\":\"a\",\"max_age\":9}"),
     ];
