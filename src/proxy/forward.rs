@@ -164,7 +164,7 @@ impl Forwarder {
             status: parts.status.as_u16(),
         };
         parts.headers.append(CACHE_STATUS, outcome.cache_status());
-        let upload = stream.take_upload();
+        let upload = stream.upload.take();
         let content = match written {
             Some(written) if !stream.is_end_stream() || upload.is_some() => {
                 let (clock, timeout) = (self.clock.clone(), self.forward_timeout);

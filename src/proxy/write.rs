@@ -43,7 +43,7 @@ pub struct WriteResponse {
     /// `None` once it has ended.
     stream: Option<Box<ResponseStream>>,
     upload: Option<UploadEnd>,
-    /// `None` once both have ended.
+    /// `None` once both have ended; taken by the task that waits for them, if there is one.
     written: Option<WrittenPaths>,
     clock: Clock,
     /// How long the rest is read after the client has disconnected (`upstream.forward_timeout`).
@@ -113,7 +113,7 @@ impl WriteResponse {
         if let Some(written) = &mut self.written {
             written.response_ended(is_whole, self.clock.mono());
         }
-        if self.upload.as_ref().is_none_or(UploadEnd::has_passed) {
+        if self.upload.is_none() {
             self.written = None;
         }
     }

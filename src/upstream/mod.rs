@@ -229,7 +229,7 @@ impl Upstream {
         let was_held_back = held_back.is_some_and(|body| upload::settle(&body, is_success));
         let responding = (is_success || was_held_back).then_some(responding);
         let upload = match deadline {
-            HeadDeadline::Upload(progress) => Some(UploadEnd(progress)),
+            HeadDeadline::Upload(progress) => UploadEnd::of(progress),
             HeadDeadline::Fetch(_) | HeadDeadline::Forward(_) => None,
         };
         Ok(response.map(|body| {

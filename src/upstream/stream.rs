@@ -33,8 +33,8 @@ pub struct ResponseStream {
     /// (backpressure).
     idle_since: Option<Deadline>,
     timer: Timer,
-    /// The end of the request's upload; `None` if it had no body.
-    pub(super) upload: Option<UploadEnd>,
+    /// The end of the request's upload, unless the head of the response was later.
+    pub upload: Option<UploadEnd>,
     /// Held until the end.
     held: Option<(Arc<Permit>, Option<Responding>)>,
 }
@@ -57,11 +57,6 @@ impl ResponseStream {
             upload: None,
             held: None,
         }
-    }
-
-    /// The end of the request's upload, unless it has passed.
-    pub fn take_upload(&mut self) -> Option<UploadEnd> {
-        self.upload.take().filter(|upload| !upload.has_passed())
     }
 
     /// Holds these until the end.

@@ -100,7 +100,7 @@ pub(super) struct Progress {
 
 /// The end of an upload, which may be later than that of the response.
 #[derive(Debug)]
-pub struct UploadEnd(pub(super) watch::Receiver<Progress>);
+pub struct UploadEnd(watch::Receiver<Progress>);
 
 /// Reads a body of declared length 0 to its end. With data, the request is malformed
 /// (RFC 9113 §8.1.1).
@@ -264,13 +264,13 @@ impl Drain {
 }
 
 impl UploadEnd {
-    /// Whether nothing more is sent to the origin.
-    #[must_use]
-    pub fn has_passed(&self) -> bool {
-        self.0.has_changed().is_err() || self.0.borrow().has_ended
+    /// `None` if it has passed.
+    pub(super) fn of(progress: watch::Receiver<Progress>) -> Option<Self> {
+        let has_ended = progress.borrow().has_ended;
+        (!has_ended).then_some(Self(progress))
     }
 
-    /// Waits for it. The upload is dropped when it is broken off.
+    /// Waits for it. An upload that is broken off is dropped.
     pub async fn wait(mut self) {
         let _ = self.0.wait_for(|upload| upload.has_ended).await;
     }
