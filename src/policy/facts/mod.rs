@@ -105,6 +105,7 @@ impl Facts {
         let mut expiries = Expiries::after(sent);
         for value in URL_FIELDS.iter().flat_map(|name| fields.get_all(name)) {
             expiries.scan(value.as_bytes());
+            expiries.scan_path(value.as_bytes());
         }
         self.signed_until = [self.signed_until, expiries.first]
             .into_iter()
@@ -154,7 +155,9 @@ impl json::Visit for FactsReader<'_> {
 impl FactsReader<'_> {
     #[inline(never)]
     fn read(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
-        let Some(name) = name else { return };
+        let Some(name) = name else {
+            return self.expiries.scan_path(value);
+        };
         let name = name.unescaped();
         if depth == 1 {
             self.top_level(&name, value);
@@ -165,7 +168,9 @@ impl FactsReader<'_> {
         }
         let text = json::text(value).unwrap_or_default();
         let has_url = is_url(&text) || is_presigned && !text.is_empty();
-        if !has_url && !is_expiry {
+        if has_url {
+            self.expiries.scan_path(value);
+        } else if !is_expiry {
             return;
         }
         if self.links.last().is_none_or(|(of, _)| *of != depth) {
@@ -176,8 +181,10 @@ impl FactsReader<'_> {
         };
         link.has_url |= has_url;
         if is_expiry {
-            let number = || std::str::from_utf8(value).ok()?.parse().ok();
-            let expiry = time(&text).or_else(|| signed::unix(number()?));
+            let number = std::str::from_utf8(value).unwrap_or_default();
+            let written = if text.is_empty() { number } else { &text };
+            let since = name.ends_with(b"n").then_some(self.expiries.sent);
+            let expiry = signed::expiry_beside(written, since);
             link.expires_at = [link.expires_at, expiry].into_iter().flatten().min();
             return;
         }
@@ -239,6 +246,16 @@ impl FactsReader<'_> {
 /// The API's member for a pre-signed URL.
 const PRESIGNED: &[u8] = b"presigned_url";
 
+/// The ends of the names of members for the expiry of a URL; those in `n` have seconds.
+const EXPIRIES: [&[u8]; 6] = [
+    b"xpires_at",
+    b"xpiresAt",
+    b"alid_until",
+    b"alidUntil",
+    b"xpires_in",
+    b"xpiresIn",
+];
+
 impl Link {
     /// Whether a member belongs to a link by its name; `false` for most names of URLs.
     #[inline]
@@ -249,8 +266,17 @@ impl Link {
     #[inline]
     fn is_expiry(name: &[u8]) -> bool {
         // Most names that end in `_at` do not end in `s_at`.
-        let may_be = matches!(name, [.., b's', b'_', b'a', b't'] | [.., b's', b'A', b't']);
-        may_be && (name.ends_with(b"xpires_at") || name.ends_with(b"xpiresAt"))
+        let may_be = matches!(name, [.., b't' | b'n' | b'l'])
+            && matches!(
+                name,
+                [.., b's', b'_', _, _] | [.., b's', _, _] | [.., b'n', b't', _, _]
+            );
+        may_be && Self::ends_as_expiry(name)
+    }
+
+    #[inline(never)]
+    fn ends_as_expiry(name: &[u8]) -> bool {
+        EXPIRIES.iter().any(|end| name.ends_with(end))
     }
 }
 

@@ -6,7 +6,9 @@
 //! | AWS version 2, `CloudFront`, Google version 2 and CDN | `Expires` (a time) |
 //! | `CloudFront`, custom policy | `Policy` (base64, `DateLessThan`) |
 //! | Azure | `se`, `ske` (times) |
-//! | others | `exp`, `expires`, `expiry`, `expires_at` and the like; `exp=` in a value (Akamai); a JWT (`exp`) |
+//! | Akamai, Bunny | `exp=` or `expires=` in a value or in the path |
+//! | others | `exp`, `expires`, `expiry`, `expires_at` and the like; a JWT (`exp`), also in the path or fragment |
+//! | Facebook, Discord, nginx … | [`SHORT_EXPIRIES`], beside a signature |
 //!
 //! The text is scanned as it is, whether it is JSON or not: a URL may be within longer text, escaped
 //! for JSON (at any depth) or HTML, or percent-encoded as a parameter of another URL. Names are
@@ -14,9 +16,10 @@
 //! [unreadable](Expiries::unreadable).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use memchr::{memchr, memchr_iter, memchr2, memmem};
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 
 use crate::policy::percent_decoded;
 
@@ -24,11 +27,14 @@ use crate::policy::percent_decoded;
 /// time that the URL does not contain; a session usually lasts an hour.
 const SESSION: Duration = Duration::from_hours(1);
 
+/// Finds escapes of `=` and `?`. Made once: that takes as long as to scan a small body.
+static ESCAPED: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\\u003"));
+
 /// The expiries of the pre-signed URLs found so far.
 #[derive(Debug)]
 pub(super) struct Expiries {
     /// When the origin sent them. It showed those that had expired by then itself: they do not count.
-    sent: SystemTime,
+    pub(super) sent: SystemTime,
     pub(super) first: Option<SystemTime>,
     /// The number of signed URLs with an unknown expiry.
     pub(super) unreadable: usize,
@@ -41,11 +47,21 @@ struct Parameters {
     date: Option<SystemTime>,
     is_dated: bool,
     lifetime: Option<Duration>,
-    /// `X-…-Security-Token`
-    session: bool,
+    /// The maximum of `lifetime`, with `X-…-Security-Token`.
+    session: Option<Duration>,
     signed: bool,
     expiry: Option<SystemTime>,
+    /// The last of [`SHORT_EXPIRIES`], and whether there is one of [`SHORT_SIGNATURES`].
+    short_expiry: Option<SystemTime>,
+    has_hash: bool,
 }
+
+/// Names of expiries that have other meanings as well: they only add a deadline, beside a signature.
+/// Their values are decimal or hexadecimal Unix times, or dates.
+const SHORT_EXPIRIES: [&str; 6] = ["e", "ex", "oe", "t", "valid", "validto"];
+
+/// Names of signatures that have other meanings as well: their values are as long as a hash.
+const SHORT_SIGNATURES: [&str; 6] = ["h", "hash", "hm", "oh", "s", "st"];
 
 // === impl Expiries ===
 
@@ -62,7 +78,15 @@ impl Expiries {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut expiries = Self::after(UNIX_EPOCH);
         expiries.scan(text);
+        expiries.scan_path(text);
         expiries
+    }
+
+    /// Records the expiry of a JWT in the path or fragment of a URL that [`scan`](Self::scan) skips.
+    pub(super) fn scan_path(&mut self, url: &[u8]) {
+        if has_token(url) && memchr(b'=', url).is_none() {
+            self.read_url(&unescaped(url));
+        }
     }
 
     /// Records an expiry, unless it was over when the response was sent.
@@ -80,7 +104,7 @@ impl Expiries {
         self.scan_at(text, memchr_iter(b'=', text));
         let encoded = memchr_iter(b'%', text);
         self.scan_at(text, encoded.filter(|at| is_encoded_equals(&text[*at..])));
-        self.scan_at(text, memmem::find_iter(text, b"\\u003"));
+        self.scan_at(text, ESCAPED.find_iter(text));
     }
 
     /// Reads the words at these positions, each once.
@@ -102,17 +126,23 @@ impl Expiries {
         // `?`, `%3F` or `\u003f`; the latter two may be a URL in a parameter.
         let is_mark = |two: &[u8]| matches!(two, [b'3', b'f' | b'F']);
         let is_encoded = memchr2(b'%', b'\\', word).is_some() && word.windows(2).any(is_mark);
-        if memchr(b'?', word).is_none() && !is_encoded {
+        // A path has no other equals signs that count.
+        let has = |mark: &str| memmem::find(word, mark.as_bytes()).is_some();
+        let in_path = || has("exp=") || has("xpires=") || has_token(word);
+        if memchr2(b'?', b'#', word).is_none() && !is_encoded && !in_path() {
             return;
         }
         let text = unescaped(word);
-        for piece in text.split(ends_url) {
-            self.read_url(piece);
-        }
+        self.read_urls(&text);
         if is_encoded {
-            for piece in percent_decoded(&text).split(ends_url) {
-                self.read_url(piece);
-            }
+            self.read_urls(&percent_decoded(&text));
+        }
+    }
+
+    /// Reads the URLs within longer text. Bytes, because `char`s are slow to split by.
+    fn read_urls(&mut self, text: &str) {
+        for piece in text.as_bytes().split(|byte| ends_url(*byte)) {
+            self.read_url(std::str::from_utf8(piece).unwrap_or_default());
         }
     }
 
@@ -138,14 +168,15 @@ impl Expiries {
     fn finish(&mut self, url: &Parameters) {
         let dated = url.dated();
         let expiry = [dated, url.expiry].into_iter().flatten().min();
-        if let Some(expiry) = expiry {
+        let short = url.short_expiry.filter(|_| url.signed || url.has_hash);
+        for expiry in [expiry, short].into_iter().flatten() {
             self.record(expiry);
         }
         // Without a date, the expiry of the session credentials is unknown.
         self.unreadable += usize::from(if url.is_dated {
             dated.is_none()
         } else {
-            url.session || url.signed && expiry.is_none()
+            url.session.is_some() || url.signed && expiry.is_none()
         });
     }
 }
@@ -155,10 +186,14 @@ impl Expiries {
 impl Parameters {
     fn read(&mut self, parameter: &str) {
         // `split_once` is slow on short texts.
+        if has_token(parameter.as_bytes()) {
+            self.read_tokens(parameter);
+        }
         let Some(equals) = memchr(b'=', parameter.as_bytes()) else {
             return;
         };
-        let (name, sent) = (&parameter[..equals], &parameter[equals + 1..]);
+        let (path, sent) = (&parameter[..equals], &parameter[equals + 1..]);
+        let name = &path[memrchr(b'/', path.as_bytes()).map_or(0, |slash| slash + 1)..];
         let value = percent_decoded(sent);
         let value = value.trim_end_matches(['.', ',', ':', '!', '*', '\\']);
         let mut lower = [0; LONGEST_NAME];
@@ -171,7 +206,7 @@ impl Parameters {
                 self.is_dated = true;
                 self.lifetime = value.parse().ok().map(Duration::from_secs);
             }
-            "security-token" if vendor.is_some() => self.session = true,
+            "security-token" if vendor.is_some() => self.session = Some(SESSION),
             "se" | "ske" => self.expires(time_or_day(value)),
             "policy" => {
                 self.signed = true;
@@ -181,20 +216,34 @@ impl Parameters {
                 let number = leading_number(value).and_then(unix);
                 self.expires(number.or_else(|| time_or_day(value)));
             }
-            other => self.signed |= is_signature(other),
+            other if SHORT_EXPIRIES.contains(&other) => {
+                self.short_expiry = short_time(value).or(self.short_expiry);
+            }
+            other => {
+                self.signed |= is_signature(other);
+                self.has_hash |= value.len() >= 16 && SHORT_SIGNATURES.contains(&other);
+            }
         }
-        if let Some(claims) = claims(value) {
-            self.signed = true;
-            self.expires(number_after(&base64_decoded(claims), "\"exp\"").and_then(unix));
+        if memchr(b'=', sent.as_bytes()).is_none() {
+            return;
         }
         // A value with members of its own.
-        let members = sent.contains('=').then(|| sent.split(['~', ':']));
-        for member in members.into_iter().flatten() {
-            let expiry = member.strip_prefix("exp=");
-            if let Some(expiry) = expiry.or_else(|| member.strip_prefix("Expires=")) {
+        let mut before = "";
+        for part in sent.split(['~', ':', '/', '=']) {
+            if matches!(before, "exp" | "Expires") {
                 self.signed = true;
-                self.expires(leading_number(expiry).and_then(unix));
+                self.expires(leading_number(part).and_then(unix));
             }
+            before = part;
+        }
+    }
+
+    /// Reads the JWTs in a value, a path or a fragment.
+    #[inline(never)]
+    fn read_tokens(&mut self, parameter: &str) {
+        for claims in parameter.split(['/', '=']).filter_map(claims) {
+            self.signed = true;
+            self.expires(number_after(&base64_decoded(claims), "\"exp\"").and_then(unix));
         }
     }
 
@@ -203,7 +252,7 @@ impl Parameters {
     }
 
     fn dated(&self) -> Option<SystemTime> {
-        let limit = if self.session { SESSION } else { Duration::MAX };
+        let limit = self.session.unwrap_or(Duration::MAX);
         self.date?.checked_add(self.lifetime?.min(limit))
     }
 }
@@ -224,11 +273,16 @@ fn lower_case<'a>(name: &str, buffer: &'a mut [u8; LONGEST_NAME]) -> &'a str {
 fn is_signature(name: &str) -> bool {
     let last_word = name.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
     let is_word = [
-        "sig", "sign", "auth", "md5", "jwt", "hdnts", "hdnea", "verify",
+        "sig", "sign", "auth", "md5", "jwt", "hdnts", "hdnea", "hdntl", "verify",
     ]
     .contains(&last_word.unwrap_or_default());
     let is_end = ["signature", "signed", "token", "hmac"];
     is_word || is_end.iter().any(|end| name.ends_with(end)) || name == "key-pair-id"
+}
+
+/// Whether a text may have a JWT. A quick test: J is rare.
+fn has_token(text: &[u8]) -> bool {
+    memchr_iter(b'J', text).any(|at| text[..at].ends_with(b"ey"))
 }
 
 /// The claims of a JWT, in base64.
@@ -251,12 +305,10 @@ fn ends_word(byte: u8) -> bool {
     byte <= b' ' || matches!(byte, b'"' | b'<' | b'>')
 }
 
-/// Whether a character ends a URL within longer text.
-fn ends_url(char: char) -> bool {
-    matches!(
-        char,
-        '\0'..=' ' | '"' | '\'' | '<' | '>' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^' | '`'
-    )
+/// Whether a byte ends a URL within longer text.
+fn ends_url(byte: u8) -> bool {
+    matches!(byte, 0..=b' ' | b'"' | b'\'' | b'<' | b'>' | b'(' | b')')
+        || matches!(byte, b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`')
 }
 
 /// Resolves the escapes of JSON strings, however often they are escaped.
@@ -344,6 +396,23 @@ pub(super) fn time(text: &str) -> Option<SystemTime> {
         .parse()
         .or_else(|_| format!("{text}Z").parse::<jiff::Timestamp>());
     stamp.ok()?.try_into().ok()
+}
+
+/// The value of one of [`SHORT_EXPIRIES`].
+fn short_time(value: &str) -> Option<SystemTime> {
+    let decimal = leading_number(value).and_then(unix);
+    let hex = || u64::from_str_radix(value, 16).ok().and_then(unix);
+    decimal.or_else(hex).or_else(|| time_or_day(value))
+}
+
+/// The expiry in a member beside a URL: a date or a Unix time; with `since`, a number of seconds.
+pub(super) fn expiry_beside(text: &str, since: Option<SystemTime>) -> Option<SystemTime> {
+    let number = || Duration::try_from_secs_f64(text.parse().ok()?).ok();
+    if let Some(since) = since {
+        return since.checked_add(number()?);
+    }
+    let date = time(text).or_else(|| httpdate::parse_http_date(text).ok());
+    date.or_else(|| unix(number()?.as_secs()))
 }
 
 /// Azure allows a date without a time: the start of that day.

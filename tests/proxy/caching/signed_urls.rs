@@ -41,6 +41,8 @@ async fn a_url_within_longer_text_ends_the_response_before_it_expires() {
         serde_json::json!({ "url": url }).to_string(),
         redirector,
         "https://d.example/k?Expires=1800000130&Signature=a&Key-Pair-Id=b".to_owned(),
+        "https://d.example/exp=1800000130~hmac=a/k.m3u8".to_owned(),
+        "https://d.example/k?oh=00_AfBcDeFgHiJkLm&oe=6b49d282".to_owned(),
     ] {
         let (_origin, proxy) = answering(call(&text)).await;
         proxy.get(CALL).bearer("a").await.assert_miss();

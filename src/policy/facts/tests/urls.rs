@@ -1,10 +1,14 @@
 //! The forms of pre-signed URLs and of their expiries, one row each.
 
+use stuut_simulator::{Options, Simulator, demo};
+
 use super::*;
 
 /// A URL that expires at `THEN + 3600`, as AWS and R2 sign it (version 4).
 const AMZ: &str =
     "https://b.example/k?X-Amz-Date=20231107T053156Z&X-Amz-Expires=3600&X-Amz-Signature=ab";
+
+const HASH: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
 /// A URL signed in a way that we cannot read.
 const OPAQUE: &str = "https://b.example/k?v=1&sig=ab";
@@ -126,6 +130,38 @@ fn the_expiry_of_every_signer_is_read() {
         ("?hdnts=st=1~exp=1699335116~acl=/*~hmac=a", After(0)),
         (&format!("?token={with_exp}"), After(0)),
         (&format!("?t={with_exp}&a=1"), After(0)),
+        (&format!("#access_token={with_exp}"), After(0)),
+        (&format!("#{with_exp}"), After(0)),
+        (&format!("/{with_exp}/k.mp3"), After(0)),
+        (&format!("/{}/k.mp3", jwt(r#"{"sub":"a"}"#)), Unreadable),
+        (
+            "/hdntl=exp=1699335116~acl=/*~data=hdntl~hmac=ab/k.m3u8",
+            After(0),
+        ),
+        ("/st=1~exp=1699335116~acl=/*~hmac=ab/k.m3u8", After(0)),
+        ("/exp=1699335116~hmac=ab/k.mp4", After(0)),
+        (
+            "/bcdn_token=ab&expires=1699335116&token_path=%2F/k.m3u8",
+            After(0),
+        ),
+        (
+            "/Edge-Cache-Token=Expires=1699335116~Signature=b/k",
+            After(0),
+        ),
+        // Short names, beside a signature.
+        (&format!("?oh=00_{HASH}&oe=6549CBCC&_nc_sid=1"), After(0)),
+        (&format!("?ex=6549cbcc&is=6549bd7c&hm={HASH}&"), After(0)),
+        (&format!("?t=1699335116&h={HASH}"), After(0)),
+        (&format!("?st={HASH}&e=1699335116000"), After(0)),
+        (&format!("?hash={HASH}&valid=1699335116"), After(0)),
+        (
+            &format!("?hash={HASH}&validTo=2023-11-07T05:31:56Z"),
+            After(0),
+        ),
+        (&format!("?hash={HASH}&e=5"), Expiry::None),
+        ("?e=1699335116&ex=6549cbcc&valid=1699335116", Expiry::None),
+        ("?h=1080&s=64&t=1699335116", Expiry::None),
+        (&format!("?h={HASH}"), Expiry::None),
         (&format!("?jwt={}", jwt(r#"{"sub":"a"}"#)), Unreadable),
         ("?signature=x", Unreadable),
         ("?access_token=x", Unreadable),
@@ -145,6 +181,7 @@ fn the_expiry_of_every_signer_is_read() {
         };
         assert_expiry(&format!(r#"{{"recording_url":"{url}"}}"#), *expected);
         assert_expiry(&format!(r#""{url}#t=9""#), *expected);
+        assert_expiry(&format!(r#"["{url}"]"#), *expected);
         assert_expiry(&format!("<a href={url}>"), *expected);
     }
 }
@@ -259,6 +296,30 @@ fn the_expiry_beside_a_url_counts() {
             Expiry::None,
         ),
         (
+            format!(r#""url":"{PLAIN}","expires_at":"1699335116""#),
+            After(0),
+        ),
+        (
+            format!(r#""url":"{PLAIN}","expires_at":1.6993351165e9"#),
+            After(0),
+        ),
+        (
+            format!(r#""url":"{PLAIN}","expires_at":"Tue, 07 Nov 2023 05:31:56 GMT""#),
+            After(0),
+        ),
+        (
+            format!(r#""url":"{PLAIN}","valid_until":{at_then}"#),
+            After(0),
+        ),
+        (
+            format!(r#""validUntil":1699335116,"url":"{PLAIN}""#),
+            After(0),
+        ),
+        (
+            format!(r#""url":"{PLAIN}","expires_in":-1,"until":{at_then}"#),
+            Expiry::None,
+        ),
+        (
             format!(
                 r#""a":"{PLAIN}","a_expires_at":"2024-01-01T00:00:00Z","b":"{PLAIN}","b_expires_at":{at_then}"#
             ),
@@ -308,10 +369,64 @@ fn the_expiry_beside_a_url_counts() {
 }
 
 #[test]
+fn seconds_beside_a_url_count_from_when_it_was_sent() {
+    for seconds in ["60", "\"60\"", "60.5"] {
+        for name in ["expires_in", "urlExpiresIn"] {
+            let body = format!(r#"{{"url":"https://b.example/k","{name}":{seconds}}}"#);
+            let facts = read(body.as_bytes(), &[], at(THEN));
+            assert_eq!(expiry(&facts), After(60), "{body}");
+        }
+    }
+}
+
+/// A name with other meanings only adds a deadline.
+#[test]
+fn a_short_name_does_not_make_a_signed_url_readable() {
+    let facts = facts(r#"["https://b.example/k?sig=ab&e=1699335116"]"#);
+    assert_eq!(facts.signed_until, Some(at(THEN)));
+    assert!(facts.unreadable_expiry);
+}
+
+/// The forms of pre-signed URLs must not shorten the lifetime of ordinary calls.
+#[test]
+fn the_calls_of_the_simulator_have_only_the_expiry_of_their_recording() {
+    let now = at(THEN);
+    let simulator = Simulator::new(Options::default(), move || now);
+    let mut head = HeaderMap::new();
+    let credential = format!("Bearer {}", demo::TOKEN).parse();
+    head.insert(header::AUTHORIZATION, credential.expect("a value"));
+    let (mut found, mut signed) = (0, 0);
+    for id in simulator.call_ids("acme") {
+        let target = format!("/v1/calls/{id}").parse().expect("a target");
+        let answer = simulator.answer(&http::Method::GET, &target, &head, b"");
+        if answer.response.status() != 200 {
+            continue;
+        }
+        let facts = read(answer.response.body(), &Freshness::default().live, now);
+        assert!(!facts.unreadable_expiry, "{id}");
+        let left = facts.signed_until.map(|end| end.duration_since(now));
+        let is_long = |left: &Duration| *left >= Duration::from_mins(10);
+        assert!(left.iter().flatten().all(is_long), "{id} {left:?}");
+        (found, signed) = (found + 1, signed + u32::from(left.is_some()));
+    }
+    assert!(
+        found > 9 && (1..found).contains(&signed),
+        "{found} {signed}"
+    );
+}
+
+#[test]
 fn signed_urls_in_response_fields_count() {
     for (name, value) in [
         ("location", AMZ.to_owned()),
         ("content-location", AMZ.replace("https://b.example", "")),
+        (
+            "location",
+            format!(
+                "/k/eyJhIjoxfQ.{}.c2ln/k",
+                base64(r#"{"exp":1699338716}"#, ['-', '_'])
+            ),
+        ),
         ("link", format!("</a>; rel=prev, <{AMZ}>; rel=next")),
     ] {
         let mut fields = HeaderMap::new();
