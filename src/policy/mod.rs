@@ -9,8 +9,9 @@
 //! 3. [`verdict()`] decides how that response may be used, in a view with its [`ViewLimits`]:
 //!    `Fresh` and `Usable` are served, where a [`condition`] of the client may turn a 200 into a
 //!    304; `Stale` is validated; `Unusable` and a miss are fetched.
-//! 4. A validating request is [made conditional](make_conditional), and [`renewal()`] classifies
-//!    the origin's response: a 304 [updates](update) the stored fields, a full one replaces them.
+//! 4. A validating request is [made conditional](make_conditional). A 304 that
+//!    [validates](is_validated) the stored response [updates](update) its fields; a full response
+//!    replaces it, unless it [is a failure](is_failure).
 //! 5. A new or renewed response is [assessed](assess): its age, its lifetime and the [`Rule`]
 //!    that set it, its stale use. That [`Freshness`] is stored with it.
 //! 6. [`may_store`] decides whether it is stored, [`storable`] with which fields, and
@@ -59,8 +60,8 @@ pub(crate) use list::{TOKEN, ascii_table};
 pub use percent::percent_decoded;
 pub use recheck::{Recheck, recheck};
 pub use renewal::{
-    Renewal, TokenStatus, is_failure, is_gone, make_conditional, make_conditional_on_bytes,
-    renewal, token_status, update,
+    TokenStatus, is_failure, is_gone, is_validated, make_conditional, make_conditional_on_bytes,
+    token_status, update,
 };
 pub use retry_after::retry_after;
 pub use slots::{FairSlots, Full};

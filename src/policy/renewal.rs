@@ -9,43 +9,6 @@ use super::dates::DateField;
 use super::fields;
 use super::validators::{self, EntityTag, origin_tag};
 
-/// The effect of the origin's response to a validation on the stored response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Renewal {
-    /// A 304 that selects the stored response: update its fields and assess it again.
-    Renewed,
-    /// A 304 with another validator: fetch again, without conditions.
-    Mistaken,
-    /// A full response, which replaces the stored one.
-    Replaced,
-    /// Access was refused or the resource is gone: the stored response must not be served again,
-    /// and the client gets the origin's response.
-    Ended,
-    /// The origin failed: the stored response may be served if its stale use allows.
-    Failed,
-}
-
-/// Classifies the origin's response to the validation of a stored one.
-///
-/// 401, 403, 404 and 410 end its use. A [failure](is_failure) leaves it valid, as does a fetch
-/// without a response. Any other status but 304 replaces it.
-#[must_use]
-pub fn renewal(
-    stored: &HeaderMap,
-    status: StatusCode,
-    response: &HeaderMap,
-    now: SystemTime,
-) -> Renewal {
-    match status.as_u16() {
-        304 if selects(stored, response, now) => Renewal::Renewed,
-        304 => Renewal::Mistaken,
-        401 | 403 => Renewal::Ended,
-        _ if is_gone(status) => Renewal::Ended,
-        _ if is_failure(status) => Renewal::Failed,
-        _ => Renewal::Replaced,
-    }
-}
-
 /// Whether the origin failed: the errors of RFC 5861 §4, and temporary refusals (408, 425, 429),
 /// which concern this one request and not the stored response.
 ///
@@ -176,13 +139,14 @@ pub(super) fn has_validator(stored: &HeaderMap) -> bool {
     EntityTag::of(stored).is_some() || has_last_modified(stored)
 }
 
-/// Whether a 304 selects this stored response (RFC 9111 §4.3.4): a strong tag must match strongly, a
+/// Whether a 304 validates this stored response (RFC 9111 §4.3.4): a strong tag must match strongly, a
 /// weak one weakly; without a tag the dates must be equal.
 ///
 /// §4.3.4 accepts a 304 without validators only if the stored response has none either. We depart
 /// from it: we validate exactly one stored response, so the 304 cannot mean another, and many
 /// origins send 304 without the tag.
-fn selects(stored: &HeaderMap, response: &HeaderMap, now: SystemTime) -> bool {
+#[must_use]
+pub fn is_validated(stored: &HeaderMap, response: &HeaderMap, now: SystemTime) -> bool {
     let ours = EntityTag::of(stored).map(EntityTag::uncoded);
     match (EntityTag::of(response), ours) {
         (Some(theirs), Some(ours)) if theirs.is_weak() => theirs.equals_weakly(ours),

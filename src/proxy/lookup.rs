@@ -2,13 +2,12 @@
 //!
 //! It does not fetch; the rules of freshness are in `policy`.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
 use super::request::ClientRequest;
 use super::view::Selected;
-use crate::cache::{Entry, StoreLookup};
+use crate::cache::StoreLookup;
 use crate::outcome::{Forward, ServedStale};
 use crate::policy::{self, Moment, Recheck, Verdict};
 
@@ -26,7 +25,7 @@ pub(super) enum Lookup {
         on_error: Option<ServedStale>,
     },
     /// The origin has not shown it to this token yet: revalidate it.
-    NotAdmitted(Arc<Entry>),
+    NotAdmitted,
     /// Fetch the whole response: nothing is stored, or a 304 would not make it usable.
     Miss(Forward),
 }
@@ -39,7 +38,7 @@ impl Proxy {
         let client = request.call.negotiates.then_some(&request.head.headers);
         let entry = match self.store.find(key, token, now.mono, client, sent) {
             StoreLookup::Entry(entry) => entry,
-            StoreLookup::NotAdmitted(entry) => return Lookup::NotAdmitted(entry),
+            StoreLookup::NotAdmitted(_) => return Lookup::NotAdmitted,
             StoreLookup::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
             StoreLookup::Nothing => return Lookup::Miss(Forward::Miss),
         };
@@ -52,7 +51,7 @@ impl Proxy {
             *now = self.clock.now();
             match reassessed.filter(|entry| self.store.is_current(&entry.generation)) {
                 Some(entry) if entry.admits(token, now.mono) => entry,
-                Some(entry) => return Lookup::NotAdmitted(entry),
+                Some(_) => return Lookup::NotAdmitted,
                 None => return Lookup::Miss(Forward::Miss),
             }
         };
@@ -107,7 +106,7 @@ fn overdue(lookup: Lookup, on_error: bool, now: Moment) -> Lookup {
             selected,
             on_error,
         } => (why, selected, on_error),
-        other @ (Lookup::NotAdmitted(_) | Lookup::Miss(_)) => return other,
+        other @ (Lookup::NotAdmitted | Lookup::Miss(_)) => return other,
     };
     match reason.filter(|_| on_error) {
         Some(reason) if selected.entry.has_failed_recently(now.mono) => {

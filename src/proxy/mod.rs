@@ -223,8 +223,8 @@ impl Proxy {
                 let selected = self.views.compressed(&request, selected);
                 return Ok(self.stale(&request, &selected, reason, now));
             }
-            Lookup::Stale { why, selected, .. } => (why, Basis::Stored(selected.entry)),
-            Lookup::NotAdmitted(entry) => (Forward::Miss, Basis::NotAdmitted(entry)),
+            Lookup::Stale { why, .. } => (why, Basis::Stored),
+            Lookup::NotAdmitted => (Forward::Miss, Basis::NotAdmitted),
             Lookup::Miss(why) => (why, Basis::Nothing),
         };
         if request.directives.only_if_cached {
@@ -248,9 +248,8 @@ impl Proxy {
         arrived.compact(&self.fetcher.forward_headers);
         let request = &self.request(&call, &arrived);
         let _held = Held::new(request.account, request.size());
-        let is_stored = matches!(basis, Basis::Stored(_));
         let result = self.fetcher.fetch(request, basis).await;
-        if is_stored
+        if basis == Basis::Stored
             && result.is_failure()
             && let Some(response) = self.stale_if_error(request).await
         {
@@ -278,7 +277,7 @@ impl Proxy {
                 on_error: Some(_),
                 ..
             } => Some(self.stale(request, &selected, ServedStale::OnError, now)),
-            Lookup::Stale { .. } | Lookup::NotAdmitted(_) | Lookup::Miss(_) => None,
+            Lookup::Stale { .. } | Lookup::NotAdmitted | Lookup::Miss(_) => None,
         }
     }
 

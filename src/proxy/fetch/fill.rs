@@ -15,18 +15,16 @@ use super::origin::OriginResponse;
 use super::{Basis, FetchJob, FetchResult, Fetched, Fetcher};
 use crate::cache::{Encodings, Entry, Representation, StoreLookup};
 use crate::in_transit::StoredBody;
-use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Renewal, Selecting, ViewLimits};
+use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Selecting, ViewLimits};
 use crate::request::Scope;
 use crate::telemetry::Metrics;
 use crate::upstream::{BodyRead, PendingBody, ResponseStream};
 
 /// A whole response: the origin's new one, or the stored one with the fields of a 304.
-struct Whole<'a> {
+struct Whole {
     status: StatusCode,
     fields: HeaderMap,
     body: StoredBody,
-    /// The stored response, if it was renewed.
-    renewed: Option<&'a Arc<Entry>>,
 }
 
 impl Fetcher {
@@ -70,10 +68,10 @@ impl Fetcher {
         body: Box<ResponseStream>,
         reason: NotStored,
     ) -> FetchResult {
-        for cookie in response.cookies {
+        for cookie in std::mem::take(&mut response.cookies) {
             response.head.headers.append(SET_COOKIE, cookie);
         }
-        self.supersede_stored(job, response.head.status);
+        self.supersede_stored(job, &response);
         self.metrics.not_stored.of(reason).inc();
         FetchResult::Stream {
             head: Box::new(response.head),
@@ -89,8 +87,8 @@ impl Fetcher {
         response: &OriginResponse,
         body: StoredBody,
     ) -> FetchResult {
-        let whole = Whole::of(job, response, body);
-        let renewed = whole.renewed;
+        let renewed = response.renewed.as_ref();
+        let whole = Whole::of(response, body);
         let exchange = Exchange {
             status: whole.status,
             // As received: what `Connection` removes, such as a `no-store`, still counts.
@@ -121,8 +119,8 @@ impl Fetcher {
         // An error does not replace a stored response: others may still use it (stale-if-error). In a
         // named scope no error is stored, and the reason must not depend on what others have fetched.
         let keeps_stored = !job.fence.is_shared()
-            && (response.renewal == Some(Renewal::Failed)
-                || policy::is_failure(status) && self.is_stored(job));
+            && policy::is_failure(status)
+            && !matches!(self.find(job), StoreLookup::Nothing);
         let stored = if keeps_stored {
             Err(NotStored::OriginFailed)
         } else {
@@ -131,13 +129,13 @@ impl Fetcher {
         };
         if let Err(reason) = stored {
             self.metrics.not_stored.of(reason).inc();
-            self.supersede_stored(job, status);
+            self.supersede_stored(job, response);
         }
         FetchResult::Whole(Fetched {
             stored,
             // A token admitted by a 304 must not learn that another token has fetched it before.
             status: match renewed {
-                Some(stored) if matches!(job.basis, Basis::NotAdmitted(_)) => stored.whole.status,
+                Some(stored) if job.basis == Basis::NotAdmitted => stored.whole.status,
                 _ => status,
             },
             entry,
@@ -149,11 +147,11 @@ impl Fetcher {
     async fn facts(
         &self,
         job: &FetchJob,
-        whole: &Whole<'_>,
+        whole: &Whole,
         response: &OriginResponse,
         sent: SystemTime,
     ) -> Facts {
-        let is_new = whole.status == StatusCode::OK && whole.renewed.is_none();
+        let is_new = whole.status == StatusCode::OK && response.renewed.is_none();
         let is_due = is_new && self.metrics.field_weights.is_due(response.received.mono);
         let weighed = is_due.then(|| Arc::clone(&self.metrics));
         let token = job.fence.token();
@@ -194,16 +192,20 @@ impl Fetcher {
         &self,
         job: &FetchJob,
         response: &OriginResponse,
-        whole: Whole<'_>,
+        whole: Whole,
         freshness: Freshness,
         facts: &Facts,
     ) -> Entry {
-        let Whole { fields, body, .. } = whole;
+        let Whole {
+            status,
+            fields,
+            body,
+        } = whole;
         let vary =
             Selecting::capture(&fields, &job.sent, &self.forward_headers).unwrap_or_default();
         let came_with_age = fields.contains_key(AGE);
         let representation = Representation {
-            status: whole.status,
+            status,
             headers: respond::prepare(fields, response.head.version, body.len()),
             body,
             limits: ViewLimits::of(facts, &self.freshness, freshness.is_unknown),
@@ -212,7 +214,7 @@ impl Fetcher {
         let (scope, fence) = (*job.key.scope(), &job.fence);
         let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age)
             .with_rules(&self.freshness);
-        entry.ignored_cookies = match whole.renewed {
+        entry.ignored_cookies = match &response.renewed {
             Some(renewed) => renewed.ignored_cookies.clone(),
             None if response.cookies.is_empty() => None,
             None => Some(Arc::clone(&self.ignored_cookies)),
@@ -227,28 +229,16 @@ impl Fetcher {
         }
         entry
     }
-
-    /// Whether a response is stored under this key that the new one would replace, or hide if it has
-    /// no `Vary`.
-    fn is_stored(&self, job: &FetchJob) -> bool {
-        let (token, now) = (job.fence.token(), self.clock.mono());
-        let lookup = self
-            .store
-            .find(&job.key, token, now, Some(&job.sent), || job.sent.clone());
-        !matches!(lookup, StoreLookup::Nothing)
-    }
 }
 
-impl<'a> Whole<'a> {
-    fn of(job: &'a FetchJob, response: &OriginResponse, body: StoredBody) -> Self {
+impl Whole {
+    fn of(response: &OriginResponse, body: StoredBody) -> Self {
         let (head, received) = (&response.head, response.received.wall);
-        let stored = job.basis.entry();
-        let Some(stored) = stored.filter(|_| response.renewal == Some(Renewal::Renewed)) else {
+        let Some(stored) = &response.renewed else {
             return Self {
                 status: head.status,
                 fields: policy::storable(&head.headers, received),
                 body,
-                renewed: None,
             };
         };
         let mut fields = stored.whole.headers.clone();
@@ -260,7 +250,6 @@ impl<'a> Whole<'a> {
             status: stored.whole.status,
             fields,
             body: stored.whole.body.clone(),
-            renewed: Some(stored),
         }
     }
 }

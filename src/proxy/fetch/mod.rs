@@ -16,7 +16,9 @@ use tokio::sync::oneshot;
 use super::places::Places;
 use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
-use crate::cache::{Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store};
+use crate::cache::{
+    Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store, StoreLookup,
+};
 use crate::clock::{Clock, Deadline};
 use crate::config::{self, CookieName};
 use crate::label::Label as _;
@@ -60,15 +62,15 @@ impl FetchesInFlight {
     }
 }
 
-/// The stored response that a fetch can revalidate.
-#[derive(Clone, Debug)]
+/// The stored response that a fetch can revalidate. `origin` looks it up when it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
     /// No stored response.
     Nothing,
     /// A response that this token may see.
-    Stored(Arc<Entry>),
+    Stored,
     /// A response that only other tokens may see: a 304 to its strong entity tag admits this one.
-    NotAdmitted(Arc<Entry>),
+    NotAdmitted,
 }
 
 /// A fetch that has not completed.
@@ -122,7 +124,7 @@ impl Fetcher {
         request: &ClientRequest<'_>,
         basis: Basis,
     ) -> FetchResult {
-        let job = self.job(request, basis.clone());
+        let job = self.job(request, basis);
         let directives = &request.directives;
         if directives.no_store {
             // A response that must not be stored must not be shared either.
@@ -192,7 +194,7 @@ impl Fetcher {
         if request.directives.no_store || is_retry && !stored.claim_retry() {
             return;
         }
-        let job = self.job(request, Basis::Stored(Arc::clone(stored)));
+        let job = self.job(request, Basis::Stored);
         let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
         if let Some(leader) = self.in_flight.lead_first(&key, generation) {
             if recheck.is_some() {
@@ -221,7 +223,7 @@ impl Fetcher {
             route: call.route,
             directives: request.directives,
             sent,
-            basis: basis.if_current(&self.store),
+            basis,
             fence,
             span,
         }
@@ -261,7 +263,9 @@ impl Fetcher {
             self.renew_fence(&mut job);
             result = self.attempt(&mut job, &mut leader, deadline, false).await;
         }
-        if let Basis::Stored(stored) = &job.basis {
+        if job.basis == Basis::Stored
+            && let StoreLookup::Entry(stored) = self.find(&job)
+        {
             stored.fetch_ended(result.is_origin_failure(), self.clock.mono());
         }
         if let Some(leader) = leader {
@@ -290,25 +294,6 @@ impl Fetcher {
                 self.fill(job, response, body).await
             }
             Err(error) => FetchResult::Failed(error),
-        }
-    }
-}
-
-// === impl Basis ===
-
-impl Basis {
-    fn entry(&self) -> Option<&Arc<Entry>> {
-        match self {
-            Self::Nothing => None,
-            Self::Stored(entry) | Self::NotAdmitted(entry) => Some(entry),
-        }
-    }
-
-    /// Drops a response that was invalidated since the lookup: a 304 must not make it usable again.
-    fn if_current(self, store: &Store) -> Self {
-        match self.entry() {
-            Some(entry) if store.is_current(&entry.generation) => self,
-            _ => Self::Nothing,
         }
     }
 }

@@ -2,22 +2,23 @@
 //! head to the store, before the body is read; `fill` reads the body.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
-use crate::cache::Superseded;
+use crate::cache::{Entry, StoreLookup, Superseded};
 use crate::clock::Deadline;
-use crate::policy::{self, EntityTag, Moment, NotStored, Renewal, TokenStatus};
+use crate::policy::{self, EntityTag, Moment, NotStored, TokenStatus};
 use crate::upstream::{self, FetchError, PendingBody, headers};
 
 /// The head of the origin's response, and when it was requested and received.
 #[derive(Debug)]
 pub(super) struct OriginResponse {
     pub(super) head: response::Parts,
-    /// Its meaning for the stored response, if there is one.
-    pub(super) renewal: Option<Renewal>,
+    /// The stored response that it renews: it is a 304.
+    pub(super) renewed: Option<Arc<Entry>>,
     /// Why the head forbids to store it, so that its body is streamed.
     pub(super) forbidden: Option<NotStored>,
     /// Whether it is for the requesting client only.
@@ -31,26 +32,29 @@ pub(super) struct OriginResponse {
 impl Fetcher {
     /// Sends the request of a fetch, and returns the head of the response.
     ///
-    /// Repeats it without condition if a 304 is about another response, and without
-    /// `Accept-Encoding` if the response must not be decoded: not every client accepts gzip.
+    /// Repeats it without condition if a 304 renews nothing, and without `Accept-Encoding` if the
+    /// response must not be decoded: not every client accepts gzip.
     pub(super) async fn request(
         &self,
         job: &mut FetchJob,
         deadline: Deadline,
         mut accepts_coding: bool,
     ) -> Result<(OriginResponse, PendingBody), FetchError> {
-        let mut conditional = job.conditional();
+        let mut conditional = self.conditional(job).map(|(sent, _)| sent);
         loop {
             let mut sent = Cow::Borrowed(conditional.as_ref().unwrap_or(&job.sent));
             if !accepts_coding {
                 headers::request_identity(sent.to_mut());
             }
-            let (response, body) = self.send(job, &sent, deadline).await?;
+            let (mut response, body) = self.send(job, &sent, deadline).await?;
             let is_304 = response.head.status == StatusCode::NOT_MODIFIED;
-            if is_304 && conditional.is_none() {
-                return Err(FetchError::Protocol("304 to an unconditional request"));
+            if is_304 {
+                let Some(sent) = &conditional else {
+                    return Err(FetchError::Protocol("304 to an unconditional request"));
+                };
+                response.renewed = self.renewed(job, sent, &response);
             }
-            if conditional.is_some() && response.renewal == Some(Renewal::Mistaken) {
+            if is_304 && response.renewed.is_none() {
                 conditional = None;
             } else if accepts_coding && upstream::forbids_decoding(&response.head.headers) {
                 self.apply_head(job, &response);
@@ -62,8 +66,56 @@ impl Fetcher {
             // Releases the permit, which the next request needs.
             drop(body);
             self.renew_fence(job);
-            conditional = conditional.filter(|_| job.basis.entry().is_some());
         }
+    }
+
+    /// The conditional request of a fetch, and the stored response that it can renew.
+    ///
+    /// That is looked up, and not held while the origin is waited for: once the store had evicted it,
+    /// its bytes would be counted nowhere.
+    fn conditional(&self, job: &FetchJob) -> Option<(HeaderMap, Arc<Entry>)> {
+        if job.basis == Basis::Nothing {
+            return None;
+        }
+        let mut sent = job.sent.clone();
+        let (is_conditional, stored) = match self.find(job) {
+            StoreLookup::Entry(stored) => {
+                let fields = &stored.whole.headers;
+                (policy::make_conditional(fields, &mut sent), stored)
+            }
+            StoreLookup::NotAdmitted(stored) => {
+                let fields = &stored.whole.headers;
+                let is_conditional = policy::make_conditional_on_bytes(fields, &mut sent);
+                (is_conditional, stored)
+            }
+            StoreLookup::OtherVariant | StoreLookup::Nothing => return None,
+        };
+        is_conditional.then_some((sent, stored))
+    }
+
+    /// The stored response that a 304 to this conditional request renews; `None` if it is about another,
+    /// or if that response was evicted, invalidated or replaced meanwhile.
+    fn renewed(
+        &self,
+        job: &FetchJob,
+        sent: &HeaderMap,
+        response: &OriginResponse,
+    ) -> Option<Arc<Entry>> {
+        let (same, stored) = self.conditional(job)?;
+        let (fields, at) = (&response.head.headers, response.received);
+        // A weak tag does not prove that the bytes are the same, and so admits no token to them.
+        let is_weak = EntityTag::of(fields).is_some_and(EntityTag::is_weak);
+        let is_renewed = same == *sent
+            && (!is_weak || stored.admits(job.fence.token(), at.mono))
+            && policy::is_validated(&stored.whole.headers, fields, at.wall);
+        is_renewed.then_some(stored)
+    }
+
+    /// The stored response that the request of a fetch selects.
+    pub(super) fn find(&self, job: &FetchJob) -> StoreLookup {
+        let (token, now) = (job.fence.token(), self.clock.mono());
+        self.store
+            .find(&job.key, token, now, Some(&job.sent), || job.sent.clone())
     }
 
     /// A repeated request takes a new generation; responses stored since the first attempt are
@@ -71,8 +123,6 @@ impl Fetcher {
     pub(super) fn renew_fence(&self, job: &mut FetchJob) {
         let token = *job.fence.token();
         job.fence = self.store.fence(&job.key, &token, self.clock.mono());
-        let basis = std::mem::replace(&mut job.basis, Basis::Nothing);
-        job.basis = basis.if_current(&self.store);
     }
 
     async fn send(
@@ -96,7 +146,7 @@ impl Fetcher {
             is_unshareable: forbidden.is_some()
                 || status != StatusCode::NOT_MODIFIED && fields.contains_key(SET_COOKIE),
             forbidden,
-            renewal: job.renewal(status, fields, received),
+            renewed: None,
             head,
             cookies,
             requested,
@@ -112,7 +162,7 @@ impl Fetcher {
         match policy::token_status(&Method::GET, status) {
             TokenStatus::Refused => return self.store.refuse(token),
             TokenStatus::ResourceRefused => return self.store.refuse_resource(token, path),
-            TokenStatus::Unknown if response.renewal != Some(Renewal::Renewed) => {}
+            TokenStatus::Unknown if response.renewed.is_none() => {}
             TokenStatus::Accepted | TokenStatus::Unknown => {
                 if self.routes.proves_acceptance(path) {
                     self.store.accept(token, response.requested.mono);
@@ -124,49 +174,20 @@ impl Fetcher {
                 .supersede(&job.key, &job.fence, Superseded::Every);
         } else if response.is_unshareable {
             // The waiters fetch now, and must not get the response that this one replaces.
-            self.supersede_stored(job, status);
+            self.supersede_stored(job, response);
         }
     }
 
     /// Removes the stored response that a newer, unstored one supersedes: it must not be served again,
     /// not even if the origin fails later. A failure supersedes nothing.
-    pub(super) fn supersede_stored(&self, job: &FetchJob, status: StatusCode) {
-        let superseded = match job.basis.entry() {
-            _ if policy::is_failure(status) => return,
+    pub(super) fn supersede_stored(&self, job: &FetchJob, response: &OriginResponse) {
+        let superseded = match &response.renewed {
+            _ if policy::is_failure(response.head.status) => return,
             // A 304 is about the stored response, and so applies to every token that shares it.
-            Some(stored) if status == StatusCode::NOT_MODIFIED && job.fence.is_shared() => {
-                Superseded::Only(stored)
-            }
+            Some(stored) if job.fence.is_shared() => Superseded::Only(stored),
             _ => Superseded::Selected(&job.sent),
         };
         self.store.supersede(&job.key, &job.fence, superseded);
-    }
-}
-
-impl FetchJob {
-    /// The conditional request for the stored response, if that has a validator.
-    fn conditional(&self) -> Option<HeaderMap> {
-        let stored = &self.basis.entry()?.whole.headers;
-        let mut sent = self.sent.clone();
-        let is_conditional = if matches!(self.basis, Basis::NotAdmitted(_)) {
-            policy::make_conditional_on_bytes(stored, &mut sent)
-        } else {
-            policy::make_conditional(stored, &mut sent)
-        };
-        is_conditional.then_some(sent)
-    }
-
-    /// The meaning of a response for the stored one, if there is one. A weak tag does not prove that
-    /// the bytes are the same, and so admits no token to them.
-    fn renewal(&self, status: StatusCode, fields: &HeaderMap, at: Moment) -> Option<Renewal> {
-        let stored = &self.basis.entry()?.whole.headers;
-        let renewal = policy::renewal(stored, status, fields, at.wall);
-        let is_weak = EntityTag::of(fields).is_some_and(EntityTag::is_weak);
-        let admits = !is_weak || !matches!(self.basis, Basis::NotAdmitted(_));
-        Some(match renewal {
-            Renewal::Renewed if !admits => Renewal::Mistaken,
-            renewal => renewal,
-        })
     }
 }
 

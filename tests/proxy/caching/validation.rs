@@ -306,3 +306,80 @@ async fn repeating_a_request_after_a_304_takes_one_permit() {
         .assert_status(200)
         .assert_header("etag", "\"2\"");
 }
+
+/// A call in German whose revalidation waits for this reply of the origin; meanwhile eight other
+/// variants evict it.
+async fn revalidate_evicted(reply: Option<Reply>) -> (Origin, Proxy, Response) {
+    let (origin, proxy) = start().await;
+    let get = |language: &str| {
+        let get = proxy.get(CALL).bearer("a");
+        get.header("accept-language", language)
+    };
+    let german = Reply::json("{\"a\":1}").header("vary", "accept-language");
+    let german = german.header("cache-control", "max-age=10, stale-if-error=60");
+    let german = german.validating("\"1\"");
+    origin.reply(CALL, german.clone());
+    get("de").await.assert_miss();
+    proxy.advance_seconds(10);
+    origin.reply(CALL, reply.unwrap_or(german));
+    let gate = origin.hold(CALL);
+    let pending = get("de").start();
+    origin.wait_for_requests(2).await;
+    origin.reply(
+        CALL,
+        tagged("{}", "\"2\"").header("vary", "accept-language"),
+    );
+    let others = origin.hold(CALL);
+    others.open_for_all();
+    for number in 0..8 {
+        // It does not wait for the fetch in flight.
+        let other = get(&format!("x{number}")).header("cache-control", "no-cache");
+        other.await.assert_forwarded("vary-miss");
+    }
+    gate.open_for_all();
+    let response = pending.await;
+    (origin, proxy, response)
+}
+
+#[tokio::test]
+async fn a_304_to_an_evicted_response_is_followed_by_an_unconditional_get() {
+    let (origin, _proxy, response) = revalidate_evicted(None).await;
+    response
+        .assert_cache_status("stuut-cache; fwd=stale; fwd-status=200; stored; ttl=10")
+        .assert_body("{}");
+    assert_eq!(origin.last_request().header("if-none-match"), None);
+    origin.assert_requests(11);
+}
+
+#[tokio::test]
+async fn a_failure_is_passed_on_if_the_response_was_evicted_meanwhile() {
+    let (origin, _proxy, response) = revalidate_evicted(Some(Reply::new(503))).await;
+    response.assert_status(503);
+    origin.assert_requests(10);
+}
+
+/// The first 304 replaces the stored response by an equal one, which the others renew.
+#[tokio::test]
+async fn concurrent_revalidations_of_one_response_are_all_renewed() {
+    let (origin, proxy) = start().await;
+    origin.reply(CALL, Reply::json("{}").validating("\"1\""));
+    get(&proxy).await.assert_miss();
+    let gate = origin.hold(CALL);
+    let get_no_cache = || {
+        proxy
+            .get(CALL)
+            .bearer("a")
+            .header("cache-control", "no-cache")
+    };
+    let all: Vec<_> = (0..3).map(|_| get_no_cache().start()).collect();
+    origin.wait_for_requests(4).await;
+    gate.open_for_all();
+    for one in all {
+        let response = one.await.assert_body("{}");
+        assert!(
+            response.cache_status().contains("fwd-status=304"),
+            "{response}"
+        );
+    }
+    origin.assert_requests(4);
+}

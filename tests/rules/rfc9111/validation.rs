@@ -4,8 +4,8 @@ use http::{HeaderMap, StatusCode, header};
 use stuut_cache::config;
 use stuut_cache::policy::{
     RouteRule,
-    Condition, Exchange, Facts, Renewal, assess, condition, make_conditional,
-    renewal, storable, update,
+    Condition, Exchange, Facts, assess, condition, is_failure, is_gone, is_validated,
+    make_conditional, storable, update,
 };
 
 use super::support::{after, head};
@@ -152,91 +152,48 @@ fn validation_sends_the_stored_validators_only() {
     }
 }
 
-struct RenewalCase<'a> {
-    section: &'a str,
-    stored: &'a [&'a str],
-    status: u16,
-    response: &'a [&'a str],
-    then: Renewal,
-    departs: Option<&'a str>,
-}
-
-fn renewal_row<'a>(
-    section: &'a str,
-    stored: &'a [&'a str],
-    response: &'a [&'a str],
-    then: Renewal,
-) -> RenewalCase<'a> {
-    RenewalCase {
-        section,
-        stored,
-        status: 304,
-        response,
-        then,
-        departs: None,
-    }
-}
-
 #[test]
-fn a_304_selects_by_its_validators() {
-    use Renewal::{Ended, Failed, Mistaken, Renewed, Replaced};
-    let mut cases = vec![
-        renewal_row("4.3.4 strong", &["etag: \"a\""], &["etag: \"a\""], Renewed),
-        renewal_row("4.3.4 strong", &["etag: \"a\""], &["etag: \"b\""], Mistaken),
-        renewal_row("4.3.4 strong", &["etag: W/\"a\""], &["etag: \"a\""], Mistaken),
-        renewal_row("4.3.4 strong", &[CHANGED], &["etag: \"a\"", CHANGED], Mistaken),
-        renewal_row("4.3.4 strong decides", &["etag: \"a\"", CHANGED], &["etag: \"a\"", LATER], Renewed),
-        renewal_row("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"a\""], Renewed),
-        renewal_row("4.3.4 weak", &["etag: \"a\""], &["etag: W/\"a\""], Renewed),
-        renewal_row("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"b\""], Mistaken),
-        renewal_row("4.3.4 date", &[CHANGED], &[CHANGED], Renewed),
-        renewal_row("4.3.4 date", &[CHANGED], &[LATER], Mistaken),
-        renewal_row("4.3.4 date", &[CHANGED], &["last-modified: x"], Mistaken),
-        renewal_row("4.3.4 none at all", &[], &[], Renewed),
-        renewal_row("4.3.4 unreadable", &["etag: \"a\""], &["etag: a"], Mistaken),
-        RenewalCase {
-            departs: Some(
-                "we validate exactly one stored response, so the 304 cannot mean another",
-            ),
-            ..renewal_row("4.3.4 none in the 304", &["etag: \"a\"", CHANGED], &[DATE], Renewed)
-        },
+fn a_304_validates_by_its_validators() {
+    let departs = "4.3.4 none in the 304; departs: only one stored response is validated";
+    let table: &[(_, &[&str], &[&str], _)] = &[
+        ("4.3.4 strong", &["etag: \"a\""], &["etag: \"a\""], true),
+        ("4.3.4 strong", &["etag: \"a\""], &["etag: \"b\""], false),
+        ("4.3.4 strong", &["etag: W/\"a\""], &["etag: \"a\""], false),
+        ("4.3.4 strong", &[CHANGED], &["etag: \"a\"", CHANGED], false),
+        ("4.3.4 strong decides", &["etag: \"a\"", CHANGED], &["etag: \"a\"", LATER], true),
+        ("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"a\""], true),
+        ("4.3.4 weak", &["etag: \"a\""], &["etag: W/\"a\""], true),
+        ("4.3.4 weak", &["etag: W/\"a\""], &["etag: W/\"b\""], false),
+        ("4.3.4 date", &[CHANGED], &[CHANGED], true),
+        ("4.3.4 date", &[CHANGED], &[LATER], false),
+        ("4.3.4 date", &[CHANGED], &["last-modified: x"], false),
+        ("4.3.4 none at all", &[], &[], true),
+        ("4.3.4 unreadable", &["etag: \"a\""], &["etag: a"], false),
+        (departs, &["etag: \"a\"", CHANGED], &[DATE], true),
     ];
-    let statuses = [
-        (200, Replaced, None),
-        (301, Replaced, None),
-        (501, Replaced, None),
-        (500, Failed, None),
-        (502, Failed, None),
-        (503, Failed, None),
-        (504, Failed, None),
-        (408, Failed, Some("a temporary refusal, which does not concern the stored response")),
-        (425, Failed, Some("a temporary refusal, which does not concern the stored response")),
-        (429, Failed, Some("a temporary refusal, which does not concern the stored response")),
-        (401, Ended, Some("a refusal revokes the access of the token at once")),
-        (403, Ended, Some("a refusal revokes the access of the token at once")),
-        (404, Ended, Some("a deleted resource must not be served, not even on an error")),
-        (410, Ended, Some("a deleted resource must not be served, not even on an error")),
-    ];
-    for (status, then, departs) in statuses {
-        cases.push(RenewalCase {
-            status,
-            departs,
-            ..renewal_row("4.3.3", &["etag: \"a\""], &[], then)
-        });
+    for (section, stored, response, then) in table {
+        let validated = is_validated(&head(stored), &head(response), after(0).wall);
+        assert_eq!(validated, *then, "{section}: {stored:?} {response:?}");
     }
-    for RenewalCase {
-        section,
-        stored,
-        status,
-        response,
-        then,
-        departs,
-    } in cases
-    {
-        let status = StatusCode::from_u16(status).expect("a status");
-        let effect = renewal(&head(stored), status, &head(response), after(0).wall);
-        assert_eq!(effect, then, "{section}: {stored:?} {status} {response:?}");
-        assert_ne!(departs, Some(""), "{section}: a departure needs a reason");
+}
+
+/// A full response that is neither a failure nor ends the resource replaces the stored one.
+#[test]
+fn a_failure_does_not_replace_the_stored_response() {
+    let refusal = "4.3.3; departs: a temporary refusal does not concern the stored response";
+    let gone = "4.3.3; departs: a deleted resource must not be served, not even on an error";
+    let table = [
+        ("4.3.3", &[200, 301, 501, 401, 403][..], (false, false)),
+        ("4.3.3", &[500, 502, 503, 504], (true, false)),
+        (refusal, &[408, 425, 429], (true, false)),
+        (gone, &[404, 410], (false, true)),
+    ];
+    for (section, statuses, then) in table {
+        for status in statuses {
+            let status = StatusCode::from_u16(*status).expect("a status");
+            let effect = (is_failure(status), is_gone(status));
+            assert_eq!(effect, then, "{section}: {status}");
+        }
     }
 }
 

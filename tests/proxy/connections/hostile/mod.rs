@@ -2,6 +2,7 @@
 //! released.
 
 mod descriptors;
+mod evicted;
 mod http2;
 mod leaving;
 mod memory;
