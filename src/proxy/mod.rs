@@ -219,7 +219,7 @@ impl Proxy {
                 return Ok(respond::hit(&request, &selected, ttl, now));
             }
             Lookup::Usable(selected, reason) => {
-                self.fetcher.refresh(&request, &selected.entry);
+                self.fetcher.refresh(&request, &selected.entry, None);
                 let selected = self.views.compressed(&request, selected);
                 return Ok(self.stale(&request, &selected, reason, now));
             }

@@ -168,25 +168,21 @@ impl Fetcher {
         }
     }
 
-    /// Refreshes a stale response in the background, with the token of the request; unless a fetch is
-    /// in flight, or the request has `no-store`. After a failure there is one retry.
-    pub(super) fn refresh(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
-        self.start_refresh(request, stored, None);
-    }
-
     /// Refreshes a fresh response in the background, to learn whether the origin still accepts its
     /// token; unless such a recheck of the token is in progress.
-    pub(super) fn recheck(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Arc<Entry>) {
+    pub(super) fn recheck(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Entry) {
         let acceptance = stored.acceptance();
         if let Some(recheck) = acceptance.and_then(Acceptance::begin_recheck) {
-            self.start_refresh(request, stored, Some(recheck));
+            self.refresh(request, stored, Some(recheck));
         }
     }
 
-    fn start_refresh(
+    /// Refreshes a stored response in the background, with the token of the request; unless a fetch is
+    /// in flight, or the request has `no-store`. After a failure there is one retry.
+    pub(super) fn refresh(
         self: &Arc<Self>,
         request: &ClientRequest<'_>,
-        stored: &Arc<Entry>,
+        stored: &Entry,
         recheck: Option<Recheck>,
     ) {
         let now = self.clock.mono();
