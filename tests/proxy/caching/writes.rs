@@ -120,14 +120,19 @@ async fn the_moment_after_a_write_begins_at_the_end_of_its_upload_if_that_is_lat
         let origin = RawOrigin::start().await;
         let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
         let read = async |ends: &str| {
-            let (read, _connection) = tokio::join!(proxy.get(CALL).bearer("w"), async {
+            let mut read = proxy.get(CALL).bearer("w").into_future();
+            let answer = async {
                 let mut reading = origin.accept().await;
                 reading.read_request().await;
                 reading
                     .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
                     .await;
                 reading
-            });
+            };
+            let read = tokio::select! {
+                hit = &mut read => hit,
+                _connection = answer => read.await,
+            };
             let status = read.assert_miss().cache_status();
             assert!(status.ends_with(ends), "{status}");
         };

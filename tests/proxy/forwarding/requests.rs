@@ -295,12 +295,15 @@ async fn an_upload_that_the_origin_refuses_is_not_sent() {
         .await;
     let answer = client.read_until("long").await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    // The slot was held for five seconds more.
     assert_eq!(upstream.read_to_end().await, "");
     proxy
         .wait_for_metric("stuut_cache_upstream_in_flight", 0)
         .await;
     assert_eq!(client.read_to_end().await, "");
+    // The slot was held until the upload was cut off, five seconds later.
+    proxy
+        .wait_for_metric("stuut_cache_uploads_cut_total", 0)
+        .await;
 }
 
 /// `100 Continue` would invite an upload that is rejected.
