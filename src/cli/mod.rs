@@ -24,8 +24,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use secrecy::zeroize::Zeroizing;
 
-use crate::config::{self, Flag, Loaded, Problems};
+use crate::config::{self, Flag, Loaded, Problems, ScopeKey};
 use crate::server::Tls;
 use crate::upstream::Connector;
 use crate::view;
@@ -69,6 +70,8 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
+    /// Print a new random key for the digests of [scope]
+    Key,
     /// Print a manual page, for man(1)
     Man(manual::Manual),
     /// Print a shell completion script
@@ -125,6 +128,10 @@ impl Cli {
             Command::Purge(arguments) => purge::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Digest => digest::run(),
+            Command::Key => {
+                print(Zeroizing::new(format!("{}\n", *ScopeKey::random().hex())).as_str())?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Man(arguments) => manual::manual(&arguments),
             Command::Completions(arguments) => manual::completions(&arguments),
         }

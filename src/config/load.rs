@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use super::findings::{Findings, Place, Problems, Sources};
 use super::forward_proxy;
 use super::raw::{self, RawEntry, RawKind};
 use super::settings::{Config, KEYS, Key};
-use super::values::{Secret, is_b64token};
+use super::values::{ScopeKey, Secret, is_b64token};
 use super::wording::{bare_or_quoted, nearest};
 
 /// A configuration file: its text, and its name for messages.
@@ -177,6 +178,12 @@ impl Draft {
                 Err(message) => self.findings.refuse("admin.token_file", message),
             }
         }
+        if let Some(path) = self.config.scope.key_file.as_deref() {
+            match key_of(path) {
+                Ok(key) => self.config.scope.key = Some(key),
+                Err(message) => self.findings.refuse("scope.key_file", message),
+            }
+        }
         let upstream = &mut self.config.upstream;
         if let Some(path) = upstream.proxy_credentials_file.as_deref() {
             match basic_of(path) {
@@ -255,6 +262,23 @@ fn basic_of(path: &Path) -> Result<SecretString, String> {
     Ok(format!("Basic {}", BASE64_STANDARD.encode(line)).into())
 }
 
+/// The key in a file that other users cannot read.
+fn key_of(path: &Path) -> Result<ScopeKey, String> {
+    let text = Zeroizing::new(beginning(path)?);
+    let file = fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    if is_exposed(file.mode(), file.uid()) {
+        let remedy = "chmod it to 600, or to 640 if root owns it";
+        return Err(format!("other users may read or write the file; {remedy}"));
+    }
+    ScopeKey::parse(text.trim())
+}
+
+/// Whether the mode of a file permits more than its owner. The group may read a file of root: so are
+/// credentials mounted by Kubernetes and systemd.
+fn is_exposed(mode: u32, owner: u32) -> bool {
+    mode & if owner == 0 { 0o037 } else { 0o077 } != 0
+}
+
 /// Reads a file, up to a length that no such file has: a device may be endless.
 fn beginning(path: &Path) -> Result<String, String> {
     let mut text = String::new();
@@ -287,4 +311,25 @@ fn check_certificates(path: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err("the file holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_group_of_root_may_read_a_key() {
+        for (mode, of_root, of_others) in [
+            (0o100_600, false, false),
+            (0o100_400, false, false),
+            (0o100_440, false, true),
+            (0o100_640, false, true),
+            (0o100_620, true, true),
+            (0o100_604, true, true),
+            (0o100_602, true, true),
+        ] {
+            assert_eq!(is_exposed(mode, 0), of_root, "{mode:o}");
+            assert_eq!(is_exposed(mode, 1000), of_others, "{mode:o}");
+        }
+    }
 }

@@ -52,5 +52,7 @@ pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, StatusLifetimes, Tls, Trace,
     Upstream, Views,
 };
-pub use values::{ByteSize, CookieName, OriginUrl, RoutePattern, Secret, TokenDigest, is_b64token};
+pub use values::{
+    ByteSize, CookieName, OriginUrl, RoutePattern, ScopeKey, Secret, TokenDigest, is_b64token,
+};
 pub(crate) use wording::nearest;

@@ -1,6 +1,6 @@
 //! Reloads: which keys of a new configuration apply without a restart.
 
-use super::settings::{Admin, Config, KEYS};
+use super::settings::{Admin, Config, KEYS, Scope};
 
 /// The outcome of a reload.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +28,12 @@ impl Config {
         config.freshness = written.freshness.clone();
         // The store is built with the hard limit.
         config.freshness.hard_limit = self.freshness.hard_limit;
-        config.scope = written.scope.clone();
+        // Another key would hide what is stored, from purges too.
+        config.scope = Scope {
+            key_file: self.scope.key_file.clone(),
+            key: self.scope.key.clone(),
+            ..written.scope.clone()
+        };
         config.views = written.views.clone();
         config.admin = Admin {
             listen: self.admin.listen,
@@ -39,10 +44,14 @@ impl Config {
         if self.admin.token_file == config.admin.token_file && self.admin != config.admin {
             changed.push("admin.token_file");
         }
+        let mut pending = differences(&config, written);
+        if config.scope.key_file == written.scope.key_file && config.scope != written.scope {
+            pending.push("scope.key_file");
+        }
         Reloaded {
-            changed,
-            pending: differences(&config, written),
             config,
+            changed,
+            pending,
         }
     }
 }
@@ -60,7 +69,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{ByteSize, CacheMode, ScopeMode, Secret};
+    use crate::config::{ByteSize, CacheMode, ScopeKey, ScopeMode, Secret};
 
     #[test]
     fn every_changed_key_is_applied_or_pending() {
@@ -73,6 +82,7 @@ mod tests {
             .live
             .push(("notes".to_owned(), Duration::ZERO));
         written.scope.mode = ScopeMode::Named;
+        written.scope.key = Some(ScopeKey::random());
         written.views.strip_option = "without".to_owned();
         written.cache.mode = CacheMode::Off;
         written.cache.capacity = ByteSize(1 << 30);
@@ -89,10 +99,14 @@ mod tests {
                 "admin.token_file"
             ]
         );
-        assert_eq!(reloaded.pending, ["cache.capacity", "freshness.hard_limit"]);
+        assert_eq!(
+            reloaded.pending,
+            ["cache.capacity", "freshness.hard_limit", "scope.key_file"]
+        );
         assert_eq!(reloaded.config.cache.mode, CacheMode::Off);
         assert_eq!(reloaded.config.cache.capacity, old.cache.capacity);
-        assert_eq!(reloaded.config.scope, written.scope);
+        assert_eq!(reloaded.config.scope.mode, written.scope.mode);
+        assert_eq!(reloaded.config.scope.key, None);
         assert_eq!(reloaded.config.admin, written.admin);
         assert_eq!(old.reloaded(&old).changed, [""; 0]);
     }

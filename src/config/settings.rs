@@ -31,7 +31,7 @@ use super::scalar::{
 use super::setting::{
     self, Rendered, Setting as _, between, option_name, positive, settings, sized, without_tls,
 };
-use super::values::{ByteSize, CookieName, OriginUrl, Secret};
+use super::values::{ByteSize, CookieName, OriginUrl, ScopeKey, Secret};
 
 /// The whole configuration. [`Config::default`] is a working proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -276,8 +276,15 @@ settings! {
         /// it; then they are revalidated first. From 0.8 of it on, this is done in the background.
         /// "off": a revoked token reads stored responses until they expire.
         recheck: Interval = "1m";
+        /// File with the key of scope digests, as "stuut-cache key" prints it: with the same key, a
+        /// scope in logs and purges is the same for every replica and after a restart. Empty: a random
+        /// key for each process.
+        key_file: Option<PathBuf> = "";
         /// Scopes by name: each a list of token digests, as "stuut-cache digest" prints them.
         named: Vec<NamedScope> = {};
+    } and {
+        /// The key in `key_file`.
+        key: Option<ScopeKey>;
     }
 
     /// `[views]`: the query options that select a part of a response.

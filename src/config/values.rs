@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 
 /// A number of bytes.
@@ -232,6 +233,55 @@ pub struct Secret(pub SecretString);
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
         self.0.expose_secret() == other.0.expose_secret()
+    }
+}
+
+/// The key of scope digests. With it and a log, guesses of a token can be tested, so it is a secret:
+/// `Debug` does not print it, and it is erased on drop.
+#[derive(Clone, PartialEq)]
+pub struct ScopeKey(Zeroizing<[u8; 32]>);
+
+impl ScopeKey {
+    /// Creates a random key.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no source of randomness.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *key).expect("the system has a source of randomness");
+        Self(key)
+    }
+
+    /// Reads 64 hex digits.
+    ///
+    /// # Errors
+    ///
+    /// A message with the remedy, without the text.
+    pub fn parse(written: &str) -> Result<Self, String> {
+        let key = blake3::Hash::from_hex(written).map_err(|_| {
+            "the file is not one key; write the line of 64 hex digits that \"stuut-cache key\" prints"
+        })?;
+        Ok(Self(Zeroizing::new(key.into())))
+    }
+
+    /// The 64 hex digits that [`ScopeKey::parse`] reads.
+    #[must_use]
+    pub fn hex(&self) -> Zeroizing<String> {
+        let digits = blake3::Hash::from_bytes(*self.0).to_hex();
+        Zeroizing::new(digits.as_str().to_owned())
+    }
+
+    /// The key itself, to hash with.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ScopeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScopeKey(***)")
     }
 }
 

@@ -26,12 +26,13 @@ use crate::view::{self, View};
 
 use fields::{FieldLines, HeadFields};
 
+pub use crate::config::ScopeKey;
 pub use credential::{Spelling, hide_credentials};
 pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop};
 pub use key::{CacheKey, Prehashed};
 pub use refusal::{Refusal, Refused, is_rejection, rejection};
 pub use route::{RouteId, Routes};
-pub use scope::{Scope, ScopeId, ScopeKey, Scopes};
+pub use scope::{Scope, ScopeId, Scopes};
 pub use target::{is_chunked_or_uncoded, max_forwards};
 pub use via::{CACHE_NAME, pseudonym};
 
@@ -133,7 +134,7 @@ impl From<Bypass> for Bypassed {
 }
 
 impl Parser {
-    /// Creates a parser for this configuration, with a new random scope key.
+    /// Creates a parser for this configuration, with its scope key or a new random one.
     ///
     /// # Errors
     ///

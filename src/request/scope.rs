@@ -12,12 +12,7 @@ use std::fmt;
 use http::HeaderValue;
 
 use super::credential::{Spelling, token};
-use crate::config::{self, ScopeMode, TokenDigest};
-
-/// The key for the digests of credentials. Random per process, so that a digest in a log reveals
-/// nothing about the token and cannot be computed elsewhere.
-#[derive(Clone)]
-pub struct ScopeKey([u8; 32]);
+use crate::config::{self, ScopeKey, ScopeMode, TokenDigest};
 
 /// The tokens that may share a stored response, identified by a keyed digest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,26 +31,14 @@ pub struct Scopes {
 pub struct ScopeId(u32);
 
 impl ScopeKey {
-    /// Creates a random key.
-    ///
-    /// # Panics
-    ///
-    /// If the system has no source of randomness.
-    #[must_use]
-    pub fn random() -> Self {
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).expect("the system has a source of randomness");
-        Self(key)
-    }
-
     /// The scope of a bearer token, from its credential.
     #[must_use]
     pub fn scope(&self, credential: &HeaderValue) -> Scope {
         let credential = credential.as_bytes();
         if Spelling::of(credential) == Spelling::USUAL {
-            return Scope(*blake3::keyed_hash(&self.0, credential).as_bytes());
+            return Scope(*blake3::keyed_hash(self.bytes(), credential).as_bytes());
         }
-        let mut digest = blake3::Hasher::new_keyed(&self.0);
+        let mut digest = blake3::Hasher::new_keyed(self.bytes());
         digest.update(b"Bearer ").update(token(credential));
         Scope(*digest.finalize().as_bytes())
     }
@@ -63,15 +46,16 @@ impl ScopeKey {
     /// The scope of a name. It differs from that of any credential, which has no line break.
     fn shared(&self, name: &str) -> Scope {
         let text = format!("\nscope.named\n{name}");
-        Scope(*blake3::keyed_hash(&self.0, text.as_bytes()).as_bytes())
+        Scope(*blake3::keyed_hash(self.bytes(), text.as_bytes()).as_bytes())
     }
 }
 
 impl Scopes {
-    /// The scopes of this configuration, with a new random key.
+    /// The scopes of this configuration, with its key; without one, with a new random key.
     #[must_use]
     pub fn new(settings: &config::Scope) -> Self {
-        Self::with_key(ScopeKey::random(), settings)
+        let key = settings.key.clone().unwrap_or_else(ScopeKey::random);
+        Self::with_key(key, settings)
     }
 
     /// The named scopes of another configuration, with the same key.
@@ -158,12 +142,6 @@ impl fmt::Display for ScopeId {
     }
 }
 
-impl fmt::Debug for ScopeKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ScopeKey(***)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +207,7 @@ mod tests {
 
     #[test]
     fn debug_shows_neither_the_key_nor_the_whole_digest() {
-        let key = ScopeKey([7; 32]);
+        let key = ScopeKey::random();
         let scope = key.scope(&HeaderValue::from_static("Bearer a"));
         assert_eq!(format!("{key:?}"), "ScopeKey(***)");
         assert_eq!(format!("{scope:?}"), format!("Scope({})", scope.id()));

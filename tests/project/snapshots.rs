@@ -77,6 +77,7 @@ fn a_failed_write_to_standard_output_is_an_error_message() {
     for arguments in [
         &["check"][..],
         &["digest"],
+        &["key"],
         &["man"],
         &["simulate", "--listen=127.0.0.1:0"],
         &["demo", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"],

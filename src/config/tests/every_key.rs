@@ -68,6 +68,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("scope.mode", r#""named""#),
     ("scope.admission_ttl", r#""36s""#),
     ("scope.recheck", r#""off""#),
+    ("scope.key_file", r#""/run/key""#),
     (
         "scope.named",
         r#"{ billing = ["0101010101010101010101010101010101010101010101010101010101010101", "0202020202020202020202020202020202020202020202020202020202020202"] }"#,

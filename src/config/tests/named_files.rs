@@ -1,11 +1,12 @@
 //! The files that a configuration names, and the configuration file itself.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use crate::config::{Flag, Loaded, Problems, draft, render};
+use crate::config::{Flag, Loaded, Problems, ScopeKey, draft, render};
 
 /// Loads with `key` set to a file of this content.
 fn with_file(key: &str, content: &[u8]) -> Result<Loaded, Problems> {
@@ -139,4 +140,46 @@ fn a_password_in_the_url_of_a_proxy_is_refused_without_showing_it() {
         "--proxy: upstream.proxy: a password does not belong here; write user:password in a file, \
          and its path as upstream.proxy_credentials_file"
     );
+}
+
+#[test]
+fn the_scope_key_is_read_from_a_private_file_and_never_printed() {
+    let dir = TempDir::new().expect("a temporary directory");
+    let path = dir.path().join("named");
+    let load = |content: &str, mode| {
+        std::fs::write(&path, content).expect("a file in it");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let flag = Flag::new("--file", "scope.key_file", path.to_string_lossy());
+        draft(None, &[], &[flag]).finish()
+    };
+    let (key, digits) = (ScopeKey::random(), ScopeKey::random().hex());
+    let loaded = load(&format!("{}\n", *key.hex()), 0o600);
+    let loaded = loaded.unwrap_or_else(|problems| panic!("{problems}"));
+    assert!(loaded.config.scope.key.as_ref() == Some(&key));
+    for printed in [
+        format!("{loaded:?}"),
+        render::effective(&loaded.config, &loaded.sources),
+    ] {
+        assert!(!printed.contains(key.hex().as_str()), "{printed}");
+        assert!(printed.contains("named"), "{printed}");
+    }
+
+    let longer = format!("{}0", *digits);
+    let two = format!("{0}\n{0}\n", *digits);
+    for (content, mode, expected) in [
+        ("", 0o600, "not one key"),
+        (&digits[1..], 0o600, "not one key"),
+        (&longer, 0o600, "not one key"),
+        (&two, 0o600, "not one key"),
+        (digits.as_str(), 0o604, "other users may read or write"),
+        (&digits, 0o620, "other users may read or write"),
+    ] {
+        let problems = problems_of(load(content, mode));
+        assert!(
+            problems.starts_with("--file: scope.key_file: "),
+            "{problems}"
+        );
+        assert!(problems.contains(expected), "{problems}");
+        assert!(!problems.contains(&digits[1..]), "{problems}");
+    }
 }

@@ -6,6 +6,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use stuut_cache::config::ScopeKey;
+
 use super::text;
 use crate::tools::{run, tool};
 
@@ -93,6 +95,7 @@ fn the_units_work_under_systemd_as_the_runbook_says() {
     write(folder.path(), "units/driver.service", DRIVER);
     write(folder.path(), "etc/stuut-cache.toml", FILE);
     write(folder.path(), "etc/admin-token", "swordfish\n");
+    write(folder.path(), "etc/scope-key", &ScopeKey::random().hex());
     write(folder.path(), "out/booted.sh", include_str!("booted.sh"));
 
     let ended = Command::new("timeout")

@@ -1,10 +1,11 @@
 //! The Kubernetes manifests are consistent with each other and with the program.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use serde_json::Value;
-use stuut_cache::config::{Document, read};
+use stuut_cache::config::{Document, ScopeKey, read};
 
 use super::{deploy, list, string, text, yaml};
 use crate::demo::Demo;
@@ -131,10 +132,14 @@ fn the_pod_has_the_resources_that_its_configuration_needs() {
     let token = folder.path().join("token");
     fs::write(&token, "a-token-of-a-test\n").expect("a temporary file");
     let token = token.to_string_lossy().into_owned();
+    let key = folder.path().join("scope-key");
+    fs::write(&key, ScopeKey::random().hex()).expect("a temporary file");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("the file is ours");
     run(Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
         .args(["check", "--config"])
         .arg(deploy("kubernetes/stuut-cache.toml"))
-        .env("STUUT_CACHE__ADMIN__TOKEN_FILE", &token));
+        .env("STUUT_CACHE__ADMIN__TOKEN_FILE", &token)
+        .env("STUUT_CACHE__SCOPE__KEY_FILE", &key));
     let document = Document {
         name: "stuut-cache.toml",
         text: &settings,
@@ -168,7 +173,14 @@ fn the_pod_has_the_resources_that_its_configuration_needs() {
 
     let mounts = list(&container["volumeMounts"]);
     let at = |path: &str| mounts.iter().any(|mount| mount["mountPath"] == path);
-    assert!(at("/run/secrets/stuut-cache") && settings.contains("/run/secrets/stuut-cache/token"));
+    // The secret, with the names that kustomization.yaml gives its values.
+    for (key, name) in [("token_file", "token"), ("key_file", "scope-key")] {
+        assert!(settings.contains(&format!("{key} = \"/run/secrets/stuut-cache/{name}\"")));
+        let created = format!("--from-literal={name}=");
+        assert!(text("kubernetes/kustomization.yaml").contains(&created));
+        assert!(text("../docs/deployment.md").contains(&created));
+    }
+    assert!(at("/run/secrets/stuut-cache"));
     let args: Vec<_> = list(&container["args"]).iter().map(string).collect();
     assert!(at("/etc/stuut-cache"));
     assert_eq!(
