@@ -67,6 +67,7 @@ mod operations {
     #[cfg(feature = "otlp")]
     mod otlp;
     mod reload;
+    mod replicas;
     mod traces;
 }
 

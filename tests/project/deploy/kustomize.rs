@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::kubernetes::{manifest, resources};
-use super::{deploy, list, string, text};
+use super::{deploy, list, string, text, yaml};
 use crate::tools::{run, tool};
 
 /// API group of the Prometheus operator.
@@ -72,6 +72,38 @@ fn every_object_matches_the_schema_of_its_kind() {
             operator.len(),
             "{output}"
         );
+    }
+}
+
+/// Those of Envoy Gateway have no schema here.
+#[test]
+fn manifests_of_balancers_send_to_the_service() {
+    let service = manifest("service");
+    let ingress = yaml("balancers/kubernetes-ingress.yaml");
+    let backend = &ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"];
+    let gateway = text("balancers/kubernetes-gateway.yaml");
+    let gateway = gateway.split("\n---\n").map(|text| {
+        let object: Value = serde_saphyr::from_str(text).expect("the manifest is YAML");
+        object
+    });
+    let [route, policy]: [Value; 2] = gateway.collect::<Vec<_>>().try_into().expect("two objects");
+    let routed = &route["spec"]["rules"][0]["backendRefs"][0];
+    let port = &service["spec"]["ports"][0];
+    assert_eq!(backend["port"]["name"], port["name"]);
+    assert_eq!(routed["port"], port["port"]);
+    for name in [&backend["name"], &routed["name"]] {
+        assert_eq!(name, &service["metadata"]["name"]);
+    }
+    let target = &policy["spec"]["targetRefs"][0];
+    assert_eq!(target["kind"], route["kind"]);
+    assert_eq!(target["name"], route["metadata"]["name"]);
+    for object in [&ingress, &route, &policy] {
+        let namespace = manifest("kustomization")["namespace"].clone();
+        assert_eq!(object["metadata"]["namespace"], namespace);
+    }
+    if let Some(mut validate) = tool("kubernetes-validate") {
+        let file = deploy("balancers/kubernetes-ingress.yaml");
+        run(validate.arg("--strict").arg(file));
     }
 }
 

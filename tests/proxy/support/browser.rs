@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::installed;
+
 /// The longest wait for a message, on a busy machine; it only turns a hang into a failure.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -28,14 +30,8 @@ pub struct Page {
 impl Page {
     /// Opens an empty page. `None` without Chromium: the test is skipped, with a message on stderr.
     pub fn open(test: &str) -> Option<Self> {
-        let Some(program) = chromium() else {
-            // Not `eprintln!`: the test runner captures that and shows it for failures only.
-            let _ = writeln!(
-                std::io::stderr(),
-                "SKIPPED {test}: chromium is not installed (Debian: apt-get install chromium)"
-            );
-            return None;
-        };
+        let names = ["chromium", "chromium-browser", "google-chrome"];
+        let program = installed(&names, test)?.get_program().to_owned();
         let profile = tempfile::tempdir().expect("a temporary folder");
         // The protocol uses file descriptors 3 and 4; a shell connects them to our pipes.
         let mut child = Command::new("sh")
@@ -255,14 +251,6 @@ impl Drop for Page {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn chromium() -> Option<PathBuf> {
-    let folders = std::env::var_os("PATH")?;
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    std::env::split_paths(&folders)
-        .flat_map(|folder| names.map(|name| folder.join(name)))
-        .find(|path| path.is_file())
 }
 
 fn base64(text: &str) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! Runs a command of the real program to its exit.
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The output and exit code of a command.
@@ -48,4 +50,25 @@ impl CommandOutput {
         assert!(is_printed, "expected {text:?}: {self:#?}");
         self
     }
+}
+
+/// A program of the system, by one of its names; `None` if it is not installed: the test is skipped,
+/// with a message on stderr.
+pub fn installed(names: &[&str], test: &str) -> Option<Command> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Where `.ci/setup` installs packages from registries, and where Debian has programs for root.
+    let tools = concat!(env!("CARGO_MANIFEST_DIR"), "/.ci/tools/bin");
+    let program = std::env::split_paths(&path)
+        .chain([tools, "/usr/sbin"].map(PathBuf::from))
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
+        .find(|program| program.is_file());
+    if program.is_none() {
+        let name = names[0];
+        // Not `eprintln!`: the test runner captures that and shows it for failures only.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED {test}: {name} is not installed; .ci/setup installs it"
+        );
+    }
+    program.map(Command::new)
 }

@@ -26,7 +26,7 @@ mod tls;
 use std::time::Duration;
 
 pub use browser::Page;
-pub use command::{run, run_with};
+pub use command::{installed, run, run_with};
 pub use faulty_origin::{FaultyOrigin, Received, Step};
 pub use forward_proxy::{Answer, ForwardProxy};
 pub use origin::{Gate, Origin, OriginRequest};
