@@ -196,8 +196,8 @@ impl Outcome {
         let mut member = Member::new();
         match *self {
             Self::Hit { ttl } | Self::Stale { ttl, .. } => {
-                member.push("; hit");
-                member.number("ttl", ttl);
+                member.push("; hit; ttl=");
+                member.push(itoa::Buffer::new().format(ttl));
             }
             Self::Fetched {
                 why,

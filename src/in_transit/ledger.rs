@@ -251,9 +251,8 @@ impl Account {
     }
 
     /// Counts bytes of a response that the client has not read.
-    pub fn add_unsent(&self, bytes: usize) {
-        let now = || self.ledger.clock.mono();
-        self.lock().backlog.add(bytes, now);
+    pub fn add_unsent(&self, bytes: usize, now: Duration) {
+        self.lock().backlog.add(bytes, || now);
     }
 
     /// Records that the client has read bytes.

@@ -123,7 +123,7 @@ fn unsent_bytes_choose_the_holder_and_are_not_counted_themselves() {
     let reader = it.ledger.open();
     let waiter = it.ledger.open();
     let _waiting = Held::new(&waiter, 50 * KIB);
-    reader.add_unsent(200 * KIB);
+    reader.add_unsent(200 * KIB, Duration::ZERO);
     let mut part = Unsent::new(vec![b'x'; 200 * KIB].into(), &reader);
     assert_eq!(it.used(), [0, 50 * KIB]);
     part.advance(20 * KIB);
@@ -162,7 +162,7 @@ fn a_body_without_readers_is_not_counted_when_it_is_evicted() {
     let it = Fixture::new();
     let body = StoredBody::new(vec![b'x'; 900 * KIB].into(), &it.ledger);
     let account = it.ledger.open();
-    account.add_unsent(10);
+    account.add_unsent(10, Duration::ZERO);
     drop(body);
     assert_eq!(it.used(), [0, 0]);
     assert!(!account.must_close(None));

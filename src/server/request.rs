@@ -65,7 +65,9 @@ struct EndGuard {
     trace: Option<Box<Trace>>,
     guard: RequestGuard,
     /// HTTP/2: the state of its stream.
-    _stream: Held,
+    _stream: Option<Held>,
+    /// It has waited: its response began later than it arrived.
+    has_waited: bool,
     /// Bytes of the response that are counted as unsent, and not handed to hyper yet.
     unsent: usize,
     status: Option<StatusCode>,
@@ -227,7 +229,6 @@ impl EndGuard {
         // A rejected head was replaced: its path is not the client's.
         let is_rejected = is_rejection(&head.method);
         let is_http2 = head.version == Version::HTTP_2;
-        let stream_bytes = if is_http2 { STREAM_BYTES } else { 0 };
         Self {
             observer: Arc::clone(observer),
             at: observer.clock.now(),
@@ -235,7 +236,8 @@ impl EndGuard {
             method: head.method.clone(),
             target: head.uri.path_and_query().filter(|_| !is_rejected).cloned(),
             trace,
-            _stream: Held::new(&activity.account, stream_bytes),
+            _stream: is_http2.then(|| Held::new(&activity.account, STREAM_BYTES)),
+            has_waited: false,
             unsent: 0,
             guard: activity.begin_request(has_body),
             status: None,
@@ -252,6 +254,7 @@ impl EndGuard {
     /// Copies the part of the target that is logged: the whole is a slice of the connection's read buffer,
     /// which it would keep alive while the request waits.
     fn wait(&mut self) {
+        self.has_waited = true;
         let copy = self
             .target
             .as_ref()
@@ -264,7 +267,7 @@ impl EndGuard {
         self.bytes += data.len() as u64;
         let account = self.guard.account();
         match std::mem::take(&mut self.unsent) {
-            0 => account.add_unsent(data.len()),
+            0 => account.add_unsent(data.len(), self.observer.clock.mono()),
             counted => debug_assert_eq!(counted, data.len(), "one frame"),
         }
         Unsent::new(data, account)
@@ -295,7 +298,12 @@ impl EndGuard {
             if let Content::Whole(bytes) = &content {
                 // Over HTTP/2, hyper takes it only when the client's window allows.
                 self.unsent = bytes.len();
-                self.guard.account().add_unsent(bytes.len());
+                let now = if self.has_waited {
+                    self.observer.clock.mono()
+                } else {
+                    self.at.mono
+                };
+                self.guard.account().add_unsent(bytes.len(), now);
             }
             CountedBody { content, end: self }
         })
@@ -358,9 +366,10 @@ impl Drop for EndGuard {
         let Self {
             observer, report, ..
         } = &*self;
-        self.guard
-            .account()
-            .release_unsent(self.unsent, self.unsent);
+        if self.unsent > 0 {
+            let account = self.guard.account();
+            account.release_unsent(self.unsent, self.unsent);
+        }
         let metrics = &observer.metrics;
         let took = observer.clock.mono().saturating_sub(self.at.mono);
         let label = report.outcome.label();
