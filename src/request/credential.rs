@@ -1,7 +1,6 @@
 //! The credential of a request: the syntax of a bearer token, and the spelling of its scheme.
 
 use http::HeaderMap;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 
 use crate::config::is_b64token;
 
@@ -25,7 +24,8 @@ pub struct Spelling {
 pub fn hide_credentials(headers: &mut HeaderMap) {
     // One pass over the few fields is cheaper than three lookups by name.
     for (name, value) in headers {
-        if [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name) {
+        // Comparing text is cheaper than comparing each name with three others.
+        if let "authorization" | "proxy-authorization" | "cookie" = name.as_str() {
             value.set_sensitive(true);
         }
     }
