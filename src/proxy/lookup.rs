@@ -2,12 +2,13 @@
 //!
 //! It does not fetch; the rules of freshness are in `policy`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
 use super::request::ClientRequest;
 use super::view::Selected;
-use crate::cache::StoreLookup;
+use crate::cache::{Entry, StoreLookup};
 use crate::outcome::{Forward, ServedStale};
 use crate::policy::{self, Moment, Recheck, Verdict};
 
@@ -30,44 +31,79 @@ pub(super) enum Lookup {
     Miss(Forward),
 }
 
+/// A stored response that cannot be served yet.
+pub(super) enum Unready {
+    /// It was assessed by other rules than those in force.
+    NotAssessed(Arc<Entry>),
+    /// Its requested view is not memoised.
+    NotDerived(Arc<Entry>),
+}
+
 impl Proxy {
-    /// Looks the request up in the store. Updates `now` if a view was derived, which takes time.
+    /// Looks the request up in the store, waiting if need be, which updates `now`.
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
+        match self.look_up_at_once(request, *now) {
+            Ok(lookup) => lookup,
+            Err(unready) => self.make_ready(unready, request, now).await,
+        }
+    }
+
+    /// Looks the request up in the store. Not async: a hit waits for nothing, and does not pay for the
+    /// memory of those that do.
+    ///
+    /// # Errors
+    ///
+    /// The stored response, if it must be made ready first.
+    pub(super) fn look_up_at_once(
+        &self,
+        request: &ClientRequest<'_>,
+        now: Moment,
+    ) -> Result<Lookup, Unready> {
         let (key, token) = (&request.call.key, &request.call.token);
         let sent = || request.sent(&self.fetcher.forward_headers);
         let client = request.call.negotiates.then_some(&request.head.headers);
         let entry = match self.store.find(key, token, now.mono, client, sent) {
             StoreLookup::Entry(entry) => entry,
-            StoreLookup::NotAdmitted(_) => return Lookup::NotAdmitted,
-            StoreLookup::OtherVariant => return Lookup::Miss(Forward::VaryMiss),
-            StoreLookup::Nothing => return Lookup::Miss(Forward::Miss),
+            StoreLookup::NotAdmitted(_) => return Ok(Lookup::NotAdmitted),
+            StoreLookup::OtherVariant => return Ok(Lookup::Miss(Forward::VaryMiss)),
+            StoreLookup::Nothing => return Ok(Lookup::Miss(Forward::Miss)),
         };
-        let entry = if entry.is_assessed_by(&self.fetcher.freshness) {
-            entry
-        } else {
-            let reassessed =
-                Box::pin(self.fetcher.reassessed(key, request.call.route, &entry)).await;
-            // The entry may have been invalidated meanwhile.
-            *now = self.clock.now();
-            match reassessed.filter(|entry| self.store.is_current(&entry.generation)) {
-                Some(entry) if entry.admits(token, now.mono) => entry,
-                Some(_) => return Lookup::NotAdmitted,
-                None => return Lookup::Miss(Forward::Miss),
-            }
-        };
-        let selected = match self.views.memoised(entry, request.view()) {
-            Ok(selected) => selected,
-            Err(entry) => {
-                let selected = Box::pin(self.views.select(request, entry)).await;
-                // The entry may have been invalidated meanwhile.
+        if !entry.is_assessed_by(&self.fetcher.freshness) {
+            return Err(Unready::NotAssessed(entry));
+        }
+        let selected = self.views.memoised(entry, request.view());
+        let selected = selected.map_err(Unready::NotDerived)?;
+        Ok(self.rechecked(classify(selected, request, now), request, now))
+    }
+
+    /// Assesses an entry by the rules in force, and derives the view. Updates `now`.
+    pub(super) async fn make_ready(
+        &self,
+        unready: Unready,
+        request: &ClientRequest<'_>,
+        now: &mut Moment,
+    ) -> Lookup {
+        let (key, token) = (&request.call.key, &request.call.token);
+        // Meanwhile it may have been invalidated.
+        let is_current = |entry: &Arc<Entry>| self.store.is_current(&entry.generation);
+        let entry = match unready {
+            Unready::NotDerived(entry) => entry,
+            Unready::NotAssessed(entry) => {
+                let route = request.call.route;
+                let reassessed = self.fetcher.reassessed(key, route, &entry).await;
                 *now = self.clock.now();
-                let entry = &selected.entry;
-                if !self.store.is_current(&entry.generation) || !entry.admits(token, now.mono) {
-                    return Lookup::Miss(Forward::Miss);
+                match reassessed.filter(is_current) {
+                    Some(entry) if entry.admits(token, now.mono) => entry,
+                    Some(_) => return Lookup::NotAdmitted,
+                    None => return Lookup::Miss(Forward::Miss),
                 }
-                selected
             }
         };
+        let selected = self.views.select(request, entry).await;
+        *now = self.clock.now();
+        if !is_current(&selected.entry) || !selected.entry.admits(token, now.mono) {
+            return Lookup::Miss(Forward::Miss);
+        }
         self.rechecked(classify(selected, request, *now), request, *now)
     }
 

@@ -32,14 +32,14 @@ use crate::config::Config;
 use crate::in_transit::{Held, Ledger};
 use crate::outcome::{Forward, Outcome, ServedStale};
 use crate::policy::{self, Moment};
-use crate::request::{Call, Parsed, Parser, Scope};
+use crate::request::{Bypassed, Call, Parsed, Parser, Scope};
 use crate::telemetry::Metrics;
 use crate::telemetry::trace::Tracer;
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
 use fetch::{Basis, FetchResult, Fetched, Fetcher};
 use forward::Forwarder;
-use lookup::Lookup;
+use lookup::{Lookup, Unready};
 use request::ClientRequest;
 use span::OriginSpans;
 use view::{Selected, Views};
@@ -61,6 +61,14 @@ pub struct Proxy {
     recheck: Option<Duration>,
     metrics: Arc<Metrics>,
     clock: Clock,
+}
+
+/// What is to be done for a request whose head is known.
+enum Next {
+    Respond(Response<Body>),
+    Forward(Bypassed),
+    MakeReady(Call, Unready),
+    Fetch(Call, Forward, Basis),
 }
 
 impl Proxy {
@@ -163,38 +171,63 @@ impl Proxy {
 
     /// Answers a request. Whatever happens is a response.
     ///
-    /// Futures that wait for the origin are boxed, here and below: a future is as large as its largest
-    /// branch, so each hit would move the memory of a fetch. Head and call are borrowed for the same
-    /// reason: an async function keeps two copies of its arguments.
+    /// What may wait is boxed: a future is as large as its largest branch, and each hit would move the
+    /// memory of a fetch.
     ///
     /// # Errors
     ///
     /// Never: tower's `Service` requires a result.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps two copies of its arguments"
+    )]
     pub fn answer(
         self: Arc<Self>,
         arrived: Arrived,
     ) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
-        let has_body = !arrived.body.is_end_stream();
         async move {
-            let parsed = self.parser.parse(&arrived.head, has_body);
-            Ok(match parsed {
-                Ok(Parsed::Call(call)) => match self.answer_stored(&call, &arrived).await {
-                    Ok(response) => response,
-                    Err((why, basis)) => Box::pin(self.fetch(call, arrived, why, basis)).await,
-                },
-                Ok(Parsed::Bypass(bypassed)) => {
-                    let scope = self.parser.scope(&arrived.head.headers);
-                    if let Some(token) = &scope {
-                        self.count_as_accepted(&arrived, token);
-                    }
-                    Box::pin(self.forwarder.forward(arrived, scope, bypassed)).await
+            Ok(match self.begin(&arrived) {
+                Next::Respond(response) => response,
+                Next::Forward(bypassed) => Box::pin(self.forward(arrived, bypassed)).await,
+                Next::MakeReady(call, unready) => {
+                    Box::pin(self.answer_unready(call, arrived, unready)).await
                 }
-                Err(refused) => {
-                    self.metrics.refused.of(refused.why).inc();
-                    Error::Refused(refused).into_response(&arrived.id, None, None)
+                Next::Fetch(call, why, basis) => {
+                    Box::pin(self.fetch(call, arrived, why, basis)).await
                 }
             })
         }
+    }
+
+    /// Answers a request from its head and the store, if they suffice.
+    fn begin(&self, arrived: &Arrived) -> Next {
+        let has_body = !arrived.body.is_end_stream();
+        let call = match self.parser.parse(&arrived.head, has_body) {
+            Ok(Parsed::Call(call)) => call,
+            Ok(Parsed::Bypass(bypassed)) => return Next::Forward(bypassed),
+            Err(refused) => {
+                self.metrics.refused.of(refused.why).inc();
+                let error = Error::Refused(refused);
+                return Next::Respond(error.into_response(&arrived.id, None, None));
+            }
+        };
+        self.count_as_accepted(arrived, &call.token);
+        let request = self.request(&call, arrived);
+        match self.look_up_at_once(&request, arrived.at) {
+            Ok(lookup) => match self.respond_stored(&request, lookup, arrived.at) {
+                Ok(response) => Next::Respond(response),
+                Err((why, basis)) => Next::Fetch(call, why, basis),
+            },
+            Err(unready) => Next::MakeReady(call, unready),
+        }
+    }
+
+    async fn forward(&self, arrived: Arrived, bypassed: Bypassed) -> Response<Body> {
+        let scope = self.parser.scope(&arrived.head.headers);
+        if let Some(token) = &scope {
+            self.count_as_accepted(&arrived, token);
+        }
+        self.forwarder.forward(arrived, scope, bypassed).await
     }
 
     /// Counts what the connection holds as an accepted token's, if this one is accepted.
@@ -204,24 +237,37 @@ impl Proxy {
         }
     }
 
-    /// The response without a fetch; `Err` with the reason for one, and what it can revalidate.
-    async fn answer_stored(
+    async fn answer_unready(
         &self,
-        call: &Call,
-        arrived: &Arrived,
-    ) -> Result<Response<Body>, (Forward, Basis)> {
-        self.count_as_accepted(arrived, &call.token);
+        call: Call,
+        arrived: Arrived,
+        unready: Unready,
+    ) -> Response<Body> {
+        let request = self.request(&call, &arrived);
         let mut now = arrived.at;
-        let request = self.request(call, arrived);
-        let (why, basis) = match self.look_up(&request, &mut now).await {
+        let lookup = self.make_ready(unready, &request, &mut now).await;
+        match self.respond_stored(&request, lookup, now) {
+            Ok(response) => response,
+            Err((why, basis)) => Box::pin(self.fetch(call, arrived, why, basis)).await,
+        }
+    }
+
+    /// The response without a fetch; `Err` with the reason for one, and what it can revalidate.
+    fn respond_stored(
+        &self,
+        request: &ClientRequest<'_>,
+        lookup: Lookup,
+        now: Moment,
+    ) -> Result<Response<Body>, (Forward, Basis)> {
+        let (why, basis) = match lookup {
             Lookup::Fresh(selected, ttl) => {
-                let selected = self.views.compressed(&request, selected);
-                return Ok(respond::hit(&request, &selected, ttl, now));
+                let selected = self.views.compressed(request, selected);
+                return Ok(respond::hit(request, &selected, ttl, now));
             }
             Lookup::Usable(selected, reason) => {
-                self.fetcher.refresh(&request, &selected.entry, None);
-                let selected = self.views.compressed(&request, selected);
-                return Ok(self.stale(&request, &selected, reason, now));
+                self.fetcher.refresh(request, &selected.entry, None);
+                let selected = self.views.compressed(request, selected);
+                return Ok(self.stale(request, &selected, reason, now));
             }
             Lookup::Stale { why, .. } => (why, Basis::Stored),
             Lookup::NotAdmitted => (Forward::Miss, Basis::NotAdmitted),
