@@ -67,7 +67,7 @@ async fn five_hundred_stalled_readers_of_a_large_hit_share_one_body() {
 async fn stalled_readers_of_a_large_hit_hold_little_of_it_in_the_kernel() {
     const SLOW: usize = 100;
     /// Unsent bytes of a connection; the last segment may exceed the bound.
-    const MOST: u64 = (256 + 64) << 10;
+    const MOST: u64 = (128 + 64) << 10;
     let (_origin, program) = start_filled().await;
     let mut readers = Vec::new();
     for _ in 0..SLOW {
@@ -76,7 +76,7 @@ async fn stalled_readers_of_a_large_hit_hold_little_of_it_in_the_kernel() {
         readers.push(reader);
     }
     wait_until("full send queues", async || {
-        let full = send_queues(&program).filter(|&queued| queued > 128 << 10);
+        let full = send_queues(&program).filter(|&queued| queued > 64 << 10);
         full.count() == SLOW
     })
     .await;
