@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
 
 use super::{Cli, print};
 
@@ -17,13 +18,6 @@ pub(super) struct Manual {
 pub(super) struct Completions {
     /// Shell to complete for
     shell: Shell,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Shell {
-    Bash,
-    Zsh,
-    Fish,
 }
 
 /// Prints a page in roff.
@@ -52,9 +46,8 @@ pub(super) fn completions(arguments: &Completions) -> anyhow::Result<ExitCode> {
         script
     };
     print(&match arguments.shell {
-        Shell::Bash => bash(&generate(clap_complete::Shell::Bash, "stuut_cache")),
-        Shell::Zsh => generate(clap_complete::Shell::Zsh, "stuut-cache"),
-        Shell::Fish => generate(clap_complete::Shell::Fish, "stuut-cache"),
+        Shell::Bash => bash(&generate(Shell::Bash, "stuut_cache")),
+        shell => generate(shell, "stuut-cache"),
     })?;
     Ok(ExitCode::SUCCESS)
 }
