@@ -26,7 +26,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use secrecy::zeroize::Zeroizing;
 
-use crate::config::{self, Flag, Loaded, Problems, ScopeKey};
+use crate::config::{self, Loaded, Problems, ScopeKey};
 use crate::server::Tls;
 use crate::upstream::Connector;
 use crate::view;
@@ -168,7 +168,7 @@ fn load(settings: &Settings) -> Result<Loaded, Problems> {
     ];
     let flags: Vec<_> = flags
         .into_iter()
-        .filter_map(|(name, key, value)| Some(Flag::new(name, key, value.as_deref()?)))
+        .filter_map(|(name, key, value)| Some((name, key, value.as_deref()?)))
         .collect();
     let mut draft = config::draft(settings.config.as_deref(), &config::environment(), &flags);
     if let Err(faults) = view::Options::new(&draft.config().views) {

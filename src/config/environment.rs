@@ -18,27 +18,8 @@ pub(super) fn variable(key: &str) -> String {
     )
 }
 
-/// A command line flag that sets a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Flag {
-    /// As it is written on the command line: `--listen`.
-    pub name: String,
-    /// The key it sets: `server.listen`.
-    pub key: String,
-    /// Its value.
-    pub value: String,
-}
-
-impl Flag {
-    /// A flag `name` that sets `key` to `value`.
-    pub fn new(name: impl Into<String>, key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            key: key.into(),
-            value: value.into(),
-        }
-    }
-}
+/// A command line flag, the key that it sets, and its value: `("--listen", "server.listen", "[::]:80")`.
+pub type Flag<'a> = (&'a str, &'a str, &'a str);
 
 /// The variables of this process, by name.
 ///
@@ -70,10 +51,10 @@ pub(super) fn variables(variables: &[(String, String)], problems: &mut Problems)
 }
 
 /// `--listen x` → `server = { listen = x }`.
-pub(super) fn flags(flags: &[Flag], problems: &mut Problems) -> Vec<RawEntry> {
+pub(super) fn flags(flags: &[Flag<'_>], problems: &mut Problems) -> Vec<RawEntry> {
     let mut tree = Vec::new();
-    for Flag { name, key, value } in flags {
-        let place = Place::Flag(name.clone());
+    for (name, key, value) in flags {
+        let place = Place::Flag((*name).to_owned());
         insert(&mut tree, key, key, value, &place, problems);
     }
     tree

@@ -50,7 +50,7 @@ pub struct Loaded {
 
 /// Reads the file, and the files it names, into a draft.
 #[must_use]
-pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag]) -> Draft {
+pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag<'_>]) -> Draft {
     let mut draft = Draft::default();
     let name = file.map_or_else(String::new, |path| path.display().to_string());
     let text = file.map(fs::read_to_string).transpose();
@@ -73,7 +73,7 @@ pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag]
 pub fn read(
     document: Option<Document<'_>>,
     variables: &[(String, String)],
-    flags: &[Flag],
+    flags: &[Flag<'_>],
 ) -> Draft {
     let mut draft = Draft::default();
     draft.fill(document, variables, flags);
@@ -112,7 +112,7 @@ impl Draft {
         &mut self,
         document: Option<Document<'_>>,
         variables: &[(String, String)],
-        flags: &[Flag],
+        flags: &[Flag<'_>],
     ) {
         if let Some(Document { name, text }) = document {
             let name = Arc::from(name);

@@ -5,11 +5,11 @@
 //! problems are reported together.
 //!
 //! ```
-//! use stuut_cache::config::{self, Document, Flag};
+//! use stuut_cache::config::{self, Document};
 //!
 //! let file = Document { name: "proxy.toml", text: "[cache]\ncapacity = \"64 megs\"\n" };
 //! let variables = [("STUUT_CACHE__CACHE__MAX_ENTRY".to_owned(), "1MiB".to_owned())];
-//! let flags = [Flag::new("--listen", "server.listen", "8080")];
+//! let flags = [("--listen", "server.listen", "8080")];
 //!
 //! let problems = config::read(Some(file), &variables, &flags).finish().expect_err("two faults");
 //! assert_eq!(

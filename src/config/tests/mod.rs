@@ -16,20 +16,16 @@ fn file(text: &str) -> Draft {
 }
 
 /// A file, variables without their prefix, and flags as `(name, key, value)`.
-fn all(text: &str, variables: &[(&str, &str)], flags: &[(&str, &str, &str)]) -> Draft {
+fn all(text: &str, variables: &[(&str, &str)], flags: &[Flag<'_>]) -> Draft {
     let variables: Vec<_> = variables
         .iter()
         .map(|(name, value)| (format!("STUUT_CACHE__{name}"), (*value).to_owned()))
-        .collect();
-    let flags: Vec<_> = flags
-        .iter()
-        .map(|(name, key, value)| Flag::new(*name, *key, *value))
         .collect();
     let document = Document {
         name: "proxy.toml",
         text,
     };
-    read(Some(document), &variables, &flags)
+    read(Some(document), &variables, flags)
 }
 
 /// The settings of a valid draft.

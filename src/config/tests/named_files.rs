@@ -6,14 +6,15 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use crate::config::{Flag, Loaded, Problems, ScopeKey, draft, render};
+use crate::config::{Loaded, Problems, ScopeKey, draft, render};
 
 /// Loads with `key` set to a file of this content.
 fn with_file(key: &str, content: &[u8]) -> Result<Loaded, Problems> {
     let dir = TempDir::new().expect("a temporary directory");
     let path = dir.path().join("named");
     std::fs::write(&path, content).expect("a file in it");
-    let flag = Flag::new("--file", key, path.to_string_lossy());
+    let path = path.to_string_lossy();
+    let flag = ("--file", key, &*path);
     draft(None, &[], &[flag]).finish()
 }
 
@@ -69,8 +70,8 @@ fn a_ca_file_must_have_a_certificate() {
 fn missing_files_are_reported_together() {
     let path = Path::new("/nowhere/proxy.toml");
     let flags = [
-        Flag::new("--a", "admin.token_file", "/nowhere/token"),
-        Flag::new("--b", "upstream.ca_file", "/nowhere/ca"),
+        ("--a", "admin.token_file", "/nowhere/token"),
+        ("--b", "upstream.ca_file", "/nowhere/ca"),
     ];
     // The entry does not fit the default capacity, but the unreadable file may set another.
     let variables = [(
@@ -90,11 +91,8 @@ fn missing_files_are_reported_together() {
 fn credentials_of_a_proxy_are_read_from_a_file_and_never_printed() {
     let dir = TempDir::new().expect("a temporary directory");
     let path = dir.path().join("named");
-    let flag = Flag::new(
-        "--file",
-        "upstream.proxy_credentials_file",
-        path.to_string_lossy(),
-    );
+    let named = path.to_string_lossy();
+    let flag = ("--file", "upstream.proxy_credentials_file", &*named);
     let variables = [(
         "HTTPS_PROXY".to_owned(),
         "http://env:s3cret@proxy:3128".to_owned(),
@@ -132,7 +130,7 @@ fn credentials_of_a_proxy_are_read_from_a_file_and_never_printed() {
 
 #[test]
 fn a_password_in_the_url_of_a_proxy_is_refused_without_showing_it() {
-    let flag = Flag::new("--proxy", "upstream.proxy", "http://u:s3cret@proxy:3128");
+    let flag = ("--proxy", "upstream.proxy", "http://u:s3cret@proxy:3128");
     // The environment is no substitute for a refused value.
     let variables = [("HTTPS_PROXY".to_owned(), "http://proxy:3128".to_owned())];
     assert_eq!(
@@ -149,7 +147,8 @@ fn the_scope_key_is_read_from_a_private_file_and_never_printed() {
     let load = |content: &str, mode| {
         std::fs::write(&path, content).expect("a file in it");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("it is ours");
-        let flag = Flag::new("--file", "scope.key_file", path.to_string_lossy());
+        let path = path.to_string_lossy();
+        let flag = ("--file", "scope.key_file", &*path);
         draft(None, &[], &[flag]).finish()
     };
     let (key, digits) = (ScopeKey::random(), ScopeKey::random().hex());
