@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{CacheMode, Config, Reloaded};
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
-use crate::proxy::{FetchesInFlight, Proxy};
+use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
 #[cfg(feature = "otlp")]
@@ -85,7 +85,7 @@ impl Process {
     /// Starts a proxy. When this returns, both listeners accept connections. The access log, if
     /// configured, is written to `log`; `sockets` are listeners that are open already.
     ///
-    /// Ports are bound last, after everything else that can fail.
+    /// Ports are bound after everything else that can fail.
     ///
     /// # Errors
     ///
@@ -116,8 +116,18 @@ impl Process {
             tracer.clone(),
         );
         let drain = Drain::default();
-        let fetches = proxy.fetches();
-        let admin = admin(config, &sockets, &store, fetches, &metrics, &drain, clock)?;
+        let admin_listener = listener(sockets.admin, "admin.listen", config.admin.listen)?;
+        let listener = listener(sockets.proxy, "server.listen", config.server.listen)?;
+        let admin_address = admin_listener.local_addr()?;
+        let admin = Arc::new(Admin::new(
+            config,
+            admin_address.ip().is_loopback(),
+            Arc::clone(&store),
+            proxy.fetches(),
+            Arc::clone(&metrics),
+            drain.clone(),
+            clock.clone(),
+        ));
         let server = Arc::new(Server::new(
             config,
             Arc::new(proxy),
@@ -127,12 +137,9 @@ impl Process {
             clock.clone(),
             tracer,
         ));
-
-        let admin_listener = listener(sockets.admin, "admin.listen", config.admin.listen)?;
-        let listener = listener(sockets.proxy, "server.listen", config.server.listen)?;
         Ok(Self {
             address: listener.local_addr()?,
-            admin_address: admin_listener.local_addr()?,
+            admin_address,
             serving: tokio::spawn(Arc::clone(&server).serve(listener, drain.clone())),
             background: [
                 tokio::spawn(Arc::clone(&admin).keep_history()),
@@ -199,28 +206,6 @@ fn listener(
         Some(open) => adopt(open)?,
         None => listen(key, address)?,
     })
-}
-
-fn admin(
-    config: &Config,
-    sockets: &Sockets,
-    store: &Arc<Store>,
-    fetches: FetchesInFlight,
-    metrics: &Arc<Metrics>,
-    drain: &Drain,
-    clock: &Clock,
-) -> io::Result<Arc<Admin>> {
-    // The address of an open socket may differ from `admin.listen`.
-    let address = match &sockets.admin {
-        Some(open) => open.local_addr()?,
-        None => config.admin.listen,
-    };
-    let (store, metrics) = (Arc::clone(store), Arc::clone(metrics));
-    let loopback = address.ip().is_loopback();
-    let (drain, clock) = (drain.clone(), clock.clone());
-    Ok(Arc::new(Admin::new(
-        config, loopback, store, fetches, metrics, drain, clock,
-    )))
 }
 
 fn load_tls(config: &Config, metrics: &Metrics) -> Result<Option<Arc<Tls>>, TlsFault> {
