@@ -10,7 +10,8 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::{Log, LogFormat};
+use crate::label::Label as _;
 
 pub use self::access::{AccessLog, logged_path};
 pub use self::line::AccessRecord;
@@ -31,13 +32,8 @@ pub fn log_panics() {
 
 /// Sends log events to the writer. A second call in one process changes nothing.
 pub fn init(settings: &Log, writer: &LogWriter) {
-    let ours = match settings.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
+    let ours = settings.level.as_str().parse::<LevelFilter>();
+    let ours = ours.expect("log.level has the names of tracing");
     // Dependencies stay at `warn`: below it, HTTP libraries log the heads they parse, tokens
     // included.
     let filter = Targets::new()
@@ -53,4 +49,18 @@ pub fn init(settings: &Log, writer: &LogWriter) {
         }
         LogFormat::Text => registry.with(layer.with_ansi(false)).try_init(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::LogLevel;
+
+    #[test]
+    fn every_level_has_its_name_in_tracing() {
+        for level in LogLevel::ALL {
+            let filter = level.as_str().parse::<LevelFilter>().expect("a level");
+            assert_eq!(filter.to_string(), level.as_str());
+        }
+    }
 }
