@@ -19,12 +19,12 @@ const WEIGHT: usize = size_of::<Admission>() + 160;
 /// refusal of the token, and by any later response to the token for the same key.
 #[derive(Clone, Debug)]
 pub struct Admission {
-    token: Scope,
+    pub(super) token: Scope,
     /// The generations of the token, and of the resource for it, when the fetch began.
-    generation: [Snapshot; 2],
-    superseded: Arc<Counter>,
-    sequence: u64,
-    until: Duration,
+    pub(super) generation: [Snapshot; 2],
+    pub(super) superseded: Arc<Counter>,
+    pub(super) sequence: u64,
+    pub(super) until: Duration,
 }
 
 /// The admissions to one response.
@@ -32,22 +32,6 @@ pub struct Admission {
 pub(super) struct Admitted(Mutex<Vec<Admission>>);
 
 impl Admission {
-    pub(super) fn new(
-        token: Scope,
-        generation: [Snapshot; 2],
-        superseded: Arc<Counter>,
-        sequence: u64,
-        until: Duration,
-    ) -> Self {
-        Self {
-            token,
-            generation,
-            superseded,
-            sequence,
-            until,
-        }
-    }
-
     fn is_valid(&self, now: Duration) -> bool {
         now < self.until
             && self.generation.iter().all(Snapshot::is_current)

@@ -56,7 +56,7 @@ pub struct Entry {
     /// of its own.
     acceptance: Option<Arc<Acceptance>>,
     /// The settings that its freshness was assessed by.
-    rules: Option<Arc<config::Freshness>>,
+    pub rules: Option<Arc<config::Freshness>>,
     /// If the response set cookies: `cache.ignore_set_cookie` at that time.
     pub ignored_cookies: Option<Arc<Vec<CookieName>>>,
     /// A std mutex: held for an operation on a short list.
@@ -131,15 +131,6 @@ impl Entry {
     pub fn with_acceptance(self, acceptance: Arc<Acceptance>) -> Self {
         Self {
             acceptance: Some(acceptance),
-            ..self
-        }
-    }
-
-    /// The same entry, assessed by these settings.
-    #[must_use]
-    pub fn with_rules(self, rules: &Arc<config::Freshness>) -> Self {
-        Self {
-            rules: Some(Arc::clone(rules)),
             ..self
         }
     }

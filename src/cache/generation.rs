@@ -103,7 +103,7 @@ impl Generations {
         let is_shared = token != key.scope();
         // The counters are read before the pending marks: a write either advances a counter after
         // that, or has set its mark before.
-        let generation = Generation {
+        let mut generation = Generation {
             all: self.all.load(Ordering::SeqCst),
             scope: Snapshot::of(self.scopes.counter(*key.scope())),
             path: self.snapshot(&path, Reach::Here),
@@ -113,14 +113,11 @@ impl Generations {
             sequence: self.sequence.fetch_add(1, Ordering::SeqCst),
             settled: true,
         };
-        let settled = !generation.path.is_pending(now)
+        generation.settled = !generation.path.is_pending(now)
             && !generation.ancestors.iter().any(|path| path.is_pending(now));
         let id = self.seed.hash_one((key, token));
         Fence {
-            generation: Generation {
-                settled,
-                ..generation
-            },
+            generation,
             superseded: self.superseded.counter(id),
             token: *token,
         }
@@ -276,12 +273,13 @@ impl Fence {
     #[must_use]
     pub fn admission(&self, until: Duration) -> Option<Admission> {
         let token = self.generation.token.clone()?;
-        let generation = [token, self.generation.resource.clone()];
-        let superseded = Arc::clone(&self.superseded);
-        let sequence = self.generation.sequence;
-        Some(Admission::new(
-            self.token, generation, superseded, sequence, until,
-        ))
+        Some(Admission {
+            token: self.token,
+            generation: [token, self.generation.resource.clone()],
+            superseded: Arc::clone(&self.superseded),
+            sequence: self.generation.sequence,
+            until,
+        })
     }
 
     /// Supersedes earlier fetches of this key by this token: their responses are not stored.

@@ -212,8 +212,8 @@ impl Fetcher {
             encodings: Encodings::default(),
         };
         let (scope, fence) = (*job.key.scope(), &job.fence);
-        let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age)
-            .with_rules(&self.freshness);
+        let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age);
+        entry.rules = Some(Arc::clone(&self.freshness));
         entry.ignored_cookies = match &response.renewed {
             Some(renewed) => renewed.ignored_cookies.clone(),
             None if response.cookies.is_empty() => None,

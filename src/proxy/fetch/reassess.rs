@@ -55,7 +55,8 @@ impl Fetcher {
             limits: ViewLimits::of(&facts, settings, freshness.is_unknown),
             encodings: Encodings::default(),
         };
-        let reassessed = entry.reassessed(whole, freshness).with_rules(settings);
+        let mut reassessed = entry.reassessed(whole, freshness);
+        reassessed.rules = Some(Arc::clone(settings));
         let reassessed = Arc::new(reassessed);
         self.store.replace(key, entry, Some(&reassessed));
         Some(reassessed)
