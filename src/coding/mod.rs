@@ -98,17 +98,27 @@ pub fn forbids_transforming(fields: &HeaderMap) -> bool {
         })
 }
 
+/// The media type of a body, without its parameters, in lower case; empty if none is declared.
+#[must_use]
+pub fn media_type(fields: &HeaderMap) -> String {
+    let declared = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let declared = declared.unwrap_or_default().split(|&b| b == b';').next();
+    String::from_utf8_lossy(declared.unwrap_or_default().trim_ascii()).to_ascii_lowercase()
+}
+
+/// Whether a body is declared as `application/json` or a `+json` type (RFC 6839).
+#[must_use]
+pub fn is_json(fields: &HeaderMap) -> bool {
+    let media_type = media_type(fields);
+    media_type == "application/json" || media_type.ends_with("+json")
+}
+
 fn is_text(fields: &HeaderMap) -> bool {
-    let declared = fields
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence.starts_with("text/")
-        || ["application/json", "application/xml"].contains(&essence.as_str())
-        || essence.ends_with("+json")
-        || essence.ends_with("+xml")
+    let media_type = media_type(fields);
+    media_type.starts_with("text/")
+        || ["application/json", "application/xml"].contains(&media_type.as_str())
+        || media_type.ends_with("+json")
+        || media_type.ends_with("+xml")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::freshness::{Freshness, StaleUse};
 use super::lifetime::Rule;
 use super::renewal;
 use super::vary;
+use crate::coding::media_type;
 use crate::config::PrivateRule;
 use crate::label::labels;
 
@@ -128,11 +129,7 @@ fn forbids_storing(directives: &ResponseDirectives, status: StatusCode) -> bool 
 }
 
 fn is_event_stream(response: &HeaderMap) -> bool {
-    let media_type = response.get(header::CONTENT_TYPE);
-    media_type.is_some_and(|value| {
-        let name = value.as_bytes().split(|&b| b == b';').next();
-        name.is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"text/event-stream"))
-    })
+    media_type(response) == "text/event-stream"
 }
 
 /// Whether a response is never stored by its status. Refusals are for one token, and temporary

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName};
+use http::header::{CONTENT_ENCODING, ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 
@@ -234,26 +234,11 @@ fn unsupported(whole: &Representation) -> Option<(&'static str, ViewResult)> {
         Some(("encoded", ViewResult::NotACall))
     } else if coding::forbids_transforming(&whole.headers) {
         Some(("no-transform", ViewResult::NotACall))
-    } else if !is_json(&whole.headers) {
+    } else if !coding::is_json(&whole.headers) {
         Some(("not-declared-json", ViewResult::NotDeclared))
     } else {
         None
     }
-}
-
-/// Whether the body is declared as `application/json` or a `+json` type (RFC 6839).
-fn is_json(headers: &HeaderMap) -> bool {
-    let declared = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = declared
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
 }
 
 /// The representation of a part: with its own entity tag, without the digests of the whole.
