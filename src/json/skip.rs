@@ -3,14 +3,16 @@
 use super::scan::{self, byte, member_name, scalar, skip_whitespace};
 use super::{JsonFault, MAX_DEPTH, RawString};
 
-/// A visitor of the skipped values; one that ignores them has no cost.
+/// A visitor of the skipped values; what it does not define is ignored, at no cost.
 pub(crate) trait Visit {
     /// Called for the value of a member or element: a scalar as written, empty for a container that
     /// begins. Elements have no name. `depth` containers are open.
-    fn value(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize);
+    #[inline]
+    fn value(&mut self, _name: Option<RawString<'_>>, _value: &[u8], _depth: usize) {}
 
     /// Called at the end of the innermost of `depth` open containers.
-    fn end(&mut self, depth: usize);
+    #[inline]
+    fn end(&mut self, _depth: usize) {}
 }
 
 /// A visitor that ignores all values.
@@ -120,13 +122,7 @@ fn walk(
     }
 }
 
-impl Visit for Ignore {
-    #[inline]
-    fn value(&mut self, _: Option<RawString<'_>>, _: &[u8], _: usize) {}
-
-    #[inline]
-    fn end(&mut self, _: usize) {}
-}
+impl Visit for Ignore {}
 
 impl Kinds {
     #[inline]

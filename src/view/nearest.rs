@@ -34,8 +34,6 @@ impl Visit for Names {
             self.0.insert(name);
         }
     }
-
-    fn end(&mut self, _: usize) {}
 }
 
 /// The paths of a view that match no member of a body, except within removed ones.
