@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::list::{self, Quotes};
 use crate::config::CookieName;
 
 /// The fields to store: all except those of one connection or one proxy.
@@ -15,9 +14,7 @@ use crate::config::CookieName;
 /// recipient that stores a message.
 #[must_use]
 pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
-    let named: Vec<HeaderName> = list::elements(response, &header::CONNECTION, Quotes::Escaped)
-        .filter_map(|option| HeaderName::from_bytes(option).ok())
-        .collect();
+    let named = nominated(response);
     let mut kept = HeaderMap::with_capacity(response.len() + 1);
     for (name, value) in response {
         if !is_hop_by_hop(name) && !named.contains(name) {
@@ -27,6 +24,16 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     kept.entry(header::DATE).or_insert_with(|| date(received));
     compact(&mut kept);
     kept
+}
+
+/// The fields that `Connection` nominates, which are for the next hop only.
+#[must_use]
+pub fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
+    let lines = fields.get_all(header::CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect()
 }
 
 /// Removes the `Set-Cookie` lines of a response if all of them set `ignored` cookies, and returns

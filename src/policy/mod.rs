@@ -49,7 +49,7 @@ pub use directives::{RequestDirectives, ResponseDirectives};
 pub use exchange::{Exchange, Moment};
 pub use facts::Facts;
 pub use fields::{
-    storable, strip_digests, strip_digests_of_whole, strip_for_304, take_ignored_cookies,
+    nominated, storable, strip_digests, strip_digests_of_whole, strip_for_304, take_ignored_cookies,
 };
 pub use freshness::{Freshness, StaleUse, assess, reassess};
 pub use invalidate::{

@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, response};
 
-use crate::policy::{self, VERSIONS};
+use crate::policy::{self, VERSIONS, nominated};
 use crate::request::pseudonym;
 
 /// Hop-by-hop fields, in addition to those that `Connection` nominates (RFC 9110 §7.6.1).
@@ -169,16 +169,6 @@ fn join_cookies(fields: &mut HeaderMap, version: Version) {
         line.set_sensitive(true);
         fields.insert(COOKIE, line);
     }
-}
-
-/// The fields that `Connection` nominates.
-fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
-    fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|&b| b == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect()
 }
 
 /// Adds the version of the received message, and the proxy's pseudonym, to `Via`.
