@@ -189,21 +189,19 @@ impl FetchError {
         if let Some(upload) = find::<Self>(&error) {
             return upload.clone();
         }
-        let variant = if error.is_connect() {
+        if error.is_connect() {
             let error = connect_variant(&error)(Arc::new(error));
-            return if settings.forward_proxy().is_some() {
-                error.through_proxy()
-            } else {
-                error
+            return match settings.forward_proxy() {
+                Some(_) => error.through_proxy(),
+                None => error,
             };
-        } else if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
-            Self::InvalidHead
-        } else {
-            let unanswered = unanswered(&error);
-            let source = Arc::new(error);
-            return Self::Terminated { unanswered, source };
-        };
-        variant(Arc::new(error))
+        }
+        if find::<hyper::Error>(&error).is_some_and(hyper::Error::is_parse) {
+            return Self::InvalidHead(Arc::new(error));
+        }
+        let unanswered = unanswered(&error);
+        let source = Arc::new(error);
+        Self::Terminated { unanswered, source }
     }
 
     /// A failed connection through the proxy. TLS is the origin's: it is inside the tunnel.

@@ -159,9 +159,9 @@ impl Upstream {
             let admission = &self.admission;
             admission.honour_retry_after(token, target, head.status, wait);
         }
-        let delimited = body.size_hint().exact().is_some()
-            || head.headers.contains_key(CONTENT_LENGTH)
-            || head.headers.contains_key(TRANSFER_ENCODING);
+        let is_close_delimited = body.size_hint().exact().is_none()
+            && !head.headers.contains_key(CONTENT_LENGTH)
+            && !head.headers.contains_key(TRANSFER_ENCODING);
         self.localise(&mut head.headers);
         coding::drop_identity(&mut head.headers);
         let decode = coding::is_gzip(&head.headers) && !forbids_decoding(&head.headers);
@@ -171,7 +171,7 @@ impl Upstream {
         let bytes = self.metrics.upstream_bytes.clone();
         let body = PendingBody {
             body: OriginBody::new(body, decode, bytes),
-            delimited,
+            is_close_delimited,
             permit,
             deadline,
         };

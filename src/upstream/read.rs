@@ -20,8 +20,9 @@ use crate::telemetry::Holder;
 #[derive(Debug)]
 pub struct PendingBody {
     pub(super) body: OriginBody,
-    /// Whether the body has a length or is chunked; else it ends with the connection.
-    pub(super) delimited: bool,
+    /// Whether the body has neither a length nor chunks: it ends with the connection, so that
+    /// truncation cannot be detected.
+    pub is_close_delimited: bool,
     /// Held while the body is read; exchanged for a slot of the streams if it becomes one.
     pub(super) permit: Permit,
     pub(super) deadline: Deadline,
@@ -35,14 +36,6 @@ pub enum BodyRead {
     /// A body larger than `cache.max_entry`, or than what is left of `limits.in_transit`: the part that
     /// was read, followed by the rest.
     Streamed(Box<ResponseStream>),
-}
-
-impl PendingBody {
-    /// Whether the body ends with the connection, so that truncation cannot be detected.
-    #[must_use]
-    pub fn is_close_delimited(&self) -> bool {
-        !self.delimited
-    }
 }
 
 impl Upstream {

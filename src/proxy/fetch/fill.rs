@@ -38,14 +38,8 @@ impl Fetcher {
     ) -> FetchResult {
         // The directives of a 304 concern the stored body.
         let is_new = response.head.status != StatusCode::NOT_MODIFIED;
-        let close_delimited = || {
-            body.is_close_delimited()
-                .then_some(NotStored::CloseDelimited)
-        };
-        let forbidden = response
-            .forbidden
-            .filter(|_| is_new)
-            .or_else(close_delimited);
+        let close_delimited = body.is_close_delimited.then_some(NotStored::CloseDelimited);
+        let forbidden = response.forbidden.filter(|_| is_new).or(close_delimited);
         let read = match forbidden {
             Some(_) => self.upstream.stream_pending(body),
             None => self.upstream.read(body).await,
