@@ -96,11 +96,8 @@ impl Scope {
     /// The scope's name in logs.
     #[must_use]
     pub fn id(&self) -> ScopeId {
-        let (head, _) = self
-            .0
-            .split_first_chunk()
-            .expect("a digest is longer than four bytes");
-        ScopeId(u32::from_be_bytes(*head))
+        let [a, b, c, d, ..] = self.0;
+        ScopeId(u32::from_be_bytes([a, b, c, d]))
     }
 
     /// The first bytes of the digest, to hash cache keys by.

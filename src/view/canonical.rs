@@ -1,7 +1,6 @@
 //! Views in canonical form: redundant paths dropped, the rest sorted.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::covered::drop_covered;
@@ -90,12 +89,6 @@ impl PartialEq for View {
 }
 
 impl Eq for View {}
-
-impl Hash for View {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
