@@ -8,27 +8,7 @@ use super::settings::{Config, KEYS, Key};
 use super::wording::bare_or_quoted;
 
 /// The head of the shipped file: how each kind of value is written.
-const FILE_HEADER: &str = "\
-# The configuration of stuut-cache. Every key is shown at its default; a file needs only those that differ.
-#
-# Each key can also be set by an environment variable, STUUT_CACHE__SERVER__LISTEN for server.listen,
-# and some by a flag, such as --listen. Flags override variables, variables override the file.
-#
-#   duration   a string of numbers with units: \"250ms\", \"10s\", \"5m\", \"1h 30m\", \"24h\"; at most a year;
-#              a lifetime of \"0s\" means: stored, and revalidated before each use
-#   size       a string with a unit: \"512B\", \"64KiB\", \"8MiB\", \"1GiB\"; kB, MB and GB count in thousands
-#   address    an IP address and a port: \"127.0.0.1:8080\", \"[::]:8080\"; port 0 lets the system choose
-#   number     without quotes: 1024
-#   boolean    true or false
-#   file       a path, relative to the working directory; \"\" means none
-#   list       [\"a\", \"b\"]; in a variable also a,b
-#   table      { a = \"1m\" }; adds to the built-in entries and replaces those of the same name
-#
-# Strings in variables and flags have no quotes. The name of a variable is read as lower case, so a
-# table's entry with capitals needs the whole table: STUUT_CACHE__FRESHNESS__LIVE='{ A = \"1m\" }'.
-#
-# \"stuut-cache check --config FILE\" reports every error in a file, with line and column.
-";
+const FILE_HEADER: &str = include_str!("header.toml");
 
 /// The shipped file: every key at its default with its meaning.
 #[must_use]
