@@ -53,13 +53,12 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client(arguments.token.read()?)?;
     let target = format!("/purge?{query}");
     let body = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
-    let purged: Purged = serde_json::from_slice(&body)
-        .with_context(|| format!("{} is not an admin listener", admin.address))?;
     let Purged {
         invalidated,
         stored,
         in_flight,
-    } = purged;
+    } = serde_json::from_slice(&body)
+        .with_context(|| format!("{} is not an admin listener", admin.address))?;
     print(format!(
         "invalidated: {invalidated} (stored: {stored}, in flight: {in_flight})\n"
     ))?;

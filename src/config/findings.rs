@@ -41,7 +41,7 @@ impl fmt::Display for Place {
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     places: BTreeMap<String, Place>,
-    file: Option<Arc<str>>,
+    pub(super) file: Option<Arc<str>>,
 }
 
 impl Sources {
@@ -61,10 +61,6 @@ impl Sources {
 
     pub(super) fn record(&mut self, key: impl Into<String>, place: &Place) {
         self.places.insert(key.into(), place.clone());
-    }
-
-    pub(super) fn record_file(&mut self, name: &Arc<str>) {
-        self.file = Some(Arc::clone(name));
     }
 
     fn count(&self, kind: fn(&Place) -> bool) -> usize {

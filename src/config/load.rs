@@ -116,7 +116,7 @@ impl Draft {
     ) {
         if let Some(Document { name, text }) = document {
             let name = Arc::from(name);
-            self.findings.sources.record_file(&name);
+            self.findings.sources.file = Some(Arc::clone(&name));
             if let Some(entries) = raw::parse(text, &name, &mut self.findings.problems) {
                 self.apply(&entries, "");
             }
