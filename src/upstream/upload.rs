@@ -285,10 +285,12 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        if let Poll::Ready(cut) = this.drain.poll_end(cx, this.expecting.is_some()) {
+        // First: the response may have permitted the body, and have ended since.
+        let permitted = this.poll_expecting(cx);
+        if let Poll::Ready(cut) = this.drain.poll_end(cx, permitted.is_pending()) {
             return Poll::Ready(Some(Err(cut)));
         }
-        ready!(this.poll_expecting(cx));
+        ready!(permitted);
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         this.progress.send_if_modified(|progress| {
             progress.is_starved = polled.is_pending();
