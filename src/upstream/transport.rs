@@ -57,22 +57,30 @@ impl Transport {
         socket.write_all(request.as_bytes()).await?;
         let invalid = || io::Error::other("the response to CONNECT is not valid HTTP");
         let mut response = BufReader::new(socket.take(MAX_HEAD));
-        let line = read_line(&mut response).await?;
-        let code = line
-            .strip_prefix(b"HTTP/1.")
-            .and_then(|rest| rest.get(2..5));
-        let status = code.and_then(|code| StatusCode::from_bytes(code).ok());
-        let status = status.ok_or_else(invalid)?;
-        if !status.is_success() {
-            return Err(TunnelRefused(status).into());
+        let mut is_open = false;
+        while !is_open {
+            let status = status_of(&read_line(&mut response).await?).ok_or_else(invalid)?;
+            is_open = status.is_success();
+            // Interim responses may come first (RFC 9110 §15.2).
+            if !is_open && !status.is_informational() {
+                return Err(TunnelRefused(status).into());
+            }
+            while !matches!(&read_line(&mut response).await?[..], b"\r\n" | b"\n") {}
         }
-        while !read_line(&mut response).await?.trim_ascii().is_empty() {}
         // In HTTP and TLS, the client sends first.
         if !response.buffer().is_empty() {
             return Err(invalid().into());
         }
         Ok(())
     }
+}
+
+/// The status in a status line (RFC 9112 §4).
+fn status_of(line: &[u8]) -> Option<StatusCode> {
+    let rest = line.strip_prefix(b"HTTP/1.")?.get(1..)?;
+    let (code, rest) = rest.strip_prefix(b" ")?.split_at_checked(3)?;
+    let is_whole = rest.first().is_some_and(u8::is_ascii_whitespace);
+    StatusCode::from_bytes(code).ok().filter(|_| is_whole)
 }
 
 async fn read_line(response: &mut BufReader<Take<&mut TcpStream>>) -> io::Result<Vec<u8>> {

@@ -98,7 +98,7 @@ async fn serve(mut client: TcpStream, script: Arc<Mutex<Answer>>, seen: Arc<Mute
             return;
         }
     };
-    let established = b"HTTP/1.0 200 Connection established\r\nvia: 1.0 proxy\r\n\r\n";
+    let established = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.0 200 Connection established\r\nvia: 1.0 proxy\r\n\r\n";
     client
         .write_all(established)
         .await
