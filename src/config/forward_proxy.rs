@@ -67,11 +67,30 @@ pub(super) fn of_environment(
     let proxy = read(url);
     if proxy.is_ok()
         && let Some((name, exempt)) = find(NO_PROXY)
-        && intercept(url, exempt, &origin.to_string()).is_none()
+        && intercept(url, &plain(exempt, origin), &origin.to_string()).is_none()
     {
         return Some((name, Ok((ForwardProxy(None), None))));
     }
     Some((name, proxy))
+}
+
+/// A list of exempt hosts without the forms that [`Matcher`] does not know, but Go's programs do:
+/// `*.host`, `host:port` and a final dot.
+fn plain(exempt: &str, origin: &OriginUrl) -> String {
+    let port = origin.authority().port_u16().unwrap_or(443).to_string();
+    let hosts = exempt.split(',').map(str::trim).filter_map(|entry| {
+        let entry = entry
+            .strip_prefix('*')
+            .filter(|rest| !rest.is_empty())
+            .unwrap_or(entry);
+        let host = match entry.split_once(':') {
+            // Not an IPv6 address.
+            Some((host, only)) if !only.contains(':') => (only == port).then_some(host)?,
+            _ => entry,
+        };
+        Some(host.trim_end_matches('.'))
+    });
+    hosts.collect::<Vec<_>>().join(",")
 }
 
 /// Reads the URL of a proxy. An error does not repeat it, because it may have a password.
@@ -84,7 +103,9 @@ fn read(url: &str) -> Result<Credentialed, String> {
     let found = intercept(url, "", "https://origin").ok_or_else(wrong)?;
     let address = found.uri().authority().filter(|address| {
         let has_port = address.port_u16().is_some_and(|port| port > 0);
-        has_port && !address.host().is_empty() && found.uri().scheme() == Some(&Scheme::HTTP)
+        // An `@` is the rest of a password that has one: the first ends the userinfo here.
+        let is_plain = !address.host().is_empty() && !address.as_str().contains('@');
+        has_port && is_plain && found.uri().scheme() == Some(&Scheme::HTTP)
     });
     let proxy = ForwardProxy(Some(address.ok_or_else(wrong)?.clone()));
     let credentials = found.basic_auth().and_then(|basic| basic.to_str().ok());
@@ -174,6 +195,16 @@ mod tests {
             (HTTPS, &[("HTTPS_PROXY", "p.corp")], "HTTPS_PROXY refused"),
             (
                 HTTPS,
+                &[("HTTPS_PROXY", "http://u:a@s3cret@p:1")],
+                "HTTPS_PROXY refused",
+            ),
+            (
+                HTTPS,
+                &[("HTTPS_PROXY", "http://@s3cret@p:1")],
+                "HTTPS_PROXY refused",
+            ),
+            (
+                HTTPS,
                 &[("HTTPS_PROXY", "http://u:s3cret@p:0")],
                 "HTTPS_PROXY refused",
             ),
@@ -192,6 +223,15 @@ mod tests {
                 &[("https_proxy", "http://u:s3 cret@p:1")],
                 "https_proxy refused",
             ),
+        ] {
+            assert_eq!(way(origin, variables), expected, "{origin} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn an_exempt_origin_is_reached_directly() {
+        let upper = ("HTTPS_PROXY", "http://p:1");
+        for (origin, variables, expected) in [
             (
                 HTTPS,
                 &[
@@ -208,11 +248,26 @@ mod tests {
             (HTTPS, &[upper, ("no_proxy", "stuut.ai")], "off by no_proxy"),
             (HTTPS, &[upper, ("no_proxy", "*")], "off by no_proxy"),
             (
+                HTTPS,
+                &[upper, ("no_proxy", "::1, *.stuut.ai")],
+                "off by no_proxy",
+            ),
+            (
+                HTTPS,
+                &[upper, ("NO_PROXY", "api.stuut.ai.:443")],
+                "off by NO_PROXY",
+            ),
+            (
+                HTTPS,
+                &[upper, ("NO_PROXY", "api.stuut.ai:80,*.ai.test")],
+                "http://p:1 by HTTPS_PROXY",
+            ),
+            (
                 "https://10.1.2.3:8443",
                 &[upper, ("NO_PROXY", "10.0.0.0/8")],
                 "off by NO_PROXY",
             ),
-            (HTTPS, &[("NO_PROXY", "*")], "direct"),
+            (HTTPS, &[("NO_PROXY", "*"), ("", "")], "direct"),
         ] {
             assert_eq!(way(origin, variables), expected, "{origin} {variables:?}");
         }
