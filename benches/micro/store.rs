@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::Criterion;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store, StoreLookup};
+use stuut_cache::cache::{Entry, Fence, Representation, Store, StoreLookup};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
 use stuut_cache::in_transit::{Ledger, StoredBody};
@@ -101,13 +101,8 @@ pub(crate) fn key(parser: &Parser, number: usize) -> CacheKey {
 }
 
 pub(crate) fn representation(headers: HeaderMap, limits: ViewLimits) -> Representation {
-    Representation {
-        status: StatusCode::OK,
-        headers,
-        body: StoredBody::new(Bytes::from_static(b"{}"), &LEDGER),
-        limits,
-        encodings: Encodings::default(),
-    }
+    let body = StoredBody::new(Bytes::from_static(b"{}"), &LEDGER);
+    Representation::new(StatusCode::OK, headers, body, limits)
 }
 
 pub(crate) fn entry_of(whole: Representation, key: &CacheKey, fence: &Fence, now: Moment) -> Entry {

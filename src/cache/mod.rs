@@ -19,5 +19,5 @@ pub use coalesce::{InFlight, Leader, Role, Waiter};
 pub use entry::{Entry, ViewSlot};
 pub use generation::{Fence, Generation, Reach};
 pub use inspection::Inspection;
-pub use representation::{Encodings, Representation};
+pub use representation::Representation;
 pub use store::{Store, StoreLookup, Superseded};

@@ -85,6 +85,23 @@ impl Encodings {
 }
 
 impl Representation {
+    /// A representation that is in no other content coding yet.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: StoredBody,
+        limits: ViewLimits,
+    ) -> Self {
+        Self {
+            status,
+            headers,
+            body,
+            limits,
+            encodings: Encodings::default(),
+        }
+    }
+
     /// Bytes of memory that it uses.
     pub(super) fn weight(&self) -> usize {
         let fields = |(name, value): (&http::HeaderName, &http::HeaderValue)| {

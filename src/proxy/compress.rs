@@ -10,7 +10,7 @@ use http::header::{CONTENT_ENCODING, ETAG};
 use super::request::ClientRequest;
 use super::respond;
 use super::view::{Selected, Views};
-use crate::cache::{Encodings, Entry, Representation};
+use crate::cache::{Entry, Representation};
 use crate::coding::{self, Coding};
 use crate::in_transit::StoredBody;
 use crate::label::Label as _;
@@ -93,13 +93,8 @@ impl Views {
         if let Some(etag) = headers.get_mut(ETAG) {
             *etag = policy::coded_tag(etag, coding.as_str());
         }
-        let encoded = Representation {
-            status: identity.status,
-            headers,
-            body: StoredBody::new(body, &self.ledger),
-            limits: identity.limits,
-            encodings: Encodings::default(),
-        };
+        let body = StoredBody::new(body, &self.ledger);
+        let encoded = Representation::new(identity.status, headers, body, identity.limits);
         identity.encodings.set(coding, encoded);
         self.store.reweigh(key, entry);
     }

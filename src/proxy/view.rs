@@ -13,7 +13,7 @@ use tokio::sync::{OwnedMutexGuard, Semaphore};
 use super::offload::cores;
 use super::places::Places;
 use super::request::ClientRequest;
-use crate::cache::{Encodings, Entry, Representation, Store, ViewSlot};
+use crate::cache::{Entry, Representation, Store, ViewSlot};
 use crate::clock::Clock;
 use crate::coding;
 use crate::config;
@@ -252,13 +252,7 @@ fn part(
     policy::strip_digests_of_whole(&mut headers);
     let tag = policy::view_tag(&headers, &view.hash_digits()[..policy::VIEW_HASH]);
     headers.insert(ETAG, tag.unwrap_or_else(|| etag_of(&body)));
-    Representation {
-        status: whole.status,
-        headers,
-        body,
-        limits,
-        encodings: Encodings::default(),
-    }
+    Representation::new(whole.status, headers, body, limits)
 }
 
 /// A strong entity tag: a hash of the bytes.
@@ -313,11 +307,6 @@ fn skipped(whole: &Representation, reason: &str) -> Arc<Representation> {
 fn whole_with(whole: &Representation, report: HeaderValue) -> Arc<Representation> {
     let mut headers = whole.headers.clone();
     headers.insert(VIEW, report);
-    Arc::new(Representation {
-        status: whole.status,
-        headers,
-        body: whole.body.clone(),
-        limits: whole.limits,
-        encodings: Encodings::default(),
-    })
+    let (body, limits) = (whole.body.clone(), whole.limits);
+    Arc::new(Representation::new(whole.status, headers, body, limits))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use stuut_cache::cache::{Encodings, Entry, Fence, Representation, Store};
+use stuut_cache::cache::{Entry, Fence, Representation, Store};
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{ByteSize, Config, Route, RoutePattern};
 use stuut_cache::in_transit::{Ledger, StoredBody};
@@ -157,13 +157,9 @@ fn entry(config: &Config, ledger: &Arc<Ledger>, fence: &Fence, scope: Scope, bod
         &config.freshness,
         RouteRule::default(),
     );
-    let whole = Representation {
-        status: StatusCode::OK,
-        headers: headers.clone(),
-        body: StoredBody::new(Bytes::from(vec![b'x'; body]), ledger),
-        limits: ViewLimits::default(),
-        encodings: Encodings::default(),
-    };
+    let body = StoredBody::new(Bytes::from(vec![b'x'; body]), ledger);
+    let (status, limits) = (StatusCode::OK, ViewLimits::default());
+    let whole = Representation::new(status, headers.clone(), body, limits);
     Entry::new(whole, freshness, Selecting::default(), scope, fence, false)
 }
 

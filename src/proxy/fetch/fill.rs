@@ -13,7 +13,7 @@ use super::super::error::CACHE_STATUS;
 use super::super::respond;
 use super::origin::OriginResponse;
 use super::{Basis, FetchJob, FetchResult, Fetched, Fetcher};
-use crate::cache::{Encodings, Entry, Representation, StoreLookup};
+use crate::cache::{Entry, Representation, StoreLookup};
 use crate::in_transit::StoredBody;
 use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Selecting, ViewLimits};
 use crate::request::Scope;
@@ -198,13 +198,9 @@ impl Fetcher {
         let vary =
             Selecting::capture(&fields, &job.sent, &self.forward_headers).unwrap_or_default();
         let came_with_age = fields.contains_key(AGE);
-        let representation = Representation {
-            status,
-            headers: respond::prepare(fields, response.head.version, body.len()),
-            body,
-            limits: ViewLimits::of(facts, &self.freshness, freshness.is_unknown),
-            encodings: Encodings::default(),
-        };
+        let headers = respond::prepare(fields, response.head.version, body.len());
+        let limits = ViewLimits::of(facts, &self.freshness, freshness.is_unknown);
+        let representation = Representation::new(status, headers, body, limits);
         let (scope, fence) = (*job.key.scope(), &job.fence);
         let mut entry = Entry::new(representation, freshness, vary, scope, fence, came_with_age);
         entry.rules = Some(Arc::clone(&self.freshness));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Fetcher;
-use crate::cache::{Encodings, Entry, Representation};
+use crate::cache::{Entry, Representation};
 use crate::policy::{self, Exchange, RequestDirectives, Sharing, ViewLimits};
 use crate::request::{CacheKey, RouteId};
 
@@ -48,13 +48,9 @@ impl Fetcher {
             self.store.replace(key, entry, None);
             return None;
         }
-        let whole = Representation {
-            status: entry.whole.status,
-            headers: entry.whole.headers.clone(),
-            body: entry.whole.body.clone(),
-            limits: ViewLimits::of(&facts, settings, freshness.is_unknown),
-            encodings: Encodings::default(),
-        };
+        let limits = ViewLimits::of(&facts, settings, freshness.is_unknown);
+        let (headers, body) = (entry.whole.headers.clone(), entry.whole.body.clone());
+        let whole = Representation::new(entry.whole.status, headers, body, limits);
         let mut reassessed = entry.reassessed(whole, freshness);
         reassessed.rules = Some(Arc::clone(settings));
         let reassessed = Arc::new(reassessed);

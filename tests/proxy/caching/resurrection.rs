@@ -12,8 +12,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use stuut_cache::cache::{
-    Encodings, Entry, Fence, InFlight, Leader, Representation, Role, Store, StoreLookup,
-    Superseded, Waiter,
+    Entry, Fence, InFlight, Leader, Representation, Role, Store, StoreLookup, Superseded, Waiter,
 };
 use stuut_cache::config::Config;
 use stuut_cache::in_transit::{Ledger, StoredBody};
@@ -118,13 +117,9 @@ impl World {
     }
 
     fn store(&self, fence: &Fence, version: u64) {
-        let whole = Representation {
-            status: StatusCode::OK,
-            headers: HeaderMap::new(),
-            body: StoredBody::new(Bytes::from(version.to_string()), &self.ledger),
-            limits: ViewLimits::default(),
-            encodings: Encodings::default(),
-        };
+        let body = StoredBody::new(Bytes::from(version.to_string()), &self.ledger);
+        let (status, limits) = (StatusCode::OK, ViewLimits::default());
+        let whole = Representation::new(status, HeaderMap::new(), body, limits);
         let entry = Entry::new(
             whole,
             freshness(),
