@@ -31,7 +31,7 @@ pub(super) fn split(line: &[u8], quotes: Quotes) -> impl Iterator<Item = &[u8]> 
         let left = rest?;
         let end = comma(left, quotes);
         rest = left.get(end + 1..);
-        Some(trim(&left[..end]))
+        Some(left[..end].trim_ascii())
     })
     .filter(|element| !element.is_empty())
 }
@@ -62,14 +62,6 @@ pub(super) fn closing(text: &[u8], open: usize, quotes: Quotes) -> Option<usize>
         }
     }
     None
-}
-
-/// Removes leading and trailing optional whitespace (RFC 9110 §5.6.3).
-pub(super) fn trim(mut text: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
-        text = rest;
-    }
-    text
 }
 
 /// Whether a token may contain this byte (RFC 9110 §5.6.2).

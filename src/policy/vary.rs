@@ -149,7 +149,7 @@ fn normalised(request: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     let mut lines = request.get_all(name).iter().peekable();
     lines.peek()?;
     if is_text(name) {
-        let lines: Vec<&[u8]> = lines.map(|line| list::trim(line.as_bytes())).collect();
+        let lines: Vec<&[u8]> = lines.map(|line| line.as_bytes().trim_ascii()).collect();
         return Some(lines.join(&b", "[..]));
     }
     let members: Vec<&[u8]> = list::elements(request, name, Quotes::Escaped).collect();

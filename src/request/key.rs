@@ -1,6 +1,6 @@
 //! The cache key: the scope and the target of a request.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use http::uri::PathAndQuery;
@@ -106,9 +106,12 @@ impl Hash for CacheKey {
 
 /// A hasher that returns the precomputed hash of a [`CacheKey`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Prehashed(u64);
+pub struct KeyHasher(u64);
 
-impl Hasher for Prehashed {
+/// Builds [`KeyHasher`]s.
+pub type Prehashed = BuildHasherDefault<KeyHasher>;
+
+impl Hasher for KeyHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -119,14 +122,6 @@ impl Hasher for Prehashed {
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
-    }
-}
-
-impl BuildHasher for Prehashed {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        Self(0)
     }
 }
 

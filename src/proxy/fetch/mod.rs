@@ -350,12 +350,10 @@ impl FetchResult {
                 if matches!(fetched.stored, Ok(()) | Err(NotStored::Fenced))
                     || policy::is_error(fetched.entry.whole.status) =>
             {
-                let collapsed = true;
-                let fetched = fetched.clone();
                 Some(Ok(Fetched {
-                    collapsed,
+                    collapsed: true,
                     cookies: Vec::new(),
-                    ..fetched
+                    ..fetched.clone()
                 }))
             }
             Self::Whole(_) | Self::Stream { .. } => None,
