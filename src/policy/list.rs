@@ -29,19 +29,19 @@ pub(super) fn split(line: &[u8], quotes: Quotes) -> impl Iterator<Item = &[u8]> 
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let left = rest?;
-        let end = comma(left, quotes);
+        let end = unquoted(left, b',', quotes);
         rest = left.get(end + 1..);
         Some(left[..end].trim_ascii())
     })
     .filter(|element| !element.is_empty())
 }
 
-/// The position of the first unquoted comma in `left`, or its length.
-fn comma(left: &[u8], quotes: Quotes) -> usize {
+/// The position of the first unquoted separator in `left`, or its length.
+pub(super) fn unquoted(left: &[u8], separator: u8, quotes: Quotes) -> usize {
     let mut at = 0;
     while at < left.len() {
         match left[at] {
-            b',' => return at,
+            byte if byte == separator => return at,
             // An unclosed quote is an ordinary byte: a `no-store` after it must be read.
             b'"' => at = closing(left, at, quotes).unwrap_or(at),
             _ => {}

@@ -51,7 +51,11 @@ pub(super) fn is_preferred(response: &HeaderMap, request: &HeaderMap, field: &He
 /// The range of an element, its parameters included, and the weight after it.
 fn weighed(element: &[u8]) -> (&[u8], u16) {
     let is_weight = |part: &[u8]| matches!(part.trim_ascii(), [b'q' | b'Q', b'=', ..]);
-    let last = element.iter().rposition(|&b| b == b';');
+    let next = |from: usize| {
+        let at = from + list::unquoted(&element[from..], b';', Quotes::Escaped);
+        (at < element.len()).then_some(at)
+    };
+    let last = std::iter::successors(next(0), |at| next(at + 1)).last();
     match last.map(|at| (&element[..at], &element[at + 1..])) {
         Some((range, part)) if is_weight(part) => (range.trim_ascii(), weight(part.trim_ascii())),
         _ => (element, 1_000),
@@ -118,6 +122,10 @@ mod tests {
                 false,
             ),
             (&["application/json;version=2;q=0.5, */*"], json, true),
+            (&[r#"application/json;a="b;q=0", */*"#], json, false),
+            (&[r#"application/json;a="b;q=0";q=0.5, */*"#], json, true),
+            (&[r#"application/json;a="\";q=0", */*"#], json, false),
+            (&[r#"a/b;a="c,d;q=0.1", */*;q=0.5"#], json, false),
             (
                 &["application/vnd.stuut.v2+json, application/*"],
                 json,
