@@ -8,7 +8,7 @@
 //! | Azure | `se`, `ske` (times) |
 //! | Akamai, Bunny | `exp=` or `expires=` in a value or in the path |
 //! | others | `exp`, `expires`, `expiry`, `expires_at` and the like; a JWT (`exp`), also in the path or fragment |
-//! | Facebook, Discord, nginx … | [`SHORT_EXPIRIES`], beside a signature |
+//! | Facebook, Discord, nginx, Tencent, Wowza … | [`SHORT_EXPIRIES`], beside a signature |
 //!
 //! The text is scanned as it is, whether it is JSON or not: a URL may be within longer text, escaped
 //! for JSON (at any depth) or HTML, or percent-encoded as a parameter of another URL. Names are
@@ -58,10 +58,13 @@ struct Parameters {
 
 /// Names of expiries that have other meanings as well: they only add a deadline, beside a signature.
 /// Their values are decimal or hexadecimal Unix times, or dates.
-const SHORT_EXPIRIES: [&str; 6] = ["e", "ex", "oe", "t", "valid", "validto"];
+const SHORT_EXPIRIES: [&str; 12] = [
+    "e", "ex", "oe", "t", "valid", "validto", "etime", "until", "deadline", "end", "endtime",
+    "txtime",
+];
 
 /// Names of signatures that have other meanings as well: their values are as long as a hash.
-const SHORT_SIGNATURES: [&str; 6] = ["h", "hash", "hm", "oh", "s", "st"];
+const SHORT_SIGNATURES: [&str; 7] = ["h", "hash", "hm", "oh", "s", "st", "txsecret"];
 
 // === impl Expiries ===
 
@@ -198,6 +201,7 @@ impl Parameters {
         let value = value.trim_end_matches(['.', ',', ':', '!', '*', '\\']);
         let mut lower = [0; LONGEST_NAME];
         let name = lower_case(name, &mut lower);
+        let name = name.strip_prefix("wowzatoken").unwrap_or(name);
         let vendor = name.strip_prefix("x-");
         let vendor = vendor.and_then(|rest| rest.split_once('-'));
         match vendor.map_or(name, |(_, rest)| rest) {
@@ -212,7 +216,7 @@ impl Parameters {
                 self.signed = true;
                 self.expires(number_after(&base64_decoded(value), "EpochTime").and_then(unix));
             }
-            other if other.starts_with("exp") => {
+            other if is_expiry(other) => {
                 let number = leading_number(value).and_then(unix);
                 self.expires(number.or_else(|| time_or_day(value)));
             }
@@ -269,6 +273,14 @@ fn lower_case<'a>(name: &str, buffer: &'a mut [u8; LONGEST_NAME]) -> &'a str {
     std::str::from_utf8(lower).unwrap_or_default()
 }
 
+/// Whether a name is `exp`, `exp_time`, `expires`, `expiry` and the like; not `export` or `expand`.
+fn is_expiry(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("exp") else {
+        return false;
+    };
+    matches!(rest, "" | "at" | "date" | "time" | "ts") || rest.starts_with(['_', '-', 'i'])
+}
+
 /// Whether a name is that of a signature, or of another secret that may expire.
 fn is_signature(name: &str) -> bool {
     let last_word = name.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
@@ -277,7 +289,9 @@ fn is_signature(name: &str) -> bool {
     ]
     .contains(&last_word.unwrap_or_default());
     let is_end = ["signature", "signed", "token", "hmac"];
-    is_word || is_end.iter().any(|end| name.ends_with(end)) || name == "key-pair-id"
+    // The time in `auth_key` (Alibaba) is that of signing.
+    let is_name = matches!(name, "key-pair-id" | "auth_key");
+    is_word || is_name || is_end.iter().any(|end| name.ends_with(end))
 }
 
 /// Whether a text may have a JWT. A quick test: J is rare.
@@ -285,10 +299,13 @@ fn has_token(text: &[u8]) -> bool {
     memchr_iter(b'J', text).any(|at| text[..at].ends_with(b"ey"))
 }
 
-/// The claims of a JWT, in base64.
+/// The claims of a JWT, in base64. Its header is a JSON object: `eyJohn.call.mp3` has none.
 fn claims(value: &str) -> Option<&str> {
-    let (_, rest) = value.strip_prefix("eyJ")?.split_once('.')?;
-    Some(rest.split_once('.')?.0)
+    let (header, rest) = value.split_once('.')?;
+    let is_object = header.starts_with("eyJ") && base64_decoded(header).trim_end().ends_with('}');
+    rest.split_once('.')
+        .filter(|_| is_object)
+        .map(|(claims, _)| claims)
 }
 
 /// Whether a text begins with an equals sign, percent-encoded any number of times.
