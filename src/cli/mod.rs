@@ -70,7 +70,7 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Print the digest of the token on standard input, for [scope.named]
     Digest,
-    /// Print a new random key for the digests of [scope]
+    /// Print a new random key for the digests of scopes
     Key,
     /// Print a manual page, for man(1)
     Man(manual::Manual),

@@ -40,7 +40,7 @@ pub(super) enum Unready {
 }
 
 impl Proxy {
-    /// Looks the request up in the store, waiting if need be, which updates `now`.
+    /// Looks the request up in the store, and waits if necessary, which updates `now`.
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
         match self.look_up_at_once(request, *now) {
             Ok(lookup) => lookup,

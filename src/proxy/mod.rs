@@ -63,7 +63,7 @@ pub struct Proxy {
     clock: Clock,
 }
 
-/// What is to be done for a request whose head is known.
+/// The next step for a request whose head is known.
 enum Next {
     Respond(Response<Body>),
     Forward(Bypassed),

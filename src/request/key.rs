@@ -108,7 +108,7 @@ impl Hash for CacheKey {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyHasher(u64);
 
-/// Builds [`KeyHasher`]s.
+/// Builds hashers that return the precomputed hash of a [`CacheKey`].
 pub type Prehashed = BuildHasherDefault<KeyHasher>;
 
 impl Hasher for KeyHasher {

@@ -93,7 +93,7 @@ pub enum FetchError {
     Proxy {
         /// The kind of failure.
         fault: Fault,
-        /// Its refusal, if there is one.
+        /// The proxy's refusal, or that there is no connection through it.
         why: String,
         /// The cause.
         source: Source,

@@ -1,5 +1,5 @@
 //! Opens the TCP connection to the origin: directly, or as a tunnel through a forward proxy (CONNECT,
-//! RFC 9110 §9.3.6). TLS follows inside the tunnel, so that the proxy sees only the origin's name.
+//! RFC 9110 §9.3.6). With TLS to the origin inside the tunnel, the proxy sees only the origin's name.
 
 use std::io;
 use std::pin::Pin;
