@@ -171,7 +171,7 @@ impl Proxy {
 
     /// Answers a request. Whatever happens is a response.
     ///
-    /// What may wait is boxed: a future is as large as its largest branch, and each hit would move the
+    /// Futures that may wait are boxed: a future is as large as its largest branch, and each hit would move the
     /// memory of a fetch.
     ///
     /// # Errors

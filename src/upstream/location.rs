@@ -11,9 +11,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::OriginUrl;
 
-/// Fields about the host that a client has connected to, not about the response. That is the proxy's:
-/// where else it is reached, its keys, its use of TLS, and who gets reports on its failures are not the
-/// origin's to say. `Clear-Site-Data` stays: what it clears came from the origin.
+/// Fields about the host that a client has connected to, not about the response. That host is the proxy's:
+/// the origin does not know its other addresses, its keys, its use of TLS, or where to report its failures.
+/// `Clear-Site-Data` stays: what it clears came from the origin.
 const OF_HOST: [HeaderName; 6] = [
     ALT_SVC,
     STRICT_TRANSPORT_SECURITY,

@@ -2,9 +2,19 @@
 
 use http::Method;
 
-use crate::support::{Origin, Proxy, RawOrigin, Reply};
+use crate::support::{Origin, Proxy, RawConnection, RawOrigin, Reply};
 
 const CALL: &str = "/v1/calls/c1";
+
+/// Answers the next request; returns its connection, which the response needs open.
+async fn answer_read(origin: &RawOrigin) -> RawConnection {
+    let mut reading = origin.accept().await;
+    reading.read_request().await;
+    reading
+        .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
+        .await;
+    reading
+}
 
 /// The origin's replicas, queues and read caches may show the old call for a moment.
 #[tokio::test]
@@ -97,14 +107,7 @@ async fn the_moment_after_a_write_begins_at_the_end_of_its_response() {
     client.read_exact(4).await;
     for (seconds, ends) in [(0, "detail=fenced"), (1, "stored; ttl=60")] {
         proxy.advance_seconds(seconds);
-        let (read, _connection) = tokio::join!(proxy.get(CALL).bearer("a"), async {
-            let mut reading = origin.accept().await;
-            reading.read_request().await;
-            reading
-                .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
-                .await;
-            reading
-        });
+        let (read, _connection) = tokio::join!(proxy.get(CALL).bearer("a"), answer_read(&origin));
         let status = read.assert_miss().cache_status();
         assert!(status.ends_with(ends), "{status}");
     }
@@ -121,17 +124,9 @@ async fn the_moment_after_a_write_begins_at_the_end_of_its_upload_if_that_is_lat
         let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
         let read = async |ends: &str| {
             let mut read = proxy.get(CALL).bearer("w").into_future();
-            let answer = async {
-                let mut reading = origin.accept().await;
-                reading.read_request().await;
-                reading
-                    .send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}")
-                    .await;
-                reading
-            };
             let read = tokio::select! {
                 hit = &mut read => hit,
-                _connection = answer => read.await,
+                _connection = answer_read(&origin) => read.await,
             };
             let status = read.assert_miss().cache_status();
             assert!(status.ends_with(ends), "{status}");

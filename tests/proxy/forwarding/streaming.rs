@@ -127,7 +127,7 @@ async fn an_echo_streams_both_ways_at_once() {
             upstream.send(piece).await;
         }
     });
-    // Each piece must come back before the next one is sent.
+    // Each piece is echoed before the next one is sent.
     for at in 0..LARGE / PIECE {
         client.send(piece(at)).await;
         assert!(

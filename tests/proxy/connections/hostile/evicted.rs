@@ -3,8 +3,8 @@
 
 use http::Method;
 
-use super::CALL;
-use crate::support::{Origin, Program, Reply};
+use super::{CALL, small_program};
+use crate::support::{Origin, Reply};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,13 +15,7 @@ const BODY: usize = 1_000_000;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evicted_responses_are_not_held_for_their_revalidation() {
     let origin = Origin::start().await;
-    let variables = [
-        ("LOG__ACCESS", "false"),
-        ("CACHE__CAPACITY", "16MiB"),
-        ("LIMITS__IN_TRANSIT", "16MiB"),
-    ];
-    let program = Program::start(&origin, &variables).await;
-    origin.default_reply(Reply::echo().header("cache-control", "max-age=600"));
+    let program = small_program(&origin).await;
     let body = format!("\"{}\"", "x".repeat(BODY - 2));
     let large = Reply::json(&body).header("cache-control", "max-age=600");
     let large = large.validating("\"1\"");

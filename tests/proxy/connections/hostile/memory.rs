@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stuut_cache::config::ByteSize;
 
-use super::{CALL, closed_by, connect_narrow, get};
+use super::{CALL, closed_by, connect_narrow, get, small_program};
 use crate::support::h2::{self, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, SETTINGS};
-use crate::support::{Origin, Program, Proxy, RawConnection, Reply, wait_until};
+use crate::support::{Origin, Proxy, RawConnection, Reply, wait_until};
 
 const BOUND: usize = 8 << 20;
 
@@ -289,13 +289,7 @@ async fn the_attacks_together_stay_within_the_memory_formula() {
     /// Of an HTTP/1.1 connection whose request waits.
     const CONNECTION: u64 = 40 << 10;
     let origin = Origin::start().await;
-    let variables = [
-        ("LOG__ACCESS", "false"),
-        ("CACHE__CAPACITY", "16MiB"),
-        ("LIMITS__IN_TRANSIT", "16MiB"),
-    ];
-    let program = Program::start(&origin, &variables).await;
-    origin.default_reply(Reply::echo().header("cache-control", "max-age=600"));
+    let program = small_program(&origin).await;
     program.get(CALL).bearer("victim").await.assert_status(200);
     let gates = [SLOW].map(|target| origin.hold(target));
     let mut attackers = Vec::new();

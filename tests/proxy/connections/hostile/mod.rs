@@ -13,12 +13,23 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpSocket;
 
-use crate::support::{Program, RawConnection};
+use crate::support::{Origin, Program, RawConnection, Reply};
 
 const CALL: &str = "/v1/calls/c1";
 
 fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer a\r\n\r\n")
+}
+
+/// A program with a store of 16 MiB and as much in transit. The origin's responses can be stored.
+async fn small_program(origin: &Origin) -> Program {
+    origin.default_reply(Reply::echo().header("cache-control", "max-age=600"));
+    let variables = [
+        ("LOG__ACCESS", "false"),
+        ("CACHE__CAPACITY", "16MiB"),
+        ("LIMITS__IN_TRANSIT", "16MiB"),
+    ];
+    Program::start(origin, &variables).await
 }
 
 /// A connection with a small receive buffer.
