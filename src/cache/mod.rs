@@ -9,7 +9,9 @@ mod counters;
 mod entry;
 mod generation;
 mod inspection;
+mod invalidation;
 mod representation;
+pub mod shared;
 mod store;
 mod unshareable;
 
@@ -19,5 +21,6 @@ pub use coalesce::{InFlight, Leader, Role, Waiter};
 pub use entry::{Entry, ViewSlot};
 pub use generation::{Fence, Generation, Reach};
 pub use inspection::Inspection;
+pub use invalidation::Invalidation;
 pub use representation::Representation;
 pub use store::{Store, StoreLookup, Superseded};

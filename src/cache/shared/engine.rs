@@ -1,0 +1,215 @@
+//! The engine, as the shared level uses it: the operations of a narrow trait, and their plain data.
+//! The client library is in `redis`; the model of the tests is the second implementation.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use thiserror::Error;
+
+/// A random value that names a history of the log. A new one begins when the log may have lost items:
+/// then nothing from before is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Era(pub [u8; 16]);
+
+/// A place in the log: everything up to the item `id` of the era has been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The era.
+    pub era: Era,
+    /// The last item applied; zero before the first. The first item has the number one, each next one is
+    /// one more.
+    pub id: u64,
+}
+
+/// A replica, by a random value of its process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MemberId(pub u64);
+
+/// The random part of an entry, from which its key is derived; it also tells two entries apart.
+pub type Salt = [u8; 16];
+
+/// What a replica says in a beat.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// The replica.
+    pub member: MemberId,
+    /// Counts its beats.
+    pub count: u64,
+    /// How far it has applied the log; `None` before its first beat.
+    pub position: Option<Position>,
+    /// `shared.lease`.
+    pub lease: Duration,
+    /// The era to begin, if there is none or its primary has changed.
+    pub next_era: Era,
+}
+
+/// What the engine answers to a beat.
+#[derive(Clone, Debug)]
+pub struct BeatReply {
+    /// The era in force.
+    pub era: Era,
+    /// The last item of the log; zero if there is none.
+    pub last: u64,
+    /// The items after the position of the beat in this era (after zero, if that is of another era), in
+    /// order, at most a thousand. Fewer than up to `last` may also mean that the log has lost some.
+    pub items: Vec<LogItem>,
+    /// Every replica, this one included.
+    pub members: Vec<Member>,
+}
+
+/// An item of the log.
+#[derive(Clone, Debug)]
+pub struct LogItem {
+    /// Its number.
+    pub id: u64,
+    /// How long ago it was appended, by the engine's clock.
+    pub age: Duration,
+    /// The sealed invalidation.
+    pub sealed: Bytes,
+}
+
+/// A replica, as the engine knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The replica.
+    pub id: MemberId,
+    /// The number of its last beat.
+    pub count: u64,
+    /// How far it has applied the log; `None` before its second beat.
+    pub position: Option<Position>,
+    /// Its `shared.lease`.
+    pub lease: Duration,
+}
+
+/// The replicas that share the engine.
+#[derive(Clone, Debug)]
+pub struct GroupState {
+    /// The era in force; `None` if there is none.
+    pub era: Option<Era>,
+    /// Every replica.
+    pub members: Vec<Member>,
+}
+
+/// The result of appending an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// It has this number.
+    At(u64),
+    /// Another era is in force, or must begin: nothing was appended.
+    OtherEra,
+}
+
+/// The result of looking an entry up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The engine's clock, in microseconds since 1970.
+    pub at: u64,
+    /// The entry, and else whose the fetch is.
+    pub entry: Result<Bytes, Occupied>,
+}
+
+/// Who fetches a response that is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupied {
+    /// The caller: it must store the response, or release the fetch.
+    Ours,
+    /// Another fetch.
+    Other,
+    /// The last response could not be stored: everyone fetches.
+    Unshareable,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, Error)]
+pub enum EngineError {
+    /// No answer within `shared.timeout`.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
+    /// There is no connection.
+    #[error("not connected: {0}")]
+    Connection(String),
+    /// The engine refused the operation: it is full, a replica, still loading, or does not permit it.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// The answer is not of the expected form.
+    #[error("unexpected answer: {0}")]
+    Unexpected(String),
+}
+
+/// The operations on the engine. Each is one script or command; the names are complete engine keys.
+pub trait Engine: fmt::Debug + Send + Sync {
+    /// Records a beat. Begins an era if there is none, or if the primary of the log is another than the
+    /// one under which it began.
+    fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<BeatReply, EngineError>>;
+
+    /// Appends an item to the log, if this era is in force.
+    fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>>;
+
+    /// The era in force, and the replicas.
+    fn members(&self) -> BoxFuture<'_, Result<GroupState, EngineError>>;
+
+    /// The items after this one; waits up to `wait` for the first. Uses a connection of its own.
+    fn items_after(
+        &self,
+        id: u64,
+        wait: Duration,
+    ) -> BoxFuture<'_, Result<Vec<LogItem>, EngineError>>;
+
+    /// Removes a replica, unless it has counted another beat since.
+    fn remove_member(&self, member: MemberId, count: u64)
+    -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Looks an entry up; one with the salt `known` counts as absent. If there is none, tries to begin
+    /// the fetch of it for `owner`, for a second.
+    fn look_up<'a>(
+        &'a self,
+        name: &'a str,
+        known: Option<Salt>,
+        owner: u64,
+    ) -> BoxFuture<'a, Result<Found, EngineError>>;
+
+    /// Prolongs the fetch of `owner` to a second from now.
+    fn renew<'a>(&'a self, name: &'a str, owner: u64) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Ends the fetch of `owner` without an entry; `unshareable`: for a second everyone fetches.
+    fn release<'a>(
+        &'a self,
+        name: &'a str,
+        owner: u64,
+        unshareable: bool,
+    ) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Stores an entry for this long, unless the stored one began later; ends the fetch of `owner`.
+    /// Returns whether it was stored.
+    fn store<'a>(
+        &'a self,
+        name: &'a str,
+        entry: Bytes,
+        life: Duration,
+        owner: u64,
+    ) -> BoxFuture<'a, Result<bool, EngineError>>;
+
+    /// Removes an entry with this salt: it does not open.
+    fn remove<'a>(&'a self, name: &'a str, salt: Salt) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Records that a scope is an accepted one, for a day.
+    fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Removes the record of a scope; returns whether there was one.
+    fn remove_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, EngineError>>;
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Sixteen hex digits.
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}

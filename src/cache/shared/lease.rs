@@ -1,0 +1,106 @@
+//! The lease: for how long a replica may use what it has stored without having read the log to its
+//! end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::cache::counters::micros;
+
+/// The end of the lease. Without a shared level it never ends.
+#[derive(Debug)]
+pub struct Lease {
+    /// Monotonic, in microseconds.
+    end: AtomicU64,
+    /// `shared.lease`, in microseconds.
+    length: AtomicU64,
+}
+
+impl Lease {
+    /// A lease without an end.
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self {
+            end: AtomicU64::new(u64::MAX),
+            length: AtomicU64::new(0),
+        }
+    }
+
+    /// Limits a lease: it has ended at `now`, and is extended by `length` at a time.
+    pub fn limit(&self, length: Duration, now: Duration) {
+        self.length.store(micros(length), Ordering::SeqCst);
+        self.end.store(micros(now), Ordering::SeqCst);
+    }
+
+    /// Extends the lease: a beat that was sent then has been answered, and the log applied to its end.
+    pub fn extend(&self, sent: Duration) {
+        let end = micros(sent).saturating_add(self.length.load(Ordering::SeqCst));
+        self.end.fetch_max(end, Ordering::SeqCst);
+    }
+
+    /// Whether the lease lasts.
+    #[must_use]
+    pub fn is_held(&self, now: Duration) -> bool {
+        micros(now) < self.end.load(Ordering::SeqCst)
+    }
+
+    /// What is left of the lease.
+    #[must_use]
+    pub fn left(&self, now: Duration) -> Duration {
+        let end = self.end.load(Ordering::SeqCst);
+        Duration::from_micros(end.saturating_sub(micros(now)))
+    }
+
+    /// Whether a response that was received then may be used: while the lease lasts; and after it, for
+    /// its length, if the response was received after it.
+    #[must_use]
+    pub fn admits(&self, received: Duration, now: Duration) -> bool {
+        let end = self.end.load(Ordering::SeqCst);
+        if micros(now) < end {
+            return true;
+        }
+        let received = micros(received);
+        let length = self.length.load(Ordering::SeqCst);
+        received >= end && micros(now) < received.saturating_add(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stored_under_a_lease_ends_with_it() {
+        let at = Duration::from_millis;
+        let lease = Lease::unlimited();
+        assert!(lease.admits(at(0), at(u64::MAX / 1_000 - 1)));
+        lease.limit(at(2_000), at(1_000));
+        for (received, now, is_admitted) in [
+            (999, 1_000, false),
+            (1_000, 1_000, true),
+            (1_000, 2_999, true),
+            (1_000, 3_000, false),
+        ] {
+            assert_eq!(
+                lease.admits(at(received), at(now)),
+                is_admitted,
+                "{received} {now}"
+            );
+        }
+        lease.extend(at(1_500));
+        lease.extend(at(1_200));
+        assert_eq!(lease.left(at(1_500)), at(2_000));
+        for (received, now, is_admitted) in [
+            (0, 3_499, true),
+            (3_499, 3_500, false),
+            (3_500, 5_499, true),
+            (3_500, 5_500, false),
+        ] {
+            assert_eq!(
+                lease.admits(at(received), at(now)),
+                is_admitted,
+                "{received} {now}"
+            );
+            assert_eq!(lease.is_held(at(now)), now < 3_500);
+        }
+    }
+}
