@@ -16,9 +16,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::query::{self, parameters};
 use super::{Admin, AdminResponse, json, text};
-use crate::cache::Generation;
+use crate::cache::{Generation, Invalidation};
 use crate::request::ScopeId;
-use crate::telemetry::Invalidation;
+use crate::telemetry::InvalidationCause;
 
 /// The responses to purge.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Admin {
             );
         };
         let (stored, in_flight) = (self.store.valid_entries(), self.fetches.generations());
-        match purge {
+        let (invalidation, cause) = match purge {
             Purge::Call(id) => {
                 let mut paths = self.routes.paths_of_call(id).peekable();
                 if paths.peek().is_none() {
@@ -50,14 +50,17 @@ impl Admin {
                         "no item of cache.routes has exactly one parameter, so an id names no path: use ?path=...\n",
                     );
                 }
-                self.store.invalidate_paths(paths, Invalidation::PurgeCall);
+                (Invalidation::of_paths(paths), InvalidationCause::PurgeCall)
             }
-            Purge::Path(path) => self
-                .store
-                .invalidate_paths([path].into_iter(), Invalidation::PurgeCall),
-            Purge::Scope(id) => self.store.invalidate_scope(id, Invalidation::PurgeScope),
-            Purge::All => self.store.invalidate_all(),
-        }
+            Purge::Path(path) => {
+                let paths = std::iter::once(path);
+                (Invalidation::of_paths(paths), InvalidationCause::PurgeCall)
+            }
+            Purge::Scope(id) => (Invalidation::ScopeId(id), InvalidationCause::PurgeScope),
+            Purge::All => (Invalidation::All, InvalidationCause::PurgeAll),
+        };
+        self.store.invalidate(&invalidation, self.clock.mono());
+        self.store.count_invalidation(cause);
         let is_over = |generation: &Generation| !self.store.is_current(generation);
         let stored = stored.iter().filter(|entry| is_over(&entry.generation));
         let in_flight = in_flight.iter().filter(|generation| is_over(generation));

@@ -90,9 +90,9 @@ impl AcceptedScopes {
         record.last.fetch_max(micros(sent), Ordering::Relaxed);
     }
 
-    /// Forgets a token that the origin has refused.
-    pub(super) fn refuse(&self, token: &Scope) {
-        self.scopes.invalidate(token);
+    /// Forgets a token that the origin has refused; returns whether it was accepted.
+    pub(super) fn refuse(&self, token: &Scope) -> bool {
+        self.scopes.remove(token).is_some()
     }
 
     pub(super) fn contains(&self, token: &Scope) -> bool {

@@ -208,7 +208,7 @@ impl<V: Clone> Waiter<V> {
 mod tests {
     use http::HeaderValue;
 
-    use super::super::Reach;
+    use super::super::Invalidation;
     use super::super::generation::Generations;
     use super::*;
     use crate::config::Config;
@@ -295,7 +295,11 @@ mod tests {
         let (fixture, key) = (Fixture::new(), key("/v1/calls/c1"));
         let before = fixture.lead(&key);
         let waiter = fixture.wait(&key);
-        fixture.generations.invalidate_path(key.path(), Reach::Here);
+        let written = Invalidation::of_paths(std::iter::once(key.path()));
+        let now = Duration::ZERO;
+        fixture
+            .generations
+            .invalidate(&written, Duration::ZERO, now);
         let after = fixture.lead(&key);
         before.complete(Some(1), Duration::ZERO);
         assert_eq!(

@@ -130,14 +130,12 @@ impl<K: Hash + Eq> LiveCounters<K> {
         counter.inspect(|counter| counter.advance()).is_some()
     }
 
-    /// Advances every counter whose key matches. Iterates over all of them.
-    pub(super) fn advance_all(&self, matches: impl Fn(&K) -> bool) {
+    /// Advances every counter whose key matches; returns whether there is one. Iterates over all of them.
+    pub(super) fn advance_all(&self, matches: impl Fn(&K) -> bool) -> bool {
         let table = self.lock();
-        for (_, counter) in table.counters.iter().filter(|(key, _)| matches(key)) {
-            if let Some(counter) = counter.upgrade() {
-                counter.advance();
-            }
-        }
+        let counters = table.counters.iter().filter(|(key, _)| matches(key));
+        let live = counters.filter_map(|(_, counter)| counter.upgrade());
+        live.inspect(|counter| counter.advance()).count() > 0
     }
 
     /// Marks a write as pending until then; returns false if there are too many pending writes, in

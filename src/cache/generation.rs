@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Admission;
 use super::counters::{Counter, LiveCounters, Snapshot};
+use super::journal::Journal;
+use super::{Admission, Invalidation};
 use crate::config::Route;
 use crate::policy::canonical_path;
-use crate::request::{CacheKey, Routes, Scope, ScopeId};
+use crate::request::{CacheKey, Routes, Scope};
 
 /// Maximum ancestors whose invalidation includes a path. Only `{*rest}` routes have deeper paths.
 const MAX_ANCESTORS: usize = 8;
@@ -39,6 +40,8 @@ pub(super) struct Generations {
     superseded: LiveCounters<u64>,
     /// Numbers fetches in the order they begin.
     sequence: AtomicU64,
+    /// What the replicas have invalidated, by the hashes of the fields above.
+    journal: Journal,
     routes: Routes,
     /// Random per process, so that a client cannot make the hashes of two paths collide.
     seed: RandomState,
@@ -70,6 +73,15 @@ pub struct Fence {
     token: Scope,
 }
 
+/// What an invalidation did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Invalidated {
+    /// Whether there was anything to invalidate.
+    pub(super) any: bool,
+    /// Whether every pending write was marked: there is a bound, in total and for each token.
+    pub(super) is_tracked: bool,
+}
+
 /// The paths that an invalidation includes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reach {
@@ -90,6 +102,7 @@ impl Generations {
             resources: LiveCounters::default(),
             superseded: LiveCounters::default(),
             sequence: AtomicU64::default(),
+            journal: Journal::default(),
             routes: Routes::new(routes),
             seed: RandomState::new(),
         }
@@ -140,45 +153,91 @@ impl Generations {
         generation.settled && self.is_current(generation) && !fence.is_superseded()
     }
 
-    /// Invalidates a path; returns whether there was anything to invalidate.
-    pub(super) fn invalidate_path(&self, path: &str, reach: Reach) -> bool {
-        self.paths
-            .advance(&self.counter_key(&canonical_path(path), reach))
-    }
-
-    /// Marks a write to this path as pending: responses to fetches that begin before `until` are not
-    /// stored. Returns false if there are too many pending writes, in total or of this token.
-    pub(super) fn mark_pending(
+    /// Carries out an invalidation that is this old; returns what it did.
+    pub(super) fn invalidate(
         &self,
-        path: &str,
-        reach: Reach,
-        token: Option<&Scope>,
-        until: Duration,
+        invalidation: &Invalidation,
+        age: Duration,
         now: Duration,
-    ) -> bool {
-        let key = self.counter_key(&canonical_path(path), reach);
-        self.paths.mark_pending(key, token, until, now)
+    ) -> Invalidated {
+        let mut is_tracked = true;
+        let any = match invalidation {
+            Invalidation::Paths {
+                paths,
+                writer,
+                pending,
+            } => {
+                let pending = pending.saturating_sub(age);
+                let until = now.saturating_add(pending);
+                let mut any = false;
+                for (path, reach) in paths {
+                    let key = self.counter_key(&canonical_path(path), *reach);
+                    if !pending.is_zero() {
+                        // First, so that a fetch that begins in between sees the mark.
+                        let writer = writer.as_ref();
+                        is_tracked &= self.paths.mark_pending(key, writer, until, now);
+                    }
+                    any |= self.paths.advance(&key);
+                }
+                any
+            }
+            Invalidation::Resource { token, path } => {
+                let key = self.resource_key(&canonical_path(path), token);
+                self.resources.advance(&key)
+            }
+            Invalidation::Scope(scope) => self.scopes.advance(scope),
+            Invalidation::ScopeId(id) => self.scopes.advance_all(|scope| scope.id() == *id),
+            Invalidation::All => {
+                self.all.fetch_add(1, Ordering::SeqCst);
+                true
+            }
+        };
+        Invalidated { any, is_tracked }
     }
 
-    /// Invalidates a scope; returns whether there was anything to invalidate.
-    pub(super) fn invalidate_scope(&self, scope: &Scope) -> bool {
-        self.scopes.advance(scope)
+    /// Records an item of the log in the journal: before it is carried out, so that a fetch that begins
+    /// in between finds it.
+    pub(super) fn record(&self, id: u64, invalidation: &Invalidation) {
+        let concerned: Box<[u64]> = match invalidation {
+            Invalidation::Paths { paths, .. } => {
+                let keys = paths.iter();
+                keys.map(|(path, reach)| self.counter_key(&canonical_path(path), *reach))
+                    .collect()
+            }
+            Invalidation::Resource { token, path } => {
+                Box::new([self.resource_key(&canonical_path(path), token)])
+            }
+            Invalidation::Scope(scope) => Box::new([self.seed.hash_one(scope)]),
+            Invalidation::ScopeId(id) => Box::new([self.seed.hash_one(id.number())]),
+            Invalidation::All => return self.journal.reset(id),
+        };
+        self.journal.record(id, concerned);
     }
 
-    /// Invalidates a path for one token, with every query; returns whether there was anything to
-    /// invalidate.
-    pub(super) fn invalidate_resource(&self, path: &str, token: &Scope) -> bool {
-        let key = self.resource_key(&canonical_path(path), token);
-        self.resources.advance(&key)
-    }
-
-    /// Invalidates every scope with this id.
-    pub(super) fn invalidate_scope_id(&self, id: ScopeId) {
-        self.scopes.advance_all(|scope| scope.id() == id);
-    }
-
-    pub(super) fn invalidate_all(&self) {
+    /// Invalidates everything, and forgets the journal: items up to `floor` are not known.
+    pub(super) fn forget_all(&self, floor: u64) {
+        self.journal.reset(floor);
         self.all.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether an item of the log after `id` concerns this key and token, or may do so.
+    pub(super) fn changed_since(&self, key: &CacheKey, token: &Scope, id: u64) -> bool {
+        let path = canonical_path(key.path());
+        let ancestors = self.ancestors(key.path(), &path);
+        let ancestors = ancestors.map(|path| self.counter_key(path, Reach::Below));
+        let scopes = [key.scope(), token];
+        let scopes = scopes.iter().flat_map(|scope| {
+            [
+                self.seed.hash_one(scope),
+                self.seed.hash_one(scope.id().number()),
+            ]
+        });
+        let own = [
+            self.counter_key(&path, Reach::Here),
+            self.resource_key(&path, token),
+        ];
+        self.journal
+            .has_since(id, own.into_iter().chain(ancestors).chain(scopes))
     }
 
     /// The ancestors of a path, the nearest to the root first: from the collection before the first
@@ -308,6 +367,25 @@ mod tests {
         Generations::new(&patterns.iter().map(route).collect::<Vec<_>>())
     }
 
+    /// Returns whether there was anything to invalidate.
+    fn invalidate(generations: &Generations, what: &Invalidation) -> bool {
+        let now = Duration::ZERO;
+        generations.invalidate(what, Duration::ZERO, now).any
+    }
+
+    fn path(path: &str, reach: Reach) -> Invalidation {
+        Invalidation::Paths {
+            paths: vec![(path.to_owned(), reach)],
+            writer: None,
+            pending: Duration::ZERO,
+        }
+    }
+
+    fn resource(path: &str, token: &Scope) -> Invalidation {
+        let (token, path) = (*token, path.to_owned());
+        Invalidation::Resource { token, path }
+    }
+
     fn key(path: &str) -> CacheKey {
         let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
         CacheKey::new(scope, path, Some("x=1"))
@@ -321,40 +399,45 @@ mod tests {
 
         let before = fence();
         for n in 2..50_000 {
-            assert!(!generations.invalidate_path(&format!("/v1/calls/c{n}"), Reach::Here));
+            let other = path(&format!("/v1/calls/c{n}"), Reach::Here);
+            assert!(!invalidate(&generations, &other));
         }
-        assert!(!generations.invalidate_path("/v1/calls", Reach::Here));
-        for above in ["/v1", "/"] {
-            assert!(!generations.invalidate_path(above, Reach::Here));
-            assert!(!generations.invalidate_path(above, Reach::Below));
-        }
+        let scope = *key.scope();
         let other = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
-        assert!(!generations.invalidate_scope(&other));
-        generations.invalidate_scope_id(other.id());
-        assert!(!generations.invalidate_resource(key.path(), &other));
-        assert!(!generations.invalidate_resource("/v1/calls/c2", key.scope()));
+        for unrelated in [
+            path("/v1/calls", Reach::Here),
+            path("/v1", Reach::Here),
+            path("/v1", Reach::Below),
+            path("/", Reach::Here),
+            path("/", Reach::Below),
+            Invalidation::Scope(other),
+            Invalidation::ScopeId(other.id()),
+            resource(key.path(), &other),
+            resource("/v1/calls/c2", &scope),
+        ] {
+            assert!(!invalidate(&generations, &unrelated), "{unrelated:?}");
+        }
         assert!(generations.is_current(&before.generation));
 
-        for invalidate in [
-            (|g: &Generations, _: &Scope| {
-                g.invalidate_path("/v1/calls/%63%31", Reach::Here);
-            }) as fn(&Generations, &Scope),
-            |g, _| {
-                g.invalidate_path("/v1/calls", Reach::Below);
-            },
-            |g, scope| {
-                g.invalidate_scope(scope);
-            },
-            |g, scope| {
-                g.invalidate_resource("/v1/calls/%63%31", scope);
-            },
-            |g, scope| g.invalidate_scope_id(scope.id()),
-            |g, _| g.invalidate_all(),
-        ] {
-            let fence = fence();
+        for (at, related) in [
+            path("/v1/calls/%63%31", Reach::Here),
+            path("/v1/calls", Reach::Below),
+            Invalidation::Scope(scope),
+            resource("/v1/calls/%63%31", &scope),
+            Invalidation::ScopeId(scope.id()),
+            Invalidation::All,
+        ]
+        .iter()
+        .enumerate()
+        {
+            let (fence, at) = (fence(), at as u64);
             assert!(generations.is_current(&fence.generation));
-            invalidate(&generations, key.scope());
+            assert!(invalidate(&generations, related), "{related:?}");
             assert!(!generations.is_current(&fence.generation));
+            // The same of the journal.
+            assert!(!generations.changed_since(&key, &scope, at));
+            generations.record(at + 1, related);
+            assert!(generations.changed_since(&key, &scope, at), "{related:?}");
         }
     }
 
@@ -381,9 +464,9 @@ mod tests {
                 generations.fence(&key, key.scope(), Duration::ZERO)
             };
             let case = format!("{path} {ancestor}");
-            generations.invalidate_path(ancestor, Reach::Here);
+            invalidate(&generations, &self::path(ancestor, Reach::Here));
             assert!(generations.is_current(&fence.generation), "{case}");
-            generations.invalidate_path(ancestor, Reach::Below);
+            invalidate(&generations, &self::path(ancestor, Reach::Below));
             let is_current = generations.is_current(&fence.generation);
             assert_eq!(!is_current, invalidates, "{case}");
         }
@@ -394,8 +477,13 @@ mod tests {
         let generations = generations(&["/v1/calls/{id}"]);
         let key = key("/v1/calls/c1");
         let second = Duration::from_secs(1);
-        let token = Some(key.scope());
-        assert!(generations.mark_pending(key.path(), Reach::Here, token, second, Duration::ZERO));
+        let written = |pending| Invalidation::Paths {
+            paths: vec![(key.path().to_owned(), Reach::Here)],
+            writer: Some(*key.scope()),
+            pending,
+        };
+        let (age, now) = (second * 4, Duration::ZERO);
+        generations.invalidate(&written(second * 5), age, now);
         let during = generations.fence(&key, key.scope(), Duration::ZERO);
         let after = generations.fence(&key, key.scope(), second);
         assert!(!generations.may_store(&during));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Reach;
+use crate::policy::canonical_path;
 use crate::request::{Scope, ScopeId};
 
 /// What an invalidation concerns.
@@ -32,4 +33,28 @@ pub enum Invalidation {
     ScopeId(ScopeId),
     /// Everything.
     All,
+}
+
+impl Invalidation {
+    /// These paths and all paths below them, in every scope and with every query.
+    pub fn of_paths(paths: impl Iterator<Item: AsRef<str>>) -> Self {
+        let both = paths.flat_map(|path| {
+            let path = canonical_path(path.as_ref()).into_owned();
+            [(path.clone(), Reach::Here), (path, Reach::Below)]
+        });
+        Self::Paths {
+            paths: both.collect(),
+            writer: None,
+            pending: Duration::ZERO,
+        }
+    }
+
+    /// What is stored for this token under this path.
+    #[must_use]
+    pub fn of_resource(token: &Scope, path: &str) -> Self {
+        Self::Resource {
+            token: *token,
+            path: canonical_path(path).into_owned(),
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod entry;
 mod generation;
 mod inspection;
 mod invalidation;
+mod journal;
 mod representation;
 pub mod shared;
 mod store;

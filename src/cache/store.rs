@@ -1,7 +1,6 @@
 //! The store of entries by cache key: moka bounds and evicts; scope and generation decide which
 //! entries are valid. Freshness is not checked here.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,11 +13,12 @@ use tokio::sync::Notify;
 
 use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
-use super::{Acceptance, Entry, Fence, Generation, Reach};
+use super::shared::Lease;
+use super::{Acceptance, Entry, Fence, Generation, Invalidation};
 use crate::config::Config;
 use crate::policy::NotStored;
-use crate::request::{CacheKey, Prehashed, Scope, ScopeId};
-use crate::telemetry::{Eviction, Invalidation, Metrics};
+use crate::request::{CacheKey, Prehashed, Scope};
+use crate::telemetry::{Eviction, InvalidationCause, Metrics};
 
 /// Maximum responses per key; a further one replaces the oldest. They differ in the nominated request
 /// fields (RFC 9111 §4.1) or, in a named scope, in the tokens that the origin has shown them to.
@@ -37,6 +37,7 @@ pub struct Store {
     pub(super) cache: Cache<CacheKey, Variants, Prehashed>,
     generations: Generations,
     accepted: AcceptedScopes,
+    lease: Lease,
     metrics: Arc<Metrics>,
     /// Bytes stored since the last eviction.
     stored_bytes: AtomicU64,
@@ -111,6 +112,7 @@ impl Store {
             cache,
             generations: Generations::new(&config.cache.routes),
             accepted: AcceptedScopes::new(&metrics),
+            lease: Lease::unlimited(),
             metrics,
             stored_bytes: AtomicU64::new(0),
             evict_at: config.cache.capacity.0 / EVICTIONS_PER_CAPACITY,
@@ -133,7 +135,10 @@ impl Store {
         let Some(variants) = self.cache.get(key) else {
             return StoreLookup::Nothing;
         };
-        let valid = || variants.iter().filter(|entry| self.is_valid(key, entry));
+        let is_valid = |entry: &Arc<Entry>| {
+            self.is_valid(key, entry) && self.lease.admits(entry.freshness.received.mono, now)
+        };
+        let valid = || variants.iter().filter(|entry| is_valid(entry));
         let Some(newest) = valid().next() else {
             return StoreLookup::Nothing;
         };
@@ -165,6 +170,13 @@ impl Store {
     #[must_use]
     pub fn is_current(&self, generation: &Generation) -> bool {
         self.generations.is_current(generation)
+    }
+
+    /// Whether an entry may still be used, after a wait.
+    #[must_use]
+    pub fn is_usable(&self, entry: &Entry, now: Duration) -> bool {
+        let received = entry.freshness.received.mono;
+        self.is_current(&entry.generation) && self.lease.admits(received, now)
     }
 
     /// A fence for a fetch of this key with this token, at the monotonic time `now`.
@@ -299,43 +311,50 @@ impl Store {
         });
     }
 
-    /// Invalidates these paths and all paths below them, in every scope and with every query. Counted
-    /// as one invalidation.
-    pub fn invalidate_paths(&self, paths: impl Iterator<Item: AsRef<str>>, cause: Invalidation) {
-        for path in paths {
-            for reach in [Reach::Here, Reach::Below] {
-                self.generations.invalidate_path(path.as_ref(), reach);
-            }
-        }
-        self.record_invalidation(cause);
+    /// Carries out an invalidation; returns whether there was anything to invalidate.
+    pub fn invalidate(&self, invalidation: &Invalidation, now: Duration) -> bool {
+        self.invalidate_late(invalidation, Duration::ZERO, now)
     }
 
-    /// Invalidates paths that a write may have changed; returns whether anything was invalidated.
-    /// Responses to fetches that begin while the write is `pending` are not stored. `token`: the
-    /// writing token, if it is accepted.
-    pub fn invalidate_written<'p>(
-        &self,
-        paths: impl Iterator<Item = (&'p str, Reach)>,
-        token: Option<&Scope>,
-        pending: Range<Duration>,
-    ) -> bool {
-        let Range { start: now, end } = pending;
-        let (mut any, mut is_tracked) = (false, true);
-        for (path, reach) in paths {
-            // First, so that a fetch that begins in between sees the mark.
-            let generations = &self.generations;
-            is_tracked &= generations.mark_pending(path, reach, token, end, now);
-            any |= generations.invalidate_path(path, reach);
-        }
-        if !is_tracked {
+    fn invalidate_late(&self, invalidation: &Invalidation, age: Duration, now: Duration) -> bool {
+        let done = self.generations.invalidate(invalidation, age, now);
+        if !done.is_tracked {
             self.metrics.writes_untracked.inc();
         }
-        any
+        done.any
     }
 
-    /// Counts a write that has invalidated something.
-    pub fn count_write(&self) {
-        self.record_invalidation(Invalidation::Write);
+    /// Counts an invalidation, which can cover many stored responses, and lets their memory be freed.
+    pub fn count_invalidation(&self, cause: InvalidationCause) {
+        self.metrics.invalidations.of(cause).inc();
+        self.invalidated.notify_one();
+    }
+
+    /// Applies an item of the log, appended this long ago.
+    pub fn apply(&self, id: u64, invalidation: &Invalidation, age: Duration, now: Duration) {
+        self.generations.record(id, invalidation);
+        if self.invalidate_late(invalidation, age, now) {
+            self.invalidated.notify_one();
+        }
+    }
+
+    /// Invalidates everything: items of the log up to `floor` may not have been applied.
+    pub fn forget_all(&self, floor: u64) {
+        self.generations.forget_all(floor);
+        self.invalidated.notify_one();
+    }
+
+    /// Whether an item of the log after `id` concerns a response that is stored under this key, for this
+    /// token; or may do so.
+    #[must_use]
+    pub fn changed_since(&self, key: &CacheKey, token: &Scope, id: u64) -> bool {
+        self.generations.changed_since(key, token, id)
+    }
+
+    /// For how long what is stored may be used.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Records that the origin has accepted a request of this token, sent at the monotonic time
@@ -356,41 +375,26 @@ impl Store {
         self.accepted.record(token, sent)
     }
 
-    /// Invalidates everything stored for a token that the origin has refused (401). If there is
-    /// nothing, this costs a lookup only: an attacker's guessed tokens are all refused.
-    pub fn refuse(&self, token: &Scope) {
+    /// Invalidates everything stored for a token that the origin has refused (401); returns whether it
+    /// was accepted before, or had anything stored. If there is nothing, this costs a lookup only: an
+    /// attacker's guessed tokens are all refused.
+    pub fn refuse(&self, token: &Scope, now: Duration) -> bool {
         self.metrics.tokens_refused.inc();
-        self.accepted.refuse(token);
-        if self.generations.invalidate_scope(token) {
-            self.record_invalidation(Invalidation::Refusal);
+        let was_accepted = self.accepted.refuse(token);
+        let any = self.invalidate(&Invalidation::Scope(*token), now);
+        if any {
+            self.count_invalidation(InvalidationCause::Refusal);
         }
+        any || was_accepted
     }
 
-    /// Invalidates what is stored for a token under a path that the origin has refused to it (403),
-    /// with every query. Its other responses stay: the refusal is about the resource (RFC 6750
-    /// §3.1).
-    pub fn refuse_resource(&self, token: &Scope, path: &str) {
+    /// Invalidates what is stored for a token under a path that the origin has refused to it (403). Its
+    /// other responses stay: the refusal is about the resource (RFC 6750 §3.1).
+    pub fn refuse_resource(&self, refused: &Invalidation, now: Duration) {
         self.metrics.tokens_refused.inc();
-        if self.generations.invalidate_resource(path, token) {
-            self.record_invalidation(Invalidation::Refusal);
+        if self.invalidate(refused, now) {
+            self.count_invalidation(InvalidationCause::Refusal);
         }
-    }
-
-    /// Invalidates all responses of one scope, by its id.
-    pub fn invalidate_scope(&self, scope: ScopeId, cause: Invalidation) {
-        self.generations.invalidate_scope_id(scope);
-        self.record_invalidation(cause);
-    }
-
-    /// Invalidates everything.
-    pub fn invalidate_all(&self) {
-        self.generations.invalidate_all();
-        self.record_invalidation(Invalidation::PurgeAll);
-    }
-
-    fn record_invalidation(&self, cause: Invalidation) {
-        self.metrics.invalidations.of(cause).inc();
-        self.invalidated.notify_one();
     }
 
     /// Frees the memory of invalidated entries; returns the number of keys removed.

@@ -17,13 +17,13 @@ use super::request::Arrived;
 use super::span::{OriginSpans, SpanEnd};
 use super::view::set_skipped;
 use super::write::{WriteResponse, WrittenPaths};
-use crate::cache::{Reach, Store};
+use crate::cache::{Invalidation, Reach, Store};
 use crate::clock::Clock;
 use crate::label::Label as _;
 use crate::outcome::{Fault, Outcome};
 use crate::policy::{self, TokenStatus};
 use crate::request::{Bypass, Bypassed, RouteId, Routes, Scope};
-use crate::telemetry::{Metrics, RequestId};
+use crate::telemetry::{InvalidationCause, Metrics, RequestId};
 use crate::upstream::{self, FetchError, ResponseStream, Upstream, headers};
 
 /// Forwards requests.
@@ -142,8 +142,13 @@ impl Forwarder {
             TokenStatus::Accepted if self.routes.proves_acceptance(path) => {
                 self.store.accept(token, sent);
             }
-            TokenStatus::Refused => self.store.refuse(token),
-            TokenStatus::ResourceRefused => self.store.refuse_resource(token, path),
+            TokenStatus::Refused => {
+                self.store.refuse(token, self.clock.mono());
+            }
+            TokenStatus::ResourceRefused => {
+                let refused = Invalidation::of_resource(token, path);
+                self.store.refuse_resource(&refused, self.clock.mono());
+            }
             TokenStatus::Accepted | TokenStatus::Unknown => {}
         }
     }
@@ -231,10 +236,13 @@ impl Forwarder {
             Err(error) if error.fault() == Fault::RequestBody => {
                 // The origin got an incomplete request. If it applies partial bodies, then only to
                 // the target itself.
-                let here = std::iter::once((path, Reach::Here));
-                let pending = now..now + self.pending_time;
-                if self.store.invalidate_written(here, token, pending) {
-                    self.store.count_write();
+                let here = Invalidation::Paths {
+                    paths: vec![(policy::canonical_path(path).into_owned(), Reach::Here)],
+                    writer: token.copied(),
+                    pending: self.pending_time,
+                };
+                if self.store.invalidate(&here, now) {
+                    self.store.count_invalidation(InvalidationCause::Write);
                 }
             }
             _ => written(StatusCode::OK, &HeaderMap::new()).invalidate(now, self.pending_time),

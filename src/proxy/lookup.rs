@@ -84,15 +84,14 @@ impl Proxy {
         now: &mut Moment,
     ) -> Lookup {
         let (key, token) = (&request.call.key, &request.call.token);
-        // Meanwhile it may have been invalidated.
-        let is_current = |entry: &Arc<Entry>| self.store.is_current(&entry.generation);
         let entry = match unready {
             Unready::NotDerived(entry) => entry,
             Unready::NotAssessed(entry) => {
                 let route = request.call.route;
                 let reassessed = self.fetcher.reassessed(key, route, &entry).await;
                 *now = self.clock.now();
-                match reassessed.filter(is_current) {
+                // Meanwhile it may have been invalidated.
+                match reassessed.filter(|entry| self.store.is_usable(entry, now.mono)) {
                     Some(entry) if entry.admits(token, now.mono) => entry,
                     Some(_) => return Lookup::NotAdmitted,
                     None => return Lookup::Miss(Forward::Miss),
@@ -101,7 +100,8 @@ impl Proxy {
         };
         let selected = self.views.select(request, entry).await;
         *now = self.clock.now();
-        if !is_current(&selected.entry) || !selected.entry.admits(token, now.mono) {
+        let entry = &selected.entry;
+        if !self.store.is_usable(entry, now.mono) || !entry.admits(token, now.mono) {
             return Lookup::Miss(Forward::Miss);
         }
         self.rechecked(classify(selected, request, *now), request, *now)

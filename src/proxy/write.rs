@@ -13,10 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 
-use crate::cache::{Reach, Store};
+use crate::cache::{Invalidation, Reach, Store};
 use crate::clock::Clock;
 use crate::policy;
 use crate::request::Scope;
+use crate::telemetry::InvalidationCause;
 use crate::upstream::{FetchError, ResponseStream, UploadEnd};
 
 /// The paths that a write has changed or may have changed.
@@ -57,27 +58,29 @@ impl WrittenPaths {
 
     /// Invalidates the paths; responses to fetches that begin within `time` are not stored.
     pub(super) fn invalidate(&self, now: Duration, time: Duration) {
-        if self.invalidate_uncounted(now, time) {
-            self.store.count_write();
+        if self.store.invalidate(&self.invalidation(time), now) {
+            self.store.count_invalidation(InvalidationCause::Write);
         }
     }
 
-    fn invalidate_uncounted(&self, now: Duration, time: Duration) -> bool {
-        let (token, pending) = (self.token.as_ref(), now..now + time);
-        self.store
-            .invalidate_written(self.reached(), token, pending)
-    }
-
-    fn reached(&self) -> impl Iterator<Item = (&str, Reach)> {
-        self.paths.iter().flat_map(|path| {
+    fn invalidation(&self, pending: Duration) -> Invalidation {
+        let paths = self.paths.iter().flat_map(|path| {
             let here = policy::self_and_ancestors(path).map(|path| (path, Reach::Here));
             here.chain(self.below.then_some((path.as_str(), Reach::Below)))
-        })
+        });
+        Invalidation::Paths {
+            paths: paths
+                .map(|(path, reach)| (path.to_owned(), reach))
+                .collect(),
+            writer: self.token,
+            pending,
+        }
     }
 
     /// Invalidates the paths again, uncounted.
     fn invalidate_again(&self, now: Duration) {
-        let _ = self.invalidate_uncounted(now, self.settling);
+        self.store
+            .invalidate(&self.invalidation(self.settling), now);
     }
 
     /// The same at the end of the response.

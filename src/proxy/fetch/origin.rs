@@ -8,7 +8,7 @@ use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 
 use super::{Basis, FetchJob, Fetcher};
-use crate::cache::{Entry, StoreLookup, Superseded};
+use crate::cache::{Entry, Invalidation, StoreLookup, Superseded};
 use crate::clock::Deadline;
 use crate::policy::{self, EntityTag, Moment, NotStored, TokenStatus};
 use crate::upstream::{self, FetchError, PendingBody, headers};
@@ -160,8 +160,14 @@ impl Fetcher {
     fn apply_head(&self, job: &FetchJob, response: &OriginResponse) {
         let (status, token, path) = (response.head.status, job.fence.token(), job.key.path());
         match policy::token_status(&Method::GET, status) {
-            TokenStatus::Refused => return self.store.refuse(token),
-            TokenStatus::ResourceRefused => return self.store.refuse_resource(token, path),
+            TokenStatus::Refused => {
+                self.store.refuse(token, self.clock.mono());
+                return;
+            }
+            TokenStatus::ResourceRefused => {
+                let refused = Invalidation::of_resource(token, path);
+                return self.store.refuse_resource(&refused, self.clock.mono());
+            }
             TokenStatus::Unknown if response.renewed.is_none() => {}
             TokenStatus::Accepted | TokenStatus::Unknown => {
                 if self.routes.proves_acceptance(path) {

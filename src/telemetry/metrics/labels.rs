@@ -19,7 +19,7 @@ labels! {
 
 labels! {
     /// Why stored responses were invalidated.
-    pub enum Invalidation {
+    pub enum InvalidationCause {
         /// A successful unsafe request (RFC 9111 §4.4), or one whose result is unknown.
         Write => "write",
         /// The origin refused a token.

@@ -21,8 +21,8 @@ use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel};
 pub use self::labels::{
-    CloseReason, Eviction, Holder, Invalidation, Pool, Reload, Retry, SentCoding, Shed, SpanResult,
-    ViewResult,
+    CloseReason, Eviction, Holder, InvalidationCause, Pool, Reload, Retry, SentCoding, Shed,
+    SpanResult, ViewResult,
 };
 pub use self::snapshot::rounded_seconds;
 
@@ -67,7 +67,7 @@ metrics! {
     in_transit: Gauges<Holder> = "in_transit_bytes" ["holder"], "Memory held on behalf of clients and not owned by the store: unfinished request heads, requests that wait, bodies being fetched, exchanges with the origin, and evicted bodies that clients still read. other: without a token that the origin has lately accepted; at most half of the limit.";
     in_transit_limit: IntGauge = "in_transit_limit_bytes", "Limit of in_transit_bytes: limits.in_transit. At it, fetched bodies are streamed (fills_streamed_total), and the connections that have held the most for the longest are closed (connections_closed_total, memory).";
     evictions: Counters<Eviction> = "evictions_total" ["cause"], "Responses removed from the store. Steady cause=\"size\" with a falling hit ratio: raise cache.capacity.";
-    invalidations: Counters<Invalidation> = "invalidations_total" ["cause"], "Invalidations, by cause; one can cover many stored responses. refusal: the origin refused a token that had stored responses.";
+    invalidations: Counters<InvalidationCause> = "invalidations_total" ["cause"], "Invalidations, by cause; one can cover many stored responses. refusal: the origin refused a token that had stored responses.";
     not_stored: Counters<NotStored> = "not_stored_total" ["reason"], "Responses to cacheable requests that were not stored. Many, with a low hit ratio: the reason says whether the origin forbids it or a limit is too low (too-large: cache.max_entry, limits.in_transit; set-cookie: is it a balancer's or a CDN's, cache.ignore_set_cookie?).";
     fills_streamed: IntCounter = "fills_streamed_total", "Responses streamed instead of stored because limits.in_transit was used up; not_stored_total counts them as too-large. Many: raise it.";
     fields_left_out: IntCounter = "fields_left_out_total", "Request fields that were not forwarded with a fetch, because they are not on the list and so not part of the cache key. /explain names them. Does the origin's response depend on one? Add it to upstream.forward_headers.";

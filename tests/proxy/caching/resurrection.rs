@@ -12,13 +12,14 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use stuut_cache::cache::{
-    Entry, Fence, InFlight, Leader, Representation, Role, Store, StoreLookup, Superseded, Waiter,
+    Entry, Fence, InFlight, Invalidation, Leader, Representation, Role, Store, StoreLookup,
+    Superseded, Waiter,
 };
 use stuut_cache::config::Config;
 use stuut_cache::in_transit::{Ledger, StoredBody};
 use stuut_cache::policy::{Freshness, Lifetime, Moment, Rule, Selecting, StaleUse, ViewLimits};
 use stuut_cache::request::{CacheKey, Routes, Scope, ScopeKey};
-use stuut_cache::telemetry::{Invalidation, Metrics};
+use stuut_cache::telemetry::Metrics;
 
 use crate::isolation::named_scopes::shared;
 use crate::support::{Gate, Origin, Pending, Proxy, Reply};
@@ -136,16 +137,12 @@ impl World {
     }
 
     fn invalidate(&self, kind: usize) {
-        let path = self.key.path();
-        match kind {
-            0 => self
-                .store
-                .invalidate_paths([path].into_iter(), Invalidation::PurgeCall),
-            1 => self
-                .store
-                .invalidate_scope(self.scope.id(), Invalidation::Refusal),
-            _ => self.store.invalidate_all(),
-        }
+        let invalidation = match kind {
+            0 => Invalidation::of_paths(std::iter::once(self.key.path())),
+            1 => Invalidation::ScopeId(self.scope.id()),
+            _ => Invalidation::All,
+        };
+        self.store.invalidate(&invalidation, Duration::ZERO);
     }
 }
 
