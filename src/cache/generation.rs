@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::counters::{Counter, LiveCounters, Snapshot};
 use super::journal::Journal;
 use super::{Admission, Invalidation};
@@ -83,7 +85,7 @@ pub(super) struct Invalidated {
 }
 
 /// The paths that an invalidation includes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Reach {
     /// The path itself.
     Here,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Reach;
 use crate::policy::canonical_path;
 use crate::request::{Scope, ScopeId};
 
 /// What an invalidation concerns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Invalidation {
     /// Paths in their [canonical form](crate::policy::canonical_path), in every scope and with every
     /// query.

@@ -179,8 +179,11 @@ impl Draft {
             }
         }
         if let Some(path) = self.config.scope.key_file.as_deref() {
-            match key_of(path) {
-                Ok(key) => self.config.scope.key = Some(key),
+            match keys_of(path) {
+                Ok((key, second)) => {
+                    self.config.scope.key = Some(key);
+                    self.config.scope.second_key = second;
+                }
                 Err(message) => self.findings.refuse("scope.key_file", message),
             }
         }
@@ -262,15 +265,15 @@ fn basic_of(path: &Path) -> Result<SecretString, String> {
     Ok(format!("Basic {}", BASE64_STANDARD.encode(line)).into())
 }
 
-/// The key in a file that other users cannot read.
-fn key_of(path: &Path) -> Result<ScopeKey, String> {
+/// The keys in a file that other users cannot read.
+fn keys_of(path: &Path) -> Result<(ScopeKey, Option<ScopeKey>), String> {
     let text = Zeroizing::new(beginning(path)?);
     let file = fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
     if is_exposed(file.mode(), file.uid()) {
         let remedy = "chmod it to 600, or to 640 if root owns it";
         return Err(format!("other users may read or write the file; {remedy}"));
     }
-    ScopeKey::parse(text.trim())
+    ScopeKey::parse(&text)
 }
 
 /// Whether the mode of a file permits more than its owner. The group may read a file of root: so are

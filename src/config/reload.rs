@@ -32,6 +32,7 @@ impl Config {
         config.scope = Scope {
             key_file: self.scope.key_file.clone(),
             key: self.scope.key.clone(),
+            second_key: self.scope.second_key.clone(),
             ..written.scope.clone()
         };
         config.views = written.views.clone();

@@ -278,13 +278,15 @@ settings! {
         recheck: Interval = "1m";
         /// File with the key of scope digests, as "stuut-cache key" prints it: with the same key, a
         /// scope in logs and purges is the same for every replica and after a restart. Empty: a random
-        /// key for each process.
+        /// key for each process. A second line is a key for reading only, while keys are changed.
         key_file: Option<PathBuf> = "";
         /// Scopes by name: each a list of token digests, as "stuut-cache digest" prints them.
         named: Vec<NamedScope> = {};
     } and {
         /// The key in `key_file`.
         key: Option<ScopeKey>;
+        /// The second key in it: the first one of other replicas, while keys are changed.
+        second_key: Option<ScopeKey>;
     }
 
     /// `[views]`: the query options that select a part of a response.

@@ -254,19 +254,30 @@ impl ScopeKey {
         Self(key)
     }
 
-    /// Reads 64 hex digits.
+    /// Reads lines of 64 hex digits: the key, and possibly a second one, which only opens what other
+    /// replicas have written.
     ///
     /// # Errors
     ///
     /// A message with the remedy, without the text.
-    pub fn parse(written: &str) -> Result<Self, String> {
-        let key = blake3::Hash::from_hex(written).map_err(|_| {
-            "the file is not one key; write the line of 64 hex digits that \"stuut-cache key\" prints"
-        })?;
-        Ok(Self(Zeroizing::new(key.into())))
+    pub fn parse(written: &str) -> Result<(Self, Option<Self>), String> {
+        let key = |line: &str| {
+            let key = blake3::Hash::from_hex(line.trim()).ok()?;
+            Some(Self(Zeroizing::new(key.into())))
+        };
+        let mut keys = written.trim().lines().map(key);
+        match (keys.next().flatten(), keys.next(), keys.next()) {
+            (Some(key), None, None) => Ok((key, None)),
+            (Some(key), Some(Some(second)), None) if key != second => Ok((key, Some(second))),
+            _ => Err(
+                "the file is not one key, or two different ones; write for each the line of \
+                      64 hex digits that \"stuut-cache key\" prints"
+                    .to_owned(),
+            ),
+        }
     }
 
-    /// The 64 hex digits that [`ScopeKey::parse`] reads.
+    /// A line that [`ScopeKey::parse`] reads.
     #[must_use]
     pub fn hex(&self) -> Zeroizing<String> {
         let digits = blake3::Hash::from_bytes(*self.0).to_hex();

@@ -54,6 +54,12 @@ impl Spelling {
             spaces: u16::try_from(spaces).unwrap_or(u16::MAX), // MAX_CREDENTIAL is less
         }
     }
+
+    /// Bytes that differ for each spelling.
+    pub(super) fn bytes(self) -> [u8; 3] {
+        let [high, low] = self.spaces.to_be_bytes();
+        [self.capitals, high, low]
+    }
 }
 
 /// The token: everything after the last space.

@@ -79,6 +79,19 @@ impl CacheKey {
         super::target::of(self.path(), self.query())
     }
 
+    /// Adds it to a keyed digest; two keys add the same bytes only if they are equal.
+    pub fn digest_into(&self, digest: &mut blake3::Hasher) {
+        let path = self.path.as_bytes();
+        digest.update(self.scope.bytes());
+        digest.update(&self.spelling.bytes());
+        digest
+            .update(&(path.len() as u64).to_be_bytes())
+            .update(path);
+        if let Some(query) = self.query() {
+            digest.update(b"?").update(query.as_bytes());
+        }
+    }
+
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

@@ -10,12 +10,13 @@ use std::collections::HashMap;
 use std::fmt;
 
 use http::HeaderValue;
+use serde::{Deserialize, Serialize};
 
 use super::credential::{Spelling, token};
 use crate::config::{self, ScopeKey, ScopeMode, TokenDigest};
 
 /// The tokens that may share a stored response, identified by a keyed digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scope([u8; 32]);
 
 /// The mapping from credentials to scopes.
@@ -27,7 +28,7 @@ pub struct Scopes {
 }
 
 /// The first bytes of a scope's digest: enough for logs and purges, too short for a cache key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScopeId(u32);
 
 impl ScopeKey {
@@ -98,6 +99,11 @@ impl Scope {
     pub fn id(&self) -> ScopeId {
         let [a, b, c, d, ..] = self.0;
         ScopeId(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// The whole digest: for other keyed digests, and for replicas with the same key.
+    pub(crate) fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The first bytes of the digest, to hash cache keys by.

@@ -6,10 +6,18 @@
 //! fetch began; it is used only if nothing after that position concerns it.
 
 mod engine;
+mod item;
 mod lease;
+mod names;
+mod sealed;
+#[cfg(test)]
+mod tests;
 
 pub use engine::{
     Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, Member,
     MemberId, Occupied, Position, Salt,
 };
+pub use item::{MAX_ITEM, read_item};
 pub use lease::Lease;
+pub use names::Names;
+pub use sealed::{Sealer, Unsealed};

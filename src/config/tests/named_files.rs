@@ -163,13 +163,28 @@ fn the_scope_key_is_read_from_a_private_file_and_never_printed() {
         assert!(printed.contains("named"), "{printed}");
     }
 
+    let two = format!("{}\r\n{}\n\n", *key.hex(), *digits);
+    let loaded = load(&two, 0o600).unwrap_or_else(|problems| panic!("{problems}"));
+    let second = loaded
+        .config
+        .scope
+        .second_key
+        .clone()
+        .expect("a second key");
+    assert!(loaded.config.scope.key.as_ref() == Some(&key) && second.hex() == digits);
+    assert!(!format!("{loaded:?}").contains(digits.as_str()));
+
     let longer = format!("{}0", *digits);
-    let two = format!("{0}\n{0}\n", *digits);
+    let twice = format!("{0}\n{0}\n", *digits);
+    let three = format!("{two}{}", *ScopeKey::random().hex());
     for (content, mode, expected) in [
         ("", 0o600, "not one key"),
         (&digits[1..], 0o600, "not one key"),
         (&longer, 0o600, "not one key"),
-        (&two, 0o600, "not one key"),
+        (&twice, 0o600, "not one key, or two different ones"),
+        (&format!("{two}x"), 0o600, "not one key"),
+        (&format!("x\n{two}"), 0o600, "not one key"),
+        (&three, 0o600, "not one key"),
         (digits.as_str(), 0o604, "other users may read or write"),
         (&digits, 0o620, "other users may read or write"),
     ] {

@@ -1,0 +1,95 @@
+//! Items of the log: an [`Invalidation`] as sealed bytes.
+
+use bytes::Bytes;
+
+use super::Salt;
+use super::names::Subkey;
+use super::sealed::{self, FORMAT, Sealer, Unsealed};
+use crate::cache::Invalidation;
+
+/// The largest item. A larger invalidation is sealed as [`Invalidation::All`]: a write or a purge
+/// concerns a few paths.
+pub const MAX_ITEM: usize = 16 << 10;
+
+/// The format and the salt.
+const CLEAR: usize = 1 + size_of::<Salt>();
+
+/// The length of the tag.
+const TAG: usize = 16;
+
+impl Sealer {
+    /// Seals an invalidation for the log of the group.
+    #[must_use]
+    pub fn seal_item(&self, item: &Invalidation) -> Bytes {
+        let salt = sealed::salt();
+        let clear = [&[FORMAT][..], &salt].concat();
+        let mut bytes = postcard::to_extend(item, clear).expect("plain data has a serial form");
+        if bytes.len() + TAG > MAX_ITEM {
+            return self.seal_item(&Invalidation::All);
+        }
+        sealed::seal(
+            &key(&self.items, &salt),
+            &self.names.log(),
+            CLEAR,
+            &mut bytes,
+        );
+        bytes.into()
+    }
+
+    /// Opens an item of the log, also one that was sealed with the second key.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not open: then it may concern anything.
+    pub fn open_item(&self, sealed: &[u8]) -> Result<Invalidation, Unsealed> {
+        if sealed.len() > MAX_ITEM {
+            return Err(Unsealed::Size);
+        }
+        let opened = self.open_item_with(&self.items, sealed);
+        match &self.second_items {
+            Some(second) if opened == Err(Unsealed::Tag) => {
+                Ok(without_digests(self.open_item_with(second, sealed)?))
+            }
+            _ => opened,
+        }
+    }
+
+    fn open_item_with(&self, items: &Subkey, sealed: &[u8]) -> Result<Invalidation, Unsealed> {
+        let [FORMAT, rest @ ..] = sealed else {
+            return Err(Unsealed::Format);
+        };
+        let (salt, _) = rest.split_first_chunk().ok_or(Unsealed::Format)?;
+        let (key, mut bytes) = (key(items, salt), sealed.to_vec());
+        read_item(sealed::open(&key, &self.names.log(), CLEAR, &mut bytes)?)
+    }
+}
+
+/// Reads the content of an item.
+///
+/// # Errors
+///
+/// If it is not the whole of one.
+pub fn read_item(content: &[u8]) -> Result<Invalidation, Unsealed> {
+    match postcard::take_from_bytes(content) {
+        Ok((item, [])) => Ok(item),
+        _ => Err(Unsealed::Codec),
+    }
+}
+
+fn key(items: &Subkey, salt: &Salt) -> blake3::Hasher {
+    let mut key = items.hasher();
+    key.update(salt);
+    key
+}
+
+/// The same invalidation where scopes have other digests: of paths, or else of everything.
+fn without_digests(item: Invalidation) -> Invalidation {
+    match item {
+        Invalidation::Paths { paths, pending, .. } => Invalidation::Paths {
+            paths,
+            writer: None,
+            pending,
+        },
+        _ => Invalidation::All,
+    }
+}

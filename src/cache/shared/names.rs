@@ -1,0 +1,92 @@
+//! The names of the shared level in the engine, and the keys that names and seals are made with.
+
+use std::fmt;
+
+use secrecy::zeroize::Zeroizing;
+
+use crate::config::{Config, ScopeKey};
+use crate::request::{CacheKey, Scope};
+
+/// A key for one use, derived from a key of `scope.key_file`: it reveals nothing of that or of others.
+#[derive(Clone)]
+pub(super) struct Subkey(Zeroizing<[u8; 32]>);
+
+/// The names of the group's keys in the engine. They reveal neither tokens nor targets: only replicas
+/// with the same key file can compute them.
+///
+/// The part in braces selects the slot of a cluster: the keys of one entry share a slot.
+#[derive(Clone, Debug)]
+pub struct Names {
+    prefix: String,
+    entries: Subkey,
+    scopes: Subkey,
+}
+
+impl Subkey {
+    /// The key for the use that this context names.
+    pub(super) fn new(key: &ScopeKey, context: &str) -> Self {
+        Self(Zeroizing::new(blake3::derive_key(context, key.bytes())))
+    }
+
+    /// A hasher with this key.
+    pub(super) fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.0)
+    }
+}
+
+impl fmt::Debug for Subkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Subkey(***)")
+    }
+}
+
+impl Names {
+    /// The names by this key; `prefix` is `shared.prefix`.
+    #[must_use]
+    pub fn new(key: &ScopeKey, prefix: &str, config: &Config) -> Self {
+        let entries = Subkey::new(key, "stuut-cache shared 2026-11 names of entries");
+        // Replicas with another origin, or that forward it other fields, share no entries.
+        let requests = (&config.upstream.url, &config.upstream.forward_headers);
+        let mut digest = entries.hasher();
+        digest.update(format!("{requests:?}").as_bytes());
+        Self {
+            prefix: prefix.to_owned(),
+            entries: Subkey(Zeroizing::new(*digest.finalize().as_bytes())),
+            scopes: Subkey::new(key, "stuut-cache shared 2026-11 names of scopes"),
+        }
+    }
+
+    /// The state of the group, a hash.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!("{}:{{c}}:group", self.prefix)
+    }
+
+    /// The log, a stream.
+    #[must_use]
+    pub fn log(&self) -> String {
+        format!("{}:{{c}}:log", self.prefix)
+    }
+
+    /// The entry of a cache key.
+    #[must_use]
+    pub fn entry(&self, key: &CacheKey) -> String {
+        let mut digest = self.entries.hasher();
+        key.digest_into(&mut digest);
+        self.of(&digest, 'e')
+    }
+
+    /// The record of an accepted scope.
+    #[must_use]
+    pub fn scope(&self, scope: &Scope) -> String {
+        let mut digest = self.scopes.hasher();
+        digest.update(scope.bytes());
+        self.of(&digest, 's')
+    }
+
+    /// Of 128 bits: two names are not equal by chance.
+    fn of(&self, digest: &blake3::Hasher, kind: char) -> String {
+        let digits = digest.finalize().to_hex();
+        format!("{}:{{{}}}:{kind}", self.prefix, &digits[..32])
+    }
+}
