@@ -14,11 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::counters::{Counter, LiveCounters, Snapshot};
 use super::journal::Journal;
-use super::{Admission, Invalidation};
+use super::{Admission, Invalidation, Reach};
 use crate::config::Route;
 use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope};
@@ -82,15 +80,6 @@ pub(super) struct Invalidated {
     pub(super) any: bool,
     /// Whether every pending write was marked: there is a bound, in total and for each token.
     pub(super) is_tracked: bool,
-}
-
-/// The paths that an invalidation includes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Reach {
-    /// The path itself.
-    Here,
-    /// Paths below it.
-    Below,
 }
 
 // === impl Generations ===

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Reach;
 use crate::policy::canonical_path;
 use crate::request::{Scope, ScopeId};
 
@@ -35,6 +34,15 @@ pub enum Invalidation {
     ScopeId(ScopeId),
     /// Everything.
     All,
+}
+
+/// The paths that an invalidation includes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Reach {
+    /// The path itself.
+    Here,
+    /// Paths below it.
+    Below,
 }
 
 impl Invalidation {
