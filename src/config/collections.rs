@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::engine::EngineUrl;
 use super::findings::{Findings, Problems};
 use super::raw::RawValue;
 use super::scalar::Scalar;
@@ -64,6 +65,17 @@ impl Setting for Vec<HeaderName> {
 impl Setting for Vec<CookieName> {
     fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
         let expected = "a list of cookie names such as [\"AWSALB\"]";
+        scalars(raw, key, expected, problems)
+    }
+
+    fn toml(&self) -> String {
+        list(self)
+    }
+}
+
+impl Setting for Vec<EngineUrl> {
+    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        let expected = "a list of URLs such as [\"redis://cache:6379\"]";
         scalars(raw, key, expected, problems)
     }
 

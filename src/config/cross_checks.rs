@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use super::engine::EngineUrl;
 use super::findings::Findings;
 use super::settings::Config;
 use super::wording::bare_or_quoted;
@@ -51,6 +53,42 @@ const CROSS_CHECKS: &[CrossCheck] = &[
         (tls.client_ca.is_some() && tls.cert.is_none()).then(|| {
             "server.tls.client_ca needs server.tls.cert: without TLS no client can show a \
              certificate"
+                .to_owned()
+        })
+    }),
+    (["shared.url", "scope.key_file"], |config| {
+        (is_shared(config) && config.scope.key_file.is_none()).then(|| {
+            "shared.url needs scope.key_file, the same key for all replicas; \"stuut-cache key\" \
+             prints one"
+                .to_owned()
+        })
+    }),
+    (["shared.sentinel", "shared.url"], |config| {
+        (config.shared.sentinel.is_some() && !is_shared(config)).then(|| {
+            "shared.sentinel needs the URLs of the Sentinels; write them as shared.url".to_owned()
+        })
+    }),
+    (["shared.username", "shared.password_file"], |config| {
+        let shared = &config.shared;
+        (shared.username.is_some() && shared.password_file.is_none()).then(|| {
+            "shared.username needs shared.password_file; write both, or neither".to_owned()
+        })
+    }),
+    (["shared.cert", "shared.key"], |config| {
+        let shared = &config.shared;
+        (shared.cert.is_some() != shared.key.is_some())
+            .then(|| "shared.cert and shared.key go together; write both, or neither".to_owned())
+    }),
+    (["shared.ca_file", "shared.url"], |config| {
+        without_tls("shared.ca_file", config.shared.ca_file.as_ref(), config)
+    }),
+    (["shared.cert", "shared.url"], |config| {
+        without_tls("shared.cert", config.shared.cert.as_ref(), config)
+    }),
+    (["shared.timeout", "shared.lease"], |config| {
+        (config.shared.timeout > config.shared.lease / 2).then(|| {
+            "shared.timeout is longer than half of shared.lease; write a shorter one or a longer \
+             lease"
                 .to_owned()
         })
     }),
@@ -114,6 +152,17 @@ fn one_scope_per_token(config: &Config, findings: &mut Findings) {
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || any)
+}
+
+fn is_shared(config: &Config) -> bool {
+    !config.shared.url.is_empty()
+}
+
+/// The message about a certificate for connections without TLS.
+fn without_tls(key: &str, file: Option<&PathBuf>, config: &Config) -> Option<String> {
+    let is_tls = config.shared.url.iter().any(EngineUrl::is_tls);
+    (file.is_some() && is_shared(config) && !is_tls)
+        .then(|| format!("{key} is for TLS, but shared.url has none; write rediss:// there"))
 }
 
 fn same_option(one: &str, other: &str) -> Option<String> {

@@ -197,10 +197,24 @@ impl Draft {
                 }
             }
         }
-        if let Some(path) = upstream.ca_file.as_deref()
-            && let Err(message) = check_certificates(path)
-        {
-            self.findings.refuse("upstream.ca_file", message);
+        let shared = &mut self.config.shared;
+        if let Some(path) = shared.password_file.as_deref() {
+            match password_of(path) {
+                Ok(password) => shared.password = Some(Secret(password)),
+                Err(message) => self.findings.refuse("shared.password_file", message),
+            }
+        }
+        for (key, path, section) in [
+            ("upstream.ca_file", &upstream.ca_file, "CERTIFICATE"),
+            ("shared.ca_file", &shared.ca_file, "CERTIFICATE"),
+            ("shared.cert", &shared.cert, "CERTIFICATE"),
+            ("shared.key", &shared.key, "PRIVATE KEY"),
+        ] {
+            if let Some(path) = path
+                && let Err(message) = check_pem(path, section)
+            {
+                self.findings.refuse(key, message);
+            }
         }
     }
 }
@@ -307,13 +321,25 @@ fn token(text: &str) -> Result<SecretString, String> {
     Ok(SecretString::from(line.to_owned()))
 }
 
-/// Checks that a file may hold certificates; they are parsed where they are used.
-fn check_certificates(path: &Path) -> Result<(), String> {
-    let text = beginning(path)?;
-    if text.contains("-----BEGIN CERTIFICATE-----") {
+/// The password in a file: its first line.
+fn password_of(path: &Path) -> Result<SecretString, String> {
+    let text = Zeroizing::new(beginning(path)?);
+    match text.lines().next() {
+        None | Some("") => Err("the file's first line is empty; write the password there".into()),
+        Some(line) => Ok(line.to_owned().into()),
+    }
+}
+
+/// Checks that a file may hold certificates or a key; they are parsed where they are used.
+fn check_pem(path: &Path, section: &str) -> Result<(), String> {
+    let text = Zeroizing::new(beginning(path)?);
+    if text.contains(&format!("{section}-----")) {
         return Ok(());
     }
-    Err("the file holds no certificate; write PEM, with -----BEGIN CERTIFICATE-----".to_owned())
+    let what = section.to_lowercase();
+    Err(format!(
+        "the file holds no {what}; write PEM, with -----BEGIN {section}-----"
+    ))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@
 
 mod collections;
 mod cross_checks;
+mod engine;
 mod environment;
 mod findings;
 mod forward_proxy;
@@ -39,18 +40,19 @@ mod values;
 mod wording;
 
 pub use collections::{NamedScope, NamedView, Route};
+pub use engine::EngineUrl;
 pub use environment::{Flag, environment};
 pub use findings::{Problems, Sources};
 pub use forward_proxy::ForwardProxy;
 pub use load::{Document, Draft, Loaded, draft, read, token_of};
 pub use reload::Reloaded;
 pub use scalar::{
-    CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
+    Alone, CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
     PrivateRule, ScopeMode,
 };
 pub use settings::{
-    Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, StatusLifetimes, Tls, Trace,
-    Upstream, Views,
+    Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, Shared, StatusLifetimes, Tls,
+    Trace, Upstream, Views,
 };
 pub use values::{
     ByteSize, CookieName, OriginUrl, RoutePattern, ScopeKey, Secret, TokenDigest, is_b64token,

@@ -49,6 +49,11 @@ impl Config {
         if config.scope.key_file == written.scope.key_file && config.scope != written.scope {
             pending.push("scope.key_file");
         }
+        if config.shared.password_file == written.shared.password_file
+            && config.shared.password != written.shared.password
+        {
+            pending.push("shared.password_file");
+        }
         Reloaded {
             config,
             changed,

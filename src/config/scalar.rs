@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::engine::EngineUrl;
 use super::forward_proxy::ForwardProxy;
 use super::values::{ByteSize, CookieName, OriginUrl, RoutePattern, TokenDigest};
 use super::wording::{alternatives, quoted};
@@ -49,6 +50,7 @@ scalars! {
     ByteSize: "a size such as \"64MiB\"", ByteSize::parse, ByteSize::to_string;
     SocketAddr: "an address such as \"127.0.0.1:8080\"", parse_address, SocketAddr::to_string;
     OriginUrl: "an origin such as \"https://api.stuut.ai\"", OriginUrl::parse, OriginUrl::to_string;
+    EngineUrl: "an engine such as \"redis://cache:6379\"", EngineUrl::parse, EngineUrl::to_string;
     ForwardProxy: "a proxy such as \"http://proxy:3128\", or \"off\"", ForwardProxy::parse, ForwardProxy::text;
     PathBuf: "the path of a file such as \"/etc/stuut-cache/file\"", |text: &str| Ok(text.into()), |path: &PathBuf| path_text(path);
     RoutePattern: "a route such as \"/v1/calls/{call_id}\"", RoutePattern::parse, RoutePattern::to_string;
@@ -233,6 +235,16 @@ labels! {
         Token => "token",
         /// The tokens of a named scope share them; any other token does not.
         Named => "named",
+    }
+}
+
+labels! {
+    /// `shared.alone`
+    pub enum Alone {
+        /// A response stored without the engine is used for `shared.lease`.
+        Short => "short",
+        /// It is used for its own lifetime.
+        Own => "own",
     }
 }
 

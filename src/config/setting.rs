@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::uri::Scheme;
 
+use super::engine::EngineUrl;
 use super::findings::{Findings, Place, Problems};
 use super::raw::{self, RawKind, RawValue};
 use super::scalar::Scalar;
@@ -95,6 +96,20 @@ pub(super) fn positive(value: &Duration) -> Result<(), String> {
     Ok(())
 }
 
+/// Between two times in milliseconds.
+pub(super) fn lasting<const LEAST: u64, const MOST: u64>(value: &Duration) -> Result<(), String> {
+    let [least, most] = [LEAST, MOST].map(Duration::from_millis);
+    if (least..=most).contains(value) {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is out of range; write a duration from {} to {}",
+        value.toml(),
+        least.toml(),
+        most.toml()
+    ))
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "a Check takes any type")]
 pub(super) fn between<const LEAST: usize, const MOST: usize>(value: &usize) -> Result<(), String> {
     if (LEAST..=MOST).contains(value) {
@@ -128,6 +143,29 @@ pub(super) fn option_name(name: &String) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A prefix without braces, which a cluster would take for a hash tag, and without glob characters,
+/// which an ACL would.
+#[expect(clippy::ptr_arg, reason = "a Check takes any type")]
+pub(super) fn key_prefix(prefix: &String) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:".contains(c);
+    if prefix.is_empty() || prefix.len() > 64 || !prefix.chars().all(plain) {
+        return Err(format!(
+            "{} is not a prefix; write up to 64 letters, digits, -, ., _ or :",
+            quoted(prefix)
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that all of these URLs have TLS, or none.
+#[expect(clippy::ptr_arg, reason = "a Check takes any type")]
+pub(super) fn same_scheme(urls: &Vec<EngineUrl>) -> Result<(), String> {
+    if urls.iter().all(EngineUrl::is_tls) || !urls.iter().any(EngineUrl::is_tls) {
+        return Ok(());
+    }
+    Err("some of these are redis:// and some rediss://; write one or the other".to_owned())
 }
 
 /// Checks that a URL needs no TLS, which the OTLP exporter does not have.

@@ -21,15 +21,17 @@ use http::HeaderName;
 use http::uri::Authority;
 
 use super::collections::{NamedScope, NamedView, Route};
+use super::engine::EngineUrl;
 use super::findings::Findings;
 use super::forward_proxy::ForwardProxy;
 use super::raw::RawValue;
 use super::scalar::{
-    CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
+    Alone, CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
     PrivateRule, ScopeMode,
 };
 use super::setting::{
-    self, Rendered, Setting as _, between, option_name, positive, settings, sized, without_tls,
+    self, Rendered, Setting as _, between, key_prefix, lasting, option_name, positive, same_scheme,
+    settings, sized, without_tls,
 };
 use super::values::{ByteSize, CookieName, OriginUrl, ScopeKey, Secret};
 
@@ -43,6 +45,7 @@ pub struct Config {
     pub cache: Cache,
     pub freshness: Freshness,
     pub scope: Scope,
+    pub shared: Shared,
     pub views: Views,
     pub limits: Limits,
     pub log: Log,
@@ -287,6 +290,46 @@ settings! {
         key: Option<ScopeKey>;
         /// The second key in it: the first one of other replicas, while keys are changed.
         second_key: Option<ScopeKey>;
+    }
+
+    /// `[shared]`: the shared level: replicas with one Redis or Valkey share stored responses and
+    /// invalidations.
+    struct Shared [shared] {
+        /// URLs of the engine, Redis or Valkey: redis://host:port, or rediss:// for TLS; several:
+        /// nodes of a cluster. Empty: no shared level, each replica is alone. All replicas need the
+        /// same key of scopes, in a file.
+        url: Vec<EngineUrl> = [] where same_scheme;
+        /// Name under which Sentinels watch the primary; shared.url then has the URLs of the
+        /// Sentinels.
+        sentinel: Option<String> = "";
+        /// User name for the engine (ACL).
+        username: Option<String> = "";
+        /// File whose first line is the password for the engine. Sentinels that require one get the
+        /// same.
+        password_file: Option<PathBuf> = "";
+        /// PEM file of the CA certificates that the engine's certificate is verified with, instead of
+        /// the system's.
+        ca_file: Option<PathBuf> = "";
+        /// PEM file of the certificate chain that is presented to the engine (mTLS).
+        cert: Option<PathBuf> = "";
+        /// PEM file of that certificate's private key.
+        key: Option<PathBuf> = "";
+        /// Beginning of all key names in the engine; replicas with the same one are a group.
+        prefix: String = "stuut1" where key_prefix;
+        /// Longest time that a request waits for an operation of the engine; without an answer, it
+        /// continues as without the shared level.
+        timeout: Duration = "50ms" where lasting::<1, 10_000>;
+        /// Time that stored responses are used after the engine was last reached; also the longest
+        /// time that a purge or a write waits for a replica that does not confirm it.
+        lease: Duration = "2s" where lasting::<200, 60_000>;
+        /// Use of responses stored while the engine is out of reach: "short": for shared.lease; "own":
+        /// for their lifetimes, although another replica may have invalidated them.
+        alone: Alone = "short";
+        /// Largest entry in the engine, sealed; a larger one stays with the replica that fetched it.
+        max_entry: ByteSize = "1MiB" where sized::<1024, { 64 << 20 }>;
+    } and {
+        /// The password in `password_file`.
+        password: Option<Secret>;
     }
 
     /// `[views]`: the query options that select a part of a response.

@@ -34,6 +34,35 @@ const BROKEN_RULES: &[(&str, &str)] = &[
          without TLS no client can show a certificate",
     ),
     (
+        "shared.url = [\"redis://a\"]",
+        "proxy.toml:1:14: shared.url: shared.url needs scope.key_file, the same key for all \
+         replicas; \"stuut-cache key\" prints one",
+    ),
+    (
+        "shared.sentinel = \"main\"",
+        "proxy.toml:1:19: shared.sentinel: shared.sentinel needs the URLs of the Sentinels; write \
+         them as shared.url",
+    ),
+    (
+        "shared.username = \"stuut\"",
+        "proxy.toml:1:19: shared.username: shared.username needs shared.password_file; write both, \
+         or neither",
+    ),
+    (
+        "shared.key = \"/etc/key.pem\"",
+        "proxy.toml:1:14: shared.key: shared.cert and shared.key go together; write both, or neither",
+    ),
+    (
+        "scope.key_file = \"/run/key\"\nshared = { ca_file = \"/ca.pem\", url = [\"redis://a\"] }",
+        "proxy.toml:2:39: shared.url: shared.ca_file is for TLS, but shared.url has none; write \
+         rediss:// there",
+    ),
+    (
+        "shared = { timeout = \"150ms\", lease = \"200ms\" }",
+        "proxy.toml:1:39: shared.lease: shared.timeout is longer than half of shared.lease; write a \
+         shorter one or a longer lease",
+    ),
+    (
         "limits = { uri = \"10KiB\", header_bytes = \"8KiB\" }",
         "proxy.toml:1:42: limits.header_bytes: limits.uri is larger than limits.header_bytes, \
          which includes it; write a smaller target or a larger head",
@@ -98,7 +127,7 @@ fn a_problem_from_another_module_is_reported_at_its_key() {
         problems_of(draft),
         "proxy.toml:2:34: views.named.small.strip: an empty name at 3\n\
          proxy.toml:3:2: zoo: unknown section; known here: server, admin, upstream, cache, \
-         freshness, scope, views, limits, log, trace\n\
+         freshness, scope, shared, views, limits, log, trace\n\
          STUUT_CACHE__VIEWS__NAMED__LIGHT__STRIP: views.named.light.strip: ( is not closed"
     );
 }

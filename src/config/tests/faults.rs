@@ -136,6 +136,26 @@ proxy.toml:1:127: cache.routes[9].ttl: expected a duration such as "10s", found 
 proxy.toml:1:131: cache.routes[10]: expected a route such as "/v1/calls/{call_id}" or { path = "/v1/x", ttl = "30s" }, found integer 4"#,
     ),
     (
+        r#"shared.url = ["redis://u:secret@h", "http://h", "redis://h/1", "redis://h:0", "rediss://h#insecure", "h:6379", "rediss://[::1]"]"#,
+        r#"proxy.toml:1:15: shared.url[0]: a password does not belong here; write it in a file, and its path as shared.password_file
+proxy.toml:1:37: shared.url[1]: "http://h" is not the URL of an engine; write redis://host:6379, or rediss:// for TLS, without a path
+proxy.toml:1:49: shared.url[2]: "redis://h/1" is not the URL of an engine; write redis://host:6379, or rediss:// for TLS, without a path
+proxy.toml:1:64: shared.url[3]: "redis://h:0" is not the URL of an engine; write redis://host:6379, or rediss:// for TLS, without a path
+proxy.toml:1:79: shared.url[4]: "rediss://h#insecure" is not the URL of an engine; write redis://host:6379, or rediss:// for TLS, without a path
+proxy.toml:1:102: shared.url[5]: "h:6379" is not the URL of an engine; write redis://host:6379, or rediss:// for TLS, without a path"#,
+    ),
+    (
+        r#"shared.url = ["rediss://h", "redis://h"]"#,
+        "proxy.toml:1:14: shared.url: some of these are redis:// and some rediss://; write one or the other",
+    ),
+    (
+        r#"shared = { prefix = "a{b}", lease = "100ms", timeout = "0s", alone = "never" }"#,
+        r#"proxy.toml:1:21: shared.prefix: "a{b}" is not a prefix; write up to 64 letters, digits, -, ., _ or :
+proxy.toml:1:37: shared.lease: "100ms" is out of range; write a duration from "200ms" to "1m"
+proxy.toml:1:56: shared.timeout: "0s" is out of range; write a duration from "1ms" to "10s"
+proxy.toml:1:70: shared.alone: "never" is not known here; write "short" or "own""#,
+    ),
+    (
         r#"freshness.origin = "obbey""#,
         r#"proxy.toml:1:20: freshness.origin: "obbey" is not known here; write "obey" or "override""#,
     ),
@@ -226,7 +246,7 @@ listen = "x""#,
     (
         r#"[zzz]
 listen = "x""#,
-        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, views, limits, log, trace",
+        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, shared, views, limits, log, trace",
     ),
     (
         r#"[admin]

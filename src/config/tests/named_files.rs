@@ -59,11 +59,45 @@ fn a_file_without_a_token_is_refused_without_showing_it() {
 }
 
 #[test]
-fn a_ca_file_must_have_a_certificate() {
-    let pem = b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
-    assert!(with_file("upstream.ca_file", pem).is_ok());
-    let problems = problems_of(with_file("upstream.ca_file", b"hello"));
-    assert!(problems.contains("holds no certificate"), "{problems}");
+fn a_pem_file_must_have_what_it_is_for() {
+    let certificate = b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let key = b"-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n";
+    for (name, fits, fits_not, what) in [
+        (
+            "upstream.ca_file",
+            &certificate[..],
+            &b"hello"[..],
+            "certificate",
+        ),
+        ("shared.ca_file", certificate, key, "certificate"),
+        ("shared.cert", certificate, key, "certificate"),
+        ("shared.key", key, certificate, "private key"),
+    ] {
+        let expected = format!("{name}: the file holds no {what}");
+        let of = |content| {
+            with_file(name, content)
+                .err()
+                .map(|problems| problems.to_string())
+        };
+        let problems = of(fits_not).unwrap_or_default();
+        assert!(problems.contains(&expected), "{problems}");
+        // The certificate and its key go together; that is another rule.
+        assert!(!of(fits).unwrap_or_default().contains(&expected));
+    }
+}
+
+#[test]
+fn the_password_of_the_engine_is_the_first_line_and_is_never_printed() {
+    let loaded = with_file("shared.password_file", b" s3cret word\nmore\n")
+        .unwrap_or_else(|problems| panic!("{problems}"));
+    let password = loaded.config.shared.password.as_ref().expect("a password");
+    assert_eq!(password.0.expose_secret(), " s3cret word");
+    let effective = render::effective(&loaded.config, &loaded.sources);
+    for printed in [format!("{loaded:?}"), effective] {
+        assert!(!printed.contains("s3cret"), "{printed}");
+    }
+    let problems = problems_of(with_file("shared.password_file", b"\ns3cret"));
+    assert!(problems.contains("first line is empty"), "{problems}");
 }
 
 #[test]
