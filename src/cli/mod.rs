@@ -184,5 +184,10 @@ fn load(settings: &Settings) -> Result<Loaded, Problems> {
                       leave the key empty";
         draft.refuse("trace.otlp_url", reason.to_owned());
     }
+    if !cfg!(feature = "shared") && !draft.config().shared.url.is_empty() {
+        let reason = "this program has no client of an engine; build it with --features shared, or \
+                      leave the key empty";
+        draft.refuse("shared.url", reason.to_owned());
+    }
     draft.finish()
 }

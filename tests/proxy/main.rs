@@ -92,3 +92,8 @@ mod representations {
     mod memoised;
     mod views;
 }
+
+#[cfg(feature = "shared")]
+mod shared {
+    mod engine;
+}

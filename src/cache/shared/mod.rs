@@ -9,6 +9,8 @@ mod engine;
 mod item;
 mod lease;
 mod names;
+#[cfg(feature = "shared")]
+pub mod redis;
 mod sealed;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@
 
 mod browser;
 mod command;
+#[cfg(feature = "shared")]
+mod engine;
 mod faulty_origin;
 mod forward_proxy;
 pub mod h2;
@@ -27,6 +29,8 @@ use std::time::Duration;
 
 pub use browser::Page;
 pub use command::{installed, run, run_with};
+#[cfg(feature = "shared")]
+pub use engine::{Engine, Program as EngineProgram};
 pub use faulty_origin::{FaultyOrigin, Received, Step};
 pub use forward_proxy::{Answer, ForwardProxy};
 pub use origin::{Gate, Origin, OriginRequest};

@@ -1,0 +1,399 @@
+//! The client of the engine, Redis or Valkey: the operations as scripts and commands.
+//!
+//! Three links: beats, appended items and members do not wait behind entries, and nothing waits behind
+//! the blocking read of the log.
+
+mod connect;
+mod link;
+mod reply;
+
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ::redis::{Cmd, Script, Value, cmd};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+
+use connect::Connector;
+pub use connect::SetupError;
+use link::{Link, Request};
+use reply::{array, bytes, number, unexpected};
+
+use super::engine::{
+    Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, MemberId,
+    Occupied, Salt,
+};
+use super::names::Names;
+use crate::clock::Clock;
+use crate::config;
+
+/// Items of the log that the engine keeps, about.
+const MAX_LOG: &[u8] = b"10000";
+/// Items of the log in one reply, and their bytes.
+const MAX_ITEMS: usize = 1_000;
+const MAX_ITEM_BYTES: usize = 1 << 20;
+/// The life of a fetch in the engine, in milliseconds.
+const FETCH: &[u8] = b"1000";
+/// The life of a scope's record, in seconds.
+const SCOPE: u64 = 24 * 60 * 60;
+/// Operations on entries without an answer, one after another, after which their connection is replaced.
+const PATIENCE: u32 = 5;
+
+type Reply<T> = Result<T, EngineError>;
+
+/// The engine that the settings name.
+#[derive(Debug)]
+pub struct Redis {
+    /// Beats, appended items, members.
+    members: Link,
+    entries: Link,
+    log: Link,
+    group_name: String,
+    log_name: String,
+    /// `shared.timeout`
+    timeout: Duration,
+    /// Longest wait for the answer to a beat.
+    slow: Duration,
+    /// Largest entry, as bytes and as the argument of a script.
+    max_entry: usize,
+    /// Counts the calls of scripts. A reply repeats its number, so that one of another call is noticed.
+    calls: AtomicU64,
+}
+
+/// A script, and the keys and arguments it is called with.
+struct Call<'a> {
+    script: &'a LazyLock<Text>,
+    keys: &'a [&'a str],
+    arguments: &'a [&'a [u8]],
+}
+
+/// The text of a script, and its digest.
+struct Text(&'static str, Script);
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal;)+) => {$(
+        static $name: LazyLock<Text> = LazyLock::new(|| {
+            let text = include_str!(concat!("scripts/", $file, ".lua"));
+            Text(text, Script::new(text))
+        });
+    )+};
+}
+
+scripts! {
+    BEAT = "beat";
+    APPEND = "append";
+    REMOVE_MEMBER = "remove_member";
+    LOOK_UP = "look_up";
+    HOLD = "hold";
+    STORE = "store";
+    REMOVE = "remove";
+}
+
+impl Redis {
+    /// Starts to connect to the engine, on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// If a certificate or key cannot be used. An engine that is out of reach is no error.
+    pub fn start(
+        settings: &config::Shared,
+        names: &Names,
+        clock: &Clock,
+    ) -> Result<Self, SetupError> {
+        let slow = settings.lease / 2;
+        let connector = Connector::new(settings, slow)?;
+        let link =
+            |name, patience| Link::start(name, connector.clone(), clock.clone(), slow, patience);
+        Ok(Self {
+            members: link("members", 1),
+            entries: link("entries", PATIENCE),
+            log: link("log", 1),
+            group_name: names.group(),
+            log_name: names.log(),
+            timeout: settings.timeout,
+            slow,
+            max_entry: settings.max_entry.as_usize(),
+            calls: AtomicU64::new(0),
+        })
+    }
+
+    /// Calls a script; returns its reply after the number of the call.
+    async fn call<const N: usize>(
+        &self,
+        link: &Link,
+        limit: Duration,
+        call: Call<'_>,
+    ) -> Reply<[Value; N]> {
+        let id = self.calls.fetch_add(1, Ordering::Relaxed);
+        let values = reply::list(link.query(limit, &call.request(id)).await?);
+        let values = values.and_then(|mut values| {
+            let echo = (!values.is_empty()).then(|| values.remove(0));
+            let is_own = echo.is_some_and(|echo| number(echo).is_ok_and(|echo| echo == id));
+            let values = values.try_into().ok().filter(|_| is_own);
+            values.ok_or_else(|| unexpected("the reply to another call"))
+        });
+        values.inspect_err(|error| link.abandon(&error.to_string()))
+    }
+
+    /// Calls a script for an entry.
+    async fn entry<const N: usize>(
+        &self,
+        script: &LazyLock<Text>,
+        keys: &[&str],
+        arguments: &[&[u8]],
+    ) -> Reply<[Value; N]> {
+        let call = Call {
+            script,
+            keys,
+            arguments,
+        };
+        self.call(&self.entries, self.timeout, call).await
+    }
+
+    /// Sends a command on the link of entries.
+    async fn command(&self, name: &str, arguments: impl FnOnce(&mut Cmd)) -> Reply<Value> {
+        let mut command = cmd(name);
+        arguments(&mut command);
+        let request = Request::Command(command);
+        self.entries.query(self.timeout, &request).await
+    }
+
+    async fn hold(&self, name: &str, owner: u64, value: &str) -> Reply<()> {
+        let owner = owner_text(owner);
+        let arguments = [owner.as_bytes(), value.as_bytes(), FETCH];
+        let [] = self.entry(&HOLD, &[&fetch_of(name)], &arguments).await?;
+        Ok(())
+    }
+}
+
+impl Call<'_> {
+    fn request(&self, id: u64) -> Request {
+        let Text(text, script) = &**self.script;
+        Request::Script(
+            [("EVALSHA", script.get_hash()), ("EVAL", text)].map(|(name, script)| {
+                let mut command = cmd(name);
+                command.arg(script).arg(self.keys.len()).arg(self.keys);
+                command.arg(id).arg(self.arguments);
+                command
+            }),
+        )
+    }
+}
+
+/// The name of an entry's fetch: another ending, in the same slot of a cluster.
+fn fetch_of(entry: &str) -> String {
+    let name = entry.strip_suffix('e').unwrap_or(entry);
+    format!("{name}l")
+}
+
+fn owner_text(owner: u64) -> String {
+    format!("{owner:016x}")
+}
+
+/// Abandons the connection of the log if the read is cancelled: it would block the next one.
+struct Reading<'a>(Option<&'a Link>);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(link) = self.0 {
+            link.abandon("a read of the log was cancelled");
+        }
+    }
+}
+
+impl Redis {
+    async fn send_beat(&self, beat: Beat) -> Reply<BeatReply> {
+        let field = reply::member_field(beat.member);
+        let value = reply::member_value(beat.count, beat.lease, beat.position);
+        let era = beat.position.map(|position| position.era.0);
+        let id = beat.position.map_or(0, |position| position.id).to_string();
+        let [most, most_bytes] = [MAX_ITEMS, MAX_ITEM_BYTES].map(|most| most.to_string());
+        let call = Call {
+            script: &BEAT,
+            keys: &[&self.group_name, &self.log_name],
+            arguments: &[
+                field.as_bytes(),
+                value.as_bytes(),
+                &beat.next_era.0,
+                era.as_ref().map_or(&[][..], |era| era),
+                id.as_bytes(),
+                most.as_bytes(),
+                most_bytes.as_bytes(),
+            ],
+        };
+        let [era, last, now, items, group] = self.call(&self.members, self.slow, call).await?;
+        let now = reply::time(now)?;
+        Ok(BeatReply {
+            era: reply::era(&bytes(era)?)?,
+            last: number(last)?,
+            items: reply::items(items, Some(now), MAX_ITEMS)?,
+            members: reply::group(group)?.members,
+        })
+    }
+
+    async fn read_log(&self, id: u64, wait: Duration) -> Reply<Vec<LogItem>> {
+        let mut command = cmd("XREAD");
+        command.arg("COUNT").arg(MAX_ITEMS).arg("BLOCK");
+        // Zero would block for ever.
+        command.arg(wait.as_millis().max(1).to_string());
+        command
+            .arg("STREAMS")
+            .arg(&self.log_name)
+            .arg(format!("{id}-0"));
+        let mut reading = Reading(Some(&self.log));
+        let request = Request::Command(command);
+        let streams = self.log.query(wait + self.slow, &request).await;
+        reading.0 = None;
+        reply::items(reply::stream(streams?)?, None, MAX_ITEMS)
+    }
+
+    async fn find(&self, name: &str, known: Option<Salt>, owner: u64) -> Reply<Found> {
+        let owner = owner_text(owner);
+        let most = self.max_entry.to_string();
+        let known = known.as_ref().map_or(&[][..], |salt| salt);
+        let arguments = [known, owner.as_bytes(), FETCH, most.as_bytes()];
+        let [at, reply] = self
+            .entry(&LOOK_UP, &[name, &fetch_of(name)], &arguments)
+            .await?;
+        let at = reply::time(at)?;
+        let entry = match reply {
+            entry @ Value::Array(_) => {
+                let [entry] = array(entry)?;
+                let entry = bytes(entry)?;
+                if entry.len() > self.max_entry {
+                    return Err(unexpected("an entry larger than shared.max_entry"));
+                }
+                Ok(Bytes::from(entry))
+            }
+            holder => Err(match &bytes(holder)?[..] {
+                b"ours" => Occupied::Ours,
+                b"other" => Occupied::Other,
+                b"unshareable" => Occupied::Unshareable,
+                _ => return Err(unexpected("no holder of a fetch")),
+            }),
+        };
+        Ok(Found { at, entry })
+    }
+}
+
+impl Engine for Redis {
+    fn beat(&self, beat: Beat) -> BoxFuture<'_, Reply<BeatReply>> {
+        self.send_beat(beat).boxed()
+    }
+
+    fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Reply<Appended>> {
+        async move {
+            let call = Call {
+                script: &APPEND,
+                keys: &[&self.group_name, &self.log_name],
+                arguments: &[&era.0, &sealed, MAX_LOG],
+            };
+            let [id] = self.call(&self.members, self.timeout, call).await?;
+            Ok(match number(id)? {
+                0 => Appended::OtherEra,
+                id => Appended::At(id),
+            })
+        }
+        .boxed()
+    }
+
+    fn members(&self) -> BoxFuture<'_, Reply<GroupState>> {
+        async move {
+            let mut command = cmd("HGETALL");
+            command.arg(&self.group_name);
+            let request = Request::Command(command);
+            reply::group(self.members.query(self.timeout, &request).await?)
+        }
+        .boxed()
+    }
+
+    fn items_after(&self, id: u64, wait: Duration) -> BoxFuture<'_, Reply<Vec<LogItem>>> {
+        self.read_log(id, wait).boxed()
+    }
+
+    fn remove_member(&self, member: MemberId, count: u64) -> BoxFuture<'_, Reply<()>> {
+        async move {
+            let (field, beginning) = (reply::member_field(member), format!("{count} "));
+            let call = Call {
+                script: &REMOVE_MEMBER,
+                keys: &[&self.group_name],
+                arguments: &[field.as_bytes(), beginning.as_bytes()],
+            };
+            let [] = self.call(&self.members, self.timeout, call).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn look_up<'a>(
+        &'a self,
+        name: &'a str,
+        known: Option<Salt>,
+        owner: u64,
+    ) -> BoxFuture<'a, Reply<Found>> {
+        self.find(name, known, owner).boxed()
+    }
+
+    fn renew<'a>(&'a self, name: &'a str, owner: u64) -> BoxFuture<'a, Reply<()>> {
+        async move { self.hold(name, owner, &owner_text(owner)).await }.boxed()
+    }
+
+    fn release<'a>(
+        &'a self,
+        name: &'a str,
+        owner: u64,
+        unshareable: bool,
+    ) -> BoxFuture<'a, Reply<()>> {
+        let value = if unshareable { "unshareable" } else { "" };
+        self.hold(name, owner, value).boxed()
+    }
+
+    fn store<'a>(
+        &'a self,
+        name: &'a str,
+        entry: Bytes,
+        life: Duration,
+        owner: u64,
+    ) -> BoxFuture<'a, Reply<bool>> {
+        async move {
+            let life = life.as_millis().max(1).to_string();
+            let owner = owner_text(owner);
+            let arguments = [&entry[..], life.as_bytes(), owner.as_bytes()];
+            let [stored] = self
+                .entry(&STORE, &[name, &fetch_of(name)], &arguments)
+                .await?;
+            Ok(number(stored)? > 0)
+        }
+        .boxed()
+    }
+
+    fn remove<'a>(&'a self, name: &'a str, salt: Salt) -> BoxFuture<'a, Reply<()>> {
+        async move {
+            let [] = self.entry(&REMOVE, &[name], &[&salt]).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<()>> {
+        async move {
+            let set = |command: &mut Cmd| {
+                command.arg(name).arg(1).arg("EX").arg(SCOPE);
+            };
+            self.command("SET", set).await.map(drop)
+        }
+        .boxed()
+    }
+
+    fn remove_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<bool>> {
+        async move {
+            let delete = |command: &mut Cmd| {
+                command.arg(name);
+            };
+            Ok(number(self.command("DEL", delete).await?)? > 0)
+        }
+        .boxed()
+    }
+}
