@@ -15,7 +15,7 @@ use crate::tools::{run, tool};
 const OPERATOR: &str = "monitoring.coreos.com/";
 
 /// The objects of a folder with a `kustomization.yaml`; `None` if `kubectl` is not installed.
-fn rendered(folder: &Path) -> Option<Vec<Value>> {
+pub(crate) fn rendered(folder: &Path) -> Option<Vec<Value>> {
     let output = run(tool("kubectl")?.arg("kustomize").arg(folder));
     let object = |text| serde_saphyr::from_str(text).expect("kubectl writes YAML");
     Some(output.split("\n---\n").map(object).collect())
@@ -47,15 +47,22 @@ fn operator_check(objects: &[&Value]) -> Option<Command> {
 
 #[test]
 fn every_object_matches_the_schema_of_its_kind() {
-    let Some(objects) = rendered(&deploy("kubernetes")) else {
-        return;
-    };
+    // The resources, and the generated ConfigMaps; with the engine, three objects of `engine.yaml`.
+    let all = resources().len() + 1;
+    for (folder, count) in [("kubernetes", all), ("shared", all + 3 + 1)] {
+        let Some(objects) = rendered(&deploy(folder)) else {
+            return;
+        };
+        assert_eq!(objects.len(), count, "{folder}");
+        assert_valid(&objects);
+    }
+}
+
+#[track_caller]
+fn assert_valid(objects: &[Value]) {
     let (operator, own): (Vec<_>, Vec<_>) = objects
         .iter()
         .partition(|object| string(&object["apiVersion"]).starts_with(OPERATOR));
-    // And the generated ConfigMap.
-    assert_eq!(objects.len(), resources().len() + 1);
-
     if let Some(mut validate) = tool("kubernetes-validate") {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // JSON is YAML.

@@ -12,6 +12,7 @@ mod openapi;
 mod prometheus;
 mod queries;
 mod rules;
+mod shared;
 mod systemd;
 
 use std::fs;
