@@ -48,6 +48,10 @@ enum TimeSource {
 #[derive(Debug, Default)]
 struct Gain(AtomicU64);
 
+/// The monotonic time at the start of the process. It is not zero, so that there are times before it: a
+/// response of another replica can be older than this process.
+const START: Duration = Duration::from_hours(24 * 365);
+
 /// A smaller gain is not recorded: the clocks drift, and readers would contend for the record.
 const MIN_GAIN: Duration = Duration::from_secs(1);
 
@@ -143,7 +147,7 @@ impl Clock {
         };
         let elapsed = now.duration_since(start).unwrap_or_default();
         Moment {
-            mono: gain.later(self.since_start(), elapsed),
+            mono: START + gain.later(self.since_start(), elapsed),
             wall: now,
         }
     }
@@ -152,7 +156,13 @@ impl Clock {
     #[must_use]
     pub fn mono(&self) -> Duration {
         let (TimeSource::System { gain, .. } | TimeSource::Manual { gain, .. }) = &self.0;
-        self.since_start().saturating_add(gain.get())
+        START + self.since_start().saturating_add(gain.get())
+    }
+
+    /// The time since the start of the process.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.mono().saturating_sub(START)
     }
 
     fn since_start(&self) -> Duration {
@@ -298,6 +308,6 @@ mod tests {
     fn the_system_clock_counts_from_its_start() {
         let clock = Clock::system();
         let (first, second) = (clock.now(), clock.mono());
-        assert!(first.mono <= second && second < SECOND * 3_600);
+        assert!(first.mono <= second && clock.uptime() < SECOND * 3_600);
     }
 }

@@ -100,8 +100,8 @@ impl Admin {
         drain: Drain,
         clock: Clock,
     ) -> Self {
-        let now = clock.now();
-        let started = now.wall.checked_sub(now.mono).unwrap_or(now.wall);
+        let now = clock.now().wall;
+        let started = now.checked_sub(clock.uptime()).unwrap_or(now);
         Self {
             store,
             fetches,
@@ -235,7 +235,7 @@ impl Admin {
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
             "ready": !self.drain.has_begun(),
-            "uptime_seconds": self.clock.now().mono.as_secs(),
+            "uptime_seconds": self.clock.uptime().as_secs(),
             "connections": metrics.connections.get(),
             "in_flight": metrics.in_flight.get(),
             "upstream_in_flight": metrics.upstream_in_flight.get(),

@@ -31,7 +31,7 @@ impl Admin {
                 weight: self.metrics.weight.get(),
                 in_flight: self.metrics.in_flight.get(),
             };
-            let (now, total) = (self.clock.mono(), self.metrics.snapshot());
+            let (now, total) = (self.clock.uptime(), self.metrics.snapshot());
             self.history().add(now, &total, levels);
         }
     }
@@ -42,7 +42,7 @@ impl Admin {
             let usage = "specify no query, or ?after=SECONDS since the start\n";
             return text(StatusCode::BAD_REQUEST, usage);
         }
-        let now = self.clock.mono();
+        let now = self.clock.uptime();
         let mut stats = self.summary();
         let history = self.history();
         let (span, last_minute) = history.last_minute(now);
