@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 use super::dates::DateField;
 use super::directive;
@@ -11,9 +12,10 @@ use super::list::{self, Quotes};
 /// A point in time on both clocks.
 ///
 /// Ages are measured on `mono`, which never steps; dates from the origin are compared with `wall`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
-    /// The monotonic time since the process started.
+    /// The monotonic time. It means nothing to another process.
+    #[serde(skip)]
     pub mono: Duration,
     /// The wall-clock time.
     pub wall: SystemTime,

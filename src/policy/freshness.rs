@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
 
 use super::directive::DeltaSeconds;
 use super::directives::ResponseDirectives;
@@ -12,7 +13,7 @@ use super::lifetime::{self, Lifetime, RouteRule};
 use crate::config::{self, OriginRule};
 
 /// The stored basis of every [`verdict`](super::verdict()) on a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Freshness {
     /// When the response arrived; on the wall clock, the later of our time and its `Date`.
     pub received: Moment,
@@ -31,7 +32,7 @@ pub struct Freshness {
 }
 
 /// How a response may be used after its lifetime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StaleUse {
     /// Not at all: `must-revalidate`, `proxy-revalidate`, `no-cache` or `s-maxage`
     /// (RFC 9111 §4.2.4, §5.2.2.10).

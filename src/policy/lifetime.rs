@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::{StatusCode, header};
+use serde::{Deserialize, Serialize};
 
 use super::dates::DateField;
 use super::directive::DeltaSeconds;
@@ -13,7 +14,7 @@ use crate::config::{self, CallStatus, OriginRule};
 use crate::label::{Label as _, labels};
 
 /// A freshness lifetime and the rule that set it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lifetime {
     /// The age at which the response becomes stale. Zero: validated before every use.
     pub length: Duration,
@@ -32,6 +33,7 @@ pub struct RouteRule {
 
 labels! {
     /// The rules that set a lifetime, in order of precedence.
+    #[derive(Serialize, Deserialize)]
     pub enum Rule {
         /// `no-cache`: validated before every use.
         NoCache => "no-cache",

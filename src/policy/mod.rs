@@ -71,5 +71,5 @@ pub use validators::{
     view_tag,
 };
 pub use vary::{Selecting, VERSIONS};
-pub use verdict::{Verdict, is_fresh, ttl_seconds, verdict, view_max_age};
+pub use verdict::{Verdict, is_fresh, remaining_life, ttl_seconds, verdict, view_max_age};
 pub use view_limits::{ViewLimits, lower_lifetime};

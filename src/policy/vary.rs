@@ -3,7 +3,9 @@
 
 use std::fmt;
 
+use http::header::InvalidHeaderName;
 use http::{HeaderMap, HeaderName, header};
+use serde::{Deserialize, Serialize};
 
 use super::list::{self, Quotes};
 use super::negotiation::{NEGOTIATED, is_preferred};
@@ -20,11 +22,12 @@ pub const VERSIONS: [HeaderName; 4] = [
 ///
 /// Captured from, and compared with, the request *as forwarded*: a field that the origin does not
 /// receive cannot affect its response.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<(String, Selector)>", try_from = "Vec<(String, Selector)>")]
 pub struct Selecting(Vec<(HeaderName, Selector)>);
 
 /// How a field must be.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Selector {
     /// As in the original request; `None`: absent.
     Equal(Option<Vec<u8>>),
@@ -39,6 +42,24 @@ impl fmt::Debug for Selecting {
         f.debug_tuple("Selecting")
             .field(&self.names().collect::<Vec<_>>())
             .finish()
+    }
+}
+
+impl From<Selecting> for Vec<(String, Selector)> {
+    fn from(Selecting(fields): Selecting) -> Self {
+        let text = |(name, selector): (HeaderName, _)| (name.as_str().to_owned(), selector);
+        fields.into_iter().map(text).collect()
+    }
+}
+
+impl TryFrom<Vec<(String, Selector)>> for Selecting {
+    type Error = InvalidHeaderName;
+
+    fn try_from(fields: Vec<(String, Selector)>) -> Result<Self, Self::Error> {
+        let parsed = fields
+            .into_iter()
+            .map(|(name, selector)| Ok((HeaderName::try_from(name)?, selector)));
+        parsed.collect::<Result<_, _>>().map(Self)
     }
 }
 

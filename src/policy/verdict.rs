@@ -88,6 +88,21 @@ pub fn is_fresh(freshness: &Freshness, limits: ViewLimits, now: Moment) -> bool 
         && positive(end(freshness, limits, now), now.mono).is_some()
 }
 
+/// The time for which a stored response can still be served without validation, fresh or stale.
+#[must_use]
+pub fn remaining_life(freshness: &Freshness, now: Moment) -> Duration {
+    let stale = match freshness.stale_use {
+        StaleUse::Forbidden => Duration::ZERO,
+        StaleUse::Allowed {
+            while_revalidate,
+            if_error,
+        } => while_revalidate.max(if_error),
+    };
+    let end = freshness.lifetime.length.saturating_add(stale);
+    end.min(freshness.hard_limit)
+        .saturating_sub(freshness.age(now))
+}
+
 /// The remaining lifetime in whole seconds, rounded down; negative if stale. The `ttl` of
 /// `Cache-Status` (RFC 9211 §2.4).
 #[must_use]

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::{Deserialize, Serialize};
 
 use super::dates::DateField;
 use super::directive::{DeltaSeconds, Directive, LONGEST_NAME};
@@ -17,7 +18,7 @@ use super::list::{self, Quotes};
 use crate::config;
 
 /// How long a view may be served, in addition to the lifetime of the whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewLimits {
     /// The shortest lifetime of its live parts (`freshness.live`).
     pub live: Option<Duration>,

@@ -9,6 +9,7 @@ mod engine;
 mod item;
 mod lease;
 mod names;
+mod record;
 #[cfg(feature = "shared")]
 pub mod redis;
 mod sealed;
@@ -22,4 +23,5 @@ pub use engine::{
 pub use item::{MAX_ITEM, read_item};
 pub use lease::Lease;
 pub use names::Names;
-pub use sealed::{Sealer, Unsealed};
+pub use record::{Opened, Record, Terms, read_record};
+pub use sealed::{Audience, Header, Sealer, Unsealed};

@@ -41,16 +41,16 @@ impl fmt::Debug for Subkey {
 }
 
 impl Names {
-    /// The names by this key; `prefix` is `shared.prefix`.
+    /// The names by this key.
     #[must_use]
-    pub fn new(key: &ScopeKey, prefix: &str, config: &Config) -> Self {
+    pub fn new(key: &ScopeKey, config: &Config) -> Self {
         let entries = Subkey::new(key, "stuut-cache shared 2026-11 names of entries");
         // Replicas with another origin, or that forward it other fields, share no entries.
         let requests = (&config.upstream.url, &config.upstream.forward_headers);
         let mut digest = entries.hasher();
         digest.update(format!("{requests:?}").as_bytes());
         Self {
-            prefix: prefix.to_owned(),
+            prefix: config.shared.prefix.clone(),
             entries: Subkey(Zeroizing::new(*digest.finalize().as_bytes())),
             scopes: Subkey::new(key, "stuut-cache shared 2026-11 names of scopes"),
         }

@@ -1,17 +1,24 @@
 //! Seals: what is written to the engine is encrypted (AES-256-GCM). It opens only for the same token,
 //! under the same name, with the same clear header, and for replicas with the same key file.
 
+use std::fmt;
+
+use http::HeaderValue;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use secrecy::zeroize::Zeroizing;
 
-use super::Salt;
 use super::names::{Names, Subkey};
-use crate::config::Config;
+use super::{Era, Position, Salt};
+use crate::config::{ByteSize, Config};
 use crate::label::labels;
+use crate::request::Scope;
 
 /// The first byte of everything that is sealed. Another one for another form of the content: replicas
 /// of two versions then share nothing, instead of misreading each other.
 pub(super) const FORMAT: u8 = 1;
+
+/// The largest number with the digits of [`Header::began`].
+const LATEST: u64 = 9_999_999_999_999_999;
 
 labels! {
     /// Why something in the engine does not open, or its content cannot be used.
@@ -19,7 +26,9 @@ labels! {
         Format => "format": "It is too short, or in the form of another version",
         Tag => "tag": "It was sealed with another key, for another token or under another name, or was changed",
         Codec => "codec": "The content is invalid",
-        Size => "size": "It is larger than anything that replicas write",
+        Size => "size": "The content is larger than `cache.max_entry`",
+        InTransit => "in-transit": "`limits.in_transit` has no bytes left for the content",
+        Expired => "expired": "It is older than its hard limit",
     }
 }
 
@@ -28,9 +37,34 @@ labels! {
 pub struct Sealer {
     /// The names in the engine.
     pub names: Names,
+    pub(super) entries: Subkey,
     pub(super) items: Subkey,
     /// Opens the items of replicas whose first key is the second key here.
     pub(super) second_items: Option<Subkey>,
+    /// `shared.max_entry`: a larger entry is not shared.
+    pub(super) max_entry: ByteSize,
+    /// `cache.max_entry`
+    pub(super) max_body: ByteSize,
+}
+
+/// The tokens for which an entry opens.
+#[derive(Clone, Copy)]
+pub enum Audience<'a> {
+    /// The token of this credential, whose own scope this is.
+    Token(Scope, &'a HeaderValue),
+    /// The tokens of a named scope: any replica can open it, with the key file alone.
+    Named(Scope),
+}
+
+/// The clear header of an entry; the scripts of the engine read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// How far its replica had applied the log when its fetch began.
+    pub position: Position,
+    /// When its fetch began, by the engine's clock, in microseconds since 1970.
+    pub began: u64,
+    /// The random part of its key.
+    pub salt: Salt,
 }
 
 // === impl Sealer ===
@@ -38,14 +72,17 @@ pub struct Sealer {
 impl Sealer {
     /// Seals with the keys of `scope.key_file`; without one, there is no sealer.
     #[must_use]
-    pub fn new(config: &Config, prefix: &str) -> Option<Self> {
+    pub fn new(config: &Config) -> Option<Self> {
         const ITEMS: &str = "stuut-cache shared 2026-11 seal of log items";
         let key = config.scope.key.as_ref()?;
         let second = config.scope.second_key.as_ref();
         Some(Self {
-            names: Names::new(key, prefix, config),
+            names: Names::new(key, config),
+            entries: Subkey::new(key, "stuut-cache shared 2026-11 seal of entries"),
             items: Subkey::new(key, ITEMS),
             second_items: second.map(|second| Subkey::new(second, ITEMS)),
+            max_entry: config.shared.max_entry,
+            max_body: config.cache.max_entry,
         })
     }
 }
@@ -93,4 +130,84 @@ fn nonce() -> Nonce {
 /// The additional data: it must be the same at opening. The clear header has a fixed length.
 fn bound(name: &str, header: &[u8]) -> Aad<Vec<u8>> {
     Aad::from([header, name.as_bytes()].concat())
+}
+
+// === impl Audience ===
+
+impl Audience<'_> {
+    /// The scope of the entry.
+    pub(super) fn scope(self) -> Scope {
+        let (Self::Token(scope, _) | Self::Named(scope)) = self;
+        scope
+    }
+
+    /// Adds it to a keyed digest.
+    pub(super) fn digest_into(self, digest: &mut blake3::Hasher) {
+        match self {
+            Self::Token(_, credential) => {
+                let length = credential.len() as u64;
+                digest.update(&[0]).update(&length.to_be_bytes());
+                digest.update(credential.as_bytes());
+            }
+            Self::Named(scope) => {
+                digest.update(&[1]).update(scope.bytes());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Audience<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(..) => "Token(***)",
+            Self::Named(_) => "Named(***)",
+        })
+    }
+}
+
+// === impl Header ===
+
+impl Header {
+    /// Its length in bytes.
+    pub const LENGTH: usize = 57;
+
+    /// Reads the header of a sealed entry. It is proven only when the entry opens.
+    ///
+    /// # Errors
+    ///
+    /// If the entry is in no known form.
+    pub fn read(sealed: &[u8]) -> Result<Self, Unsealed> {
+        let read = || {
+            let (format, rest) = sealed.split_first_chunk()?;
+            let (era, rest) = rest.split_first_chunk()?;
+            let (id, rest) = rest.split_first_chunk()?;
+            let (began, rest) = rest.split_first_chunk::<16>()?;
+            let (salt, _) = rest.split_first_chunk()?;
+            let is_number = *format == [FORMAT] && began.iter().all(u8::is_ascii_digit);
+            let began = std::str::from_utf8(began).ok().filter(|_| is_number)?;
+            Some(Self {
+                position: Position {
+                    era: Era(*era),
+                    id: u64::from_be_bytes(*id),
+                },
+                began: began.parse().ok()?,
+                salt: *salt,
+            })
+        };
+        read().ok_or(Unsealed::Format)
+    }
+
+    /// The header as bytes. `began` is in decimal digits, which compare as the numbers do.
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        let Position { era, id } = self.position;
+        let began = format!("{:016}", self.began.min(LATEST));
+        [
+            &[FORMAT][..],
+            &era.0,
+            &id.to_be_bytes(),
+            began.as_bytes(),
+            &self.salt,
+        ]
+        .concat()
+    }
 }

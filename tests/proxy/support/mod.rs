@@ -13,8 +13,6 @@ mod browser;
 mod command;
 #[cfg(feature = "shared")]
 mod engine;
-#[cfg(feature = "shared")]
-mod engines;
 mod faulty_origin;
 mod forward_proxy;
 pub mod h2;
@@ -32,9 +30,7 @@ use std::time::Duration;
 pub use browser::Page;
 pub use command::{installed, run, run_with};
 #[cfg(feature = "shared")]
-pub use engine::{Engine, Program as EngineProgram, free_port};
-#[cfg(feature = "shared")]
-pub use engines::{Cluster, Sentinels};
+pub use engine::{Engine, Program as EngineProgram};
 pub use faulty_origin::{FaultyOrigin, Received, Step};
 pub use forward_proxy::{Answer, ForwardProxy};
 pub use origin::{Gate, Origin, OriginRequest};

@@ -84,8 +84,7 @@ impl Connector {
             .retries(1)
             .min_retry_wait(5)
             .max_retry_wait(20)
-            // Two connections may be opened after one another.
-            .connection_timeout(limit / 4)
+            .connection_timeout(limit)
             .response_timeout(limit)
             .overall_response_timeout(None);
         if let Some(certificates) = server.certificates {
@@ -130,7 +129,7 @@ async fn primary(sentinel: &[Client; 2], name: &str) -> RedisResult<(String, u16
     request.arg("get-master-addr-by-name").arg(name);
     let [with_login, without] = sentinel;
     let mut connection = match open(with_login).await {
-        Err(error) if !error.is_io_error() => open(without).await?,
+        Err(error) if error.kind() == ErrorKind::AuthenticationFailed => open(without).await?,
         opened => opened?,
     };
     let found: Option<(String, u16)> = ::redis::from_redis_value(connection.send(&request).await?)?;

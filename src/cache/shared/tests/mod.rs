@@ -1,5 +1,7 @@
 //! Names and seals: what is the same for all replicas with one key file, and for no others.
 
+mod entries;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -12,8 +14,6 @@ use crate::cache::{Invalidation, Reach};
 use crate::config::{Config, OriginUrl, ScopeKey};
 use crate::request::{CacheKey, Scope, ScopeId, Spelling};
 
-pub(super) const PREFIX: &str = "stuut1";
-
 /// A configuration with this key of scope digests, and a second one.
 pub(super) fn config(key: &ScopeKey, second: Option<&ScopeKey>) -> Config {
     let mut config = Config::default();
@@ -23,7 +23,7 @@ pub(super) fn config(key: &ScopeKey, second: Option<&ScopeKey>) -> Config {
 }
 
 pub(super) fn seals(config: &Config) -> Sealer {
-    Sealer::new(config, PREFIX).expect("there is a key")
+    Sealer::new(config).expect("there is a key")
 }
 
 pub(super) fn scope(key: &ScopeKey, token: &str) -> Scope {
@@ -71,12 +71,14 @@ fn names_are_equal_only_for_equal_keys_of_the_same_group_and_origin() {
     let mut forwards = config.clone();
     let field = http::HeaderName::from_static("x-tenant");
     forwards.upstream.forward_headers.push(field);
+    let mut second = config.clone();
+    second.shared.prefix = "stuut2".to_owned();
     let all = [
-        Names::new(&key, PREFIX, &config),
-        Names::new(&other, PREFIX, &config),
-        Names::new(&key, "stuut2", &config),
-        Names::new(&key, PREFIX, &elsewhere),
-        Names::new(&key, PREFIX, &forwards),
+        Names::new(&key, &config),
+        Names::new(&other, &config),
+        Names::new(&key, &second),
+        Names::new(&key, &elsewhere),
+        Names::new(&key, &forwards),
     ];
     let entries = all
         .iter()
@@ -86,12 +88,12 @@ fn names_are_equal_only_for_equal_keys_of_the_same_group_and_origin() {
     for name in &entries {
         let (prefix, rest) = name.split_once(":{").expect("a slot");
         let (digits, kind) = rest.split_once("}:").expect("the end of the slot");
-        assert!(prefix == PREFIX || prefix == "stuut2", "{name}");
+        assert!(prefix == "stuut1" || prefix == "stuut2", "{name}");
         assert!(digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit()));
         assert_eq!(kind, "e");
     }
 
-    let names = Names::new(&key, PREFIX, &config);
+    let names = Names::new(&key, &config);
     assert_eq!(names.entry(&keys[0]), all[0].entry(&keys[0].clone()));
     assert_eq!(names.group(), "stuut1:{c}:group");
     assert_eq!(names.log(), "stuut1:{c}:log");
@@ -147,11 +149,12 @@ fn a_changed_item_does_not_open() {
 fn an_item_opens_only_in_its_group() {
     let (key, other) = (ScopeKey::random(), ScopeKey::random());
     let sealed = seals(&config(&key, None)).seal_item(&Invalidation::All);
-    let elsewhere = Sealer::new(&config(&key, None), "stuut2");
+    let mut elsewhere = config(&key, None);
+    elsewhere.shared.prefix = "stuut2".to_owned();
     for foreign in [
         seals(&config(&other, None)),
         seals(&config(&other, Some(&ScopeKey::random()))),
-        elsewhere.expect("there is a key"),
+        seals(&elsewhere),
     ] {
         assert_eq!(foreign.open_item(&sealed), Err(Unsealed::Tag));
     }
@@ -225,17 +228,55 @@ fn the_content_of_an_item_has_this_form() {
 }
 
 #[test]
+fn the_clear_header_has_the_numbers_that_the_engine_compares() {
+    let position = Position {
+        era: Era([7; 16]),
+        id: 258,
+    };
+    for (began, digits) in [
+        (0, b"0000000000000000"),
+        (1_764_355_200_000_001, b"1764355200000001"),
+        (u64::MAX, b"9999999999999999"),
+    ] {
+        let header = Header {
+            position,
+            began,
+            salt: [9; 16],
+        };
+        let bytes = header.bytes();
+        assert_eq!(bytes.len(), Header::LENGTH);
+        assert_eq!(bytes[0], FORMAT);
+        assert_eq!(bytes[1..17], [7; 16]);
+        assert_eq!(bytes[17..25], [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(bytes[25..41], *digits);
+        assert_eq!(bytes[41..], [9; 16]);
+        let began = began.min(9_999_999_999_999_999);
+        assert_eq!(Header::read(&bytes), Ok(Header { began, ..header }));
+        for length in 0..Header::LENGTH {
+            assert_eq!(Header::read(&bytes[..length]), Err(Unsealed::Format));
+        }
+    }
+    let mut signed = [FORMAT; Header::LENGTH];
+    signed[25..41].copy_from_slice(b"+000000000000001");
+    assert_eq!(Header::read(&signed), Err(Unsealed::Format));
+}
+
+#[test]
 fn nothing_that_is_printed_shows_a_key_or_a_token() {
     let key = ScopeKey::random();
     let seals = self::seals(&config(&key, Some(&ScopeKey::random())));
     let credential = HeaderValue::from_static("Bearer s3cr3t");
     let scope = key.scope(&credential);
-    let printed = format!("{seals:?}");
+    let printed = format!(
+        "{seals:?} {:?} {:?}",
+        Audience::Token(scope, &credential),
+        Audience::Named(scope)
+    );
     assert!(!printed.contains("s3cr3t"));
     assert!(!printed.contains(&scope.id().to_string()));
     let shown = printed.matches("***").count();
-    assert_eq!(shown, 4, "{printed}");
-    // No list of bytes.
+    assert_eq!(shown, 7, "{printed}");
+    // Numbers only in the bounds: no list of bytes.
     assert!(!printed.contains('['), "{printed}");
 }
 
@@ -249,6 +290,7 @@ proptest! {
             let seals = self::seals(&config(&key, None));
             prop_assert_eq!(seals.open_item(&seals.seal_item(&item)), Ok(item));
         }
+        let _ = Header::read(&content);
         let key = sealed::salt();
         let digest = blake3::Hasher::new_keyed(&[key[0]; 32]);
         prop_assert!(sealed::open(&digest, "name", 17, &mut content.clone()).is_err());
