@@ -11,7 +11,9 @@ use proptest::prelude::*;
 
 use super::super::record::Record;
 use super::{config, scope};
-use crate::cache::shared::{Audience, Era, Header, Opened, Position, Sealer, Terms, Unsealed};
+use crate::cache::shared::{
+    Audience, Era, Header, Opened, Position, Sealer, Terms, Unsealed, read_record,
+};
 use crate::cache::{Entry, Fence, Representation, Store};
 use crate::clock::Clock;
 use crate::config::{self, ByteSize, Config, CookieName, ScopeKey};
@@ -289,6 +291,24 @@ proptest! {
         reader.engine_time += 7;
         let again = open(&seals, &again, &reader).expect("it opens");
         prop_assert_eq!(again.entry.freshness.age(reader.own_time), age + at(7));
+    }
+
+    #[test]
+    fn a_changed_record_is_refused_or_reads_as_a_valid_one(
+        entry in entries(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let record = Record::of(&entry, &terms(&credential(), [Duration::ZERO; 3]));
+        let mut content = postcard::to_allocvec(&record).expect("it has a serial form");
+        for (at, byte) in changes {
+            *at.get_mut(&mut content) = byte;
+        }
+        if let Ok((record, rest)) = read_record(&content) {
+            prop_assert!(content.ends_with(rest));
+            let written = postcard::to_allocvec(&record).expect("it was read");
+            let (again, _) = read_record(&written).expect("it was written");
+            prop_assert_eq!(format!("{record:?}"), format!("{again:?}"));
+        }
     }
 
     #[test]
