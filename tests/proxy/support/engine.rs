@@ -101,7 +101,7 @@ impl Engine {
             .replace("{port}", &port.to_string());
         // A line of the same name replaces an earlier one.
         let file = format!(
-            "bind 127.0.0.1\nport {port}\ndir {path}\nunixsocket {path}/socket\nsave \"\"\n{lines}\n"
+            "bind 127.0.0.1\nport {port}\ndir {path}\nunixsocket {path}/socket\nsave \"\"\nrepl-diskless-sync-delay 0\n{lines}\n"
         );
         std::fs::write(folder.path().join("conf"), file).expect("the folder can be written");
         let child = spawn(program, folder.path(), arguments);
@@ -121,6 +121,10 @@ impl Engine {
             self.connection().await.is_ok()
         })
         .await;
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// For `shared.url`.

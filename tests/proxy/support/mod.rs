@@ -13,6 +13,8 @@ mod browser;
 mod command;
 #[cfg(feature = "shared")]
 mod engine;
+#[cfg(feature = "shared")]
+mod engines;
 mod faulty_origin;
 mod forward_proxy;
 pub mod h2;
@@ -20,6 +22,8 @@ mod origin;
 mod program;
 mod proxy;
 mod raw_connection;
+#[cfg(feature = "shared")]
+mod relay;
 mod reply;
 mod request;
 mod response;
@@ -30,13 +34,17 @@ use std::time::Duration;
 pub use browser::Page;
 pub use command::{installed, run, run_with};
 #[cfg(feature = "shared")]
-pub use engine::{Engine, Program as EngineProgram};
+pub use engine::{Engine, Program as EngineProgram, free_port};
+#[cfg(feature = "shared")]
+pub use engines::{Cluster, Sentinels};
 pub use faulty_origin::{FaultyOrigin, Received, Step};
 pub use forward_proxy::{Answer, ForwardProxy};
 pub use origin::{Gate, Origin, OriginRequest};
 pub use program::Program;
 pub use proxy::Proxy;
 pub use raw_connection::{RawConnection, RawOrigin};
+#[cfg(feature = "shared")]
+pub use relay::{Fault, Relay};
 pub use reply::Reply;
 pub use request::{Clients, Pending, Request};
 pub use response::Response;

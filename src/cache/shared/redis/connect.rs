@@ -59,8 +59,12 @@ pub enum SetupError {
 }
 
 impl Connector {
-    /// `limit`: the longest wait for a connection, and in a cluster for the answer of one node.
-    pub(super) fn new(settings: &config::Shared, limit: Duration) -> Result<Self, SetupError> {
+    /// For connections that are given up after `limit`; in a cluster also each request to a node, after
+    /// `answer`.
+    pub(super) fn new(
+        settings: &config::Shared,
+        [limit, answer]: [Duration; 2],
+    ) -> Result<Self, SetupError> {
         let server = Server::new(settings)?;
         if let Some(name) = &settings.sentinel {
             let sentinels = settings.url.iter().map(|url| {
@@ -84,8 +88,9 @@ impl Connector {
             .retries(1)
             .min_retry_wait(5)
             .max_retry_wait(20)
-            .connection_timeout(limit)
-            .response_timeout(limit)
+            // Two connections may be opened after one another.
+            .connection_timeout(limit / 4)
+            .response_timeout(answer)
             .overall_response_timeout(None);
         if let Some(certificates) = server.certificates {
             cluster = cluster.certs(certificates);
@@ -129,7 +134,7 @@ async fn primary(sentinel: &[Client; 2], name: &str) -> RedisResult<(String, u16
     request.arg("get-master-addr-by-name").arg(name);
     let [with_login, without] = sentinel;
     let mut connection = match open(with_login).await {
-        Err(error) if error.kind() == ErrorKind::AuthenticationFailed => open(without).await?,
+        Err(error) if !error.is_io_error() => open(without).await?,
         opened => opened?,
     };
     let found: Option<(String, u16)> = ::redis::from_redis_value(connection.send(&request).await?)?;

@@ -102,7 +102,14 @@ impl Link {
         for is_last in [false, true] {
             let (number, mut connection) = self.connection().await?;
             used.store(number, Ordering::Relaxed);
-            let error = match request.send(&mut connection).await {
+            let mut broken = self.broken.subscribe();
+            let answer = tokio::select! {
+                biased;
+                answer = request.send(&mut connection) => answer,
+                // Another request has found it broken.
+                _ = broken.wait_for(|broken| *broken >= number) => Err(lost()),
+            };
+            let error = match answer {
                 Ok(answer) => {
                     self.unanswered.store(0, Ordering::Relaxed);
                     return Ok(answer);
@@ -291,6 +298,10 @@ impl End {
             _ => Self::Lost,
         }
     }
+}
+
+fn lost() -> RedisError {
+    (ErrorKind::Io, "the connection is replaced").into()
 }
 
 fn engine_error(error: &RedisError) -> EngineError {

@@ -103,13 +103,16 @@ impl Redis {
         clock: &Clock,
     ) -> Result<Self, SetupError> {
         let slow = settings.lease / 2;
-        let connector = Connector::new(settings, slow)?;
-        let link =
-            |name, patience| Link::start(name, connector.clone(), clock.clone(), slow, patience);
+        let link = |name, patience, answer| {
+            let connector = Connector::new(settings, [slow, answer])?;
+            let link = Link::start(name, connector, clock.clone(), slow, patience);
+            Ok::<_, SetupError>(link)
+        };
         Ok(Self {
-            members: link("members", 1),
-            entries: link("entries", PATIENCE),
-            log: link("log", 1),
+            members: link("members", 1, slow)?,
+            entries: link("entries", PATIENCE, slow)?,
+            // Its reads have limits of their own.
+            log: link("log", 1, Duration::from_hours(1))?,
             group_name: names.group(),
             log_name: names.log(),
             timeout: settings.timeout,
@@ -223,7 +226,13 @@ impl Redis {
                 most_bytes.as_bytes(),
             ],
         };
-        let [era, last, now, items, group] = self.call(&self.members, self.slow, call).await?;
+        let reply = self.call(&self.members, self.slow, call).await;
+        let [era, last, now, items, group] = reply.inspect_err(|error| {
+            // The read of the log may wait for the same dead connection.
+            if matches!(error, EngineError::Timeout(_) | EngineError::Connection(_)) {
+                self.log.abandon("a beat had no answer");
+            }
+        })?;
         let now = reply::time(now)?;
         Ok(BeatReply {
             era: reply::era(&bytes(era)?)?,
