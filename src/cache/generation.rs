@@ -59,6 +59,8 @@ pub struct Generation {
     /// The requesting token's counter, in a named scope: a refusal of the token advances it.
     token: Option<Snapshot>,
     sequence: u64,
+    /// When the fetch began, at the latest.
+    began: Duration,
     /// Whether no write was pending when the fetch began.
     settled: bool,
 }
@@ -115,6 +117,7 @@ impl Generations {
             resource: Snapshot::of(self.resources.counter(self.resource_key(&path, token))),
             token: is_shared.then(|| Snapshot::of(self.scopes.counter(*token))),
             sequence: self.sequence.fetch_add(1, Ordering::SeqCst),
+            began: now,
             settled: true,
         };
         generation.settled = !generation.path.is_pending(now)
@@ -288,6 +291,11 @@ impl Generation {
 
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// When the fetch began.
+    pub(super) fn began(&self) -> Duration {
+        self.began
     }
 
     /// Whether its fetch began after the other's (RFC 9111 §4: the most recent response).

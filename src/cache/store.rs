@@ -136,7 +136,7 @@ impl Store {
             return StoreLookup::Nothing;
         };
         let is_valid = |entry: &Arc<Entry>| {
-            self.is_valid(key, entry) && self.lease.admits(entry.freshness.received.mono, now)
+            self.is_valid(key, entry) && self.lease.admits(entry.generation.began(), now)
         };
         let valid = || variants.iter().filter(|entry| is_valid(entry));
         let Some(newest) = valid().next() else {

@@ -50,17 +50,18 @@ impl Lease {
         Duration::from_micros(end.saturating_sub(micros(now)))
     }
 
-    /// Whether a response that was received then may be used: while the lease lasts; and after it, for
-    /// its length, if the response was received after it.
+    /// Whether a response to a fetch that began then may be used: while the lease lasts; and after it, for
+    /// its length, if the fetch began after it. The response may have been received much later: the
+    /// process may have been stopped.
     #[must_use]
-    pub fn admits(&self, received: Duration, now: Duration) -> bool {
+    pub fn admits(&self, began: Duration, now: Duration) -> bool {
         let end = self.end.load(Ordering::SeqCst);
         if micros(now) < end {
             return true;
         }
-        let received = micros(received);
+        let began = micros(began);
         let length = self.length.load(Ordering::SeqCst);
-        received >= end && micros(now) < received.saturating_add(length)
+        began >= end && micros(now) < began.saturating_add(length)
     }
 }
 
