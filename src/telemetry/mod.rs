@@ -11,7 +11,8 @@ pub use field_weights::{FieldWeights, Heaviest};
 pub use left_out::LeftOut;
 pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
 pub use metrics::{
-    CloseReason, Eviction, FAMILIES, Family, Holder, InvalidationCause, Metrics, MetricsSnapshot,
-    PerLabel, Pool, Reload, Retry, SentCoding, Shed, SpanResult, ViewResult, rounded_seconds,
+    CloseReason, Concern, EngineFault, Eviction, FAMILIES, Family, Holder, InvalidationCause,
+    Metrics, MetricsSnapshot, PerLabel, Pool, Reload, Reset, Retry, SentCoding, Shed, SpanResult,
+    ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

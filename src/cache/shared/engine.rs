@@ -8,6 +8,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use thiserror::Error;
 
+use crate::telemetry::EngineFault;
+
 /// A random value that names a history of the log. A new one begins when the log may have lost items:
 /// then nothing from before is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +138,19 @@ pub enum EngineError {
     /// The answer is not of the expected form.
     #[error("unexpected answer: {0}")]
     Unexpected(String),
+}
+
+impl EngineError {
+    /// The reason, as a label.
+    #[must_use]
+    pub fn fault(&self) -> EngineFault {
+        match self {
+            Self::Timeout(_) => EngineFault::Timeout,
+            Self::Connection(_) => EngineFault::Connection,
+            Self::Refused(_) => EngineFault::Refused,
+            Self::Unexpected(_) => EngineFault::Unexpected,
+        }
+    }
 }
 
 /// The operations on the engine. Each is one script or command; the names are complete engine keys.

@@ -6,9 +6,13 @@
 //! fetch began; it is used only if nothing after that position concerns it.
 
 mod engine;
+mod group;
 mod item;
 mod lease;
+mod member;
 mod names;
+mod outbox;
+mod pause;
 mod record;
 #[cfg(feature = "shared")]
 pub mod redis;
@@ -20,8 +24,10 @@ pub use engine::{
     Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, Member,
     MemberId, Occupied, Position, Salt,
 };
+pub use group::{Confirmation, Group};
 pub use item::{MAX_ITEM, read_item};
 pub use lease::Lease;
 pub use names::Names;
+pub use pause::Pause;
 pub use record::{Opened, Record, Terms, read_record};
 pub use sealed::{Audience, Header, Sealer, Unsealed};

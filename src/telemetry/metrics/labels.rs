@@ -198,3 +198,47 @@ labels! {
         Unreachable => "unreachable",
     }
 }
+
+labels! {
+    /// What an invalidation in the log concerns.
+    pub enum Concern {
+        /// Paths, in every scope.
+        Paths => "paths",
+        /// A path, for one token.
+        Resource => "resource",
+        /// One scope.
+        Scope => "scope",
+        /// Every scope with an id.
+        ScopeId => "scope_id",
+        /// Everything, or an item that cannot be read.
+        All => "all",
+    }
+}
+
+labels! {
+    /// Why a replica invalidates everything that it has stored.
+    pub enum Reset {
+        /// It has begun.
+        Start => "start",
+        /// It has begun an era.
+        Begun => "begun",
+        /// Another replica has begun an era.
+        Era => "era",
+        /// The log has lost items that it had not applied.
+        Gap => "gap",
+    }
+}
+
+labels! {
+    /// Why an operation on the engine of the shared level failed.
+    pub enum EngineFault {
+        /// No answer in time.
+        Timeout => "timeout",
+        /// There is no connection.
+        Connection => "connection",
+        /// The engine refused the operation.
+        Refused => "refused",
+        /// The answer is not of the expected form.
+        Unexpected => "unexpected",
+    }
+}

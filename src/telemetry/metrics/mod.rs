@@ -21,8 +21,8 @@ use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel};
 pub use self::labels::{
-    CloseReason, Eviction, Holder, InvalidationCause, Pool, Reload, Retry, SentCoding, Shed,
-    SpanResult, ViewResult,
+    CloseReason, Concern, EngineFault, Eviction, Holder, InvalidationCause, Pool, Reload, Reset,
+    Retry, SentCoding, Shed, SpanResult, ViewResult,
 };
 pub use self::snapshot::rounded_seconds;
 
@@ -92,6 +92,16 @@ metrics! {
     rechecks: IntCounter = "rechecks_total", "Background revalidations because the last acceptance of a token is older than 0.8 of scope.recheck.";
     recheck_failures: IntCounter = "recheck_failures_total", "Fresh responses served although their token could not be rechecked, at most freshness.stale_if_error after its last acceptance. Non-zero: is the origin up and reachable?";
     writes_untracked: IntCounter = "writes_untracked_total", "Writes that were not tracked, because one token has 4,096 paths, or all together 65,536, with writes of unknown result or within freshness.write_settling: they invalidated, but a response fetched before the origin applied them may be stored. Non-zero: why do these writes fail, or does one token write thousands of calls a second?";
+    shared_state: IntGauge = "shared_state", "Shared level. 0: in step with the other replicas, or shared.url is not set; 1: catching up with the log; 2: alone, the engine does not answer: what was stored before is not used. Not 0: is the engine up and reachable?";
+    shared_lease_left: IntGauge = "shared_lease_left_milliseconds", "Time until the replica is alone, unless the engine answers a beat; up to shared.lease.";
+    shared_replicas: IntGauge = "shared_replicas", "Replicas of the group, this one included. A replica that has crashed counts for 30 s.";
+    shared_announced: Counters<Concern> = "shared_announced_total" ["concern"], "Invalidations by this replica that are announced to the others.";
+    shared_applied: Counters<Concern> = "shared_applied_total" ["concern"], "Invalidations read from the log and applied; those that this replica announced are among them. Many all without purges: the replicas have different keys (scope.key_file).";
+    shared_confirmation: Histogram = "shared_confirmation_seconds" in SECONDS, "Time until every other replica has confirmed an invalidation, or its lease has ended. About shared.lease: a replica does not answer, or the engine does not.";
+    shared_unconfirmed: IntCounter = "shared_unconfirmed_total", "Invalidations that were answered although not every replica had confirmed them: their leases have ended. Non-zero: has a replica crashed, or lost its connection to the engine?";
+    shared_queued: IntGauge = "shared_queued", "Invalidations that are not yet in the log, because the engine does not answer; at 1,000 they become one of everything.";
+    shared_resets: Counters<Reset> = "shared_resets_total" ["cause"], "Times that everything stored was invalidated, because invalidations may be lost. start: the replica has begun; begun: it found an engine without a group, or another primary, and began a new era; era: another replica did; gap: the log was longer than 10,000 items or is gone. More than one for each failover or restart of the engine: does it evict keys without expiry?";
+    shared_beats_failed: Counters<EngineFault> = "shared_beats_failed_total" ["reason"], "Beats that the engine did not answer. Non-zero: is it up, reachable and a primary? The log has the error.";
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed.";
     spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector, trace.otlp_url. All except exported are lost: it is too slow, refuses them or is unreachable.";
     build_info: BuildInfo = "build_info" ["version"], "Always 1; the label is the version of the running binary.";

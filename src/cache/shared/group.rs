@@ -1,0 +1,353 @@
+//! The part of a replica in its group: the tasks that send beats, read the log and append to it, and the
+//! wait for the other replicas. What follows from an answer of the engine is decided in `member`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::member::{self, Announced, Membership, Step};
+use super::outbox::Outbox;
+use super::{
+    Beat, BeatReply, Engine, EngineError, Era, Lease, LogItem, MemberId, Position, Sealer,
+};
+use crate::cache::{Invalidation, Store};
+use crate::clock::Clock;
+use crate::config::{self, Alone};
+use crate::telemetry::{Concern, Metrics};
+
+mod announce;
+#[cfg(test)]
+mod tests;
+
+pub use announce::Confirmation;
+
+/// This replica in its group.
+#[derive(Debug)]
+pub struct Group {
+    engine: Arc<dyn Engine>,
+    sealer: Sealer,
+    store: Arc<Store>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// `shared.lease`.
+    length: Duration,
+    /// `shared.alone`: whether what is stored without the engine is used for its own lifetime.
+    alone: Alone,
+    /// How long responses of other replicas may be used, and stored for them. The lease of the store is
+    /// the same, unless `alone` is `Own`.
+    lease: Lease,
+    /// A std mutex: held while up to a thousand items are applied, and by a miss to read the position.
+    membership: Mutex<Membership>,
+    /// A std mutex: held for an operation on a queue.
+    outbox: Mutex<Outbox>,
+    /// Notified when something is put into the outbox.
+    filled: Notify,
+    /// The number of the latest invalidation that is in the log with all before it, and where the last of
+    /// those is.
+    appended: watch::Sender<(u64, Option<Announced>)>,
+    /// Notified when a beat is due at once.
+    due: Notify,
+    /// Counts the answered beats.
+    answered: watch::Sender<u64>,
+    end: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Whether a replica is in step with its group; the values are those of the metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    InStep = 0,
+    CatchingUp = 1,
+    Alone = 2,
+}
+
+impl Group {
+    /// Joins the group of this engine: limits what the store may use, and starts the tasks.
+    #[must_use]
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        sealer: Sealer,
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        settings: &config::Shared,
+    ) -> Arc<Self> {
+        let id = getrandom::u64().expect("the system has a source of randomness");
+        Self::join(
+            MemberId(id),
+            engine,
+            sealer,
+            store,
+            clock,
+            metrics,
+            settings,
+        )
+    }
+
+    fn join(
+        id: MemberId,
+        engine: Arc<dyn Engine>,
+        sealer: Sealer,
+        store: Arc<Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        settings: &config::Shared,
+    ) -> Arc<Self> {
+        let length = settings.lease;
+        let now = clock.now().mono;
+        let lease = Lease::unlimited();
+        lease.limit(length, now);
+        if settings.alone == Alone::Short {
+            store.lease().limit(length, now);
+        }
+        let group = Arc::new(Self {
+            engine,
+            sealer,
+            store,
+            clock,
+            metrics,
+            length,
+            alone: settings.alone,
+            lease,
+            membership: Mutex::new(Membership::new(id, length)),
+            outbox: Mutex::default(),
+            filled: Notify::new(),
+            appended: watch::Sender::new((0, None)),
+            due: Notify::new(),
+            answered: watch::Sender::new(0),
+            end: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        group.tasks.spawn(Arc::clone(&group).beat());
+        group.tasks.spawn(Arc::clone(&group).read());
+        group.tasks.spawn(Arc::clone(&group).append());
+        group
+    }
+
+    /// How far the log has been applied to the store, for a fetch that begins now, and to compare with
+    /// the position of a shared response. `None` without a lease: then responses are neither looked up
+    /// nor shared. To be read before the fence of the fetch is taken.
+    #[must_use]
+    pub fn position(&self, now: Duration) -> Option<Position> {
+        let membership = self.membership();
+        let is_usable = self.lease.is_held(now) && !self.outbox().is_late();
+        membership.position().filter(|_| is_usable)
+    }
+
+    /// Leaves the group: the other replicas do not wait for this one any more, and it uses nothing that
+    /// was stored before.
+    pub async fn leave(&self) {
+        self.end.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.append_some().await;
+        let now = self.clock.now().mono;
+        self.lease.limit(self.length, now);
+        if self.alone == Alone::Short {
+            self.store.lease().limit(self.length, now);
+        }
+        let (id, count) = self.membership().own();
+        // Without an answer, the other replicas wait for a lease once.
+        let _ = self.engine.remove_member(id, count).await;
+    }
+
+    /// Updates the gauges that change with time.
+    pub fn update_gauges(&self) {
+        let now = self.clock.now().mono;
+        let left = i64::try_from(self.lease.left(now).as_millis()).unwrap_or(i64::MAX);
+        self.metrics.shared_lease_left.set(left);
+        self.metrics.shared_state.set(self.state(now) as i64);
+    }
+
+    /// Sends beats.
+    async fn beat(self: Arc<Self>) {
+        let mut state = State::CatchingUp;
+        while !self.end.is_cancelled() {
+            let (beat, made_up) = {
+                let mut next_era = Era([0; 16]);
+                getrandom::fill(&mut next_era.0).expect("the system has a source of randomness");
+                (self.membership().beat(next_era), self.outbox().made_up())
+            };
+            let sent = self.clock.now().mono;
+            let answer = self.engine.beat(beat).await;
+            let pause = match &answer {
+                Ok(_) => self.membership().pause(),
+                Err(_) => self.length / 16,
+            };
+            let failure = match answer {
+                Ok(reply) => {
+                    let is_current = self.heard(&beat, sent, reply);
+                    if let Some(failures) = made_up.filter(|_| is_current) {
+                        self.outbox().settle(failures);
+                    }
+                    if !is_current {
+                        continue;
+                    }
+                    None
+                }
+                Err(error) => {
+                    self.metrics.shared_beats_failed.of(error.fault()).inc();
+                    Some(error)
+                }
+            };
+            self.note(&mut state, failure.as_ref());
+            let next = self.clock.deadline(pause);
+            let wait = async {
+                if failure.is_some() {
+                    std::future::pending::<()>().await;
+                }
+                self.due.notified().await;
+            };
+            let wait = self.clock.timeout_at(next, wait);
+            self.end.run_until_cancelled(wait).await;
+        }
+    }
+
+    /// Carries out what an answered beat requires; returns whether the log has been applied to its end.
+    fn heard(&self, beat: &Beat, sent: Duration, reply: BeatReply) -> bool {
+        let era = reply.era;
+        let update = {
+            let now = self.clock.now().mono;
+            let mut membership = self.membership();
+            let mut update = membership.heard(beat, reply, now);
+            self.carry_out(std::mem::take(&mut update.steps), era, now);
+            let replicas = i64::try_from(membership.replicas()).unwrap_or(i64::MAX);
+            self.metrics.shared_replicas.set(replicas);
+            update
+        };
+        if update.is_current {
+            self.lease.extend(sent);
+            if self.alone == Alone::Short {
+                self.store.lease().extend(sent);
+            }
+        }
+        if update.announces_all {
+            self.put(Invalidation::All);
+        }
+        for (id, count) in update.silent {
+            tracing::warn!(replica = %id, "a replica has been silent for long, and is removed from the group");
+            let engine = Arc::clone(&self.engine);
+            self.tasks
+                .spawn(async move { engine.remove_member(id, count).await });
+        }
+        self.answered.send_modify(|answered| *answered += 1);
+        update.is_current
+    }
+
+    /// Changes the store as the log requires.
+    fn carry_out(&self, steps: Vec<Step>, era: Era, now: Duration) {
+        for step in steps {
+            match step {
+                Step::Forget(floor, cause) => {
+                    self.metrics.shared_resets.of(cause).inc();
+                    self.store.forget_all(floor);
+                }
+                Step::Apply(item) => {
+                    let invalidation = self.open(&item, era);
+                    self.metrics.shared_applied.of(concern(&invalidation)).inc();
+                    self.store.apply(item.id, &invalidation, item.age, now);
+                }
+            }
+        }
+    }
+
+    /// The invalidation of an item. One that does not open may concern anything.
+    fn open(&self, item: &LogItem, era: Era) -> Invalidation {
+        let sealed = member::sealed(item, era);
+        let opened = sealed.and_then(|sealed| self.sealer.open_item(sealed).ok());
+        opened.unwrap_or(Invalidation::All)
+    }
+
+    /// Reads the log, so that items are applied, and confirmed by a beat, as soon as they are appended.
+    /// Without it they are applied with the next beat.
+    async fn read(self: Arc<Self>) {
+        let mut answered = self.answered.subscribe();
+        while !self.end.is_cancelled() {
+            answered.mark_unchanged();
+            let position = self.membership().position();
+            let is_applied = match position {
+                None => false,
+                Some(Position { id, .. }) => {
+                    let items = self.engine.items_after(id, self.length);
+                    match self.end.run_until_cancelled(items).await {
+                        None => return,
+                        Some(Ok(items)) => items.is_empty() || self.apply(items),
+                        Some(Err(error)) => {
+                            tracing::debug!(%error, "reading the log of the shared level failed");
+                            false
+                        }
+                    }
+                }
+            };
+            if !is_applied {
+                self.end.run_until_cancelled(answered.changed()).await;
+            }
+        }
+    }
+
+    /// Applies items that were read from the log; returns whether they continue it.
+    fn apply(&self, items: Vec<LogItem>) -> bool {
+        let now = self.clock.now().mono;
+        let mut membership = self.membership();
+        let steps = membership.read(items);
+        let is_applied = steps.is_some();
+        if let (Some(steps), Some(position)) = (steps, membership.position()) {
+            self.carry_out(steps, position.era, now);
+        }
+        self.due.notify_one();
+        is_applied
+    }
+
+    fn state(&self, now: Duration) -> State {
+        if self.lease.is_held(now) {
+            State::InStep
+        } else if now < self.membership().heard_at() + self.length {
+            State::CatchingUp
+        } else {
+            State::Alone
+        }
+    }
+
+    /// Logs a change of the state.
+    fn note(&self, before: &mut State, error: Option<&EngineError>) {
+        let state = self.state(self.clock.now().mono);
+        if std::mem::replace(before, state) == state {
+            return;
+        }
+        let replicas = self.membership().replicas();
+        match (state, error) {
+            (State::Alone, Some(error)) => tracing::warn!(
+                %error,
+                "the engine of the shared level does not answer: this replica is alone until it does"
+            ),
+            (State::InStep, _) => {
+                tracing::info!(replicas, "this replica is in step with its group");
+            }
+            _ => {}
+        }
+    }
+
+    fn membership(&self) -> MutexGuard<'_, Membership> {
+        // Its operations do not panic midway.
+        self.membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn concern(invalidation: &Invalidation) -> Concern {
+    match invalidation {
+        Invalidation::Paths { .. } => Concern::Paths,
+        Invalidation::Resource { .. } => Concern::Resource,
+        Invalidation::Scope(_) => Concern::Scope,
+        Invalidation::ScopeId(_) => Concern::ScopeId,
+        Invalidation::All => Concern::All,
+    }
+}

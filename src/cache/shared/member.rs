@@ -1,0 +1,523 @@
+//! The state of a replica in its group: how far it has applied the log, and which replicas have applied
+//! what. Pure: each decision is a function of what the engine answered, and of the time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Beat, BeatReply, Era, LogItem, Member, MemberId, Position};
+use crate::telemetry::Reset;
+
+/// A replica whose beats have not been counted for this long, or three of its leases, is removed.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// No replica has a longer `shared.lease`.
+const LONGEST_LEASE: Duration = Duration::from_mins(1);
+
+/// How long a lease lasts at most by the clock of another machine, which may be faster.
+pub(super) fn longest(lease: Duration) -> Duration {
+    lease + lease / 20
+}
+
+/// The content of an item of the log: its era, and the sealed invalidation. A connection to a
+/// former primary delivers items of a former era, with the same numbers.
+pub(super) fn framed(era: Era, sealed: &[u8]) -> Bytes {
+    [&era.0, sealed].concat().into()
+}
+
+/// The sealed invalidation of an item, if it is one of this era.
+pub(super) fn sealed(item: &LogItem, era: Era) -> Option<&[u8]> {
+    item.sealed.strip_prefix(&era.0)
+}
+
+/// The state of this replica in its group.
+#[derive(Debug)]
+pub(super) struct Membership {
+    id: MemberId,
+    /// `shared.lease`.
+    lease: Duration,
+    /// How far the log has been applied; `None` before the first beat.
+    position: Option<Position>,
+    /// When the era was first seen.
+    pub(super) era_seen: Duration,
+    /// The beats sent.
+    sent: u64,
+    /// The latest beat that has been answered, and when.
+    heard: (u64, Duration),
+    /// The other replicas, and when each was first seen with its number of beats.
+    others: BTreeMap<MemberId, (Member, Duration)>,
+    /// The longest lease of a replica seen.
+    longest_lease: Duration,
+    /// Whether an invalidation of this era was answered although a replica had not applied it.
+    is_unconfirmed: bool,
+}
+
+/// The consequences of an answered beat, in this order.
+#[derive(Debug, Default)]
+pub(super) struct Update {
+    /// Steps in the store.
+    pub(super) steps: Vec<Step>,
+    /// Whether the log has been applied to its end, as of when the beat was sent.
+    pub(super) is_current: bool,
+    /// Replicas to remove, unless they have counted another beat.
+    pub(super) silent: Vec<(MemberId, u64)>,
+    /// Whether to invalidate everything at every replica: the primary of the former era may have gone on
+    /// after this era began, and with it what was announced there.
+    pub(super) announces_all: bool,
+}
+
+/// A change of the store.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Everything stored may be invalid, as are fetches that began at or before this item.
+    Forget(u64, Reset),
+    /// Apply an item.
+    Apply(LogItem),
+}
+
+/// An invalidation that has been appended to the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announced {
+    /// Where.
+    pub(super) position: Position,
+    /// When that was answered.
+    pub(super) replied: Duration,
+    /// The beats sent by then.
+    pub(super) beats: u64,
+}
+
+impl Membership {
+    pub(super) fn new(id: MemberId, lease: Duration) -> Self {
+        Self {
+            id,
+            lease,
+            position: None,
+            era_seen: Duration::ZERO,
+            sent: 0,
+            heard: (0, Duration::ZERO),
+            others: BTreeMap::new(),
+            longest_lease: lease,
+            is_unconfirmed: false,
+        }
+    }
+
+    /// How far the log has been applied.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// This replica, and the number of its last beat.
+    pub(super) fn own(&self) -> (MemberId, u64) {
+        (self.id, self.sent)
+    }
+
+    /// The replicas of the group, this one included.
+    pub(super) fn replicas(&self) -> usize {
+        self.others.len() + 1
+    }
+
+    /// When the engine last answered a beat.
+    pub(super) fn heard_at(&self) -> Duration {
+        self.heard.1
+    }
+
+    /// The time to the next beat: a quarter of the lease, or a little less, so that replicas do not beat
+    /// in step.
+    pub(super) fn pause(&self) -> Duration {
+        let random = (self.id.0 ^ self.sent).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        self.lease * (1_280 - u32::try_from(random).unwrap_or_default()) / (4 * 1_280)
+    }
+
+    /// After this time without an answer of the engine, no replica has a lease.
+    pub(super) fn longest_wait(&self) -> Duration {
+        longest(self.longest_lease)
+    }
+
+    /// The next beat.
+    pub(super) fn beat(&mut self, next_era: Era) -> Beat {
+        self.sent += 1;
+        Beat {
+            member: self.id,
+            count: self.sent,
+            position: self.position,
+            lease: self.lease,
+            next_era,
+        }
+    }
+
+    /// The answer to a beat.
+    pub(super) fn heard(&mut self, beat: &Beat, reply: BeatReply, now: Duration) -> Update {
+        self.heard = (beat.count, now);
+        let mut update = Update::default();
+        let known = self.position.filter(|position| position.era == reply.era);
+        // An era whose end the beat had applied cannot be shorter now: the engine has lost a part of it.
+        let asked = beat.position.filter(|position| position.era == reply.era);
+        let is_cut = asked.is_some_and(|asked| reply.last < asked.id);
+        let mut id = known.map_or(0, |position| position.id);
+        if known.is_none() {
+            let first = reply
+                .items
+                .first()
+                .map_or(reply.last, |item| item.id.saturating_sub(1));
+            let reset = match self.position {
+                None => Reset::Start,
+                Some(_) if reply.era == beat.next_era => Reset::Begun,
+                Some(_) => Reset::Era,
+            };
+            update.steps.push(Step::Forget(first, reset));
+            update.announces_all = std::mem::take(&mut self.is_unconfirmed);
+            self.era_seen = now;
+            id = first;
+        } else if is_cut {
+            update.steps.push(Step::Forget(reply.last, Reset::Gap));
+            id = reply.last;
+        }
+        let is_end = reply.items.is_empty();
+        id = take(reply.items, id, &mut update.steps);
+        if is_end && id < reply.last {
+            update.steps.push(Step::Forget(reply.last, Reset::Gap));
+            id = reply.last;
+        }
+        update.is_current = id >= reply.last;
+        self.position = Some(Position { era: reply.era, id });
+        self.see(reply.members, now);
+        update.silent = self.silent(now);
+        self.is_unconfirmed |= !update.silent.is_empty();
+        update
+    }
+
+    /// Items that were read from the log. `None` if they do not continue the log as applied: then the
+    /// next beat shows why.
+    pub(super) fn read(&mut self, items: Vec<LogItem>) -> Option<Vec<Step>> {
+        let Position { era, id } = self.position?;
+        let continues = items.iter().all(|item| sealed(item, era).is_some())
+            && items.first().is_none_or(|item| item.id <= id + 1)
+            && items.is_sorted_by(|one, next| next.id == one.id + 1);
+        if !continues {
+            return None;
+        }
+        let mut steps = Vec::new();
+        let id = take(items, id, &mut steps);
+        self.position = Some(Position { era, id });
+        Some(steps)
+    }
+
+    /// An item that was appended now.
+    pub(super) fn announced(&self, position: Position, now: Duration) -> Announced {
+        Announced {
+            position,
+            replied: now,
+            beats: self.sent,
+        }
+    }
+
+    /// How many replicas have applied an item, once that is enough: no other one has a lease from before
+    /// it. `None` before.
+    pub(super) fn confirmed(&mut self, item: &Announced, now: Duration) -> Option<usize> {
+        let ended = |since: Duration, lease| now >= since + longest(lease);
+        let applied = |position: Option<Position>| self.has_applied(position, item);
+        // A replica whose beats are not counted any more has had no lease since the last one.
+        let lags = |(member, since): &(Member, Duration)| {
+            !applied(member.position) && !ended((*since).min(item.replied), member.lease)
+        };
+        // An era may begin without the replicas of the former one: their leases must have ended.
+        let is_complete = ended(self.era_seen, self.longest_lease);
+        let is_over = ended(item.replied, self.longest_lease);
+        let is_listed =
+            self.heard.0 > item.beats && applied(self.position) && !self.others.values().any(lags);
+        if !is_complete || !(is_over || is_listed) {
+            return None;
+        }
+        let others = self
+            .others
+            .values()
+            .filter(|(member, _)| applied(member.position));
+        let confirmed = others.count() + usize::from(applied(self.position));
+        self.is_unconfirmed |= confirmed < self.replicas();
+        Some(confirmed)
+    }
+
+    /// Whether a replica with this position has applied an item: in this era; if the item is of another
+    /// one, the replica has forgotten everything since.
+    fn has_applied(&self, position: Option<Position>, item: &Announced) -> bool {
+        let (Some(own), Some(position)) = (self.position, position) else {
+            return false;
+        };
+        let is_same = own.era == item.position.era;
+        position.era == own.era && (!is_same || position.id >= item.position.id)
+    }
+
+    fn see(&mut self, members: Vec<Member>, now: Duration) {
+        let mut others = BTreeMap::new();
+        for mut member in members.into_iter().filter(|member| member.id != self.id) {
+            member.lease = member.lease.min(LONGEST_LEASE);
+            let known = self.others.get(&member.id);
+            let known = known.filter(|(known, _)| known.count == member.count);
+            let since = known.map_or(now, |(_, since)| *since);
+            self.longest_lease = self.longest_lease.max(member.lease);
+            others.insert(member.id, (member, since));
+        }
+        self.others = others;
+    }
+
+    fn silent(&self, now: Duration) -> Vec<(MemberId, u64)> {
+        let others = self.others.values();
+        let silent = others.filter(|(member, since)| now >= *since + SILENT.max(member.lease * 3));
+        silent
+            .map(|(member, _)| (member.id, member.count))
+            .collect()
+    }
+}
+
+/// Takes the items after `id`, in order; returns the last one.
+fn take(items: Vec<LogItem>, mut id: u64, steps: &mut Vec<Step>) -> u64 {
+    for item in items {
+        if item.id <= id {
+            continue;
+        }
+        if item.id > id + 1 {
+            steps.push(Step::Forget(item.id - 1, Reset::Gap));
+        }
+        id = item.id;
+        steps.push(Step::Apply(item));
+    }
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(2);
+    const ONE: Era = Era([1; 16]);
+    const TWO: Era = Era([2; 16]);
+
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn item(era: Era, id: u64) -> LogItem {
+        LogItem {
+            id,
+            age: Duration::ZERO,
+            sealed: framed(era, b"sealed"),
+        }
+    }
+
+    fn member(id: u64, count: u64, position: Option<(Era, u64)>) -> Member {
+        Member {
+            id: MemberId(id),
+            count,
+            position: position.map(|(era, id)| Position { era, id }),
+            lease: LEASE,
+        }
+    }
+
+    fn reply(
+        era: Era,
+        last: u64,
+        items: impl IntoIterator<Item = u64>,
+        members: &[Member],
+    ) -> BeatReply {
+        BeatReply {
+            era,
+            last,
+            items: items.into_iter().map(|id| item(era, id)).collect(),
+            members: members.to_vec(),
+        }
+    }
+
+    /// The steps as numbers: `-3` forgets with this floor, `3` applies the item.
+    fn steps(steps: &[Step]) -> Vec<i64> {
+        let number = |id: u64| i64::try_from(id).expect("a small number");
+        let step = |step: &Step| match step {
+            Step::Forget(floor, _) => -number(*floor),
+            Step::Apply(item) => number(item.id),
+        };
+        steps.iter().map(step).collect()
+    }
+
+    /// A replica that has applied the log up to this item, at this time.
+    fn in_step(id: u64, now: Duration, members: &[Member]) -> Membership {
+        let mut own = Membership::new(MemberId(1), LEASE);
+        for _ in 0..2 {
+            let beat = own.beat(TWO);
+            own.heard(&beat, reply(ONE, id, [], members), now);
+        }
+        own
+    }
+
+    #[test]
+    fn a_beat_applies_what_continues_the_log_and_else_forgets_everything() {
+        // The engine's last item and those it sends; what is done, whether the end is reached.
+        type Case = (Era, u64, &'static [u64], &'static [i64], bool);
+        let cases: [Case; 8] = [
+            (ONE, 5, &[], &[], true),
+            (ONE, 7, &[6, 7], &[6, 7], true),
+            (ONE, 9, &[6, 7], &[6, 7], false),
+            // The next items are lost, some, or all.
+            (ONE, 9, &[8, 9], &[-7, 8, 9], true),
+            (ONE, 9, &[], &[-9], true),
+            // The end is lost.
+            (ONE, 3, &[], &[-3], true),
+            // Another era.
+            (TWO, 0, &[], &[0], true),
+            (TWO, 2, &[1, 2], &[0, 1, 2], true),
+        ];
+        for (era, last, items, expected, is_current) in cases {
+            let mut own = in_step(5, at(0), &[]);
+            let beat = own.beat(TWO);
+            let update = own.heard(&beat, reply(era, last, items.iter().copied(), &[]), at(1));
+            let case = format!("{last} {items:?}");
+            assert_eq!(steps(&update.steps), expected, "{case}");
+            assert_eq!(update.is_current, is_current, "{case}");
+            let id = items.last().copied().unwrap_or(last);
+            assert_eq!(own.position(), Some(Position { era, id }), "{case}");
+        }
+    }
+
+    #[test]
+    fn the_first_beat_reads_the_log_from_its_beginning() {
+        for (last, items, expected) in [
+            (0, vec![], vec![0]),
+            (3, vec![1, 2, 3], vec![0, 1, 2, 3]),
+            (9, vec![8, 9], vec![-7, 8, 9]),
+            (9, vec![], vec![-9]),
+        ] {
+            let mut own = Membership::new(MemberId(1), LEASE);
+            let beat = own.beat(ONE);
+            assert_eq!(beat.position, None);
+            let update = own.heard(&beat, reply(ONE, last, items, &[]), at(1));
+            assert_eq!(steps(&update.steps), expected, "{last}");
+        }
+    }
+
+    #[test]
+    fn the_reader_applies_only_what_continues_the_log_of_its_era() {
+        for (era, items, expected) in [
+            (ONE, vec![6, 7], Some(vec![6, 7])),
+            (ONE, vec![5, 6], Some(vec![6])),
+            (ONE, vec![7], None),
+            (ONE, vec![6, 8], None),
+            // The connection leads to the former primary.
+            (TWO, vec![6], None),
+        ] {
+            let mut own = in_step(5, at(0), &[]);
+            let case = format!("{items:?}");
+            let read = own.read(items.into_iter().map(|id| item(era, id)).collect());
+            assert_eq!(read.map(|read| steps(&read)), expected, "{case}");
+            let id = expected.map_or(5, |items| items.last().copied().unwrap_or(5));
+            assert_eq!(
+                own.position().map(|position| position.id),
+                u64::try_from(id).ok(),
+                "{case}"
+            );
+        }
+    }
+
+    type ConfirmationCase = (Option<(Era, u64)>, u64, u64, Option<usize>);
+
+    #[test]
+    fn an_item_is_confirmed_when_no_other_replica_has_a_lease_from_before_it() {
+        // The era was first seen at 0, the item appended as 6 at 10 s. The other replica's position in the next beat, and
+        // its number of beats, which was 1 since 9 s.
+        let margin = 2_100;
+        let cases: [ConfirmationCase; 9] = [
+            (Some((ONE, 6)), 2, 10_001, Some(2)),
+            (Some((ONE, 7)), 2, 10_001, Some(2)),
+            (Some((ONE, 5)), 2, 10_001, None),
+            (None, 2, 10_001, None),
+            (Some((TWO, 6)), 2, 10_001, None),
+            // It counts its beats, but does not apply the item.
+            (Some((ONE, 5)), 2, 10_000 + margin - 1, None),
+            (Some((ONE, 5)), 2, 10_000 + margin, Some(1)),
+            // It has been silent since 9 s.
+            (Some((ONE, 5)), 1, 9_000 + margin - 1, None),
+            (Some((ONE, 5)), 1, 9_000 + margin, Some(1)),
+        ];
+        for (position, count, now, expected) in cases {
+            let mut own = in_step(5, at(0), &[]);
+            let other = |count, position| [member(2, count, position), member(1, 1, None)];
+            let beat = own.beat(TWO);
+            own.heard(
+                &beat,
+                reply(ONE, 5, [], &other(1, Some((ONE, 5)))),
+                at(9_000),
+            );
+            let item = own.announced(Position { era: ONE, id: 6 }, at(10_000));
+            assert_eq!(
+                own.confirmed(&item, at(10_000)),
+                None,
+                "the list is from before it"
+            );
+            let beat = own.beat(TWO);
+            own.heard(
+                &beat,
+                reply(ONE, 6, [6], &other(count, position)),
+                at(10_001),
+            );
+            assert_eq!(own.replicas(), 2);
+            let case = format!("{position:?} {count} {now}");
+            assert_eq!(own.confirmed(&item, at(now)), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn in_a_new_era_replicas_that_are_missing_may_have_a_lease_of_the_former_one() {
+        let mut own = in_step(5, at(0), &[member(2, 1, Some((ONE, 5)))]);
+        let former = own.announced(Position { era: ONE, id: 6 }, at(10_000));
+        let beat = own.beat(TWO);
+        let update = own.heard(&beat, reply(TWO, 0, [], &[]), at(11_000));
+        assert!(!update.announces_all);
+        let item = own.announced(Position { era: TWO, id: 1 }, at(11_001));
+        let beat = own.beat(TWO);
+        let other = member(2, 2, Some((TWO, 1)));
+        own.heard(&beat, reply(TWO, 1, [1], &[other]), at(11_002));
+        for item in [former, item] {
+            assert_eq!(own.confirmed(&item, at(13_099)), None);
+            assert_eq!(own.confirmed(&item, at(13_100)), Some(2));
+        }
+    }
+
+    #[test]
+    fn what_not_all_have_confirmed_is_announced_again_in_the_next_era() {
+        let mut own = in_step(5, at(0), &[member(2, 1, Some((ONE, 5)))]);
+        let item = own.announced(Position { era: ONE, id: 6 }, at(10_000));
+        assert_eq!(
+            own.confirmed(&item, at(20_000)),
+            Some(0),
+            "the engine does not answer"
+        );
+        for (era, announces) in [(ONE, false), (TWO, true), (ONE, false)] {
+            let beat = own.beat(TWO);
+            let update = own.heard(&beat, reply(era, 6, [], &[]), at(20_001));
+            assert_eq!(update.announces_all, announces);
+        }
+    }
+
+    #[test]
+    fn a_silent_replica_is_removed() {
+        let other = member(2, 7, None);
+        let mut own = in_step(5, at(0), &[other]);
+        for (now, count, silent) in [
+            (29_999, 7, vec![]),
+            (30_000, 7, vec![(MemberId(2), 7)]),
+            (30_001, 8, vec![]),
+            (60_000, 8, vec![]),
+        ] {
+            let beat = own.beat(TWO);
+            let update = own.heard(&beat, reply(ONE, 5, [], &[member(2, count, None)]), at(now));
+            assert_eq!(update.silent, silent, "{now}");
+        }
+    }
+
+    #[test]
+    fn replicas_do_not_beat_in_step() {
+        let pauses: std::collections::BTreeSet<_> = (0..100)
+            .map(|id| Membership::new(MemberId(id), LEASE).pause())
+            .collect();
+        assert!(pauses.len() > 50 && pauses.iter().all(|pause| *pause > at(390)));
+        assert!(pauses.iter().all(|pause| *pause <= LEASE / 4));
+    }
+}

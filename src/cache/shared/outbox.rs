@@ -1,0 +1,82 @@
+//! The invalidations that are not yet in the log.
+
+use std::collections::VecDeque;
+
+use crate::cache::Invalidation;
+
+/// Maximum invalidations that wait for the engine; a further one turns them into one of everything.
+const MAX_QUEUED: usize = 1_000;
+
+/// Maximum appended at a time.
+const MAX_BATCH: usize = 64;
+
+/// Invalidations in the order of their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    items: VecDeque<(u64, Invalidation)>,
+    /// The number of the latest.
+    pub(super) latest: u64,
+    /// How many are being appended.
+    sending: usize,
+    /// Counts failures to append, and those that are made up for.
+    failures: u64,
+    settled: u64,
+}
+
+impl Outbox {
+    /// Queues an invalidation; returns its number.
+    pub(super) fn push(&mut self, item: Invalidation) -> u64 {
+        self.latest += 1;
+        if self.items.len() == MAX_QUEUED {
+            self.items.clear();
+            self.items.push_back((self.latest, Invalidation::All));
+        } else {
+            self.items.push_back((self.latest, item));
+        }
+        self.latest
+    }
+
+    /// Takes the first few. They must be [returned](Self::done).
+    pub(super) fn take(&mut self) -> Vec<(u64, Invalidation)> {
+        let batch: Vec<_> = self
+            .items
+            .drain(..self.items.len().min(MAX_BATCH))
+            .collect();
+        self.sending = batch.len();
+        batch
+    }
+
+    /// Ends a batch: these were not appended, and come first again.
+    pub(super) fn done(&mut self, failed: Vec<(u64, Invalidation)>) {
+        self.sending = 0;
+        self.failures += u64::from(!failed.is_empty());
+        for item in failed.into_iter().rev() {
+            self.items.push_front(item);
+        }
+        if self.items.len() > MAX_QUEUED {
+            self.items.clear();
+            self.items.push_back((self.latest, Invalidation::All));
+        }
+    }
+
+    /// How many are not yet in the log.
+    pub(super) fn len(&self) -> usize {
+        self.items.len() + self.sending
+    }
+
+    /// The failures so far, if everything is in the log now.
+    pub(super) fn made_up(&self) -> Option<u64> {
+        (self.len() == 0).then_some(self.failures)
+    }
+
+    /// This replica has applied what was appended after these failures.
+    pub(super) fn settle(&mut self, failures: u64) {
+        self.settled = failures;
+    }
+
+    /// Whether what this replica has invalidated may be missing in its journal, because the engine has
+    /// failed: then responses of other replicas may be older.
+    pub(super) fn is_late(&self) -> bool {
+        self.failures > self.settled
+    }
+}
