@@ -328,7 +328,14 @@ impl Engine for Link {
     }
 
     fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>> {
-        Box::pin(self.run(TIMEOUT, move |memory, now| memory.append(era, sealed, now)))
+        Box::pin(async move {
+            let appended = self.run(TIMEOUT, |memory, now| {
+                let is_full = self.faults().full > now;
+                (!is_full).then(|| memory.append(era, sealed, now))
+            });
+            let refused = || EngineError::Refused("full".to_owned());
+            appended.await?.ok_or_else(refused)
+        })
     }
 
     fn members(&self) -> BoxFuture<'_, Result<GroupState, EngineError>> {

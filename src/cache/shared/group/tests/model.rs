@@ -11,7 +11,14 @@ use super::replica::{Found, Replica};
 use super::{LEASE, MemberId, Removed, Sim};
 use crate::cache::shared::member::longest;
 
-const PATHS: [&str; 2] = ["/v1/calls/a", "/v1/calls/b"];
+/// The first ones are read most.
+const PATHS: [&str; 5] = [
+    "/v1/calls/a",
+    "/v1/calls/b",
+    "/v1/calls/c",
+    "/v1/calls/d",
+    "/v1/calls/e",
+];
 
 /// How long a run lasts.
 const LENGTH: u64 = 300;
@@ -110,8 +117,13 @@ impl World {
 
     fn replica(&self) -> Arc<Replica> {
         let replicas = self.replicas.lock().expect("no panic");
-        let at = self.sim.random(0, replicas.len() as u64 - 1);
-        Arc::clone(&replicas[usize::try_from(at).expect("an index")])
+        Arc::clone(&replicas[self.index(replicas.len())])
+    }
+
+    /// A random index.
+    fn index(&self, length: usize) -> usize {
+        let at = self.sim.random(0, length as u64 - 1);
+        usize::try_from(at).expect("an index")
     }
 
     fn count(&self, what: &'static str) {
@@ -129,11 +141,12 @@ impl World {
         let mut fault_at = self.sim.random(20, 50);
         for time in 0..LENGTH {
             self.sim.sleep(Duration::from_millis(1)).await;
-            let path = usize::from(self.sim.random(0, 1) == 1);
+            let path = self.index(PATHS.len());
             if self.sim.random(0, 9) < 4 {
+                let path = path.min(self.index(PATHS.len()));
                 tokio::spawn(Arc::clone(&self).read(path));
             }
-            if self.sim.random(0, 99) < 3 {
+            if self.sim.random(0, 99) < 4 {
                 tokio::spawn(Arc::clone(&self).write(path));
             }
             if self.sim.random(0, 999) < 6 {
@@ -251,10 +264,7 @@ impl World {
     fn fail(&self) {
         let focus = self.sim.removed.and_then(Removed::focus);
         let focus = focus.filter(|_| self.sim.random(0, 9) < 5);
-        let fault = focus.unwrap_or_else(|| {
-            let at = self.sim.random(0, FAULTS.len() as u64 - 1);
-            FAULTS[usize::try_from(at).expect("an index")]
-        });
+        let fault = focus.unwrap_or_else(|| FAULTS[self.index(FAULTS.len())]);
         let length = Duration::from_millis(self.sim.random(5, 90));
         let replica = self.replica();
         let mut engine = self.engine.lock().expect("no panic");
@@ -263,8 +273,7 @@ impl World {
             Fault::Cut => replica.link.cut(length),
             Fault::BlackHole => replica.link.black_hole(length),
             Fault::FailOver => {
-                let lost = self.sim.random(0, 12);
-                engine.fail_over(usize::try_from(lost).expect("a number"));
+                engine.fail_over(self.index(12));
                 for replica in self.replicas.lock().expect("no panic").iter() {
                     replica.link.read_former(length * 3);
                 }
@@ -369,18 +378,18 @@ fn without_one_of_its_rules_the_model_finds_old_answers() {
         Removed::Era,
         Removed::EraWait,
         Removed::Gap,
+        Removed::Late,
+        Removed::Floor,
     ] {
         expect_old(removed, 10 * RUNS);
     }
 }
 
-/// These need thousands of runs: the tables of `member` have the cases that show them at once.
+/// This needs thousands of runs: an era that begins with a longer log than the former one had is rare. A
+/// table of `member` has the case.
 #[test]
-fn without_one_of_the_other_rules_many_runs_find_old_answers() {
-    let Some(count) = wanted() else {
-        return;
-    };
-    for removed in [Removed::Late, Removed::Floor, Removed::Frame] {
-        expect_old(removed, count);
+fn without_the_era_of_items_many_runs_find_old_answers() {
+    if let Some(count) = wanted() {
+        expect_old(Removed::Frame, count);
     }
 }
