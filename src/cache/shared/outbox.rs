@@ -80,3 +80,60 @@ impl Outbox {
         self.failures > self.settled
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item() -> Invalidation {
+        Invalidation::of_paths(["/v1/calls/a"].into_iter())
+    }
+
+    #[test]
+    fn too_many_invalidations_become_one_of_everything() {
+        let mut outbox = Outbox::default();
+        for number in 1..=MAX_QUEUED as u64 {
+            assert_eq!(outbox.push(item()), number);
+        }
+        assert_eq!(outbox.len(), MAX_QUEUED);
+        let last = outbox.push(item());
+        assert_eq!(outbox.take(), [(last, Invalidation::All)]);
+        // What is put back may be too much, too.
+        outbox.done(vec![(last, Invalidation::All)]);
+        for _ in 1..MAX_QUEUED {
+            outbox.push(item());
+        }
+        let batch = outbox.take();
+        assert_eq!(batch.len(), MAX_BATCH);
+        for _ in 0..MAX_BATCH {
+            outbox.push(item());
+        }
+        let last = outbox.latest;
+        outbox.done(batch);
+        assert_eq!(outbox.take(), [(last, Invalidation::All)]);
+    }
+
+    #[test]
+    fn an_invalidation_is_late_until_its_replica_has_applied_it() {
+        let mut outbox = Outbox::default();
+        outbox.push(item());
+        let batch = outbox.take();
+        assert_eq!((outbox.len(), outbox.made_up()), (1, None));
+        outbox.done(batch.clone());
+        assert!(outbox.is_late() && outbox.made_up().is_none());
+        assert_eq!(outbox.take(), batch, "it comes first again");
+        outbox.done(Vec::new());
+        let failures = outbox.made_up().expect("nothing waits");
+        // Another failure follows before the beat is answered.
+        outbox.push(item());
+        let batch = outbox.take();
+        outbox.done(batch);
+        outbox.settle(failures);
+        assert!(outbox.is_late());
+        outbox.take();
+        outbox.done(Vec::new());
+        let failures = outbox.made_up().expect("nothing waits");
+        outbox.settle(failures);
+        assert!(!outbox.is_late());
+    }
+}

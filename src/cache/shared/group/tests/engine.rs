@@ -226,6 +226,10 @@ impl Link {
         self.faults().stale = self.sim.now() + length;
     }
 
+    pub(super) fn fail_over(&self) {
+        self.memory().fail_over(0);
+    }
+
     /// Waits until the process runs.
     pub(super) async fn thaw(&self) {
         loop {

@@ -3,6 +3,7 @@
 mod engine;
 mod model;
 mod replica;
+mod stories;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
