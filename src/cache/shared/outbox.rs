@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(outbox.len(), MAX_QUEUED);
         let last = outbox.push(item());
         assert_eq!(outbox.take(), [(last, Invalidation::All)]);
-        // What is put back may be too much, too.
+        // So do those that are put back.
         outbox.done(vec![(last, Invalidation::All)]);
         for _ in 1..MAX_QUEUED {
             outbox.push(item());
