@@ -16,6 +16,8 @@ pub enum Outcome {
     Hit {
         /// Seconds of freshness left.
         ttl: i64,
+        /// Where the response was found.
+        level: Level,
     },
     /// From the store, no longer fresh (RFC 9111 §4.2.4), or its token is overdue for a recheck.
     Stale {
@@ -57,6 +59,15 @@ pub enum Outcome {
     Panicked,
     /// Not at all: the client disconnected, or a timeout or the drain closed its connection first.
     Aborted,
+}
+
+/// Where a fresh response was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// In the memory of this process.
+    Memory,
+    /// In the shared level: another replica has fetched it.
+    Shared,
 }
 
 labels! {
@@ -176,6 +187,10 @@ impl Outcome {
     #[must_use]
     pub fn detail(&self) -> Option<&'static str> {
         match self {
+            Self::Hit {
+                level: Level::Shared,
+                ..
+            } => Some("shared"),
             Self::Hit { .. } | Self::Fetched { stored: Ok(_), .. } | Self::Aborted => None,
             Self::Stale { why, .. } => Some(why.as_str()),
             Self::Fetched {
@@ -195,7 +210,7 @@ impl Outcome {
     pub fn cache_status(&self) -> HeaderValue {
         let mut member = Member::new();
         match *self {
-            Self::Hit { ttl } | Self::Stale { ttl, .. } => {
+            Self::Hit { ttl, .. } | Self::Stale { ttl, .. } => {
                 member.push("; hit; ttl=");
                 member.push(itoa::Buffer::new().format(ttl));
             }
@@ -276,7 +291,22 @@ mod tests {
     #[test]
     fn one_outcome_has_three_renderings() {
         let cases = [
-            (Outcome::Hit { ttl: 37 }, "stuut-cache; hit; ttl=37", "hit"),
+            (
+                Outcome::Hit {
+                    ttl: 37,
+                    level: Level::Memory,
+                },
+                "stuut-cache; hit; ttl=37",
+                "hit",
+            ),
+            (
+                Outcome::Hit {
+                    ttl: 37,
+                    level: Level::Shared,
+                },
+                "stuut-cache; hit; ttl=37; detail=shared",
+                "hit",
+            ),
             (
                 Outcome::Stale {
                     ttl: -3,

@@ -12,9 +12,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
-use crate::cache::Store;
+#[cfg(feature = "shared")]
+use crate::cache::shared::redis::{Redis, SetupError as EngineSetupError};
+use crate::cache::shared::{Sealer, Shared};
+use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::{CacheMode, Config, Reloaded};
+use crate::in_transit::Ledger;
 #[cfg(feature = "otlp")]
 use crate::otlp::Exporter;
 use crate::proxy::Proxy;
@@ -39,6 +43,7 @@ pub struct Process {
     admin: Arc<Admin>,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
     drain: Drain,
     serving: JoinHandle<()>,
     /// Aborted after the drain.
@@ -70,6 +75,10 @@ pub enum StartError {
     /// The client for the origin cannot be set up.
     #[error(transparent)]
     Upstream(#[from] SetupError),
+    /// The client of the engine cannot be set up.
+    #[cfg(feature = "shared")]
+    #[error(transparent)]
+    Engine(#[from] EngineSetupError),
     /// A file of `[server.tls]` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsFault),
@@ -105,11 +114,12 @@ impl Process {
         #[cfg(not(feature = "otlp"))]
         let tracer = None;
         let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
-        let store = Arc::new(Store::new(config, Arc::clone(&metrics)));
+        let levels = levels(config, upstream.ledger(), &metrics, clock)?;
+        let Levels { store, shared } = levels.clone();
         let proxy = Proxy::new(
             config,
             parser,
-            Arc::clone(&store),
+            levels.clone(),
             upstream,
             Arc::clone(&metrics),
             clock.clone(),
@@ -122,7 +132,7 @@ impl Process {
         let admin = Arc::new(Admin::new(
             config,
             admin_address.ip().is_loopback(),
-            Arc::clone(&store),
+            levels,
             proxy.fetches(),
             Arc::clone(&metrics),
             drain.clone(),
@@ -152,6 +162,7 @@ impl Process {
             admin,
             tls,
             metrics,
+            shared,
             drain,
             #[cfg(feature = "otlp")]
             exporter,
@@ -188,12 +199,41 @@ impl Process {
         self.drain.begin();
         // The drain ends this task; a panic in it has been logged.
         let _ = self.serving.await;
+        self.shared.leave().await;
         self.background.iter().for_each(JoinHandle::abort);
         #[cfg(feature = "otlp")]
         if let Some(exporter) = self.exporter {
             exporter.finish().await;
         }
     }
+}
+
+/// The levels of the cache; joins the group of `shared.url`.
+#[cfg_attr(
+    not(feature = "shared"),
+    expect(unused_variables, clippy::unnecessary_wraps, reason = "no engine")
+)]
+fn levels(
+    config: &Config,
+    ledger: &Arc<Ledger>,
+    metrics: &Arc<Metrics>,
+    clock: &Clock,
+) -> Result<Levels, StartError> {
+    let store = Arc::new(Store::new(config, Arc::clone(metrics)));
+    let settings = &config.shared;
+    let sealer = Sealer::new(config).filter(|_| !settings.url.is_empty());
+    let shared = match sealer {
+        #[cfg(feature = "shared")]
+        Some(sealer) => {
+            let engine = Arc::new(Redis::start(settings, &sealer.names, clock)?);
+            let stored = (&store, ledger);
+            Shared::start(engine, sealer, settings, stored, metrics, clock)
+        }
+        // Without the client, the configuration has no `shared.url`.
+        _ => Shared::off(),
+    };
+    let shared = Arc::new(shared);
+    Ok(Levels { store, shared })
 }
 
 /// The inherited socket, or a new one bound to `address`.

@@ -9,7 +9,7 @@ use http::{HeaderValue, Version, header};
 use stuut_cache::cache::Store;
 use stuut_cache::clock::Clock;
 use stuut_cache::config::Config;
-use stuut_cache::outcome::Outcome;
+use stuut_cache::outcome::{Level, Outcome};
 use stuut_cache::policy::ViewLimits;
 use stuut_cache::proxy::respond;
 use stuut_cache::request::Routes;
@@ -39,7 +39,10 @@ pub(crate) fn heads(c: &mut Criterion) {
         let whole = store::representation(prepare(), limits);
         let fence = cache.fence(&key, key.scope(), now.mono);
         let entry = store::entry_of(whole, &key, &fence, now);
-        let hit = Outcome::Hit { ttl: 37 };
+        let hit = Outcome::Hit {
+            ttl: 37,
+            level: Level::Memory,
+        };
         group.bench_function(name, |b| {
             b.iter(|| respond::head(black_box(&entry), &entry.whole, hit, black_box(now)));
         });

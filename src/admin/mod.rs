@@ -27,7 +27,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::cache::Store;
+use crate::cache::shared::Shared;
+use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::{CacheMode, Config};
 use crate::label::Label as _;
@@ -48,6 +49,7 @@ const READ_ONLY: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD")
 #[derive(Debug)]
 pub struct Admin {
     store: Arc<Store>,
+    shared: Arc<Shared>,
     fetches: FetchesInFlight,
     metrics: Arc<Metrics>,
     routes: Routes,
@@ -94,7 +96,7 @@ impl Admin {
     pub fn new(
         config: &Config,
         loopback: bool,
-        store: Arc<Store>,
+        Levels { store, shared }: Levels,
         fetches: FetchesInFlight,
         metrics: Arc<Metrics>,
         drain: Drain,
@@ -104,6 +106,7 @@ impl Admin {
         let started = now.checked_sub(clock.uptime()).unwrap_or(now);
         Self {
             store,
+            shared,
             fetches,
             connections: Arc::new(Connections::new(metrics.admin_displaced.clone())),
             metrics,
@@ -221,6 +224,7 @@ impl Admin {
 
     fn metrics(&self) -> AdminResponse {
         self.store.update_gauges();
+        self.shared.update_gauges();
         typed(
             StatusCode::OK,
             "text/plain; version=0.0.4",
@@ -231,6 +235,7 @@ impl Admin {
     /// The current state: the whole of `/status`, and the first part of `/stats`.
     fn summary(&self) -> serde_json::Value {
         self.store.update_gauges();
+        self.shared.update_gauges();
         let metrics = &self.metrics;
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),

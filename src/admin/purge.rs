@@ -13,6 +13,7 @@
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::runtime::Handle;
 
 use super::query::{self, parameters};
 use super::{Admin, AdminResponse, json, text};
@@ -31,7 +32,8 @@ enum Purge<'a> {
 
 impl Admin {
     /// Purges, and responds with the number of stored responses and of fetches in flight that this has
-    /// invalidated.
+    /// invalidated here; with a shared level, when no other replica uses them any more. Waits for that, so
+    /// not on a thread of the runtime.
     pub(super) fn purge(&self, query: Option<&str>) -> AdminResponse {
         let query = query.unwrap_or_default();
         let Some(purge) = Purge::parse(query) else {
@@ -65,15 +67,23 @@ impl Admin {
         let stored = stored.iter().filter(|entry| is_over(&entry.generation));
         let in_flight = in_flight.iter().filter(|generation| is_over(generation));
         let (stored, in_flight) = (stored.count(), in_flight.count());
+        let mut found = serde_json::json!({
+            "invalidated": query, "stored": stored, "in_flight": in_flight,
+        });
+        let announced = self.shared.announce(invalidation);
+        if let Some(confirmation) = Handle::current().block_on(announced) {
+            found["replicas"] = confirmation.replicas.into();
+            found["confirmed"] = confirmation.confirmed.into();
+            found["ms"] = u64::try_from(confirmation.elapsed.as_millis())
+                .unwrap_or(u64::MAX)
+                .into();
+        }
         tracing::info!(
             invalidated = query,
             stored,
             in_flight,
             "purged by an operator: {query}"
         );
-        let found = serde_json::json!({
-            "invalidated": query, "stored": stored, "in_flight": in_flight,
-        });
         json(StatusCode::OK, &found)
     }
 

@@ -27,6 +27,7 @@ impl Admin {
         loop {
             ticks.tick().await;
             self.store.update_gauges();
+            self.shared.update_gauges();
             let levels = Levels {
                 weight: self.metrics.weight.get(),
                 in_flight: self.metrics.in_flight.get(),

@@ -2,6 +2,8 @@
 //!
 //! It does not fetch, nor decide what may be stored: that is left to `proxy` and `policy`.
 
+use std::sync::Arc;
+
 mod acceptance;
 mod admission;
 mod coalesce;
@@ -25,3 +27,12 @@ pub use inspection::Inspection;
 pub use invalidation::{Invalidation, Reach};
 pub use representation::Representation;
 pub use store::{Store, StoreLookup, Superseded};
+
+/// The levels of the cache.
+#[derive(Clone, Debug)]
+pub struct Levels {
+    /// The memory of this process.
+    pub store: Arc<Store>,
+    /// What the replicas share.
+    pub shared: Arc<shared::Shared>,
+}

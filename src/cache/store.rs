@@ -175,8 +175,8 @@ impl Store {
     /// Whether an entry may still be used, after a wait.
     #[must_use]
     pub fn is_usable(&self, entry: &Entry, now: Duration) -> bool {
-        let received = entry.freshness.received.mono;
-        self.is_current(&entry.generation) && self.lease.admits(received, now)
+        let began = entry.generation.began();
+        self.is_current(&entry.generation) && self.lease.admits(began, now)
     }
 
     /// A fence for a fetch of this key with this token, at the monotonic time `now`.

@@ -16,7 +16,8 @@ use super::offload::joined;
 use super::request::Arrived;
 use super::span::{OriginSpans, SpanEnd};
 use super::view::set_skipped;
-use super::write::{WriteResponse, WrittenPaths};
+use super::write::{WriteContext, WriteResponse, WrittenPaths};
+use crate::cache::shared::Shared;
 use crate::cache::{Invalidation, Reach, Store};
 use crate::clock::Clock;
 use crate::label::Label as _;
@@ -30,6 +31,7 @@ use crate::upstream::{self, FetchError, ResponseStream, Upstream, headers};
 #[derive(Clone, Debug)]
 pub(super) struct Forwarder {
     pub(super) store: Arc<Store>,
+    pub(super) shared: Arc<Shared>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
     /// How long the origin may still be applying an unanswered write (`upstream.total_timeout`).
@@ -65,7 +67,11 @@ impl Forwarder {
             exchange.catch_unwind().await.unwrap_or_else(|panic| {
                 // The origin may have received the request.
                 let lost = Err(FetchError::Panicked);
-                forwarder.invalidate(&method, uri.path(), scope.as_ref(), &lost);
+                let path = uri.path();
+                let (announced, _) = forwarder.invalidate(&method, path, scope.as_ref(), &lost);
+                if let Some(invalidation) = announced {
+                    forwarder.shared.announce_later(invalidation);
+                }
                 resume_unwind(panic)
             })
         });
@@ -106,15 +112,23 @@ impl Forwarder {
         };
         self.spans.record(span.as_ref(), &method, end);
         if let (Some(token), Ok(response)) = (&scope, &result) {
-            self.apply_status(token, &method, target.path(), response.status(), at.mono);
+            let status = response.status();
+            self.apply_status(token, &method, target.path(), status, at.mono)
+                .await;
         }
-        let written = self.invalidate(&method, target.path(), scope.as_ref(), &result);
+        let (invalidation, written) =
+            self.invalidate(&method, target.path(), scope.as_ref(), &result);
+        let invalidated_at = self.clock.mono();
+        if let Some(invalidation) = invalidation {
+            self.shared.announce(invalidation).await;
+        }
         let route = self.routes.find(target.path());
         match result {
             Ok(mut response) => {
                 if has_options {
                     set_skipped(response.headers_mut(), reason.as_str());
                 }
+                let written = written.map(|written| (written, invalidated_at));
                 self.respond(response, written, reason, route, scope.as_ref())
             }
             Err(source) => {
@@ -130,7 +144,7 @@ impl Forwarder {
     }
 
     /// Applies the effect of a response on the token of its request, which was sent at `sent`.
-    fn apply_status(
+    async fn apply_status(
         &self,
         token: &Scope,
         method: &Method,
@@ -143,11 +157,15 @@ impl Forwarder {
                 self.store.accept(token, sent);
             }
             TokenStatus::Refused => {
-                self.store.refuse(token, self.clock.mono());
+                let is_known = self.store.refuse(token, self.clock.mono());
+                self.shared.announce_refusal(token, is_known).await;
             }
             TokenStatus::ResourceRefused => {
                 let refused = Invalidation::of_resource(token, path);
                 self.store.refuse_resource(&refused, self.clock.mono());
+                if self.store.is_accepted(token) {
+                    self.shared.announce(refused).await;
+                }
             }
             TokenStatus::Accepted | TokenStatus::Unknown => {}
         }
@@ -156,7 +174,7 @@ impl Forwarder {
     fn respond(
         &self,
         response: Response<ResponseStream>,
-        written: Option<WrittenPaths>,
+        written: Option<(WrittenPaths, Duration)>,
         reason: Bypass,
         route: Option<RouteId>,
         scope: Option<&Scope>,
@@ -171,9 +189,13 @@ impl Forwarder {
         parts.headers.append(CACHE_STATUS, outcome.cache_status());
         let upload = stream.upload.take();
         let content = match written {
-            Some(written) if !stream.is_end_stream() || upload.is_some() => {
-                let (clock, timeout) = (self.clock.clone(), self.forward_timeout);
-                let response = WriteResponse::new(stream, upload, written, clock, timeout);
+            Some((written, at)) if !stream.is_end_stream() || upload.is_some() => {
+                let context = WriteContext {
+                    shared: Arc::clone(&self.shared),
+                    clock: self.clock.clone(),
+                    rest_timeout: self.forward_timeout,
+                };
+                let response = WriteResponse::new(stream, upload, written, at, context);
                 Content::Written(Box::new(response))
             }
             _ => Content::Stream(Box::new(stream)),
@@ -191,7 +213,8 @@ impl Forwarder {
 
     /// Invalidates what a write may have changed, unless its response rules a change out; responses
     /// fetched from these paths are not stored for a while. Without a usable response that is longer:
-    /// the origin may still apply the write. Returns the paths, if they are known from a response.
+    /// the origin may still apply the write. Returns what the other replicas must invalidate, and the
+    /// paths, if they are known from a response.
     ///
     /// A write of unknown result counts only from an accepted scope: without that, anyone could
     /// invalidate every call for everyone by breaking off requests that the origin would refuse.
@@ -201,9 +224,9 @@ impl Forwarder {
         path: &str,
         token: Option<&Scope>,
         result: &Result<Response<ResponseStream>, FetchError>,
-    ) -> Option<WrittenPaths> {
+    ) -> (Option<Invalidation>, Option<WrittenPaths>) {
         if !policy::is_unsafe(method) {
-            return None;
+            return (None, None);
         }
         let token = token.filter(|token| self.store.is_accepted(token));
         let written = |status: StatusCode, fields: &HeaderMap| WrittenPaths {
@@ -225,14 +248,19 @@ impl Forwarder {
             Ok(response) if response.status().is_server_error() => {}
             Ok(response) => {
                 let written = written(response.status(), response.headers());
-                written.invalidate(now, written.settling);
-                return (!written.is_empty()).then_some(written);
+                if written.is_empty() {
+                    return (None, None);
+                }
+                let invalidation = written.invalidate(now, written.settling);
+                return (Some(invalidation), Some(written));
             }
-            Err(error) if upstream::not_sent(error.fault()) => return None,
+            Err(error) if upstream::not_sent(error.fault()) => return (None, None),
             Err(_) => {}
         }
-        token?;
-        match result {
+        if token.is_none() {
+            return (None, None);
+        }
+        let invalidation = match result {
             Err(error) if error.fault() == Fault::RequestBody => {
                 // The origin got an incomplete request. If it applies partial bodies, then only to
                 // the target itself.
@@ -244,9 +272,10 @@ impl Forwarder {
                 if self.store.invalidate(&here, now) {
                     self.store.count_invalidation(InvalidationCause::Write);
                 }
+                here
             }
             _ => written(StatusCode::OK, &HeaderMap::new()).invalidate(now, self.pending_time),
-        }
-        None
+        };
+        (Some(invalidation), None)
     }
 }

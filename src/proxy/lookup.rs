@@ -119,11 +119,11 @@ impl Proxy {
             return lookup;
         };
         let if_error = self.fetcher.freshness.stale_if_error;
-        match policy::recheck(acceptance.last(), self.recheck, if_error, now.mono) {
+        match policy::recheck(acceptance.last(), self.fetcher.recheck, if_error, now.mono) {
             Recheck::NotDue => lookup,
             Recheck::Due => {
                 if let Lookup::Fresh(selected, _) = &lookup {
-                    self.fetcher.recheck(request, &selected.entry);
+                    self.fetcher.begin_recheck(request, &selected.entry);
                 }
                 lookup
             }

@@ -20,17 +20,16 @@ mod write;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Response;
 use http::header::SET_COOKIE;
 use http_body::Body as _;
 
-use crate::cache::Store;
+use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::in_transit::{Held, Ledger};
-use crate::outcome::{Forward, Outcome, ServedStale};
+use crate::outcome::{Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Moment};
 use crate::request::{Bypassed, Call, Parsed, Parser, Scope};
 use crate::telemetry::Metrics;
@@ -57,8 +56,6 @@ pub struct Proxy {
     fetcher: Arc<Fetcher>,
     forwarder: Arc<Forwarder>,
     views: Views,
-    /// `scope.recheck`.
-    recheck: Option<Duration>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -77,7 +74,7 @@ impl Proxy {
     pub fn new(
         config: &Config,
         parser: Parser,
-        store: Arc<Store>,
+        Levels { store, shared }: Levels,
         upstream: Upstream,
         metrics: Arc<Metrics>,
         clock: Clock,
@@ -95,8 +92,10 @@ impl Proxy {
                 forward_headers: config.upstream.forward_headers.clone(),
                 total_timeout: config.upstream.total_timeout,
                 admission_ttl: config.scope.admission_ttl,
+                recheck: config.scope.recheck.0,
                 parsing: places::Places::new(metrics.bodies_parsing.clone()),
                 store: Arc::clone(&store),
+                shared: Arc::clone(&shared),
                 upstream: Arc::clone(&upstream),
                 spans: spans.clone(),
                 metrics: Arc::clone(&metrics),
@@ -109,6 +108,7 @@ impl Proxy {
                 forward_timeout: config.upstream.forward_timeout,
                 write_settling: config.freshness.write_settling,
                 store: Arc::clone(&store),
+                shared,
                 upstream,
                 spans,
                 metrics: Arc::clone(&metrics),
@@ -117,7 +117,6 @@ impl Proxy {
             store,
             parser,
             views,
-            recheck: config.scope.recheck.0,
             metrics,
             clock,
         }
@@ -144,6 +143,7 @@ impl Proxy {
             fetcher: Arc::new(Fetcher {
                 ignored_cookies: Arc::new(config.cache.ignore_set_cookie.clone()),
                 admission_ttl: config.scope.admission_ttl,
+                recheck: config.scope.recheck.0,
                 freshness,
                 ..Fetcher::clone(&self.fetcher)
             }),
@@ -152,7 +152,6 @@ impl Proxy {
                 ..Forwarder::clone(&self.forwarder)
             }),
             views,
-            recheck: config.scope.recheck.0,
             ..self.clone()
         })
     }
@@ -214,7 +213,7 @@ impl Proxy {
         self.count_as_accepted(arrived, &call.token);
         let request = self.request(&call, arrived);
         match self.look_up_at_once(&request, arrived.at) {
-            Ok(lookup) => match self.respond_stored(&request, lookup, arrived.at) {
+            Ok(lookup) => match self.respond_stored(&request, lookup, arrived.at, Level::Memory) {
                 Ok(response) => Next::Respond(response),
                 Err((why, basis)) => Next::Fetch(call, why, basis),
             },
@@ -246,7 +245,7 @@ impl Proxy {
         let request = self.request(&call, &arrived);
         let mut now = arrived.at;
         let lookup = self.make_ready(unready, &request, &mut now).await;
-        match self.respond_stored(&request, lookup, now) {
+        match self.respond_stored(&request, lookup, now, Level::Memory) {
             Ok(response) => response,
             Err((why, basis)) => Box::pin(self.fetch(call, arrived, why, basis)).await,
         }
@@ -258,11 +257,12 @@ impl Proxy {
         request: &ClientRequest<'_>,
         lookup: Lookup,
         now: Moment,
+        level: Level,
     ) -> Result<Response<Body>, (Forward, Basis)> {
         let (why, basis) = match lookup {
             Lookup::Fresh(selected, ttl) => {
                 let selected = self.views.compressed(request, selected);
-                return Ok(respond::hit(request, &selected, ttl, now));
+                return Ok(respond::hit(request, &selected, level, ttl, now));
             }
             Lookup::Usable(selected, reason) => {
                 self.fetcher.refresh(request, &selected.entry, None);
@@ -294,9 +294,18 @@ impl Proxy {
         arrived.compact(&self.fetcher.forward_headers);
         let request = &self.request(&call, &arrived);
         let _held = Held::new(request.account, request.size());
-        let result = self.fetcher.fetch(request, basis).await;
-        if basis == Basis::Stored
-            && result.is_failure()
+        let (result, why) = if let Some(result) = self.fetcher.fetch(request, basis).await {
+            (result, why)
+        } else {
+            let mut now = self.clock.now();
+            let lookup = self.look_up(request, &mut now).await;
+            match self.respond_stored(request, lookup, now, Level::Shared) {
+                Ok(response) => return response,
+                Err((why, basis)) => (self.fetcher.fetch_anew(request, basis).await, why),
+            }
+        };
+        if result.is_failure()
+            && !result.is_stored()
             && let Some(response) = self.stale_if_error(request).await
         {
             return response;
@@ -310,7 +319,10 @@ impl Proxy {
     async fn stale_if_error(&self, request: &ClientRequest<'_>) -> Option<Response<Body>> {
         let mut now = self.clock.now();
         match self.look_up(request, &mut now).await {
-            Lookup::Fresh(selected, ttl) => Some(respond::hit(request, &selected, ttl, now)),
+            Lookup::Fresh(selected, ttl) => {
+                let level = Level::Memory;
+                Some(respond::hit(request, &selected, level, ttl, now))
+            }
             Lookup::Usable(selected, ServedStale::RecheckFailed)
             | Lookup::Stale {
                 selected,

@@ -15,7 +15,7 @@ use super::view::{Selected, set_skipped};
 use crate::cache::{self, Representation};
 use crate::coding;
 use crate::label::Label as _;
-use crate::outcome::{CACHE_NAME, Forward, Outcome, ServedStale};
+use crate::outcome::{CACHE_NAME, Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
 use crate::upstream::{ResponseStream, headers};
 
@@ -101,11 +101,12 @@ pub(super) fn stored(
 pub(super) fn hit(
     request: &ClientRequest<'_>,
     selected: &Selected,
+    level: Level,
     ttl: Duration,
     now: Moment,
 ) -> Response<Body> {
     let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    stored(request, selected, Outcome::Hit { ttl }, now)
+    stored(request, selected, Outcome::Hit { ttl, level }, now)
 }
 
 /// A stored response that is no longer fresh.

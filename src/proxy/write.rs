@@ -3,16 +3,19 @@
 //!
 //! `policy` chooses the paths, `forward` forwards the writes.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
 
+use crate::cache::shared::Shared;
 use crate::cache::{Invalidation, Reach, Store};
 use crate::clock::Clock;
 use crate::policy;
@@ -39,16 +42,37 @@ pub(super) struct WrittenPaths {
 /// The response to a write. At its end the written paths are invalidated again: the origin may apply
 /// the write as late as that; and at the end of the upload, if the origin has responded before that.
 /// If the client disconnects, the rest is still read; its slot at the origin is held until then.
-#[derive(Debug)]
 pub struct WriteResponse {
     /// `None` once it has ended.
     stream: Option<Box<ResponseStream>>,
     upload: Option<UploadEnd>,
     /// `None` once both have ended; taken by the task that waits for them, if there is one.
     written: Option<WrittenPaths>,
-    clock: Clock,
+    /// Until this time, no replica stores anything for the paths.
+    settled: Duration,
+    /// The last frame, held back until the other replicas have confirmed the invalidation.
+    last: Option<(BoxFuture<'static, ()>, Option<LastFrame>)>,
+    context: WriteContext,
+}
+
+type LastFrame = Result<Frame<Bytes>, FetchError>;
+
+/// What the end of a write needs.
+#[derive(Clone, Debug)]
+pub(super) struct WriteContext {
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Clock,
     /// How long the rest is read after the client has disconnected (`upstream.forward_timeout`).
-    rest_timeout: Duration,
+    pub(super) rest_timeout: Duration,
+}
+
+impl fmt::Debug for WriteResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteResponse")
+            .field("stream", &self.stream)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WrittenPaths {
@@ -56,11 +80,14 @@ impl WrittenPaths {
         self.paths.is_empty()
     }
 
-    /// Invalidates the paths; responses to fetches that begin within `time` are not stored.
-    pub(super) fn invalidate(&self, now: Duration, time: Duration) {
-        if self.store.invalidate(&self.invalidation(time), now) {
+    /// Invalidates the paths here; responses to fetches that begin within `time` are not stored. Returns
+    /// what the other replicas must invalidate.
+    pub(super) fn invalidate(&self, now: Duration, time: Duration) -> Invalidation {
+        let invalidation = self.invalidation(time);
+        if self.store.invalidate(&invalidation, now) {
             self.store.count_invalidation(InvalidationCause::Write);
         }
+        invalidation
     }
 
     fn invalidation(&self, pending: Duration) -> Invalidation {
@@ -78,47 +105,60 @@ impl WrittenPaths {
     }
 
     /// Invalidates the paths again, uncounted.
-    fn invalidate_again(&self, now: Duration) {
-        self.store
-            .invalidate(&self.invalidation(self.settling), now);
+    fn invalidate_again(&self, now: Duration) -> Invalidation {
+        let invalidation = self.invalidation(self.settling);
+        self.store.invalidate(&invalidation, now);
+        invalidation
     }
 
     /// The same at the end of the response.
-    fn response_ended(&mut self, is_whole: bool, now: Duration) {
+    fn response_ended(&mut self, is_whole: bool, now: Duration) -> Invalidation {
         if !is_whole && self.token.is_some() {
             self.settling = self.pending_time;
         }
-        self.invalidate_again(now);
+        self.invalidate_again(now)
     }
 }
 
 // === impl WriteResponse ===
 
 impl WriteResponse {
+    /// The paths were invalidated at the head of the response, at the monotonic time `at`.
     pub(super) fn new(
         stream: ResponseStream,
         upload: Option<UploadEnd>,
         written: WrittenPaths,
-        clock: Clock,
-        rest_timeout: Duration,
+        at: Duration,
+        context: WriteContext,
     ) -> Self {
         Self {
             stream: Some(Box::new(stream)),
             upload,
+            settled: at.saturating_add(written.settling),
             written: Some(written),
-            clock,
-            rest_timeout,
+            last: None,
+            context,
         }
     }
 
-    fn end(&mut self, is_whole: bool) {
+    /// Invalidates at the end of the response. The other replicas must confirm that, unless they store
+    /// nothing for these paths since the head.
+    fn end(&mut self, is_whole: bool) -> Option<BoxFuture<'static, ()>> {
         self.stream = None;
-        if let Some(written) = &mut self.written {
-            written.response_ended(is_whole, self.clock.mono());
-        }
+        let written = self.written.as_mut()?;
+        let now = self.context.clock.mono();
+        let invalidation = written.response_ended(is_whole, now);
         if self.upload.is_none() {
             self.written = None;
         }
+        let shared = Arc::clone(&self.context.shared);
+        if now < self.settled && is_whole {
+            shared.announce_later(invalidation);
+            return None;
+        }
+        Some(Box::pin(async move {
+            shared.announce(invalidation).await;
+        }))
     }
 }
 
@@ -131,25 +171,35 @@ impl Body for WriteResponse {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        let Some(stream) = &mut this.stream else {
+        if let Some(stream) = &mut this.stream {
+            let frame = ready!(Pin::new(stream.as_mut()).poll_frame(cx));
+            if !stream.is_end_stream() && matches!(frame, Some(Ok(_))) {
+                return Poll::Ready(frame);
+            }
+            // Before the client receives the end: its next request must not hit what it has changed.
+            let is_whole = !matches!(frame, Some(Err(_)));
+            match this.end(is_whole) {
+                Some(announced) => this.last = Some((announced, frame)),
+                None => return Poll::Ready(frame),
+            }
+        }
+        let Some((announced, _)) = &mut this.last else {
             return Poll::Ready(None);
         };
-        let frame = ready!(Pin::new(stream.as_mut()).poll_frame(cx));
-        // Before the client receives the end: its next request must not hit what it has changed.
-        if stream.is_end_stream() || !matches!(frame, Some(Ok(_))) {
-            let is_whole = !matches!(frame, Some(Err(_)));
-            this.end(is_whole);
-        }
-        Poll::Ready(frame)
+        ready!(announced.as_mut().poll(cx));
+        let last = this.last.take();
+        Poll::Ready(last.and_then(|(_, frame)| frame))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.as_deref().is_none_or(Body::is_end_stream)
+        let is_over = self.stream.as_deref().is_none_or(Body::is_end_stream);
+        is_over && self.last.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.stream {
             Some(stream) => stream.size_hint(),
+            None if self.last.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
         }
     }
@@ -165,8 +215,12 @@ impl Drop for WriteResponse {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let clock = self.clock.clone();
-        let deadline = clock.deadline(self.rest_timeout);
+        let WriteContext {
+            shared,
+            clock,
+            rest_timeout,
+        } = self.context.clone();
+        let deadline = clock.deadline(rest_timeout);
         runtime.spawn(async move {
             if let Some(mut stream) = stream {
                 let rest = async {
@@ -176,11 +230,12 @@ impl Drop for WriteResponse {
                     Ok::<_, FetchError>(())
                 };
                 let rest = clock.timeout_at(deadline, rest).await;
-                written.response_ended(matches!(rest, Some(Ok(()))), clock.mono());
+                let is_whole = matches!(rest, Some(Ok(())));
+                shared.announce_later(written.response_ended(is_whole, clock.mono()));
             }
             if let Some(upload) = upload {
                 upload.wait().await;
-                written.invalidate_again(clock.mono());
+                shared.announce_later(written.invalidate_again(clock.mono()));
             }
         });
     }

@@ -12,7 +12,7 @@ pub use left_out::LeftOut;
 pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
 pub use metrics::{
     CloseReason, Concern, EngineFault, Eviction, FAMILIES, Family, Holder, InvalidationCause,
-    Metrics, MetricsSnapshot, PerLabel, Pool, Reload, Reset, Retry, SentCoding, Shed, SpanResult,
-    ViewResult, rounded_seconds,
+    Metrics, MetricsSnapshot, PerLabel, Pool, Reload, Reset, Retry, SentCoding, SharedLookup,
+    SharedStore, Shed, SpanResult, Unsealed, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

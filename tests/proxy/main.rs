@@ -95,5 +95,8 @@ mod representations {
 
 #[cfg(feature = "shared")]
 mod shared {
+    mod coalescing;
     mod engine;
+    mod entries;
+    mod invalidation;
 }

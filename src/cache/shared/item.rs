@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::Salt;
 use super::names::Subkey;
-use super::sealed::{self, FORMAT, Sealer, Unsealed};
+use super::sealed::{self, FORMAT, Sealer};
 use crate::cache::Invalidation;
+use crate::telemetry::Unsealed;
 
 /// The largest item. A larger invalidation is sealed as [`Invalidation::All`]: a write or a purge
 /// concerns a few paths.

@@ -6,9 +6,11 @@
 //! fetch began; it is used only if nothing after that position concerns it.
 
 mod engine;
+mod entries;
 mod group;
 mod item;
 mod lease;
+mod level;
 mod member;
 mod names;
 mod outbox;
@@ -24,10 +26,12 @@ pub use engine::{
     Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, Member,
     MemberId, Occupied, Position, Salt,
 };
+pub use entries::{LookedUp, Subject, Ticket};
 pub use group::{Confirmation, Group};
 pub use item::{MAX_ITEM, read_item};
 pub use lease::Lease;
+pub use level::Shared;
 pub use names::Names;
 pub use pause::Pause;
 pub use record::{Opened, Record, Terms, read_record};
-pub use sealed::{Audience, Header, Sealer, Unsealed};
+pub use sealed::{Audience, Header, Sealer};

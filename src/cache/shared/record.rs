@@ -15,13 +15,13 @@ use zstd::bulk::Compressor;
 use zstd::zstd_safe::{compress_bound, get_frame_content_size};
 
 use super::Position;
-use super::sealed::{self, Audience, Header, Sealer, Unsealed};
+use super::sealed::{self, Audience, Header, Sealer};
 use crate::cache::counters::micros;
 use crate::cache::{Entry, Fence, Representation};
 use crate::config::{self, CookieName};
 use crate::in_transit::{Ledger, StoredBody};
 use crate::policy::{Freshness, Moment, RouteRule, Selecting, ViewLimits};
-use crate::telemetry::Holder;
+use crate::telemetry::{Holder, Unsealed};
 
 /// Room for a record; the head of a response is limited to 64 KiB.
 const MAX_RECORD: usize = 256 << 10;

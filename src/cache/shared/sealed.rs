@@ -10,8 +10,8 @@ use secrecy::zeroize::Zeroizing;
 use super::names::{Names, Subkey};
 use super::{Era, Position, Salt};
 use crate::config::{ByteSize, Config};
-use crate::label::labels;
 use crate::request::Scope;
+use crate::telemetry::Unsealed;
 
 /// The first byte of everything that is sealed. Another one for another form of the content: replicas
 /// of two versions then share nothing, instead of misreading each other.
@@ -19,18 +19,6 @@ pub(super) const FORMAT: u8 = 1;
 
 /// The largest number with the digits of [`Header::began`].
 const LATEST: u64 = 9_999_999_999_999_999;
-
-labels! {
-    /// Why something in the engine does not open, or its content cannot be used.
-    pub enum Unsealed {
-        Format => "format": "It is too short, or in the form of another version",
-        Tag => "tag": "It was sealed with another key, for another token or under another name, or was changed",
-        Codec => "codec": "The content is invalid",
-        Size => "size": "The content is larger than `cache.max_entry`",
-        InTransit => "in-transit": "`limits.in_transit` has no bytes left for the content",
-        Expired => "expired": "It is older than its hard limit",
-    }
-}
 
 /// Seals and opens entries and invalidations.
 #[derive(Clone, Debug)]

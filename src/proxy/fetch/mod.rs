@@ -1,12 +1,15 @@
 //! Fetching for the cache: coalesces requests, and runs each fetch on its own task.
 //!
-//! The request to the origin is in `origin`, reading and storing the response in `fill`; `reassess` is
-//! for responses that were stored before a reload.
+//! The request to the origin is in `origin`, reading and storing the response in `fill`, what other
+//! replicas have fetched in `shared`; `reassess` is for responses that were stored before a reload.
 
 mod fill;
 mod origin;
 mod reassess;
+mod shared;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +19,7 @@ use tokio::sync::oneshot;
 use super::places::Places;
 use super::request::ClientRequest;
 use super::span::{OriginSpan, OriginSpans, SpanEnd};
+use crate::cache::shared::{Position, Shared, Ticket};
 use crate::cache::{
     Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store, StoreLookup,
 };
@@ -32,6 +36,7 @@ use crate::upstream::{FetchError, ResponseStream, Upstream, headers};
 pub(super) struct Fetcher {
     pub(super) in_flight: Arc<InFlight<SharedResult>>,
     pub(super) store: Arc<Store>,
+    pub(super) shared: Arc<Shared>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
     pub(super) freshness: Arc<config::Freshness>,
@@ -43,6 +48,8 @@ pub(super) struct Fetcher {
     pub(super) total_timeout: Duration,
     /// `scope.admission_ttl`.
     pub(super) admission_ttl: Duration,
+    /// `scope.recheck`.
+    pub(super) recheck: Option<Duration>,
     /// Parses large bodies. Not shared with views: one client can request any number of those.
     pub(super) parsing: Places,
     pub(super) spans: OriginSpans,
@@ -82,8 +89,29 @@ struct FetchJob {
     /// The fields of the request to the origin.
     sent: HeaderMap,
     basis: Basis,
+    /// How far the log of the replicas was applied when the fence was taken.
+    position: Option<Position>,
     fence: Fence,
+    /// How the response may come from other replicas, and go to them.
+    sharing: SharedUse,
+    /// The fetch, as the other replicas see it.
+    ticket: Option<Ticket>,
+    /// Of the wait for another replica, and of all requests to the origin together.
+    deadline: Deadline,
     span: Option<OriginSpan>,
+}
+
+/// The use of the shared level by a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SharedUse {
+    /// None.
+    Off,
+    /// The response is fetched in any case, and stored for the other replicas.
+    StoreOnly,
+    /// A fresh response suffices.
+    Fresh,
+    /// A fresh response suffices, if it also rechecks its token.
+    Recheck,
 }
 
 /// The result of a fetch, for the request that started it.
@@ -114,38 +142,42 @@ pub(super) struct Fetched {
     pub(super) cookies: Vec<HeaderValue>,
 }
 
-/// The result of a fetch, for its waiters.
-pub(super) type SharedResult = Result<Fetched, FetchError>;
+/// The result of a fetch, for its waiters; `Ok(None)`: a response of another replica is in the store.
+pub(super) type SharedResult = Result<Option<Fetched>, FetchError>;
 
 impl Fetcher {
-    /// Fetches the response, or waits for a fetch in flight.
+    /// Fetches the response, or waits for a fetch in flight; `None` if another replica has fetched it, and
+    /// it is in the store now.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         request: &ClientRequest<'_>,
         basis: Basis,
-    ) -> FetchResult {
-        let job = self.job(request, basis);
+    ) -> Option<FetchResult> {
+        let mut job = self.job(request, basis);
         let directives = &request.directives;
         if directives.no_store {
             // A response that must not be stored must not be shared either.
-            return self.run(job, None).await;
+            return Some(self.run(job, None).await);
         }
         let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
         let role = if directives.no_cache || directives.max_age == Some(Duration::ZERO) {
             // The origin may have answered an earlier fetch before this request arrived.
+            job.sharing = SharedUse::StoreOnly;
             Role::Leader(self.in_flight.lead(&key, generation))
         } else {
+            job.sharing = SharedUse::Fresh;
             self.in_flight
                 .join_or_lead(&key, generation, self.clock.mono())
         };
         let waiter = match role {
             Role::Leader(leader) => {
-                return self
-                    .spawn(job, leader, None)
-                    .await
-                    .unwrap_or_else(|_| FetchResult::Failed(FetchError::Panicked));
+                let panicked = |_| Some(FetchResult::Failed(FetchError::Panicked));
+                return self.spawn(job, leader, None).await.unwrap_or_else(panicked);
             }
-            Role::Alone(leader) => return self.run(job, Some(leader)).await,
+            Role::Alone(leader) => {
+                job.sharing = SharedUse::Off;
+                return Some(self.run(job, Some(leader)).await);
+            }
             Role::Waiter(waiter) => waiter,
         };
         // A waiter needs no more of the job.
@@ -153,24 +185,41 @@ impl Fetcher {
         // A waiter waits at most as long as its own fetch could take.
         let deadline = self.upstream.deadline();
         let shared = self.clock.timeout_at(deadline, waiter.result()).await;
-        match shared {
-            Some(Some(Ok(fetched))) if fetched.answers(&sent) => {
-                self.metrics.collapsed.inc();
-                FetchResult::Whole(fetched)
+        let result = match shared {
+            Some(Some(Ok(Some(fetched)))) if fetched.answers(&sent) => {
+                Some(FetchResult::Whole(fetched))
             }
-            Some(Some(Err(error))) => {
-                self.metrics.collapsed.inc();
-                FetchResult::Failed(error)
-            }
+            Some(Some(Ok(None))) => None,
+            Some(Some(Err(error))) => Some(FetchResult::Failed(error)),
             // Not shareable, or the leader was dropped: all waiters fetch concurrently, not in turn.
-            Some(_) => self.run(self.job(request, basis), None).await,
-            None => FetchResult::Failed(FetchError::WaitTimeout(self.total_timeout)),
-        }
+            Some(_) => return Some(self.run(self.job(request, basis), None).await),
+            None => {
+                return Some(FetchResult::Failed(FetchError::WaitTimeout(
+                    self.total_timeout,
+                )));
+            }
+        };
+        self.metrics.collapsed.inc();
+        result
+    }
+
+    /// Fetches the response from the origin, without waiting for a fetch in flight: what other replicas
+    /// have stored did not suffice.
+    pub(super) async fn fetch_anew(
+        self: &Arc<Self>,
+        request: &ClientRequest<'_>,
+        basis: Basis,
+    ) -> FetchResult {
+        let mut job = self.job(request, basis);
+        job.sharing = SharedUse::StoreOnly;
+        // Nothing is taken, but the response is shared.
+        self.take_shared(&mut job).await;
+        self.run(job, None).await
     }
 
     /// Refreshes a fresh response in the background, to learn whether the origin still accepts its
     /// token; unless such a recheck of the token is in progress.
-    pub(super) fn recheck(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Entry) {
+    pub(super) fn begin_recheck(self: &Arc<Self>, request: &ClientRequest<'_>, stored: &Entry) {
         let acceptance = stored.acceptance();
         if let Some(recheck) = acceptance.and_then(Acceptance::begin_recheck) {
             self.refresh(request, stored, Some(recheck));
@@ -190,7 +239,11 @@ impl Fetcher {
         if request.directives.no_store || is_retry && !stored.claim_retry() {
             return;
         }
-        let job = self.job(request, Basis::Stored);
+        let mut job = self.job(request, Basis::Stored);
+        job.sharing = match recheck {
+            Some(_) => SharedUse::Recheck,
+            None => SharedUse::Fresh,
+        };
         let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
         if let Some(leader) = self.in_flight.lead_first(&key, generation) {
             if recheck.is_some() {
@@ -213,6 +266,8 @@ impl Fetcher {
         // Overwrites an invalid id of the client, which the log does not contain either.
         sent.insert(RequestId::FIELD, request.id.to_header());
         let span = self.spans.begin(&mut sent, &head.extensions);
+        // Before the fence: what is invalidated after this position must be looked for.
+        let position = self.shared.position();
         let fence = self.store.fence(&call.key, &call.token, self.clock.mono());
         FetchJob {
             key: call.key.clone(),
@@ -220,7 +275,11 @@ impl Fetcher {
             directives: request.directives,
             sent,
             basis,
+            position,
             fence,
+            sharing: SharedUse::Off,
+            ticket: None,
+            deadline: self.upstream.deadline(),
             span,
         }
     }
@@ -232,16 +291,29 @@ impl Fetcher {
         job: FetchJob,
         leader: Leader<SharedResult>,
         recheck: Option<Recheck>,
-    ) -> oneshot::Receiver<FetchResult> {
+    ) -> oneshot::Receiver<Option<FetchResult>> {
         let (sender, result) = oneshot::channel();
         let fetcher = Arc::clone(self);
         tokio::spawn(Box::pin(async move {
-            let result = fetcher.run(job, Some(leader)).await;
+            let result = fetcher.take_or_run(job, leader).await;
             drop(recheck);
             // The client may have disconnected.
             let _ = sender.send(result);
         }));
         result
+    }
+
+    /// Takes the response from another replica, or fetches it.
+    async fn take_or_run(
+        &self,
+        mut job: FetchJob,
+        leader: Leader<SharedResult>,
+    ) -> Option<FetchResult> {
+        if self.take_shared(&mut job).await {
+            leader.complete(Some(Ok(None)), self.clock.mono());
+            return None;
+        }
+        Some(self.run(job, Some(leader)).await)
     }
 
     /// Sends the request, stores the response if that is allowed, and completes the fetch for its
@@ -251,24 +323,35 @@ impl Fetcher {
         mut job: FetchJob,
         mut leader: Option<Leader<SharedResult>>,
     ) -> FetchResult {
-        // All repetitions have one deadline.
-        let deadline = self.upstream.deadline();
-        let mut result = self.attempt(&mut job, &mut leader, deadline, true).await;
-        if matches!(result, FetchResult::Failed(FetchError::ContentCoding(_))) {
-            // Only the proxy has requested the coding; the client may get the body without it.
-            self.renew_fence(&mut job);
-            result = self.attempt(&mut job, &mut leader, deadline, false).await;
-        }
-        if job.basis == Basis::Stored
-            && let StoreLookup::Entry(stored) = self.find(&job)
-        {
-            stored.fetch_ended(result.is_origin_failure(), self.clock.mono());
-        }
+        let renewal = self.shared.renewal(job.ticket.as_ref());
+        let fetch = self.fetch_from_origin(&mut job, &mut leader);
+        let result = alongside(fetch, renewal).await;
+        self.share(&mut job, &result);
         if let Some(leader) = leader {
             leader.complete(result.shared(), self.clock.mono());
         }
         self.spans
             .record(job.span.as_ref(), &Method::GET, result.span_end());
+        result
+    }
+
+    async fn fetch_from_origin(
+        &self,
+        job: &mut FetchJob,
+        leader: &mut Option<Leader<SharedResult>>,
+    ) -> FetchResult {
+        let deadline = job.deadline;
+        let mut result = self.attempt(job, leader, deadline, true).await;
+        if matches!(result, FetchResult::Failed(FetchError::ContentCoding(_))) {
+            // Only the proxy has requested the coding; the client may get the body without it.
+            self.renew_fence(job);
+            result = self.attempt(job, leader, deadline, false).await;
+        }
+        if job.basis == Basis::Stored
+            && let StoreLookup::Entry(stored) = self.find(job)
+        {
+            stored.fetch_ended(result.is_origin_failure(), self.clock.mono());
+        }
         result
     }
 
@@ -282,16 +365,31 @@ impl Fetcher {
     ) -> FetchResult {
         match self.request(job, deadline, accepts_coding).await {
             Ok((response, body)) => {
-                if response.is_unshareable
-                    && let Some(leader) = leader.take()
-                {
-                    leader.complete(None, self.clock.mono());
+                if response.is_unshareable {
+                    self.shared.release(job.ticket.take(), true);
+                    if let Some(leader) = leader.take() {
+                        leader.complete(None, self.clock.mono());
+                    }
                 }
                 self.fill(job, response, body).await
             }
             Err(error) => FetchResult::Failed(error),
         }
     }
+}
+
+/// The result of a future, beside which another runs that never ends.
+async fn alongside<T>(main: impl Future<Output = T>, endless: impl Future<Output = ()>) -> T {
+    let mut endless = pin!(endless);
+    let mut has_ended = false;
+    let mut main = pin!(main);
+    poll_fn(|cx| {
+        if !has_ended {
+            has_ended = endless.as_mut().poll(cx).is_ready();
+        }
+        main.as_mut().poll(cx)
+    })
+    .await
 }
 
 // === impl Fetched ===
@@ -333,6 +431,11 @@ impl FetchResult {
         self.status().is_none_or(policy::is_failure)
     }
 
+    /// Whether the response is stored.
+    pub(super) fn is_stored(&self) -> bool {
+        matches!(self, Self::Whole(fetched) if fetched.stored.is_ok())
+    }
+
     /// Whether a request was sent, and failed or was answered with a 5xx.
     fn is_origin_failure(&self) -> bool {
         match self {
@@ -350,11 +453,11 @@ impl FetchResult {
                 if matches!(fetched.stored, Ok(()) | Err(NotStored::Fenced))
                     || policy::is_error(fetched.entry.whole.status) =>
             {
-                Some(Ok(Fetched {
+                Some(Ok(Some(Fetched {
                     collapsed: true,
                     cookies: Vec::new(),
                     ..fetched.clone()
-                }))
+                })))
             }
             Self::Whole(_) | Self::Stream { .. } => None,
             Self::Failed(error) => Some(Err(error.clone())),

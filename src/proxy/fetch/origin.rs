@@ -57,10 +57,10 @@ impl Fetcher {
             if is_304 && response.renewed.is_none() {
                 conditional = None;
             } else if accepts_coding && upstream::forbids_decoding(&response.head.headers) {
-                self.apply_head(job, &response);
+                self.apply_head(job, &response).await;
                 accepts_coding = false;
             } else {
-                self.apply_head(job, &response);
+                self.apply_head(job, &response).await;
                 return Ok((response, body));
             }
             // Releases the permit, which the next request needs.
@@ -122,6 +122,7 @@ impl Fetcher {
     /// older.
     pub(super) fn renew_fence(&self, job: &mut FetchJob) {
         let token = *job.fence.token();
+        job.position = self.shared.position();
         job.fence = self.store.fence(&job.key, &token, self.clock.mono());
     }
 
@@ -157,16 +158,20 @@ impl Fetcher {
 
     /// Applies the effect of the head on the token, and removes the stored responses that it makes
     /// unusable. The body may be slow or incomplete, and until its end they would still be served.
-    fn apply_head(&self, job: &FetchJob, response: &OriginResponse) {
+    async fn apply_head(&self, job: &FetchJob, response: &OriginResponse) {
         let (status, token, path) = (response.head.status, job.fence.token(), job.key.path());
         match policy::token_status(&Method::GET, status) {
             TokenStatus::Refused => {
-                self.store.refuse(token, self.clock.mono());
-                return;
+                let is_known = self.store.refuse(token, self.clock.mono());
+                return self.shared.announce_refusal(token, is_known).await;
             }
             TokenStatus::ResourceRefused => {
                 let refused = Invalidation::of_resource(token, path);
-                return self.store.refuse_resource(&refused, self.clock.mono());
+                self.store.refuse_resource(&refused, self.clock.mono());
+                if self.store.is_accepted(token) {
+                    self.shared.announce(refused).await;
+                }
+                return;
             }
             TokenStatus::Unknown if response.renewed.is_none() => {}
             TokenStatus::Accepted | TokenStatus::Unknown => {

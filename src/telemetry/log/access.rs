@@ -58,7 +58,7 @@ mod tests {
     use http::{Method, StatusCode};
 
     use super::*;
-    use crate::outcome::Outcome;
+    use crate::outcome::{Level, Outcome};
     use crate::telemetry::RequestId;
 
     #[derive(Clone, Default)]
@@ -85,7 +85,10 @@ mod tests {
             id: RequestId::Made(1),
             method: Method::GET,
             status: Some(StatusCode::OK),
-            outcome: Outcome::Hit { ttl: 3 },
+            outcome: Outcome::Hit {
+                ttl: 3,
+                level: Level::Memory,
+            },
             bytes: 42,
             complete: true,
             scope: None,

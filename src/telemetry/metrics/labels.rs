@@ -34,6 +34,56 @@ labels! {
 }
 
 labels! {
+    /// The result of a lookup in the shared level.
+    pub enum SharedLookup {
+        /// An entry was found, fresh or stale.
+        Entry => "entry",
+        /// There is none, and the fetch is this replica's.
+        Miss => "miss",
+        /// There is none, and another replica fetches.
+        Wait => "wait",
+        /// The last response could not be shared.
+        Unshareable => "unshareable",
+        /// The entry may have been invalidated.
+        Outdated => "outdated",
+        /// The entry does not open.
+        Unsealed => "unsealed",
+        /// The engine did not answer in time, or with an error.
+        Failed => "failed",
+        /// The engine was not asked.
+        Skipped => "skipped",
+    }
+}
+
+labels! {
+    /// Why something in the engine does not open, or its content cannot be used.
+    pub enum Unsealed {
+        Format => "format": "It is too short, or in the form of another version",
+        Tag => "tag": "It was sealed with another key, for another token or under another name, or was changed",
+        Codec => "codec": "The content is invalid",
+        Size => "size": "The content is larger than `cache.max_entry`",
+        InTransit => "in-transit": "`limits.in_transit` has no bytes left for the content",
+        Expired => "expired": "It is older than its hard limit",
+    }
+}
+
+labels! {
+    /// What became of a response for the shared level.
+    pub enum SharedStore {
+        /// It is in the engine.
+        Stored => "stored",
+        /// The engine has a newer one.
+        Older => "older",
+        /// It is larger than `shared.max_entry`.
+        TooLarge => "too_large",
+        /// Too many were being stored.
+        Busy => "busy",
+        /// The engine did not answer in time, or with an error.
+        Failed => "failed",
+    }
+}
+
+labels! {
     /// How a view was served.
     pub enum ViewResult {
         /// Derived from the stored body now.

@@ -22,7 +22,7 @@ use crate::request::{Bypass, Refusal, Routes};
 pub use self::instrument::{Family, PerLabel};
 pub use self::labels::{
     CloseReason, Concern, EngineFault, Eviction, Holder, InvalidationCause, Pool, Reload, Reset,
-    Retry, SentCoding, Shed, SpanResult, ViewResult,
+    Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult,
 };
 pub use self::snapshot::rounded_seconds;
 
@@ -92,6 +92,10 @@ metrics! {
     rechecks: IntCounter = "rechecks_total", "Background revalidations because the last acceptance of a token is older than 0.8 of scope.recheck.";
     recheck_failures: IntCounter = "recheck_failures_total", "Fresh responses served although their token could not be rechecked, at most freshness.stale_if_error after its last acceptance. Non-zero: is the origin up and reachable?";
     writes_untracked: IntCounter = "writes_untracked_total", "Writes that were not tracked, because one token has 4,096 paths, or all together 65,536, with writes of unknown result or within freshness.write_settling: they invalidated, but a response fetched before the origin applied them may be stored. Non-zero: why do these writes fail, or does one token write thousands of calls a second?";
+    shared_lookups: Counters<SharedLookup> = "shared_lookups_total" ["result"], "Lookups in the shared level, before a fetch. entry: found; miss: this replica fetches; wait: another one does; unshareable: its response cannot be shared; outdated: invalidated since; unsealed: it does not open (shared_unsealed_total); failed: the engine did not answer within shared.timeout, or with an error; skipped: not asked, because this replica is not in step, or after 5 failures for 1 s.";
+    shared_lookup_duration: Histogram = "shared_lookup_duration_seconds" in WORK_SECONDS, "Time of a lookup in the shared level. High: the engine or the network is slow; every miss waits for it, at most shared.timeout.";
+    shared_stores: Counters<SharedStore> = "shared_stores_total" ["result"], "Responses for the shared level. older: the engine has a newer one; too_large: above shared.max_entry; busy: 64 were being stored; failed: the engine did not answer in time, or is full.";
+    shared_unsealed: Counters<Unsealed> = "shared_unsealed_total" ["reason"], "Entries of the shared level that do not open. tag: do all replicas have the same scope.key_file, and does nothing else write to the engine? format: replicas of another version.";
     shared_state: IntGauge = "shared_state", "Shared level. 0: in step with the other replicas, or shared.url is not set; 1: catching up with the log; 2: alone, the engine does not answer: what was stored before is not used. Not 0: is the engine up and reachable?";
     shared_lease_left: IntGauge = "shared_lease_left_milliseconds", "Time until the replica is alone, unless the engine answers a beat; up to shared.lease.";
     shared_replicas: IntGauge = "shared_replicas", "Replicas of the group, this one included. A replica that has crashed counts for 30 s.";

@@ -24,6 +24,8 @@ mod proxy;
 mod raw_connection;
 #[cfg(feature = "shared")]
 mod relay;
+#[cfg(feature = "shared")]
+mod replicas;
 mod reply;
 mod request;
 mod response;
@@ -45,6 +47,8 @@ pub use proxy::Proxy;
 pub use raw_connection::{RawConnection, RawOrigin};
 #[cfg(feature = "shared")]
 pub use relay::{Fault, Relay};
+#[cfg(feature = "shared")]
+pub use replicas::{Replicas, in_step};
 pub use reply::Reply;
 pub use request::{Clients, Pending, Request};
 pub use response::Response;

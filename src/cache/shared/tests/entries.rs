@@ -11,9 +11,7 @@ use proptest::prelude::*;
 
 use super::super::record::Record;
 use super::{config, scope};
-use crate::cache::shared::{
-    Audience, Era, Header, Opened, Position, Sealer, Terms, Unsealed, read_record,
-};
+use crate::cache::shared::{Audience, Era, Header, Opened, Position, Sealer, Terms, read_record};
 use crate::cache::{Entry, Fence, Representation, Store};
 use crate::clock::Clock;
 use crate::config::{self, ByteSize, Config, CookieName, ScopeKey};
@@ -23,7 +21,7 @@ use crate::policy::{
     Freshness, Lifetime, Moment, RouteRule, Rule, Selecting, StaleUse, ViewLimits, remaining_life,
 };
 use crate::request::{CacheKey, Routes, Scope};
-use crate::telemetry::{Holder, Metrics};
+use crate::telemetry::{Holder, Metrics, Unsealed};
 
 static KEY: LazyLock<ScopeKey> = LazyLock::new(ScopeKey::random);
 static LEDGER: LazyLock<Arc<Ledger>> = LazyLock::new(Ledger::unbounded);

@@ -13,6 +13,7 @@ use super::*;
 use crate::cache::{Invalidation, Reach};
 use crate::config::{Config, OriginUrl, ScopeKey};
 use crate::request::{CacheKey, Scope, ScopeId, Spelling};
+use crate::telemetry::Unsealed;
 
 /// A configuration with this key of scope digests, and a second one.
 pub(super) fn config(key: &ScopeKey, second: Option<&ScopeKey>) -> Config {

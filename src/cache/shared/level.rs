@@ -1,0 +1,133 @@
+//! The shared level of this replica, as the rest of the proxy uses it: look up, share, announce.
+//! Without an engine it does nothing.
+
+use std::sync::Arc;
+
+use super::entries::Entries;
+use super::{Confirmation, Engine, Group, LookedUp, Position, Salt, Sealer, Subject, Ticket};
+use crate::cache::{Entry, Invalidation, Store};
+use crate::clock::Clock;
+use crate::config;
+use crate::in_transit::Ledger;
+use crate::request::Scope;
+use crate::telemetry::Metrics;
+
+/// The shared level; `None` without an engine.
+#[derive(Debug, Default)]
+pub struct Shared(Option<Arc<Entries>>);
+
+impl Shared {
+    /// No shared level: this replica is alone.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Joins the group of this engine.
+    #[must_use]
+    pub fn start(
+        engine: Arc<dyn Engine>,
+        sealer: Sealer,
+        settings: &config::Shared,
+        (store, ledger): (&Arc<Store>, &Arc<Ledger>),
+        metrics: &Arc<Metrics>,
+        clock: &Clock,
+    ) -> Self {
+        let group = Group::start(
+            Arc::clone(&engine),
+            sealer.clone(),
+            Arc::clone(store),
+            clock.clone(),
+            Arc::clone(metrics),
+            settings,
+        );
+        let (store, ledger) = (Arc::clone(store), Arc::clone(ledger));
+        let entries = Entries::new(engine, group, sealer, (store, ledger), metrics, clock);
+        Self(Some(Arc::new(entries)))
+    }
+
+    /// How far the log of the replicas has been applied; for a fence that is taken after that.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        let entries = self.0.as_ref()?;
+        entries.group.position(entries.clock.mono())
+    }
+
+    /// Looks up an entry that nothing has invalidated; one with the salt `known` counts as absent.
+    pub async fn look_up(&self, subject: Subject<'_>, known: Option<Salt>) -> LookedUp {
+        match &self.0 {
+            Some(entries) => entries.look_up(subject, known).await,
+            None => LookedUp::Nothing,
+        }
+    }
+
+    /// Renews a fetch while it is polled. Ends at once if there is nothing to renew.
+    pub fn renewal(&self, ticket: Option<&Ticket>) -> impl Future<Output = ()> + use<> {
+        let renewed = self.0.clone().zip(ticket.cloned());
+        async move {
+            if let Some((entries, ticket)) = renewed {
+                entries.keep_renewing(&ticket).await;
+            }
+        }
+    }
+
+    /// Ends a fetch whose response is not shared. `is_unshareable`: the next ones will not be either, so
+    /// for a moment no replica waits for another.
+    pub fn release(&self, ticket: Option<Ticket>, is_unshareable: bool) {
+        if let Some(entries) = &self.0 {
+            entries.release(ticket, is_unshareable);
+        }
+    }
+
+    /// Shares an entry that is stored here, in the background. `position`: how far the log was applied
+    /// before the fence of its fetch was taken.
+    pub fn share(
+        &self,
+        ticket: Ticket,
+        position: Position,
+        entry: &Arc<Entry>,
+        subject: Subject<'_>,
+    ) {
+        if let Some(entries) = &self.0 {
+            entries.share(ticket, position, entry, subject);
+        }
+    }
+
+    /// Announces what has been invalidated here, and waits until no other replica uses it any more: each
+    /// has confirmed, or its lease has ended. `None` without an engine.
+    pub async fn announce(&self, invalidation: Invalidation) -> Option<Confirmation> {
+        let entries = self.0.as_ref()?;
+        Some(entries.group.announce(invalidation).await)
+    }
+
+    /// The same without waiting.
+    pub fn announce_later(&self, invalidation: Invalidation) {
+        if let Some(entries) = &self.0 {
+            entries.group.announce_later(invalidation);
+        }
+    }
+
+    /// Announces that the origin has refused a token (401), if a replica may know it: invented tokens
+    /// are all refused, and must cost the others nothing. `is_known`: this replica does.
+    pub async fn announce_refusal(&self, token: &Scope, is_known: bool) {
+        let Some(entries) = &self.0 else { return };
+        // If the engine cannot say, the other replicas have no lease either, or recheck the token.
+        if entries.forget_scope(token).await || is_known {
+            entries.group.announce(Invalidation::Scope(*token)).await;
+        }
+    }
+
+    /// Leaves the group: the other replicas do not wait for this one any more.
+    pub async fn leave(&self) {
+        if let Some(entries) = &self.0 {
+            entries.group.leave().await;
+        }
+    }
+
+    /// Updates the gauges of the group.
+    pub fn update_gauges(&self) {
+        if let Some(entries) = &self.0 {
+            entries.group.update_gauges();
+        }
+    }
+}
