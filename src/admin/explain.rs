@@ -7,9 +7,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use futures_util::future::join_all;
 use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::query::{self, parameters};
 use super::{Admin, AdminResponse, json as json_response, text};
@@ -20,6 +22,9 @@ use crate::label::Label as _;
 use crate::policy::{self, Moment, Recheck, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
 use crate::view;
+
+/// Most stored responses that are looked for in the shared level.
+const MAX_PEEKS: usize = 64;
 
 /// Shown instead of what needs the admin token.
 const HIDDEN: &str = "hidden: needs the admin token";
@@ -34,12 +39,19 @@ impl Admin {
             );
         };
         let now = self.clock.now();
-        let stored: Vec<_> = self
-            .store
-            .inspect(&path, scope)
+        let found = self.store.inspect(&path, scope);
+        let mut stored: Vec<_> = found
             .iter()
             .map(|stored| self.describe_response(stored, is_admin, now))
             .collect();
+        let peeks = found
+            .iter()
+            .take(MAX_PEEKS)
+            .map(|stored| self.shared.explain(&stored.key));
+        let shared = Handle::current().block_on(join_all(peeks));
+        for (described, shared) in stored.iter_mut().zip(shared) {
+            described["shared"] = shared.into();
+        }
         let route = self.routes.find(&path);
         let route = route.map(|route| self.routes.name(route));
         let summary = match (route, stored.is_empty()) {
@@ -47,6 +59,9 @@ impl Admin {
                 "cache.mode is \"off\": every request is forwarded"
             }
             (None, _) => "no cacheable route matches: every request for it is forwarded",
+            (Some(_), true) if self.shared.seen().is_some() => {
+                "nothing is stored here; the next request may find the response of another replica"
+            }
             (Some(_), true) => "nothing is stored: the next request for it is a miss",
             (Some(_), false) => {
                 "the stored responses are listed below; any other request is a miss"

@@ -35,7 +35,7 @@ use crate::label::Label as _;
 use crate::proxy::FetchesInFlight;
 use crate::request::Routes;
 use crate::server::Drain;
-use crate::telemetry::{Holder, Metrics};
+use crate::telemetry::{Holder, Metrics, rounded_seconds};
 use connections::{Connections, Place};
 use history::History;
 
@@ -189,7 +189,7 @@ impl Admin {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
-            "/status" => json(StatusCode::OK, &self.summary()),
+            "/status" => json(StatusCode::OK, &self.status().await),
             "/stats" => self.stats(request.uri().query()),
             "/openapi.json" => {
                 let document = self.reloadable.load().openapi.clone();
@@ -232,7 +232,22 @@ impl Admin {
         )
     }
 
-    /// The current state: the whole of `/status`, and the first part of `/stats`.
+    /// The whole of `/status`: the current state, and the engine of the shared level.
+    async fn status(&self) -> serde_json::Value {
+        let mut status = self.summary();
+        let asked = self.clock.mono();
+        if let Some(described) = self.shared.describe().await {
+            let took = self.clock.mono().saturating_sub(asked);
+            let described = described.map(|engine| serde_json::json!(engine));
+            let engine = &mut status["shared"]["engine"];
+            *engine =
+                described.unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }));
+            engine["seconds"] = rounded_seconds(took).into();
+        }
+        status
+    }
+
+    /// The current state, without the engine: a part of `/status` and `/stats`.
     fn summary(&self) -> serde_json::Value {
         self.store.update_gauges();
         self.shared.update_gauges();
@@ -255,6 +270,7 @@ impl Admin {
                 "other_bytes": metrics.in_transit.of(Holder::Other).get(),
                 "limit_bytes": metrics.in_transit_limit.get(),
             },
+            "shared": self.shared.seen(),
         })
     }
 

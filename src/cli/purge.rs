@@ -46,6 +46,12 @@ struct Purged {
     invalidated: String,
     stored: usize,
     in_flight: usize,
+    /// With a shared level: the replicas of the group, and those that have confirmed.
+    replicas: Option<usize>,
+    #[serde(default)]
+    confirmed: usize,
+    #[serde(default)]
+    ms: u64,
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
@@ -57,16 +63,33 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
         invalidated,
         stored,
         in_flight,
+        replicas,
+        confirmed,
+        ms,
     } = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;
     print(format!(
         "invalidated: {invalidated} (stored: {stored}, in flight: {in_flight})\n"
     ))?;
+    if let Some(replicas) = replicas {
+        print(format!(
+            "confirmed by {confirmed} of {replicas} replicas in {ms} ms\n"
+        ))?;
+        if confirmed < replicas {
+            eprintln!(
+                "stuut-cache: the others use nothing from before, as their leases have ended; unless this replica is the one that is cut off (/status)"
+            );
+        }
+    }
     if stored + in_flight > 0 {
         return Ok(ExitCode::SUCCESS);
     }
+    let others = match replicas {
+        Some(_) => "others may have had it",
+        None => "another one may",
+    };
     eprintln!(
-        "stuut-cache: this replica had nothing for it; another one may, or it is spelled otherwise (/explain)"
+        "stuut-cache: this replica had nothing for it; {others}, or it is spelled otherwise (/explain)"
     );
     Ok(ExitCode::from(u8::from(arguments.expect_match)))
 }

@@ -82,11 +82,16 @@ async fn serve(
     if let Some(proxy) = proxy {
         listening.extend([" through the proxy ", proxy.as_str()]);
     }
+    let engine = config.shared.url.first().map(ToString::to_string);
+    if let Some(engine) = &engine {
+        listening.extend([", shared level on ", engine]);
+    }
     tracing::info!(
         address = %process.address,
         admin_address = %process.admin_address,
         origin = %config.upstream.url,
         proxy = proxy.map_or("off", Authority::as_str),
+        engine = engine.as_deref().unwrap_or("off"),
         tls = config.server.tls.cert.is_some(),
         capacity = %config.cache.capacity,
         scope_mode = ?config.scope.mode,

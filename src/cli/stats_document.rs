@@ -17,6 +17,7 @@ pub(super) struct StatsDocument {
     pub(super) in_flight: u64,
     pub(super) upstream_in_flight: u64,
     pub(super) cache: StoreState,
+    pub(super) shared: Option<SharedState>,
     pub(super) total: Counts,
     pub(super) last_minute: Counts,
     pub(super) fields: FieldShares,
@@ -31,6 +32,13 @@ pub(super) struct StoreState {
     pub(super) entries: u64,
     pub(super) weight_bytes: u64,
     pub(super) capacity_bytes: u64,
+}
+
+/// The shared level; `None` without `shared.url`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct SharedState {
+    pub(super) state: String,
 }
 
 /// The counts of a span of time.

@@ -99,4 +99,5 @@ mod shared {
     mod engine;
     mod entries;
     mod invalidation;
+    mod operators;
 }

@@ -23,6 +23,8 @@ const OUTCOMES = {
   aborted: "the connection ended before the response",
 };
 
+const SHARED = { in_step: "in step", catching_up: "catching up", alone: "alone" };
+
 const id = (name) => document.getElementById(name);
 const setText = (name, text) => { id(name).textContent = text; };
 
@@ -106,6 +108,8 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
   setText("memory", bytes(cache.weight_bytes));
   id("memory-meter").value = share;
   setText("memory-more", `${percent(share)} of ${bytes(cache.capacity_bytes)} · ${count(cache.entries)} responses`);
+  id("shared").hidden = !stats.shared;
+  if (stats.shared) showShared(stats.shared);
   for (const [name, key] of [["memory", "memory_bytes"], ["view", "view_bytes"], ["coding", "coding_bytes"], ["sent", "sent_bytes"], ["origin", "origin_bytes"]]) {
     setText(`${name}-bytes`, bytes(minute[key]));
     setText(`${name}-bytes-total`, bytes(total[key]));
@@ -114,6 +118,13 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
     element("th", { scope: "row" }, swatch(outcome), outcome, element("small", {}, meaning)),
     element("td", { class: "number" }, count(minute.requests[outcome] ?? 0)),
     element("td", { class: "number" }, count(total.requests[outcome] ?? 0)))));
+}
+
+function showShared({ state, replicas, queued, lease_left_ms: left }) {
+  setText("shared-state", SHARED[state]);
+  id("shared-state").classList.toggle("is-bad", state === "alone");
+  const lease = left > 0 ? `lease for ${seconds(left / 1000)}` : "no lease";
+  setText("shared-more", `${count(replicas)} ${replicas === 1 ? "replica" : "replicas"} · ${lease}${queued ? ` · ${count(queued)} queued` : ""}`);
 }
 
 /** The errors of the origin, the most frequent first. */
@@ -128,6 +139,11 @@ function attention({ last_minute: minute, total, cache, ...stats }) {
   const failed = minute.requests.failed ?? 0;
   if (cache.mode === "off") notes.push(["warn", "Caching is off (cache.mode):", "every request is forwarded to the origin."]);
   if (!stats.ready) notes.push(["warn", "Draining.", "The process exits when the requests in flight are finished."]);
+  if (stats.shared?.state === "alone") {
+    notes.push(["warn", "The engine of the shared level does not answer.", "What was stored before is not used; purges and writes wait for a lease."]);
+  } else if (stats.shared?.state === "catching_up") {
+    notes.push(["warn", "Catching up with the other replicas.", "Stored responses are used once the log is read to its end."]);
+  }
   if (failing(minute) >= ALARM) {
     notes.push(["bad", "The origin is failing.", `${percent(failing(minute))} of the requests to it failed in the last minute. Stored responses are still served. ${why}`]);
   } else if (minute.origin_errors > 0) {

@@ -2,10 +2,12 @@
 //! The client library is in `redis`; the model of the tests is the second implementation.
 
 use std::fmt;
+use std::future::ready;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::telemetry::EngineFault;
@@ -153,6 +155,19 @@ impl EngineError {
     }
 }
 
+/// The engine, for operators. What it does not tell is empty.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Description {
+    /// The program and its version.
+    pub version: String,
+    /// `master`, unless it is a replica of another engine.
+    pub role: String,
+    /// Most bytes that it stores; zero: no limit.
+    pub maxmemory: u64,
+    /// What it evicts then.
+    pub eviction_policy: String,
+}
+
 /// The operations on the engine. Each is one script or command; the names are complete engine keys.
 pub trait Engine: fmt::Debug + Send + Sync {
     /// Records a beat. Begins an era if there is none, or if the primary of the log is another than the
@@ -214,6 +229,16 @@ pub trait Engine: fmt::Debug + Send + Sync {
 
     /// Removes the record of a scope; returns whether there was one.
     fn remove_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, EngineError>>;
+
+    /// The server with the log, for operators.
+    fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
+        Box::pin(ready(Ok(Description::default())))
+    }
+
+    /// The clear header of an entry, for operators; empty if there is none.
+    fn peek<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Bytes, EngineError>> {
+        Box::pin(ready(Ok(Bytes::new())))
+    }
 }
 
 impl fmt::Debug for MemberId {

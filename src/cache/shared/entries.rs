@@ -43,7 +43,7 @@ pub(super) struct Entries {
     pub(super) engine: Arc<dyn Engine>,
     pub(super) group: Arc<Group>,
     pub(super) sealer: Sealer,
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     ledger: Arc<Ledger>,
     /// The number of the next fetch. The first one is random: replicas must not have the same.
     next_owner: AtomicU64,

@@ -16,6 +16,7 @@ use super::{
 use crate::cache::{Invalidation, Store};
 use crate::clock::Clock;
 use crate::config::{self, Alone};
+use crate::label::labels;
 use crate::telemetry::{Concern, Metrics};
 
 mod announce;
@@ -38,7 +39,7 @@ pub struct Group {
     alone: Alone,
     /// How long responses of other replicas may be used, and stored for them. The lease of the store is
     /// the same, unless `alone` is `Own`.
-    lease: Lease,
+    pub(super) lease: Lease,
     /// A std mutex: held while up to a thousand items are applied, and by a miss to read the position.
     membership: Mutex<Membership>,
     /// A std mutex: held for an operation on a queue.
@@ -56,12 +57,16 @@ pub struct Group {
     tasks: TaskTracker,
 }
 
-/// Whether a replica is in step with its group; the values are those of the metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    InStep = 0,
-    CatchingUp = 1,
-    Alone = 2,
+labels! {
+    /// Whether a replica is in step with its group; their order is that of the metric's values.
+    pub(super) enum State {
+        /// What is stored is used.
+        InStep => "in_step",
+        /// The log has not been applied to its end.
+        CatchingUp => "catching_up",
+        /// The engine does not answer.
+        Alone => "alone",
+    }
 }
 
 impl Group {
@@ -189,6 +194,7 @@ impl Group {
                     None
                 }
                 Err(error) => {
+                    self.membership().reachable_since = None;
                     self.metrics.shared_beats_failed.of(error.fault()).inc();
                     Some(error)
                 }
@@ -301,7 +307,7 @@ impl Group {
         is_applied
     }
 
-    fn state(&self, now: Duration) -> State {
+    pub(super) fn state(&self, now: Duration) -> State {
         if self.lease.is_held(now) {
             State::InStep
         } else if now < self.membership().heard_at() + self.length {
@@ -330,14 +336,14 @@ impl Group {
         }
     }
 
-    fn membership(&self) -> MutexGuard<'_, Membership> {
+    pub(super) fn membership(&self) -> MutexGuard<'_, Membership> {
         // Its operations do not panic midway.
         self.membership
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use crate::telemetry::Metrics;
 
 /// The shared level; `None` without an engine.
 #[derive(Debug, Default)]
-pub struct Shared(Option<Arc<Entries>>);
+pub struct Shared(pub(super) Option<Arc<Entries>>);
 
 impl Shared {
     /// No shared level: this replica is alone.

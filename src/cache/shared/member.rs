@@ -45,8 +45,10 @@ pub(super) struct Membership {
     sent: u64,
     /// The latest beat that has been answered, and when.
     heard: (u64, Duration),
+    /// When the first of the beats was answered that all have been since.
+    pub(super) reachable_since: Option<Duration>,
     /// The other replicas, and when each was first seen with its number of beats.
-    others: BTreeMap<MemberId, (Member, Duration)>,
+    pub(super) others: BTreeMap<MemberId, (Member, Duration)>,
     /// The longest lease of a replica seen.
     longest_lease: Duration,
     /// Whether an invalidation of this era was answered although a replica had not applied it.
@@ -96,6 +98,7 @@ impl Membership {
             era_seen: Duration::ZERO,
             sent: 0,
             heard: (0, Duration::ZERO),
+            reachable_since: None,
             others: BTreeMap::new(),
             longest_lease: lease,
             is_unconfirmed: false,
@@ -149,6 +152,7 @@ impl Membership {
     /// The answer to a beat.
     pub(super) fn heard(&mut self, beat: &Beat, reply: BeatReply, now: Duration) -> Update {
         self.heard = (beat.count, now);
+        self.reachable_since.get_or_insert(now);
         let mut update = Update::default();
         let known = self.position.filter(|position| position.era == reply.era);
         // An era whose end the beat had applied cannot be shorter now: the engine has lost a part of it.

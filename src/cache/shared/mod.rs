@@ -19,12 +19,13 @@ mod record;
 #[cfg(feature = "shared")]
 pub mod redis;
 mod sealed;
+mod seen;
 #[cfg(test)]
 mod tests;
 
 pub use engine::{
-    Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, Member,
-    MemberId, Occupied, Position, Salt,
+    Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, GroupState, LogItem,
+    Member, MemberId, Occupied, Position, Salt,
 };
 pub use entries::{LookedUp, Subject, Ticket};
 pub use group::{Confirmation, Group};
@@ -35,3 +36,4 @@ pub use names::Names;
 pub use pause::Pause;
 pub use record::{Opened, Record, Terms, read_record};
 pub use sealed::{Audience, Header, Sealer};
+pub use seen::Seen;

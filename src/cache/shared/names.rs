@@ -68,6 +68,13 @@ impl Names {
         format!("{}:{{c}}:log", self.prefix)
     }
 
+    /// A digest of the key, for comparing those of replicas.
+    #[must_use]
+    pub(super) fn key_digest(&self) -> String {
+        let digest = self.scopes.hasher().update(b"key").finalize();
+        digest.to_hex()[..8].to_owned()
+    }
+
     /// The entry of a cache key.
     #[must_use]
     pub fn entry(&self, key: &CacheKey) -> String {

@@ -77,6 +77,7 @@ impl Model {
         };
         let (share, failed) = (percent(Some(errors)), minute.requests("failed"));
         let (stale, cache) = (minute.requests("stale"), &self.stats.cache);
+        let shared = self.stats.shared.as_ref();
         let full = cache.weight_bytes > cache.capacity_bytes / 100 * 95;
         let notes = [
             (
@@ -106,6 +107,11 @@ impl Model {
                 !self.stats.ready,
                 Severity::Warning,
                 "Draining: shutting down".to_owned(),
+            ),
+            (
+                shared.is_some_and(|shared| shared.state != "in_step"),
+                Severity::Warning,
+                "Shared level: not in step with the other replicas".to_owned(),
             ),
             (
                 full,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use super::kustomize::rendered;
 use super::{deploy, list, string, text, yaml};
+use crate::demo::{get, wait_for};
 use crate::tools::{run, tool};
 
 /// The documents of `engine.yaml`, by kind.
@@ -198,9 +200,12 @@ fn the_replicas_may_use_the_commands_that_they_use() {
     assert!(user.contains(" ~stuut1:* "));
 }
 
-/// An engine with the files of `deploy/shared`; killed when dropped.
+/// A process, killed when dropped.
+struct Killed(Child);
+
+/// An engine with the files of `deploy/shared`.
 struct Engine {
-    child: Child,
+    _child: Killed,
     port: u16,
     folder: tempfile::TempDir,
 }
@@ -226,7 +231,7 @@ impl Engine {
             .spawn()
             .expect("the program starts");
         Some(Self {
-            child,
+            _child: Killed(child),
             port,
             folder,
         })
@@ -252,12 +257,56 @@ impl Engine {
     }
 }
 
-impl Drop for Engine {
+impl Drop for Killed {
     fn drop(&mut self) {
         // It may have exited already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
+}
+
+/// The settings of `deployment.yaml`, except for the addresses.
+#[tokio::test]
+async fn a_replica_with_these_settings_is_in_step_on_this_engine() {
+    let Some(engine) = Engine::start() else {
+        return;
+    };
+    let secrets = engine.folder.path();
+    let deployment = yaml("shared/deployment.yaml");
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let settings = list(&container["env"]).iter().map(|setting| {
+        let (name, value) = (string(&setting["name"]), string(&setting["value"]));
+        let value = match name {
+            "STUUT_CACHE__SHARED__URL" => format!("redis://127.0.0.1:{}", engine.port),
+            "STUUT_CACHE__SHARED__PASSWORD_FILE" => secrets.join("password").display().to_string(),
+            _ => value.to_owned(),
+        };
+        (name.to_owned(), value)
+    });
+    let replica = Command::new(env!("CARGO_BIN_EXE_stuut-cache"))
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--upstream", "http://127.0.0.1:9"])
+        .envs(settings)
+        .env("STUUT_CACHE__SCOPE__KEY_FILE", secrets.join("scope-key"))
+        .stdout(Stdio::piped())
+        .spawn();
+    let mut replica = Killed(replica.expect("the program starts"));
+    let log = replica.0.stdout.take().expect("it is piped");
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    let admin = lines.find_map(|line| {
+        let line: Value = serde_json::from_str(&line).ok()?;
+        let admin = line["admin_address"].as_str()?.to_owned();
+        assert_eq!(line["engine"], format!("redis://127.0.0.1:{}", engine.port));
+        Some(admin)
+    });
+    let url = format!("http://{}/status", admin.expect("the first line"));
+    let in_step = async || {
+        let status: Value = serde_json::from_str(&get(&url).await).ok()?;
+        let shared = &status["shared"];
+        (shared["state"] == "in_step").then(|| shared["engine"].clone())
+    };
+    let described = wait_for("the replica to be in step", in_step).await;
+    assert_eq!(described["eviction_policy"], "volatile-lru", "{described}");
 }
 
 #[test]

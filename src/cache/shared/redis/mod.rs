@@ -22,8 +22,8 @@ use link::{Link, Request};
 use reply::{array, bytes, number, unexpected};
 
 use super::engine::{
-    Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, MemberId,
-    Occupied, Salt,
+    Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, GroupState, LogItem,
+    MemberId, Occupied, Salt,
 };
 use super::names::Names;
 use crate::clock::Clock;
@@ -89,6 +89,7 @@ scripts! {
     HOLD = "hold";
     STORE = "store";
     REMOVE = "remove";
+    DESCRIBE = "describe";
 }
 
 impl Redis {
@@ -402,6 +403,39 @@ impl Engine for Redis {
                 command.arg(name);
             };
             Ok(number(self.command("DEL", delete).await?)? > 0)
+        }
+        .boxed()
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Reply<Description>> {
+        async move {
+            let call = Call {
+                script: &DESCRIBE,
+                keys: &[&self.group_name],
+                arguments: &[],
+            };
+            let found: [_; 5] = self.call(&self.members, self.timeout, call).await?;
+            let [valkey, redis, role, maxmemory, eviction_policy] = found.map(reply::text);
+            let (name, version) = match valkey?.as_str() {
+                "" => ("redis", redis?),
+                valkey => ("valkey", valkey.to_owned()),
+            };
+            Ok(Description {
+                version: format!("{name} {version}"),
+                role: role?,
+                maxmemory: maxmemory?.parse().unwrap_or_default(),
+                eviction_policy: eviction_policy?,
+            })
+        }
+        .boxed()
+    }
+
+    fn peek<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<Bytes>> {
+        async move {
+            let range = |command: &mut Cmd| {
+                command.arg(name).arg(0).arg(56);
+            };
+            Ok(bytes(self.command("GETRANGE", range).await?)?.into())
         }
         .boxed()
     }

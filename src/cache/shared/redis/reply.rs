@@ -44,6 +44,15 @@ pub(super) fn bytes(value: Value) -> Reply<Vec<u8>> {
     }
 }
 
+/// A short text.
+pub(super) fn text(value: Value) -> Reply<String> {
+    let text = String::from_utf8_lossy(&bytes(value)?).into_owned();
+    if text.len() > 64 {
+        return Err(unexpected("a long text"));
+    }
+    Ok(text)
+}
+
 pub(super) fn number(value: Value) -> Reply<u64> {
     let number = match value {
         Value::Int(number) => u64::try_from(number).ok(),

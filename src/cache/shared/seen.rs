@@ -1,0 +1,84 @@
+//! What operators see of the shared level. None of it reads a response.
+
+use serde::Serialize;
+
+use super::Shared;
+use super::engine::{Description, EngineError};
+use super::sealed::Header;
+use crate::label::Label as _;
+use crate::request::CacheKey;
+
+/// This replica in its group.
+#[derive(Debug, Serialize)]
+pub struct Seen {
+    state: &'static str,
+    /// For how long the engine has answered every beat; `None` if it did not answer the last one.
+    reachable_seconds: Option<u64>,
+    lease_left_ms: u64,
+    /// Invalidations that are not in the log yet.
+    queued: usize,
+    /// A digest of the scope key.
+    key: String,
+    member: String,
+    members: Vec<String>,
+    replicas: usize,
+}
+
+impl Shared {
+    /// This replica in its group; `None` without an engine.
+    #[must_use]
+    pub fn seen(&self) -> Option<Seen> {
+        let entries = self.0.as_ref()?;
+        let (group, now) = (&entries.group, entries.clock.mono());
+        let state = group.state(now);
+        let queued = group.outbox().len();
+        let membership = group.membership();
+        let own = membership.own().0;
+        let members = membership.others.keys().chain([&own]);
+        let mut members: Vec<_> = members.map(ToString::to_string).collect();
+        members.sort();
+        let since = membership.reachable_since;
+        let left = group.lease.left(now).as_millis();
+        Some(Seen {
+            state: state.as_str(),
+            reachable_seconds: since.map(|since| now.saturating_sub(since).as_secs()),
+            lease_left_ms: u64::try_from(left).unwrap_or(u64::MAX),
+            queued,
+            key: entries.sealer.names.key_digest(),
+            member: own.to_string(),
+            replicas: members.len(),
+            members,
+        })
+    }
+
+    /// The engine; `None` without one.
+    pub async fn describe(&self) -> Option<Result<Description, EngineError>> {
+        Some(self.0.as_ref()?.engine.describe().await)
+    }
+
+    /// Whether the engine has an entry of this key, and why it would not be used; `None` without an engine.
+    pub async fn explain(&self, key: &CacheKey) -> Option<&'static str> {
+        let entries = self.0.as_ref()?;
+        let name = entries.sealer.names.entry(key);
+        let Ok(beginning) = entries.engine.peek(&name).await else {
+            return Some("unknown: the engine does not answer");
+        };
+        if beginning.is_empty() {
+            return Some("not stored there");
+        }
+        let own = entries.group.position(entries.clock.mono());
+        Some(match (Header::read(&beginning), own) {
+            (Err(_), _) => "stored there by another version: not used",
+            (_, None) => "stored there, and not used: this replica is not in step",
+            (Ok(Header { position, .. }), Some(own)) if position.era != own.era => {
+                "stored there, and not used: it is from before the log began anew"
+            }
+            (Ok(Header { position, .. }), _)
+                if entries.store.changed_since(key, key.scope(), position.id) =>
+            {
+                "stored there, and not used: invalidated since"
+            }
+            _ => "stored there",
+        })
+    }
+}
