@@ -11,7 +11,7 @@ use clap::Args;
 use http::header::AUTHORIZATION;
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
@@ -46,7 +46,7 @@ pub(super) struct AdminAddress {
         value_parser = address,
         help = "Address of the admin listener [default: STUUT_CACHE__ADMIN__LISTEN, else 127.0.0.1:9090]"
     )]
-    admin: Option<Authority>,
+    pub(super) admin: Option<Authority>,
 }
 
 /// The admin token, for requests that need one.
@@ -61,7 +61,7 @@ pub(super) struct AdminToken {
 }
 
 /// A client without TLS, with a pool of connections.
-pub(super) type HttpClient = legacy::Client<HttpConnector, Empty<Bytes>>;
+pub(super) type HttpClient = legacy::Client<HttpConnector, Full<Bytes>>;
 
 /// A client of one admin listener.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl AdminClient {
             request = request.header(AUTHORIZATION, bearer(token));
         }
         let request = request
-            .body(Empty::new())
+            .body(Full::default())
             .map_err(|error| AdminError::Unreachable(address(), error.to_string()))?;
         let response = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY))
             .await
@@ -174,7 +174,7 @@ impl AdminError {
 }
 
 /// Parses a host and a port to connect to.
-fn address(text: &str) -> Result<Authority, String> {
+pub(super) fn address(text: &str) -> Result<Authority, String> {
     let reachable = |address: SocketAddr| match address {
         // An unspecified address is reached through loopback.
         SocketAddr::V4(any) if any.ip().is_unspecified() => format!("127.0.0.1:{}", any.port()),
@@ -201,8 +201,8 @@ pub(super) fn http_client() -> HttpClient {
 ///
 /// The root cause: hyper's own "client error (Connect)" explains nothing.
 pub(super) async fn send<C: Connect + Clone + Send + Sync + 'static>(
-    client: &legacy::Client<C, Empty<Bytes>>,
-    request: Request<Empty<Bytes>>,
+    client: &legacy::Client<C, Full<Bytes>>,
+    request: Request<Full<Bytes>>,
     max_body: usize,
 ) -> Result<Response<Bytes>, String> {
     let response = client.request(request).await;

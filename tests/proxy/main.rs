@@ -96,6 +96,7 @@ mod representations {
 #[cfg(feature = "shared")]
 mod shared {
     mod coalescing;
+    mod doctor;
     mod engine;
     mod entries;
     mod invalidation;

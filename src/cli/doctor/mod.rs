@@ -20,6 +20,7 @@ macro_rules! skip {
 }
 
 mod checks;
+mod group;
 mod purging;
 mod target;
 
@@ -28,21 +29,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::ensure;
+use bytes::Bytes;
 use clap::Args;
 use http::Uri;
+use http::uri::Authority;
 use stuut_simulator::demo;
 
-use super::admin_client::{AdminAddress, AdminToken, token_from};
+use super::admin_client::{AdminAddress, AdminToken, address, token_from};
 use super::print;
 use super::serve::run_to_end;
 use checks::Checks;
+use group::Replicas;
 use target::Target;
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
-    /// URL of the proxy
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    proxy: Uri,
+    /// URL of the proxy; several: replicas of one group, which are also checked together
+    #[arg(
+        long = "proxy",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    proxies: Vec<Uri>,
     /// PEM file of certificate authorities to trust, in addition to the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
@@ -69,8 +77,16 @@ pub(super) struct DoctorArguments {
     /// Also fail when a check is skipped
     #[arg(long)]
     strict: bool,
-    #[command(flatten)]
-    listener: AdminAddress,
+    /// Body of a PATCH to the call, for the check of writes through replicas [default: an empty object, without token files]
+    #[arg(long, value_name = "JSON")]
+    patch: Option<String>,
+    #[arg(
+        long = "admin",
+        value_name = "ADDR",
+        value_parser = address,
+        help = "Address of the admin listener of each --proxy, in their order [default of a single one: STUUT_CACHE__ADMIN__LISTEN, else 127.0.0.1:9090]"
+    )]
+    admins: Vec<Authority>,
     #[command(flatten)]
     token: AdminToken,
 }
@@ -96,12 +112,24 @@ struct Tally {
 }
 
 pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
-    let proxy = target(arguments)?;
-    run_to_end(0, run_checks(arguments, &proxy))
+    let (proxies, admins) = (&arguments.proxies, &arguments.admins);
+    ensure!(
+        proxies.len() == 1 || proxies.len() == admins.len(),
+        "write an --admin for each --proxy"
+    );
+    let targets = proxies.iter().enumerate().map(|(n, base)| {
+        let admin = admins.get(n).cloned();
+        target(arguments, base, &AdminAddress { admin })
+    });
+    let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;
+    run_to_end(0, run_checks(arguments, &targets))
 }
 
-fn target(arguments: &DoctorArguments) -> anyhow::Result<Target> {
-    let base = &arguments.proxy;
+fn target(
+    arguments: &DoctorArguments,
+    base: &Uri,
+    listener: &AdminAddress,
+) -> anyhow::Result<Target> {
     ensure!(
         base.scheme().is_some() && base.authority().is_some() && base.path() == "/",
         "--proxy: write the proxy's address as a URL without a path, e.g. http://127.0.0.1:8080"
@@ -115,11 +143,12 @@ fn target(arguments: &DoctorArguments) -> anyhow::Result<Target> {
         token("--first-token-file", first, demo::TOKEN)?,
         token("--second-token-file", second, demo::FOREIGN_TOKEN)?,
     ];
-    let admin = arguments.listener.client(arguments.token.read()?)?;
+    let admin = listener.client(arguments.token.read()?)?;
     Target::new(base, arguments.ca_file.as_deref(), tokens, admin)
 }
 
-async fn run_checks(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Result<ExitCode> {
+async fn run_checks(arguments: &DoctorArguments, proxies: &[Target]) -> anyhow::Result<ExitCode> {
+    let proxy = &proxies[0];
     let mut tally = Tally::default();
     let call = &format!("/v1/calls/{}", arguments.call);
     let young = format!("/v1/calls/{}", arguments.young_call);
@@ -138,6 +167,23 @@ async fn run_checks(arguments: &DoctorArguments, proxy: &Target) -> anyhow::Resu
     tally.report("purge", checks.purge().await)?;
     tally.report("race", checks.race().await)?;
     tally.report("secrets", checks.secrets(&arguments.call).await)?;
+    if proxies.len() > 1 {
+        let default = || {
+            arguments
+                .first_token_file
+                .is_none()
+                .then(|| "{}".to_owned())
+        };
+        let replicas = Replicas {
+            proxies,
+            call,
+            patch: arguments.patch.clone().or_else(default).map(Bytes::from),
+        };
+        tally.report("group", replicas.group().await)?;
+        tally.report("shared", replicas.shared().await)?;
+        tally.report("purges", replicas.purge().await)?;
+        tally.report("writes", replicas.write().await)?;
+    }
     tally.conclude(arguments.strict)
 }
 

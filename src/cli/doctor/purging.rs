@@ -126,7 +126,7 @@ impl Checks<'_> {
         Ok(format!("no token and no id of a call in {pages}"))
     }
 
-    async fn purge_call(&self) -> Result<(), NotPassed> {
+    pub(super) async fn purge_call(&self) -> Result<(), NotPassed> {
         let target = format!("/purge?path={}", self.call);
         Ok(self.proxy.admin.post(&target).await.map(drop)?)
     }

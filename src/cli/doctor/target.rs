@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, SET_COOKIE};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, SET_COOKIE};
+use http::request::Builder;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -36,8 +37,8 @@ pub(super) const BOTH: [Caller; 2] = [Caller::First, Caller::Second];
 
 #[derive(Debug)]
 pub(super) struct Target {
-    client: legacy::Client<Connector, Empty<Bytes>>,
-    base: String,
+    client: legacy::Client<Connector, Full<Bytes>>,
+    pub(super) base: String,
     tokens: [SecretString; 2],
     pub(super) admin: AdminClient,
 }
@@ -140,6 +141,15 @@ impl Target {
             .await
     }
 
+    /// Sends a PATCH with the first token.
+    pub(super) async fn patch(&self, target: &str, body: Bytes) -> Result<Reply, NotPassed> {
+        let json = HeaderValue::from_static("application/json");
+        let token = Some(&self.tokens[Caller::First.index()]);
+        let patch = Request::patch(format!("{}{target}", self.base));
+        self.exchange(patch, token, &[(CONTENT_TYPE, json)], body)
+            .await
+    }
+
     /// Sends a GET with any token, or without one.
     pub(super) async fn send(
         &self,
@@ -147,16 +157,27 @@ impl Target {
         target: &str,
         fields: &[(HeaderName, HeaderValue)],
     ) -> Result<Reply, NotPassed> {
-        let mut request = Request::get(format!("{}{target}", self.base));
+        let get = Request::get(format!("{}{target}", self.base));
+        self.exchange(get, token, fields, Bytes::new()).await
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Builder,
+        token: Option<&SecretString>,
+        fields: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Reply, NotPassed> {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, bearer(token));
         }
         for (name, value) in fields {
             request = request.header(name, value);
         }
-        let request = request.body(Empty::new()).map_err(|error| {
-            NotPassed::Failed(format!("{target} is not a request target: {error}"))
-        })?;
+        let request = request
+            .body(Full::from(body))
+            .map_err(|error| NotPassed::Failed(format!("not a request target: {error}")))?;
+        let target = request.uri().path().to_owned();
         let sent = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY)).await;
         let Ok(response) = sent else {
             fail!("no response to {target} within {TIMEOUT:?}");

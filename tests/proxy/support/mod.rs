@@ -34,7 +34,7 @@ mod tls;
 use std::time::Duration;
 
 pub use browser::Page;
-pub use command::{installed, run, run_with};
+pub use command::{CommandOutput, installed, run, run_with};
 #[cfg(feature = "shared")]
 pub use engine::{Engine, Program as EngineProgram, free_port};
 #[cfg(feature = "shared")]
