@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
+use futures_util::future::join_all;
 use http::Request;
 use http::header::AUTHORIZATION;
-use http_body_util::Empty;
+use http_body_util::Full;
 use stuut_simulator::{Options, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,8 @@ macro_rules! print_line {
     };
 }
 
+mod replicas;
+
 #[derive(Debug, Args)]
 pub(super) struct DemoArguments {
     /// Address the proxy listens on; port 0 lets the system choose
@@ -37,6 +40,9 @@ pub(super) struct DemoArguments {
     /// Address of the admin listener: dashboard, metrics, health, purge
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
     admin_listen: SocketAddr,
+    /// Number of replicas, on successive ports; they share a Redis or Valkey if one is in PATH
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    replicas: u16,
     /// Exit after the tour instead of running until Ctrl-C
     #[arg(long)]
     tour: bool,
@@ -63,17 +69,24 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
 
     let config = configuration(arguments, &origin)?;
     let _writer = log(&config.log)?;
-    let process = Process::start(&config, &Clock::system(), None, Sockets::default())?;
-    let (base, admin) = (format!("http://{}", process.address), process.admin_address);
     print_line!("simulated Stuut API on {origin}, latency {LATENCY:?}");
-    print_line!("stuut-cache on {base}, dashboard on http://{admin}/\n");
-    tour(&base, &simulator).await?;
+    let (processes, engine) = if arguments.replicas > 1 {
+        replicas::start(arguments.replicas, config, &simulator).await?
+    } else {
+        let process = Process::start(&config, &Clock::system(), None, Sockets::default())?;
+        let (address, admin) = (process.address, process.admin_address);
+        print_line!("stuut-cache on http://{address}, dashboard on http://{admin}/\n");
+        tour(&format!("http://{address}"), &simulator).await?;
+        (vec![process], None)
+    };
     if !arguments.tour {
-        print_examples(&base, admin)?;
+        let first = &processes[0];
+        print_examples(&format!("http://{}", first.address), first.admin_address)?;
         let stopped = tokio::signal::ctrl_c().await;
         stopped.context("cannot listen for Ctrl-C")?;
     }
-    process.stop().await;
+    join_all(processes.into_iter().map(Process::stop)).await;
+    drop(engine);
     shutdown.cancel();
     simulating.await.context("the simulator panicked")?;
     Ok(ExitCode::SUCCESS)
@@ -145,7 +158,7 @@ async fn get(
 ) -> anyhow::Result<Bytes> {
     let request = Request::get(format!("{base}/v1/calls/{call}"))
         .header(AUTHORIZATION, format!("Bearer {token}"))
-        .body(Empty::new())?;
+        .body(Full::default())?;
     let sent = Instant::now();
     let response = send(client, request, MAX_BODY).await;
     let (head, body) = response.map_err(anyhow::Error::msg)?.into_parts();

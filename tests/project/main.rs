@@ -10,5 +10,6 @@ mod deploy;
 mod documents;
 mod layers;
 mod manual;
+mod replicas;
 mod snapshots;
 mod tools;
