@@ -34,7 +34,9 @@ mod tls;
 use std::time::Duration;
 
 pub use browser::Page;
-pub use command::{CommandOutput, installed, run, run_with};
+#[cfg(feature = "shared")]
+pub use command::CommandOutput;
+pub use command::{installed, run, run_with};
 #[cfg(feature = "shared")]
 pub use engine::{Engine, Program as EngineProgram, free_port};
 #[cfg(feature = "shared")]
