@@ -272,7 +272,7 @@ impl Entries {
         sealed: Bytes,
     ) -> Result<Opened, Unusable> {
         let unsealed = |salt| move |reason| Unusable::Unsealed(reason, salt);
-        let header = Header::read(&sealed).map_err(unsealed(Salt::default()))?;
+        let header = Header::read(&sealed).map_err(unsealed(Header::salt(&sealed)))?;
         let (Position { era, id }, salt) = (header.position, header.salt);
         let own = self.group.position(self.clock.mono());
         if own.is_none_or(|own| own.era != era)

@@ -185,6 +185,13 @@ impl Header {
         read().ok_or(Unsealed::Format)
     }
 
+    /// The salt of an entry in the form of any version; without it, an unusable entry could not be
+    /// replaced.
+    pub(super) fn salt(sealed: &[u8]) -> Salt {
+        let salt = sealed.get(41..).and_then(|rest| rest.first_chunk());
+        salt.copied().unwrap_or_default()
+    }
+
     /// The header as bytes. `began` is in decimal digits, which compare as the numbers do.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let Position { era, id } = self.position;

@@ -1,9 +1,10 @@
 -- Looks an entry up; without one, tries to begin its fetch. Returns the entry in an array, or who fetches.
+-- The clear part of an entry has 57 bytes; anything shorter is none.
 -- KEYS: entry, fetch
 -- ARGV: call, salt that counts as absent, owner, length of a fetch, most bytes of an entry
 local time = redis.call('TIME')
 local length = redis.call('STRLEN', KEYS[1])
-if length > 0 and length <= tonumber(ARGV[5])
+if length >= 57 and length <= tonumber(ARGV[5])
     and redis.call('GETRANGE', KEYS[1], 41, 56) ~= ARGV[2] then
   return {ARGV[1], time, {redis.call('GET', KEYS[1])}}
 end
