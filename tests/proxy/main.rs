@@ -99,6 +99,9 @@ mod shared {
     mod doctor;
     mod engine;
     mod entries;
+    mod failures;
+    mod fence;
     mod invalidation;
+    mod named_scopes;
     mod operators;
 }

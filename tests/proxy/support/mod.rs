@@ -50,7 +50,7 @@ pub use raw_connection::{RawConnection, RawOrigin};
 #[cfg(feature = "shared")]
 pub use relay::{Fault, Relay};
 #[cfg(feature = "shared")]
-pub use replicas::{Replicas, in_step};
+pub use replicas::{Endpoint, Replicas, engine_urls, in_step};
 pub use reply::Reply;
 pub use request::{Clients, Pending, Request};
 pub use response::Response;

@@ -1,5 +1,6 @@
 //! The real program in a process of its own, with its captured output.
 
+use std::fs::DirEntry;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -198,6 +199,23 @@ impl Program {
         let (name, id) = (format!("-{name}"), self.child.id().to_string());
         let sent = Command::new("kill").args([name, id]).status();
         assert!(sent.expect("kill is installed").success());
+    }
+
+    /// Stops each of its threads, until it gets `CONT`.
+    pub async fn freeze(&self) {
+        self.signal("STOP");
+        let is_stopped = |thread: std::io::Result<DirEntry>| {
+            let path = thread.expect("a thread").path().join("status");
+            // It may have ended.
+            let status = std::fs::read_to_string(path).unwrap_or_default();
+            status.is_empty() || status.contains("State:\tT")
+        };
+        let threads = format!("/proc/{}/task", self.child.id());
+        wait_until("it stands still", async || {
+            let threads = std::fs::read_dir(&threads).expect("a running process has threads");
+            threads.into_iter().all(is_stopped)
+        })
+        .await;
     }
 
     pub fn wait(&mut self) -> ExitStatus {

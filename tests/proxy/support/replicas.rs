@@ -1,18 +1,50 @@
 //! Replicas of one group: proxies with the same key and the same real engine, in front of one origin.
 
 use std::ops::Deref;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
-use stuut_cache::config::{Config, EngineUrl, ScopeKey};
+use http::Method;
+use stuut_cache::config::{Config, EngineUrl, ScopeKey, Shared};
 
-use super::{Engine, EngineProgram, Origin, Proxy};
+use super::{Cluster, Engine, EngineProgram, Origin, Proxy, Request, Response, Sentinels};
 
 /// Replicas on clocks that only the test advances.
-pub struct Replicas {
-    pub engine: Engine,
+pub struct Replicas<E = Engine> {
+    pub engine: E,
     pub origin: Origin,
     proxies: Vec<Proxy>,
     key: ScopeKey,
+}
+
+/// An engine, as the settings name it.
+pub trait Endpoint {
+    fn set(&self, settings: &mut Shared);
+}
+
+/// For `shared.url`.
+pub fn engine_urls<'a>(urls: impl IntoIterator<Item = &'a String>) -> Vec<EngineUrl> {
+    let parse = |url: &String| EngineUrl::parse(url).expect("a URL");
+    urls.into_iter().map(parse).collect()
+}
+
+impl Endpoint for Engine {
+    fn set(&self, settings: &mut Shared) {
+        settings.url = engine_urls(&[self.url()]);
+    }
+}
+
+impl Endpoint for Sentinels {
+    fn set(&self, settings: &mut Shared) {
+        settings.url = engine_urls(&self.urls());
+        settings.sentinel = Some("main".to_owned());
+    }
+}
+
+impl Endpoint for Cluster {
+    fn set(&self, settings: &mut Shared) {
+        settings.url = engine_urls(&self.urls());
+    }
 }
 
 impl Replicas {
@@ -21,9 +53,11 @@ impl Replicas {
         let engine = Engine::start(EngineProgram::Redis7, test).await?;
         Some(Self::on(engine, count).await)
     }
+}
 
+impl<E: Endpoint> Replicas<E> {
     /// Starts this many replicas on an engine.
-    pub async fn on(engine: Engine, count: usize) -> Self {
+    pub async fn on(engine: E, count: usize) -> Self {
         let mut replicas = Self {
             engine,
             origin: Origin::start().await,
@@ -39,15 +73,15 @@ impl Replicas {
 
     /// Starts another replica; returns its number.
     pub async fn join(&mut self, change: impl FnOnce(&mut Config)) -> usize {
-        let (url, key) = (self.engine.url(), self.key.clone());
         let proxy = Proxy::with(&self.origin, |config| {
-            config.scope.key = Some(key);
-            config.shared.url = vec![EngineUrl::parse(&url).expect("a URL")];
+            config.scope.key = Some(self.key.clone());
+            self.engine.set(&mut config.shared);
             // So that a busy machine does not make an operation fail.
             config.shared.timeout = Duration::from_secs(5);
             change(config);
         });
-        self.proxies.push(proxy.await);
+        let proxy = proxy.await;
+        self.proxies.push(proxy);
         self.proxies.len() - 1
     }
 
@@ -69,6 +103,43 @@ impl Replicas {
             in_step(proxy).await;
         }
     }
+
+    /// Sends a request, and advances all clocks together until it is answered: it may wait for the end
+    /// of leases. No clock falls behind the real time, by which the wait may end too.
+    pub async fn answered(&self, request: Request) -> Response {
+        let mut pending = pin!(request.start().into_future());
+        let mut last = Instant::now();
+        for _ in 0..1_000 {
+            self.advance(last.elapsed() + Duration::from_millis(20));
+            last = Instant::now();
+            let answers = async {
+                for proxy in &self.proxies {
+                    proxy.admin(Method::GET, "/metrics").await;
+                }
+            };
+            tokio::select! {
+                biased;
+                response = &mut pending => {
+                    self.advance(last.elapsed());
+                    return response;
+                }
+                () = answers => {}
+            }
+        }
+        panic!("a request is not answered")
+    }
+
+    fn advance(&self, by: Duration) {
+        for proxy in &self.proxies {
+            proxy.clock.advance_waiters(by);
+        }
+    }
+
+    /// The same for a purge by a replica; returns what it says.
+    pub async fn purge(&self, number: usize, query: &str) -> serde_json::Value {
+        let purge = self.proxies[number].admin(Method::POST, &format!("/purge?{query}"));
+        self.answered(purge).await.assert_status(200).json()
+    }
 }
 
 /// Waits until a replica has a lease.
@@ -76,7 +147,7 @@ pub async fn in_step(proxy: &Proxy) {
     proxy.wait_for_metric("stuut_cache_shared_state", 0).await;
 }
 
-impl Deref for Replicas {
+impl<E> Deref for Replicas<E> {
     type Target = [Proxy];
 
     fn deref(&self) -> &[Proxy] {
