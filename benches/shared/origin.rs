@@ -112,7 +112,8 @@ impl State {
             }
             body.push_str("\"}");
             let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\netag: \"v{version}\"\r\n\
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                 cache-control: max-age=600\r\netag: \"v{version}\"\r\n\
                  content-length: {}\r\n\r\n",
                 body.len()
             );

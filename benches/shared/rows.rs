@@ -24,10 +24,17 @@ const ROWS: [Row; 9] = [
 ];
 
 pub(crate) fn run(names: &[String]) -> Result<()> {
+    let mut has_failed = false;
     for (name, row) in ROWS {
         if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            row()?;
+            if let Err(error) = row() {
+                println!("{name}: {error}");
+                has_failed = true;
+            }
         }
+    }
+    if has_failed {
+        return Err("rows have failed".into());
     }
     Ok(())
 }
