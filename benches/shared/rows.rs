@@ -26,11 +26,10 @@ const ROWS: [Row; 9] = [
 pub(crate) fn run(names: &[String]) -> Result<()> {
     let mut has_failed = false;
     for (name, row) in ROWS {
-        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
-            if let Err(error) = row() {
-                println!("{name}: {error}");
-                has_failed = true;
-            }
+        let is_wanted = names.is_empty() || names.iter().any(|wanted| wanted == name);
+        if is_wanted && let Err(error) = row() {
+            println!("{name}: {error}");
+            has_failed = true;
         }
     }
     if has_failed {

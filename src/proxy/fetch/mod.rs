@@ -6,6 +6,7 @@
 mod fill;
 mod origin;
 mod reassess;
+mod result;
 mod shared;
 
 use std::future::poll_fn;
@@ -13,23 +14,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, response};
+use http::{HeaderMap, HeaderName, Method};
 use tokio::sync::oneshot;
 
 use super::places::Places;
 use super::request::ClientRequest;
-use super::span::{OriginSpan, OriginSpans, SpanEnd};
+use super::span::{OriginSpan, OriginSpans};
 use crate::cache::shared::{Position, Shared, Ticket};
 use crate::cache::{
     Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store, StoreLookup,
 };
 use crate::clock::{Clock, Deadline};
 use crate::config::{self, CookieName};
-use crate::label::Label as _;
-use crate::policy::{self, NotStored, RequestDirectives, Sharing};
+use crate::policy::{RequestDirectives, Sharing};
 use crate::request::{CacheKey, RouteId, Routes};
 use crate::telemetry::{Metrics, RequestId};
-use crate::upstream::{FetchError, ResponseStream, Upstream, headers};
+use crate::upstream::{FetchError, Upstream, headers};
+
+pub(super) use result::{FetchResult, Fetched, SharedResult};
 
 /// Fetches responses and stores them.
 #[derive(Clone, Debug)]
@@ -113,37 +115,6 @@ enum SharedUse {
     /// A fresh response suffices, if it also rechecks its token.
     Recheck,
 }
-
-/// The result of a fetch, for the request that started it.
-#[derive(Debug)]
-pub(super) enum FetchResult {
-    /// A whole response.
-    Whole(Fetched),
-    /// A response that cannot be stored, by its head or its size.
-    Stream {
-        head: Box<response::Parts>,
-        body: Box<ResponseStream>,
-        reason: NotStored,
-    },
-    /// No response.
-    Failed(FetchError),
-}
-
-/// A whole response.
-#[derive(Clone, Debug)]
-pub(super) struct Fetched {
-    pub(super) entry: Arc<Entry>,
-    pub(super) stored: Result<(), NotStored>,
-    /// The origin's status: 304 if the stored response was validated.
-    pub(super) status: StatusCode,
-    /// Whether another request led the fetch.
-    pub(super) collapsed: bool,
-    /// The ignored cookies that the origin set, for the request that led the fetch.
-    pub(super) cookies: Vec<HeaderValue>,
-}
-
-/// The result of a fetch, for its waiters; `Ok(None)`: a response of another replica is in the store.
-pub(super) type SharedResult = Result<Option<Fetched>, FetchError>;
 
 impl Fetcher {
     /// Fetches the response, or waits for a fetch in flight; `None` if another replica has fetched it, and
@@ -392,15 +363,6 @@ async fn alongside<T>(main: impl Future<Output = T>, endless: impl Future<Output
     .await
 }
 
-// === impl Fetched ===
-
-impl Fetched {
-    /// Whether it is the response to a request with these fields.
-    fn answers(&self, sent: &HeaderMap) -> bool {
-        self.entry.vary.matches(&self.entry.whole.headers, sent)
-    }
-}
-
 // === impl FetchJob ===
 
 impl FetchJob {
@@ -411,65 +373,5 @@ impl FetchJob {
         } else {
             Sharing::OneToken
         }
-    }
-}
-
-// === impl FetchResult ===
-
-impl FetchResult {
-    /// The status of the response, if there is one; after a 304, that of the stored response.
-    fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Whole(fetched) => Some(fetched.entry.whole.status),
-            Self::Stream { head, .. } => Some(head.status),
-            Self::Failed(_) => None,
-        }
-    }
-
-    /// Whether the origin failed, in the sense of `stale-if-error` (RFC 5861 §4).
-    pub(super) fn is_failure(&self) -> bool {
-        self.status().is_none_or(policy::is_failure)
-    }
-
-    /// Whether the response is stored.
-    pub(super) fn is_stored(&self) -> bool {
-        matches!(self, Self::Whole(fetched) if fetched.stored.is_ok())
-    }
-
-    /// Whether a request was sent, and failed or was answered with a 5xx.
-    fn is_origin_failure(&self) -> bool {
-        match self {
-            Self::Failed(error) => !error.fault().is_shed(),
-            _ => self.status().is_some_and(|status| status.is_server_error()),
-        }
-    }
-
-    /// The waiters' result; `None` if the response is not shareable. They share a response that was
-    /// stored or only fenced (they too arrived before the purge), and an error: they have the same
-    /// token, so their own fetch would fail likewise.
-    fn shared(&self) -> Option<SharedResult> {
-        match self {
-            Self::Whole(fetched)
-                if matches!(fetched.stored, Ok(()) | Err(NotStored::Fenced))
-                    || policy::is_error(fetched.entry.whole.status) =>
-            {
-                Some(Ok(Some(Fetched {
-                    collapsed: true,
-                    cookies: Vec::new(),
-                    ..fetched.clone()
-                })))
-            }
-            Self::Whole(_) | Self::Stream { .. } => None,
-            Self::Failed(error) => Some(Err(error.clone())),
-        }
-    }
-
-    fn span_end(&self) -> SpanEnd {
-        let (status, reason) = match self {
-            Self::Whole(fetched) => (fetched.status, fetched.stored.err()),
-            Self::Stream { head, reason, .. } => (head.status, Some(*reason)),
-            Self::Failed(error) => return SpanEnd::Failed(error.fault()),
-        };
-        SpanEnd::Answered(status, reason.map_or("stored", |reason| reason.as_str()))
     }
 }
