@@ -12,6 +12,7 @@ use http::Request;
 use http::header::AUTHORIZATION;
 use http_body_util::Full;
 use stuut_simulator::{Options, Simulator, demo, serve};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::admin_client::{HttpClient, MAX_BODY, http_client, send};
@@ -82,8 +83,12 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     if !arguments.tour {
         let first = &processes[0];
         print_examples(&format!("http://{}", first.address), first.admin_address)?;
-        let stopped = tokio::signal::ctrl_c().await;
-        stopped.context("cannot listen for Ctrl-C")?;
+        let terminate = signal(SignalKind::terminate());
+        let mut terminate = terminate.context("cannot listen for SIGTERM")?;
+        tokio::select! {
+            stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C")?,
+            _ = terminate.recv() => {}
+        }
     }
     join_all(processes.into_iter().map(Process::stop)).await;
     drop(engine);
