@@ -146,21 +146,37 @@ impl Link {
 
     /// Replaces the current connection.
     pub(super) fn abandon(&self, reason: &str) {
-        let current = match &*self.state.borrow() {
-            State::Connected(number, _) => *number,
-            _ => return,
-        };
-        self.replace(current, &reason);
+        if let Some(current) = self.current() {
+            self.replace(current, &reason);
+        }
     }
 
-    fn replace(&self, number: u64, reason: &dyn fmt::Display) {
+    /// The same without a word: nothing is wrong with it.
+    pub(super) fn retire(&self) {
+        if let Some(current) = self.current() {
+            self.end(current);
+        }
+    }
+
+    fn current(&self) -> Option<u64> {
+        match &*self.state.borrow() {
+            State::Connected(number, _) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Ends a connection; returns whether it had not ended yet.
+    fn end(&self, number: u64) -> bool {
         self.unanswered.store(0, Ordering::Relaxed);
-        let is_first = self.broken.send_if_modified(|broken| {
+        self.broken.send_if_modified(|broken| {
             let is_new = *broken < number;
             *broken = (*broken).max(number);
             is_new
-        });
-        if is_first {
+        })
+    }
+
+    fn replace(&self, number: u64, reason: &dyn fmt::Display) {
+        if self.end(number) {
             let (link, reason) = (self.name, clipped(reason));
             warn!(link, reason, "connection to the engine replaced: {reason}");
         }

@@ -202,7 +202,7 @@ struct Reading<'a>(Option<&'a Link>);
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
         if let Some(link) = self.0 {
-            link.abandon("a read of the log was cancelled");
+            link.retire();
         }
     }
 }
