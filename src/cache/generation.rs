@@ -40,7 +40,7 @@ pub(super) struct Generations {
     superseded: LiveCounters<u64>,
     /// Numbers fetches in the order they begin.
     sequence: AtomicU64,
-    /// What the replicas have invalidated, by the hashes of the fields above.
+    /// The invalidations of the replicas, by the hashes of the fields above.
     journal: Journal,
     routes: Routes,
     /// Random per process, so that a client cannot make the hashes of two paths collide.
@@ -75,7 +75,7 @@ pub struct Fence {
     token: Scope,
 }
 
-/// What an invalidation did.
+/// The effect of an invalidation.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Invalidated {
     /// Whether there was anything to invalidate.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::canonical_path;
 use crate::request::{Scope, ScopeId};
 
-/// What an invalidation concerns.
+/// The responses that an invalidation concerns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Invalidation {
     /// Paths in their [canonical form](crate::policy::canonical_path), in every scope and with every
@@ -21,7 +21,7 @@ pub enum Invalidation {
         /// For how long no response to a fetch that begins is stored; zero after a purge.
         pending: Duration,
     },
-    /// What is stored for a token under a path, with every query: the origin has refused it (403).
+    /// The responses for a token under a path, with every query: the origin has refused it (403).
     Resource {
         /// The refused token.
         token: Scope,
@@ -59,7 +59,7 @@ impl Invalidation {
         }
     }
 
-    /// What is stored for this token under this path.
+    /// The responses for this token under this path.
     #[must_use]
     pub fn of_resource(token: &Scope, path: &str) -> Self {
         Self::Resource {

@@ -33,6 +33,6 @@ pub use store::{Store, StoreLookup, Superseded};
 pub struct Levels {
     /// The memory of this process.
     pub store: Arc<Store>,
-    /// What the replicas share.
+    /// The level that the replicas share.
     pub shared: Arc<shared::Shared>,
 }

@@ -57,7 +57,7 @@ pub struct WriteResponse {
 
 type LastFrame = Result<Frame<Bytes>, FetchError>;
 
-/// What the end of a write needs.
+/// The parts that the end of a write needs.
 #[derive(Clone, Debug)]
 pub(super) struct WriteContext {
     pub(super) shared: Arc<Shared>,

@@ -34,7 +34,7 @@ pub struct MemberId(pub u64);
 /// The random part of an entry, from which its key is derived; it also tells two entries apart.
 pub type Salt = [u8; 16];
 
-/// What a replica says in a beat.
+/// A sign of life of a replica.
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
     /// The replica.
@@ -45,16 +45,16 @@ pub struct Beat {
     pub position: Option<Position>,
     /// `shared.lease`.
     pub lease: Duration,
-    /// The era to begin, if there is none or its primary has changed.
+    /// The era to begin, if none has begun or its primary has changed.
     pub next_era: Era,
 }
 
-/// What the engine answers to a beat.
+/// The engine's answer to a beat.
 #[derive(Clone, Debug)]
 pub struct BeatReply {
     /// The era in force.
     pub era: Era,
-    /// The last item of the log; zero if there is none.
+    /// The last item of the log; zero if it is empty.
     pub last: u64,
     /// The items after the position of the beat in this era (after zero, if that is of another era), in
     /// order, at most a thousand. Fewer than up to `last` may also mean that the log has lost some.
@@ -90,7 +90,7 @@ pub struct Member {
 /// The replicas that share the engine.
 #[derive(Clone, Debug)]
 pub struct GroupState {
-    /// The era in force; `None` if there is none.
+    /// The era in force; `None` before the first.
     pub era: Option<Era>,
     /// Every replica.
     pub members: Vec<Member>,
@@ -164,13 +164,13 @@ pub struct Description {
     pub role: String,
     /// Most bytes that it stores; zero: no limit.
     pub maxmemory: u64,
-    /// What it evicts then.
+    /// The keys that it evicts then.
     pub eviction_policy: String,
 }
 
 /// The operations on the engine. Each is one script or command; the names are complete engine keys.
 pub trait Engine: fmt::Debug + Send + Sync {
-    /// Records a beat. Begins an era if there is none, or if the primary of the log is another than the
+    /// Records a beat. Begins an era if none has begun, or if the primary of the log is another than the
     /// one under which it began.
     fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<BeatReply, EngineError>>;
 
@@ -191,7 +191,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     fn remove_member(&self, member: MemberId, count: u64)
     -> BoxFuture<'_, Result<(), EngineError>>;
 
-    /// Looks an entry up; one with the salt `known` counts as absent. If there is none, tries to begin
+    /// Looks an entry up; one with the salt `known` counts as absent. Without one, tries to begin
     /// the fetch of it for `owner`, for a second.
     fn look_up<'a>(
         &'a self,
@@ -235,7 +235,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(Description::default())))
     }
 
-    /// The clear header of an entry, for operators; empty if there is none.
+    /// The clear header of an entry, for operators; empty without one.
     fn peek<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Bytes, EngineError>> {
         Box::pin(ready(Ok(Bytes::new())))
     }

@@ -54,7 +54,7 @@ pub(super) struct Entries {
     pub(super) clock: Clock,
 }
 
-/// What is looked up or shared, and how its freshness is assessed here.
+/// The subject of a lookup: a response, and how its freshness is assessed here.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
     /// The cache key.

@@ -60,7 +60,7 @@ pub struct Group {
 labels! {
     /// Whether a replica is in step with its group; their order is that of the metric's values.
     pub(super) enum State {
-        /// What is stored is used.
+        /// Stored responses are used.
         InStep => "in_step",
         /// The log has not been applied to its end.
         CatchingUp => "catching_up",

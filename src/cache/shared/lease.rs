@@ -43,7 +43,7 @@ impl Lease {
         micros(now) < self.end.load(Ordering::SeqCst)
     }
 
-    /// What is left of the lease.
+    /// The rest of the lease.
     #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
         let end = self.end.load(Ordering::SeqCst);

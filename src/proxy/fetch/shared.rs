@@ -16,7 +16,7 @@ use crate::policy::{self, NotStored, Recheck};
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(100);
 
-/// What has become of an entry of the shared level.
+/// The result of keeping an entry of the shared level.
 enum Kept {
     /// It is in the store, and suffices.
     Fresh,
@@ -69,7 +69,7 @@ impl Fetcher {
         false
     }
 
-    /// What the job is about; `None` without a credential.
+    /// The subject of the job; `None` without a credential.
     fn subject<'a>(&'a self, job: &'a FetchJob) -> Option<Subject<'a>> {
         Some(Subject {
             key: &job.key,

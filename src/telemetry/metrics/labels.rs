@@ -38,9 +38,9 @@ labels! {
     pub enum SharedLookup {
         /// An entry was found, fresh or stale.
         Entry => "entry",
-        /// There is none, and the fetch is this replica's.
+        /// No entry, and the fetch is this replica's.
         Miss => "miss",
-        /// There is none, and another replica fetches.
+        /// No entry, and another replica fetches.
         Wait => "wait",
         /// The last response could not be shared.
         Unshareable => "unshareable",
@@ -68,7 +68,7 @@ labels! {
 }
 
 labels! {
-    /// What became of a response for the shared level.
+    /// The fate of a response for the shared level.
     pub enum SharedStore {
         /// It is in the engine.
         Stored => "stored",
@@ -250,7 +250,7 @@ labels! {
 }
 
 labels! {
-    /// What an invalidation in the log concerns.
+    /// The responses that an invalidation in the log concerns.
     pub enum Concern {
         /// Paths, in every scope.
         Paths => "paths",

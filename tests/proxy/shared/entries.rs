@@ -205,7 +205,7 @@ async fn without_an_engine_a_replica_answers_alone() {
     replicas.engine.kill();
     let alone = &replicas[0];
     alone.advance(Duration::from_millis(2_100));
-    // What was stored under the lease is not used after it.
+    // A response from the time of the lease is not used after it.
     alone.get(CALL).bearer("a").await.assert_miss();
     alone.get(CALL).bearer("a").await.assert_hit();
     alone.advance(Duration::from_millis(2_100));

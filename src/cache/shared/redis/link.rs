@@ -151,7 +151,7 @@ impl Link {
         }
     }
 
-    /// The same without a word: nothing is wrong with it.
+    /// The same without a log line: nothing is wrong with it.
     pub(super) fn retire(&self) {
         if let Some(current) = self.current() {
             self.end(current);

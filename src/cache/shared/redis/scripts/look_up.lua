@@ -1,5 +1,5 @@
 -- Looks an entry up; without one, tries to begin its fetch. Returns the entry in an array, or who fetches.
--- The clear part of an entry has 57 bytes; anything shorter is none.
+-- The clear part of an entry has 57 bytes; anything shorter counts as absent.
 -- KEYS: entry, fetch
 -- ARGV: call, salt that counts as absent, owner, length of a fetch, most bytes of an entry
 local time = redis.call('TIME')
