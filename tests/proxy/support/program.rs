@@ -1,6 +1,5 @@
 //! The real program in a process of its own, with its captured output.
 
-use std::fs::DirEntry;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -202,9 +201,10 @@ impl Program {
     }
 
     /// Stops each of its threads, until it gets `CONT`.
+    #[cfg(feature = "shared")]
     pub async fn freeze(&self) {
         self.signal("STOP");
-        let is_stopped = |thread: std::io::Result<DirEntry>| {
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
             let path = thread.expect("a thread").path().join("status");
             // It may have ended.
             let status = std::fs::read_to_string(path).unwrap_or_default();
