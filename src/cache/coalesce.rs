@@ -228,7 +228,9 @@ mod tests {
         }
 
         fn generation(&self, key: &CacheKey) -> Generation {
-            let fence = self.generations.fence(key, key.scope(), Duration::ZERO);
+            let fence = self
+                .generations
+                .fence(key, key.scope(), true, Duration::ZERO);
             fence.generation().clone()
         }
 

@@ -63,6 +63,8 @@ pub struct Generation {
     began: Duration,
     /// Whether no write was pending when the fetch began.
     settled: bool,
+    /// Whether the replica had a lease when the fetch began.
+    is_leased: bool,
 }
 
 /// A fence: taken before a fetch, it keeps a response that was invalidated during the fetch out of
@@ -102,7 +104,13 @@ impl Generations {
     }
 
     /// A fence for a fetch of this key with this token.
-    pub(super) fn fence(&self, key: &CacheKey, token: &Scope, now: Duration) -> Fence {
+    pub(super) fn fence(
+        &self,
+        key: &CacheKey,
+        token: &Scope,
+        is_leased: bool,
+        now: Duration,
+    ) -> Fence {
         let path = canonical_path(key.path());
         let ancestors = self.ancestors(key.path(), &path);
         let ancestors = ancestors.map(|path| self.snapshot(path, Reach::Below));
@@ -119,6 +127,7 @@ impl Generations {
             sequence: self.sequence.fetch_add(1, Ordering::SeqCst),
             began: now,
             settled: true,
+            is_leased,
         };
         generation.settled = !generation.path.is_pending(now)
             && !generation.ancestors.iter().any(|path| path.is_pending(now));
@@ -282,6 +291,8 @@ impl Generation {
         same_token
             && self.all == other.all
             && self.settled == other.settled
+            // Of a fetch from before the lease ended, it is not known what other replicas have changed.
+            && self.is_leased == other.is_leased
             && self.scope.is_same(&other.scope)
             && self.path.is_same(&other.path)
             && self.resource.is_same(&other.resource)
@@ -394,7 +405,7 @@ mod tests {
     fn only_its_path_its_scope_or_a_full_purge_invalidates_a_generation() {
         let generations = generations(&["/v1/calls/{id}"]);
         let key = key("/v1/calls/c1");
-        let fence = || generations.fence(&key, key.scope(), Duration::ZERO);
+        let fence = || generations.fence(&key, key.scope(), true, Duration::ZERO);
 
         let before = fence();
         for n in 2..50_000 {
@@ -460,7 +471,7 @@ mod tests {
             let generations = generations(&patterns);
             let fence = {
                 let key = key(path);
-                generations.fence(&key, key.scope(), Duration::ZERO)
+                generations.fence(&key, key.scope(), true, Duration::ZERO)
             };
             let case = format!("{path} {ancestor}");
             invalidate(&generations, &self::path(ancestor, Reach::Here));
@@ -483,8 +494,8 @@ mod tests {
         };
         let (age, now) = (second * 4, Duration::ZERO);
         generations.invalidate(&written(second * 5), age, now);
-        let during = generations.fence(&key, key.scope(), Duration::ZERO);
-        let after = generations.fence(&key, key.scope(), second);
+        let during = generations.fence(&key, key.scope(), true, Duration::ZERO);
+        let after = generations.fence(&key, key.scope(), true, second);
         assert!(!generations.may_store(&during));
         assert!(generations.may_store(&after));
         assert!(

@@ -182,7 +182,8 @@ impl Store {
     /// A fence for a fetch of this key with this token, at the monotonic time `now`.
     #[must_use]
     pub fn fence(&self, key: &CacheKey, token: &Scope, now: Duration) -> Fence {
-        self.generations.fence(key, token, now)
+        let is_leased = self.lease.is_held(now);
+        self.generations.fence(key, token, is_leased, now)
     }
 
     /// Stores the response to a request with the fields `sent`. It replaces the response that this
@@ -333,6 +334,9 @@ impl Store {
     /// Applies an item of the log, appended this long ago.
     pub fn apply(&self, id: u64, invalidation: &Invalidation, age: Duration, now: Duration) {
         self.generations.record(id, invalidation);
+        if let Invalidation::Scope(token) = invalidation {
+            self.accepted.refuse(token);
+        }
         if self.invalidate_late(invalidation, age, now) {
             self.invalidated.notify_one();
         }
@@ -376,7 +380,7 @@ impl Store {
     }
 
     /// Invalidates everything stored for a token that the origin has refused (401); returns whether it
-    /// was accepted before, or had anything stored. If there is nothing, this costs a lookup only: an
+    /// was accepted before. If there is nothing, this costs a lookup only: an
     /// attacker's guessed tokens are all refused.
     pub fn refuse(&self, token: &Scope, now: Duration) -> bool {
         self.metrics.tokens_refused.inc();
@@ -385,7 +389,7 @@ impl Store {
         if any {
             self.count_invalidation(InvalidationCause::Refusal);
         }
-        any || was_accepted
+        was_accepted
     }
 
     /// Invalidates what is stored for a token under a path that the origin has refused to it (403). Its

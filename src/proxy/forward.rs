@@ -118,7 +118,6 @@ impl Forwarder {
         }
         let (invalidation, written) =
             self.invalidate(&method, target.path(), scope.as_ref(), &result);
-        let invalidated_at = self.clock.mono();
         if let Some(invalidation) = invalidation {
             self.shared.announce(invalidation).await;
         }
@@ -128,7 +127,6 @@ impl Forwarder {
                 if has_options {
                     set_skipped(response.headers_mut(), reason.as_str());
                 }
-                let written = written.map(|written| (written, invalidated_at));
                 self.respond(response, written, reason, route, scope.as_ref())
             }
             Err(source) => {
@@ -174,7 +172,7 @@ impl Forwarder {
     fn respond(
         &self,
         response: Response<ResponseStream>,
-        written: Option<(WrittenPaths, Duration)>,
+        written: Option<WrittenPaths>,
         reason: Bypass,
         route: Option<RouteId>,
         scope: Option<&Scope>,
@@ -189,13 +187,13 @@ impl Forwarder {
         parts.headers.append(CACHE_STATUS, outcome.cache_status());
         let upload = stream.upload.take();
         let content = match written {
-            Some((written, at)) if !stream.is_end_stream() || upload.is_some() => {
+            Some(written) if !stream.is_end_stream() || upload.is_some() => {
                 let context = WriteContext {
                     shared: Arc::clone(&self.shared),
                     clock: self.clock.clone(),
                     rest_timeout: self.forward_timeout,
                 };
-                let response = WriteResponse::new(stream, upload, written, at, context);
+                let response = WriteResponse::new(stream, upload, written, context);
                 Content::Written(Box::new(response))
             }
             _ => Content::Stream(Box::new(stream)),

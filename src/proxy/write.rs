@@ -48,8 +48,6 @@ pub struct WriteResponse {
     upload: Option<UploadEnd>,
     /// `None` once both have ended; taken by the task that waits for them, if there is one.
     written: Option<WrittenPaths>,
-    /// Until this time, no replica stores anything for the paths.
-    settled: Duration,
     /// The last frame, held back until the other replicas have confirmed the invalidation.
     last: Option<(BoxFuture<'static, ()>, Option<LastFrame>)>,
     context: WriteContext,
@@ -123,26 +121,23 @@ impl WrittenPaths {
 // === impl WriteResponse ===
 
 impl WriteResponse {
-    /// The paths were invalidated at the head of the response, at the monotonic time `at`.
     pub(super) fn new(
         stream: ResponseStream,
         upload: Option<UploadEnd>,
         written: WrittenPaths,
-        at: Duration,
         context: WriteContext,
     ) -> Self {
         Self {
             stream: Some(Box::new(stream)),
             upload,
-            settled: at.saturating_add(written.settling),
             written: Some(written),
             last: None,
             context,
         }
     }
 
-    /// Invalidates at the end of the response. The other replicas must confirm that, unless they store
-    /// nothing for these paths since the head.
+    /// Invalidates at the end of the response, which the other replicas must confirm: a read must not join
+    /// a fetch from before it.
     fn end(&mut self, is_whole: bool) -> Option<BoxFuture<'static, ()>> {
         self.stream = None;
         let written = self.written.as_mut()?;
@@ -152,10 +147,6 @@ impl WriteResponse {
             self.written = None;
         }
         let shared = Arc::clone(&self.context.shared);
-        if now < self.settled && is_whole {
-            shared.announce_later(invalidation);
-            return None;
-        }
         Some(Box::pin(async move {
             shared.announce(invalidation).await;
         }))

@@ -87,6 +87,8 @@ pub struct Ticket {
     name: Arc<str>,
     /// Zero if another replica fetches the same response.
     owner: u64,
+    /// The salt of the entry that was found.
+    found: Option<Salt>,
     /// The engine's clock at the lookup, in microseconds since 1970.
     engine_time: u64,
     /// After the lookup.
@@ -247,16 +249,20 @@ impl Entries {
             self.count(SharedLookup::Failed);
             return Err(LookedUp::Nothing);
         };
-        let ticket = |owner| Ticket {
+        let ticket = |owner, found_salt| Ticket {
             name: Arc::clone(name),
             owner,
+            found: found_salt,
             engine_time: found.at,
             looked_up,
         };
         let (result, ended) = match found.entry {
-            Ok(sealed) => return Ok((ticket(0), sealed)),
-            Err(Occupied::Ours) => (SharedLookup::Miss, LookedUp::Fetch(ticket(owner))),
-            Err(Occupied::Other) => (SharedLookup::Wait, LookedUp::Wait(ticket(0))),
+            Ok(sealed) => {
+                let salt = Header::read(&sealed).ok().map(|header| header.salt);
+                return Ok((ticket(0, salt), sealed));
+            }
+            Err(Occupied::Ours) => (SharedLookup::Miss, LookedUp::Fetch(ticket(owner, known))),
+            Err(Occupied::Other) => (SharedLookup::Wait, LookedUp::Wait(ticket(0, known))),
             Err(Occupied::Unshareable) => (SharedLookup::Unshareable, LookedUp::Nothing),
         };
         self.count(result);
@@ -335,6 +341,8 @@ impl Entries {
     ) -> SharedStore {
         let life = policy::remaining_life(&entry.freshness, self.clock.now());
         let scope = self.sealer.names.scope(subject.fence.token());
+        // First, also for an entry that is too large: when the token is refused, it must be known.
+        let recorded = self.noted(self.engine.record_scope(&scope).await);
         let is_large = entry.whole.body.len() > LARGE;
         let (entries, sealing) = (Arc::clone(self), ticket.clone());
         let seal = move || {
@@ -357,15 +365,24 @@ impl Entries {
             self.release(Some(ticket), true);
             return SharedStore::TooLarge;
         };
-        // First: a token with a shared entry must be known when it is refused.
-        let stored = match self.noted(self.engine.record_scope(&scope).await) {
-            Ok(()) => self.noted(self.engine.store(name, sealed, life, *owner).await),
-            Err(error) => Err(error),
-        };
-        match stored {
+        if recorded.is_err() {
+            return SharedStore::Failed;
+        }
+        match self.noted(self.engine.store(name, sealed, life, *owner).await) {
             Ok(true) => SharedStore::Stored,
             Ok(false) => SharedStore::Older,
             Err(_) => SharedStore::Failed,
+        }
+    }
+
+    /// Removes the entry that was found at the lookup of a fetch, in the background.
+    pub(super) fn remove(self: &Arc<Self>, ticket: &Ticket) {
+        if let Some(salt) = ticket.found {
+            let (entries, name) = (Arc::clone(self), Arc::clone(&ticket.name));
+            tokio::spawn(async move {
+                // If it fails, the entry lives as long as it would have without the newer response.
+                let _ = entries.engine.remove(&name, salt).await;
+            });
         }
     }
 

@@ -15,6 +15,12 @@ pub const MAX_ITEM: usize = 16 << 10;
 /// The format and the salt.
 const CLEAR: usize = 1 + size_of::<Salt>();
 
+/// The content of the largest item, decompressed.
+const MAX_CONTENT: usize = 1 << 20;
+
+/// Fast, for content that is mostly repetition.
+const ZSTD_LEVEL: i32 = 1;
+
 /// The length of the tag.
 const TAG: usize = 16;
 
@@ -23,8 +29,10 @@ impl Sealer {
     #[must_use]
     pub fn seal_item(&self, item: &Invalidation) -> Bytes {
         let salt = sealed::salt();
-        let clear = [&[FORMAT][..], &salt].concat();
-        let mut bytes = postcard::to_extend(item, clear).expect("plain data has a serial form");
+        let content = postcard::to_extend(item, Vec::new()).expect("plain data has a serial form");
+        // The ancestors of a long path repeat it.
+        let content = zstd::bulk::compress(&content, ZSTD_LEVEL).expect("memory is enough");
+        let mut bytes = [&[FORMAT][..], &salt, &content].concat();
         if bytes.len() + TAG > MAX_ITEM {
             return self.seal_item(&Invalidation::All);
         }
@@ -61,7 +69,9 @@ impl Sealer {
         };
         let (salt, _) = rest.split_first_chunk().ok_or(Unsealed::Format)?;
         let (key, mut bytes) = (key(items, salt), sealed.to_vec());
-        read_item(sealed::open(&key, &self.names.log(), CLEAR, &mut bytes)?)
+        let compressed = sealed::open(&key, &self.names.log(), CLEAR, &mut bytes)?;
+        let content = zstd::bulk::decompress(compressed, MAX_CONTENT);
+        read_item(&content.map_err(|_| Unsealed::Codec)?)
     }
 }
 

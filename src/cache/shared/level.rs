@@ -79,6 +79,13 @@ impl Shared {
         }
     }
 
+    /// Removes the entry that was found at the lookup of this fetch, in the background.
+    pub fn remove(&self, ticket: &Ticket) {
+        if let Some(entries) = &self.0 {
+            entries.remove(ticket);
+        }
+    }
+
     /// Shares an entry that is stored here, in the background. `position`: how far the log was applied
     /// before the fence of its fetch was taken.
     pub fn share(

@@ -26,7 +26,7 @@ use crate::cache::{
 };
 use crate::clock::{Clock, Deadline};
 use crate::config::{self, CookieName};
-use crate::policy::{RequestDirectives, Sharing};
+use crate::policy::{self, RequestDirectives, Sharing};
 use crate::request::{CacheKey, RouteId, Routes};
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{FetchError, Upstream, headers};
@@ -337,7 +337,7 @@ impl Fetcher {
         match self.request(job, deadline, accepts_coding).await {
             Ok((response, body)) => {
                 if response.is_unshareable {
-                    self.shared.release(job.ticket.take(), true);
+                    self.give_up_sharing(job, policy::is_failure(response.head.status));
                     if let Some(leader) = leader.take() {
                         leader.complete(None, self.clock.mono());
                     }

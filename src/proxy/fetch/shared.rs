@@ -49,8 +49,10 @@ impl Fetcher {
                         }
                     }
                 }
+                // In a named scope each token has a fetch of its own.
                 LookedUp::Wait(_)
                     if job.sharing != SharedUse::StoreOnly
+                        && !job.fence.is_shared()
                         && !self.clock.has_passed(job.deadline) =>
                 {
                     let waited = self.clock.mono().saturating_sub(began);
@@ -91,7 +93,8 @@ impl Fetcher {
         } = opened;
         if let Some(accepted) = accepted {
             // It opens only with the token, so the origin has accepted that.
-            if self.routes.proves_acceptance(job.key.path()) {
+            let is_proof = entry.whole.status.is_success();
+            if is_proof && self.routes.proves_acceptance(job.key.path()) {
                 self.store.accept(&token, accepted);
             }
             entry = entry.with_acceptance(self.store.acceptance(&token, accepted));
@@ -130,20 +133,29 @@ impl Fetcher {
 
     /// Shares the result of a fetch with the other replicas, or lets them fetch for themselves.
     pub(super) fn share(&self, job: &mut FetchJob, result: &FetchResult) {
+        if let FetchResult::Whole(fetched) = result {
+            if fetched.stored == Err(NotStored::Fenced) {
+                return self.shared.release(job.ticket.take(), false);
+            }
+            let ticket = job.ticket.take_if(|_| fetched.stored.is_ok());
+            if let (Some(ticket), Some(position)) = (ticket, job.position)
+                && let Some(subject) = self.subject(job)
+            {
+                return self.shared.share(ticket, position, &fetched.entry, subject);
+            }
+        }
+        self.give_up_sharing(job, result.is_failure());
+    }
+
+    /// Lets the other replicas fetch for themselves. A newer response that is not shared supersedes the
+    /// one that is, unless the origin has failed.
+    pub(super) fn give_up_sharing(&self, job: &mut FetchJob, is_failure: bool) {
         let Some(ticket) = job.ticket.take() else {
             return;
         };
-        let (shared, position) = (&self.shared, job.position);
-        let is_unshareable = match result {
-            FetchResult::Whole(fetched) => match (fetched.stored, position, self.subject(job)) {
-                (Ok(()), Some(position), Some(subject)) => {
-                    return shared.share(ticket, position, &fetched.entry, subject);
-                }
-                (Err(NotStored::Fenced), ..) => false,
-                _ => true,
-            },
-            FetchResult::Stream { .. } | FetchResult::Failed(_) => true,
-        };
-        shared.release(Some(ticket), is_unshareable);
+        if !is_failure && !job.fence.is_shared() {
+            self.shared.remove(&ticket);
+        }
+        self.shared.release(Some(ticket), true);
     }
 }

@@ -219,3 +219,53 @@ async fn without_an_engine_a_replica_answers_alone() {
     replicas[0].get(CALL).bearer("a").await.assert_miss();
     replicas[0].get(CALL).bearer("a").await.assert_hit();
 }
+
+/// An older response came back from the engine after a newer one that must not be stored.
+#[tokio::test]
+async fn a_newer_response_that_is_not_stored_supersedes_the_shared_one() {
+    let test = "a_newer_response_that_is_not_stored_supersedes_the_shared_one";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    replicas.origin.reply(CALL, Reply::json("{}"));
+    replicas[0].get(CALL).bearer("a").await.assert_miss();
+    shared(&replicas, 0, 1).await;
+    let newer = Reply::json(r#"{"new":1}"#).header("cache-control", "no-store");
+    replicas.origin.reply(CALL, newer);
+    let renewed = replicas[0].get(CALL).bearer("a");
+    let renewed = renewed.header("cache-control", "no-cache").await;
+    renewed.assert_body(r#"{"new":1}"#);
+    wait_until("the entry is removed", async || {
+        let keys: Vec<String> = replicas.engine.ask("KEYS *:e").await;
+        keys.is_empty()
+    })
+    .await;
+    for replica in replicas.iter() {
+        let response = replica.get(CALL).bearer("a").await;
+        response.assert_body(r#"{"new":1}"#);
+    }
+}
+
+/// A shared 404 made an invented token an accepted one at the other replica.
+#[tokio::test]
+async fn a_shared_error_is_no_proof_of_acceptance() {
+    let test = "a_shared_error_is_no_proof_of_acceptance";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    replicas.origin.reply(CALL, Reply::new(404).body("{}"));
+    replicas[0]
+        .get(CALL)
+        .bearer("invented")
+        .await
+        .assert_status(404);
+    shared(&replicas, 0, 1).await;
+    let found = replicas[1].get(CALL).bearer("invented").await;
+    assert!(
+        found.cache_status().contains("detail=shared"),
+        "{}",
+        found.cache_status()
+    );
+    let accepted = replicas[1].metric("stuut_cache_accepted_scopes").await;
+    assert_eq!(accepted.to_string(), "0");
+}

@@ -126,7 +126,7 @@ async fn a_token_refused_at_one_replica_is_refused_at_all() {
     }
     // An invented token announces nothing.
     let announced = replicas[0]
-        .metric("stuut_cache_shared_announced_total{kind=\"scope\"}")
+        .metric("stuut_cache_shared_announced_total{concern=\"scope\"}")
         .await;
     replicas.origin.refuse("invented", 401);
     replicas[0]
@@ -135,7 +135,7 @@ async fn a_token_refused_at_one_replica_is_refused_at_all() {
         .await
         .assert_status(401);
     let after = replicas[0]
-        .metric("stuut_cache_shared_announced_total{kind=\"scope\"}")
+        .metric("stuut_cache_shared_announced_total{concern=\"scope\"}")
         .await;
     assert_eq!(announced.to_string(), after.to_string());
 }

@@ -300,7 +300,8 @@ impl Engine for Redis {
                 keys: &[&self.group_name, &self.log_name],
                 arguments: &[&era.0, &sealed, MAX_LOG],
             };
-            let [id] = self.call(&self.members, self.timeout, call).await?;
+            // As long as a beat: while a lease can be extended, an invalidation can be announced.
+            let [id] = self.call(&self.members, self.slow, call).await?;
             Ok(match number(id)? {
                 0 => Appended::OtherEra,
                 id => Appended::At(id),

@@ -189,19 +189,23 @@ fn an_item_under_the_second_key_concerns_no_less_than_it_did() {
 #[test]
 fn an_invalidation_too_large_for_the_log_becomes_one_of_everything() {
     let key = ScopeKey::random();
-    let seals = self::seals(&config(&key, None));
-    let of = |length: usize| Invalidation::Resource {
-        token: scope(&key, "a"),
-        path: "/".repeat(length),
+    let seals = seals(&config(&key, None));
+    let of = |paths: Vec<String>| Invalidation::Paths {
+        paths: paths.into_iter().map(|path| (path, Reach::Here)).collect(),
+        writer: None,
+        pending: Duration::ZERO,
     };
-    let overhead = seals.seal_item(&of(MAX_ITEM / 2)).len() - MAX_ITEM / 2;
-    for (length, then) in [
-        (MAX_ITEM - overhead, of(MAX_ITEM - overhead)),
-        (MAX_ITEM - overhead + 1, Invalidation::All),
-    ] {
-        let sealed = seals.seal_item(&of(length));
+    // The ancestors of the longest path repeat it: that is no reason to invalidate everything.
+    let long = format!("/v1/calls/{}", "y".repeat(8 << 10));
+    let ancestors = (0..17).map(|n| format!("{long}{}", "/z".repeat(n)));
+    let repeated = of(ancestors.collect());
+    // Digests do not compress to less than half.
+    let digest = |n: usize| blake3::hash(&n.to_be_bytes()).to_hex().to_string();
+    let distinct = of((0..MAX_ITEM / 32).map(digest).collect());
+    for (item, opened) in [(repeated.clone(), repeated), (distinct, Invalidation::All)] {
+        let sealed = seals.seal_item(&item);
         assert!(sealed.len() <= MAX_ITEM);
-        assert_eq!(seals.open_item(&sealed), Ok(then));
+        assert_eq!(seals.open_item(&sealed), Ok(opened));
     }
 }
 
