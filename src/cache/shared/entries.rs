@@ -380,7 +380,7 @@ impl Entries {
         if let Some(salt) = ticket.found {
             let (entries, name) = (Arc::clone(self), Arc::clone(&ticket.name));
             tokio::spawn(async move {
-                // If it fails, the entry lives as long as it would have without the newer response.
+                // If it fails, the entry stays until its life ends.
                 let _ = entries.engine.remove(&name, salt).await;
             });
         }
