@@ -220,7 +220,7 @@ async fn without_an_engine_a_replica_answers_alone() {
     replicas[0].get(CALL).bearer("a").await.assert_hit();
 }
 
-/// An older response came back from the engine after a newer one that must not be stored.
+/// The engine still had an older response after a newer one that must not be stored.
 #[tokio::test]
 async fn a_newer_response_that_is_not_stored_supersedes_the_shared_one() {
     let test = "a_newer_response_that_is_not_stored_supersedes_the_shared_one";
