@@ -135,10 +135,9 @@ impl Store {
         let Some(variants) = self.cache.get(key) else {
             return StoreLookup::Nothing;
         };
-        let is_valid = |entry: &Arc<Entry>| {
-            self.is_valid(key, entry) && self.lease.admits(entry.generation.began(), now)
-        };
-        let valid = || variants.iter().filter(|entry| is_valid(entry));
+        let is_usable =
+            |entry: &&Arc<Entry>| entry.scope == *key.scope() && self.is_usable(entry, now);
+        let valid = || variants.iter().filter(is_usable);
         let Some(newest) = valid().next() else {
             return StoreLookup::Nothing;
         };
@@ -172,7 +171,7 @@ impl Store {
         self.generations.is_current(generation)
     }
 
-    /// Whether an entry may still be used, after a wait.
+    /// Whether an entry may be used now.
     #[must_use]
     pub fn is_usable(&self, entry: &Entry, now: Duration) -> bool {
         let began = entry.generation.began();

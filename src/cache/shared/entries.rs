@@ -2,6 +2,8 @@
 //!
 //! No operation fails: what the engine cannot do, this replica does alone.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -299,10 +301,10 @@ impl Entries {
             .map_err(unsealed(salt))
     }
 
-    /// Renews a fetch. Returns only if it is another replica's.
-    pub(super) async fn keep_renewing(&self, ticket: &Ticket) {
+    /// Renews a fetch, unless it is another replica's.
+    pub(super) async fn keep_renewing(&self, ticket: &Ticket) -> Infallible {
         if ticket.owner == 0 {
-            return;
+            return pending().await;
         }
         loop {
             let pause = self.clock.deadline(RENEWAL);

@@ -72,27 +72,7 @@ labels! {
 impl Group {
     /// Joins the group of this engine: limits what the store may use, and starts the tasks.
     #[must_use]
-    pub fn start(
-        engine: Arc<dyn Engine>,
-        sealer: Sealer,
-        store: Arc<Store>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-        settings: &config::Shared,
-    ) -> Arc<Self> {
-        let id = getrandom::u64().expect("the system has a source of randomness");
-        Self::join(
-            MemberId(id),
-            engine,
-            sealer,
-            store,
-            clock,
-            metrics,
-            settings,
-        )
-    }
-
-    fn join(
+    pub fn join(
         id: MemberId,
         engine: Arc<dyn Engine>,
         sealer: Sealer,

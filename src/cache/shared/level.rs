@@ -1,10 +1,14 @@
 //! The shared level of this replica, as the rest of the proxy uses it: look up, share, announce.
 //! Without an engine it does nothing.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 
 use super::entries::Entries;
-use super::{Confirmation, Engine, Group, LookedUp, Position, Salt, Sealer, Subject, Ticket};
+use super::{
+    Confirmation, Engine, Group, LookedUp, MemberId, Position, Salt, Sealer, Subject, Ticket,
+};
 use crate::cache::{Entry, Invalidation, Store};
 use crate::clock::Clock;
 use crate::config;
@@ -33,7 +37,9 @@ impl Shared {
         metrics: &Arc<Metrics>,
         clock: &Clock,
     ) -> Self {
-        let group = Group::start(
+        let id = getrandom::u64().expect("the system has a source of randomness");
+        let group = Group::join(
+            MemberId(id),
             Arc::clone(&engine),
             sealer.clone(),
             Arc::clone(store),
@@ -61,12 +67,13 @@ impl Shared {
         }
     }
 
-    /// Renews a fetch while it is polled. Ends at once if there is nothing to renew.
-    pub fn renewal(&self, ticket: Option<&Ticket>) -> impl Future<Output = ()> + use<> {
+    /// Renews a fetch, if there is one, while it is polled.
+    pub fn renewal(&self, ticket: Option<&Ticket>) -> impl Future<Output = Infallible> + use<> {
         let renewed = self.0.clone().zip(ticket.cloned());
         async move {
-            if let Some((entries, ticket)) = renewed {
-                entries.keep_renewing(&ticket).await;
+            match renewed {
+                Some((entries, ticket)) => entries.keep_renewing(&ticket).await,
+                None => pending().await,
             }
         }
     }

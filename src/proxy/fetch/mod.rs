@@ -9,8 +9,6 @@ mod reassess;
 mod result;
 mod shared;
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -295,8 +293,10 @@ impl Fetcher {
         mut leader: Option<Leader<SharedResult>>,
     ) -> FetchResult {
         let renewal = self.shared.renewal(job.ticket.as_ref());
-        let fetch = self.fetch_from_origin(&mut job, &mut leader);
-        let result = alongside(fetch, renewal).await;
+        let result = tokio::select! {
+            result = self.fetch_from_origin(&mut job, &mut leader) => result,
+            never = renewal => match never {},
+        };
         self.share(&mut job, &result);
         if let Some(leader) = leader {
             leader.complete(result.shared(), self.clock.mono());
@@ -347,20 +347,6 @@ impl Fetcher {
             Err(error) => FetchResult::Failed(error),
         }
     }
-}
-
-/// The result of a future, beside which another runs that never ends.
-async fn alongside<T>(main: impl Future<Output = T>, endless: impl Future<Output = ()>) -> T {
-    let mut endless = pin!(endless);
-    let mut has_ended = false;
-    let mut main = pin!(main);
-    poll_fn(|cx| {
-        if !has_ended {
-            has_ended = endless.as_mut().poll(cx).is_ready();
-        }
-        main.as_mut().poll(cx)
-    })
-    .await
 }
 
 // === impl FetchJob ===
