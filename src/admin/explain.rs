@@ -35,7 +35,7 @@ impl Admin {
         let Some((path, scope)) = parse(query.unwrap_or_default()) else {
             return text(
                 StatusCode::BAD_REQUEST,
-                "specify ?path=/v1/calls/ID, and &scope=DIGEST for one scope only\n",
+                "specify ?path=/v1/calls/ID without a query, and &scope=DIGEST for one scope only\n",
             );
         };
         let now = self.clock.now();

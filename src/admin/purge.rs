@@ -3,7 +3,7 @@
 //! | query | invalidated |
 //! |---|---|
 //! | `call=ID` | the call, in every scope, with every query |
-//! | `path=/v1/calls/ID` | the same by path |
+//! | `path=/v1/calls/ID` | the same by path, and all paths below it |
 //! | `scope=1a2b3c4d` | all responses for one token; the digest is the `scope` of the access log |
 //! | `all` | everything |
 //!
@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use super::query::{self, parameters};
 use super::{Admin, AdminResponse, json, text};
 use crate::cache::{Generation, Invalidation};
+use crate::policy::{canonical_path, percent_decoded};
 use crate::request::ScopeId;
 use crate::telemetry::InvalidationCause;
 
@@ -25,6 +26,7 @@ use crate::telemetry::InvalidationCause;
 #[derive(Debug, PartialEq, Eq)]
 enum Purge<'a> {
     Call(&'a str),
+    /// In its canonical form, and not `/`.
     Path(String),
     Scope(ScopeId),
     All,
@@ -39,7 +41,7 @@ impl Admin {
         let Some(purge) = Purge::parse(query) else {
             return text(
                 StatusCode::BAD_REQUEST,
-                "specify one of ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) and ?all\n",
+                "specify one of ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) and ?all; write a path or an id as in a request, & as %26, without a query or *: all queries are purged, and all paths below a path\n",
             );
         };
         let (stored, in_flight) = (self.store.valid_entries(), self.fetches.generations());
@@ -55,7 +57,7 @@ impl Admin {
                 (Invalidation::of_paths(paths), InvalidationCause::PurgeCall)
             }
             Purge::Path(path) => {
-                let paths = std::iter::once(path);
+                let paths = std::iter::once(&*path).chain(self.routes.literals_below(&path));
                 (Invalidation::of_paths(paths), InvalidationCause::PurgeCall)
             }
             Purge::Scope(id) => (Invalidation::ScopeId(id), InvalidationCause::PurgeScope),
@@ -72,6 +74,8 @@ impl Admin {
         });
         let announced = self.shared.announce(invalidation);
         if let Some(confirmation) = Handle::current().block_on(announced) {
+            // An engine that is out of reach has not accepted it: it is announced later.
+            found["queued"] = self.shared.seen().map_or(0, |seen| seen.queued).into();
             found["replicas"] = confirmation.replicas.into();
             found["confirmed"] = confirmation.confirmed.into();
             found["ms"] = u64::try_from(confirmation.elapsed.as_millis())
@@ -136,12 +140,29 @@ impl<'a> Purge<'a> {
             return Some(Self::All);
         }
         match parameters(query, ["call", "path", "scope"])? {
-            [Some(id), None, None] if !id.is_empty() && !id.contains('/') => Some(Self::Call(id)),
-            [None, Some(path), None] => query::path(path).map(Self::Path),
+            [Some(id), None, None] => is_id(id).then_some(Self::Call(id)),
+            [None, Some(path), None] => {
+                let path = query::path(path)?;
+                Some(match canonical_path(&path).into_owned() {
+                    path if path == "/" => Self::All,
+                    path => Self::Path(path),
+                })
+            }
             [None, None, Some(digest)] => ScopeId::parse(digest).map(Self::Scope),
             _ => None,
         }
     }
+}
+
+/// Whether a text, as sent, is a segment of a path that no origin takes for the path of a collection.
+fn is_id(sent: &str) -> bool {
+    let is_segment = |segment: &str| {
+        let name = segment.split(';').next().unwrap_or_default();
+        !matches!(name, "" | "." | "..")
+    };
+    !sent.contains('/')
+        && query::is_literal(sent)
+        && percent_decoded(sent).split('/').all(is_segment)
 }
 
 #[cfg(test)]
@@ -164,6 +185,15 @@ mod tests {
             ("call=c1&scope=1a2b3c4d", None),
             ("scope=1a2b3c4d", Some(Purge::Scope(id))),
             ("scope=1a2b3c4d5e6f", Some(Purge::Scope(id))),
+            ("path=//v1/x/../", Some(Purge::Path("/v1".to_owned()))),
+            ("path=/v1/..", Some(Purge::All)),
+            ("call=a%2Fb", Some(Purge::Call("a%2Fb"))),
+            ("call=c%3F1", Some(Purge::Call("c%3F1"))),
+            ("call=c1?x=1", None),
+            ("call=*", None),
+            ("call=%2e.", None),
+            ("call=a%2F..", None),
+            ("call=;v=1", None),
             ("all", Some(Purge::All)),
             ("", None),
             ("all=1", None),

@@ -18,14 +18,20 @@ pub(super) fn parameters<'q, const N: usize>(
     Some(values)
 }
 
-/// The path in a value: percent-encoded by the client, or as sent in a request.
+/// The path in a value: percent-encoded by the client, or as sent in a request. `None` with a query or as a
+/// pattern, which would be taken for a part of the path.
 pub(super) fn path(value: &str) -> Option<String> {
-    let path = if value.starts_with('/') {
-        value.to_owned()
-    } else {
-        percent_decoded(value).into_owned()
-    };
-    path.starts_with('/').then_some(path)
+    if value.starts_with('/') {
+        return is_literal(value).then(|| value.to_owned());
+    }
+    let has_query = ["%3F", "%3f"].iter().any(|mark| value.contains(mark));
+    let path = percent_decoded(value);
+    (!has_query && is_literal(value) && path.starts_with('/')).then(|| path.into_owned())
+}
+
+/// Whether a path or a segment, as sent, has neither a query nor the `*` of a pattern.
+pub(super) fn is_literal(sent: &str) -> bool {
+    !sent.contains(['?', '*'])
 }
 
 #[cfg(test)]
@@ -53,6 +59,11 @@ mod tests {
         for (value, expected) in [
             ("/v1/calls/c%3A1", Some("/v1/calls/c%3A1")),
             ("%2Fv1%2Fcalls%2Fc%253A1", Some("/v1/calls/c:1")),
+            ("/v1/calls/c%3F1", Some("/v1/calls/c%3F1")),
+            ("%2Fv1%2Fcalls%2Fc%253F1", Some("/v1/calls/c?1")),
+            ("%2Fv1%2Fcalls%2Fc1%3Fx=1", None),
+            ("/v1/calls/c1?", None),
+            ("/v1/*", None),
             ("v1", None),
             ("", None),
         ] {

@@ -21,8 +21,9 @@ use crate::config::Route;
 use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope};
 
-/// Maximum ancestors whose invalidation includes a path. Only `{*rest}` routes have deeper paths.
-const MAX_ANCESTORS: usize = 8;
+/// The deepest ancestor with a counter, by the separators of its path and the one after it: it stands for
+/// all deeper ones. Only `{*rest}` routes have such paths.
+const MAX_ANCESTORS: usize = 10;
 
 /// Bytes of an ancestor's counter: its snapshot, its allocation, and its place in a table that may be
 /// less than half full.
@@ -247,16 +248,19 @@ impl Generations {
     /// parameter of its route on. A write to what is above must not invalidate every call.
     fn ancestors<'a>(&self, sent: &str, path: &'a str) -> impl Iterator<Item = &'a str> {
         let pattern = self.routes.find(sent).map(|route| self.routes.name(route));
-        let slashes = pattern
-            .and_then(|pattern| pattern.split_once('{'))
-            .map_or(usize::MAX, |(before, _)| before.matches('/').count());
+        let slashes = match pattern.and_then(|pattern| pattern.split_once('{')) {
+            // In another spelling it can be that of a path outside its route.
+            _ if sent != path => 1,
+            Some((before, _)) => before.matches('/').count(),
+            None => usize::MAX,
+        };
         let first = path.match_indices('/').nth(slashes.saturating_sub(1));
         let first = first.map_or(path.len(), |(at, _)| at.max(1));
+        let last = deepest(path).len();
         path.match_indices(['/', ':'])
             .map(|(at, _)| at)
-            .filter(move |at| *at >= first)
+            .filter(move |at| (first.min(last)..=last).contains(at))
             .map(|at| &path[..at])
-            .take(MAX_ANCESTORS)
     }
 
     fn snapshot(&self, path: &str, reach: Reach) -> Snapshot {
@@ -268,8 +272,20 @@ impl Generations {
     }
 
     fn counter_key(&self, path: &str, reach: Reach) -> u64 {
+        let path = match reach {
+            Reach::Here => path,
+            Reach::Below => deepest(path),
+        };
         self.seed.hash_one((path, reach))
     }
+}
+
+/// The path, or its deepest ancestor with a counter.
+fn deepest(path: &str) -> &str {
+    let mut separators = path.match_indices(['/', ':']);
+    separators
+        .nth(MAX_ANCESTORS - 1)
+        .map_or(path, |(at, _)| &path[..at])
 }
 
 // === impl Generation ===

@@ -28,6 +28,9 @@ const TOKEN_FILE: &str = "STUUT_CACHE__ADMIN__TOKEN_FILE";
 /// Time to wait for a response of the admin listener.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for a purge, which can wait for the longest `shared.lease` (a minute).
+const PURGE_TIMEOUT: Duration = Duration::from_secs(65);
+
 /// Maximum body size, above any that the listener sends.
 pub(super) const MAX_BODY: usize = 16 << 20;
 
@@ -78,8 +81,8 @@ pub(super) enum AdminError {
     #[error("cannot reach {0}: {1}; is the proxy up, and is this its admin.listen? (--admin)")]
     Unreachable(Authority, String),
     /// No response in time.
-    #[error("no response from {0} within {TIMEOUT:?}; is this an admin listener? (--admin)")]
-    TimedOut(Authority),
+    #[error("no response from {0} within {1:?}; is this an admin listener? (--admin)")]
+    TimedOut(Authority, Duration),
     /// The token is missing or wrong.
     #[error("{0} refused the request: {1} (--token-file)")]
     Unauthorized(Authority, String),
@@ -134,6 +137,10 @@ impl AdminClient {
 
     async fn send(&self, method: Method, target: &str) -> Result<Bytes, AdminError> {
         let address = || self.address.clone();
+        let timeout = match method {
+            Method::POST => PURGE_TIMEOUT,
+            _ => TIMEOUT,
+        };
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://{}{target}", self.address));
@@ -143,9 +150,9 @@ impl AdminClient {
         let request = request
             .body(Full::default())
             .map_err(|error| AdminError::Unreachable(address(), error.to_string()))?;
-        let response = tokio::time::timeout(TIMEOUT, send(&self.client, request, MAX_BODY))
+        let response = tokio::time::timeout(timeout, send(&self.client, request, MAX_BODY))
             .await
-            .map_err(|_| AdminError::TimedOut(address()))?
+            .map_err(|_| AdminError::TimedOut(address(), timeout))?
             .map_err(|reason| AdminError::Unreachable(address(), reason))?;
         let first_line = || {
             let text = String::from_utf8_lossy(response.body());
@@ -166,7 +173,7 @@ impl AdminError {
     pub(super) fn report(&self) -> ExitCode {
         eprintln!("stuut-cache: {self}");
         ExitCode::from(match self {
-            Self::Unreachable(..) | Self::TimedOut(_) => EXIT_UNAVAILABLE,
+            Self::Unreachable(..) | Self::TimedOut(..) => EXIT_UNAVAILABLE,
             Self::Unauthorized(..) => EXIT_NOPERM,
             Self::Status(..) => 1,
         })

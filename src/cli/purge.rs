@@ -52,6 +52,9 @@ struct Purged {
     confirmed: usize,
     #[serde(default)]
     ms: u64,
+    /// Invalidations that the engine has not accepted yet.
+    #[serde(default)]
+    queued: usize,
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
@@ -59,39 +62,64 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let admin = arguments.listener.client(arguments.token.read()?)?;
     let target = format!("/purge?{query}");
     let body = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
-    let Purged {
-        invalidated,
-        stored,
-        in_flight,
-        replicas,
-        confirmed,
-        ms,
-    } = serde_json::from_slice(&body)
+    let purged: Purged = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;
-    print(format!(
-        "invalidated: {invalidated} (stored: {stored}, in flight: {in_flight})\n"
-    ))?;
-    if let Some(replicas) = replicas {
-        print(format!(
-            "confirmed by {confirmed} of {replicas} replicas in {ms} ms\n"
-        ))?;
-        if confirmed < replicas {
-            eprintln!(
-                "stuut-cache: the others use nothing from before, as their leases have ended; unless this replica is the one that is cut off (/status)"
-            );
+    print(purged.summary())?;
+    for note in purged.notes() {
+        eprintln!("stuut-cache: {note}");
+    }
+    let is_unmatched = arguments.expect_match && purged.found() == 0;
+    Ok(ExitCode::from(u8::from(is_unmatched || purged.queued > 0)))
+}
+
+impl Purged {
+    /// The stored responses and fetches that this replica has invalidated.
+    fn found(&self) -> usize {
+        self.stored + self.in_flight
+    }
+
+    fn summary(&self) -> String {
+        let Self {
+            invalidated,
+            stored,
+            in_flight,
+            confirmed,
+            ms,
+            ..
+        } = self;
+        let first =
+            format!("invalidated: {invalidated} (stored: {stored}, in flight: {in_flight})\n");
+        match self.replicas {
+            Some(replicas) => {
+                format!("{first}confirmed by {confirmed} of {replicas} replicas in {ms} ms\n")
+            }
+            None => first,
         }
     }
-    if stored + in_flight > 0 {
-        return Ok(ExitCode::SUCCESS);
+
+    /// Warnings and hints for the operator.
+    fn notes(&self) -> Vec<&'static str> {
+        let replicas = self.replicas.unwrap_or_default();
+        let unconfirmed = match self.queued {
+            1.. => {
+                "the engine does not answer this replica, so the purge is announced later: until then, a replica that reaches the engine may serve old responses; send the purge to it, too"
+            }
+            0 => {
+                "the other replicas did not confirm it within their lease, so they serve nothing from before it"
+            }
+        };
+        let unmatched = match self.replicas {
+            Some(_) => "nothing of it was stored here; another replica may have had it (/explain)",
+            None => {
+                "nothing of it was stored here; another replica, which shares nothing with this one, may have it (/explain)"
+            }
+        };
+        let notes = [
+            (self.queued > 0 || self.confirmed < replicas).then_some(unconfirmed),
+            (self.found() == 0).then_some(unmatched),
+        ];
+        notes.into_iter().flatten().collect()
     }
-    let others = match replicas {
-        Some(_) => "others may have had it",
-        None => "another one may",
-    };
-    eprintln!(
-        "stuut-cache: this replica had nothing for it; {others}, or it is spelled otherwise (/explain)"
-    );
-    Ok(ExitCode::from(u8::from(arguments.expect_match)))
 }
 
 impl Selection {
@@ -111,7 +139,7 @@ impl Selection {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
         ensure!(
             !value.is_empty() && value.bytes().all(is_plain),
-            "--{key}: write it as in a request, percent-encoded where needed"
+            "--{key}: write it as in a request, without the query, percent-encoded where needed"
         );
         Ok(format!("{key}={value}"))
     }
@@ -120,6 +148,37 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_known_of_the_other_replicas_is_said() {
+        for (document, notes) in [
+            (r#""stored":1,"in_flight":0"#, vec![]),
+            (
+                r#""stored":0,"in_flight":0"#,
+                vec!["another replica, which shares nothing"],
+            ),
+            (
+                r#""stored":0,"in_flight":1,"replicas":2,"confirmed":2,"ms":3,"queued":0"#,
+                vec![],
+            ),
+            (
+                r#""stored":1,"in_flight":0,"replicas":2,"confirmed":1,"ms":2000,"queued":0"#,
+                vec!["they serve nothing from before it"],
+            ),
+            (
+                r#""stored":0,"in_flight":0,"replicas":1,"confirmed":1,"ms":2000,"queued":1"#,
+                vec!["may serve old responses", "may have had it"],
+            ),
+        ] {
+            let document = format!(r#"{{"invalidated":"all",{document}}}"#);
+            let purged: Purged = serde_json::from_str(&document).expect("a document");
+            let said = purged.notes();
+            assert_eq!(said.len(), notes.len(), "{document}: {said:?}");
+            for (said, note) in std::iter::zip(said, notes) {
+                assert!(said.contains(note), "{document}: {said}");
+            }
+        }
+    }
 
     fn call(id: &str) -> Option<String> {
         let selection = Selection {

@@ -85,6 +85,19 @@ impl Routes {
         self.routes.iter().map(|route| route.path.as_str())
     }
 
+    /// The paths below this one that all paths of a route begin with: its literal segments, before the first
+    /// parameter.
+    pub fn literals_below<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+        let literals = self.names().map(|pattern| match pattern.split_once('{') {
+            Some((before, _)) => before.rsplit_once('/').unwrap_or_default().0,
+            None => pattern,
+        });
+        literals.filter(move |literal| {
+            let rest = literal.strip_prefix(path);
+            rest.is_some_and(|rest| rest.starts_with(['/', ':']))
+        })
+    }
+
     /// The possible paths of a call: the routes with exactly one parameter, filled in.
     pub fn paths_of_call<'a>(&'a self, call_id: &'a str) -> impl Iterator<Item = String> + 'a {
         self.names().filter_map(move |pattern| {

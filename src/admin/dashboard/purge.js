@@ -29,15 +29,22 @@ function showResult(text, good) {
   id("purged").className = good ? "good" : "bad";
 }
 
+function purged({ invalidated, replicas, confirmed, queued }) {
+  const done = `Invalidated: ${invalidated}`;
+  if (queued) return [`${done} here; it is announced to the other replicas once the engine answers`, false];
+  return [replicas ? `${done}, confirmed by ${confirmed} of ${replicas} replicas` : done, true];
+}
+
 async function purge(event) {
   event.preventDefault();
   const query = kind() === "all" ? "all" : `${kind()}=${encodeURI(id("which").value.trim())}`;
   const headers = id("token").value ? { authorization: `Bearer ${id("token").value}` } : {};
   id("purge-button").disabled = true;
   try {
-    const response = await fetch(`/purge?${query}`, { method: "POST", headers, signal: AbortSignal.timeout(10_000) });
+    const response = await fetch(`/purge?${query}`, { method: "POST", headers, signal: AbortSignal.timeout(65_000) });
     const text = (await response.text()).trim();
-    showResult(response.ok ? `Invalidated: ${JSON.parse(text).invalidated}` : `${response.status}: ${text}`, response.ok);
+    if (response.ok) showResult(...purged(JSON.parse(text)));
+    else showResult(`${response.status}: ${text}`, false);
   } catch (error) {
     showResult(`No response from the proxy (${error.name}); the purge may or may not have been done`, false);
   } finally {

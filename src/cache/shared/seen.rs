@@ -16,7 +16,7 @@ pub struct Seen {
     reachable_seconds: Option<u64>,
     lease_left_ms: u64,
     /// Invalidations that are not in the log yet.
-    queued: usize,
+    pub queued: usize,
     /// A digest of the scope key.
     key: String,
     member: String,

@@ -2,7 +2,7 @@
 
 use http::Method;
 use secrecy::SecretString;
-use stuut_cache::config::Secret;
+use stuut_cache::config::{Route, RoutePattern, Secret};
 
 use super::invalidation::{CALL, assert_hits, assert_invalidated, assert_stored, start, store};
 use crate::support::{Origin, Program, Proxy, Response, wait_until};
@@ -39,6 +39,96 @@ async fn a_purge_removes_a_call_for_all_tokens_and_queries() {
         assert_eq!(again["stored"].as_u64(), Some(0), "{again}");
         assert_invalidated(&proxy).await;
         assert_hits(others.map(|other| proxy.get(other).bearer("a"))).await;
+    }
+}
+
+/// Stored responses of several routes, and what each purge leaves of them.
+#[tokio::test]
+async fn a_purge_by_path_includes_all_paths_below_it() {
+    let deep = "/v1/files/1/2/3/4/5/6/7/8/9/10/11/12";
+    let routes = [
+        "/v1/calls/{id}",
+        "/v1/files/{*rest}",
+        "/v2/{org}/calls/{id}",
+        "/v3/me",
+    ];
+    let stored = [
+        "/v1/calls/c1",
+        "/v1/calls/c1?x=1",
+        "/v1/calls/c%3A1",
+        "/v1/calls/c%3F1",
+        // An origin can take it for /v9/x/y.
+        "/v1/calls/..%2F..%2Fv9%2Fx%2Fy",
+        deep,
+        "/v2/o/calls/c1",
+        "/v3/me",
+    ];
+    let below_calls = &stored[..4];
+    let below_v1 = [below_calls, &[deep]].concat();
+    let none: &[&str] = &[];
+    for (path, purged) in [
+        ("/v1/calls/c1", &stored[..2]),
+        ("/v1/calls/%631/", &stored[..2]),
+        ("/v1/calls", below_calls),
+        ("/v1/calls/", below_calls),
+        ("/v1%2Fcalls", below_calls),
+        ("%2Fv1%2Fcalls", below_calls),
+        ("/v1/calls/c1/..", below_calls),
+        ("/v1/calls/c", &["/v1/calls/c%3A1"]),
+        ("/v1/calls/c%3F1", &["/v1/calls/c%3F1"]),
+        ("/v1", &below_v1),
+        ("/v1/", &below_v1),
+        ("//v1;a=1/./", &below_v1),
+        ("/v1/calls/..%2F..%2Fv9%2Fx%2Fy", &stored[4..5]),
+        ("/v9", &stored[4..5]),
+        ("/v9/x", &stored[4..5]),
+        ("/v1/files", &[deep]),
+        ("/v1/files/1/2/3", &[deep]),
+        (&deep[..deep.len() - 3], &[deep]),
+        (deep, &[deep]),
+        ("/v2", &["/v2/o/calls/c1"]),
+        ("/v2/o", &["/v2/o/calls/c1"]),
+        ("/v2/o/calls", &["/v2/o/calls/c1"]),
+        ("/v3", &["/v3/me"]),
+        ("/v3/me", &["/v3/me"]),
+        ("/", &stored),
+        ("/v1/..", &stored),
+        // Other paths, though they begin alike.
+        ("/v", none),
+        ("/V1", none),
+        ("/v1/call", none),
+        ("/v1/calls/c1/approve", none),
+        ("/v2/oo", none),
+        ("/v4", none),
+    ] {
+        let origin = Origin::start().await;
+        let proxy = Proxy::with(&origin, |config| {
+            let route = |path: &str| Route {
+                path: RoutePattern::parse(path).expect("a pattern"),
+                ttl: None,
+            };
+            config.cache.routes = routes.map(route).to_vec();
+        })
+        .await;
+        for target in stored {
+            proxy.get(target).bearer("a").await.assert_miss();
+            proxy.get(target).bearer("a").await.assert_hit();
+        }
+        let found = purge(&proxy, &format!("path={path}")).await;
+        let found = found.assert_status(200).json();
+        assert_eq!(
+            found["stored"].as_u64(),
+            Some(purged.len() as u64),
+            "{path}"
+        );
+        let mut fetched = Vec::new();
+        for target in stored {
+            let response = proxy.get(target).bearer("a").await;
+            if !response.cache_status().contains("; hit") {
+                fetched.push(target);
+            }
+        }
+        assert_eq!(fetched, purged, "{path}");
     }
 }
 
@@ -79,12 +169,28 @@ async fn an_invalid_purge_request_removes_nothing() {
         "call=",
         "call=a/b",
         "path=v1",
+        "path=",
+        "path=http://127.0.0.1/v1/calls/c1",
+        "path=/v1/calls/c1?x=1",
+        "path=/v1/calls/c1?",
+        "path=%2Fv1%2Fcalls%2Fc1%3Fx=1",
+        "path=/v1/calls/c1&x=1",
+        "path=/v1/calls/*",
+        "call=c1/",
+        "call=c1?x=1",
+        "call=..",
+        "call=%2e%2E",
+        "call=.",
+        "call=;v=1",
+        "call=c%2F..",
+        "call=*",
         "scope=123",
         "scope=nothex!!",
         "all=1",
         "everything",
     ] {
-        purge(&proxy, what).await.assert_status(400);
+        let refused = purge(&proxy, what).await.assert_status(400);
+        assert!(refused.text().starts_with("specify one of"), "{what}");
     }
     proxy
         .admin(Method::GET, "/purge?all")

@@ -97,7 +97,7 @@ async fn purge_takes_a_call_a_path_or_all() {
     run(&again)
         .await
         .assert_code(0)
-        .assert_prints("this replica had nothing for it");
+        .assert_prints("nothing of it was stored here");
     run(&[&again[..], &["--expect-match"]].concat())
         .await
         .assert_code(1);

@@ -28,7 +28,14 @@ async fn after_a_purge_no_replica_has_what_was_purged() {
     let Some(replicas) = Replicas::start(test, 3).await else {
         return;
     };
-    for query in ["call=c1", "path=/v1/calls/c1", "path=/v1/calls", "all"] {
+    for query in [
+        "call=c1",
+        "path=/v1/calls/c1",
+        "path=/v1/calls",
+        "path=/v1",
+        "path=/",
+        "all",
+    ] {
         store(&replicas, "a").await;
         let requests = replicas.origin.requests().len();
         let purge = replicas[0]
@@ -37,6 +44,7 @@ async fn after_a_purge_no_replica_has_what_was_purged() {
         let purge = purge.assert_status(200).json();
         assert_eq!(purge["replicas"], 3, "{purge}");
         assert_eq!(purge["confirmed"], 3, "{purge}");
+        assert_eq!(purge["queued"], 0, "{purge}");
         assert!(purge["ms"].is_u64(), "{purge}");
         assert!(!is_hit(&replicas[1], "a").await, "{query}");
         // The others share that newer response.
