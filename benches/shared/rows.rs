@@ -50,8 +50,12 @@ impl Times {
             work(number)?;
             times.push(began.elapsed().as_micros());
         }
+        Ok(Self::sorted(times))
+    }
+
+    fn sorted(mut times: Vec<u128>) -> Self {
         times.sort_unstable();
-        Ok(Self(times))
+        Self(times)
     }
 
     fn quantile(&self, per_mille: usize) -> u128 {
@@ -81,29 +85,32 @@ fn expect(connection: &mut Connection, get: &Get, status: &str) -> Result<u64> {
     version(&answer.body)
 }
 
-/// The time of hits in memory, with the shared level and without, in turn.
+/// The time of hits in memory, with the shared level and without, in turn. Between two processes it
+/// differs by more than the work does, so there are several of both.
 fn memory_hits() -> Result<()> {
-    let (on, off) = (Group::start(1, true)?, Group::start(1, false)?);
-    let mut medians = [Vec::new(), Vec::new()];
-    for group in [&on, &off] {
-        let mut connection = Connection::open(group.replicas[0].address)?;
-        expect(&mut connection, &call(1), "fwd=miss")?;
-    }
+    let mut ratios = Vec::new();
     for _ in 0..9 {
-        for (group, medians) in [&on, &off].into_iter().zip(&mut medians) {
-            let mut connection = Connection::open(group.replicas[0].address)?;
-            let bytes = call(1).bytes();
-            let times = Times::of(10_000, |_| connection.fetch(&bytes).map(drop))?;
-            medians.push(times.median());
+        let groups = [Group::start(1, true)?, Group::start(1, false)?];
+        let mut medians = [Vec::new(), Vec::new()];
+        for round in 0..6 {
+            for (group, medians) in groups.iter().zip(&mut medians) {
+                let mut connection = Connection::open(group.replicas[0].address)?;
+                let expected = if round == 0 { "fwd=miss" } else { "hit" };
+                expect(&mut connection, &call(1), expected)?;
+                let bytes = call(1).bytes();
+                let times = Times::of(3_000, |_| connection.fetch(&bytes).map(drop))?;
+                medians.push(times.median());
+            }
         }
+        let [on, off] = medians.map(|medians| Times::sorted(medians).median());
+        ratios.push(on * 1_000 / off);
     }
-    let [on, off] = medians.map(|mut medians| {
-        medians.sort_unstable();
-        medians[medians.len() / 2]
-    });
-    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
-    let ratio = on as f64 / off as f64;
-    println!("hit 4 KB in memory: {on} µs with the shared level, {off} without, ratio {ratio:.3}");
+    let ratios = Times::sorted(ratios);
+    println!(
+        "hit 4 KB in memory: with the shared level ÷ without, in thousandths: {} (of nine pairs of processes: {:?})",
+        ratios.median(),
+        ratios.0
+    );
     Ok(())
 }
 
@@ -144,32 +151,38 @@ fn wait_for_stores(replica: &Replica, count: usize) -> Result<()> {
     Ok(())
 }
 
-/// The time of misses: alone, with the engine, and with an engine that does not answer.
+/// The time of misses with the shared level and without, in turn; then with an engine that does not
+/// answer.
 fn misses() -> Result<()> {
-    const COUNT: usize = 1_000;
     let (on, off) = (Group::start(1, true)?, Group::start(1, false)?);
-    let mut with = Connection::open(on.replicas[0].address)?;
-    let mut without = Connection::open(off.replicas[0].address)?;
-    let miss = |connection: &mut Connection, number| {
-        expect(connection, &call(number), "fwd=miss").map(drop)
+    let mut connections = [&on, &off].map(|group| Connection::open(group.replicas[0].address));
+    let mut number = 0;
+    let mut both = || -> Result<[u128; 2]> {
+        let mut all = [Vec::new(), Vec::new()];
+        for _ in 0..40 {
+            for (connection, all) in connections.iter_mut().zip(&mut all) {
+                let connection = connection.as_mut().map_err(|error| error.to_string())?;
+                number += 50;
+                let miss = |n| expect(connection, &call(number + n), "fwd=miss").map(drop);
+                all.extend(Times::of(50, miss)?.0);
+            }
+        }
+        Ok(all.map(|times| Times::sorted(times).median()))
     };
-    let warm_up = |connection: &mut Connection| Times::of(100, |n| miss(connection, 100_000 + n));
-    warm_up(&mut with)?;
-    warm_up(&mut without)?;
-    let off = Times::of(COUNT, |number| miss(&mut without, number))?;
-    let on_times = Times::of(COUNT, |number| miss(&mut with, number))?;
+    both()?;
+    let answering = both()?;
     on.engine.signal("STOP")?;
-    let first = Times::of(5, |number| miss(&mut with, COUNT + number));
+    let mut connection = Connection::open(on.replicas[0].address)?;
+    let first = Times::of(5, |number| {
+        expect(&mut connection, &call(100_000 + number), "fwd=miss").map(drop)
+    });
     thread::sleep(Duration::from_millis(2_500));
-    let next = Times::of(COUNT, |number| miss(&mut with, 2 * COUNT + number));
+    let suspended = both();
     on.engine.signal("CONT")?;
-    let (first, next) = (first?, next?);
+    let (first, suspended) = (first?.quantile(1_000), suspended?);
     println!(
-        "miss 4 KB: p50 {} µs alone, {} with the engine; engine suspended: first 5 at most {} µs, then p50 {}",
-        off.median(),
-        on_times.median(),
-        first.quantile(1_000),
-        next.median()
+        "miss 4 KB, p50: {} µs with the shared level, {} without; engine suspended: first 5 at most {first} µs, then {} and {}",
+        answering[0], answering[1], suspended[0], suspended[1]
     );
     Ok(())
 }

@@ -209,7 +209,9 @@ impl Generations {
                     .collect()
             }
             Invalidation::Resource { token, path } => {
-                Box::new([self.resource_key(&canonical_path(path), token)])
+                let resource = self.resource_key(&canonical_path(path), token);
+                let token = self.seed.hash_one(token);
+                return self.journal.record_refusal(id, resource, token);
             }
             Invalidation::Scope(scope) => Box::new([self.seed.hash_one(scope)]),
             Invalidation::ScopeId(id) => Box::new([self.seed.hash_one(id.number())]),

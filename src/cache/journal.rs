@@ -9,6 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Maximum items that are remembered; what was fetched before the oldest of them is not used.
 const MAX_ITEMS: usize = 10_000;
 
+/// Maximum refusals (403) of one token among them. With more, all shared responses for this token count as
+/// invalidated: one token must not use up what is remembered for all.
+const MAX_REFUSALS: usize = 100;
+
 /// Hashes of what was invalidated, with the number of the latest item that concerned it.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
@@ -21,27 +25,46 @@ struct State {
     /// Everything up to this item may have been invalidated by items that are not remembered.
     floor: u64,
     latest: HashMap<u64, u64>,
-    items: VecDeque<(u64, Box<[u64]>)>,
+    items: VecDeque<Item>,
+}
+
+#[derive(Debug)]
+struct Item {
+    id: u64,
+    /// Hashes of what it concerns.
+    concerned: Box<[u64]>,
+    /// The hash of the token, if a resource was refused to it.
+    refused: Option<u64>,
 }
 
 impl Journal {
     /// Records an item of the log, and the hashes of what it concerns.
     pub(super) fn record(&self, id: u64, concerned: Box<[u64]>) {
+        self.lock().push(Item {
+            id,
+            concerned,
+            refused: None,
+        });
+    }
+
+    /// Records an item of the log by which a resource was refused to a token.
+    pub(super) fn record_refusal(&self, id: u64, resource: u64, token: u64) {
         let mut state = self.lock();
-        if state.items.len() == MAX_ITEMS
-            && let Some((oldest, hashes)) = state.items.pop_front()
-        {
-            state.floor = state.floor.max(oldest);
-            for hash in hashes {
-                if state.latest.get(&hash) == Some(&oldest) {
-                    state.latest.remove(&hash);
-                }
-            }
+        // The same refusal again replaces the first one.
+        state.remove(|item| item.refused == Some(token) && *item.concerned == [resource]);
+        let refusals = state
+            .items
+            .iter()
+            .filter(|item| item.refused == Some(token));
+        let are_too_many = refusals.count() >= MAX_REFUSALS;
+        if are_too_many {
+            state.remove(|item| item.refused == Some(token));
         }
-        state
-            .latest
-            .extend(concerned.iter().map(|hash| (*hash, id)));
-        state.items.push_back((id, concerned));
+        state.push(Item {
+            id,
+            concerned: Box::new([if are_too_many { token } else { resource }]),
+            refused: (!are_too_many).then_some(token),
+        });
     }
 
     /// Forgets every item: everything up to `floor` may have been invalidated.
@@ -61,6 +84,40 @@ impl Journal {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Map operations do not panic midway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, item: Item) {
+        if self.items.len() == MAX_ITEMS
+            && let Some(oldest) = self.items.pop_front()
+        {
+            self.floor = self.floor.max(oldest.id);
+            forget(&mut self.latest, &oldest);
+        }
+        let hashes = item.concerned.iter();
+        self.latest.extend(hashes.map(|hash| (*hash, item.id)));
+        self.items.push_back(item);
+    }
+
+    /// Removes items that a later one includes.
+    fn remove(&mut self, is_included: impl Fn(&Item) -> bool) {
+        let latest = &mut self.latest;
+        self.items.retain(|item| {
+            let is_included = is_included(item);
+            if is_included {
+                forget(latest, item);
+            }
+            !is_included
+        });
+    }
+}
+
+fn forget(latest: &mut HashMap<u64, u64>, item: &Item) {
+    for hash in &item.concerned {
+        if latest.get(hash) == Some(&item.id) {
+            latest.remove(hash);
+        }
     }
 }
 
@@ -87,5 +144,27 @@ mod tests {
         assert_eq!(journal.lock().latest.len(), 1);
         journal.reset(40_000);
         assert!(has_since(39_999, 5) && !has_since(40_000, 9));
+    }
+
+    #[test]
+    fn many_refusals_of_one_token_become_one_of_all_its_responses() {
+        let journal = Journal::default();
+        let has_since = |id, hash| journal.has_since(id, std::iter::once(hash));
+        let (token, other) = (1, 2);
+        journal.record_refusal(1, 500, other);
+        for id in 2..=9_000 {
+            journal.record_refusal(id, 100, token);
+        }
+        assert_eq!(journal.lock().items.len(), 2, "one resource is one item");
+        for id in 0..50 * MAX_REFUSALS as u64 {
+            journal.record_refusal(10_000 + id, 10_000 + id, token);
+            assert!(has_since(9_999 + id, 10_000 + id) || has_since(9_999 + id, token));
+            assert!(journal.lock().items.len() <= MAX_REFUSALS + 51);
+        }
+        assert!(
+            has_since(0, 500) && !has_since(1, 500),
+            "others lose nothing"
+        );
+        assert!(has_since(9_999, token) && !has_since(20_000, token));
     }
 }

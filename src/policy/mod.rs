@@ -21,6 +21,7 @@
 //! A departure from an RFC is documented where it happens, with the section and the reason; the
 //! tables in `tests/rules/rfc9111` list each requirement and how we meet or decline it.
 
+mod budget;
 mod dates;
 mod directive;
 mod directives;
@@ -43,6 +44,7 @@ mod vary;
 mod verdict;
 mod view_limits;
 
+pub use budget::Budget;
 pub use dates::http_date;
 pub use directive::DeltaSeconds;
 pub use directives::{RequestDirectives, ResponseDirectives};

@@ -118,18 +118,34 @@ impl Forwarder {
         }
         let (invalidation, written) =
             self.invalidate(&method, target.path(), scope.as_ref(), &result);
-        if let Some(invalidation) = invalidation {
-            self.shared.announce(invalidation).await;
-        }
+        let is_proven = written.as_ref().is_none_or(|written| written.is_proven);
+        let announced = async {
+            match invalidation {
+                Some(invalidation) if is_proven => drop(self.shared.announce(invalidation).await),
+                Some(invalidation) => {
+                    let announced = self
+                        .shared
+                        .announce_for(scope.as_ref(), invalidation, false);
+                    announced.await;
+                }
+                None => {}
+            }
+        };
         let route = self.routes.find(target.path());
         match result {
             Ok(mut response) => {
                 if has_options {
                     set_skipped(response.headers_mut(), reason.as_str());
                 }
-                self.respond(response, written, reason, route, scope.as_ref())
+                let mut response = self.respond(response, written, reason, route, scope.as_ref());
+                match &mut response.body_mut().content {
+                    Content::Written(written) => written.begin(announced).await,
+                    _ => announced.await,
+                }
+                response
             }
             Err(source) => {
+                announced.await;
                 log_failure(&id, &source);
                 let why = reason.into();
                 Error::Fetch { source, why }.into_response(
@@ -155,15 +171,19 @@ impl Forwarder {
                 self.store.accept(token, sent);
             }
             TokenStatus::Refused => {
-                let is_known = self.store.refuse(token, self.clock.mono());
-                self.shared.announce_refusal(token, is_known).await;
+                let is_accepted = self.store.refuse(token, self.clock.mono());
+                let refused = Invalidation::Scope(*token);
+                self.shared
+                    .announce_for(Some(token), refused, is_accepted)
+                    .await;
             }
             TokenStatus::ResourceRefused => {
                 let refused = Invalidation::of_resource(token, path);
                 self.store.refuse_resource(&refused, self.clock.mono());
-                if self.store.is_accepted(token) {
-                    self.shared.announce(refused).await;
-                }
+                let is_accepted = self.store.is_accepted(token);
+                self.shared
+                    .announce_for(Some(token), refused, is_accepted)
+                    .await;
             }
             TokenStatus::Accepted | TokenStatus::Unknown => {}
         }
@@ -238,6 +258,7 @@ impl Forwarder {
                 None => Duration::ZERO,
             },
             token: token.copied(),
+            is_proven: token.is_some() || status.is_success(),
             pending_time: self.pending_time,
         };
         let now = self.clock.mono();

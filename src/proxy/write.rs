@@ -4,13 +4,15 @@
 //! `policy` chooses the paths, `forward` forwards the writes.
 
 use std::fmt;
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, MaybeDone, join, maybe_done};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::runtime::Handle;
@@ -33,6 +35,9 @@ pub(super) struct WrittenPaths {
     /// The writing token, if it is accepted: only then does an incomplete response count as an
     /// unknown result.
     pub(super) token: Option<Scope>,
+    /// Whether the origin has accepted the write, or its token: else it is announced once, at the head, if
+    /// at all.
+    pub(super) is_proven: bool,
     /// How long after the write nothing is stored for these paths.
     pub(super) settling: Duration,
     /// The same for a write of unknown result.
@@ -48,8 +53,10 @@ pub struct WriteResponse {
     upload: Option<UploadEnd>,
     /// `None` once both have ended; taken by the task that waits for them, if there is one.
     written: Option<WrittenPaths>,
+    /// A frame that has been read before the head was sent.
+    read: Option<Frame<Bytes>>,
     /// The last frame, held back until the other replicas have confirmed the invalidation.
-    last: Option<(BoxFuture<'static, ()>, Option<LastFrame>)>,
+    last: Option<(MaybeDone<BoxFuture<'static, ()>>, Option<LastFrame>)>,
     context: WriteContext,
 }
 
@@ -131,25 +138,62 @@ impl WriteResponse {
             stream: Some(Box::new(stream)),
             upload,
             written: Some(written),
+            read: None,
             last: None,
             context,
         }
     }
 
+    /// Waits until the other replicas have confirmed the invalidation at the head. Most responses end
+    /// meanwhile: then the one at the end is confirmed at the same time.
+    pub(super) async fn begin(&mut self, announced: impl Future<Output = ()>) {
+        let mut announced = pin!(announced);
+        let read = tokio::select! {
+            biased;
+            () = &mut announced => None,
+            () = poll_fn(|cx| self.poll_read(cx)) => Some(()),
+        };
+        match (read, &mut self.last) {
+            (None, _) => {}
+            (Some(()), Some((end, _))) => drop(join(announced, end).await),
+            (Some(()), None) => announced.await,
+        }
+    }
+
+    /// Reads a frame, and holds it.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(());
+        };
+        match ready!(Pin::new(stream.as_mut()).poll_frame(cx)) {
+            Some(Ok(frame)) if !stream.is_end_stream() => self.read = Some(frame),
+            frame => {
+                // Before the client receives the end: its next request must not hit what it has changed.
+                let is_whole = !matches!(frame, Some(Err(_)));
+                self.last = Some((maybe_done(self.end(is_whole)), frame));
+            }
+        }
+        Poll::Ready(())
+    }
+
     /// Invalidates at the end of the response, which the other replicas must confirm: a read must not join
     /// a fetch from before it.
-    fn end(&mut self, is_whole: bool) -> Option<BoxFuture<'static, ()>> {
+    fn end(&mut self, is_whole: bool) -> BoxFuture<'static, ()> {
         self.stream = None;
-        let written = self.written.as_mut()?;
         let now = self.context.clock.mono();
-        let invalidation = written.response_ended(is_whole, now);
+        let announced = self.written.as_mut().and_then(|written| {
+            let invalidation = written.response_ended(is_whole, now);
+            written.is_proven.then_some(invalidation)
+        });
         if self.upload.is_none() {
             self.written = None;
         }
         let shared = Arc::clone(&self.context.shared);
-        Some(Box::pin(async move {
-            shared.announce(invalidation).await;
-        }))
+        Box::pin(async move {
+            if let Some(invalidation) = announced {
+                shared.announce(invalidation).await;
+            }
+        })
     }
 }
 
@@ -162,37 +206,38 @@ impl Body for WriteResponse {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        if let Some(stream) = &mut this.stream {
-            let frame = ready!(Pin::new(stream.as_mut()).poll_frame(cx));
-            if !stream.is_end_stream() && matches!(frame, Some(Ok(_))) {
-                return Poll::Ready(frame);
-            }
-            // Before the client receives the end: its next request must not hit what it has changed.
-            let is_whole = !matches!(frame, Some(Err(_)));
-            match this.end(is_whole) {
-                Some(announced) => this.last = Some((announced, frame)),
-                None => return Poll::Ready(frame),
-            }
+        if this.read.is_none() {
+            ready!(this.poll_read(cx));
+        }
+        if let Some(frame) = this.read.take() {
+            return Poll::Ready(Some(Ok(frame)));
         }
         let Some((announced, _)) = &mut this.last else {
             return Poll::Ready(None);
         };
-        ready!(announced.as_mut().poll(cx));
+        ready!(announced.poll_unpin(cx));
         let last = this.last.take();
         Poll::Ready(last.and_then(|(_, frame)| frame))
     }
 
     fn is_end_stream(&self) -> bool {
         let is_over = self.stream.as_deref().is_none_or(Body::is_end_stream);
-        is_over && self.last.is_none()
+        is_over && self.read.is_none() && self.last.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.stream {
+        let rest = match &self.stream {
             Some(stream) => stream.size_hint(),
-            None if self.last.is_some() => SizeHint::default(),
             None => SizeHint::with_exact(0),
-        }
+        };
+        let last = self.last.as_ref().and_then(|(_, frame)| frame.as_ref());
+        let held = self
+            .read
+            .as_ref()
+            .or(last.and_then(|last| last.as_ref().ok()));
+        let held = held.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        let exact = rest.exact().map(|rest| SizeHint::with_exact(rest + held));
+        exact.unwrap_or_default()
     }
 }
 
@@ -212,6 +257,12 @@ impl Drop for WriteResponse {
             rest_timeout,
         } = self.context.clone();
         let deadline = clock.deadline(rest_timeout);
+        let is_proven = written.is_proven;
+        let announce = move |invalidation| {
+            if is_proven {
+                shared.announce_later(invalidation);
+            }
+        };
         runtime.spawn(async move {
             if let Some(mut stream) = stream {
                 let rest = async {
@@ -222,11 +273,11 @@ impl Drop for WriteResponse {
                 };
                 let rest = clock.timeout_at(deadline, rest).await;
                 let is_whole = matches!(rest, Some(Ok(())));
-                shared.announce_later(written.response_ended(is_whole, clock.mono()));
+                announce(written.response_ended(is_whole, clock.mono()));
             }
             if let Some(upload) = upload {
                 upload.wait().await;
-                shared.announce_later(written.invalidate_again(clock.mono()));
+                announce(written.invalidate_again(clock.mono()));
             }
         });
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::traffic::Unanswered;
+use crate::policy::Budget;
 use crate::telemetry::{Metrics, Retry};
 
 /// The pause before the second attempt to connect, doubled after each attempt up to [`MAX_PAUSE`].
@@ -34,22 +35,12 @@ pub(super) struct Retries {
     metrics: Arc<Metrics>,
 }
 
-/// A token bucket of retries, in units of time: [`RETRY_PRICE`] is the price of one.
-#[derive(Debug)]
-struct Budget {
-    balance: Duration,
-    /// The maximum balance.
-    reserve: Duration,
-    /// The time of the last deposit for elapsed time.
-    deposited: Duration,
-}
-
 impl Retries {
     /// `reserve` retries may be made at once after a quiet period: one per connection, since all
     /// connections fail when the origin restarts.
     pub(super) fn new(percent: usize, reserve: usize, metrics: Arc<Metrics>) -> Self {
         Self {
-            budget: Arc::new(Mutex::new(Budget::new(reserve))),
+            budget: Arc::new(Mutex::new(Budget::new(RETRY_PRICE, reserve))),
             percent: u32::try_from(percent).unwrap_or(u32::MAX),
             metrics,
         }
@@ -96,30 +87,6 @@ impl Retries {
     }
 }
 
-impl Budget {
-    fn new(reserve: usize) -> Self {
-        let reserve = RETRY_PRICE.saturating_mul(u32::try_from(reserve).unwrap_or(u32::MAX));
-        Self {
-            balance: reserve,
-            reserve,
-            deposited: Duration::ZERO,
-        }
-    }
-
-    fn deposit(&mut self, amount: Duration) {
-        self.balance = self.balance.saturating_add(amount).min(self.reserve);
-    }
-
-    /// Withdraws the price of one retry, if the balance allows.
-    fn withdraw(&mut self, now: Duration) -> bool {
-        self.deposit(now.saturating_sub(self.deposited));
-        self.deposited = self.deposited.max(now);
-        let rest = self.balance.checked_sub(RETRY_PRICE);
-        self.balance = rest.unwrap_or(self.balance);
-        rest.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,7 +110,7 @@ mod tests {
 
     #[test]
     fn retries_are_limited_to_a_share_of_first_attempts() {
-        let mut budget = Budget::new(RESERVE);
+        let mut budget = Budget::new(RETRY_PRICE, RESERVE);
         let now = Duration::ZERO;
         assert_eq!(
             withdrawn(&mut budget, now),
@@ -154,26 +121,5 @@ mod tests {
             budget.deposit(RETRY_PRICE / 5);
         }
         assert_eq!(withdrawn(&mut budget, now), 10, "a fifth of fifty");
-    }
-
-    #[test]
-    fn elapsed_time_deposits_up_to_the_reserve() {
-        let mut budget = Budget::new(RESERVE);
-        withdrawn(&mut budget, Duration::ZERO);
-        let second = Duration::from_secs(1);
-        assert_eq!(withdrawn(&mut budget, second), 10);
-        assert_eq!(withdrawn(&mut budget, second * 2), 10);
-        assert_eq!(withdrawn(&mut budget, second * 3_600), RESERVE);
-    }
-
-    /// Fractions of a retry must not be lost.
-    #[test]
-    fn frequent_withdrawals_do_not_keep_the_bucket_empty() {
-        let mut budget = Budget::new(RESERVE);
-        withdrawn(&mut budget, Duration::ZERO);
-        let count = (1..=20_000_u32)
-            .filter(|tick| budget.withdraw(Duration::from_micros(100) * *tick))
-            .count();
-        assert_eq!(count, 20, "ten per second, for two seconds");
     }
 }

@@ -227,8 +227,12 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Records that a scope is an accepted one, for a day.
     fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), EngineError>>;
 
-    /// Removes the record of a scope; returns whether there was one.
-    fn remove_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<bool, EngineError>>;
+    /// Whether a scope is recorded; `removes`: not any longer.
+    fn find_scope<'a>(
+        &'a self,
+        name: &'a str,
+        removes: bool,
+    ) -> BoxFuture<'a, Result<bool, EngineError>>;
 
     /// The server with the log, for operators.
     fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {

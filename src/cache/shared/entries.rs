@@ -4,8 +4,8 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::cache::{Entry, Fence, Store};
 use crate::clock::Clock;
 use crate::config::{self, CookieName};
 use crate::in_transit::Ledger;
-use crate::policy::{self, Moment, RouteRule};
+use crate::policy::{self, Budget, Moment, RouteRule};
 use crate::request::{CacheKey, Scope};
 use crate::telemetry::{Holder, Metrics, SharedLookup, SharedStore, Unsealed};
 
@@ -39,6 +39,11 @@ const MAX_UNUSABLE: usize = 3;
 /// The interval at which a fetch is renewed. It ends a second after the last time.
 const RENEWAL: Duration = Duration::from_millis(300);
 
+/// Announcements for tokens that no replica is known to have accepted: so many at once, and then one in
+/// each interval.
+const MAX_STRANGERS: usize = 50;
+const STRANGER: Duration = Duration::from_millis(200);
+
 /// The entries of the group.
 #[derive(Debug)]
 pub(super) struct Entries {
@@ -52,7 +57,10 @@ pub(super) struct Entries {
     lookups: Semaphore,
     stores: Arc<Semaphore>,
     pause: Pause,
-    metrics: Arc<Metrics>,
+    /// Of announcements for tokens that no replica is known to have accepted. A std mutex: held for
+    /// arithmetic.
+    strangers: Mutex<Budget>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
 
@@ -179,6 +187,7 @@ impl Entries {
             lookups: Semaphore::new(MAX_LOOKUPS),
             stores: Arc::new(Semaphore::new(MAX_STORES)),
             pause: Pause::default(),
+            strangers: Mutex::new(Budget::new(STRANGER, MAX_STRANGERS)),
             metrics: Arc::clone(metrics),
             clock: clock.clone(),
         }
@@ -401,14 +410,20 @@ impl Entries {
         });
     }
 
-    /// Removes the record of a scope; returns whether there was one.
-    pub(super) async fn forget_scope(&self, token: &Scope) -> bool {
+    /// Whether a replica is recorded to know a scope; `forgets`: none is from now on.
+    pub(super) async fn is_known(&self, token: &Scope, forgets: bool) -> bool {
         if self.pause.is_on(self.clock.mono()) {
             return false;
         }
         let name = self.sealer.names.scope(token);
-        self.noted(self.engine.remove_scope(&name).await)
+        self.noted(self.engine.find_scope(&name, forgets).await)
             .unwrap_or(false)
+    }
+
+    pub(super) fn strangers(&self) -> MutexGuard<'_, Budget> {
+        self.strangers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn noted<T>(&self, result: Result<T, EngineError>) -> Result<T, EngineError> {

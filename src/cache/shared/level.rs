@@ -121,13 +121,32 @@ impl Shared {
         }
     }
 
-    /// Announces that the origin has refused a token (401), if a replica may know it: invented tokens
-    /// are all refused, and must cost the others nothing. `is_known`: this replica does.
-    pub async fn announce_refusal(&self, token: &Scope, is_known: bool) {
+    /// Announces what a response to this token has invalidated that is no proof of it: a refusal, or the
+    /// redirect of a write. Anyone can cause such responses with invented tokens, which must not cost the
+    /// other replicas their entries: so there are few announcements for tokens that no replica is known
+    /// to have accepted. `is_accepted`: this one has.
+    pub async fn announce_for(
+        &self,
+        token: Option<&Scope>,
+        invalidation: Invalidation,
+        is_accepted: bool,
+    ) {
         let Some(entries) = &self.0 else { return };
-        // If the engine cannot say, the other replicas have no lease either, or recheck the token.
-        if entries.forget_scope(token).await || is_known {
-            entries.group.announce(Invalidation::Scope(*token)).await;
+        let forgets = matches!(invalidation, Invalidation::Scope(_));
+        let is_known = match token {
+            Some(token) if forgets || !is_accepted => entries.is_known(token, forgets).await,
+            _ => false,
+        };
+        let now = entries.clock.mono();
+        if is_known || is_accepted {
+            entries.group.announce(invalidation).await;
+        } else if !entries.strangers().withdraw(now) {
+            entries.metrics.shared_unannounced.inc();
+        } else if entries.group.position(now).is_some() {
+            entries.group.announce(invalidation).await;
+        } else {
+            // To wait for the engine would hold a request to the origin for each of these.
+            entries.group.announce_later(invalidation);
         }
     }
 

@@ -3,7 +3,8 @@
 //!
 //! The content is a [`Record`] and the body, compressed together.
 
-use std::io::Write as _;
+use std::cell::RefCell;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{compress_bound, get_frame_content_size};
 
 use super::Position;
@@ -28,6 +29,14 @@ const MAX_RECORD: usize = 256 << 10;
 
 /// Fast: it takes less time than the transfer of the bytes that it saves.
 const ZSTD_LEVEL: i32 = 1;
+
+/// Up to this size, content is decompressed with what the thread keeps for that.
+const SMALL: usize = 64 << 10;
+
+thread_local! {
+    /// To make one takes as long as to decompress a small body.
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
 
 /// The circumstances under which an entry is sealed or opened, apart from the keys.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +161,7 @@ impl Sealer {
             return Err(Unsealed::Size);
         }
         let share = ledger.reserve(size, holder).ok_or(Unsealed::InTransit)?;
-        let mut content = zstd::bulk::decompress(compressed, size).map_err(|_| Unsealed::Codec)?;
+        let mut content = decompress(compressed, size).map_err(|_| Unsealed::Codec)?;
         let (record, body) = read_record(&content)?;
         // Moved to the front: a slice would keep the record alive as well, and a copy needs more memory.
         content.drain(..content.len() - body.len());
@@ -177,6 +186,20 @@ impl Sealer {
         key.update(&header.salt);
         key
     }
+}
+
+fn decompress(compressed: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    if size > SMALL {
+        // Large bodies are opened on threads that come and go.
+        return zstd::bulk::decompress(compressed, size);
+    }
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let kept = match kept {
+            Some(kept) => kept,
+            None => kept.insert(Decompressor::new()?),
+        };
+        kept.decompress(compressed, size)
+    })
 }
 
 /// Reads the decompressed content of an entry: the record, and the body after it.

@@ -162,16 +162,17 @@ impl Fetcher {
         let (status, token, path) = (response.head.status, job.fence.token(), job.key.path());
         match policy::token_status(&Method::GET, status) {
             TokenStatus::Refused => {
-                let is_known = self.store.refuse(token, self.clock.mono());
-                return self.shared.announce_refusal(token, is_known).await;
+                let is_accepted = self.store.refuse(token, self.clock.mono());
+                let refused = Invalidation::Scope(*token);
+                let announced = self.shared.announce_for(Some(token), refused, is_accepted);
+                return announced.await;
             }
             TokenStatus::ResourceRefused => {
                 let refused = Invalidation::of_resource(token, path);
                 self.store.refuse_resource(&refused, self.clock.mono());
-                if self.store.is_accepted(token) {
-                    self.shared.announce(refused).await;
-                }
-                return;
+                let is_accepted = self.store.is_accepted(token);
+                let announced = self.shared.announce_for(Some(token), refused, is_accepted);
+                return announced.await;
             }
             TokenStatus::Unknown if response.renewed.is_none() => {}
             TokenStatus::Accepted | TokenStatus::Unknown => {

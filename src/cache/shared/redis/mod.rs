@@ -398,12 +398,13 @@ impl Engine for Redis {
         .boxed()
     }
 
-    fn remove_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<bool>> {
+    fn find_scope<'a>(&'a self, name: &'a str, removes: bool) -> BoxFuture<'a, Reply<bool>> {
         async move {
-            let delete = |command: &mut Cmd| {
+            let named = |command: &mut Cmd| {
                 command.arg(name);
             };
-            Ok(number(self.command("DEL", delete).await?)? > 0)
+            let command = if removes { "DEL" } else { "STRLEN" };
+            Ok(number(self.command(command, named).await?)? > 0)
         }
         .boxed()
     }

@@ -139,6 +139,7 @@ async fn each_operation(client: &Redis, k: &str) -> Result<(), EngineError> {
     );
     client.release(&name, 1, false).await?;
     client.record_scope(&scope).await?;
-    assert!(client.remove_scope(&scope).await?);
+    assert!(client.find_scope(&scope, false).await?);
+    assert!(client.find_scope(&scope, true).await?);
     Ok(())
 }

@@ -246,11 +246,12 @@ async fn a_scope_is_recorded_for_a_day() {
         };
         let client = client(&engine.url(), "");
         let name = "stuut1:{s1}:s";
-        assert!(!client.remove_scope(name).await.expect("an answer"));
+        assert!(!client.find_scope(name, true).await.expect("an answer"));
         client.record_scope(name).await.expect("an answer");
         let left: u64 = engine.ask(&format!("TTL {name}")).await;
         assert!((86_000..=86_400).contains(&left), "{left}");
-        assert!(client.remove_scope(name).await.expect("an answer"));
-        assert!(!client.remove_scope(name).await.expect("an answer"));
+        assert!(client.find_scope(name, false).await.expect("an answer"));
+        assert!(client.find_scope(name, true).await.expect("an answer"));
+        assert!(!client.find_scope(name, false).await.expect("an answer"));
     }
 }

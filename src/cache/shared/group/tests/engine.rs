@@ -454,7 +454,7 @@ impl Engine for Link {
         unreachable!("the model has one scope")
     }
 
-    fn remove_scope<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<bool, EngineError>> {
+    fn find_scope<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, EngineError>> {
         unreachable!("the model has one scope")
     }
 }
