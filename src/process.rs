@@ -20,12 +20,10 @@ use crate::clock::Clock;
 use crate::config::{CacheMode, Config, Reloaded};
 use crate::in_transit::Ledger;
 #[cfg(feature = "otlp")]
-use crate::otlp::Exporter;
+use crate::otlp::{Exporter, ExporterError};
 use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
-#[cfg(feature = "otlp")]
-use crate::telemetry::trace::Tracer;
 use crate::telemetry::{AccessLog, LogWriter, Metrics, Reload};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
@@ -50,7 +48,7 @@ pub struct Process {
     background: [JoinHandle<()>; 4],
     /// Stopped last, so that the spans of the last requests are exported.
     #[cfg(feature = "otlp")]
-    exporter: Option<Exporter>,
+    exporter: Exporter,
 }
 
 /// The interval at which the files of `[server.tls]` are checked for changes.
@@ -79,6 +77,10 @@ pub enum StartError {
     #[cfg(feature = "shared")]
     #[error(transparent)]
     Engine(#[from] EngineSetupError),
+    /// Nothing can be exported to the collector.
+    #[cfg(feature = "otlp")]
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
     /// A file of `[server.tls]` cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsFault),
@@ -110,7 +112,7 @@ impl Process {
         show_mode(config, &metrics);
         let tls = load_tls(config, &metrics)?;
         #[cfg(feature = "otlp")]
-        let (tracer, exporter) = start_tracing(config, &metrics);
+        let (exporter, tracer) = Exporter::start(&metrics)?;
         #[cfg(not(feature = "otlp"))]
         let tracer = None;
         let upstream = Upstream::new(config, Arc::clone(&metrics), clock.clone())?;
@@ -123,7 +125,6 @@ impl Process {
             upstream,
             Arc::clone(&metrics),
             clock.clone(),
-            tracer.clone(),
         );
         let drain = Drain::default();
         let admin_listener = listener(sockets.admin, "admin.listen", config.admin.listen)?;
@@ -202,9 +203,7 @@ impl Process {
         self.shared.leave().await;
         self.background.iter().for_each(JoinHandle::abort);
         #[cfg(feature = "otlp")]
-        if let Some(exporter) = self.exporter {
-            exporter.finish().await;
-        }
+        self.exporter.finish().await;
     }
 }
 
@@ -270,17 +269,6 @@ fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> Option<Acc
     log.count_dropped(&metrics.log_dropped);
     let access = config.log.access;
     access.then(|| AccessLog::new(log, config.log.format))
-}
-
-/// The tracer and the exporter of its spans, if a collector is configured.
-#[cfg(feature = "otlp")]
-fn start_tracing(config: &Config, metrics: &Arc<Metrics>) -> (Option<Tracer>, Option<Exporter>) {
-    let Some(url) = &config.trace.otlp_url else {
-        return (None, None);
-    };
-    let (tracer, spans) = Tracer::new(config.trace.sample, Arc::clone(metrics));
-    let exporter = Exporter::start(url, spans, Arc::clone(metrics));
-    (Some(tracer), Some(exporter))
 }
 
 /// Reloads the files of `[server.tls]` when they change: tools that renew certificates send no

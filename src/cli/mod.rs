@@ -179,11 +179,6 @@ fn load(settings: &Settings) -> Result<Loaded, Problems> {
     if let Err(fault) = Tls::load(&draft.config().server.tls) {
         draft.refuse(fault.key, fault.reason);
     }
-    if !cfg!(feature = "otlp") && draft.config().trace.otlp_url.is_some() {
-        let reason = "this program does not speak to collectors; build it with --features otlp, or \
-                      leave the key empty";
-        draft.refuse("trace.otlp_url", reason.to_owned());
-    }
     if !cfg!(feature = "shared") && !draft.config().shared.url.is_empty() {
         let reason = "this program has no client of an engine; build it with --features shared, or \
                       leave the key empty";

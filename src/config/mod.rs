@@ -52,7 +52,7 @@ pub use scalar::{
 };
 pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, Shared, StatusLifetimes, Tls,
-    Trace, Upstream, Views,
+    Upstream, Views,
 };
 pub use values::{
     ByteSize, CookieName, OriginUrl, RoutePattern, ScopeKey, Secret, TokenDigest, is_b64token,

@@ -3,13 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use http::uri::Scheme;
-
 use super::engine::EngineUrl;
 use super::findings::{Findings, Place, Problems};
 use super::raw::{self, RawKind, RawValue};
 use super::scalar::Scalar;
-use super::values::{ByteSize, OriginUrl};
+use super::values::ByteSize;
 use super::wording::{bare_or_quoted, quoted};
 
 /// A type that a key can have.
@@ -166,17 +164,6 @@ pub(super) fn same_scheme(urls: &Vec<EngineUrl>) -> Result<(), String> {
         return Ok(());
     }
     Err("some of these are redis:// and some rediss://; write one or the other".to_owned())
-}
-
-/// Checks that a URL needs no TLS, which the OTLP exporter does not have.
-#[expect(clippy::ref_option, reason = "a Check takes any type")]
-pub(super) fn without_tls(url: &Option<OriginUrl>) -> Result<(), String> {
-    match url {
-        Some(url) if *url.scheme() != Scheme::HTTP => Err(format!(
-            "\"{url}\" asks for TLS; run a collector beside the proxy and write its http://host:port"
-        )),
-        _ => Ok(()),
-    }
 }
 
 // === impl Setting ===

@@ -31,7 +31,7 @@ use super::scalar::{
 };
 use super::setting::{
     self, Rendered, Setting as _, between, key_prefix, lasting, option_name, positive, same_scheme,
-    settings, sized, without_tls,
+    settings, sized,
 };
 use super::values::{ByteSize, CookieName, OriginUrl, ScopeKey, Secret};
 
@@ -49,7 +49,6 @@ pub struct Config {
     pub views: Views,
     pub limits: Limits,
     pub log: Log,
-    pub trace: Trace,
 }
 
 /// One key.
@@ -380,16 +379,6 @@ settings! {
         level: LogLevel = "info";
         /// Access log: one line per request, at every log.level.
         access: bool = true;
-    }
-
-    /// `[trace]`: export of spans.
-    struct Trace [trace] {
-        /// URL of the trace collector (OTLP over HTTP), http://host:port; empty: no export. Needs a
-        /// build with the feature otlp.
-        otlp_url: Option<OriginUrl> = "" where without_tls;
-        /// Percentage of requests without a traceparent that start a sampled trace; the caller's
-        /// sampling decision is honoured.
-        sample: usize = 100 where between::<0, 100>;
     }
 }
 

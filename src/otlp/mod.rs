@@ -1,173 +1,131 @@
-//! Exports spans to a collector: OTLP over HTTP, as JSON, in batches.
+//! Exports spans and metrics to a collector by the OpenTelemetry SDK: OTLP over HTTP, as protobuf.
 //!
-//! One task sends one request at a time. Spans that the collector does not accept are dropped and
-//! counted: the proxy does not store traces. There is no TLS: the collector should run next to the
-//! proxy, as an agent that forwards them.
+//! The SDK batches, samples, retries and reads the variables `OTEL_*`; `client` sends its requests.
 
-mod document;
+mod client;
+mod metrics;
+mod spans;
 
+use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
+use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use rustls::pki_types::pem;
 use thiserror::Error;
-use tokio::sync::mpsc::Receiver;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 
-use crate::config::OriginUrl;
-use crate::telemetry::trace::Span;
-use crate::telemetry::{Metrics, SpanResult};
+use self::client::Client;
+use crate::request::pseudonym;
+use crate::telemetry::Metrics;
+use crate::telemetry::trace::Tracer;
 
-/// Maximum spans per request.
-const MAX_BATCH: usize = 512;
-
-/// How long the first span of a batch waits for others.
-const GATHER_TIME: Duration = Duration::from_secs(1);
-
-/// Time to wait for the collector's response.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the end of the process waits for the last batches.
+/// How long the end of the process waits for the last exports.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Maximum bytes read of a response.
-const MAX_RESPONSE: usize = 64 << 10;
-
-/// The task that exports spans.
+/// The threads of the SDK that export.
 #[derive(Debug)]
 pub struct Exporter {
-    end: CancellationToken,
-    task: JoinHandle<()>,
+    spans: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
 }
 
-struct Worker {
-    spans: Receiver<Span>,
-    client: Client<HttpConnector, Full<Bytes>>,
-    target: Uri,
-    metrics: Arc<Metrics>,
-    /// Whether the last batch was lost: logged once, not once a second.
-    failing: bool,
-}
-
-/// Why a batch is lost.
+/// Why nothing can be exported.
 #[derive(Debug, Error)]
-enum ExportError {
-    #[error("the collector cannot be reached")]
-    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("no response from the collector within {RESPONSE_TIMEOUT:?}")]
-    Timeout,
-    #[error("the collector responded with {0}")]
-    Refused(StatusCode),
+pub enum ExporterError {
+    /// A variable of the environment is invalid.
+    #[error("the variables OTEL_EXPORTER_OTLP_* cannot be used")]
+    Variables(#[from] ExporterBuildError),
+    /// The file of trusted certificates cannot be read.
+    #[error("{path}: cannot be read; OTEL_EXPORTER_OTLP_CERTIFICATE is the path of a PEM file")]
+    Certificate {
+        /// The file.
+        path: String,
+        /// The cause.
+        source: pem::Error,
+    },
+    /// The trust store of the system cannot be used.
+    #[error("the system's trust store cannot be used for the collector")]
+    TrustStore(#[from] rustls::Error),
 }
 
 impl Exporter {
-    /// Exports the spans received from `spans` to the collector at `url`, until
-    /// [`Exporter::finish`].
-    #[must_use]
-    pub fn start(url: &OriginUrl, spans: Receiver<Span>, metrics: Arc<Metrics>) -> Self {
-        let end = CancellationToken::new();
-        let target = format!("{url}/v1/traces");
-        let worker = Worker {
-            spans,
-            client: Client::builder(TokioExecutor::new()).build_http(),
-            target: target.parse().expect("an origin and a path make a URI"),
-            metrics,
-            failing: false,
+    /// Exports what the environment names a collector for, until [`Exporter::finish`]. Returns the
+    /// tracer if that includes spans.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExporterError`].
+    pub fn start(metrics: &Arc<Metrics>) -> Result<(Self, Option<Tracer>), ExporterError> {
+        let mut exporter = Self {
+            spans: None,
+            metrics: None,
         };
-        let task = tokio::spawn(worker.run(end.clone()));
-        Self { end, task }
+        if let Some(endpoint) = endpoint("TRACES") {
+            let spans = SpanExporter::builder().with_http();
+            let spans = spans
+                .with_http_client(Client::new(&endpoint, None)?)
+                .build()?;
+            let provider = SdkTracerProvider::builder().with_resource(resource());
+            let queue = spans::Queue::new(spans, metrics);
+            exporter.spans = Some(provider.with_span_processor(queue).build());
+        }
+        if let Some(endpoint) = endpoint("METRICS") {
+            let client = Client::new(&endpoint, Some(Arc::clone(metrics)))?;
+            let pushed = MetricExporter::builder().with_http();
+            let pushed = pushed.with_temporality(Temporality::Cumulative);
+            let pushed = pushed.with_http_client(client).build()?;
+            exporter.metrics = Some(metrics::push(pushed, resource()));
+        }
+        let spans = exporter.spans.as_ref();
+        let tracer = spans.map(|provider| Tracer::new(provider.tracer(env!("CARGO_PKG_NAME"))));
+        Ok((exporter, tracer))
     }
 
-    /// Exports the queued spans within `FLUSH_TIMEOUT`, and ends.
+    /// Exports the queued spans and the metrics within `FLUSH_TIMEOUT`, and ends.
     pub async fn finish(self) {
-        self.end.cancel();
-        let abort = self.task.abort_handle();
-        if timeout(FLUSH_TIMEOUT, self.task).await.is_err() {
-            abort.abort();
-        }
+        let (done, ended) = oneshot::channel::<()>();
+        // The SDK's shutdown blocks, and the runtime would wait for a blocking task.
+        std::thread::spawn(move || {
+            let _done = done;
+            // The SDK logs what fails.
+            let _ = self.spans.map(|provider| provider.shutdown());
+            let _ = self.metrics.map(|provider| provider.shutdown());
+        });
+        let _ = timeout(FLUSH_TIMEOUT, ended).await;
     }
 }
 
-impl Worker {
-    async fn run(mut self, end: CancellationToken) {
-        let mut batch = Vec::with_capacity(MAX_BATCH);
-        while end.run_until_cancelled(self.gather(&mut batch)).await == Some(true) {
-            self.export(&mut batch).await;
-        }
-        self.spans.close();
-        while !batch.is_empty() || self.spans.recv_many(&mut batch, MAX_BATCH).await > 0 {
-            self.export(&mut batch).await;
-        }
-    }
+/// The collector that the environment names for this signal, `TRACES` or `METRICS`.
+fn endpoint(signal: &str) -> Option<String> {
+    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let exporter = variable(&format!("OTEL_{signal}_EXPORTER"));
+    let endpoint = variable(&format!("OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+        .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
+    endpoint.filter(|_| exporter.as_deref() != Some("none"))
+}
 
-    /// Waits for a span, then up to `GATHER_TIME` for more. Returns false when the channel is closed.
-    /// Spans gathered before a cancellation stay in the batch.
-    async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
-        if self.spans.recv_many(batch, MAX_BATCH).await == 0 {
-            return false;
-        }
-        // A full batch has no space left, which ends the loop.
-        let more =
-            async { while self.spans.recv_many(batch, MAX_BATCH - batch.len()).await > 0 {} };
-        let _ = timeout(GATHER_TIME, more).await;
-        true
-    }
-
-    async fn export(&mut self, batch: &mut Vec<Span>) {
-        let count = batch.len() as u64;
-        let document = document::of(batch);
-        batch.clear();
-        let sent = timeout(RESPONSE_TIMEOUT, self.send(document)).await;
-        let result = match sent.unwrap_or(Err(ExportError::Timeout)) {
-            Ok(()) => {
-                if std::mem::take(&mut self.failing) {
-                    tracing::info!("the trace collector accepts spans again");
-                }
-                SpanResult::Exported
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
-                    let cause = std::error::Error::source(&error);
-                    let cause = cause.map_or(String::new(), |cause| format!(": {cause}"));
-                    tracing::warn!(
-                        "trace spans are lost: {error}{cause}; is trace.otlp_url ({}) correct?",
-                        self.target
-                    );
-                }
-                match error {
-                    ExportError::Refused(_) => SpanResult::Refused,
-                    ExportError::Unreachable(_) | ExportError::Timeout => SpanResult::Unreachable,
-                }
-            }
-        };
-        self.metrics.spans.of(result).inc_by(count);
-    }
-
-    async fn send(&self, document: Bytes) -> Result<(), ExportError> {
-        let request = Request::post(self.target.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(document))
-            .expect("a target, a field and a body make a request");
-        let response = self.client.request(request).await;
-        let (head, body) = response
-            .map_err(|error| ExportError::Unreachable(error.into()))?
-            .into_parts();
-        // Reads the body so that the connection can be reused; the content does not matter.
-        Limited::new(body, MAX_RESPONSE)
-            .collect()
-            .await
-            .map_err(ExportError::Unreachable)?;
-        if head.status.is_success() {
-            return Ok(());
-        }
-        Err(ExportError::Refused(head.status))
+/// The attributes of this process. The operator's have precedence.
+fn resource() -> Resource {
+    let resource = Resource::builder_empty()
+        .with_attributes([
+            KeyValue::new("service.name", env!("CARGO_PKG_NAME")),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", pseudonym()),
+        ])
+        .with_detectors(&[
+            Box::new(TelemetryResourceDetector),
+            Box::new(EnvResourceDetector::new()),
+        ]);
+    match env::var("OTEL_SERVICE_NAME") {
+        Ok(name) if !name.is_empty() => resource.with_service_name(name).build(),
+        _ => resource.build(),
     }
 }

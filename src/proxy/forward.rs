@@ -14,7 +14,7 @@ use super::body::{Body, Content, Report};
 use super::error::{CACHE_STATUS, Error, log_failure};
 use super::offload::joined;
 use super::request::Arrived;
-use super::span::{OriginSpans, SpanEnd};
+use super::span::{self, SpanEnd};
 use super::view::set_skipped;
 use super::write::{WriteContext, WriteResponse, WrittenPaths};
 use crate::cache::shared::Shared;
@@ -40,7 +40,6 @@ pub(super) struct Forwarder {
     pub(super) forward_timeout: Duration,
     /// `freshness.write_settling`.
     pub(super) write_settling: Duration,
-    pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
@@ -101,7 +100,7 @@ impl Forwarder {
         }
         // Overwrites an invalid id of the client, which the log does not contain either.
         head.headers.insert(RequestId::FIELD, id.to_header());
-        let span = self.spans.begin(&mut head.headers, &head.extensions);
+        let span = span::begin(&mut head.headers, &head.extensions);
         let method = head.method.clone();
         let accepted = scope.as_ref();
         let accepted = accepted.filter(|token| self.store.is_accepted(token));
@@ -110,7 +109,7 @@ impl Forwarder {
             Ok(response) => SpanEnd::Answered(response.status(), "forwarded"),
             Err(source) => SpanEnd::Failed(source.fault()),
         };
-        self.spans.record(span.as_ref(), &method, end);
+        end.record(span.as_ref(), &method, self.upstream.origin());
         if let (Some(token), Ok(response)) = (&scope, &result) {
             let status = response.status();
             self.apply_status(token, &method, target.path(), status, at.mono)

@@ -33,14 +33,12 @@ use crate::outcome::{Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Moment};
 use crate::request::{Bypassed, Call, Parsed, Parser, Scope};
 use crate::telemetry::Metrics;
-use crate::telemetry::trace::Tracer;
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
 use fetch::{Basis, FetchResult, Fetched, Fetcher};
 use forward::Forwarder;
 use lookup::{Lookup, Unready};
 use request::ClientRequest;
-use span::OriginSpans;
 use view::{Selected, Views};
 
 pub use body::{Body, Content, Report};
@@ -78,10 +76,8 @@ impl Proxy {
         upstream: Upstream,
         metrics: Arc<Metrics>,
         clock: Clock,
-        tracer: Option<Tracer>,
     ) -> Self {
         let upstream = Arc::new(upstream);
-        let spans = OriginSpans::new(tracer, upstream.origin(), clock.clone());
         let freshness = Arc::new(config.freshness.clone());
         let views = Views::new(&freshness, &store, &metrics, &clock, upstream.ledger());
         Self {
@@ -97,7 +93,6 @@ impl Proxy {
                 store: Arc::clone(&store),
                 shared: Arc::clone(&shared),
                 upstream: Arc::clone(&upstream),
-                spans: spans.clone(),
                 metrics: Arc::clone(&metrics),
                 clock: clock.clone(),
                 freshness,
@@ -110,7 +105,6 @@ impl Proxy {
                 store: Arc::clone(&store),
                 shared,
                 upstream,
-                spans,
                 metrics: Arc::clone(&metrics),
                 clock: clock.clone(),
             }),

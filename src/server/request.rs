@@ -9,7 +9,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -30,7 +29,7 @@ use crate::outcome::Outcome;
 use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
-use crate::telemetry::trace::{Span, SpanKind, Trace, Tracer};
+use crate::telemetry::trace::{Span, Tracer};
 use crate::telemetry::{AccessLog, AccessRecord, Metrics, RequestId, logged_path};
 
 /// Bytes of a request on an HTTP/2 connection: the state of its stream, and the head of its response.
@@ -61,8 +60,8 @@ struct EndGuard {
     id: RequestId,
     method: Method,
     target: Option<PathAndQuery>,
-    /// Set only if spans are collected. Boxed: a request that is not traced allocates nothing for it.
-    trace: Option<Box<Trace>>,
+    /// Set only if spans are exported.
+    span: Option<Span>,
     guard: RequestGuard,
     /// HTTP/2: the state of its stream.
     _stream: Option<Held>,
@@ -218,14 +217,8 @@ impl EndGuard {
             activity.http10.set(true);
         }
         observer.metrics.in_flight.inc();
-        let trace = observer
-            .tracer
-            .as_ref()
-            .map(|tracer| Box::new(tracer.begin(&head.headers)));
-        if let Some(trace) = &trace {
-            // For the request to the origin, if there is one.
-            head.extensions.insert(trace.context);
-        }
+        let tracer = observer.tracer.as_ref();
+        let span = tracer.map(|tracer| tracer.begin(head));
         // A rejected head was replaced: its path is not the client's.
         let is_rejected = is_rejection(&head.method);
         let is_http2 = head.version == Version::HTTP_2;
@@ -235,7 +228,7 @@ impl EndGuard {
             id: RequestId::read(&head.headers),
             method: head.method.clone(),
             target: head.uri.path_and_query().filter(|_| !is_rejected).cloned(),
-            trace,
+            span,
             _stream: is_http2.then(|| Held::new(&activity.account, STREAM_BYTES)),
             has_waited: false,
             unsent: 0,
@@ -322,13 +315,13 @@ impl EndGuard {
         }
     }
 
-    /// The span of the request. Attributes have OpenTelemetry's names where it has one.
-    fn span(&self, trace: &Trace, took: Duration) -> Span {
+    /// Ends the span of the request. Attributes have OpenTelemetry's names where it has one.
+    fn end_span(&self, span: &Span) {
         let Self { report, status, .. } = self;
         let outcome = report.outcome.label();
         let method = self.method.as_str();
         let mut attributes = vec![
-            ("http.request.method", method.to_owned().into()),
+            ("http.request.method", method.into()),
             ("http.response.body.size", self.bytes.into()),
             ("stuut_cache.outcome", outcome.as_str().into()),
             ("stuut_cache.request_id", self.id.to_string().into()),
@@ -346,18 +339,10 @@ impl EndGuard {
         if let Some(route) = report.route {
             let route = self.observer.metrics.requests.route(route);
             name = format!("{method} {route}");
-            attributes.push(("http.route", route.to_owned().into()));
+            attributes.push(("http.route", route.into()));
         }
-        Span {
-            context: trace.context,
-            parent: trace.parent,
-            kind: SpanKind::Request,
-            name,
-            at: self.at.wall,
-            took,
-            failed: status.is_none_or(|status| status.is_server_error()),
-            attributes,
-        }
+        let has_failed = status.is_none_or(|status| status.is_server_error());
+        span.end(name, has_failed, attributes);
     }
 }
 
@@ -382,10 +367,8 @@ impl Drop for EndGuard {
             .observe(took.as_secs_f64());
         metrics.response_bytes.of(label).inc_by(self.bytes);
         metrics.in_flight.dec();
-        if let (Some(tracer), Some(trace)) = (&observer.tracer, &self.trace)
-            && trace.context.is_sampled()
-        {
-            tracer.record(self.span(trace, took));
+        if let Some(span) = self.span.as_ref().filter(|span| span.is_recorded()) {
+            self.end_span(span);
         }
         let Some(access) = &observer.access else {
             return;

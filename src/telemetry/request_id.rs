@@ -1,11 +1,11 @@
 //! The request id: the client's own `X-Request-Id` if it is usable, else a generated one.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-
-use super::trace::context::random;
 
 /// Maximum length of an id from a client.
 const MAX_LENGTH: usize = 128;
@@ -30,7 +30,7 @@ impl RequestId {
         let given = headers.iter().find(|(name, _)| **name == Self::FIELD);
         match given.map(|(_, value)| value.to_str()) {
             Some(Ok(id)) if is_usable(id) => Self::Given(id.into()),
-            _ => Self::Made(random().get()),
+            _ => Self::Made(random()),
         }
     }
 
@@ -51,6 +51,17 @@ impl RequestId {
             Self::Made(_) => 0,
         }
     }
+}
+
+/// A number unique in this process, and unlikely in any other: `SplitMix64` with a random seed.
+fn random() -> u64 {
+    static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(()));
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut mixed = SEED.wrapping_add(count.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
 }
 
 /// Whether an id is one word in any log, without quoting.
@@ -88,5 +99,11 @@ mod tests {
             RequestId::read(&HeaderMap::new()).to_string(),
             RequestId::read(&HeaderMap::new()).to_string()
         );
+    }
+
+    #[test]
+    fn numbers_do_not_repeat() {
+        let numbers: std::collections::HashSet<_> = (0..10_000).map(|_| random()).collect();
+        assert_eq!(numbers.len(), 10_000);
     }
 }

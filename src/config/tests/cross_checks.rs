@@ -127,7 +127,7 @@ fn a_problem_from_another_module_is_reported_at_its_key() {
         problems_of(draft),
         "proxy.toml:2:34: views.named.small.strip: an empty name at 3\n\
          proxy.toml:3:2: zoo: unknown section; known here: server, admin, upstream, cache, \
-         freshness, scope, shared, views, limits, log, trace\n\
+         freshness, scope, shared, views, limits, log\n\
          STUUT_CACHE__VIEWS__NAMED__LIGHT__STRIP: views.named.light.strip: ( is not closed"
     );
 }

@@ -100,8 +100,6 @@ const OTHERS: &[(&str, &str)] = &[
     ("log.format", r#""text""#),
     ("log.level", r#""debug""#),
     ("log.access", "false"),
-    ("trace.otlp_url", r#""http://127.0.0.1:4318""#),
-    ("trace.sample", "5"),
 ];
 
 #[track_caller]

@@ -246,7 +246,7 @@ listen = "x""#,
     (
         r#"[zzz]
 listen = "x""#,
-        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, shared, views, limits, log, trace",
+        "proxy.toml:1:2: zzz: unknown section; known here: server, admin, upstream, cache, freshness, scope, shared, views, limits, log",
     ),
     (
         r#"[admin]

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::places::Places;
 use super::request::ClientRequest;
-use super::span::{OriginSpan, OriginSpans};
+use super::span;
 use crate::cache::shared::{Position, Shared, Ticket};
 use crate::cache::{
     Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store, StoreLookup,
@@ -26,6 +26,7 @@ use crate::clock::{Clock, Deadline};
 use crate::config::{self, CookieName};
 use crate::policy::{self, RequestDirectives, Sharing};
 use crate::request::{CacheKey, RouteId, Routes};
+use crate::telemetry::trace::Span;
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{FetchError, Upstream, headers};
 
@@ -52,7 +53,6 @@ pub(super) struct Fetcher {
     pub(super) recheck: Option<Duration>,
     /// Parses large bodies. Not shared with views: one client can request any number of those.
     pub(super) parsing: Places,
-    pub(super) spans: OriginSpans,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
@@ -98,7 +98,7 @@ struct FetchJob {
     ticket: Option<Ticket>,
     /// Of the wait for another replica, and of all requests to the origin together.
     deadline: Deadline,
-    span: Option<OriginSpan>,
+    span: Option<Span>,
 }
 
 /// The use of the shared level by a fetch.
@@ -234,7 +234,7 @@ impl Fetcher {
         }
         // Overwrites an invalid id of the client, which the log does not contain either.
         sent.insert(RequestId::FIELD, request.id.to_header());
-        let span = self.spans.begin(&mut sent, &head.extensions);
+        let span = span::begin(&mut sent, &head.extensions);
         // Before the fence: what is invalidated after this position must be looked for.
         let position = self.shared.position();
         let fence = self.store.fence(&call.key, &call.token, self.clock.mono());
@@ -301,8 +301,8 @@ impl Fetcher {
         if let Some(leader) = leader {
             leader.complete(result.shared(), self.clock.mono());
         }
-        self.spans
-            .record(job.span.as_ref(), &Method::GET, result.span_end());
+        let end = result.span_end();
+        end.record(job.span.as_ref(), &Method::GET, self.upstream.origin());
         result
     }
 

@@ -242,10 +242,8 @@ labels! {
         Exported => "exported",
         /// The queue was full.
         QueueFull => "queue_full",
-        /// The collector refused it.
-        Refused => "refused",
-        /// The collector could not be reached, or did not respond.
-        Unreachable => "unreachable",
+        /// The collector refused it, or could not be reached.
+        Failed => "failed",
     }
 }
 

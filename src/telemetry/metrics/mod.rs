@@ -6,6 +6,7 @@ mod labels;
 mod requests;
 mod snapshot;
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use serde::Serialize;
 
@@ -108,7 +109,7 @@ metrics! {
     shared_resets: Counters<Reset> = "shared_resets_total" ["cause"], "Times that everything stored was invalidated, because invalidations may be lost. start: the replica has begun; begun: it found an engine without a group, or another primary, and began a new era; era: another replica did; gap: the log was longer than 10,000 items or is gone. More than one for each failover or restart of the engine: does it evict keys without expiry?";
     shared_beats_failed: Counters<EngineFault> = "shared_beats_failed_total" ["reason"], "Beats that the engine did not answer. Non-zero: is it up, reachable and a primary? The log has the error.";
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed.";
-    spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector, trace.otlp_url. All except exported are lost: it is too slow, refuses them or is unreachable.";
+    spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector of OTEL_EXPORTER_OTLP_ENDPOINT. queue_full: lost, it is too slow; failed: lost, it refuses them or is unreachable; log.level=\"debug\" logs why.";
     build_info: BuildInfo = "build_info" ["version"], "Always 1; the label is the version of the running binary.";
 }
 
@@ -118,9 +119,15 @@ impl Metrics {
     pub fn render(&self) -> Vec<u8> {
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new()
-            .encode(&self.registry.gather(), &mut text)
+            .encode(&self.gather(), &mut text)
             .expect("registered families are valid");
         text
+    }
+
+    /// The current values.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 }
 
