@@ -26,6 +26,8 @@ enum Route<'a> {
     Calls,
     Call(&'a str),
     Approve(&'a str),
+    /// The token of the request.
+    Token,
 }
 
 impl Simulator {
@@ -107,6 +109,12 @@ impl Simulator {
             }
             (Route::Call(id), "PATCH") => self.patch(organisation, id, body, now),
             (Route::Approve(id), "POST") => self.approve(organisation, id, now),
+            (Route::Token, "DELETE") => {
+                self.revoke(token(headers).ok_or(Refusal::Token)?);
+                let mut response = Response::new(Bytes::new());
+                *response.status_mut() = StatusCode::NO_CONTENT;
+                Ok(response)
+            }
             (route, _) => Err(Refusal::Method {
                 allowed: route.allowed(),
             }),
@@ -115,19 +123,9 @@ impl Simulator {
 
     /// The organisation of the request's token.
     fn organisation(&self, headers: &HeaderMap) -> Option<&Organisation> {
-        let mut fields = headers.get_all(AUTHORIZATION).iter();
-        let (field, None) = (fields.next()?, fields.next()) else {
-            return None;
-        };
-        let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") || self.is_revoked(token) {
-            return None;
-        }
-        self.0
-            .options
-            .organisations
-            .iter()
-            .find(|organisation| organisation.admits(token))
+        let token = token(headers).filter(|token| !self.is_revoked(token))?;
+        let mut organisations = self.0.options.organisations.iter();
+        organisations.find(|organisation| organisation.admits(token))
     }
 
     /// 200 with this body, or 304 if `If-None-Match` has its tag.
@@ -186,12 +184,25 @@ impl Simulator {
     }
 }
 
+/// The request's token, if it has exactly one.
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let (field, None) = (fields.next()?, fields.next()) else {
+        return None;
+    };
+    let (scheme, token) = field.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
+}
+
 // === impl Route ===
 
 impl<'a> Route<'a> {
     fn of(path: &'a str) -> Option<Self> {
         if path == "/v1/calls" {
             return Some(Self::Calls);
+        }
+        if path == "/v1/token" {
+            return Some(Self::Token);
         }
         let rest = path.strip_prefix("/v1/calls/")?;
         match rest.split_once('/') {
@@ -206,6 +217,7 @@ impl<'a> Route<'a> {
             Self::Calls => "GET, HEAD",
             Self::Call(_) => "GET, HEAD, PATCH",
             Self::Approve(_) => "POST",
+            Self::Token => "DELETE",
         }
     }
 }
@@ -294,6 +306,22 @@ mod tests {
         assert_eq!(status(), 401);
         simulator.restore(demo::TOKEN);
         assert_eq!(status(), 200);
+    }
+
+    #[test]
+    fn a_temporary_token_is_revoked_alone() {
+        let simulator = simulator(Options::default());
+        let temporary = format!("{}~1", demo::TOKEN);
+        let send = |method, target, token: &str| {
+            let answer = send(&simulator, &method, target, token);
+            answer.response.status().as_u16()
+        };
+        assert_eq!(send(Method::GET, "/v1/calls", &temporary), 200);
+        assert_eq!(send(Method::DELETE, "/v1/token", &temporary), 204);
+        assert_eq!(send(Method::GET, "/v1/calls", &temporary), 401);
+        assert_eq!(send(Method::DELETE, "/v1/token", &temporary), 401);
+        assert_eq!(send(Method::GET, "/v1/calls", demo::TOKEN), 200);
+        assert_eq!(send(Method::GET, "/v1/calls", "unknown~1"), 401);
     }
 
     #[test]

@@ -142,9 +142,12 @@ impl Organisation {
         &self.name
     }
 
-    /// Whether this token has access to the organisation's calls.
+    /// Whether this token has access to the organisation's calls: one of its tokens, or a temporary one,
+    /// which is one of these, `~` and anything.
     pub(crate) fn admits(&self, token: &str) -> bool {
-        self.tokens.iter().any(|own| own.expose_secret() == token)
+        let permanent = token.split_once('~').map_or(token, |(own, _)| own);
+        let mut tokens = self.tokens.iter().map(SecretString::expose_secret);
+        tokens.any(|own| own == token || own == permanent)
     }
 }
 

@@ -166,6 +166,16 @@ pub struct Description {
     pub maxmemory: u64,
     /// The keys that it evicts then.
     pub eviction_policy: String,
+    /// Its own replicas, to one of which it may fail over.
+    pub replicas: u64,
+    /// Whether it refuses writes while too few of them answer (`min-replicas-to-write`).
+    pub needs_replicas: bool,
+    /// Whether it is a node of a cluster.
+    pub cluster: bool,
+    /// Whether the connections use TLS.
+    pub tls: bool,
+    /// `shared.timeout`
+    pub timeout_seconds: f64,
 }
 
 /// The operations on the engine. Each is one script or command; the names are complete engine keys.

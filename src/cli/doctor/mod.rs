@@ -20,6 +20,7 @@ macro_rules! skip {
 }
 
 mod checks;
+mod engine;
 mod group;
 mod purging;
 mod target;
@@ -28,19 +29,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
-use http::Uri;
 use http::uri::Authority;
+use http::{Method, Uri};
 use stuut_simulator::demo;
 
 use super::admin_client::{AdminAddress, AdminToken, address, token_from};
 use super::print;
 use super::serve::run_to_end;
+use crate::config::{self, Loaded};
 use checks::Checks;
-use group::Replicas;
-use target::Target;
+use group::{Replicas, Revocable};
+use target::{Target, nonce};
 
 #[derive(Debug, Args)]
 pub(super) struct DoctorArguments {
@@ -80,6 +82,15 @@ pub(super) struct DoctorArguments {
     /// Body of a PATCH to the call, for the check of writes through replicas [default: an empty object, without token files]
     #[arg(long, value_name = "JSON")]
     patch: Option<String>,
+    /// File whose first line is a token that may see the call, and that the check of refusals through replicas revokes [default: a temporary one of the simulator, without token files]
+    #[arg(long, value_name = "FILE")]
+    revocable_token_file: Option<PathBuf>,
+    /// Request that revokes the token it is sent with
+    #[arg(long, value_name = "METHOD PATH", default_value = "DELETE /v1/token", value_parser = method_and_path)]
+    revoke: (Method, String),
+    /// Configuration file whose `[shared]` names the replicas' engine, for the check of what is stored there
+    #[arg(long, value_name = "FILE")]
+    engine_config: Option<PathBuf>,
     #[arg(
         long = "admin",
         value_name = "ADDR",
@@ -122,7 +133,39 @@ pub(super) fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
         target(arguments, base, &AdminAddress { admin })
     });
     let targets = targets.collect::<anyhow::Result<Vec<_>>>()?;
-    run_to_end(0, run_checks(arguments, &targets))
+    let revocable = arguments.revocable()?;
+    let file = arguments.engine_config.as_deref();
+    let reader = file.map(|file| config::draft(Some(file), &config::environment(), &[]).finish());
+    let reader = reader.transpose().context("--engine-config")?;
+    run_to_end(
+        0,
+        run_checks(arguments, &targets, revocable, reader.as_ref()),
+    )
+}
+
+impl DoctorArguments {
+    /// The token to revoke: never one that is not given for that.
+    fn revocable(&self) -> anyhow::Result<Option<Revocable>> {
+        let token = match &self.revocable_token_file {
+            Some(file) => Some(token_from(file, "--revocable-token-file")?),
+            None if self.first_token_file.is_some() => None,
+            None => Some(format!("{}~{}", demo::TOKEN, nonce()).into()),
+        };
+        let (method, path) = self.revoke.clone();
+        Ok(token.map(|token| Revocable {
+            token,
+            method,
+            path,
+        }))
+    }
+}
+
+fn method_and_path(text: &str) -> Result<(Method, String), String> {
+    let parts = text.split_once(' ').and_then(|(method, path)| {
+        let method = method.parse().ok()?;
+        path.starts_with('/').then(|| (method, path.to_owned()))
+    });
+    parts.ok_or_else(|| "write a method and a path, e.g. \"DELETE /v1/token\"".to_owned())
 }
 
 fn target(
@@ -147,7 +190,12 @@ fn target(
     Target::new(base, arguments.ca_file.as_deref(), tokens, admin)
 }
 
-async fn run_checks(arguments: &DoctorArguments, proxies: &[Target]) -> anyhow::Result<ExitCode> {
+async fn run_checks(
+    arguments: &DoctorArguments,
+    proxies: &[Target],
+    revocable: Option<Revocable>,
+    reader: Option<&Loaded>,
+) -> anyhow::Result<ExitCode> {
     let proxy = &proxies[0];
     let mut tally = Tally::default();
     let call = &format!("/v1/calls/{}", arguments.call);
@@ -178,11 +226,17 @@ async fn run_checks(arguments: &DoctorArguments, proxies: &[Target]) -> anyhow::
             proxies,
             call,
             patch: arguments.patch.clone().or_else(default).map(Bytes::from),
+            revocable,
+            reader,
         };
         tally.report("group", replicas.group().await)?;
+        tally.report("engine", replicas.engine().await)?;
         tally.report("shared", replicas.shared().await)?;
+        tally.report("together", replicas.together().await)?;
         tally.report("purges", replicas.purge().await)?;
         tally.report("writes", replicas.write().await)?;
+        tally.report("revoked", replicas.revoked().await)?;
+        tally.report("dump", replicas.dump(&arguments.call).await)?;
     }
     tally.conclude(arguments.strict)
 }

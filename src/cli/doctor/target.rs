@@ -161,7 +161,7 @@ impl Target {
         self.exchange(get, token, fields, Bytes::new()).await
     }
 
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         mut request: Builder,
         token: Option<&SecretString>,
@@ -207,9 +207,13 @@ impl Target {
         ]))
     }
 
+    pub(super) fn tokens(&self) -> impl Iterator<Item = &str> {
+        self.tokens.iter().map(SecretString::expose_secret)
+    }
+
     pub(super) fn is_token_in(&self, text: &[u8]) -> bool {
-        let mut tokens = self.tokens.iter().map(SecretString::expose_secret);
-        tokens.any(|token| memchr::memmem::find(text, token.as_bytes()).is_some())
+        self.tokens()
+            .any(|token| memchr::memmem::find(text, token.as_bytes()).is_some())
     }
 }
 

@@ -182,8 +182,10 @@ fn used_commands() -> BTreeSet<String> {
             used.extend(names.map(str::to_lowercase));
         }
     }
-    // Sent to Sentinels, which have users of their own.
-    used.remove("sentinel");
+    // Sent to Sentinels, which have users of their own; to clusters; and by `doctor`.
+    for other in ["sentinel", "cluster", "scan", "type"] {
+        used.remove(other);
+    }
     used
 }
 

@@ -121,8 +121,11 @@ async fn explain_says_whether_the_shared_level_has_a_response_and_why_it_is_not_
     is_at("not stored there").await;
 }
 
-/// Two programs in front of one simulated API, on one engine; each with its own key if `keys` differ.
-pub async fn programs(engine: &Engine, keys: [&ScopeKey; 2]) -> ([Program; 2], [NamedTempFile; 2]) {
+/// Two programs in front of one simulated API; each with its own engine or key if these differ.
+pub async fn programs(
+    engines: [&Engine; 2],
+    keys: [&ScopeKey; 2],
+) -> ([Program; 2], [NamedTempFile; 2]) {
     let listener = stuut_cache::server::listen("the simulator", ([127, 0, 0, 1], 0).into());
     let listener = listener.expect("a port is free");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -138,8 +141,8 @@ pub async fn programs(engine: &Engine, keys: [&ScopeKey; 2]) -> ([Program; 2], [
             .expect("the file is writable");
         file
     });
-    let engine = engine.url();
-    let start = async |file: &NamedTempFile| {
+    let start = async |engine: &Engine, file: &NamedTempFile| {
+        let engine = engine.url();
         let path = file.path().to_str().expect("a path of text");
         let variables = [
             ("SHARED__URL", engine.as_str()),
@@ -150,7 +153,10 @@ pub async fn programs(engine: &Engine, keys: [&ScopeKey; 2]) -> ([Program; 2], [
         ];
         Program::in_front_of(&url, &variables).await
     };
-    let programs = [start(&files[0]).await, start(&files[1]).await];
+    let programs = [
+        start(engines[0], &files[0]).await,
+        start(engines[1], &files[1]).await,
+    ];
     (programs, files)
 }
 
@@ -164,7 +170,7 @@ async fn the_dashboard_shows_the_state_of_the_shared_level() {
         return;
     };
     let key = ScopeKey::random();
-    let (programs, _files) = programs(&engine, [&key, &key]).await;
+    let (programs, _files) = programs([&engine; 2], [&key, &key]).await;
     programs[0]
         .get(&format!("/v1/calls/{}", demo::CALL))
         .bearer(demo::TOKEN)

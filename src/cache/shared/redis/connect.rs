@@ -119,7 +119,7 @@ impl Connector {
     }
 }
 
-async fn open(client: &Client) -> RedisResult<Connection> {
+pub(super) async fn open(client: &Client) -> RedisResult<Connection> {
     // The limits are those of the callers.
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -154,7 +154,7 @@ impl Connection {
 }
 
 impl Server {
-    fn new(settings: &config::Shared) -> Result<Self, SetupError> {
+    pub(super) fn new(settings: &config::Shared) -> Result<Self, SetupError> {
         let mut login = RedisConnectionInfo::default()
             .set_protocol(ProtocolVersion::RESP3)
             .set_skip_set_lib_name();
@@ -201,7 +201,7 @@ impl Server {
             .set_tcp_settings(TcpSettings::default().set_nodelay(true)))
     }
 
-    fn client(&self, host: &str, port: u16, has_login: bool) -> RedisResult<Client> {
+    pub(super) fn client(&self, host: &str, port: u16, has_login: bool) -> RedisResult<Client> {
         let info = self.info(host, port, has_login)?;
         match &self.certificates {
             None => Client::open(info),

@@ -320,7 +320,7 @@ fn lost() -> RedisError {
     (ErrorKind::Io, "the connection is replaced").into()
 }
 
-fn engine_error(error: &RedisError) -> EngineError {
+pub(super) fn engine_error(error: &RedisError) -> EngineError {
     match error.kind() {
         ErrorKind::Server(_) | ErrorKind::Extension => {
             let (code, detail) = (error.code(), error.detail());

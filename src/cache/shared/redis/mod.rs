@@ -5,6 +5,7 @@
 
 mod connect;
 mod link;
+mod operators;
 mod reply;
 
 use std::sync::LazyLock;
@@ -19,6 +20,7 @@ use futures_util::future::BoxFuture;
 use connect::Connector;
 pub use connect::SetupError;
 use link::{Link, Request};
+pub use operators::{Dumped, dump};
 use reply::{array, bytes, number, unexpected};
 
 use super::engine::{
@@ -54,6 +56,7 @@ pub struct Redis {
     log_name: String,
     /// `shared.timeout`
     timeout: Duration,
+    is_tls: bool,
     /// Longest wait for the answer to a beat.
     slow: Duration,
     /// Largest entry, as bytes and as the argument of a script.
@@ -117,6 +120,7 @@ impl Redis {
             group_name: names.group(),
             log_name: names.log(),
             timeout: settings.timeout,
+            is_tls: settings.url.iter().any(config::EngineUrl::is_tls),
             slow,
             max_entry: settings.max_entry.as_usize(),
             calls: AtomicU64::new(0),
@@ -410,26 +414,7 @@ impl Engine for Redis {
     }
 
     fn describe(&self) -> BoxFuture<'_, Reply<Description>> {
-        async move {
-            let call = Call {
-                script: &DESCRIBE,
-                keys: &[&self.group_name],
-                arguments: &[],
-            };
-            let found: [_; 5] = self.call(&self.members, self.timeout, call).await?;
-            let [valkey, redis, role, maxmemory, eviction_policy] = found.map(reply::text);
-            let (name, version) = match valkey?.as_str() {
-                "" => ("redis", redis?),
-                valkey => ("valkey", valkey.to_owned()),
-            };
-            Ok(Description {
-                version: format!("{name} {version}"),
-                role: role?,
-                maxmemory: maxmemory?.parse().unwrap_or_default(),
-                eviction_policy: eviction_policy?,
-            })
-        }
-        .boxed()
+        self.described().boxed()
     }
 
     fn peek<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<Bytes>> {

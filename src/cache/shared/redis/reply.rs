@@ -10,7 +10,7 @@ use crate::cache::shared::{EngineError, Era, GroupState, LogItem, Member, Member
 /// Most members of a group that are read.
 const MAX_MEMBERS: usize = 1_000;
 
-type Reply<T> = Result<T, EngineError>;
+pub(super) type Reply<T> = Result<T, EngineError>;
 
 /// The fields of a group that are not members.
 const ERA: &[u8] = b"era";

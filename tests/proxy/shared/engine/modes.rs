@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use stuut_cache::cache::shared::redis::Redis;
+use stuut_cache::cache::shared::redis::{Redis, dump};
 use stuut_cache::cache::shared::{Appended, Engine as _, EngineError, Era};
 use tempfile::NamedTempFile;
 
-use super::{beat, client, client_at, each_operation, manual};
+use super::{beat, client, client_at, each_operation, manual, settings};
 use crate::support::{Authority, Cluster, Engine, EngineProgram, Sentinels, free_port, wait_until};
 
 /// A file for the time of a test.
@@ -193,6 +193,42 @@ async fn a_sentinel_may_require_the_password() {
     let is_told =
         matches!(&error, EngineError::Connection(text) if text.contains("shared.sentinel"));
     assert!(is_told, "{error}");
+}
+
+/// Of every primary of a cluster: each has a part of the keys.
+#[tokio::test]
+async fn a_dump_has_every_key_and_needs_a_user_that_may_read_them() {
+    let test = "a_dump_has_every_key_and_needs_a_user_that_may_read_them";
+    let Some(path) = EngineProgram::Redis7.path(test) else {
+        return;
+    };
+    let user = documented_user() + " +cluster|slots +ping";
+    let cluster = Cluster::start(&path, &user).await;
+    let password = file("secret");
+    let settings = settings(&cluster.urls()[..2], &login(&password)).shared;
+    let client = client_at(&manual(), &cluster.urls(), &login(&password));
+    client.beat(beat(1, None, 1)).await.expect("a group");
+    for k in 0..6 {
+        let (name, entry) = (
+            format!("stuut1:{{k{k}}}:e"),
+            Bytes::from(format!("value {k}")),
+        );
+        let stored = client.store(&name, entry, Duration::from_mins(1), 1).await;
+        assert!(stored.expect("an answer"));
+    }
+    let mut content = Vec::new();
+    let refused = dump(&settings, &mut |_| {}).await;
+    let refused = refused.expect_err("SCAN is not permitted");
+    assert!(matches!(refused, EngineError::Refused(_)), "{refused}");
+    cluster.ask("ACL SETUSER stuut-cache +scan +type").await;
+    let dumped = dump(&settings, &mut |key| content.extend_from_slice(key)).await;
+    let dumped = dumped.expect("it may read everything");
+    assert!(dumped.is_complete && dumped.keys >= 7, "{dumped:?}");
+    let content = String::from_utf8_lossy(&content);
+    for k in 0..6 {
+        assert!(content.contains(&format!("value {k}")), "{content}");
+    }
+    assert!(content.contains("stuut1:{c}:group"), "{content}");
 }
 
 #[tokio::test]
