@@ -1,19 +1,19 @@
-//! The journal: the latest invalidations of the log that the replicas share, by what they concern.
+//! The journal: the latest items of the shared log, indexed by what they concern.
 //!
-//! A response that another replica has fetched is used only if nothing has concerned it since its
-//! fetch began; the local counters do not know, since they count only for what is stored here.
+//! A response that another replica has fetched is used only if no item has concerned it since its fetch
+//! began. The local counters cannot show that, because they count only for responses stored here.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Maximum items that are remembered; what was fetched before the oldest of them is not used.
+/// Maximum items; responses fetched before the oldest of them are not used.
 const MAX_ITEMS: usize = 10_000;
 
 /// Maximum refusals (403) of one token among them. With more, all shared responses for this token count as
-/// invalidated: one token must not use up what is remembered for all.
+/// invalidated, so that one token cannot use up the journal.
 const MAX_REFUSALS: usize = 100;
 
-/// Hashes of what was invalidated, with the number of the latest item that concerned it.
+/// Hashes of invalidated paths, tokens and scopes, each with the number of its latest item.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     /// A std mutex: held for a few map operations, never by a hit.
@@ -22,7 +22,7 @@ pub(super) struct Journal {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Everything up to this item may have been invalidated by items that are not remembered.
+    /// Items up to this one may be missing, so responses from before it count as invalidated.
     floor: u64,
     latest: HashMap<u64, u64>,
     items: VecDeque<Item>,
@@ -31,7 +31,7 @@ struct State {
 #[derive(Debug)]
 struct Item {
     id: u64,
-    /// Hashes of what it concerns.
+    /// Hashes of the paths, tokens or scopes that it concerns.
     concerned: Box<[u64]>,
     /// The hash of the token, if a resource was refused to it.
     refused: Option<u64>,
@@ -50,7 +50,7 @@ impl Journal {
     /// Records an item of the log by which a resource was refused to a token.
     pub(super) fn record_refusal(&self, id: u64, resource: u64, token: u64) {
         let mut state = self.lock();
-        // The same refusal again replaces the first one.
+        // A repeated refusal replaces the first one.
         state.remove(|item| item.refused == Some(token) && *item.concerned == [resource]);
         let refusals = state
             .items
@@ -75,7 +75,7 @@ impl Journal {
         };
     }
 
-    /// Whether an item after `id` concerns one of these, or may do so.
+    /// Whether an item after `id` concerns one of these hashes, or may do so.
     pub(super) fn has_since(&self, id: u64, mut concerned: impl Iterator<Item = u64>) -> bool {
         let state = self.lock();
         id < state.floor || concerned.any(|hash| state.latest.get(&hash).is_some_and(|at| *at > id))

@@ -1,5 +1,5 @@
-//! Invalidation by forwarded writes (RFC 9111 §4.4), at the head of the response, at its end, and at
-//! that of the upload if it is later.
+//! Invalidation by forwarded writes (RFC 9111 §4.4): at the head of the response, at its end, and at the
+//! end of the upload if that is later.
 //!
 //! `policy` chooses the paths, `forward` forwards the writes.
 
@@ -35,8 +35,8 @@ pub(super) struct WrittenPaths {
     /// The writing token, if it is accepted: only then does an incomplete response count as an
     /// unknown result.
     pub(super) token: Option<Scope>,
-    /// Whether the origin has accepted the write, or its token: else it is announced once, at the head, if
-    /// at all.
+    /// Whether the origin has accepted the write, or its token. If not, the write is announced at most
+    /// once, at the head.
     pub(super) is_proven: bool,
     /// How long after the write nothing is stored for these paths.
     pub(super) settling: Duration,
@@ -44,9 +44,9 @@ pub(super) struct WrittenPaths {
     pub(super) pending_time: Duration,
 }
 
-/// The response to a write. At its end the written paths are invalidated again: the origin may apply
-/// the write as late as that; and at the end of the upload, if the origin has responded before that.
-/// If the client disconnects, the rest is still read; its slot at the origin is held until then.
+/// The response to a write. The written paths are invalidated again at its end, because the origin may
+/// apply the write as late as that; and at the end of the upload, if the origin has responded earlier.
+/// If the client disconnects, the rest is still read, and its slot at the origin is held until then.
 pub struct WriteResponse {
     /// `None` once it has ended.
     stream: Option<Box<ResponseStream>>,
@@ -145,7 +145,7 @@ impl WriteResponse {
     }
 
     /// Waits until the other replicas have confirmed the invalidation at the head. Most responses end
-    /// meanwhile: then the one at the end is confirmed at the same time.
+    /// during this wait: then the invalidation at their end is confirmed at the same time.
     pub(super) async fn begin(&mut self, announced: impl Future<Output = ()>) {
         let mut announced = pin!(announced);
         let read = tokio::select! {
@@ -168,7 +168,7 @@ impl WriteResponse {
         match ready!(Pin::new(stream.as_mut()).poll_frame(cx)) {
             Some(Ok(frame)) if !stream.is_end_stream() => self.read = Some(frame),
             frame => {
-                // Before the client receives the end: its next request must not hit what it has changed.
+                // Before the client receives the end: its next request must not hit a response that it has changed.
                 let is_whole = !matches!(frame, Some(Err(_)));
                 self.last = Some((maybe_done(self.end(is_whole)), frame));
             }
@@ -176,8 +176,8 @@ impl WriteResponse {
         Poll::Ready(())
     }
 
-    /// Invalidates at the end of the response, which the other replicas must confirm: a read must not join
-    /// a fetch from before it.
+    /// Invalidates at the end of the response. The other replicas must confirm that too: a later read must
+    /// not join a fetch that began earlier.
     fn end(&mut self, is_whole: bool) -> BoxFuture<'static, ()> {
         self.stream = None;
         let now = self.context.clock.mono();

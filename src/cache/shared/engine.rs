@@ -1,5 +1,5 @@
-//! The engine, as the shared level uses it: the operations of a narrow trait, and their plain data.
-//! The client library is in `redis`; the model of the tests is the second implementation.
+//! The engine as the shared level uses it: a narrow trait of operations, and their plain data.
+//! `redis` implements it with the client library; the model of the tests is the other implementation.
 
 use std::fmt;
 use std::future::ready;
@@ -12,8 +12,8 @@ use thiserror::Error;
 
 use crate::telemetry::EngineFault;
 
-/// A random value that names a history of the log. A new one begins when the log may have lost items:
-/// then nothing from before is used.
+/// A random value that identifies one history of the log. A new era begins when the log may have lost
+/// items; nothing stored before is used then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Era(pub [u8; 16]);
 
@@ -22,8 +22,7 @@ pub struct Era(pub [u8; 16]);
 pub struct Position {
     /// The era.
     pub era: Era,
-    /// The last item applied; zero before the first. The first item has the number one, each next one is
-    /// one more.
+    /// The last item applied; zero before the first. Items are numbered from one, without gaps.
     pub id: u64,
 }
 
@@ -31,21 +30,21 @@ pub struct Position {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MemberId(pub u64);
 
-/// The random part of an entry, from which its key is derived; it also tells two entries apart.
+/// The random part of an entry: its encryption key is derived from it, and it distinguishes entries.
 pub type Salt = [u8; 16];
 
-/// A sign of life of a replica.
+/// A replica's heartbeat.
 #[derive(Clone, Copy, Debug)]
 pub struct Beat {
     /// The replica.
     pub member: MemberId,
-    /// Counts its beats.
+    /// The number of this beat.
     pub count: u64,
     /// How far it has applied the log; `None` before its first beat.
     pub position: Option<Position>,
     /// `shared.lease`.
     pub lease: Duration,
-    /// The era to begin, if none has begun or its primary has changed.
+    /// The era to begin if the group has none, or if the primary has changed.
     pub next_era: Era,
 }
 
@@ -56,8 +55,8 @@ pub struct BeatReply {
     pub era: Era,
     /// The last item of the log; zero if it is empty.
     pub last: u64,
-    /// The items after the position of the beat in this era (after zero, if that is of another era), in
-    /// order, at most a thousand. Fewer than up to `last` may also mean that the log has lost some.
+    /// The items after the position of the beat (after zero, if that is of another era), in order, at most
+    /// a thousand. If they end before `last`, the log may also have lost some.
     pub items: Vec<LogItem>,
     /// Every replica, this one included.
     pub members: Vec<Member>,
@@ -74,7 +73,7 @@ pub struct LogItem {
     pub sealed: Bytes,
 }
 
-/// A replica, as the engine knows it.
+/// The engine's record of a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
     /// The replica.
@@ -110,7 +109,7 @@ pub enum Appended {
 pub struct Found {
     /// The engine's clock, in microseconds since 1970.
     pub at: u64,
-    /// The entry, and else whose the fetch is.
+    /// The entry, or else the holder of the fetch.
     pub entry: Result<Bytes, Occupied>,
 }
 
@@ -121,7 +120,7 @@ pub enum Occupied {
     Ours,
     /// Another fetch.
     Other,
-    /// The last response could not be stored: everyone fetches.
+    /// The last response could not be shared: every replica fetches.
     Unshareable,
 }
 
@@ -155,16 +154,16 @@ impl EngineError {
     }
 }
 
-/// The engine, for operators. What it does not tell is empty.
+/// The engine, for operators. Values that it does not report are empty.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Description {
     /// The program and its version.
     pub version: String,
     /// `master`, unless it is a replica of another engine.
     pub role: String,
-    /// Most bytes that it stores; zero: no limit.
+    /// Maximum memory for data, in bytes; zero: no limit.
     pub maxmemory: u64,
-    /// The keys that it evicts then.
+    /// `maxmemory-policy`: the keys that it evicts at that limit.
     pub eviction_policy: String,
     /// Its own replicas, to one of which it may fail over.
     pub replicas: u64,
@@ -180,8 +179,8 @@ pub struct Description {
 
 /// The operations on the engine. Each is one script or command; the names are complete engine keys.
 pub trait Engine: fmt::Debug + Send + Sync {
-    /// Records a beat. Begins an era if none has begun, or if the primary of the log is another than the
-    /// one under which it began.
+    /// Records a beat. Begins an era if the group has none, or if the primary is not the one under which
+    /// the era began.
     fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<BeatReply, EngineError>>;
 
     /// Appends an item to the log, if this era is in force.
@@ -190,19 +189,19 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// The era in force, and the replicas.
     fn members(&self) -> BoxFuture<'_, Result<GroupState, EngineError>>;
 
-    /// The items after this one; waits up to `wait` for the first. Uses a connection of its own.
+    /// The items after this one; waits up to `wait` for the first. Uses its own connection.
     fn items_after(
         &self,
         id: u64,
         wait: Duration,
     ) -> BoxFuture<'_, Result<Vec<LogItem>, EngineError>>;
 
-    /// Removes a replica, unless it has counted another beat since.
+    /// Removes a replica, unless it has sent another beat since this one.
     fn remove_member(&self, member: MemberId, count: u64)
     -> BoxFuture<'_, Result<(), EngineError>>;
 
-    /// Looks an entry up; one with the salt `known` counts as absent. Without one, tries to begin
-    /// the fetch of it for `owner`, for a second.
+    /// Looks an entry up; one with the salt `known` counts as absent. Without an entry, tries to
+    /// assign the fetch to `owner` for a second.
     fn look_up<'a>(
         &'a self,
         name: &'a str,
@@ -210,10 +209,10 @@ pub trait Engine: fmt::Debug + Send + Sync {
         owner: u64,
     ) -> BoxFuture<'a, Result<Found, EngineError>>;
 
-    /// Prolongs the fetch of `owner` to a second from now.
+    /// Extends the fetch of `owner` to a second from now.
     fn renew<'a>(&'a self, name: &'a str, owner: u64) -> BoxFuture<'a, Result<(), EngineError>>;
 
-    /// Ends the fetch of `owner` without an entry; `unshareable`: for a second everyone fetches.
+    /// Ends the fetch of `owner` without an entry; `unshareable`: for a second every replica fetches.
     fn release<'a>(
         &'a self,
         name: &'a str,
@@ -221,8 +220,8 @@ pub trait Engine: fmt::Debug + Send + Sync {
         unshareable: bool,
     ) -> BoxFuture<'a, Result<(), EngineError>>;
 
-    /// Stores an entry for this long, unless the stored one began later; ends the fetch of `owner`.
-    /// Returns whether it was stored.
+    /// Stores an entry for the time `life`, unless the fetch of the stored one began later; ends the fetch
+    /// of `owner`. Returns whether the entry was stored.
     fn store<'a>(
         &'a self,
         name: &'a str,
@@ -231,25 +230,25 @@ pub trait Engine: fmt::Debug + Send + Sync {
         owner: u64,
     ) -> BoxFuture<'a, Result<bool, EngineError>>;
 
-    /// Removes an entry with this salt: it does not open.
+    /// Removes an entry if it has this salt.
     fn remove<'a>(&'a self, name: &'a str, salt: Salt) -> BoxFuture<'a, Result<(), EngineError>>;
 
-    /// Records that a scope is an accepted one, for a day.
+    /// Records for a day that the origin has accepted a scope.
     fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), EngineError>>;
 
-    /// Whether a scope is recorded; `removes`: not any longer.
+    /// Whether a scope is recorded; `removes`: also removes the record.
     fn find_scope<'a>(
         &'a self,
         name: &'a str,
         removes: bool,
     ) -> BoxFuture<'a, Result<bool, EngineError>>;
 
-    /// The server with the log, for operators.
+    /// Describes the server that has the log, for operators.
     fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
         Box::pin(ready(Ok(Description::default())))
     }
 
-    /// The clear header of an entry, for operators; empty without one.
+    /// The clear header of an entry, for operators; empty if there is no entry.
     fn peek<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Bytes, EngineError>> {
         Box::pin(ready(Ok(Bytes::new())))
     }

@@ -1,6 +1,6 @@
 //! Entries in the engine: looked up before a fetch, and stored after it.
 //!
-//! No operation fails: what the engine cannot do, this replica does alone.
+//! No operation fails: without the engine, the replica works alone.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -30,17 +30,17 @@ const MAX_LOOKUPS: usize = 1 << 10;
 /// Maximum responses being sealed and sent to the engine; a further one is not shared.
 const MAX_STORES: usize = 64;
 
-/// Above this size, bodies are sealed and entries opened on a thread of their own.
+/// Above this size, bodies are sealed and entries opened on a blocking thread.
 const LARGE: usize = 64 << 10;
 
-/// Entries in a row that cannot be used, after which a lookup ends.
+/// Maximum unusable entries in a row before a lookup gives up.
 const MAX_UNUSABLE: usize = 3;
 
-/// The interval at which a fetch is renewed. It ends a second after the last time.
+/// The interval at which a fetch is renewed. Without renewal it ends after a second.
 const RENEWAL: Duration = Duration::from_millis(300);
 
-/// Announcements for tokens that no replica is known to have accepted: so many at once, and then one in
-/// each interval.
+/// Announcements for tokens that no replica is known to have seen accepted: this many at once, then one
+/// in each interval.
 const MAX_STRANGERS: usize = 50;
 const STRANGER: Duration = Duration::from_millis(200);
 
@@ -52,13 +52,13 @@ pub(super) struct Entries {
     pub(super) sealer: Sealer,
     pub(super) store: Arc<Store>,
     ledger: Arc<Ledger>,
-    /// The number of the next fetch. The first one is random: replicas must not have the same.
+    /// The number of the next fetch. The first is random, so that replicas do not use the same numbers.
     next_owner: AtomicU64,
     lookups: Semaphore,
     stores: Arc<Semaphore>,
     pause: Pause,
-    /// Of announcements for tokens that no replica is known to have accepted. A std mutex: held for
-    /// arithmetic.
+    /// The budget of announcements for tokens that no replica is known to have seen accepted. A std mutex:
+    /// held for arithmetic.
     strangers: Mutex<Budget>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -75,7 +75,7 @@ pub struct Subject<'a> {
     pub credential: &'a HeaderValue,
     /// The settings that freshness is assessed by.
     pub rules: &'a Arc<config::Freshness>,
-    /// The route's own rules for it.
+    /// The route's own rules for freshness.
     pub route: RouteRule,
     /// `cache.ignore_set_cookie`
     pub ignored_cookies: &'a [CookieName],
@@ -91,7 +91,7 @@ struct OwnedSubject {
     ignored_cookies: Vec<CookieName>,
 }
 
-/// A fetch, as the other replicas see it.
+/// A fetch as registered in the engine.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     name: Arc<str>,
@@ -101,20 +101,20 @@ pub struct Ticket {
     found: Option<Salt>,
     /// The engine's clock at the lookup, in microseconds since 1970.
     engine_time: u64,
-    /// After the lookup.
+    /// The clocks of this replica after the lookup.
     looked_up: Moment,
 }
 
 /// The result of a lookup.
 #[derive(Debug)]
 pub enum LookedUp {
-    /// An entry. Another replica may fetch a newer one.
+    /// An entry. Another replica may be fetching a newer one.
     Entry(Ticket, Box<Opened>),
-    /// The fetch is the caller's.
+    /// No entry; the caller fetches.
     Fetch(Ticket),
-    /// Another replica fetches: look up again after a moment.
+    /// No entry, but another replica is fetching it: look up again after a moment.
     Wait(Ticket),
-    /// Nothing is shared: each replica fetches for itself.
+    /// Nothing can be shared: the caller fetches for itself.
     Nothing,
 }
 
@@ -193,14 +193,14 @@ impl Entries {
         }
     }
 
-    /// Looks up an entry that nothing has invalidated.
+    /// Looks up an entry that has not been invalidated.
     pub(super) async fn look_up(
         self: &Arc<Self>,
         subject: Subject<'_>,
         mut known: Option<Salt>,
     ) -> LookedUp {
         let name: Arc<str> = self.sealer.names.entry(subject.key).into();
-        // An entry that cannot be used is looked up again as absent, to begin a fetch.
+        // After an unusable entry, the lookup is repeated with it as absent, to begin a fetch.
         for _ in 0..MAX_UNUSABLE {
             let asked = self.clock.now();
             let (ticket, sealed) = match self.ask(&name, known, asked.mono).await {
@@ -238,7 +238,7 @@ impl Entries {
         LookedUp::Nothing
     }
 
-    /// One lookup: the sealed entry, or what follows without one.
+    /// One lookup: the sealed entry, or the result without one.
     async fn ask(
         &self,
         name: &Arc<str>,
@@ -280,7 +280,7 @@ impl Entries {
         Err(ended)
     }
 
-    /// Opens an entry that nothing has invalidated since its fetch began.
+    /// Opens an entry, unless it may have been invalidated since its fetch began.
     fn open(
         &self,
         subject: Subject<'_>,
@@ -310,7 +310,7 @@ impl Entries {
             .map_err(unsealed(salt))
     }
 
-    /// Renews a fetch, unless it is another replica's.
+    /// While it is polled, renews a fetch, unless that is another replica's.
     pub(super) async fn keep_renewing(&self, ticket: &Ticket) -> Infallible {
         if ticket.owner == 0 {
             return pending().await;
@@ -352,7 +352,7 @@ impl Entries {
     ) -> SharedStore {
         let life = policy::remaining_life(&entry.freshness, self.clock.now());
         let scope = self.sealer.names.scope(subject.fence.token());
-        // First, also for an entry that is too large: when the token is refused, it must be known.
+        // First, and even if the entry is too large: a later refusal of the token needs the record.
         let recorded = self.noted(self.engine.record_scope(&scope).await);
         let is_large = entry.whole.body.len() > LARGE;
         let (entries, sealing) = (Arc::clone(self), ticket.clone());
@@ -386,12 +386,12 @@ impl Entries {
         }
     }
 
-    /// Removes the entry that was found at the lookup of a fetch, in the background.
+    /// Removes the entry that the lookup of a fetch found, in the background.
     pub(super) fn remove(self: &Arc<Self>, ticket: &Ticket) {
         if let Some(salt) = ticket.found {
             let (entries, name) = (Arc::clone(self), Arc::clone(&ticket.name));
             tokio::spawn(async move {
-                // If it fails, the entry stays until its life ends.
+                // If it fails, the entry stays until it expires.
                 let _ = entries.engine.remove(&name, salt).await;
             });
         }
@@ -405,12 +405,12 @@ impl Entries {
         let entries = Arc::clone(self);
         tokio::spawn(async move {
             let Ticket { name, owner, .. } = ticket;
-            // If it fails, the fetch ends by itself.
+            // If it fails, the fetch expires.
             let _ = entries.engine.release(&name, owner, is_unshareable).await;
         });
     }
 
-    /// Whether a replica is recorded to know a scope; `forgets`: none is from now on.
+    /// Whether the engine has a record of a scope; `forgets`: also removes the record.
     pub(super) async fn is_known(&self, token: &Scope, forgets: bool) -> bool {
         if self.pause.is_on(self.clock.mono()) {
             return false;
@@ -436,7 +436,7 @@ impl Entries {
     }
 }
 
-/// Why an entry is not used; with its salt.
+/// Why an entry is not used, and its salt.
 enum Unusable {
     /// It may have been invalidated since its fetch began.
     Outdated(Salt),

@@ -1,5 +1,5 @@
-//! The part of a replica in its group: the tasks that send beats, read the log and append to it, and the
-//! wait for the other replicas. What follows from an answer of the engine is decided in `member`.
+//! A replica's side of the group protocol: the tasks that send beats, read the log and append to it, and
+//! the wait for the other replicas. `member` decides what follows from a reply of the engine.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,19 +35,19 @@ pub struct Group {
     metrics: Arc<Metrics>,
     /// `shared.lease`.
     length: Duration,
-    /// `shared.alone`: whether what is stored without the engine is used for its own lifetime.
+    /// `shared.alone`: whether responses stored without the engine are used for their own lifetimes.
     alone: Alone,
-    /// How long responses of other replicas may be used, and stored for them. The lease of the store is
+    /// Limits the use of other replicas' responses, and the sharing with them. The lease of the store is
     /// the same, unless `alone` is `Own`.
     pub(super) lease: Lease,
     /// A std mutex: held while up to a thousand items are applied, and by a miss to read the position.
     membership: Mutex<Membership>,
-    /// A std mutex: held for an operation on a queue.
+    /// A std mutex: held for one queue operation.
     outbox: Mutex<Outbox>,
     /// Notified when something is put into the outbox.
     filled: Notify,
-    /// The number of the latest invalidation that is in the log with all before it, and where the last of
-    /// those is.
+    /// The number of the latest invalidation up to which all are in the log, and the position of the last
+    /// appended one.
     appended: watch::Sender<(u64, Option<Announced>)>,
     /// Notified when a beat is due at once.
     due: Notify,
@@ -58,11 +58,11 @@ pub struct Group {
 }
 
 labels! {
-    /// Whether a replica is in step with its group; their order is that of the metric's values.
+    /// Whether a replica is in step with its group, in the order of the metric's values.
     pub(super) enum State {
         /// Stored responses are used.
         InStep => "in_step",
-        /// The log has not been applied to its end.
+        /// The engine answers, but the log has not been applied to its end.
         CatchingUp => "catching_up",
         /// The engine does not answer.
         Alone => "alone",
@@ -112,9 +112,9 @@ impl Group {
         group
     }
 
-    /// How far the log has been applied to the store, for a fetch that begins now, and to compare with
-    /// the position of a shared response. `None` without a lease: then responses are neither looked up
-    /// nor shared. To be read before the fence of the fetch is taken.
+    /// How far the log has been applied to the store: the position of a fetch that begins now, and to
+    /// compare with that of a shared response. `None` without a lease: then responses are neither looked
+    /// up nor shared. Must be read before the fence of the fetch is taken.
     #[must_use]
     pub fn position(&self, now: Duration) -> Option<Position> {
         let membership = self.membership();
@@ -122,8 +122,8 @@ impl Group {
         membership.position().filter(|_| is_usable)
     }
 
-    /// Leaves the group: the other replicas do not wait for this one any more, and it uses nothing that
-    /// was stored before.
+    /// Leaves the group: the other replicas no longer wait for this one, which no longer uses what it has
+    /// stored.
     pub async fn leave(&self) {
         self.end.cancel();
         self.tasks.close();
@@ -135,7 +135,7 @@ impl Group {
             self.store.lease().limit(self.length, now);
         }
         let (id, count) = self.membership().own();
-        // Without an answer, the other replicas wait for a lease once.
+        // If this fails, the other replicas wait for this one's lease once.
         let _ = self.engine.remove_member(id, count).await;
     }
 
@@ -192,7 +192,7 @@ impl Group {
         }
     }
 
-    /// Carries out what an answered beat requires; returns whether the log has been applied to its end.
+    /// Applies the reply to a beat; returns whether the log has been applied to its end.
     fn heard(&self, beat: &Beat, sent: Duration, reply: BeatReply) -> bool {
         let era = reply.era;
         let update = {
@@ -240,15 +240,15 @@ impl Group {
         }
     }
 
-    /// The invalidation of an item. One that does not open may concern anything.
+    /// The invalidation of an item. An item that cannot be opened may concern anything.
     fn open(&self, item: &LogItem, era: Era) -> Invalidation {
         let sealed = member::sealed(item, era);
         let opened = sealed.and_then(|sealed| self.sealer.open_item(sealed).ok());
         opened.unwrap_or(Invalidation::All)
     }
 
-    /// Reads the log, so that items are applied, and confirmed by a beat, as soon as they are appended.
-    /// Without it they are applied with the next beat.
+    /// Reads the log, so that items are applied and confirmed as soon as they are appended, instead of
+    /// with the next beat.
     async fn read(self: Arc<Self>) {
         let mut answered = self.answered.subscribe();
         while !self.end.is_cancelled() {
@@ -297,7 +297,7 @@ impl Group {
         }
     }
 
-    /// Logs a change of the state.
+    /// Logs a change of state.
     fn note(&self, before: &mut State, error: Option<&EngineError>) {
         let state = self.state(self.clock.now().mono);
         if std::mem::replace(before, state) == state {

@@ -49,7 +49,7 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// Why it does not open: then it may concern anything.
+    /// If it cannot be opened; it must then be treated as concerning everything.
     pub fn open_item(&self, sealed: &[u8]) -> Result<Invalidation, Unsealed> {
         if sealed.len() > MAX_ITEM {
             return Err(Unsealed::Size);
@@ -79,7 +79,7 @@ impl Sealer {
 ///
 /// # Errors
 ///
-/// If it is not the whole of one.
+/// If it is not exactly one item.
 pub fn read_item(content: &[u8]) -> Result<Invalidation, Unsealed> {
     match postcard::take_from_bytes(content) {
         Ok((item, [])) => Ok(item),
@@ -93,7 +93,7 @@ fn key(items: &Subkey, salt: &Salt) -> blake3::Hasher {
     key
 }
 
-/// The same invalidation where scopes have other digests: of paths, or else of everything.
+/// The same invalidation for a replica whose scopes have other digests: of the paths, or of everything.
 fn without_digests(item: Invalidation) -> Invalidation {
     match item {
         Invalidation::Paths { paths, pending, .. } => Invalidation::Paths {

@@ -1,5 +1,4 @@
-//! The lease: for how long a replica may use what it has stored without having read the log to its
-//! end.
+//! The lease: how long a replica may use what it has stored without applying the log to its end again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,28 +30,28 @@ impl Lease {
         self.end.store(micros(now), Ordering::SeqCst);
     }
 
-    /// Extends the lease: a beat that was sent then has been answered, and the log applied to its end.
+    /// Extends the lease: the beat sent at `sent` was answered, and the log has been applied to its end.
     pub fn extend(&self, sent: Duration) {
         let end = micros(sent).saturating_add(self.length.load(Ordering::SeqCst));
         self.end.fetch_max(end, Ordering::SeqCst);
     }
 
-    /// Whether the lease lasts.
+    /// Whether the lease has not ended.
     #[must_use]
     pub fn is_held(&self, now: Duration) -> bool {
         micros(now) < self.end.load(Ordering::SeqCst)
     }
 
-    /// The rest of the lease.
+    /// The time until the lease ends.
     #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
         let end = self.end.load(Ordering::SeqCst);
         Duration::from_micros(end.saturating_sub(micros(now)))
     }
 
-    /// Whether a response to a fetch that began then may be used: while the lease lasts; and after it, for
-    /// its length, if the fetch began after it. The response may have been received much later: the
-    /// process may have been stopped.
+    /// Whether a response may be used whose fetch began at `began`: while the lease lasts; and if the fetch
+    /// began after its end, for the length of a lease from then. The arrival of the response does not
+    /// count: it may be much later, if the process was stopped in between.
     #[must_use]
     pub fn admits(&self, began: Duration, now: Duration) -> bool {
         let end = self.end.load(Ordering::SeqCst);

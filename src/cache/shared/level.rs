@@ -1,5 +1,5 @@
-//! The shared level of this replica, as the rest of the proxy uses it: look up, share, announce.
-//! Without an engine it does nothing.
+//! The shared level as the rest of the proxy uses it: look up, share, announce. Without an engine it
+//! does nothing.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -21,7 +21,7 @@ use crate::telemetry::Metrics;
 pub struct Shared(pub(super) Option<Arc<Entries>>);
 
 impl Shared {
-    /// No shared level: this replica is alone.
+    /// No shared level: this replica shares nothing.
     #[must_use]
     pub fn off() -> Self {
         Self::default()
@@ -52,14 +52,14 @@ impl Shared {
         Self(Some(Arc::new(entries)))
     }
 
-    /// How far the log of the replicas has been applied; for a fence that is taken after that.
+    /// How far the log has been applied. Must be read before the fence of the fetch is taken.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         let entries = self.0.as_ref()?;
         entries.group.position(entries.clock.mono())
     }
 
-    /// Looks up an entry that nothing has invalidated; one with the salt `known` counts as absent.
+    /// Looks up an entry that has not been invalidated; one with the salt `known` counts as absent.
     pub async fn look_up(&self, subject: Subject<'_>, known: Option<Salt>) -> LookedUp {
         match &self.0 {
             Some(entries) => entries.look_up(subject, known).await,
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    /// Renews a fetch, if there is one, while it is polled.
+    /// A future that renews a fetch, if there is one, while it is polled.
     pub fn renewal(&self, ticket: Option<&Ticket>) -> impl Future<Output = Infallible> + use<> {
         let renewed = self.0.clone().zip(ticket.cloned());
         async move {
@@ -78,15 +78,15 @@ impl Shared {
         }
     }
 
-    /// Ends a fetch whose response is not shared. `is_unshareable`: the next ones will not be either, so
-    /// for a moment no replica waits for another.
+    /// Ends a fetch whose response is not shared. `is_unshareable`: later responses will not be shared
+    /// either, so for a moment no replica waits for another.
     pub fn release(&self, ticket: Option<Ticket>, is_unshareable: bool) {
         if let Some(entries) = &self.0 {
             entries.release(ticket, is_unshareable);
         }
     }
 
-    /// Removes the entry that was found at the lookup of this fetch, in the background.
+    /// Removes the entry that the lookup of this fetch found, in the background.
     pub fn remove(&self, ticket: &Ticket) {
         if let Some(entries) = &self.0 {
             entries.remove(ticket);
@@ -107,8 +107,8 @@ impl Shared {
         }
     }
 
-    /// Announces what has been invalidated here, and waits until no other replica uses it any more: each
-    /// has confirmed, or its lease has ended. `None` without an engine.
+    /// Announces an invalidation that was carried out here, and waits until no other replica uses what it
+    /// concerns: each has confirmed it, or its lease has ended. `None` without an engine.
     pub async fn announce(&self, invalidation: Invalidation) -> Option<Confirmation> {
         let entries = self.0.as_ref()?;
         Some(entries.group.announce(invalidation).await)
@@ -121,10 +121,10 @@ impl Shared {
         }
     }
 
-    /// Announces what a response to this token has invalidated that is no proof of it: a refusal, or the
-    /// redirect of a write. Anyone can cause such responses with invented tokens, which must not cost the
-    /// other replicas their entries: so there are few announcements for tokens that no replica is known
-    /// to have accepted. `is_accepted`: this one has.
+    /// Announces an invalidation by a response that does not prove the token valid: a refusal, or the
+    /// redirect of a write. Invented tokens can cause such responses, and must not make the other replicas
+    /// drop entries. So announcements are limited for tokens that no replica is known to have seen
+    /// accepted. `is_accepted`: this replica has.
     pub async fn announce_for(
         &self,
         token: Option<&Scope>,
@@ -145,7 +145,7 @@ impl Shared {
         } else if entries.group.position(now).is_some() {
             entries.group.announce(invalidation).await;
         } else {
-            // To wait for the engine would hold a request to the origin for each of these.
+            // Waiting for the engine would hold a slot at the origin for each of these requests.
             entries.group.announce_later(invalidation);
         }
     }

@@ -1,5 +1,5 @@
-//! The state of a replica in its group: how far it has applied the log, and which replicas have applied
-//! what. Pure: each decision is a function of what the engine answered, and of the time.
+//! A replica's view of its group: how far it and the other replicas have applied the log. Pure: each
+//! decision is a function of the engine's replies and the time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use bytes::Bytes;
 use super::{Beat, BeatReply, Era, LogItem, Member, MemberId, Position};
 use crate::telemetry::Reset;
 
-/// A replica whose beats have not been counted for this long, or three of its leases, is removed.
+/// A replica that has sent no beat for this long, and for three of its leases, is removed.
 const SILENT: Duration = Duration::from_secs(30);
 
 /// No replica has a longer `shared.lease`.
 const LONGEST_LEASE: Duration = Duration::from_mins(1);
 
-/// How long a lease lasts at most by the clock of another machine, which may be faster.
+/// The longest that a lease can last by the clock of another machine, which may run faster.
 pub(super) fn longest(lease: Duration) -> Duration {
     lease + lease / 20
 }
 
-/// The content of an item of the log: its era, and the sealed invalidation. A connection to a
-/// former primary delivers items of a former era, with the same numbers.
+/// The content of an item of the log: its era, and the sealed invalidation. The era is needed because a
+/// connection to a former primary delivers items of a former era, with the same numbers.
 pub(super) fn framed(era: Era, sealed: &[u8]) -> Bytes {
     [&era.0, sealed].concat().into()
 }
@@ -41,15 +41,15 @@ pub(super) struct Membership {
     position: Option<Position>,
     /// When the era was first seen.
     pub(super) era_seen: Duration,
-    /// The beats sent.
+    /// The number of beats sent.
     sent: u64,
     /// The latest beat that has been answered, and when.
     heard: (u64, Duration),
-    /// When the first of the beats was answered that all have been since.
+    /// When the first beat of the current run of answered beats was answered.
     pub(super) reachable_since: Option<Duration>,
-    /// The other replicas, and when each was first seen with its number of beats.
+    /// The other replicas, and when each was first seen with its current number of beats.
     pub(super) others: BTreeMap<MemberId, (Member, Duration)>,
-    /// The longest lease of a replica seen.
+    /// The longest lease seen of any replica.
     longest_lease: Duration,
     /// Whether an invalidation of this era was answered although a replica had not applied it.
     is_unconfirmed: bool,
@@ -62,17 +62,17 @@ pub(super) struct Update {
     pub(super) steps: Vec<Step>,
     /// Whether the log has been applied to its end, as of when the beat was sent.
     pub(super) is_current: bool,
-    /// Replicas to remove, unless they have counted another beat.
+    /// Replicas to remove, unless they have sent another beat.
     pub(super) silent: Vec<(MemberId, u64)>,
-    /// Whether to invalidate everything at every replica: the primary of the former era may have gone on
-    /// after this era began, and with it what was announced there.
+    /// Whether to invalidate everything at every replica: the primary of the former era may have continued
+    /// after this era began, and announcements made there would be lost.
     pub(super) announces_all: bool,
 }
 
 /// A change of the store.
 #[derive(Debug)]
 pub(super) enum Step {
-    /// Everything stored may be invalid, as are fetches that began at or before this item.
+    /// Everything stored may be invalid, and so may fetches that began at or before this item.
     Forget(u64, Reset),
     /// Apply an item.
     Apply(LogItem),
@@ -81,11 +81,11 @@ pub(super) enum Step {
 /// An invalidation that has been appended to the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Announced {
-    /// Where.
+    /// Its position.
     pub(super) position: Position,
-    /// When that was answered.
+    /// When the reply to the append arrived.
     pub(super) replied: Duration,
-    /// The beats sent by then.
+    /// The number of beats sent by then.
     pub(super) beats: u64,
 }
 
@@ -125,14 +125,14 @@ impl Membership {
         self.heard.1
     }
 
-    /// The time to the next beat: a quarter of the lease, or a little less, so that replicas do not beat
-    /// in step.
+    /// The time to the next beat: a quarter of the lease, or a little less, so that the replicas' beats do
+    /// not synchronise.
     pub(super) fn pause(&self) -> Duration {
         let random = (self.id.0 ^ self.sent).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
         self.lease * (1_280 - u32::try_from(random).unwrap_or_default()) / (4 * 1_280)
     }
 
-    /// After this time without an answer of the engine, no replica has a lease.
+    /// After this time without a reply from the engine, no replica has a lease.
     pub(super) fn longest_wait(&self) -> Duration {
         longest(self.longest_lease)
     }
@@ -149,13 +149,13 @@ impl Membership {
         }
     }
 
-    /// The answer to a beat.
+    /// Applies the reply to a beat.
     pub(super) fn heard(&mut self, beat: &Beat, reply: BeatReply, now: Duration) -> Update {
         self.heard = (beat.count, now);
         self.reachable_since.get_or_insert(now);
         let mut update = Update::default();
         let known = self.position.filter(|position| position.era == reply.era);
-        // An era whose end the beat had applied cannot be shorter now: the engine has lost a part of it.
+        // The log cannot end before the position of the beat, unless the engine has lost a part of it.
         let asked = beat.position.filter(|position| position.era == reply.era);
         let is_cut = asked.is_some_and(|asked| reply.last < asked.id);
         let mut id = known.map_or(0, |position| position.id);
@@ -191,8 +191,8 @@ impl Membership {
         update
     }
 
-    /// Items that were read from the log. `None` if they do not continue the log as applied: then the
-    /// next beat shows why.
+    /// Applies items that were read from the log. `None` if they do not continue it: the next beat shows
+    /// why.
     pub(super) fn read(&mut self, items: Vec<LogItem>) -> Option<Vec<Step>> {
         let Position { era, id } = self.position?;
         let continues = items.iter().all(|item| sealed(item, era).is_some())
@@ -207,7 +207,7 @@ impl Membership {
         Some(steps)
     }
 
-    /// An item that was appended now.
+    /// Notes that an item has been appended at `now`.
     pub(super) fn announced(&self, position: Position, now: Duration) -> Announced {
         Announced {
             position,
@@ -216,16 +216,16 @@ impl Membership {
         }
     }
 
-    /// How many replicas have applied an item, once that is enough: no other one has a lease from before
-    /// it. `None` before.
+    /// The number of replicas that have applied an item, once no other replica has a lease from before the
+    /// item; `None` until then.
     pub(super) fn confirmed(&mut self, item: &Announced, now: Duration) -> Option<usize> {
         let ended = |since: Duration, lease| now >= since + longest(lease);
         let applied = |position: Option<Position>| self.has_applied(position, item);
-        // A replica whose beats are not counted any more has had no lease since the last one.
+        // The lease of a replica that sends no more beats ends a lease after the last one.
         let lags = |(member, since): &(Member, Duration)| {
             !applied(member.position) && !ended((*since).min(item.replied), member.lease)
         };
-        // An era may begin without the replicas of the former one: their leases must have ended.
+        // A new era may not list the replicas of the former one: their leases must have ended.
         let is_complete = ended(self.era_seen, self.longest_lease);
         let is_over = ended(item.replied, self.longest_lease);
         let is_listed =
@@ -242,8 +242,8 @@ impl Membership {
         Some(confirmed)
     }
 
-    /// Whether a replica with this position has applied an item: in this era; if the item is of another
-    /// one, the replica has forgotten everything since.
+    /// Whether a replica with this position has applied an item. It must be in our era; if the item is of
+    /// another era, the replica has forgotten everything since.
     fn has_applied(&self, position: Option<Position>, item: &Announced) -> bool {
         let (Some(own), Some(position)) = (self.position, position) else {
             return false;
@@ -274,7 +274,7 @@ impl Membership {
     }
 }
 
-/// Takes the items after `id`, in order; returns the last one.
+/// Adds steps for the items after `id`, in order; returns the number of the last one.
 fn take(items: Vec<LogItem>, mut id: u64, steps: &mut Vec<Step>) -> u64 {
     for item in items {
         if item.id <= id {

@@ -1,9 +1,9 @@
 //! The shared level: replicas with the same engine (Redis or Valkey) share stored responses, and none
 //! serves what another has invalidated.
 //!
-//! Each invalidation is an item of a log. A replica trusts its memory for the time of a lease, which
-//! it extends by reading the log to its end. A shared entry has the position in the log at which its
-//! fetch began; it is used only if nothing after that position concerns it.
+//! Each invalidation is an item of a log. A replica trusts its memory for the duration of a lease, which
+//! it extends by applying the log to its end. A shared entry contains the position in the log at which
+//! its fetch began; it is used only if no later item concerns it.
 
 mod engine;
 mod entries;

@@ -1,4 +1,4 @@
-//! The names of the shared level in the engine, and the keys that names and seals are made with.
+//! The names of the shared level in the engine, and the keys from which names and seals are made.
 
 use std::fmt;
 
@@ -7,14 +7,15 @@ use secrecy::zeroize::Zeroizing;
 use crate::config::{Config, ScopeKey};
 use crate::request::{CacheKey, Scope};
 
-/// A key for one use, derived from a key of `scope.key_file`: it reveals nothing of that or of others.
+/// A key for one purpose, derived from a key of `scope.key_file`. It reveals neither that key nor the
+/// other subkeys.
 #[derive(Clone)]
 pub(super) struct Subkey(Zeroizing<[u8; 32]>);
 
 /// The names of the group's keys in the engine. They reveal neither tokens nor targets: only replicas
 /// with the same key file can compute them.
 ///
-/// The part in braces selects the slot of a cluster: the keys of one entry share a slot.
+/// In a cluster, the part in braces selects the slot: the keys of one entry share a slot.
 #[derive(Clone, Debug)]
 pub struct Names {
     prefix: String,
@@ -23,7 +24,7 @@ pub struct Names {
 }
 
 impl Subkey {
-    /// The key for the use that this context names.
+    /// The key for the purpose that this context names.
     pub(super) fn new(key: &ScopeKey, context: &str) -> Self {
         Self(Zeroizing::new(blake3::derive_key(context, key.bytes())))
     }
@@ -41,11 +42,11 @@ impl fmt::Debug for Subkey {
 }
 
 impl Names {
-    /// The names by this key.
+    /// The names made with this key.
     #[must_use]
     pub fn new(key: &ScopeKey, config: &Config) -> Self {
         let entries = Subkey::new(key, "stuut-cache shared 2026-11 names of entries");
-        // Replicas with another origin, or that forward it other fields, share no entries.
+        // Replicas with different origins, or that forward different fields, share no entries.
         let requests = (&config.upstream.url, &config.upstream.forward_headers);
         let mut digest = entries.hasher();
         digest.update(format!("{requests:?}").as_bytes());
@@ -68,7 +69,7 @@ impl Names {
         format!("{}:{{c}}:log", self.prefix)
     }
 
-    /// A digest of the key, for comparing those of replicas.
+    /// A digest of the key, by which operators compare the keys of replicas.
     #[must_use]
     pub(super) fn key_digest(&self) -> String {
         let digest = self.scopes.hasher().update(b"key").finalize();
@@ -91,7 +92,7 @@ impl Names {
         self.of(&digest, 's')
     }
 
-    /// Of 128 bits: two names are not equal by chance.
+    /// A name from 128 bits of a digest, which make a collision impossible in practice.
     fn of(&self, digest: &blake3::Hasher, kind: char) -> String {
         let digits = digest.finalize().to_hex();
         format!("{}:{{{}}}:{kind}", self.prefix, &digits[..32])

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::cache::Invalidation;
 
-/// Maximum invalidations that wait for the engine; a further one turns them into one of everything.
+/// Maximum invalidations that wait for the engine; with a further one, they become one of everything.
 const MAX_QUEUED: usize = 1_000;
 
 /// Maximum appended at a time.
@@ -16,9 +16,9 @@ pub(super) struct Outbox {
     items: VecDeque<(u64, Invalidation)>,
     /// The number of the latest.
     pub(super) latest: u64,
-    /// How many are being appended.
+    /// The number of items being appended.
     sending: usize,
-    /// Counts failures to append, and those that are made up for.
+    /// Failures to append, and how many of them later appends have made good.
     failures: u64,
     settled: u64,
 }
@@ -46,7 +46,7 @@ impl Outbox {
         batch
     }
 
-    /// Ends a batch: these were not appended, and come first again.
+    /// Ends a batch: the failed items go back to the front.
     pub(super) fn done(&mut self, failed: Vec<(u64, Invalidation)>) {
         self.sending = 0;
         self.failures += u64::from(!failed.is_empty());
@@ -59,7 +59,7 @@ impl Outbox {
         }
     }
 
-    /// How many are not yet in the log.
+    /// The number of items that are not yet in the log.
     pub(super) fn len(&self) -> usize {
         self.items.len() + self.sending
     }
@@ -69,13 +69,13 @@ impl Outbox {
         (self.len() == 0).then_some(self.failures)
     }
 
-    /// This replica has applied what was appended after these failures.
+    /// Notes that this replica has applied everything up to these failures.
     pub(super) fn settle(&mut self, failures: u64) {
         self.settled = failures;
     }
 
-    /// Whether what this replica has invalidated may be missing in its journal, because the engine has
-    /// failed: then responses of other replicas may be older.
+    /// Whether the journal may lack an invalidation of this replica because the engine has failed. Then
+    /// responses of other replicas may be older than that invalidation.
     pub(super) fn is_late(&self) -> bool {
         self.failures > self.settled
     }

@@ -1,4 +1,4 @@
-//! The pause of operations on entries: several failures in a row show that the engine does not answer,
+//! Pauses operations on entries: after several failures in a row the engine is taken to be unavailable,
 //! and further requests would wait for it in vain.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};

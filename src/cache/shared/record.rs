@@ -1,5 +1,5 @@
-//! Entries for other replicas: an [`Entry`] as sealed bytes, with all that was found out about the
-//! response, so that no replica parses its body again.
+//! Entries for other replicas: an [`Entry`] as sealed bytes, with everything that was derived from the
+//! response, so that no replica has to parse its body again.
 //!
 //! The content is a [`Record`] and the body, compressed together.
 
@@ -27,14 +27,14 @@ use crate::telemetry::{Holder, Unsealed};
 /// Room for a record; the head of a response is limited to 64 KiB.
 const MAX_RECORD: usize = 256 << 10;
 
-/// Fast: it takes less time than the transfer of the bytes that it saves.
+/// Fast: compression takes less time than transferring the bytes that it saves.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Up to this size, content is decompressed with what the thread keeps for that.
+/// Up to this size, content is decompressed with the thread's own decompressor.
 const SMALL: usize = 64 << 10;
 
 thread_local! {
-    /// To make one takes as long as to decompress a small body.
+    /// Kept, because creating one takes as long as decompressing a small body.
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -47,12 +47,12 @@ pub struct Terms<'a> {
     pub audience: Audience<'a>,
     /// The engine's clock at the lookup of this fetch, in microseconds since 1970.
     pub engine_time: u64,
-    /// The clocks of this replica at that lookup: after its answer for sealing, and before its request
-    /// for opening. So no age is taken for less than it is.
+    /// The clocks of this replica at that lookup: for sealing after its reply, for opening before its
+    /// request. So no age is underestimated.
     pub own_time: Moment,
     /// The settings that freshness is assessed by.
     pub rules: &'a Arc<config::Freshness>,
-    /// The route's own rules for it.
+    /// The route's own rules for freshness.
     pub route: RouteRule,
     /// `cache.ignore_set_cookie`
     pub ignored_cookies: &'a [CookieName],
@@ -65,7 +65,7 @@ pub struct Opened {
     pub header: Header,
     /// When the origin last accepted its token, on the monotonic clock; `None` in a named scope.
     pub accepted: Option<Duration>,
-    /// The entry, without an acceptance and admissions.
+    /// The entry, without acceptance and admissions.
     pub entry: Entry,
 }
 
@@ -83,12 +83,12 @@ pub struct Record {
     /// The digest of the settings that the freshness was assessed by.
     rules: Option<[u8; 32]>,
     received: Receipt,
-    /// How long before its arrival the last request of its token was sent that the origin accepted.
+    /// The time from the sending of the token's last accepted request to the arrival of the response.
     accepted_before: Option<Duration>,
 }
 
-/// When a response arrived, by two clocks, in microseconds since 1970. Either can be set back, and then
-/// the other one counts.
+/// When a response arrived, by two clocks, in microseconds since 1970. If one of them is set back, the
+/// other one counts.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Receipt {
     engine: u64,
@@ -96,8 +96,8 @@ struct Receipt {
 }
 
 impl Sealer {
-    /// Seals an entry whose fetch began at the lookup of these terms. `None` if it is too large to be
-    /// shared, or has a date before 1970.
+    /// Seals an entry whose fetch began at the lookup of these terms. `None` if the entry is too large to
+    /// be shared, or has a date before 1970.
     #[must_use]
     pub fn seal_entry(
         &self,
@@ -132,13 +132,13 @@ impl Sealer {
         (sealed.len() as u64 <= self.max_entry.0).then(|| sealed.into())
     }
 
-    /// Opens an entry that was found at the lookup of these terms. Whether its position is one to use
-    /// must be checked apart from that, before or after. `fence` was taken before the lookup; `holder` is
-    /// that of the requesting client.
+    /// Opens an entry that was found at the lookup of these terms. The caller must check, before or after,
+    /// whether its position may be used. `fence` was taken before the lookup; `holder` is that of the
+    /// requesting client.
     ///
     /// # Errors
     ///
-    /// Why it does not open, or cannot be used.
+    /// If it cannot be opened or used, with the reason.
     pub fn open_entry(
         &self,
         sealed: Bytes,
@@ -175,7 +175,7 @@ impl Sealer {
         })
     }
 
-    /// The bound on what is compressed.
+    /// Maximum size of the content before compression.
     fn max_content(&self) -> usize {
         self.max_body.as_usize().saturating_add(MAX_RECORD)
     }
@@ -190,7 +190,7 @@ impl Sealer {
 
 fn decompress(compressed: &[u8], size: usize) -> io::Result<Vec<u8>> {
     if size > SMALL {
-        // Large bodies are opened on threads that come and go.
+        // Large bodies are opened on short-lived threads.
         return zstd::bulk::decompress(compressed, size);
     }
     DECOMPRESSOR.with_borrow_mut(|kept| {
@@ -289,7 +289,7 @@ fn digest(rules: &config::Freshness, route: RouteRule) -> [u8; 32] {
 // === impl Receipt ===
 
 impl Receipt {
-    /// Of a response that arrived then, on the monotonic clock.
+    /// The receipt of a response that arrived at this monotonic time.
     fn at(arrived: Duration, terms: &Terms<'_>) -> Self {
         let lookup = terms.own_time;
         let after = |clock: u64| {
@@ -305,7 +305,7 @@ impl Receipt {
         }
     }
 
-    /// The time since then at the lookup of these terms.
+    /// The time from the receipt to the lookup of these terms.
     fn elapsed(self, terms: &Terms<'_>) -> Duration {
         let by_engine = terms.engine_time.saturating_sub(self.engine);
         let by_wall = since_1970(terms.own_time.wall).saturating_sub(self.wall);

@@ -1,5 +1,5 @@
-//! Seals: what is written to the engine is encrypted (AES-256-GCM). It opens only for the same token,
-//! under the same name, with the same clear header, and for replicas with the same key file.
+//! Seals: data in the engine is encrypted and authenticated (AES-256-GCM). It opens only with the same
+//! token, name, clear header and key file.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use crate::config::{ByteSize, Config};
 use crate::request::Scope;
 use crate::telemetry::Unsealed;
 
-/// The first byte of everything that is sealed. Another one for another form of the content: replicas
-/// of two versions then share nothing, instead of misreading each other.
+/// The first byte of all sealed data. It changes with the format of the content, so that replicas of
+/// different versions share nothing instead of misreading each other.
 pub(super) const FORMAT: u8 = 1;
 
-/// The largest number with the digits of [`Header::began`].
+/// The largest value of [`Header::began`], which has 16 digits.
 const LATEST: u64 = 9_999_999_999_999_999;
 
 /// Seals and opens entries and invalidations.
@@ -27,7 +27,7 @@ pub struct Sealer {
     pub names: Names,
     pub(super) entries: Subkey,
     pub(super) items: Subkey,
-    /// Opens the items of replicas whose first key is the second key here.
+    /// Opens items of replicas whose first key is this replica's second key.
     pub(super) second_items: Option<Subkey>,
     /// `shared.max_entry`: a larger entry is not shared.
     pub(super) max_entry: ByteSize,
@@ -35,7 +35,7 @@ pub struct Sealer {
     pub(super) max_body: ByteSize,
 }
 
-/// The tokens for which an entry opens.
+/// The tokens that can open an entry.
 #[derive(Clone, Copy)]
 pub enum Audience<'a> {
     /// The token of this credential, whose own scope this is.
@@ -47,11 +47,11 @@ pub enum Audience<'a> {
 /// The clear header of an entry; the scripts of the engine read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// How far its replica had applied the log when its fetch began.
+    /// How far the fetching replica had applied the log when the fetch began.
     pub position: Position,
-    /// When its fetch began, by the engine's clock, in microseconds since 1970.
+    /// When the fetch began, by the engine's clock, in microseconds since 1970.
     pub began: u64,
-    /// The random part of its key.
+    /// The random part of the encryption key.
     pub salt: Salt,
 }
 
@@ -82,7 +82,7 @@ pub(super) fn salt() -> Salt {
     salt
 }
 
-/// Encrypts the bytes after the first `clear`, with a key that seals nothing else; appends the tag.
+/// Encrypts all but the first `clear` bytes, with a key that seals nothing else; appends the tag.
 pub(super) fn seal(key: &blake3::Hasher, name: &str, clear: usize, bytes: &mut Vec<u8>) {
     let bound = bound(name, &bytes[..clear]);
     let tag = cipher(key)
@@ -91,7 +91,7 @@ pub(super) fn seal(key: &blake3::Hasher, name: &str, clear: usize, bytes: &mut V
     bytes.extend_from_slice(tag.as_ref());
 }
 
-/// Decrypts in place what [`seal`] has encrypted; returns the content.
+/// Decrypts in place the output of [`seal`]; returns the content.
 pub(super) fn open<'a>(
     key: &blake3::Hasher,
     name: &str,
@@ -110,12 +110,12 @@ fn cipher(key: &blake3::Hasher) -> LessSafeKey {
     LessSafeKey::new(key.expect("a digest is as long as a key"))
 }
 
-/// Always the same, as each key seals once.
+/// Constant, because each key seals once.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }
 
-/// The additional data: it must be the same at opening. The clear header has a fixed length.
+/// The additional authenticated data. Unambiguous, because the clear header has a fixed length.
 fn bound(name: &str, header: &[u8]) -> Aad<Vec<u8>> {
     Aad::from([header, name.as_bytes()].concat())
 }
@@ -159,11 +159,11 @@ impl Header {
     /// Its length in bytes.
     pub const LENGTH: usize = 57;
 
-    /// Reads the header of a sealed entry. It is proven only when the entry opens.
+    /// Reads the header of a sealed entry. It is authentic only if the entry opens.
     ///
     /// # Errors
     ///
-    /// If the entry is in no known form.
+    /// If the format of the entry is unknown.
     pub fn read(sealed: &[u8]) -> Result<Self, Unsealed> {
         let read = || {
             let (format, rest) = sealed.split_first_chunk()?;
@@ -185,14 +185,14 @@ impl Header {
         read().ok_or(Unsealed::Format)
     }
 
-    /// The salt of an entry in the form of any version; without it, an unusable entry could not be
+    /// The salt of an entry in the format of any version; without it, an unusable entry could not be
     /// replaced.
     pub(super) fn salt(sealed: &[u8]) -> Salt {
         let salt = sealed.get(41..).and_then(|rest| rest.first_chunk());
         salt.copied().unwrap_or_default()
     }
 
-    /// The header as bytes. `began` is in decimal digits, which compare as the numbers do.
+    /// The header as bytes. `began` is in decimal digits of fixed length, so that scripts can compare it.
     pub(super) fn bytes(&self) -> Vec<u8> {
         let Position { era, id } = self.position;
         let began = format!("{:016}", self.began.min(LATEST));

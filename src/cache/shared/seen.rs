@@ -1,4 +1,4 @@
-//! What operators see of the shared level. None of it reads a response.
+//! The shared level as operators see it. Nothing here reads a response.
 
 use serde::Serialize;
 
@@ -12,7 +12,7 @@ use crate::request::CacheKey;
 #[derive(Debug, Serialize)]
 pub struct Seen {
     state: &'static str,
-    /// For how long the engine has answered every beat; `None` if it did not answer the last one.
+    /// The time for which the engine has answered every beat; `None` if it did not answer the last one.
     reachable_seconds: Option<u64>,
     lease_left_ms: u64,
     /// Invalidations that are not in the log yet.
@@ -56,7 +56,8 @@ impl Shared {
         Some(self.0.as_ref()?.engine.describe().await)
     }
 
-    /// Whether the engine has an entry of this key, and why it would not be used; `None` without an engine.
+    /// Whether the engine has an entry for this key, and why it would not be used; `None` without an
+    /// engine.
     pub async fn explain(&self, key: &CacheKey) -> Option<&'static str> {
         let entries = self.0.as_ref()?;
         let name = entries.sealer.names.entry(key);

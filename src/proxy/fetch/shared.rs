@@ -1,5 +1,5 @@
-//! Responses that other replicas have fetched, and those for them: a fetch looks in the shared level
-//! first, and waits while another replica fetches the same.
+//! Responses from and for other replicas: a fetch first looks in the shared level, and waits while
+//! another replica fetches the same response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use crate::cache::StoreLookup;
 use crate::cache::shared::{LookedUp, Opened, Subject};
 use crate::policy::{self, NotStored, Recheck};
 
-/// Bounds of the pause between two lookups while another replica fetches. It is a quarter of the time
-/// waited so far: that is the most by which the wait is too long.
+/// Bounds of the pause between two lookups while another replica fetches. The pause is a quarter of the
+/// time waited so far, so the wait is at most that much too long.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(100);
 
 /// The result of keeping an entry of the shared level.
 enum Kept {
-    /// It is in the store, and suffices.
+    /// It is in the store, and fresh.
     Fresh,
-    /// A fetch may revalidate what is in the store.
+    /// A fetch is due; it may revalidate the stored response.
     Stale,
     /// A fetch is due that other replicas need not wait for.
     Unusable,
@@ -83,7 +83,7 @@ impl Fetcher {
         })
     }
 
-    /// Puts an entry of the shared level into the store.
+    /// Stores an entry from the shared level.
     fn keep(&self, job: &mut FetchJob, opened: Opened) -> Kept {
         let (now, token) = (self.clock.now(), *job.fence.token());
         let Opened {
@@ -92,7 +92,7 @@ impl Fetcher {
             ..
         } = opened;
         if let Some(accepted) = accepted {
-            // It opens only with the token, so the origin has accepted that.
+            // The entry opens only with the token, so the origin has accepted the token.
             let is_proof = entry.whole.status.is_success();
             if is_proof && self.routes.proves_acceptance(job.key.path()) {
                 self.store.accept(&token, accepted);
@@ -103,7 +103,7 @@ impl Fetcher {
         if let StoreLookup::Entry(stored) = self.find(job)
             && stored.freshness.received.mono >= entry.freshness.received.mono
         {
-            // The same, or an older one.
+            // The stored response is the same one, or newer.
             return Kept::Stale;
         }
         let is_selected = entry.vary.matches(&entry.whole.headers, &job.sent);
@@ -113,7 +113,7 @@ impl Fetcher {
             return Kept::Unusable;
         }
         if job.fence.is_shared() {
-            // The origin must show it to this token first.
+            // The origin must first admit this token to it.
             job.basis = Basis::NotAdmitted;
             return Kept::Unusable;
         }

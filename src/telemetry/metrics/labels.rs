@@ -40,25 +40,25 @@ labels! {
         Entry => "entry",
         /// No entry, and the fetch is this replica's.
         Miss => "miss",
-        /// No entry, and another replica fetches.
+        /// No entry, and another replica is fetching it.
         Wait => "wait",
         /// The last response could not be shared.
         Unshareable => "unshareable",
         /// The entry may have been invalidated.
         Outdated => "outdated",
-        /// The entry does not open.
+        /// The entry cannot be opened.
         Unsealed => "unsealed",
         /// The engine did not answer in time, or with an error.
         Failed => "failed",
-        /// The engine was not asked.
+        /// No lookup was made.
         Skipped => "skipped",
     }
 }
 
 labels! {
-    /// Why something in the engine does not open, or its content cannot be used.
+    /// Why an entry or item in the engine cannot be opened or used.
     pub enum Unsealed {
-        Format => "format": "It is too short, or in the form of another version",
+        Format => "format": "It is too short, or has the format of another version",
         Tag => "tag": "It was sealed with another key, for another token or under another name, or was changed",
         Codec => "codec": "The content is invalid",
         Size => "size": "The content is larger than `cache.max_entry`",
@@ -266,7 +266,7 @@ labels! {
 labels! {
     /// Why a replica invalidates everything that it has stored.
     pub enum Reset {
-        /// It has begun.
+        /// It has started.
         Start => "start",
         /// It has begun an era.
         Begun => "begun",

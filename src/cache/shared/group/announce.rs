@@ -10,23 +10,23 @@ use crate::cache::Invalidation;
 use crate::cache::shared::member::{Announced, framed};
 use crate::cache::shared::{Appended, EngineError, Era, Position};
 
-/// Beats in a row while an announcement waits; an answer takes a tenth of a millisecond, which is less
-/// than the runtime's timers measure.
+/// Beats without a pause while an announcement waits: a reply takes a tenth of a millisecond, which is
+/// below the resolution of the runtime's timers.
 const QUICK_BEATS: u32 = 8;
 
-/// Bounds of the pause between further ones.
+/// Bounds of the pause between further beats.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// How far an invalidation has reached.
+/// The result of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Confirmation {
     /// The replicas of the group, this one included.
     pub replicas: usize,
-    /// Those that have applied it; what the others had stored is not used any more, unless this replica
-    /// is cut off from the engine and they are not.
+    /// Those that have applied it; the others no longer use what they had stored, unless only this
+    /// replica is cut off from the engine.
     pub confirmed: usize,
-    /// The time it took.
+    /// The time until the announcement returned.
     pub elapsed: Duration,
 }
 
@@ -43,7 +43,7 @@ impl Group {
         let item = found.and_then(|found| found.ok().and_then(|found| found.1));
         let confirmed = match item {
             Some(item) => self.confirmed(&item).await,
-            // It is in the outbox. No replica with an engine like this one's has a lease.
+            // It is still in the outbox: no replica that is cut off like this one has a lease now.
             None => 1,
         };
         let replicas = self.membership().replicas();
@@ -61,12 +61,12 @@ impl Group {
         }
     }
 
-    /// Announces an invalidation that this replica has carried out, without a wait.
+    /// Announces an invalidation that this replica has carried out, without waiting.
     pub fn announce_later(&self, invalidation: Invalidation) {
         self.put(invalidation);
     }
 
-    /// The wait for the other replicas.
+    /// Waits for the other replicas.
     async fn confirmed(&self, item: &Announced) -> usize {
         let mut answered = self.answered.subscribe();
         let (mut beats, mut pause) = (0, MIN_PAUSE);
@@ -110,7 +110,7 @@ impl Group {
         {
             answered.mark_unchanged();
             while !self.append_some().await {
-                // The beat adopts another era, or shows that the engine answers again.
+                // The next beat adopts the new era, or shows that the engine answers again.
                 self.due.notify_one();
                 if self
                     .end

@@ -1,4 +1,4 @@
-//! Opens connections to the engine: to one server, to the primary that Sentinels know, or to a cluster.
+//! Opens connections to the engine: to one server, to the primary that Sentinels report, or to a cluster.
 
 use std::path::Path;
 use std::time::Duration;
@@ -59,8 +59,7 @@ pub enum SetupError {
 }
 
 impl Connector {
-    /// For connections that are given up after `limit`; in a cluster also each request to a node, after
-    /// `answer`.
+    /// `limit` bounds an attempt to connect; in a cluster, `answer` bounds each request to a node.
     pub(super) fn new(
         settings: &config::Shared,
         [limit, answer]: [Duration; 2],
@@ -88,7 +87,7 @@ impl Connector {
             .retries(1)
             .min_retry_wait(5)
             .max_retry_wait(20)
-            // Two connections may be opened after one another.
+            // Two connections may be opened one after the other.
             .connection_timeout(limit / 4)
             .response_timeout(answer)
             .overall_response_timeout(None);
@@ -108,7 +107,7 @@ impl Connector {
                 name,
                 server,
             } => {
-                // The first answer counts: others may be out of reach.
+                // The first answer counts: other Sentinels may be unreachable.
                 let asked = sentinels
                     .iter()
                     .map(|clients| Box::pin(primary(clients, name)));
@@ -128,7 +127,7 @@ pub(super) async fn open(client: &Client) -> RedisResult<Connection> {
     connection.await.map(Connection::Single)
 }
 
-/// The address of the primary, by a Sentinel. It may have a password or not, so both are tried.
+/// The address of the primary, from a Sentinel. A Sentinel may require a password, so both are tried.
 async fn primary(sentinel: &[Client; 2], name: &str) -> RedisResult<(String, u16)> {
     let mut request = cmd("SENTINEL");
     request.arg("get-master-addr-by-name").arg(name);
@@ -167,7 +166,7 @@ impl Server {
         let is_tls = settings.url.iter().any(config::EngineUrl::is_tls);
         let certificates = is_tls.then(|| certificates(settings)).transpose()?;
         if is_tls {
-            // The library uses the provider of the process; there may be one already.
+            // The library uses the provider of the process; one may be installed already.
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         Ok(Self {

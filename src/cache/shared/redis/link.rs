@@ -18,7 +18,7 @@ use crate::clock::Clock;
 /// First and longest pause between two attempts to connect.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
-/// Longest text of an error that is passed on.
+/// Maximum length of the text of an error.
 const MAX_TEXT: usize = 200;
 
 /// A connection for one kind of operations.
@@ -29,7 +29,7 @@ pub(super) struct Link {
     state: watch::Receiver<State>,
     /// The number of the last connection that must be replaced.
     broken: Arc<watch::Sender<u64>>,
-    /// How many operations without an answer, one after another, end a connection.
+    /// Unanswered operations in a row after which the connection is replaced.
     patience: u32,
     unanswered: AtomicU32,
     keeper: AbortHandle,
@@ -46,7 +46,7 @@ enum State {
 }
 
 impl Link {
-    /// Starts to connect; each attempt is given up after `limit`.
+    /// Starts to connect; `limit` bounds each attempt.
     pub(super) fn start(
         name: &'static str,
         connector: Connector,
@@ -97,7 +97,7 @@ impl Link {
         Err(EngineError::Timeout(limit))
     }
 
-    /// Sends a request, twice if the connection is lost: an idle one may have been closed long ago.
+    /// Sends a request, and again if the connection is lost: an idle one may have been closed long ago.
     async fn attempt(&self, request: &Request, used: &AtomicU64) -> Result<Value, EngineError> {
         for is_last in [false, true] {
             let (number, mut connection) = self.connection().await?;
@@ -151,7 +151,7 @@ impl Link {
         }
     }
 
-    /// The same without a log line: nothing is wrong with it.
+    /// The same without a log line: the connection has not failed.
     pub(super) fn retire(&self) {
         if let Some(current) = self.current() {
             self.end(current);
@@ -221,7 +221,7 @@ impl Keeper {
             if self.clock.mono().saturating_sub(since) > BACKOFF[1] {
                 self.backoff = BACKOFF[0];
             } else {
-                // The engine accepts connections and is of no use.
+                // The engine accepts connections, but does not serve them.
                 self.pause().await;
             }
         }
@@ -268,7 +268,7 @@ impl Keeper {
 /// A command, or a script in two forms.
 pub(super) enum Request {
     Command(Cmd),
-    /// A script by its digest, and with its text for an engine that does not have it yet.
+    /// A script by its digest, and by its text for an engine that has not cached it yet.
     Script([Cmd; 2]),
 }
 
@@ -288,11 +288,11 @@ impl Request {
 /// The consequence of an error for its connection.
 #[derive(Clone, Copy)]
 enum End {
-    /// It stays.
+    /// It is kept.
     None,
-    /// It is of no use: it leads to a replica, or its login is void.
+    /// It is unusable: it leads to a replica, or its login is no longer valid.
     Refused,
-    /// It is lost, or what it delivers is not the protocol.
+    /// It is lost, or violates the protocol.
     Lost,
 }
 
@@ -334,7 +334,7 @@ pub(super) fn engine_error(error: &RedisError) -> EngineError {
     }
 }
 
-/// The beginning of a text that the engine may have written.
+/// The first characters of a text that the engine may control.
 fn clipped(text: &dyn fmt::Display) -> String {
     text.to_string().chars().take(MAX_TEXT).collect()
 }

@@ -1,7 +1,7 @@
 //! The client of the engine, Redis or Valkey: the operations as scripts and commands.
 //!
-//! Three links: beats, appended items and members do not wait behind entries, and nothing waits behind
-//! the blocking read of the log.
+//! There are three links, so that beats and appends do not queue behind entries, and nothing queues
+//! behind the blocking read of the log.
 
 mod connect;
 mod link;
@@ -31,16 +31,16 @@ use super::names::Names;
 use crate::clock::Clock;
 use crate::config;
 
-/// Items of the log that the engine keeps, about.
+/// Approximate number of items that the log keeps.
 const MAX_LOG: &[u8] = b"10000";
-/// Items of the log in one reply, and their bytes.
+/// Maximum items of the log in one reply, and their bytes.
 const MAX_ITEMS: usize = 1_000;
 const MAX_ITEM_BYTES: usize = 1 << 20;
-/// The life of a fetch in the engine, in milliseconds.
+/// The time after which a fetch expires in the engine, in milliseconds.
 const FETCH: &[u8] = b"1000";
-/// The life of a scope's record, in seconds.
+/// The time after which the record of a scope expires, in seconds.
 const SCOPE: u64 = 24 * 60 * 60;
-/// Operations on entries without an answer, one after another, after which their connection is replaced.
+/// Unanswered operations on entries in a row after which their connection is replaced.
 const PATIENCE: u32 = 5;
 
 type Reply<T> = Result<T, EngineError>;
@@ -57,11 +57,11 @@ pub struct Redis {
     /// `shared.timeout`
     timeout: Duration,
     is_tls: bool,
-    /// Longest wait for the answer to a beat.
+    /// Longest wait for the reply to a beat or an append.
     slow: Duration,
-    /// Largest entry, as bytes and as the argument of a script.
+    /// `shared.max_entry`, in bytes.
     max_entry: usize,
-    /// Counts the calls of scripts. A reply repeats its number, so that one of another call is noticed.
+    /// Counts the calls of scripts. A reply repeats the number of its call, so that a mismatch is noticed.
     calls: AtomicU64,
 }
 
@@ -100,7 +100,7 @@ impl Redis {
     ///
     /// # Errors
     ///
-    /// If a certificate or key cannot be used. An engine that is out of reach is no error.
+    /// If a certificate or key cannot be used. An unreachable engine is not an error.
     pub fn start(
         settings: &config::Shared,
         names: &Names,
@@ -115,7 +115,7 @@ impl Redis {
         Ok(Self {
             members: link("members", 1, slow)?,
             entries: link("entries", PATIENCE, slow)?,
-            // Its reads have limits of their own.
+            // Each read has its own limit.
             log: link("log", 1, Duration::from_hours(1))?,
             group_name: names.group(),
             log_name: names.log(),
@@ -190,7 +190,7 @@ impl Call<'_> {
     }
 }
 
-/// The name of an entry's fetch: another ending, in the same slot of a cluster.
+/// The name of an entry's fetch: it differs in the suffix, and is in the same slot of a cluster.
 fn fetch_of(entry: &str) -> String {
     let name = entry.strip_suffix('e').unwrap_or(entry);
     format!("{name}l")
@@ -250,7 +250,7 @@ impl Redis {
     async fn read_log(&self, id: u64, wait: Duration) -> Reply<Vec<LogItem>> {
         let mut command = cmd("XREAD");
         command.arg("COUNT").arg(MAX_ITEMS).arg("BLOCK");
-        // Zero would block for ever.
+        // Zero would block forever.
         command.arg(wait.as_millis().max(1).to_string());
         command
             .arg("STREAMS")
@@ -304,7 +304,7 @@ impl Engine for Redis {
                 keys: &[&self.group_name, &self.log_name],
                 arguments: &[&era.0, &sealed, MAX_LOG],
             };
-            // As long as a beat: while a lease can be extended, an invalidation can be announced.
+            // The limit of a beat: while leases can be extended, invalidations can be announced.
             let [id] = self.call(&self.members, self.slow, call).await?;
             Ok(match number(id)? {
                 0 => Appended::OtherEra,

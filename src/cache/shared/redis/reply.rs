@@ -1,4 +1,4 @@
-//! Replies of the engine, which are checked and not trusted.
+//! Reads replies of the engine, which are not trusted.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::cache::shared::{EngineError, Era, GroupState, LogItem, Member, MemberId, Position};
 
-/// Most members of a group that are read.
+/// Maximum members of a group.
 const MAX_MEMBERS: usize = 1_000;
 
 pub(super) type Reply<T> = Result<T, EngineError>;
@@ -73,7 +73,7 @@ pub(super) fn era(bytes: &[u8]) -> Reply<Era> {
     bytes.try_into().map(Era).map_err(|_| unexpected("no era"))
 }
 
-/// Items of the log; their ages by the engine's clock, or zero if it was not read.
+/// Items of the log, with their ages by the engine's clock (zero without `now`).
 pub(super) fn items(value: Value, now: Option<u64>, most: usize) -> Reply<Vec<LogItem>> {
     let values = list(value)?;
     if values.len() > most {
