@@ -35,6 +35,17 @@ pub struct Engine {
 impl Program {
     pub const ALL: [Self; 3] = [Self::Redis7, Self::Redis6, Self::Valkey];
 
+    /// The one of stories that run on one engine: Redis 7.0, or the one that `STUUT_TEST_ENGINE` names
+    /// (`.ci/long`).
+    pub fn chosen() -> Self {
+        match std::env::var("STUUT_TEST_ENGINE").as_deref() {
+            Ok("redis6") => Self::Redis6,
+            Ok("valkey") => Self::Valkey,
+            Ok("redis7") | Err(_) => Self::Redis7,
+            Ok(other) => panic!("STUUT_TEST_ENGINE={other}: redis7, redis6 or valkey"),
+        }
+    }
+
     /// Its path; `None` if it is not installed: the test is skipped, with a message on stderr.
     pub fn path(self, test: &str) -> Option<PathBuf> {
         static PACKAGES: LazyLock<[Option<PathBuf>; 2]> = LazyLock::new(|| {

@@ -26,11 +26,10 @@ impl Sentinels {
             engines: [primary, Engine::with(program, &lines).await],
         };
         for sentinel in &group.sentinels {
-            // By default they look every two or ten seconds.
-            let periods = "info-period 100 publish-period 100 ask-period 100";
-            sentinel
-                .ask::<()>(&format!("SENTINEL DEBUG {periods}"))
-                .await;
+            // By default they look every two or ten seconds, and before version 7 always.
+            let periods = "SENTINEL DEBUG info-period 100 publish-period 100 ask-period 100";
+            let words: Vec<_> = periods.split(' ').map(str::as_bytes).collect();
+            let _ = sentinel.send::<()>(&words).await;
         }
         group.wait_for_replica().await;
         group
@@ -75,6 +74,14 @@ impl Sentinels {
     }
 }
 
+/// A port for a node; its bus has the one 10,000 above it.
+fn port_of_node() -> u16 {
+    let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let ports = std::iter::repeat_with(free_port);
+    let mut ports = ports.filter(|port| port.checked_add(10_000).is_some_and(is_free));
+    ports.next().expect("they do not end")
+}
+
 /// Three primaries, and a replica of each three places later.
 pub struct Cluster {
     pub engines: Vec<Engine>,
@@ -85,24 +92,25 @@ impl Cluster {
     pub async fn start(program: &Path, lines: &str) -> Self {
         let mut engines = Vec::new();
         for _ in 0..6 {
-            let bus = free_port();
             let lines = format!(
-                "cluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout 1000\n\
-                 cluster-allow-replica-migration no\ncluster-replica-validity-factor 0\n{lines}"
+                "cluster-enabled yes\ncluster-node-timeout 1000\n\
+                 cluster-migration-barrier 9\ncluster-replica-validity-factor 0\n{lines}"
             );
-            let engine = Engine::with(program, &lines).await;
+            let engine = Engine::run(program, port_of_node(), &lines, &[]).await;
             if let Some(first) = engines.first() {
                 Self::meet(&engine, first).await;
             }
             engines.push(engine);
         }
         let cluster = Self { engines };
-        for (node, slots) in cluster
-            .engines
-            .iter()
-            .zip(["0 5460", "5461 10922", "10923 16383"])
+        for (node, slots) in
+            cluster
+                .engines
+                .iter()
+                .zip([0..=5_460, 5_461..=10_922, 10_923..=16_383])
         {
-            node.ask::<()>(&format!("CLUSTER ADDSLOTSRANGE {slots}"))
+            let slots: Vec<_> = slots.map(|slot: u16| slot.to_string()).collect();
+            node.ask::<()>(&format!("CLUSTER ADDSLOTS {}", slots.join(" ")))
                 .await;
         }
         cluster.wait_for("cluster_known_nodes:6").await;
@@ -123,11 +131,8 @@ impl Cluster {
     }
 
     async fn meet(engine: &Engine, first: &Engine) {
-        let bus: Vec<String> = first.ask("CONFIG GET cluster-port").await;
-        let first = first.port();
-        engine
-            .ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {first} {}", bus[1]))
-            .await;
+        let meet = format!("CLUSTER MEET 127.0.0.1 {}", first.port());
+        engine.ask::<()>(&meet).await;
     }
 
     async fn wait_for(&self, line: &str) {

@@ -50,7 +50,7 @@ impl Endpoint for Cluster {
 impl Replicas {
     /// Starts an engine and this many replicas; `None` if the engine is not installed.
     pub async fn start(test: &str, count: usize) -> Option<Self> {
-        let engine = Engine::start(EngineProgram::Redis7, test).await?;
+        let engine = Engine::start(EngineProgram::chosen(), test).await?;
         Some(Self::on(engine, count).await)
     }
 }
@@ -107,7 +107,12 @@ impl<E: Endpoint> Replicas<E> {
     /// Sends a request, and advances all clocks together until it is answered: it may wait for the end
     /// of leases. No clock falls behind the real time, by which the wait may end too.
     pub async fn answered(&self, request: Request) -> Response {
-        let mut pending = pin!(request.start().into_future());
+        self.ended(request.start().into_future()).await
+    }
+
+    /// The same until some work has ended.
+    pub async fn ended<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut pending = pin!(work);
         let mut last = Instant::now();
         for _ in 0..1_000 {
             self.advance(last.elapsed() + Duration::from_millis(20));
@@ -119,14 +124,14 @@ impl<E: Endpoint> Replicas<E> {
             };
             tokio::select! {
                 biased;
-                response = &mut pending => {
+                output = &mut pending => {
                     self.advance(last.elapsed());
-                    return response;
+                    return output;
                 }
                 () = answers => {}
             }
         }
-        panic!("a request is not answered")
+        panic!("the work does not end")
     }
 
     fn advance(&self, by: Duration) {

@@ -76,7 +76,7 @@ async fn lose_a_purge<E: Endpoint>(
 #[tokio::test]
 async fn a_failover_by_sentinels_that_loses_a_purge_brings_nothing_back() {
     let test = "a_failover_by_sentinels_that_loses_a_purge_brings_nothing_back";
-    let Some(path) = EngineProgram::Redis7.path(test) else {
+    let Some(path) = EngineProgram::chosen().path(test) else {
         return;
     };
     let mut replicas = Replicas::on(Sentinels::start(&path).await, 3).await;
@@ -90,7 +90,7 @@ async fn a_failover_by_sentinels_that_loses_a_purge_brings_nothing_back() {
 #[tokio::test]
 async fn a_failover_in_a_cluster_that_loses_a_purge_brings_nothing_back() {
     let test = "a_failover_in_a_cluster_that_loses_a_purge_brings_nothing_back";
-    let Some(path) = EngineProgram::Redis7.path(test) else {
+    let Some(path) = EngineProgram::chosen().path(test) else {
         return;
     };
     let mut replicas = Replicas::on(Cluster::start(&path, "").await, 3).await;

@@ -86,7 +86,7 @@ async fn what_is_invalidated_right_after_a_loss_reaches_replicas_that_have_not_n
     let test = "what_is_invalidated_right_after_a_loss_reaches_replicas_that_have_not_noticed";
     for loss in LOSSES {
         for is_purge in [false, true] {
-            let Some(engine) = Engine::start(EngineProgram::Redis7, test).await else {
+            let Some(engine) = Engine::start(EngineProgram::chosen(), test).await else {
                 return;
             };
             let relay = Relay::start(engine.port()).await;

@@ -20,7 +20,7 @@ impl Processes {
         let line = ScopeKey::random().hex();
         std::fs::write(key.path(), line.as_bytes()).expect("the file can be written");
         Some(Self {
-            engine: Engine::start(EngineProgram::Redis7, test).await?,
+            engine: Engine::start(EngineProgram::chosen(), test).await?,
             origin: Origin::start().await,
             key,
         })

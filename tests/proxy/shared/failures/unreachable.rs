@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::Method;
 use stuut_cache::config::Alone;
 
@@ -12,7 +13,7 @@ use crate::support::{
 
 /// A replica with a direct connection to the engine, and one that reaches it by a relay.
 async fn with_relay(test: &str, alone: Alone) -> Option<(Replicas, Relay)> {
-    let engine = Engine::start(EngineProgram::Redis7, test).await?;
+    let engine = Engine::start(EngineProgram::chosen(), test).await?;
     let relay = Relay::start(engine.port()).await;
     let mut replicas = Replicas::on(engine, 1).await;
     let url = relay.url();
@@ -140,6 +141,89 @@ async fn a_write_through_a_replica_that_is_cut_off_is_announced_once_it_can() {
         let what = format!("{method} {target}");
         assert_newer(&versions(&replicas).await, known, &what);
     }
+}
+
+#[tokio::test]
+async fn an_announcement_may_take_longer_than_a_lookup() {
+    let test = "an_announcement_may_take_longer_than_a_lookup";
+    let Some(engine) = Engine::start(EngineProgram::chosen(), test).await else {
+        return;
+    };
+    let relay = Relay::start(engine.port()).await;
+    let mut replicas = Replicas::on(engine, 1).await;
+    let url = relay.url();
+    let join = replicas.join(|config| {
+        config.shared.url = engine_urls(&[url]);
+        config.shared.timeout = Duration::from_millis(50);
+        // Half of it is the limit of a beat.
+        config.shared.lease = Duration::from_secs(40);
+    });
+    let writer = join.await;
+    replicas.settle().await;
+    // No lease from before the era can last.
+    for proxy in replicas.iter() {
+        proxy.advance_seconds(60);
+    }
+    all_in_step(&replicas).await;
+    let writer = &replicas[writer];
+    store(&replicas).await;
+    relay.set(Fault::Delay(Duration::from_millis(70)));
+    let known = latest(&replicas.origin);
+    let write = writer.request(Method::PATCH, CALL).bearer("a").body("{}");
+    write.await.assert_status(200);
+    assert_newer(&versions(&replicas).await, known, "read back");
+    for name in ["unconfirmed_total", "queued"] {
+        let value = writer.metric(&format!("stuut_cache_shared_{name}")).await;
+        assert_eq!(value.to_string(), "0", "{name}");
+    }
+    assert!(lookups(writer, &["failed"]).await > 0.0);
+}
+
+#[tokio::test]
+async fn more_announcements_than_can_wait_become_one_of_everything() {
+    let test = "more_announcements_than_can_wait_become_one_of_everything";
+    let Some((replicas, relay)) = with_relay(test, Alone::Short).await else {
+        return;
+    };
+    let [other, writer] = [&replicas[0], &replicas[1]];
+    store(&replicas).await;
+    let known = latest(&replicas.origin);
+    relay.set(Fault::BlackHole);
+    // Each is a resource that the token has lost.
+    replicas.origin.default_reply(Reply::new(403));
+    let queued = async || {
+        let status = writer.admin(Method::GET, "/status").await.json();
+        status["shared"]["queued"].as_u64().expect("a number")
+    };
+    let mut most = 0;
+    for first in (0..1_200).step_by(100) {
+        let refused =
+            (first..first + 100).map(|call| writer.get(&format!("/v1/calls/x{call}")).bearer("a"));
+        let refused = join_all(refused.map(|request| request.start().into_future()));
+        for response in replicas.ended(refused).await {
+            response.assert_status(403);
+        }
+        let waiting = queued().await;
+        if waiting < most {
+            break;
+        }
+        most = waiting;
+    }
+    assert!((900..=1_064).contains(&most), "{most}");
+    let left = queued().await;
+    assert!(left < 200, "{left}");
+    replicas.origin.default_reply(Reply::echo());
+    // None of them is for this call.
+    let all = "stuut_cache_shared_applied_total{concern=\"all\"}";
+    assert_eq!(other.metric(all).await.to_string(), "0");
+    relay.set(Fault::None);
+    wait_until("nothing waits", async || queued().await == 0).await;
+    all_in_step(&replicas).await;
+    wait_until("both replicas have applied it", async || {
+        other.metric(all).await > 0.0 && writer.metric(all).await > 0.0
+    })
+    .await;
+    assert_newer(&versions(&replicas).await, known, "one of everything");
 }
 
 #[tokio::test]
