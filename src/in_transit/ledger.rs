@@ -211,8 +211,14 @@ impl Share {
         full.is_none()
     }
 
+    /// Its size.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Shrinks to this size.
-    pub(super) fn shrink(&mut self, to: usize) {
+    pub fn shrink(&mut self, to: usize) {
         self.ledger
             .add(signed(to) - signed(self.bytes), self.holder);
         self.bytes = to;

@@ -102,6 +102,7 @@ mod shared {
     mod failures;
     mod fence;
     mod invalidation;
+    mod memory;
     mod named_scopes;
     mod operators;
 }

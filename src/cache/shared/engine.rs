@@ -86,15 +86,6 @@ pub struct Member {
     pub lease: Duration,
 }
 
-/// The replicas that share the engine.
-#[derive(Clone, Debug)]
-pub struct GroupState {
-    /// The era in force; `None` before the first.
-    pub era: Option<Era>,
-    /// Every replica.
-    pub members: Vec<Member>,
-}
-
 /// The result of appending an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
@@ -109,8 +100,10 @@ pub enum Appended {
 pub struct Found {
     /// The engine's clock, in microseconds since 1970.
     pub at: u64,
-    /// The entry, or else the holder of the fetch.
+    /// The entry, or its clear header if there is no room for more; and else whose the fetch is.
     pub entry: Result<Bytes, Occupied>,
+    /// The length of the entry.
+    pub length: usize,
 }
 
 /// Who fetches a response that is not stored.
@@ -186,10 +179,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Appends an item to the log, if this era is in force.
     fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>>;
 
-    /// The era in force, and the replicas.
-    fn members(&self) -> BoxFuture<'_, Result<GroupState, EngineError>>;
-
-    /// The items after this one; waits up to `wait` for the first. Uses its own connection.
+    /// The items after this one; waits up to `wait` for the first. Uses a connection of its own.
     fn items_after(
         &self,
         id: u64,
@@ -200,13 +190,14 @@ pub trait Engine: fmt::Debug + Send + Sync {
     fn remove_member(&self, member: MemberId, count: u64)
     -> BoxFuture<'_, Result<(), EngineError>>;
 
-    /// Looks an entry up; one with the salt `known` counts as absent. Without an entry, tries to
-    /// assign the fetch to `owner` for a second.
+    /// Looks an entry up; one with the salt `known` counts as absent, and one above `room` bytes is not
+    /// sent. Without one, tries to begin the fetch of it for `owner`, for a second.
     fn look_up<'a>(
         &'a self,
         name: &'a str,
         known: Option<Salt>,
         owner: u64,
+        room: usize,
     ) -> BoxFuture<'a, Result<Found, EngineError>>;
 
     /// Extends the fetch of `owner` to a second from now.

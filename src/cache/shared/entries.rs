@@ -1,43 +1,35 @@
-//! Entries in the engine: looked up before a fetch, and stored after it.
+//! Entries in the engine: looked up before a fetch, and stored after it (`stores`).
 //!
 //! No operation fails: without the engine, the replica works alone.
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use tokio::sync::Semaphore;
 
 use super::{
     Audience, Engine, EngineError, Group, Header, Occupied, Opened, Pause, Position, Salt, Sealer,
     Terms,
 };
-use crate::cache::{Entry, Fence, Store};
+use crate::cache::{Fence, Store};
 use crate::clock::Clock;
 use crate::config::{self, CookieName};
-use crate::in_transit::Ledger;
-use crate::policy::{self, Budget, Moment, RouteRule};
-use crate::request::{CacheKey, Scope};
-use crate::telemetry::{Holder, Metrics, SharedLookup, SharedStore, Unsealed};
+use crate::in_transit::{Ledger, Share};
+use crate::policy::{Budget, Moment, RouteRule};
+use crate::request::CacheKey;
+use crate::telemetry::{Holder, Metrics, SharedLookup, Unsealed};
 
-/// Maximum lookups that wait for the engine; a further one counts as skipped.
-const MAX_LOOKUPS: usize = 1 << 10;
+mod stores;
 
-/// Maximum responses being sealed and sent to the engine; a further one is not shared.
-const MAX_STORES: usize = 64;
-
-/// Above this size, bodies are sealed and entries opened on a blocking thread.
+/// Above this size, bodies are sealed and entries opened on a thread of their own. A lookup has memory for
+/// an entry of this size; a larger one is read by a second lookup.
 const LARGE: usize = 64 << 10;
 
-/// Maximum unusable entries in a row before a lookup gives up.
-const MAX_UNUSABLE: usize = 3;
-
-/// The interval at which a fetch is renewed. Without renewal it ends after a second.
-const RENEWAL: Duration = Duration::from_millis(300);
+/// Lookups one after another: the second one reads a large entry, or begins a fetch because the entry
+/// cannot be used.
+const MAX_STEPS: usize = 2;
 
 /// Announcements for tokens that no replica is known to have seen accepted: this many at once, then one
 /// in each interval.
@@ -54,8 +46,6 @@ pub(super) struct Entries {
     ledger: Arc<Ledger>,
     /// The number of the next fetch. The first is random, so that replicas do not use the same numbers.
     next_owner: AtomicU64,
-    lookups: Semaphore,
-    stores: Arc<Semaphore>,
     pause: Pause,
     /// The budget of announcements for tokens that no replica is known to have seen accepted. A std mutex:
     /// held for arithmetic.
@@ -79,6 +69,17 @@ pub struct Subject<'a> {
     pub route: RouteRule,
     /// `cache.ignore_set_cookie`
     pub ignored_cookies: &'a [CookieName],
+}
+
+/// An entry in the engine.
+struct Sealed {
+    ticket: Ticket,
+    /// Before the lookup.
+    asked: Moment,
+    /// The entry, or its header if there is no room for more.
+    bytes: Bytes,
+    length: usize,
+    room: Share,
 }
 
 /// A [`Subject`], for another thread.
@@ -184,8 +185,6 @@ impl Entries {
             store,
             ledger,
             next_owner: AtomicU64::new(first),
-            lookups: Semaphore::new(MAX_LOOKUPS),
-            stores: Arc::new(Semaphore::new(MAX_STORES)),
             pause: Pause::default(),
             strangers: Mutex::new(Budget::new(STRANGER, MAX_STRANGERS)),
             metrics: Arc::clone(metrics),
@@ -200,40 +199,46 @@ impl Entries {
         mut known: Option<Salt>,
     ) -> LookedUp {
         let name: Arc<str> = self.sealer.names.entry(subject.key).into();
-        // After an unusable entry, the lookup is repeated with it as absent, to begin a fetch.
-        for _ in 0..MAX_UNUSABLE {
-            let asked = self.clock.now();
-            let (ticket, sealed) = match self.ask(&name, known, asked.mono).await {
-                Ok(found) => found,
+        let holder = if self.store.is_accepted(subject.fence.token()) {
+            Holder::Accepted
+        } else {
+            Holder::Other
+        };
+        let mut most = LARGE;
+        for _ in 0..MAX_STEPS {
+            let room = self.ledger.reserve(most, holder);
+            let sealed = match self.ask(&name, known, room).await {
+                Ok(sealed) => sealed,
                 Err(ended) => return ended,
             };
-            let opened = if sealed.len() > LARGE {
-                let (entries, ticket, subject) =
-                    (Arc::clone(self), ticket.clone(), subject.owned());
-                let open = move || entries.open(subject.borrowed(), &ticket, asked, sealed);
-                match tokio::task::spawn_blocking(open).await {
-                    Ok(opened) => opened,
-                    Err(_) => return LookedUp::Nothing,
+            let ticket = sealed.ticket.clone();
+            let opened = match self.is_current(subject, &sealed.bytes) {
+                Ok(true) if sealed.bytes.len() < sealed.length => {
+                    most = sealed.length;
+                    continue;
                 }
-            } else {
-                self.open(subject, &ticket, asked, sealed)
+                Ok(true) => self.open(subject, sealed, holder).await.map(Some),
+                Ok(false) => Ok(None),
+                Err(reason) => Err(reason),
             };
             match opened {
-                Ok(opened) => {
+                Ok(Some(opened)) => {
                     self.count(SharedLookup::Entry);
                     return LookedUp::Entry(ticket, Box::new(opened));
                 }
-                Err(Unusable::Outdated(salt)) => {
-                    self.count(SharedLookup::Outdated);
-                    known = Some(salt);
-                }
-                Err(Unusable::Unsealed(reason, salt)) => {
+                Ok(None) => self.count(SharedLookup::Outdated),
+                Err(reason) => {
                     self.count(SharedLookup::Unsealed);
                     self.metrics.shared_unsealed.of(reason).inc();
-                    let _ = self.engine.remove(&name, salt).await;
-                    known = Some(salt);
+                    // It is good where there is memory for it.
+                    if reason == Unsealed::InTransit {
+                        return LookedUp::Nothing;
+                    }
+                    self.remove(&ticket);
                 }
             }
+            // It counts as absent, to begin a fetch.
+            known = ticket.found;
         }
         LookedUp::Nothing
     }
@@ -243,17 +248,19 @@ impl Entries {
         &self,
         name: &Arc<str>,
         known: Option<Salt>,
-        asked: Duration,
-    ) -> Result<(Ticket, Bytes), LookedUp> {
-        let permit = self.lookups.try_acquire();
-        if permit.is_err() || self.pause.is_on(asked) || self.group.position(asked).is_none() {
+        room: Option<Share>,
+    ) -> Result<Sealed, LookedUp> {
+        let asked = self.clock.now();
+        let is_alone = || self.pause.is_on(asked.mono) || self.group.position(asked.mono).is_none();
+        let Some(mut room) = room.filter(|_| !is_alone()) else {
             self.count(SharedLookup::Skipped);
             return Err(LookedUp::Nothing);
-        }
+        };
         let owner = self.next_owner.fetch_add(1, Ordering::Relaxed).max(1);
-        let found = self.noted(self.engine.look_up(name, known, owner).await);
+        let looked_up = self.engine.look_up(name, known, owner, room.bytes());
+        let found = self.noted(looked_up.await);
         let looked_up = self.clock.now();
-        let took = looked_up.mono.saturating_sub(asked);
+        let took = looked_up.mono.saturating_sub(asked.mono);
         let duration = &self.metrics.shared_lookup_duration;
         duration.observe(took.as_secs_f64());
         let Ok(found) = found else {
@@ -268,9 +275,15 @@ impl Entries {
             looked_up,
         };
         let (result, ended) = match found.entry {
-            Ok(sealed) => {
-                let salt = Header::read(&sealed).ok().map(|header| header.salt);
-                return Ok((ticket(0, salt), sealed));
+            Ok(bytes) => {
+                room.shrink(bytes.len());
+                return Ok(Sealed {
+                    ticket: ticket(0, Some(Header::salt(&bytes))),
+                    asked,
+                    bytes,
+                    length: found.length,
+                    room,
+                });
             }
             Err(Occupied::Ours) => (SharedLookup::Miss, LookedUp::Fetch(ticket(owner, known))),
             Err(Occupied::Other) => (SharedLookup::Wait, LookedUp::Wait(ticket(0, known))),
@@ -280,144 +293,47 @@ impl Entries {
         Err(ended)
     }
 
-    /// Opens an entry, unless it may have been invalidated since its fetch began.
-    fn open(
+    /// Whether nothing has invalidated an entry since its fetch began.
+    fn is_current(&self, subject: Subject<'_>, sealed: &[u8]) -> Result<bool, Unsealed> {
+        let Position { era, id } = Header::read(sealed)?.position;
+        let own = self.group.position(self.clock.mono());
+        let token = subject.fence.token();
+        Ok(own.is_some_and(|own| own.era == era)
+            && !self.store.changed_since(subject.key, token, id))
+    }
+
+    /// Opens an entry, a large one on a thread of its own.
+    async fn open(
+        self: &Arc<Self>,
+        subject: Subject<'_>,
+        sealed: Sealed,
+        holder: Holder,
+    ) -> Result<Opened, Unsealed> {
+        if sealed.length <= LARGE {
+            return self.open_now(subject, sealed, holder);
+        }
+        let (entries, subject) = (Arc::clone(self), subject.owned());
+        let open = move || entries.open_now(subject.borrowed(), sealed, holder);
+        let opened = tokio::task::spawn_blocking(open).await;
+        opened.unwrap_or(Err(Unsealed::Codec))
+    }
+
+    fn open_now(
         &self,
         subject: Subject<'_>,
-        ticket: &Ticket,
-        asked: Moment,
-        sealed: Bytes,
-    ) -> Result<Opened, Unusable> {
-        let unsealed = |salt| move |reason| Unusable::Unsealed(reason, salt);
-        let header = Header::read(&sealed).map_err(unsealed(Header::salt(&sealed)))?;
-        let (Position { era, id }, salt) = (header.position, header.salt);
-        let own = self.group.position(self.clock.mono());
-        if own.is_none_or(|own| own.era != era)
-            || self
-                .store
-                .changed_since(subject.key, subject.fence.token(), id)
-        {
-            return Err(Unusable::Outdated(salt));
-        }
+        sealed: Sealed,
+        holder: Holder,
+    ) -> Result<Opened, Unsealed> {
+        let Sealed {
+            ticket,
+            asked,
+            bytes,
+            room: _room,
+            ..
+        } = sealed;
         let terms = subject.terms(&ticket.name, ticket.engine_time, asked);
-        let holder = if self.store.is_accepted(subject.fence.token()) {
-            Holder::Accepted
-        } else {
-            Holder::Other
-        };
         self.sealer
-            .open_entry(sealed, &terms, subject.fence, &self.ledger, holder)
-            .map_err(unsealed(salt))
-    }
-
-    /// While it is polled, renews a fetch, unless that is another replica's.
-    pub(super) async fn keep_renewing(&self, ticket: &Ticket) -> Infallible {
-        if ticket.owner == 0 {
-            return pending().await;
-        }
-        loop {
-            let pause = self.clock.deadline(RENEWAL);
-            self.clock.clone().sleep_until(pause).await;
-            // If it fails, another replica takes over.
-            let _ = self.engine.renew(&ticket.name, ticket.owner).await;
-        }
-    }
-
-    /// Shares an entry, in the background.
-    pub(super) fn share(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        position: Position,
-        entry: &Arc<Entry>,
-        subject: Subject<'_>,
-    ) {
-        let Ok(permit) = Arc::clone(&self.stores).try_acquire_owned() else {
-            self.metrics.shared_stores.of(SharedStore::Busy).inc();
-            return self.release(Some(ticket), true);
-        };
-        let (entries, entry, subject) = (Arc::clone(self), Arc::clone(entry), subject.owned());
-        tokio::spawn(async move {
-            let result = entries.store(ticket, position, entry, subject).await;
-            entries.metrics.shared_stores.of(result).inc();
-            drop(permit);
-        });
-    }
-
-    async fn store(
-        self: &Arc<Self>,
-        ticket: Ticket,
-        position: Position,
-        entry: Arc<Entry>,
-        subject: OwnedSubject,
-    ) -> SharedStore {
-        let life = policy::remaining_life(&entry.freshness, self.clock.now());
-        let scope = self.sealer.names.scope(subject.fence.token());
-        // First, and even if the entry is too large: a later refusal of the token needs the record.
-        let recorded = self.noted(self.engine.record_scope(&scope).await);
-        let is_large = entry.whole.body.len() > LARGE;
-        let (entries, sealing) = (Arc::clone(self), ticket.clone());
-        let seal = move || {
-            let Ticket {
-                name,
-                engine_time,
-                looked_up,
-                ..
-            } = &sealing;
-            let terms = subject.borrowed().terms(name, *engine_time, *looked_up);
-            entries.sealer.seal_entry(&entry, &terms, position)
-        };
-        let sealed = if is_large {
-            tokio::task::spawn_blocking(seal).await.ok().flatten()
-        } else {
-            seal()
-        };
-        let Ticket { name, owner, .. } = &ticket;
-        let Some(sealed) = sealed else {
-            self.release(Some(ticket), true);
-            return SharedStore::TooLarge;
-        };
-        if recorded.is_err() {
-            return SharedStore::Failed;
-        }
-        match self.noted(self.engine.store(name, sealed, life, *owner).await) {
-            Ok(true) => SharedStore::Stored,
-            Ok(false) => SharedStore::Older,
-            Err(_) => SharedStore::Failed,
-        }
-    }
-
-    /// Removes the entry that the lookup of a fetch found, in the background.
-    pub(super) fn remove(self: &Arc<Self>, ticket: &Ticket) {
-        if let Some(salt) = ticket.found {
-            let (entries, name) = (Arc::clone(self), Arc::clone(&ticket.name));
-            tokio::spawn(async move {
-                // If it fails, the entry stays until it expires.
-                let _ = entries.engine.remove(&name, salt).await;
-            });
-        }
-    }
-
-    /// Ends a fetch whose response is not shared, in the background.
-    pub(super) fn release(self: &Arc<Self>, ticket: Option<Ticket>, is_unshareable: bool) {
-        let Some(ticket) = ticket.filter(|ticket| ticket.owner != 0) else {
-            return;
-        };
-        let entries = Arc::clone(self);
-        tokio::spawn(async move {
-            let Ticket { name, owner, .. } = ticket;
-            // If it fails, the fetch expires.
-            let _ = entries.engine.release(&name, owner, is_unshareable).await;
-        });
-    }
-
-    /// Whether the engine has a record of a scope; `forgets`: also removes the record.
-    pub(super) async fn is_known(&self, token: &Scope, forgets: bool) -> bool {
-        if self.pause.is_on(self.clock.mono()) {
-            return false;
-        }
-        let name = self.sealer.names.scope(token);
-        self.noted(self.engine.find_scope(&name, forgets).await)
-            .unwrap_or(false)
+            .open_entry(bytes, &terms, subject.fence, &self.ledger, holder)
     }
 
     pub(super) fn strangers(&self) -> MutexGuard<'_, Budget> {
@@ -434,12 +350,4 @@ impl Entries {
     fn count(&self, result: SharedLookup) {
         self.metrics.shared_lookups.of(result).inc();
     }
-}
-
-/// Why an entry is not used, and its salt.
-enum Unusable {
-    /// It may have been invalidated since its fetch began.
-    Outdated(Salt),
-    /// It does not open, or cannot be used.
-    Unsealed(Unsealed, Salt),
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Salt;
 use super::names::Subkey;
-use super::sealed::{self, FORMAT, Sealer};
+use super::sealed::{self, FORMAT, Sealer, TAG};
 use crate::cache::Invalidation;
 use crate::telemetry::Unsealed;
 
@@ -20,9 +20,6 @@ const MAX_CONTENT: usize = 1 << 20;
 
 /// Fast, for content that is mostly repetition.
 const ZSTD_LEVEL: i32 = 1;
-
-/// The length of the tag.
-const TAG: usize = 16;
 
 impl Sealer {
     /// Seals an invalidation for the log of the group.

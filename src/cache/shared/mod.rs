@@ -24,8 +24,8 @@ mod seen;
 mod tests;
 
 pub use engine::{
-    Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, GroupState, LogItem,
-    Member, MemberId, Occupied, Position, Salt,
+    Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, LogItem, Member,
+    MemberId, Occupied, Position, Salt,
 };
 pub use entries::{LookedUp, Subject, Ticket};
 pub use group::{Confirmation, Group};

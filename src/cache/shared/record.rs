@@ -16,7 +16,7 @@ use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::{compress_bound, get_frame_content_size};
 
 use super::Position;
-use super::sealed::{self, Audience, Header, Sealer};
+use super::sealed::{self, Audience, Header, Sealer, TAG};
 use crate::cache::counters::micros;
 use crate::cache::{Entry, Fence, Representation};
 use crate::config::{self, CookieName};
@@ -27,7 +27,10 @@ use crate::telemetry::{Holder, Unsealed};
 /// Room for a record; the head of a response is limited to 64 KiB.
 const MAX_RECORD: usize = 256 << 10;
 
-/// Fast: compression takes less time than transferring the bytes that it saves.
+/// Room for all of a record except the fields.
+const RECORD: usize = 4 << 10;
+
+/// Fast: it takes less time than the transfer of the bytes that it saves.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Up to this size, content is decompressed with the thread's own decompressor.
@@ -96,8 +99,14 @@ struct Receipt {
 }
 
 impl Sealer {
-    /// Seals an entry whose fetch began at the lookup of these terms. `None` if the entry is too large to
-    /// be shared, or has a date before 1970.
+    /// The most bytes of the content of an entry, and of what is sealed.
+    pub(super) fn bounds(&self, entry: &Entry) -> [usize; 2] {
+        let content = entry.whole.weight() + RECORD;
+        [content, self.max_sealed(content)]
+    }
+
+    /// Seals an entry whose fetch began at the lookup of these terms. `None` if it is too large to be
+    /// shared, or has a date before 1970.
     #[must_use]
     pub fn seal_entry(
         &self,
@@ -106,8 +115,8 @@ impl Sealer {
         position: Position,
     ) -> Option<Bytes> {
         let body = &entry.whole.body;
-        let record = Vec::with_capacity(body.len() + (4 << 10));
-        let mut content = postcard::to_extend(&Record::of(entry, terms), record).ok()?;
+        let mut content = postcard::to_extend(&Record::of(entry, terms), Vec::new()).ok()?;
+        content.reserve_exact(body.len());
         content.extend_from_slice(body);
         if content.len() > self.max_content() {
             return None;
@@ -117,11 +126,14 @@ impl Sealer {
             began: terms.engine_time,
             salt: sealed::salt(),
         };
+        let most = self.max_sealed(content.len());
         let mut sealed = header.bytes();
-        sealed.resize(Header::LENGTH + compress_bound(content.len()), 0);
+        sealed.reserve_exact(most - Header::LENGTH);
+        sealed.resize(most - TAG, 0);
         let length = Compressor::new(ZSTD_LEVEL)
             .and_then(|mut zstd| zstd.compress_to_buffer(&content, &mut sealed[Header::LENGTH..]))
-            .expect("the buffer is large enough for the worst case");
+            .ok()?;
+        drop(content);
         sealed.truncate(Header::LENGTH + length);
         sealed::seal(
             &self.key(terms, &header),
@@ -129,7 +141,8 @@ impl Sealer {
             Header::LENGTH,
             &mut sealed,
         );
-        (sealed.len() as u64 <= self.max_entry.0).then(|| sealed.into())
+        // Without its spare capacity.
+        Some(sealed.into_boxed_slice().into())
     }
 
     /// Opens an entry that was found at the lookup of these terms. The caller must check, before or after,
@@ -178,6 +191,12 @@ impl Sealer {
     /// Maximum size of the content before compression.
     fn max_content(&self) -> usize {
         self.max_body.as_usize().saturating_add(MAX_RECORD)
+    }
+
+    /// The bound on what content of this size is sealed to.
+    fn max_sealed(&self, content: usize) -> usize {
+        let worst = Header::LENGTH + compress_bound(content) + TAG;
+        worst.min(self.max_entry.as_usize())
     }
 
     fn key(&self, terms: &Terms<'_>, header: &Header) -> blake3::Hasher {

@@ -17,7 +17,10 @@ use crate::telemetry::Unsealed;
 /// different versions share nothing instead of misreading each other.
 pub(super) const FORMAT: u8 = 1;
 
-/// The largest value of [`Header::began`], which has 16 digits.
+/// The length of the tag at the end.
+pub(super) const TAG: usize = 16;
+
+/// The largest number with the digits of [`Header::began`].
 const LATEST: u64 = 9_999_999_999_999_999;
 
 /// Seals and opens entries and invalidations.

@@ -76,7 +76,7 @@ labels! {
         Older => "older",
         /// It is larger than `shared.max_entry`.
         TooLarge => "too_large",
-        /// Too many were being stored.
+        /// No memory to seal it.
         Busy => "busy",
         /// The engine did not answer in time, or with an error.
         Failed => "failed",
@@ -159,7 +159,7 @@ labels! {
     pub enum Holder {
         /// Its token is one that the origin has lately accepted.
         Accepted => "accepted",
-        /// All others; together they hold at most half of `limits.in_transit`.
+        /// All others, and responses being shared; together they hold at most half of `limits.in_transit`.
         Other => "other",
     }
 }

@@ -80,7 +80,7 @@ impl Link {
     pub(super) async fn query(
         &self,
         limit: Duration,
-        request: &Request,
+        request: Request<'_>,
     ) -> Result<Value, EngineError> {
         let used = AtomicU64::new(0);
         let deadline = self.clock.deadline(limit);
@@ -97,8 +97,8 @@ impl Link {
         Err(EngineError::Timeout(limit))
     }
 
-    /// Sends a request, and again if the connection is lost: an idle one may have been closed long ago.
-    async fn attempt(&self, request: &Request, used: &AtomicU64) -> Result<Value, EngineError> {
+    /// Sends a request, twice if the connection is lost: an idle one may have been closed long ago.
+    async fn attempt(&self, request: Request<'_>, used: &AtomicU64) -> Result<Value, EngineError> {
         for is_last in [false, true] {
             let (number, mut connection) = self.connection().await?;
             used.store(number, Ordering::Relaxed);
@@ -265,20 +265,22 @@ impl Keeper {
 
 // === requests and errors ===
 
-/// A command, or a script in two forms.
-pub(super) enum Request {
-    Command(Cmd),
-    /// A script by its digest, and by its text for an engine that has not cached it yet.
-    Script([Cmd; 2]),
+/// A command, or the call of a script.
+#[derive(Clone, Copy)]
+pub(super) enum Request<'a> {
+    Command(&'a Cmd),
+    /// By its digest (`true`), or with its text for an engine that does not have it yet. One is made at a
+    /// time: each has a copy of the arguments.
+    Script(&'a (dyn Fn(bool) -> Cmd + Sync)),
 }
 
-impl Request {
-    async fn send(&self, connection: &mut Connection) -> RedisResult<Value> {
+impl Request<'_> {
+    async fn send(self, connection: &mut Connection) -> RedisResult<Value> {
         let no_script = ErrorKind::Server(ServerErrorKind::NoScript);
         match self {
             Self::Command(command) => connection.send(command).await,
-            Self::Script([by_digest, by_text]) => match connection.send(by_digest).await {
-                Err(error) if error.kind() == no_script => connection.send(by_text).await,
+            Self::Script(command) => match connection.send(&command(true)).await {
+                Err(error) if error.kind() == no_script => connection.send(&command(false)).await,
                 answer => answer,
             },
         }

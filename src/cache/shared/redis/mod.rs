@@ -1,7 +1,7 @@
 //! The client of the engine, Redis or Valkey: the operations as scripts and commands.
 //!
-//! There are three links, so that beats and appends do not queue behind entries, and nothing queues
-//! behind the blocking read of the log.
+//! Three links: beats and appended items do not wait behind entries, and nothing waits behind the blocking
+//! read of the log.
 
 mod connect;
 mod link;
@@ -24,10 +24,11 @@ pub use operators::{Dumped, dump};
 use reply::{array, bytes, number, unexpected};
 
 use super::engine::{
-    Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, GroupState, LogItem,
-    MemberId, Occupied, Salt,
+    Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, LogItem, MemberId,
+    Occupied, Salt,
 };
 use super::names::Names;
+use super::sealed::Header;
 use crate::clock::Clock;
 use crate::config;
 
@@ -48,7 +49,7 @@ type Reply<T> = Result<T, EngineError>;
 /// The engine that the settings name.
 #[derive(Debug)]
 pub struct Redis {
-    /// Beats, appended items, members.
+    /// Beats, appended items, the removal of members.
     members: Link,
     entries: Link,
     log: Link,
@@ -135,7 +136,8 @@ impl Redis {
         call: Call<'_>,
     ) -> Reply<[Value; N]> {
         let id = self.calls.fetch_add(1, Ordering::Relaxed);
-        let values = reply::list(link.query(limit, &call.request(id)).await?);
+        let command = |is_known| call.command(id, is_known);
+        let values = reply::list(link.query(limit, Request::Script(&command)).await?);
         let values = values.and_then(|mut values| {
             let echo = (!values.is_empty()).then(|| values.remove(0));
             let is_own = echo.is_some_and(|echo| number(echo).is_ok_and(|echo| echo == id));
@@ -161,11 +163,9 @@ impl Redis {
     }
 
     /// Sends a command on the link of entries.
-    async fn command(&self, name: &str, arguments: impl FnOnce(&mut Cmd)) -> Reply<Value> {
-        let mut command = cmd(name);
-        arguments(&mut command);
+    async fn command(&self, command: &Cmd) -> Reply<Value> {
         let request = Request::Command(command);
-        self.entries.query(self.timeout, &request).await
+        self.entries.query(self.timeout, request).await
     }
 
     async fn hold(&self, name: &str, owner: u64, value: &str) -> Reply<()> {
@@ -177,16 +177,18 @@ impl Redis {
 }
 
 impl Call<'_> {
-    fn request(&self, id: u64) -> Request {
+    /// The call by the script's digest if the engine knows it, and else by its text.
+    fn command(&self, id: u64, is_known: bool) -> Cmd {
         let Text(text, script) = &**self.script;
-        Request::Script(
-            [("EVALSHA", script.get_hash()), ("EVAL", text)].map(|(name, script)| {
-                let mut command = cmd(name);
-                command.arg(script).arg(self.keys.len()).arg(self.keys);
-                command.arg(id).arg(self.arguments);
-                command
-            }),
-        )
+        let (name, script) = if is_known {
+            ("EVALSHA", script.get_hash())
+        } else {
+            ("EVAL", *text)
+        };
+        let mut command = cmd(name);
+        command.arg(script).arg(self.keys.len()).arg(self.keys);
+        command.arg(id).arg(self.arguments);
+        command
     }
 }
 
@@ -243,7 +245,7 @@ impl Redis {
             era: reply::era(&bytes(era)?)?,
             last: number(last)?,
             items: reply::items(items, Some(now), MAX_ITEMS)?,
-            members: reply::group(group)?.members,
+            members: reply::members(group)?,
         })
     }
 
@@ -257,27 +259,40 @@ impl Redis {
             .arg(&self.log_name)
             .arg(format!("{id}-0"));
         let mut reading = Reading(Some(&self.log));
-        let request = Request::Command(command);
-        let streams = self.log.query(wait + self.slow, &request).await;
+        let request = Request::Command(&command);
+        let streams = self.log.query(wait + self.slow, request).await;
         reading.0 = None;
         reply::items(reply::stream(streams?)?, None, MAX_ITEMS)
     }
 
-    async fn find(&self, name: &str, known: Option<Salt>, owner: u64) -> Reply<Found> {
+    async fn find(&self, name: &str, known: Option<Salt>, owner: u64, room: usize) -> Reply<Found> {
         let owner = owner_text(owner);
-        let most = self.max_entry.to_string();
+        let [most, most_sent] = [self.max_entry, room].map(|most| most.to_string());
         let known = known.as_ref().map_or(&[][..], |salt| salt);
-        let arguments = [known, owner.as_bytes(), FETCH, most.as_bytes()];
+        let arguments = [
+            known,
+            owner.as_bytes(),
+            FETCH,
+            most.as_bytes(),
+            most_sent.as_bytes(),
+        ];
         let [at, reply] = self
             .entry(&LOOK_UP, &[name, &fetch_of(name)], &arguments)
             .await?;
         let at = reply::time(at)?;
+        let mut length = 0;
         let entry = match reply {
             entry @ Value::Array(_) => {
-                let [entry] = array(entry)?;
+                let [entry, full] = array(entry)?;
                 let entry = bytes(entry)?;
-                if entry.len() > self.max_entry {
-                    return Err(unexpected("an entry larger than shared.max_entry"));
+                length = usize::try_from(number(full)?).unwrap_or(usize::MAX);
+                let sent = if length <= room {
+                    length
+                } else {
+                    Header::LENGTH
+                };
+                if entry.len() != sent || length > self.max_entry {
+                    return Err(unexpected("an entry of another length"));
                 }
                 Ok(Bytes::from(entry))
             }
@@ -288,7 +303,7 @@ impl Redis {
                 _ => return Err(unexpected("no holder of a fetch")),
             }),
         };
-        Ok(Found { at, entry })
+        Ok(Found { at, entry, length })
     }
 }
 
@@ -310,16 +325,6 @@ impl Engine for Redis {
                 0 => Appended::OtherEra,
                 id => Appended::At(id),
             })
-        }
-        .boxed()
-    }
-
-    fn members(&self) -> BoxFuture<'_, Reply<GroupState>> {
-        async move {
-            let mut command = cmd("HGETALL");
-            command.arg(&self.group_name);
-            let request = Request::Command(command);
-            reply::group(self.members.query(self.timeout, &request).await?)
         }
         .boxed()
     }
@@ -347,8 +352,9 @@ impl Engine for Redis {
         name: &'a str,
         known: Option<Salt>,
         owner: u64,
+        room: usize,
     ) -> BoxFuture<'a, Reply<Found>> {
-        self.find(name, known, owner).boxed()
+        self.find(name, known, owner, room).boxed()
     }
 
     fn renew<'a>(&'a self, name: &'a str, owner: u64) -> BoxFuture<'a, Reply<()>> {
@@ -394,21 +400,18 @@ impl Engine for Redis {
 
     fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<()>> {
         async move {
-            let set = |command: &mut Cmd| {
-                command.arg(name).arg(1).arg("EX").arg(SCOPE);
-            };
-            self.command("SET", set).await.map(drop)
+            let mut set = cmd("SET");
+            set.arg(name).arg(1).arg("EX").arg(SCOPE);
+            self.command(&set).await.map(drop)
         }
         .boxed()
     }
 
     fn find_scope<'a>(&'a self, name: &'a str, removes: bool) -> BoxFuture<'a, Reply<bool>> {
         async move {
-            let named = |command: &mut Cmd| {
-                command.arg(name);
-            };
             let command = if removes { "DEL" } else { "STRLEN" };
-            Ok(number(self.command(command, named).await?)? > 0)
+            let length = self.command(cmd(command).arg(name)).await?;
+            Ok(number(length)? > 0)
         }
         .boxed()
     }
@@ -419,10 +422,9 @@ impl Engine for Redis {
 
     fn peek<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<Bytes>> {
         async move {
-            let range = |command: &mut Cmd| {
-                command.arg(name).arg(0).arg(56);
-            };
-            Ok(bytes(self.command("GETRANGE", range).await?)?.into())
+            let mut range = cmd("GETRANGE");
+            range.arg(name).arg(0).arg(Header::LENGTH - 1);
+            Ok(bytes(self.command(&range).await?)?.into())
         }
         .boxed()
     }

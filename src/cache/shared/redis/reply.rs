@@ -5,15 +5,14 @@ use std::time::Duration;
 use ::redis::Value;
 use bytes::Bytes;
 
-use crate::cache::shared::{EngineError, Era, GroupState, LogItem, Member, MemberId, Position};
+use crate::cache::shared::{EngineError, Era, LogItem, Member, MemberId, Position};
 
 /// Maximum members of a group.
 const MAX_MEMBERS: usize = 1_000;
 
 pub(super) type Reply<T> = Result<T, EngineError>;
 
-/// The fields of a group that are not members.
-const ERA: &[u8] = b"era";
+/// The fields of a group that are members begin with this.
 const MEMBER: &[u8] = b"m:";
 
 pub(super) fn unexpected(what: &str) -> EngineError {
@@ -104,41 +103,21 @@ pub(super) fn stream(value: Value) -> Reply<Value> {
     }
 }
 
-/// The hash of a group.
-pub(super) fn group(value: Value) -> Reply<GroupState> {
-    let mut state = GroupState {
-        era: None,
-        members: Vec::new(),
-    };
-    for (field, value) in pairs(value)? {
+/// The members in the hash of a group, whose fields and values alternate.
+pub(super) fn members(group: Value) -> Reply<Vec<Member>> {
+    let mut members = Vec::new();
+    let mut values = list(group)?.into_iter();
+    while let Some(field) = values.next() {
+        let value = values.next().ok_or_else(|| unexpected("half a pair"))?;
         let (field, value) = (bytes(field)?, bytes(value)?);
-        if field == ERA {
-            state.era = Some(era(&value)?);
-        } else if let Some(id) = field.strip_prefix(MEMBER) {
-            let read = member(id, &value).ok_or_else(|| unexpected("no member"))?;
-            state.members.push(read);
+        if let Some(id) = field.strip_prefix(MEMBER) {
+            members.push(member(id, &value).ok_or_else(|| unexpected("no member"))?);
         }
     }
-    if state.members.len() > MAX_MEMBERS {
+    if members.len() > MAX_MEMBERS {
         return Err(unexpected("too many members"));
     }
-    Ok(state)
-}
-
-/// A hash is an array in a script's reply, and a map in that of a command.
-fn pairs(value: Value) -> Reply<Vec<(Value, Value)>> {
-    match value {
-        Value::Map(pairs) => Ok(pairs),
-        other => {
-            let mut values = list(other)?.into_iter();
-            let mut pairs = Vec::new();
-            while let Some(first) = values.next() {
-                let second = values.next().ok_or_else(|| unexpected("half a pair"))?;
-                pairs.push((first, second));
-            }
-            Ok(pairs)
-        }
-    }
+    Ok(members)
 }
 
 /// The field of a member, and the value that [`member`] reads: count, lease in ms, position.
@@ -224,19 +203,14 @@ mod tests {
             assert!(items(broken, None, 1).is_err());
         }
         assert!(items(of("1-0"), None, 0).is_err());
-        assert!(group(Value::Array(vec![text("m:1"), text("2 3")])).is_ok());
-        for (field, value) in [
-            ("m:1", "2"),
-            ("m:1", "2 3 4"),
-            ("m:x", "2 3"),
-            ("era", "short"),
-        ] {
+        assert!(members(Value::Array(vec![text("m:1"), text("2 3")])).is_ok());
+        for (field, value) in [("m:1", "2"), ("m:1", "2 3 4"), ("m:x", "2 3")] {
             assert!(
-                group(Value::Array(vec![text(field), text(value)])).is_err(),
+                members(Value::Array(vec![text(field), text(value)])).is_err(),
                 "{field} {value}"
             );
         }
-        assert!(group(Value::Array(vec![text("n")])).is_err());
+        assert!(members(Value::Array(vec![text("n")])).is_err());
         assert!(number(Value::Int(-1)).is_err());
     }
 }

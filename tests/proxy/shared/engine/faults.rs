@@ -5,7 +5,7 @@ use std::time::Duration;
 use stuut_cache::cache::shared::redis::Redis;
 use stuut_cache::cache::shared::{Engine as _, EngineError, Occupied};
 
-use super::{NAME, beat, client, client_at, manual, moved};
+use super::{NAME, ROOM, beat, client, client_at, manual, moved};
 use crate::support::{Engine, EngineProgram, wait_until};
 
 /// The error of a beat and of a look-up.
@@ -13,7 +13,10 @@ async fn errors(client: &Redis) -> [EngineError; 2] {
     let beat = client.beat(beat(1, None, 1)).await.expect_err("a fault");
     [
         beat,
-        client.look_up(NAME, None, 1).await.expect_err("a fault"),
+        client
+            .look_up(NAME, None, 1, ROOM)
+            .await
+            .expect_err("a fault"),
     ]
 }
 
@@ -45,7 +48,7 @@ async fn a_refusal_of_the_engine_is_told_from_silence() {
         client.beat(beat(3, None, 1)).await.expect("a beat");
         assert_eq!(
             client
-                .look_up(NAME, None, 1)
+                .look_up(NAME, None, 1, ROOM)
                 .await
                 .expect("an answer")
                 .entry,
@@ -64,11 +67,14 @@ async fn a_frozen_engine_is_a_timeout_each_time() {
         let clock = manual();
         let client = client_at(&clock, &[engine.url()], "");
         client.beat(beat(1, None, 1)).await.expect("a beat");
-        client.look_up(NAME, None, 1).await.expect("an answer");
+        client
+            .look_up(NAME, None, 1, ROOM)
+            .await
+            .expect("an answer");
         engine.signal("STOP");
         // As many as do not replace the connection, which would then be none.
         for _ in 0..4 {
-            let look_up = moved(&clock, client.look_up(NAME, None, 1)).await;
+            let look_up = moved(&clock, client.look_up(NAME, None, 1, ROOM)).await;
             let is_timeout =
                 matches!(look_up, Err(EngineError::Timeout(limit)) if limit.as_secs() == 10);
             assert!(is_timeout, "{look_up:?}");
@@ -83,7 +89,10 @@ async fn a_frozen_engine_is_a_timeout_each_time() {
             client.beat(beat(3, None, 1)).await.is_ok()
         })
         .await;
-        client.look_up(NAME, None, 1).await.expect("an answer");
+        client
+            .look_up(NAME, None, 1, ROOM)
+            .await
+            .expect("an answer");
     }
 }
 
@@ -96,7 +105,10 @@ async fn without_an_engine_each_operation_fails_at_once_and_later_succeeds() {
     let clock = manual();
     let client = client_at(&clock, &[engine.url()], "");
     client.beat(beat(1, None, 1)).await.expect("a beat");
-    client.look_up(NAME, None, 1).await.expect("an answer");
+    client
+        .look_up(NAME, None, 1, ROOM)
+        .await
+        .expect("an answer");
     engine.kill();
     for error in errors(&client).await {
         assert!(matches!(error, EngineError::Connection(_)), "{error:?}");
@@ -105,7 +117,7 @@ async fn without_an_engine_each_operation_fails_at_once_and_later_succeeds() {
     wait_until("both connections are there", async || {
         clock.advance_waiters(Duration::from_secs(1));
         let beat = client.beat(beat(2, None, 2)).await;
-        beat.is_ok() && client.look_up(NAME, None, 1).await.is_ok()
+        beat.is_ok() && client.look_up(NAME, None, 1, ROOM).await.is_ok()
     })
     .await;
 }

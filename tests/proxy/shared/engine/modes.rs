@@ -7,7 +7,7 @@ use stuut_cache::cache::shared::redis::{Redis, dump};
 use stuut_cache::cache::shared::{Appended, Engine as _, EngineError, Era};
 use tempfile::NamedTempFile;
 
-use super::{beat, client, client_at, each_operation, manual, settings};
+use super::{ROOM, beat, client, client_at, each_operation, manual, settings};
 use crate::support::{Authority, Cluster, Engine, EngineProgram, Sentinels, free_port, wait_until};
 
 /// A file for the time of a test.
@@ -68,7 +68,7 @@ async fn the_documented_permissions_suffice_and_none_is_needless() {
                 .ask::<()>(&format!("ACL SETUSER stuut-cache {word}"))
                 .await;
         }
-        let other = client.look_up("other:{k}:e", None, 1).await;
+        let other = client.look_up("other:{k}:e", None, 1, ROOM).await;
         assert!(matches!(other, Err(EngineError::Refused(_))), "{other:?}");
     }
 }
@@ -187,7 +187,7 @@ async fn a_sentinel_may_require_the_password() {
         .expect("all of them");
     let unknown = lines.replace("main", "other");
     let error = client(&sentinel.url(), &unknown)
-        .members()
+        .beat(beat(1, None, 1))
         .await
         .expect_err("no primary");
     let is_told =
@@ -253,7 +253,8 @@ async fn a_cluster_keeps_working_through_failovers() {
     // Without PING it works too, but the client takes each connection for broken.
     cluster.ask("ACL SETUSER stuut-cache -cluster|slots").await;
     let refused = client_at(&clock, &cluster.urls(), &lines);
-    refused.members().await.expect_err("no slots");
+    let sent = refused.beat(beat(5, None, 2));
+    sent.await.expect_err("no slots");
     cluster.ask("ACL SETUSER stuut-cache +cluster|slots").await;
 
     // A read of the log waits for longer than any other answer may take.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stuut_cache::cache::shared::{
-    Appended, BeatReply, Engine as _, Era, Found, Occupied, Position,
+    Appended, Beat, BeatReply, Engine as _, Era, Found, MemberId, Occupied, Position,
 };
 
-use super::{LEASE, MEMBER, NAME, beat, client, entry, salt};
+use super::{LEASE, MEMBER, NAME, ROOM, beat, client, entry, salt};
 use crate::support::{Engine, EngineProgram, wait_until};
 
 #[tokio::test]
@@ -19,8 +19,6 @@ async fn a_beat_begins_an_era_and_reads_the_log() {
             continue;
         };
         let client = client(&engine.url(), "");
-        let state = client.members().await.expect("an empty group");
-        assert!(state.era.is_none() && state.members.is_empty());
         let refused = client
             .append(Era([1; 16]), Bytes::from_static(b"early"))
             .await;
@@ -68,9 +66,6 @@ async fn a_beat_begins_an_era_and_reads_the_log() {
             (member.id, member.count, member.position, member.lease),
             (MEMBER, 2, position, LEASE)
         );
-        let state = client.members().await.expect("a group");
-        assert_eq!((state.era, state.members), (Some(first.era), members));
-
         // A position of another era, or none, reads from the beginning.
         for position in [
             None,
@@ -82,10 +77,18 @@ async fn a_beat_begins_an_era_and_reads_the_log() {
             let reply = client.beat(beat(3, position, 2)).await.expect("a beat");
             assert_eq!((reply.era, reply.items.len()), (first.era, 3));
         }
+        let others = async |own: Beat| {
+            let reply = client.beat(own).await.expect("a beat");
+            reply.members.len() - 1
+        };
+        let other = Beat {
+            member: MemberId(1),
+            ..beat(1, None, 2)
+        };
         client.remove_member(MEMBER, 2).await.expect("an answer");
-        assert_eq!(client.members().await.expect("a group").members.len(), 1);
+        assert_eq!(others(other).await, 1);
         client.remove_member(MEMBER, 3).await.expect("an answer");
-        assert!(client.members().await.expect("a group").members.is_empty());
+        assert_eq!(others(other).await, 0);
     }
 }
 
@@ -157,7 +160,10 @@ async fn an_entry_is_fetched_by_one_and_found_by_all() {
         };
         let client = client(&engine.url(), "");
         let look_up = async |known, owner| {
-            let Found { at, entry } = client.look_up(NAME, known, owner).await.expect("an answer");
+            let Found { at, entry, .. } = client
+                .look_up(NAME, known, owner, ROOM)
+                .await
+                .expect("an answer");
             assert!(at > 1_700_000_000_000_000, "{at}");
             entry
         };
@@ -235,6 +241,39 @@ async fn an_entry_is_fetched_by_one_and_found_by_all() {
                 .await
                 .expect("an answer")
         );
+        // Without room for it, its header is sent.
+        let stored = entry(1, 5, 1);
+        for (room, sent) in [(stored.len(), stored.len()), (stored.len() - 1, 57)] {
+            let found = client
+                .look_up(NAME, None, 5, room)
+                .await
+                .expect("an answer");
+            assert_eq!(found.length, stored.len());
+            assert_eq!(found.entry, Ok(stored.slice(..sent)), "{room}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_without_an_end_counts_as_absent() {
+    for program in EngineProgram::ALL {
+        let test = "a_fetch_without_an_end_counts_as_absent";
+        let Some(engine) = Engine::start(program, test).await else {
+            continue;
+        };
+        let client = client(&engine.url(), "");
+        let look_up = async |owner| {
+            let found = client.look_up(NAME, None, owner, ROOM).await;
+            found.expect("an answer").entry
+        };
+        for expiry in ["", " PX 60000"] {
+            let fetch = format!("SET stuut1:{{k1}}:l other{expiry}");
+            engine.ask::<()>(&fetch).await;
+            assert_eq!(look_up(1).await, Err(Occupied::Ours), "{fetch}");
+            assert_eq!(look_up(2).await, Err(Occupied::Other), "{fetch}");
+            let left: u64 = engine.ask("PTTL stuut1:{k1}:l").await;
+            assert!((1..=1_000).contains(&left), "{left}");
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use stuut_cache::cache::shared::{Appended, Engine as _, EngineError, Era, Occupi
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{LEASE, NAME, beat, client, client_at, each_operation, entry, manual, moved, salt};
+use super::{
+    LEASE, NAME, ROOM, beat, client, client_at, each_operation, entry, manual, moved, salt,
+};
 use crate::support::{Engine, EngineProgram, Fault, Relay, wait_until};
 
 const OTHER: &str = "stuut1:{k2}:e";
@@ -28,7 +30,7 @@ async fn a_silent_connection_is_replaced_after_one_beat_or_five_look_ups() {
         assert_eq!(relay.connections(), 3);
         relay.set(fault);
         for connections in [3, 3, 3, 3, 4] {
-            let answer = moved(&clock, client.look_up(NAME, None, 1)).await;
+            let answer = moved(&clock, client.look_up(NAME, None, 1, ROOM)).await;
             assert!(matches!(answer, Err(EngineError::Timeout(_))), "{answer:?}");
             wait_until("the attempts are made", async || {
                 relay.connections() >= connections
@@ -39,7 +41,7 @@ async fn a_silent_connection_is_replaced_after_one_beat_or_five_look_ups() {
         relay.set(Fault::None);
         wait_until("the look-ups work", async || {
             clock.advance_waiters(Duration::from_secs(1));
-            client.look_up(NAME, None, 1).await.is_ok()
+            client.look_up(NAME, None, 1, ROOM).await.is_ok()
         })
         .await;
 
@@ -109,13 +111,19 @@ async fn a_late_answer_is_not_taken_for_that_of_the_next_request() {
         .await
         .expect("an answer");
     relay.set(Fault::Pause);
-    moved(&clock, client.look_up(NAME, None, 1))
+    moved(&clock, client.look_up(NAME, None, 1, ROOM))
         .await
         .expect_err("no answer");
     relay.set(Fault::None);
-    let found = client.look_up(OTHER, None, 1).await.expect("an answer");
+    let found = client
+        .look_up(OTHER, None, 1, ROOM)
+        .await
+        .expect("an answer");
     assert_eq!(found.entry, Err(Occupied::Ours));
-    let found = client.look_up(NAME, None, 1).await.expect("an answer");
+    let found = client
+        .look_up(NAME, None, 1, ROOM)
+        .await
+        .expect("an answer");
     assert_eq!(found.entry, Ok(entry(1, 5, 1)));
 
     relay.set(Fault::Delay(Duration::from_millis(3)));
@@ -145,7 +153,10 @@ async fn a_request_whose_answer_is_cut_is_sent_again() {
             is_new
         };
         relay.set(Fault::CutAfter(place));
-        let found = client.look_up(NAME, None, 1).await.expect("an answer");
+        let found = client
+            .look_up(NAME, None, 1, ROOM)
+            .await
+            .expect("an answer");
         assert_eq!(found.entry, Ok(entry(1, 5, 1)));
         assert!(is_again().await, "{place}");
         relay.set(Fault::CutAfter(place));
@@ -183,12 +194,12 @@ async fn a_flipped_bit_ends_in_an_error_or_in_the_bytes_of_an_entry() {
         wait_until("the look-ups work", async || {
             // Without this, each connection would be one of many that did not last.
             clock.advance(Duration::from_secs(2));
-            let found = client.look_up(NAME, Some(salt(9)), 1).await;
+            let found = client.look_up(NAME, Some(salt(9)), 1, ROOM).await;
             found.is_ok_and(|found| found.entry.as_ref() == Ok(&stored))
         })
         .await;
         relay.set(Fault::Flip(place));
-        let Ok(found) = client.look_up(NAME, None, 1).await else {
+        let Ok(found) = client.look_up(NAME, None, 1, ROOM).await else {
             relay.set(Fault::None);
             continue;
         };
@@ -289,7 +300,7 @@ async fn each_answer_that_is_none_has_its_error_and_its_consequence() {
         let clock = manual();
         let client = client_at(&clock, &[url], "");
         let look_up = async || {
-            let look_up = client.look_up(NAME, None, 1);
+            let look_up = client.look_up(NAME, None, 1, ROOM);
             let found = match kind {
                 NO_ANSWER => moved(&clock, look_up).await,
                 _ => look_up.await,

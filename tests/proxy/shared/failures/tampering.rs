@@ -103,6 +103,27 @@ async fn an_entry_that_was_changed_or_moved_is_a_miss() {
 }
 
 #[tokio::test]
+async fn a_fetch_without_an_end_is_taken_over_at_once() {
+    let test = "a_fetch_without_an_end_is_taken_over_at_once";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    for (count, expiry) in [(1, ""), (2, " PX 600000")] {
+        let target = format!("/v1/calls/c{count}");
+        let name = share(&replicas, &target, count).await;
+        let fetch = name.replace("}:e", "}:l");
+        replicas.engine.ask::<()>(&format!("DEL {name}")).await;
+        let set = format!("SET {fetch} stranger{expiry}");
+        replicas.engine.ask::<()>(&set).await;
+        let waits = lookups(&replicas[1], &["wait"]).await;
+        replicas[1].get(&target).bearer("a").await.assert_miss();
+        let waited = lookups(&replicas[1], &["wait"]).await - waits;
+        assert_eq!(waited.to_string(), "0", "{expiry}");
+        shared(&replicas[1], count).await;
+    }
+}
+
+#[tokio::test]
 async fn an_entry_from_before_an_invalidation_is_not_used_if_it_comes_back() {
     let test = "an_entry_from_before_an_invalidation_is_not_used_if_it_comes_back";
     let Some(mut replicas) = Replicas::start(test, 2).await else {

@@ -13,8 +13,8 @@ use tokio::sync::Notify;
 use super::super::member::framed;
 use super::{Removed, Sim};
 use crate::cache::shared::{
-    Appended, Beat, BeatReply, Engine, EngineError, Era, Found, GroupState, LogItem, Member,
-    MemberId, Occupied, Salt,
+    Appended, Beat, BeatReply, Engine, EngineError, Era, Found, LogItem, Member, MemberId,
+    Occupied, Salt,
 };
 
 /// Only the last few items of the log are left.
@@ -342,10 +342,6 @@ impl Engine for Link {
         })
     }
 
-    fn members(&self) -> BoxFuture<'_, Result<GroupState, EngineError>> {
-        unreachable!("beats have the members")
-    }
-
     fn items_after(
         &self,
         id: u64,
@@ -404,10 +400,15 @@ impl Engine for Link {
         name: &'a str,
         _known: Option<Salt>,
         _owner: u64,
+        _room: usize,
     ) -> BoxFuture<'a, Result<Found, EngineError>> {
-        Box::pin(self.run(TIMEOUT, move |memory, now| Found {
-            at: u64::try_from(now.as_micros()).expect("a short time"),
-            entry: memory.data.entries.get(name).cloned().ok_or(Occupied::Ours),
+        Box::pin(self.run(TIMEOUT, move |memory, now| {
+            let entry = memory.data.entries.get(name);
+            Found {
+                at: u64::try_from(now.as_micros()).expect("a short time"),
+                length: entry.map_or(0, Bytes::len),
+                entry: entry.cloned().ok_or(Occupied::Ours),
+            }
         }))
     }
 

@@ -114,7 +114,7 @@ impl Replica {
         let position = self.position();
         let fence = self.store.fence(&key, &self.token, now);
         if position.is_some()
-            && let Ok(found) = self.link.look_up(path, None, 0).await
+            && let Ok(found) = self.link.look_up(path, None, 0, usize::MAX).await
             && let Ok(bytes) = found.entry
         {
             let shared = Shared::read(&bytes);
