@@ -100,7 +100,7 @@ pub enum Appended {
 pub struct Found {
     /// The engine's clock, in microseconds since 1970.
     pub at: u64,
-    /// The entry, or its clear header if there is no room for more; and else whose the fetch is.
+    /// The entry, or its clear header if there is no room for more; or else the holder of the fetch.
     pub entry: Result<Bytes, Occupied>,
     /// The length of the entry.
     pub length: usize,
@@ -179,7 +179,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Appends an item to the log, if this era is in force.
     fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>>;
 
-    /// The items after this one; waits up to `wait` for the first. Uses a connection of its own.
+    /// The items after this one; waits up to `wait` for the first. Uses its own connection.
     fn items_after(
         &self,
         id: u64,
@@ -191,7 +191,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
     -> BoxFuture<'_, Result<(), EngineError>>;
 
     /// Looks an entry up; one with the salt `known` counts as absent, and one above `room` bytes is not
-    /// sent. Without one, tries to begin the fetch of it for `owner`, for a second.
+    /// sent. Without an entry, tries to assign the fetch to `owner` for a second.
     fn look_up<'a>(
         &'a self,
         name: &'a str,

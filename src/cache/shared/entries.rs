@@ -23,7 +23,7 @@ use crate::telemetry::{Holder, Metrics, SharedLookup, Unsealed};
 
 mod stores;
 
-/// Above this size, bodies are sealed and entries opened on a thread of their own. A lookup has memory for
+/// Above this size, bodies are sealed and entries opened on a blocking thread. A lookup has memory for
 /// an entry of this size; a larger one is read by a second lookup.
 const LARGE: usize = 64 << 10;
 

@@ -30,7 +30,7 @@ const MAX_RECORD: usize = 256 << 10;
 /// Room for all of a record except the fields.
 const RECORD: usize = 4 << 10;
 
-/// Fast: it takes less time than the transfer of the bytes that it saves.
+/// Fast: compression takes less time than transferring the bytes that it saves.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Up to this size, content is decompressed with the thread's own decompressor.
@@ -105,8 +105,8 @@ impl Sealer {
         [content, self.max_sealed(content)]
     }
 
-    /// Seals an entry whose fetch began at the lookup of these terms. `None` if it is too large to be
-    /// shared, or has a date before 1970.
+    /// Seals an entry whose fetch began at the lookup of these terms. `None` if the entry is too large to
+    /// be shared, or has a date before 1970.
     #[must_use]
     pub fn seal_entry(
         &self,

@@ -20,7 +20,7 @@ pub(super) const FORMAT: u8 = 1;
 /// The length of the tag at the end.
 pub(super) const TAG: usize = 16;
 
-/// The largest number with the digits of [`Header::began`].
+/// The largest value of [`Header::began`], which has 16 digits.
 const LATEST: u64 = 9_999_999_999_999_999;
 
 /// Seals and opens entries and invalidations.

@@ -97,7 +97,7 @@ impl Link {
         Err(EngineError::Timeout(limit))
     }
 
-    /// Sends a request, twice if the connection is lost: an idle one may have been closed long ago.
+    /// Sends a request, and again if the connection is lost: an idle one may have been closed long ago.
     async fn attempt(&self, request: Request<'_>, used: &AtomicU64) -> Result<Value, EngineError> {
         for is_last in [false, true] {
             let (number, mut connection) = self.connection().await?;
@@ -269,8 +269,8 @@ impl Keeper {
 #[derive(Clone, Copy)]
 pub(super) enum Request<'a> {
     Command(&'a Cmd),
-    /// By its digest (`true`), or with its text for an engine that does not have it yet. One is made at a
-    /// time: each has a copy of the arguments.
+    /// By its digest (`true`), or by its text for an engine that has not cached it yet. Made one at a time,
+    /// as each has a copy of the arguments.
     Script(&'a (dyn Fn(bool) -> Cmd + Sync)),
 }
 

@@ -1,7 +1,7 @@
 //! The client of the engine, Redis or Valkey: the operations as scripts and commands.
 //!
-//! Three links: beats and appended items do not wait behind entries, and nothing waits behind the blocking
-//! read of the log.
+//! There are three links, so that beats and appends do not queue behind entries, and nothing queues
+//! behind the blocking read of the log.
 
 mod connect;
 mod link;
