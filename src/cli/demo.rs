@@ -1,6 +1,6 @@
 //! `demo`: the proxy in front of a simulated API, over real sockets, without account or network.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,6 +25,9 @@ use crate::process::{Process, Sockets};
 /// Latency of the simulated API.
 const LATENCY: Duration = Duration::from_millis(80);
 
+/// The interval of requests after the tour.
+const TRAFFIC: Duration = Duration::from_millis(250);
+
 macro_rules! print_line {
     ($($text:tt)*) => {
         print(format!($($text)*) + "\n")?
@@ -35,12 +38,14 @@ mod replicas;
 
 #[derive(Debug, Args)]
 pub(super) struct DemoArguments {
-    /// Address the proxy listens on; port 0 lets the system choose
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// Address of the admin listener: dashboard, metrics, health, purge
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
-    admin_listen: SocketAddr,
+    /// Address the proxy listens on; port 0 lets the system choose [default: 127.0.0.1:8080, or another
+    /// port if that is in use]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Address of the admin listener: dashboard, metrics, health, purge [default: 127.0.0.1:9090, or
+    /// another port if that is in use]
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<SocketAddr>,
     /// Number of replicas, on successive ports; they share a Redis or Valkey if one is in PATH
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     replicas: u16,
@@ -81,13 +86,14 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         (vec![process], None)
     };
     if !arguments.tour {
-        let first = &processes[0];
-        print_examples(&format!("http://{}", first.address), first.admin_address)?;
+        let base = format!("http://{}", processes[0].address);
+        print_examples(&base, processes[0].admin_address)?;
         let terminate = signal(SignalKind::terminate());
         let mut terminate = terminate.context("cannot listen for SIGTERM")?;
         tokio::select! {
             stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C")?,
             _ = terminate.recv() => {}
+            () = send_traffic(&base) => {}
         }
     }
     join_all(processes.into_iter().map(Process::stop)).await;
@@ -99,13 +105,55 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
 
 fn configuration(arguments: &DemoArguments, origin: &str) -> anyhow::Result<Config> {
     let mut config = Config::default();
-    config.server.listen = arguments.listen;
-    config.admin.listen = arguments.admin_listen;
+    let count = arguments.replicas;
+    config.server.listen = address(arguments.listen, "--listen", 8080, count)?;
+    config.admin.listen = address(arguments.admin_listen, "--admin-listen", 9090, count)?;
     config.upstream.url = OriginUrl::parse(origin).map_err(anyhow::Error::msg)?;
     config.log.format = LogFormat::Text;
     config.log.level = LogLevel::Warn;
     config.log.access = false;
     Ok(config)
+}
+
+/// The address to listen on: one that the system chooses if the usual ports are in use.
+fn address(
+    chosen: Option<SocketAddr>,
+    flag: &str,
+    port: u16,
+    count: u16,
+) -> anyhow::Result<SocketAddr> {
+    if let Some(chosen) = chosen {
+        return Ok(chosen);
+    }
+    let on = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let used = (port..port + count).find(|port| TcpListener::bind(on(*port)).is_err());
+    let Some(used) = used else {
+        return Ok(on(port));
+    };
+    print_line!("port {used} is in use: the system chooses another one; {flag} sets it");
+    Ok(on(0))
+}
+
+/// Sends a few requests a second, so that the dashboard has something to show.
+async fn send_traffic(base: &str) {
+    let client = http_client();
+    let call = |number| format!("call_acme_{:04}", 1 + number % 12);
+    for number in 0_u32.. {
+        tokio::time::sleep(TRAFFIC).await;
+        let target = match number % 8 {
+            0 | 4 => demo::LIVE_CALL.to_owned(),
+            2 => call(number * number) + "?view=light",
+            6 => demo::LARGE_CALL.to_owned() + "?fields=id,status",
+            _ => call(number * number),
+        };
+        let token = [demo::TOKEN, demo::SECOND_TOKEN][usize::from(number % 3 == 0)];
+        let request = Request::get(format!("{base}/v1/calls/{target}"))
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::default());
+        let Ok(request) = request else { return };
+        // The dashboard shows failures.
+        let _ = send(&client, request, MAX_BODY).await;
+    }
 }
 
 /// Sends one request for each case, and prints the response.
@@ -197,6 +245,7 @@ fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
          The metrics, and a purge of one call for every token:\n\
          curl -sS http://{admin}/metrics | grep -E 'requests_total|cache_'\n\
          curl -sS -X POST 'http://{admin}/purge?call={call}'\n\n\
+         Four requests a second go on, for the dashboard: http://{admin}/\n\
          Press Ctrl-C to stop.",
         curl(live),
         curl(&format!("{call}?view=light")),
