@@ -65,5 +65,6 @@ pub mod proxy;
 pub mod request;
 pub mod server;
 pub mod telemetry;
+mod units;
 pub mod upstream;
 pub mod view;

@@ -268,7 +268,7 @@ fn show_mode(config: &Config, metrics: &Metrics) {
 fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> Option<AccessLog> {
     log.count_dropped(&metrics.log_dropped);
     let access = config.log.access;
-    access.then(|| AccessLog::new(log, config.log.format))
+    access.then(|| AccessLog::new(log))
 }
 
 /// Reloads the files of `[server.tls]` when they change: tools that renew certificates send no

@@ -19,7 +19,7 @@ use super::admin_client::{HttpClient, MAX_BODY, http_client, send};
 use super::print;
 use super::serve::{log, run_to_end};
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, LogLevel, OriginUrl};
+use crate::config::{Config, LogFormat, LogLevel, OriginUrl, parse_address};
 use crate::process::{Process, Sockets};
 
 /// Latency of the simulated API.
@@ -40,11 +40,11 @@ mod replicas;
 pub(super) struct DemoArguments {
     /// Address the proxy listens on; port 0 lets the system choose [default: 127.0.0.1:8080, or another
     /// port if that is in use]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     listen: Option<SocketAddr>,
     /// Address of the admin listener: dashboard, metrics, health, purge [default: 127.0.0.1:9090, or
     /// another port if that is in use]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     admin_listen: Option<SocketAddr>,
     /// Number of replicas, on successive ports; they share a Redis or Valkey if one is in PATH
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]

@@ -8,6 +8,9 @@ use clap_complete::Shell;
 
 use super::{Cli, print};
 
+/// The sections of the program's own page that the command line does not have.
+const SECTIONS: &str = include_str!("manual.roff");
+
 #[derive(Debug, Args)]
 pub(super) struct Manual {
     /// Command to document [default: the program itself]
@@ -30,10 +33,14 @@ pub(super) fn manual(arguments: &Manual) -> anyhow::Result<ExitCode> {
             .with_context(|| format!("there is no command {name:?}; see stuut-cache --help"))?,
         None => &cli,
     };
+    let is_main = arguments.command.is_none();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command.clone())
+    clap_mangen::Man::new(command.clone().after_help(""))
         .render(&mut page)
         .context("cannot write to memory")?;
+    if is_main {
+        page.extend_from_slice(SECTIONS.as_bytes());
+    }
     print(&page)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,6 @@ mod core_dumps;
 mod demo;
 mod digest;
 mod doctor;
-mod format;
 mod healthcheck;
 mod manual;
 mod open_files;
@@ -18,7 +17,7 @@ mod systemd;
 #[cfg(feature = "top")]
 mod top;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,11 +34,25 @@ use admin_client::AdminError;
 /// Exit status for an invalid configuration (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
 
+/// After the commands and options of `--help`.
+const AFTER_HELP: &str = "\
+Examples:
+  stuut-cache demo                              see it work, without account or network
+  stuut-cache --upstream https://api.stuut.ai   serve on 127.0.0.1:8080
+  stuut-cache --listen :8080 --config proxy.toml
+  stuut-cache check --config proxy.toml         every fault of a file, or all settings
+  stuut-cache purge --call call_123             forget one call, for every token
+
+Environment:
+  STUUT_CACHE__SECTION__KEY   sets the key of a section, such as STUUT_CACHE__CACHE__CAPACITY=1GiB
+  HTTPS_PROXY, NO_PROXY       the way to the origin, unless upstream.proxy is set
+  NO_COLOR                    no colours in log lines for a terminal";
+
 /// A caching reverse proxy for the Stuut API.
 ///
 /// Services change only their base URL. Responses are stored separately for each bearer token.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about, args_conflicts_with_subcommands = true)]
+#[command(version, about, long_about, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -104,8 +117,13 @@ impl Cli {
     /// If the command could not run.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         // Errors of the admin listener have exit statuses of their own.
-        self.dispatch()
-            .or_else(|error| Ok(error.downcast::<AdminError>()?.report()))
+        self.dispatch().or_else(|error| {
+            if error.chain().any(is_closed_output) {
+                // The reader has enough: `| head`.
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(error.downcast::<AdminError>()?.report())
+        })
     }
 
     fn dispatch(self) -> anyhow::Result<ExitCode> {
@@ -138,9 +156,14 @@ impl Cli {
     }
 }
 
+fn is_closed_output(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Writes to standard output, which may be full or closed.
 fn print(text: impl AsRef<[u8]>) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
+    let mut out = io::stdout();
     out.write_all(text.as_ref())
         .and_then(|()| out.flush())
         .context("cannot write to standard output")

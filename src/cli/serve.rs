@@ -11,8 +11,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{core_dumps, open_files, systemd};
 use crate::clock::Clock;
 use crate::config::{self, Loaded, Problems};
+use crate::label::Label as _;
 use crate::process::{Process, Sockets};
-use crate::telemetry::{self, LogWriter, Reload};
+use crate::telemetry::{self, LogStyle, LogWriter, Reload};
 
 /// Exit status after a second signal, which aborts the drain.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -35,8 +36,9 @@ pub(super) fn run(loaded: &Loaded, reread: &Reread<'_>) -> anyhow::Result<ExitCo
 
 /// Starts logging to standard output.
 pub(super) fn log(settings: &config::Log) -> anyhow::Result<LogWriter> {
-    let writer = LogWriter::start(std::io::stdout()).context("cannot start a thread")?;
-    telemetry::init_log(settings, &writer);
+    let style = LogStyle::on_stdout(settings.format);
+    let writer = LogWriter::start(std::io::stdout(), style).context("cannot start a thread")?;
+    telemetry::init_log(settings.level, &writer);
     Ok(writer)
 }
 
@@ -94,7 +96,7 @@ async fn serve(
         engine = engine.as_deref().unwrap_or("off"),
         tls = config.server.tls.cert.is_some(),
         capacity = %config.cache.capacity,
-        scope_mode = ?config.scope.mode,
+        scope_mode = config.scope.mode.as_str(),
         configuration = %sources,
         version = env!("CARGO_PKG_VERSION"),
         "{listening}"

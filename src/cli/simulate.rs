@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::print;
 use super::serve::run_to_end;
+use crate::config::parse_address;
 use crate::server::listen;
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArguments {
     /// Address to listen on
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081", value_parser = parse_address)]
     listen: SocketAddr,
     /// Latency of every response
     #[arg(long, value_name = "DURATION", default_value = "80ms", value_parser = humantime::parse_duration)]

@@ -7,12 +7,12 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::admin_client::AdminAddress;
-use super::format::{bytes, count, percent, seconds, span};
 use super::print;
 use super::serve::run_to_end;
 use super::stats_document::{Counts, StatsDocument};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
+use crate::units::{bytes, count, percent, seconds, span};
 
 #[derive(Debug, Args)]
 pub(super) struct StatsArguments {

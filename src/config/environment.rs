@@ -3,6 +3,7 @@
 
 use super::findings::{Place, Problems};
 use super::raw::{RawEntry, RawKind, RawValue};
+use super::settings::KEYS;
 
 /// Prefix of all our variables.
 ///
@@ -36,11 +37,19 @@ pub fn environment() -> Vec<(String, String)> {
     variables
 }
 
-/// `STUUT_CACHE__SERVER__LISTEN=x` → `server = { listen = x }`. Other variables are ignored.
+/// `STUUT_CACHE__SERVER__LISTEN=x` → `server = { listen = x }`. Variables of others are ignored.
 pub(super) fn variables(variables: &[(String, String)], problems: &mut Problems) -> Vec<RawEntry> {
     let mut tree = Vec::new();
     for (name, value) in variables {
         let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) else {
+            let meant = KEYS.iter().map(|key| (key.name, variable(key.name)));
+            let meant = meant
+                .into_iter()
+                .find(|(_, variable)| variable.replace("__", "_") == *name);
+            if let Some((key, variable)) = meant {
+                let message = format!("has no effect; write {variable}, with two underscores");
+                problems.add(&Place::Variable(name.clone()), key, message);
+            }
             continue;
         };
         let key = rest.to_ascii_lowercase().replace("__", ".");

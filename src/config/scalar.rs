@@ -1,6 +1,6 @@
 //! Types that are written as one string: durations, sizes, addresses, one of a few names.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -112,10 +112,24 @@ fn duration_text(duration: &Duration) -> String {
     }
 }
 
-fn parse_address(text: &str) -> Result<SocketAddr, String> {
+/// Reads an address to listen on; `:8080` is that port on every IPv4 interface.
+///
+/// # Errors
+///
+/// What to write instead.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let host_and_port = text
+        .rsplit_once(':')
+        .map(|(host, port)| (host, port.parse()));
+    match host_and_port {
+        Some(("", Ok(port))) => return Ok((Ipv4Addr::UNSPECIFIED, port).into()),
+        Some(("localhost", Ok(port))) => return Ok((Ipv4Addr::LOCALHOST, port).into()),
+        _ => {}
+    }
     text.parse().map_err(|_| {
         format!(
-            "{} is not an address; write an IP address and a port, e.g. \"127.0.0.1:8080\"",
+            "{} is not an address; write an IP address and a port, e.g. \"127.0.0.1:8080\", or \":8080\" for \
+             every IPv4 interface",
             quoted(text)
         )
     })
@@ -251,9 +265,11 @@ labels! {
 labels! {
     /// `log.format`
     pub enum LogFormat {
+        /// Text if standard output is a terminal, else JSON.
+        Auto => "auto",
         /// One JSON object per line.
         Json => "json",
-        /// For a terminal.
+        /// Short lines for people, coloured in a terminal.
         Text => "text",
     }
 }

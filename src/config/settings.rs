@@ -373,8 +373,9 @@ settings! {
 
     /// `[log]`: the log on standard output.
     struct Log [log] {
-        /// "json": one object per line; "text": for a terminal.
-        format: LogFormat = "json";
+        /// "json": one object per line; "text": short lines for people; "auto": text if standard output is
+        /// a terminal, else json.
+        format: LogFormat = "auto";
         /// Least severe level that is logged: "error", "warn", "info", "debug" or "trace".
         level: LogLevel = "info";
         /// Access log: one line per request, at every log.level.

@@ -1,7 +1,7 @@
 //! Opens, adopts and closes listening sockets.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
@@ -18,11 +18,32 @@ const UNSENT: u32 = 128 << 10;
 
 /// The proxy cannot listen on an address.
 #[derive(Debug, Error)]
-#[error("cannot listen on {address} ({key}); is it in use, or not an address of this machine?")]
+#[error("cannot listen on {address} ({key}): {}", reason(source, *address))]
 pub struct ListenError {
     key: &'static str,
     address: SocketAddr,
     source: io::Error,
+}
+
+fn reason(error: &io::Error, address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
+    };
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "another program has this port; choose another, or {ip}:0 to let the system choose"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!(
+                "{ip} is not an address of this machine; 127.0.0.1 is, and 0.0.0.0 is all of them"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()
+        }
+        _ => error.to_string(),
+    }
 }
 
 /// Listens on `address`, the value of the configuration key `key`.

@@ -9,7 +9,10 @@ pub mod trace;
 
 pub use field_weights::{FieldWeights, Heaviest};
 pub use left_out::LeftOut;
-pub use log::{AccessLog, AccessRecord, LogWriter, init as init_log, log_panics, logged_path};
+pub use log::{
+    AccessLog, AccessRecord, LogWriter, Style as LogStyle, init as init_log, log_panics,
+    logged_path,
+};
 pub use metrics::{
     CloseReason, Concern, EngineFault, Eviction, FAMILIES, Family, Holder, InvalidationCause,
     Metrics, MetricsSnapshot, PerLabel, Pool, Reload, Reset, Retry, SentCoding, SharedLookup,

@@ -18,7 +18,7 @@ use hyper_util::server::conn::auto;
 use stuut_cache::clock::Clock;
 use stuut_cache::config::{Config, OriginUrl};
 use stuut_cache::process::{Process, Sockets};
-use stuut_cache::telemetry::LogWriter;
+use stuut_cache::telemetry::{LogStyle, LogWriter};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
@@ -45,7 +45,7 @@ fn a_hit_allocates_three_times_more_than_bare_hyper() {
     let bare = runtime.block_on(async { bare() });
     assert_eq!(per_hit(&runtime, bare), BARE, "bare");
 
-    let writer = LogWriter::start(io::sink()).expect("a thread");
+    let writer = LogWriter::start(io::sink(), LogStyle::Json).expect("a thread");
     let proxy = runtime.block_on(async { proxy(&writer) });
     assert_eq!(per_hit(&runtime, proxy.address), OURS, "ours");
     runtime.block_on(proxy.stop());

@@ -78,7 +78,7 @@ fn is_old(version: &str) -> bool {
 #[cfg(feature = "shared")]
 pub(super) async fn dump(configuration: &Loaded, secrets: &[(&str, Vec<u8>)]) -> CheckResult {
     use crate::cache::shared::redis;
-    use crate::cli::format::bytes;
+    use crate::units::bytes;
 
     let finders = secrets
         .iter()

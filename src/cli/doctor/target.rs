@@ -15,9 +15,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{CheckResult, NotPassed};
 use crate::cli::admin_client::{AdminClient, bearer, send};
-use crate::cli::format::bytes;
 use crate::config;
 use crate::outcome::CACHE_NAME;
+use crate::units::bytes;
 use crate::upstream::Connector;
 
 /// Time to wait for a response, longer than a proxy waits for its origin.

@@ -1,8 +1,8 @@
 //! The polled state of a proxy, and the notes on it that need attention.
 
 use crate::cli::admin_client::{AdminClient, AdminError};
-use crate::cli::format::{count, percent};
 use crate::cli::stats_document::{Counts, StatsDocument};
+use crate::units::{count, percent};
 
 /// Maximum points of the history, as in the proxy.
 const MAX_POINTS: usize = 300;

@@ -8,10 +8,10 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 
 use super::model::{Model, Severity, failing, float, rate};
-use crate::cli::format::{self, bytes, count, percent, seconds, span};
 use crate::cli::stats_document::{Counts, Quantiles};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
+use crate::units::{self, bytes, count, percent, seconds, span};
 
 /// Minimum width for two columns.
 const TWO_COLUMNS: u16 = 80;
@@ -97,7 +97,7 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
         ),
         (
             "requests",
-            format!("{} /s", format::rate(requests)),
+            format!("{} /s", units::rate(requests)),
             format!("{} in flight", count(model.stats.in_flight)),
         ),
         ("hit latency", hit, hit_more),
@@ -209,7 +209,7 @@ const GRAPHS: [Graph; 4] = [
 ];
 
 fn per_second(rate: Option<f64>) -> String {
-    format!("{} /s", format::rate(rate.unwrap_or(0.0)))
+    format!("{} /s", units::rate(rate.unwrap_or(0.0)))
 }
 
 /// The seconds of the history, always with the newest at the right edge.

@@ -1,6 +1,7 @@
 //! One row per fault: the text, and every line that is reported.
 
 use super::{all, file, problems_of};
+use crate::config::read;
 
 const FAULTS: &[(&str, &str)] = &[
     // The value may be a token, so it is not repeated.
@@ -69,8 +70,8 @@ capacity = "1024""#,
         "proxy.toml:1:18: server.workers: 5000 is out of range; write a number from 0 to 1024",
     ),
     (
-        r#"server.listen = "localhost:8080""#,
-        r#"proxy.toml:1:17: server.listen: "localhost:8080" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080""#,
+        r#"server.listen = "example.com:8080""#,
+        r#"proxy.toml:1:17: server.listen: "example.com:8080" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080", or ":8080" for every IPv4 interface"#,
     ),
     (
         "server.listen = 8080",
@@ -268,7 +269,7 @@ workers = 1
 [server]
 listen = "x""#,
         r#"proxy.toml:3:2: server: given twice; keep one of the two
-proxy.toml:4:10: server.listen: "x" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080""#,
+proxy.toml:4:10: server.listen: "x" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080", or ":8080" for every IPv4 interface"#,
     ),
     (
         "[server\nworkers = 1",
@@ -324,10 +325,22 @@ capcity = \"64MiB\"
     );
     assert_eq!(
         problems_of(draft),
-        r#"proxy.toml:2:10: server.listen: "127.0.0.1" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080"
+        r#"proxy.toml:2:10: server.listen: "127.0.0.1" is not an address; write an IP address and a port, e.g. "127.0.0.1:8080", or ":8080" for every IPv4 interface
 proxy.toml:5:1: cache.capcity: unknown key; did you mean cache.capacity?
 STUUT_CACHE__FRESHNESS__STATUS__RINGING: freshness.status.ringing: "soon" is not a duration; write numbers with ms, s, m, h or d, e.g. "10s"
 --upstream: upstream.url: "api.stuut.ai" is not an origin; write https://host or http://host:port, without a path"#
+    );
+}
+
+/// Kubernetes sets the second one for a service of this name.
+#[test]
+fn a_variable_with_single_underscores_is_noticed() {
+    let variables = ["STUUT_CACHE_SERVER_MAX_CONNECTIONS", "STUUT_CACHE_PORT"];
+    let variables = variables.map(|name| (name.to_owned(), "1".to_owned()));
+    assert_eq!(
+        problems_of(read(None, &variables, &[])),
+        "STUUT_CACHE_SERVER_MAX_CONNECTIONS: server.max_connections: has no effect; write \
+         STUUT_CACHE__SERVER__MAX_CONNECTIONS, with two underscores"
     );
 }
 
@@ -368,8 +381,8 @@ fn a_problem_of_a_variable_has_the_variables_name() {
         ),
         (
             &[("LOG__FORMAT", "\"json\"")],
-            "STUUT_CACHE__LOG__FORMAT: log.format: \"\\\"json\\\"\" is not known here; write \"json\" \
-             or \"text\"",
+            "STUUT_CACHE__LOG__FORMAT: log.format: \"\\\"json\\\"\" is not known here; write \"auto\", \
+             \"json\" or \"text\"",
         ),
     ];
     for (variables, expected) in rows {

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::io::{Interest, Ready};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, Ready};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -31,7 +31,16 @@ pub(super) async fn handshake(
         return Ok(Either::Left(socket));
     };
     // Boxed: a handshake is larger than an idle connection.
-    let mut handshake = Box::pin(tokio::time::timeout(timeout, tls.accept(socket)));
+    let mut handshake = Box::pin(tokio::time::timeout(timeout, async {
+        if speaks_http(&socket).await? {
+            answer_http(socket).await?;
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "HTTP without TLS",
+            ));
+        }
+        tls.accept(socket).await
+    }));
     let done = tokio::select! {
         done = &mut handshake => done,
         () = drain.over() => return Err(None),
@@ -44,6 +53,24 @@ pub(super) async fn handshake(
         Err(_) => tracing::debug!("no TLS handshake within server.header_timeout"),
     }
     Err(Some(CloseReason::TlsHandshake))
+}
+
+/// Whether the first byte is that of an HTTP request: the first one of a handshake is 22.
+async fn speaks_http(socket: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let length = socket.peek(&mut first).await?;
+    Ok(length > 0 && first[0].is_ascii_uppercase())
+}
+
+async fn answer_http(mut socket: TcpStream) -> io::Result<()> {
+    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
+        connection: close\r\n\r\n\
+        {\"title\":\"TLS expected\",\"status\":400,\"detail\":\"this port expects TLS; write https:// instead of http://\"}\n";
+    // Read first: unread bytes would make the close a reset.
+    let mut request = [0; 1 << 10];
+    let _ = socket.read(&mut request).await?;
+    socket.write_all(ANSWER).await?;
+    socket.shutdown().await
 }
 
 /// Whether both sides have agreed on HTTP/1.1 (RFC 7301).

@@ -7,24 +7,19 @@ use http::uri::PathAndQuery;
 
 use super::line::{AccessRecord, LogLine};
 use super::writer::{LogWriter, Queue};
-use crate::config::LogFormat;
 
 /// Maximum bytes of a logged path.
 const MAX_PATH: usize = 1 << 10;
 
 /// The access log. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct AccessLog {
-    queue: Arc<Queue>,
-    format: LogFormat,
-}
+pub struct AccessLog(Arc<Queue>);
 
 impl AccessLog {
-    /// An access log with lines of this format.
+    /// An access log to this writer.
     #[must_use]
-    pub fn new(writer: &LogWriter, format: LogFormat) -> Self {
-        let queue = writer.queue();
-        Self { queue, format }
+    pub fn new(writer: &LogWriter) -> Self {
+        Self(writer.queue())
     }
 
     /// Logs a request for this target.
@@ -32,9 +27,8 @@ impl AccessLog {
     /// The target is copied: it is a slice of its connection's read buffer, which it would keep
     /// alive while the line waits.
     pub fn push(&self, record: AccessRecord, target: Option<&PathAndQuery>) {
-        let line = LogLine::Request(self.format, record);
         let path = target.map_or(Cow::default(), logged_path);
-        self.queue.push(line, &path);
+        self.0.push(LogLine::Request(record), &path);
     }
 }
 
@@ -57,6 +51,7 @@ mod tests {
 
     use http::{Method, StatusCode};
 
+    use super::super::line::{LineBuffer, Style};
     use super::*;
     use crate::outcome::{Level, Outcome};
     use crate::telemetry::RequestId;
@@ -95,10 +90,12 @@ mod tests {
         }
     }
 
-    fn written(format: LogFormat, targets: &[&'static str]) -> String {
+    const TEXT: Style = Style::Text { coloured: false };
+
+    fn written(style: Style, targets: &[&'static str]) -> String {
         let output = SharedOutput::default();
-        let writer = LogWriter::start(output.clone()).expect("a thread");
-        let log = AccessLog::new(&writer, format);
+        let writer = LogWriter::start(output.clone(), style).expect("a thread");
+        let log = AccessLog::new(&writer);
         for target in targets {
             log.push(record(), Some(&PathAndQuery::from_static(target)));
         }
@@ -109,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_json_line_can_be_parsed_and_has_no_query() {
-        let line = written(LogFormat::Json, &["/v1/calls/a%22b?secret=1"]);
+        let line = written(Style::Json, &["/v1/calls/a%22b?secret=1"]);
         let value: serde_json::Value = serde_json::from_str(&line).expect("one JSON object");
         assert_eq!(value["path"], "/v1/calls/a%22b");
         assert_eq!(value["outcome"], "hit");
@@ -118,12 +115,25 @@ mod tests {
     }
 
     #[test]
-    fn a_text_line_has_all_fields() {
-        let line = written(LogFormat::Text, &["/v1/calls/c1"]);
+    fn a_text_line_is_short() {
+        let line = written(TEXT, &["/v1/calls/c1"]);
+        assert_eq!(line, "00:00:00 GET 200 hit 1.5 ms 42 B /v1/calls/c1\n");
+        let coloured = written(Style::Text { coloured: true }, &["/v1/calls/c1"]);
         assert_eq!(
-            line,
-            "1970-01-01T00:00:00.000000Z  INFO access: GET /v1/calls/c1 200 hit duration_seconds=0.001500 \
-             response_bytes=42 complete=true request_id=0000000000000001\n"
+            coloured,
+            "\x1b[2m00:00:00\x1b[0m GET \x1b[32m200\x1b[0m hit 1.5 ms 42 B /v1/calls/c1\n"
+        );
+    }
+
+    #[test]
+    fn a_text_line_of_a_failure_has_the_id_of_the_request() {
+        let mut lines = LineBuffer::new(TEXT);
+        let mut failed = record();
+        failed.complete = false;
+        lines.push(&LogLine::Request(failed), "/v1/calls/c1");
+        assert_eq!(
+            String::from_utf8_lossy(&lines.bytes),
+            "00:00:00 GET 200 hit 1.5 ms 42 B /v1/calls/c1 incomplete request_id=0000000000000001\n"
         );
     }
 
@@ -135,9 +145,9 @@ mod tests {
 
     #[test]
     fn dropping_the_writer_writes_the_queued_lines() {
-        let lines = written(LogFormat::Text, &["/x", "/yz"].repeat(500));
+        let lines = written(TEXT, &["/x", "/yz"].repeat(500));
         assert_eq!(lines.lines().count(), 1_000);
-        assert_eq!(lines.matches(" GET /x 200 ").count(), 500);
-        assert_eq!(lines.matches(" GET /yz 200 ").count(), 500);
+        assert_eq!(lines.matches(" B /x\n").count(), 500);
+        assert_eq!(lines.matches(" B /yz\n").count(), 500);
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode};
 
-use crate::config::LogFormat;
 use crate::label::Label as _;
 use crate::outcome::Outcome;
 use crate::request::ScopeId;
 use crate::telemetry::request_id::RequestId;
+use crate::units;
 
 /// A line of the log, before it is formatted.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) enum LogLine {
     /// An event, already formatted.
     Event(Box<[u8]>),
     /// A request; its path is stored separately.
-    Request(LogFormat, AccessRecord),
+    Request(AccessRecord),
 }
 
 /// A request in the access log, without its path.
@@ -45,31 +45,22 @@ pub struct AccessRecord {
     pub scope: Option<ScopeId>,
 }
 
-/// The names of the fields after the outcome, the end of a text value and the end of the line.
-const JSON_FIELDS: [&str; 8] = [
-    ",\"detail\":\"",
-    ",\"duration_seconds\":",
-    ",\"response_bytes\":",
-    ",\"complete\":",
-    ",\"scope\":\"",
-    ",\"request_id\":\"",
-    "\"",
-    ",\"target\":\"access\"}\n",
-];
-const TEXT_FIELDS: [&str; 8] = [
-    " detail=",
-    " duration_seconds=",
-    " response_bytes=",
-    " complete=",
-    " scope=",
-    " request_id=",
-    "",
-    "\n",
-];
+/// The format of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// One JSON object a line.
+    Json,
+    /// Short lines for people.
+    Text {
+        /// By the colours of a terminal.
+        coloured: bool,
+    },
+}
 
 /// Formatted lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct LineBuffer {
+    style: Style,
     pub(super) bytes: Vec<u8>,
     /// The second of `date`.
     second: Option<u64>,
@@ -83,7 +74,7 @@ impl LogLine {
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Event(text) => text.len(),
-            Self::Request(_, record) => record.id.heap_bytes(),
+            Self::Request(record) => record.id.heap_bytes(),
         }
     }
 }
@@ -91,57 +82,101 @@ impl LogLine {
 // === impl LineBuffer ===
 
 impl LineBuffer {
+    pub(super) fn new(style: Style) -> Self {
+        Self {
+            style,
+            bytes: Vec::new(),
+            second: None,
+            date: String::new(),
+        }
+    }
+
     /// Formats a line; `path` is that of a request.
     pub(super) fn push(&mut self, line: &LogLine, path: &str) {
         match line {
             LogLine::Event(text) => self.bytes.extend_from_slice(text),
-            LogLine::Request(format, record) => self.request(*format, record, path),
+            LogLine::Request(record) => match self.style {
+                Style::Json => self.json(record, path),
+                Style::Text { coloured } => self.text(record, path, coloured),
+            },
         }
     }
 
-    fn request(&mut self, format: LogFormat, record: &AccessRecord, path: &str) {
+    fn json(&mut self, record: &AccessRecord, path: &str) {
         let method = record.method.as_str();
         let status = record.status.as_ref().map_or("0", StatusCode::as_str);
         let outcome = record.outcome.label().as_str();
-        let [detail, duration, bytes, complete, scope, id, quote, end] = match format {
-            LogFormat::Json => {
-                self.add(&["{\"timestamp\":\""]);
-                self.timestamp(record.at);
-                self.add(&["\",\"level\":\"INFO\",\"message\":\""]);
-                self.add(&[method, " ", status, " ", outcome]);
-                self.add(&["\",\"method\":\"", method, "\",\"path\":"]);
-                serde_json::to_writer(&mut self.bytes, path).expect("writing to a vector succeeds");
-                self.add(&[",\"status\":", status, ",\"outcome\":\"", outcome, "\""]);
-                JSON_FIELDS
-            }
-            LogFormat::Text => {
-                self.timestamp(record.at);
-                self.add(&["  INFO access: ", method, " ", path]);
-                self.add(&[" ", status, " ", outcome]);
-                TEXT_FIELDS
-            }
-        };
+        self.add(&["{\"timestamp\":\""]);
+        self.timestamp(record.at);
+        self.add(&["\",\"level\":\"INFO\",\"message\":\""]);
+        self.add(&[method, " ", status, " ", outcome]);
+        self.add(&["\",\"method\":\"", method, "\",\"path\":"]);
+        serde_json::to_writer(&mut self.bytes, path).expect("writing to a vector succeeds");
+        self.add(&[",\"status\":", status, ",\"outcome\":\"", outcome, "\""]);
         if let Some(reason) = record.outcome.detail() {
-            self.add(&[detail, reason, quote]);
+            self.add(&[",\"detail\":\"", reason, "\""]);
         }
-        self.add(&[duration]);
-        self.add(&[itoa::Buffer::new().format(record.took.as_secs())]);
-        self.add(&["."]);
+        self.add(&[",\"duration_seconds\":"]);
+        self.add(&[itoa::Buffer::new().format(record.took.as_secs()), "."]);
         self.digits::<10>(record.took.subsec_micros().into(), 6);
-        self.add(&[bytes]);
+        self.add(&[",\"response_bytes\":"]);
         self.add(&[itoa::Buffer::new().format(record.bytes)]);
-        self.add(&[complete, if record.complete { "true" } else { "false" }]);
+        let complete = if record.complete { "true" } else { "false" };
+        self.add(&[",\"complete\":", complete]);
         if let Some(of) = record.scope {
-            self.add(&[scope]);
+            self.add(&[",\"scope\":\""]);
             self.digits::<16>(of.number().into(), 8);
-            self.add(&[quote]);
+            self.add(&["\""]);
         }
-        self.add(&[id]);
-        match &record.id {
+        self.add(&[",\"request_id\":\""]);
+        self.id(&record.id);
+        self.add(&["\",\"target\":\"access\"}\n"]);
+    }
+
+    /// The id of the request is only on lines that one may want to look into.
+    fn text(&mut self, record: &AccessRecord, path: &str, coloured: bool) {
+        let [dim, colour, end] = match record.status.map(|status| status.as_u16()) {
+            _ if !coloured => ["", "", ""],
+            Some(..300) => ["\x1b[2m", "\x1b[32m", "\x1b[0m"],
+            Some(..400) => ["\x1b[2m", "\x1b[36m", "\x1b[0m"],
+            Some(..500) => ["\x1b[2m", "\x1b[33m", "\x1b[0m"],
+            _ => ["\x1b[2m", "\x1b[31m", "\x1b[0m"],
+        };
+        self.add(&[dim]);
+        self.time(record.at);
+        let status = record.status.as_ref().map_or("–", StatusCode::as_str);
+        self.add(&[
+            end,
+            " ",
+            record.method.as_str(),
+            " ",
+            colour,
+            status,
+            end,
+            " ",
+        ]);
+        self.add(&[record.outcome.label().as_str()]);
+        if let Some(reason) = record.outcome.detail() {
+            self.add(&[" (", reason, ")"]);
+        }
+        let took = units::seconds(Some(record.took.as_secs_f64()));
+        self.add(&[" ", &took, " ", &units::bytes(record.bytes), " ", path]);
+        if !record.complete {
+            self.add(&[" ", colour, "incomplete", end]);
+        }
+        if !record.complete || record.status.is_none_or(|status| status.is_server_error()) {
+            self.add(&[dim, " request_id="]);
+            self.id(&record.id);
+            self.add(&[end]);
+        }
+        self.add(&["\n"]);
+    }
+
+    fn id(&mut self, id: &RequestId) {
+        match id {
             RequestId::Given(id) => self.add(&[id]),
             RequestId::Made(number) => self.digits::<16>(*number, 16),
         }
-        self.add(&[quote, end]);
     }
 
     fn add(&mut self, texts: &[&str]) {
@@ -152,6 +187,22 @@ impl LineBuffer {
 
     /// Writes a time in the format of RFC 3339, with microseconds.
     fn timestamp(&mut self, at: SystemTime) {
+        let since = self.note(at);
+        self.bytes.extend_from_slice(self.date.as_bytes());
+        self.add(&["."]);
+        self.digits::<10>(since.subsec_micros().into(), 6);
+        self.add(&["Z"]);
+    }
+
+    /// Writes the time of day (UTC).
+    fn time(&mut self, at: SystemTime) {
+        self.note(at);
+        let time = self.date.split_once('T').map_or("", |(_, time)| time);
+        self.bytes.extend_from_slice(time.as_bytes());
+    }
+
+    /// Formats the second of this time; returns the time since 1970.
+    fn note(&mut self, at: SystemTime) -> Duration {
         let since = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -162,10 +213,7 @@ impl LineBuffer {
             self.date = humantime::format_rfc3339_seconds(whole).to_string();
             self.date.pop();
         }
-        self.bytes.extend_from_slice(self.date.as_bytes());
-        self.add(&["."]);
-        self.digits::<10>(since.subsec_micros().into(), 6);
-        self.add(&["Z"]);
+        since
     }
 
     /// Writes a number with `count` digits, leading zeros included.

@@ -1,8 +1,11 @@
 //! The log of events and requests, on standard output as JSON lines or text.
 
 mod access;
+mod event;
 mod line;
 mod writer;
+
+use std::io::IsTerminal as _;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -10,11 +13,13 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogLevel};
 use crate::label::Label as _;
 
+use self::event::TextEvents;
+
 pub use self::access::{AccessLog, logged_path};
-pub use self::line::AccessRecord;
+pub use self::line::{AccessRecord, Style};
 pub use self::writer::LogWriter;
 
 /// Logs panics: their location, but not the message, which may contain data of a request.
@@ -30,9 +35,23 @@ pub fn log_panics() {
     }));
 }
 
-/// Sends log events to the writer. A second call in one process changes nothing.
-pub fn init(settings: &Log, writer: &LogWriter) {
-    let ours = settings.level.as_str().parse::<LevelFilter>();
+impl Style {
+    /// The style of lines on standard output.
+    #[must_use]
+    pub fn on_stdout(format: LogFormat) -> Self {
+        let is_terminal = std::io::stdout().is_terminal();
+        let coloured = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        match format {
+            LogFormat::Auto if is_terminal => Self::Text { coloured },
+            LogFormat::Text => Self::Text { coloured },
+            LogFormat::Auto | LogFormat::Json => Self::Json,
+        }
+    }
+}
+
+/// Sends log events of this level to the writer. A second call in one process changes nothing.
+pub fn init(level: LogLevel, writer: &LogWriter) {
+    let ours = level.as_str().parse::<LevelFilter>();
     let ours = ours.expect("log.level has the names of tracing");
     // Dependencies stay at `warn`: below it, HTTP libraries log the heads they parse, tokens
     // included.
@@ -42,19 +61,21 @@ pub fn init(settings: &Log, writer: &LogWriter) {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(writer.queue());
     // A test process may have several proxies, which share the log of the first.
-    let _ = match settings.format {
-        LogFormat::Json => {
+    let _ = match writer.style() {
+        Style::Json => {
             let json = layer.json().flatten_event(true).with_current_span(false);
             registry.with(json).try_init()
         }
-        LogFormat::Text => registry.with(layer.with_ansi(false)).try_init(),
+        Style::Text { coloured } => {
+            let text = layer.event_format(TextEvents { coloured });
+            registry.with(text).try_init()
+        }
     };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LogLevel;
 
     #[test]
     fn every_level_has_its_name_in_tracing() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use super::line::{LineBuffer, LogLine};
+use super::line::{LineBuffer, LogLine, Style};
 
 /// Maximum memory of the queued lines.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
@@ -25,7 +25,10 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The writer of the log. Dropping it writes the queued lines, within `FLUSH_TIMEOUT`.
 #[derive(Debug)]
-pub struct LogWriter(Arc<Queue>);
+pub struct LogWriter {
+    queue: Arc<Queue>,
+    style: Style,
+}
 
 /// The queued lines, and the signals between producers and the writer.
 #[derive(Debug, Default)]
@@ -66,34 +69,38 @@ impl LogWriter {
     /// # Errors
     ///
     /// The system cannot start a thread.
-    pub fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start(out: impl Write + Send + 'static, style: Style) -> io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let shared = Arc::clone(&queue);
         // Never joined: it may block in a write to a pipe that is not read.
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || shared.write_to(out))?;
-        Ok(Self(queue))
+            .spawn(move || shared.write_to(out, style))?;
+        Ok(Self { queue, style })
     }
 
     /// Counts dropped lines from now on; a second counter is ignored.
     pub fn count_dropped(&self, counter: &IntCounter) {
-        let _ = self.0.dropped.set(counter.clone());
+        let _ = self.queue.dropped.set(counter.clone());
+    }
+
+    pub(super) fn style(&self) -> Style {
+        self.style
     }
 
     pub(super) fn queue(&self) -> Arc<Queue> {
-        Arc::clone(&self.0)
+        Arc::clone(&self.queue)
     }
 }
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        let mut pending = self.0.lock();
+        let mut pending = self.queue.lock();
         pending.ended = true;
-        self.0.changed.notify_one();
+        self.queue.changed.notify_one();
         let unfinished = |pending: &mut Pending| !pending.done;
         let _ = self
-            .0
+            .queue
             .done
             .wait_timeout_while(pending, FLUSH_TIMEOUT, unfinished);
     }
@@ -140,8 +147,8 @@ impl Queue {
         }
     }
 
-    fn write_to(&self, mut out: impl Write) {
-        let mut lines = LineBuffer::default();
+    fn write_to(&self, mut out: impl Write, style: Style) {
+        let mut lines = LineBuffer::new(style);
         let mut unwritten = 0;
         let mut write = |lines: &mut LineBuffer, unwritten: &mut u64| {
             let written = out.write_all(&lines.bytes).and_then(|()| out.flush());
@@ -245,7 +252,7 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
-        let writer = LogWriter::start(FullDisk).expect("a thread");
+        let writer = LogWriter::start(FullDisk, Style::Json).expect("a thread");
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
         writer.count_dropped(&dropped);
         for _ in 0..3 {
@@ -261,7 +268,7 @@ mod tests {
     fn queued_lines_use_bounded_memory_and_dropped_ones_are_counted() {
         let (go, going) = channel();
         let (out, written) = channel();
-        let writer = LogWriter::start(Slow(going, out)).expect("a thread");
+        let writer = LogWriter::start(Slow(going, out), Style::Json).expect("a thread");
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
         writer.count_dropped(&dropped);
         let event = vec![b'x'; 1 << 20];

@@ -152,9 +152,7 @@ async fn failed_tls_handshakes_are_closed_and_counted() {
         config.server.header_timeout = Duration::from_millis(50);
     })
     .await;
-    let answer = proxy
-        .raw(format!("GET {CALL} HTTP/1.1\r\nhost: a\r\n\r\n"))
-        .await;
+    let answer = proxy.raw("no handshake").await;
     assert!(!answer.contains("HTTP"), "{answer}");
     proxy.wait_for_metric(REFUSED, 1).await;
     // A silent client times out.
@@ -164,6 +162,23 @@ async fn failed_tls_handshakes_are_closed_and_counted() {
     drop(proxy.connect().await);
     proxy.wait_for_metric("stuut_cache_connections", 0).await;
     proxy.wait_for_metric(REFUSED, 2).await;
+    origin.assert_requests(0);
+}
+
+#[tokio::test]
+async fn http_without_tls_is_answered_in_http() {
+    let (origin, files) = (Origin::start().await, Files::new());
+    let proxy = Proxy::with(&origin, |config| files.set(config)).await;
+    let get = format!("GET {CALL} HTTP/1.1\r\nhost: a\r\n\r\n");
+    for request in [&get, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "G"] {
+        let answer = proxy.raw(request).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{request}: {answer}");
+        assert!(
+            answer.contains("write https:// instead of http://"),
+            "{answer}"
+        );
+    }
+    proxy.wait_for_metric(REFUSED, 3).await;
     origin.assert_requests(0);
 }
 

@@ -1,9 +1,9 @@
-//! Formats numbers for people.
+//! Numbers for people: with units, and few digits.
 
 const UNKNOWN: &str = "–";
 
 /// A number with commas between thousands.
-pub(super) fn count(value: u64) -> String {
+pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -20,7 +20,7 @@ pub(super) fn count(value: u64) -> String {
     clippy::cast_precision_loss,
     reason = "it is shown with two or three digits"
 )]
-pub(super) fn bytes(value: u64) -> String {
+pub(crate) fn bytes(value: u64) -> String {
     let mut scaled = value as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if scaled < 1023.5 {
@@ -33,7 +33,7 @@ pub(super) fn bytes(value: u64) -> String {
 }
 
 /// A share in percent: never 100 % for less than all, nor 0 % for more than none.
-pub(super) fn percent(share: Option<f64>) -> String {
+pub(crate) fn percent(share: Option<f64>) -> String {
     match share {
         None => UNKNOWN.to_owned(),
         Some(share) if share <= 0.0 => "0 %".to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn percent(share: Option<f64>) -> String {
     }
 }
 
-pub(super) fn seconds(value: Option<f64>) -> String {
+pub(crate) fn seconds(value: Option<f64>) -> String {
     let Some(value) = value else {
         return UNKNOWN.to_owned();
     };
@@ -57,13 +57,13 @@ pub(super) fn seconds(value: Option<f64>) -> String {
 
 /// A rate per second.
 #[cfg(feature = "top")]
-pub(super) fn rate(value: f64) -> String {
+pub(crate) fn rate(value: f64) -> String {
     let digits = usize::from(value > 0.0 && value < 9.95);
     format!("{value:.digits$}")
 }
 
 /// A number of seconds in its two largest units.
-pub(super) fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds} s"),
