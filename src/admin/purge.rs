@@ -75,7 +75,7 @@ impl Admin {
         let announced = self.shared.announce(invalidation);
         if let Some(confirmation) = Handle::current().block_on(announced) {
             // An engine that is out of reach has not accepted it: it is announced later.
-            found["queued"] = self.shared.seen().map_or(0, |seen| seen.queued).into();
+            found["queued"] = confirmation.is_queued.into();
             found["replicas"] = confirmation.replicas.into();
             found["confirmed"] = confirmation.confirmed.into();
             found["ms"] = u64::try_from(confirmation.elapsed.as_millis())

@@ -50,8 +50,6 @@ impl Journal {
     /// Records an item of the log by which a resource was refused to a token.
     pub(super) fn record_refusal(&self, id: u64, resource: u64, token: u64) {
         let mut state = self.lock();
-        // A repeated refusal replaces the first one.
-        state.remove(|item| item.refused == Some(token) && *item.concerned == [resource]);
         let refusals = state
             .items
             .iter()
@@ -88,7 +86,18 @@ impl Journal {
 }
 
 impl State {
+    /// Adds an item. One that concerns the same, such as the repetition of a write, is replaced.
     fn push(&mut self, item: Item) {
+        let same = item
+            .concerned
+            .first()
+            .and_then(|hash| self.latest.get(hash));
+        if let Some(same) = same
+            && let Ok(place) = self.items.binary_search_by_key(same, |item| item.id)
+            && self.items[place].concerned == item.concerned
+        {
+            self.items.remove(place);
+        }
         if self.items.len() == MAX_ITEMS
             && let Some(oldest) = self.items.pop_front()
         {
@@ -137,13 +146,25 @@ mod tests {
         }
         assert!(!has_since(1, 8));
         for id in 3..=MAX_ITEMS as u64 + 2 {
-            journal.record(id, Box::new([9]));
+            journal.record(id, Box::new([9, 1_000 + id]));
         }
         assert!(has_since(1, 5), "the items up to the second are forgotten");
         assert!(!has_since(2, 7) && !has_since(2, 5) && has_since(2, 9));
-        assert_eq!(journal.lock().latest.len(), 1);
+        assert_eq!(journal.lock().latest.len(), MAX_ITEMS + 1);
         journal.reset(40_000);
         assert!(has_since(39_999, 5) && !has_since(40_000, 9));
+    }
+
+    #[test]
+    fn the_same_again_takes_no_more_room() {
+        let journal = Journal::default();
+        journal.record(1, Box::new([5]));
+        for id in 2..=3 * MAX_ITEMS as u64 {
+            journal.record(id, Box::new([7, 8]));
+        }
+        let has_since = |id, hash| journal.has_since(id, std::iter::once(hash));
+        assert!(has_since(0, 5) && !has_since(1, 5) && has_since(2, 7) && has_since(2, 8));
+        assert_eq!(journal.lock().items.len(), 2);
     }
 
     #[test]

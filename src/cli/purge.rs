@@ -52,9 +52,9 @@ struct Purged {
     confirmed: usize,
     #[serde(default)]
     ms: u64,
-    /// Invalidations that the engine has not accepted yet.
+    /// Whether the engine has not accepted it yet.
     #[serde(default)]
-    queued: usize,
+    queued: bool,
 }
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
         eprintln!("stuut-cache: {note}");
     }
     let is_unmatched = arguments.expect_match && purged.found() == 0;
-    Ok(ExitCode::from(u8::from(is_unmatched || purged.queued > 0)))
+    Ok(ExitCode::from(u8::from(is_unmatched || purged.queued)))
 }
 
 impl Purged {
@@ -100,13 +100,10 @@ impl Purged {
     /// Warnings and hints for the operator.
     fn notes(&self) -> Vec<&'static str> {
         let replicas = self.replicas.unwrap_or_default();
-        let unconfirmed = match self.queued {
-            1.. => {
-                "the engine does not answer this replica, so the purge is announced later: until then, a replica that reaches the engine may serve old responses; send the purge to it, too"
-            }
-            0 => {
-                "the other replicas did not confirm it within their lease, so they serve nothing from before it"
-            }
+        let unconfirmed = if self.queued {
+            "the engine does not answer this replica, so the purge is announced later: until then, a replica that reaches the engine may serve old responses; send the purge to it, too"
+        } else {
+            "the other replicas did not confirm it within their lease, so they serve nothing from before it"
         };
         let unmatched = match self.replicas {
             Some(_) => "nothing of it was stored here; another replica may have had it (/explain)",
@@ -115,7 +112,7 @@ impl Purged {
             }
         };
         let notes = [
-            (self.queued > 0 || self.confirmed < replicas).then_some(unconfirmed),
+            (self.queued || self.confirmed < replicas).then_some(unconfirmed),
             (self.found() == 0).then_some(unmatched),
         ];
         notes.into_iter().flatten().collect()
@@ -158,15 +155,15 @@ mod tests {
                 vec!["another replica, which shares nothing"],
             ),
             (
-                r#""stored":0,"in_flight":1,"replicas":2,"confirmed":2,"ms":3,"queued":0"#,
+                r#""stored":0,"in_flight":1,"replicas":2,"confirmed":2,"ms":3,"queued":false"#,
                 vec![],
             ),
             (
-                r#""stored":1,"in_flight":0,"replicas":2,"confirmed":1,"ms":2000,"queued":0"#,
+                r#""stored":1,"in_flight":0,"replicas":2,"confirmed":1,"ms":2000,"queued":false"#,
                 vec!["they serve nothing from before it"],
             ),
             (
-                r#""stored":0,"in_flight":0,"replicas":1,"confirmed":1,"ms":2000,"queued":1"#,
+                r#""stored":0,"in_flight":0,"replicas":1,"confirmed":1,"ms":2000,"queued":true"#,
                 vec!["may serve old responses", "may have had it"],
             ),
         ] {

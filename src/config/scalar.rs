@@ -116,7 +116,7 @@ fn duration_text(duration: &Duration) -> String {
 ///
 /// # Errors
 ///
-/// What to write instead.
+/// The text is no address; the message says which ones are.
 pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
     let host_and_port = text
         .rsplit_once(':')

@@ -67,7 +67,9 @@ impl Forwarder {
                 // The origin may have received the request.
                 let lost = Err(FetchError::Panicked);
                 let path = uri.path();
-                let (announced, _) = forwarder.invalidate(&method, path, scope.as_ref(), &lost);
+                let accepted = scope.as_ref();
+                let accepted = accepted.filter(|token| forwarder.store.is_accepted(token));
+                let (announced, _) = forwarder.invalidate(&method, path, accepted, &lost);
                 if let Some(invalidation) = announced {
                     forwarder.shared.announce_later(invalidation);
                 }
@@ -115,8 +117,11 @@ impl Forwarder {
             self.apply_status(token, &method, target.path(), status, at.mono)
                 .await;
         }
-        let (invalidation, written) =
-            self.invalidate(&method, target.path(), scope.as_ref(), &result);
+        let known = match &scope {
+            Some(token) if self.is_known(token, &method, &result).await => Some(token),
+            _ => None,
+        };
+        let (invalidation, written) = self.invalidate(&method, target.path(), known, &result);
         let is_proven = written.as_ref().is_none_or(|written| written.is_proven);
         let announced = async {
             match invalidation {
@@ -188,6 +193,24 @@ impl Forwarder {
         }
     }
 
+    /// Whether the origin has accepted the token lately. Only for a write that may have had no effect,
+    /// the other replicas are asked as well.
+    async fn is_known(
+        &self,
+        token: &Scope,
+        method: &Method,
+        result: &Result<Response<ResponseStream>, FetchError>,
+    ) -> bool {
+        let is_open = match result {
+            Ok(response) => {
+                response.status().is_redirection() || response.status().is_server_error()
+            }
+            Err(error) => !upstream::not_sent(error.fault()),
+        };
+        self.store.is_accepted(token)
+            || policy::is_unsafe(method) && is_open && self.shared.is_known(token).await
+    }
+
     fn respond(
         &self,
         response: Response<ResponseStream>,
@@ -245,7 +268,6 @@ impl Forwarder {
         if !policy::is_unsafe(method) {
             return (None, None);
         }
-        let token = token.filter(|token| self.store.is_accepted(token));
         let written = |status: StatusCode, fields: &HeaderMap| WrittenPaths {
             store: Arc::clone(&self.store),
             paths: policy::written_paths(method, path, status, fields, self.upstream.origin()),

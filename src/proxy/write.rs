@@ -3,6 +3,7 @@
 //!
 //! `policy` chooses the paths, `forward` forwards the writes.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -24,6 +25,9 @@ use crate::policy;
 use crate::request::Scope;
 use crate::telemetry::InvalidationCause;
 use crate::upstream::{FetchError, ResponseStream, UploadEnd};
+
+/// Bytes of a response that are read while its head waits for the other replicas.
+const MAX_HELD: usize = 64 << 10;
 
 /// The paths that a write has changed or may have changed.
 #[derive(Debug)]
@@ -53,8 +57,8 @@ pub struct WriteResponse {
     upload: Option<UploadEnd>,
     /// `None` once both have ended; taken by the task that waits for them, if there is one.
     written: Option<WrittenPaths>,
-    /// A frame that has been read before the head was sent.
-    read: Option<Frame<Bytes>>,
+    /// Frames that were read before the head was sent; [`MAX_HELD`] bounds them.
+    read: VecDeque<Frame<Bytes>>,
     /// The last frame, held back until the other replicas have confirmed the invalidation.
     last: Option<(MaybeDone<BoxFuture<'static, ()>>, Option<LastFrame>)>,
     context: WriteContext,
@@ -138,26 +142,46 @@ impl WriteResponse {
             stream: Some(Box::new(stream)),
             upload,
             written: Some(written),
-            read: None,
+            read: VecDeque::new(),
             last: None,
             context,
         }
     }
 
-    /// Waits until the other replicas have confirmed the invalidation at the head. Most responses end
-    /// during this wait: then the invalidation at their end is confirmed at the same time.
+    /// Waits until the other replicas have confirmed the invalidation at the head. Short responses end
+    /// meanwhile: then the one at the end is confirmed at the same time.
     pub(super) async fn begin(&mut self, announced: impl Future<Output = ()>) {
         let mut announced = pin!(announced);
-        let read = tokio::select! {
+        let read_all = poll_fn(|cx| {
+            while self.last.is_none() && self.held() < MAX_HELD {
+                ready!(self.poll_read(cx));
+            }
+            Poll::Ready(())
+        });
+        let is_read = tokio::select! {
             biased;
-            () = &mut announced => None,
-            () = poll_fn(|cx| self.poll_read(cx)) => Some(()),
+            () = &mut announced => false,
+            () = read_all => true,
         };
-        match (read, &mut self.last) {
-            (None, _) => {}
-            (Some(()), Some((end, _))) => drop(join(announced, end).await),
-            (Some(()), None) => announced.await,
+        match &mut self.last {
+            Some((end, _)) if is_read => drop(join(announced, end).await),
+            _ if is_read => announced.await,
+            _ => {}
         }
+    }
+
+    /// The bytes of the frames that were read before the head was sent.
+    fn held(&self) -> usize {
+        let frames = self.held_frames().flatten();
+        let data = frames.filter_map(Frame::data_ref);
+        data.map(Bytes::len).sum()
+    }
+
+    /// The frames that were read, and have not been sent; `None` is an error.
+    fn held_frames(&self) -> impl Iterator<Item = Option<&Frame<Bytes>>> {
+        let last = self.last.as_ref().and_then(|(_, last)| last.as_ref());
+        let last = last.map(|last| last.as_ref().ok());
+        self.read.iter().map(Some).chain(last)
     }
 
     /// Reads a frame, and holds it.
@@ -166,7 +190,7 @@ impl WriteResponse {
             return Poll::Ready(());
         };
         match ready!(Pin::new(stream.as_mut()).poll_frame(cx)) {
-            Some(Ok(frame)) if !stream.is_end_stream() => self.read = Some(frame),
+            Some(Ok(frame)) if !stream.is_end_stream() => self.read.push_back(frame),
             frame => {
                 // Before the client receives the end: its next request must not hit a response that it has changed.
                 let is_whole = !matches!(frame, Some(Err(_)));
@@ -206,10 +230,10 @@ impl Body for WriteResponse {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, FetchError>>> {
         let this = self.get_mut();
-        if this.read.is_none() {
+        if this.read.is_empty() && this.last.is_none() {
             ready!(this.poll_read(cx));
         }
-        if let Some(frame) = this.read.take() {
+        if let Some(frame) = this.read.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
         let Some((announced, _)) = &mut this.last else {
@@ -222,20 +246,20 @@ impl Body for WriteResponse {
 
     fn is_end_stream(&self) -> bool {
         let is_over = self.stream.as_deref().is_none_or(Body::is_end_stream);
-        is_over && self.read.is_none() && self.last.is_none()
+        is_over && self.read.is_empty() && self.last.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        // An error must not follow a complete message, and trailers need chunks.
+        let is_data = |frame: Option<&Frame<Bytes>>| frame.is_some_and(Frame::is_data);
+        if !self.held_frames().all(is_data) {
+            return SizeHint::default();
+        }
         let rest = match &self.stream {
             Some(stream) => stream.size_hint(),
             None => SizeHint::with_exact(0),
         };
-        let last = self.last.as_ref().and_then(|(_, frame)| frame.as_ref());
-        let held = self
-            .read
-            .as_ref()
-            .or(last.and_then(|last| last.as_ref().ok()));
-        let held = held.and_then(Frame::data_ref).map_or(0, Bytes::len) as u64;
+        let held = self.held() as u64;
         let exact = rest.exact().map(|rest| SizeHint::with_exact(rest + held));
         exact.unwrap_or_default()
     }

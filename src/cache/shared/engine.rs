@@ -179,6 +179,11 @@ pub trait Engine: fmt::Debug + Send + Sync {
     /// Appends an item to the log, if this era is in force.
     fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>>;
 
+    /// Ends the era, so that the next beat begins another one.
+    fn end_era(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(ready(Ok(())))
+    }
+
     /// The items after this one; waits up to `wait` for the first. Uses its own connection.
     fn items_after(
         &self,

@@ -34,7 +34,7 @@ const MAX_STEPS: usize = 2;
 /// Announcements for tokens that no replica is known to have seen accepted: this many at once, then one
 /// in each interval.
 const MAX_STRANGERS: usize = 50;
-const STRANGER: Duration = Duration::from_millis(200);
+const STRANGER: Duration = Duration::from_secs(1);
 
 /// The entries of the group.
 #[derive(Debug)]

@@ -145,6 +145,8 @@ impl Group {
         let left = i64::try_from(self.lease.left(now).as_millis()).unwrap_or(i64::MAX);
         self.metrics.shared_lease_left.set(left);
         self.metrics.shared_state.set(self.state(now) as i64);
+        let queued = i64::try_from(self.outbox().len()).unwrap_or(i64::MAX);
+        self.metrics.shared_queued.set(queued);
     }
 
     /// Sends beats.

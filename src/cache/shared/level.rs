@@ -140,13 +140,21 @@ impl Shared {
         let now = entries.clock.mono();
         if is_known || is_accepted {
             entries.group.announce(invalidation).await;
-        } else if !entries.strangers().withdraw(now) {
+        } else if entries.group.outbox().is_half_full() || !entries.strangers().withdraw(now) {
             entries.metrics.shared_unannounced.inc();
         } else if entries.group.position(now).is_some() {
             entries.group.announce(invalidation).await;
         } else {
             // Waiting for the engine would hold a slot at the origin for each of these requests.
             entries.group.announce_later(invalidation);
+        }
+    }
+
+    /// Whether any replica is recorded to have accepted this token.
+    pub async fn is_known(&self, token: &Scope) -> bool {
+        match &self.0 {
+            Some(entries) => entries.is_known(token, false).await,
+            None => false,
         }
     }
 

@@ -59,6 +59,11 @@ impl Outbox {
         }
     }
 
+    /// Whether the rest of its room is for what must be announced.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.len() >= MAX_QUEUED / 2
+    }
+
     /// The number of items that are not yet in the log.
     pub(super) fn len(&self) -> usize {
         self.items.len() + self.sending

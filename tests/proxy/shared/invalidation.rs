@@ -8,6 +8,8 @@ use stuut_cache::config::OriginUrl;
 use crate::support::{Engine, EngineProgram, Proxy, RawOrigin, Replicas, Reply, in_step};
 
 const CALL: &str = "/v1/calls/c1";
+const POST: &str =
+    "POST /v1/calls/c1 HTTP/1.1\r\nhost: a\r\nauthorization: Bearer w\r\ncontent-length: 0\r\n\r\n";
 
 /// Stores the call at every replica; the origin answers with its number of requests.
 async fn store(replicas: &Replicas, token: &str) {
@@ -16,6 +18,20 @@ async fn store(replicas: &Replicas, token: &str) {
         replica.get(CALL).bearer(token).await.assert_status(200);
         replica.get(CALL).bearer(token).await.assert_hit();
     }
+}
+
+/// Two replicas in front of an origin whose bytes the test sends.
+async fn on_raw_origin(engine: Engine) -> (Replicas, RawOrigin) {
+    let origin = RawOrigin::start().await;
+    let url = OriginUrl::parse(&origin.url()).expect("a URL");
+    let mut replicas = Replicas::on(engine, 0).await;
+    for _ in 0..2 {
+        replicas
+            .join(|config| config.upstream.url = url.clone())
+            .await;
+    }
+    replicas.settle().await;
+    (replicas, origin)
 }
 
 async fn is_hit(replica: &Proxy, token: &str) -> bool {
@@ -45,7 +61,7 @@ async fn after_a_purge_no_replica_has_what_was_purged() {
         let purge = purge.assert_status(200).json();
         assert_eq!(purge["replicas"], 3, "{purge}");
         assert_eq!(purge["confirmed"], 3, "{purge}");
-        assert_eq!(purge["queued"], 0, "{purge}");
+        assert_eq!(purge["queued"], false, "{purge}");
         assert!(purge["ms"].is_u64(), "{purge}");
         assert!(!is_hit(&replicas[1], "a").await, "{query}");
         // The others share that newer response.
@@ -211,15 +227,7 @@ async fn a_write_is_announced_again_at_the_end_of_its_response() {
     let Some(engine) = Engine::start(EngineProgram::Redis7, test).await else {
         return;
     };
-    let origin = RawOrigin::start().await;
-    let url = OriginUrl::parse(&origin.url()).expect("a URL");
-    let mut replicas = Replicas::on(engine, 0).await;
-    for _ in 0..2 {
-        replicas
-            .join(|config| config.upstream.url = url.clone())
-            .await;
-    }
-    replicas.settle().await;
+    let (replicas, origin) = on_raw_origin(engine).await;
     let mut client = replicas[0].raw_connection().await;
     client.send(WRITE).await;
     let mut writing = origin.accept().await;
@@ -277,4 +285,104 @@ async fn a_frozen_replica_answers_nothing_from_before_a_purge() {
     assert_eq!(purge.assert_status(200).json()["replicas"], 2);
     drop(frozen);
     assert!(!is_hit(&replicas[1], "a").await);
+}
+
+/// The origin may have applied it, although this replica has never seen its token.
+#[tokio::test]
+async fn a_failed_write_of_a_token_that_another_replica_knows_counts() {
+    let test = "a_failed_write_of_a_token_that_another_replica_knows_counts";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    replicas.origin.default_reply(Reply::echo());
+    let stored = "stuut_cache_shared_stores_total{result=\"stored\"}";
+    for (count, reply) in [(1, Reply::new(502)), (2, Reply::reset())] {
+        replicas[1].get(CALL).bearer("a").await.assert_miss();
+        replicas[1].wait_for_metric(stored, count).await;
+        replicas[1].get(CALL).bearer("a").await.assert_hit();
+        replicas.origin.reply("/v1/calls/c1/approve", reply);
+        let write = replicas[0].request(Method::POST, "/v1/calls/c1/approve");
+        write.bearer("a").body("{}").await;
+        assert!(!is_hit(&replicas[1], "a").await);
+        for replica in replicas.iter() {
+            replica.advance_seconds(120);
+        }
+        replicas.settle().await;
+        replicas.purge(0, "all").await;
+    }
+}
+
+#[tokio::test]
+async fn trailers_of_a_response_to_a_write_are_passed_on() {
+    let test = "trailers_of_a_response_to_a_write_are_passed_on";
+    let Some(engine) = Engine::start(EngineProgram::Redis7, test).await else {
+        return;
+    };
+    let (replicas, origin) = on_raw_origin(engine).await;
+    for body in ["", "2\r\n{}\r\n"] {
+        let mut client = replicas[0].raw_connection().await;
+        client
+            .send(POST.replace("host: a", "host: a\r\nte: trailers"))
+            .await;
+        let mut writing = origin.accept().await;
+        writing.read_request().await;
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n";
+        writing
+            .send(format!("{head}{body}0\r\nx-sum: 1\r\n\r\n"))
+            .await;
+        let end = format!("\r\n\r\n{body}0\r\nx-sum: 1\r\n\r\n");
+        client.read_until(&end).await;
+    }
+}
+
+/// A response that fails while its head waits for the other replicas is not complete.
+#[tokio::test]
+async fn a_failed_response_to_a_write_is_not_passed_on_as_a_complete_one() {
+    let test = "a_failed_response_to_a_write_is_not_passed_on_as_a_complete_one";
+    let Some(engine) = Engine::start(EngineProgram::Redis7, test).await else {
+        return;
+    };
+    let (replicas, origin) = on_raw_origin(engine).await;
+    for head in ["transfer-encoding: chunked", "content-length: 10"] {
+        for rest in ["", "zz\r\n"] {
+            let mut client = replicas[0].raw_connection().await;
+            client.send(POST).await;
+            let mut writing = origin.accept().await;
+            writing.read_request().await;
+            writing
+                .send(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{rest}"))
+                .await;
+            drop(writing);
+            // The connection is closed, so that the client sees that the response is incomplete.
+            let answer = client.read_to_end().await;
+            assert!(!answer.contains("content-length: 0"), "{head}: {answer}");
+            assert!(!answer.ends_with("0\r\n\r\n"), "{head}: {answer}");
+        }
+    }
+}
+
+/// The response has ended before the head could be confirmed: then both wait for the same lease.
+#[tokio::test]
+async fn a_short_response_to_a_write_is_announced_whole_before_its_head_is_sent() {
+    let test = "a_short_response_to_a_write_is_announced_whole_before_its_head_is_sent";
+    let Some(engine) = Engine::start(EngineProgram::Redis7, test).await else {
+        return;
+    };
+    let (replicas, origin) = on_raw_origin(engine).await;
+    replicas.engine.signal("STOP");
+    let mut client = replicas[0].raw_connection().await;
+    client.send(POST).await;
+    let mut writing = origin.accept().await;
+    writing.read_request().await;
+    writing
+        .send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        .await;
+    for part in ["1\r\n{\r\n", "1\r\n}\r\n", "0\r\n\r\n"] {
+        writing.send(part).await;
+    }
+    let announced = "stuut_cache_shared_announced_total{concern=\"paths\"}";
+    replicas[0].wait_for_metric(announced, 2).await;
+    replicas.engine.signal("CONT");
+    let answer = client.read_until("{}").await;
+    assert!(answer.contains("content-length: 2\r\n"), "{answer}");
 }

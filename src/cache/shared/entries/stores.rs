@@ -132,11 +132,11 @@ impl Entries {
 
     /// Whether the engine has a record of a scope; `forgets`: also removes the record.
     pub(in crate::cache::shared) async fn is_known(&self, token: &Scope, forgets: bool) -> bool {
-        if self.pause.is_on(self.clock.mono()) {
+        if self.group.position(self.clock.mono()).is_none() {
             return false;
         }
         let name = self.sealer.names.scope(token);
-        self.noted(self.engine.find_scope(&name, forgets).await)
-            .unwrap_or(false)
+        let found = self.engine.find_scope(&name, forgets).await;
+        found.unwrap_or(false)
     }
 }

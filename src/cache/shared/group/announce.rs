@@ -26,6 +26,8 @@ pub struct Confirmation {
     /// Those that have applied it; the others no longer use what they had stored, unless only this
     /// replica is cut off from the engine.
     pub confirmed: usize,
+    /// Whether the engine has not accepted it yet: it is announced later.
+    pub is_queued: bool,
     /// The time until the announcement returned.
     pub elapsed: Duration,
 }
@@ -41,6 +43,7 @@ impl Group {
         let is_appended = appended.wait_for(|(latest, _)| *latest >= number);
         let found = self.clock.timeout_at(limit, is_appended).await;
         let item = found.and_then(|found| found.ok().and_then(|found| found.1));
+        let is_queued = item.is_none();
         let confirmed = match item {
             Some(item) => self.confirmed(&item).await,
             // It is still in the outbox: no replica that is cut off like this one has a lease now.
@@ -57,6 +60,7 @@ impl Group {
         Confirmation {
             replicas,
             confirmed,
+            is_queued,
             elapsed,
         }
     }
@@ -134,6 +138,11 @@ impl Group {
             let mut latest = *last;
             let era = self.membership().position().map(|position| position.era);
             let results = join_all(batch.iter().map(|(_, item)| self.append_one(era, item))).await;
+            let is_full = |result: &Result<_, _>| matches!(result, Err(EngineError::Refused(text)) if text.contains("OOM"));
+            if results.iter().any(is_full) {
+                // Once there is room again, no replica must use what it had stored before.
+                let _ = self.engine.end_era().await;
+            }
             let now = self.clock.now().mono;
             let mut end = None;
             let mut failed = Vec::new();
@@ -147,12 +156,7 @@ impl Group {
             if let Some((number, _)) = failed.first() {
                 latest = number - 1;
             }
-            {
-                let mut outbox = self.outbox();
-                outbox.done(failed);
-                let queued = i64::try_from(outbox.len()).unwrap_or(i64::MAX);
-                self.metrics.shared_queued.set(queued);
-            }
+            self.outbox().done(failed);
             if let (Some(era), Some(id)) = (era, end) {
                 let item = self.membership().announced(Position { era, id }, now);
                 self.appended.send_replace((latest, Some(item)));

@@ -306,7 +306,13 @@ impl End {
         };
         match error.kind() {
             ErrorKind::Server(_) | ErrorKind::Extension => {
-                let codes = ["READONLY", "MASTERDOWN", "UNBLOCKED", "NOAUTH"];
+                let codes = [
+                    "READONLY",
+                    "MASTERDOWN",
+                    "UNBLOCKED",
+                    "NOAUTH",
+                    "NOREPLICAS",
+                ];
                 if codes.into_iter().any(has) {
                     Self::Refused
                 } else {

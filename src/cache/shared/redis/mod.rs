@@ -329,6 +329,16 @@ impl Engine for Redis {
         .boxed()
     }
 
+    fn end_era(&self) -> BoxFuture<'_, Reply<()>> {
+        async move {
+            let mut command = cmd("DEL");
+            command.arg(&self.group_name);
+            let request = Request::Command(&command);
+            self.members.query(self.slow, request).await.map(drop)
+        }
+        .boxed()
+    }
+
     fn items_after(&self, id: u64, wait: Duration) -> BoxFuture<'_, Reply<Vec<LogItem>>> {
         self.read_log(id, wait).boxed()
     }
@@ -409,9 +419,11 @@ impl Engine for Redis {
 
     fn find_scope<'a>(&'a self, name: &'a str, removes: bool) -> BoxFuture<'a, Reply<bool>> {
         async move {
-            let command = if removes { "DEL" } else { "STRLEN" };
-            let length = self.command(cmd(command).arg(name)).await?;
-            Ok(number(length)? > 0)
+            let mut command = cmd(if removes { "DEL" } else { "STRLEN" });
+            command.arg(name);
+            // As long as a beat: while a lease can be extended, a refusal can be announced.
+            let request = Request::Command(&command);
+            Ok(number(self.members.query(self.slow, request).await?)? > 0)
         }
         .boxed()
     }

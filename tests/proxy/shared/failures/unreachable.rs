@@ -123,7 +123,7 @@ async fn a_write_through_a_replica_that_is_cut_off_is_announced_once_it_can() {
         let response = replicas.answered(write).await.assert_status(200);
         if target.starts_with("/purge") {
             let purge = response.json();
-            assert_eq!(purge["queued"], 1, "{purge}");
+            assert_eq!(purge["queued"], true, "{purge}");
             assert_eq!(purge["confirmed"], 1, "{purge}");
         }
         // Its own clients see it at once; those of the other replica may not, until it is announced.
@@ -177,6 +177,35 @@ async fn an_announcement_may_take_longer_than_a_lookup() {
         assert_eq!(value.to_string(), "0", "{name}");
     }
     assert!(lookups(writer, &["failed"]).await > 0.0);
+
+    // So is the refusal of a token that the writer has never seen, whatever invented ones there are.
+    let stored = "stuut_cache_shared_stores_total{result=\"stored\"}";
+    let count = replicas[0].metric(stored).await;
+    replicas[0]
+        .get("/v1/calls/c3")
+        .bearer("b")
+        .await
+        .assert_status(200);
+    wait_until("its record", async || {
+        replicas[0].metric(stored).await > count
+    })
+    .await;
+    let refused = (0..60).map(|number| {
+        let token = format!("invented{number}");
+        replicas.origin.refuse(&token, 401);
+        writer.get("/v1/calls/c2").bearer(&token).into_future()
+    });
+    for response in join_all(refused).await {
+        response.assert_status(401);
+    }
+    replicas.origin.refuse("b", 401);
+    let refused = writer.get("/v1/calls/c2").bearer("b");
+    refused.await.assert_status(401);
+    replicas[0]
+        .get("/v1/calls/c3")
+        .bearer("b")
+        .await
+        .assert_status(401);
 }
 
 #[tokio::test]
@@ -247,6 +276,29 @@ async fn alone_a_replica_may_keep_what_it_stores_if_so_configured() {
     relay.set(Fault::None);
     in_step(victim).await;
     assert_newer(&versions(&replicas).await, known, "after it");
+}
+
+/// Also if the reader is in step before the writer can announce what it has queued.
+#[tokio::test]
+async fn once_a_full_engine_has_room_no_replica_uses_what_it_had_stored() {
+    let test = "once_a_full_engine_has_room_no_replica_uses_what_it_had_stored";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    store(&replicas).await;
+    replicas.engine.ask::<()>("CONFIG SET maxmemory 1").await;
+    let known = latest(&replicas.origin);
+    let write = replicas[0].request(Method::PATCH, CALL).bearer("a");
+    let write = replicas.answered(write.body("{}")).await;
+    write.assert_status(200);
+    replicas.engine.ask::<()>("CONFIG SET maxmemory 0").await;
+    // The clock of the writer does not move.
+    wait_until("the reader is in step", async || {
+        replicas[1].clock.advance_waiters(Duration::from_millis(50));
+        replicas[1].metric("stuut_cache_shared_state").await < 0.5
+    })
+    .await;
+    assert_newer(&[version(&replicas[1]).await], known, "at the reader");
 }
 
 #[tokio::test]
