@@ -128,6 +128,7 @@ pub(super) async fn dump(configuration: &Loaded, secrets: &[(&str, Vec<u8>)]) ->
 
 /// The same without a client of the engine.
 #[cfg(not(feature = "shared"))]
+#[expect(clippy::unused_async, reason = "as with one")]
 pub(super) async fn dump(_: &Loaded, _: &[(&str, Vec<u8>)]) -> CheckResult {
     skip!("this program has no client of an engine; build it with --features shared")
 }
