@@ -1,9 +1,9 @@
-//! The programs of a row: the engine, and the replicas.
+//! The replicas of a row, and their engine.
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,19 +11,13 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::Result;
+use crate::engines::{Endpoint, Engine};
 use crate::load::Connection;
 use crate::origin::Origin;
 
 /// A program that is killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Running(Child);
-
-/// The engine. It keeps nothing on disk.
-#[derive(Debug)]
-pub(crate) struct Engine {
-    port: u16,
-    running: Option<Running>,
-}
 
 /// A replica.
 #[derive(Debug)]
@@ -36,15 +30,15 @@ pub(crate) struct Replica {
 
 /// An engine and its replicas, in front of an origin.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(crate) struct Group<E = Engine> {
     pub(crate) origin: Origin,
-    pub(crate) engine: Engine,
+    pub(crate) engine: E,
     pub(crate) replicas: Vec<Replica>,
     _folder: TempDir,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self> {
         let command = command.stdin(Stdio::null()).stdout(Stdio::null());
         Ok(Self(command.spawn()?))
     }
@@ -60,43 +54,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-impl Engine {
-    fn start() -> Result<Self> {
-        let mut engine = Self {
-            port: free_address()?.port(),
-            running: None,
-        };
-        engine.restart()?;
-        Ok(engine)
-    }
-
-    pub(crate) fn kill(&mut self) {
-        self.running = None;
-    }
-
-    pub(crate) fn restart(&mut self) -> Result<()> {
-        self.running = None;
-        let port = self.port.to_string();
-        let options = ["--bind", "127.0.0.1", "--port", &port, "--save", ""];
-        let more = ["--appendonly", "no", "--maxmemory", "256mb"];
-        let policy = ["--maxmemory-policy", "volatile-lru"];
-        let programs = ["redis-server", "valkey-server"];
-        let started = programs.into_iter().find_map(|program| {
-            let mut command = Command::new(program);
-            let command = command.args(options).args(more).args(policy);
-            Running::start(command.current_dir(std::env::temp_dir())).ok()
-        });
-        self.running = Some(started.ok_or("redis-server or valkey-server is not installed")?);
-        wait_until_listening(SocketAddr::from(([127, 0, 0, 1], self.port)))
-    }
-
-    pub(crate) fn signal(&self, name: &str) -> Result<()> {
-        self.running
-            .as_ref()
-            .map_or(Ok(()), |running| running.signal(name))
     }
 }
 
@@ -132,26 +89,43 @@ impl Replica {
 impl Group {
     /// Starts an engine and replicas; without `is_shared`, each replica is alone.
     pub(crate) fn start(count: usize, is_shared: bool) -> Result<Self> {
-        let (origin, engine) = (Origin::start()?, Engine::start()?);
-        let folder = TempDir::new()?;
+        let engine = Engine::start()?;
+        if is_shared {
+            Self::on(engine, count)
+        } else {
+            Self::with(engine, count, &[])
+        }
+    }
+}
+
+impl<E> Group<E> {
+    /// Starts replicas that share this engine.
+    pub(crate) fn on(engine: E, count: usize) -> Result<Self>
+    where
+        E: Endpoint,
+    {
+        let settings = engine.settings();
+        let group = Self::with(engine, count, &settings)?;
+        group.settle()?;
+        Ok(group)
+    }
+
+    fn with(engine: E, count: usize, settings: &[(&'static str, String)]) -> Result<Self> {
+        let (origin, folder) = (Origin::start()?, TempDir::new()?);
         let key = folder.path().join("key");
         let mut file = std::fs::File::create(&key)?;
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
         writeln!(file, "{}", "5a".repeat(32))?;
         let mut replicas = Vec::new();
         for _ in 0..count {
-            replicas.push(replica(&origin, is_shared.then_some((&engine, &key)))?);
+            replicas.push(replica(&origin, settings, &key)?);
         }
-        let group = Self {
+        Ok(Self {
             origin,
             engine,
             replicas,
             _folder: folder,
-        };
-        if is_shared {
-            group.settle()?;
-        }
-        Ok(group)
+        })
     }
 
     /// Waits until all replicas are in step, and no lease from before can last.
@@ -173,7 +147,7 @@ impl Group {
     }
 }
 
-fn replica(origin: &Origin, engine: Option<(&Engine, &PathBuf)>) -> Result<Replica> {
+fn replica(origin: &Origin, settings: &[(&'static str, String)], key: &Path) -> Result<Replica> {
     let (address, admin) = (free_address()?, free_address()?);
     let mut variables = vec![
         ("SERVER__LISTEN", address.to_string()),
@@ -182,8 +156,8 @@ fn replica(origin: &Origin, engine: Option<(&Engine, &PathBuf)>) -> Result<Repli
         ("UPSTREAM__URL", format!("http://{}", origin.address)),
         ("LOG__ACCESS", "false".to_owned()),
     ];
-    if let Some((engine, key)) = engine {
-        variables.push(("SHARED__URL", format!("redis://127.0.0.1:{}", engine.port)));
+    if !settings.is_empty() {
+        variables.extend_from_slice(settings);
         variables.push(("SCOPE__KEY_FILE", key.display().to_string()));
     }
     let variables = variables.into_iter();
@@ -199,11 +173,11 @@ fn replica(origin: &Origin, engine: Option<(&Engine, &PathBuf)>) -> Result<Repli
     Ok(replica)
 }
 
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn wait_until_listening(address: SocketAddr) -> Result<()> {
+pub(crate) fn wait_until_listening(address: SocketAddr) -> Result<()> {
     let began = Instant::now();
     while let Err(error) = Connection::open(address) {
         if began.elapsed() > Duration::from_secs(10) {

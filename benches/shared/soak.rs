@@ -1,5 +1,5 @@
-//! The soak: three replicas, readers and writers, and an engine that is killed, emptied or suspended
-//! every 20 seconds.
+//! The soak: three replicas, readers and writers, and every 20 seconds an engine that is killed, emptied
+//! or suspended, or whose primary is killed and replaced by Sentinels.
 //!
 //! A read must not show an older version than the last write that was answered before it began.
 
@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::engines::{Endpoint, Engine, Pair};
 use crate::load::{Connection, Get};
 use crate::origin::version;
 use crate::setup::Group;
@@ -28,8 +29,35 @@ struct Tally {
     answered: Vec<AtomicU64>,
 }
 
+/// With an engine of one server.
 pub(crate) fn run(seconds: u64) -> Result<()> {
-    let mut group = Group::start(3, true)?;
+    let mut faults = (0..).map(|round| round % 3);
+    run_on(Engine::start()?, seconds, |engine| match faults.next() {
+        Some(0) => {
+            engine.kill();
+            thread::sleep(Duration::from_millis(1_500));
+            engine.restart()
+        }
+        Some(1) => {
+            engine.signal("STOP")?;
+            thread::sleep(Duration::from_secs(3));
+            engine.signal("CONT")
+        }
+        _ => engine.restart(),
+    })
+}
+
+/// With an engine whose primary the Sentinels choose.
+pub(crate) fn run_with_sentinels(seconds: u64) -> Result<()> {
+    run_on(Pair::start()?, seconds, Pair::fail_over)
+}
+
+fn run_on<E: Endpoint>(
+    engine: E,
+    seconds: u64,
+    disturb: impl FnMut(&mut E) -> Result<()>,
+) -> Result<()> {
+    let mut group = Group::on(engine, 3)?;
     group.origin.set_latency(Duration::from_millis(2));
     let tally = Tally {
         answered: (0..CALLS).map(|_| AtomicU64::new(0)).collect(),
@@ -40,7 +68,7 @@ pub(crate) fn run(seconds: u64) -> Result<()> {
         .iter()
         .map(|replica| replica.address)
         .collect();
-    thread::scope(|scope| -> Result<()> {
+    let disturbances = thread::scope(|scope| {
         for seed in 1..=READERS {
             let (tally, addresses) = (&tally, &addresses);
             scope.spawn(move || read(tally, addresses, seed));
@@ -50,13 +78,13 @@ pub(crate) fn run(seconds: u64) -> Result<()> {
             let (tally, addresses) = (&tally, &addresses);
             scope.spawn(move || write(tally, addresses, half));
         }
-        let disturbed = disturb(&mut group, seconds);
+        let disturbed = disturb_for(seconds, &mut group.engine, disturb);
         tally.over.store(true, Ordering::Relaxed);
         disturbed
     })?;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
-        "{seconds} s, 3 replicas: {} reads, {} hits, {} of them shared, {} writes, {} fetches; {} old, {} errors",
+        "{seconds} s, 3 replicas, {disturbances} faults: {} reads, {} hits, {} of them shared, {} writes, {} fetches; {} old, {} errors",
         count(&tally.reads),
         count(&tally.hits),
         count(&tally.shared),
@@ -82,30 +110,23 @@ pub(crate) fn run(seconds: u64) -> Result<()> {
     Ok(())
 }
 
-fn disturb(group: &mut Group, seconds: u64) -> Result<()> {
+/// Returns the number of disturbances.
+fn disturb_for<E>(
+    seconds: u64,
+    engine: &mut E,
+    mut disturb: impl FnMut(&mut E) -> Result<()>,
+) -> Result<u64> {
     let began = Instant::now();
-    for round in 0.. {
+    for count in 0.. {
         for _ in 0..20 {
             if began.elapsed() > Duration::from_secs(seconds) {
-                return Ok(());
+                return Ok(count);
             }
             thread::sleep(Duration::from_secs(1));
         }
-        match round % 3 {
-            0 => {
-                group.engine.kill();
-                thread::sleep(Duration::from_millis(1_500));
-                group.engine.restart()?;
-            }
-            1 => {
-                group.engine.signal("STOP")?;
-                thread::sleep(Duration::from_secs(3));
-                group.engine.signal("CONT")?;
-            }
-            _ => group.engine.restart()?,
-        }
+        disturb(engine)?;
     }
-    Ok(())
+    unreachable!("it disturbs until the time is over")
 }
 
 fn random(state: &mut u64, limit: usize) -> usize {
