@@ -77,7 +77,18 @@ impl Engine {
 
     fn run(&mut self, more: &[&str]) -> Result<()> {
         let port = self.port.to_string();
-        let options = ["--bind", "127.0.0.1", "--port", &port, "--save", ""];
+        // Not the file that another server may have left in this folder.
+        let file = format!("stuut-cache-bench-{port}.rdb");
+        let options = [
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port,
+            "--save",
+            "",
+            "--dbfilename",
+            &file,
+        ];
         let memory = ["--appendonly", "no", "--maxmemory", "256mb"];
         let policy = ["--maxmemory-policy", "volatile-lru"];
         self.spawn(&[&options, &memory[..], &policy, more].concat())

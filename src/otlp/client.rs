@@ -58,7 +58,7 @@ impl HttpClient for Client {
         let sent = self.runtime.spawn(sending).await?;
         // The SDK logs that an export failed, but not why.
         sent.inspect_err(|error| {
-            tracing::debug!("otlp: the collector cannot be reached: {error}");
+            tracing::debug!("otlp: the collector cannot be reached: {error:?}");
         })
     }
 }
