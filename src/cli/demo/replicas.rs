@@ -99,7 +99,9 @@ impl Engine {
         drop(listener);
         for name in ENGINES {
             let mut command = Command::new(name);
-            command.args(["--bind", "127.0.0.1", "--save", "", "--port"]);
+            command.args(["--bind", "127.0.0.1", "--save", ""]);
+            // Not the file that another server may have left in this folder.
+            command.args(["--dbfilename", "stuut-cache-demo.rdb", "--port"]);
             command.arg(address.port().to_string()).stdin(Stdio::null());
             match command.stdout(Stdio::null()).spawn() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
