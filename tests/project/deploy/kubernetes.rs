@@ -66,6 +66,7 @@ fn all_manifests_select_the_same_pods() {
     for (name, selector) in [
         ("deployment", "/spec/selector/matchLabels"),
         ("service", "/spec/selector"),
+        ("service-admin", "/spec/selector"),
         ("poddisruptionbudget", "/spec/selector/matchLabels"),
         ("networkpolicy", "/spec/podSelector/matchLabels"),
     ] {
@@ -89,9 +90,11 @@ fn ports_are_referenced_by_existing_names() {
         .iter()
         .map(|port| string(&port["name"]))
         .collect();
-    let service = manifest("service");
-    for port in list(&service["spec"]["ports"]) {
-        assert!(ports.contains(&string(&port["targetPort"])));
+    let service = manifest("service-admin");
+    for service in [&service, &manifest("service")] {
+        for port in list(&service["spec"]["ports"]) {
+            assert!(ports.contains(&string(&port["targetPort"])));
+        }
     }
     let policy = manifest("networkpolicy");
     for rule in list(&policy["spec"]["ingress"]) {
@@ -108,6 +111,33 @@ fn ports_are_referenced_by_existing_names() {
     // The label whose value becomes the job, which the alerts select.
     let label = string(&monitor["spec"]["jobLabel"]);
     assert_eq!(service["metadata"]["labels"][label], "stuut-cache");
+}
+
+/// A fixed number would undo the autoscaler's; a request to the admin listener is for one pod.
+#[test]
+fn pods_are_scaled_and_watched_one_by_one() {
+    assert_eq!(manifest("deployment")["spec"]["replicas"], Value::Null);
+    let admin = &manifest("service-admin")["spec"];
+    assert_eq!(admin["clusterIP"], "None");
+    assert_eq!(admin["publishNotReadyAddresses"], true);
+    let probe = &pod()["spec"]["containers"][0]["readinessProbe"];
+    let failures = probe["failureThreshold"].as_u64();
+    assert!(failures.is_some_and(|failures| failures > 1), "{probe}");
+}
+
+#[test]
+fn names_and_the_origin_are_reached_at_every_kind_of_address() {
+    let policy = manifest("networkpolicy");
+    let rules = list(&policy["spec"]["egress"]);
+    let of = |port: u64| rules.iter().find(|rule| rule["ports"][0]["port"] == port);
+    assert_eq!(of(53).expect("a rule")["to"], Value::Null);
+    let blocks = list(&of(443).expect("a rule")["to"]);
+    let blocks: Vec<_> = blocks
+        .iter()
+        .map(|to| string(&to["ipBlock"]["cidr"]))
+        .collect();
+    assert_eq!(blocks, ["0.0.0.0/0", "::/0"]);
+    assert!(of(4318).is_some(), "the collector");
 }
 
 #[tokio::test]
