@@ -67,4 +67,5 @@ pub mod server;
 pub mod telemetry;
 mod units;
 pub mod upstream;
+mod version;
 pub mod view;

@@ -253,7 +253,7 @@ impl Admin {
         self.shared.update_gauges();
         let metrics = &self.metrics;
         serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
+            "version": crate::version::VERSION,
             "ready": !self.drain.has_begun(),
             "uptime_seconds": self.clock.uptime().as_secs(),
             "connections": metrics.connections.get(),

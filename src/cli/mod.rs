@@ -28,6 +28,7 @@ use secrecy::zeroize::Zeroizing;
 use crate::config::{self, Loaded, Problems, ScopeKey};
 use crate::server::Tls;
 use crate::upstream::Connector;
+use crate::version;
 use crate::view;
 use admin_client::AdminError;
 
@@ -52,7 +53,7 @@ Environment:
 ///
 /// Services change only their base URL. Responses are stored separately for each bearer token.
 #[derive(Debug, Parser)]
-#[command(version, about, long_about, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
+#[command(version = version::TEXT.as_str(), about, long_about, after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -14,6 +14,7 @@ use crate::config::{self, Loaded, Problems};
 use crate::label::Label as _;
 use crate::process::{Process, Sockets};
 use crate::telemetry::{self, LogStyle, LogWriter, Reload};
+use crate::version;
 
 /// Exit status after a second signal, which aborts the drain.
 const EXIT_INTERRUPTED: u8 = 130;
@@ -98,9 +99,16 @@ async fn serve(
         capacity = %config.cache.capacity,
         scope_mode = config.scope.mode.as_str(),
         configuration = %sources,
-        version = env!("CARGO_PKG_VERSION"),
+        version = version::TEXT.as_str(),
         "{listening}"
     );
+    if !process.admin_address.ip().is_loopback() && config.admin.token.is_none() {
+        tracing::warn!(
+            "the admin listener is not on loopback, and admin.token_file is not set: all who can connect to {} \
+             read metrics, paths and digests of tokens (purges are refused)",
+            process.admin_address
+        );
+    }
     systemd::ready(&listening);
     let mut alive = pin!(systemd::stay_alive());
     loop {

@@ -8,7 +8,7 @@ use super::cycles;
 /// From the bottom up. A module may use the modules of the rows before it.
 const LAYERS: &[&[&str]] = &[
     // settings, and the labels shared by settings and meaning
-    &["label", "units"],
+    &["label", "units", "version"],
     &["config"],
     // meaning: pure
     &["json", "coding"],
@@ -33,7 +33,7 @@ const LAYERS: &[&[&str]] = &[
 
 /// The modules without a clock, a lock or an await.
 const PURE: &[&str] = &[
-    "json", "coding", "policy", "view", "request", "outcome", "label", "units",
+    "json", "coding", "policy", "view", "request", "outcome", "label", "units", "version",
 ];
 
 fn layer(module: &str) -> usize {

@@ -12,6 +12,7 @@ use prometheus::{
 
 use crate::label::Label;
 use crate::request::Routes;
+use crate::version;
 
 /// Bounds of the duration histograms: a hit takes about 50 µs, the origin up to its timeout.
 pub(super) const SECONDS: &[f64] = &[
@@ -249,7 +250,8 @@ impl Instrument for BuildInfo {
 
     fn register(family: &Family, setup: &Setup<'_>) -> Self {
         let info = setup.gauges(family);
-        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let labels = [version::VERSION, version::COMMIT, &version::FEATURES];
+        info.with_label_values(&labels).set(1);
         Self
     }
 }

@@ -110,7 +110,7 @@ metrics! {
     shared_beats_failed: Counters<EngineFault> = "shared_beats_failed_total" ["reason"], "Beats that the engine did not answer. Non-zero: is it up, reachable and a primary? The log has the error.";
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed.";
     spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector of OTEL_EXPORTER_OTLP_ENDPOINT. queue_full: lost, it is too slow; failed: lost, it refuses them or is unreachable; log.level=\"debug\" logs why.";
-    build_info: BuildInfo = "build_info" ["version"], "Always 1; the label is the version of the running binary.";
+    build_info: BuildInfo = "build_info" ["version", "commit", "features"], "Always 1; the labels are those of the running binary. commit is unknown outside a release build.";
 }
 
 impl Metrics {

@@ -252,3 +252,24 @@ async fn core_dumps_are_off_unless_a_variable_allows_them() {
     let limit = limit.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
     assert_eq!(program.core_dump_limit(), limit);
 }
+
+#[tokio::test]
+async fn an_admin_listener_that_others_can_reach_without_a_token_is_a_warning() {
+    const WARNING: &str = "the admin listener is not on loopback";
+    let origin = Origin::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "a-secret-token-of-operators\n").expect("it is written");
+    let token_file = file.path().to_string_lossy();
+    let open = ("ADMIN__LISTEN", "0.0.0.0:0");
+    let rows: [(&[(&str, &str)], bool); 3] = [
+        (&[open], true),
+        (&[open, ("ADMIN__TOKEN_FILE", &token_file)], false),
+        (&[], false),
+    ];
+    for (variables, warns) in rows {
+        let program = Program::start(&origin, variables).await;
+        // It is logged before the program stops.
+        let output = program.stop();
+        assert_eq!(output.contains(WARNING), warns, "{variables:?}: {output}");
+    }
+}
