@@ -17,7 +17,7 @@
 //!     "proxy.toml:2:12: cache.capacity: \"64 megs\" is not a size; write a number with B, KiB, \
 //!      MiB or GiB, e.g. \"64MiB\"\n\
 //!      --listen: server.listen: \"8080\" is not an address; write an IP address and a port, e.g. \
-//!      \"127.0.0.1:8080\""
+//!      \"127.0.0.1:8080\", or \":8080\" for every IPv4 interface"
 //! );
 //! ```
 
