@@ -285,8 +285,9 @@ async fn a_100_of_the_origin_invites_the_upload() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_response_without_a_100_invites_the_upload_too() {
     let origin = RawOrigin::start().await;
-    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
     for _ in 0..200 {
+        // A new one: the next request must not take a connection that is about to close.
+        let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
         let mut client = proxy.raw_connection().await;
         client.send(EXPECTING).await;
         let mut upstream = origin.accept().await;

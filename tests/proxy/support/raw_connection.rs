@@ -47,11 +47,9 @@ impl RawOrigin {
 
     /// The next connection.
     pub async fn accept(&self) -> RawConnection {
-        let (socket, _) = self
-            .listener
-            .accept()
-            .await
-            .expect("a connection can be accepted");
+        let accepted = tokio::time::timeout(Duration::from_mins(1), self.listener.accept());
+        let accepted = accepted.await.expect("a connection within a minute");
+        let (socket, _) = accepted.expect("a connection can be accepted");
         RawConnection::new(socket)
     }
 }
