@@ -57,6 +57,21 @@ mod tests {
     }
 
     #[test]
+    fn deposits_are_added_to_a_finite_reserve() {
+        let mut budget = Budget::new(PRICE, RESERVE);
+        let now = Duration::ZERO;
+        assert_eq!(
+            withdrawn(&mut budget, now),
+            RESERVE,
+            "the reserve is finite"
+        );
+        for _ in 0..50 {
+            budget.deposit(PRICE / 5);
+        }
+        assert_eq!(withdrawn(&mut budget, now), 10, "a fifth of fifty");
+    }
+
+    #[test]
     fn elapsed_time_deposits_up_to_the_reserve() {
         let mut budget = Budget::new(PRICE, RESERVE);
         withdrawn(&mut budget, Duration::ZERO);

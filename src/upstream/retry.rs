@@ -91,35 +91,10 @@ impl Retries {
 mod tests {
     use super::*;
 
-    const RESERVE: usize = 128;
-
-    fn withdrawn(budget: &mut Budget, now: Duration) -> usize {
-        let mut count = 0;
-        while budget.withdraw(now) {
-            count += 1;
-        }
-        count
-    }
-
     #[test]
     fn connection_retries_outlast_a_restart_of_the_origin() {
         let pauses: Vec<_> = (1..).map_while(connect_pause).collect();
         assert_eq!(pauses, [50, 100, 200, 400, 400].map(Duration::from_millis));
         assert!(pauses.iter().sum::<Duration>() > Duration::from_secs(1));
-    }
-
-    #[test]
-    fn retries_are_limited_to_a_share_of_first_attempts() {
-        let mut budget = Budget::new(RETRY_PRICE, RESERVE);
-        let now = Duration::ZERO;
-        assert_eq!(
-            withdrawn(&mut budget, now),
-            RESERVE,
-            "the reserve is finite"
-        );
-        for _ in 0..50 {
-            budget.deposit(RETRY_PRICE / 5);
-        }
-        assert_eq!(withdrawn(&mut budget, now), 10, "a fifth of fifty");
     }
 }
