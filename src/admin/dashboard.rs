@@ -20,6 +20,7 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 
 const PAGE: &str = include_str!("dashboard/index.html");
 const SCRIPT: &str = include_str!("dashboard/dashboard.js");
+const API: &str = include_str!("dashboard/api.js");
 const CHARTS: &str = include_str!("dashboard/charts.js");
 const FORMAT: &str = include_str!("dashboard/format.js");
 const PURGE: &str = include_str!("dashboard/purge.js");
@@ -31,6 +32,7 @@ pub(super) fn file(path: &str) -> Option<AdminResponse> {
     let (content_type, text) = match path {
         "/" => ("text/html; charset=utf-8", PAGE),
         "/dashboard.js" => (JAVASCRIPT, SCRIPT),
+        "/api.js" => (JAVASCRIPT, API),
         "/charts.js" => (JAVASCRIPT, CHARTS),
         "/format.js" => (JAVASCRIPT, FORMAT),
         "/purge.js" => (JAVASCRIPT, PURGE),

@@ -42,6 +42,18 @@ export function bar(share, colour) {
     svg("rect", { width: 100 * share, height: 8, rx: 2, fill: `var(--${colour})` }));
 }
 
+/** Steps between the times on an axis, in seconds. */
+const STEPS = [5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 14400, 21600];
+
+/** All charts have the same points, and show the values at the same one. */
+const charts = [];
+let cursor = null;
+
+function move(at) {
+  cursor = at;
+  for (const chart of charts) chart.showValues();
+}
+
 /**
  * A chart over time in a figure.
  *
@@ -52,7 +64,8 @@ export function bar(share, colour) {
  */
 export class Chart {
   constructor(id, { series, format, stacked = false, logarithmic = false, base = 10, most = null }) {
-    Object.assign(this, { series, format, stacked, logarithmic, base, most, at: null, drawn: [] });
+    Object.assign(this, { series, format, stacked, logarithmic, base, most, drawn: [] });
+    charts.push(this);
     this.figure = document.getElementById(id);
     this.title = this.figure.querySelector("figcaption").textContent;
     this.picture = svg("svg", { role: "img", tabindex: "0" });
@@ -65,15 +78,18 @@ export class Chart {
     all.addEventListener("toggle", () => this.tabulate());
     this.details = all;
     this.figure.append(this.picture, this.legend, all);
-    this.picture.addEventListener("pointermove", (event) => this.select(event.offsetX));
-    this.picture.addEventListener("pointerleave", () => this.select(null));
-    this.picture.addEventListener("keydown", (event) => this.step(event));
+    this.picture.addEventListener("pointermove", (event) => move(this.nearest(event.offsetX)?.at ?? null));
+    this.picture.addEventListener("pointerleave", () => move(null));
+    this.picture.addEventListener("keydown", (event) => this.stepBy(event));
     new ResizeObserver(() => this.draw()).observe(this.picture);
   }
 
-  /** Shows these points, of which the newest is at `now` and the oldest `span` seconds before. */
-  show(points, now, span) {
-    Object.assign(this, { points, now, span });
+  /**
+   * Shows these points, of which the newest is at `now` and the oldest `span` seconds before.
+   * started: the time of zero, in seconds since 1970.
+   */
+  show(points, now, span, started) {
+    Object.assign(this, { points, now, span, started });
     this.draw();
     this.tabulate();
   }
@@ -95,11 +111,14 @@ export class Chart {
       parts.push(svg("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
         svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, this.format(value)));
     }
-    for (const [text, at, anchor] of this.times()) {
-      parts.push(svg("text", { x: LEFT + (width - LEFT) * at, y: HEIGHT - 4, "text-anchor": anchor }, text));
+    for (const at of this.times(width)) {
+      parts.push(svg("line", { class: "grid", x1: x(at), x2: x(at), y1: HEIGHT - BELOW, y2: HEIGHT - BELOW + 4 }),
+        svg("text", { x: x(at), y: HEIGHT - 4, "text-anchor": "middle" }, time(this.started + at, this.step)));
     }
     parts.push(...(this.stacked ? this.areas(rows, x, y) : this.lines(rows, x, y)));
-    this.cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT - BELOW, visibility: "hidden" });
+    this.when = svg("text", { y: HEIGHT - 4, "text-anchor": "middle" });
+    this.cursor = svg("g", { class: "cursor", visibility: "hidden" },
+      svg("line", { y2: HEIGHT - BELOW }), svg("rect", { y: HEIGHT - BELOW + 1, width: 84, height: BELOW, x: -42 }), this.when);
     this.picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.picture.replaceChildren(...parts, this.cursor);
     this.drawn = rows.map((row) => ({ x: x(row.at), ...row }));
@@ -128,10 +147,17 @@ export class Chart {
     return powers.length > 5 ? powers.filter((_, index) => index % 2 === 0) : powers;
   }
 
-  times() {
-    const ago = (seconds) => seconds < 120 ? `${Math.round(seconds)} s ago`
-      : seconds < 7200 ? `${Math.round(seconds / 6) / 10} min ago` : `${Math.round(seconds / 360) / 10} h ago`;
-    return [[ago(this.span), 0, "start"], [ago(this.span / 2), 0.5, "middle"], ["now", 1, "end"]];
+  /** Round local times within the span, as many as there is room for. */
+  times(width) {
+    const most = Math.max(2, (width - LEFT) / 80);
+    this.step = STEPS.find((step) => this.span / step <= most) ?? STEPS.at(-1);
+    const zone = new Date(this.started * 1000).getTimezoneOffset() * 60;
+    const local = (at) => this.started + at - zone;
+    const times = [];
+    // Not where the text would be cut off.
+    const [first, last] = [this.now - this.span * 0.97, this.now - this.span * 0.03];
+    for (let at = first + (this.step - local(first) % this.step) % this.step; at <= last; at += this.step) times.push(at);
+    return times;
   }
 
   /** One path per series, one step per point: a count belongs to the whole span of its point. */
@@ -173,19 +199,13 @@ export class Chart {
     });
   }
 
-  select(offset) {
-    this.at = offset === null ? null : this.nearest(offset)?.at ?? null;
-    this.showValues();
-  }
-
-  step(event) {
+  stepBy(event) {
     const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!direction || this.drawn.length === 0) return;
     event.preventDefault();
-    const position = this.drawn.findIndex((row) => row.at === this.at);
+    const position = this.drawn.findIndex((row) => row.at === cursor);
     const next = position < 0 ? this.drawn.length - 1 : position + direction;
-    this.at = this.drawn[Math.min(this.drawn.length - 1, Math.max(0, next))].at;
-    this.showValues();
+    move(this.drawn[Math.min(this.drawn.length - 1, Math.max(0, next))].at);
   }
 
   nearest(offset) {
@@ -195,17 +215,20 @@ export class Chart {
 
   /** Shows the values of the point under the cursor, else of the newest one. */
   showValues() {
-    const selected = this.drawn.find((row) => row.at === this.at);
+    const selected = this.drawn.find((row) => row.at === cursor);
     const row = selected ?? this.drawn.at(-1);
+    if (!this.cursor) return;
     this.cursor.setAttribute("visibility", selected ? "visible" : "hidden");
+    const when = selected ? time(this.started + selected.at, 1) : "now";
     if (selected) {
-      this.cursor.setAttribute("x1", selected.x);
-      this.cursor.setAttribute("x2", selected.x);
+      this.cursor.setAttribute("transform", `translate(${selected.x} 0)`);
+      this.when.textContent = when;
+      const room = Math.min(0, this.width - 32 - selected.x);
+      for (const part of [this.when, this.when.previousSibling]) part.setAttribute("transform", `translate(${room} 0)`);
     }
     this.values.forEach((value, index) => {
       value.textContent = row?.values[index] == null ? "–" : this.format(row.values[index]);
     });
-    const when = selected ? `${Math.round(this.now - selected.at)} s ago` : "now";
     const parts = this.series.map((line, index) => `${line.name} ${this.values[index].textContent}`);
     this.picture.setAttribute("aria-label", `${this.title}, ${when}: ${parts.join(", ")}`);
   }
@@ -213,13 +236,19 @@ export class Chart {
   tabulate() {
     if (!this.details.open || !this.points) return;
     const cell = (text) => element("td", { class: "number" }, text);
-    const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "seconds ago"),
+    const head = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "time"),
       ...this.series.map((line) => element("th", { scope: "col", class: "number" }, line.name))));
     const body = this.rows().reverse().map((row) => element("tr", {},
-      element("th", { scope: "row" }, String(Math.round(this.now - row.at))),
+      element("th", { scope: "row" }, time(this.started + row.at, 1)),
       ...row.values.map((value) => cell(value == null ? "–" : this.format(value)))));
     this.table.replaceChildren(head, element("tbody", {}, ...body));
   }
+}
+
+/** A local time of day, with seconds if they matter. */
+function time(epoch, step) {
+  const text = new Date(epoch * 1000).toTimeString();
+  return text.slice(0, step < 60 ? 8 : 5);
 }
 
 /** The next round number above: 1, 2 or 5 times a power of ten, or of ten in its unit of bytes. */

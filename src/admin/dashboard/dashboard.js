@@ -1,11 +1,11 @@
 // The page: polls /stats once a second for new points, and shows them.
 
+import { request } from "/api.js";
 import { Chart, bar, element, swatch } from "/charts.js";
 import { bytes, count, percent, rate, seconds, span } from "/format.js";
 import * as purge from "/purge.js";
 
 const INTERVAL = 1000;
-const TIMEOUT = 5000;
 const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
 /** The share of failing requests to the origin that is an alarm. */
 const ALARM = 0.05;
@@ -23,6 +23,9 @@ const OUTCOMES = {
   aborted: "the connection ended before the response",
 };
 
+/** The classes of statuses, and their colours. */
+const CLASSES = { 2: "hit", 3: "collapsed", 4: "miss", 5: "failed" };
+
 const SHARED = { in_step: "in step", catching_up: "catching up", alone: "alone" };
 
 const id = (name) => document.getElementById(name);
@@ -39,6 +42,12 @@ const CHARTS = [
       name: outcome, colour: outcome, of: perSecond((point) => point.requests[outcome] ?? 0),
     })),
   }),
+  new Chart("chart-statuses", {
+    stacked: true, format: rate,
+    series: Object.entries(CLASSES).map(([first, colour]) => ({
+      name: `${first}xx`, colour, of: perSecond((point) => ofClass(point.statuses, first)),
+    })),
+  }),
   new Chart("chart-latency", {
     logarithmic: true, format: seconds,
     series: [
@@ -46,6 +55,13 @@ const CHARTS = [
       { name: "hit p99", colour: "hit", dashed: true, of: (point) => point.hit_seconds?.p99 },
       { name: "miss p50", colour: "miss", of: (point) => point.miss_seconds?.p50 },
       { name: "miss p99", colour: "miss", dashed: true, of: (point) => point.miss_seconds?.p99 },
+    ],
+  }),
+  new Chart("chart-upstream", {
+    logarithmic: true, format: seconds,
+    series: [
+      { name: "p50", colour: "collapsed", of: (point) => point.origin_seconds?.p50 },
+      { name: "p99", colour: "collapsed", dashed: true, of: (point) => point.origin_seconds?.p99 },
     ],
   }),
   new Chart("chart-ratio", {
@@ -71,6 +87,12 @@ const CHARTS = [
     series: [{ name: "stored", colour: "collapsed", of: (point) => point.weight_bytes }],
   }),
 ];
+
+/** The responses with a status of this class. */
+function ofClass(statuses, first) {
+  const found = Object.entries(statuses ?? {}).filter(([status]) => status.startsWith(first));
+  return found.reduce((sum, [, times]) => sum + times, 0);
+}
 
 /** The share of the requests to the origin that failed. */
 function failing({ origin_errors: errors, origin_requests: requests }) {
@@ -194,7 +216,7 @@ function showHistory() {
   // Only as far back as there are points.
   const [least, most] = RANGES[range];
   const span = Math.min(most, Math.max(least, now - (known[range][0]?.at ?? now)));
-  for (const chart of CHARTS) chart.show(known[range], now, span);
+  for (const chart of CHARTS) chart.show(known[range], now, span, Date.parse(known.started) / 1000);
 }
 
 function state(text, kind) {
@@ -207,7 +229,7 @@ async function poll() {
   try {
     const after = known.seconds.at(-1)?.at ?? 0;
     const fetchStats = async (time) => {
-      const response = await fetch(`/stats?after=${time}`, { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT) });
+      const response = await request(`/stats?after=${time}`);
       if (!response.ok) throw new Error(`status ${response.status}`);
       return response.json();
     };
@@ -240,5 +262,6 @@ id("fields").addEventListener("change", ({ target }) => {
   stripped.set(target.dataset.field, target.checked);
   showFields({ fields: known.fields });
 });
+setText("zone", `times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
 purge.start();
 poll();

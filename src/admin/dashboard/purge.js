@@ -1,4 +1,6 @@
-// The purge form. The token is sent with the purge, and not stored.
+// The purge form.
+
+import { request } from "/api.js";
 
 const id = (name) => document.getElementById(name);
 
@@ -38,10 +40,9 @@ function purged({ invalidated, replicas, confirmed, queued }) {
 async function purge(event) {
   event.preventDefault();
   const query = kind() === "all" ? "all" : `${kind()}=${encodeURI(id("which").value.trim())}`;
-  const headers = id("token").value ? { authorization: `Bearer ${id("token").value}` } : {};
   id("purge-button").disabled = true;
   try {
-    const response = await fetch(`/purge?${query}`, { method: "POST", headers, signal: AbortSignal.timeout(65_000) });
+    const response = await request(`/purge?${query}`, { method: "POST", timeout: 65_000 });
     const text = (await response.text()).trim();
     if (response.ok) showResult(...purged(JSON.parse(text)));
     else showResult(`${response.status}: ${text}`, false);

@@ -136,6 +136,7 @@ async fn the_purge_form_needs_the_admin_token() {
     page.wait_until("document.documentElement.dataset.polls >= 1");
 
     page.fill("#which", "call_acme_0001");
+    page.click("#token-row summary");
     page.fill("#token", "battery-staple");
     page.click("#purge-button");
     page.wait_until("document.querySelector('#purged').innerText.startsWith('401: ')");
@@ -210,6 +211,18 @@ async fn the_dashboard_is_legible_in_light_and_dark_and_on_a_phone() {
         let rows = distinct_rows(&page.screenshot(name));
         assert!(rows > 300, "{name}: blank, with {rows} distinct rows");
     }
+    // All charts show the values of the time under the cursor.
+    let at = page.evaluate(
+        "(() => { const it = document.querySelector('#chart-ratio > svg'); \
+         it.scrollIntoView({block: 'center'}); const at = it.getBoundingClientRect(); \
+         return [at.x + at.width - 5, at.y + 50]; })()",
+    );
+    page.move_to(&at);
+    page.wait_until("document.querySelectorAll('.cursor[visibility=visible]').length === 8");
+    let times =
+        page.evaluate("[...document.querySelectorAll('.cursor text')].map(it => it.textContent)");
+    let times: HashSet<_> = times.as_array().expect("texts").iter().collect();
+    assert_eq!(times.len(), 1, "one time: {times:?}");
     page.evaluate("document.querySelector('#chart-requests details').open = true");
     page.wait_until("document.querySelectorAll('#chart-requests tbody tr').length >= 3");
     assert_eq!(page.console_errors(), Vec::<String>::new());

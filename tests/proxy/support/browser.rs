@@ -178,6 +178,14 @@ impl Page {
         }
     }
 
+    /// Moves the pointer to `[x, y]`.
+    pub fn move_to(&mut self, at: &Value) {
+        self.send_command(
+            "Input.dispatchMouseEvent",
+            &json!({"type": "mouseMoved", "x": at[0], "y": at[1]}),
+        );
+    }
+
     /// A screenshot of the whole page as PNG, also written to the target directory as `name`.
     pub fn screenshot(&mut self, name: &str) -> Vec<u8> {
         let captured = self.send_command(
