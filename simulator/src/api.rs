@@ -95,9 +95,12 @@ impl Simulator {
                 let page = self.page(organisation, target.query().unwrap_or_default(), now)?;
                 let body = Bytes::from(page.to_string());
                 let etag = etag(&body);
-                Ok(self.representation(headers, body, &etag))
+                Ok(self.representation(headers, tagged(body, etag)))
             }
             (Route::Call(id), "GET" | "HEAD") => {
+                if let Some(fixture) = self.0.options.fixtures.of(organisation, id) {
+                    return Ok(self.representation(headers, fixture));
+                }
                 let call = self.find(organisation, id, now)?;
                 match call.id.kind {
                     Kind::Fault500 => return Err(Refusal::Broken),
@@ -105,7 +108,7 @@ impl Simulator {
                     _ => {}
                 }
                 let rendered = self.render(&call, now);
-                Ok(self.representation(headers, rendered.body, &rendered.etag))
+                Ok(self.representation(headers, tagged(rendered.body, rendered.etag)))
             }
             (Route::Call(id), "PATCH") => self.patch(organisation, id, body, now),
             (Route::Approve(id), "POST") => self.approve(organisation, id, now),
@@ -128,27 +131,27 @@ impl Simulator {
         organisations.find(|organisation| organisation.admits(token))
     }
 
-    /// 200 with this body, or 304 if `If-None-Match` has its tag.
+    /// This response, or 304 if `If-None-Match` has the tag of a 200; as the options say.
     fn representation(
         &self,
         headers: &HeaderMap,
-        body: Bytes,
-        etag: &HeaderValue,
+        mut response: Response<Bytes>,
     ) -> Response<Bytes> {
         let options = &self.0.options;
-        let mut response = answer::whole(StatusCode::OK, body);
-        if options.etag && matches(headers, etag) {
+        if !options.etag {
+            response.headers_mut().remove(ETAG);
+        }
+        let etag = response.headers().get(ETAG);
+        let is_match = etag.is_some_and(|etag| matches(headers, etag));
+        if is_match && response.status() == StatusCode::OK {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             *response.body_mut() = Bytes::new();
             response.headers_mut().remove(CONTENT_LENGTH);
             response.headers_mut().remove(CONTENT_TYPE);
         }
-        let fields = response.headers_mut();
-        if options.etag {
-            fields.insert(ETAG, etag.clone());
-        }
         if let Some(cache_control) = &options.cache_control {
-            fields.insert(CACHE_CONTROL, cache_control.clone());
+            let field = response.headers_mut().entry(CACHE_CONTROL);
+            field.or_insert_with(|| cache_control.clone());
         }
         response
     }
@@ -182,6 +185,13 @@ impl Simulator {
         let call = self.current(id, now).ok_or(Refusal::NotFound)?;
         Ok(answer::whole(StatusCode::OK, self.render(&call, now).body))
     }
+}
+
+/// A 200 with this body and this entity tag.
+fn tagged(body: Bytes, etag: HeaderValue) -> Response<Bytes> {
+    let mut response = answer::whole(StatusCode::OK, body);
+    response.headers_mut().insert(ETAG, etag);
+    response
 }
 
 /// The request's token, if it has exactly one.

@@ -33,6 +33,8 @@
 //! | `call_fault_500_…`, `call_fault_429_…` | that status; 429 with `Retry-After` |
 //! | `call_fault_reset_…` | a 200 whose connection is closed in the middle of the body |
 //!
+//! [`Fixtures`] are responses from files, for any id.
+//!
 //! # Deterministic
 //!
 //! A call depends only on its id, on the simulator's start time and on the current time: the same
@@ -66,6 +68,7 @@ mod directory;
 mod edit;
 mod email;
 mod fault;
+mod fixtures;
 mod integration;
 mod invoice;
 mod json_object;
@@ -94,6 +97,7 @@ use http::Method;
 use jiff::Timestamp;
 
 pub use answer::Answer;
+pub use fixtures::Fixtures;
 pub use options::{Error, Options, Organisation};
 pub use requests::{Outcome, Requests};
 pub use serve::serve;

@@ -11,12 +11,15 @@
 //! | [`Options::etag`] | `--no-etag` | on |
 //! | [`Options::signed_for`] | `--signed-for 15m` | 15 min |
 //! | [`Options::retry_after`] | `--retry-after 1s` | 1 s |
+//! | [`Options::fixtures`] | `--fixtures folder` | none |
 //! | [`Options::organisations`] | `--organisation acme=token,token` | acme, globex, initech |
 
 use std::time::Duration;
 
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
+
+use crate::Fixtures;
 
 /// Options of a simulator; the default is a fast origin without faults.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub struct Options {
     pub signed_for: Duration,
     /// `Retry-After` of a 429 or 503, in whole seconds.
     pub retry_after: Duration,
+    /// Responses from files; they replace calls of the same id.
+    pub fixtures: Fixtures,
     /// The organisations and their tokens.
     pub organisations: Vec<Organisation>,
 }
@@ -88,6 +93,7 @@ impl Default for Options {
             etag: true,
             signed_for: Duration::from_mins(15),
             retry_after: Duration::from_secs(1),
+            fixtures: Fixtures::default(),
             organisations: built_in
                 .into_iter()
                 .map(|(name, tokens)| {

@@ -12,12 +12,11 @@ use http::Request;
 use http::header::AUTHORIZATION;
 use http_body_util::Full;
 use stuut_simulator::{Options, Simulator, demo, serve};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::admin_client::{HttpClient, MAX_BODY, http_client, send};
 use super::print;
-use super::serve::{log, run_to_end};
+use super::serve::{log, run_to_end, stop_signal};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, LogLevel, OriginUrl, parse_address};
 use crate::process::{Process, Sockets};
@@ -88,11 +87,8 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     if !arguments.tour {
         let base = format!("http://{}", processes[0].address);
         print_examples(&base, processes[0].admin_address)?;
-        let terminate = signal(SignalKind::terminate());
-        let mut terminate = terminate.context("cannot listen for SIGTERM")?;
         tokio::select! {
-            stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C")?,
-            _ = terminate.recv() => {}
+            stopped = stop_signal() => stopped?,
             () = send_traffic(&base) => {}
         }
     }

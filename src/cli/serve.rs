@@ -61,6 +61,15 @@ pub(super) fn run_to_end<T>(
     result
 }
 
+/// Waits for Ctrl-C or SIGTERM, which process 1 of a container would ignore otherwise.
+pub(super) async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped.context("cannot listen for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
 /// The status in `systemctl status` after a refused reload.
 const REFUSED_STATUS: &str =
     "the new configuration was refused, the old one stays in use: see the journal";

@@ -1,17 +1,18 @@
 //! `simulate`: only the simulated Stuut API.
 
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context as _;
 use clap::Args;
 use http::HeaderValue;
-use stuut_simulator::{Options, Organisation, Simulator, demo, serve};
+use stuut_simulator::{Fixtures, Options, Organisation, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
-use super::print;
-use super::serve::run_to_end;
+use super::serve::{run_to_end, stop_signal};
+use super::{EXIT_CONFIG, print};
 use crate::config::parse_address;
 use crate::server::listen;
 
@@ -50,11 +51,20 @@ pub(super) struct SimulateArguments {
     /// Additional organisation and its tokens
     #[arg(long, value_name = "NAME=TOKEN,TOKEN", value_parser = organisation)]
     organisation: Vec<Organisation>,
+    /// Folder of own responses: `ORGANISATION/CALL_ID.json` is a body, `….http` as printed by curl -i
+    #[arg(long, value_name = "DIR")]
+    fixtures: Option<PathBuf>,
 }
 
 impl SimulateArguments {
-    fn options(&self) -> Options {
-        Options {
+    /// The options, or every fault of the fixtures.
+    fn options(&self) -> Result<Options, Vec<String>> {
+        let organisations = [Options::default().organisations, self.organisation.clone()].concat();
+        let fixtures = match &self.fixtures {
+            Some(folder) => Fixtures::read(folder, &organisations)?,
+            None => Fixtures::default(),
+        };
+        Ok(Options {
             latency: self.latency,
             jitter: self.jitter,
             slow: self.slow,
@@ -64,8 +74,9 @@ impl SimulateArguments {
             etag: !self.no_etag,
             signed_for: self.signed_for,
             retry_after: self.retry_after,
-            organisations: [Options::default().organisations, self.organisation.clone()].concat(),
-        }
+            fixtures,
+            organisations,
+        })
     }
 }
 
@@ -88,24 +99,35 @@ fn organisation(text: &str) -> Result<Organisation, String> {
     reason = "the simulated API has a clock of its own"
 )]
 pub(super) fn run(arguments: &SimulateArguments) -> anyhow::Result<ExitCode> {
-    let options = arguments.options();
+    let options = match arguments.options() {
+        Ok(options) => options,
+        Err(faults) => {
+            eprintln!("{}", faults.join("\n"));
+            return Ok(ExitCode::from(EXIT_CONFIG));
+        }
+    };
     run_to_end(0, async {
         let listener = listen("--listen", arguments.listen)?;
         let base = format!("http://{}", listener.local_addr()?);
-        print(format!(
-            "the simulated Stuut API listens on {base}; try\n\
-             curl -H 'Authorization: Bearer {}' {base}/v1/calls/{}\n",
-            demo::TOKEN,
-            demo::CALL
-        ))?;
+        print(if io::stdout().is_terminal() {
+            format!(
+                "the simulated Stuut API listens on {base}; try\n\
+                 curl -H 'Authorization: Bearer {}' {base}/v1/calls/{}\n",
+                demo::TOKEN,
+                demo::CALL
+            )
+        } else {
+            // For the program that has started this one.
+            format!("{}\n", serde_json::json!({ "listening": base }))
+        })?;
         let simulator = Simulator::new(options, SystemTime::now);
         let shutdown = CancellationToken::new();
         let ((), stopped) = tokio::join!(serve(listener, simulator, shutdown.clone()), async {
-            let stopped = tokio::signal::ctrl_c().await;
+            let stopped = stop_signal().await;
             shutdown.cancel();
             stopped
         });
-        stopped.context("cannot listen for Ctrl-C")?;
+        stopped?;
         Ok(ExitCode::SUCCESS)
     })
 }

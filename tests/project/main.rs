@@ -10,6 +10,7 @@ mod deploy;
 mod documents;
 mod layers;
 mod manual;
+mod mocking;
 mod replicas;
 mod snapshots;
 mod tools;

@@ -47,13 +47,14 @@ fn the_program_needs_no_library_that_the_image_lacks() {
 }
 
 #[test]
-fn the_compose_file_matches_its_schema() {
+fn the_compose_files_match_their_schema() {
     let Some(mut check) = tool("check-jsonschema") else {
         return;
     };
     run(check
         .args(["--builtin-schema", "vendor.compose-spec"])
-        .arg(deploy("docker/compose.yaml")));
+        .arg(deploy("docker/compose.yaml"))
+        .arg(deploy("mocking/compose.yaml")));
 }
 
 #[test]
@@ -83,15 +84,16 @@ fn the_compose_file_mounts_and_builds_files_that_exist() {
 
 #[test]
 fn the_commands_of_image_and_compose_file_exist() {
-    let compose = yaml("docker/compose.yaml");
-    let simulate: Vec<_> = list(&compose["services"]["simulate"]["command"])
-        .iter()
-        .map(string)
-        .collect();
-    assert_eq!(simulate[0], "simulate");
+    for (file, service) in [("docker", "simulate"), ("mocking", "stuut")] {
+        let compose = yaml(&format!("{file}/compose.yaml"));
+        let command = list(&compose["services"][service]["command"]);
+        let arguments = command.iter().map(string).chain(["--help"]);
+        let help = run(Command::new(env!("CARGO_BIN_EXE_stuut-cache")).args(arguments));
+        assert!(help.contains("simulate [OPTIONS]"), "{help}");
+    }
     let dockerfile = text("docker/Dockerfile");
-    for command in ["serve", "simulate", "healthcheck"] {
-        assert!(command == "simulate" || dockerfile.contains(&format!("\"{command}\"")));
+    for command in ["serve", "healthcheck"] {
+        assert!(dockerfile.contains(&format!("\"{command}\"")));
         run(Command::new(env!("CARGO_BIN_EXE_stuut-cache")).args([command, "--help"]));
     }
 }
