@@ -361,10 +361,7 @@ impl Drop for EndGuard {
         metrics
             .requests
             .count(report.route, &self.method, self.status, label);
-        metrics
-            .request_duration
-            .of(label)
-            .observe(took.as_secs_f64());
+        metrics.request_duration.observe(report.route, label, took);
         metrics.response_bytes.of(label).inc_by(self.bytes);
         metrics.in_flight.dec();
         if let Some(span) = self.span.as_ref().filter(|span| span.is_recorded()) {

@@ -15,7 +15,7 @@ pub use log::{
 };
 pub use metrics::{
     CloseReason, Concern, EngineFault, Eviction, FAMILIES, Family, Holder, InvalidationCause,
-    Metrics, MetricsSnapshot, PerLabel, Pool, Reload, Reset, Retry, SentCoding, SharedLookup,
-    SharedStore, Shed, SpanResult, Unsealed, ViewResult, rounded_seconds,
+    Metrics, MetricsSnapshot, PerLabel, PerRoute, Pool, Reload, Reset, Retry, SentCoding,
+    SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

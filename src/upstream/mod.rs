@@ -38,7 +38,7 @@ use crate::coding;
 use crate::config::{self, Config};
 use crate::in_transit::Ledger;
 use crate::policy;
-use crate::request::Scope;
+use crate::request::{Routes, Scope};
 use crate::telemetry::{Metrics, Pool};
 use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
@@ -70,6 +70,8 @@ pub struct Upstream {
     settings: config::Upstream,
     max_upload: u64,
     max_body: u64,
+    /// For the metrics by route.
+    routes: Routes,
     ledger: Arc<Ledger>,
     admission: Arc<AdmissionControl>,
     metrics: Arc<Metrics>,
@@ -108,6 +110,7 @@ impl Upstream {
             settings,
             max_upload: config.limits.request_body.0,
             max_body: config.cache.max_entry.0,
+            routes: Routes::new(&config.cache.routes),
             ledger,
             admission,
             metrics,
@@ -313,6 +316,7 @@ impl Upstream {
         deadline: &HeadDeadline,
     ) -> Result<Response<Incoming>, FetchError> {
         let sent = self.clock.mono();
+        let route = self.routes.find(request.uri().path());
         let connection = capture_connection(&mut request);
         let response = client.request(request);
         let response = deadline
@@ -326,7 +330,8 @@ impl Upstream {
             connected.poison();
         }
         let took = self.clock.mono().saturating_sub(sent);
-        self.metrics.upstream_duration.observe(took.as_secs_f64());
+        let durations = self.metrics.upstream_duration.of(route);
+        durations.observe(took.as_secs_f64());
         if response.status().is_informational() {
             // An unsolicited 101: hyper returns it as if it were final.
             let error = FetchError::Protocol("an interim (1xx) response as the final one");

@@ -152,11 +152,6 @@ impl Samples {
 
     /// The values of a label, if the metric has it.
     pub(crate) fn values(&self, name: &str, label: &str) -> Option<&[String]> {
-        // Outcomes are exported once they occur; the durations have all of the same closed set.
-        let name = match (name, label) {
-            ("stuut_cache_requests_total", "outcome") => "stuut_cache_request_duration_seconds_sum",
-            _ => name,
-        };
         Some(self.0.get(name)?.get(label)?.as_slice())
     }
 }

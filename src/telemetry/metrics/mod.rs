@@ -11,8 +11,8 @@ use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, Registry, TextEn
 use serde::Serialize;
 
 use self::instrument::{BuildInfo, Instrument, SECONDS, Setup, WORK_SECONDS, metrics};
-use self::requests::{Requests, UpstreamRequests};
-use self::snapshot::{Count as _, Durations, HITS, MISSES, Outcomes};
+use self::requests::{HITS, MISSES, RequestDurations, Requests, UpstreamRequests};
+use self::snapshot::{Count as _, Durations, Outcomes, Statuses};
 use super::field_weights::FieldWeights;
 use super::left_out::LeftOut;
 use crate::label::Label as _;
@@ -20,7 +20,7 @@ use crate::outcome::OutcomeLabel;
 use crate::policy::NotStored;
 use crate::request::{Bypass, Refusal, Routes};
 
-pub use self::instrument::{Family, PerLabel};
+pub use self::instrument::{Family, PerLabel, PerRoute};
 pub use self::labels::{
     CloseReason, Concern, EngineFault, Eviction, Holder, InvalidationCause, Pool, Reload, Reset,
     Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult,
@@ -29,12 +29,12 @@ pub use self::snapshot::rounded_seconds;
 
 type Counters<L> = PerLabel<L, IntCounter>;
 type Gauges<L> = PerLabel<L, IntGauge>;
-type Histograms<L> = PerLabel<L, Histogram>;
 
 metrics! {
-    requests: Requests = "requests_total" ["route", "method", "status", "outcome"], "Client requests by outcome. Hit ratio: (hit + stale) / (hit + stale + miss + expired + collapsed). status=\"none\": ended before a response, with outcome=\"aborted\".";
-    request_duration: Histograms<OutcomeLabel> = "request_duration_seconds" ["outcome"] in SECONDS, "Time from the request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean CPU starvation."
-        => requests: Outcomes = Outcomes::read, hit_seconds: Durations = |all| Durations::read(all, HITS), miss_seconds: Durations = |all| Durations::read(all, MISSES);
+    requests: Requests = "requests_total" ["route", "method", "status", "outcome"], "Client requests by outcome. Hit ratio: (hit + stale) / (hit + stale + miss + expired + collapsed). status=\"none\": ended before a response, with outcome=\"aborted\"."
+        => statuses: Statuses = Statuses::read;
+    request_duration: RequestDurations = "request_duration_seconds" ["route", "outcome"] in SECONDS, "Time from the request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean CPU starvation."
+        => requests: Outcomes = Outcomes::read, hit_seconds: Durations = |all| Durations::of(all, HITS), miss_seconds: Durations = |all| Durations::of(all, MISSES);
     response_bytes: Counters<OutcomeLabel> = "response_bytes_total" ["outcome"], "Body bytes sent to clients. outcome=\"hit\" and \"stale\": served from memory."
         => sent_bytes: u64 = |all| all.sum(OutcomeLabel::ALL), memory_bytes: u64 = |all| all.sum(HITS);
     in_flight: IntGauge = "in_flight", "Client requests in progress.";
@@ -52,7 +52,8 @@ metrics! {
     upstream_proxy_failures: IntCounter = "upstream_proxy_failures_total", "Requests without a connection to the proxy (upstream.proxy), or through it, among the errors of upstream_requests_total. Non-zero: is the proxy up, does it permit the origin, and are its credentials right? The log has the status of its response.";
     upstream_retries: Counters<Retry> = "upstream_retries_total" ["reason"], "Retried requests to the origin. pooled: the origin closed a reused connection during the request; closed: it closed a new one without a response; connect: it refused the connection. Many: it restarts often, or is overloaded.";
     upstream_retries_denied: IntCounter = "upstream_retries_denied_total", "Requests that failed because the retry budget, upstream.retries, was used up. Non-zero: many origin connections are failing.";
-    upstream_duration: Histogram = "upstream_duration_seconds" in SECONDS, "Time from sending a request to the origin to its response head. High: the origin or the network is slow.";
+    upstream_duration: PerRoute<Histogram> = "upstream_duration_seconds" ["route"] in SECONDS, "Time from sending a request to the origin to its response head. High: the origin or the network is slow."
+        => origin_seconds: Durations = Durations::all;
     upstream_bytes: IntCounter = "upstream_bytes_total", "Body bytes received from the origin."
         => origin_bytes: u64 = IntCounter::get;
     upstream_in_flight: IntGauge = "upstream_in_flight", "Requests in progress at the origin: the sum of upstream_slots.";
@@ -147,6 +148,8 @@ impl MetricsSnapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::Config;
     use crate::outcome::Fault;
@@ -155,11 +158,15 @@ mod tests {
     fn a_snapshot_has_the_counts_since_an_earlier_one() {
         let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
         for outcome in [OutcomeLabel::Hit, OutcomeLabel::Hit, OutcomeLabel::Stale] {
-            metrics.request_duration.of(outcome).observe(0.000_05);
+            let took = Duration::from_micros(50);
+            metrics.request_duration.observe(None, outcome, took);
             metrics.response_bytes.of(outcome).inc_by(100);
         }
         let earlier = metrics.snapshot();
-        metrics.request_duration.of(OutcomeLabel::Miss).observe(0.2);
+        let took = Duration::from_millis(200);
+        metrics
+            .request_duration
+            .observe(None, OutcomeLabel::Miss, took);
         metrics.response_bytes.of(OutcomeLabel::Miss).inc_by(1_000);
         metrics.upstream_requests.responded(http::StatusCode::OK);
         metrics

@@ -1,17 +1,19 @@
-//! The two counters whose labels are not a single enum: requests, and requests to the origin.
+//! The instruments whose labels are not a single enum: requests, their durations, and requests to the
+//! origin.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http::{Method, StatusCode};
-use prometheus::{IntCounter, IntCounterVec};
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
-use super::instrument::{Family, Instrument, Setup};
+use super::instrument::{Family, Instrument, PerRoute, Setup};
 use crate::label::Label as _;
 use crate::outcome::{Fault, OutcomeLabel};
 use crate::request::RouteId;
 
 /// Statuses with a label of their own, after the classes that count all others.
-const STATUSES: &[&str] = &[
+pub(super) const STATUSES: &[&str] = &[
     "1xx", "2xx", "3xx", "4xx", "5xx", "200", "201", "204", "206", "304", "400", "401", "403",
     "404", "405", "408", "409", "410", "413", "414", "422", "429", "431", "500", "501", "502",
     "503", "504",
@@ -38,12 +40,53 @@ fn method_index(method: &Method) -> usize {
     known.unwrap_or(METHODS.len() - 1)
 }
 
+/// Served from memory.
+pub(super) const HITS: &[OutcomeLabel] = &[OutcomeLabel::Hit, OutcomeLabel::Stale];
+
+/// Cacheable requests served by the origin.
+pub(super) const MISSES: &[OutcomeLabel] = &[
+    OutcomeLabel::Miss,
+    OutcomeLabel::Expired,
+    OutcomeLabel::Collapsed,
+];
+
+/// The children of each route that exist from the start, so that `rate` sees the first request: all of GET.
+const INITIAL: &[(OutcomeLabel, &str)] = &[
+    (OutcomeLabel::Hit, "200"),
+    (OutcomeLabel::Stale, "200"),
+    (OutcomeLabel::Miss, "200"),
+    (OutcomeLabel::Expired, "200"),
+    (OutcomeLabel::Collapsed, "200"),
+    (OutcomeLabel::Bypass, "200"),
+    (OutcomeLabel::Refused, "400"),
+    (OutcomeLabel::Failed, "429"),
+    (OutcomeLabel::Failed, "502"),
+    (OutcomeLabel::Failed, "503"),
+    (OutcomeLabel::Failed, "504"),
+    (OutcomeLabel::Aborted, NONE),
+];
+
+/// The label of a request without a response.
+const NONE: &str = "none";
+
+const OUTCOMES: usize = OutcomeLabel::ALL.len();
+
 /// `requests_total`. Children are created when first counted, then found by index.
 #[derive(Debug)]
 pub struct Requests {
     family: IntCounterVec,
-    routes: Vec<String>,
-    children: Box<[OnceLock<IntCounter>]>,
+    routes: PerRoute<String>,
+    /// By method, then by status, then by outcome.
+    children: PerRoute<Box<[OnceLock<IntCounter>]>>,
+}
+
+/// `request_duration_seconds`. Children are created when first observed: each has 68 series, and most
+/// outcomes are rare.
+#[derive(Debug)]
+pub struct RequestDurations {
+    family: HistogramVec,
+    routes: PerRoute<String>,
+    children: PerRoute<[OnceLock<Histogram>; OUTCOMES]>,
 }
 
 /// `upstream_requests_total`: by status or by fault.
@@ -59,14 +102,23 @@ impl Instrument for Requests {
     const KIND: &'static str = IntCounter::KIND;
 
     fn register(family: &Family, setup: &Setup<'_>) -> Self {
-        let routes = setup.routes.names().map(str::to_owned);
-        let routes: Vec<_> = routes.chain(["other".to_owned()]).collect();
-        let count = routes.len() * METHODS.len() * (NO_STATUS + 1) * OutcomeLabel::ALL.len();
-        Self {
+        let count = METHODS.len() * (NO_STATUS + 1) * OUTCOMES;
+        let children = |_: &str| std::iter::repeat_with(OnceLock::new).take(count).collect();
+        let requests = Self {
             family: setup.counters(family),
-            routes,
-            children: std::iter::repeat_with(OnceLock::new).take(count).collect(),
+            routes: PerRoute::new(setup.routes().map(str::to_owned)),
+            children: PerRoute::new(setup.routes().map(children)),
+        };
+        for route in requests.routes.ids() {
+            let is_possible =
+                |outcome| route.is_some() || !HITS.contains(outcome) && !MISSES.contains(outcome);
+            for (outcome, name) in INITIAL.iter().filter(|(outcome, _)| is_possible(outcome)) {
+                let status = STATUSES.iter().position(|status| status == name);
+                let status = status.unwrap_or(NO_STATUS);
+                requests.child(route, method_index(&Method::GET), status, *outcome);
+            }
         }
+        requests
     }
 }
 
@@ -74,7 +126,7 @@ impl Requests {
     /// The pattern of a route, as in the label.
     #[must_use]
     pub fn route(&self, route: RouteId) -> &str {
-        &self.routes[route.0]
+        self.routes.of(Some(route))
     }
 
     /// Counts one request; without a status, it ended before a response.
@@ -85,22 +137,74 @@ impl Requests {
         status: Option<StatusCode>,
         outcome: OutcomeLabel,
     ) {
-        let route = route.map_or(self.routes.len() - 1, |route| route.0);
-        let method = method_index(method);
         let status = status.map_or(NO_STATUS, status_index);
-        let index = ((route * METHODS.len() + method) * (NO_STATUS + 1) + status)
-            * OutcomeLabel::ALL.len()
-            + outcome.index();
+        let child = self.child(route, method_index(method), status, outcome);
+        child.inc();
+    }
+
+    fn child(
+        &self,
+        route: Option<RouteId>,
+        method: usize,
+        status: usize,
+        outcome: OutcomeLabel,
+    ) -> &IntCounter {
+        let index = (method * (NO_STATUS + 1) + status) * OUTCOMES + outcome.index();
         let child = || {
             let labels = [
-                &self.routes[route],
+                self.routes.of(route),
                 METHODS[method],
-                STATUSES.get(status).copied().unwrap_or("none"),
+                STATUSES.get(status).copied().unwrap_or(NONE),
                 outcome.as_str(),
             ];
             self.family.with_label_values(&labels)
         };
-        self.children[index].get_or_init(child).inc();
+        self.children.of(route)[index].get_or_init(child)
+    }
+
+    /// The counts, summed by status.
+    pub(super) fn by_status(&self) -> [u64; STATUSES.len()] {
+        let mut sums = [0; STATUSES.len()];
+        for (index, child) in self.children.iter().flat_map(|all| all.iter().enumerate()) {
+            let sum = sums.get_mut(index / OUTCOMES % (NO_STATUS + 1));
+            if let (Some(sum), Some(child)) = (sum, child.get()) {
+                *sum += child.get();
+            }
+        }
+        sums
+    }
+}
+
+// === impl RequestDurations ===
+
+impl Instrument for RequestDurations {
+    const KIND: &'static str = Histogram::KIND;
+
+    fn register(family: &Family, setup: &Setup<'_>) -> Self {
+        let children = |_: &str| std::array::from_fn(|_| OnceLock::new());
+        Self {
+            family: setup.histograms(family),
+            routes: PerRoute::new(setup.routes().map(str::to_owned)),
+            children: PerRoute::new(setup.routes().map(children)),
+        }
+    }
+}
+
+impl RequestDurations {
+    /// Records the duration of one request.
+    pub fn observe(&self, route: Option<RouteId>, outcome: OutcomeLabel, took: Duration) {
+        let child = || {
+            let labels = [self.routes.of(route), outcome.as_str()];
+            self.family.with_label_values(&labels)
+        };
+        let child = self.children.of(route)[outcome.index()].get_or_init(child);
+        child.observe(took.as_secs_f64());
+    }
+
+    /// The histograms of an outcome, of all routes.
+    pub(super) fn of(&self, outcome: OutcomeLabel) -> impl Iterator<Item = &Histogram> {
+        let children = self.children.iter();
+        children.filter_map(move |all| all[outcome.index()].get())
     }
 }
 

@@ -6,21 +6,12 @@ use prometheus::Histogram;
 use prometheus::core::Metric as _;
 use serde::{Serialize, Serializer};
 
-use super::instrument::{PerLabel, SECONDS};
+use super::instrument::{PerRoute, SECONDS};
+use super::requests::{HITS, MISSES, RequestDurations, Requests, STATUSES};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 
 const OUTCOMES: usize = <OutcomeLabel as crate::label::Label>::ALL.len();
-
-/// Served from memory.
-pub(super) const HITS: &[OutcomeLabel] = &[OutcomeLabel::Hit, OutcomeLabel::Stale];
-
-/// Cacheable requests served by the origin.
-pub(super) const MISSES: &[OutcomeLabel] = &[
-    OutcomeLabel::Miss,
-    OutcomeLabel::Expired,
-    OutcomeLabel::Collapsed,
-];
 
 /// A value of a snapshot.
 pub(super) trait Count {
@@ -32,9 +23,13 @@ pub(super) trait Count {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcomes([u64; OUTCOMES]);
 
+/// Requests that have ended, by status. Serialized without zeros.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statuses([u64; STATUSES.len()]);
+
 /// Durations in the buckets of the histograms; the last bucket is unbounded. Serialized as
 /// quantiles.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durations([u64; SECONDS.len() + 1]);
 
 impl Count for u64 {
@@ -43,11 +38,24 @@ impl Count for u64 {
     }
 }
 
+macro_rules! counts {
+    ($($type:ident)+) => { $(
+        impl Count for $type {
+            fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
+                Self(std::array::from_fn(|at| with(self.0[at], other.0[at])))
+            }
+        }
+    )+ };
+}
+
+counts! { Outcomes Statuses Durations }
+
 // === impl Outcomes ===
 
 impl Outcomes {
-    pub(super) fn read(durations: &PerLabel<OutcomeLabel, Histogram>) -> Self {
-        let count = |at| durations.of(OutcomeLabel::ALL[at]).get_sample_count();
+    pub(super) fn read(durations: &RequestDurations) -> Self {
+        let of = |at| durations.of(OutcomeLabel::ALL[at]);
+        let count = |at| of(at).map(Histogram::get_sample_count).sum();
         Self(std::array::from_fn(count))
     }
 
@@ -68,30 +76,53 @@ impl Outcomes {
     }
 }
 
-impl Count for Outcomes {
-    fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
-        Self(std::array::from_fn(|at| with(self.0[at], other.0[at])))
+impl Serialize for Outcomes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let names = OutcomeLabel::ALL.iter().map(|outcome| outcome.as_str());
+        serialize(names, &self.0, serializer)
     }
 }
 
-impl Serialize for Outcomes {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let outcomes = OutcomeLabel::ALL.iter();
-        let counts = outcomes.map(|outcome| (outcome.as_str(), self.of(*outcome)));
-        serializer.collect_map(counts.filter(|(_, count)| *count > 0))
+// === impl Statuses ===
+
+impl Statuses {
+    pub(super) fn read(requests: &Requests) -> Self {
+        Self(requests.by_status())
     }
+}
+
+impl Serialize for Statuses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(STATUSES.iter().copied(), &self.0, serializer)
+    }
+}
+
+fn serialize<S: Serializer>(
+    names: impl Iterator<Item = &'static str>,
+    counts: &[u64],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let counts = names.zip(counts);
+    serializer.collect_map(counts.filter(|(_, count)| **count > 0))
 }
 
 // === impl Durations ===
 
 impl Durations {
-    pub(super) fn read(
-        durations: &PerLabel<OutcomeLabel, Histogram>,
-        outcomes: &[OutcomeLabel],
-    ) -> Self {
+    /// The durations of requests with one of these outcomes.
+    pub(super) fn of(durations: &RequestDurations, outcomes: &[OutcomeLabel]) -> Self {
+        Self::sum(outcomes.iter().flat_map(|outcome| durations.of(*outcome)))
+    }
+
+    /// The durations of all routes.
+    pub(super) fn all(durations: &PerRoute<Histogram>) -> Self {
+        Self::sum(durations.iter())
+    }
+
+    fn sum<'a>(histograms: impl Iterator<Item = &'a Histogram>) -> Self {
         let mut sum = Self::default();
-        for outcome in outcomes {
-            let metric = durations.of(*outcome).metric();
+        for histogram in histograms {
+            let metric = histogram.metric();
             let histogram = metric.get_histogram();
             // Prometheus buckets are cumulative.
             let buckets = histogram.get_bucket().iter();
@@ -132,9 +163,9 @@ impl Durations {
     }
 }
 
-impl Count for Durations {
-    fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
-        Self(std::array::from_fn(|at| with(self.0[at], other.0[at])))
+impl Default for Durations {
+    fn default() -> Self {
+        Self([0; SECONDS.len() + 1])
     }
 }
 
@@ -161,27 +192,41 @@ fn float(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::HistogramOpts;
+
     use super::*;
 
     #[test]
     fn quantiles_are_those_of_prometheus() {
-        let mut durations = Durations::default();
-        assert_eq!(durations.quantile(0.5), None);
-        // Ten up to 0.1 ms, ten up to 1 ms, one above the last bound.
-        durations.0[0] = 10;
-        durations.0[2] = 10;
-        durations.0[SECONDS.len()] = 1;
+        let histogram = |times: &[f64]| {
+            let bounds = HistogramOpts::new("name", "help").buckets(SECONDS.to_vec());
+            let histogram = Histogram::with_opts(bounds).expect("a valid name");
+            for took in times {
+                histogram.observe(*took);
+            }
+            histogram
+        };
+        // Between 100 and 125 ms; up to 20 µs; above the last bound.
+        let (miss, hit, slow) = ([0.115; 10], [0.000_02; 10], [100.0]);
+        let all = [histogram(&miss), histogram(&hit), histogram(&slow)];
+        let durations = Durations::sum(all.iter());
         let micros = |share| {
             durations
                 .quantile(share)
                 .map(|duration| duration.as_micros())
         };
-        assert_eq!(
-            micros(5.0 / 21.0),
-            Some(50),
-            "the middle of the first bucket"
-        );
-        assert_eq!(micros(15.0 / 21.0), Some(625), "the middle of the third");
-        assert_eq!(micros(1.0), Some(30_000_000), "at most the last bound");
+        assert_eq!(micros(5.0 / 21.0), Some(10), "the middle of the first");
+        assert_eq!(micros(15.0 / 21.0), Some(112_500), "the middle of another");
+        assert_eq!(micros(1.0), Some(63_000_000), "at most the last bound");
+        assert_eq!(Durations::default().quantile(0.5), None);
+    }
+
+    /// A quantile of equal durations is the middle of their bucket.
+    #[test]
+    fn a_median_is_off_by_at_most_14_percent() {
+        for bounds in SECONDS.windows(2) {
+            let (low, high) = (bounds[0], bounds[1]);
+            assert!(f64::midpoint(low, high) <= low * 1.141, "{low} to {high}");
+        }
     }
 }

@@ -159,6 +159,7 @@ async fn stats_agree_with_the_metrics() {
         Some(proxy.metric(hit).await)
     );
     assert_eq!(total["hit_ratio"], json!(4.0 / 6.0));
+    assert_eq!(total["statuses"], json!({"200": 6, "500": 1}));
     assert_eq!(total["origin_requests"], 3);
     assert_eq!(total["origin_errors"], 1);
     assert_eq!(total["origin_results"], json!({"200": 2, "500": 1}));
@@ -172,6 +173,7 @@ async fn stats_agree_with_the_metrics() {
     }
     assert!(total["hit_seconds"]["p99"].is_number(), "{total}");
     assert!(total["miss_seconds"]["p50"].is_number(), "{total}");
+    assert!(total["origin_seconds"]["p99"].is_number(), "{total}");
 }
 
 /// The points of the history add up to the total, and `after` selects the new ones.

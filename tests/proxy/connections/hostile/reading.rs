@@ -22,7 +22,8 @@ async fn start_filled() -> (Origin, Program) {
 
 /// Waits until `count` hits are in flight or done.
 async fn until_hits(program: &Program, count: u32) {
-    let hits = "stuut_cache_request_duration_seconds_count{outcome=\"hit\"}";
+    let hits =
+        "stuut_cache_request_duration_seconds_count{outcome=\"hit\",route=\"/v1/calls/{call_id}\"}";
     wait_until("a hit per reader", async || {
         let in_flight = program.metric("stuut_cache_in_flight").await;
         program.metric(hits).await + in_flight >= f64::from(count)
