@@ -22,6 +22,7 @@ const PAGE: &str = include_str!("dashboard/index.html");
 const SCRIPT: &str = include_str!("dashboard/dashboard.js");
 const API: &str = include_str!("dashboard/api.js");
 const CHARTS: &str = include_str!("dashboard/charts.js");
+const EXPLAIN: &str = include_str!("dashboard/explain.js");
 const FORMAT: &str = include_str!("dashboard/format.js");
 const PURGE: &str = include_str!("dashboard/purge.js");
 const STYLE: &str = include_str!("dashboard/dashboard.css");
@@ -34,6 +35,7 @@ pub(super) fn file(path: &str) -> Option<AdminResponse> {
         "/dashboard.js" => (JAVASCRIPT, SCRIPT),
         "/api.js" => (JAVASCRIPT, API),
         "/charts.js" => (JAVASCRIPT, CHARTS),
+        "/explain.js" => (JAVASCRIPT, EXPLAIN),
         "/format.js" => (JAVASCRIPT, FORMAT),
         "/purge.js" => (JAVASCRIPT, PURGE),
         "/dashboard.css" => ("text/css; charset=utf-8", STYLE),

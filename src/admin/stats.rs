@@ -16,6 +16,9 @@ use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 /// Time between two points of the history.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// Points between two reports to the other replicas.
+const REPORT_EVERY: u32 = 5;
+
 /// Maximum fields listed by name; the others are summed in `rest_bytes`.
 const MAX_FIELDS: usize = 12;
 
@@ -24,7 +27,7 @@ impl Admin {
     pub async fn keep_history(self: std::sync::Arc<Self>) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        loop {
+        for tick in (0..REPORT_EVERY).cycle() {
             ticks.tick().await;
             self.store.update_gauges();
             self.shared.update_gauges();
@@ -34,7 +37,26 @@ impl Admin {
             };
             let (now, total) = (self.clock.uptime(), self.metrics.snapshot());
             self.history().add(now, &total, levels);
+            if tick == 0 && self.shared.seen().is_some() {
+                self.shared.report(&self.report(now)).await;
+            }
         }
+    }
+
+    /// What the dashboards of the other replicas show of this one.
+    fn report(&self, now: Duration) -> String {
+        let (span, last_minute) = self.history().last_minute(now);
+        let host = rustix::system::uname();
+        let report = json!({
+            "host": host.nodename().to_string_lossy(),
+            "version": crate::version::VERSION,
+            "uptime_seconds": now.as_secs(),
+            "shared": self.shared.seen().map(|seen| seen.state),
+            "member": self.shared.seen().map(|seen| seen.member),
+            "weight_bytes": self.metrics.weight.get(),
+            "last_minute": counted(span, &last_minute),
+        });
+        report.to_string()
     }
 
     pub(super) fn stats(&self, query: Option<&str>) -> AdminResponse {

@@ -3,9 +3,12 @@
 import { request } from "/api.js";
 import { Chart, bar, element, swatch } from "/charts.js";
 import { bytes, count, percent, rate, seconds, span } from "/format.js";
+import * as explain from "/explain.js";
 import * as purge from "/purge.js";
 
 const INTERVAL = 1000;
+/** Polls between two reads of the replicas' reports. */
+const REPLICAS_EVERY = 5;
 const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
 /** The share of failing requests to the origin that is an alarm. */
 const ALARM = 0.05;
@@ -94,6 +97,9 @@ function ofClass(statuses, first) {
   return found.reduce((sum, [, times]) => sum + times, 0);
 }
 
+/** All requests of a span of time. */
+const all = ({ requests }) => Object.values(requests ?? {}).reduce((sum, one) => sum + one, 0);
+
 /** The share of the requests to the origin that failed. */
 function failing({ origin_errors: errors, origin_requests: requests }) {
   return requests ? errors / requests : 0;
@@ -111,7 +117,6 @@ function apply(stats) {
 }
 
 function showNow({ last_minute: minute, total, cache, ...stats }) {
-  const all = (counted) => Object.values(counted.requests).reduce((sum, one) => sum + one, 0);
   const share = cache.capacity_bytes ? cache.weight_bytes / cache.capacity_bytes : 0;
   setText("version", stats.version);
   setText("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} connections · ${count(stats.in_flight)} in flight`);
@@ -147,6 +152,24 @@ function showShared({ state, replicas, queued, lease_left_ms: left }) {
   id("shared-state").classList.toggle("is-bad", state === "alone");
   const lease = left > 0 ? `lease for ${seconds(left / 1000)}` : "no lease";
   setText("shared-more", `${count(replicas)} ${replicas === 1 ? "replica" : "replicas"} · ${lease}${queued ? ` · ${count(queued)} queued` : ""}`);
+}
+
+/** The replicas of the group, as each reports of itself. */
+async function showReplicas() {
+  const response = await request("/status");
+  const { shared } = response.ok ? await response.json() : {};
+  const reports = (shared?.reports ?? []).toSorted((one, other) => `${one.host}${one.member}`.localeCompare(`${other.host}${other.member}`));
+  id("replicas-section").hidden = reports.length === 0;
+  id("replicas").replaceChildren(...reports.map(({ last_minute: minute = {}, ...report }) => {
+    const { p50, p99 } = minute.hit_seconds ?? {};
+    const number = (text) => element("td", { class: "number" }, text);
+    const host = element("th", { scope: "row" }, report.host ?? "", element("small", {}, report.member === shared.member ? "this replica" : report.member ?? ""));
+    return element("tr", { "data-member": report.member }, host,
+      element("td", {}, report.version ?? ""), number(span(report.uptime_seconds)),
+      element("td", {}, SHARED[report.shared] ?? ""),
+      number(`${rate(all(minute) / (minute.seconds || 1))} /s`), number(percent(minute.hit_ratio)),
+      number(`${seconds(p50)} · ${seconds(p99)}`), number(percent(failing(minute))), number(bytes(report.weight_bytes)));
+  }));
 }
 
 /** The errors of the origin, the most frequent first. */
@@ -225,6 +248,8 @@ function state(text, kind) {
   document.body.classList.toggle("offline", kind === "bad");
 }
 
+let polls = 0;
+
 async function poll() {
   try {
     const after = known.seconds.at(-1)?.at ?? 0;
@@ -243,12 +268,14 @@ async function poll() {
     showFields(stats);
     known.fields = stats.fields;
     showHistory();
+    if (stats.shared && polls % REPLICAS_EVERY === 0) await showReplicas();
   } catch {
     const since = known.updated ? `for ${span((Date.now() - known.updated) / 1000)}` : "yet";
     state(`no response ${since}`, "bad");
     showNotes([["bad", "The admin listener does not respond.", "The page shows the last values received. Is the process up?"]]);
   }
-  document.documentElement.dataset.polls = String(Number(document.documentElement.dataset.polls ?? 0) + 1);
+  polls += 1;
+  document.documentElement.dataset.polls = String(polls);
   // A hidden page does not poll.
   if (document.hidden) {
     document.addEventListener("visibilitychange", poll, { once: true });
@@ -263,5 +290,6 @@ id("fields").addEventListener("change", ({ target }) => {
   showFields({ fields: known.fields });
 });
 setText("zone", `times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
+explain.start();
 purge.start();
 poll();

@@ -244,9 +244,22 @@ pub trait Engine: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(Description::default())))
     }
 
-    /// The clear header of an entry, for operators; empty if there is no entry.
-    fn peek<'a>(&'a self, _name: &'a str) -> BoxFuture<'a, Result<Bytes, EngineError>> {
+    /// The first `length` bytes of a value, for operators; empty if there is none.
+    fn peek<'a>(
+        &'a self,
+        _name: &'a str,
+        _length: usize,
+    ) -> BoxFuture<'a, Result<Bytes, EngineError>> {
         Box::pin(ready(Ok(Bytes::new())))
+    }
+
+    /// Stores what a replica reports of itself, for a quarter of a minute.
+    fn report<'a>(
+        &'a self,
+        _name: &'a str,
+        _report: &'a str,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(ready(Ok(())))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use secrecy::zeroize::Zeroizing;
 
+use super::engine::MemberId;
 use crate::config::{Config, ScopeKey};
 use crate::request::{CacheKey, Scope};
 
@@ -67,6 +68,12 @@ impl Names {
     #[must_use]
     pub fn log(&self) -> String {
         format!("{}:{{c}}:log", self.prefix)
+    }
+
+    /// What a replica reports of itself.
+    #[must_use]
+    pub(super) fn report(&self, member: MemberId) -> String {
+        format!("{}:{{c}}:report:{member}", self.prefix)
     }
 
     /// A digest of the key, by which operators compare the keys of replicas.

@@ -1,5 +1,7 @@
 //! The shared level as operators see it. Nothing here reads a response.
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::Shared;
@@ -8,10 +10,17 @@ use super::sealed::Header;
 use crate::label::Label as _;
 use crate::request::CacheKey;
 
+/// Most replicas whose reports are read.
+const MAX_REPORTS: usize = 100;
+
+/// Most bytes of a report.
+const MAX_REPORT: usize = 4 << 10;
+
 /// This replica in its group.
 #[derive(Debug, Serialize)]
 pub struct Seen {
-    state: &'static str,
+    /// `in_step`, `catching_up` or `alone`.
+    pub state: &'static str,
     /// The time for which the engine has answered every beat; `None` if it did not answer the last one.
     reachable_seconds: Option<u64>,
     lease_left_ms: u64,
@@ -19,7 +28,8 @@ pub struct Seen {
     pub queued: usize,
     /// A digest of the scope key.
     key: String,
-    member: String,
+    /// This replica.
+    pub member: String,
     members: Vec<String>,
     replicas: usize,
 }
@@ -56,12 +66,40 @@ impl Shared {
         Some(self.0.as_ref()?.engine.describe().await)
     }
 
+    /// Publishes what this replica reports of itself to operators.
+    pub async fn report(&self, report: &str) {
+        let Some(entries) = &self.0 else { return };
+        let own = entries.group.membership().own().0;
+        let name = entries.sealer.names.report(own);
+        // Without it, the replica is missing in the views of the others.
+        let _ = entries.engine.report(&name, report).await;
+    }
+
+    /// What the replicas of the group report of themselves, this one included; without those that the
+    /// engine does not have.
+    pub async fn reports(&self) -> Vec<Bytes> {
+        let Some(entries) = &self.0 else {
+            return Vec::new();
+        };
+        let names: Vec<_> = {
+            let membership = entries.group.membership();
+            let own = membership.own().0;
+            let members = membership.others.keys().chain([&own]).take(MAX_REPORTS);
+            members.map(|id| entries.sealer.names.report(*id)).collect()
+        };
+        let reads = names
+            .iter()
+            .map(|name| entries.engine.peek(name, MAX_REPORT));
+        let read = join_all(reads).await.into_iter().flatten();
+        read.filter(|report| !report.is_empty()).collect()
+    }
+
     /// Whether the engine has an entry for this key, and why it would not be used; `None` without an
     /// engine.
     pub async fn explain(&self, key: &CacheKey) -> Option<&'static str> {
         let entries = self.0.as_ref()?;
         let name = entries.sealer.names.entry(key);
-        let Ok(beginning) = entries.engine.peek(&name).await else {
+        let Ok(beginning) = entries.engine.peek(&name, Header::LENGTH).await else {
             return Some("unknown: the engine does not answer");
         };
         if beginning.is_empty() {

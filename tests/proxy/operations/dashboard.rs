@@ -172,6 +172,38 @@ async fn the_purge_form_needs_no_token_on_loopback() {
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_explain_box_says_what_explain_says() {
+    let Some(mut page) = Page::open("dashboard: the explain box") else {
+        return;
+    };
+    let program = start(&[]).await;
+    program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
+    page.navigate(&format!("http://{}/", program.admin));
+    for (path, shown) in [
+        (
+            CALL,
+            [
+                "stored responses are listed",
+                "signed until",
+                "next request\nhit",
+            ],
+        ),
+        ("/v1/calls/none", ["nothing is stored", "miss", "{call_id}"]),
+        ("/v1/partners", ["no cacheable route", "forwarded", ""]),
+        ("v1", ["400: ", "path", ""]),
+    ] {
+        page.fill("#explain-path", path);
+        page.click("#explain button");
+        for text in shown {
+            page.wait_until(&format!(
+                "document.querySelector('#explained').innerText.includes({text:?})"
+            ));
+        }
+    }
+    assert_eq!(page.console_errors().len(), 1, "the 400");
+}
+
 /// The screenshots are kept in `target/tmp`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_dashboard_is_legible_in_light_and_dark_and_on_a_phone() {

@@ -179,6 +179,11 @@ async fn the_dashboard_shows_the_state_of_the_shared_level() {
     page.navigate(&format!("http://{}/", programs[0].admin));
     page.wait_until("document.querySelector('#shared-state').innerText === 'in step'");
     page.wait_until("document.querySelector('#shared-more').innerText.startsWith('2 replicas')");
+    // Each replica reports of itself: the request was at one of the two.
+    page.wait_until("document.querySelectorAll('#replicas tr').length === 2");
+    page.wait_until("document.querySelector('#replicas').innerText.includes('0 %')");
+    let own = "[...document.querySelectorAll('#replicas th')].filter(it => it.innerText.includes('this replica')).length";
+    assert_eq!(page.evaluate(own), 1);
     for (name, width, scheme) in [
         ("shared-light", 1_280, "light"),
         ("shared-dark", 1_280, "dark"),

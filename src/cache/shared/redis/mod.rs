@@ -432,12 +432,11 @@ impl Engine for Redis {
         self.described().boxed()
     }
 
-    fn peek<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<Bytes>> {
-        async move {
-            let mut range = cmd("GETRANGE");
-            range.arg(name).arg(0).arg(Header::LENGTH - 1);
-            Ok(bytes(self.command(&range).await?)?.into())
-        }
-        .boxed()
+    fn peek<'a>(&'a self, name: &'a str, length: usize) -> BoxFuture<'a, Reply<Bytes>> {
+        self.beginning(name, length).boxed()
+    }
+
+    fn report<'a>(&'a self, name: &'a str, report: &'a str) -> BoxFuture<'a, Reply<()>> {
+        self.stored_report(name, report).boxed()
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use ::redis::{Cmd, RedisError, Value, cmd};
+use bytes::Bytes;
 
 use super::connect::{Connection, Connector, Server, SetupError, open};
 use super::link::engine_error;
@@ -29,7 +30,22 @@ pub struct Dumped {
     pub is_complete: bool,
 }
 
+/// The life of a report, in seconds.
+const REPORT: u64 = 15;
+
 impl Redis {
+    pub(super) async fn beginning(&self, name: &str, length: usize) -> Reply<Bytes> {
+        let mut range = cmd("GETRANGE");
+        range.arg(name).arg(0).arg(length - 1);
+        Ok(bytes(self.command(&range).await?)?.into())
+    }
+
+    pub(super) async fn stored_report(&self, name: &str, report: &str) -> Reply<()> {
+        let mut set = cmd("SET");
+        set.arg(name).arg(report).arg("EX").arg(REPORT);
+        self.command(&set).await.map(drop)
+    }
+
     pub(super) async fn described(&self) -> Reply<Description> {
         let call = Call {
             script: &DESCRIBE,
