@@ -53,6 +53,8 @@ pub enum Outcome {
         /// The kind of failure.
         fault: Fault,
     },
+    /// By the proxy: its own description (`server.openapi_path`).
+    OpenApi,
     /// By the proxy: no stored response is usable, and the request forbids a fetch.
     OnlyIfCached,
     /// By the proxy: it panicked, which is a bug.
@@ -133,7 +135,7 @@ labels! {
         Expired => "expired",
         /// [`Outcome::Fetched`] by another request.
         Collapsed => "collapsed",
-        /// [`Outcome::Bypassed`].
+        /// [`Outcome::Bypassed`], [`Outcome::OpenApi`].
         Bypass => "bypass",
         /// [`Outcome::Refused`].
         Refused => "refused",
@@ -176,7 +178,7 @@ impl Outcome {
                 ..
             } => OutcomeLabel::Miss,
             Self::Fetched { .. } => OutcomeLabel::Expired,
-            Self::Bypassed { .. } => OutcomeLabel::Bypass,
+            Self::Bypassed { .. } | Self::OpenApi => OutcomeLabel::Bypass,
             Self::Refused(_) | Self::OnlyIfCached => OutcomeLabel::Refused,
             Self::Failed { .. } | Self::Panicked => OutcomeLabel::Failed,
             Self::Aborted => OutcomeLabel::Aborted,
@@ -200,6 +202,7 @@ impl Outcome {
             Self::Bypassed { reason, .. } => Some(reason.as_str()),
             Self::Refused(refusal) => Some(refusal.as_str()),
             Self::Failed { fault, .. } => Some(fault.as_str()),
+            Self::OpenApi => Some("openapi"),
             Self::OnlyIfCached => Some("only-if-cached"),
             Self::Panicked => Some("panic"),
         }
@@ -235,7 +238,11 @@ impl Outcome {
                 member.number("fwd-status", status.into());
             }
             Self::Failed { why, .. } => member.token("fwd", why.as_str()),
-            Self::Aborted | Self::Refused(_) | Self::OnlyIfCached | Self::Panicked => {}
+            Self::Aborted
+            | Self::Refused(_)
+            | Self::OpenApi
+            | Self::OnlyIfCached
+            | Self::Panicked => {}
         }
         if let Some(detail) = self.detail() {
             member.token("detail", detail);

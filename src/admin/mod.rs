@@ -7,7 +7,6 @@ mod dashboard;
 mod explain;
 mod history;
 mod host;
-mod openapi;
 mod purge;
 mod query;
 mod stats;
@@ -32,7 +31,7 @@ use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::{CacheMode, Config};
 use crate::label::Label as _;
-use crate::proxy::FetchesInFlight;
+use crate::proxy::{FetchesInFlight, openapi};
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::{Holder, Metrics, rounded_seconds};
@@ -73,7 +72,7 @@ struct Reloadable {
     token: Option<SecretString>,
     /// `scope.recheck` and `freshness.stale_if_error`.
     recheck: (Option<Duration>, Duration),
-    /// The document of [`openapi`].
+    /// The document of `/openapi.json`.
     openapi: Bytes,
 }
 

@@ -26,6 +26,7 @@ use clap::{Args, Parser, Subcommand};
 use secrecy::zeroize::Zeroizing;
 
 use crate::config::{self, Loaded, Problems, ScopeKey};
+use crate::proxy::openapi;
 use crate::server::Tls;
 use crate::upstream::Connector;
 use crate::version;
@@ -86,6 +87,8 @@ enum Command {
     Digest,
     /// Print a new random key for the digests of scopes
     Key,
+    /// Print openapi.json: the cached endpoints, as configured
+    Openapi(Settings),
     /// Print a manual page, for man(1)
     Man(manual::Manual),
     /// Print a shell completion script
@@ -151,6 +154,10 @@ impl Cli {
                 print(Zeroizing::new(format!("{}\n", *ScopeKey::random().hex())).as_str())?;
                 Ok(ExitCode::SUCCESS)
             }
+            Command::Openapi(settings) => with_settings(&settings, |loaded| {
+                print(openapi::document(&loaded.config))?;
+                Ok(ExitCode::SUCCESS)
+            }),
             Command::Man(arguments) => manual::manual(&arguments),
             Command::Completions(arguments) => manual::completions(&arguments),
         }

@@ -56,6 +56,18 @@ const CROSS_CHECKS: &[CrossCheck] = &[
                 .to_owned()
         })
     }),
+    (["server.openapi_path", "cache.routes"], |config| {
+        let path = config.server.openapi_path.as_ref()?.as_str();
+        let mut routes = config.cache.routes.iter().map(|route| route.path.as_str());
+        let route = routes.find(|route| {
+            let literal = route.split('{').next().unwrap_or(route);
+            path.starts_with(literal.trim_end_matches('/'))
+        })?;
+        Some(format!(
+            "server.openapi_path ({path}) would hide a path of the route {route}; write one that \
+             the literal part of no route begins, e.g. \"/openapi.json\""
+        ))
+    }),
     (["shared.url", "scope.key_file"], |config| {
         (is_shared(config) && config.scope.key_file.is_none()).then(|| {
             "shared.url needs scope.key_file, the same key for all replicas; \"stuut-cache key\" \

@@ -7,7 +7,7 @@ use super::engine::EngineUrl;
 use super::findings::{Findings, Place, Problems};
 use super::raw::{self, RawKind, RawValue};
 use super::scalar::Scalar;
-use super::values::ByteSize;
+use super::values::{ByteSize, RoutePattern};
 use super::wording::{bare_or_quoted, quoted};
 
 /// A type that a key can have.
@@ -106,6 +106,17 @@ pub(super) fn lasting<const LEAST: u64, const MOST: u64>(value: &Duration) -> Re
         least.toml(),
         most.toml()
     ))
+}
+
+#[expect(clippy::ref_option, reason = "a Check takes any type")]
+pub(super) fn without_parameters(path: &Option<RoutePattern>) -> Result<(), String> {
+    match path.as_ref().map(RoutePattern::as_str) {
+        Some(path) if path.contains('{') => Err(format!(
+            "{} has a parameter; write a single path, e.g. \"/openapi.json\"",
+            quoted(path)
+        )),
+        _ => Ok(()),
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "a Check takes any type")]

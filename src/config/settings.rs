@@ -31,9 +31,9 @@ use super::scalar::{
 };
 use super::setting::{
     self, Rendered, Setting as _, between, key_prefix, lasting, option_name, positive, same_scheme,
-    settings, sized,
+    settings, sized, without_parameters,
 };
-use super::values::{ByteSize, CookieName, OriginUrl, ScopeKey, Secret};
+use super::values::{ByteSize, CookieName, OriginUrl, RoutePattern, ScopeKey, Secret};
 
 /// The whole configuration. [`Config::default`] is a working proxy.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,6 +103,9 @@ settings! {
         idle_timeout: Duration = "75s" where positive;
         /// Time that requests in flight have to finish after SIGTERM; the rest are aborted.
         drain_timeout: Duration = "30s";
+        /// Path at which GET and HEAD return openapi.json, which describes the cached endpoints, without
+        /// a token, e.g. "/openapi.json"; empty: the path is forwarded like any other.
+        openapi_path: Option<RoutePattern> = "" where without_parameters;
     } and {
         /// `[server.tls]`
         tls: Tls;

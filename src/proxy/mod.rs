@@ -11,6 +11,7 @@ mod fetch;
 mod forward;
 mod lookup;
 mod offload;
+pub mod openapi;
 mod places;
 mod request;
 pub mod respond;
@@ -38,6 +39,7 @@ use crate::view::OptionsFault;
 use fetch::{Basis, FetchResult, Fetched, Fetcher};
 use forward::Forwarder;
 use lookup::{Lookup, Unready};
+use openapi::OpenApi;
 use request::ClientRequest;
 use view::{Selected, Views};
 
@@ -54,6 +56,7 @@ pub struct Proxy {
     fetcher: Arc<Fetcher>,
     forwarder: Arc<Forwarder>,
     views: Views,
+    openapi: Option<OpenApi>,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -111,6 +114,7 @@ impl Proxy {
             store,
             parser,
             views,
+            openapi: OpenApi::of(config),
             metrics,
             clock,
         }
@@ -146,6 +150,7 @@ impl Proxy {
                 ..Forwarder::clone(&self.forwarder)
             }),
             views,
+            openapi: OpenApi::of(config),
             ..self.clone()
         })
     }
@@ -197,7 +202,12 @@ impl Proxy {
         let has_body = !arrived.body.is_end_stream();
         let call = match self.parser.parse(&arrived.head, has_body) {
             Ok(Parsed::Call(call)) => call,
-            Ok(Parsed::Bypass(bypassed)) => return Next::Forward(bypassed),
+            Ok(Parsed::Bypass(bypassed)) => {
+                let openapi = self.openapi.as_ref();
+                let document =
+                    openapi.and_then(|openapi| openapi.answer(&arrived.head, &arrived.id));
+                return document.map_or(Next::Forward(bypassed), Next::Respond);
+            }
             Err(refused) => {
                 self.metrics.refused.of(refused.why).inc();
                 let error = Error::Refused(refused);

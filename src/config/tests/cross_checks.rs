@@ -63,6 +63,12 @@ const BROKEN_RULES: &[(&str, &str)] = &[
          shorter one or a longer lease",
     ),
     (
+        "server.openapi_path = \"/v1/calls\"",
+        "proxy.toml:1:23: server.openapi_path: server.openapi_path (/v1/calls) would hide a path of the \
+         route /v1/calls/{call_id}; write one that the literal part of no route begins, e.g. \
+         \"/openapi.json\"",
+    ),
+    (
         "limits = { uri = \"10KiB\", header_bytes = \"8KiB\" }",
         "proxy.toml:1:42: limits.header_bytes: limits.uri is larger than limits.header_bytes, \
          which includes it; write a smaller target or a larger head",

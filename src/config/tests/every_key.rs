@@ -14,6 +14,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.header_timeout", r#""11s""#),
     ("server.idle_timeout", r#""12s""#),
     ("server.drain_timeout", r#""0s""#),
+    ("server.openapi_path", r#""/openapi.json""#),
     ("admin.listen", r#""10.0.0.1:91""#),
     ("admin.token_file", r#""/run/token""#),
     ("upstream.url", r#""http://localhost:8000""#),

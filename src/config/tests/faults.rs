@@ -214,6 +214,10 @@ proxy.toml:1:31: views.named."a b".strip: expected a string, found integer 3"#,
         r#"proxy.toml:1:14: limits.uri: "1MiB" is out of range; write a size from "1B" to "65534B""#,
     ),
     (
+        r#"server.openapi_path = "/{id}""#,
+        r#"proxy.toml:1:23: server.openapi_path: "/{id}" has a parameter; write a single path, e.g. "/openapi.json""#,
+    ),
+    (
         "limits.headers = 0",
         "proxy.toml:1:18: limits.headers: 0 is out of range; write a number from 1 to 32768",
     ),
@@ -256,7 +260,7 @@ token = "secret""#,
     ),
     (
         "[server]\nzzzzz = 1",
-        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout, tls",
+        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout, openapi_path, tls",
     ),
     // Syntax errors, and duplicate names.
     (

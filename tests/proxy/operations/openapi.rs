@@ -3,7 +3,7 @@
 use http::Method;
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use stuut_cache::config::{Route, RoutePattern};
+use stuut_cache::config::{CacheMode, Route, RoutePattern};
 
 use crate::support::{Origin, Proxy, Reply, Response};
 
@@ -127,6 +127,53 @@ async fn responses_match_the_openapi_document() {
     for answer in &responses {
         document.assert_describes(answer);
     }
+}
+
+#[tokio::test]
+async fn the_document_is_at_its_path_on_the_proxys_port_without_a_token() {
+    let origin = Origin::start().await;
+    origin.reply("/openapi.json", Reply::json(BODY));
+    let path = Some(RoutePattern::parse("/openapi.json").expect("a path"));
+    let mut proxy = Proxy::with(&origin, |config| config.server.openapi_path = path).await;
+    let document = Document::of(&proxy).await;
+    for mode in [CacheMode::On, CacheMode::Off] {
+        proxy
+            .reload(|config| config.cache.mode = mode)
+            .expect("valid");
+        let served = proxy.get("/openapi.json?x").await.assert_status(200);
+        let served = served
+            .assert_header("content-type", "application/json")
+            .assert_header("cache-control", "no-store")
+            .assert_header("cache-status", "stuut-cache; detail=openapi");
+        assert_eq!(served.json(), document.0);
+    }
+    let head = proxy
+        .request(Method::HEAD, "/openapi.json")
+        .bearer("a")
+        .await;
+    head.assert_status(200).assert_body("");
+    origin.assert_requests(0);
+    let post = proxy
+        .request(Method::POST, "/openapi.json")
+        .bearer("a")
+        .await;
+    post.assert_body(BODY);
+    origin.assert_requests(1);
+    let of = |method| {
+        format!(
+            r#"stuut_cache_requests_total{{method="{method}",outcome="bypass",route="other",status="200"}}"#
+        )
+    };
+    proxy.wait_for_metric(&of("GET"), 2).await;
+    proxy.wait_for_metric(&of("HEAD"), 1).await;
+}
+
+#[tokio::test]
+async fn without_a_path_the_origin_answers_for_its_own_document() {
+    let origin = Origin::start().await;
+    origin.reply("/openapi.json", Reply::json(BODY));
+    let proxy = Proxy::start(&origin).await;
+    proxy.get("/openapi.json").await.assert_body(BODY);
 }
 
 #[tokio::test]

@@ -1,16 +1,20 @@
-//! `/openapi.json`: the requests and responses of the proxy's cached routes, as an `OpenAPI` 3.1
-//! document. Generated from the configuration and the proxy's own tables, so that it matches this
-//! process.
+//! The requests and responses of the cached routes, as an `OpenAPI` 3.1 document. Generated from the
+//! configuration and the proxy's own tables, so that it matches this process.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use crate::config::{CallStatus, Config, Route};
+use super::body::{Body, Report};
+use super::error::{CACHE_STATUS, problems};
+use crate::config::{CallStatus, Config, Route, RoutePattern};
 use crate::label::Label as _;
-use crate::proxy::problems;
+use crate::outcome::Outcome;
+use crate::telemetry::RequestId;
 
 /// The parts that depend on no setting and no table.
 const CONSTANT: &str = include_str!("openapi/document.json");
@@ -21,8 +25,48 @@ const CONSTANT: &str = include_str!("openapi/document.json");
 /// A list has at most 2,048 bytes; a schema counts characters, of up to four bytes.
 const PARAMETERS: &str = include_str!("openapi/parameters.json");
 
+/// The document on the proxy's own port, at `server.openapi_path`.
+#[derive(Clone, Debug)]
+pub(super) struct OpenApi {
+    path: RoutePattern,
+    document: Bytes,
+}
+
+impl OpenApi {
+    /// `None` if no path is configured.
+    pub(super) fn of(config: &Config) -> Option<Self> {
+        let path = config.server.openapi_path.clone()?;
+        let document = document(config);
+        Some(Self { path, document })
+    }
+
+    /// The response to a request for the document, with or without a token.
+    pub(super) fn answer(&self, head: &Parts, id: &RequestId) -> Option<Response<Body>> {
+        let is_read = matches!(head.method, Method::GET | Method::HEAD);
+        if !is_read || head.uri.path() != self.path.as_str() {
+            return None;
+        }
+        let outcome = Outcome::OpenApi;
+        let report = Report {
+            outcome,
+            route: None,
+            scope: None,
+        };
+        let mut response = Response::new(Body::whole(self.document.clone(), report));
+        let fields = response.headers_mut();
+        let media = HeaderValue::from_static("application/json");
+        fields.insert(CONTENT_TYPE, media);
+        // A reload changes it.
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        fields.insert(CACHE_STATUS, outcome.cache_status());
+        fields.insert(RequestId::FIELD, id.to_header());
+        Some(response)
+    }
+}
+
 /// The document for this configuration.
-pub(super) fn document(config: &Config) -> Bytes {
+#[must_use]
+pub fn document(config: &Config) -> Bytes {
     let mut document: Value = serde_json::from_str(CONSTANT).expect("the file is JSON");
     let license = env!("CARGO_PKG_LICENSE");
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
