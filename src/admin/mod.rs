@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Collected, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,6 +29,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cache::shared::Shared;
 use crate::cache::{Levels, Store};
 use crate::clock::Clock;
+use crate::coding;
 use crate::config::{CacheMode, Config};
 use crate::label::Label as _;
 use crate::proxy::{FetchesInFlight, openapi};
@@ -40,6 +41,10 @@ use history::History;
 
 /// Time a client has to send a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The formats of `/metrics`; the second for clients whose `Accept` lists it, with whatever weight.
+const TEXT: &str = "text/plain; version=0.0.4";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The methods of read-only paths, and their `Allow` field.
 const READ_ONLY: (&[Method], &str) = (&[Method::GET, Method::HEAD], "GET, HEAD");
@@ -144,7 +149,10 @@ impl Admin {
     async fn connection(self: &Arc<Self>, socket: TcpStream, place: &Place) {
         let service = service_fn(|request: Request<Incoming>| {
             place.record_use(matches!(request.uri().path(), "/livez" | "/readyz"));
-            async move { Ok::<_, Infallible>(self.respond(&request).await) }
+            async move {
+                let response = self.respond(&request).await;
+                Ok::<_, Infallible>(compressed(response, request.headers()).await)
+            }
         });
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
@@ -183,7 +191,7 @@ impl Admin {
             return response;
         }
         match path {
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(request.headers()),
             "/readyz" if self.drain.has_begun() => {
                 text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
             }
@@ -221,14 +229,16 @@ impl Admin {
         })
     }
 
-    fn metrics(&self) -> AdminResponse {
+    fn metrics(&self, accepted: &HeaderMap) -> AdminResponse {
         self.store.update_gauges();
         self.shared.update_gauges();
-        typed(
-            StatusCode::OK,
-            "text/plain; version=0.0.4",
-            self.metrics.render(),
-        )
+        let mut accepted = accepted.get_all(ACCEPT).iter();
+        let is_open = accepted.any(|line| {
+            let line = line.to_str().unwrap_or_default();
+            line.contains("application/openmetrics-text")
+        });
+        let content_type = if is_open { OPEN_METRICS } else { TEXT };
+        typed(StatusCode::OK, content_type, self.metrics.render(is_open))
     }
 
     /// The whole of `/status`: the current state, and the engine of the shared level.
@@ -286,6 +296,28 @@ impl Admin {
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Compresses a response, if the client accepts that and it is worth it.
+async fn compressed(response: AdminResponse, accepted: &HeaderMap) -> AdminResponse {
+    let lines = accepted.get_all(ACCEPT_ENCODING).iter();
+    let coding = coding::preferred(lines.map(HeaderValue::as_bytes));
+    let (mut head, body) = response.into_parts();
+    let Ok(body) = body.collect().await.map(Collected::to_bytes);
+    let Some(coding) = coding.filter(|_| coding::is_worth(&head.headers, body.len())) else {
+        return Response::from_parts(head, Full::new(body));
+    };
+    let plain = body.clone();
+    // Not on a thread that serves requests.
+    let coded = tokio::task::spawn_blocking(move || coding::encode(coding, &plain)).await;
+    let body = match coded {
+        Ok(Some(coded)) => {
+            head.headers.insert(CONTENT_ENCODING, coding.to_header());
+            coded
+        }
+        _ => body,
+    };
+    Response::from_parts(head, Full::new(body))
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> AdminResponse {

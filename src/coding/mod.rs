@@ -19,6 +19,13 @@ pub use gunzip::{Gunzip, InvalidGzip, Step};
 /// The smallest body, in bytes, that is compressed: a smaller one fits in a packet as it is.
 const MIN_BODY: usize = 1 << 10;
 
+/// Media types of text that are recognised by their whole name.
+const TEXT_TYPES: &[&str] = &[
+    "application/json",
+    "application/openmetrics-text",
+    "application/xml",
+];
+
 labels! {
     /// A content coding for responses to clients, with its registered name.
     pub enum Coding {
@@ -116,7 +123,7 @@ pub fn is_json(fields: &HeaderMap) -> bool {
 fn is_text(fields: &HeaderMap) -> bool {
     let media_type = media_type(fields);
     media_type.starts_with("text/")
-        || ["application/json", "application/xml"].contains(&media_type.as_str())
+        || TEXT_TYPES.contains(&media_type.as_str())
         || media_type.ends_with("+json")
         || media_type.ends_with("+xml")
 }

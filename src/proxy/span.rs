@@ -27,7 +27,7 @@ impl SpanEnd {
     /// Ends a span. A fetch's span ends with its body, or when the body becomes a stream; a
     /// forwarded request's span ends with the response head.
     pub(super) fn record(self, span: Option<&Span>, method: &Method, origin: &OriginUrl) {
-        let Some(span) = span.filter(|span| span.is_recorded()) else {
+        let Some(span) = span.filter(|span| span.recorded_trace().is_some()) else {
             return;
         };
         let (outcome, has_failed) = match self {

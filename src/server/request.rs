@@ -30,7 +30,7 @@ use crate::policy::Moment;
 use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Span, Tracer};
-use crate::telemetry::{AccessLog, AccessRecord, Metrics, RequestId, logged_path};
+use crate::telemetry::{AccessLog, AccessRecord, Ended, Metrics, RequestId, logged_path};
 
 /// Bytes of a request on an HTTP/2 connection: the state of its stream, and the head of its response.
 const STREAM_BYTES: usize = 4 << 10;
@@ -361,10 +361,17 @@ impl Drop for EndGuard {
         metrics
             .requests
             .count(report.route, &self.method, self.status, label);
-        metrics.request_duration.observe(report.route, label, took);
+        let trace = self.span.as_ref().and_then(Span::recorded_trace);
+        let ended = Ended {
+            began: self.at.wall,
+            took,
+            trace,
+            id: &self.id,
+        };
+        metrics.request_duration.observe(report.route, label, ended);
         metrics.response_bytes.of(label).inc_by(self.bytes);
         metrics.in_flight.dec();
-        if let Some(span) = self.span.as_ref().filter(|span| span.is_recorded()) {
+        if let Some(span) = self.span.as_ref().filter(|_| trace.is_some()) {
             self.end_span(span);
         }
         let Some(access) = &observer.access else {

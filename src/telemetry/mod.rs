@@ -14,8 +14,8 @@ pub use log::{
     logged_path,
 };
 pub use metrics::{
-    CloseReason, Concern, EngineFault, Eviction, FAMILIES, Family, Holder, InvalidationCause,
-    Metrics, MetricsSnapshot, PerLabel, PerRoute, Pool, Reload, Reset, Retry, SentCoding,
-    SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult, rounded_seconds,
+    CloseReason, Concern, Ended, EngineFault, Eviction, FAMILIES, Family, Holder,
+    InvalidationCause, Metrics, MetricsSnapshot, PerLabel, PerRoute, Pool, Reload, Reset, Retry,
+    SentCoding, SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

@@ -52,7 +52,7 @@ fn help_of_every_command() {
 #[test]
 fn help_of_every_metric() {
     let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
-    let rendered = text(&metrics.render());
+    let rendered = metrics.render(false);
     let ours = rendered
         .lines()
         .filter(|line| line.starts_with("# ") && line.contains(" stuut_cache_"));

@@ -3,11 +3,12 @@
 
 mod instrument;
 mod labels;
+mod openmetrics;
 mod requests;
 mod snapshot;
 
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder as _, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use serde::Serialize;
 
 use self::instrument::{BuildInfo, Instrument, SECONDS, Setup, WORK_SECONDS, metrics};
@@ -25,6 +26,7 @@ pub use self::labels::{
     CloseReason, Concern, EngineFault, Eviction, Holder, InvalidationCause, Pool, Reload, Reset,
     Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult,
 };
+pub use self::openmetrics::Ended;
 pub use self::snapshot::rounded_seconds;
 
 type Counters<L> = PerLabel<L, IntCounter>;
@@ -115,13 +117,16 @@ metrics! {
 }
 
 impl Metrics {
-    /// The body of `/metrics`, in Prometheus text format.
+    /// The body of `/metrics`, in the text format of Prometheus or in `OpenMetrics`.
     #[must_use]
-    pub fn render(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(16 << 10);
+    pub fn render(&self, is_open: bool) -> String {
+        let mut text = String::with_capacity(64 << 10);
         TextEncoder::new()
-            .encode(&self.gather(), &mut text)
+            .encode_utf8(&self.gather(), &mut text)
             .expect("registered families are valid");
+        if is_open {
+            text = openmetrics::convert(&text, &self.request_duration.exemplars());
+        }
         text
     }
 
@@ -148,25 +153,77 @@ impl MetricsSnapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::config::Config;
     use crate::outcome::Fault;
+    use crate::request::RouteId;
+    use crate::telemetry::RequestId;
+
+    fn ended(took: Duration) -> Ended<'static> {
+        Ended {
+            began: SystemTime::UNIX_EPOCH,
+            took,
+            trace: None,
+            id: &RequestId::Made(1),
+        }
+    }
+
+    #[test]
+    fn exemplars_are_the_last_slow_or_traced_requests_of_their_buckets() {
+        let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
+        let long: RequestId = RequestId::Given("x".repeat(128).into());
+        let observe = |micros, trace, id| {
+            let took = Duration::from_micros(micros);
+            let request = Ended {
+                trace,
+                id,
+                ..ended(took)
+            };
+            let (route, outcome) = (Some(RouteId(0)), OutcomeLabel::Miss);
+            metrics.request_duration.observe(route, outcome, request);
+        };
+        for (micros, trace, id) in [
+            (50, None, &RequestId::Made(1)), // too short
+            (60, Some(0xab), &RequestId::Made(2)),
+            (114_000, None, &RequestId::Made(3)), // replaced by the next
+            (115_000, None, &RequestId::Made(4)),
+            (200_000, None, &long), // 138 characters
+            (99_000_000, None, &RequestId::Given("given".into())),
+        ] {
+            observe(micros, trace, id);
+        }
+        let text = metrics.render(true);
+        let exemplars = text.lines().filter_map(|line| line.split_once(" # "));
+        let exemplars = exemplars.map(|(series, exemplar)| {
+            let le = series.split_once("le=").expect("a bucket").1;
+            format!("{le} # {exemplar}")
+        });
+        assert_eq!(
+            exemplars.collect::<Vec<_>>(),
+            [
+                "\"0.000063\"} 2 # {trace_id=\"000000000000000000000000000000ab\"} 0.00006 0.000",
+                "\"0.125\"} 4 # {request_id=\"0000000000000004\"} 0.115 0.115",
+                "\"+Inf\"} 6 # {request_id=\"given\"} 99 99.000",
+            ]
+        );
+        assert!(!metrics.render(false).contains(" # {"));
+    }
 
     #[test]
     fn a_snapshot_has_the_counts_since_an_earlier_one() {
         let metrics = Metrics::new(&Routes::new(&Config::default().cache.routes));
         for outcome in [OutcomeLabel::Hit, OutcomeLabel::Hit, OutcomeLabel::Stale] {
-            let took = Duration::from_micros(50);
-            metrics.request_duration.observe(None, outcome, took);
+            let hit = ended(Duration::from_micros(50));
+            metrics.request_duration.observe(None, outcome, hit);
             metrics.response_bytes.of(outcome).inc_by(100);
         }
         let earlier = metrics.snapshot();
-        let took = Duration::from_millis(200);
+        let miss = ended(Duration::from_millis(200));
         metrics
             .request_duration
-            .observe(None, OutcomeLabel::Miss, took);
+            .observe(None, OutcomeLabel::Miss, miss);
         metrics.response_bytes.of(OutcomeLabel::Miss).inc_by(1_000);
         metrics.upstream_requests.responded(http::StatusCode::OK);
         metrics

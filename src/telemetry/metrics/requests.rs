@@ -1,13 +1,14 @@
 //! The instruments whose labels are not a single enum: requests, their durations, and requests to the
 //! origin.
 
+use std::collections::HashMap;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use http::{Method, StatusCode};
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::instrument::{Family, Instrument, PerRoute, Setup};
+use super::openmetrics::{Ended, Exemplars};
 use crate::label::Label as _;
 use crate::outcome::{Fault, OutcomeLabel};
 use crate::request::RouteId;
@@ -86,7 +87,13 @@ pub struct Requests {
 pub struct RequestDurations {
     family: HistogramVec,
     routes: PerRoute<String>,
-    children: PerRoute<[OnceLock<Histogram>; OUTCOMES]>,
+    children: PerRoute<[OnceLock<Child>; OUTCOMES]>,
+}
+
+#[derive(Debug)]
+struct Child {
+    histogram: Histogram,
+    exemplars: Exemplars,
 }
 
 /// `upstream_requests_total`: by status or by fault.
@@ -192,19 +199,47 @@ impl Instrument for RequestDurations {
 
 impl RequestDurations {
     /// Records the duration of one request.
-    pub fn observe(&self, route: Option<RouteId>, outcome: OutcomeLabel, took: Duration) {
-        let child = || {
+    pub fn observe(&self, route: Option<RouteId>, outcome: OutcomeLabel, ended: Ended<'_>) {
+        let create = || {
             let labels = [self.routes.of(route), outcome.as_str()];
-            self.family.with_label_values(&labels)
+            Child {
+                histogram: self.family.with_label_values(&labels),
+                exemplars: Exemplars::default(),
+            }
         };
-        let child = self.children.of(route)[outcome.index()].get_or_init(child);
-        child.observe(took.as_secs_f64());
+        let child = self.children.of(route)[outcome.index()].get_or_init(create);
+        child.histogram.observe(ended.took.as_secs_f64());
+        child.exemplars.note(ended);
+    }
+
+    /// The exemplars, by the time series of their buckets.
+    pub(super) fn exemplars(&self) -> HashMap<String, String> {
+        let mut all = HashMap::new();
+        for (route, children) in self.routes.iter().zip(self.children.iter()) {
+            for (outcome, child) in OutcomeLabel::ALL.iter().zip(children) {
+                let rendered = child.get().map(|child| child.exemplars.rendered());
+                all.extend(
+                    rendered
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|(bound, text)| {
+                            let outcome = outcome.as_str();
+                            let labels =
+                                format!("outcome=\"{outcome}\",route=\"{route}\",le=\"{bound}\"");
+                            let name = "stuut_cache_request_duration_seconds_bucket";
+                            (format!("{name}{{{labels}}}"), text)
+                        }),
+                );
+            }
+        }
+        all
     }
 
     /// The histograms of an outcome, of all routes.
     pub(super) fn of(&self, outcome: OutcomeLabel) -> impl Iterator<Item = &Histogram> {
         let children = self.children.iter();
-        children.filter_map(move |all| all[outcome.index()].get())
+        let children = children.filter_map(move |all| all[outcome.index()].get());
+        children.map(|child| &child.histogram)
     }
 }
 

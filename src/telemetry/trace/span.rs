@@ -76,10 +76,13 @@ impl Span {
         fetch
     }
 
-    /// Whether the span is sampled.
+    /// The id of its trace, if it is sampled.
     #[must_use]
-    pub fn is_recorded(&self) -> bool {
-        self.context.span().is_recording()
+    pub fn recorded_trace(&self) -> Option<u128> {
+        let span = self.context.span();
+        let trace = span.span_context().trace_id();
+        span.is_recording()
+            .then(|| u128::from_be_bytes(trace.to_bytes()))
     }
 
     /// Ends the span, with a name of low cardinality.

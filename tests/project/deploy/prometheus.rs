@@ -47,6 +47,7 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg("--web.listen-address=127.0.0.1:0")
+            .arg("--enable-feature=exemplar-storage")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -125,6 +126,16 @@ async fn every_rule_and_panel_has_a_value_in_prometheus() {
     wait_for("the same count", async || {
         let value = prometheus.value(hits).await;
         value.filter(|value| *value >= exported)
+    })
+    .await;
+
+    // It scrapes OpenMetrics, and keeps the exemplars of the demo's misses.
+    let query =
+        "query_exemplars?start=0&end=9999999999&query=stuut_cache_request_duration_seconds_bucket";
+    wait_for("an exemplar", async || {
+        let series = prometheus.api(query).await;
+        let exemplar = &list(&series).first()?["exemplars"][0];
+        exemplar["labels"]["request_id"].as_str().map(drop)
     })
     .await;
 

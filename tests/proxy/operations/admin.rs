@@ -1,7 +1,9 @@
 //! The admin listener: who may use it, and its documents.
 
+use std::io::Read as _;
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use http::Method;
 use secrecy::SecretString;
 use serde_json::json;
@@ -174,6 +176,70 @@ async fn stats_agree_with_the_metrics() {
     assert!(total["hit_seconds"]["p99"].is_number(), "{total}");
     assert!(total["miss_seconds"]["p50"].is_number(), "{total}");
     assert!(total["origin_seconds"]["p99"].is_number(), "{total}");
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics_with_exemplars_if_accepted_and_compressed_if_accepted() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let gate = origin.hold(CALL);
+    let slow = proxy.get(CALL).bearer("a").header("x-request-id", "slow-1");
+    let slow = slow.start();
+    origin.wait_for_requests(1).await;
+    proxy.advance(Duration::from_millis(115));
+    gate.open();
+    slow.await.assert_miss();
+    // A request ends after its client has the response.
+    let count = "stuut_cache_request_duration_seconds_count{outcome=\"miss\",route=\"/v1/calls/{call_id}\"}";
+    proxy.wait_for_metric(count, 1).await;
+
+    let metrics = || proxy.admin(Method::GET, "/metrics");
+    let plain = metrics().await.assert_no_header("content-encoding");
+    let plain = plain.assert_header("content-type", "text/plain; version=0.0.4");
+    assert!(
+        plain
+            .text()
+            .contains("# TYPE stuut_cache_requests_total counter\n")
+    );
+    assert!(!plain.text().contains("slow-1"));
+
+    // As Prometheus sends it.
+    let accept =
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    let open = metrics().header("accept", accept);
+    let open = open.header("accept-encoding", "gzip").await;
+    let open = open
+        .assert_header("content-encoding", "gzip")
+        .assert_header(
+            "content-type",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        );
+    let mut text = String::new();
+    let compressed = open.body();
+    GzDecoder::new(&compressed[..])
+        .read_to_string(&mut text)
+        .expect("gzip");
+    assert!(compressed.len() < text.len() / 5, "{}", compressed.len());
+    for line in [
+        "# TYPE stuut_cache_requests counter",
+        "# TYPE stuut_cache_request_duration_seconds histogram",
+        "# UNIT stuut_cache_request_duration_seconds seconds",
+    ] {
+        assert!(text.lines().any(|is| is == line), "{line}: {text}");
+    }
+    assert!(text.ends_with("\n# EOF\n"), "{text}");
+    let exemplars = text.lines().filter_map(|line| line.split_once(" # "));
+    let [(series, exemplar)] = exemplars.collect::<Vec<_>>()[..] else {
+        panic!("one exemplar: {text}");
+    };
+    assert_eq!(
+        series,
+        "stuut_cache_request_duration_seconds_bucket{outcome=\"miss\",route=\"/v1/calls/{call_id}\",le=\"0.125\"} 1"
+    );
+    assert!(
+        exemplar.starts_with("{request_id=\"slow-1\"} 0.115 "),
+        "{exemplar}"
+    );
 }
 
 /// The points of the history add up to the total, and `after` selects the new ones.
