@@ -43,7 +43,7 @@ impl Admin {
         }
     }
 
-    /// What the dashboards of the other replicas show of this one.
+    /// This replica in the dashboards of the others.
     fn report(&self, now: Duration) -> String {
         let (span, last_minute) = self.history().last_minute(now);
         let host = rustix::system::uname();

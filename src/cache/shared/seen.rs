@@ -75,7 +75,7 @@ impl Shared {
         let _ = entries.engine.report(&name, report).await;
     }
 
-    /// What the replicas of the group report of themselves, this one included; without those that the
+    /// The last reports of the replicas of the group, this one included; without those that the
     /// engine does not have.
     pub async fn reports(&self) -> Vec<Bytes> {
         let Some(entries) = &self.0 else {
