@@ -11,6 +11,7 @@ mod names;
 mod openapi;
 mod prometheus;
 mod queries;
+mod release;
 mod rules;
 mod shared;
 mod systemd;
