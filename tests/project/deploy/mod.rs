@@ -5,6 +5,7 @@
 
 mod booted;
 mod container;
+mod grafana;
 mod kubernetes;
 mod kustomize;
 mod names;
