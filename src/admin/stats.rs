@@ -19,8 +19,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Points between two reports to the other replicas.
 const REPORT_EVERY: u32 = 5;
 
-/// Maximum fields listed by name; the others are summed in `rest_bytes`.
-const MAX_FIELDS: usize = 12;
+/// Maximum fields listed.
+const MAX_FIELDS: usize = 20;
 
 impl Admin {
     /// Records the history until the process exits.
@@ -110,21 +110,18 @@ fn counted(span: Duration, counted: &MetricsSnapshot) -> Value {
 }
 
 fn fields(heaviest: &Heaviest) -> Value {
-    let fields = &heaviest.fields;
-    let named = fields.iter().take(MAX_FIELDS).map(|(name, bytes)| {
+    let fields = heaviest.fields.iter();
+    let named = fields.take(MAX_FIELDS).map(|(name, bytes)| {
         json!({
             "name": name,
             "bytes": bytes.round(),
             "share": (bytes / heaviest.body * 1e4).round() / 1e4,
         })
     });
-    let unnamed = fields.iter().skip(MAX_FIELDS);
-    let unnamed: f64 = unnamed.map(|(_, bytes)| bytes).sum();
     json!({
         "fills_measured": heaviest.measured,
         "body_bytes": heaviest.body.round(),
         "heaviest": named.collect::<Vec<_>>(),
-        "rest_bytes": (heaviest.rest + unnamed).round(),
     })
 }
 

@@ -16,12 +16,10 @@
 //! assert_eq!(json::check(b"[1,]"), Err(json::JsonFault::NotJson));
 //! ```
 
-mod members;
 mod scan;
 mod skip;
 mod text;
 
-pub use members::members;
 pub(crate) use scan::{byte, end, member_name, skip_whitespace};
 pub(crate) use skip::{Visit, visit};
 pub use skip::{check, skip_value};

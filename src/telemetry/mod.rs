@@ -1,5 +1,6 @@
 //! Telemetry: metrics, log, access log and traces. Tokens never reach this module.
 
+mod field_sizes;
 mod field_weights;
 mod left_out;
 mod log;

@@ -215,16 +215,17 @@ function showNotes(notes) {
 function showFields({ fields }) {
   id("fields-none").hidden = fields.fills_measured > 0;
   id("fields-some").hidden = fields.fills_measured === 0;
-  // Until the reader chooses: the three largest, except the id of a call.
-  const chosen = (field, index) => stripped.get(field.name) ?? (index < 3 && field.share >= 0.05 && field.name !== "id");
+  // Until the reader chooses: the largest whole fields, except the id of a call.
+  const chosen = (field) => stripped.get(field.name) ?? (field.share >= 0.05 && !field.name.includes(".") && field.name !== "id");
   const strip = fields.heaviest.filter(chosen);
-  const saved = strip.reduce((sum, field) => sum + field.share, 0);
+  const isPart = (field) => strip.some((other) => field.name.startsWith(`${other.name}.`));
+  const saved = strip.filter((field) => !isPart(field)).reduce((sum, field) => sum + field.share, 0);
   setText("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
   setText("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
-  setText("fields-more", `Top-level fields of a call of ${bytes(fields.body_bytes)}, uncompressed, measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
-  const rows = fields.heaviest.filter((field) => field.share >= MIN_SHARE).map((field, index) => {
+  setText("fields-more", `Of a call of ${bytes(fields.body_bytes)}, uncompressed, measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
+  const rows = fields.heaviest.filter((field) => field.share >= MIN_SHARE).map((field) => {
     const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
-    box.checked = chosen(field, index);
+    box.checked = chosen(field);
     return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "miss")),
       element("td", { class: "number" }, bytes(field.bytes)), element("td", { class: "number" }, percent(field.share)));
   });
