@@ -178,7 +178,8 @@ impl Service<Uri> for Connector {
             let connected = TokioIo::new(connected?);
             let expires = connector.clock.mono().saturating_add(connector.age());
             let (max_stall, clock) = (connector.max_stall, connector.clock);
-            let connection = TrackedConnection::new(connected, max_stall, expires, clock);
+            let metrics = connector.reports.map(|(_, it)| Arc::clone(&it.metrics));
+            let connection = TrackedConnection::new(connected, max_stall, expires, clock, metrics);
             Ok(TokioIo::new(connection))
         })
     }

@@ -44,7 +44,7 @@ use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
 use retry::Retries;
-use traffic::Expiry;
+use traffic::{Exchange, Expiry};
 use upload::{Drain, Outbound, Upload};
 
 pub use connector::Connector;
@@ -173,7 +173,7 @@ impl Upstream {
         }
         let bytes = self.metrics.upstream_bytes.clone();
         let body = PendingBody {
-            body: OriginBody::new(body, decode, bytes),
+            body: OriginBody::new(body, decode, bytes, Exchange::of(&head.extensions)),
             is_close_delimited,
             permit,
             deadline,
@@ -235,8 +235,10 @@ impl Upstream {
             HeadDeadline::Upload(progress) => UploadEnd::of(progress),
             HeadDeadline::Fetch(_) | HeadDeadline::Forward(_) => None,
         };
+        let exchange = Exchange::of(response.extensions());
         Ok(response.map(|body| {
-            let mut stream = self.stream(None, OriginBody::new(body, false, bytes));
+            let body = OriginBody::new(body, false, bytes, exchange);
+            let mut stream = self.stream(None, body);
             stream.hold(permit, responding);
             stream.upload = upload;
             stream

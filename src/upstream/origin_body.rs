@@ -10,6 +10,7 @@ use prometheus::IntCounter;
 use tokio::task::coop;
 
 use super::error::FetchError;
+use super::traffic::Exchange;
 use crate::coding::{Gunzip, Step};
 use crate::policy;
 
@@ -20,16 +21,24 @@ pub(super) struct OriginBody {
     /// The decoder, if the body is decoded.
     gunzip: Option<Box<Gunzip>>,
     bytes: IntCounter,
+    /// Its connection is in use until the body is dropped.
+    _exchange: Option<Exchange>,
 }
 
 impl OriginBody {
     /// The body of a response, decoded from gzip if `decode` is set.
-    pub(super) fn new(body: Incoming, decode: bool, bytes: IntCounter) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        decode: bool,
+        bytes: IntCounter,
+        exchange: Option<Exchange>,
+    ) -> Self {
         let gunzip = decode.then(Box::default);
         Self {
             body,
             gunzip,
             bytes,
+            _exchange: exchange,
         }
     }
 }
@@ -46,6 +55,7 @@ impl Body for OriginBody {
             body,
             gunzip,
             bytes,
+            ..
         } = self.get_mut();
         let mut poll_raw = |cx: &mut Context<'_>| {
             Pin::new(&mut *body).poll_frame(cx).map(|frame| {

@@ -5,15 +5,17 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::timer::Timer;
 use crate::clock::{Clock, Deadline};
+use crate::telemetry::{Metrics, OriginConnection};
 
 /// A connection above TLS, so that a TLS alert does not count as a response byte.
 #[derive(Debug)]
@@ -34,9 +36,25 @@ struct Stall {
     deadline: Option<Deadline>,
 }
 
-/// The traffic of a connection; part of its `connect_info`, which hyper attaches to errors.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Traffic(Arc<AtomicU8>);
+/// The traffic of a connection; part of its `connect_info`, which hyper attaches to responses and
+/// errors.
+#[derive(Clone, Debug)]
+pub(super) struct Traffic(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    /// Flags, and above them the number of requests on it.
+    bits: AtomicU32,
+    /// `None` if connections are not counted.
+    metrics: Option<Arc<Metrics>>,
+}
+
+/// A request on a connection. The connection is idle after it, unless the next one has begun.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    traffic: Traffic,
+    number: u32,
+}
 
 /// The monotonic time from which a connection is not reused; hyper attaches it to responses.
 #[derive(Clone, Copy, Debug)]
@@ -52,17 +70,28 @@ pub enum Unanswered {
 }
 
 /// Bytes were received after the last bytes were sent.
-const RECEIVED: u8 = 1;
+const RECEIVED: u32 = 1;
 /// Bytes were sent after some had been received: the connection is reused.
-const REUSED: u8 = 2;
+const REUSED: u32 = 2;
+/// No request is on it.
+const IDLE: u32 = 4;
+const CLOSED: u32 = 8;
+/// Number of bits of the flags.
+const FLAGS: u32 = 4;
 
 impl<T> TrackedConnection<T> {
     /// A connection that fails if its peer reads nothing for `limit`, and is not reused from `expires`
     /// on.
-    pub(super) fn new(inner: T, limit: Duration, expires: Duration, clock: Clock) -> Self {
+    pub(super) fn new(
+        inner: T,
+        limit: Duration,
+        expires: Duration,
+        clock: Clock,
+        metrics: Option<Arc<Metrics>>,
+    ) -> Self {
         Self {
             inner,
-            traffic: Traffic::default(),
+            traffic: Traffic::new(metrics),
             expiry: Expiry(expires),
             stall: Stall {
                 timer: Timer::new(clock),
@@ -95,9 +124,22 @@ impl Stall {
 }
 
 impl Traffic {
+    fn new(metrics: Option<Arc<Metrics>>) -> Self {
+        let bits = AtomicU32::new(IDLE);
+        let traffic = Self(Arc::new(State { bits, metrics }));
+        traffic.count(OriginConnection::Idle, 1);
+        traffic
+    }
+
+    fn count(&self, state: OriginConnection, change: i64) {
+        if let Some(metrics) = &self.0.metrics {
+            metrics.upstream_connections.of(state).add(change);
+        }
+    }
+
     /// The kind of failure, if no byte has been received since the request was sent.
     pub(super) fn unanswered(&self) -> Option<Unanswered> {
-        let flags = self.0.load(Ordering::Relaxed);
+        let flags = self.0.bits.load(Ordering::Relaxed);
         if flags & RECEIVED != 0 {
             None
         } else if flags & REUSED != 0 {
@@ -108,13 +150,64 @@ impl Traffic {
     }
 
     fn received(&self) {
-        self.0.fetch_or(RECEIVED, Ordering::Relaxed);
+        self.0.bits.fetch_or(RECEIVED, Ordering::Relaxed);
     }
 
     fn sent(&self) {
-        if self.0.load(Ordering::Relaxed) & RECEIVED != 0 {
-            self.0.store(REUSED, Ordering::Relaxed);
+        let begins = |bits: u32| bits & (RECEIVED | IDLE) != 0;
+        let next = |bits: u32| {
+            let number = (bits >> FLAGS).wrapping_add(1);
+            let reused = if bits & RECEIVED == 0 { 0 } else { REUSED };
+            begins(bits).then_some(number << FLAGS | reused)
+        };
+        let bits = &self.0.bits;
+        if begins(bits.load(Ordering::Relaxed))
+            && let Ok(before) = bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            && before & IDLE != 0
+        {
+            self.count(OriginConnection::Idle, -1);
+            self.count(OriginConnection::InUse, 1);
         }
+    }
+
+    fn closed(&self) {
+        let before = self.0.bits.fetch_or(CLOSED, Ordering::Relaxed);
+        let state = if before & IDLE == 0 {
+            OriginConnection::InUse
+        } else {
+            OriginConnection::Idle
+        };
+        self.count(state, -1);
+    }
+}
+
+impl Exchange {
+    /// The request of a response with these extensions.
+    pub(super) fn of(extensions: &Extensions) -> Option<Self> {
+        let traffic = extensions.get::<Traffic>()?.clone();
+        let number = traffic.0.bits.load(Ordering::Relaxed) >> FLAGS;
+        Some(Self { traffic, number })
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let ended = |bits: u32| {
+            let is_last = bits >> FLAGS == self.number && bits & (IDLE | CLOSED) == 0;
+            is_last.then_some(bits | IDLE)
+        };
+        let bits = &self.traffic.0.bits;
+        let ended = bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ended);
+        if ended.is_ok() {
+            self.traffic.count(OriginConnection::InUse, -1);
+            self.traffic.count(OriginConnection::Idle, 1);
+        }
+    }
+}
+
+impl<T> Drop for TrackedConnection<T> {
+    fn drop(&mut self) {
+        self.traffic.closed();
     }
 }
 

@@ -155,6 +155,26 @@ impl Pool {
 }
 
 labels! {
+    /// The state of a connection to the origin.
+    pub enum OriginConnection {
+        /// A request is on it, or its response is being read.
+        InUse => "in_use",
+        /// It is kept for the next request.
+        Idle => "idle",
+    }
+}
+
+labels! {
+    /// The result of opening a connection to the origin.
+    pub enum Connect {
+        /// It is open, TLS included.
+        Connected => "connected",
+        /// It failed, retries of refused connections included.
+        Failed => "failed",
+    }
+}
+
+labels! {
     /// The holder of bytes in transit: a connection or an exchange.
     pub enum Holder {
         /// Its token is one that the origin has lately accepted.

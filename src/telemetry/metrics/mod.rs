@@ -23,8 +23,9 @@ use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel, PerRoute};
 pub use self::labels::{
-    CloseReason, Concern, EngineFault, Eviction, Holder, InvalidationCause, Pool, Reload, Reset,
-    Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult, Unsealed, ViewResult,
+    CloseReason, Concern, Connect, EngineFault, Eviction, Holder, InvalidationCause,
+    OriginConnection, Pool, Reload, Reset, Retry, SentCoding, SharedLookup, SharedStore, Shed,
+    SpanResult, Unsealed, ViewResult,
 };
 pub use self::openmetrics::Ended;
 pub use self::snapshot::rounded_seconds;
@@ -60,6 +61,8 @@ metrics! {
         => origin_bytes: u64 = IntCounter::get;
     upstream_in_flight: IntGauge = "upstream_in_flight", "Requests in progress at the origin: the sum of upstream_slots.";
     upstream_slots: Gauges<Pool> = "upstream_slots" ["pool"], "Requests in progress at the origin, each on a connection of its own. fetches: for the cache, until the body is complete (limits.in_flight); streams: forwarded, or too large to store, until the client has the body (limits.streams); uploads: forwarded with a request body, until both bodies have ended (limits.uploads). At its limit, further ones are shed.";
+    upstream_connections: Gauges<OriginConnection> = "upstream_connections" ["state"], "Open connections to the origin. in_use: a request is on it, or its response is being read; idle: kept for the next request, for at most 50 s. Many idle after a peak is normal.";
+    upstream_connects: Counters<Connect> = "upstream_connects_total" ["result"], "Connections opened to the origin, TLS included. failed: upstream_requests_total has the error. Almost as many connected as requests to the origin: it closes each connection, so that each miss pays for a new one.";
     uploads_cut: IntCounter = "uploads_cut_total", "Uploads cut off because they went on for 5 s, or 4 MiB, after the origin's final response. Many: clients with invalid tokens, or an attack.";
     upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight, streams, uploads: limits.in_flight, limits.streams or limits.uploads is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429.";
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "Circuit breaker. 0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";

@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::policy::{FairSlots, Full};
 use crate::request::Scope;
-use crate::telemetry::{Holder, Metrics, Pool, Shed};
+use crate::telemetry::{Connect, Holder, Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
 
@@ -29,7 +29,7 @@ pub(super) struct AdmissionControl {
     /// A std mutex: held for a few map operations, and never by a hit.
     rules: Mutex<Rules>,
     pause: Duration,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     clock: Clock,
 }
 
@@ -126,8 +126,14 @@ impl AdmissionControl {
         rules.backoff.begin(holder, target, status, wait, now);
     }
 
-    /// Records in the circuit breaker whether a connection attempt succeeded.
+    /// Records in the circuit breaker whether a connection attempt succeeded, and counts it.
     pub(super) fn connect_ended(&self, connected: bool) {
+        let result = if connected {
+            Connect::Connected
+        } else {
+            Connect::Failed
+        };
+        self.metrics.upstream_connects.of(result).inc();
         let mut rules = self.lock();
         let was_closed = matches!(rules.breaker.state(), State::Closed { .. });
         if connected {

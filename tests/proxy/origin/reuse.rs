@@ -4,6 +4,9 @@ use crate::support::{Proxy, RawConnection, RawOrigin};
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
+const IN_USE: &str = "stuut_cache_upstream_connections{state=\"in_use\"}";
+const IDLE: &str = "stuut_cache_upstream_connections{state=\"idle\"}";
+
 /// Sends a request with this credential, whose response comes on `connection`, or on a new one.
 async fn exchange(
     proxy: &Proxy,
@@ -38,6 +41,43 @@ async fn an_old_connection_is_not_reused() {
     let _first = exchange(&proxy, "Bearer a", &origin, Some(first)).await;
     let second = exchange(&proxy, "Bearer a", &origin, None).await;
     exchange(&proxy, "Bearer a", &origin, Some(second)).await;
+}
+
+#[tokio::test]
+async fn connections_are_counted_in_use_idle_and_as_opened() {
+    let origin = RawOrigin::start().await;
+    let proxy = Proxy::in_front_of(&origin.url(), |_| {}).await;
+    let connects = |result| format!("stuut_cache_upstream_connects_total{{result=\"{result}\"}}");
+    let counted = async |in_use, idle| {
+        proxy.wait_for_metric(IN_USE, in_use).await;
+        proxy.wait_for_metric(IDLE, idle).await;
+    };
+    counted(0, 0).await;
+    let mut connection = None;
+    // A fetch on a new connection, a forwarded request, and a fetch on the idle one.
+    for target in ["/v1/calls/c1", "/v1/other", "/v1/calls/c2"] {
+        let request = proxy.get(target).bearer("a").start();
+        let mut on = match connection {
+            Some(connection) => connection,
+            None => origin.accept().await,
+        };
+        on.read_request().await;
+        counted(1, 0).await;
+        on.send(ANSWER).await;
+        request.await.assert_status(200);
+        counted(0, 1).await;
+        connection = Some(on);
+    }
+    drop(connection);
+    counted(0, 0).await;
+    proxy.wait_for_metric(&connects("connected"), 1).await;
+    drop(origin);
+    proxy
+        .get("/v1/calls/c3")
+        .bearer("a")
+        .await
+        .assert_status(502);
+    proxy.wait_for_metric(&connects("failed"), 1).await;
 }
 
 /// Negotiate and NTLM authenticate the connection: the origin would answer the next request on it as
