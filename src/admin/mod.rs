@@ -30,7 +30,7 @@ use crate::cache::shared::Shared;
 use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::coding;
-use crate::config::{CacheMode, Config};
+use crate::config::{CacheMode, Config, TokenFor};
 use crate::label::Label as _;
 use crate::proxy::{FetchesInFlight, openapi};
 use crate::request::Routes;
@@ -75,6 +75,8 @@ struct Reloadable {
     /// `cache.mode`
     mode: CacheMode,
     token: Option<SecretString>,
+    /// `admin.token_for`
+    token_for: TokenFor,
     /// `scope.recheck` and `freshness.stale_if_error`.
     recheck: (Option<Duration>, Duration),
     /// The document of `/openapi.json`.
@@ -88,6 +90,7 @@ impl Reloadable {
         Self {
             mode: config.cache.mode,
             token: config.admin.token.clone().map(|token| token.0),
+            token_for: config.admin.token_for,
             recheck: (config.scope.recheck.0, config.freshness.stale_if_error),
             openapi: openapi::document(config),
         }
@@ -190,6 +193,11 @@ impl Admin {
             response.headers_mut().insert(ALLOW, methods);
             return response;
         }
+        let is_data =
+            !matches!(path, "/livez" | "/readyz" | "/purge") && dashboard::file(path).is_none();
+        if is_data && self.needs_token_to_read() && !self.may_purge(request.headers()) {
+            return purge::refusal();
+        }
         match path {
             "/metrics" => self.metrics(request.headers()),
             "/readyz" if self.drain.has_begun() => {
@@ -207,7 +215,10 @@ impl Admin {
                 self.iterating(request, move |admin, query| admin.explain(query, is_admin))
                     .await
             }
-            "/purge" if !self.may_purge(request.headers()) => purge::refusal(),
+            "/purge" if !self.may_purge(request.headers()) => {
+                tracing::warn!("a purge without the admin token was refused");
+                purge::refusal()
+            }
             "/purge" => self.iterating(request, Self::purge).await,
             _ => dashboard::file(path).expect("only dashboard files remain"),
         }
@@ -287,6 +298,10 @@ impl Admin {
             },
             "shared": self.shared.seen(),
         })
+    }
+
+    fn needs_token_to_read(&self) -> bool {
+        self.reloadable.load().token_for == TokenFor::All
     }
 
     fn mode(&self) -> CacheMode {

@@ -103,10 +103,9 @@ impl Admin {
     }
 }
 
-/// The response to a purge without the admin token.
+/// The response to a request without the admin token that it needs.
 pub(super) fn refusal() -> AdminResponse {
-    tracing::warn!("a purge without the admin token was refused");
-    let sentence = "a purge needs the token of admin.token_file\n";
+    let sentence = "this request needs the token of admin.token_file\n";
     let mut refusal = text(StatusCode::UNAUTHORIZED, sentence);
     let scheme = HeaderValue::from_static("Bearer");
     refusal.headers_mut().insert(WWW_AUTHENTICATE, scheme);

@@ -114,7 +114,7 @@ async fn serve(
     if !process.admin_address.ip().is_loopback() && config.admin.token.is_none() {
         tracing::warn!(
             "the admin listener is not on loopback, and admin.token_file is not set: all who can connect to {} \
-             read metrics, paths and digests of tokens (purges are refused)",
+             read metrics, paths and digests of tokens (purges are refused); set it, and admin.token_for = \"all\"",
             process.admin_address
         );
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::admin_client::AdminAddress;
+use super::admin_client::{AdminAddress, AdminToken};
 use super::print;
 use super::serve::run_to_end;
 use super::stats_document::{Counts, StatsDocument};
@@ -21,10 +21,12 @@ pub(super) struct StatsArguments {
     json: bool,
     #[command(flatten)]
     listener: AdminAddress,
+    #[command(flatten)]
+    token: AdminToken,
 }
 
 pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client(None)?;
+    let admin = arguments.listener.client(arguments.token.read()?)?;
     let history = if arguments.json { "?after=0" } else { "" };
     let target = format!("/stats{history}");
     let body = run_to_end(1, async { Ok(admin.get(&target).await?) })?;

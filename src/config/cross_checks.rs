@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use super::engine::EngineUrl;
 use super::findings::Findings;
+use super::scalar::TokenFor;
 use super::settings::Config;
 use super::wording::bare_or_quoted;
 
@@ -67,6 +68,13 @@ const CROSS_CHECKS: &[CrossCheck] = &[
             "server.openapi_path ({path}) would hide a path of the route {route}; write one that \
              the literal part of no route begins, e.g. \"/openapi.json\""
         ))
+    }),
+    (["admin.token_for", "admin.token_file"], |config| {
+        let admin = &config.admin;
+        (admin.token_for == TokenFor::All && admin.token_file.is_none()).then(|| {
+            "admin.token_for = \"all\" needs admin.token_file; write the file of the token"
+                .to_owned()
+        })
     }),
     (["shared.url", "scope.key_file"], |config| {
         (is_shared(config) && config.scope.key_file.is_none()).then(|| {

@@ -48,7 +48,7 @@ pub use load::{Document, Draft, Loaded, draft, read, token_of};
 pub use reload::Reloaded;
 pub use scalar::{
     Alone, CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
-    PrivateRule, ScopeMode, parse_address,
+    PrivateRule, ScopeMode, TokenFor, parse_address,
 };
 pub use settings::{
     Admin, Cache, Config, Freshness, Limits, Log, Scope, Server, Shared, StatusLifetimes, Tls,

@@ -42,7 +42,9 @@ impl Config {
         };
         let mut changed = differences(self, &config);
         // The key names the same file, with another token in it.
-        if self.admin.token_file == config.admin.token_file && self.admin != config.admin {
+        if self.admin.token_file == config.admin.token_file
+            && self.admin.token != config.admin.token
+        {
             changed.push("admin.token_file");
         }
         let mut pending = differences(&config, written);

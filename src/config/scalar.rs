@@ -203,6 +203,16 @@ labels! {
 }
 
 labels! {
+    /// `admin.token_for`
+    pub enum TokenFor {
+        /// Purges, and queries and bodies in `/explain`.
+        Purge => "purge",
+        /// Everything but health checks and the files of the dashboard.
+        All => "all",
+    }
+}
+
+labels! {
     /// `cache.mode`
     pub enum CacheMode {
         /// Responses are stored, and served from the store.

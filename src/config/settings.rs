@@ -27,7 +27,7 @@ use super::forward_proxy::ForwardProxy;
 use super::raw::RawValue;
 use super::scalar::{
     Alone, CacheMode, CallStatus, ClientDirectives, Interval, LogFormat, LogLevel, OriginRule,
-    PrivateRule, ScopeMode,
+    PrivateRule, ScopeMode, TokenFor,
 };
 use super::setting::{
     self, Rendered, Setting as _, between, key_prefix, lasting, option_name, positive, same_scheme,
@@ -130,6 +130,9 @@ settings! {
         /// File whose first line is the bearer token required to purge; without it, only a loopback
         /// listener accepts purges. Reloaded on SIGHUP.
         token_file: Option<PathBuf> = "";
+        /// "purge": the token is required to purge; "all": for everything except /livez, /readyz and the
+        /// dashboard's own files, which have no data.
+        token_for: TokenFor = "purge";
     } and {
         /// The token in `token_file`. Without one, only a loopback listener accepts purges.
         token: Option<Secret>;

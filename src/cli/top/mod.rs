@@ -14,7 +14,7 @@ use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::admin_client::AdminAddress;
+use super::admin_client::{AdminAddress, AdminToken};
 use super::serve::run_to_end;
 use model::Model;
 
@@ -25,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct TopArguments {
     #[command(flatten)]
     listener: AdminAddress,
+    #[command(flatten)]
+    token: AdminToken,
 }
 
 pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
@@ -36,7 +38,7 @@ pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client(None)?;
+    let admin = arguments.listener.client(arguments.token.read()?)?;
     let mut model = Model::new(admin.address.to_string());
     // Before the terminal is initialised: a wrong address is reported as by any other command.
     model.poll(&admin).await?;

@@ -63,6 +63,11 @@ const BROKEN_RULES: &[(&str, &str)] = &[
          shorter one or a longer lease",
     ),
     (
+        "admin.token_for = \"all\"",
+        "proxy.toml:1:19: admin.token_for: admin.token_for = \"all\" needs admin.token_file; write the file \
+         of the token",
+    ),
+    (
         "server.openapi_path = \"/v1/calls\"",
         "proxy.toml:1:23: server.openapi_path: server.openapi_path (/v1/calls) would hide a path of the \
          route /v1/calls/{call_id}; write one that the literal part of no route begins, e.g. \

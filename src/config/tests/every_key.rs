@@ -17,6 +17,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.openapi_path", r#""/openapi.json""#),
     ("admin.listen", r#""10.0.0.1:91""#),
     ("admin.token_file", r#""/run/token""#),
+    ("admin.token_for", r#""all""#),
     ("upstream.url", r#""http://localhost:8000""#),
     ("upstream.proxy", r#""http://proxy:3128""#),
     ("upstream.proxy_credentials_file", r#""/run/credentials""#),

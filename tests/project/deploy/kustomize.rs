@@ -58,6 +58,55 @@ fn every_object_matches_the_schema_of_its_kind() {
     }
 }
 
+#[test]
+fn every_object_has_the_recommended_labels() {
+    for folder in ["kubernetes", "shared"] {
+        let Some(objects) = rendered(&deploy(folder)) else {
+            return;
+        };
+        for object in &objects {
+            let label = |name| &object["metadata"]["labels"][format!("app.kubernetes.io/{name}")];
+            let name = string(label("name"));
+            for (label_name, value) in [
+                ("instance", "stuut-cache"),
+                ("part-of", "stuut-cache"),
+                ("managed-by", "kustomize"),
+            ] {
+                assert_eq!(label(label_name), value, "{object}");
+            }
+            // The engine has a version of its own.
+            assert!(
+                name == "stuut-cache-engine" || label("version") == env!("CARGO_PKG_VERSION"),
+                "{object}"
+            );
+        }
+        let deployment = object(&objects, "Deployment");
+        let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+        assert_eq!(image, concat!("stuut-cache:", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+/// As `kustomize edit set image NAME=IMAGE@sha256:…` writes it.
+#[test]
+fn the_image_can_be_given_by_digest() {
+    let copy = tempfile::tempdir().expect("a temporary folder");
+    for file in fs::read_dir(deploy("kubernetes")).expect("a folder") {
+        let file = file.expect("a file");
+        fs::copy(file.path(), copy.path().join(file.file_name())).expect("a copy");
+    }
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let kustomization = text("kubernetes/kustomization.yaml");
+    let tag = concat!("newTag: ", env!("CARGO_PKG_VERSION"));
+    let kustomization = kustomization.replace(tag, &format!("digest: {digest}"));
+    fs::write(copy.path().join("kustomization.yaml"), kustomization).expect("a copy");
+    let Some(objects) = rendered(copy.path()) else {
+        return;
+    };
+    let deployment = object(&objects, "Deployment");
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(string(image), format!("stuut-cache@{digest}"));
+}
+
 #[track_caller]
 fn assert_valid(objects: &[Value]) {
     let (operator, own): (Vec<_>, Vec<_>) = objects

@@ -56,11 +56,13 @@ fn replicas_and_engine_of_kubernetes_fit_together() {
     assert_eq!(engine["spec"]["replicas"], 1);
     let pod = &engine["spec"]["template"];
     let container = &pod["spec"]["containers"][0];
-    assert_eq!(service["spec"]["selector"], pod["metadata"]["labels"]);
+    let engines = &engine["spec"]["selector"]["matchLabels"];
+    assert_eq!(&service["spec"]["selector"], engines);
     let port = &container["ports"][0];
     assert_eq!(service["spec"]["ports"][0]["targetPort"], port["name"]);
 
     let replica = of("Deployment", "stuut-cache");
+    let replicas = &replica["spec"]["selector"]["matchLabels"];
     let replica = &replica["spec"]["template"];
     let settings = list(&replica["spec"]["containers"][0]["env"]);
     let setting_of = |key: &str| {
@@ -83,7 +85,7 @@ fn replicas_and_engine_of_kubernetes_fit_together() {
 
     let policy = of("NetworkPolicy", "stuut-cache");
     let allows = |rule: &Value| {
-        rule["to"][0]["podSelector"]["matchLabels"] == pod["metadata"]["labels"]
+        rule["to"][0]["podSelector"]["matchLabels"] == *engines
             && rule["ports"][0]["port"] == *number
     };
     assert!(
@@ -92,11 +94,8 @@ fn replicas_and_engine_of_kubernetes_fit_together() {
     );
     let policy = of("NetworkPolicy", "stuut-cache-engine");
     let from = &policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"];
-    assert_eq!(from, &replica["metadata"]["labels"]);
-    assert_eq!(
-        &policy["spec"]["podSelector"]["matchLabels"],
-        &pod["metadata"]["labels"]
-    );
+    assert_eq!(from, replicas);
+    assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], engines);
 }
 
 /// A file of a secret that `docs/deployment.md` and `kustomization.yaml` create.

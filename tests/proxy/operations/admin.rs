@@ -7,7 +7,7 @@ use flate2::read::GzDecoder;
 use http::Method;
 use secrecy::SecretString;
 use serde_json::json;
-use stuut_cache::config::{Config, Route, RoutePattern, Secret};
+use stuut_cache::config::{Config, Route, RoutePattern, Secret, TokenFor};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -397,6 +397,39 @@ async fn explain_takes_its_parameters_in_any_order_and_any_spelling() {
         "path=/a&x=1",
     ] {
         explain(query).await.assert_status(400);
+    }
+}
+
+#[tokio::test]
+async fn reading_needs_the_token_if_it_is_for_all() {
+    let origin = Origin::start().await;
+    let mut proxy = Proxy::with(&origin, |config| {
+        config.admin.token = Some(Secret(SecretString::from("let-me")));
+        config.admin.token_for = TokenFor::All;
+    })
+    .await;
+    let get = |proxy: &Proxy, path: &str| proxy.admin(Method::GET, path);
+    let data = [
+        "/metrics",
+        "/status",
+        "/stats",
+        "/explain?path=/v1/calls/c1",
+        "/openapi.json",
+    ];
+    for path in data {
+        let refused = get(&proxy, path).await.assert_status(401);
+        refused.assert_header("www-authenticate", "Bearer");
+        get(&proxy, path).bearer("let-mE").await.assert_status(401);
+        get(&proxy, path).bearer("let-me").await.assert_status(200);
+    }
+    for path in ["/livez", "/readyz", "/", "/dashboard.js", "/dashboard.css"] {
+        get(&proxy, path).await.assert_status(200);
+    }
+    proxy
+        .reload(|config| config.admin.token_for = TokenFor::Purge)
+        .expect("a valid configuration");
+    for path in data {
+        get(&proxy, path).await.assert_status(200);
     }
 }
 

@@ -141,7 +141,7 @@ async fn purge_reads_the_admin_token_from_a_file_and_never_prints_it() {
     program.get(CALL).bearer("a").await.assert_miss();
     for more in [vec![], vec!["--token-file", wrong.as_str()]] {
         let output = run(&[&purge[..], &more].concat()).await.assert_code(77);
-        let output = output.assert_prints("a purge needs the token of admin.token_file");
+        let output = output.assert_prints("this request needs the token of admin.token_file");
         assert!(!output.stderr.contains("battery-staple"), "{output:#?}");
     }
     // A token given instead of its file is not printed.
@@ -159,6 +159,23 @@ async fn purge_reads_the_admin_token_from_a_file_and_never_prints_it() {
         .await
         .assert_code(0);
     program.get(CALL).bearer("a").await.assert_miss();
+}
+
+#[tokio::test]
+async fn stats_sends_the_token_that_reading_needs() {
+    let origin = Origin::start().await;
+    let token = file("correct-horse");
+    let token = token.path().to_str().expect("a path of text");
+    let variables = [("ADMIN__TOKEN_FILE", token), ("ADMIN__TOKEN_FOR", "all")];
+    let program = Program::start(&origin, &variables).await;
+    let admin = program.admin.to_string();
+    let stats = ["stats", "--admin", &admin];
+    run(&stats).await.assert_code(77);
+    let with = [&stats[..], &["--token-file", token]].concat();
+    run(&with).await.assert_code(0);
+    run(&["healthcheck", "--admin", &admin])
+        .await
+        .assert_code(0);
 }
 
 #[tokio::test]

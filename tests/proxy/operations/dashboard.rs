@@ -158,6 +158,21 @@ async fn the_purge_form_needs_the_admin_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_nothing_without_a_token_that_reading_needs() {
+    let Some(mut page) = Page::open("dashboard: a token to read") else {
+        return;
+    };
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    writeln!(file, "correct-horse").expect("the file is writable");
+    let path = file.path().to_str().expect("a path of text");
+    let program = start(&[("ADMIN__TOKEN_FILE", path), ("ADMIN__TOKEN_FOR", "all")]).await;
+    page.navigate(&format!("http://{}/", program.admin));
+    page.wait_until("document.querySelector('#token-row').open");
+    page.fill("#token", "correct-horse");
+    page.wait_until("document.querySelector('#state').innerText === 'serving'");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_purge_form_needs_no_token_on_loopback() {
     let Some(mut page) = Page::open("dashboard: a purge on loopback") else {
         return;
