@@ -152,6 +152,13 @@ impl Fault {
     pub fn is_shed(self) -> bool {
         matches!(self, Self::Overload | Self::Unavailable | Self::RetryAfter)
     }
+
+    /// Whether the origin failed, or the connection to it: the request was sent, and the client did its
+    /// part.
+    #[must_use]
+    pub fn is_of_origin(self) -> bool {
+        !self.is_shed() && self != Self::RequestBody
+    }
 }
 
 impl From<Bypass> for Forward {

@@ -29,7 +29,7 @@ use http_body::Body as _;
 use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::in_transit::{Held, Ledger};
+use crate::in_transit::Held;
 use crate::outcome::{Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Moment};
 use crate::request::{Bypassed, Call, Parsed, Parser, Scope};
@@ -161,10 +161,10 @@ impl Proxy {
         FetchesInFlight(Arc::clone(&self.fetcher.in_flight))
     }
 
-    /// The bytes in transit.
+    /// The client of the origin.
     #[must_use]
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        self.fetcher.upstream.ledger()
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.fetcher.upstream
     }
 
     /// Answers a request. Whatever happens is a response.
@@ -350,9 +350,7 @@ impl Proxy {
         why: ServedStale,
         now: Moment,
     ) -> Response<Body> {
-        if why == ServedStale::RecheckFailed {
-            self.metrics.recheck_failures.inc();
-        }
+        self.metrics.stale.of(why).inc();
         respond::stale(request, selected, why, now)
     }
 

@@ -15,9 +15,9 @@ pub use log::{
     logged_path,
 };
 pub use metrics::{
-    CloseReason, Concern, Connect, Ended, EngineFault, Eviction, FAMILIES, Family, Holder,
-    InvalidationCause, Metrics, MetricsSnapshot, OriginConnection, PerLabel, PerRoute, Pool,
-    Reload, Reset, Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult, Unsealed,
-    ViewResult, rounded_seconds,
+    CloseReason, Concern, Connect, Counts, Ended, EngineFault, Eviction, FAMILIES, Family, Holder,
+    InvalidationCause, Metrics, MetricsSnapshot, OriginConnection, OriginResult, PerLabel,
+    PerRoute, Pool, Reload, Reset, Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult,
+    Unsealed, ViewResult, rounded_seconds,
 };
 pub use request_id::RequestId;

@@ -47,6 +47,7 @@ use retry::Retries;
 use traffic::{Exchange, Expiry};
 use upload::{Drain, Outbound, Upload};
 
+pub use admission::{AdmissionState, BreakerState};
 pub use connector::Connector;
 pub use error::{FetchError, SetupError, not_sent};
 pub use read::{BodyRead, PendingBody};
@@ -331,7 +332,8 @@ impl Upstream {
         {
             connected.poison();
         }
-        let took = self.clock.mono().saturating_sub(sent);
+        let now = self.clock.now();
+        let took = now.mono.saturating_sub(sent);
         let durations = self.metrics.upstream_duration.of(route);
         durations.observe(took.as_secs_f64());
         if response.status().is_informational() {
@@ -345,8 +347,14 @@ impl Upstream {
             let error = FetchError::Protocol("an unsupported transfer coding");
             return self.count_failure(Err(error));
         }
-        self.metrics.upstream_requests.responded(response.status());
+        self.metrics.origin_responded(response.status(), now.wall);
         Ok(response)
+    }
+
+    /// The circuit breaker, and the waits after a `Retry-After`.
+    #[must_use]
+    pub fn admission(&self) -> AdmissionState {
+        self.admission.state()
     }
 
     /// The bytes in transit.
@@ -393,7 +401,8 @@ impl Upstream {
 
     fn count_failure<T>(&self, result: Result<T, FetchError>) -> Result<T, FetchError> {
         result.inspect_err(|error| {
-            self.metrics.upstream_requests.failed(error.fault());
+            self.metrics
+                .origin_failed(error.fault(), self.clock.now().wall);
             if matches!(error, FetchError::Proxy { .. }) {
                 self.metrics.upstream_proxy_failures.inc();
             }

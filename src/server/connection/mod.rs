@@ -56,7 +56,7 @@ impl Connections {
             settings: config.server.clone(),
             tls,
             metrics: Arc::clone(&observer.metrics),
-            ledger: Arc::clone(proxy.load().ledger()),
+            ledger: Arc::clone(proxy.load().upstream().ledger()),
             protocols: Protocols::new(&config.limits, proxy, Arc::new(observer)),
         }
     }

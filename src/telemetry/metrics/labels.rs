@@ -84,6 +84,16 @@ labels! {
 }
 
 labels! {
+    /// The result of a request to the origin.
+    pub enum OriginResult {
+        /// A response with a status below 500.
+        Good => "good",
+        /// A 5xx response, or none.
+        Failed => "failed",
+    }
+}
+
+labels! {
     /// How a view was served.
     pub enum ViewResult {
         /// Derived from the stored body now.

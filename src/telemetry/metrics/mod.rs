@@ -7,6 +7,9 @@ mod openmetrics;
 mod requests;
 mod snapshot;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::StatusCode;
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use serde::Serialize;
@@ -17,18 +20,22 @@ use self::snapshot::{Count as _, Durations, Outcomes, Statuses};
 use super::field_weights::FieldWeights;
 use super::left_out::LeftOut;
 use crate::label::Label as _;
-use crate::outcome::OutcomeLabel;
+use crate::outcome::{Fault, OutcomeLabel, ServedStale};
 use crate::policy::NotStored;
 use crate::request::{Bypass, Refusal, Routes};
 
 pub use self::instrument::{Family, PerLabel, PerRoute};
 pub use self::labels::{
     CloseReason, Concern, Connect, EngineFault, Eviction, Holder, InvalidationCause,
-    OriginConnection, Pool, Reload, Reset, Retry, SentCoding, SharedLookup, SharedStore, Shed,
-    SpanResult, Unsealed, ViewResult,
+    OriginConnection, OriginResult, Pool, Reload, Reset, Retry, SentCoding, SharedLookup,
+    SharedStore, Shed, SpanResult, Unsealed, ViewResult,
 };
 pub use self::openmetrics::Ended;
-pub use self::snapshot::rounded_seconds;
+pub use self::snapshot::{Counts, rounded_seconds};
+
+/// The numbers of reasons: those of [`Shed`], and of [`ServedStale`].
+const SHED: usize = Shed::ALL.len();
+const STALE: usize = ServedStale::ALL.len();
 
 type Counters<L> = PerLabel<L, IntCounter>;
 type Gauges<L> = PerLabel<L, IntGauge>;
@@ -37,7 +44,7 @@ metrics! {
     requests: Requests = "requests_total" ["route", "method", "status", "outcome"], "Client requests by outcome. Hit ratio: (hit + stale) / (hit + stale + miss + expired + collapsed). status=\"none\": ended before a response, with outcome=\"aborted\"."
         => statuses: Statuses = Statuses::read;
     request_duration: RequestDurations = "request_duration_seconds" ["route", "outcome"] in SECONDS, "Time from the request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean CPU starvation."
-        => requests: Outcomes = Outcomes::read, hit_seconds: Durations = |all| Durations::of(all, HITS), miss_seconds: Durations = |all| Durations::of(all, MISSES);
+        => requests: Outcomes = Outcomes::ended, hit_seconds: Durations = |all| Durations::of(all, HITS), miss_seconds: Durations = |all| Durations::of(all, MISSES);
     response_bytes: Counters<OutcomeLabel> = "response_bytes_total" ["outcome"], "Body bytes sent to clients. outcome=\"hit\" and \"stale\": served from memory."
         => sent_bytes: u64 = |all| all.sum(OutcomeLabel::ALL), memory_bytes: u64 = |all| all.sum(HITS);
     in_flight: IntGauge = "in_flight", "Client requests in progress.";
@@ -52,6 +59,7 @@ metrics! {
     tls_certificate_expiry: IntGauge = "tls_certificate_expiry_timestamp_seconds", "Expiry of the certificate for new connections, as a Unix time; 0: no server.tls. Soon: did the renewal fail, or was it refused (tls_reloads_total)?";
     upstream_requests: UpstreamRequests = "upstream_requests_total" ["result"], "Requests to the origin, by status or RFC 9209 error; a response whose body breaks off counts as both. Errors: is the origin up and reachable? connection_limit_reached, destination_unavailable and http_request_denied were not sent (upstream_shed_total); http_request_error is a client that aborted its upload."
         => origin_requests: u64 = UpstreamRequests::total, origin_errors: u64 = UpstreamRequests::errors;
+    upstream_last: Gauges<OriginResult> = "upstream_last_result_timestamp_seconds" ["result"], "Time of the origin's last response with a status below 500 (good), and of its last failure (failed), as Unix times; 0: none yet. good long ago: no requests, or the origin is down.";
     upstream_proxy_failures: IntCounter = "upstream_proxy_failures_total", "Requests without a connection to the proxy (upstream.proxy), or through it, among the errors of upstream_requests_total. Non-zero: is the proxy up, does it permit the origin, and are its credentials right? The log has the status of its response.";
     upstream_retries: Counters<Retry> = "upstream_retries_total" ["reason"], "Retried requests to the origin. pooled: the origin closed a reused connection during the request; closed: it closed a new one without a response; connect: it refused the connection. Many: it restarts often, or is overloaded.";
     upstream_retries_denied: IntCounter = "upstream_retries_denied_total", "Requests that failed because the retry budget, upstream.retries, was used up. Non-zero: many origin connections are failing.";
@@ -64,7 +72,8 @@ metrics! {
     upstream_connections: Gauges<OriginConnection> = "upstream_connections" ["state"], "Open connections to the origin. in_use: a request is on it, or its response is being read; idle: kept for the next request, for at most 50 s. Many idle after a peak is normal.";
     upstream_connects: Counters<Connect> = "upstream_connects_total" ["result"], "Connections opened to the origin, TLS included. failed: upstream_requests_total has the error. Almost as many connected as requests to the origin: it closes each connection, so that each miss pays for a new one.";
     uploads_cut: IntCounter = "uploads_cut_total", "Uploads cut off because they went on for 5 s, or 4 MiB, after the origin's final response. Many: clients with invalid tokens, or an attack.";
-    upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight, streams, uploads: limits.in_flight, limits.streams or limits.uploads is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429.";
+    upstream_shed: Counters<Shed> = "upstream_shed_total" ["reason"], "Requests not sent to the origin (load shedding). in_flight, streams, uploads: limits.in_flight, limits.streams or limits.uploads is reached; share: one token has used its share of it; breaker: the circuit breaker is open; retry_after: the origin sent Retry-After for this token or call. Stale is served where allowed, else 503 or 429."
+        => shed: Counts<Shed, SHED> = Counts::read;
     upstream_breaker_state: IntGauge = "upstream_breaker_state", "Circuit breaker. 0: closed, requests are sent to the origin; 1: open for upstream.breaker_pause; 2: half-open, one request probes the origin. Not 0: is the origin up and reachable?";
     origin_clock_skew: IntGauge = "origin_clock_skew_seconds", "How far the origin's clock is ahead of ours, by the Date of its last cacheable response without Age and Via; negative: behind. Not near 0: one of the clocks is wrong, so lifetimes by Expires and of pre-signed URLs are too.";
     enabled: IntGauge = "enabled", "1: cache.mode is \"on\"; 0: it is \"off\", and every request is forwarded (bypass_total, off). 0 without an incident: set it back, and send SIGHUP.";
@@ -93,11 +102,13 @@ metrics! {
         => coding_bytes: u64 = IntCounter::get;
     coding_deferred: IntCounter = "coding_deferred_total", "Compressions deferred to a later hit, because too many were running. Many: too little CPU, or bodies change often.";
     coding_duration: Histogram = "coding_duration_seconds" in WORK_SECONDS, "Time to compress a stored body, on a thread of its own.";
-    tokens_refused: IntCounter = "tokens_refused_total", "401 and 403 responses from the origin. A burst: revoked or mistyped tokens.";
+    tokens_refused: IntCounter = "tokens_refused_total", "401 and 403 responses from the origin. A burst: revoked or mistyped tokens."
+        => tokens_refused: u64 = IntCounter::get;
     accepted_scopes: IntGauge = "accepted_scopes", "Tokens that the origin has lately accepted under a path of cache.routes; at most 16,384.";
     accepted_scopes_evicted: IntCounter = "accepted_scopes_evicted_total", "Accepted tokens dropped for newer ones, the least recently used first. Steady: more than 16,384 tokens are in use, and some count as not accepted until their next request.";
     rechecks: IntCounter = "rechecks_total", "Background revalidations because the last acceptance of a token is older than 0.8 of scope.recheck.";
-    recheck_failures: IntCounter = "recheck_failures_total", "Fresh responses served although their token could not be rechecked, at most freshness.stale_if_error after its last acceptance. Non-zero: is the origin up and reachable?";
+    stale: Counters<ServedStale> = "stale_total" ["reason"], "Responses with outcome=\"stale\". stale-while-revalidate: refreshed in the background, as planned; max-stale: the client accepts it; stale-if-error: the origin failed; recheck-failed: fresh, but the origin failed when the token was due for a recheck, at most freshness.stale_if_error after its last acceptance. Non-zero of the last two: is the origin up and reachable?"
+        => stale: Counts<ServedStale, STALE> = Counts::read;
     writes_untracked: IntCounter = "writes_untracked_total", "Writes that were not tracked, because one token has 4,096 paths, or all together 65,536, with writes of unknown result or within freshness.write_settling: they invalidated, but a response fetched before the origin applied them may be stored. Non-zero: why do these writes fail, or does one token write thousands of calls a second?";
     shared_lookups: Counters<SharedLookup> = "shared_lookups_total" ["result"], "Lookups in the shared level, before a fetch. entry: found; miss: this replica fetches; wait: another one does; unshareable: the last response could not be shared; outdated: an entry was invalidated after its fetch began; unsealed: an entry could not be opened (shared_unsealed_total); failed: the engine returned an error, or no answer within shared.timeout; skipped: no lookup, because this replica is not in step, limits.in_transit is used up, or for 1 s after 5 failures in a row. Many failed or skipped: is the engine up, and fast enough?";
     shared_lookup_duration: Histogram = "shared_lookup_duration_seconds" in WORK_SECONDS, "Time of a lookup in the shared level, for which every miss waits, at most shared.timeout. High: the engine or the network is slow.";
@@ -114,7 +125,8 @@ metrics! {
     shared_queued: IntGauge = "shared_queued", "Invalidations that are not yet in the log, because the engine does not answer; above 1,000 they become one of everything. Not 0: is the engine up and reachable?";
     shared_resets: Counters<Reset> = "shared_resets_total" ["cause"], "Times that everything stored was invalidated, because invalidations may have been lost. start: the replica started; begun: it found no group in the engine, or another primary, and began a new era; era: another replica did so; gap: items of the log that this replica had not applied are gone. More than one for each failover or restart of the engine: does it evict keys without expiry?";
     shared_beats_failed: Counters<EngineFault> = "shared_beats_failed_total" ["reason"], "Beats that the engine did not answer. Non-zero: is it up, reachable and a primary? The log has the error.";
-    log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed.";
+    log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed."
+        => log_dropped: u64 = IntCounter::get;
     spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector of OTEL_EXPORTER_OTLP_ENDPOINT. queue_full: lost, it is too slow; failed: lost, it refuses them or is unreachable; log.level=\"debug\" logs why.";
     build_info: BuildInfo = "build_info" ["version", "commit", "features"], "Always 1; the labels are those of the running binary. commit is unknown outside a release build.";
 }
@@ -131,6 +143,31 @@ impl Metrics {
             text = openmetrics::convert(&text, &self.request_duration.exemplars());
         }
         text
+    }
+
+    /// Counts a response of the origin.
+    pub fn origin_responded(&self, status: StatusCode, at: SystemTime) {
+        self.upstream_requests.responded(status);
+        self.set_last(status.as_u16() < 500, at);
+    }
+
+    /// Counts a request to the origin that failed, or was not sent.
+    pub fn origin_failed(&self, fault: Fault, at: SystemTime) {
+        self.upstream_requests.failed(fault);
+        if fault.is_of_origin() {
+            self.set_last(false, at);
+        }
+    }
+
+    fn set_last(&self, is_good: bool, at: SystemTime) {
+        let result = if is_good {
+            OriginResult::Good
+        } else {
+            OriginResult::Failed
+        };
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        self.upstream_last.of(result).set(seconds);
     }
 
     /// The current values.
@@ -160,7 +197,6 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::outcome::Fault;
     use crate::request::RouteId;
     use crate::telemetry::RequestId;
 

@@ -260,47 +260,48 @@ impl Instrument for UpstreamRequests {
 }
 
 impl UpstreamRequests {
-    /// Counts a response of the origin.
-    pub fn responded(&self, status: StatusCode) {
+    pub(super) fn responded(&self, status: StatusCode) {
         self.results[status_index(status)].1.inc();
     }
 
-    /// Counts a failed request to the origin.
-    pub fn failed(&self, fault: Fault) {
+    pub(super) fn failed(&self, fault: Fault) {
         self.results[STATUSES.len() + fault.index()].1.inc();
     }
 
     /// All requests that were sent.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.sum(|_| true, |fault| !fault.is_shed())
+        let sent = self.counts(|_| true, |fault| !fault.is_shed());
+        sent.map(|(_, count)| count).sum()
     }
 
     /// Requests that failed at the origin or on the connection to it, and 5xx responses.
     #[must_use]
     pub fn errors(&self) -> u64 {
-        self.sum(
-            |status| status.starts_with('5'),
-            |fault| !fault.is_shed() && fault != Fault::RequestBody,
-        )
+        self.failures().map(|(_, count)| count).sum()
+    }
+
+    /// The same by result: a 5xx status or a fault.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counts(|status| status.starts_with('5'), Fault::is_of_origin)
     }
 
     /// Every result that has occurred (a status or a fault) and its count.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let counts = self
-            .results
-            .iter()
-            .map(|(result, count)| (*result, count.get()));
-        counts.filter(|(_, count)| *count > 0)
+        self.counts(|_| true, |_| true)
     }
 
-    fn sum(&self, statuses: fn(&str) -> bool, faults: fn(Fault) -> bool) -> u64 {
-        let statuses = STATUSES.iter().map(|status| statuses(status));
-        let counted = statuses.chain(Fault::ALL.iter().map(|fault| faults(*fault)));
-        let results = self.results.iter().zip(counted);
-        results
-            .filter(|(_, counted)| *counted)
-            .map(|((_, count), _)| count.get())
-            .sum()
+    /// The results of these statuses and faults that have occurred, and their counts.
+    fn counts(
+        &self,
+        statuses: fn(&str) -> bool,
+        faults: fn(Fault) -> bool,
+    ) -> impl Iterator<Item = (&'static str, u64)> {
+        let statuses = STATUSES.iter().map(move |status| statuses(status));
+        let chosen = statuses.chain(Fault::ALL.iter().map(move |fault| faults(*fault)));
+        let results = self.results.iter().zip(chosen);
+        let chosen = results.filter(|(_, is_chosen)| *is_chosen);
+        let counts = chosen.map(|((result, count), _)| (*result, count.get()));
+        counts.filter(|(_, count)| *count > 0)
     }
 }

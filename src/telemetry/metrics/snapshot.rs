@@ -1,17 +1,16 @@
 //! The values of a snapshot: counts read from instruments, which can be subtracted and added.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
-use prometheus::Histogram;
 use prometheus::core::Metric as _;
+use prometheus::{Histogram, IntCounter};
 use serde::{Serialize, Serializer};
 
-use super::instrument::{PerRoute, SECONDS};
+use super::instrument::{PerLabel, PerRoute, SECONDS};
 use super::requests::{HITS, MISSES, RequestDurations, Requests, STATUSES};
-use crate::label::Label as _;
+use crate::label::Label;
 use crate::outcome::OutcomeLabel;
-
-const OUTCOMES: usize = <OutcomeLabel as crate::label::Label>::ALL.len();
 
 /// A value of a snapshot.
 pub(super) trait Count {
@@ -19,9 +18,12 @@ pub(super) trait Count {
     fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self;
 }
 
-/// Requests that have ended, by outcome. Serialized without zeros.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes([u64; OUTCOMES]);
+/// Counts by label. Serialized without zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counts<L, const N: usize>([u64; N], PhantomData<L>);
+
+/// Requests that have ended, by outcome.
+pub(super) type Outcomes = Counts<OutcomeLabel, { OutcomeLabel::ALL.len() }>;
 
 /// Requests that have ended, by status. Serialized without zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,37 +50,60 @@ macro_rules! counts {
     )+ };
 }
 
-counts! { Outcomes Statuses Durations }
+counts! { Statuses Durations }
 
-// === impl Outcomes ===
+// === impl Counts ===
 
-impl Outcomes {
-    pub(super) fn read(durations: &RequestDurations) -> Self {
-        let of = |at| durations.of(OutcomeLabel::ALL[at]);
-        let count = |at| of(at).map(Histogram::get_sample_count).sum();
-        Self(std::array::from_fn(count))
+impl<L: Label, const N: usize> Counts<L, N> {
+    fn by(count: impl Fn(L) -> u64) -> Self {
+        Self(std::array::from_fn(|at| count(L::ALL[at])), PhantomData)
     }
 
-    /// Requests that ended with this outcome.
+    pub(super) fn read(counters: &PerLabel<L, IntCounter>) -> Self {
+        Self::by(|label| counters.of(label).get())
+    }
+
+    /// The count of this label.
     #[must_use]
-    pub fn of(&self, outcome: OutcomeLabel) -> u64 {
-        self.0[outcome.index()]
+    pub fn of(&self, label: L) -> u64 {
+        self.0[label.index()]
+    }
+
+    /// The sum of the counts of these labels.
+    #[must_use]
+    pub fn sum(&self, labels: &[L]) -> u64 {
+        labels.iter().map(|label| self.of(*label)).sum()
+    }
+}
+
+impl Outcomes {
+    pub(super) fn ended(durations: &RequestDurations) -> Self {
+        Self::by(|outcome| durations.of(outcome).map(Histogram::get_sample_count).sum())
     }
 
     /// Hits, including stale ones, over hits and misses; `None` without either.
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
-        let sum = |outcomes: &[OutcomeLabel]| -> u64 {
-            outcomes.iter().map(|outcome| self.of(*outcome)).sum()
-        };
-        let (hits, misses) = (sum(HITS), sum(MISSES));
+        let (hits, misses) = (self.sum(HITS), self.sum(MISSES));
         (hits + misses > 0).then(|| float(hits) / float(hits + misses))
     }
 }
 
-impl Serialize for Outcomes {
+impl<L: Label, const N: usize> Default for Counts<L, N> {
+    fn default() -> Self {
+        Self::by(|_| 0)
+    }
+}
+
+impl<L: Label, const N: usize> Count for Counts<L, N> {
+    fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
+        Self::by(|label| with(self.of(label), other.of(label)))
+    }
+}
+
+impl<L: Label, const N: usize> Serialize for Counts<L, N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let names = OutcomeLabel::ALL.iter().map(|outcome| outcome.as_str());
+        let names = L::ALL.iter().map(|label| label.as_str());
         serialize(names, &self.0, serializer)
     }
 }

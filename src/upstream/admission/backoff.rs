@@ -71,6 +71,13 @@ impl Backoff {
             .or(of_call.map(|remaining| (StatusCode::SERVICE_UNAVAILABLE, remaining)))
     }
 
+    /// The numbers of tokens and calls that wait, and the longest remaining time.
+    pub(super) fn held(&self, now: Duration) -> (usize, usize, Duration) {
+        let (tokens, of_tokens) = self.tokens.held(now);
+        let (calls, of_calls) = self.calls.held(now);
+        (tokens, calls, of_tokens.max(of_calls))
+    }
+
     fn call(&self, token: &Scope, target: &PathAndQuery) -> (Scope, u64) {
         (*token, self.seed.hash_one(target.as_str()))
     }
@@ -89,6 +96,14 @@ impl<K: Eq + Hash> Waits<K> {
             let until = self.0.entry(key).or_default();
             *until = (*until).max(now + wait);
         }
+    }
+
+    fn held(&self, now: Duration) -> (usize, Duration) {
+        let remaining = self.0.values().map(|until| until.saturating_sub(now));
+        let remaining = remaining.filter(|remaining| !remaining.is_zero());
+        remaining.fold((0, Duration::ZERO), |(count, longest), remaining| {
+            (count + 1, longest.max(remaining))
+        })
     }
 
     fn remaining(&mut self, key: &K, now: Duration) -> Option<Duration> {
@@ -141,9 +156,12 @@ mod tests {
             assert_eq!(remaining, Some((MANY, SECOND * 2)));
         }
         assert_eq!(backoff.remaining(&other, &call, SECOND), None);
+        assert_eq!(backoff.held(SECOND), (1, 1, SECOND * 4));
+        assert_eq!(backoff.held(SECOND * 3), (0, 1, SECOND * 2));
         let remaining = backoff.remaining(&one, &call, SECOND * 3);
         assert_eq!(remaining, Some((BUSY, SECOND * 2)));
         assert_eq!(backoff.remaining(&one, &call, SECOND * 5), None);
+        assert_eq!(backoff.held(SECOND * 5), (0, 0, Duration::ZERO));
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use crate::label::labels;
+
 #[derive(Debug)]
 pub(super) struct Breaker {
     /// Consecutive failures that open it; 0 disables it.
@@ -19,10 +21,22 @@ pub(super) struct Breaker {
 pub(super) enum State {
     /// All requests pass; this many consecutive connections have failed.
     Closed { failures: usize },
-    /// No request passes before this time.
-    Open { until: Duration },
-    /// One request probes; if its outcome is unknown by this time, the next one probes.
-    HalfOpen { until: Duration },
+    /// No request passes before `until`; connections have failed since `since`.
+    Open { since: Duration, until: Duration },
+    /// One request probes; if its outcome is unknown by `until`, the next one probes.
+    HalfOpen { since: Duration, until: Duration },
+}
+
+labels! {
+    /// The state of the circuit breaker, in the order of the gauge's values.
+    pub enum BreakerState {
+        /// Requests are sent to the origin.
+        Closed => "closed",
+        /// No request is sent.
+        Open => "open",
+        /// One request probes the origin.
+        HalfOpen => "half_open",
+    }
 }
 
 /// The decision on a request.
@@ -48,12 +62,12 @@ impl Breaker {
     pub(super) fn admit(&mut self, now: Duration) -> Admit {
         match self.state {
             State::Closed { .. } => Admit::Pass,
-            State::Open { until } | State::HalfOpen { until } if now < until => {
+            State::Open { until, .. } | State::HalfOpen { until, .. } if now < until => {
                 Admit::Wait(until.saturating_sub(now))
             }
-            State::Open { .. } | State::HalfOpen { .. } => {
+            State::Open { since, .. } | State::HalfOpen { since, .. } => {
                 let until = now + self.pause;
-                self.state = State::HalfOpen { until };
+                self.state = State::HalfOpen { since, until };
                 Admit::Probe
             }
         }
@@ -66,18 +80,17 @@ impl Breaker {
 
     /// Records a failure to connect.
     pub(super) fn failed(&mut self, now: Duration) {
-        match self.state {
+        let until = now + self.pause;
+        self.state = match self.state {
             State::Closed { failures } if self.limit == 0 || failures + 1 < self.limit => {
                 let failures = failures.saturating_add(1);
-                self.state = State::Closed { failures };
+                State::Closed { failures }
             }
-            State::Closed { .. } | State::HalfOpen { .. } => {
-                let until = now + self.pause;
-                self.state = State::Open { until };
-            }
+            State::Closed { .. } => State::Open { since: now, until },
+            State::HalfOpen { since, .. } => State::Open { since, until },
             // The attempt began before the breaker opened.
-            State::Open { .. } => {}
-        }
+            open @ State::Open { .. } => open,
+        };
     }
 
     pub(super) fn state(&self) -> State {
@@ -86,12 +99,12 @@ impl Breaker {
 }
 
 impl State {
-    /// The value of the gauge.
-    pub(super) fn gauge(self) -> i64 {
+    /// Its name, and the time since which connections have failed.
+    pub(super) fn seen(self) -> (BreakerState, Option<Duration>) {
         match self {
-            Self::Closed { .. } => 0,
-            Self::Open { .. } => 1,
-            Self::HalfOpen { .. } => 2,
+            Self::Closed { .. } => (BreakerState::Closed, None),
+            Self::Open { since, .. } => (BreakerState::Open, Some(since)),
+            Self::HalfOpen { since, .. } => (BreakerState::HalfOpen, Some(since)),
         }
     }
 }
@@ -127,10 +140,17 @@ mod tests {
     fn after_the_pause_one_request_probes() {
         let mut breaker = open();
         assert_eq!(breaker.admit(SECOND), Admit::Probe);
-        assert_eq!(breaker.state(), State::HalfOpen { until: SECOND * 2 });
+        let half_open = (BreakerState::HalfOpen, Some(Duration::ZERO));
+        assert_eq!(breaker.state().seen(), half_open);
         assert_eq!(breaker.admit(SECOND), Admit::Wait(SECOND));
 
         breaker.failed(SECOND * 3 / 2);
+        let still_open = (BreakerState::Open, Some(Duration::ZERO));
+        assert_eq!(
+            breaker.state().seen(),
+            still_open,
+            "since the first failure"
+        );
         assert_eq!(breaker.admit(SECOND * 2), Admit::Wait(SECOND / 2));
         assert_eq!(breaker.admit(SECOND * 5 / 2), Admit::Probe);
         breaker.connected();

@@ -17,11 +17,14 @@ use http::uri::PathAndQuery;
 use super::error::FetchError;
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::label::Label as _;
 use crate::policy::{FairSlots, Full};
 use crate::request::Scope;
 use crate::telemetry::{Connect, Holder, Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
+
+pub use breaker::BreakerState;
 
 /// The rules of admission, behind a lock.
 #[derive(Debug)]
@@ -38,6 +41,21 @@ struct Rules {
     breaker: Breaker,
     backoff: Backoff,
     slots: Slots,
+}
+
+/// The breaker and the waits, as operators see them.
+#[derive(Clone, Copy, Debug)]
+pub struct AdmissionState {
+    /// The state of the circuit breaker.
+    pub breaker: BreakerState,
+    /// How long connections to the origin have failed, if it is not closed.
+    pub failing_for: Option<Duration>,
+    /// Tokens that wait because of a `Retry-After`.
+    pub held_tokens: usize,
+    /// Calls that do.
+    pub held_calls: usize,
+    /// The longest remaining wait.
+    pub held_for: Duration,
 }
 
 /// The slots of one pool, by token. All requests without an accepted token are one holder: tokens can
@@ -155,8 +173,23 @@ impl AdmissionControl {
         }
     }
 
+    /// The current state.
+    pub(super) fn state(&self) -> AdmissionState {
+        let (rules, now) = (self.lock(), self.clock.mono());
+        let (breaker, since) = rules.breaker.state().seen();
+        let (held_tokens, held_calls, held_for) = rules.backoff.held(now);
+        AdmissionState {
+            breaker,
+            failing_for: since.map(|since| now.saturating_sub(since)),
+            held_tokens,
+            held_calls,
+            held_for,
+        }
+    }
+
     fn set_gauge(&self, breaker: &Breaker) {
-        let gauge = breaker.state().gauge();
+        let (state, _) = breaker.state().seen();
+        let gauge = i64::try_from(state.index()).expect("one of three");
         self.metrics.upstream_breaker_state.set(gauge);
     }
 

@@ -127,7 +127,12 @@ async fn a_failed_recheck_serves_the_fresh_response_until_stale_if_error() {
         proxy.advance_seconds(36);
         let end = get(&proxy, CALL).await;
         assert!(end.status() >= 429, "{end}");
-        assert!(proxy.metric("stuut_cache_recheck_failures_total").await >= 3.0);
+        assert!(
+            proxy
+                .metric("stuut_cache_stale_total{reason=\"recheck-failed\"}")
+                .await
+                >= 3.0
+        );
     }
 }
 
