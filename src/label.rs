@@ -56,4 +56,9 @@ macro_rules! labels {
     };
 }
 
+/// Serializes a value as its name.
+pub(crate) fn as_str<L: Label, S: serde::Serializer>(label: &L, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(label.as_str())
+}
+
 pub(crate) use labels;

@@ -134,7 +134,7 @@ impl Process {
             config,
             admin_address.ip().is_loopback(),
             levels,
-            proxy.fetches(),
+            &proxy,
             Arc::clone(&metrics),
             drain.clone(),
             clock.clone(),
@@ -190,9 +190,15 @@ impl Process {
         Ok(reloaded)
     }
 
-    /// Counts a reload of the configuration.
-    pub fn count_reload(&self, result: Reload) {
+    /// Records a reload of the configuration, or the faults for which it was refused.
+    pub fn record_reload(&self, outcome: &Result<Reloaded, String>) -> Reload {
+        let pending = outcome.as_ref().map(|reloaded| reloaded.pending.clone());
+        let result = pending
+            .as_ref()
+            .map_or(Reload::Refused, |_| Reload::Applied);
+        self.admin.record_reload(pending.map_err(Clone::clone));
         self.metrics.config_reloads.of(result).inc();
+        result
     }
 
     /// Stops accepting, waits up to `server.drain_timeout` for requests in flight, and stops.

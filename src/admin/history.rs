@@ -58,11 +58,16 @@ impl History {
     }
 
     /// The counts of the last minute, and the part of it that the history covers.
-    pub(super) fn last_minute(&self, now: Duration) -> (Duration, MetricsSnapshot) {
-        let nothing = (Duration::ZERO, MetricsSnapshot::default());
-        self.seconds
+    pub(super) fn last_minute(
+        &self,
+        now: Duration,
+        total: &MetricsSnapshot,
+    ) -> (Duration, MetricsSnapshot) {
+        let newest = &self.seconds;
+        let since = (now.saturating_sub(newest.at), total.since(&newest.total));
+        newest
             .after(now.saturating_sub(MINUTE))
-            .fold(nothing, |(span, counted), point| {
+            .fold(since, |(span, counted), point| {
                 (span + point.span, counted.and(&point.counted))
             })
     }
@@ -117,7 +122,8 @@ mod tests {
         assert_eq!(sent(history.seconds.after(Duration::ZERO)), [10, 5]);
         assert_eq!(sent(history.seconds.after(SECOND)), [5]);
         assert_eq!(sent(history.seconds.after(3 * SECOND)), [0; 0]);
-        assert_eq!(history.last_minute(3 * SECOND), (3 * SECOND, total(15)));
+        let last_minute = history.last_minute(4 * SECOND, &total(18));
+        assert_eq!(last_minute, (4 * SECOND, total(18)), "the newest included");
     }
 
     #[test]
@@ -134,7 +140,7 @@ mod tests {
         assert_eq!(sent(history.seconds.after(Duration::ZERO)), [1; SECONDS]);
         assert_eq!(sent(history.minutes.after(Duration::ZERO)), [60; MINUTES]);
         assert_eq!(
-            history.last_minute(two_days * SECOND),
+            history.last_minute(two_days * SECOND, &total(u64::from(two_days))),
             (MINUTE, total(60)),
             "the last minute is its sixty seconds"
         );

@@ -7,9 +7,11 @@ mod dashboard;
 mod explain;
 mod history;
 mod host;
+mod notes;
 mod purge;
 mod query;
 mod stats;
+mod status;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,13 +33,16 @@ use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::coding;
 use crate::config::{CacheMode, Config, TokenFor};
-use crate::label::Label as _;
-use crate::proxy::{FetchesInFlight, openapi};
+use crate::proxy::{FetchesInFlight, Proxy, openapi};
 use crate::request::Routes;
 use crate::server::Drain;
-use crate::telemetry::{Holder, Metrics, rounded_seconds};
+use crate::telemetry::{Metrics, rounded_seconds};
+use crate::upstream::Upstream;
 use connections::{Connections, Place};
 use history::History;
+use status::{Limits, Reloading};
+
+pub use notes::{Note, Severity};
 
 /// Time a client has to send a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +60,9 @@ pub struct Admin {
     store: Arc<Store>,
     shared: Arc<Shared>,
     fetches: FetchesInFlight,
+    upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
+    limits: Limits,
     routes: Routes,
     drain: Drain,
     clock: Clock,
@@ -67,6 +74,7 @@ pub struct Admin {
     loopback: bool,
     /// Locked while a point is added or the points are serialised, never across an await.
     history: Mutex<History>,
+    last_reload: Mutex<Option<Reloading>>,
 }
 
 /// The state that a reload replaces.
@@ -104,7 +112,7 @@ impl Admin {
         config: &Config,
         loopback: bool,
         Levels { store, shared }: Levels,
-        fetches: FetchesInFlight,
+        proxy: &Proxy,
         metrics: Arc<Metrics>,
         drain: Drain,
         clock: Clock,
@@ -114,7 +122,9 @@ impl Admin {
         Self {
             store,
             shared,
-            fetches,
+            fetches: proxy.fetches(),
+            upstream: Arc::clone(proxy.upstream()),
+            limits: Limits::of(config),
             connections: Arc::new(Connections::new(metrics.admin_displaced.clone())),
             metrics,
             routes: Routes::new(&config.cache.routes),
@@ -124,6 +134,7 @@ impl Admin {
             started: humantime::format_rfc3339_millis(started).to_string(),
             loopback,
             history: Mutex::default(),
+            last_reload: Mutex::default(),
         }
     }
 
@@ -131,6 +142,12 @@ impl Admin {
     /// `OpenAPI` document.
     pub fn reload(&self, config: &Config) {
         self.reloadable.store(Arc::new(Reloadable::of(config)));
+    }
+
+    /// Records a reload: the keys that need a restart, or the faults for which it was refused.
+    pub fn record_reload(&self, result: Result<Vec<&'static str>, String>) {
+        let at = self.clock.now().wall;
+        *self.last_reload() = Some(Reloading { at, result });
     }
 
     /// Serves until the process exits: probes get responses during a drain, too.
@@ -252,9 +269,9 @@ impl Admin {
         typed(StatusCode::OK, content_type, self.metrics.render(is_open))
     }
 
-    /// The whole of `/status`: the current state, and the engine of the shared level.
+    /// The document of `/status`: the current state, and the engine of the shared level.
     async fn status(&self) -> serde_json::Value {
-        let mut status = self.summary();
+        let mut status = self.state().document();
         let asked = self.clock.mono();
         if let Some(described) = self.shared.describe().await {
             let took = self.clock.mono().saturating_sub(asked);
@@ -273,39 +290,18 @@ impl Admin {
         status
     }
 
-    /// The current state, without the engine: a part of `/status` and `/stats`.
-    fn summary(&self) -> serde_json::Value {
-        self.store.update_gauges();
-        self.shared.update_gauges();
-        let metrics = &self.metrics;
-        serde_json::json!({
-            "version": crate::version::VERSION,
-            "ready": !self.drain.has_begun(),
-            "uptime_seconds": self.clock.uptime().as_secs(),
-            "connections": metrics.connections.get(),
-            "in_flight": metrics.in_flight.get(),
-            "upstream_in_flight": metrics.upstream_in_flight.get(),
-            "cache": {
-                "mode": self.mode().as_str(),
-                "entries": metrics.entries.get(),
-                "weight_bytes": metrics.weight.get(),
-                "capacity_bytes": metrics.capacity.get(),
-            },
-            "in_transit": {
-                "accepted_bytes": metrics.in_transit.of(Holder::Accepted).get(),
-                "other_bytes": metrics.in_transit.of(Holder::Other).get(),
-                "limit_bytes": metrics.in_transit_limit.get(),
-            },
-            "shared": self.shared.seen(),
-        })
-    }
-
     fn needs_token_to_read(&self) -> bool {
         self.reloadable.load().token_for == TokenFor::All
     }
 
     fn mode(&self) -> CacheMode {
         self.reloadable.load().mode
+    }
+
+    fn last_reload(&self) -> MutexGuard<'_, Option<Reloading>> {
+        self.last_reload
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn history(&self) -> MutexGuard<'_, History> {

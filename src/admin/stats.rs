@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::history::{Levels, Point};
 use super::{Admin, AdminResponse, json, text};
+use crate::label::Label as _;
 use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 
 /// Time between two points of the history.
@@ -38,23 +39,23 @@ impl Admin {
             let (now, total) = (self.clock.uptime(), self.metrics.snapshot());
             self.history().add(now, &total, levels);
             if tick == 0 && self.shared.seen().is_some() {
-                self.shared.report(&self.report(now)).await;
+                self.shared.report(&self.report()).await;
             }
         }
     }
 
     /// This replica in the dashboards of the others.
-    fn report(&self, now: Duration) -> String {
-        let (span, last_minute) = self.history().last_minute(now);
+    fn report(&self) -> String {
+        let now = self.state();
         let host = rustix::system::uname();
         let report = json!({
             "host": host.nodename().to_string_lossy(),
-            "version": crate::version::VERSION,
-            "uptime_seconds": now.as_secs(),
-            "shared": self.shared.seen().map(|seen| seen.state),
-            "member": self.shared.seen().map(|seen| seen.member),
-            "weight_bytes": self.metrics.weight.get(),
-            "last_minute": counted(span, &last_minute),
+            "version": now.version,
+            "uptime_seconds": now.uptime_seconds,
+            "shared": now.shared.as_ref().map(|seen| seen.state.as_str()),
+            "member": now.shared.as_ref().map(|seen| &seen.member),
+            "weight_bytes": now.cache.weight_bytes,
+            "last_minute": counted(now.minute_span, &now.minute),
         });
         report.to_string()
     }
@@ -65,20 +66,18 @@ impl Admin {
             let usage = "specify no query, or ?after=SECONDS since the start\n";
             return text(StatusCode::BAD_REQUEST, usage);
         }
-        let now = self.clock.uptime();
-        let mut stats = self.summary();
-        let history = self.history();
-        let (span, last_minute) = history.last_minute(now);
+        let now = self.state();
+        let mut stats = now.document();
         stats["started"] = json!(self.started);
-        stats["total"] = counted(now, &self.metrics.snapshot());
+        stats["total"] = counted(self.clock.uptime(), &now.total);
         let results = self.metrics.upstream_requests.results();
         stats["total"]["origin_results"] = results
             .map(|(result, count)| (result.to_owned(), json!(count)))
             .collect::<Map<_, _>>()
             .into();
-        stats["last_minute"] = counted(span, &last_minute);
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
         if let Some(after) = after.flatten() {
+            let history = self.history();
             stats["history"] = json!({
                 "seconds": history.seconds.after(after).map(point).collect::<Vec<_>>(),
                 "minutes": history.minutes.after(after).map(point).collect::<Vec<_>>(),
@@ -102,7 +101,7 @@ fn point(point: &Point) -> Value {
 }
 
 /// The counts of a span of time.
-fn counted(span: Duration, counted: &MetricsSnapshot) -> Value {
+pub(super) fn counted(span: Duration, counted: &MetricsSnapshot) -> Value {
     let mut value = json!(counted);
     value["seconds"] = json!(rounded_seconds(span));
     value["hit_ratio"] = json!(counted.requests.hit_ratio());

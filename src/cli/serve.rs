@@ -154,24 +154,19 @@ fn reload(process: &mut Process, reread: &Reread<'_>) -> Reload {
         Ok(Loaded { config, .. }) => process.reload(&config).map_err(|error| error.to_string()),
         Err(problems) => Err(problems.to_string()),
     };
-    let outcome = match reloaded {
+    match &reloaded {
         Ok(reloaded) => {
             let (changed, pending) = (reloaded.changed.join(" "), reloaded.pending.join(" "));
             tracing::info!(changed, "reloaded the configuration");
             if !pending.is_empty() {
                 tracing::warn!(pending, "these keys need a restart: {pending}");
             }
-            Reload::Applied
         }
-        Err(problems) => {
-            tracing::error!(
-                "the new configuration is refused, the old one stays in use: {problems}"
-            );
-            Reload::Refused
-        }
-    };
-    process.count_reload(outcome);
-    outcome
+        Err(problems) => tracing::error!(
+            "the new configuration is refused, the old one stays in use: {problems}"
+        ),
+    }
+    process.record_reload(&reloaded)
 }
 
 #[cfg(test)]

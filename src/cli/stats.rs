@@ -9,7 +9,7 @@ use clap::Args;
 use super::admin_client::{AdminAddress, AdminToken};
 use super::print;
 use super::serve::run_to_end;
-use super::stats_document::{Counts, StatsDocument};
+use super::stats_document::{Counts, StatsDocument, line as note_line};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::units::{bytes, count, percent, seconds, span};
@@ -72,7 +72,10 @@ fn table(stats: &StatsDocument) -> String {
     let up = span(stats.uptime_seconds);
     let cache = &stats.cache;
     let (weight, capacity) = (bytes(cache.weight_bytes), bytes(cache.capacity_bytes));
-    let mut text = format!(
+    let notes = stats.notes.iter().map(|note| note_line(note) + "\n");
+    let mut text = notes.collect::<String>();
+    write!(
+        text,
         "stuut-cache {}, {readiness}, up {up}\n\
          {} connections, {} requests in flight, {} of them waiting for the origin\n\
          {} stored responses, {weight} of {capacity}\n",
@@ -81,7 +84,8 @@ fn table(stats: &StatsDocument) -> String {
         stats.in_flight,
         stats.upstream_in_flight,
         count(cache.entries)
-    );
+    )
+    .expect("writing to a string succeeds");
     let mut line = |name: &str, minute: &str, total: &str| {
         writeln!(text, "{name:<22}{minute:>14}{total:>16}").expect("writing to a string succeeds");
     };
@@ -116,6 +120,9 @@ mod tests {
                 "origin_requests": 100, "origin_errors": 2, "sent_bytes": 40_000_000,
             },
             "total": {"seconds": 7_400.0, "requests": {"hit": 1_234_567, "failed": 1}},
+            "notes": [
+                {"severity": "warning", "title": "The origin limits the rate", "text": "1 token waits."},
+            ],
             "something": "new",
         });
         let stats: StatsDocument = serde_json::from_value(stats).expect("a document");

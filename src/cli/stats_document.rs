@@ -5,19 +5,22 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::admin::{Note, Severity};
+
 /// Counts since the start and in the last minute, and the current state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StatsDocument {
     pub(super) version: String,
     pub(super) started: String,
+    /// The worst first.
+    pub(super) notes: Vec<Note>,
     pub(super) ready: bool,
     pub(super) uptime_seconds: u64,
     pub(super) connections: u64,
     pub(super) in_flight: u64,
     pub(super) upstream_in_flight: u64,
     pub(super) cache: StoreState,
-    pub(super) shared: Option<SharedState>,
     pub(super) total: Counts,
     pub(super) last_minute: Counts,
     pub(super) fields: FieldShares,
@@ -27,18 +30,9 @@ pub(super) struct StatsDocument {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct StoreState {
-    /// `cache.mode`
-    pub(super) mode: String,
     pub(super) entries: u64,
     pub(super) weight_bytes: u64,
     pub(super) capacity_bytes: u64,
-}
-
-/// The shared level; `None` without `shared.url`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct SharedState {
-    pub(super) state: String,
 }
 
 /// The counts of a span of time.
@@ -87,6 +81,17 @@ pub(super) struct FieldShare {
 #[serde(default)]
 pub(super) struct RecentHistory {
     pub(super) seconds: Vec<Counts>,
+}
+
+/// A note on one line, with a sign for its severity.
+pub(super) fn line(note: &Note) -> String {
+    let sign = match note.severity {
+        Severity::Bad => "✗",
+        Severity::Warning => "!",
+        Severity::Neutral => "·",
+        Severity::Good => "✓",
+    };
+    format!("{sign} {}. {}", note.title, note.text)
 }
 
 impl Counts {

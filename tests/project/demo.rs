@@ -80,6 +80,22 @@ impl Drop for Demo {
     }
 }
 
+/// Its responses that are revalidated in the background gave a warning for ever.
+#[tokio::test]
+async fn a_healthy_demo_needs_no_attention() {
+    let demo = Demo::start().await;
+    let served =
+        |samples: &str| !samples.contains("stale_total{reason=\"stale-while-revalidate\"} 0");
+    wait_for("a stale response", async || {
+        served(&demo.admin("/metrics").await).then_some(())
+    })
+    .await;
+    let status: serde_json::Value = demo.admin("/status").await.parse().expect("JSON");
+    let notes = &status["notes"];
+    assert_eq!(notes[0]["severity"], "good", "{notes}");
+    assert_eq!(notes[0]["title"], "All is well", "{notes}");
+}
+
 /// Gets a page, which must exist.
 pub(crate) async fn get(url: &str) -> String {
     let (status, text) = fetch(url, None).await;

@@ -63,6 +63,7 @@ mod operations {
     mod lifecycle;
     mod log;
     mod memory;
+    mod notes;
     mod openapi;
     #[cfg(feature = "otlp")]
     mod otlp;

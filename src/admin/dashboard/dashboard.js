@@ -172,44 +172,14 @@ async function showReplicas() {
   }));
 }
 
-/** The errors of the origin, the most frequent first. */
-function reasons(results) {
-  const errors = Object.entries(results).filter(([result]) => !/^[1-4]/.test(result));
-  return errors.sort(([, one], [, other]) => other - one).map(([result, times]) => `${result} (${count(times)})`).join(", ");
-}
-
-function attention({ last_minute: minute, total, cache, ...stats }) {
-  const notes = [];
-  const why = `Since start: ${reasons(total.origin_results)}.`;
-  const failed = minute.requests.failed ?? 0;
-  if (cache.mode === "off") notes.push(["warn", "Caching is off (cache.mode):", "every request is forwarded to the origin."]);
-  if (!stats.ready) notes.push(["warn", "Draining.", "The process exits when the requests in flight are finished."]);
-  if (stats.shared?.state === "alone") {
-    notes.push(["warn", "The engine of the shared level does not answer.", "What was stored before is not used; purges and writes wait for a lease."]);
-  } else if (stats.shared?.state === "catching_up") {
-    notes.push(["warn", "Catching up with the other replicas.", "Stored responses are used once the log is read to its end."]);
-  }
-  if (failing(minute) >= ALARM) {
-    notes.push(["bad", "The origin is failing.", `${percent(failing(minute))} of the requests to it failed in the last minute. Stored responses are still served. ${why}`]);
-  } else if (minute.origin_errors > 0) {
-    notes.push(["warn", "Some requests to the origin failed:", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} in the last minute. ${why}`]);
-  }
-  if (failed > 0) notes.push(["bad", "Clients get errors:", `${count(failed)} requests in the last minute had no stored response to serve.`]);
-  if (minute.requests.stale > 0) notes.push(["warn", "Stale responses were served:", `${count(minute.requests.stale)} in the last minute, where this is allowed.`]);
-  if (cache.weight_bytes > 0.95 * cache.capacity_bytes) {
-    notes.push(["warn", "The cache is full", "and evicts the least used responses. If the hit ratio falls, raise cache.capacity."]);
-  }
-  if (notes.length === 0) notes.push(["good", "All is well.", "The origin responds, and no stale response was served."]);
-  showNotes(notes);
-}
-
+/** Shows all notes; the first one is the banner. */
 function showNotes(notes) {
-  const text = JSON.stringify(notes);
+  const [{ severity, title }] = notes;
   // Replaced only when changed: a screen reader announces each replacement.
-  if (id("attention").dataset.shown === text) return;
-  id("attention").dataset.shown = text;
-  id("attention").replaceChildren(...notes.map(([kind, title, more]) =>
-    element("li", { class: `${kind}-note` }, element("b", {}, title), more)));
+  if (id("state").textContent !== title) setText("state", title);
+  id("state").className = `pill ${severity}`;
+  id("attention").replaceChildren(...notes.map((note) =>
+    element("li", { class: `${note.severity}-note` }, element("b", {}, note.title), note.text)));
 }
 
 function showFields({ fields }) {
@@ -243,12 +213,6 @@ function showHistory() {
   for (const chart of CHARTS) chart.show(known[range], now, span, Date.parse(known.started) / 1000);
 }
 
-function state(text, kind) {
-  if (id("state").textContent !== text) setText("state", text);
-  id("state").className = `pill ${kind}`;
-  document.body.classList.toggle("offline", kind === "bad");
-}
-
 let polls = 0;
 
 async function poll() {
@@ -263,17 +227,18 @@ async function poll() {
     // Another process than before: fetch its whole history.
     if (known.started && stats.started !== known.started) stats = await fetchStats(0);
     apply(stats);
-    state(stats.ready ? "serving" : "draining", stats.ready ? "good" : "");
+    document.body.classList.remove("offline");
     showNow(stats);
-    attention(stats);
+    showNotes(stats.notes);
     showFields(stats);
     known.fields = stats.fields;
     showHistory();
     if (stats.shared && polls % REPLICAS_EVERY === 0) await showReplicas();
   } catch {
     const since = known.updated ? `for ${span((Date.now() - known.updated) / 1000)}` : "yet";
-    state(`no response ${since}`, "bad");
-    showNotes([["bad", "The admin listener does not respond.", "The page shows the last values received. Is the process up?"]]);
+    document.body.classList.add("offline");
+    const text = `The admin listener has sent nothing ${since}: is the process up? The page shows the last values received.`;
+    showNotes([{ severity: "bad", title: "No response", text }]);
   }
   polls += 1;
   document.documentElement.dataset.polls = String(polls);

@@ -59,8 +59,10 @@ pub struct Group {
 
 labels! {
     /// Whether a replica is in step with its group, in the order of the metric's values.
-    pub(super) enum State {
+    #[derive(Default)]
+    pub enum State {
         /// Stored responses are used.
+        #[default]
         InStep => "in_step",
         /// The engine answers, but the log has not been applied to its end.
         CatchingUp => "catching_up",

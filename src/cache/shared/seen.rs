@@ -4,10 +4,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::Serialize;
 
-use super::Shared;
 use super::engine::{Description, EngineError};
 use super::sealed::Header;
-use crate::label::Label as _;
+use super::{GroupState, Shared};
 use crate::request::CacheKey;
 
 /// Most replicas whose reports are read.
@@ -17,10 +16,11 @@ const MAX_REPORTS: usize = 100;
 const MAX_REPORT: usize = 4 << 10;
 
 /// This replica in its group.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Seen {
-    /// `in_step`, `catching_up` or `alone`.
-    pub state: &'static str,
+    /// Whether it is in step.
+    #[serde(serialize_with = "crate::label::as_str")]
+    pub state: GroupState,
     /// The time for which the engine has answered every beat; `None` if it did not answer the last one.
     reachable_seconds: Option<u64>,
     lease_left_ms: u64,
@@ -50,7 +50,7 @@ impl Shared {
         let since = membership.reachable_since;
         let left = group.lease.left(now).as_millis();
         Some(Seen {
-            state: state.as_str(),
+            state,
             reachable_seconds: since.map(|since| now.saturating_sub(since).as_secs()),
             lease_left_ms: u64::try_from(left).unwrap_or(u64::MAX),
             queued,

@@ -1,14 +1,13 @@
-//! The polled state of a proxy, and the notes on it that need attention.
+//! The polled state of a proxy.
 
+use std::borrow::Cow;
+
+use crate::admin::{Note, Severity};
 use crate::cli::admin_client::{AdminClient, AdminError};
 use crate::cli::stats_document::{Counts, StatsDocument};
-use crate::units::{count, percent};
 
 /// Maximum points of the history, as in the proxy.
 const MAX_POINTS: usize = 300;
-
-/// The share of failed requests to the origin above which the note is an alarm.
-const ALARM_SHARE: f64 = 0.05;
 
 /// The state of a proxy, from its last responses.
 #[derive(Debug)]
@@ -19,14 +18,6 @@ pub(super) struct Model {
     pub(super) points: Vec<Counts>,
     /// Why the last poll failed.
     pub(super) last_error: Option<String>,
-}
-
-/// The severity of a note.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Severity {
-    Good,
-    Warning,
-    Bad,
 }
 
 impl Model {
@@ -63,69 +54,16 @@ impl Model {
         self.last_error = None;
     }
 
-    /// The notes for the operator, the most severe first; at least one.
-    pub(super) fn notes(&self) -> Vec<(Severity, String)> {
-        if let Some(error) = &self.last_error {
-            return vec![(Severity::Bad, error.clone())];
+    /// The notes of the proxy, the most severe first; if it does not respond, the error.
+    pub(super) fn notes(&self) -> Cow<'_, [Note]> {
+        match &self.last_error {
+            None => Cow::Borrowed(&self.stats.notes),
+            Some(error) => Cow::Owned(vec![Note {
+                severity: Severity::Bad,
+                title: "No response".to_owned(),
+                text: error.clone(),
+            }]),
         }
-        let minute = &self.stats.last_minute;
-        let errors = failing(minute).unwrap_or(0.0);
-        let severity = if errors >= ALARM_SHARE {
-            Severity::Bad
-        } else {
-            Severity::Warning
-        };
-        let (share, failed) = (percent(Some(errors)), minute.requests("failed"));
-        let (stale, cache) = (minute.requests("stale"), &self.stats.cache);
-        let shared = self.stats.shared.as_ref();
-        let full = cache.weight_bytes > cache.capacity_bytes / 100 * 95;
-        let notes = [
-            (
-                cache.mode == "off",
-                Severity::Warning,
-                "Caching is off (cache.mode): every request is forwarded".to_owned(),
-            ),
-            (
-                errors > 0.0,
-                severity,
-                format!("Origin errors: {share} of requests to the origin"),
-            ),
-            (
-                failed > 0,
-                Severity::Bad,
-                format!(
-                    "Clients get errors: {}, with no stored response to serve",
-                    count(failed)
-                ),
-            ),
-            (
-                stale > 0,
-                Severity::Warning,
-                format!("Stale responses served: {}", count(stale)),
-            ),
-            (
-                !self.stats.ready,
-                Severity::Warning,
-                "Draining: shutting down".to_owned(),
-            ),
-            (
-                shared.is_some_and(|shared| shared.state != "in_step"),
-                Severity::Warning,
-                "Shared level: not in step with the other replicas".to_owned(),
-            ),
-            (
-                full,
-                Severity::Warning,
-                "The cache is full: the least used responses are evicted".to_owned(),
-            ),
-        ];
-        let notes = notes.into_iter().filter(|(applies, ..)| *applies);
-        let mut notes: Vec<_> = notes.map(|(_, severity, text)| (severity, text)).collect();
-        if notes.is_empty() {
-            notes.push((Severity::Good, "All is well".to_owned()));
-        }
-        notes.sort_by_key(|(severity, _)| *severity != Severity::Bad);
-        notes
     }
 }
 

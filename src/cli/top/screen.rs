@@ -3,12 +3,13 @@
 use ratatui::Frame;
 use ratatui::layout::Constraint::{Length, Min, Percentage, Ratio};
 use ratatui::layout::{Layout, Rect};
-use ratatui::style::{Color, Modifier, Style, Stylize as _};
+use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 
-use super::model::{Model, Severity, failing, float, rate};
-use crate::cli::stats_document::{Counts, Quantiles};
+use super::model::{Model, failing, float, rate};
+use crate::admin::{Note, Severity};
+use crate::cli::stats_document::{Counts, Quantiles, line};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::units::{self, bytes, count, percent, seconds, span};
@@ -28,7 +29,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
     let [title, attention, rest] =
         Layout::vertical([Length(1), Length(height), Min(0)]).areas(frame.area());
     frame.render_widget(headline(model), title);
-    let notes = notes.iter().map(|(severity, text)| note(*severity, text));
+    let notes = notes.iter().map(note);
     frame.render_widget(Paragraph::new(notes.collect::<Vec<_>>()), attention);
     if rest.width >= TWO_COLUMNS {
         let [left, right] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(rest);
@@ -48,27 +49,21 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
 }
 
 fn headline(model: &Model) -> Line<'_> {
-    let (state, colour) = match (&model.last_error, model.stats.ready) {
-        (Some(_), _) => ("no response", Color::Red),
-        (None, true) => ("serving", Color::Green),
-        (None, false) => ("draining", Color::Yellow),
-    };
     let up = span(model.stats.uptime_seconds);
     Line::from(vec![
         Span::from(format!(" stuut-cache {} ", model.stats.version)).bold(),
-        Span::from(format!(" {state} ")).fg(Color::Black).bg(colour),
         Span::from(format!(" q quits · up {up} · {}", model.address)),
     ])
 }
 
-fn note(severity: Severity, text: &str) -> Line<'static> {
-    let (sign, colour) = match severity {
-        Severity::Good => ("✓", Color::Green),
-        Severity::Warning => ("!", Color::Yellow),
-        Severity::Bad => ("✗", Color::Red),
+fn note(note: &Note) -> Line<'static> {
+    let colour = match note.severity {
+        Severity::Good => Color::Green,
+        Severity::Neutral => Color::Reset,
+        Severity::Warning => Color::Yellow,
+        Severity::Bad => Color::Red,
     };
-    Line::from(format!(" {sign} {text}"))
-        .style(Style::new().fg(colour).add_modifier(Modifier::BOLD))
+    Line::from(format!(" {}", line(note))).style(Style::new().fg(colour).bold())
 }
 
 fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {

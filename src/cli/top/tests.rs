@@ -4,8 +4,9 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::{Value, json};
 
-use super::model::{Model, Severity};
+use super::model::Model;
 use super::screen;
+use crate::admin::Severity;
 use crate::cli::stats_document::StatsDocument;
 
 /// The document of a proxy with a history: one point for each number of requests.
@@ -21,6 +22,10 @@ fn document(requests: impl IntoIterator<Item = u64>) -> Value {
     });
     json!({
         "version": "1.2.3", "started": "2027-01-15T08:00:00Z", "ready": true,
+        "notes": [
+            {"severity": "warning", "title": "Some requests to the origin failed", "text": "2 of 310."},
+            {"severity": "neutral", "title": "Changed keys need a restart", "text": "cache.capacity."},
+        ],
         "uptime_seconds": 7_400, "connections": 12, "in_flight": 3, "upstream_in_flight": 1,
         "cache": {"entries": 5_120, "weight_bytes": 172_000_000, "capacity_bytes": 268_435_456},
         "last_minute": {
@@ -84,30 +89,15 @@ fn windows_of_every_size_are_drawn() {
 }
 
 #[test]
-fn notes_are_sorted_with_the_most_severe_first() {
+fn the_error_replaces_the_notes_of_a_proxy_that_does_not_respond() {
     let mut model = model(document([1]));
-    let severities = |model: &Model| -> Vec<_> {
-        let notes = model.notes();
-        notes.into_iter().map(|(severity, _)| severity).collect()
-    };
-    assert_eq!(severities(&model), [Severity::Warning, Severity::Warning]);
-    model.stats.last_minute.origin_errors = 100;
-    model.stats.ready = false;
-    assert_eq!(
-        severities(&model),
-        [Severity::Bad, Severity::Warning, Severity::Warning]
-    );
-    model.stats.last_minute = crate::cli::stats_document::Counts::default();
-    model.stats.ready = true;
-    model.stats.cache.mode = "off".to_owned();
-    let off = "Caching is off (cache.mode): every request is forwarded";
-    assert_eq!(model.notes(), [(Severity::Warning, off.to_owned())]);
-    model.stats.cache.mode = "on".to_owned();
-    assert_eq!(model.notes(), [(Severity::Good, "All is well".to_owned())]);
+    assert_eq!(model.notes()[0].severity, Severity::Warning);
     model.last_error = Some("cannot reach it".to_owned());
+    let notes = model.notes();
+    assert_eq!(notes.len(), 1);
     assert_eq!(
-        model.notes(),
-        [(Severity::Bad, "cannot reach it".to_owned())]
+        (notes[0].severity, notes[0].text.as_str()),
+        (Severity::Bad, "cannot reach it")
     );
 }
 

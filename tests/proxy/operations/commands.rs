@@ -188,6 +188,11 @@ async fn stats_prints_a_table_or_json() {
         proxy.get(CALL).bearer("a").await.assert_hit();
     }
     let output = run(&["stats", "--admin", &admin]).await.assert_code(0);
+    let first = output.stdout.lines().next();
+    assert!(
+        first.is_some_and(|line| line.starts_with("✓ All is well. The origin answered")),
+        "{first:?}"
+    );
     let last_column = |name: &str| {
         let line = output.stdout.lines().find(|line| line.starts_with(name));
         let line = line.unwrap_or_else(|| panic!("no {name}: {}", output.stdout));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
+use serde_json::json;
 use stuut_cache::config::{NamedView, ScopeMode};
 use tempfile::TempDir;
 
@@ -206,6 +207,12 @@ async fn an_invalid_file_is_rejected_whole_and_a_valid_one_fails_no_request() {
         program.output().contains("freshness.default")
     })
     .await;
+    let last = async || program.admin(Method::GET, "/status").await.json()["last_reload"].clone();
+    let faults = last().await["faults"].clone();
+    assert!(
+        faults[0].as_str().expect("a fault").contains("5 sacs"),
+        "{faults}"
+    );
     let stripped = program.get(&format!("{CALL}?strip=path")).bearer("a").await;
     stripped.assert_status(200);
     assert!(
@@ -226,6 +233,11 @@ async fn an_invalid_file_is_rejected_whole_and_a_valid_one_fails_no_request() {
         .bearer("a")
         .await
         .assert_hit();
+    let (reload, keys) = (last().await, ["cache.capacity"]);
+    assert_eq!(
+        (&reload["faults"], &reload["pending"]),
+        (&json!([]), &json!(keys))
+    );
     let log = program.stop();
     assert!(
         log.contains("these keys need a restart: cache.capacity"),
@@ -263,6 +275,11 @@ async fn a_reload_replaces_the_admin_token_but_never_removes_it() {
 
     write("no token, but words\n");
     reload("refused", 1).await;
+    let status = program.admin(Method::GET, "/status").await.text();
+    assert!(
+        status.contains("admin.token_file") && !status.contains("but words"),
+        "{status}"
+    );
     write("\n");
     reload("refused", 2).await;
     std::fs::remove_file(&token).expect("the file exists");
