@@ -14,6 +14,7 @@ use stuut_cache::policy::ViewLimits;
 use stuut_cache::proxy::respond;
 use stuut_cache::request::Routes;
 use stuut_cache::telemetry::Metrics;
+use stuut_cache::telemetry::RequestId;
 
 use crate::{request, store};
 
@@ -44,7 +45,15 @@ pub(crate) fn heads(c: &mut Criterion) {
             level: Level::Memory,
         };
         group.bench_function(name, |b| {
-            b.iter(|| respond::head(black_box(&entry), &entry.whole, hit, black_box(now)));
+            b.iter(|| {
+                respond::head(
+                    black_box(&entry),
+                    &entry.whole,
+                    hit,
+                    &RequestId::Made(1),
+                    black_box(now),
+                )
+            });
         });
     }
     group.finish();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::address_range::AddressRange;
 use super::engine::EngineUrl;
 use super::findings::{Findings, Problems};
 use super::raw::RawValue;
@@ -47,41 +48,26 @@ pub struct NamedView {
 
 // === lists ===
 
-impl Setting for Vec<HeaderName> {
-    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
-        scalars(
-            raw,
-            key,
-            "a list of field names such as [\"x-tenant\"]",
-            problems,
-        )
-    }
+/// Lists of scalars: what each is called where something else is written.
+macro_rules! lists {
+    ($($item:ty: $expected:literal;)+) => {$(
+        impl Setting for Vec<$item> {
+            fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+                scalars(raw, key, $expected, problems)
+            }
 
-    fn toml(&self) -> String {
-        list(self)
-    }
+            fn toml(&self) -> String {
+                list(self)
+            }
+        }
+    )+};
 }
 
-impl Setting for Vec<CookieName> {
-    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
-        let expected = "a list of cookie names such as [\"AWSALB\"]";
-        scalars(raw, key, expected, problems)
-    }
-
-    fn toml(&self) -> String {
-        list(self)
-    }
-}
-
-impl Setting for Vec<EngineUrl> {
-    fn read(raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
-        let expected = "a list of URLs such as [\"redis://cache:6379\"]";
-        scalars(raw, key, expected, problems)
-    }
-
-    fn toml(&self) -> String {
-        list(self)
-    }
+lists! {
+    HeaderName: "a list of field names such as [\"x-tenant\"]";
+    CookieName: "a list of cookie names such as [\"AWSALB\"]";
+    EngineUrl: "a list of URLs such as [\"redis://cache:6379\"]";
+    AddressRange: "a list of addresses such as [\"10.0.0.0/8\"]";
 }
 
 impl Setting for Vec<Route> {

@@ -21,6 +21,7 @@
 //! );
 //! ```
 
+mod address_range;
 mod collections;
 mod cross_checks;
 mod engine;
@@ -39,6 +40,7 @@ mod tests;
 mod values;
 mod wording;
 
+pub use address_range::AddressRange;
 pub use collections::{NamedScope, NamedView, Route};
 pub use engine::EngineUrl;
 pub use environment::{Flag, environment};

@@ -15,8 +15,8 @@ pub struct Reloaded {
 
 impl Config {
     /// Applies the keys of `written` that need no restart: `cache.mode`, `cache.ignore_set_cookie`,
-    /// freshness, scopes, views and the admin token, which are read for every request. Sockets, threads, memory and routes are
-    /// built from the rest.
+    /// `server.trusted_proxies`, freshness, scopes, views and the admin token, which are read for every request
+    /// or connection. Sockets, threads, memory and routes are built from the rest.
     #[must_use]
     pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
@@ -25,6 +25,10 @@ impl Config {
             .cache
             .ignore_set_cookie
             .clone_from(&written.cache.ignore_set_cookie);
+        config
+            .server
+            .trusted_proxies
+            .clone_from(&written.server.trusted_proxies);
         config.freshness = written.freshness.clone();
         // The store is built with the hard limit.
         config.freshness.hard_limit = self.freshness.hard_limit;
@@ -77,7 +81,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::{ByteSize, CacheMode, ScopeKey, ScopeMode, Secret};
+    use crate::config::{AddressRange, ByteSize, CacheMode, ScopeKey, ScopeMode, Secret};
 
     #[test]
     fn every_changed_key_is_applied_or_pending() {
@@ -94,11 +98,13 @@ mod tests {
         written.views.strip_option = "without".to_owned();
         written.cache.mode = CacheMode::Off;
         written.cache.capacity = ByteSize(1 << 30);
+        written.server.trusted_proxies = vec![AddressRange::parse("::1").expect("an address")];
         written.admin.token = Some(Secret("rotated".to_owned().into()));
         let reloaded = old.reloaded(&written);
         assert_eq!(
             reloaded.changed,
             [
+                "server.trusted_proxies",
                 "cache.mode",
                 "freshness.default",
                 "freshness.live",

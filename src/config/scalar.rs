@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use super::address_range::AddressRange;
 use super::engine::EngineUrl;
 use super::forward_proxy::ForwardProxy;
 use super::values::{ByteSize, CookieName, OriginUrl, RoutePattern, TokenDigest};
@@ -56,6 +57,7 @@ scalars! {
     RoutePattern: "a route such as \"/v1/calls/{call_id}\"", RoutePattern::parse, RoutePattern::to_string;
     HeaderName: "a field name such as \"x-tenant\"", parse_field_name, HeaderName::to_string;
     CookieName: "the name of a cookie such as \"AWSALB\"", CookieName::parse, CookieName::to_string;
+    AddressRange: "an address or a range such as \"10.0.0.0/8\"", AddressRange::parse, AddressRange::to_string;
     TokenDigest: "the digest of a token", TokenDigest::parse, TokenDigest::to_string;
 }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use http::HeaderName;
 use http::uri::Authority;
 
+use super::address_range::AddressRange;
 use super::collections::{NamedScope, NamedView, Route};
 use super::engine::EngineUrl;
 use super::findings::Findings;
@@ -95,6 +96,9 @@ settings! {
         /// Maximum number of open client connections; at the limit, new ones wait in the listen
         /// backlog.
         max_connections: usize = 10000 where between::<1, MAX_COUNT>;
+        /// Addresses and ranges (CIDR) of proxies in front of this one, whose X-Forwarded-For has the
+        /// client's address for the access log; a reload applies to new connections.
+        trusted_proxies: Vec<AddressRange> = [];
         /// Timeout for a TLS handshake, for the first byte of a new connection, and for a request
         /// head to arrive; the connection is then closed.
         header_timeout: Duration = "10s" where positive;

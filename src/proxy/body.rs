@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -10,6 +11,7 @@ use super::write::WriteResponse;
 use crate::outcome::Outcome;
 use crate::request::{RouteId, ScopeId};
 use crate::upstream::{FetchError, ResponseStream};
+use crate::view::View;
 
 /// A response body, with its report.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Body {
 
 /// The record of a request for metrics and the access log. It is part of the body: an entry in the
 /// response's extensions would cost two allocations per request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Report {
     /// How the request was answered.
     pub outcome: Outcome,
@@ -30,6 +32,25 @@ pub struct Report {
     pub route: Option<RouteId>,
     /// The scope of the request, if it has one.
     pub scope: Option<ScopeId>,
+    /// The view of the response that the client wants; `None` for the whole.
+    pub view: Option<View>,
+    /// Time from the request to the origin to the head of its response; `None` without one.
+    pub upstream: Option<Duration>,
+    /// The error of a refused request, in words.
+    pub error: Option<Box<str>>,
+}
+
+impl From<Outcome> for Report {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            route: None,
+            scope: None,
+            view: None,
+            upstream: None,
+            error: None,
+        }
+    }
 }
 
 /// The content of a response body.

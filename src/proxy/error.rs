@@ -153,10 +153,12 @@ impl Error {
         } else {
             Bytes::new()
         };
+        let is_refused = matches!(self, Self::Refused(_));
         let report = Report {
-            outcome,
             route,
             scope,
+            error: is_refused.then(|| self.to_string().into()),
+            ..outcome.into()
         };
         let mut response = Response::new(Body::whole(document, report));
         *response.status_mut() = status;

@@ -106,7 +106,9 @@ impl Forwarder {
         let method = head.method.clone();
         let accepted = scope.as_ref();
         let accepted = accepted.filter(|token| self.store.is_accepted(token));
+        let began = self.clock.mono();
         let result = self.upstream.forward(accepted, &target, head, body).await;
+        let took = self.clock.mono().saturating_sub(began);
         let end = match &result {
             Ok(response) => SpanEnd::Answered(response.status(), "forwarded"),
             Err(source) => SpanEnd::Failed(source.fault()),
@@ -142,7 +144,10 @@ impl Forwarder {
                     set_skipped(response.headers_mut(), reason.as_str());
                 }
                 let mut response = self.respond(response, written, reason, route, scope.as_ref());
-                match &mut response.body_mut().content {
+                id.complete(response.headers_mut());
+                let body = response.body_mut();
+                body.report.upstream = Some(took);
+                match &mut body.content {
                     Content::Written(written) => written.begin(announced).await,
                     _ => announced.await,
                 }
@@ -241,9 +246,9 @@ impl Forwarder {
             _ => Content::Stream(Box::new(stream)),
         };
         let report = Report {
-            outcome,
             route,
             scope: scope.map(Scope::id),
+            ..outcome.into()
         };
         let mut response = Response::new(Body { content, report });
         *response.status_mut() = parts.status;

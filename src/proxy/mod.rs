@@ -20,6 +20,7 @@ mod view;
 mod write;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Response;
@@ -32,7 +33,7 @@ use crate::config::Config;
 use crate::in_transit::Held;
 use crate::outcome::{Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Moment};
-use crate::request::{Bypassed, Call, Parsed, Parser, Scope};
+use crate::request::{Bypassed, Call, Parsed, Parser, Peer, Scope};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
@@ -159,6 +160,12 @@ impl Proxy {
     #[must_use]
     pub fn fetches(&self) -> FetchesInFlight {
         FetchesInFlight(Arc::clone(&self.fetcher.in_flight))
+    }
+
+    /// The other side of a new connection.
+    #[must_use]
+    pub fn peer(&self, address: IpAddr) -> Peer {
+        self.parser.peer(address)
     }
 
     /// The client of the origin.
@@ -365,6 +372,7 @@ impl Proxy {
                 entry,
                 stored,
                 status,
+                upstream,
                 collapsed,
                 cookies,
             }) => {
@@ -379,13 +387,21 @@ impl Proxy {
                     collapsed,
                 };
                 let mut response = respond::stored(request, &selected, outcome, now);
+                response.body_mut().report.upstream = upstream;
                 for cookie in cookies {
                     response.headers_mut().append(SET_COOKIE, cookie);
                 }
                 response
             }
-            FetchResult::Stream { head, body, reason } => {
-                respond::streamed(request, head, body, why, reason)
+            FetchResult::Stream {
+                head,
+                body,
+                reason,
+                upstream,
+            } => {
+                let mut response = respond::streamed(request, head, body, why, reason);
+                response.body_mut().report.upstream = Some(upstream);
+                response
             }
             FetchResult::Failed(source) => {
                 error::log_failure(request.id, &source);

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::body::{Body, Report};
+use super::body::Body;
 use super::error::{CACHE_STATUS, problems};
 use crate::config::{CallStatus, Config, Route, RoutePattern};
 use crate::label::Label as _;
@@ -47,12 +47,7 @@ impl OpenApi {
             return None;
         }
         let outcome = Outcome::OpenApi;
-        let report = Report {
-            outcome,
-            route: None,
-            scope: None,
-        };
-        let mut response = Response::new(Body::whole(self.document.clone(), report));
+        let mut response = Response::new(Body::whole(self.document.clone(), outcome.into()));
         let fields = response.headers_mut();
         let media = HeaderValue::from_static("application/json");
         fields.insert(CONTENT_TYPE, media);

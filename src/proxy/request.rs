@@ -118,14 +118,17 @@ impl<'a> ClientRequest<'a> {
 
     pub(super) fn fail(&self, error: Error) -> Response<Body> {
         let scope = self.call.key.scope().id();
-        error.into_response(self.id, Some(self.call.route), Some(scope))
+        let mut response = error.into_response(self.id, Some(self.call.route), Some(scope));
+        response.body_mut().report.view.clone_from(&self.call.view);
+        response
     }
 
     pub(super) fn report(&self, outcome: Outcome) -> Report {
         Report {
-            outcome,
             route: Some(self.call.route),
             scope: Some(self.call.key.scope().id()),
+            view: self.call.view.clone(),
+            ..outcome.into()
         }
     }
 }

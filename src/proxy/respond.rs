@@ -17,6 +17,7 @@ use crate::coding;
 use crate::label::Label as _;
 use crate::outcome::{CACHE_NAME, Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
+use crate::telemetry::RequestId;
 use crate::upstream::{ResponseStream, headers};
 
 /// The head of a representation, from the [storable](policy::storable) fields.
@@ -33,6 +34,9 @@ pub fn prepare(mut fields: HeaderMap, received: Version, size: usize) -> HeaderM
     fields
         .entry(CACHE_STATUS)
         .or_insert(HeaderValue::from_static(CACHE_NAME));
+    fields
+        .entry(RequestId::FIELD)
+        .or_insert(HeaderValue::from_static(""));
     fields.remove(CONTENT_LENGTH);
     if coding::is_worth(&fields, size) {
         vary_by_coding(&mut fields);
@@ -59,10 +63,16 @@ pub fn head(
     entry: &cache::Entry,
     representation: &Representation,
     outcome: Outcome,
+    id: &RequestId,
     now: Moment,
 ) -> HeaderMap {
     let mut headers = representation.headers.clone();
-    stamp(&mut headers, entry.freshness.age(now).as_secs(), outcome);
+    stamp(
+        &mut headers,
+        entry.freshness.age(now).as_secs(),
+        outcome,
+        id,
+    );
     // Age implies that the origin did not generate the response for this request (RFC 9111 §5.1).
     if matches!(outcome, Outcome::Fetched { .. }) && !entry.came_with_age {
         headers.remove(AGE);
@@ -84,7 +94,7 @@ pub(super) fn stored(
         entry,
         representation,
     } = selected;
-    let headers = head(entry, representation, outcome, now);
+    let headers = head(entry, representation, outcome, request.id, now);
     let report = request.report(outcome);
     if request.call.conditional
         && let Condition::NotModified(client_tag) = condition(request, entry, representation)
@@ -141,6 +151,7 @@ pub(super) fn streamed(
         collapsed: false,
     };
     head.headers.append(CACHE_STATUS, outcome.cache_status());
+    request.id.complete(&mut head.headers);
     if request.call.view.is_some() {
         set_skipped(&mut head.headers, reason.as_str());
     }
@@ -151,11 +162,19 @@ pub(super) fn streamed(
     Response::from_parts(*head, body)
 }
 
-/// Sets the time-dependent fields that [`prepare`] has inserted. Our `Cache-Status` member stays
+/// Sets the fields of one response that [`prepare`] has inserted. The id from the origin finds the fetch
+/// in its log, so the client that started it gets that one; for any other it would name another request. Our `Cache-Status` member stays
 /// after that of a cache between us and the origin (RFC 9211 §2).
 ///
 /// In one pass over the few fields: two lookups by name would cost a hit more.
-fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
+fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome, id: &RequestId) {
+    let is_own = matches!(
+        outcome,
+        Outcome::Fetched {
+            collapsed: false,
+            ..
+        }
+    );
     let mut status = Some(outcome.cache_status());
     for (name, value) in headers.iter_mut() {
         if *name == AGE {
@@ -166,6 +185,8 @@ fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome) {
             && let Some(status) = status.take()
         {
             *value = status;
+        } else if *name == RequestId::FIELD && (!is_own || value.is_empty()) {
+            *value = id.to_header();
         }
     }
     if let Some(status) = status {

@@ -7,6 +7,7 @@ mod credential;
 mod fields;
 mod framing;
 mod key;
+mod peer;
 mod refusal;
 mod route;
 mod scope;
@@ -14,13 +15,15 @@ mod target;
 mod via;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::coding::{self, Coding};
-use crate::config::{CacheMode, Config, Limits};
+use crate::config::{AddressRange, CacheMode, Config, Limits};
 use crate::label::labels;
 use crate::view::{self, View};
 
@@ -30,6 +33,7 @@ pub use crate::config::ScopeKey;
 pub use credential::{Spelling, hide_credentials};
 pub use framing::{Framing, FramingFault, HTTP2_PREFACE, Stop};
 pub use key::{CacheKey, Prehashed};
+pub use peer::Peer;
 pub use refusal::{Refusal, Refused, is_rejection, rejection};
 pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, Scopes};
@@ -44,6 +48,7 @@ pub struct Parser {
     scopes: Scopes,
     views: view::Options,
     limits: Limits,
+    trusted_proxies: Arc<[AddressRange]>,
 }
 
 /// A parsed request.
@@ -146,10 +151,11 @@ impl Parser {
             scopes: Scopes::new(&config.scope),
             views: view::Options::new(&config.views)?,
             limits: config.limits.clone(),
+            trusted_proxies: config.server.trusted_proxies.as_slice().into(),
         })
     }
 
-    /// Creates a parser with the mode, scopes and views of another configuration. The scope key stays, and
+    /// Creates a parser with the mode, scopes, views and trusted proxies of another configuration. The scope key stays, and
     /// with it the scope of each token.
     ///
     /// # Errors
@@ -162,7 +168,14 @@ impl Parser {
             scopes: self.scopes.reloaded(&config.scope),
             views: view::Options::new(&config.views)?,
             limits: self.limits.clone(),
+            trusted_proxies: config.server.trusted_proxies.as_slice().into(),
         })
+    }
+
+    /// The other side of a new connection.
+    #[must_use]
+    pub fn peer(&self, address: IpAddr) -> Peer {
+        Peer::new(address, &self.trusted_proxies)
     }
 
     /// The compiled routes.

@@ -73,7 +73,7 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
 }
 
 /// Closes a listener; returns the connections in its backlog, which the kernel would reset.
-pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
+pub(super) fn close(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     // Accepts without tokio, which may not have been notified of all waiting connections.
     let Ok(listener) = listener.into_std() else {
         return Vec::new();
@@ -86,9 +86,9 @@ pub(super) fn close(listener: TcpListener) -> Vec<TcpStream> {
         })
         .flatten()
         .take(BACKLOG.into())
-        .filter_map(|(socket, _)| {
+        .filter_map(|(socket, peer)| {
             socket.set_nonblocking(true).ok()?;
-            TcpStream::from_std(socket).ok()
+            Some((TcpStream::from_std(socket).ok()?, peer))
         })
         .collect()
 }

@@ -12,6 +12,7 @@ pub use drain::Drain;
 pub use listener::{ListenError, adopt, listen};
 pub use tls::{Tls, TlsFault};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,9 +93,9 @@ impl Server {
                 permit = Arc::clone(&self.permits).acquire_owned() => permit.expect("the semaphore is never closed"),
                 () = drain.begun() => break,
             };
-            let socket = tokio::select! {
+            let (socket, peer) = tokio::select! {
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, _)) => socket,
+                    Ok(accepted) => accepted,
                     Err(error) => {
                         self.metrics.accept_failures.inc();
                         tracing::warn!("cannot accept a connection: {error}");
@@ -106,23 +107,23 @@ impl Server {
             };
             let (server, shared) = (Arc::clone(&self), drain.clone());
             drain.track(async move {
-                server.connections.serve(socket, shared).await;
+                server.connections.serve(socket, peer, shared).await;
                 drop(permit);
             });
         }
-        for socket in listener::close(listener) {
-            drain.track(Arc::clone(&self).serve_late(socket, drain.clone()));
+        for (socket, peer) in listener::close(listener) {
+            drain.track(Arc::clone(&self).serve_late(socket, peer, drain.clone()));
         }
         drain.finished(self.drain_timeout).await;
     }
 
     /// Serves a connection accepted from the backlog during the drain: the kernel has completed its
     /// handshake, and its client may have sent a request.
-    async fn serve_late(self: Arc<Self>, socket: TcpStream, drain: Drain) {
+    async fn serve_late(self: Arc<Self>, socket: TcpStream, peer: SocketAddr, drain: Drain) {
         let _permit = tokio::select! {
             permit = Arc::clone(&self.permits).acquire_owned() => permit,
             () = drain.over() => return,
         };
-        self.connections.serve(socket, drain).await;
+        self.connections.serve(socket, peer, drain).await;
     }
 }

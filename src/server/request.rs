@@ -3,8 +3,10 @@
 //! A request ends when its response body does, or when the connection drops it: that is defined
 //! here, once, for the metrics, the log, the trace and the connection's deadlines.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,10 +14,10 @@ use std::task::{Context, Poll, ready};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::header::{CONNECTION, CONTENT_LENGTH, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -31,9 +33,13 @@ use crate::proxy::{Arrived, Body, Content, Error, Proxy, Report};
 use crate::request::{hide_credentials, is_rejection};
 use crate::telemetry::trace::{Span, Tracer};
 use crate::telemetry::{AccessLog, AccessRecord, Ended, Metrics, RequestId, logged_path};
+use crate::view::View;
 
 /// Bytes of a request on an HTTP/2 connection: the state of its stream, and the head of its response.
 const STREAM_BYTES: usize = 4 << 10;
+
+/// Maximum bytes of a logged user agent.
+const MAX_AGENT: usize = 256;
 
 /// Counts, logs and traces requests; one for the whole server.
 #[derive(Debug)]
@@ -58,8 +64,11 @@ struct EndGuard {
     observer: Arc<Observer>,
     at: Moment,
     id: RequestId,
+    client: IpAddr,
     method: Method,
+    version: Version,
     target: Option<PathAndQuery>,
+    agent: Option<HeaderValue>,
     /// Set only if spans are exported.
     span: Option<Span>,
     guard: RequestGuard,
@@ -219,35 +228,50 @@ impl EndGuard {
         observer.metrics.in_flight.inc();
         let tracer = observer.tracer.as_ref();
         let span = tracer.map(|tracer| tracer.begin(head));
+        let (mut given, mut agent) = (None, None);
+        // Iterating over the few fields is cheaper than lookups by name.
+        for (name, value) in &head.headers {
+            if *name == USER_AGENT {
+                agent = Some(value.clone());
+            } else if *name == RequestId::FIELD {
+                given = given.or(Some(value));
+            }
+        }
         // A rejected head was replaced: its path is not the client's.
         let is_rejected = is_rejection(&head.method);
         let is_http2 = head.version == Version::HTTP_2;
         Self {
             observer: Arc::clone(observer),
             at: observer.clock.now(),
-            id: RequestId::read(&head.headers),
+            id: RequestId::of(given),
+            client: activity.peer.client(&head.headers),
             method: head.method.clone(),
+            version: head.version,
             target: head.uri.path_and_query().filter(|_| !is_rejected).cloned(),
+            agent,
             span,
             _stream: is_http2.then(|| Held::new(&activity.account, STREAM_BYTES)),
             has_waited: false,
             unsent: 0,
             guard: activity.begin_request(has_body),
             status: None,
-            report: Report {
-                outcome: Outcome::Aborted,
-                route: None,
-                scope: None,
-            },
+            report: Outcome::Aborted.into(),
             bytes: 0,
             complete: false,
         }
     }
 
-    /// Copies the part of the target that is logged: the whole is a slice of the connection's read buffer,
-    /// which it would keep alive while the request waits.
+    /// Copies the parts of target and user agent that are logged: the whole is a slice of the connection's
+    /// read buffer, which it would keep alive while the request waits.
     fn wait(&mut self) {
-        self.has_waited = true;
+        if std::mem::replace(&mut self.has_waited, true) {
+            return;
+        }
+        let agent = self.agent.as_ref().map(|agent| {
+            let agent = agent.as_bytes();
+            HeaderValue::from_bytes(&agent[..agent.len().min(MAX_AGENT)])
+        });
+        self.agent = agent.and_then(Result::ok);
         let copy = self
             .target
             .as_ref()
@@ -273,9 +297,8 @@ impl EndGuard {
         }
         self.guard.respond();
         self.status = Some(response.status());
-        self.report = response.body().report;
         let has_failed = matches!(
-            self.report.outcome,
+            response.body().report.outcome,
             Outcome::Failed { .. } | Outcome::Panicked
         );
         // After a failure, nothing reads the rest of the request body.
@@ -285,8 +308,8 @@ impl EndGuard {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(CONNECTION, close);
         }
-        self.echo_request_id(response.headers_mut());
-        response.map(|Body { content, .. }| {
+        response.map(|Body { content, report }| {
+            self.report = report;
             self.complete = content.is_end_stream();
             if let Content::Whole(bytes) = &content {
                 // Over HTTP/2, hyper takes it only when the client's window allows.
@@ -300,19 +323,6 @@ impl EndGuard {
             }
             CountedBody { content, end: self }
         })
-    }
-
-    /// Sends the client's request id back. A stored response may have the id of the request that
-    /// it was fetched for; a response from the origin keeps its own.
-    fn echo_request_id(&self, fields: &mut HeaderMap) {
-        if !matches!(self.id, RequestId::Given(_)) {
-            return;
-        }
-        let outcome = &self.report.outcome;
-        let from_store = matches!(outcome, Outcome::Hit { .. } | Outcome::Stale { .. });
-        if from_store || !fields.contains_key(RequestId::FIELD) {
-            fields.insert(RequestId::FIELD, self.id.to_header());
-        }
     }
 
     /// Ends the span of the request. Attributes have OpenTelemetry's names where it has one.
@@ -381,21 +391,36 @@ impl Drop for EndGuard {
             at: self.at.wall,
             took,
             id: self.id.clone(),
+            client: self.client,
             method: self.method.clone(),
+            version: self.version,
             status: self.status,
             outcome: report.outcome,
+            upstream: report.upstream,
             bytes: self.bytes,
             complete: self.complete,
             scope: report.scope,
         };
-        access.push(record, self.target.as_ref());
+        let path = self.target.as_ref().map_or(Cow::default(), logged_path);
+        let route = report
+            .route
+            .map_or("", |route| metrics.requests.route(route));
+        let agent = self.agent.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        let view = report.view.as_ref().map_or("", View::as_str);
+        let texts = [
+            path.as_bytes(),
+            route.as_bytes(),
+            &agent[..agent.len().min(MAX_AGENT)],
+            view.as_bytes(),
+            report.error.as_deref().unwrap_or_default().as_bytes(),
+        ];
+        access.push(record, texts);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::in_transit::Ledger;
     use crate::request::Routes;
 
     #[tokio::test]
@@ -407,7 +432,7 @@ mod tests {
             tracer: None,
         });
         let (mut head, ()) = Request::new(()).into_parts();
-        let activity = Activity::new(Ledger::unbounded().open());
+        let activity = Activity::unbounded();
         let end = EndGuard::begin(&observer, &activity, &mut head, false);
         let response = RequestFuture {
             response: async { panic!("on purpose") },

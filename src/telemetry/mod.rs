@@ -11,8 +11,8 @@ pub mod trace;
 pub use field_weights::{FieldWeights, Heaviest};
 pub use left_out::LeftOut;
 pub use log::{
-    AccessLog, AccessRecord, LogWriter, Style as LogStyle, init as init_log, log_panics,
-    logged_path,
+    AccessLog, AccessRecord, AccessTexts, LogWriter, Style as LogStyle, init as init_log,
+    log_panics, logged_path,
 };
 pub use metrics::{
     CloseReason, Concern, Connect, Counts, Ended, EngineFault, Eviction, FAMILIES, Family, Holder,

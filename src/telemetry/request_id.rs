@@ -23,12 +23,10 @@ impl RequestId {
     /// The header field that carries it.
     pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
-    /// The id of a request with these fields.
+    /// The id of a request with this field.
     #[must_use]
-    pub fn read(headers: &HeaderMap) -> Self {
-        // Iterating over the few fields is cheaper than a lookup by name.
-        let given = headers.iter().find(|(name, _)| **name == Self::FIELD);
-        match given.map(|(_, value)| value.to_str()) {
+    pub fn of(given: Option<&HeaderValue>) -> Self {
+        match given.map(HeaderValue::to_str) {
             Some(Ok(id)) if is_usable(id) => Self::Given(id.into()),
             _ => Self::Made(random()),
         }
@@ -39,10 +37,22 @@ impl RequestId {
     pub fn to_header(&self) -> HeaderValue {
         match self {
             Self::Given(id) => HeaderValue::from_str(id).expect("it was a field value"),
-            Self::Made(_) => {
-                HeaderValue::try_from(self.to_string()).expect("hex digits are a field value")
+            // Not `format!`, which would allocate more than once: each hit has one.
+            Self::Made(id) => {
+                let digits: [u8; 16] = std::array::from_fn(|at| {
+                    let value = id >> (60 - 4 * at) & 15;
+                    b"0123456789abcdef"[usize::try_from(value).expect("a digit")]
+                });
+                HeaderValue::from_bytes(&digits).expect("hex digits are a field value")
             }
         }
+    }
+
+    /// Adds it to a response, unless the origin has sent an id of its own.
+    pub fn complete(&self, fields: &mut HeaderMap) {
+        fields
+            .entry(Self::FIELD)
+            .or_insert_with(|| self.to_header());
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -87,18 +97,17 @@ mod tests {
 
     #[test]
     fn a_usable_id_is_kept_and_any_other_replaced() {
-        let id = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RequestId::FIELD, HeaderValue::from_static(value));
-            RequestId::read(&headers).to_string()
-        };
+        let id =
+            |value: &'static str| RequestId::of(Some(&HeaderValue::from_static(value))).to_string();
         assert_eq!(id("7f3a-1"), "7f3a-1");
         assert_ne!(id("two words"), "two words");
         assert_ne!(id("\"quoted\""), "\"quoted\"");
         assert_ne!(
-            RequestId::read(&HeaderMap::new()).to_string(),
-            RequestId::read(&HeaderMap::new()).to_string()
+            RequestId::of(None).to_string(),
+            RequestId::of(None).to_string()
         );
+        let made = RequestId::Made(0x0123_4567_89ab_cdef);
+        assert_eq!(made.to_header(), made.to_string());
     }
 
     #[test]

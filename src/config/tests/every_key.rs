@@ -11,6 +11,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("server.listen", r#""[::1]:81""#),
     ("server.workers", "3"),
     ("server.max_connections", "77"),
+    ("server.trusted_proxies", r#"["10.0.0.0/8", "::1"]"#),
     ("server.header_timeout", r#""11s""#),
     ("server.idle_timeout", r#""12s""#),
     ("server.drain_timeout", r#""0s""#),

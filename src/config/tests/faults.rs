@@ -260,7 +260,7 @@ token = "secret""#,
     ),
     (
         "[server]\nzzzzz = 1",
-        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, header_timeout, idle_timeout, drain_timeout, openapi_path, tls",
+        "proxy.toml:2:1: server.zzzzz: unknown key; known here: listen, workers, max_connections, trusted_proxies, header_timeout, idle_timeout, drain_timeout, openapi_path, tls",
     ),
     // Syntax errors, and duplicate names.
     (

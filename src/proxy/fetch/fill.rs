@@ -17,7 +17,7 @@ use crate::cache::{Entry, Representation, StoreLookup};
 use crate::in_transit::StoredBody;
 use crate::policy::{self, Exchange, Facts, Freshness, NotStored, Selecting, ViewLimits};
 use crate::request::Scope;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{BodyRead, PendingBody, ResponseStream};
 
 /// A whole response: the origin's new one, or the stored one with the fields of a 304.
@@ -68,6 +68,7 @@ impl Fetcher {
         self.supersede_stored(job, &response);
         self.metrics.not_stored.of(reason).inc();
         FetchResult::Stream {
+            upstream: response.upstream(),
             head: Box::new(response.head),
             body,
             reason,
@@ -133,6 +134,7 @@ impl Fetcher {
                 _ => status,
             },
             entry,
+            upstream: Some(response.upstream()),
             collapsed: false,
             cookies: response.cookies.clone(),
         })
@@ -232,9 +234,10 @@ impl Whole {
             };
         };
         let mut fields = stored.whole.headers.clone();
-        // These fields describe the path of a message, which is now the 304's.
+        // These fields are about a message, which is now the 304.
         fields.remove(VIA);
         fields.remove(CACHE_STATUS);
+        fields.remove(RequestId::FIELD);
         policy::update(&mut fields, &head.headers, received);
         Self {
             status: stored.whole.status,

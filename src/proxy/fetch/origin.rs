@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
@@ -27,6 +28,13 @@ pub(super) struct OriginResponse {
     pub(super) cookies: Vec<HeaderValue>,
     pub(super) requested: Moment,
     pub(super) received: Moment,
+}
+
+impl OriginResponse {
+    /// Time from the request to the head.
+    pub(super) fn upstream(&self) -> Duration {
+        self.received.mono.saturating_sub(self.requested.mono)
+    }
 }
 
 impl Fetcher {

@@ -1,6 +1,7 @@
 //! The result of a fetch: for the request that started it, and for those that wait for it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, response};
 
@@ -20,6 +21,8 @@ pub(in super::super) enum FetchResult {
         head: Box<response::Parts>,
         body: Box<ResponseStream>,
         reason: NotStored,
+        /// Time from the request to the head.
+        upstream: Duration,
     },
     /// No response.
     Failed(FetchError),
@@ -32,6 +35,8 @@ pub(in super::super) struct Fetched {
     pub(in super::super) stored: Result<(), NotStored>,
     /// The origin's status: 304 if the stored response was validated.
     pub(in super::super) status: StatusCode,
+    /// Time from the request to the head of the response; `None` if another request led the fetch.
+    pub(in super::super) upstream: Option<Duration>,
     /// Whether another request led the fetch.
     pub(in super::super) collapsed: bool,
     /// The ignored cookies that the origin set, for the request that led the fetch.
@@ -90,6 +95,7 @@ impl FetchResult {
                     || policy::is_error(fetched.entry.whole.status) =>
             {
                 Some(Ok(Some(Fetched {
+                    upstream: None,
                     collapsed: true,
                     cookies: Vec::new(),
                     ..fetched.clone()

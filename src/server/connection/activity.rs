@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::config;
 use crate::in_transit::Account;
+use crate::request::Peer;
 use crate::telemetry::CloseReason;
 
 /// How long a drain keeps an idle connection open for a request that its client has sent, or is
@@ -36,6 +37,7 @@ pub(in crate::server) struct Activity {
     opened: Instant,
     /// The bytes that it holds.
     pub(in crate::server) account: Arc<Account>,
+    pub(in crate::server) peer: Peer,
     /// Requests whose responses have not ended.
     requests: AtomicUsize,
     /// Requests whose responses are being sent.
@@ -93,11 +95,21 @@ pub(in crate::server) struct RequestGuard {
 
 // === impl Activity ===
 
+#[cfg(test)]
 impl Activity {
-    pub(in crate::server) fn new(account: Arc<Account>) -> Arc<Self> {
+    /// The activity of a connection from this machine, without a bound on memory.
+    pub(in crate::server) fn unbounded() -> Arc<Self> {
+        let account = crate::in_transit::Ledger::unbounded().open();
+        Self::new(account, Peer::new([127, 0, 0, 1].into(), &Arc::default()))
+    }
+}
+
+impl Activity {
+    pub(in crate::server) fn new(account: Arc<Account>, peer: Peer) -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
             account,
+            peer,
             requests: AtomicUsize::default(),
             responding: AtomicUsize::default(),
             moved: Flag::default(),
@@ -328,7 +340,6 @@ impl Drop for RequestGuard {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::in_transit::Ledger;
 
     fn timed_out(activity: &Activity) -> Option<CloseReason> {
         match activity.check(&Config::default().server, Duration::MAX) {
@@ -342,13 +353,13 @@ mod tests {
         let settings = Config::default().server;
         let advance = tokio::time::advance;
 
-        let activity = Activity::new(Ledger::unbounded().open());
+        let activity = Activity::unbounded();
         advance(Duration::from_secs(9)).await;
         assert_eq!(timed_out(&activity), None);
         advance(Duration::from_secs(1)).await;
         assert_eq!(timed_out(&activity), Some(CloseReason::HeaderTimeout));
 
-        let activity = Activity::new(Ledger::unbounded().open());
+        let activity = Activity::unbounded();
         advance(Duration::from_secs(1)).await;
         activity.received();
         activity.time_slow_head();
@@ -379,7 +390,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_of_a_half_closed_client_waits_two_seconds() {
-        let activity = Activity::new(Ledger::unbounded().open());
+        let activity = Activity::unbounded();
         let mut request = activity.begin_request(false);
         assert_eq!(timed_out(&activity), None);
         assert!(activity.probe_due.get());
@@ -397,7 +408,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn http2_frames_between_requests_are_neither_a_head_nor_progress() {
-        let activity = Activity::new(Ledger::unbounded().open());
+        let activity = Activity::unbounded();
         activity.switch_to_http2();
         drop(activity.begin_request(false));
         for _ in 0..74 {

@@ -9,6 +9,7 @@ mod io;
 mod protocol;
 mod socket;
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Poll, ready};
@@ -39,6 +40,7 @@ pub(super) struct Connections {
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
+    proxy: Arc<ArcSwap<Proxy>>,
     protocols: Protocols,
 }
 
@@ -57,19 +59,20 @@ impl Connections {
             tls,
             metrics: Arc::clone(&observer.metrics),
             ledger: Arc::clone(proxy.load().upstream().ledger()),
-            protocols: Protocols::new(&config.limits, proxy, Arc::new(observer)),
+            protocols: Protocols::new(&config.limits, Arc::clone(&proxy), Arc::new(observer)),
+            proxy,
         }
     }
 
     /// Serves a connection to its end.
-    pub(super) async fn serve(&self, socket: TcpStream, drain: Drain) {
+    pub(super) async fn serve(&self, socket: TcpStream, peer: SocketAddr, drain: Drain) {
         let _open = GaugeGuard::new(&self.metrics.connections);
         // A response is one write, which Nagle's algorithm would only delay.
         let _ = socket.set_nodelay(true);
         let tls = self.tls.as_deref();
         let timeout = self.settings.header_timeout;
         let ended = match socket::handshake(tls, socket, timeout, &drain).await {
-            Ok(socket) => self.run(socket, &drain).await,
+            Ok(socket) => self.run(socket, peer, &drain).await,
             Err(reason) => reason,
         };
         if let Some(reason) = ended {
@@ -78,9 +81,15 @@ impl Connections {
     }
 
     /// Serves requests until the connection ends; returns why it was closed, if that is counted.
-    async fn run(&self, mut socket: Socket, drain: &Drain) -> Option<CloseReason> {
+    async fn run(
+        &self,
+        mut socket: Socket,
+        peer: SocketAddr,
+        drain: &Drain,
+    ) -> Option<CloseReason> {
         let mut is_http1 = socket::has_agreed_on_http1(&socket);
-        let activity = Activity::new(self.ledger.open());
+        let peer = self.proxy.load().peer(peer.ip());
+        let activity = Activity::new(self.ledger.open(), peer);
         let timer = pin!(tokio::time::sleep(self.settings.header_timeout));
         let mut deadlines = Deadlines::new(&activity, &self.settings, timer, drain);
         let mut received = Vec::new();

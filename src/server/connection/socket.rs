@@ -11,7 +11,7 @@ use tokio_util::either::Either;
 
 use super::super::drain::Drain;
 use super::super::tls::Tls;
-use crate::telemetry::CloseReason;
+use crate::telemetry::{CloseReason, RequestId};
 
 /// A client's socket. TLS is boxed: it is twenty times as large.
 pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
@@ -63,13 +63,17 @@ async fn speaks_http(socket: &TcpStream) -> io::Result<bool> {
 }
 
 async fn answer_http(mut socket: TcpStream) -> io::Result<()> {
-    const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n\
-        connection: close\r\n\r\n\
+    const ANSWER: &str = "connection: close\r\n\r\n\
         {\"title\":\"TLS expected\",\"status\":400,\"detail\":\"this port expects TLS; write https:// instead of http://\"}\n";
     // Read first: unread bytes would make the close a reset.
     let mut request = [0; 1 << 10];
     let _ = socket.read(&mut request).await?;
-    socket.write_all(ANSWER).await?;
+    let id = RequestId::of(None);
+    tracing::debug!(request_id = %id, "plain HTTP on the port for TLS");
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\nx-request-id: {id}\r\n{ANSWER}"
+    );
+    socket.write_all(answer.as_bytes()).await?;
     socket.shutdown().await
 }
 

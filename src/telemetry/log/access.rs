@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use super::line::{AccessRecord, LogLine};
+use super::line::{AccessRecord, AccessTexts, LogLine};
 use super::writer::{LogWriter, Queue};
 
-/// Maximum bytes of a logged path.
-const MAX_PATH: usize = 1 << 10;
+/// Maximum bytes of a logged text.
+const MAX_TEXT: usize = 1 << 10;
 
 /// The access log. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,13 +22,11 @@ impl AccessLog {
         Self(writer.queue())
     }
 
-    /// Logs a request for this target.
-    ///
-    /// The target is copied: it is a slice of its connection's read buffer, which it would keep
-    /// alive while the line waits.
-    pub fn push(&self, record: AccessRecord, target: Option<&PathAndQuery>) {
-        let path = target.map_or(Cow::default(), logged_path);
-        self.0.push(LogLine::Request(record), &path);
+    /// Logs a request. Its texts are copied, truncated: some are slices of its connection's read buffer,
+    /// which they would keep alive while the line waits.
+    pub fn push(&self, record: AccessRecord, texts: AccessTexts<'_>) {
+        let texts = texts.map(|text| &text[..text.len().min(MAX_TEXT)]);
+        self.0.push(LogLine::Request(record), texts);
     }
 }
 
@@ -37,10 +35,10 @@ impl AccessLog {
 #[must_use]
 pub fn logged_path(target: &PathAndQuery) -> Cow<'_, str> {
     let path = target.path();
-    if path.len() <= MAX_PATH {
+    if path.len() <= MAX_TEXT {
         return path.into();
     }
-    format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into()
+    format!("{}…", &path[..path.floor_char_boundary(MAX_TEXT)]).into()
 }
 
 #[cfg(test)]
@@ -49,11 +47,12 @@ mod tests {
     use std::sync::Mutex;
     use std::time::{Duration, SystemTime};
 
-    use http::{Method, StatusCode};
+    use http::{Method, StatusCode, Version};
 
     use super::super::line::{LineBuffer, Style};
     use super::*;
     use crate::outcome::{Level, Outcome};
+    use crate::request::Refusal;
     use crate::telemetry::RequestId;
 
     #[derive(Clone, Default)]
@@ -78,12 +77,15 @@ mod tests {
             at: SystemTime::UNIX_EPOCH,
             took: Duration::from_micros(1_500),
             id: RequestId::Made(1),
+            client: [192, 0, 2, 1].into(),
             method: Method::GET,
+            version: Version::HTTP_11,
             status: Some(StatusCode::OK),
             outcome: Outcome::Hit {
                 ttl: 3,
                 level: Level::Memory,
             },
+            upstream: None,
             bytes: 42,
             complete: true,
             scope: None,
@@ -97,7 +99,8 @@ mod tests {
         let writer = LogWriter::start(output.clone(), style).expect("a thread");
         let log = AccessLog::new(&writer);
         for target in targets {
-            log.push(record(), Some(&PathAndQuery::from_static(target)));
+            let path = logged_path(&PathAndQuery::from_static(target)).into_owned();
+            log.push(record(), [path.as_bytes(), b"", b"", b"", b""]);
         }
         drop(writer);
         let bytes = output.0.lock().expect("no test panics here").clone();
@@ -112,6 +115,46 @@ mod tests {
         assert_eq!(value["outcome"], "hit");
         assert_eq!(value["response_bytes"], 42);
         assert!(!line.contains("secret"));
+    }
+
+    #[test]
+    fn a_json_line_has_what_is_known_of_the_client_and_the_request() {
+        let mut lines = LineBuffer::new(Style::Json);
+        let mut view = record();
+        view.upstream = Some(Duration::from_millis(83));
+        let long = "v".repeat(2 * MAX_TEXT);
+        let texts: AccessTexts<'_> = [
+            b"/v1/calls/c1",
+            b"/v1/calls/{call_id}",
+            b"curl\t\"8\" \xff",
+            long.as_bytes(),
+            b"",
+        ];
+        lines.push(&LogLine::Request(view), texts);
+        let line: serde_json::Value = serde_json::from_slice(&lines.bytes).expect("an object");
+        assert_eq!(line["client"], "192.0.2.1");
+        assert_eq!(line["http_version"], "HTTP/1.1");
+        assert_eq!(line["route"], "/v1/calls/{call_id}");
+        assert_eq!(line["user_agent"], "curl\t\"8\" \u{fffd}");
+        assert_eq!(line["view"], long);
+        assert_eq!(line["upstream_seconds"], 0.083);
+        assert_eq!(line.get("error"), None);
+    }
+
+    #[test]
+    fn the_error_of_a_refused_request_controls_no_terminal() {
+        let mut lines = LineBuffer::new(TEXT);
+        let mut refused = record();
+        refused.status = Some(StatusCode::BAD_REQUEST);
+        refused.outcome = Outcome::Refused(Refusal::View);
+        lines.push(
+            &LogLine::Request(refused),
+            [b"/x", b"", b"curl", b"", b"\x1b[2Jstrip: no"],
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&lines.bytes),
+            "00:00:00 GET 400 refused (view) 1.5 ms 42 B /x [2Jstrip: no\n"
+        );
     }
 
     #[test]
@@ -130,7 +173,10 @@ mod tests {
         let mut lines = LineBuffer::new(TEXT);
         let mut failed = record();
         failed.complete = false;
-        lines.push(&LogLine::Request(failed), "/v1/calls/c1");
+        lines.push(
+            &LogLine::Request(failed),
+            [b"/v1/calls/c1", b"", b"", b"", b""],
+        );
         assert_eq!(
             String::from_utf8_lossy(&lines.bytes),
             "00:00:00 GET 200 hit 1.5 ms 42 B /v1/calls/c1 incomplete request_id=0000000000000001\n"
@@ -140,7 +186,7 @@ mod tests {
     #[test]
     fn a_very_long_path_is_truncated_between_characters() {
         let target = format!("/{}", "é".repeat(5_000)).parse().expect("a target");
-        assert_eq!(logged_path(&target).len(), MAX_PATH - 1 + "…".len());
+        assert_eq!(logged_path(&target).len(), MAX_TEXT - 1 + "…".len());
     }
 
     #[test]

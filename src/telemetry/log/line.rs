@@ -3,9 +3,11 @@
 //! The access log formats one line per request, so this writes bytes instead of using `std::fmt`,
 //! and formats the date once a second.
 
+use std::io::Write as _;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 
 use crate::label::Label as _;
 use crate::outcome::Outcome;
@@ -13,16 +15,22 @@ use crate::request::ScopeId;
 use crate::telemetry::request_id::RequestId;
 use crate::units;
 
+const INFALLIBLE: &str = "writing to a vector succeeds";
+
 /// A line of the log, before it is formatted.
 #[derive(Debug)]
 pub(super) enum LogLine {
     /// An event, already formatted.
     Event(Box<[u8]>),
-    /// A request; its path is stored separately.
+    /// A request; its texts are stored separately.
     Request(AccessRecord),
 }
 
-/// A request in the access log, without its path.
+/// The texts of a request: its path, route, user agent and canonical view, and the error of a refused one.
+/// Empty: it has none.
+pub type AccessTexts<'a> = [&'a [u8]; 5];
+
+/// A request in the access log, without its texts.
 #[derive(Debug)]
 pub struct AccessRecord {
     /// When the request arrived.
@@ -31,12 +39,18 @@ pub struct AccessRecord {
     pub took: Duration,
     /// Its id.
     pub id: RequestId,
+    /// The address of its client.
+    pub client: IpAddr,
     /// Its method.
     pub method: Method,
+    /// Its version of HTTP.
+    pub version: Version,
     /// The status of the response; none is logged as 0.
     pub status: Option<StatusCode>,
     /// The source of the response.
     pub outcome: Outcome,
+    /// Time from the request to the origin to the head of its response, if there was one.
+    pub upstream: Option<Duration>,
     /// Body bytes sent.
     pub bytes: u64,
     /// Whether the response was sent completely.
@@ -91,18 +105,19 @@ impl LineBuffer {
         }
     }
 
-    /// Formats a line; `path` is that of a request.
-    pub(super) fn push(&mut self, line: &LogLine, path: &str) {
+    /// Formats a line; the texts are those of a request.
+    pub(super) fn push(&mut self, line: &LogLine, texts: AccessTexts<'_>) {
         match line {
             LogLine::Event(text) => self.bytes.extend_from_slice(text),
             LogLine::Request(record) => match self.style {
-                Style::Json => self.json(record, path),
-                Style::Text { coloured } => self.text(record, path, coloured),
+                Style::Json => self.json(record, texts),
+                Style::Text { coloured } => self.text(record, texts, coloured),
             },
         }
     }
 
-    fn json(&mut self, record: &AccessRecord, path: &str) {
+    fn json(&mut self, record: &AccessRecord, texts: AccessTexts<'_>) {
+        let [path, route, agent, view, error] = texts;
         let method = record.method.as_str();
         let status = record.status.as_ref().map_or("0", StatusCode::as_str);
         let outcome = record.outcome.label().as_str();
@@ -111,18 +126,32 @@ impl LineBuffer {
         self.add(&["\",\"level\":\"INFO\",\"message\":\""]);
         self.add(&[method, " ", status, " ", outcome]);
         self.add(&["\",\"method\":\"", method, "\",\"path\":"]);
-        serde_json::to_writer(&mut self.bytes, path).expect("writing to a vector succeeds");
+        self.string(path);
         self.add(&[",\"status\":", status, ",\"outcome\":\"", outcome, "\""]);
         if let Some(reason) = record.outcome.detail() {
             self.add(&[",\"detail\":\"", reason, "\""]);
         }
+        self.optional(",\"error\":", error);
         self.add(&[",\"duration_seconds\":"]);
-        self.add(&[itoa::Buffer::new().format(record.took.as_secs()), "."]);
-        self.digits::<10>(record.took.subsec_micros().into(), 6);
+        self.seconds(record.took);
+        if let Some(took) = record.upstream {
+            self.add(&[",\"upstream_seconds\":"]);
+            self.seconds(took);
+        }
         self.add(&[",\"response_bytes\":"]);
         self.add(&[itoa::Buffer::new().format(record.bytes)]);
         let complete = if record.complete { "true" } else { "false" };
         self.add(&[",\"complete\":", complete]);
+        self.add(&[",\"client\":\""]);
+        self.address(record.client);
+        self.add(&[match record.version {
+            Version::HTTP_2 => "\",\"http_version\":\"HTTP/2\"",
+            Version::HTTP_10 => "\",\"http_version\":\"HTTP/1.0\"",
+            _ => "\",\"http_version\":\"HTTP/1.1\"",
+        }]);
+        self.optional(",\"user_agent\":", agent);
+        self.optional(",\"route\":", route);
+        self.optional(",\"view\":", view);
         if let Some(of) = record.scope {
             self.add(&[",\"scope\":\""]);
             self.digits::<16>(of.number().into(), 8);
@@ -134,7 +163,8 @@ impl LineBuffer {
     }
 
     /// The id of the request is only on lines that one may want to look into.
-    fn text(&mut self, record: &AccessRecord, path: &str, coloured: bool) {
+    fn text(&mut self, record: &AccessRecord, texts: AccessTexts<'_>, coloured: bool) {
+        let [path, _, _, _, error] = texts.map(String::from_utf8_lossy);
         let [dim, colour, end] = match record.status.map(|status| status.as_u16()) {
             _ if !coloured => ["", "", ""],
             Some(..300) => ["\x1b[2m", "\x1b[32m", "\x1b[0m"],
@@ -160,7 +190,11 @@ impl LineBuffer {
             self.add(&[" (", reason, ")"]);
         }
         let took = units::seconds(Some(record.took.as_secs_f64()));
-        self.add(&[" ", &took, " ", &units::bytes(record.bytes), " ", path]);
+        self.add(&[" ", &took, " ", &units::bytes(record.bytes), " ", &path]);
+        if !error.is_empty() {
+            let error: String = error.chars().filter(|c| !c.is_control()).collect();
+            self.add(&[" ", colour, &error, end]);
+        }
         if !record.complete {
             self.add(&[" ", colour, "incomplete", end]);
         }
@@ -170,6 +204,42 @@ impl LineBuffer {
             self.add(&[end]);
         }
         self.add(&["\n"]);
+    }
+
+    /// Writes a member of an object, unless its value is empty.
+    fn optional(&mut self, name: &str, value: &[u8]) {
+        if !value.is_empty() {
+            self.add(&[name]);
+            self.string(value);
+        }
+    }
+
+    fn string(&mut self, text: &[u8]) {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' if !b"\"\\".contains(byte));
+        if text.iter().all(is_plain) {
+            self.bytes.push(b'"');
+            self.bytes.extend_from_slice(text);
+            self.bytes.push(b'"');
+            return;
+        }
+        serde_json::to_writer(&mut self.bytes, &String::from_utf8_lossy(text)).expect(INFALLIBLE);
+    }
+
+    fn address(&mut self, address: IpAddr) {
+        match address {
+            IpAddr::V4(address) => {
+                for (place, number) in address.octets().into_iter().enumerate() {
+                    let dot = if place > 0 { "." } else { "" };
+                    self.add(&[dot, itoa::Buffer::new().format(number)]);
+                }
+            }
+            IpAddr::V6(address) => write!(self.bytes, "{address}").expect(INFALLIBLE),
+        }
+    }
+
+    fn seconds(&mut self, time: Duration) {
+        self.add(&[itoa::Buffer::new().format(time.as_secs()), "."]);
+        self.digits::<10>(time.subsec_micros().into(), 6);
     }
 
     fn id(&mut self, id: &RequestId) {

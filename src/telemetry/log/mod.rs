@@ -19,7 +19,7 @@ use crate::label::Label as _;
 use self::event::TextEvents;
 
 pub use self::access::{AccessLog, logged_path};
-pub use self::line::{AccessRecord, Style};
+pub use self::line::{AccessRecord, AccessTexts, Style};
 pub use self::writer::LogWriter;
 
 /// Logs panics: their location, but not the message, which may contain data of a request.

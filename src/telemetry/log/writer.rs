@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use super::line::{LineBuffer, LogLine, Style};
+use super::line::{AccessTexts, LineBuffer, LogLine, Style};
 
 /// Maximum memory of the queued lines.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
@@ -53,13 +53,14 @@ struct Pending {
 /// Lines, in their order of arrival.
 #[derive(Debug, Default)]
 struct Batch {
-    lines: Vec<(LogLine, PathLength)>,
-    /// The paths of all lines, concatenated: one string per line would be an allocation freed by
+    lines: Vec<(LogLine, Lengths)>,
+    /// The texts of all lines, concatenated: one string per line would be an allocation freed by
     /// another thread, which costs a hit as much as its line.
-    paths: String,
+    texts: Vec<u8>,
 }
 
-type PathLength = u16;
+/// The lengths of the texts of a line.
+type Lengths = [u16; 5];
 
 // === impl LogWriter ===
 
@@ -113,16 +114,19 @@ impl Batch {
     fn after(last: &Self) -> Self {
         Self {
             lines: Vec::with_capacity(last.lines.len().min(1 << 10)),
-            paths: String::with_capacity(last.paths.len().min(1 << 16)),
+            texts: Vec::with_capacity(last.texts.len().min(1 << 16)),
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&LogLine, &str)> {
-        let mut rest = self.paths.as_str();
-        self.lines.iter().map(move |(line, length)| {
-            let (path, others) = rest.split_at(usize::from(*length));
-            rest = others;
-            (line, path)
+    fn iter(&self) -> impl Iterator<Item = (&LogLine, AccessTexts<'_>)> {
+        let mut rest = self.texts.as_slice();
+        self.lines.iter().map(move |(line, lengths)| {
+            let texts = lengths.map(|length| {
+                let (text, others) = rest.split_at(length.into());
+                rest = others;
+                text
+            });
+            (line, texts)
         })
     }
 }
@@ -130,17 +134,21 @@ impl Batch {
 // === impl Queue ===
 
 impl Queue {
-    /// Adds a line, and the path of a request.
-    pub(super) fn push(&self, line: LogLine, path: &str) {
-        let bytes = size_of::<(LogLine, PathLength)>() + line.heap_bytes() + path.len();
-        let length = PathLength::try_from(path.len()).expect("a long path was truncated");
+    /// Adds a line, and the texts of a request.
+    pub(super) fn push(&self, line: LogLine, texts: AccessTexts<'_>) {
+        let lengths =
+            texts.map(|text| u16::try_from(text.len()).expect("long texts were truncated"));
+        let texts_bytes: usize = texts.iter().map(|text| text.len()).sum();
+        let bytes = size_of::<(LogLine, Lengths)>() + line.heap_bytes() + texts_bytes;
         let mut pending = self.lock();
         if pending.ended || pending.bytes + bytes > MAX_QUEUED_BYTES {
             self.lost(1);
             return;
         }
-        pending.batch.lines.push((line, length));
-        pending.batch.paths.push_str(path);
+        pending.batch.lines.push((line, lengths));
+        for text in texts {
+            pending.batch.texts.extend_from_slice(text);
+        }
         pending.bytes += bytes;
         if pending.batch.lines.len() == 1 {
             self.changed.notify_one();
@@ -160,8 +168,8 @@ impl Queue {
             *unwritten = 0;
         };
         while let Some(batch) = self.next_batch() {
-            for (line, path) in batch.iter() {
-                lines.push(line, path);
+            for (line, texts) in batch.iter() {
+                lines.push(line, texts);
                 unwritten += 1;
                 if lines.bytes.len() >= CHUNK {
                     write(&mut lines, &mut unwritten);
@@ -206,7 +214,7 @@ impl Queue {
 /// tracing writes each event with one call.
 impl Write for &Queue {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.push(LogLine::Event(event.into()), "");
+        self.push(LogLine::Event(event.into()), AccessTexts::default());
         Ok(event.len())
     }
 

@@ -107,3 +107,60 @@ async fn a_rejected_request_head_is_logged_without_a_path() {
         "{line}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_access_line_names_the_client_the_view_and_the_error() {
+    let origin = Origin::start().await;
+    let trusted = [("SERVER__TRUSTED_PROXIES", r#"["127.0.0.0/8"]"#)];
+    let program = Program::start(&origin, &trusted).await;
+    let targets = [
+        "/v1/calls/c1?strip=b,a.c,b",
+        "/v1/calls/c1?strip=b,a.c",
+        "/v1/other",
+        "/v1/calls/c1?strip=a..b",
+    ];
+    for target in targets {
+        let request = program.get(target).bearer("a");
+        let request = request.header("user-agent", &format!("billing/{}", "1".repeat(300)));
+        request
+            .header("x-forwarded-for", "127.0.0.9, 203.0.113.7")
+            .await;
+    }
+    let log = tokio::task::spawn_blocking(|| program.stop());
+    let log = log.await.expect("the program exits");
+    let lines = log
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"));
+    let lines: Vec<serde_json::Value> = lines.collect();
+    let lines: Vec<_> = lines
+        .iter()
+        .filter(|line| line["target"] == "access")
+        .collect();
+    let [miss, hit, forwarded, refused] = lines[..] else {
+        panic!("{log}");
+    };
+    for line in [miss, hit, forwarded, refused] {
+        assert_eq!(line["client"], "203.0.113.7", "{line}");
+        assert_eq!(line["http_version"], "HTTP/1.1", "{line}");
+        assert_eq!(
+            line["user_agent"].as_str().map(str::len),
+            Some(256),
+            "{line}"
+        );
+    }
+    for line in [miss, hit] {
+        assert_eq!(line["view"], "strip=a.c,b", "{line}");
+        assert_eq!(line["route"], "/v1/calls/{call_id}", "{line}");
+    }
+    assert!(miss["upstream_seconds"].is_f64() && forwarded["upstream_seconds"].is_f64());
+    assert_eq!(
+        (hit.get("upstream_seconds"), hit.get("error")),
+        (None, None)
+    );
+    assert_eq!(
+        (refused["detail"].as_str(), refused.get("view")),
+        (Some("view"), None)
+    );
+    let error = refused["error"].as_str().unwrap_or_default();
+    assert!(error.starts_with("strip: character 3: "), "{refused}");
+}

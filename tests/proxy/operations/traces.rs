@@ -87,12 +87,19 @@ async fn x_request_id_is_forwarded_and_echoed() {
     named("third", "/v1/other")
         .await
         .assert_header("x-request-id", "third");
-    proxy
-        .get(CALL)
-        .bearer("a")
-        .await
-        .assert_hit()
-        .assert_no_header("x-request-id");
+    // Without one, the response has the proxy's, which no other has.
+    let ids = [
+        proxy.get(CALL).bearer("a").await.assert_hit(),
+        proxy.get("/v1/other").await,
+        proxy.get("/v1/calls/c1?strip=a..b").bearer("a").await,
+        proxy.get(CALL).bearer("a").over_http2().await.assert_hit(),
+    ]
+    .map(|response| response.header("x-request-id").unwrap_or_default());
+    let different: std::collections::BTreeSet<_> = ids.iter().collect();
+    assert!(
+        different.len() == 4 && ids.iter().all(|id| id.len() == 16),
+        "{ids:?}"
+    );
 }
 
 /// The id from the origin finds the request in its log; on a hit it would name another request.
@@ -110,6 +117,30 @@ async fn the_request_id_of_the_origin_is_sent_on_a_miss_only() {
         .await
         .assert_hit()
         .assert_header("x-request-id", "mine");
+}
+
+/// Neither the leader's, nor that of the request for which the stored response was fetched.
+#[tokio::test]
+async fn the_request_id_of_another_request_is_never_sent() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let reply = Reply::json("{}").header("x-request-id", "origin-1");
+    origin.reply(CALL, reply.validating("\"1\""));
+    let gate = origin.hold(CALL);
+    let named = |id: &str| proxy.get(CALL).bearer("a").header("x-request-id", id);
+    let leader = named("leader").start();
+    origin.wait_for_requests(1).await;
+    let waiter = named("waiter").start();
+    proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
+    gate.open_for_all();
+    for (pending, id) in [(leader, "origin-1"), (waiter, "waiter")] {
+        pending.await.assert_header("x-request-id", id);
+    }
+    origin.reply(CALL, Reply::new(304).header("etag", "\"1\""));
+    let revalidated = named("revalidated").header("cache-control", "no-cache");
+    revalidated
+        .await
+        .assert_header("x-request-id", "revalidated");
 }
 
 /// An invalid id must not be forwarded: the two logs would have different ids.
