@@ -168,7 +168,9 @@ async fn the_page_shows_nothing_without_a_token_that_reading_needs() {
     page.navigate(&format!("http://{}/", program.admin));
     page.wait_until("document.querySelector('#token-row').open");
     page.fill("#token", "correct-horse");
-    page.wait_until("document.querySelector('#state').innerText === 'serving'");
+    page.wait_until(
+        "document.querySelector('#state').innerText === 'No response of the origin yet'",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
