@@ -24,7 +24,7 @@ use crate::otlp::{Exporter, ExporterError};
 use crate::proxy::Proxy;
 use crate::request::Parser;
 use crate::server::{Drain, ListenError, Server, Tls, TlsFault, adopt, listen};
-use crate::telemetry::{AccessLog, LogWriter, Metrics, Reload};
+use crate::telemetry::{AccessLog, LogSettings, LogWriter, Metrics, Reload};
 use crate::upstream::{SetupError, Upstream};
 use crate::view::OptionsFault;
 
@@ -130,7 +130,8 @@ impl Process {
         let admin_listener = listener(sockets.admin, "admin.listen", config.admin.listen)?;
         let listener = listener(sockets.proxy, "server.listen", config.server.listen)?;
         let admin_address = admin_listener.local_addr()?;
-        let admin = Arc::new(Admin::new(
+        let access = log.map(|log| access_log(config, log, &metrics));
+        let admin = Admin::new(
             config,
             admin_address.ip().is_loopback(),
             levels,
@@ -138,13 +139,14 @@ impl Process {
             Arc::clone(&metrics),
             drain.clone(),
             clock.clone(),
-        ));
+        );
+        let admin = Arc::new(admin.with_log(access.clone()));
         let server = Arc::new(Server::new(
             config,
             Arc::new(proxy),
             tls.clone(),
             Arc::clone(&metrics),
-            log.and_then(|log| access_log(config, log, &metrics)),
+            access,
             clock.clone(),
             tracer,
         ));
@@ -270,11 +272,15 @@ fn show_mode(config: &Config, metrics: &Metrics) {
     }
 }
 
-/// Counts the lines that the log drops; returns the access log, if configured.
-fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> Option<AccessLog> {
-    log.count_dropped(&metrics.log_dropped);
-    let access = config.log.access;
-    access.then(|| AccessLog::new(log))
+/// The access log. Without `log.access` it writes no lines, but still counts requests for `/stats` and sends
+/// them to `/tail`.
+fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> AccessLog {
+    log.set(LogSettings {
+        dropped: metrics.log_dropped.clone(),
+        tail_dropped: metrics.tail_dropped.clone(),
+        access: config.log.access,
+    });
+    AccessLog::new(log)
 }
 
 /// Reloads the files of `[server.tls]` when they change: tools that renew certificates send no

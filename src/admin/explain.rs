@@ -1,11 +1,11 @@
 //! `GET /explain?path=/v1/calls/ID[&scope=DIGEST]`: why a call is, or is not, a hit.
 //!
 //! For each stored response of the path: its scope, age, lifetime and the rule that set it, the
-//! limits of each view, and whether it was invalidated. Also the request fields that fetches do not
-//! forward, of which the origin's response may depend. Queries, and so the lists of views, and names
+//! limits of each view, and whether it was invalidated. Also why the last request was not a hit, and the
+//! request fields that fetches do not forward, of which the origin's response may depend. Queries, and so the lists of views, and names
 //! of a body are shown only with the admin token.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
 use http::StatusCode;
@@ -21,13 +21,14 @@ use crate::config::CacheMode;
 use crate::label::Label as _;
 use crate::policy::{self, Moment, Recheck, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
+use crate::telemetry::Unserved;
 use crate::view;
 
 /// Most stored responses that are looked for in the shared level.
 const MAX_PEEKS: usize = 64;
 
 /// Shown instead of what needs the admin token.
-const HIDDEN: &str = "hidden: needs the admin token";
+pub(super) const HIDDEN: &str = "hidden: needs the admin token";
 
 impl Admin {
     /// `is_admin`: with the admin token. Queries and bodies may contain personal data.
@@ -73,9 +74,33 @@ impl Admin {
                 "summary": summary,
                 "route": route,
                 "stored": stored,
+                "last": self.last_reasons(&path, scope, now),
                 "fields_left_out": self.metrics.left_out.counts(),
             }),
         )
+    }
+
+    /// Why the last request was not a hit, and the last response not stored, for each scope.
+    fn last_reasons(&self, path: &str, scope: Option<ScopeId>, now: Moment) -> Vec<Value> {
+        let reason = |name: &str, meaning: &str, at: Duration| {
+            let ago = now.mono.saturating_sub(at).as_secs();
+            json!({ "reason": name, "meaning": meaning, "seconds_ago": ago })
+        };
+        let last = self.metrics.reasons.of(path, scope).into_iter();
+        let last = last.map(|(scope, last)| {
+            let miss = last.miss.map(|(why, at)| match why {
+                Unserved::NotHit(why) => reason(why.as_str(), why.sentence(), at),
+                Unserved::Bypass(why) => reason(why.as_str(), why.sentence(), at),
+            });
+            let not_stored = last.not_stored;
+            json!({
+                "scope": scope.map(|scope| scope.to_string()),
+                "last_miss": miss,
+                "last_not_stored":
+                    not_stored.map(|(why, at)| reason(why.as_str(), why.sentence(), at)),
+            })
+        });
+        last.collect()
     }
 
     fn describe_response(&self, stored: &Inspection, is_admin: bool, now: Moment) -> Value {

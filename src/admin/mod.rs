@@ -12,6 +12,7 @@ mod purge;
 mod query;
 mod stats;
 mod status;
+mod tail;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full};
+use http_body_util::{BodyExt as _, Collected, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -36,7 +37,7 @@ use crate::config::{CacheMode, Config, TokenFor};
 use crate::proxy::{FetchesInFlight, Proxy, openapi};
 use crate::request::Routes;
 use crate::server::Drain;
-use crate::telemetry::{Metrics, rounded_seconds};
+use crate::telemetry::{AccessLog, Metrics, rounded_seconds};
 use crate::upstream::Upstream;
 use connections::{Connections, Place};
 use history::History;
@@ -70,6 +71,8 @@ pub struct Admin {
     /// Start time of this process; clients that poll the history detect a restart by it.
     started: String,
     connections: Arc<Connections>,
+    /// `None` in a process that has no log.
+    log: Option<AccessLog>,
     /// Whether only this machine can connect.
     loopback: bool,
     /// Locked while a point is added or the points are serialised, never across an await.
@@ -91,7 +94,7 @@ struct Reloadable {
     openapi: Bytes,
 }
 
-type AdminResponse = Response<Full<Bytes>>;
+type AdminResponse = Response<Either<Full<Bytes>, tail::Lines>>;
 
 impl Reloadable {
     fn of(config: &Config) -> Self {
@@ -132,10 +135,17 @@ impl Admin {
             clock,
             reloadable: ArcSwap::from_pointee(Reloadable::of(config)),
             started: humantime::format_rfc3339_millis(started).to_string(),
+            log: None,
             loopback,
             history: Mutex::default(),
             last_reload: Mutex::default(),
         }
+    }
+
+    /// The same service, with the requests of this log.
+    #[must_use]
+    pub fn with_log(self, log: Option<AccessLog>) -> Self {
+        Self { log, ..self }
     }
 
     /// Applies a reloaded configuration: `cache.mode`, the admin token, the rule of rechecks and the
@@ -193,14 +203,14 @@ impl Admin {
         }
         let path = request.uri().path();
         let (allowed, methods): (&[Method], _) = match path {
-            "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain"
+            "/metrics" | "/livez" | "/readyz" | "/status" | "/stats" | "/explain" | "/tail"
             | "/openapi.json" => READ_ONLY,
             _ if dashboard::file(path).is_some() => READ_ONLY,
             "/purge" => (&[Method::POST], "POST"),
             _ => {
                 return text(
                     StatusCode::NOT_FOUND,
-                    "try / (the dashboard) /metrics /livez /readyz /status /stats /explain /openapi.json or POST /purge\n",
+                    "try / (the dashboard) /metrics /livez /readyz /status /stats /explain /tail /openapi.json or POST /purge\n",
                 );
             }
         };
@@ -222,7 +232,11 @@ impl Admin {
             }
             "/livez" | "/readyz" => text(StatusCode::OK, "ok\n"),
             "/status" => json(StatusCode::OK, &self.status().await),
-            "/stats" => self.stats(request.uri().query()),
+            "/stats" => {
+                let is_admin = self.may_purge(request.headers());
+                self.stats(request.uri().query(), is_admin)
+            }
+            "/tail" => self.tail(request),
             "/openapi.json" => {
                 let document = self.reloadable.load().openapi.clone();
                 typed(StatusCode::OK, "application/json", document)
@@ -314,9 +328,13 @@ async fn compressed(response: AdminResponse, accepted: &HeaderMap) -> AdminRespo
     let lines = accepted.get_all(ACCEPT_ENCODING).iter();
     let coding = coding::preferred(lines.map(HeaderValue::as_bytes));
     let (mut head, body) = response.into_parts();
+    let body = match body {
+        Either::Left(body) => body,
+        lines @ Either::Right(_) => return Response::from_parts(head, lines),
+    };
     let Ok(body) = body.collect().await.map(Collected::to_bytes);
     let Some(coding) = coding.filter(|_| coding::is_worth(&head.headers, body.len())) else {
-        return Response::from_parts(head, Full::new(body));
+        return Response::from_parts(head, Either::Left(Full::new(body)));
     };
     let plain = body.clone();
     // Not on a thread that serves requests.
@@ -328,7 +346,7 @@ async fn compressed(response: AdminResponse, accepted: &HeaderMap) -> AdminRespo
         }
         _ => body,
     };
-    Response::from_parts(head, Full::new(body))
+    Response::from_parts(head, Either::Left(Full::new(body)))
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> AdminResponse {
@@ -344,6 +362,6 @@ fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
         .status(status)
         .header(CONTENT_TYPE, content_type)
         .header(CACHE_CONTROL, "no-store")
-        .body(Full::new(body.into()))
+        .body(Either::Left(Full::new(body.into())))
         .expect("constant fields are valid")
 }

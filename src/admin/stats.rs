@@ -2,17 +2,20 @@
 //!
 //! Counts since the start and in the last minute; with `?after=SECONDS`, also the points of the
 //! history after that time since the start (`after=0`: all). A client polls with the time of its
-//! last point.
+//! last point. `keys=1` adds the busiest paths, for those who may purge; without it, no page has the id of
+//! a call.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+use super::explain::HIDDEN;
 use super::history::{Levels, Point};
+use super::query::parameters;
 use super::{Admin, AdminResponse, json, text};
 use crate::label::Label as _;
-use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
+use crate::telemetry::{Heaviest, MetricsSnapshot, Traffic, rounded_seconds};
 
 /// Time between two points of the history.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,6 +25,9 @@ const REPORT_EVERY: u32 = 5;
 
 /// Maximum fields listed.
 const MAX_FIELDS: usize = 20;
+
+/// Maximum scopes, and paths, listed by the number of their requests.
+const MAX_BUSIEST: usize = 20;
 
 impl Admin {
     /// Records the history until the process exits.
@@ -60,12 +66,13 @@ impl Admin {
         report.to_string()
     }
 
-    pub(super) fn stats(&self, query: Option<&str>) -> AdminResponse {
-        let after = query.map(after);
-        if after == Some(None) {
-            let usage = "specify no query, or ?after=SECONDS since the start\n";
+    /// `is_admin`: with the admin token. Paths may be sensitive.
+    pub(super) fn stats(&self, query: Option<&str>, is_admin: bool) -> AdminResponse {
+        let Some((after, keys)) = parse(query) else {
+            let usage =
+                "specify ?after=SECONDS since the start, and keys=1 for paths, or no query\n";
             return text(StatusCode::BAD_REQUEST, usage);
-        }
+        };
         let now = self.state();
         let mut stats = now.document();
         stats["started"] = json!(self.started);
@@ -76,7 +83,18 @@ impl Admin {
             .collect::<Map<_, _>>()
             .into();
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
-        if let Some(after) = after.flatten() {
+        if let Some(log) = &self.log {
+            let counts = log.busiest().counts(self.clock.now().wall);
+            stats["callers"] = busiest("scope", counts.scopes());
+            if keys {
+                stats["keys"] = if is_admin {
+                    busiest("path", counts.paths())
+                } else {
+                    json!(HIDDEN)
+                };
+            }
+        }
+        if let Some(after) = after {
             let history = self.history();
             stats["history"] = json!({
                 "seconds": history.seconds.after(after).map(point).collect::<Vec<_>>(),
@@ -87,9 +105,18 @@ impl Admin {
     }
 }
 
-fn after(query: &str) -> Option<Duration> {
-    let seconds = query.strip_prefix("after=")?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
+/// The time after which points are requested, and whether paths are.
+fn parse(query: Option<&str>) -> Option<(Option<Duration>, bool)> {
+    let Some(query) = query else {
+        return Some((None, false));
+    };
+    let [after, keys] = parameters(query, ["after", "keys"])?;
+    let after = match after {
+        Some(seconds) => Some(Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?),
+        None => None,
+    };
+    keys.is_none_or(|keys| keys == "1")
+        .then_some((after, keys.is_some()))
 }
 
 fn point(point: &Point) -> Value {
@@ -98,6 +125,20 @@ fn point(point: &Point) -> Value {
     value["weight_bytes"] = json!(point.levels.weight);
     value["in_flight"] = json!(point.levels.in_flight);
     value
+}
+
+/// The first of a ranking; the key has this name.
+fn busiest(name: &str, ranking: Vec<(impl ToString, Traffic)>) -> Value {
+    let first = ranking.into_iter().take(MAX_BUSIEST);
+    let described = first.map(|(key, traffic)| {
+        json!({
+            name: key.to_string(),
+            "requests": traffic.requests,
+            "bytes": traffic.bytes,
+            "origin_requests": traffic.origin_requests,
+        })
+    });
+    described.collect()
 }
 
 /// The counts of a span of time.
@@ -130,8 +171,11 @@ mod tests {
 
     #[test]
     fn after_is_a_number_of_seconds() {
-        assert_eq!(after("after=0"), Some(Duration::ZERO));
-        assert_eq!(after("after=1.5"), Some(Duration::from_millis(1_500)));
+        let after = |query| parse(Some(query));
+        assert_eq!(parse(None), Some((None, false)));
+        assert_eq!(after("after=0"), Some((Some(Duration::ZERO), false)));
+        let both = Some((Some(Duration::from_millis(1_500)), true));
+        assert_eq!(after("keys=1&after=1.5"), both);
         for bad in [
             "",
             "after",
@@ -141,6 +185,7 @@ mod tests {
             "after=NaN",
             "after=inf",
             "a=1",
+            "keys=x",
         ] {
             assert_eq!(after(bad), None, "{bad}");
         }

@@ -20,6 +20,7 @@ use super::{Admission, Invalidation, Reach};
 use crate::config::Route;
 use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope};
+use crate::telemetry::NotHit;
 
 /// The deepest ancestor with a counter, by the separators of its path and the one after it: it stands for
 /// all deeper ones. Only `{*rest}` routes have such paths.
@@ -142,12 +143,24 @@ impl Generations {
 
     /// Whether nothing has invalidated what was fetched under this generation.
     pub(super) fn is_current(&self, generation: &Generation) -> bool {
-        self.all.load(Ordering::SeqCst) == generation.all
-            && generation.path.is_current()
-            && generation.scope.is_current()
+        self.why_over(generation).is_none()
+    }
+
+    /// What has invalidated the responses that were fetched under this generation.
+    pub(super) fn why_over(&self, generation: &Generation) -> Option<NotHit> {
+        if self.all.load(Ordering::SeqCst) != generation.all {
+            Some(NotHit::PurgedAll)
+        } else if !generation.path.is_current() {
+            Some(NotHit::PathInvalidated)
+        } else if !generation.scope.is_current()
             // In a named scope a refusal revokes the token's admissions only.
-            && (generation.token.is_some() || generation.resource.is_current())
-            && generation.ancestors.iter().all(Snapshot::is_current)
+            || generation.token.is_none() && !generation.resource.is_current()
+        {
+            Some(NotHit::TokenInvalidated)
+        } else {
+            let are_current = generation.ancestors.iter().all(Snapshot::is_current);
+            (!are_current).then_some(NotHit::PathInvalidated)
+        }
     }
 
     /// Whether a response fetched under this fence may be stored: nothing has invalidated it, no

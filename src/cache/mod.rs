@@ -16,6 +16,7 @@ mod journal;
 mod representation;
 pub mod shared;
 mod store;
+mod sweep;
 mod unshareable;
 
 pub use acceptance::{Acceptance, Recheck};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use moka::notification::RemovalCause;
-use moka::ops::compute::{CompResult, Op};
+use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::sync::Notify;
 
@@ -18,7 +18,7 @@ use super::{Acceptance, Entry, Fence, Generation, Invalidation};
 use crate::config::Config;
 use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope};
-use crate::telemetry::{Eviction, InvalidationCause, Metrics};
+use crate::telemetry::{Eviction, InvalidationCause, Metrics, NotHit};
 
 /// Maximum responses per key; a further one replaces the oldest. They differ in the nominated request
 /// fields (RFC 9111 §4.1) or, in a named scope, in the tokens that the origin has shown them to.
@@ -28,23 +28,20 @@ const MAX_VARIANTS: usize = 8;
 /// largest responses, that would be half a gigabyte above capacity.
 const EVICTIONS_PER_CAPACITY: u64 = 64;
 
-/// The shortest time between two sweeps of invalidated entries.
-const SWEEP_PAUSE: Duration = Duration::from_secs(1);
-
 /// Every stored response.
 #[derive(Debug)]
 pub struct Store {
     pub(super) cache: Cache<CacheKey, Variants, Prehashed>,
-    generations: Generations,
+    pub(super) generations: Generations,
     accepted: AcceptedScopes,
     lease: Lease,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
     /// Bytes stored since the last eviction.
     stored_bytes: AtomicU64,
     /// The number of bytes at which the next eviction is due.
     evict_at: u64,
     /// Notified by every invalidation.
-    invalidated: Notify,
+    pub(super) invalidated: Notify,
 }
 
 /// Newest first.
@@ -94,15 +91,19 @@ impl Store {
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
             .time_to_live(config.freshness.hard_limit)
-            .eviction_listener(move |_, _, cause| {
-                let cause = match cause {
-                    RemovalCause::Size => Eviction::Size,
-                    RemovalCause::Expired => Eviction::Expired,
-                    RemovalCause::Explicit => Eviction::Invalidated,
+            .eviction_listener(move |key, _, cause| {
+                let (cause, why) = match cause {
+                    RemovalCause::Size => (Eviction::Size, Some(NotHit::Evicted)),
+                    RemovalCause::Expired => (Eviction::Expired, Some(NotHit::HardLimit)),
+                    RemovalCause::Explicit => (Eviction::Invalidated, None),
                     // Counted in `put`: this is also the cause when an entry is weighed again.
                     RemovalCause::Replaced => return,
                 };
                 evictions.evictions.of(cause).inc();
+                if let Some(why) = why {
+                    let scope = key.scope().id();
+                    evictions.reasons.record_removal(scope, key.path(), why);
+                }
             })
             .build_with_hasher(Prehashed::default());
         metrics
@@ -304,7 +305,11 @@ impl Store {
                 .map(Arc::clone)
                 .collect();
             match rest.len() {
-                0 => Op::Remove,
+                0 => {
+                    let (scope, why) = (key.scope().id(), NotHit::Superseded);
+                    self.metrics.reasons.record_removal(scope, key.path(), why);
+                    Op::Remove
+                }
                 left if left == stored.value().len() => Op::Nop,
                 _ => Op::Put(rest),
             }
@@ -397,43 +402,6 @@ impl Store {
         self.metrics.tokens_refused.inc();
         if self.invalidate(refused, now) {
             self.count_invalidation(InvalidationCause::Refusal);
-        }
-    }
-
-    /// Frees the memory of invalidated entries; returns the number of keys removed.
-    pub fn sweep(&self) -> usize {
-        let keys: Vec<_> = self
-            .cache
-            .iter()
-            .filter(|(key, variants)| !self.any_valid(key, variants))
-            .collect();
-        let mut swept = 0;
-        for (key, _) in keys {
-            let removed = self
-                .cache
-                .entry_by_ref(&*key)
-                .and_compute_with(|stored| match stored {
-                    Some(stored) if !self.any_valid(&key, stored.value()) => Op::Remove,
-                    _ => Op::Nop,
-                });
-            swept += usize::from(matches!(removed, CompResult::Removed(_)));
-        }
-        self.cache.run_pending_tasks();
-        swept
-    }
-
-    fn any_valid(&self, key: &CacheKey, variants: &Variants) -> bool {
-        variants.iter().any(|entry| self.is_valid(key, entry))
-    }
-
-    /// Sweeps after every invalidation, at most once a second. Never returns.
-    pub async fn sweep_when_invalidated(self: Arc<Self>) {
-        loop {
-            self.invalidated.notified().await;
-            let store = Arc::clone(&self);
-            // Iterates over all entries: not on a thread that serves requests.
-            let _ = tokio::task::spawn_blocking(move || store.sweep()).await;
-            tokio::time::sleep(SWEEP_PAUSE).await;
         }
     }
 

@@ -1,11 +1,11 @@
-//! The client of the admin listener, for `healthcheck`, `stats`, `purge`, `top` and `doctor`.
+//! The client of the admin listener, for the commands that inspect or change a running proxy.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
 use http::header::AUTHORIZATION;
@@ -135,25 +135,62 @@ impl AdminClient {
         self.send(Method::POST, target).await
     }
 
+    /// Sends a GET, and calls `each` for each part of the response as it arrives.
+    pub(super) async fn stream(
+        &self,
+        target: &str,
+        each: impl Fn(Bytes) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let unreachable = |reason| AdminError::Unreachable(self.address.clone(), reason);
+        let response = self.client.request(self.request(Method::GET, target)?);
+        let response = tokio::time::timeout(TIMEOUT, response).await;
+        let response = response.map_err(|_| AdminError::TimedOut(self.address.clone(), TIMEOUT))?;
+        let (head, mut body) = response
+            .map_err(|error| unreachable(cause(&error)))?
+            .into_parts();
+        if head.status != StatusCode::OK {
+            let body = Limited::new(body, MAX_BODY).collect().await;
+            let body = body
+                .map_err(|error| unreachable(cause(&*error)))?
+                .to_bytes();
+            return Ok(self.checked(Response::from_parts(head, body)).map(drop)?);
+        }
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| unreachable(cause(&error)))?;
+            frame.into_data().map_or(Ok(()), &each)?;
+        }
+        Err(unreachable("the connection was closed".to_owned()).into())
+    }
+
     async fn send(&self, method: Method, target: &str) -> Result<Bytes, AdminError> {
         let address = || self.address.clone();
         let timeout = match method {
             Method::POST => PURGE_TIMEOUT,
             _ => TIMEOUT,
         };
+        let request = self.request(method, target)?;
+        let response = tokio::time::timeout(timeout, send(&self.client, request, MAX_BODY))
+            .await
+            .map_err(|_| AdminError::TimedOut(address(), timeout))?
+            .map_err(|reason| AdminError::Unreachable(address(), reason))?;
+        self.checked(response)
+    }
+
+    fn request(&self, method: Method, target: &str) -> Result<Request<Full<Bytes>>, AdminError> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://{}{target}", self.address));
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, bearer(token));
         }
-        let request = request
-            .body(Full::default())
-            .map_err(|error| AdminError::Unreachable(address(), error.to_string()))?;
-        let response = tokio::time::timeout(timeout, send(&self.client, request, MAX_BODY))
-            .await
-            .map_err(|_| AdminError::TimedOut(address(), timeout))?
-            .map_err(|reason| AdminError::Unreachable(address(), reason))?;
+        let invalid =
+            |error: http::Error| AdminError::Unreachable(self.address.clone(), error.to_string());
+        request.body(Full::default()).map_err(invalid)
+    }
+
+    /// The body of a 200.
+    fn checked(&self, response: Response<Bytes>) -> Result<Bytes, AdminError> {
+        let address = || self.address.clone();
         let first_line = || {
             let text = String::from_utf8_lossy(response.body());
             text.lines().next().unwrap_or_default().to_owned()
@@ -178,6 +215,17 @@ impl AdminError {
             Self::Status(..) => 1,
         })
     }
+}
+
+/// Checks a value of a query of the admin listener: other bytes are invalid in a request target, or would end
+/// it or change its meaning.
+pub(super) fn plain(name: &str, value: &str) -> anyhow::Result<()> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
+    ensure!(
+        !value.is_empty() && value.bytes().all(is_plain),
+        "{name}: write it as in a request, without the query, percent-encoded where needed"
+    );
+    Ok(())
 }
 
 /// Parses a host and a port to connect to.

@@ -5,6 +5,7 @@ mod core_dumps;
 mod demo;
 mod digest;
 mod doctor;
+mod explain;
 mod healthcheck;
 mod manual;
 mod open_files;
@@ -14,6 +15,7 @@ mod simulate;
 mod stats;
 mod stats_document;
 mod systemd;
+mod tail;
 #[cfg(feature = "top")]
 mod top;
 
@@ -43,6 +45,8 @@ Examples:
   stuut-cache --upstream https://api.stuut.ai   serve on 127.0.0.1:8080
   stuut-cache --listen :8080 --config proxy.toml
   stuut-cache check --config proxy.toml         every fault of a file, or all settings
+  stuut-cache tail --status 5xx                 requests that fail, as they end
+  stuut-cache explain /v1/calls/call_123        why was this not a hit?
   stuut-cache purge --call call_123             forget one call, for every token
 
 Environment:
@@ -79,6 +83,10 @@ enum Command {
     Top(top::TopArguments),
     /// Print the statistics of a proxy, since its start and for the last minute
     Stats(stats::StatsArguments),
+    /// Print access lines of a proxy as its requests end
+    Tail(tail::TailArguments),
+    /// Explain what is stored for a path, and why its last request was not a hit
+    Explain(explain::ExplainArguments),
     /// Invalidate stored responses of a proxy, immediately
     Purge(purge::PurgeArguments),
     /// Check that no token gets another token's responses: a canary for deploys, with an exit status
@@ -147,6 +155,8 @@ impl Cli {
             Command::Stats(arguments) => stats::run(&arguments),
             #[cfg(feature = "top")]
             Command::Top(arguments) => top::run(&arguments),
+            Command::Tail(arguments) => tail::run(&arguments),
+            Command::Explain(arguments) => explain::run(&arguments),
             Command::Purge(arguments) => purge::run(&arguments),
             Command::Doctor(arguments) => doctor::run(&arguments),
             Command::Digest => digest::run(),

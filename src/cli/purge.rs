@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
 
-use super::admin_client::{AdminAddress, AdminToken};
+use super::admin_client::{AdminAddress, AdminToken, plain};
 use super::print;
 use super::serve::run_to_end;
 
@@ -132,12 +132,7 @@ impl Selection {
         let Some((key, value)) = given else {
             return Ok("all".to_owned());
         };
-        // Other bytes are invalid in a request target, or would end it or change its meaning.
-        let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
-        ensure!(
-            !value.is_empty() && value.bytes().all(is_plain),
-            "--{key}: write it as in a request, without the query, percent-encoded where needed"
-        );
+        plain(&format!("--{key}"), value)?;
         Ok(format!("{key}={value}"))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::admin::{Note, Severity};
 
@@ -24,6 +24,10 @@ pub(super) struct StatsDocument {
     pub(super) total: Counts,
     pub(super) last_minute: Counts,
     pub(super) fields: FieldShares,
+    pub(super) callers: Vec<Busy>,
+    /// Only with the admin token.
+    #[serde(deserialize_with = "list_or_nothing")]
+    pub(super) keys: Vec<Busy>,
     pub(super) history: RecentHistory,
 }
 
@@ -75,6 +79,23 @@ pub(super) struct FieldShare {
     pub(super) name: String,
     pub(super) bytes: f64,
     pub(super) share: f64,
+}
+
+/// The requests of a scope or a path in the last minutes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Busy {
+    #[serde(alias = "scope", alias = "path")]
+    pub(super) name: String,
+    pub(super) requests: u64,
+    pub(super) bytes: u64,
+    pub(super) origin_requests: u64,
+}
+
+/// A list, or a sentence in its place.
+fn list_or_nothing<'de, D: Deserializer<'de>>(document: D) -> Result<Vec<Busy>, D::Error> {
+    let value = serde_json::Value::deserialize(document)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

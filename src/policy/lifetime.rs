@@ -35,36 +35,21 @@ labels! {
     /// The rules that set a lifetime, in order of precedence.
     #[derive(Serialize, Deserialize)]
     pub enum Rule {
-        /// `no-cache`: validated before every use.
-        NoCache => "no-cache",
-        /// The origin's lifetime is invalid or contradictory: stale at once.
-        Invalid => "invalid",
-        /// `CDN-Cache-Control`.
-        CdnCacheControl => "cdn-cache-control",
-        /// `s-maxage`.
-        SMaxAge => "s-maxage",
-        /// `max-age`.
-        MaxAge => "max-age",
-        /// `Expires` minus `Date`.
-        Expires => "expires",
-        /// The status of the call (`freshness.status`).
-        Status => "status",
-        /// The call has just ended (`freshness.settling`).
-        Settling => "settling",
-        /// The call has ended, but parts of it are still missing (`freshness.settling`).
-        Unfinished => "unfinished",
-        /// A call without a status that we know: the shortest lifetime configured.
-        Unknown => "unknown",
-        /// A 404 or 410 without an explicit lifetime (`freshness.not_found`).
-        NotFound => "not-found",
-        /// A tenth of the time since `Last-Modified`.
-        Heuristic => "heuristic",
-        /// The route's own `ttl`.
-        Route => "route",
-        /// `freshness.default`.
-        Default => "default",
-        /// No rule gives this status a lifetime, and it has no explicit one.
-        Silent => "silent",
+        NoCache => "no-cache": "`no-cache`: validated before every use",
+        Invalid => "invalid": "The origin's lifetime is invalid or contradictory: stale at once",
+        CdnCacheControl => "cdn-cache-control": "`CDN-Cache-Control`",
+        SMaxAge => "s-maxage": "`s-maxage`",
+        MaxAge => "max-age": "`max-age`",
+        Expires => "expires": "`Expires` minus `Date`",
+        Status => "status": "The status of the call (`freshness.status`)",
+        Settling => "settling": "The call has just ended (`freshness.settling`)",
+        Unfinished => "unfinished": "The call has ended, but parts of it are still missing (`freshness.settling`)",
+        Unknown => "unknown": "A call without a status that we know: the shortest lifetime configured",
+        NotFound => "not-found": "A 404 or 410 without an explicit lifetime (`freshness.not_found`)",
+        Heuristic => "heuristic": "A tenth of the time since `Last-Modified`",
+        Route => "route": "The route's own `ttl`",
+        Default => "default": "`freshness.default`",
+        Silent => "silent": "No rule gives this status a lifetime, and it has no explicit one",
     }
 }
 

@@ -33,8 +33,8 @@ use crate::config::Config;
 use crate::in_transit::Held;
 use crate::outcome::{Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Moment};
-use crate::request::{Bypassed, Call, Parsed, Parser, Peer, Scope};
-use crate::telemetry::Metrics;
+use crate::request::{Bypass, Bypassed, CacheKey, Call, Parsed, Parser, Peer, Scope};
+use crate::telemetry::{Metrics, NotHit, Unserved};
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
 use fetch::{Basis, FetchResult, Fetched, Fetcher};
@@ -234,6 +234,14 @@ impl Proxy {
 
     async fn forward(&self, arrived: Arrived, bypassed: Bypassed) -> Response<Body> {
         let scope = self.parser.scope(&arrived.head.headers);
+        // Of a path on a route, and not of every request.
+        if let Bypass::Credential | Bypass::Body | Bypass::Range | Bypass::Condition =
+            bypassed.reason
+        {
+            let (scope, path) = (scope.as_ref().map(Scope::id), arrived.head.uri.path());
+            let (why, now) = (Unserved::Bypass(bypassed.reason), arrived.at.mono);
+            self.metrics.reasons.record_miss(scope, path, why, now);
+        }
         if let Some(token) = &scope {
             self.count_as_accepted(&arrived, token);
         }
@@ -302,6 +310,7 @@ impl Proxy {
         why: Forward,
         basis: Basis,
     ) -> Response<Body> {
+        self.record_miss(&call.key, why, basis, arrived.at);
         arrived.compact(&self.fetcher.forward_headers);
         let request = &self.request(&call, &arrived);
         let _held = Held::new(request.account, request.size());
@@ -322,6 +331,20 @@ impl Proxy {
             return response;
         }
         self.respond_fetched(request, result, why).await
+    }
+
+    fn record_miss(&self, key: &CacheKey, why: Forward, basis: Basis, now: Moment) {
+        let why = match why {
+            _ if basis == Basis::NotAdmitted => NotHit::NotAdmitted,
+            Forward::Stale => NotHit::Stale,
+            Forward::Request => NotHit::Request,
+            Forward::VaryMiss => NotHit::OtherVariant,
+            Forward::Miss | Forward::Method | Forward::Bypass => self.store.why_nothing(key),
+        };
+        let (scope, why) = (Some(key.scope().id()), Unserved::NotHit(why));
+        self.metrics
+            .reasons
+            .record_miss(scope, key.path(), why, now.mono);
     }
 
     /// The stored response, if it may be served instead of the failure (RFC 5861 §4).

@@ -28,7 +28,7 @@ pub struct Scopes {
 }
 
 /// The first bytes of a scope's digest: enough for logs and purges, too short for a cache key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ScopeId(u32);
 
 impl ScopeKey {

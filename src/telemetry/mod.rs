@@ -5,14 +5,15 @@ mod field_weights;
 mod left_out;
 mod log;
 mod metrics;
+mod reasons;
 mod request_id;
 pub mod trace;
 
 pub use field_weights::{FieldWeights, Heaviest};
 pub use left_out::LeftOut;
 pub use log::{
-    AccessLog, AccessRecord, AccessTexts, LogWriter, Style as LogStyle, init as init_log,
-    log_panics, logged_path,
+    AccessLog, AccessRecord, AccessTexts, Busiest, BusiestCounts, LogSettings, LogWriter,
+    Style as LogStyle, Tail, TailFilter, Traffic, init as init_log, log_panics, logged_path,
 };
 pub use metrics::{
     CloseReason, Concern, Connect, Counts, Ended, EngineFault, Eviction, FAMILIES, Family, Holder,
@@ -20,4 +21,5 @@ pub use metrics::{
     PerRoute, Pool, Reload, Reset, Retry, SentCoding, SharedLookup, SharedStore, Shed, SpanResult,
     Unsealed, ViewResult, rounded_seconds,
 };
+pub use reasons::{LastReasons, NotHit, Reasons, Unserved};
 pub use request_id::RequestId;

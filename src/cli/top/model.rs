@@ -33,7 +33,7 @@ impl Model {
     /// Fetches the points since the last poll.
     pub(super) async fn poll(&mut self, admin: &AdminClient) -> Result<(), AdminError> {
         let newest = self.points.last().map_or(0.0, |point| point.at);
-        let response = admin.get(&format!("/stats?after={newest}")).await;
+        let response = admin.get(&format!("/stats?after={newest}&keys=1")).await;
         let body = response.inspect_err(|error| self.last_error = Some(error.to_string()))?;
         match serde_json::from_slice(&body) {
             Ok(stats) => self.apply(stats),

@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 
 use super::model::{Model, failing, float, rate};
 use crate::admin::{Note, Severity};
-use crate::cli::stats_document::{Counts, Quantiles, line};
+use crate::cli::stats_document::{Busy, Counts, Quantiles, line};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::units::{self, bytes, count, percent, seconds, span};
@@ -19,6 +19,10 @@ const TWO_COLUMNS: u16 = 80;
 
 /// Height of the box of the last minute.
 const MINUTE_HEIGHT: u16 = 9;
+
+/// Height of the boxes of the busiest scopes and paths, and the least height of a window that has them.
+const BUSIEST_HEIGHT: u16 = 12;
+const MIN_BUSIEST: u16 = 36;
 
 /// Height of the box of outcomes.
 const OUTCOMES_HEIGHT: u16 = 12;
@@ -31,6 +35,25 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
     frame.render_widget(headline(model), title);
     let notes = notes.iter().map(note);
     frame.render_widget(Paragraph::new(notes.collect::<Vec<_>>()), attention);
+    let busiest_height = if rest.height >= MIN_BUSIEST {
+        BUSIEST_HEIGHT
+    } else {
+        0
+    };
+    let [rest, busiest] = Layout::vertical([Min(0), Length(busiest_height)]).areas(rest);
+    let [callers, keys] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(busiest);
+    busy(
+        frame,
+        callers,
+        "Scopes with the most requests",
+        &model.stats.callers,
+    );
+    busy(
+        frame,
+        keys,
+        "Paths with the most requests",
+        &model.stats.keys,
+    );
     if rest.width >= TWO_COLUMNS {
         let [left, right] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(rest);
         let [minute, counts] = Layout::vertical([Length(MINUTE_HEIGHT), Min(0)]).areas(left);
@@ -268,5 +291,23 @@ fn heaviest(frame: &mut Frame, area: Rect, model: &Model) {
     });
     let widths = [Min(12), Length(9), Length(7), Length(14)];
     let table = Table::new(rows, widths).block(Block::bordered().title(title));
+    frame.render_widget(table, area);
+}
+
+fn busy(frame: &mut Frame, area: Rect, title: &str, busiest: &[Busy]) {
+    let rows = busiest.iter().map(|busy| {
+        let right = |text: String| Line::from(text).right_aligned();
+        Row::new([
+            Line::from(busy.name.as_str()),
+            right(count(busy.requests)),
+            right(count(busy.origin_requests)),
+            right(bytes(busy.bytes)),
+        ])
+    });
+    let head = ["", "requests", "origin", "sent"].map(|name| Line::from(name).right_aligned());
+    let widths = [Min(10), Length(9), Length(8), Length(9)];
+    let table = Table::new(rows, widths)
+        .header(Row::new(head).dim())
+        .block(Block::bordered().title(format!(" {title} ")));
     frame.render_widget(table, area);
 }

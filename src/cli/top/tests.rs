@@ -44,6 +44,11 @@ fn document(requests: impl IntoIterator<Item = u64>) -> Value {
             {"name": "partner", "bytes": 9_417.0, "share": 0.239},
             {"name": "transcript", "bytes": 1_456.0, "share": 0.037},
         ]},
+        "callers": [
+            {"scope": "f7a604d1", "requests": 2_610, "bytes": 61_341_696, "origin_requests": 204},
+            {"scope": "0b5e1a20", "requests": 602, "bytes": 4_194_304, "origin_requests": 106},
+        ],
+        "keys": [{"path": "/v1/calls/call_acme_0001", "requests": 905, "bytes": 8_388_608, "origin_requests": 3}],
         "history": {"seconds": points.collect::<Vec<_>>()},
     })
 }
@@ -67,6 +72,19 @@ fn drawn(model: &Model, width: u16, height: u16) -> String {
 fn the_screen_of_a_busy_proxy() {
     let waves = (0..60).map(|at| 20 + at % 13 * 5);
     insta::assert_snapshot!(drawn(&model(document(waves)), 110, 24));
+}
+
+#[test]
+fn a_high_window_has_the_busiest_scopes_and_paths() {
+    let screen = drawn(&model(document([10, 20, 30])), 110, 40);
+    assert!(screen.contains("f7a604d1") && screen.contains("/v1/calls/call_acme_0001"));
+}
+
+#[test]
+fn paths_are_listed_only_with_the_admin_token() {
+    let mut document = document([1]);
+    document["keys"] = json!("hidden: needs the admin token");
+    assert_eq!(model(document).stats.keys.len(), 0);
 }
 
 #[test]

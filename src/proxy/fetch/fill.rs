@@ -65,8 +65,8 @@ impl Fetcher {
         for cookie in std::mem::take(&mut response.cookies) {
             response.head.headers.append(SET_COOKIE, cookie);
         }
+        self.count_not_stored(job, reason);
         self.supersede_stored(job, &response);
-        self.metrics.not_stored.of(reason).inc();
         FetchResult::Stream {
             upstream: response.upstream(),
             head: Box::new(response.head),
@@ -123,7 +123,7 @@ impl Fetcher {
             may_store.and_then(|()| self.store.put(key, sent, &entry, &job.fence))
         };
         if let Err(reason) = stored {
-            self.metrics.not_stored.of(reason).inc();
+            self.count_not_stored(job, reason);
             self.supersede_stored(job, response);
         }
         FetchResult::Whole(Fetched {
@@ -138,6 +138,14 @@ impl Fetcher {
             collapsed: false,
             cookies: response.cookies.clone(),
         })
+    }
+
+    fn count_not_stored(&self, job: &FetchJob, reason: NotStored) {
+        let (scope, path, now) = (job.key.scope().id(), job.key.path(), self.clock.mono());
+        self.metrics.not_stored.of(reason).inc();
+        self.metrics
+            .reasons
+            .record_not_stored(scope, path, reason, now);
     }
 
     async fn facts(

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
+use super::busiest::Busiest;
 use super::line::{AccessRecord, AccessTexts, LogLine};
+use super::tail::Tail;
 use super::writer::{LogWriter, Queue};
 
 /// Maximum bytes of a logged text.
 const MAX_TEXT: usize = 1 << 10;
 
-/// The access log. Cheap to clone.
+/// The access log, and what is derived from it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AccessLog(Arc<Queue>);
 
@@ -20,6 +22,18 @@ impl AccessLog {
     #[must_use]
     pub fn new(writer: &LogWriter) -> Self {
         Self(writer.queue())
+    }
+
+    /// The busiest scopes and paths.
+    #[must_use]
+    pub fn busiest(&self) -> &Busiest {
+        &self.0.busiest
+    }
+
+    /// The subscribers to lines.
+    #[must_use]
+    pub fn tail(&self) -> &Tail {
+        &self.0.tail
     }
 
     /// Logs a request. Its texts are copied, truncated: some are slices of its connection's read buffer,

@@ -116,6 +116,15 @@ impl LineBuffer {
         }
     }
 
+    /// Reports lines that a reader was too slow for.
+    pub(super) fn dropped(&mut self, count: u64) {
+        let [before, after] = match self.style {
+            Style::Json => ["{\"dropped\":", ",\"target\":\"tail\"}\n"],
+            Style::Text { .. } => ["… ", " lines dropped: they were read too slowly\n"],
+        };
+        self.add(&[before, itoa::Buffer::new().format(count), after]);
+    }
+
     fn json(&mut self, record: &AccessRecord, texts: AccessTexts<'_>) {
         let [path, route, agent, view, error] = texts;
         let method = record.method.as_str();

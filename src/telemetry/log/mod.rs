@@ -1,8 +1,10 @@
 //! The log of events and requests, on standard output as JSON lines or text.
 
 mod access;
+mod busiest;
 mod event;
 mod line;
+mod tail;
 mod writer;
 
 use std::io::IsTerminal as _;
@@ -19,8 +21,10 @@ use crate::label::Label as _;
 use self::event::TextEvents;
 
 pub use self::access::{AccessLog, logged_path};
+pub use self::busiest::{Busiest, Counts as BusiestCounts, Traffic};
 pub use self::line::{AccessRecord, AccessTexts, Style};
-pub use self::writer::LogWriter;
+pub use self::tail::{Filter as TailFilter, Tail};
+pub use self::writer::{LogSettings, LogWriter};
 
 /// Logs panics: their location, but not the message, which may contain data of a request.
 pub fn log_panics() {

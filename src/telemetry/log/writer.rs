@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
+use super::busiest::Busiest;
 use super::line::{AccessTexts, LineBuffer, LogLine, Style};
+use super::tail::Tail;
 
 /// Maximum memory of the queued lines.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
@@ -38,7 +40,20 @@ pub(super) struct Queue {
     changed: Condvar,
     /// Notified when everything is written.
     done: Condvar,
-    dropped: OnceLock<IntCounter>,
+    settings: OnceLock<LogSettings>,
+    pub(super) busiest: Busiest,
+    pub(super) tail: Tail,
+}
+
+/// The settings of a process: its log begins before they are known.
+#[derive(Debug)]
+pub struct LogSettings {
+    /// Counts lost lines.
+    pub dropped: IntCounter,
+    /// Counts the lines that a subscriber was too slow for.
+    pub tail_dropped: IntCounter,
+    /// Whether requests are logged (`log.access`).
+    pub access: bool,
 }
 
 #[derive(Debug, Default)]
@@ -80,9 +95,9 @@ impl LogWriter {
         Ok(Self { queue, style })
     }
 
-    /// Counts dropped lines from now on; a second counter is ignored.
-    pub fn count_dropped(&self, counter: &IntCounter) {
-        let _ = self.queue.dropped.set(counter.clone());
+    /// Applies these settings from now on; a second call is ignored.
+    pub fn set(&self, settings: LogSettings) {
+        let _ = self.queue.settings.set(settings);
     }
 
     pub(super) fn style(&self) -> Style {
@@ -169,6 +184,9 @@ impl Queue {
         };
         while let Some(batch) = self.next_batch() {
             for (line, texts) in batch.iter() {
+                if !self.observe(line, texts) {
+                    continue;
+                }
                 lines.push(line, texts);
                 unwritten += 1;
                 if lines.bytes.len() >= CHUNK {
@@ -181,9 +199,22 @@ impl Queue {
         self.done.notify_one();
     }
 
+    /// Counts a request, and sends it to the subscribers; returns whether the line is logged.
+    fn observe(&self, line: &LogLine, texts: AccessTexts<'_>) -> bool {
+        let LogLine::Request(record) = line else {
+            return true;
+        };
+        let settings = self.settings.get();
+        self.busiest
+            .record(record, &String::from_utf8_lossy(texts[0]));
+        self.tail
+            .send(line, texts, settings.map(|settings| &settings.tail_dropped));
+        settings.is_none_or(|settings| settings.access)
+    }
+
     fn lost(&self, lines: u64) {
-        if let Some(dropped) = self.dropped.get() {
-            dropped.inc_by(lines);
+        if let Some(settings) = self.settings.get() {
+            settings.dropped.inc_by(lines);
         }
     }
 
@@ -258,11 +289,19 @@ mod tests {
         }
     }
 
+    fn settings(dropped: &IntCounter) -> LogSettings {
+        LogSettings {
+            dropped: dropped.clone(),
+            tail_dropped: dropped.clone(),
+            access: true,
+        }
+    }
+
     #[test]
     fn lines_that_cannot_be_written_are_counted() {
         let writer = LogWriter::start(FullDisk, Style::Json).expect("a thread");
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
-        writer.count_dropped(&dropped);
+        writer.set(settings(&dropped));
         for _ in 0..3 {
             (&*writer.queue())
                 .write_all(b"a line\n")
@@ -278,7 +317,7 @@ mod tests {
         let (out, written) = channel();
         let writer = LogWriter::start(Slow(going, out), Style::Json).expect("a thread");
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
-        writer.count_dropped(&dropped);
+        writer.set(settings(&dropped));
         let event = vec![b'x'; 1 << 20];
         for _ in 0..64 {
             (&*writer.queue())

@@ -70,6 +70,8 @@ macro_rules! metrics {
             pub field_weights: FieldWeights,
             /// The request fields that fetches do not forward, by name; for `/explain`.
             pub left_out: LeftOut,
+            /// Why requests were not hits, by key; for `/explain`.
+            pub reasons: Reasons,
             registry: Registry,
         }
 
@@ -96,6 +98,7 @@ macro_rules! metrics {
                     $( $field: Instrument::register($field, &setup), )+
                     field_weights: FieldWeights::default(),
                     left_out: LeftOut::default(),
+                    reasons: Reasons::default(),
                     registry: setup.registry,
                 }
             }

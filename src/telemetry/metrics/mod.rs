@@ -19,6 +19,7 @@ use self::requests::{HITS, MISSES, RequestDurations, Requests, UpstreamRequests}
 use self::snapshot::{Count as _, Durations, Outcomes, Statuses};
 use super::field_weights::FieldWeights;
 use super::left_out::LeftOut;
+use super::reasons::Reasons;
 use crate::label::Label as _;
 use crate::outcome::{Fault, OutcomeLabel, ServedStale};
 use crate::policy::NotStored;
@@ -127,6 +128,7 @@ metrics! {
     shared_beats_failed: Counters<EngineFault> = "shared_beats_failed_total" ["reason"], "Beats that the engine did not answer. Non-zero: is it up, reachable and a primary? The log has the error.";
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed."
         => log_dropped: u64 = IntCounter::get;
+    tail_dropped: IntCounter = "tail_dropped_total", "Lines that a reader of /tail was too slow for.";
     spans: Counters<SpanResult> = "spans_total" ["result"], "Trace spans for the collector of OTEL_EXPORTER_OTLP_ENDPOINT. queue_full: lost, it is too slow; failed: lost, it refuses them or is unreachable; log.level=\"debug\" logs why.";
     build_info: BuildInfo = "build_info" ["version", "commit", "features"], "Always 1; the labels are those of the running binary. commit is unknown outside a release build.";
 }

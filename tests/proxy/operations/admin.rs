@@ -458,3 +458,56 @@ async fn explain_shows_queries_and_bodies_only_with_the_admin_token() {
     let unmatched = &stored["views"]["strip=jane_do"]["unmatched"][0];
     assert_eq!(unmatched["nearest"], "jane_doe", "{with}");
 }
+
+#[tokio::test]
+async fn explain_says_why_the_last_request_was_not_a_hit() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let path = "/v1/calls/c1";
+    let get = |token: &str| proxy.get(path).bearer(token);
+    let last = async |scope: &str| {
+        let target = format!("/explain?path={path}{scope}");
+        let explained = proxy.admin(Method::GET, &target).await.json();
+        explained["last"].as_array().cloned().unwrap_or_default()
+    };
+    let reason = async |which: &str| last("").await[0][which]["reason"].clone();
+    get("a").await.assert_miss();
+    assert_eq!(reason("last_miss").await, "absent");
+    get("a").await.assert_hit();
+    let again = get("a").header("cache-control", "no-cache");
+    again.await;
+    assert_eq!(reason("last_miss").await, "request");
+    proxy
+        .admin(Method::POST, "/purge?call=c1")
+        .await
+        .assert_status(200);
+    get("a").await.assert_miss();
+    assert_eq!(reason("last_miss").await, "path-invalidated");
+    proxy
+        .admin(Method::POST, "/purge?all")
+        .await
+        .assert_status(200);
+    get("a").await.assert_miss();
+    assert_eq!(reason("last_miss").await, "everything-invalidated");
+    proxy.clock.advance(Duration::from_secs(70));
+    origin.reply(path, Reply::json("{}").header("set-cookie", "a=b"));
+    get("a").await;
+    assert_eq!(reason("last_miss").await, "stale");
+    assert_eq!(reason("last_not_stored").await, "set-cookie");
+    proxy.clock.advance(Duration::from_secs(7));
+    get("a").await;
+    assert_eq!(reason("last_miss").await, "superseded");
+    proxy.clock.advance(Duration::from_secs(3));
+    let own = last("").await[0].clone();
+    assert_eq!(own["last_miss"]["seconds_ago"], 3, "{own}");
+    // Others are listed apart, and without a token those that have none.
+    proxy.get(path).await;
+    let all = last("").await;
+    let of = |scope: &serde_json::Value| all.iter().find(|last| last["scope"] == *scope);
+    assert_eq!(all.len(), 2, "{all:?}");
+    let without = of(&serde_json::Value::Null).expect("a request without a token");
+    assert_eq!(without["last_miss"]["reason"], "credential");
+    let scope = own["scope"].as_str().expect("a scope");
+    let alone = last(&format!("&scope={scope}")).await;
+    assert_eq!(alone, std::slice::from_ref(&own));
+}

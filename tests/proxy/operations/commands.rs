@@ -1,6 +1,8 @@
 //! The commands that call the admin listener of a running proxy.
 
+use std::cell::RefCell;
 use std::io::Write as _;
+use std::process::Stdio;
 
 use http::Method;
 use serde_json::Value;
@@ -210,4 +212,121 @@ async fn stats_prints_a_table_or_json() {
     run(&["stats", "--admin", &unused_address()])
         .await
         .assert_code(69);
+}
+
+#[tokio::test]
+async fn explain_prints_sentences_or_json() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::start(&origin).await;
+    let admin = proxy.admin.to_string();
+    proxy.get(CALL).bearer("a").await.assert_miss();
+    let explain = ["explain", CALL, "--admin", &admin];
+    run(&explain)
+        .await
+        .assert_code(0)
+        .assert_prints("  route /v1/calls/{call_id}\n")
+        .assert_prints("  next request: hit, for another 1 min 0 s\n")
+        .assert_prints("request that was not a hit, 0 s ago: nothing was stored for it (absent)");
+    let json = run(&[&explain[..], &["--json"]].concat())
+        .await
+        .assert_code(0);
+    let document: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    let scope = document["stored"][0]["scope"].as_str().expect("a scope");
+    let other = run(&[&explain[..], &["--scope", "00000000"]].concat()).await;
+    assert!(!other.assert_code(0).stdout.contains(scope));
+    run(&["explain", "/v1/calls/c1?x=1", "--admin", &admin])
+        .await
+        .assert_code(1)
+        .assert_prints("PATH: write it as in a request, without the query");
+}
+
+/// Paths are sensitive; the lines do not depend on `log.access`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tail_prints_the_lines_that_its_filter_selects() {
+    let origin = Origin::start().await;
+    let token = file("correct-horse");
+    let token = token.path().to_str().expect("a path of text");
+    let variables = [("ADMIN__TOKEN_FILE", token), ("LOG__ACCESS", "false")];
+    let program = Program::start(&origin, &variables).await;
+    let admin = program.admin.to_string();
+    run(&["tail", "--admin", &admin])
+        .await
+        .assert_code(77)
+        .assert_prints("this request needs the token of admin.token_file");
+    let tail = ["tail", "--admin", &admin, "--token-file", token];
+    run(&[&tail[..], &["--status", "6xx"]].concat())
+        .await
+        .assert_code(1)
+        .assert_prints("400 Bad Request: specify any of");
+    let reader = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "\"$0\" \"$@\" | head -n 2",
+            env!("CARGO_BIN_EXE_stuut-cache"),
+        ])
+        .args([&tail[..], &["--outcome", "hit"]].concat())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let reader = RefCell::new(reader);
+    program.get(CALL).bearer("a").await.assert_miss();
+    // Until the reader has subscribed, and the command notices that `head` has enough.
+    wait_until("the end of the reader", async || {
+        program.get(CALL).bearer("a").await.assert_hit();
+        reader.borrow_mut().try_wait().expect("a child").is_some()
+    })
+    .await;
+    let output = reader.into_inner().wait_with_output().expect("its output");
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{output:?}"
+    );
+    let lines = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    for line in lines.lines() {
+        assert!(
+            line.contains(" GET 200 hit ") && line.ends_with(CALL),
+            "{line}"
+        );
+    }
+    assert!(
+        !program.output().contains("\"access\""),
+        "log.access is false"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_has_the_busiest_scopes_and_with_the_token_paths() {
+    let origin = Origin::start().await;
+    let token = file("correct-horse");
+    let token = token.path().to_str().expect("a path of text");
+    let program = Program::start(&origin, &[("ADMIN__TOKEN_FILE", token)]).await;
+    for _ in 0..3 {
+        program.get(CALL).bearer("a").await;
+    }
+    program.get("/v1/other").bearer("b").await;
+    let stats = async || {
+        let request = program.admin(Method::GET, "/stats?keys=1");
+        request.bearer("correct-horse").await.json()
+    };
+    wait_until("counts of all requests", async || {
+        stats().await["keys"].as_array().map(Vec::len) == Some(2)
+    })
+    .await;
+    let stats = stats().await;
+    let requests = |which: &str| -> Vec<_> {
+        let busiest = stats[which].as_array().expect("a list").iter();
+        let counts =
+            busiest.map(|busy| (busy["requests"].clone(), busy["origin_requests"].clone()));
+        counts.collect()
+    };
+    let expected = [(3.into(), 1.into()), (1.into(), 1.into())];
+    assert_eq!(requests("callers"), expected, "{stats}");
+    assert_eq!(requests("keys"), expected, "{stats}");
+    assert_eq!(stats["keys"][0]["path"], CALL);
+    let without = program.admin(Method::GET, "/stats?keys=1").await.json();
+    assert_eq!(without["keys"], "hidden: needs the admin token");
+    assert_eq!(without["callers"], stats["callers"]);
 }

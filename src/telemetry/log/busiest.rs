@@ -1,0 +1,239 @@
+//! The scopes and paths with the most requests in the last minutes, counted by the log's thread.
+//!
+//! A space-saving sketch (Metwally et al., 2005) of each: a bounded number of keys is counted, and a new key
+//! takes the place of the one with the fewest requests, and its rank. So a key with more than a 64th of the
+//! requests always has a place. Its own counts begin with that: they are never too high.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::ops::AddAssign;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::line::AccessRecord;
+use crate::request::ScopeId;
+
+/// Number of scopes, and of paths, that are counted.
+const PLACES: usize = 64;
+
+/// The time after which counting begins anew; the earlier counts are kept as long.
+const WINDOW: Duration = Duration::from_mins(2);
+
+/// Requests by scope and by path.
+#[derive(Debug, Default)]
+pub struct Busiest(Mutex<Windows>);
+
+/// The requests of one scope or path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Body bytes sent to clients.
+    pub bytes: u64,
+    /// Requests that the origin has responded to.
+    pub origin_requests: u64,
+}
+
+/// The counts of a window, or of two.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    scopes: Sketch<ScopeId>,
+    paths: Sketch<String>,
+}
+
+#[derive(Debug, Default)]
+struct Windows {
+    /// The beginning of the current window.
+    since: Option<SystemTime>,
+    current: Counts,
+    previous: Counts,
+}
+
+#[derive(Clone, Debug)]
+struct Sketch<K>(HashMap<K, Counted>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    traffic: Traffic,
+    /// The most requests that the key can have had before it got its place.
+    before: u64,
+}
+
+impl Busiest {
+    /// Counts a request that has ended.
+    pub(super) fn record(&self, record: &AccessRecord, path: &str) {
+        let traffic = Traffic {
+            requests: 1,
+            bytes: record.bytes,
+            origin_requests: record.upstream.is_some().into(),
+        };
+        let mut windows = self.lock();
+        windows.turn(record.at);
+        if let Some(scope) = &record.scope {
+            windows.current.scopes.add(scope, traffic);
+        }
+        if !path.is_empty() {
+            windows.current.paths.add(path, traffic);
+        }
+    }
+
+    /// The counts of the last two to four minutes.
+    #[must_use]
+    pub fn counts(&self, now: SystemTime) -> Counts {
+        let mut windows = self.lock();
+        windows.turn(now);
+        let mut counts = windows.previous.clone();
+        counts.scopes.merge(&windows.current.scopes);
+        counts.paths.merge(&windows.current.paths);
+        counts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Windows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    /// The busiest scopes.
+    #[must_use]
+    pub fn scopes(&self) -> Vec<(ScopeId, Traffic)> {
+        self.scopes.ranked()
+    }
+
+    /// The busiest paths.
+    #[must_use]
+    pub fn paths(&self) -> Vec<(String, Traffic)> {
+        self.paths.ranked()
+    }
+}
+
+impl Windows {
+    /// Begins a new window if the current one is over. A wall clock that was set back ends none.
+    fn turn(&mut self, now: SystemTime) {
+        let since = *self.since.get_or_insert(now);
+        let age = now.duration_since(since).unwrap_or_default();
+        if age >= WINDOW {
+            self.since = Some(now);
+            let ended = std::mem::take(&mut self.current);
+            self.previous = if age < 2 * WINDOW {
+                ended
+            } else {
+                Counts::default()
+            };
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash + Ord> Sketch<K> {
+    fn add<Q>(&mut self, key: &Q, traffic: Traffic)
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(counted) = self.0.get_mut(key) {
+            counted.traffic += traffic;
+            return;
+        }
+        let mut before = 0;
+        let least = self.0.iter().min_by_key(|(_, counted)| counted.rank());
+        if self.0.len() >= PLACES
+            && let Some((key, counted)) = least.map(|(key, counted)| (key.clone(), *counted))
+        {
+            before = counted.rank();
+            self.0.remove(key.borrow());
+        }
+        self.0.insert(key.to_owned(), Counted { traffic, before });
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (key, counted) in &other.0 {
+            self.0.entry(key.clone()).or_default().traffic += counted.traffic;
+        }
+    }
+
+    /// Those with the most requests first.
+    fn ranked(&self) -> Vec<(K, Traffic)> {
+        let counted = self.0.iter();
+        let mut ranked: Vec<_> = counted
+            .map(|(key, counted)| (key.clone(), counted.traffic))
+            .collect();
+        ranked.sort_by(|(a, more), (b, less)| {
+            less.requests.cmp(&more.requests).then_with(|| a.cmp(b))
+        });
+        ranked
+    }
+}
+
+impl<K> Default for Sketch<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl Counted {
+    fn rank(&self) -> u64 {
+        self.before + self.traffic.requests
+    }
+}
+
+impl AddAssign for Traffic {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.origin_requests += other.origin_requests;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Traffic = Traffic {
+        requests: 1,
+        bytes: 10,
+        origin_requests: 0,
+    };
+
+    #[test]
+    fn a_busy_key_is_found_among_many_others() {
+        let mut sketch = Sketch::<String>::default();
+        for n in 0..10_000 {
+            sketch.add(&*format!("/{n}"), ONE);
+            if n % 20 == 0 {
+                sketch.add("/busy", ONE);
+            }
+        }
+        assert_eq!(sketch.0.len(), PLACES);
+        let ranked = sketch.ranked();
+        let (busiest, traffic) = &ranked[0];
+        assert_eq!(busiest, "/busy");
+        assert!((400..=500).contains(&traffic.requests), "{traffic:?}");
+        assert_eq!(traffic.bytes, 10 * traffic.requests);
+    }
+
+    #[test]
+    fn counts_are_those_of_the_last_minutes() {
+        let busiest = Busiest::default();
+        let at = |windows: u32| SystemTime::UNIX_EPOCH + windows * WINDOW;
+        let seen = |now| {
+            let paths = busiest.counts(now).paths().into_iter();
+            paths
+                .map(|(path, traffic)| (path, traffic.requests))
+                .collect::<Vec<_>>()
+        };
+        let add = |path: &str, now| {
+            let mut windows = busiest.lock();
+            windows.turn(now);
+            windows.current.paths.add(path, ONE);
+        };
+        let path = |path: &str, requests| (path.to_owned(), requests);
+        add("/a", at(0));
+        add("/b", at(1));
+        add("/a", at(1));
+        assert_eq!(seen(at(1)), [path("/a", 2), path("/b", 1)]);
+        assert_eq!(seen(at(0)), [path("/a", 2), path("/b", 1)], "set back");
+        assert_eq!(seen(at(2)), [path("/a", 1), path("/b", 1)]);
+        assert_eq!(seen(at(5)), []);
+    }
+}
