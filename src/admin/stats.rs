@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::explain::HIDDEN;
 use super::history::{Levels, Point};
+use super::notes::notes;
 use super::query::parameters;
 use super::{Admin, AdminResponse, json, text};
 use crate::label::Label as _;
@@ -61,6 +62,7 @@ impl Admin {
             "shared": now.shared.as_ref().map(|seen| seen.state.as_str()),
             "member": now.shared.as_ref().map(|seen| &seen.member),
             "weight_bytes": now.cache.weight_bytes,
+            "note": notes(&now).first(),
             "last_minute": counted(now.minute_span, &now.minute),
         });
         report.to_string()

@@ -14,6 +14,8 @@ const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
 const ALARM = 0.05;
 /** The share of a body below which a field is not listed. */
 const MIN_SHARE = 0.005;
+/** Paths, and scopes, that are listed. */
+const MAX_BUSIEST = 8;
 const OUTCOMES = {
   hit: "from memory, fresh",
   stale: "from memory, no longer fresh",
@@ -166,7 +168,7 @@ async function showReplicas() {
     const host = element("th", { scope: "row" }, report.host ?? "", element("small", {}, report.member === shared.member ? "this replica" : report.member ?? ""));
     return element("tr", { "data-member": report.member }, host,
       element("td", {}, report.version ?? ""), number(span(report.uptime_seconds)),
-      element("td", {}, SHARED[report.shared] ?? ""),
+      element("td", {}, SHARED[report.shared] ?? ""), element("td", {}, report.note?.title ?? ""),
       number(`${rate(all(minute) / (minute.seconds || 1))} /s`), number(percent(minute.hit_ratio)),
       number(`${seconds(p50)} · ${seconds(p99)}`), number(percent(failing(minute))), number(bytes(report.weight_bytes)));
   }));
@@ -204,6 +206,22 @@ function showFields({ fields }) {
   if (focused) id("fields").querySelector(`[data-field="${CSS.escape(focused)}"]`)?.focus();
 }
 
+/** Paths need the admin token: without it there is a text instead of the list. */
+function showBusiest({ callers = [], keys = [] }) {
+  const isHidden = typeof keys === "string";
+  const paths = isHidden ? [] : keys;
+  const isEmpty = callers.length + paths.length === 0;
+  id("busiest-some").hidden = isEmpty;
+  setText("busiest-none", isHidden ? `Paths: ${keys}.` : isEmpty ? "No request has ended yet." : "");
+  const row = (name, { requests, origin_requests: fetched, bytes: sent }) => element("tr", {}, element("th", { scope: "row", class: "name" }, name),
+    ...[count(requests), count(fetched), bytes(sent)].map((text) => element("td", { class: "number" }, text)));
+  const link = (path) => element("button", { type: "button", class: "link", "data-path": path }, path);
+  const focused = document.activeElement?.dataset?.path;
+  id("paths").replaceChildren(...paths.slice(0, MAX_BUSIEST).map((traffic) => row(link(traffic.path), traffic)));
+  id("callers").replaceChildren(...callers.slice(0, MAX_BUSIEST).map((traffic) => row(traffic.scope, traffic)));
+  if (focused) id("paths").querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();
+}
+
 function showHistory() {
   const range = document.querySelector("[name=range]:checked").value;
   const now = known.seconds.at(-1)?.at ?? 0;
@@ -219,8 +237,8 @@ async function poll() {
   try {
     const after = known.seconds.at(-1)?.at ?? 0;
     const fetchStats = async (time) => {
-      const response = await request(`/stats?after=${time}`);
-      if (!response.ok) throw new Error(`status ${response.status}`);
+      const response = await request(`/stats?after=${time}&keys=1`);
+      if (!response.ok) throw Object.assign(new Error(), { status: response.status });
       return response.json();
     };
     let stats = await fetchStats(after);
@@ -231,14 +249,17 @@ async function poll() {
     showNow(stats);
     showNotes(stats.notes);
     showFields(stats);
+    showBusiest(stats);
     known.fields = stats.fields;
     showHistory();
     if (stats.shared && polls % REPLICAS_EVERY === 0) await showReplicas();
-  } catch {
+  } catch (error) {
     const since = known.updated ? `for ${span((Date.now() - known.updated) / 1000)}` : "yet";
     document.body.classList.add("offline");
-    const text = `The admin listener has sent nothing ${since}: is the process up? The page shows the last values received.`;
-    showNotes([{ severity: "bad", title: "No response", text }]);
+    const silent = `The admin listener has sent nothing ${since}: is the process up? The page shows the last values received.`;
+    showNotes([error.status === 401
+      ? { severity: "neutral", title: "The admin token is missing", text: "Enter it above: admin.token_for covers this page." }
+      : { severity: "bad", title: "No response", text: silent }]);
   }
   polls += 1;
   document.documentElement.dataset.polls = String(polls);
@@ -256,6 +277,7 @@ id("fields").addEventListener("change", ({ target }) => {
   showFields({ fields: known.fields });
 });
 setText("zone", `times in ${Intl.DateTimeFormat().resolvedOptions().timeZone}`);
+id("paths").addEventListener("click", ({ target }) => target.dataset.path && explain.open(target.dataset.path));
 explain.start();
 purge.start();
 poll();

@@ -31,8 +31,8 @@ function showResult(text, good) {
   id("purged").className = good ? "good" : "bad";
 }
 
-function purged({ invalidated, replicas, confirmed, queued }) {
-  const done = `Invalidated: ${invalidated}`;
+function purged({ invalidated, stored, in_flight: fetches, replicas, confirmed, queued }) {
+  const done = `Invalidated: ${invalidated} (stored: ${stored}, in flight: ${fetches})`;
   if (queued) return [`${done} here; it is announced to the other replicas once the engine answers`, false];
   return [replicas ? `${done}, confirmed by ${confirmed} of ${replicas} replicas` : done, true];
 }

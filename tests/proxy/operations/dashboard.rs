@@ -97,6 +97,10 @@ async fn the_dashboard_agrees_with_the_metrics_and_loads_nothing_external() {
     assert!(page.text("#strip").starts_with("?strip=invoices,"));
     page.click("#fields tr:first-child input");
     page.wait_until("!document.querySelector('#strip').innerText.includes('invoices')");
+    // A click on a busy path explains it.
+    page.wait_until("document.querySelector('#callers tr td')");
+    page.click("#paths [data-path$=call_acme_0001]");
+    page.wait_until("document.querySelector('#explained').innerText.includes('stored responses')");
     assert!(
         page.text("#attention").contains("origin"),
         "one in a few failed"
@@ -152,7 +156,7 @@ async fn the_purge_form_needs_the_admin_token() {
     program.get(CALL).bearer(demo::TOKEN).await.assert_hit();
     page.click("#sure");
     page.click("#purge-button");
-    page.wait_until("document.querySelector('#purged').innerText.endsWith(': all')");
+    page.wait_until("document.querySelector('#purged').innerText.includes(': all (')");
     program.get(CALL).bearer(demo::TOKEN).await.assert_miss();
 }
 
@@ -167,6 +171,7 @@ async fn the_page_shows_nothing_without_a_token_that_reading_needs() {
     let program = start(&[("ADMIN__TOKEN_FILE", path), ("ADMIN__TOKEN_FOR", "all")]).await;
     page.navigate(&format!("http://{}/", program.admin));
     page.wait_until("document.querySelector('#token-row').open");
+    page.wait_until("document.querySelector('#state').innerText === 'The admin token is missing'");
     page.fill("#token", "correct-horse");
     page.wait_until(
         "document.querySelector('#state').innerText === 'No response of the origin yet'",
