@@ -73,12 +73,12 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let simulating = tokio::spawn(serve(listener, simulator.clone(), shutdown.clone()));
 
     let config = configuration(arguments, &origin)?;
-    let _writer = log(&config.log)?;
+    let writer = log(&config.log)?;
     print_line!("simulated Stuut API on {origin}, latency {LATENCY:?}");
     let (processes, engine) = if arguments.replicas > 1 {
         replicas::start(arguments.replicas, config, &simulator).await?
     } else {
-        let process = Process::start(&config, &Clock::system(), None, Sockets::default())?;
+        let process = Process::start(&config, &Clock::system(), Some(&writer), Sockets::default())?;
         let (address, admin) = (process.address, process.admin_address);
         print_line!("stuut-cache on http://{address}, dashboard on http://{admin}/\n");
         tour(&format!("http://{address}"), &simulator).await?;

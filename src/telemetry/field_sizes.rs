@@ -152,7 +152,7 @@ mod tests {
                 r#"{"a":[{"b":"xy"},[{"b":1,"c":2}]]}"#,
                 &[("a", 37), ("a.b", 15), ("a.c", 6)],
             ),
-            // What is inside of a map counts for the field that has it.
+            // The members of a map count for the field that has it.
             (r#"{"a":{"+49":{"b":1}}}"#, &[("a", 22)]),
             (
                 r#"{"a":{"b":{"c":{"d":{"e":1}}}}}"#,

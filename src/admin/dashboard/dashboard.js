@@ -207,7 +207,9 @@ function showFields({ fields }) {
 }
 
 /** Paths need the admin token: without it there is a text instead of the list. */
-function showBusiest({ callers = [], keys = [] }) {
+function showBusiest({ callers, keys = [] }) {
+  id("busiest").hidden = !callers;
+  if (!callers) return;
   const isHidden = typeof keys === "string";
   const paths = isHidden ? [] : keys;
   const isEmpty = callers.length + paths.length === 0;

@@ -11,7 +11,9 @@ function worded(name, value) {
   const [, words, unit] = /^(.*?)(_seconds|_bytes)?$/.exec(name);
   const units = { _seconds: seconds, _bytes: bytes };
   const text = typeof value === "number" ? (units[unit] ?? count)(value) : String(value);
-  return [words.replaceAll("_", " "), typeof value === "boolean" ? (value ? "yes" : "no") : text];
+  // The name of a view is its query.
+  const label = name.includes("=") ? name : words.replaceAll("_", " ");
+  return [label, typeof value === "boolean" ? (value ? "yes" : "no") : text];
 }
 
 /** A list of the members that say something. */

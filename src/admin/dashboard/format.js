@@ -22,6 +22,8 @@ export function bytes(value) {
 
 export function seconds(value) {
   if (value == null) return "–";
+  if (value < 0) return `−${seconds(-value)}`;
+  if (value === 0) return "0 s";
   if (value < 0.000_999_5) return `${(value * 1e6).toFixed(0)} µs`;
   if (value < 0.999_5) return `${(value * 1e3).toFixed(value < 0.01 ? 1 : 0)} ms`;
   return `${value.toFixed(value < 10 ? 1 : 0)} s`;
