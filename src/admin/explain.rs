@@ -22,6 +22,7 @@ use crate::label::Label as _;
 use crate::policy::{self, Moment, Recheck, RequestDirectives, StaleUse, Verdict};
 use crate::request::ScopeId;
 use crate::telemetry::Unserved;
+use crate::upstream::BreakerState;
 use crate::view;
 
 /// Most stored responses that are looked for in the shared level.
@@ -60,6 +61,9 @@ impl Admin {
                 "cache.mode is \"off\": every request is forwarded"
             }
             (None, _) => "no cacheable route matches: every request for it is forwarded",
+            (Some(_), true) if self.state().origin.breaker != BreakerState::Closed => {
+                "nothing is stored, and the circuit breaker is open: the next request gets 503 unless a probe succeeds"
+            }
             (Some(_), true) if self.shared.seen().is_some() => {
                 "nothing is stored here; the next request may find the response of another replica"
             }

@@ -251,10 +251,10 @@ function time(epoch, step) {
   return text.slice(0, step < 60 ? 8 : 5);
 }
 
-/** The next round number above: 1, 2 or 5 times a power of ten, or of ten in its unit of bytes. */
+/** The next round number above: a few steps for each power of ten, or of ten in its unit of bytes. */
 function round(most, base) {
   if (most <= 0) return 1;
   const unit = base === 10 ? 1 : base ** Math.floor(Math.log(Math.max(1, most)) / Math.log(base));
   const power = unit * 10 ** Math.floor(Math.log10(most / unit));
-  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= most);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= most);
 }

@@ -14,6 +14,8 @@ const RANGES = { seconds: [60, 300], minutes: [3600, 24 * 3600] };
 const ALARM = 0.05;
 /** The share of a body below which a field is not listed. */
 const MIN_SHARE = 0.005;
+/** Fields that are listed. */
+const MAX_FIELDS = 10;
 /** Paths, and scopes, that are listed. */
 const MAX_BUSIEST = 8;
 const OUTCOMES = {
@@ -121,7 +123,7 @@ function apply(stats) {
 function showNow({ last_minute: minute, total, cache, ...stats }) {
   const share = cache.capacity_bytes ? cache.weight_bytes / cache.capacity_bytes : 0;
   setText("version", stats.version);
-  setText("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} connections · ${count(stats.in_flight)} in flight`);
+  setText("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} ${stats.connections === 1 ? "connection" : "connections"} · ${count(stats.in_flight)} in flight`);
   setText("hit-ratio", percent(minute.hit_ratio));
   setText("hit-ratio-total", `${percent(total.hit_ratio)} since start`);
   setText("rate", `${rate(minute.seconds > 0 ? all(minute) / minute.seconds : 0)} /s`);
@@ -131,7 +133,11 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
     setText(`${kind}-latency`, seconds(latency?.p50));
     setText(`${kind}-latency-more`, latency ? `median · p99 ${seconds(latency.p99)}` : `no ${kind} in the last minute`);
   }
-  setText("origin-errors", percent(failing(minute)));
+  const failed = minute.requests.failed ?? 0;
+  setText("failed", all(minute) ? percent(failed / all(minute)) : "–");
+  id("failed").classList.toggle("is-bad", failed > 0);
+  setText("failed-more", `${count(failed)} of ${count(all(minute))} · ${count(total.requests.failed ?? 0)} since start`);
+  setText("origin-errors", minute.origin_requests ? percent(failing(minute)) : "–");
   id("origin-errors").classList.toggle("is-bad", failing(minute) >= ALARM);
   setText("origin-errors-more", `${count(minute.origin_errors)} of ${count(minute.origin_requests)} · ${count(total.origin_errors)} since start`);
   setText("memory", bytes(cache.weight_bytes));
@@ -193,9 +199,9 @@ function showFields({ fields }) {
   const isPart = (field) => strip.some((other) => field.name.startsWith(`${other.name}.`));
   const saved = strip.filter((field) => !isPart(field)).reduce((sum, field) => sum + field.share, 0);
   setText("strip", strip.length ? `?strip=${strip.map((field) => field.name).join(",")}` : "?strip=…");
-  setText("strip-saves", strip.length ? `saves ${percent(saved)} of a call` : "choose fields below");
+  setText("strip-saves", strip.length ? `would save ${percent(saved)} of a call` : "choose fields below");
   setText("fields-more", `Of a call of ${bytes(fields.body_bytes)}, uncompressed, measured at ${count(fields.fills_measured)} fetches; recent ones count most.`);
-  const rows = fields.heaviest.filter((field) => field.share >= MIN_SHARE).map((field) => {
+  const rows = fields.heaviest.filter((field) => field.share >= MIN_SHARE).slice(0, MAX_FIELDS).map((field) => {
     const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
     box.checked = chosen(field);
     return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "miss")),

@@ -4,6 +4,9 @@ import { request } from "/api.js";
 import { element } from "/charts.js";
 import { bytes, count, seconds } from "/format.js";
 
+/** The members that come first. */
+const ORDER = ["route", "stored", "scope", "next_request", "status", "age_seconds", "whole", "views", "lifetime_seconds", "rule", "ttl_seconds"];
+
 const id = (name) => document.getElementById(name);
 
 /** A member's name in words, and its value with the unit that the name ends in. */
@@ -18,7 +21,9 @@ function worded(name, value) {
 
 /** A list of the members that say something. */
 function list(document) {
-  const rows = Object.entries(document).flatMap(([name, value]) => {
+  const place = ([name]) => ORDER.indexOf(name) + 1 || ORDER.length + 1;
+  const members = Object.entries(document).sort((one, other) => place(one) - place(other));
+  const rows = members.flatMap(([name, value]) => {
     const isEmpty = value === null || (typeof value === "object" && Object.keys(value).length === 0);
     if (isEmpty) return [];
     const [words, text] = worded(name, value);

@@ -34,6 +34,7 @@ function showResult(text, good) {
 function purged({ invalidated, stored, in_flight: fetches, replicas, confirmed, queued }) {
   const done = `Invalidated: ${invalidated} (stored: ${stored}, in flight: ${fetches})`;
   if (queued) return [`${done} here; it is announced to the other replicas once the engine answers`, false];
+  if (stored + fetches === 0 && !replicas) return [`${done}: nothing was stored here`, false];
   return [replicas ? `${done}, confirmed by ${confirmed} of ${replicas} replicas` : done, true];
 }
 
