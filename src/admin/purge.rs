@@ -95,9 +95,11 @@ impl Admin {
     /// may purge; of the pages in a browser here, which send `Origin`, only the dashboard.
     pub(super) fn may_purge(&self, headers: &HeaderMap) -> bool {
         match &self.reloadable.load().token {
-            Some(token) => headers
-                .get(AUTHORIZATION)
-                .is_some_and(|given| is_token(token, given)),
+            Some(token) => {
+                let mut fields = headers.get_all(AUTHORIZATION).iter();
+                let only = fields.next().filter(|_| fields.next().is_none());
+                only.is_some_and(|given| is_token(token, given))
+            }
             None => self.loopback && is_not_from_another_page(headers),
         }
     }
@@ -127,10 +129,12 @@ fn is_not_from_another_page(headers: &HeaderMap) -> bool {
 
 /// Compares digests, so that the time depends neither on the difference nor on the length.
 fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
-    let Some(given) = given.as_bytes().strip_prefix(b"Bearer ") else {
+    // The name of a scheme is case-insensitive (RFC 9110 §11.1).
+    let Some((scheme, given)) = given.as_bytes().split_first_chunk::<7>() else {
         return false;
     };
-    blake3::hash(given) == blake3::hash(token.expose_secret().as_bytes())
+    scheme.eq_ignore_ascii_case(b"Bearer ")
+        && blake3::hash(given) == blake3::hash(token.expose_secret().as_bytes())
 }
 
 impl<'a> Purge<'a> {

@@ -111,14 +111,16 @@ export class Chart {
       parts.push(svg("line", { class: "grid", x1: LEFT, x2: width, y1: y(value), y2: y(value) }),
         svg("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, this.format(value)));
     }
+    this.labels = [];
     for (const at of this.times(width)) {
-      parts.push(svg("line", { class: "grid", x1: x(at), x2: x(at), y1: HEIGHT - BELOW, y2: HEIGHT - BELOW + 4 }),
-        svg("text", { x: x(at), y: HEIGHT - 4, "text-anchor": "middle" }, time(this.started + at, this.step)));
+      const label = svg("text", { x: x(at), y: HEIGHT - 4, "text-anchor": "middle" }, time(this.started + at, this.step));
+      this.labels.push([x(at), label]);
+      parts.push(svg("line", { class: "grid", x1: x(at), x2: x(at), y1: HEIGHT - BELOW, y2: HEIGHT - BELOW + 4 }), label);
     }
     parts.push(...(this.stacked ? this.areas(rows, x, y) : this.lines(rows, x, y)));
     this.when = svg("text", { y: HEIGHT - 4, "text-anchor": "middle" });
     this.cursor = svg("g", { class: "cursor", visibility: "hidden" },
-      svg("line", { y2: HEIGHT - BELOW }), svg("rect", { y: HEIGHT - BELOW + 1, width: 84, height: BELOW, x: -42 }), this.when);
+      svg("line", { y2: HEIGHT - BELOW }), this.when);
     this.picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.picture.replaceChildren(...parts, this.cursor);
     this.drawn = rows.map((row) => ({ x: x(row.at), ...row }));
@@ -224,7 +226,11 @@ export class Chart {
       this.cursor.setAttribute("transform", `translate(${selected.x} 0)`);
       this.when.textContent = when;
       const room = Math.min(0, this.width - 32 - selected.x);
-      for (const part of [this.when, this.when.previousSibling]) part.setAttribute("transform", `translate(${room} 0)`);
+      this.when.setAttribute("transform", `translate(${room} 0)`);
+    }
+    // A label that the time under the cursor would cover.
+    for (const [x, label] of this.labels) {
+      label.setAttribute("visibility", selected && Math.abs(x - selected.x) < 70 ? "hidden" : "visible");
     }
     this.values.forEach((value, index) => {
       value.textContent = row?.values[index] == null ? "–" : this.format(row.values[index]);

@@ -140,7 +140,7 @@ mod tests {
         let texts: AccessTexts<'_> = [
             b"/v1/calls/c1",
             b"/v1/calls/{call_id}",
-            b"curl\t\"8\" \xff",
+            b"curl\t\"8\" \xff \xc2\x9b31m",
             long.as_bytes(),
             b"",
         ];
@@ -149,7 +149,9 @@ mod tests {
         assert_eq!(line["client"], "192.0.2.1");
         assert_eq!(line["http_version"], "HTTP/1.1");
         assert_eq!(line["route"], "/v1/calls/{call_id}");
-        assert_eq!(line["user_agent"], "curl\t\"8\" \u{fffd}");
+        assert_eq!(line["user_agent"], "curl\t\"8\" \u{fffd} \u{9b}31m");
+        let written = String::from_utf8_lossy(&lines.bytes);
+        assert!(!written.trim_end().contains(char::is_control), "{written}");
         assert_eq!(line["view"], long);
         assert_eq!(line["upstream_seconds"], 0.083);
         assert_eq!(line.get("error"), None);
