@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use crate::support::{Origin, Program, RawOrigin, wait_until};
+use crate::support::{Origin, Program, wait_until};
 
 /// Lines that fill an unread pipe of 64 KiB.
 const MANY: usize = 600;
@@ -10,9 +10,8 @@ const MANY: usize = 600;
 /// A synchronous write to a full pipe would block requests, and the flush at exit, the shutdown.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unread_log_blocks_neither_requests_nor_shutdown() {
-    let stopped = RawOrigin::start().await;
-    let url = stopped.url();
-    drop(stopped);
+    let (address, _reserved) = Origin::reserve_port();
+    let url = format!("http://{address}");
     let settings = [
         ("UPSTREAM__RETRIES", "0"),
         ("UPSTREAM__BREAKER_FAILURES", "0"),

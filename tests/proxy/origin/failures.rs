@@ -38,10 +38,9 @@ pub(super) async fn assert_nothing_stored(proxy: &Proxy) {
 
 #[tokio::test]
 async fn an_origin_that_refuses_connections_is_502() {
-    let stopped = RawOrigin::start().await;
-    let url = stopped.url();
-    drop(stopped);
-    let proxy = Proxy::in_front_of(&url, |_| {}).await;
+    // Not a port that is free: another test might listen on it.
+    let (address, _reserved) = Origin::reserve_port();
+    let proxy = Proxy::in_front_of(&format!("http://{address}"), |_| {}).await;
 
     for target in [CALL, OTHER] {
         let answer = proxy.get(target).bearer("a").await;

@@ -339,9 +339,8 @@ async fn an_origin_that_stops_reading_an_upload_is_504() {
 /// proxy closes, and lose it.
 #[tokio::test]
 async fn a_failure_before_the_body_is_read_sends_connection_close() {
-    let origin = RawOrigin::start().await;
-    let url = origin.url();
-    drop(origin);
+    let (address, _reserved) = Origin::reserve_port();
+    let url = format!("http://{address}");
     let proxy = Proxy::in_front_of(&url, |config| config.upstream.retries = 0).await;
     let mut client = proxy.raw_connection().await;
     client.send(post(2)).await;
