@@ -95,11 +95,7 @@ impl Admin {
     /// may purge; of the pages in a browser here, which send `Origin`, only the dashboard.
     pub(super) fn may_purge(&self, headers: &HeaderMap) -> bool {
         match &self.reloadable.load().token {
-            Some(token) => {
-                let mut fields = headers.get_all(AUTHORIZATION).iter();
-                let only = fields.next().filter(|_| fields.next().is_none());
-                only.is_some_and(|given| is_token(token, given))
-            }
+            Some(token) => has_token(headers, token),
             None => self.loopback && is_not_from_another_page(headers),
         }
     }
@@ -127,10 +123,14 @@ fn is_not_from_another_page(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Compares digests, so that the time depends neither on the difference nor on the length.
-fn is_token(token: &SecretString, given: &HeaderValue) -> bool {
+/// Whether exactly one `Authorization` field has this token. Compares digests, so that the time depends
+/// neither on the difference nor on the length.
+fn has_token(headers: &HeaderMap, token: &SecretString) -> bool {
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let only = fields.next().filter(|_| fields.next().is_none());
     // The name of a scheme is case-insensitive (RFC 9110 §11.1).
-    let Some((scheme, given)) = given.as_bytes().split_first_chunk::<7>() else {
+    let Some((scheme, given)) = only.and_then(|field| field.as_bytes().split_first_chunk::<7>())
+    else {
         return false;
     };
     scheme.eq_ignore_ascii_case(b"Bearer ")
@@ -245,11 +245,22 @@ mod tests {
     #[test]
     fn the_whole_token_is_compared() {
         let token = SecretString::from("correct-horse");
-        let is = |given| is_token(&token, &HeaderValue::from_static(given));
+        let has = |fields: &[&'static str]| {
+            let fields = fields.iter().map(|field| HeaderValue::from_static(field));
+            has_token(
+                &fields.map(|field| (AUTHORIZATION, field)).collect(),
+                &token,
+            )
+        };
+        let is = |given| has(&[given]);
         assert!(is("Bearer correct-horse"));
+        assert!(is("bearer correct-horse"));
+        assert!(!is("Basic! correct-horse"));
         assert!(!is("Bearer correct-hors"));
         assert!(!is("Bearer correct-horse2"));
         assert!(!is("Bearer "));
         assert!(!is("correct-horse"));
+        assert!(!has(&[]));
+        assert!(!has(&["Bearer correct-horse"; 2]));
     }
 }

@@ -146,7 +146,7 @@ impl Generations {
         self.why_over(generation).is_none()
     }
 
-    /// What has invalidated the responses that were fetched under this generation.
+    /// Why responses that were fetched under this generation are invalid, if they are.
     pub(super) fn why_over(&self, generation: &Generation) -> Option<NotHit> {
         if self.all.load(Ordering::SeqCst) != generation.all {
             Some(NotHit::PurgedAll)

@@ -63,6 +63,15 @@ pub(super) struct AdminToken {
     token_file: Option<PathBuf>,
 }
 
+/// An admin listener and the token for it.
+#[derive(Debug, Args)]
+pub(super) struct AdminAccess {
+    #[command(flatten)]
+    listener: AdminAddress,
+    #[command(flatten)]
+    token: AdminToken,
+}
+
 /// A client without TLS, with a pool of connections.
 pub(super) type HttpClient = legacy::Client<HttpConnector, Full<Bytes>>;
 
@@ -89,6 +98,17 @@ pub(super) enum AdminError {
     /// Any other status.
     #[error("{0} responded with {1}: {2}")]
     Status(Authority, StatusCode, String),
+}
+
+// === impl AdminAccess ===
+
+impl AdminAccess {
+    /// # Errors
+    ///
+    /// The token cannot be read, or no address is given and the variable for it is invalid.
+    pub(super) fn client(&self) -> anyhow::Result<AdminClient> {
+        self.listener.client(self.token.read()?)
+    }
 }
 
 // === impl AdminAddress ===

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::admin_client::{AdminAddress, AdminToken, plain};
+use super::admin_client::{AdminAccess, plain};
 use super::print;
 use super::serve::run_to_end;
 use crate::label::Label as _;
@@ -24,9 +24,7 @@ pub(super) struct ExplainArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    listener: AdminAddress,
-    #[command(flatten)]
-    token: AdminToken,
+    access: AdminAccess,
 }
 
 pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
@@ -37,7 +35,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
         plain("--scope", scope)?;
         target.extend(["&scope=", scope]);
     }
-    let admin = arguments.listener.client(arguments.token.read()?)?;
+    let admin = arguments.access.client()?;
     let body = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
     let document: Value = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;

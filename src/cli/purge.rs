@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
 
-use super::admin_client::{AdminAddress, AdminToken, plain};
+use super::admin_client::{AdminAccess, plain};
 use super::print;
 use super::serve::run_to_end;
 
@@ -18,9 +18,7 @@ pub(super) struct PurgeArguments {
     #[arg(long)]
     expect_match: bool,
     #[command(flatten)]
-    listener: AdminAddress,
-    #[command(flatten)]
-    token: AdminToken,
+    access: AdminAccess,
 }
 
 /// Exactly one of these options: without any, the command must not purge everything.
@@ -59,7 +57,7 @@ struct Purged {
 
 pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
     let query = arguments.selection.query()?;
-    let admin = arguments.listener.client(arguments.token.read()?)?;
+    let admin = arguments.access.client()?;
     let target = format!("/purge?{query}");
     let body = run_to_end(1, async { Ok(admin.post(&target).await?) })?;
     let purged: Purged = serde_json::from_slice(&body)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::admin_client::{AdminAddress, AdminToken};
+use super::admin_client::AdminAccess;
 use super::print;
 use super::serve::run_to_end;
 use super::stats_document::{Counts, StatsDocument, line as note_line};
@@ -20,13 +20,11 @@ pub(super) struct StatsArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    listener: AdminAddress,
-    #[command(flatten)]
-    token: AdminToken,
+    access: AdminAccess,
 }
 
 pub(super) fn run(arguments: &StatsArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client(arguments.token.read()?)?;
+    let admin = arguments.access.client()?;
     let history = if arguments.json { "?after=0" } else { "" };
     let target = format!("/stats{history}");
     let body = run_to_end(1, async { Ok(admin.get(&target).await?) })?;

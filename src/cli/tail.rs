@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::admin_client::{AdminAddress, AdminToken, plain};
+use super::admin_client::{AdminAccess, plain};
 use super::print;
 use super::serve::run_to_end;
 use crate::config::LogFormat;
@@ -31,9 +31,7 @@ pub(super) struct TailArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    listener: AdminAddress,
-    #[command(flatten)]
-    token: AdminToken,
+    access: AdminAccess,
 }
 
 pub(super) fn run(arguments: &TailArguments) -> anyhow::Result<ExitCode> {
@@ -55,7 +53,7 @@ pub(super) fn run(arguments: &TailArguments) -> anyhow::Result<ExitCode> {
             target.extend(["&", name, "=", value]);
         }
     }
-    let admin = arguments.listener.client(arguments.token.read()?)?;
+    let admin = arguments.access.client()?;
     run_to_end(1, async { admin.stream(&target, print).await })?;
     Ok(ExitCode::SUCCESS)
 }

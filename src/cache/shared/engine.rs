@@ -244,7 +244,7 @@ pub trait Engine: fmt::Debug + Send + Sync {
         Box::pin(ready(Ok(Description::default())))
     }
 
-    /// The first `length` bytes of a value, for operators; empty if there is none.
+    /// The first `length` bytes of a value, for operators; empty without a value.
     fn peek<'a>(
         &'a self,
         _name: &'a str,

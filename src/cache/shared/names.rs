@@ -70,7 +70,7 @@ impl Names {
         format!("{}:{{c}}:log", self.prefix)
     }
 
-    /// What a replica reports of itself.
+    /// The report of a replica on itself.
     #[must_use]
     pub(super) fn report(&self, member: MemberId) -> String {
         format!("{}:{{c}}:report:{member}", self.prefix)

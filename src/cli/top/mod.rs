@@ -14,7 +14,7 @@ use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::admin_client::{AdminAddress, AdminToken};
+use super::admin_client::AdminAccess;
 use super::serve::run_to_end;
 use model::Model;
 
@@ -24,9 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 pub(super) struct TopArguments {
     #[command(flatten)]
-    listener: AdminAddress,
-    #[command(flatten)]
-    token: AdminToken,
+    access: AdminAccess,
 }
 
 pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
@@ -38,7 +36,7 @@ pub(super) fn run(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
 }
 
 async fn watch(arguments: &TopArguments) -> anyhow::Result<ExitCode> {
-    let admin = arguments.listener.client(arguments.token.read()?)?;
+    let admin = arguments.access.client()?;
     let mut model = Model::new(admin.address.to_string());
     // Before the terminal is initialised: a wrong address is reported as by any other command.
     model.poll(&admin).await?;

@@ -231,11 +231,9 @@ impl LineBuffer {
             self.bytes.push(b'"');
             return;
         }
-        let start = self.bytes.len();
-        serde_json::to_writer(&mut self.bytes, &String::from_utf8_lossy(text)).expect(INFALLIBLE);
+        let written = serde_json::to_string(&String::from_utf8_lossy(text)).expect(INFALLIBLE);
         // JSON allows the control characters above ASCII, but a terminal may obey them.
-        let written = self.bytes.split_off(start);
-        for character in String::from_utf8_lossy(&written).chars() {
+        for character in written.chars() {
             if character.is_control() {
                 write!(self.bytes, "\\u{:04x}", u32::from(character)).expect(INFALLIBLE);
             } else {
