@@ -72,14 +72,19 @@ impl Admin {
         let mut found = serde_json::json!({
             "invalidated": query, "stored": stored, "in_flight": in_flight,
         });
-        let announced = self.shared.announce(invalidation);
-        if let Some(confirmation) = Handle::current().block_on(announced) {
+        let announced = self.shared.announce_purge(invalidation);
+        if let Some((confirmation, counts)) = Handle::current().block_on(announced) {
             // An engine that is out of reach has not accepted it: it is announced later.
             found["queued"] = confirmation.is_queued.into();
             found["replicas"] = confirmation.replicas.into();
             found["confirmed"] = confirmation.confirmed.into();
             found["ms"] = u64::try_from(confirmation.elapsed.as_millis())
                 .unwrap_or(u64::MAX)
+                .into();
+            let counts = counts.iter();
+            found["others"] = counts
+                .map(|(id, stored)| (id.to_string(), serde_json::Value::from(*stored)))
+                .collect::<serde_json::Map<_, _>>()
                 .into();
         }
         tracing::info!(

@@ -59,6 +59,18 @@ impl Invalidation {
         }
     }
 
+    /// Whether it may be a purge: each replica counts what it had stored.
+    #[must_use]
+    pub fn is_purge(&self) -> bool {
+        match self {
+            Self::Paths {
+                writer, pending, ..
+            } => writer.is_none() && pending.is_zero(),
+            Self::ScopeId(_) | Self::All => true,
+            Self::Resource { .. } | Self::Scope(_) => false,
+        }
+    }
+
     /// The responses for this token under this path.
     #[must_use]
     pub fn of_resource(token: &Scope, path: &str) -> Self {

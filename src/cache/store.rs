@@ -2,7 +2,7 @@
 //! entries are valid. Freshness is not checked here.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -42,6 +42,8 @@ pub struct Store {
     evict_at: u64,
     /// Notified by every invalidation.
     pub(super) invalidated: Notify,
+    /// Responses whose memory the sweeps have freed.
+    pub(super) swept: AtomicUsize,
 }
 
 /// Newest first.
@@ -118,6 +120,7 @@ impl Store {
             stored_bytes: AtomicU64::new(0),
             evict_at: config.cache.capacity.0 / EVICTIONS_PER_CAPACITY,
             invalidated: Notify::new(),
+            swept: AtomicUsize::new(0),
         }
     }
 
@@ -335,15 +338,24 @@ impl Store {
         self.invalidated.notify_one();
     }
 
-    /// Applies an item of the log, appended this long ago.
-    pub fn apply(&self, id: u64, invalidation: &Invalidation, age: Duration, now: Duration) {
+    /// Applies an item of the log, appended this long ago; returns whether there was anything to
+    /// invalidate.
+    pub fn apply(
+        &self,
+        id: u64,
+        invalidation: &Invalidation,
+        age: Duration,
+        now: Duration,
+    ) -> bool {
         self.generations.record(id, invalidation);
         if let Invalidation::Scope(token) = invalidation {
             self.accepted.refuse(token);
         }
-        if self.invalidate_late(invalidation, age, now) {
+        let any = self.invalidate_late(invalidation, age, now);
+        if any {
             self.invalidated.notify_one();
         }
+        any
     }
 
     /// Invalidates everything: items of the log up to `floor` may not have been applied.

@@ -1,6 +1,7 @@
 //! Invalidated entries: why, and when their memory is freed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use moka::ops::compute::{CompResult, Op};
@@ -27,14 +28,13 @@ impl Store {
         over.unwrap_or(NotHit::NoLease)
     }
 
-    /// Frees the memory of invalidated entries; returns the number of keys removed.
-    pub fn sweep(&self) -> usize {
+    /// Frees the memory of invalidated entries.
+    pub fn sweep(&self) {
         let keys: Vec<_> = self
             .cache
             .iter()
             .filter(|(key, variants)| !self.any_valid(key, variants))
             .collect();
-        let mut swept = 0;
         for (key, variants) in keys {
             let (scope, why) = (key.scope().id(), self.why_unusable(&variants));
             self.metrics.reasons.record_removal(scope, key.path(), why);
@@ -45,10 +45,18 @@ impl Store {
                     Some(stored) if !self.any_valid(&key, stored.value()) => Op::Remove,
                     _ => Op::Nop,
                 });
-            swept += usize::from(matches!(removed, CompResult::Removed(_)));
+            if let CompResult::Removed(removed) = removed {
+                self.swept
+                    .fetch_add(removed.value().len(), Ordering::Relaxed);
+            }
         }
         self.cache.run_pending_tasks();
-        swept
+    }
+
+    /// The number of responses whose memory the sweeps have freed so far.
+    #[must_use]
+    pub fn swept(&self) -> usize {
+        self.swept.load(Ordering::Relaxed)
     }
 
     fn any_valid(&self, key: &CacheKey, variants: &Variants) -> bool {

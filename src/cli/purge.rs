@@ -1,5 +1,6 @@
 //! `purge`: invalidates stored responses.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use super::serve::run_to_end;
 pub(super) struct PurgeArguments {
     #[command(flatten)]
     selection: Selection,
-    /// Exit with 1 if this replica had nothing stored or in flight for it
+    /// Exit with 1 if nothing was stored or in flight for it
     #[arg(long)]
     expect_match: bool,
     #[command(flatten)]
@@ -50,6 +51,9 @@ struct Purged {
     confirmed: usize,
     #[serde(default)]
     ms: u64,
+    /// The responses that other replicas had stored, by replica; without those that have sent no count.
+    #[serde(default)]
+    others: BTreeMap<String, usize>,
     /// Whether the engine has not accepted it yet.
     #[serde(default)]
     queued: bool,
@@ -71,9 +75,14 @@ pub(super) fn run(arguments: &PurgeArguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Purged {
-    /// The stored responses and fetches that this replica has invalidated.
+    /// The stored responses and fetches that have been invalidated, as far as they were counted.
     fn found(&self) -> usize {
-        self.stored + self.in_flight
+        self.stored + self.in_flight + self.others.values().sum::<usize>()
+    }
+
+    /// Whether every replica has counted what it had stored.
+    fn is_counted(&self) -> bool {
+        !self.queued && self.others.len() + 1 >= self.replicas.unwrap_or(1)
     }
 
     fn summary(&self) -> String {
@@ -83,13 +92,21 @@ impl Purged {
             in_flight,
             confirmed,
             ms,
+            others,
             ..
         } = self;
         let first =
             format!("invalidated: {invalidated} (stored: {stored}, in flight: {in_flight})\n");
         match self.replicas {
             Some(replicas) => {
-                format!("{first}confirmed by {confirmed} of {replicas} replicas in {ms} ms\n")
+                let elsewhere: usize = others.values().sum();
+                let counted = match (others.len(), replicas - 1) {
+                    (counted, all) if counted >= all => String::new(),
+                    (counted, all) => format!(", counted by {counted} of {all}"),
+                };
+                format!(
+                    "{first}confirmed by {confirmed} of {replicas} replicas in {ms} ms (stored at the others: {elsewhere}{counted})\n"
+                )
             }
             None => first,
         }
@@ -104,7 +121,10 @@ impl Purged {
             "the other replicas did not confirm it within their lease, so they serve nothing from before it"
         };
         let unmatched = match self.replicas {
-            Some(_) => "nothing of it was stored here; another replica may have had it (/explain)",
+            Some(_) if self.is_counted() => "nothing of it was stored at any replica",
+            Some(_) => {
+                "nothing of it was stored here; a replica that has not counted may have had it (/explain)"
+            }
             None => {
                 "nothing of it was stored here; another replica, which shares nothing with this one, may have it (/explain)"
             }
@@ -150,6 +170,18 @@ mod tests {
             (
                 r#""stored":0,"in_flight":1,"replicas":2,"confirmed":2,"ms":3,"queued":false"#,
                 vec![],
+            ),
+            (
+                r#""stored":0,"in_flight":0,"replicas":2,"confirmed":2,"others":{"a":1}"#,
+                vec![],
+            ),
+            (
+                r#""stored":0,"in_flight":0,"replicas":2,"confirmed":2,"others":{"a":0}"#,
+                vec!["at any replica"],
+            ),
+            (
+                r#""stored":0,"in_flight":0,"replicas":3,"confirmed":3,"others":{"a":0}"#,
+                vec!["has not counted"],
             ),
             (
                 r#""stored":1,"in_flight":0,"replicas":2,"confirmed":1,"ms":2000,"queued":false"#,

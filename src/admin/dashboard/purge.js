@@ -31,11 +31,15 @@ function showResult(text, good) {
   id("purged").className = good ? "good" : "bad";
 }
 
-function purged({ invalidated, stored, in_flight: fetches, replicas, confirmed, queued }) {
+function purged({ invalidated, stored, in_flight: fetches, replicas, confirmed, queued, others = {} }) {
   const done = `Invalidated: ${invalidated} (stored: ${stored}, in flight: ${fetches})`;
   if (queued) return [`${done} here; it is announced to the other replicas once the engine answers`, false];
   if (stored + fetches === 0 && !replicas) return [`${done}: nothing was stored here`, false];
-  return [replicas ? `${done}, confirmed by ${confirmed} of ${replicas} replicas` : done, true];
+  if (!replicas) return [done, true];
+  const counts = Object.values(others);
+  const elsewhere = counts.reduce((sum, count) => sum + count, 0);
+  const counted = counts.length + 1 < replicas ? `, counted by ${counts.length} of ${replicas - 1}` : "";
+  return [`${done}, confirmed by ${confirmed} of ${replicas} replicas (stored at the others: ${elsewhere}${counted})`, true];
 }
 
 async function purge(event) {

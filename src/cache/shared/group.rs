@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,14 +20,17 @@ use crate::label::labels;
 use crate::telemetry::{Concern, Metrics};
 
 mod announce;
+mod count;
 #[cfg(test)]
 mod tests;
 
 pub use announce::Confirmation;
+pub use count::Counts;
 
 /// This replica in its group.
 #[derive(Debug)]
 pub struct Group {
+    id: MemberId,
     engine: Arc<dyn Engine>,
     sealer: Sealer,
     store: Arc<Store>,
@@ -53,6 +56,8 @@ pub struct Group {
     due: Notify,
     /// Counts the answered beats.
     answered: watch::Sender<u64>,
+    /// Permits to count what a purge has found.
+    counting: Arc<Semaphore>,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -91,6 +96,7 @@ impl Group {
             store.lease().limit(length, now);
         }
         let group = Arc::new(Self {
+            id,
             engine,
             sealer,
             store,
@@ -105,6 +111,7 @@ impl Group {
             appended: watch::Sender::new((0, None)),
             due: Notify::new(),
             answered: watch::Sender::new(0),
+            counting: Arc::new(Semaphore::new(count::MAX_COUNTING)),
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -238,7 +245,12 @@ impl Group {
                 Step::Apply(item) => {
                     let invalidation = self.open(&item, era);
                     self.metrics.shared_applied.of(concern(&invalidation)).inc();
-                    self.store.apply(item.id, &invalidation, item.age, now);
+                    let swept = self.store.swept();
+                    let any = self.store.apply(item.id, &invalidation, item.age, now);
+                    if invalidation.is_purge() {
+                        let position = Position { era, id: item.id };
+                        self.count(&invalidation, position, any.then_some(swept));
+                    }
                 }
             }
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::entries::Entries;
 use super::{
-    Confirmation, Engine, Group, LookedUp, MemberId, Position, Salt, Sealer, Subject, Ticket,
+    Confirmation, Counts, Engine, Group, LookedUp, MemberId, Position, Salt, Sealer, Subject,
+    Ticket,
 };
 use crate::cache::{Entry, Invalidation, Store};
 use crate::clock::Clock;
@@ -112,6 +113,18 @@ impl Shared {
     pub async fn announce(&self, invalidation: Invalidation) -> Option<Confirmation> {
         let entries = self.0.as_ref()?;
         Some(entries.group.announce(invalidation).await)
+    }
+
+    /// The same for a purge; returns also what the other replicas had stored of it.
+    pub async fn announce_purge(&self, purge: Invalidation) -> Option<(Confirmation, Counts)> {
+        let group = &self.0.as_ref()?.group;
+        let since = group.membership().position();
+        let confirmation = group.announce(purge.clone()).await;
+        let counts = match since {
+            Some(since) if !confirmation.is_queued => group.counts(&purge, since).await,
+            _ => Counts::new(),
+        };
+        Some((confirmation, counts))
     }
 
     /// The same without waiting.

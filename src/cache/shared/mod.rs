@@ -28,7 +28,7 @@ pub use engine::{
     MemberId, Occupied, Position, Salt,
 };
 pub use entries::{LookedUp, Subject, Ticket};
-pub use group::{Confirmation, Group, State as GroupState};
+pub use group::{Confirmation, Counts, Group, State as GroupState};
 pub use item::{MAX_ITEM, read_item};
 pub use lease::Lease;
 pub use level::Shared;

@@ -4,7 +4,8 @@ use std::fmt;
 
 use secrecy::zeroize::Zeroizing;
 
-use super::engine::MemberId;
+use super::engine::{Era, MemberId};
+use crate::cache::Invalidation;
 use crate::config::{Config, ScopeKey};
 use crate::request::{CacheKey, Scope};
 
@@ -74,6 +75,16 @@ impl Names {
     #[must_use]
     pub(super) fn report(&self, member: MemberId) -> String {
         format!("{}:{{c}}:report:{member}", self.prefix)
+    }
+
+    /// How many responses a replica had stored of what a purge concerns.
+    #[must_use]
+    pub(super) fn count(&self, purge: &Invalidation, era: Era, member: MemberId) -> String {
+        let content =
+            postcard::to_extend(purge, era.0.to_vec()).expect("plain data has a serial form");
+        let digest = self.scopes.hasher().update(&content).finalize();
+        let digits = digest.to_hex();
+        format!("{}:{{c}}:count:{}:{member}", self.prefix, &digits[..32])
     }
 
     /// A digest of the key, by which operators compare the keys of replicas.

@@ -63,10 +63,48 @@ async fn after_a_purge_no_replica_has_what_was_purged() {
         assert_eq!(purge["confirmed"], 3, "{purge}");
         assert_eq!(purge["queued"], false, "{purge}");
         assert!(purge["ms"].is_u64(), "{purge}");
+        assert_eq!(purge["stored"], 1, "{purge}");
+        assert_eq!(counts(&purge), [1, 1], "{purge}");
         assert!(!is_hit(&replicas[1], "a").await, "{query}");
         // The others share that newer response.
         assert!(replicas.origin.requests().len() > requests);
     }
+}
+
+/// The responses that the other replicas had stored of what was purged.
+fn counts(purge: &serde_json::Value) -> Vec<u64> {
+    let others = purge["others"].as_object().expect("counts");
+    others
+        .values()
+        .filter_map(serde_json::Value::as_u64)
+        .collect()
+}
+
+#[tokio::test]
+async fn each_purge_has_its_own_counts_and_a_write_has_none() {
+    let test = "each_purge_has_its_own_counts_and_a_write_has_none";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    let purge = async |query: &str| {
+        let purge = replicas[0].admin(Method::POST, &format!("/purge?{query}"));
+        counts(&purge.await.assert_status(200).json())
+    };
+    let keys = async || replicas.engine.ask::<Vec<String>>("KEYS *:count:*").await;
+    store(&replicas, "a").await;
+    store(&replicas, "b").await;
+    let write = replicas[0]
+        .request(Method::PATCH, "/v1/calls/c2")
+        .bearer("a");
+    write.await.assert_status(200);
+    assert_eq!(keys().await, [""; 0]);
+    assert_eq!(purge("call=other").await, [0]);
+    assert_eq!(purge("call=c1").await, [2]);
+    // Not the counts of the purge before.
+    assert_eq!(purge("call=c1").await, [0]);
+    // Names reveal no path.
+    let names = keys().await;
+    assert!(!names.is_empty() && names.iter().all(|name| !name.contains("c1")));
 }
 
 #[tokio::test]
