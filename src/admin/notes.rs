@@ -4,6 +4,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
+
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
@@ -11,7 +14,7 @@ use crate::cache::shared::GroupState;
 use crate::config::CacheMode;
 use crate::label::Label as _;
 use crate::outcome::{OutcomeLabel, ServedStale};
-use crate::telemetry::Shed;
+use crate::telemetry::{MetricsSnapshot, Shed};
 use crate::units::{bytes, count, percent, span};
 use crate::upstream::BreakerState;
 
@@ -24,6 +27,9 @@ pub struct Note {
     pub title: String,
     /// The numbers, and what to do.
     pub text: String,
+    /// The section that says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<Cow<'static, str>>,
 }
 
 /// The severity of a note, the worst first.
@@ -70,31 +76,56 @@ const NAMED_ERRORS: usize = 3;
 
 type Rule = fn(&Status) -> Option<Note>;
 
-/// One for each note; of the same severity, the first comes first.
-const RULES: [Rule; 18] = [
-    breaker,
-    client_errors,
-    origin_errors,
-    certificate,
-    engine,
-    draining,
-    cache_off,
-    stale,
-    shedding,
-    held,
-    refused_tokens,
-    refused_reload,
-    connections,
-    in_transit,
-    lost_lines,
-    full,
-    clock_skew,
-    pending_keys,
+/// One for each note, with its section of the runbook; of the same severity, the first comes first.
+const RULES: [(Rule, Option<&str>); 18] = [
+    (breaker, Some("docs/runbook.md#stuutcachebreakeropen")),
+    (client_errors, Some("docs/runbook.md#stuutcachefailing")),
+    (
+        origin_errors,
+        Some("docs/runbook.md#stuutcacheoriginerrors"),
+    ),
+    (
+        certificate,
+        Some("docs/runbook.md#stuutcachecertificateexpires"),
+    ),
+    (engine, Some("docs/runbook.md#stuutcachealone")),
+    (draining, None),
+    (cache_off, Some("docs/runbook.md#stuutcacheoff")),
+    (stale, Some("docs/runbook.md#stuutcacheoriginerrors")),
+    (shedding, Some("docs/runbook.md#stuutcacheshedding")),
+    (held, Some("docs/runbook.md#stuutcacheratelimited")),
+    (
+        refused_tokens,
+        Some("docs/runbook.md#stuutcachetokensrefused"),
+    ),
+    (
+        refused_reload,
+        Some("docs/runbook.md#stuutcachereloadrefused"),
+    ),
+    (
+        connections,
+        Some("docs/runbook.md#stuutcacheconnectionsnearlimit"),
+    ),
+    (
+        in_transit,
+        Some("docs/runbook.md#stuutcacheconnectionsformemory"),
+    ),
+    (lost_lines, Some("docs/runbook.md#stuutcachelogdropped")),
+    (full, Some("docs/runbook.md#stuutcachetoosmall")),
+    (clock_skew, None),
+    (pending_keys, None),
 ];
 
 /// The notes, the worst first; at least one.
 pub(super) fn notes(status: &Status) -> Vec<Note> {
-    let mut notes: Vec<_> = RULES.iter().filter_map(|rule| rule(status)).collect();
+    let found = RULES.iter().filter_map(|(rule, section)| {
+        let runbook = section.map(Cow::Borrowed);
+        Some(Note {
+            runbook,
+            ..rule(status)?
+        })
+    });
+    let mut notes: Vec<_> = found.collect();
     if notes.iter().all(|note| note.severity > Severity::Warning) {
         notes.push(traffic(status));
     }
@@ -107,6 +138,7 @@ fn note(severity: Severity, title: &str, text: impl Into<String>) -> Note {
         severity,
         title: title.to_owned(),
         text: text.into(),
+        runbook: None,
     }
 }
 
@@ -155,19 +187,31 @@ fn traffic(Status { origin, .. }: &Status) -> Note {
     }
 }
 
-fn breaker(Status { origin, .. }: &Status) -> Option<Note> {
+/// One title for both states: a probe changes the state for moments only.
+fn breaker(Status { origin, minute, .. }: &Status) -> Option<Note> {
     let failing = span(origin.failing_seconds?);
-    let (title, then) = match origin.breaker {
-        BreakerState::HalfOpen => (
-            "The circuit breaker is half-open",
-            "one request probes it. Others",
-        ),
-        _ => ("The circuit breaker is open", "requests that need it"),
+    let breaker = match (origin.breaker, origin.probe_seconds.unwrap_or(0)) {
+        (BreakerState::HalfOpen, _) => "half-open, one request probes".to_owned(),
+        (_, 0) => "open, the next request probes".to_owned(),
+        (_, left) => format!("open, next probe in {}", span(left)),
+    };
+    let text = match &*results(minute) {
+        "" => String::new(),
+        results => format!(" In the last minute: {results}."),
     };
     let text = format!(
-        "Connections to the origin have failed for {failing}: {then} get a stale response, or 503."
+        "Connections have failed for {failing}; circuit breaker {breaker}. Others get a stale response, or 503.{text}"
     );
-    Some(note(Severity::Bad, title, text))
+    Some(note(Severity::Bad, "The origin cannot be reached", text))
+}
+
+/// The most frequent failures at the origin.
+fn results(minute: &MetricsSnapshot) -> String {
+    let mut results: Vec<_> = minute.origin_results.failures().collect();
+    results.sort_by_key(|(_, count)| Reverse(*count));
+    let results = results.iter().take(NAMED_ERRORS);
+    let results = results.map(|(result, times)| format!("{result} ({})", count(*times)));
+    results.collect::<Vec<_>>().join(", ")
 }
 
 fn client_errors(Status { minute, .. }: &Status) -> Option<Note> {
@@ -181,30 +225,19 @@ fn client_errors(Status { minute, .. }: &Status) -> Option<Note> {
     (failed > 0).then(|| note(severity, "Clients get errors", text()))
 }
 
-fn origin_errors(status: &Status) -> Option<Note> {
-    let (errors, all) = (status.minute.origin_errors, status.minute.origin_requests);
-    if errors == 0 {
+fn origin_errors(Status { origin, minute, .. }: &Status) -> Option<Note> {
+    let (errors, all) = (minute.origin_errors, minute.origin_requests);
+    // With the breaker open, its note has the results.
+    if errors == 0 || origin.failing_seconds.is_some() {
         return None;
     }
     let (percentage, least) = BAD_ORIGIN;
-    let severity = match by_share(errors, all, percentage) {
-        Severity::Bad if errors >= least => Severity::Bad,
-        _ => Severity::Warning,
+    let (severity, title) = match by_share(errors, all, percentage) {
+        Severity::Bad if errors >= least => (Severity::Bad, "The origin is failing"),
+        _ => (Severity::Warning, "Some requests to the origin failed"),
     };
-    let title = match severity {
-        Severity::Bad => "The origin is failing",
-        _ => "Some requests to the origin failed",
-    };
-    let mut results = status.origin_failures.clone();
-    results.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let results = results.iter().take(NAMED_ERRORS);
-    let results = results.map(|(result, times)| format!("{result} ({})", count(*times)));
-    let text = format!(
-        "{} of {} in the last minute. Since the start: {}.",
-        count(errors),
-        count(all),
-        results.collect::<Vec<_>>().join(", ")
-    );
+    let (failed, all, results) = (count(errors), count(all), results(minute));
+    let text = format!("{failed} of {all} in the last minute: {results}.");
     Some(note(severity, title, text))
 }
 

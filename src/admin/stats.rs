@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::explain::HIDDEN;
 use super::history::{Levels, Point};
@@ -79,11 +79,6 @@ impl Admin {
         let mut stats = now.document();
         stats["started"] = json!(self.started);
         stats["total"] = counted(self.clock.uptime(), &now.total);
-        let results = self.metrics.upstream_requests.results();
-        stats["total"]["origin_results"] = results
-            .map(|(result, count)| (result.to_owned(), json!(count)))
-            .collect::<Map<_, _>>()
-            .into();
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
         if let Some(log) = &self.log {
             let counts = log.busiest().counts(self.clock.now().wall);

@@ -40,9 +40,6 @@ pub(super) struct Status {
     pub(super) minute_span: Duration,
     #[serde(skip)]
     pub(super) total: MetricsSnapshot,
-    /// The failed requests to the origin since the start, by result.
-    #[serde(skip)]
-    pub(super) origin_failures: Vec<(&'static str, u64)>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,6 +76,8 @@ pub(super) struct Origin {
     pub(super) breaker: BreakerState,
     /// How long connections have failed, unless the breaker is closed.
     pub(super) failing_seconds: Option<u64>,
+    /// Time until a request may probe the origin, unless the breaker is closed.
+    pub(super) probe_seconds: Option<u64>,
     /// Tokens and calls that wait because of a `Retry-After`, and the longest wait.
     pub(super) held_tokens: u64,
     pub(super) held_calls: u64,
@@ -163,7 +162,6 @@ impl Admin {
             minute,
             minute_span,
             total,
-            origin_failures: metrics.upstream_requests.failures().collect(),
         }
     }
 
@@ -179,7 +177,8 @@ impl Admin {
             failing_seconds: admission.failing_for.map(|time| time.as_secs()),
             held_tokens: admission.held_tokens as u64,
             held_calls: admission.held_calls as u64,
-            held_seconds: (admission.held_for + Duration::from_millis(999)).as_secs(),
+            probe_seconds: admission.probe_in.map(rounded_up),
+            held_seconds: rounded_up(admission.held_for),
             good_seconds_ago: ago(OriginResult::Good),
             failed_seconds_ago: ago(OriginResult::Failed),
             clock_skew_seconds: self.metrics.origin_clock_skew.get(),
@@ -199,6 +198,11 @@ impl Reloading {
             pending,
         }
     }
+}
+
+/// Whole seconds: a remaining wait is shown as 0 only when it is over.
+fn rounded_up(wait: Duration) -> u64 {
+    (wait + Duration::from_millis(999)).as_secs()
 }
 
 /// Seconds since the epoch.

@@ -119,7 +119,8 @@ mod tests {
             },
             "total": {"seconds": 7_400.0, "requests": {"hit": 1_234_567, "failed": 1}},
             "notes": [
-                {"severity": "warning", "title": "The origin limits the rate", "text": "1 token waits."},
+                {"severity": "warning", "title": "The origin limits the rate", "text": "1 token waits.",
+                 "runbook": "docs/runbook.md#stuutcacheratelimited"},
             ],
             "something": "new",
         });

@@ -112,7 +112,10 @@ pub(super) fn line(note: &Note) -> String {
         Severity::Neutral => "·",
         Severity::Good => "✓",
     };
-    format!("{sign} {}. {}", note.title, note.text)
+    let runbook = note.runbook.as_ref();
+    let runbook = runbook.map(|section| format!(" ({section})"));
+    let runbook = runbook.unwrap_or_default();
+    format!("{sign} {}. {}{runbook}", note.title, note.text)
 }
 
 impl Counts {

@@ -189,7 +189,7 @@ function showNotes(notes) {
   if (id("state").textContent !== title) setText("state", title);
   id("state").className = `pill ${severity}`;
   id("attention").replaceChildren(...notes.map((note) =>
-    element("li", { class: `${note.severity}-note` }, element("b", {}, note.title), note.text)));
+    element("li", { class: `${note.severity}-note` }, element("b", {}, note.title), note.text, ...(note.runbook ? [" ", element("small", {}, note.runbook)] : []))));
 }
 
 function showFields({ fields }) {

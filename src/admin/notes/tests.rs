@@ -2,11 +2,14 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use http::StatusCode;
+
 use super::Severity::{Bad, Good, Neutral, Warning};
 use super::*;
 use crate::admin::status::{InTransit, LastReload, Limits, Origin, StoreStatus};
 use crate::cache::shared::Seen;
 use crate::config::Config;
+use crate::outcome::Fault;
 use crate::request::Routes;
 use crate::telemetry::{Ended, Metrics, MetricsSnapshot, RequestId};
 
@@ -34,6 +37,7 @@ fn healthy() -> Status {
         origin: Origin {
             breaker: BreakerState::Closed,
             failing_seconds: None,
+            probe_seconds: None,
             held_tokens: 0,
             held_calls: 0,
             held_seconds: 0,
@@ -48,7 +52,6 @@ fn healthy() -> Status {
         minute: counted(|metrics| ended(metrics, OutcomeLabel::Hit, 900)),
         minute_span: Duration::from_mins(1),
         total: MetricsSnapshot::default(),
-        origin_failures: Vec::new(),
     }
 }
 
@@ -104,6 +107,12 @@ fn shared(status: &mut Status, state: GroupState) {
     status.shared.insert(Seen::default()).state = state;
 }
 
+fn failing(status: &mut Status, breaker: BreakerState, probe: u64) {
+    let origin = &mut status.origin;
+    (origin.breaker, origin.failing_seconds) = (breaker, Some(123));
+    origin.probe_seconds = Some(probe);
+}
+
 type Case = (fn(&mut Status), Severity, &'static str, &'static str);
 
 /// The difference to a healthy process, and the first note: severity, title, a part of the text.
@@ -146,16 +155,22 @@ const CASES: &[Case] = &[
         "",
     ),
     (
-        |s| (s.origin.breaker, s.origin.failing_seconds) = (BreakerState::Open, Some(123)),
+        |s| failing(s, BreakerState::Open, 4),
         Bad,
-        "The circuit breaker is open",
-        "for 2 min 3 s",
+        "The origin cannot be reached",
+        "for 2 min 3 s; circuit breaker open, next probe in 4 s",
     ),
     (
-        |s| (s.origin.breaker, s.origin.failing_seconds) = (BreakerState::HalfOpen, Some(5)),
+        |s| failing(s, BreakerState::Open, 0),
         Bad,
-        "The circuit breaker is half-open",
-        "one request probes it",
+        "The origin cannot be reached",
+        "the next request probes",
+    ),
+    (
+        |s| failing(s, BreakerState::HalfOpen, 4),
+        Bad,
+        "The origin cannot be reached",
+        "half-open, one request probes",
     ),
     (
         |s| s.minute = minute(90, 10, (0, 100), 0),
@@ -393,8 +408,6 @@ fn the_worst_note_is_first_and_all_is_well_only_alone() {
     status.origin.clock_skew_seconds = 60;
     reload(&mut status, &[], &["cache.capacity"]);
     status.minute = minute(99, 1, (4, 8), 0);
-    status.origin_failures = vec![("500", 1), ("connection_refused", 4_000)];
-    (status.origin.breaker, status.origin.failing_seconds) = (BreakerState::Open, Some(9));
     let notes = notes(&status);
     let notes: Vec<_> = notes
         .iter()
@@ -403,16 +416,40 @@ fn the_worst_note_is_first_and_all_is_well_only_alone() {
     assert_eq!(
         notes,
         [
-            (Bad, "The circuit breaker is open"),
             (Bad, "Clients get errors"),
             (Bad, "The origin is failing"),
             (Warning, "The clocks differ"),
             (Neutral, "Changed keys need a restart"),
         ]
     );
-    let text = &super::notes(&status)[2].text;
-    assert!(
-        text.ends_with("Since the start: connection_refused (4,000), 500 (1)."),
-        "{text}"
+}
+
+/// The causes of one minute are named, and not again beside the breaker's note.
+#[test]
+fn failures_of_the_last_minute_are_named_once() {
+    let mut status = healthy();
+    status.minute = counted(|metrics| {
+        metrics.origin_responded(StatusCode::BAD_GATEWAY, UNIX_EPOCH);
+        for _ in 0..4 {
+            metrics.origin_failed(Fault::Refused, UNIX_EPOCH);
+        }
+    });
+    let texts = |status: &Status| notes(status).into_iter().map(|note| note.text);
+    let named = "n the last minute: connection_refused (4), 502 (1).";
+    assert_eq!(
+        texts(&status).collect::<Vec<_>>(),
+        [format!("5 of 5 i{named}")]
     );
+    failing(&mut status, BreakerState::Open, 4);
+    let texts: Vec<_> = texts(&status).collect();
+    assert!(texts.len() == 1 && texts[0].ends_with(named), "{texts:?}");
+}
+
+#[test]
+fn the_sections_of_the_runbook_exist() {
+    let runbook = include_str!("../../../docs/runbook.md").to_lowercase();
+    for section in RULES.iter().filter_map(|(_, section)| *section) {
+        let (_, name) = section.split_once("docs/runbook.md#").expect("an anchor");
+        assert!(runbook.contains(&format!("\n## {name}\n")), "{section}");
+    }
 }

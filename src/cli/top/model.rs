@@ -62,6 +62,7 @@ impl Model {
                 severity: Severity::Bad,
                 title: "No response".to_owned(),
                 text: error.clone(),
+                runbook: None,
             }]),
         }
     }

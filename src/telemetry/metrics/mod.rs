@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use self::instrument::{BuildInfo, Instrument, SECONDS, Setup, WORK_SECONDS, metrics};
 use self::requests::{HITS, MISSES, RequestDurations, Requests, UpstreamRequests};
-use self::snapshot::{Count as _, Durations, Outcomes, Statuses};
+use self::snapshot::{Count as _, Durations, OriginResults, Outcomes, Statuses};
 use super::field_weights::FieldWeights;
 use super::left_out::LeftOut;
 use super::reasons::Reasons;
@@ -59,7 +59,7 @@ metrics! {
     tls_reloads: Counters<Reload> = "tls_reloads_total" ["result"], "Reloads of the server.tls files. refused: the new files are invalid and the old ones stay in use; the log has the error. Fix it before the certificate expires.";
     tls_certificate_expiry: IntGauge = "tls_certificate_expiry_timestamp_seconds", "Expiry of the certificate for new connections, as a Unix time; 0: no server.tls. Soon: did the renewal fail, or was it refused (tls_reloads_total)?";
     upstream_requests: UpstreamRequests = "upstream_requests_total" ["result"], "Requests to the origin, by status or RFC 9209 error; a response whose body breaks off counts as both. Errors: is the origin up and reachable? connection_limit_reached, destination_unavailable and http_request_denied were not sent (upstream_shed_total); http_request_error is a client that aborted its upload."
-        => origin_requests: u64 = UpstreamRequests::total, origin_errors: u64 = UpstreamRequests::errors;
+        => origin_requests: u64 = |all| OriginResults::read(all).sent(), origin_errors: u64 = |all| OriginResults::read(all).failures().map(|(_, count)| count).sum(), origin_results: OriginResults = OriginResults::read;
     upstream_last: Gauges<OriginResult> = "upstream_last_result_timestamp_seconds" ["result"], "Time of the origin's last response with a status below 500 (good), and of its last failure (failed), as Unix times; 0: none yet. good long ago: no requests, or the origin is down.";
     upstream_proxy_failures: IntCounter = "upstream_proxy_failures_total", "Requests without a connection to the proxy (upstream.proxy), or through it, among the errors of upstream_requests_total. Non-zero: is the proxy up, does it permit the origin, and are its credentials right? The log has the status of its response.";
     upstream_retries: Counters<Retry> = "upstream_retries_total" ["reason"], "Retried requests to the origin. pooled: the origin closed a reused connection during the request; closed: it closed a new one without a response; connect: it refused the connection. Many: it restarts often, or is overloaded.";

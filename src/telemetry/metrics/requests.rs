@@ -28,6 +28,12 @@ const METHODS: &[&str] = &[
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other",
 ];
 
+/// The results of requests to the origin: a status, or a fault.
+pub(super) fn results() -> impl Iterator<Item = &'static str> {
+    let faults = Fault::ALL.iter().map(|fault| fault.as_str());
+    STATUSES.iter().copied().chain(faults)
+}
+
 fn status_index(status: StatusCode) -> usize {
     let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
     STATUSES[5..]
@@ -100,7 +106,7 @@ struct Child {
 #[derive(Debug)]
 pub struct UpstreamRequests {
     /// In the order of [`STATUSES`], then of [`Fault::ALL`].
-    results: Box<[(&'static str, IntCounter)]>,
+    results: Box<[IntCounter]>,
 }
 
 // === impl Requests ===
@@ -250,58 +256,24 @@ impl Instrument for UpstreamRequests {
 
     fn register(family: &Family, setup: &Setup<'_>) -> Self {
         let family = setup.counters(family);
-        let faults = Fault::ALL.iter().map(|fault| fault.as_str());
-        let results = STATUSES.iter().copied().chain(faults);
-        let child = |result| (result, family.with_label_values(&[result]));
+        let child = |result| family.with_label_values(&[result]);
         Self {
-            results: results.map(child).collect(),
+            results: results().map(child).collect(),
         }
     }
 }
 
 impl UpstreamRequests {
     pub(super) fn responded(&self, status: StatusCode) {
-        self.results[status_index(status)].1.inc();
+        self.results[status_index(status)].inc();
     }
 
     pub(super) fn failed(&self, fault: Fault) {
-        self.results[STATUSES.len() + fault.index()].1.inc();
+        self.results[STATUSES.len() + fault.index()].inc();
     }
 
-    /// All requests that were sent.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        let sent = self.counts(|_| true, |fault| !fault.is_shed());
-        sent.map(|(_, count)| count).sum()
-    }
-
-    /// Requests that failed at the origin or on the connection to it, and 5xx responses.
-    #[must_use]
-    pub fn errors(&self) -> u64 {
-        self.failures().map(|(_, count)| count).sum()
-    }
-
-    /// The same by result: a 5xx status or a fault.
-    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.counts(|status| status.starts_with('5'), Fault::is_of_origin)
-    }
-
-    /// Every result that has occurred (a status or a fault) and its count.
-    pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.counts(|_| true, |_| true)
-    }
-
-    /// The results of these statuses and faults that have occurred, and their counts.
-    fn counts(
-        &self,
-        statuses: fn(&str) -> bool,
-        faults: fn(Fault) -> bool,
-    ) -> impl Iterator<Item = (&'static str, u64)> {
-        let statuses = STATUSES.iter().map(move |status| statuses(status));
-        let chosen = statuses.chain(Fault::ALL.iter().map(move |fault| faults(*fault)));
-        let results = self.results.iter().zip(chosen);
-        let chosen = results.filter(|(_, is_chosen)| *is_chosen);
-        let counts = chosen.map(|((result, count), _)| (*result, count.get()));
-        counts.filter(|(_, count)| *count > 0)
+    /// The counts, in the order of the results.
+    pub(super) fn counts(&self) -> impl Iterator<Item = u64> {
+        self.results.iter().map(IntCounter::get)
     }
 }

@@ -8,9 +8,11 @@ use prometheus::{Histogram, IntCounter};
 use serde::{Serialize, Serializer};
 
 use super::instrument::{PerLabel, PerRoute, SECONDS};
-use super::requests::{HITS, MISSES, RequestDurations, Requests, STATUSES};
+use super::requests::{
+    HITS, MISSES, RequestDurations, Requests, STATUSES, UpstreamRequests, results,
+};
 use crate::label::Label;
-use crate::outcome::OutcomeLabel;
+use crate::outcome::{Fault, OutcomeLabel};
 
 /// A value of a snapshot.
 pub(super) trait Count {
@@ -26,8 +28,12 @@ pub struct Counts<L, const N: usize>([u64; N], PhantomData<L>);
 pub(super) type Outcomes = Counts<OutcomeLabel, { OutcomeLabel::ALL.len() }>;
 
 /// Requests that have ended, by status. Serialized without zeros.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses([u64; STATUSES.len()]);
+
+/// Requests to the origin, by status, then by fault. Serialized without zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginResults([u64; STATUSES.len() + Fault::ALL.len()]);
 
 /// Durations in the buckets of the histograms; the last bucket is unbounded. Serialized as
 /// quantiles.
@@ -42,6 +48,12 @@ impl Count for u64 {
 
 macro_rules! counts {
     ($($type:ident)+) => { $(
+        impl Default for $type {
+            fn default() -> Self {
+                Self([0; _])
+            }
+        }
+
         impl Count for $type {
             fn zip(&self, other: &Self, with: fn(u64, u64) -> u64) -> Self {
                 Self(std::array::from_fn(|at| with(self.0[at], other.0[at])))
@@ -50,7 +62,7 @@ macro_rules! counts {
     )+ };
 }
 
-counts! { Statuses Durations }
+counts! { Statuses OriginResults Durations }
 
 // === impl Counts ===
 
@@ -122,6 +134,45 @@ impl Serialize for Statuses {
     }
 }
 
+// === impl OriginResults ===
+
+impl OriginResults {
+    pub(super) fn read(requests: &UpstreamRequests) -> Self {
+        let mut counts = requests.counts();
+        Self(std::array::from_fn(|_| counts.next().unwrap_or(0)))
+    }
+
+    /// All requests that were sent.
+    pub(super) fn sent(&self) -> u64 {
+        let sent = self.of(|_| true, |fault| !fault.is_shed());
+        sent.map(|(_, count)| count).sum()
+    }
+
+    /// Requests that failed at the origin or on the connection to it, and 5xx responses.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.of(|status| status.starts_with('5'), Fault::is_of_origin)
+    }
+
+    /// The results of these statuses and faults that have occurred, and their counts.
+    fn of(
+        &self,
+        statuses: fn(&str) -> bool,
+        faults: fn(Fault) -> bool,
+    ) -> impl Iterator<Item = (&'static str, u64)> {
+        let statuses = STATUSES.iter().map(move |status| statuses(status));
+        let chosen = statuses.chain(Fault::ALL.iter().map(move |fault| faults(*fault)));
+        let counts = results().zip(self.0).zip(chosen);
+        let counts = counts.filter(|((_, count), is_chosen)| *is_chosen && *count > 0);
+        counts.map(|(result, _)| result)
+    }
+}
+
+impl Serialize for OriginResults {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize(results(), &self.0, serializer)
+    }
+}
+
 fn serialize<S: Serializer>(
     names: impl Iterator<Item = &'static str>,
     counts: &[u64],
@@ -185,12 +236,6 @@ impl Durations {
             floor = *bound;
         }
         Some(Duration::from_secs_f64(floor))
-    }
-}
-
-impl Default for Durations {
-    fn default() -> Self {
-        Self([0; SECONDS.len() + 1])
     }
 }
 

@@ -99,12 +99,12 @@ impl Breaker {
 }
 
 impl State {
-    /// Its name, and the time since which connections have failed.
-    pub(super) fn seen(self) -> (BreakerState, Option<Duration>) {
+    /// Its name, the time since which connections have failed, and the time of the next probe.
+    pub(super) fn seen(self) -> (BreakerState, Option<(Duration, Duration)>) {
         match self {
             Self::Closed { .. } => (BreakerState::Closed, None),
-            Self::Open { since, .. } => (BreakerState::Open, Some(since)),
-            Self::HalfOpen { since, .. } => (BreakerState::HalfOpen, Some(since)),
+            Self::Open { since, until } => (BreakerState::Open, Some((since, until))),
+            Self::HalfOpen { since, until } => (BreakerState::HalfOpen, Some((since, until))),
         }
     }
 }
@@ -140,12 +140,12 @@ mod tests {
     fn after_the_pause_one_request_probes() {
         let mut breaker = open();
         assert_eq!(breaker.admit(SECOND), Admit::Probe);
-        let half_open = (BreakerState::HalfOpen, Some(Duration::ZERO));
+        let half_open = (BreakerState::HalfOpen, Some((Duration::ZERO, SECOND * 2)));
         assert_eq!(breaker.state().seen(), half_open);
         assert_eq!(breaker.admit(SECOND), Admit::Wait(SECOND));
 
         breaker.failed(SECOND * 3 / 2);
-        let still_open = (BreakerState::Open, Some(Duration::ZERO));
+        let still_open = (BreakerState::Open, Some((Duration::ZERO, SECOND * 5 / 2)));
         assert_eq!(
             breaker.state().seen(),
             still_open,

@@ -50,6 +50,8 @@ pub struct AdmissionState {
     pub breaker: BreakerState,
     /// How long connections to the origin have failed, if it is not closed.
     pub failing_for: Option<Duration>,
+    /// The time until a request may probe the origin, if it is not closed.
+    pub probe_in: Option<Duration>,
     /// Tokens that wait because of a `Retry-After`.
     pub held_tokens: usize,
     /// Calls that do.
@@ -176,11 +178,12 @@ impl AdmissionControl {
     /// The current state.
     pub(super) fn state(&self) -> AdmissionState {
         let (rules, now) = (self.lock(), self.clock.mono());
-        let (breaker, since) = rules.breaker.state().seen();
+        let (breaker, failing) = rules.breaker.state().seen();
         let (held_tokens, held_calls, held_for) = rules.backoff.held(now);
         AdmissionState {
             breaker,
-            failing_for: since.map(|since| now.saturating_sub(since)),
+            failing_for: failing.map(|(since, _)| now.saturating_sub(since)),
+            probe_in: failing.map(|(_, until)| until.saturating_sub(now)),
             held_tokens,
             held_calls,
             held_for,

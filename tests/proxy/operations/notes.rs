@@ -196,8 +196,8 @@ fn cases() -> Vec<Case> {
         answering(500, ("x", "y"), 1) => "warning" &[FAILED];
         answering(500, ("x", "y"), 3) => "bad" &[FAILING];
         failed_last() => "warning" &["The origin failed last"];
-        breaker_open() => "bad" &["The circuit breaker is open", ERRORS, FAILING];
-        breaker_half_open() => "bad" &["The circuit breaker is half-open", ERRORS, FAILING];
+        breaker_open() => "bad" &["The origin cannot be reached", ERRORS];
+        breaker_half_open() => "bad" &["The origin cannot be reached", ERRORS];
         shedding() => "bad" &[ERRORS, "Requests are shed"];
         answering(429, ("retry-after", "5"), 1) => "warning" &["The origin limits the rate"];
         answering(401, ("x", "y"), 3) => "warning" &["The origin refuses tokens"];
@@ -243,6 +243,9 @@ async fn status_has_the_facts_of_the_notes() {
     let origin = &status["origin"];
     assert_eq!(origin["breaker"], "open");
     assert_eq!(origin["failing_seconds"], 7);
+    assert_eq!(origin["probe_seconds"], 0);
+    let note = status["notes"][0]["runbook"].as_str();
+    assert_eq!(note, Some("docs/runbook.md#stuutcachebreakeropen"));
     assert_eq!(origin["failed_seconds_ago"], 7);
     assert_eq!(origin["good_seconds_ago"], Value::Null);
     assert_eq!(status["limits"]["connections"], 10_000);
