@@ -50,11 +50,17 @@ const ROWS: &[TableRow] = &[
     ("hit p99", |counts| {
         seconds(counts.hit_seconds.map(|times| times.p99))
     }),
-    ("miss p50", |counts| {
-        seconds(counts.miss_seconds.map(|times| times.p50))
+    ("fetch p50", |counts| {
+        seconds(counts.fetch_seconds.map(|times| times.p50))
     }),
-    ("miss p99", |counts| {
-        seconds(counts.miss_seconds.map(|times| times.p99))
+    ("fetch p99", |counts| {
+        seconds(counts.fetch_seconds.map(|times| times.p99))
+    }),
+    ("origin response p50", |counts| {
+        seconds(counts.origin_seconds.map(|times| times.p50))
+    }),
+    ("origin response p99", |counts| {
+        seconds(counts.origin_seconds.map(|times| times.p99))
     }),
     ("origin requests", |counts| count(counts.origin_requests)),
     ("origin errors", |counts| count(counts.origin_errors)),
@@ -96,6 +102,10 @@ fn table(stats: &StatsDocument) -> String {
         let name = format!("  {outcome}");
         row(&name, &|counts| count(counts.requests(outcome)));
     }
+    for status in stats.total.statuses.keys() {
+        let of = |counts: &Counts| counts.statuses.get(status).copied().unwrap_or(0);
+        row(&format!("  status {status}"), &|counts| count(of(counts)));
+    }
     for (name, of) in ROWS {
         row(name, of);
     }
@@ -114,10 +124,12 @@ mod tests {
             "cache": {"entries": 5_120, "weight_bytes": 230_000_000, "capacity_bytes": 268_435_456},
             "last_minute": {
                 "seconds": 60.0, "requests": {"hit": 900, "miss": 100}, "hit_ratio": 0.9,
+                "statuses": {"200": 990, "404": 10}, "origin_seconds": {"p50": 0.08, "p99": 0.2},
                 "hit_seconds": {"p50": 0.000_05, "p90": 0.000_09, "p99": 0.000_3},
                 "origin_requests": 100, "origin_errors": 2, "sent_bytes": 40_000_000,
             },
-            "total": {"seconds": 7_400.0, "requests": {"hit": 1_234_567, "failed": 1}},
+            "total": {"seconds": 7_400.0, "requests": {"hit": 1_234_567, "failed": 1},
+                "statuses": {"200": 1_234_500, "404": 67, "503": 1}},
             "notes": [
                 {"severity": "warning", "title": "The origin limits the rate", "text": "1 token waits.",
                  "runbook": "docs/runbook.md#stuutcacheratelimited"},

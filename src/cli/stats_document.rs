@@ -49,7 +49,10 @@ pub(super) struct Counts {
     pub(super) requests: BTreeMap<String, u64>,
     pub(super) hit_ratio: Option<f64>,
     pub(super) hit_seconds: Option<Quantiles>,
-    pub(super) miss_seconds: Option<Quantiles>,
+    pub(super) fetch_seconds: Option<Quantiles>,
+    /// Until the head of the origin's response.
+    pub(super) origin_seconds: Option<Quantiles>,
+    pub(super) statuses: BTreeMap<String, u64>,
     pub(super) origin_requests: u64,
     pub(super) origin_errors: u64,
     pub(super) origin_bytes: u64,

@@ -70,7 +70,8 @@ export class Chart {
     this.title = this.figure.querySelector("figcaption").textContent;
     this.picture = svg("svg", { role: "img", tabindex: "0" });
     this.values = series.map(() => element("b"));
-    this.legend = element("ul", { class: "legend" }, ...series.map((line, index) =>
+    this.at = element("li", { class: "quiet" });
+    this.legend = element("ul", { class: "legend" }, this.at, ...series.map((line, index) =>
       element("li", {}, stacked ? swatch(line.colour) : stroke(line.colour, line.dashed), `${line.name} `, this.values[index])));
     this.table = element("table");
     const all = element("details", {}, element("summary", {}, "As a table"),
@@ -222,6 +223,7 @@ export class Chart {
     if (!this.cursor) return;
     this.cursor.setAttribute("visibility", selected ? "visible" : "hidden");
     const when = selected ? time(this.started + selected.at, 1) : "now";
+    this.at.textContent = `${when}:`;
     if (selected) {
       this.cursor.setAttribute("transform", `translate(${selected.x} 0)`);
       this.when.textContent = when;

@@ -31,7 +31,7 @@ const OUTCOMES = {
 };
 
 /** The classes of statuses, and their colours. */
-const CLASSES = { 2: "hit", 3: "collapsed", 4: "miss", 5: "failed" };
+const CLASSES = { 2: "one", 3: "three", 4: "two", 5: "bad" };
 
 const SHARED = { in_step: "in step", catching_up: "catching up", alone: "alone" };
 
@@ -58,40 +58,40 @@ const CHARTS = [
   new Chart("chart-latency", {
     logarithmic: true, format: seconds,
     series: [
-      { name: "hit p50", colour: "hit", of: (point) => point.hit_seconds?.p50 },
-      { name: "hit p99", colour: "hit", dashed: true, of: (point) => point.hit_seconds?.p99 },
-      { name: "miss p50", colour: "miss", of: (point) => point.miss_seconds?.p50 },
-      { name: "miss p99", colour: "miss", dashed: true, of: (point) => point.miss_seconds?.p99 },
+      { name: "hit p50", colour: "one", of: (point) => point.hit_seconds?.p50 },
+      { name: "hit p99", colour: "one", dashed: true, of: (point) => point.hit_seconds?.p99 },
+      { name: "fetch p50", colour: "two", of: (point) => point.fetch_seconds?.p50 },
+      { name: "fetch p99", colour: "two", dashed: true, of: (point) => point.fetch_seconds?.p99 },
     ],
   }),
   new Chart("chart-upstream", {
     logarithmic: true, format: seconds,
     series: [
-      { name: "p50", colour: "collapsed", of: (point) => point.origin_seconds?.p50 },
-      { name: "p99", colour: "collapsed", dashed: true, of: (point) => point.origin_seconds?.p99 },
+      { name: "p50", colour: "one", of: (point) => point.origin_seconds?.p50 },
+      { name: "p99", colour: "one", dashed: true, of: (point) => point.origin_seconds?.p99 },
     ],
   }),
   new Chart("chart-ratio", {
     format: percent, most: () => 1,
-    series: [{ name: "hit ratio", colour: "hit", of: (point) => point.hit_ratio }],
+    series: [{ name: "hit ratio", colour: "one", of: (point) => point.hit_ratio }],
   }),
   new Chart("chart-origin", {
     format: rate,
     series: [
-      { name: "requests", colour: "collapsed", of: perSecond((point) => point.origin_requests) },
-      { name: "errors", colour: "failed", of: perSecond((point) => point.origin_errors) },
+      { name: "requests", colour: "one", of: perSecond((point) => point.origin_requests) },
+      { name: "errors", colour: "bad", of: perSecond((point) => point.origin_errors) },
     ],
   }),
   new Chart("chart-bytes", {
     format: bytes, base: 1024,
     series: [
-      { name: "from memory", colour: "hit", of: perSecond((point) => point.memory_bytes) },
-      { name: "from the origin", colour: "miss", of: perSecond((point) => point.origin_bytes) },
+      { name: "from memory", colour: "one", of: perSecond((point) => point.memory_bytes) },
+      { name: "from the origin", colour: "two", of: perSecond((point) => point.origin_bytes) },
     ],
   }),
   new Chart("chart-memory", {
     format: bytes, most: () => known.capacity,
-    series: [{ name: "stored", colour: "collapsed", of: (point) => point.weight_bytes }],
+    series: [{ name: "stored", colour: "one", of: (point) => point.weight_bytes }],
   }),
 ];
 
@@ -128,7 +128,7 @@ function showNow({ last_minute: minute, total, cache, ...stats }) {
   setText("hit-ratio-total", `${percent(total.hit_ratio)} since start`);
   setText("rate", `${rate(minute.seconds > 0 ? all(minute) / minute.seconds : 0)} /s`);
   setText("rate-total", `${count(all(total))} since start`);
-  for (const kind of ["hit", "miss"]) {
+  for (const kind of ["hit", "fetch"]) {
     const latency = minute[`${kind}_seconds`];
     setText(`${kind}-latency`, seconds(latency?.p50));
     setText(`${kind}-latency-more`, latency ? `median · p99 ${seconds(latency.p99)}` : `no ${kind} in the last minute`);
@@ -206,7 +206,7 @@ function showFields({ fields }) {
   const rows = fields.heaviest.filter((field) => field.share >= MIN_SHARE).slice(0, MAX_FIELDS).map((field) => {
     const box = element("input", { type: "checkbox", "aria-label": `strip ${field.name}`, "data-field": field.name });
     box.checked = chosen(field);
-    return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "miss")),
+    return element("tr", {}, element("td", {}, box), element("th", { scope: "row", class: "name" }, field.name, bar(field.share, "one")),
       element("td", { class: "number" }, bytes(field.bytes)), element("td", { class: "number" }, percent(field.share)));
   });
   const focused = document.activeElement?.dataset?.field;

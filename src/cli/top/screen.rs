@@ -1,5 +1,7 @@
 //! Draws the model; independent of the terminal and of the proxy.
 
+use std::cmp::Reverse;
+
 use ratatui::Frame;
 use ratatui::layout::Constraint::{Length, Min, Percentage, Ratio};
 use ratatui::layout::{Layout, Rect};
@@ -17,15 +19,19 @@ use crate::units::{self, bytes, count, percent, seconds, span};
 /// Minimum width for two columns.
 const TWO_COLUMNS: u16 = 80;
 
-/// Height of the box of the last minute.
-const MINUTE_HEIGHT: u16 = 9;
+/// Minimum width for the busiest scopes beside the busiest paths: below, a path would have no room.
+const SIDE_BY_SIDE: u16 = 150;
+
+/// Height of the box of the last minute, and of the graphs.
+const MINUTE_HEIGHT: u16 = 11;
+const GRAPHS_HEIGHT: u16 = 13;
 
 /// Height of the boxes of the busiest scopes and paths, and the least height of a window that has them.
 const BUSIEST_HEIGHT: u16 = 12;
 const MIN_BUSIEST: u16 = 36;
 
 /// Height of the box of outcomes.
-const OUTCOMES_HEIGHT: u16 = 12;
+const OUTCOMES_HEIGHT: u16 = 11;
 
 pub(super) fn draw(frame: &mut Frame, model: &Model) {
     let notes = model.notes();
@@ -41,7 +47,12 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
         0
     };
     let [rest, busiest] = Layout::vertical([Min(0), Length(busiest_height)]).areas(rest);
-    let [callers, keys] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(busiest);
+    let halves = [Percentage(50), Percentage(50)];
+    let [callers, keys] = if busiest.width >= SIDE_BY_SIDE {
+        Layout::horizontal(halves).areas(busiest)
+    } else {
+        Layout::vertical(halves).areas(busiest)
+    };
     busy(
         frame,
         callers,
@@ -57,7 +68,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
     if rest.width >= TWO_COLUMNS {
         let [left, right] = Layout::horizontal([Percentage(50), Percentage(50)]).areas(rest);
         let [minute, counts] = Layout::vertical([Length(MINUTE_HEIGHT), Min(0)]).areas(left);
-        let [lines, fields] = Layout::vertical([Length(MINUTE_HEIGHT + 4), Min(0)]).areas(right);
+        let [lines, fields] = Layout::vertical([Length(GRAPHS_HEIGHT), Min(0)]).areas(right);
         last_minute(frame, minute, model);
         outcomes(frame, counts, model);
         graphs(frame, lines, model);
@@ -93,7 +104,7 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
     let block = Block::bordered().title(" Last minute ");
     let inside = block.inner(area);
     frame.render_widget(block, area);
-    let [table, gauge] = Layout::vertical([Length(6), Length(1)]).areas(inside);
+    let [table, codes, gauge] = Layout::vertical([Length(7), Length(1), Length(1)]).areas(inside);
     let (minute, total) = (&model.stats.last_minute, &model.stats.total);
     let requests = rate(minute, minute.all_requests());
     let latency = |quantiles: Option<Quantiles>| {
@@ -104,14 +115,15 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
         )
     };
     let (hit, hit_more) = latency(minute.hit_seconds);
-    let (miss, miss_more) = latency(minute.miss_seconds);
+    let (fetch, fetch_more) = latency(minute.fetch_seconds);
+    let (origin, origin_more) = latency(minute.origin_seconds);
     let (errors, all) = (count(minute.origin_errors), count(minute.origin_requests));
     let saved = bytes(minute.memory_bytes + minute.view_bytes + minute.coding_bytes);
     let rows = [
         (
             "hit ratio",
             percent(minute.hit_ratio),
-            format!("{} since start", percent(total.hit_ratio)),
+            format!("{} in all", percent(total.hit_ratio)),
         ),
         (
             "requests",
@@ -119,7 +131,8 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
             format!("{} in flight", count(model.stats.in_flight)),
         ),
         ("hit latency", hit, hit_more),
-        ("miss latency", miss, miss_more),
+        ("fetch latency", fetch, fetch_more),
+        ("origin latency", origin, origin_more),
         (
             "origin errors",
             percent(failing(minute)),
@@ -134,16 +147,30 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
             Span::from(more).dim(),
         ])
     });
-    let widths = [Length(13), Length(10), Min(0)];
+    let widths = [Length(14), Length(9), Min(0)];
     frame.render_widget(Table::new(rows, widths), table);
+    statuses(frame, codes, minute);
     memory(frame, gauge, model);
+}
+
+/// The most frequent statuses first.
+fn statuses(frame: &mut Frame, area: Rect, minute: &Counts) {
+    let mut counts: Vec<_> = minute.statuses.iter().collect();
+    counts.sort_by_key(|(_, times)| Reverse(**times));
+    let counts = counts.iter();
+    let counts = counts.map(|(status, times)| format!("{status}: {}", count(**times)));
+    let line = Line::from(vec![
+        Span::from("statuses       ").dim(),
+        Span::from(counts.collect::<Vec<_>>().join(", ")),
+    ]);
+    frame.render_widget(line, area);
 }
 
 fn memory(frame: &mut Frame, area: Rect, model: &Model) {
     let cache = &model.stats.cache;
     let share = float(cache.weight_bytes) / float(cache.capacity_bytes.max(1));
     let (weight, capacity) = (bytes(cache.weight_bytes), bytes(cache.capacity_bytes));
-    let [name, gauge] = Layout::horizontal([Length(14), Min(0)]).areas(area);
+    let [name, gauge] = Layout::horizontal([Length(15), Min(0)]).areas(area);
     frame.render_widget(Span::from("memory").dim(), name);
     let bar = Gauge::default()
         .gauge_style(Style::new().fg(Color::Blue).bg(Color::DarkGray))
@@ -163,14 +190,9 @@ fn outcomes(frame: &mut Frame, area: Rect, model: &Model) {
         ])
     });
     let widths = [Min(10), Length(12), Length(14)];
-    let head = [
-        Line::from("outcome"),
-        Line::from("last minute").right_aligned(),
-        Line::from("since start").right_aligned(),
-    ];
-    let table = Table::new(rows, widths)
-        .header(Row::new(head).dim())
-        .block(Block::bordered().title(" Requests by outcome "));
+    let columns = Line::from(" last minute ── since start ").right_aligned();
+    let block = Block::bordered().title(" Outcomes ");
+    let table = Table::new(rows, widths).block(block.title(columns));
     frame.render_widget(table, area);
 }
 
@@ -211,8 +233,8 @@ const GRAPHS: [Graph; 4] = [
         max: Some(WHOLE),
     },
     Graph {
-        name: "miss latency",
-        of: |point| point.miss_seconds.map(|times| times.p50),
+        name: "fetch latency",
+        of: |point| point.fetch_seconds.map(|times| times.p50),
         text: seconds,
         colour: Color::Yellow,
         max: None,
@@ -280,32 +302,49 @@ fn heaviest(frame: &mut Frame, area: Rect, model: &Model) {
         let size = bytes(whole(fields.body_bytes));
         format!(" Largest fields of a call of {size} ")
     };
+    let widths = &[Min(12), Length(9), Length(7), Length(14)];
+    // A narrow box has no bars: the names of parts differ only at their ends.
+    let (columns, others) = [(3, 20), (4, 35)][usize::from(area.width >= 50)];
+    let room = usize::from(area.width).saturating_sub(others);
     let rows = fields.heaviest.iter().map(|field| {
         let length = usize::try_from(whole(field.share * 20.0)).unwrap_or(0);
         Row::new([
-            Line::from(field.name.as_str()),
+            Line::from(shortened(&field.name, room.max(12))),
             Line::from(bytes(whole(field.bytes))).right_aligned(),
             Line::from(percent(Some(field.share))).right_aligned(),
             Line::from("█".repeat(length)).style(Style::new().fg(Color::Yellow)),
         ])
     });
-    let widths = [Min(12), Length(9), Length(7), Length(14)];
-    let table = Table::new(rows, widths).block(Block::bordered().title(title));
+    let table = Table::new(rows, &widths[..columns]).block(Block::bordered().title(title));
     frame.render_widget(table, area);
 }
 
+/// The end of a name that is too wide: in a path, it has the id of the call.
+fn shortened(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width {
+        return name.to_owned();
+    }
+    let end = name.chars().skip(length + 1 - width);
+    std::iter::once('…').chain(end).collect()
+}
+
 fn busy(frame: &mut Frame, area: Rect, title: &str, busiest: &[Busy]) {
+    // In a narrow window a name has the room of the last two columns.
+    let columns = if area.width < TWO_COLUMNS { 2 } else { 4 };
+    let widths = &[Min(10), Length(9), Length(8), Length(9)][..columns];
+    // Without the other columns, the spaces before them, and the border.
+    let room = usize::from(area.width).saturating_sub([12, 31][usize::from(columns > 2)]);
     let rows = busiest.iter().map(|busy| {
         let right = |text: String| Line::from(text).right_aligned();
         Row::new([
-            Line::from(busy.name.as_str()),
+            Line::from(shortened(&busy.name, room.max(10))),
             right(count(busy.requests)),
             right(count(busy.origin_requests)),
             right(bytes(busy.bytes)),
         ])
     });
     let head = ["", "requests", "origin", "sent"].map(|name| Line::from(name).right_aligned());
-    let widths = [Min(10), Length(9), Length(8), Length(9)];
     let table = Table::new(rows, widths)
         .header(Row::new(head).dim())
         .block(Block::bordered().title(format!(" {title} ")));

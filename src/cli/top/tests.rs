@@ -16,7 +16,7 @@ fn document(requests: impl IntoIterator<Item = u64>) -> Value {
             "at": f64::from(at), "seconds": 1.0,
             "requests": {"hit": hits, "miss": hits / 10},
             "hit_ratio": 0.9 - f64::from(at % 7) / 20.0,
-            "miss_seconds": {"p50": 0.05 + f64::from(at % 5) / 100.0, "p90": 0.1, "p99": 0.2},
+            "fetch_seconds": {"p50": 0.05 + f64::from(at % 5) / 100.0, "p90": 0.1, "p99": 0.2},
             "origin_requests": hits / 10, "origin_errors": u32::from(at % 11 == 0),
         })
     });
@@ -31,7 +31,8 @@ fn document(requests: impl IntoIterator<Item = u64>) -> Value {
         "last_minute": {
             "seconds": 60.0, "requests": {"hit": 2_900, "miss": 310, "stale": 2}, "hit_ratio": 0.903,
             "hit_seconds": {"p50": 0.000_07, "p90": 0.000_09, "p99": 0.000_3},
-            "miss_seconds": {"p50": 0.064, "p90": 0.1, "p99": 0.192},
+            "statuses": {"200": 3_200, "404": 12}, "origin_seconds": {"p50": 0.061, "p99": 0.19},
+            "fetch_seconds": {"p50": 0.064, "p90": 0.1, "p99": 0.192},
             "origin_requests": 310, "origin_errors": 2, "memory_bytes": 104_857_600,
             "view_bytes": 20_971_520, "coding_bytes": 10_485_760,
         },
@@ -78,6 +79,18 @@ fn the_screen_of_a_busy_proxy() {
 fn a_high_window_has_the_busiest_scopes_and_paths() {
     let screen = drawn(&model(document([10, 20, 30])), 110, 40);
     assert!(screen.contains("f7a604d1") && screen.contains("/v1/calls/call_acme_0001"));
+}
+
+/// It was cut at the right, before the id of the call.
+#[test]
+fn a_narrow_window_has_the_end_of_a_long_path() {
+    let mut document = document([1]);
+    let id = "call_3f0c2a51-7d6e-4d4b-9a25-60f1c3d2b7aa";
+    document["keys"][0]["path"] = json!(format!("/v1/tenants/acme/calls/{id}"));
+    for width in [150, 80, 60] {
+        let screen = drawn(&model(document.clone()), width, 48);
+        assert!(screen.contains(id), "{screen}");
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ metrics! {
     requests: Requests = "requests_total" ["route", "method", "status", "outcome"], "Client requests by outcome. Hit ratio: (hit + stale) / (hit + stale + miss + expired + collapsed). status=\"none\": ended before a response, with outcome=\"aborted\"."
         => statuses: Statuses = Statuses::read;
     request_duration: RequestDurations = "request_duration_seconds" ["route", "outcome"] in SECONDS, "Time from the request head to the end of the response body. A hit ends when its bytes are handed to the connection: slow hits mean CPU starvation."
-        => requests: Outcomes = Outcomes::ended, hit_seconds: Durations = |all| Durations::of(all, HITS), miss_seconds: Durations = |all| Durations::of(all, MISSES);
+        => requests: Outcomes = Outcomes::ended, hit_seconds: Durations = |all| Durations::of(all, HITS), fetch_seconds: Durations = |all| Durations::of(all, MISSES);
     response_bytes: Counters<OutcomeLabel> = "response_bytes_total" ["outcome"], "Body bytes sent to clients. outcome=\"hit\" and \"stale\": served from memory."
         => sent_bytes: u64 = |all| all.sum(OutcomeLabel::ALL), memory_bytes: u64 = |all| all.sum(HITS);
     in_flight: IntGauge = "in_flight", "Client requests in progress.";

@@ -174,7 +174,7 @@ async fn stats_agree_with_the_metrics() {
         assert_eq!(total[key].as_f64(), Some(counted), "{key}");
     }
     assert!(total["hit_seconds"]["p99"].is_number(), "{total}");
-    assert!(total["miss_seconds"]["p50"].is_number(), "{total}");
+    assert!(total["fetch_seconds"]["p50"].is_number(), "{total}");
     assert!(total["origin_seconds"]["p99"].is_number(), "{total}");
 }
 
