@@ -336,7 +336,7 @@ impl Proxy {
     fn record_miss(&self, key: &CacheKey, why: Forward, basis: Basis, now: Moment) {
         let why = match why {
             _ if basis == Basis::NotAdmitted => NotHit::NotAdmitted,
-            Forward::Stale => NotHit::Stale,
+            Forward::Stale => NotHit::Expired,
             Forward::Request => NotHit::Request,
             Forward::VaryMiss => NotHit::OtherVariant,
             Forward::Miss | Forward::Method | Forward::Bypass => self.store.why_nothing(key),

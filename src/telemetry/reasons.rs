@@ -10,7 +10,8 @@ use crate::label::labels;
 use crate::policy::{NotStored, canonical_path};
 use crate::request::{Bypass, ScopeId};
 
-/// Number of keys; one that takes the place of another, by their hashes, replaces it.
+/// Number of keys; one that takes the place of another, by their hashes, replaces it. That is not counted:
+/// with more keys in use it is the normal case, and the next miss of a key records its reason again.
 const PLACES: usize = 4_096;
 
 labels! {
@@ -26,7 +27,7 @@ labels! {
         NoLease => "no-lease": "what was stored may not be used without the engine of the shared level",
         OtherVariant => "vary-miss": "what was stored is for other request fields (Vary)",
         NotAdmitted => "not-admitted": "the origin had not yet sent its token what others of the scope had stored",
-        Stale => "stale": "what was stored was stale, or the token was due for a recheck",
+        Expired => "expired": "what was stored was no longer fresh, or the token was due for a recheck",
         Request => "request": "the request's Cache-Control or Pragma forbade the use of what was stored",
     }
 }
