@@ -10,6 +10,7 @@ mod host;
 mod notes;
 mod purge;
 mod query;
+mod replicas;
 mod stats;
 mod status;
 mod tail;
@@ -294,13 +295,7 @@ impl Admin {
             *engine =
                 described.unwrap_or_else(|error| serde_json::json!({ "error": error.to_string() }));
             engine["seconds"] = rounded_seconds(took).into();
-            // Those of another version, or that something else wrote, are shown if they are objects.
-            let reports = self.shared.reports().await;
-            let reports = reports.iter().map(|report| serde_json::from_slice(report));
-            status["shared"]["reports"] = reports
-                .filter_map(Result::<serde_json::Value, _>::ok)
-                .filter(serde_json::Value::is_object)
-                .collect();
+            status["shared"]["reports"] = self.reports().await;
         }
         status
     }

@@ -12,10 +12,8 @@ use serde_json::{Value, json};
 
 use super::explain::HIDDEN;
 use super::history::{Levels, Point};
-use super::notes::notes;
 use super::query::parameters;
 use super::{Admin, AdminResponse, json, text};
-use crate::label::Label as _;
 use crate::telemetry::{Heaviest, MetricsSnapshot, Traffic, rounded_seconds};
 
 /// Time between two points of the history.
@@ -45,27 +43,10 @@ impl Admin {
             };
             let (now, total) = (self.clock.uptime(), self.metrics.snapshot());
             self.history().add(now, &total, levels);
-            if tick == 0 && self.shared.seen().is_some() {
-                self.shared.report(&self.report()).await;
+            if tick == 0 {
+                self.publish_report().await;
             }
         }
-    }
-
-    /// This replica in the dashboards of the others.
-    fn report(&self) -> String {
-        let now = self.state();
-        let host = rustix::system::uname();
-        let report = json!({
-            "host": host.nodename().to_string_lossy(),
-            "version": now.version,
-            "uptime_seconds": now.uptime_seconds,
-            "shared": now.shared.as_ref().map(|seen| seen.state.as_str()),
-            "member": now.shared.as_ref().map(|seen| &seen.member),
-            "weight_bytes": now.cache.weight_bytes,
-            "note": notes(&now).first(),
-            "last_minute": counted(now.minute_span, &now.minute),
-        });
-        report.to_string()
     }
 
     /// `is_admin`: with the admin token. Paths may be sensitive.

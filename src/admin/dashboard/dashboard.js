@@ -168,17 +168,14 @@ async function showReplicas() {
   const { shared } = response.ok ? await response.json() : {};
   const reports = (shared?.reports ?? []).toSorted((one, other) => `${one.host}${one.member}`.localeCompare(`${other.host}${other.member}`));
   id("replicas-section").hidden = reports.length === 0;
-  id("replicas").replaceChildren(...reports.map(({ last_minute: counted, uptime_seconds: up, weight_bytes: weight, ...report }) => {
-    // A replica of another version may lack any of this.
-    const minute = counted ?? {};
-    const { p50, p99 } = minute.hit_seconds ?? {};
+  id("replicas").replaceChildren(...reports.map(({ last_minute: minute, ...report }) => {
     const number = (text) => element("td", { class: "number" }, text);
-    const host = element("th", { scope: "row" }, report.host ?? "", element("small", {}, report.member === shared.member ? "this replica" : report.member ?? ""));
+    const host = element("th", { scope: "row", class: "name" }, report.host, element("small", {}, report.member === shared.member ? "this replica" : report.member));
     return element("tr", { "data-member": report.member }, host,
-      element("td", {}, report.version ?? ""), number(span(up ?? 0)),
-      element("td", {}, SHARED[report.shared] ?? ""), element("td", {}, report.note?.title ?? ""),
+      element("td", {}, report.version), number(span(report.uptime_seconds)),
+      element("td", {}, SHARED[report.shared] ?? report.shared), element("td", {}, report.note),
       number(`${rate(all(minute) / (minute.seconds || 1))} /s`), number(percent(minute.hit_ratio)),
-      number(`${seconds(p50)} · ${seconds(p99)}`), number(percent(failing(minute))), number(bytes(weight ?? 0)));
+      number(`${seconds(minute.hit_seconds?.p50)} · ${seconds(minute.hit_seconds?.p99)}`), number(percent(failing(minute))), number(bytes(report.weight_bytes)));
   }));
 }
 

@@ -75,23 +75,24 @@ impl Shared {
         let _ = entries.engine.report(&name, report).await;
     }
 
-    /// The last reports of the replicas of the group, this one included; without those that the
-    /// engine does not have.
-    pub async fn reports(&self) -> Vec<Bytes> {
+    /// The last reports of the replicas of the group, this one included, by member; without those that
+    /// the engine does not have. A longer one is cut.
+    pub async fn reports(&self) -> Vec<(String, Bytes)> {
         let Some(entries) = &self.0 else {
             return Vec::new();
         };
-        let names: Vec<_> = {
+        let members: Vec<_> = {
             let membership = entries.group.membership();
             let own = membership.own().0;
             let members = membership.others.keys().chain([&own]).take(MAX_REPORTS);
-            members.map(|id| entries.sealer.names.report(*id)).collect()
+            members.copied().collect()
         };
-        let reads = names
-            .iter()
-            .map(|name| entries.engine.peek(name, MAX_REPORT));
-        let read = join_all(reads).await.into_iter().flatten();
-        read.filter(|report| !report.is_empty()).collect()
+        let reads = members.iter().map(async |member| {
+            let name = entries.sealer.names.report(*member);
+            let report = entries.engine.peek(&name, MAX_REPORT).await.ok()?;
+            Some((member.to_string(), report))
+        });
+        join_all(reads).await.into_iter().flatten().collect()
     }
 
     /// Whether the engine has an entry for this key, and why it would not be used; `None` without an

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use http::Method;
+use serde_json::Value;
 use stuut_cache::config::ScopeKey;
 use stuut_simulator::{Options, Simulator, demo, serve};
 use tempfile::NamedTempFile;
@@ -198,6 +199,35 @@ async fn the_dashboard_shows_the_state_of_the_shared_level() {
         );
         page.screenshot(name);
     }
+    // A replica that is frozen does not replace what another program writes in the place of its report.
+    programs[1].freeze().await;
+    let status = programs[0].admin(Method::GET, "/status").await.json();
+    let members = status["shared"]["members"].as_array().expect("members");
+    let own = &status["shared"]["member"];
+    let other = members.iter().find(|member| *member != own);
+    let other = other.and_then(Value::as_str).expect("another member");
+    let names: Vec<String> = engine.ask(&format!("KEYS *:report:{other}")).await;
+    let big = "x".repeat(1 << 20);
+    let long = format!("{{\"host\":\"{big}\"}}");
+    for value in [
+        "\u{1}garbage",
+        "[]",
+        "{}",
+        r#"{"host":{"a":1},"last_minute":{"hit_seconds":{"p50":"x"}}}"#,
+        &big,
+        &long,
+    ] {
+        let set = [&b"SET"[..], names[0].as_bytes(), value.as_bytes()];
+        engine.send::<()>(&set).await.expect("it is set");
+        let status = programs[0].admin(Method::GET, "/status").await.json();
+        let reports = status["shared"]["reports"].as_array().expect("reports");
+        assert_eq!(reports.len(), 1, "{reports:?}");
+        assert_eq!(reports[0]["member"], *own);
+    }
+    page.wait_until("document.querySelectorAll('#replicas tr').length === 1");
+    assert_eq!(page.text("#shared-state"), "in step");
+    programs[1].signal("CONT");
+    page.wait_until("document.querySelectorAll('#replicas tr').length === 2");
     engine.kill();
     page.wait_until("document.querySelector('#shared-state').innerText === 'alone'");
     page.wait_until("document.querySelector('#attention').innerText.includes('does not answer')");
