@@ -7,7 +7,7 @@ use serde_json::json;
 use stuut_cache::config::{NamedView, ScopeMode};
 use tempfile::TempDir;
 
-use crate::support::{Origin, Program, Proxy, Reply, wait_until};
+use crate::support::{Clients, Origin, Program, Proxy, Reply, wait_until};
 
 const CALL: &str = "/v1/calls/c1";
 
@@ -362,4 +362,35 @@ async fn cache_mode_off_forwards_every_request_until_it_is_on_again() {
     let log = program.stop();
     assert!(log.contains("\"changed\":\"cache.mode\""), "{log}");
     assert!(log.contains("cache.mode is \\\"off\\\""), "{log}");
+}
+
+/// The client of a kept connection is determined by the list with which it began.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_changes_the_trusted_proxies_of_new_connections() {
+    let origin = Origin::start().await;
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("proxy.toml");
+    let write = |text: &str| std::fs::write(&file, text).expect("the file is writable");
+    write("");
+    let program = Program::with_config_file(&origin, &file).await;
+    let kept = Clients::new();
+    let get = async |clients: &Clients| {
+        let request = clients.request(program.address, Method::GET, CALL);
+        let request = request.bearer("a").header("x-forwarded-for", "203.0.113.7");
+        request.await.assert_status(200);
+    };
+    get(&kept).await;
+    write("[server]\ntrusted_proxies = [\"127.0.0.0/8\"]\n");
+    program.signal("HUP");
+    let applied = "stuut_cache_config_reloads_total{result=\"applied\"}";
+    program.wait_for_metric(applied, 1).await;
+    get(&kept).await;
+    get(&Clients::new()).await;
+    let log = tokio::task::spawn_blocking(|| program.stop());
+    let log = log.await.expect("the program exits");
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("\"target\":\"access\""));
+    let clients = lines.map(|line| line.contains("\"client\":\"203.0.113.7\""));
+    assert_eq!(clients.collect::<Vec<_>>(), [false, false, true], "{log}");
 }
