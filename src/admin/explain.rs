@@ -2,8 +2,8 @@
 //!
 //! For each stored response of the path: its scope, age, lifetime and the rule that set it, the
 //! limits of each view, and whether it was invalidated. Also why the last request was not a hit, and the
-//! request fields that fetches do not forward, of which the origin's response may depend. Queries, and so the lists of views, and names
-//! of a body are shown only with the admin token.
+//! request fields that fetches do not forward, of which the origin's response may depend. Queries, and so
+//! the lists of views, and names of a body are shown only with the admin token.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -140,8 +140,8 @@ impl Admin {
             "invalidated": !is_valid,
             "age_seconds": freshness.age(now).as_secs(),
             "accepted_seconds_ago": acceptance.map(|last| now.mono.saturating_sub(last).as_secs()),
-            "lifetime_seconds": freshness.lifetime.length.as_secs(),
             "rule": freshness.lifetime.rule.as_str(),
+            "rule_lifetime_seconds": freshness.lifetime.length.as_secs(),
             "stale": stale_use(freshness.stale_use),
             "weight_bytes": entry.weight(),
             "whole": describe(entry, &entry.whole, *is_valid, recheck, now),
@@ -205,6 +205,8 @@ fn describe(
             on_error_until: None,
         } => "revalidated with the origin",
     };
+    let lifetime = entry.freshness.lifetime.length;
+    let live = representation.limits.live.filter(|live| *live < lifetime);
     let encoded = Coding::ALL.iter().filter_map(|&coding| {
         let encoding = representation.encodings.get(coding)?;
         Some((coding.as_str().to_owned(), encoding.body.len().into()))
@@ -212,7 +214,8 @@ fn describe(
     json!({
         "next_request": next_request,
         "ttl_seconds": policy::ttl_seconds(&entry.freshness, representation.limits, now),
-        "live_part_seconds": representation.limits.live.map(|lifetime| lifetime.as_secs()),
+        "lifetime_seconds": live.unwrap_or(lifetime).as_secs(),
+        "limited_by": live.map(|_| "live parts (freshness.live)"),
         "signed_until": representation.limits.signed_until.map(date),
         "body_bytes": representation.body.len(),
         "coded_bytes": encoded.collect::<serde_json::Map<_, _>>(),

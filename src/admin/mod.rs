@@ -45,6 +45,8 @@ use history::History;
 use status::{Limits, Reloading};
 
 pub use notes::{Note, Severity};
+pub(crate) use query::path;
+pub(crate) use tail::select;
 
 /// Time a client has to send a request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -349,7 +351,7 @@ fn json(status: StatusCode, value: &serde_json::Value) -> AdminResponse {
     typed(status, "application/json", format!("{value}\n"))
 }
 
-fn text(status: StatusCode, body: &'static str) -> AdminResponse {
+fn text(status: StatusCode, body: impl Into<Bytes>) -> AdminResponse {
     typed(status, "text/plain; charset=utf-8", body)
 }
 

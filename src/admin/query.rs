@@ -20,7 +20,7 @@ pub(super) fn parameters<'q, const N: usize>(
 
 /// The path in a value: percent-encoded by the client, or as sent in a request. `None` with a query or as a
 /// pattern, which would be taken for a part of the path.
-pub(super) fn path(value: &str) -> Option<String> {
+pub(crate) fn path(value: &str) -> Option<String> {
     if value.starts_with('/') {
         return is_literal(value).then(|| value.to_owned());
     }

@@ -16,7 +16,7 @@ use super::{Admin, AdminResponse, purge, text, typed};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::request::ScopeId;
-use crate::telemetry::{LogStyle, TailFilter};
+use crate::telemetry::{LogStyle, MAX_SUBSCRIBERS, TailFilter};
 
 /// Lines as they are sent.
 #[derive(Debug)]
@@ -41,11 +41,9 @@ impl Admin {
         if !self.may_purge(request.headers()) {
             return purge::refusal();
         }
-        let Some((filter, style)) = parse(request.uri().query()) else {
-            return text(
-                StatusCode::BAD_REQUEST,
-                "specify any of path=/v1/calls (the beginning), status=404 or 5xx, outcome=miss, scope=DIGEST, slow=100ms and style=json, text or coloured\n",
-            );
+        let (filter, style) = match parse(request.uri().query()) {
+            Ok(parsed) => parsed,
+            Err(fault) => return text(StatusCode::BAD_REQUEST, fault + "\n"),
         };
         let lines = self
             .log
@@ -61,54 +59,72 @@ impl Admin {
             }
             Some(None) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "there are 8 of these already; close one\n",
+                format!("{MAX_SUBSCRIBERS} clients read /tail already; close one\n"),
             ),
             None => text(StatusCode::NOT_FOUND, "this process has no log\n"),
         }
     }
 }
 
-fn parse(query: Option<&str>) -> Option<(TailFilter, LogStyle)> {
+fn parse(query: Option<&str>) -> Result<(TailFilter, LogStyle), String> {
     let (mut filter, mut style) = (TailFilter::default(), LogStyle::Json);
     let Some(query) = query else {
-        return Some((filter, style));
+        return Ok((filter, style));
     };
     let names = ["path", "status", "outcome", "scope", "slow", "style"];
-    let [path, status, outcome, scope, slow, given] = parameters(query, names)?;
-    if let Some(path) = path {
-        filter.path = Some(path.to_owned()).filter(|path| is_literal(path));
-        filter.path.as_ref()?;
+    let usage = || format!("specify any of {}, each with a value", names.join(", "));
+    let values = parameters(query, names).ok_or_else(usage)?;
+    for (name, value) in names.into_iter().zip(values) {
+        let Some(value) = value else { continue };
+        match (name, value) {
+            ("style", "json") => style = LogStyle::Json,
+            ("style", "text") => style = LogStyle::Text { coloured: false },
+            ("style", "coloured") => style = LogStyle::Text { coloured: true },
+            ("style", _) => return Err("style: write json, text or coloured".to_owned()),
+            _ => select(&mut filter, name, value).map_err(|hint| format!("{name}: {hint}"))?,
+        }
     }
-    if let Some(status) = status {
-        filter.status = Some(match status.strip_suffix("xx") {
-            Some(class) => {
-                let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
-                (class * 100, class * 100 + 99)
-            }
-            None => status.parse().map(|status| (status, status)).ok()?,
-        });
+    Ok((filter, style))
+}
+
+/// Sets one condition of the filter: the parameter of this name, or the option of the command.
+///
+/// # Errors
+///
+/// If the value is invalid: what to write.
+pub(crate) fn select(filter: &mut TailFilter, name: &str, value: &str) -> Result<(), &'static str> {
+    match name {
+        "path" if is_literal(value) => filter.path = Some(value.to_owned()),
+        "path" => return Err("write the beginning of a path: no query, no *"),
+        "status" => {
+            let hint = "write a status such as 404, or a class such as 5xx";
+            filter.status = Some(statuses(value).ok_or(hint)?);
+        }
+        "outcome" => {
+            let known = OutcomeLabel::ALL.iter();
+            let hint = "write an outcome as in the access log, such as miss or failed";
+            let found = known.copied().find(|known| known.as_str() == value);
+            filter.outcome = Some(found.ok_or(hint)?);
+        }
+        "scope" => {
+            let hint = "write at least 8 hex digits: the scope in the access log";
+            filter.scope = Some(ScopeId::parse(value).ok_or(hint)?);
+        }
+        _ => {
+            let hint = "write a duration such as 100ms";
+            filter.slow = humantime::parse_duration(value).map_err(|_| hint)?;
+        }
     }
-    if let Some(outcome) = outcome {
-        let known = OutcomeLabel::ALL
-            .iter()
-            .find(|known| known.as_str() == outcome);
-        filter.outcome = Some(*known?);
-    }
-    if let Some(scope) = scope {
-        filter.scope = Some(ScopeId::parse(scope)?);
-    }
-    if let Some(slow) = slow {
-        filter.slow = humantime::parse_duration(slow).ok()?;
-    }
-    if let Some(given) = given {
-        style = match given {
-            "json" => LogStyle::Json,
-            "text" => LogStyle::Text { coloured: false },
-            "coloured" => LogStyle::Text { coloured: true },
-            _ => return None,
-        };
-    }
-    Some((filter, style))
+    Ok(())
+}
+
+/// The least and the greatest status.
+fn statuses(value: &str) -> Option<(u16, u16)> {
+    let Some(class) = value.strip_suffix("xx") else {
+        return value.parse().map(|status| (status, status)).ok();
+    };
+    let class: u16 = class.parse().ok().filter(|class| (1..=5).contains(class))?;
+    Some((class * 100, class * 100 + 99))
 }
 
 #[cfg(test)]
@@ -127,10 +143,10 @@ mod tests {
         assert_eq!(filter.scope, ScopeId::parse("01020304"));
         assert_eq!(filter.slow.as_millis(), 100);
         assert_eq!(style, LogStyle::Text { coloured: false });
-        assert!(parse(None).is_some_and(|(_, style)| style == LogStyle::Json));
+        assert!(parse(None).is_ok_and(|(_, style)| style == LogStyle::Json));
         assert_eq!(
-            parse(Some("status=404")).and_then(|(filter, _)| filter.status),
-            Some((404, 404))
+            parse(Some("status=404")).map(|(filter, _)| filter.status),
+            Ok(Some((404, 404)))
         );
         for faulty in [
             "",
@@ -143,7 +159,7 @@ mod tests {
             "path=/*",
             "x=1",
         ] {
-            assert!(parse(Some(faulty)).is_none(), "{faulty}");
+            assert!(parse(Some(faulty)).is_err(), "{faulty}");
         }
     }
 }

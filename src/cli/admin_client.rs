@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
 use http::header::AUTHORIZATION;
@@ -18,7 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use secrecy::{ExposeSecret as _, SecretString};
 use thiserror::Error;
 
-use crate::config;
+use crate::telemetry::TailFilter;
+use crate::{admin, config};
 
 /// Settings of the proxy, read from its environment: inside its container, the commands need no
 /// arguments.
@@ -237,15 +238,27 @@ impl AdminError {
     }
 }
 
-/// Checks a value of a query of the admin listener: other bytes are invalid in a request target, or would end
-/// it or change its meaning.
-pub(super) fn plain(name: &str, value: &str) -> anyhow::Result<()> {
+/// A value of a query of the admin listener: other bytes are invalid in a request target, or would end it
+/// or change its meaning.
+pub(super) fn plain(value: &str) -> Result<String, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"#&?\"<>\\^`{|}".contains(&byte);
-    ensure!(
-        !value.is_empty() && value.bytes().all(is_plain),
-        "{name}: write it as in a request, without the query, percent-encoded where needed"
-    );
-    Ok(())
+    if value.is_empty() || !value.bytes().all(is_plain) {
+        return Err("write it as in a request, without the query, percent-encoded where needed");
+    }
+    Ok(value.to_owned())
+}
+
+/// The path of `/explain`.
+pub(super) fn path(value: &str) -> Result<String, &'static str> {
+    let hint = "write a path as in a request, without the query: /v1/calls/ID";
+    admin::path(value).ok_or(hint)?;
+    plain(value)
+}
+
+/// A condition that `/tail` accepts: its own error would name a parameter of a query instead of the option.
+pub(super) fn checked(name: &str, value: &str) -> Result<String, &'static str> {
+    admin::select(&mut TailFilter::default(), name, value)?;
+    plain(value)
 }
 
 /// Parses a host and a port to connect to.

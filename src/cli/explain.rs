@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::Value;
 
-use super::admin_client::{AdminAccess, plain};
+use super::admin_client::{AdminAccess, checked, path};
 use super::print;
 use super::serve::run_to_end;
 use crate::label::Label as _;
@@ -15,10 +15,10 @@ use crate::units::{bytes, count, span};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
-    #[arg(help = "Path as in a request, without the query: /v1/calls/call_123")]
+    #[arg(value_parser = path, help = "Path as in a request, without the query: /v1/calls/call_123")]
     path: String,
     /// Only for one token: the digest is the scope in the access log
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", value_parser = |value: &str| checked("scope", value))]
     scope: Option<String>,
     /// Print the JSON document of GET /explain
     #[arg(long)]
@@ -29,10 +29,8 @@ pub(super) struct ExplainArguments {
 
 pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let path = &arguments.path;
-    plain("PATH", path)?;
     let mut target = format!("/explain?path={path}");
     if let Some(scope) = &arguments.scope {
-        plain("--scope", scope)?;
         target.extend(["&scope=", scope]);
     }
     let admin = arguments.access.client()?;
@@ -106,18 +104,25 @@ fn describe_stored(stored: &Value, lines: &mut Vec<String>) {
     let rule = text(&stored["rule"]);
     let known = Rule::ALL.iter().find(|known| known.as_str() == rule);
     let meaning = known.map_or("", |rule| rule.sentence());
-    let lifetime = seconds(&stored["lifetime_seconds"]);
-    lines.push(format!(
-        "  lifetime {lifetime}, by the rule {rule}: {meaning}"
-    ));
-    let stale = &stored["stale"];
-    lines.push(match stale["if_error_seconds"].as_u64() {
-        Some(if_error) => format!(
-            "  served stale for {} while it is revalidated, for {} if the origin fails",
-            seconds(&stale["while_revalidate_seconds"]),
-            span(if_error)
-        ),
-        None => "  never served stale".to_owned(),
+    let lifetime = seconds(&whole["lifetime_seconds"]);
+    let by_rule = format!("by the rule {rule}: {meaning}");
+    lines.push(match whole["limited_by"].as_str() {
+        Some(limit) => {
+            let without = seconds(&stored["rule_lifetime_seconds"]);
+            format!("  lifetime {lifetime}, limited by {limit}; else {without}, {by_rule}")
+        }
+        None => format!("  lifetime {lifetime}, {by_rule}"),
+    });
+    let stale = [
+        ("while_revalidate_seconds", "while it is revalidated"),
+        ("if_error_seconds", "if the origin fails"),
+    ];
+    let stale = stale.map(|(name, when)| (number(&stored["stale"][name]), when));
+    let stale = stale.iter().filter(|(time, _)| *time > 0);
+    let stale = stale.map(|(time, when)| format!("for {} {when}", span(*time)));
+    lines.push(match stale.collect::<Vec<_>>().join(", ") {
+        stale if stale.is_empty() => "  never served stale".to_owned(),
+        stale => format!("  served stale {stale}"),
     });
     if let Some(ago) = stored["accepted_seconds_ago"].as_u64() {
         lines.push(format!("  the origin accepted the token {} ago", span(ago)));
@@ -134,8 +139,12 @@ fn describe_stored(stored: &Value, lines: &mut Vec<String>) {
         Value::Object(views) => {
             for (view, described) in views {
                 let size = bytes(number(&described["body_bytes"]));
-                let described_as = representation(described);
-                lines.push(format!("  view {view}, {size}: {described_as}"));
+                let next = representation(described);
+                let lifetime = &described["lifetime_seconds"];
+                let lifetime = (*lifetime != whole["lifetime_seconds"]).then(|| seconds(lifetime));
+                let lifetime = lifetime.map(|lifetime| format!("; lifetime {lifetime}"));
+                let lifetime = lifetime.unwrap_or_default();
+                lines.push(format!("  view {view}, {size}: {next}{lifetime}"));
                 for path in items(&described["unmatched"]) {
                     let nearest = path["nearest"].as_str();
                     let hint = nearest.map(|nearest| format!("; did you mean {nearest}?"));
@@ -148,16 +157,14 @@ fn describe_stored(stored: &Value, lines: &mut Vec<String>) {
     }
 }
 
-/// The outcome of the next request for it, and the limits of its lifetime.
+/// The outcome of the next request for it.
 fn representation(described: &Value) -> String {
     let next = text(&described["next_request"]);
     let ttl = described["ttl_seconds"].as_u64().filter(|_| next == "hit");
-    let live = described["live_part_seconds"].as_u64();
     let until = described["signed_until"].as_str();
     let parts = [
         Some(next.to_owned()),
         ttl.map(|ttl| format!(", for another {}", span(ttl))),
-        live.map(|live| format!("; live parts limit it to {}", span(live))),
         until.map(|until| format!("; a pre-signed URL in it expires at {until}")),
     ];
     parts.into_iter().flatten().collect()
@@ -193,24 +200,25 @@ mod tests {
             "stored": [{
                 "scope": "f7a604d1", "query": null, "varies_by": ["accept"], "status": 200,
                 "invalidated": false, "age_seconds": 12, "accepted_seconds_ago": 5,
-                "lifetime_seconds": 600, "rule": "status", "weight_bytes": 46_000,
-                "stale": { "while_revalidate_seconds": 5, "if_error_seconds": 300 },
+                "rule": "status", "rule_lifetime_seconds": 600, "weight_bytes": 46_000,
+                "stale": { "while_revalidate_seconds": 0, "if_error_seconds": 300 },
                 "shared": "stored there",
                 "whole": {
-                    "next_request": "hit", "ttl_seconds": 48, "live_part_seconds": 60,
+                    "next_request": "hit", "ttl_seconds": 48, "lifetime_seconds": 60,
+                    "limited_by": "live parts (freshness.live)",
                     "signed_until": "2027-01-15T09:00:00Z", "body_bytes": 41_573, "coded_bytes": {},
                 },
                 "views": { "strip=invoice": {
-                    "next_request": "hit", "ttl_seconds": 588, "live_part_seconds": null,
-                    "signed_until": null, "body_bytes": 41_573,
+                    "next_request": "hit", "ttl_seconds": 588, "lifetime_seconds": 600,
+                    "limited_by": null, "signed_until": null, "body_bytes": 41_573,
                     "unmatched": [{ "path": "invoice", "nearest": "invoices" }],
                 }},
             }, {
                 "scope": "0b5e1a20", "query": "expand=1", "varies_by": [], "status": 404,
-                "age_seconds": 400, "lifetime_seconds": 5, "rule": "not-found", "stale": "forbidden",
+                "age_seconds": 400, "rule": "not-found", "rule_lifetime_seconds": 5, "stale": "forbidden",
                 "whole": {
                     "next_request": "miss: invalidated by a purge, a write or a refused token",
-                    "body_bytes": 44,
+                    "body_bytes": 44, "lifetime_seconds": 5, "limited_by": null,
                 },
                 "views": "hidden: needs the admin token",
             }],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde::Deserialize;
 
@@ -150,7 +150,7 @@ impl Selection {
         let Some((key, value)) = given else {
             return Ok("all".to_owned());
         };
-        plain(&format!("--{key}"), value)?;
+        plain(value).map_err(|hint| anyhow!("--{key}: {hint}"))?;
         Ok(format!("{key}={value}"))
     }
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::admin_client::{AdminAccess, plain};
+use super::admin_client::{AdminAccess, checked};
 use super::print;
 use super::serve::run_to_end;
 use crate::config::LogFormat;
@@ -13,19 +13,19 @@ use crate::telemetry::LogStyle;
 #[derive(Debug, Args)]
 pub(super) struct TailArguments {
     /// Only paths that begin like this
-    #[arg(long)]
+    #[arg(long, value_parser = |value: &str| checked("path", value))]
     path: Option<String>,
     /// Only this status, or a class such as 5xx
-    #[arg(long)]
+    #[arg(long, value_parser = |value: &str| checked("status", value))]
     status: Option<String>,
     /// Only this outcome, such as miss or failed
-    #[arg(long)]
+    #[arg(long, value_parser = |value: &str| checked("outcome", value))]
     outcome: Option<String>,
     /// Only one token: the digest is the scope in the access log
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", value_parser = |value: &str| checked("scope", value))]
     scope: Option<String>,
     /// Only requests that took at least this long, such as 100ms
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = |value: &str| checked("slow", value))]
     slow: Option<String>,
     /// Print JSON lines, as in the log
     #[arg(long)]
@@ -49,7 +49,6 @@ pub(super) fn run(arguments: &TailArguments) -> anyhow::Result<ExitCode> {
         ("slow", &arguments.slow),
     ] {
         if let Some(value) = value {
-            plain(&format!("--{name}"), value)?;
             target.extend(["&", name, "=", value]);
         }
     }

@@ -13,7 +13,8 @@ pub use field_weights::{FieldWeights, Heaviest};
 pub use left_out::LeftOut;
 pub use log::{
     AccessLog, AccessRecord, AccessTexts, Busiest, BusiestCounts, LogSettings, LogWriter,
-    Style as LogStyle, Tail, TailFilter, Traffic, init as init_log, log_panics, logged_path,
+    MAX_SUBSCRIBERS, Style as LogStyle, Tail, TailFilter, Traffic, init as init_log, log_panics,
+    logged_path,
 };
 pub use metrics::{
     CloseReason, Concern, Connect, Counts, Ended, EngineFault, Eviction, FAMILIES, Family, Holder,

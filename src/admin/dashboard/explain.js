@@ -5,7 +5,7 @@ import { element } from "/charts.js";
 import { bytes, count, seconds } from "/format.js";
 
 /** The members that come first. */
-const ORDER = ["route", "stored", "scope", "next_request", "status", "age_seconds", "whole", "views", "lifetime_seconds", "rule", "ttl_seconds"];
+const ORDER = ["route", "stored", "scope", "next_request", "status", "age_seconds", "whole", "views", "ttl_seconds", "lifetime_seconds", "limited_by", "rule", "rule_lifetime_seconds"];
 
 const id = (name) => document.getElementById(name);
 

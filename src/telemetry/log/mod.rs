@@ -23,7 +23,7 @@ use self::event::TextEvents;
 pub use self::access::{AccessLog, logged_path};
 pub use self::busiest::{Busiest, Counts as BusiestCounts, Traffic};
 pub use self::line::{AccessRecord, AccessTexts, Style};
-pub use self::tail::{Filter as TailFilter, Tail};
+pub use self::tail::{Filter as TailFilter, MAX_SUBSCRIBERS, Tail};
 pub use self::writer::{LogSettings, LogWriter};
 
 /// Logs panics: their location, but not the message, which may contain data of a request.

@@ -15,7 +15,7 @@ use crate::outcome::OutcomeLabel;
 use crate::request::ScopeId;
 
 /// Maximum number of subscribers; a further one is refused.
-const MAX_SUBSCRIBERS: usize = 8;
+pub const MAX_SUBSCRIBERS: usize = 8;
 
 /// Lines that wait for a subscriber; further ones are dropped for it, and counted.
 const MAX_WAITING: usize = 1_024;

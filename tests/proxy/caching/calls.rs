@@ -262,7 +262,9 @@ async fn explain_names_the_rule_and_the_next_outcome() {
         (stored["rule"].as_str(), stored["age_seconds"].as_u64()),
         (Some("status"), Some(61))
     );
-    assert_eq!(stored["whole"]["live_part_seconds"], 60);
+    assert_eq!(stored["rule_lifetime_seconds"], 600);
+    assert_eq!(stored["whole"]["lifetime_seconds"], 60);
+    assert_eq!(stored["whole"]["limited_by"], "live parts (freshness.live)");
     assert_eq!(
         stored["whole"]["next_request"],
         "hit, stale, refreshed in the background"

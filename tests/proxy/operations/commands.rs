@@ -236,8 +236,12 @@ async fn explain_prints_sentences_or_json() {
     assert!(!other.assert_code(0).stdout.contains(scope));
     run(&["explain", "/v1/calls/c1?x=1", "--admin", &admin])
         .await
-        .assert_code(1)
-        .assert_prints("PATH: write it as in a request, without the query");
+        .assert_code(2)
+        .assert_prints("for '<PATH>': write a path as in a request, without the query");
+    run(&[&explain[..], &["--scope", "f7"]].concat())
+        .await
+        .assert_code(2)
+        .assert_prints("for '--scope <DIGEST>': write at least 8 hex digits");
 }
 
 /// Paths are sensitive; the lines do not depend on `log.access`.
@@ -256,8 +260,8 @@ async fn tail_prints_the_lines_that_its_filter_selects() {
     let tail = ["tail", "--admin", &admin, "--token-file", token];
     run(&[&tail[..], &["--status", "6xx"]].concat())
         .await
-        .assert_code(1)
-        .assert_prints("400 Bad Request: specify any of");
+        .assert_code(2)
+        .assert_prints("for '--status <STATUS>': write a status such as 404, or a class");
     let reader = std::process::Command::new("sh")
         .args([
             "-c",
