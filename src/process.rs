@@ -280,7 +280,9 @@ fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> AccessLog 
         tail_dropped: metrics.tail_dropped.clone(),
         access: config.log.access,
     });
-    AccessLog::new(log)
+    let access = AccessLog::new(log);
+    access.name_callers(&config.scope.names, metrics);
+    access
 }
 
 /// Reloads the files of `[server.tls]` when they change: tools that renew certificates send no

@@ -2,6 +2,7 @@
 //!
 //! It has a port of its own, by default on loopback; the proxy's port serves none of this.
 
+mod callers;
 mod connections;
 mod dashboard;
 mod explain;
@@ -151,9 +152,12 @@ impl Admin {
         Self { log, ..self }
     }
 
-    /// Applies a reloaded configuration: `cache.mode`, the admin token, the rule of rechecks and the
-    /// `OpenAPI` document.
+    /// Applies a reloaded configuration: `cache.mode`, the admin token, the rule of rechecks, the
+    /// `OpenAPI` document and the names of callers.
     pub fn reload(&self, config: &Config) {
+        if let Some(log) = &self.log {
+            log.name_callers(&config.scope.names, &self.metrics);
+        }
         self.reloadable.store(Arc::new(Reloadable::of(config)));
     }
 

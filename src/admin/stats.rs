@@ -3,18 +3,19 @@
 //! Counts since the start and in the last minute; with `?after=SECONDS`, also the points of the
 //! history after that time since the start (`after=0`: all). A client polls with the time of its
 //! last point. `keys=1` adds the busiest paths, for those who may purge; without it, no page has the id of
-//! a call.
+//! a call. `callers=1` lists all callers that are counted, instead of the busiest.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::callers::{MAX_BUSIEST, callers, counts_of};
 use super::explain::HIDDEN;
 use super::history::{Levels, Point};
 use super::query::parameters;
 use super::{Admin, AdminResponse, json, text};
-use crate::telemetry::{Heaviest, MetricsSnapshot, Traffic, rounded_seconds};
+use crate::telemetry::{Heaviest, MetricsSnapshot, rounded_seconds};
 
 /// Time between two points of the history.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -24,9 +25,6 @@ const REPORT_EVERY: u32 = 5;
 
 /// Maximum fields listed.
 const MAX_FIELDS: usize = 20;
-
-/// Maximum scopes, and paths, listed by the number of their requests.
-const MAX_BUSIEST: usize = 20;
 
 impl Admin {
     /// Records the history until the process exits.
@@ -51,9 +49,8 @@ impl Admin {
 
     /// `is_admin`: with the admin token. Paths may be sensitive.
     pub(super) fn stats(&self, query: Option<&str>, is_admin: bool) -> AdminResponse {
-        let Some((after, keys)) = parse(query) else {
-            let usage =
-                "specify ?after=SECONDS since the start, and keys=1 for paths, or no query\n";
+        let Some(query) = Query::parse(query) else {
+            let usage = "specify ?after=SECONDS since the start, keys=1 for paths, and callers=1 for all callers, or no query\n";
             return text(StatusCode::BAD_REQUEST, usage);
         };
         let now = self.state();
@@ -63,16 +60,19 @@ impl Admin {
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
         if let Some(log) = &self.log {
             let counts = log.busiest().counts(self.clock.now().wall);
-            stats["callers"] = busiest("scope", counts.scopes());
-            if keys {
+            stats["callers"] = callers(&counts, log.callers(), query.all_callers);
+            if query.keys {
                 stats["keys"] = if is_admin {
-                    busiest("path", counts.paths())
+                    let busiest = counts.paths().into_iter().take(MAX_BUSIEST);
+                    busiest
+                        .map(|(path, traffic)| counts_of("path", &path, &traffic))
+                        .collect()
                 } else {
                     json!(HIDDEN)
                 };
             }
         }
-        if let Some(after) = after {
+        if let Some(after) = query.after {
             let history = self.history();
             stats["history"] = json!({
                 "seconds": history.seconds.after(after).map(point).collect::<Vec<_>>(),
@@ -83,18 +83,32 @@ impl Admin {
     }
 }
 
-/// The time after which points are requested, and whether paths are.
-fn parse(query: Option<&str>) -> Option<(Option<Duration>, bool)> {
-    let Some(query) = query else {
-        return Some((None, false));
-    };
-    let [after, keys] = parameters(query, ["after", "keys"])?;
-    let after = match after {
-        Some(seconds) => Some(Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?),
-        None => None,
-    };
-    keys.is_none_or(|keys| keys == "1")
-        .then_some((after, keys.is_some()))
+#[derive(Debug, Default, PartialEq)]
+struct Query {
+    /// The time after which points are requested.
+    after: Option<Duration>,
+    /// Whether paths are.
+    keys: bool,
+    all_callers: bool,
+}
+
+impl Query {
+    fn parse(query: Option<&str>) -> Option<Self> {
+        let Some(query) = query else {
+            return Some(Self::default());
+        };
+        let [after, keys, callers] = parameters(query, ["after", "keys", "callers"])?;
+        let after = match after {
+            Some(seconds) => Some(Duration::try_from_secs_f64(seconds.parse().ok()?).ok()?),
+            None => None,
+        };
+        let are_ones = [keys, callers].iter().flatten().all(|given| *given == "1");
+        are_ones.then_some(Self {
+            after,
+            keys: keys.is_some(),
+            all_callers: callers.is_some(),
+        })
+    }
 }
 
 fn point(point: &Point) -> Value {
@@ -103,20 +117,6 @@ fn point(point: &Point) -> Value {
     value["weight_bytes"] = json!(point.levels.weight);
     value["in_flight"] = json!(point.levels.in_flight);
     value
-}
-
-/// The first of a ranking; the key has this name.
-fn busiest(name: &str, ranking: Vec<(impl ToString, Traffic)>) -> Value {
-    let first = ranking.into_iter().take(MAX_BUSIEST);
-    let described = first.map(|(key, traffic)| {
-        json!({
-            name: key.to_string(),
-            "requests": traffic.requests,
-            "bytes": traffic.bytes,
-            "origin_requests": traffic.origin_requests,
-        })
-    });
-    described.collect()
 }
 
 /// The counts of a span of time.
@@ -149,11 +149,16 @@ mod tests {
 
     #[test]
     fn after_is_a_number_of_seconds() {
-        let after = |query| parse(Some(query));
-        assert_eq!(parse(None), Some((None, false)));
-        assert_eq!(after("after=0"), Some((Some(Duration::ZERO), false)));
-        let both = Some((Some(Duration::from_millis(1_500)), true));
-        assert_eq!(after("keys=1&after=1.5"), both);
+        let after = |query| Query::parse(Some(query));
+        assert_eq!(Query::parse(None), Some(Query::default()));
+        let seconds = |query| after(query).and_then(|query| query.after);
+        assert_eq!(seconds("after=0"), Some(Duration::ZERO));
+        let all = Query {
+            after: Some(Duration::from_millis(1_500)),
+            keys: true,
+            all_callers: true,
+        };
+        assert_eq!(after("keys=1&after=1.5&callers=1"), Some(all));
         for bad in [
             "",
             "after",
@@ -164,6 +169,7 @@ mod tests {
             "after=inf",
             "a=1",
             "keys=x",
+            "callers=0",
         ] {
             assert_eq!(after(bad), None, "{bad}");
         }

@@ -1,6 +1,7 @@
 //! The command line: commands and their arguments.
 
 mod admin_client;
+mod callers;
 mod core_dumps;
 mod demo;
 mod digest;
@@ -83,6 +84,8 @@ enum Command {
     Top(top::TopArguments),
     /// Print the statistics of a proxy, since its start and for the last minute
     Stats(stats::StatsArguments),
+    /// List the callers of a proxy: their requests, hits, refusals and views
+    Callers(callers::CallersArguments),
     /// Print access lines of a proxy as its requests end
     Tail(tail::TailArguments),
     /// Explain what is stored for a path, and why its last request was not a hit
@@ -155,6 +158,7 @@ impl Cli {
             Command::Stats(arguments) => stats::run(&arguments),
             #[cfg(feature = "top")]
             Command::Top(arguments) => top::run(&arguments),
+            Command::Callers(arguments) => callers::run(&arguments),
             Command::Tail(arguments) => tail::run(&arguments),
             Command::Explain(arguments) => explain::run(&arguments),
             Command::Purge(arguments) => purge::run(&arguments),

@@ -89,10 +89,25 @@ pub(super) struct FieldShare {
 #[serde(default)]
 pub(super) struct Busy {
     #[serde(alias = "scope", alias = "path")]
-    pub(super) name: String,
+    pub(super) key: String,
+    /// The name of a scope, if it has one.
+    pub(super) name: Option<String>,
     pub(super) requests: u64,
+    pub(super) hit_ratio: Option<f64>,
     pub(super) bytes: u64,
     pub(super) origin_requests: u64,
+    /// By status.
+    pub(super) refused: BTreeMap<String, u64>,
+    pub(super) views: Vec<String>,
+    /// In seconds since 1970.
+    pub(super) last_seen: Option<u64>,
+}
+
+impl Busy {
+    /// Its name, or the scope or path.
+    pub(super) fn title(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.key)
+    }
 }
 
 /// A list, or a sentence in its place.

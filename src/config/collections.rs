@@ -35,6 +35,15 @@ pub struct NamedScope {
     pub tokens: Vec<TokenDigest>,
 }
 
+/// The name of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerName {
+    /// The scope of its token: the eight hex digits of the access log.
+    pub scope: String,
+    /// Its name; several scopes may have the same.
+    pub name: String,
+}
+
 /// One configured view: the lists that `?view=name` selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedView {
@@ -282,6 +291,49 @@ impl NamedItem for NamedScope {
     }
 }
 
+/// `[scope.names]`
+impl NamedItem for CallerName {
+    const TABLE: &str = "a table such as { 1a2b3c4d = \"billing\" }";
+
+    #[expect(clippy::misnamed_getters, reason = "the name of the entry")]
+    fn name(&self) -> &str {
+        &self.scope
+    }
+
+    fn read(scope: &str, raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if scope.len() != 8 || !scope.bytes().all(is_digit) {
+            let message = format!(
+                "{} is not a scope; write the 8 hex digits, in lower case, that the access log shows as \"scope\"",
+                quoted(scope)
+            );
+            problems.add(&raw.place, key, message);
+            return None;
+        }
+        let name = String::read(raw, key, problems)?;
+        if !is_plain_name(&name) {
+            let message = format!(
+                "{} is not the name of a caller; write up to 64 letters, digits, - or _",
+                quoted(&name)
+            );
+            problems.add(&raw.place, key, message);
+            return None;
+        }
+        let scope = scope.to_owned();
+        Some(Self { scope, name })
+    }
+
+    fn toml(&self) -> String {
+        quoted(&self.name)
+    }
+}
+
+/// Whether a name is suitable for queries, labels and logs.
+fn is_plain_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=64).contains(&name.len()) && name.chars().all(is_plain)
+}
+
 /// `[views.named]`
 impl NamedItem for NamedView {
     const TABLE: &str = "a table such as { light = { strip = \"invoices\" } }";
@@ -292,8 +344,7 @@ impl NamedItem for NamedView {
 
     fn read(name: &str, raw: &RawValue, key: &str, problems: &mut Problems) -> Option<Self> {
         let before = problems.len();
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > 64 || !name.chars().all(plain) {
+        if !is_plain_name(name) {
             let message = format!(
                 "{} is not the name of a view; write up to 64 letters, digits, - or _",
                 quoted(name)

@@ -13,6 +13,9 @@ use super::wording::bare_or_quoted;
 /// A rule between two keys: their names, and the message if it is broken.
 type CrossCheck = ([&'static str; 2], fn(&Config) -> Option<String>);
 
+/// Most callers with names.
+const MAX_NAMES: usize = 100;
+
 const CROSS_CHECKS: &[CrossCheck] = &[
     (["server.listen", "admin.listen"], |config| {
         let (server, admin) = (config.server.listen, config.admin.listen);
@@ -151,6 +154,25 @@ pub(super) fn run(config: &Config, findings: &mut Findings) {
         }
     }
     one_scope_per_token(config, findings);
+    names_of_callers(config, findings);
+}
+
+fn names_of_callers(config: &Config, findings: &mut Findings) {
+    let names = &config.scope.names;
+    let Some(last) = names.last() else { return };
+    let key = format!("scope.names.{}", last.scope);
+    if config.scope.key_file.is_none() {
+        let message =
+            "a name needs scope.key_file: without it, each process shows a token as another scope";
+        findings.refuse(&key, message.to_owned());
+    }
+    if names.len() > MAX_NAMES {
+        let count = names.len();
+        let message = format!(
+            "this is one of {count} names, each with metrics of its own; write at most {MAX_NAMES}"
+        );
+        findings.refuse(&key, message);
+    }
 }
 
 fn one_scope_per_token(config: &Config, findings: &mut Findings) {

@@ -41,7 +41,7 @@ mod values;
 mod wording;
 
 pub use address_range::AddressRange;
-pub use collections::{NamedScope, NamedView, Route};
+pub use collections::{CallerName, NamedScope, NamedView, Route};
 pub use engine::EngineUrl;
 pub use environment::{Flag, environment};
 pub use findings::{Problems, Sources};

@@ -21,7 +21,7 @@ use http::HeaderName;
 use http::uri::Authority;
 
 use super::address_range::AddressRange;
-use super::collections::{NamedScope, NamedView, Route};
+use super::collections::{CallerName, NamedScope, NamedView, Route};
 use super::engine::EngineUrl;
 use super::findings::Findings;
 use super::forward_proxy::ForwardProxy;
@@ -294,6 +294,9 @@ settings! {
         key_file: Option<PathBuf> = "";
         /// Scopes by name: each a list of token digests, as "stuut-cache digest" prints them.
         named: Vec<NamedScope> = {};
+        /// Names of callers, by the scope of their token as in the access log: at most 100. They are
+        /// shown in logs, statistics and metrics, and have no other effect. They need `scope.key_file`.
+        names: Vec<CallerName> = {};
     } and {
         /// The key in `key_file`.
         key: Option<ScopeKey>;

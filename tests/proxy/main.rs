@@ -57,6 +57,7 @@ mod isolation {
 
 mod operations {
     mod admin;
+    mod callers;
     mod commands;
     mod dashboard;
     mod doctor;

@@ -220,12 +220,14 @@ function showBusiest({ callers, keys = [] }) {
   const isEmpty = callers.length + paths.length === 0;
   id("busiest-some").hidden = isEmpty;
   setText("busiest-none", isHidden ? `Paths: ${keys}.` : isEmpty ? "No request has ended yet." : "");
-  const row = (name, { requests, origin_requests: fetched, bytes: sent }) => element("tr", {}, element("th", { scope: "row", class: "name" }, name),
-    ...[count(requests), count(fetched), bytes(sent)].map((text) => element("td", { class: "number" }, text)));
+  const row = (name, { requests, hit_ratio: hits, origin_requests: fetched, bytes: sent, refused }) => element("tr", {}, element("th", { scope: "row", class: "name" }, ...name),
+    ...[count(requests), percent(hits), count(fetched), bytes(sent), Object.values(refused).map(count).join(" · ")].map((text) => element("td", { class: "number" }, text)));
   const link = (path) => element("button", { type: "button", class: "link", "data-path": path }, path);
   const focused = document.activeElement?.dataset?.path;
-  id("paths").replaceChildren(...paths.slice(0, MAX_BUSIEST).map((traffic) => row(link(traffic.path), traffic)));
-  id("callers").replaceChildren(...callers.slice(0, MAX_BUSIEST).map((traffic) => row(traffic.scope, traffic)));
+  id("paths").replaceChildren(...paths.slice(0, MAX_BUSIEST).map((traffic) => row([link(traffic.path)], traffic)));
+  const caller = ({ name, scope }) => name ? [name, element("small", {}, scope)] : [scope];
+  const listed = callers.filter(({ name }, place) => place < MAX_BUSIEST || name);
+  id("callers").replaceChildren(...listed.map((traffic) => row(caller(traffic), traffic)));
   if (focused) id("paths").querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();
 }
 

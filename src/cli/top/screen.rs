@@ -56,7 +56,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model) {
     busy(
         frame,
         callers,
-        "Scopes with the most requests",
+        "Callers with the most requests",
         &model.stats.callers,
     );
     busy(
@@ -330,21 +330,23 @@ fn shortened(name: &str, width: usize) -> String {
 }
 
 fn busy(frame: &mut Frame, area: Rect, title: &str, busiest: &[Busy]) {
-    // In a narrow window a name has the room of the last two columns.
-    let columns = if area.width < TWO_COLUMNS { 2 } else { 4 };
-    let widths = &[Min(10), Length(9), Length(8), Length(9)][..columns];
+    // In a narrow window a name has the room of the last three columns.
+    let columns = if area.width < TWO_COLUMNS { 2 } else { 5 };
+    let widths = &[Min(10), Length(9), Length(6), Length(8), Length(9)][..columns];
     // Without the other columns, the spaces before them, and the border.
-    let room = usize::from(area.width).saturating_sub([12, 31][usize::from(columns > 2)]);
+    let room = usize::from(area.width).saturating_sub([12, 38][usize::from(columns > 2)]);
     let rows = busiest.iter().map(|busy| {
         let right = |text: String| Line::from(text).right_aligned();
         Row::new([
-            Line::from(shortened(&busy.name, room.max(10))),
+            Line::from(shortened(busy.title(), room.max(10))),
             right(count(busy.requests)),
+            right(percent(busy.hit_ratio)),
             right(count(busy.origin_requests)),
             right(bytes(busy.bytes)),
         ])
     });
-    let head = ["", "requests", "origin", "sent"].map(|name| Line::from(name).right_aligned());
+    let head =
+        ["", "requests", "hits", "origin", "sent"].map(|name| Line::from(name).right_aligned());
     let table = Table::new(rows, widths)
         .header(Row::new(head).dim())
         .block(Block::bordered().title(format!(" {title} ")));

@@ -34,6 +34,11 @@ const BROKEN_RULES: &[(&str, &str)] = &[
          without TLS no client can show a certificate",
     ),
     (
+        "scope.names.1a2b3c4d = \"billing\"",
+        "proxy.toml:1:24: scope.names.1a2b3c4d: a name needs scope.key_file: without it, each process \
+         shows a token as another scope",
+    ),
+    (
         "shared.url = [\"redis://a\"]",
         "proxy.toml:1:14: shared.url: shared.url needs scope.key_file, the same key for all \
          replicas; \"stuut-cache key\" prints one",

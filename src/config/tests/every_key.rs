@@ -76,6 +76,7 @@ const OTHERS: &[(&str, &str)] = &[
         "scope.named",
         r#"{ billing = ["0101010101010101010101010101010101010101010101010101010101010101", "0202020202020202020202020202020202020202020202020202020202020202"] }"#,
     ),
+    ("scope.names", r#"{ 1a2b3c4d = "billing" }"#),
     ("shared.url", r#"["rediss://a:6380", "rediss://b"]"#),
     ("shared.sentinel", r#""main""#),
     ("shared.username", r#""stuut""#),

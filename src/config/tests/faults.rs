@@ -4,6 +4,14 @@ use super::{all, file, problems_of};
 use crate::config::read;
 
 const FAULTS: &[(&str, &str)] = &[
+    (
+        "scope.names.1A2B3C4D = \"billing\"",
+        r#"proxy.toml:1:24: scope.names.1A2B3C4D: "1A2B3C4D" is not a scope; write the 8 hex digits, in lower case, that the access log shows as "scope""#,
+    ),
+    (
+        "scope.names.1a2b3c4d = \"the billing\"",
+        r#"proxy.toml:1:24: scope.names.1a2b3c4d: "the billing" is not the name of a caller; write up to 64 letters, digits, - or _"#,
+    ),
     // The value may be a token, so it is not repeated.
     (
         "[scope.named]\nbilling = [\"my-secret-token\", \"0101010101010101010101010101010101010101010101010101010101010101\"]",

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 
 use super::busiest::Busiest;
+use super::callers::Callers;
 use super::line::{AccessRecord, AccessTexts, LogLine};
 use super::tail::Tail;
 use super::writer::{LogWriter, Queue};
+use crate::config::CallerName;
+use crate::telemetry::Metrics;
 
 /// Maximum bytes of a logged text.
 const MAX_TEXT: usize = 1 << 10;
@@ -28,6 +31,17 @@ impl AccessLog {
     #[must_use]
     pub fn busiest(&self) -> &Busiest {
         &self.0.busiest
+    }
+
+    /// The callers with names.
+    #[must_use]
+    pub fn callers(&self) -> &Callers {
+        &self.0.callers
+    }
+
+    /// Gives callers these names from now on.
+    pub fn name_callers(&self, names: &[CallerName], metrics: &Metrics) {
+        self.0.callers.set(names, metrics);
     }
 
     /// The subscribers to lines.
@@ -144,7 +158,7 @@ mod tests {
             long.as_bytes(),
             b"",
         ];
-        lines.push(&LogLine::Request(view), texts);
+        lines.push(&LogLine::Request(view), texts, None);
         let line: serde_json::Value = serde_json::from_slice(&lines.bytes).expect("an object");
         assert_eq!(line["client"], "192.0.2.1");
         assert_eq!(line["http_version"], "HTTP/1.1");
@@ -166,6 +180,7 @@ mod tests {
         lines.push(
             &LogLine::Request(refused),
             [b"/x", b"", b"curl", b"", b"\x1b[2Jstrip: no"],
+            None,
         );
         assert_eq!(
             String::from_utf8_lossy(&lines.bytes),
@@ -192,6 +207,7 @@ mod tests {
         lines.push(
             &LogLine::Request(failed),
             [b"/v1/calls/c1", b"", b"", b"", b""],
+            None,
         );
         assert_eq!(
             String::from_utf8_lossy(&lines.bytes),

@@ -11,8 +11,11 @@ use std::ops::AddAssign;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
+
 use super::line::AccessRecord;
 use crate::request::ScopeId;
+use crate::telemetry::metrics::{HITS, MISSES};
 
 /// Number of scopes, and of paths, that are counted.
 const PLACES: usize = 64;
@@ -20,12 +23,23 @@ const PLACES: usize = 64;
 /// The time after which counting begins anew; the earlier counts are kept as long.
 const WINDOW: Duration = Duration::from_mins(2);
 
+/// The statuses of refusals that are counted.
+pub const REFUSALS: [StatusCode; 3] = [
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::TOO_MANY_REQUESTS,
+];
+
+/// Most views of a scope or path, and most bytes of one; further ones are left out.
+const MAX_VIEWS: usize = 4;
+const MAX_VIEW: usize = 80;
+
 /// Requests by scope and by path.
 #[derive(Debug, Default)]
 pub struct Busiest(Mutex<Windows>);
 
 /// The requests of one scope or path.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Requests that have ended.
     pub requests: u64,
@@ -33,6 +47,16 @@ pub struct Traffic {
     pub bytes: u64,
     /// Requests that the origin has responded to.
     pub origin_requests: u64,
+    /// Requests that were served from memory.
+    pub hits: u64,
+    /// Cacheable requests that were served by the origin.
+    pub misses: u64,
+    /// Responses with each of [`REFUSALS`].
+    pub refused: [u64; REFUSALS.len()],
+    /// When the last request arrived.
+    pub last: Option<SystemTime>,
+    /// Views that were requested, in their canonical form.
+    pub views: Vec<String>,
 }
 
 /// The counts of a window, or of two.
@@ -53,7 +77,7 @@ struct Windows {
 #[derive(Clone, Debug)]
 struct Sketch<K>(HashMap<K, Counted>);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Counted {
     traffic: Traffic,
     /// The most requests that the key can have had before it got its place.
@@ -62,19 +86,14 @@ struct Counted {
 
 impl Busiest {
     /// Counts a request that has ended.
-    pub(super) fn record(&self, record: &AccessRecord, path: &str) {
-        let traffic = Traffic {
-            requests: 1,
-            bytes: record.bytes,
-            origin_requests: record.upstream.is_some().into(),
-        };
+    pub(super) fn record(&self, record: &AccessRecord, path: &str, view: &[u8]) {
         let mut windows = self.lock();
         windows.turn(record.at);
         if let Some(scope) = &record.scope {
-            windows.current.scopes.add(scope, traffic);
+            windows.current.scopes.of(scope).record(record, view);
         }
         if !path.is_empty() {
-            windows.current.paths.add(path, traffic);
+            windows.current.paths.of(path).record(record, view);
         }
     }
 
@@ -126,29 +145,28 @@ impl Windows {
 }
 
 impl<K: Clone + Eq + Hash + Ord> Sketch<K> {
-    fn add<Q>(&mut self, key: &Q, traffic: Traffic)
+    /// The counts of a key, which gets a place.
+    fn of<Q>(&mut self, key: &Q) -> &mut Traffic
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(counted) = self.0.get_mut(key) {
-            counted.traffic += traffic;
-            return;
+        if !self.0.contains_key(key) {
+            let least = self.0.iter().min_by_key(|(_, counted)| counted.rank());
+            let least = least.filter(|_| self.0.len() >= PLACES);
+            let mut new = Counted::default();
+            if let Some((least, rank)) = least.map(|(key, counted)| (key.clone(), counted.rank())) {
+                new.before = rank;
+                self.0.remove(least.borrow());
+            }
+            self.0.insert(key.to_owned(), new);
         }
-        let mut before = 0;
-        let least = self.0.iter().min_by_key(|(_, counted)| counted.rank());
-        if self.0.len() >= PLACES
-            && let Some((key, counted)) = least.map(|(key, counted)| (key.clone(), *counted))
-        {
-            before = counted.rank();
-            self.0.remove(key.borrow());
-        }
-        self.0.insert(key.to_owned(), Counted { traffic, before });
+        &mut self.0.get_mut(key).expect("it has a place").traffic
     }
 
     fn merge(&mut self, other: &Self) {
         for (key, counted) in &other.0 {
-            self.0.entry(key.clone()).or_default().traffic += counted.traffic;
+            self.0.entry(key.clone()).or_default().traffic += &counted.traffic;
         }
     }
 
@@ -156,7 +174,7 @@ impl<K: Clone + Eq + Hash + Ord> Sketch<K> {
     fn ranked(&self) -> Vec<(K, Traffic)> {
         let counted = self.0.iter();
         let mut ranked: Vec<_> = counted
-            .map(|(key, counted)| (key.clone(), counted.traffic))
+            .map(|(key, counted)| (key.clone(), counted.traffic.clone()))
             .collect();
         ranked.sort_by(|(a, more), (b, less)| {
             less.requests.cmp(&more.requests).then_with(|| a.cmp(b))
@@ -177,11 +195,43 @@ impl Counted {
     }
 }
 
-impl AddAssign for Traffic {
-    fn add_assign(&mut self, other: Self) {
+impl Traffic {
+    fn record(&mut self, record: &AccessRecord, view: &[u8]) {
+        let outcome = record.outcome.label();
+        self.requests += 1;
+        self.bytes += record.bytes;
+        self.origin_requests += u64::from(record.upstream.is_some());
+        self.hits += u64::from(HITS.contains(&outcome));
+        self.misses += u64::from(MISSES.contains(&outcome));
+        for (count, status) in self.refused.iter_mut().zip(REFUSALS) {
+            *count += u64::from(record.status == Some(status));
+        }
+        self.last = self.last.max(Some(record.at));
+        if !view.is_empty() {
+            self.add_view(&String::from_utf8_lossy(view));
+        }
+    }
+
+    fn add_view(&mut self, view: &str) {
+        let view = &view[..view.floor_char_boundary(MAX_VIEW)];
+        if self.views.len() < MAX_VIEWS && !self.views.iter().any(|known| known == view) {
+            self.views.push(view.to_owned());
+        }
+    }
+}
+
+impl AddAssign<&Self> for Traffic {
+    fn add_assign(&mut self, other: &Self) {
         self.requests += other.requests;
         self.bytes += other.bytes;
         self.origin_requests += other.origin_requests;
+        self.hits += other.hits;
+        self.misses += other.misses;
+        for (count, more) in self.refused.iter_mut().zip(other.refused) {
+            *count += more;
+        }
+        self.last = self.last.max(other.last);
+        other.views.iter().for_each(|view| self.add_view(view));
     }
 }
 
@@ -189,19 +239,21 @@ impl AddAssign for Traffic {
 mod tests {
     use super::*;
 
-    const ONE: Traffic = Traffic {
-        requests: 1,
-        bytes: 10,
-        origin_requests: 0,
-    };
+    fn one() -> Traffic {
+        Traffic {
+            requests: 1,
+            bytes: 10,
+            ..Traffic::default()
+        }
+    }
 
     #[test]
     fn a_busy_key_is_found_among_many_others() {
         let mut sketch = Sketch::<String>::default();
         for n in 0..10_000 {
-            sketch.add(&*format!("/{n}"), ONE);
+            *sketch.of(&*format!("/{n}")) += &one();
             if n % 20 == 0 {
-                sketch.add("/busy", ONE);
+                *sketch.of("/busy") += &one();
             }
         }
         assert_eq!(sketch.0.len(), PLACES);
@@ -225,7 +277,7 @@ mod tests {
         let add = |path: &str, now| {
             let mut windows = busiest.lock();
             windows.turn(now);
-            windows.current.paths.add(path, ONE);
+            *windows.current.paths.of(path) += &one();
         };
         let path = |path: &str, requests| (path.to_owned(), requests);
         add("/a", at(0));

@@ -105,12 +105,12 @@ impl LineBuffer {
         }
     }
 
-    /// Formats a line; the texts are those of a request.
-    pub(super) fn push(&mut self, line: &LogLine, texts: AccessTexts<'_>) {
+    /// Formats a line; the texts and the name of the caller are those of a request.
+    pub(super) fn push(&mut self, line: &LogLine, texts: AccessTexts<'_>, caller: Option<&str>) {
         match line {
             LogLine::Event(text) => self.bytes.extend_from_slice(text),
             LogLine::Request(record) => match self.style {
-                Style::Json => self.json(record, texts),
+                Style::Json => self.json(record, texts, caller),
                 Style::Text { coloured } => self.text(record, texts, coloured),
             },
         }
@@ -125,7 +125,7 @@ impl LineBuffer {
         self.add(&[before, itoa::Buffer::new().format(count), after]);
     }
 
-    fn json(&mut self, record: &AccessRecord, texts: AccessTexts<'_>) {
+    fn json(&mut self, record: &AccessRecord, texts: AccessTexts<'_>, caller: Option<&str>) {
         let [path, route, agent, view, error] = texts;
         let method = record.method.as_str();
         let status = record.status.as_ref().map_or("0", StatusCode::as_str);
@@ -165,6 +165,9 @@ impl LineBuffer {
             self.add(&[",\"scope\":\""]);
             self.digits::<16>(of.number().into(), 8);
             self.add(&["\""]);
+        }
+        if let Some(caller) = caller {
+            self.add(&[",\"caller\":\"", caller, "\""]);
         }
         self.add(&[",\"request_id\":\""]);
         self.id(&record.id);

@@ -2,6 +2,7 @@
 
 mod access;
 mod busiest;
+mod callers;
 mod event;
 mod line;
 mod tail;
@@ -21,7 +22,8 @@ use crate::label::Label as _;
 use self::event::TextEvents;
 
 pub use self::access::{AccessLog, logged_path};
-pub use self::busiest::{Busiest, Counts as BusiestCounts, Traffic};
+pub use self::busiest::{Busiest, Counts as BusiestCounts, REFUSALS, Traffic};
+pub use self::callers::Callers;
 pub use self::line::{AccessRecord, AccessTexts, Style};
 pub use self::tail::{Filter as TailFilter, MAX_SUBSCRIBERS, Tail};
 pub use self::writer::{LogSettings, LogWriter};

@@ -77,6 +77,7 @@ impl Tail {
         &self,
         line: &LogLine,
         texts: AccessTexts<'_>,
+        caller: Option<&str>,
         dropped: Option<&IntCounter>,
     ) {
         if self.count.load(Ordering::Relaxed) == 0 {
@@ -87,7 +88,8 @@ impl Tail {
         };
         let mut subscribers = self.lock();
         for subscriber in &mut *subscribers {
-            if subscriber.filter.selects(record, texts[0]) && !subscriber.send(line, texts) {
+            if subscriber.filter.selects(record, texts[0]) && !subscriber.send(line, texts, caller)
+            {
                 dropped.inspect(|counter| counter.inc());
             }
         }
@@ -125,11 +127,11 @@ impl Filter {
 
 impl Subscriber {
     /// Returns false if the line is dropped, because the subscriber is too slow.
-    fn send(&mut self, line: &LogLine, texts: AccessTexts<'_>) -> bool {
+    fn send(&mut self, line: &LogLine, texts: AccessTexts<'_>, caller: Option<&str>) -> bool {
         if self.dropped > 0 {
             self.lines.dropped(self.dropped);
         }
-        self.lines.push(line, texts);
+        self.lines.push(line, texts, caller);
         let sent = self
             .sender
             .try_send(Bytes::copy_from_slice(&self.lines.bytes));
@@ -208,7 +210,7 @@ mod tests {
         let style = Style::Text { coloured: false };
         let mut lines = tail.subscribe(all, style).expect("a subscriber");
         let rest = others.map(|filter| tail.subscribe(filter, style).expect("a subscriber"));
-        tail.send(&line, path("/v1/calls/c1"), None);
+        tail.send(&line, path("/v1/calls/c1"), None, None);
         let sent = lines.try_recv().expect("a line");
         assert!(
             sent.starts_with(b"00:00:00 GET 504 hit") && sent.ends_with(b"\n"),
@@ -232,19 +234,19 @@ mod tests {
         let dropped = IntCounter::new("dropped", "dropped").expect("a valid name");
         let line = request(StatusCode::OK, Duration::ZERO);
         for _ in 0..MAX_WAITING + 5 {
-            tail.send(&line, path("/"), Some(&dropped));
+            tail.send(&line, path("/"), None, Some(&dropped));
         }
         assert_eq!(dropped.get(), 5);
         assert_eq!(tail.lock().len(), 1);
         while slow.try_recv().is_ok() {}
-        tail.send(&line, path("/"), Some(&dropped));
+        tail.send(&line, path("/"), None, Some(&dropped));
         let next = slow.try_recv().expect("a line");
         assert!(
             next.starts_with(b"{\"dropped\":5,\"target\":\"tail\"}\n{\"timestamp\""),
             "{next:?}"
         );
         drop(slow);
-        tail.send(&line, path("/"), Some(&dropped));
+        tail.send(&line, path("/"), None, Some(&dropped));
         assert_eq!(tail.count.load(Ordering::Relaxed), 0);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 
 use super::busiest::Busiest;
+use super::callers::{Caller, Callers};
 use super::line::{AccessTexts, LineBuffer, LogLine, Style};
 use super::tail::Tail;
 
@@ -42,6 +43,7 @@ pub(super) struct Queue {
     done: Condvar,
     settings: OnceLock<LogSettings>,
     pub(super) busiest: Busiest,
+    pub(super) callers: Callers,
     pub(super) tail: Tail,
 }
 
@@ -184,10 +186,11 @@ impl Queue {
         };
         while let Some(batch) = self.next_batch() {
             for (line, texts) in batch.iter() {
-                if !self.observe(line, texts) {
+                let caller = self.caller(line);
+                if !self.observe(line, texts, caller.as_deref()) {
                     continue;
                 }
-                lines.push(line, texts);
+                lines.push(line, texts, caller.as_ref().map(|caller| &*caller.name));
                 unwritten += 1;
                 if lines.bytes.len() >= CHUNK {
                     write(&mut lines, &mut unwritten);
@@ -199,16 +202,32 @@ impl Queue {
         self.done.notify_one();
     }
 
+    /// The caller of a request, if it has a name.
+    fn caller(&self, line: &LogLine) -> Option<Arc<Caller>> {
+        match line {
+            LogLine::Request(record) => self.callers.of(record.scope?),
+            LogLine::Event(_) => None,
+        }
+    }
+
     /// Counts a request, and sends it to the subscribers; returns whether the line is logged.
-    fn observe(&self, line: &LogLine, texts: AccessTexts<'_>) -> bool {
+    fn observe(&self, line: &LogLine, texts: AccessTexts<'_>, caller: Option<&Caller>) -> bool {
         let LogLine::Request(record) = line else {
             return true;
         };
         let settings = self.settings.get();
+        let [path, _, _, view, _] = texts;
         self.busiest
-            .record(record, &String::from_utf8_lossy(texts[0]));
-        self.tail
-            .send(line, texts, settings.map(|settings| &settings.tail_dropped));
+            .record(record, &String::from_utf8_lossy(path), view);
+        if let Some(caller) = caller {
+            caller.record(record);
+        }
+        self.tail.send(
+            line,
+            texts,
+            caller.map(|caller| &*caller.name),
+            settings.map(|settings| &settings.tail_dropped),
+        );
         settings.is_none_or(|settings| settings.access)
     }
 

@@ -298,6 +298,15 @@ instruments! {
     Histogram, "histogram", histograms;
 }
 
+/// Counters whose labels are only known at run time; the operator chooses them.
+impl Instrument for IntCounterVec {
+    const KIND: &'static str = IntCounter::KIND;
+
+    fn register(family: &Family, setup: &Setup<'_>) -> Self {
+        setup.counters(family)
+    }
+}
+
 impl Instrument for BuildInfo {
     const KIND: &'static str = IntGauge::KIND;
 

@@ -11,11 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 use serde::Serialize;
 
 use self::instrument::{BuildInfo, Instrument, SECONDS, Setup, WORK_SECONDS, metrics};
-use self::requests::{HITS, MISSES, RequestDurations, Requests, UpstreamRequests};
+use self::requests::{RequestDurations, Requests, UpstreamRequests};
 use self::snapshot::{Count as _, Durations, OriginResults, Outcomes, Statuses};
 use super::field_weights::FieldWeights;
 use super::left_out::LeftOut;
@@ -32,7 +32,8 @@ pub use self::labels::{
     SharedStore, Shed, SpanResult, Unsealed, ViewResult,
 };
 pub use self::openmetrics::Ended;
-pub use self::snapshot::{Counts, rounded_seconds};
+pub(super) use self::requests::{HITS, MISSES};
+pub use self::snapshot::{Counts, hit_ratio, rounded_seconds};
 
 /// The numbers of reasons: those of [`Shed`], and of [`ServedStale`].
 const SHED: usize = Shed::ALL.len();
@@ -126,6 +127,10 @@ metrics! {
     shared_queued: IntGauge = "shared_queued", "Invalidations that are not yet in the log, because the engine does not answer; above 1,000 they become one of everything. Not 0: is the engine up and reachable?";
     shared_resets: Counters<Reset> = "shared_resets_total" ["cause"], "Times that everything stored was invalidated, because invalidations may have been lost. start: the replica started; begun: it found no group in the engine, or another primary, and began a new era; era: another replica did so; gap: items of the log that this replica had not applied are gone. More than one for each failover or restart of the engine: does it evict keys without expiry?";
     shared_beats_failed: Counters<EngineFault> = "shared_beats_failed_total" ["reason"], "Beats that the engine did not answer. Non-zero: is it up, reachable and a primary? The log has the error.";
+    caller_requests: IntCounterVec = "caller_requests_total" ["caller", "outcome"], "Requests of each caller of scope.names, by outcome as in requests_total. A name that a reload removed keeps its series until the process ends.";
+    caller_origin_requests: IntCounterVec = "caller_origin_requests_total" ["caller"], "Requests of each named caller that the origin has responded to. Many, with few hits: does it poll, or request calls that change?";
+    caller_response_bytes: IntCounterVec = "caller_response_bytes_total" ["caller"], "Body bytes sent to each named caller.";
+    caller_refused: IntCounterVec = "caller_refused_total" ["caller", "status"], "Responses 401, 403 and 429 to each named caller. 401: has its token expired? 429: it sends more than the origin, or its share here, permits.";
     log_dropped: IntCounter = "log_dropped_total", "Log lines lost because standard output is too slow, or closed."
         => log_dropped: u64 = IntCounter::get;
     tail_dropped: IntCounter = "tail_dropped_total", "Lines that a reader of /tail was too slow for.";

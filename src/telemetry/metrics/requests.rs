@@ -48,10 +48,10 @@ fn method_index(method: &Method) -> usize {
 }
 
 /// Served from memory.
-pub(super) const HITS: &[OutcomeLabel] = &[OutcomeLabel::Hit, OutcomeLabel::Stale];
+pub(in crate::telemetry) const HITS: &[OutcomeLabel] = &[OutcomeLabel::Hit, OutcomeLabel::Stale];
 
 /// Cacheable requests served by the origin.
-pub(super) const MISSES: &[OutcomeLabel] = &[
+pub(in crate::telemetry) const MISSES: &[OutcomeLabel] = &[
     OutcomeLabel::Miss,
     OutcomeLabel::Expired,
     OutcomeLabel::Collapsed,

@@ -96,8 +96,7 @@ impl Outcomes {
     /// Hits, including stale ones, over hits and misses; `None` without either.
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
-        let (hits, misses) = (self.sum(HITS), self.sum(MISSES));
-        (hits + misses > 0).then(|| float(hits) / float(hits + misses))
+        hit_ratio(self.sum(HITS), self.sum(MISSES))
     }
 }
 
@@ -253,6 +252,12 @@ impl Serialize for Durations {
 #[must_use]
 pub fn rounded_seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
+}
+
+/// The share of hits; `None` without requests.
+#[must_use]
+pub fn hit_ratio(hits: u64, misses: u64) -> Option<f64> {
+    (hits + misses > 0).then(|| float(hits) / float(hits + misses))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]

@@ -300,37 +300,3 @@ async fn tail_prints_the_lines_that_its_filter_selects() {
         "log.access is false"
     );
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stats_has_the_busiest_scopes_and_with_the_token_paths() {
-    let origin = Origin::start().await;
-    let token = file("correct-horse");
-    let token = token.path().to_str().expect("a path of text");
-    let program = Program::start(&origin, &[("ADMIN__TOKEN_FILE", token)]).await;
-    for _ in 0..3 {
-        program.get(CALL).bearer("a").await;
-    }
-    program.get("/v1/other").bearer("b").await;
-    let stats = async || {
-        let request = program.admin(Method::GET, "/stats?keys=1");
-        request.bearer("correct-horse").await.json()
-    };
-    wait_until("counts of all requests", async || {
-        stats().await["keys"].as_array().map(Vec::len) == Some(2)
-    })
-    .await;
-    let stats = stats().await;
-    let requests = |which: &str| -> Vec<_> {
-        let busiest = stats[which].as_array().expect("a list").iter();
-        let counts =
-            busiest.map(|busy| (busy["requests"].clone(), busy["origin_requests"].clone()));
-        counts.collect()
-    };
-    let expected = [(3.into(), 1.into()), (1.into(), 1.into())];
-    assert_eq!(requests("callers"), expected, "{stats}");
-    assert_eq!(requests("keys"), expected, "{stats}");
-    assert_eq!(stats["keys"][0]["path"], CALL);
-    let without = program.admin(Method::GET, "/stats?keys=1").await.json();
-    assert_eq!(without["keys"], "hidden: needs the admin token");
-    assert_eq!(without["callers"], stats["callers"]);
-}
