@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::Value;
 
@@ -29,6 +29,11 @@ pub(super) fn run(arguments: &CallersArguments) -> anyhow::Result<ExitCode> {
     let invalid = || format!("the response of {} is not a /stats document", admin.address);
     let mut stats: Value = serde_json::from_slice(&body).with_context(invalid)?;
     let callers = stats["callers"].take();
+    ensure!(
+        callers.is_array(),
+        "the process of {} has no log, so it counts no callers",
+        admin.address
+    );
     let text = if arguments.json {
         format!("{callers:#}\n")
     } else {

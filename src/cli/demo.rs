@@ -73,16 +73,16 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let simulating = tokio::spawn(serve(listener, simulator.clone(), shutdown.clone()));
 
     let config = configuration(arguments, &origin)?;
-    let writer = log(&config.log)?;
     print_line!("simulated Stuut API on {origin}, latency {LATENCY:?}");
-    let (processes, engine) = if arguments.replicas > 1 {
+    let (processes, writers, engine) = if arguments.replicas > 1 {
         replicas::start(arguments.replicas, config, &simulator).await?
     } else {
+        let writer = log(&config.log)?;
         let process = Process::start(&config, &Clock::system(), Some(&writer), Sockets::default())?;
         let (address, admin) = (process.address, process.admin_address);
         print_line!("stuut-cache on http://{address}, dashboard on http://{admin}/\n");
         tour(&format!("http://{address}"), &simulator).await?;
-        (vec![process], None)
+        (vec![process], vec![writer], None)
     };
     if !arguments.tour {
         let base = format!("http://{}", processes[0].address);
@@ -93,7 +93,7 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         }
     }
     join_all(processes.into_iter().map(Process::stop)).await;
-    drop(engine);
+    drop((engine, writers));
     shutdown.cancel();
     simulating.await.context("the simulator panicked")?;
     Ok(ExitCode::SUCCESS)

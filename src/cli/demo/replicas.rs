@@ -19,9 +19,11 @@ use tokio::net::TcpStream;
 use super::get;
 use crate::cli::admin_client::{AdminAddress, HttpClient, MAX_BODY, http_client, send};
 use crate::cli::print;
+use crate::cli::serve::log;
 use crate::clock::Clock;
 use crate::config::{Config, EngineUrl, ScopeKey};
 use crate::process::{Process, Sockets};
+use crate::telemetry::LogWriter;
 
 /// Programs that can be the engine.
 const ENGINES: [&str; 2] = ["redis-server", "valkey-server"];
@@ -51,7 +53,7 @@ pub(super) async fn start(
     count: u16,
     mut config: Config,
     simulator: &Simulator,
-) -> anyhow::Result<(Vec<Process>, Option<Engine>)> {
+) -> anyhow::Result<(Vec<Process>, Vec<LogWriter>, Option<Engine>)> {
     let engine = Engine::start().await?;
     config.scope.key = Some(ScopeKey::random());
     if let Some(Engine { name, address, .. }) = &engine {
@@ -62,7 +64,7 @@ pub(super) async fn start(
         let names = ENGINES.join(" nor ");
         print_line!("neither {names} is in PATH: {count} replicas that share nothing");
     }
-    let mut replicas = Vec::new();
+    let (mut replicas, mut writers) = (Vec::new(), Vec::new());
     for n in 0..count {
         let mut config = config.clone();
         for listen in [&mut config.server.listen, &mut config.admin.listen] {
@@ -70,7 +72,10 @@ pub(super) async fn start(
                 listen.set_port(listen.port().checked_add(n).context("no such port")?);
             }
         }
-        let replica = Process::start(&config, &Clock::system(), None, Sockets::default())?;
+        // One each: it counts the callers.
+        let writer = log(&config.log)?;
+        let replica = Process::start(&config, &Clock::system(), Some(&writer), Sockets::default())?;
+        writers.push(writer);
         let (address, admin) = (replica.address, replica.admin_address);
         print_line!(
             "replica {}: http://{address}, dashboard on http://{admin}/",
@@ -85,7 +90,7 @@ pub(super) async fn start(
         is_shared: engine.is_some(),
     };
     tour.run().await?;
-    Ok((replicas, engine))
+    Ok((replicas, writers, engine))
 }
 
 impl Engine {
