@@ -6,7 +6,7 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::AddAssign;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -63,7 +63,7 @@ pub struct Traffic {
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     scopes: Sketch<ScopeId>,
-    paths: Sketch<String>,
+    paths: Sketch<Vec<u8>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +75,11 @@ struct Windows {
 }
 
 #[derive(Clone, Debug)]
-struct Sketch<K>(HashMap<K, Counted>);
+struct Sketch<K>(HashMap<K, Counted, BuildHasherDefault<Fnv>>);
+
+/// The hash FNV-1a. Clients can make keys collide, but no more than [`PLACES`] of them.
+#[derive(Clone, Copy, Debug)]
+struct Fnv(u64);
 
 #[derive(Clone, Debug, Default)]
 struct Counted {
@@ -86,7 +90,7 @@ struct Counted {
 
 impl Busiest {
     /// Counts a request that has ended.
-    pub(super) fn record(&self, record: &AccessRecord, path: &str, view: &[u8]) {
+    pub(super) fn record(&self, record: &AccessRecord, path: &[u8], view: &[u8]) {
         let mut windows = self.lock();
         windows.turn(record.at);
         if let Some(scope) = &record.scope {
@@ -123,7 +127,10 @@ impl Counts {
     /// The busiest paths.
     #[must_use]
     pub fn paths(&self) -> Vec<(String, Traffic)> {
-        self.paths.ranked()
+        let ranked = self.paths.ranked().into_iter();
+        ranked
+            .map(|(path, traffic)| (String::from_utf8_lossy(&path).into_owned(), traffic))
+            .collect()
     }
 }
 
@@ -185,7 +192,25 @@ impl<K: Clone + Eq + Hash + Ord> Sketch<K> {
 
 impl<K> Default for Sketch<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self(HashMap::default())
+    }
+}
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
     }
 }
 
@@ -249,17 +274,17 @@ mod tests {
 
     #[test]
     fn a_busy_key_is_found_among_many_others() {
-        let mut sketch = Sketch::<String>::default();
+        let mut sketch = Sketch::<Vec<u8>>::default();
         for n in 0..10_000 {
-            *sketch.of(&*format!("/{n}")) += &one();
+            *sketch.of(format!("/{n}").as_bytes()) += &one();
             if n % 20 == 0 {
-                *sketch.of("/busy") += &one();
+                *sketch.of(&b"/busy"[..]) += &one();
             }
         }
         assert_eq!(sketch.0.len(), PLACES);
         let ranked = sketch.ranked();
         let (busiest, traffic) = &ranked[0];
-        assert_eq!(busiest, "/busy");
+        assert_eq!(busiest, b"/busy");
         assert!((400..=500).contains(&traffic.requests), "{traffic:?}");
         assert_eq!(traffic.bytes, 10 * traffic.requests);
     }
@@ -277,7 +302,7 @@ mod tests {
         let add = |path: &str, now| {
             let mut windows = busiest.lock();
             windows.turn(now);
-            *windows.current.paths.of(path) += &one();
+            *windows.current.paths.of(path.as_bytes()) += &one();
         };
         let path = |path: &str, requests| (path.to_owned(), requests);
         add("/a", at(0));

@@ -217,8 +217,7 @@ impl Queue {
         };
         let settings = self.settings.get();
         let [path, _, _, view, _] = texts;
-        self.busiest
-            .record(record, &String::from_utf8_lossy(path), view);
+        self.busiest.record(record, path, view);
         if let Some(caller) = caller {
             caller.record(record);
         }
