@@ -237,12 +237,7 @@ impl Current {
             Some(Pruned::Part(part)) => facts::read(&part, &settings.live, now.wall),
             _ => whole,
         };
-        let exchange = Exchange {
-            status: http::StatusCode::OK,
-            response: &self.fields,
-            requested: now,
-            received: now,
-        };
+        let exchange = Exchange::new(http::StatusCode::OK, &self.fields, now, now);
         let call = RouteRule {
             is_call: true,
             ..RouteRule::default()

@@ -133,12 +133,7 @@ pub(crate) fn response() -> HeaderMap {
 
 fn freshness(config: &Config, received: Moment) -> Freshness {
     let response = response();
-    let exchange = Exchange {
-        status: StatusCode::OK,
-        response: &response,
-        requested: received,
-        received,
-    };
+    let exchange = Exchange::new(StatusCode::OK, &response, received, received);
     policy::assess(
         &exchange,
         &Facts::default(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dates::DateField;
 use super::directive;
+use super::directives::ResponseDirectives;
 use super::list::{self, Quotes};
 
 /// A point in time on both clocks.
@@ -25,19 +26,41 @@ pub struct Moment {
 ///
 /// For a stored response that a 304 has renewed, `status` and `response` are the stored ones with
 /// the fields updated, and the moments those of the new exchange.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Exchange<'a> {
     /// The status of the response.
-    pub status: StatusCode,
+    pub(super) status: StatusCode,
     /// The fields of the response.
-    pub response: &'a HeaderMap,
+    pub(super) response: &'a HeaderMap,
     /// When the request was sent to the origin (`request_time`).
-    pub requested: Moment,
+    requested: Moment,
     /// When the response head arrived (`response_time`).
-    pub received: Moment,
+    pub(super) received: Moment,
+    /// Its `Date`, if valid.
+    dated: Option<SystemTime>,
+    /// Its cache directives.
+    pub(super) directives: ResponseDirectives,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    /// A response that was requested and received then.
+    #[must_use]
+    pub fn new(
+        status: StatusCode,
+        response: &'a HeaderMap,
+        requested: Moment,
+        received: Moment,
+    ) -> Self {
+        Self {
+            status,
+            response,
+            requested,
+            received,
+            dated: DateField::read(response, &header::DATE, received.wall).valid(),
+            directives: ResponseDirectives::read(response),
+        }
+    }
+
     /// The age of the response on arrival: `corrected_initial_age`.
     ///
     /// Without `Age` and `Via`, no cache has delayed the response: a `Date` in the past is only a
@@ -61,10 +84,7 @@ impl Exchange<'_> {
     /// or may be from another cache.
     #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
-        let date = self
-            .date_in(&header::DATE)
-            .valid()
-            .filter(|_| self.is_direct())?;
+        let date = self.dated.filter(|_| self.is_direct())?;
         let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
         Some(match date.duration_since(self.received.wall) {
             Ok(ahead) => seconds(ahead),
@@ -82,8 +102,7 @@ impl Exchange<'_> {
     ///
     /// Without a single valid `Date`, the time of arrival (RFC 9110 §6.6.1).
     pub(super) fn date(&self) -> SystemTime {
-        let arrived = self.received.wall;
-        self.date_in(&header::DATE).valid().unwrap_or(arrived)
+        self.dated.unwrap_or(self.received.wall)
     }
 
     /// A date field of the response.
@@ -124,13 +143,7 @@ mod tests {
             mono: SECOND * seconds,
             wall,
         };
-        let exchange = Exchange {
-            status: StatusCode::OK,
-            response: &head,
-            requested: moment(10),
-            received: moment(12),
-        };
-        exchange.initial_age()
+        Exchange::new(StatusCode::OK, &head, moment(10), moment(12)).initial_age()
     }
 
     #[test]

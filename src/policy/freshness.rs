@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::directive::DeltaSeconds;
@@ -82,7 +82,7 @@ fn assess_at(
     settings: &config::Freshness,
     route: RouteRule,
 ) -> Freshness {
-    let directives = obeyed(exchange.response, settings.origin);
+    let directives = obeyed(&exchange.directives, settings.origin);
     let lifetime = lifetime::lifetime(exchange, &directives, facts, settings, route, initial_age);
     let received = exchange.received;
     Freshness {
@@ -112,10 +112,9 @@ impl Freshness {
 
 /// The directives to obey. Under `freshness.origin = "override"` only those about storing: the
 /// configuration sets lifetime and stale use.
-fn obeyed(head: &HeaderMap, origin: OriginRule) -> ResponseDirectives {
-    let directives = ResponseDirectives::read(head);
+fn obeyed(directives: &ResponseDirectives, origin: OriginRule) -> ResponseDirectives {
     match origin {
-        OriginRule::Obey => directives,
+        OriginRule::Obey => directives.clone(),
         OriginRule::Override => ResponseDirectives {
             no_store: directives.no_store,
             private: directives.private,
@@ -168,7 +167,7 @@ fn stale_use(
 mod tests {
     use std::time::SystemTime;
 
-    use http::header;
+    use http::{HeaderMap, header};
 
     use super::*;
     use crate::config::CallStatus;
@@ -195,12 +194,8 @@ mod tests {
         for (name, value) in fields {
             response.append(name, header::HeaderValue::from_static(value));
         }
-        let exchange = Exchange {
-            status: StatusCode::from_u16(status).expect("a status"),
-            response: &response,
-            requested: received(),
-            received: received(),
-        };
+        let status = StatusCode::from_u16(status).expect("a status");
+        let exchange = Exchange::new(status, &response, received(), received());
         assess(&exchange, facts, settings, RouteRule::default())
     }
 

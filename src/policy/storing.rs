@@ -62,7 +62,7 @@ pub fn may_store(
     sharing: Sharing,
     private: PrivateRule,
 ) -> Result<(), NotStored> {
-    let directives = ResponseDirectives::read(exchange.response);
+    let directives = &exchange.directives;
     let shared = sharing == Sharing::Admitted;
     let reasons = [
         (request.no_store, NotStored::RequestNoStore),
@@ -74,7 +74,7 @@ pub fn may_store(
             NotStored::NotUnderstood,
         ),
         (
-            forbids_storing(&directives, exchange.status),
+            forbids_storing(directives, exchange.status),
             NotStored::NoStore,
         ),
         (

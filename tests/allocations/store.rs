@@ -145,12 +145,7 @@ fn entry(config: &Config, ledger: &Arc<Ledger>, fence: &Fence, scope: Scope, bod
             HeaderValue::from_static("max-age=600"),
         ),
     ]);
-    let exchange = Exchange {
-        status: StatusCode::OK,
-        response: &headers,
-        requested: now,
-        received: now,
-    };
+    let exchange = Exchange::new(StatusCode::OK, &headers, now, now);
     let freshness = policy::assess(
         &exchange,
         &Facts::default(),

@@ -84,13 +84,10 @@ impl Fetcher {
     ) -> FetchResult {
         let renewed = response.renewed.as_ref();
         let whole = Whole::of(response, body);
-        let exchange = Exchange {
-            status: whole.status,
-            // As received: what `Connection` removes, such as a `no-store`, still counts.
-            response: renewed.map_or(&response.head.headers, |_| &whole.fields),
-            requested: response.requested,
-            received: response.received,
-        };
+        // As received: what `Connection` removes, such as a `no-store`, still counts.
+        let fields = renewed.map_or(&response.head.headers, |_| &whole.fields);
+        let (requested, received) = (response.requested, response.received);
+        let exchange = Exchange::new(whole.status, fields, requested, received);
         if let Some(skew) = exchange.clock_skew() {
             self.metrics.origin_clock_skew.set(skew);
         }

@@ -24,12 +24,8 @@ impl Fetcher {
         let (body, sent) = (Bytes::clone(&entry.whole.body), stored.body_sent);
         let facts = self.parsed(key.scope(), body, sent, None).await;
         let facts = facts.with_fields(&entry.whole.headers, sent);
-        let exchange = Exchange {
-            status: entry.whole.status,
-            response: &entry.whole.headers,
-            requested: stored.received,
-            received: stored.received,
-        };
+        let (whole, received) = (&entry.whole, stored.received);
+        let exchange = Exchange::new(whole.status, &whole.headers, received, received);
         let route = self.routes.rule(route);
         let freshness = policy::reassess(stored, &exchange, &facts, settings, route);
         let sharing = match entry.acceptance() {

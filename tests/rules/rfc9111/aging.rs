@@ -47,12 +47,8 @@ fn the_age_is_computed_as_in_section_4_2_3() {
             ..from
         };
         let received = later(requested, case.delay);
-        let exchange = Exchange {
-            status: StatusCode::OK,
-            response: &head(case.response),
-            requested,
-            received,
-        };
+        let response = head(case.response);
+        let exchange = Exchange::new(StatusCode::OK, &response, requested, received);
         let settings = config::Freshness::default();
         let freshness = assess(&exchange, &Facts::default(), &settings, RouteRule::default());
         let age = freshness.age(later(received, case.resident)).as_secs();

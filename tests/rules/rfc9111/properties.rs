@@ -269,12 +269,7 @@ proptest! {
     ) {
         let route = RouteRule { ttl, is_call };
         let settings = config::Freshness { hard_limit, ..config::Freshness::default() };
-        let exchange = Exchange {
-            status: StatusCode::from_u16(status)?,
-            response: &head,
-            requested: after(0),
-            received: after(1),
-        };
+        let exchange = Exchange::new(StatusCode::from_u16(status)?, &head, after(0), after(1));
         let freshness = assess(&exchange, &facts, &settings, route);
         prop_assert!(freshness.lifetime.length <= hard_limit);
         prop_assert!(freshness.initial_age >= Duration::from_secs(1));

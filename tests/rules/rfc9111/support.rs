@@ -58,12 +58,8 @@ impl Fetched<'_> {
         settings: &config::Freshness,
     ) -> (Freshness, Result<(), NotStored>) {
         let (request, response) = (head(self.request), head(self.response));
-        let exchange = Exchange {
-            status: StatusCode::from_u16(self.status).expect("a status"),
-            response: &response,
-            requested: after(0),
-            received: after(0),
-        };
+        let status = StatusCode::from_u16(self.status).expect("a status");
+        let exchange = Exchange::new(status, &response, after(0), after(0));
         let freshness =
             policy::assess(&exchange, &Facts::default(), settings, RouteRule::default());
         let directives = RequestDirectives::read(&request, settings.client_directives);

@@ -242,12 +242,7 @@ fn a_304_updates_the_stored_fields() {
 fn a_304_without_age_and_date_resets_the_age() {
     let mut stored = head(&[DATE, "age: 500", "cache-control: max-age=60"]);
     update(&mut stored, &head(&[]), after(600).wall);
-    let exchange = Exchange {
-        status: StatusCode::OK,
-        response: &stored,
-        requested: after(600),
-        received: after(600),
-    };
+    let exchange = Exchange::new(StatusCode::OK, &stored, after(600), after(600));
     let freshness = assess(
         &exchange,
         &Facts::default(),

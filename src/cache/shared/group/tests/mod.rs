@@ -150,12 +150,8 @@ fn fresh_for_long(config: &Config) -> Freshness {
         wall: SystemTime::UNIX_EPOCH,
     };
     let max_age = http::HeaderValue::from_static("max-age=600");
-    let exchange = Exchange {
-        status: http::StatusCode::OK,
-        response: &http::HeaderMap::from_iter([(http::header::CACHE_CONTROL, max_age)]),
-        requested: now,
-        received: now,
-    };
+    let fields = http::HeaderMap::from_iter([(http::header::CACHE_CONTROL, max_age)]);
+    let exchange = Exchange::new(http::StatusCode::OK, &fields, now, now);
     let rules = &config.freshness;
     policy::assess(&exchange, &Facts::default(), rules, RouteRule::default())
 }
