@@ -1,5 +1,7 @@
 //! The header fields that are forwarded, in each direction (RFC 9110 §7.6).
 
+use std::sync::LazyLock;
+
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, AUTHORIZATION, CACHE_CONTROL, CONNECTION,
     CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, Entry, HOST, IF_MATCH, IF_MODIFIED_SINCE,
@@ -173,13 +175,19 @@ fn join_cookies(fields: &mut HeaderMap, version: Version) {
 
 /// Adds the version of the received message, and the proxy's pseudonym, to `Via`.
 pub fn add_via(fields: &mut HeaderMap, received: Version) {
-    let version = match received {
-        Version::HTTP_2 => "2",
-        Version::HTTP_10 => "1.0",
-        _ => "1.1",
+    static VALUES: LazyLock<[HeaderValue; 3]> = LazyLock::new(|| {
+        ["1.1", "1.0", "2"].map(|version| {
+            let via = HeaderValue::try_from(format!("{version} {}", pseudonym()));
+            via.expect("a version and a name are a field value")
+        })
+    });
+    let [http11, http10, http2] = &*VALUES;
+    let via = match received {
+        Version::HTTP_2 => http2,
+        Version::HTTP_10 => http10,
+        _ => http11,
     };
-    let via = HeaderValue::try_from(format!("{version} {}", pseudonym()));
-    fields.append(VIA, via.expect("a version and a name are a field value"));
+    fields.append(VIA, via.clone());
 }
 
 #[cfg(test)]

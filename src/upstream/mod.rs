@@ -22,8 +22,8 @@ mod upload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::uri::PathAndQuery;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 use http_body::Body as _;
 use http_body_util::Empty;
@@ -44,7 +44,7 @@ use admission::{AdmissionControl, Permit};
 use head_timeout::HeadDeadline;
 use origin_body::OriginBody;
 use retry::Retries;
-use traffic::{Exchange, Expiry};
+use traffic::{Exchange, Traffic};
 use upload::{Drain, Outbound, Upload};
 
 pub use admission::{AdmissionState, BreakerState};
@@ -69,6 +69,8 @@ pub struct Upstream {
     unpooled: Client<Connector, Outbound>,
     retries: Retries,
     settings: config::Upstream,
+    /// The field of each request.
+    host: HeaderValue,
     max_upload: u64,
     max_body: u64,
     /// For the metrics by route.
@@ -108,6 +110,7 @@ impl Upstream {
             client: builder.build(connector.clone()),
             unpooled: builder.pool_max_idle_per_host(0).build(connector),
             retries,
+            host: host_of(&settings.url),
             settings,
             max_upload: config.limits.request_body.0,
             max_body: config.cache.max_entry.0,
@@ -147,11 +150,10 @@ impl Upstream {
         let permit = self.count_failure(permit)?;
         let (mut request, ()) = Request::new(()).into_parts();
         request.uri = self.uri(target);
-        request.headers = headers.clone();
         let head_limit = self.settings.connect_timeout + self.settings.response_timeout;
         let head_deadline = HeadDeadline::Fetch(deadline.min(self.clock.deadline(head_limit)));
-        let response = self.send_safe(&permit, request, &head_deadline).await;
-        let response = response.map_err(|error| match error {
+        let response = self.send_safe(&permit, request, headers, &head_deadline);
+        let response = response.await.map_err(|error| match error {
             FetchError::HeadTimeout(_) if self.clock.has_passed(deadline) => {
                 FetchError::TotalTimeout(self.settings.total_timeout)
             }
@@ -219,8 +221,9 @@ impl Upstream {
         }
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD);
         let response = if is_safe && matches!(deadline, HeadDeadline::Forward(_)) {
-            let (head, _) = request.into_parts();
-            self.send_safe(&permit, head, &deadline).await
+            let (mut head, _) = request.into_parts();
+            let fields = std::mem::take(&mut head.headers);
+            self.send_safe(&permit, head, &fields, &deadline).await
         } else {
             self.retries.first_attempt();
             let client = self.client(&permit, request.headers());
@@ -276,17 +279,21 @@ impl Upstream {
         ))
     }
 
-    /// Sends a safe request without a body, and retries it once if it was unanswered.
+    /// Sends a safe request without a body, with these fields, and retries it once if it was unanswered.
     async fn send_safe(
         &self,
         permit: &Permit,
         head: request::Parts,
+        fields: &HeaderMap,
         deadline: &HeadDeadline,
     ) -> Result<Response<Incoming>, FetchError> {
         self.retries.first_attempt();
-        let request = |head| Request::from_parts(head, Outbound::Right(Empty::new()));
+        let request = |mut head: request::Parts| {
+            head.headers.clone_from(fields);
+            Request::from_parts(head, Outbound::Right(Empty::new()))
+        };
         let first = request(head.clone());
-        let client = self.client(permit, &head.headers);
+        let client = self.client(permit, fields);
         let error = match self.send(client, first, deadline).await {
             Ok(response) => return Ok(response),
             Err(error) => error,
@@ -320,19 +327,21 @@ impl Upstream {
     ) -> Result<Response<Incoming>, FetchError> {
         let sent = self.clock.mono();
         let route = self.routes.find(request.uri().path());
+        // hyper would format one for each request.
+        request.headers_mut().insert(HOST, self.host.clone());
         let connection = capture_connection(&mut request);
         let response = client.request(request);
         let response = deadline
             .wait(response, connection.clone(), &self.settings, &self.clock)
             .await;
         let response = self.count_failure(response)?;
-        let expiry = response.extensions().get::<Expiry>();
-        if expiry.is_some_and(|Expiry(at)| *at <= self.clock.mono())
+        let now = self.clock.now();
+        let traffic = response.extensions().get::<Traffic>();
+        if traffic.is_some_and(|traffic| traffic.has_expired(now.mono))
             && let Some(connected) = &*connection.connection_metadata()
         {
             connected.poison();
         }
-        let now = self.clock.now();
         let took = now.mono.saturating_sub(sent);
         let durations = self.metrics.upstream_duration.of(route);
         durations.observe(took.as_secs_f64());
@@ -408,6 +417,21 @@ impl Upstream {
             }
         })
     }
+}
+
+/// The value of `Host`: without the default port.
+fn host_of(url: &config::OriginUrl) -> HeaderValue {
+    let authority = url.authority();
+    let default = if *url.scheme() == Scheme::HTTPS {
+        443
+    } else {
+        80
+    };
+    let text = match authority.port_u16() {
+        Some(port) if port != default => authority.as_str(),
+        _ => authority.host(),
+    };
+    HeaderValue::from_str(text).expect("an authority is a field value")
 }
 
 /// Whether the origin forbids decoding the body (RFC 9110 §7.7), so that it could not be served to

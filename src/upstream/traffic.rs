@@ -22,7 +22,6 @@ use crate::telemetry::{Metrics, OriginConnection};
 pub struct TrackedConnection<T> {
     inner: T,
     traffic: Traffic,
-    expiry: Expiry,
     stall: Stall,
 }
 
@@ -45,6 +44,8 @@ pub(super) struct Traffic(Arc<State>);
 struct State {
     /// Flags, and above them the number of requests on it.
     bits: AtomicU32,
+    /// The monotonic time from which the connection is not reused.
+    expires: Duration,
     /// `None` if connections are not counted.
     metrics: Option<Arc<Metrics>>,
 }
@@ -55,10 +56,6 @@ pub(super) struct Exchange {
     traffic: Traffic,
     number: u32,
 }
-
-/// The monotonic time from which a connection is not reused; hyper attaches it to responses.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Expiry(pub(super) Duration);
 
 /// A request that failed before the first byte of its response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +88,7 @@ impl<T> TrackedConnection<T> {
     ) -> Self {
         Self {
             inner,
-            traffic: Traffic::new(metrics),
-            expiry: Expiry(expires),
+            traffic: Traffic::new(expires, metrics),
             stall: Stall {
                 timer: Timer::new(clock),
                 limit,
@@ -124,9 +120,12 @@ impl Stall {
 }
 
 impl Traffic {
-    fn new(metrics: Option<Arc<Metrics>>) -> Self {
-        let bits = AtomicU32::new(IDLE);
-        let traffic = Self(Arc::new(State { bits, metrics }));
+    fn new(expires: Duration, metrics: Option<Arc<Metrics>>) -> Self {
+        let traffic = Self(Arc::new(State {
+            bits: AtomicU32::new(IDLE),
+            expires,
+            metrics,
+        }));
         traffic.count(OriginConnection::Idle, 1);
         traffic
     }
@@ -135,6 +134,11 @@ impl Traffic {
         if let Some(metrics) = &self.0.metrics {
             metrics.upstream_connections.of(state).add(change);
         }
+    }
+
+    /// Whether the connection is too old for another request.
+    pub(super) fn has_expired(&self, now: Duration) -> bool {
+        self.0.expires <= now
     }
 
     /// The kind of failure, if no byte has been received since the request was sent.
@@ -213,8 +217,7 @@ impl<T> Drop for TrackedConnection<T> {
 
 impl<T: Connection> Connection for TrackedConnection<T> {
     fn connected(&self) -> Connected {
-        let connected = self.inner.connected().extra(self.expiry);
-        connected.extra(self.traffic.clone())
+        self.inner.connected().extra(self.traffic.clone())
     }
 }
 
