@@ -14,7 +14,7 @@ use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 use super::counters::micros;
-use crate::request::Scope;
+use crate::request::{Prehashed, Scope};
 use crate::telemetry::Metrics;
 
 /// Maximum accepted scopes; a further one replaces the one that was used least recently. Enough for
@@ -36,7 +36,7 @@ pub struct Recheck(Arc<Acceptance>);
 /// The accepted scopes, least recently used first.
 #[derive(Debug)]
 pub(super) struct AcceptedScopes {
-    scopes: Cache<Scope, Arc<Acceptance>>,
+    scopes: Cache<Scope, Arc<Acceptance>, Prehashed>,
 }
 
 impl Acceptance {
@@ -79,7 +79,7 @@ impl AcceptedScopes {
                     metrics.accepted_scopes_evicted.inc();
                 }
             })
-            .build();
+            .build_with_hasher(Prehashed::default());
         Self { scopes }
     }
 
