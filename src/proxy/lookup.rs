@@ -44,7 +44,7 @@ impl Proxy {
     pub(super) async fn look_up(&self, request: &ClientRequest<'_>, now: &mut Moment) -> Lookup {
         match self.look_up_at_once(request, *now) {
             Ok(lookup) => lookup,
-            Err(unready) => self.make_ready(unready, request, now).await,
+            Err(unready) => Box::pin(self.make_ready(unready, request, now)).await,
         }
     }
 

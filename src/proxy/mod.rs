@@ -321,7 +321,10 @@ impl Proxy {
             let lookup = self.look_up(request, &mut now).await;
             match self.respond_stored(request, lookup, now, Level::Shared) {
                 Ok(response) => return response,
-                Err((why, basis)) => (self.fetcher.fetch_anew(request, basis).await, why),
+                Err((why, basis)) => {
+                    let fetched = Box::pin(self.fetcher.fetch_anew(request, basis));
+                    (fetched.await, why)
+                }
             }
         };
         if result.is_failure()

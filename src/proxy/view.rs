@@ -107,7 +107,7 @@ impl Views {
             (Err(_), None) => unreachable!("the whole is not derived"),
         };
         let _held = Held::new(request.account, request.size());
-        let (representation, result) = self.derive(request, &entry, view).await;
+        let (representation, result) = Box::pin(self.derive(request, &entry, view)).await;
         self.count(result, &entry, &representation);
         Selected {
             entry,

@@ -80,7 +80,8 @@ pub(super) enum Basis {
     NotAdmitted,
 }
 
-/// A fetch that has not completed.
+/// A fetch that has not completed. Boxed: the futures that it passes through have two copies of their
+/// arguments each.
 #[derive(Debug)]
 struct FetchJob {
     key: CacheKey,
@@ -117,6 +118,8 @@ enum SharedUse {
 impl Fetcher {
     /// Fetches the response, or waits for a fetch in flight; `None` if another replica has fetched it, and
     /// it is in the store now.
+    ///
+    /// A fetch that does not run on its own task is boxed: it is rare, and large.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         request: &ClientRequest<'_>,
@@ -126,7 +129,7 @@ impl Fetcher {
         let directives = &request.directives;
         if directives.no_store {
             // A response that must not be stored must not be shared either.
-            return Some(self.run(job, None).await);
+            return Some(Box::pin(self.run(job, None)).await);
         }
         let (key, generation) = (request.call.coalescing_key(), job.fence.generation());
         let role = if directives.no_cache || directives.max_age == Some(Duration::ZERO) {
@@ -145,12 +148,12 @@ impl Fetcher {
             }
             Role::Alone(leader) => {
                 job.sharing = SharedUse::Off;
-                return Some(self.run(job, Some(leader)).await);
+                return Some(Box::pin(self.run(job, Some(leader))).await);
             }
             Role::Waiter(waiter) => waiter,
         };
         // A waiter needs no more of the job.
-        let FetchJob { sent, .. } = job;
+        let FetchJob { sent, .. } = *job;
         // A waiter waits at most as long as its own fetch could take.
         let deadline = self.upstream.deadline();
         let shared = self.clock.timeout_at(deadline, waiter.result()).await;
@@ -161,7 +164,10 @@ impl Fetcher {
             Some(Some(Ok(None))) => None,
             Some(Some(Err(error))) => Some(FetchResult::Failed(error)),
             // Not shareable, or the leader was dropped: all waiters fetch concurrently, not in turn.
-            Some(_) => return Some(self.run(self.job(request, basis), None).await),
+            Some(_) => {
+                let job = self.job(request, basis);
+                return Some(Box::pin(self.run(job, None)).await);
+            }
             None => {
                 return Some(FetchResult::Failed(FetchError::WaitTimeout(
                     self.total_timeout,
@@ -225,7 +231,7 @@ impl Fetcher {
         }
     }
 
-    fn job(&self, request: &ClientRequest<'_>, basis: Basis) -> FetchJob {
+    fn job(&self, request: &ClientRequest<'_>, basis: Basis) -> Box<FetchJob> {
         let (call, head) = (request.call, request.head);
         let mut sent = request.sent(&self.forward_headers);
         for name in headers::left_out(&head.headers, &sent) {
@@ -238,7 +244,7 @@ impl Fetcher {
         // Before the fence: what is invalidated after this position must be looked for.
         let position = self.shared.position();
         let fence = self.store.fence(&call.key, &call.token, self.clock.mono());
-        FetchJob {
+        Box::new(FetchJob {
             key: call.key.clone(),
             route: call.route,
             directives: request.directives,
@@ -250,14 +256,14 @@ impl Fetcher {
             ticket: None,
             deadline: self.upstream.deadline(),
             span,
-        }
+        })
     }
 
     /// Runs the fetch on its own task: the client that started it may disconnect while others wait
     /// for the same response. Boxed before it is spawned: a task moves its future more than once.
     fn spawn(
         self: &Arc<Self>,
-        job: FetchJob,
+        job: Box<FetchJob>,
         leader: Leader<SharedResult>,
         recheck: Option<Recheck>,
     ) -> oneshot::Receiver<Option<FetchResult>> {
@@ -275,7 +281,7 @@ impl Fetcher {
     /// Takes the response from another replica, or fetches it.
     async fn take_or_run(
         &self,
-        mut job: FetchJob,
+        mut job: Box<FetchJob>,
         leader: Leader<SharedResult>,
     ) -> Option<FetchResult> {
         if self.take_shared(&mut job).await {
@@ -289,7 +295,7 @@ impl Fetcher {
     /// waiters: at the head already if the response is not shareable.
     async fn run(
         &self,
-        mut job: FetchJob,
+        mut job: Box<FetchJob>,
         mut leader: Option<Leader<SharedResult>>,
     ) -> FetchResult {
         let renewal = self.shared.renewal(job.ticket.as_ref());
