@@ -218,6 +218,13 @@ impl Outcome {
     /// The `Cache-Status` field (RFC 9211 §2).
     #[must_use]
     pub fn cache_status(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.member().text())
+            .expect("tokens and integers are a field value")
+    }
+
+    /// Our member of the list in `Cache-Status`.
+    #[must_use]
+    pub fn member(&self) -> Member {
         let mut member = Member::new();
         match *self {
             Self::Hit { ttl, .. } | Self::Stale { ttl, .. } => {
@@ -254,22 +261,25 @@ impl Outcome {
         if let Some(detail) = self.detail() {
             member.token("detail", detail);
         }
-        member.finish()
+        member
     }
 }
 
-/// Builder of our member of the list in `Cache-Status`.
+/// Our member of the list in `Cache-Status`.
 ///
-/// On the stack, so that the value is a single allocation of its exact size. Not `format!`: it
-/// would cost a hit more than the lookup in the store.
-struct Member {
-    text: [u8; 160],
+/// On the stack, and not by `format!`: it would cost a hit more than the lookup in the store.
+#[derive(Debug)]
+pub struct Member {
+    text: [u8; Self::MAX],
     length: usize,
 }
 
 impl Member {
+    /// Maximum bytes.
+    pub const MAX: usize = 160;
+
     fn new() -> Self {
-        let (text, length) = ([0; 160], 0);
+        let (text, length) = ([0; Self::MAX], 0);
         let mut member = Self { text, length };
         member.push(CACHE_NAME);
         member
@@ -292,9 +302,10 @@ impl Member {
         self.token(parameter, itoa::Buffer::new().format(value));
     }
 
-    fn finish(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.text[..self.length])
-            .expect("tokens and integers are a field value")
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text[..self.length]
     }
 }
 

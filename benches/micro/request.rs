@@ -65,7 +65,8 @@ pub(crate) fn parsing(c: &mut Criterion) {
         b.iter(|| parser.scope(black_box(&head.headers)));
     });
     group.bench_function("key", |b| {
-        b.iter(|| stuut_cache::request::CacheKey::new(token, black_box(head.uri.path()), None));
+        let target = head.uri.path_and_query().expect("a target");
+        b.iter(|| stuut_cache::request::CacheKey::new(token, black_box(target).clone()));
     });
     group.finish();
 }

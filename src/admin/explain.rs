@@ -131,7 +131,7 @@ impl Admin {
         });
         json!({
             "scope": key.scope().id().to_string(),
-            "query": match key.query() {
+            "query": match key.target().query() {
                 Some(_) if !is_admin => Some(HIDDEN),
                 query => query,
             },

@@ -264,8 +264,7 @@ mod tests {
     fn key(path: &str) -> CacheKey {
         CacheKey::new(
             ScopeKey::random().scope(&HeaderValue::from_static("Bearer a")),
-            path,
-            None,
+            path.parse().expect("a target"),
         )
     }
 

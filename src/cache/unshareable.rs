@@ -62,7 +62,8 @@ mod tests {
 
     fn keys(count: usize) -> Vec<CacheKey> {
         let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
-        let key = |number| CacheKey::new(scope, &format!("/v1/calls/c{number}"), None);
+        let target = |number| format!("/v1/calls/c{number}").parse();
+        let key = |number| CacheKey::new(scope, target(number).expect("a target"));
         (0..count).map(key).collect()
     }
 

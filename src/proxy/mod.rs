@@ -305,13 +305,15 @@ impl Proxy {
     /// Fetches the response, or revalidates the stored one.
     async fn fetch(
         &self,
-        call: Call,
+        mut call: Call,
         mut arrived: Arrived,
         why: Forward,
         basis: Basis,
     ) -> Response<Body> {
         self.record_miss(&call.key, why, basis, arrived.at);
         arrived.compact(&self.fetcher.forward_headers);
+        // A copy as well.
+        call.key = call.key.clone();
         let request = &self.request(&call, &arrived);
         let _held = Held::new(request.account, request.size());
         let (result, why) = if let Some(result) = self.fetcher.fetch(request, basis).await {

@@ -2,6 +2,7 @@
 //!
 //! The proxy's own error responses are in `error`.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use super::view::{Selected, set_skipped};
 use crate::cache::{self, Representation};
 use crate::coding;
 use crate::label::Label as _;
-use crate::outcome::{CACHE_NAME, Forward, Level, Outcome, ServedStale};
+use crate::outcome::{CACHE_NAME, Forward, Level, Member, Outcome, ServedStale};
 use crate::policy::{self, Condition, Moment, NotStored};
 use crate::telemetry::RequestId;
 use crate::upstream::{ResponseStream, headers};
@@ -175,22 +176,57 @@ fn stamp(headers: &mut HeaderMap, age: u64, outcome: Outcome, id: &RequestId) {
             ..
         }
     );
-    let mut status = Some(outcome.cache_status());
+    let mut values = Values::new();
+    let age = values.push(itoa::Buffer::new().format(age).as_bytes());
+    let status = values.push(outcome.member().text());
+    let id = values.push(id.text(&mut [0; 16]));
+    let values = Bytes::from_owner(values);
+    let value_at = |place| {
+        let value = HeaderValue::from_maybe_shared(values.slice(place));
+        value.expect("tokens and integers are a field value")
+    };
+    let mut status = Some(value_at(status));
     for (name, value) in headers.iter_mut() {
         if *name == AGE {
-            *value = HeaderValue::from_str(itoa::Buffer::new().format(age))
-                .expect("digits are a field value");
+            *value = value_at(age.clone());
         } else if *name == CACHE_STATUS
             && value == CACHE_NAME
             && let Some(status) = status.take()
         {
             *value = status;
         } else if *name == RequestId::FIELD && (!is_own || value.is_empty()) {
-            *value = id.to_header();
+            *value = value_at(id.clone());
         }
     }
     if let Some(status) = status {
         headers.append(CACHE_STATUS, status);
+    }
+}
+
+/// The values of fields of one response, in one allocation.
+struct Values {
+    text: [u8; 20 + Member::MAX + RequestId::MAX_LENGTH],
+    length: usize,
+}
+
+impl Values {
+    fn new() -> Self {
+        let (text, length) = ([0; _], 0);
+        Self { text, length }
+    }
+
+    /// Adds a value; returns its place.
+    fn push(&mut self, value: &[u8]) -> Range<usize> {
+        let place = self.length..self.length + value.len();
+        self.text[place.clone()].copy_from_slice(value);
+        self.length = place.end;
+        place
+    }
+}
+
+impl AsRef<[u8]> for Values {
+    fn as_ref(&self) -> &[u8] {
+        &self.text[..self.length]
     }
 }
 

@@ -108,7 +108,7 @@ impl Call {
     #[must_use]
     pub fn coalescing_key(&self) -> Cow<'_, CacheKey> {
         if self.is_shared() {
-            Cow::Owned(CacheKey::new(self.token, self.key.path(), self.key.query()))
+            Cow::Owned(CacheKey::new(self.token, self.key.target().clone()))
         } else {
             Cow::Borrowed(&self.key)
         }
@@ -213,6 +213,8 @@ impl Parser {
             why: Refusal::View,
             sentence: fault.to_string(),
         })?;
+        let remaining = query.remaining.as_deref();
+        let without_options = query.has_options.then(|| target::of(path, remaining));
         let reason = match credential {
             _ if let Some(reason) = self.bypasses_all(is_read) => Err(reason),
             None => Err(Bypass::Credential),
@@ -225,17 +227,17 @@ impl Parser {
         let credential = match reason {
             Ok(credential) => credential,
             Err(reason) => {
-                let remaining = query.remaining.as_deref();
                 return Ok(Parsed::Bypass(Bypassed {
                     reason,
-                    without_options: query.has_options.then(|| target::of(path, remaining)),
+                    without_options,
                 }));
             }
         };
         let token = self.scopes.own(credential);
         let shared = self.scopes.shared(credential);
         let scope = shared.unwrap_or(token);
-        let mut key = CacheKey::new(scope, path, query.remaining.as_deref());
+        let target = without_options.or_else(|| head.uri.path_and_query().cloned());
+        let mut key = CacheKey::new(scope, target.expect("it has a path"));
         if shared.is_none() {
             key = key.with_spelling(Spelling::of(credential.as_bytes()));
         }

@@ -7,9 +7,6 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Maximum length of an id from a client.
-const MAX_LENGTH: usize = 128;
-
 /// Identifies a request in logs, in problem documents and at the origin.
 #[derive(Clone, Debug)]
 pub enum RequestId {
@@ -20,6 +17,9 @@ pub enum RequestId {
 }
 
 impl RequestId {
+    /// Maximum length of an id from a client.
+    pub const MAX_LENGTH: usize = 128;
+
     /// The header field that carries it.
     pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -35,15 +35,20 @@ impl RequestId {
     /// The id as a field value.
     #[must_use]
     pub fn to_header(&self) -> HeaderValue {
+        HeaderValue::from_bytes(self.text(&mut [0; 16])).expect("a word is a field value")
+    }
+
+    /// The id as text, of which `digits` is the place if it is generated. Not by `format!`: each hit has one.
+    #[must_use]
+    pub fn text<'a>(&'a self, digits: &'a mut [u8; 16]) -> &'a [u8] {
         match self {
-            Self::Given(id) => HeaderValue::from_str(id).expect("it was a field value"),
-            // Not `format!`, which would allocate more than once: each hit has one.
+            Self::Given(id) => id.as_bytes(),
             Self::Made(id) => {
-                let digits: [u8; 16] = std::array::from_fn(|at| {
+                *digits = std::array::from_fn(|at| {
                     let value = id >> (60 - 4 * at) & 15;
                     b"0123456789abcdef"[usize::try_from(value).expect("a digit")]
                 });
-                HeaderValue::from_bytes(&digits).expect("hex digits are a field value")
+                digits
             }
         }
     }
@@ -76,7 +81,7 @@ fn random() -> u64 {
 
 /// Whether an id is one word in any log, without quoting.
 fn is_usable(id: &str) -> bool {
-    (1..=MAX_LENGTH).contains(&id.len())
+    (1..=RequestId::MAX_LENGTH).contains(&id.len())
         && id
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-_.:+/=".contains(&b))

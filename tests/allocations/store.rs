@@ -116,7 +116,12 @@ fn fill(load: &Load) {
     for number in 0..load.responses {
         let query = format!("{pad}{number}");
         let path = format!("/v1/calls/{number}{}", "/x".repeat(load.depth));
-        let key = CacheKey::new(scope, &path, (load.query > 0).then_some(&query));
+        let target = if load.query > 0 {
+            format!("{path}?{query}")
+        } else {
+            path
+        };
+        let key = CacheKey::new(scope, target.parse().expect("a target"));
         let fence = store.fence(&key, &scope, now.mono);
         let entry = Arc::new(entry(&config, &ledger, &fence, scope, load.body));
         store

@@ -35,7 +35,7 @@ fn resource(path: &str, token: &Scope) -> Invalidation {
 
 fn key(path: &str) -> CacheKey {
     let scope = ScopeKey::random().scope(&HeaderValue::from_static("Bearer a"));
-    CacheKey::new(scope, path, Some("x=1"))
+    CacheKey::new(scope, format!("{path}?x=1").parse().expect("a target"))
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Fetcher {
         let (token, target) = (job.fence.token(), job.key.target());
         let is_accepted = self.store.is_accepted(token);
         let upstream = &self.upstream;
-        let fetch = upstream.fetch(token, is_accepted, &target, sent, deadline);
+        let fetch = upstream.fetch(token, is_accepted, target, sent, deadline);
         let (mut head, body) = fetch.await?.into_parts();
         let cookies = policy::take_ignored_cookies(&mut head.headers, &self.ignored_cookies);
         let received = self.clock.now();

@@ -74,7 +74,7 @@ impl World {
             ledger: Ledger::unbounded(),
             in_flight: Arc::default(),
             scope,
-            key: CacheKey::new(scope, "/v1/calls/c0", None),
+            key: CacheKey::new(scope, "/v1/calls/c0".parse().expect("a target")),
             request_fields: HeaderMap::new(),
             version: AtomicU64::new(0),
             floor: AtomicU64::new(0),
@@ -83,7 +83,8 @@ impl World {
 
     /// Continues with another call, of which nothing is stored yet.
     fn switch_to_call(&mut self, number: u64) {
-        self.key = CacheKey::new(self.scope, &format!("/v1/calls/c{number}"), None);
+        let target = format!("/v1/calls/c{number}").parse();
+        self.key = CacheKey::new(self.scope, target.expect("a target"));
     }
 
     fn version(&self) -> u64 {

@@ -57,7 +57,7 @@ static STORE: LazyLock<Store> = LazyLock::new(|| {
 });
 
 fn fence(scope: Scope) -> Fence {
-    let key = CacheKey::new(scope, "/v1/calls/c1", None);
+    let key = CacheKey::new(scope, "/v1/calls/c1".parse().expect("a target"));
     STORE.fence(&key, &scope, START)
 }
 

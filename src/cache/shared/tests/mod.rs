@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use http::HeaderValue;
+use http::uri::PathAndQuery;
 use proptest::prelude::*;
 
 use super::sealed::{self, FORMAT};
@@ -58,14 +59,15 @@ fn names_are_equal_only_for_equal_keys_of_the_same_group_and_origin() {
     let config = config(&key, None);
     let (a, b) = (scope(&key, "a"), scope(&key, "b"));
     let spelling = Spelling::of(b"bearer a");
+    let key_of = |scope, target| CacheKey::new(scope, PathAndQuery::from_static(target));
     let keys = [
-        CacheKey::new(a, "/x", None),
-        CacheKey::new(a, "/x", None).with_spelling(spelling),
-        CacheKey::new(a, "/x", Some("")),
-        CacheKey::new(a, "/x", Some("y")),
-        CacheKey::new(a, "/x%3Fy", None),
-        CacheKey::new(a, "/xy", None),
-        CacheKey::new(b, "/x", None),
+        key_of(a, "/x"),
+        key_of(a, "/x").with_spelling(spelling),
+        key_of(a, "/x?"),
+        key_of(a, "/x?y"),
+        key_of(a, "/x%3Fy"),
+        key_of(a, "/xy"),
+        key_of(b, "/x"),
     ];
     let mut elsewhere = config.clone();
     elsewhere.upstream.url = OriginUrl::parse("https://other.example").expect("a URL");

@@ -55,7 +55,7 @@ impl Replica {
     }
 
     fn key(&self, path: &str) -> CacheKey {
-        CacheKey::new(self.token, path, None)
+        CacheKey::new(self.token, path.parse().expect("a target"))
     }
 
     /// The invalidation of a path, or of more.
