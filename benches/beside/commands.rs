@@ -61,7 +61,7 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
     let mut variables = vec![
         // Its memory is read from /proc.
         ("STUUT_CACHE_DUMPABLE", "1".to_owned()),
-        ("STUUT_CACHE__SERVER__WORKERS", "1".to_owned()),
+        ("STUUT_CACHE__SERVER__WORKERS", setup.workers.to_string()),
         // Hits only, in a row of any length: the others do not revalidate for a token either.
         ("STUUT_CACHE__SCOPE__RECHECK", "off".to_owned()),
         (
@@ -83,11 +83,11 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
     (arguments.map(str::to_owned).to_vec(), variables)
 }
 
-/// One worker; the cache files are on tmpfs; the key is the target and the token.
+/// The cache files are on tmpfs; the key is the target and the token.
 fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
     let h2 = if setup.wire == Wire::H2 { " http2" } else { "" };
     let gzip = if setup.gzip { "on" } else { "off" };
-    let (origin, capacity) = (setup.origin, setup.capacity);
+    let (origin, capacity, workers) = (setup.origin, setup.capacity, setup.workers);
     let at = folder.display();
     // Saves hits an open(); not where files are evicted, because it would keep them open.
     let most = open_files() / 2;
@@ -100,7 +100,7 @@ fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String
         r#"
 daemon off;
 user root root;
-worker_processes 1;
+worker_processes {workers};
 pid {at}/pid;
 error_log stderr error;
 events {{ worker_connections 6000; }}
@@ -204,11 +204,11 @@ sub vcl_backend_response {{ {gzip} }}
     Ok(words)
 }
 
-/// One thread. Its cache does not serve requests with `Authorization` (`HAProxy` configuration
+/// Its cache does not serve requests with `Authorization` (`HAProxy` configuration
 /// manual, "6.1. Limitation"), and its key is host and target; so the token is moved to `Host`
 /// during the lookup, and moved back for the origin.
 fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
-    let (origin, capacity) = (setup.origin, setup.capacity);
+    let (origin, capacity, workers) = (setup.origin, setup.capacity, setup.workers);
     let (compression, filters) = if setup.gzip {
         (
             "  compression algo gzip\n  compression type application/json\n",
@@ -220,7 +220,7 @@ fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<Stri
     let text = format!(
         "global
   maxconn 6000
-  nbthread 1
+  nbthread {workers}
 defaults
   mode http
   timeout connect 3s

@@ -9,7 +9,6 @@ use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Entrant, Session};
 use crate::setup::{Column, Setup};
-use crate::table::Unit;
 use crate::warm;
 
 /// A row: the requests, and the servers under test.
@@ -27,6 +26,7 @@ struct Work<'a> {
     why_not: &'static str,
     /// Whether a plain hit of the same size is measured, too.
     own: bool,
+    workers: usize,
 }
 
 const ALL: &[Column] = &[
@@ -47,6 +47,7 @@ impl Work<'_> {
             compared: ALL,
             why_not: "",
             own: false,
+            workers: 1,
         }
     }
 }
@@ -69,6 +70,13 @@ pub(crate) fn hits(session: &mut Session) -> Result<()> {
             "/v1/calls/f4096-1",
             20_000,
         )
+    };
+    row(session, &work)?;
+    let work = Work {
+        workers: 2,
+        compared: &[Column::Nginx, Column::HaProxy],
+        why_not: "only those with a fixed number of workers",
+        ..Work::of("hit, 4 KB, two workers", "/v1/calls/f4096-1", 20_000)
     };
     row(session, &work)?;
     // Each token requests its own calls, as services do.
@@ -132,6 +140,7 @@ fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
         keep_open: true,
         wire: work.wire,
         plain: work.plain,
+        workers: work.workers,
         ..Setup::new(origin.address)
     };
     let ours = Server::start(&setup, Column::StuutCache)?;
@@ -182,13 +191,13 @@ fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
         entrants.push(entrant(Column::PlainHit, &ours, gets, &one));
     }
     let fetched = origin.fetches();
-    let samples = session.take_turns(&entrants)?;
+    let times = session.take_turns(&entrants)?;
     let more = origin.fetches() - fetched;
     if more > 0 {
         return Err(format!("{}: {more} requests were not hits", work.name).into());
     }
     let empty = Column::CACHES.map(|column| (column, work.why_not));
-    session.row(work.name, Unit::Microseconds, &samples, &empty);
+    session.cpu_rows(work.name, &times, &empty);
     Ok(())
 }
 

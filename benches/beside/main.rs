@@ -9,13 +9,13 @@
 //! cargo bench --bench beside -- [GROUP…] [--rounds N] [--instructions]
 //! ```
 //!
-//! Groups are `hits coded h2c misses latency collapse memory start`; the default is all.
+//! Groups are `hits coded h2c misses latency paced collapse memory start`; the default is all.
 //! `--instructions` counts instructions under valgrind, after the given groups, or alone.
 //!
 //! | module | content |
 //! |---|---|
 //! | `session` `table` | a run and its rounds; output |
-//! | `hits` `misses` `collapse` `memory` `start` `instructions` | the rows |
+//! | `hits` `misses` `paced` `collapse` `memory` `start` `instructions` | the rows |
 //! | `warm` | fills the caches, and checks that they serve hits |
 //! | `load` `h2` `origin` `body` | the load generator, and the origin |
 //! | `setup` `commands` `bare` `process` | the servers under test |
@@ -35,6 +35,7 @@ mod load;
 mod memory;
 mod misses;
 mod origin;
+mod paced;
 mod process;
 mod session;
 mod setup;
@@ -107,6 +108,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             "h2c" => hits::h2c(&mut session),
             "misses" => misses::misses(&mut session),
             "latency" => misses::latency(&mut session),
+            "paced" => paced::paced(&mut session),
             "collapse" => collapse::collapse(&mut session),
             "memory" => memory::memory(&mut session),
             _ => start::start(&mut session),

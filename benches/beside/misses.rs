@@ -73,8 +73,8 @@ fn misses_into(
             }),
         });
     }
-    let samples = session.take_turns(&entrants)?;
-    session.row(name, Unit::Microseconds, &samples, &[]);
+    let times = session.take_turns(&entrants)?;
+    session.cpu_rows(name, &times, &[]);
     Ok(())
 }
 

@@ -14,7 +14,8 @@ use crate::Result;
 use crate::commands::command;
 use crate::setup::{Column, Setup};
 
-const SERVER_CPU: &str = "0";
+/// The CPUs of a server with one worker, and of one with two, which shares the second with the load.
+const SERVER_CPUS: [&str; 2] = ["0", "0,1"];
 
 /// Timeout of a start; valgrind makes it fifty times slower.
 const START: Duration = Duration::from_mins(1);
@@ -38,7 +39,15 @@ pub(crate) struct Server {
 
 /// CPU time so far, by thread.
 #[derive(Debug)]
-pub(crate) struct Spent(HashMap<u32, u64>);
+pub(crate) struct Spent(HashMap<u32, Times>);
+
+/// CPU time of a thread, and its parts in user space and in the kernel, in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    nanos: u64,
+    user: u64,
+    kernel: u64,
+}
 
 /// A folder on tmpfs if possible, so that cache files count as memory.
 fn folder() -> Result<TempDir> {
@@ -75,7 +84,8 @@ impl Server {
         let mut command = Command::new("setpriv");
         command
             // The servers are killed with the load generator.
-            .args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU])
+            .args(["--pdeathsig", "TERM", "taskset", "-c"])
+            .arg(SERVER_CPUS[setup.workers - 1])
             .args(arguments)
             .envs(variables)
             .stdin(Stdio::null())
@@ -132,7 +142,17 @@ impl Server {
                 };
                 let nanos = text.split(' ').next().ok_or("an empty schedstat")?;
                 let id = task.file_name().to_string_lossy().parse()?;
-                spent.insert(id, nanos.parse()?);
+                let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                let (user, kernel) = ticks(&stat).unwrap_or_default();
+                let nanos = nanos.parse()?;
+                spent.insert(
+                    id,
+                    Times {
+                        nanos,
+                        user,
+                        kernel,
+                    },
+                );
             }
         }
         Ok(Spent(spent))
@@ -234,14 +254,29 @@ impl Drop for Server {
 // === impl Spent ===
 
 impl Spent {
-    /// CPU time since `before` of the threads that still exist.
-    pub(crate) fn since(&self, before: &Self) -> Duration {
-        let nanos = self.0.iter().map(|(thread, now)| {
+    /// CPU time since `before` of the threads that still exist, and its part in user space: that has only
+    /// the resolution of a tick.
+    pub(crate) fn since(&self, before: &Self) -> (Duration, Duration) {
+        let mut sum = Times::default();
+        for (thread, now) in &self.0 {
             let then = before.0.get(thread).copied().unwrap_or_default();
-            now.saturating_sub(then)
-        });
-        Duration::from_nanos(nanos.sum())
+            sum.nanos += now.nanos.saturating_sub(then.nanos);
+            sum.user += now.user.saturating_sub(then.user);
+            sum.kernel += now.kernel.saturating_sub(then.kernel);
+        }
+        let ticks = (sum.user + sum.kernel).max(1);
+        let user = u128::from(sum.nanos) * u128::from(sum.user) / u128::from(ticks);
+        let user = u64::try_from(user).expect("a part of the whole");
+        (Duration::from_nanos(sum.nanos), Duration::from_nanos(user))
     }
+}
+
+/// The ticks in user space and in the kernel, from `/proc/…/stat`.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    // The name of a thread may contain spaces.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut times = fields.split_whitespace().skip(11);
+    Some((times.next()?.parse().ok()?, times.next()?.parse().ok()?))
 }
 
 fn kilobytes(file: &str, name: &str) -> Result<u64> {

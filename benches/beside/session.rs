@@ -6,8 +6,8 @@ use crate::setup::{Column, Setup};
 use crate::table::{Samples, Table, Unit};
 
 /// Groups of rows, in the order of the table.
-pub(crate) const GROUPS: [&str; 8] = [
-    "hits", "coded", "h2c", "misses", "latency", "collapse", "memory", "start",
+pub(crate) const GROUPS: [&str; 9] = [
+    "hits", "coded", "h2c", "misses", "latency", "paced", "collapse", "memory", "start",
 ];
 
 /// The note of most empty cells.
@@ -21,6 +21,13 @@ pub(crate) struct Session {
     /// Programs that are not installed, with the note for their cells.
     absent: Vec<(Column, String)>,
     present: Vec<String>,
+}
+
+/// CPU times per request in microseconds, and their parts in user space.
+#[derive(Debug, Default)]
+pub(crate) struct CpuTimes {
+    all: Samples,
+    user: Samples,
 }
 
 /// A server of a row, and its work in a round, which returns the number of requests.
@@ -89,6 +96,13 @@ impl Session {
         });
     }
 
+    /// Adds a row of CPU times, and one of their parts in user space.
+    pub(crate) fn cpu_rows(&mut self, work: &str, times: &CpuTimes, empty: &[(Column, &str)]) {
+        self.row(work, Unit::Microseconds, &times.all, empty);
+        let user = format!("{work}: in user space");
+        self.row(&user, Unit::Microseconds, &times.user, empty);
+    }
+
     pub(crate) fn end(self) {
         let mut remarks = vec![
             format!(
@@ -112,9 +126,9 @@ impl Session {
         self.table.end(&remarks);
     }
 
-    /// CPU time of the servers per request, in microseconds.
-    pub(crate) fn take_turns(&self, entrants: &[Entrant<'_>]) -> Result<Samples> {
-        let mut samples = Samples::new();
+    /// CPU time of the servers per request.
+    pub(crate) fn take_turns(&self, entrants: &[Entrant<'_>]) -> Result<CpuTimes> {
+        let mut times = CpuTimes::default();
         for round in 0..=self.rounds {
             // Each round starts with another server, so that the order differs.
             for turn in 0..entrants.len() {
@@ -124,14 +138,16 @@ impl Session {
                     let (who, messages) = (entrant.column.name(), entrant.server.messages());
                     format!("{who}: {error}\n{messages}")
                 })?;
-                let spent = entrant.server.spent()?.since(&before);
-                if round > 0 {
-                    let each = spent.as_secs_f64() * 1e6 / real(requests);
-                    samples.entry(entrant.column).or_default().push(each);
+                let (all, user) = entrant.server.spent()?.since(&before);
+                for (samples, spent) in [(&mut times.all, all), (&mut times.user, user)] {
+                    if round > 0 {
+                        let each = spent.as_secs_f64() * 1e6 / real(requests);
+                        samples.entry(entrant.column).or_default().push(each);
+                    }
                 }
             }
         }
-        Ok(samples)
+        Ok(times)
     }
 }
 

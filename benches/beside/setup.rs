@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) wire: Wire,
     /// The bare server has one response for all targets, without a lookup.
     pub(crate) plain: bool,
+    /// Number of worker threads, or processes.
+    pub(crate) workers: usize,
     /// A command that runs the server, such as valgrind.
     pub(crate) under: Vec<String>,
 }
@@ -122,6 +124,7 @@ impl Setup {
             keep_open: false,
             wire: Wire::H1,
             plain: false,
+            workers: 1,
             under: Vec::new(),
         }
     }
