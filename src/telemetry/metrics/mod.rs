@@ -4,6 +4,8 @@
 mod instrument;
 mod labels;
 mod openmetrics;
+#[cfg(target_os = "linux")]
+mod process;
 mod requests;
 mod snapshot;
 
