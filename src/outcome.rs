@@ -37,6 +37,8 @@ pub enum Outcome {
         /// Whether the request waited for another request's fetch.
         collapsed: bool,
     },
+    /// By the store or the origin, after it has waited for a state of its call.
+    Waited(WaitEnd),
     /// By the origin, past the store.
     Bypassed {
         /// Why the store was bypassed.
@@ -101,6 +103,17 @@ labels! {
 }
 
 labels! {
+    /// Why a request that waits for a state of its call is answered.
+    pub enum WaitEnd {
+        Reached => "reached": "The call has one of the statuses",
+        Changed => "changed": "The body has changed",
+        TimedOut => "timeout": "The time-out has passed",
+        Drained => "drained": "The proxy is shutting down",
+        Skipped => "skipped": "The response is not one that can be waited for: an error, or not stored",
+    }
+}
+
+labels! {
     /// A fault between proxy and origin: the error types of RFC 9209 §2.3.
     pub enum Fault {
         Dns => "dns_error": "The origin's name has no address",
@@ -135,6 +148,8 @@ labels! {
         Expired => "expired",
         /// [`Outcome::Fetched`] by another request.
         Collapsed => "collapsed",
+        /// [`Outcome::Waited`].
+        Waited => "waited",
         /// [`Outcome::Bypassed`], [`Outcome::OpenApi`].
         Bypass => "bypass",
         /// [`Outcome::Refused`].
@@ -185,6 +200,7 @@ impl Outcome {
                 ..
             } => OutcomeLabel::Miss,
             Self::Fetched { .. } => OutcomeLabel::Expired,
+            Self::Waited(_) => OutcomeLabel::Waited,
             Self::Bypassed { .. } | Self::OpenApi => OutcomeLabel::Bypass,
             Self::Refused(_) | Self::OnlyIfCached => OutcomeLabel::Refused,
             Self::Failed { .. } | Self::Panicked => OutcomeLabel::Failed,
@@ -202,6 +218,7 @@ impl Outcome {
             } => Some("shared"),
             Self::Hit { .. } | Self::Fetched { stored: Ok(_), .. } | Self::Aborted => None,
             Self::Stale { why, .. } => Some(why.as_str()),
+            Self::Waited(end) => Some(end.as_str()),
             Self::Fetched {
                 stored: Err(reason),
                 ..
@@ -252,7 +269,9 @@ impl Outcome {
                 member.number("fwd-status", status.into());
             }
             Self::Failed { why, .. } => member.token("fwd", why.as_str()),
-            Self::Aborted
+            // Its field is that of the response before.
+            Self::Waited(_)
+            | Self::Aborted
             | Self::Refused(_)
             | Self::OpenApi
             | Self::OnlyIfCached

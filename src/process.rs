@@ -206,6 +206,7 @@ impl Process {
     /// Stops accepting, waits up to `server.drain_timeout` for requests in flight, and stops.
     pub async fn stop(self) {
         self.drain.begin();
+        self.server.proxy().end_waits();
         // The drain ends this task; a panic in it has been logged.
         let _ = self.serving.await;
         self.shared.leave().await;

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
@@ -41,7 +41,7 @@ pub struct Store {
     /// The number of bytes at which the next eviction is due.
     evict_at: u64,
     /// Notified by every invalidation.
-    pub(super) invalidated: Notify,
+    invalidated: watch::Sender<()>,
     /// Responses whose memory the sweeps have freed.
     pub(super) swept: AtomicUsize,
 }
@@ -119,7 +119,7 @@ impl Store {
             metrics,
             stored_bytes: AtomicU64::new(0),
             evict_at: config.cache.capacity.0 / EVICTIONS_PER_CAPACITY,
-            invalidated: Notify::new(),
+            invalidated: watch::Sender::default(),
             swept: AtomicUsize::new(0),
         }
     }
@@ -335,7 +335,13 @@ impl Store {
     /// Counts an invalidation, which can cover many stored responses, and lets their memory be freed.
     pub fn count_invalidation(&self, cause: InvalidationCause) {
         self.metrics.invalidations.of(cause).inc();
-        self.invalidated.notify_one();
+        self.invalidated.send_replace(());
+    }
+
+    /// Receives every invalidation from now on.
+    #[must_use]
+    pub fn invalidations(&self) -> watch::Receiver<()> {
+        self.invalidated.subscribe()
     }
 
     /// Applies an item of the log, appended this long ago; returns whether there was anything to
@@ -353,7 +359,7 @@ impl Store {
         }
         let any = self.invalidate_late(invalidation, age, now);
         if any {
-            self.invalidated.notify_one();
+            self.invalidated.send_replace(());
         }
         any
     }
@@ -361,7 +367,7 @@ impl Store {
     /// Invalidates everything: items of the log up to `floor` may not have been applied.
     pub fn forget_all(&self, floor: u64) {
         self.generations.forget_all(floor);
-        self.invalidated.notify_one();
+        self.invalidated.send_replace(());
     }
 
     /// Whether an item of the log after `id` concerns a response that is stored under this key, for this

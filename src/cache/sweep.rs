@@ -65,8 +65,8 @@ impl Store {
 
     /// Sweeps after every invalidation, at most once a second. Never returns.
     pub async fn sweep_when_invalidated(self: Arc<Self>) {
-        loop {
-            self.invalidated.notified().await;
+        let mut invalidations = self.invalidations();
+        while invalidations.changed().await.is_ok() {
             let store = Arc::clone(&self);
             // Iterates over all entries: not on a thread that serves requests.
             let _ = tokio::task::spawn_blocking(move || store.sweep()).await;

@@ -123,15 +123,6 @@ const CROSS_CHECKS: &[CrossCheck] = &[
                 .to_owned()
         })
     }),
-    (["views.strip_option", "views.fields_option"], |config| {
-        same_option(&config.views.strip_option, &config.views.fields_option)
-    }),
-    (["views.strip_option", "views.view_option"], |config| {
-        same_option(&config.views.strip_option, &config.views.view_option)
-    }),
-    (["views.fields_option", "views.view_option"], |config| {
-        same_option(&config.views.fields_option, &config.views.view_option)
-    }),
 ];
 
 /// Adds a problem for every broken rule.
@@ -153,6 +144,7 @@ pub(super) fn run(config: &Config, findings: &mut Findings) {
             findings.refuse(key, message);
         }
     }
+    one_option_per_name(config, findings);
     one_scope_per_token(config, findings);
     names_of_callers(config, findings);
 }
@@ -172,6 +164,31 @@ fn names_of_callers(config: &Config, findings: &mut Findings) {
             "this is one of {count} names, each with metrics of its own; write at most {MAX_NAMES}"
         );
         findings.refuse(&key, message);
+    }
+}
+
+/// Query options have distinct names.
+fn one_option_per_name(config: &Config, findings: &mut Findings) {
+    let views = &config.views;
+    let options = [
+        ("views.strip_option", &views.strip_option),
+        ("views.fields_option", &views.fields_option),
+        ("views.view_option", &views.view_option),
+        ("views.wait_option", &views.wait_option),
+        ("views.wait_timeout_option", &views.wait_timeout_option),
+    ];
+    for (at, (key, name)) in options.iter().enumerate() {
+        let same = options[..at].iter().find(|(_, other)| other == name);
+        let Some((before, _)) = same else { continue };
+        if [key, before]
+            .iter()
+            .any(|key| findings.problems.concern(key))
+        {
+            continue;
+        }
+        let last = std::cmp::max_by_key(*before, *key, |key| findings.sources.of(key));
+        let message = format!("two query options are called {name:?}; write distinct names");
+        findings.refuse(last, message);
     }
 }
 
@@ -205,8 +222,4 @@ fn without_tls(key: &str, file: Option<&PathBuf>, config: &Config) -> Option<Str
     let is_tls = config.shared.url.iter().any(EngineUrl::is_tls);
     (file.is_some() && is_shared(config) && !is_tls)
         .then(|| format!("{key} is for TLS, but shared.url has none; write rediss:// there"))
-}
-
-fn same_option(one: &str, other: &str) -> Option<String> {
-    (one == other).then(|| format!("two query options are called {one:?}; write distinct names"))
 }

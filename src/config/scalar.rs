@@ -189,6 +189,7 @@ impl<T: Label> Scalar for T {
 labels! {
     /// The `status` of a call, as the API documents it.
     #[expect(missing_docs, reason = "the API's own words")]
+    #[derive(serde::Serialize, serde::Deserialize)]
     pub enum CallStatus {
         PendingApproval => "pending_approval",
         Queued => "queued",

@@ -344,7 +344,7 @@ settings! {
         password: Option<Secret>;
     }
 
-    /// `[views]`: the query options that select a part of a response.
+    /// `[views]`: the query options that select a part of a response, or wait for one.
     struct Views [views] {
         /// Query option that removes fields.
         strip_option: String = "strip" where option_name;
@@ -352,6 +352,10 @@ settings! {
         fields_option: String = "fields" where option_name;
         /// Query option that selects a view by name.
         view_option: String = "view" where option_name;
+        /// Query option that waits for a status or a change of a call.
+        wait_option: String = "wait" where option_name;
+        /// Query option with the longest time to wait.
+        wait_timeout_option: String = "wait_timeout" where option_name;
         /// Views by name: { strip = "...", fields = "..." }; "off" removes a view.
         named: Vec<NamedView> = {
             light = { strip = "approver,classifications.tasks,invoices,partner.ap_portals,partner.contacts,**.linked_integration,workflow" }
@@ -370,6 +374,11 @@ settings! {
         /// Maximum number of forwarded requests with a body, until body and response have ended.
         /// Shared by tokens like fetches; further requests get 503.
         uploads: usize = 256 where between::<1, MAX_COUNT>;
+        /// Maximum number of requests that wait for a status or a change; one token may have at most as
+        /// many as remain free. Further ones get 503.
+        waiting: usize = 10000 where between::<1, MAX_COUNT>;
+        /// Longest time that a request waits for a status or a change; a longer one is shortened.
+        wait_timeout: Duration = "1m" where positive;
         /// Memory held on behalf of clients and not owned by the store. At the bound, fetched bodies are
         /// streamed instead of stored, and the connections that have held the most for the longest
         /// are closed.

@@ -10,7 +10,7 @@ use super::directives::ResponseDirectives;
 use super::exchange::{Exchange, Moment};
 use super::facts::Facts;
 use super::lifetime::{self, Lifetime, RouteRule};
-use crate::config::{self, OriginRule};
+use crate::config::{self, CallStatus, OriginRule};
 
 /// The stored basis of every [`verdict`](super::verdict()) on a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub struct Freshness {
     pub stale_use: StaleUse,
     /// The age at which it becomes unusable (`freshness.hard_limit`).
     pub hard_limit: Duration,
+    /// The status of the call, if the response is one.
+    pub status: Option<CallStatus>,
     /// Whether it is a call whose status is unknown: any live part may be in any view.
     pub is_unknown: bool,
 }
@@ -95,6 +97,7 @@ fn assess_at(
         lifetime,
         stale_use: stale_use(&directives, exchange.status, facts, settings, lifetime),
         hard_limit: settings.hard_limit,
+        status: facts.status.filter(|_| exchange.status == StatusCode::OK),
         is_unknown: lifetime::is_unknown(exchange.status, facts, route),
     }
 }
@@ -170,7 +173,6 @@ mod tests {
     use http::{HeaderMap, header};
 
     use super::*;
-    use crate::config::CallStatus;
     use crate::label::Label as _;
     use crate::policy::Rule;
 

@@ -34,6 +34,7 @@ mod lifetime;
 mod list;
 mod negotiation;
 mod percent;
+mod prefer;
 mod recheck;
 mod renewal;
 mod retry_after;
@@ -60,6 +61,7 @@ pub use invalidate::{
 pub use lifetime::{Lifetime, RouteRule, Rule};
 pub(crate) use list::{TOKEN, ascii_table};
 pub use percent::percent_decoded;
+pub use prefer::{PREFER, preferred_wait};
 pub use recheck::{Recheck, recheck};
 pub use renewal::{
     TokenStatus, is_failure, is_gone, is_validated, make_conditional, make_conditional_on_bytes,
@@ -73,5 +75,7 @@ pub use validators::{
     view_tag,
 };
 pub use vary::{Selecting, VERSIONS};
-pub use verdict::{Verdict, is_fresh, remaining_life, ttl_seconds, verdict, view_max_age};
+pub use verdict::{
+    Verdict, is_fresh, next_poll, remaining_life, ttl_seconds, verdict, view_max_age,
+};
 pub use view_limits::{ViewLimits, lower_lifetime};

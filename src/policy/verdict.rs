@@ -6,6 +6,7 @@ use super::directives::RequestDirectives;
 use super::exchange::Moment;
 use super::freshness::{Freshness, StaleUse};
 use super::view_limits::ViewLimits;
+use crate::config;
 
 /// How a stored response may be used for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +102,30 @@ pub fn remaining_life(freshness: &Freshness, now: Moment) -> Duration {
     let end = freshness.lifetime.length.saturating_add(stale);
     end.min(freshness.hard_limit)
         .saturating_sub(freshness.age(now))
+}
+
+/// The shortest time between two fetches of a response that clients wait for.
+const MIN_POLL: Duration = Duration::from_secs(1);
+
+/// The time until a response that clients wait for is fetched again: when it is no longer fresh. If the
+/// origin has it validated before every use, that is at the pace of `freshness.status`.
+#[must_use]
+pub fn next_poll(
+    freshness: &Freshness,
+    limits: ViewLimits,
+    settings: &config::Freshness,
+    now: Moment,
+) -> Duration {
+    let verdict = verdict(freshness, limits, &RequestDirectives::default(), now);
+    let (left, pace) = if let Verdict::Fresh { ttl } = verdict {
+        (ttl, Duration::ZERO)
+    } else {
+        let pace = freshness.status.map(|status| settings.status.of(status));
+        (Duration::ZERO, pace.unwrap_or_default())
+    };
+    let received = freshness.received.mono;
+    let earliest = received.saturating_add(pace.max(MIN_POLL));
+    left.max(earliest.saturating_sub(now.mono))
 }
 
 /// The remaining lifetime in whole seconds, rounded down; negative if stale. The `ttl` of
@@ -201,6 +226,7 @@ mod tests {
                 if_error: Duration::from_mins(5),
             },
             hard_limit: Duration::from_secs(HOUR),
+            status: None,
             is_unknown: false,
         }
     }
@@ -267,6 +293,34 @@ mod tests {
         ];
         for (second, then, ttl) in table {
             assert_eq!(of(ViewLimits::default(), second), (then, ttl), "{second}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_polled_when_it_expires_or_at_the_pace_of_its_status() {
+        let settings = config::Freshness::default();
+        let poll = |seconds, status, second| {
+            let mut freshness = freshness();
+            freshness.lifetime.length = Duration::from_secs(seconds);
+            freshness.status = status;
+            let left = next_poll(&freshness, ViewLimits::default(), &settings, at(second));
+            left.as_secs()
+        };
+        let queued = Some(config::CallStatus::Queued);
+        for (lifetime, status, second, expected) in [
+            (60, None, 0, 60),
+            (60, queued, 59, 1),
+            (60, None, 61, 0),
+            (0, None, 0, 1),
+            (0, queued, 0, 15),
+            (0, queued, 14, 1),
+            (0, queued, 20, 0),
+        ] {
+            assert_eq!(
+                poll(lifetime, status, second),
+                expected,
+                "{lifetime} {status:?} {second}"
+            );
         }
     }
 

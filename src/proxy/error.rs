@@ -86,7 +86,10 @@ impl Error {
     /// is not known (request smuggling).
     fn closes_connection(&self) -> bool {
         match self {
-            Self::Refused(refused) => !matches!(refused.why, Refusal::View | Refusal::LastHop),
+            Self::Refused(refused) => !matches!(
+                refused.why,
+                Refusal::View | Refusal::Wait | Refusal::Waiting | Refusal::LastHop
+            ),
             Self::Fetch { source, .. } => source.fault() == Fault::RequestBody,
             Self::OnlyIfCached | Self::Panicked => false,
         }
@@ -122,6 +125,7 @@ impl Error {
     fn proxy_status(&self) -> HeaderValue {
         let error = match self {
             Self::Refused(refused) if refused.why == Refusal::Loop => refused.why.as_str(),
+            Self::Refused(refused) if refused.why == Refusal::Waiting => Fault::Overload.as_str(),
             Self::Refused(_) => "http_request_error",
             Self::Fetch { source, .. } => source.fault().as_str(),
             Self::OnlyIfCached => "proxy_internal_response",
@@ -223,7 +227,9 @@ fn refusal_status(refusal: Refusal) -> StatusCode {
         | Refusal::HostContradicts
         | Refusal::AuthorizationRepeated
         | Refusal::TransferCoding
-        | Refusal::View => StatusCode::BAD_REQUEST,
+        | Refusal::View
+        | Refusal::Wait => StatusCode::BAD_REQUEST,
+        Refusal::Waiting => StatusCode::SERVICE_UNAVAILABLE,
         Refusal::Version => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
         Refusal::UriTooLong => StatusCode::URI_TOO_LONG,
         Refusal::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,

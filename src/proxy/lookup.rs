@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Proxy;
+use super::fetch::Basis;
 use super::request::ClientRequest;
 use super::view::Selected;
 use crate::cache::{Entry, StoreLookup};
@@ -29,6 +30,28 @@ pub(super) enum Lookup {
     NotAdmitted,
     /// Fetch the whole response: nothing is stored, or a 304 would not make it usable.
     Miss(Forward),
+}
+
+impl Lookup {
+    /// Why a fetch is necessary, if it is, and what it can revalidate.
+    pub(super) fn basis(&self) -> (Forward, Basis) {
+        match self {
+            Self::Fresh(..) | Self::Usable(..) => (Forward::Stale, Basis::Stored),
+            Self::Stale { why, .. } => (*why, Basis::Stored),
+            Self::NotAdmitted => (Forward::Miss, Basis::NotAdmitted),
+            Self::Miss(why) => (*why, Basis::Nothing),
+        }
+    }
+
+    /// The stored response, fresh or stale.
+    pub(super) fn selected(self) -> Option<Selected> {
+        match self {
+            Self::Fresh(selected, _) | Self::Usable(selected, _) | Self::Stale { selected, .. } => {
+                Some(selected)
+            }
+            Self::NotAdmitted | Self::Miss(_) => None,
+        }
+    }
 }
 
 /// A stored response that cannot be served yet.

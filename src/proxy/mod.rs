@@ -17,6 +17,8 @@ mod request;
 pub mod respond;
 mod span;
 mod view;
+mod wait;
+mod watched;
 mod write;
 
 use std::convert::Infallible;
@@ -33,7 +35,7 @@ use crate::config::Config;
 use crate::in_transit::Held;
 use crate::outcome::{Forward, Level, Outcome, ServedStale};
 use crate::policy::{self, Moment};
-use crate::request::{Bypass, Bypassed, CacheKey, Call, Parsed, Parser, Peer, Scope};
+use crate::request::{Bypass, Bypassed, CacheKey, Call, Parsed, Parser, Peer, Scope, Wait};
 use crate::telemetry::{Metrics, NotHit, Unserved};
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
@@ -43,6 +45,7 @@ use lookup::{Lookup, Unready};
 use openapi::OpenApi;
 use request::ClientRequest;
 use view::{Selected, Views};
+use watched::Watched;
 
 pub use body::{Body, Content, Report};
 pub use error::{Error, problems};
@@ -57,6 +60,7 @@ pub struct Proxy {
     fetcher: Arc<Fetcher>,
     forwarder: Arc<Forwarder>,
     views: Views,
+    watched: Arc<Watched>,
     openapi: Option<OpenApi>,
     metrics: Arc<Metrics>,
     clock: Clock,
@@ -68,6 +72,7 @@ enum Next {
     Forward(Bypassed),
     MakeReady(Call, Unready),
     Fetch(Call, Forward, Basis),
+    Wait(Call, Box<Wait>),
 }
 
 impl Proxy {
@@ -84,6 +89,7 @@ impl Proxy {
         let upstream = Arc::new(upstream);
         let freshness = Arc::new(config.freshness.clone());
         let views = Views::new(&freshness, &store, &metrics, &clock, upstream.ledger());
+        let watched = Watched::new(config.limits.waiting, &metrics);
         Self {
             fetcher: Arc::new(Fetcher {
                 in_flight: Arc::default(),
@@ -96,6 +102,7 @@ impl Proxy {
                 parsing: places::Places::new(metrics.bodies_parsing.clone()),
                 store: Arc::clone(&store),
                 shared: Arc::clone(&shared),
+                watched: Arc::clone(&watched),
                 upstream: Arc::clone(&upstream),
                 metrics: Arc::clone(&metrics),
                 clock: clock.clone(),
@@ -115,6 +122,7 @@ impl Proxy {
             store,
             parser,
             views,
+            watched,
             openapi: OpenApi::of(config),
             metrics,
             clock,
@@ -174,6 +182,11 @@ impl Proxy {
         &self.fetcher.upstream
     }
 
+    /// Answers all requests that wait for a state of their call; from now on, none waits.
+    pub fn end_waits(&self) {
+        self.watched.drain();
+    }
+
     /// Answers a request. Whatever happens is a response.
     ///
     /// Futures that may wait are boxed: a future is as large as its largest branch, and each hit would move the
@@ -195,11 +208,12 @@ impl Proxy {
                 Next::Respond(response) => response,
                 Next::Forward(bypassed) => Box::pin(self.forward(arrived, bypassed)).await,
                 Next::MakeReady(call, unready) => {
-                    Box::pin(self.answer_unready(call, arrived, unready)).await
+                    Box::pin(self.answer_late(call, arrived, Some(unready))).await
                 }
                 Next::Fetch(call, why, basis) => {
                     Box::pin(self.fetch(call, arrived, why, basis)).await
                 }
+                Next::Wait(call, wait) => Box::pin(self.wait(call, arrived, wait)).await,
             })
         }
     }
@@ -207,7 +221,7 @@ impl Proxy {
     /// Answers a request from its head and the store, if they suffice.
     fn begin(&self, arrived: &Arrived) -> Next {
         let has_body = !arrived.body.is_end_stream();
-        let call = match self.parser.parse(&arrived.head, has_body) {
+        let mut call = match self.parser.parse(&arrived.head, has_body) {
             Ok(Parsed::Call(call)) => call,
             Ok(Parsed::Bypass(bypassed)) => {
                 let openapi = self.openapi.as_ref();
@@ -222,6 +236,9 @@ impl Proxy {
             }
         };
         self.count_as_accepted(arrived, &call.token);
+        if let Some(wait) = call.wait.take() {
+            return Next::Wait(call, wait);
+        }
         let request = self.request(&call, arrived);
         match self.look_up_at_once(&request, arrived.at) {
             Ok(lookup) => match self.respond_stored(&request, lookup, arrived.at, Level::Memory) {
@@ -255,15 +272,19 @@ impl Proxy {
         }
     }
 
-    async fn answer_unready(
+    /// Answers a request later than it arrived, from the store if that suffices.
+    async fn answer_late(
         &self,
         call: Call,
         arrived: Arrived,
-        unready: Unready,
+        unready: Option<Unready>,
     ) -> Response<Body> {
         let request = self.request(&call, &arrived);
-        let mut now = arrived.at;
-        let lookup = self.make_ready(unready, &request, &mut now).await;
+        let mut now = self.clock.now();
+        let lookup = match unready {
+            Some(unready) => self.make_ready(unready, &request, &mut now).await,
+            None => self.look_up(&request, &mut now).await,
+        };
         match self.respond_stored(&request, lookup, now, Level::Memory) {
             Ok(response) => response,
             Err((why, basis)) => Box::pin(self.fetch(call, arrived, why, basis)).await,
@@ -278,7 +299,8 @@ impl Proxy {
         now: Moment,
         level: Level,
     ) -> Result<Response<Body>, (Forward, Basis)> {
-        let (why, basis) = match lookup {
+        let (why, basis) = lookup.basis();
+        match lookup {
             Lookup::Fresh(selected, ttl) => {
                 let selected = self.views.compressed(request, selected);
                 return Ok(respond::hit(request, &selected, level, ttl, now));
@@ -288,10 +310,8 @@ impl Proxy {
                 let selected = self.views.compressed(request, selected);
                 return Ok(self.stale(request, &selected, reason, now));
             }
-            Lookup::Stale { why, .. } => (why, Basis::Stored),
-            Lookup::NotAdmitted => (Forward::Miss, Basis::NotAdmitted),
-            Lookup::Miss(why) => (why, Basis::Nothing),
-        };
+            Lookup::Stale { .. } | Lookup::NotAdmitted | Lookup::Miss(_) => {}
+        }
         if request.directives.only_if_cached {
             return Ok(request.fail(Error::OnlyIfCached));
         }
@@ -329,6 +349,16 @@ impl Proxy {
                 }
             }
         };
+        self.respond_result(request, result, why).await
+    }
+
+    /// Responds with the result of a fetch, or if it failed with a stored response that may be served then.
+    async fn respond_result(
+        &self,
+        request: &ClientRequest<'_>,
+        result: FetchResult,
+        why: Forward,
+    ) -> Response<Body> {
         if result.is_failure()
             && !result.is_stored()
             && let Some(response) = self.stale_if_error(request).await

@@ -19,8 +19,8 @@ use crate::telemetry::RequestId;
 /// The parts that depend on no setting and no table.
 const CONSTANT: &str = include_str!("openapi/document.json");
 
-/// The parameters besides those of the path: the lists of fields and strip, the view, then request
-/// fields that the proxy uses.
+/// The parameters besides those of the path: the lists of fields and strip, the view, the wait and its
+/// time-out, then request fields that the proxy uses.
 ///
 /// A list has at most 2,048 bytes; a schema counts characters, of up to four bytes.
 const PARAMETERS: &str = include_str!("openapi/parameters.json");
@@ -125,6 +125,8 @@ fn parameters(config: &Config) -> Vec<Value> {
         &views.fields_option,
         &views.strip_option,
         &views.view_option,
+        &views.wait_option,
+        &views.wait_timeout_option,
     ];
     for (parameter, name) in parameters.iter_mut().zip(options) {
         parameter["name"] = name.as_str().into();

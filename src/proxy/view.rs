@@ -31,7 +31,7 @@ const MAX_WAIT: Duration = Duration::from_millis(250);
 const VIEW: HeaderName = HeaderName::from_static("stuut-cache-view");
 
 /// The selected representation of a stored response (RFC 9110 §3.2).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Selected {
     pub(super) entry: Arc<Entry>,
     pub(super) representation: Arc<Representation>,

@@ -13,6 +13,7 @@ mod route;
 mod scope;
 mod target;
 mod via;
+mod wait;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -28,6 +29,7 @@ use crate::label::labels;
 use crate::view::{self, View};
 
 use fields::{FieldLines, HeadFields};
+use wait::WaitOptions;
 
 pub use crate::config::ScopeKey;
 pub use credential::{Spelling, hide_credentials};
@@ -39,6 +41,7 @@ pub use route::{RouteId, Routes};
 pub use scope::{Scope, ScopeId, Scopes};
 pub use target::{is_chunked_or_uncoded, max_forwards};
 pub use via::{CACHE_NAME, pseudonym};
+pub use wait::{Until, Wait};
 
 /// Parses request heads by the configured mode, routes, scopes, view options and limits.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ pub struct Parser {
     routes: Routes,
     scopes: Scopes,
     views: view::Options,
+    waits: WaitOptions,
     limits: Limits,
     trusted_proxies: Arc<[AddressRange]>,
 }
@@ -70,7 +74,7 @@ pub struct Bypassed {
 }
 
 /// A cacheable request.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each saves a hit the lookup of fields that it does not have"
@@ -84,6 +88,8 @@ pub struct Call {
     pub token: Scope,
     /// The view of the response that the client wants; `None` for the whole.
     pub view: Option<View>,
+    /// The state that it waits for, if it does. Boxed: few requests wait.
+    pub wait: Option<Box<Wait>>,
     /// The content coding that the client prefers; `None` for identity.
     pub coding: Option<Coding>,
     /// Whether the method is HEAD.
@@ -150,6 +156,7 @@ impl Parser {
             routes: Routes::new(&config.cache.routes),
             scopes: Scopes::new(&config.scope),
             views: view::Options::new(&config.views)?,
+            waits: WaitOptions::new(&config.views, &config.limits),
             limits: config.limits.clone(),
             trusted_proxies: config.server.trusted_proxies.as_slice().into(),
         })
@@ -167,6 +174,7 @@ impl Parser {
             routes: self.routes.clone(),
             scopes: self.scopes.reloaded(&config.scope),
             views: view::Options::new(&config.views)?,
+            waits: WaitOptions::new(&config.views, &self.limits),
             limits: self.limits.clone(),
             trusted_proxies: config.server.trusted_proxies.as_slice().into(),
         })
@@ -208,13 +216,15 @@ impl Parser {
             let reason = self.bypasses_all(is_read).unwrap_or(Bypass::Route);
             return Ok(Parsed::Bypass(reason.into()));
         };
-        // First, for every method and credential: the origin must never get a view option.
-        let query = view::read_query(head.uri.query(), &self.views).map_err(|fault| Refused {
+        // First, for every method and credential: the origin must never get an option of ours.
+        let (query, wait) = self.waits.read(head.uri.query(), &head.headers)?;
+        let query = view::read_query(query.as_deref(), &self.views).map_err(|fault| Refused {
             why: Refusal::View,
             sentence: fault.to_string(),
         })?;
         let remaining = query.remaining.as_deref();
-        let without_options = query.has_options.then(|| target::of(path, remaining));
+        let has_options = query.has_options || wait.is_some();
+        let without_options = has_options.then(|| target::of(path, remaining));
         let reason = match credential {
             _ if let Some(reason) = self.bypasses_all(is_read) => Err(reason),
             None => Err(Bypass::Credential),
@@ -246,6 +256,7 @@ impl Parser {
             key,
             token,
             view: query.view,
+            wait,
             coding: coding(fields.accept_encoding, &head.headers),
             head_only: head.method == Method::HEAD,
             conditional: fields.conditional,

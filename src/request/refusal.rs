@@ -38,6 +38,8 @@ labels! {
         // RFC 9110 §7.6.2
         LastHop => "last-hop": "Max-Forwards is 0: the request is not forwarded",
         View => "view": "a view option is invalid",
+        Wait => "wait": "a wait option is invalid",
+        Waiting => "waiting": "too many requests wait for a change: limits.waiting, or this token's share of it, is reached",
     }
 }
 

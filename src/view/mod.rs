@@ -51,6 +51,6 @@ pub use fault::{
     MAX_NAME, MAX_PATHS, MAX_SEGMENTS, MAX_TEXT, MAX_TOTAL_SEGMENTS, ViewFault, ViewFaultKind,
 };
 pub use nearest::{Misspelt, misspelt};
-pub use options::{Options, OptionsFault};
+pub use options::{Options, OptionsFault, decode, option_value};
 pub use prune::{Pruned, prune, prune_and_match};
 pub use query::{QueryView, read_query};

@@ -96,12 +96,7 @@ impl Options {
             (&self.view, ViewOption::View),
         ]
         .into_iter()
-        .find_map(|(name, which)| {
-            let rest = piece.strip_prefix(&**name)?;
-            // `?strip` is equivalent to `?strip=`.
-            let value = rest.strip_prefix('=').or(rest.is_empty().then_some(""))?;
-            Some((which, value))
-        })
+        .find_map(|(name, which)| Some((which, option_value(piece, name)?)))
     }
 
     /// The configured view named by a value as sent.
@@ -116,13 +111,21 @@ impl Options {
     }
 }
 
+/// The value of an option, as sent; `None` if the piece of the query is another.
+#[must_use]
+pub fn option_value<'a>(piece: &'a str, name: &str) -> Option<&'a str> {
+    let rest = piece.strip_prefix(name)?;
+    // `?strip` is equivalent to `?strip=`.
+    rest.strip_prefix('=').or(rest.is_empty().then_some(""))
+}
+
 /// Percent-decodes the value of an option. `+` is a space, as most clients encode one; a plus sign in
 /// a name is `%2B`.
 ///
 /// # Errors
 ///
 /// [`ViewFaultKind::Percent`] or [`ViewFaultKind::NotUtf8`], with the position of the character.
-pub(super) fn decode(sent: &str) -> Result<Cow<'_, str>, FaultAt> {
+pub fn decode(sent: &str) -> Result<Cow<'_, str>, (usize, ViewFaultKind)> {
     if memchr::memchr2(b'%', b'+', sent.as_bytes()).is_none() {
         return Ok(Cow::Borrowed(sent));
     }

@@ -95,6 +95,8 @@ mod representations {
     mod views;
 }
 
+mod waiting;
+
 #[cfg(feature = "shared")]
 mod shared {
     mod coalescing;

@@ -24,6 +24,7 @@ const OUTCOMES = {
   collapsed: "by another request's fetch",
   miss: "fetched: nothing was stored",
   expired: "fetched: stored, but no longer fresh",
+  waited: "waited for a status or a change",
   bypass: "forwarded without a cache lookup",
   refused: "rejected by the proxy: invalid, or over a limit",
   failed: "error from the proxy: the log says why",

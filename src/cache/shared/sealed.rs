@@ -15,7 +15,7 @@ use crate::telemetry::Unsealed;
 
 /// The first byte of all sealed data. It changes with the format of the content, so that replicas of
 /// different versions share nothing instead of misreading each other.
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
 
 /// The length of the tag at the end.
 pub(super) const TAG: usize = 16;

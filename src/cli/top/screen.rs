@@ -31,7 +31,7 @@ const BUSIEST_HEIGHT: u16 = 12;
 const MIN_BUSIEST: u16 = 36;
 
 /// Height of the box of outcomes.
-const OUTCOMES_HEIGHT: u16 = 11;
+const OUTCOMES_HEIGHT: u16 = 12;
 
 pub(super) fn draw(frame: &mut Frame, model: &Model) {
     let notes = model.notes();
@@ -181,10 +181,13 @@ fn memory(frame: &mut Frame, area: Rect, model: &Model) {
 
 fn outcomes(frame: &mut Frame, area: Rect, model: &Model) {
     let (minute, total) = (&model.stats.last_minute, &model.stats.total);
-    let rows = OutcomeLabel::ALL.iter().map(|outcome| {
+    // A small window leaves out those without requests.
+    let mut shown = OutcomeLabel::ALL.to_vec();
+    shown.sort_by_key(|outcome| total.requests(outcome.as_str()) == 0);
+    let rows = shown.into_iter().map(|outcome| {
         let name = outcome.as_str();
         Row::new([
-            Line::from(name).style(colour(*outcome)),
+            Line::from(name).style(colour(outcome)),
             Line::from(count(minute.requests(name))).right_aligned(),
             Line::from(count(total.requests(name))).right_aligned(),
         ])
@@ -201,6 +204,7 @@ fn colour(outcome: OutcomeLabel) -> Style {
         OutcomeLabel::Hit => Color::Green,
         OutcomeLabel::Stale | OutcomeLabel::Expired => Color::Yellow,
         OutcomeLabel::Miss | OutcomeLabel::Collapsed => Color::Cyan,
+        OutcomeLabel::Waited => Color::Blue,
         OutcomeLabel::Bypass | OutcomeLabel::Aborted => Color::Reset,
         OutcomeLabel::Refused => Color::Magenta,
         OutcomeLabel::Failed => Color::Red,

@@ -119,9 +119,12 @@ impl Fetcher {
             let (key, sent) = (&job.key, &job.sent);
             may_store.and_then(|()| self.store.put(key, sent, &entry, &job.fence))
         };
-        if let Err(reason) = stored {
-            self.count_not_stored(job, reason);
-            self.supersede_stored(job, response);
+        match stored {
+            Ok(()) => self.watched.stored(&job.key),
+            Err(reason) => {
+                self.count_not_stored(job, reason);
+                self.supersede_stored(job, response);
+            }
         }
         FetchResult::Whole(Fetched {
             stored,

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::places::Places;
 use super::request::ClientRequest;
 use super::span;
+use super::watched::Watched;
 use crate::cache::shared::{Position, Shared, Ticket};
 use crate::cache::{
     Acceptance, Entry, Fence, Generation, InFlight, Leader, Recheck, Role, Store, StoreLookup,
@@ -38,6 +39,7 @@ pub(super) struct Fetcher {
     pub(super) in_flight: Arc<InFlight<SharedResult>>,
     pub(super) store: Arc<Store>,
     pub(super) shared: Arc<Shared>,
+    pub(super) watched: Arc<Watched>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) routes: Routes,
     pub(super) freshness: Arc<config::Freshness>,

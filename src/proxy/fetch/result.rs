@@ -72,6 +72,20 @@ impl FetchResult {
         self.status().is_none_or(policy::is_failure)
     }
 
+    /// The response, if a request can wait for its next state; and whether it is stored. If not, a write is
+    /// pending.
+    pub(in super::super) fn waitable(&self) -> Option<(&Arc<Entry>, bool)> {
+        let Self::Whole(Fetched { entry, stored, .. }) = self else {
+            return None;
+        };
+        let is_stored = match stored {
+            Ok(()) => true,
+            Err(NotStored::Fenced) => false,
+            Err(_) => return None,
+        };
+        (entry.whole.status == StatusCode::OK).then_some((entry, is_stored))
+    }
+
     /// Whether the response is stored.
     pub(in super::super) fn is_stored(&self) -> bool {
         matches!(self, Self::Whole(fetched) if fetched.stored.is_ok())

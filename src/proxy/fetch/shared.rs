@@ -112,6 +112,7 @@ impl Fetcher {
             self.renew_fence(job);
             return Kept::Unusable;
         }
+        self.watched.stored(&job.key);
         if job.fence.is_shared() {
             // The origin must first admit this token to it.
             job.basis = Basis::NotAdmitted;

@@ -23,7 +23,7 @@ use super::field_weights::FieldWeights;
 use super::left_out::LeftOut;
 use super::reasons::Reasons;
 use crate::label::Label as _;
-use crate::outcome::{Fault, OutcomeLabel, ServedStale};
+use crate::outcome::{Fault, OutcomeLabel, ServedStale, WaitEnd};
 use crate::policy::NotStored;
 use crate::request::{Bypass, Refusal, Routes};
 
@@ -111,6 +111,10 @@ metrics! {
     accepted_scopes: IntGauge = "accepted_scopes", "Tokens that the origin has lately accepted under a path of cache.routes; at most 16,384.";
     accepted_scopes_evicted: IntCounter = "accepted_scopes_evicted_total", "Accepted tokens dropped for newer ones, the least recently used first. Steady: more than 16,384 tokens are in use, and some count as not accepted until their next request.";
     rechecks: IntCounter = "rechecks_total", "Background revalidations because the last acceptance of a token is older than 0.8 of scope.recheck.";
+    waiting: IntGauge = "waiting", "Requests that wait for a status or a change of a call; at most limits.waiting. Further ones are refused (refused_total, waiting).";
+    waits: Counters<WaitEnd> = "waits_total" ["end"], "Answers to requests that wait for a status or a change, those that did not have to wait included. reached: the call has one of the statuses; changed: its body has changed; timeout: neither until the time-out; drained: the proxy is shutting down; skipped: the response is an error, or may not be stored (its Cache-Status has the reason). Many timeout: the statuses do not occur, or the time-outs are short.";
+    waits_left: IntCounter = "waits_left_total", "Waiting requests whose client has disconnected. Many: a client's own time-out is shorter than its wait_timeout.";
+    wait_polls: IntCounter = "wait_polls_total", "Requests to the origin, or lookups in the shared level, for calls that clients wait for: one at a time for each call and token, at the pace of freshness.status.";
     stale: Counters<ServedStale> = "stale_total" ["reason"], "Responses with outcome=\"stale\". stale-while-revalidate: refreshed in the background, as planned; max-stale: the client accepts it; stale-if-error: the origin failed; recheck-failed: fresh, but the origin failed when the token was due for a recheck, at most freshness.stale_if_error after its last acceptance. Non-zero of the last two: is the origin up and reachable?"
         => stale: Counts<ServedStale, STALE> = Counts::read;
     writes_untracked: IntCounter = "writes_untracked_total", "Writes that were not tracked, because one token has 4,096 paths, or all together 65,536, with writes of unknown result or within freshness.write_settling: they invalidated, but a response fetched before the origin applied them may be stored. Non-zero: why do these writes fail, or does one token write thousands of calls a second?";

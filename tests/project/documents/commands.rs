@@ -58,6 +58,7 @@ documents! {
     commands_of_mocking: "docs/mocking.md",
     commands_of_operations: "docs/operations.md",
     commands_of_views: "docs/views.md",
+    commands_of_waiting: "docs/waiting.md",
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The examples of `docs/clients.md`, run unchanged against the demo.
+//! The examples of `docs/clients.md` and `docs/waiting.md`, run unchanged against the demo.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,11 @@ use stuut_simulator::demo::{CALL, TOKEN};
 use crate::demo::Demo;
 use crate::tools::{run, skip, tool};
 
+const CLIENTS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/clients.md"));
+const WAITING: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/waiting.md"));
+
 /// The code block of this language.
-fn example(language: &str, demo: &Demo) -> String {
-    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/clients.md"));
+fn example(page: &str, language: &str, demo: &Demo) -> String {
     let opening = format!("```{language}\n");
     let (_, block) = page.split_once(&opening).expect("an example");
     let (block, _) = block.split_once("```").expect("the end of the block");
@@ -37,27 +39,33 @@ async fn the_example_for_curl_works() {
         return;
     };
     let demo = Demo::start().await;
-    assert_shows_a_hit(shell.args(["-ec", &example("sh", &demo)]));
+    assert_shows_a_hit(shell.args(["-ec", &example(CLIENTS, "sh", &demo)]));
 }
 
 #[tokio::test]
 async fn the_example_for_python_works() {
     // Its command is installed with its library.
-    let (Some(_), Some(mut python)) = (tool("httpx"), tool("python3")) else {
+    let (Some(_), Some(python)) = (tool("httpx"), tool("python3")) else {
         return;
     };
     let demo = Demo::start().await;
-    assert_shows_a_hit(python.args(["-c", &example("python", &demo)]));
+    for page in [CLIENTS, WAITING] {
+        let mut python = Command::new(python.get_program());
+        assert_shows_a_hit(python.args(["-c", &example(page, "python", &demo)]));
+    }
 }
 
 #[tokio::test]
 async fn the_example_for_node_works() {
-    let Some(mut node) = tool("node") else {
+    let Some(node) = tool("node") else {
         return;
     };
     let demo = Demo::start().await;
-    let code = example("javascript", &demo);
-    assert_shows_a_hit(node.args(["--input-type=module", "-e", &code]));
+    for page in [CLIENTS, WAITING] {
+        let code = example(page, "javascript", &demo);
+        let mut node = Command::new(node.get_program());
+        assert_shows_a_hit(node.args(["--input-type=module", "-e", &code]));
+    }
 }
 
 /// A folder that persists between runs, so that dependencies are built once.
@@ -79,8 +87,7 @@ async fn the_example_for_rust_works() {
     let (Some(mut fetch), Some(mut build), Some(mut run)) = (cargo(), cargo(), cargo()) else {
         return;
     };
-    let code = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/clients.md"));
-    let (_, code) = code.split_once("```rust\n").expect("an example");
+    let (_, code) = CLIENTS.split_once("```rust\n").expect("an example");
     let (first, _) = code.split_once('\n').expect("lines");
     let dependency = first.strip_prefix("// reqwest = ").expect("the dependency");
     let (dependency, _) = dependency.split_once("},").expect("its end");
@@ -122,7 +129,7 @@ async fn the_example_for_rust_works() {
 
     // After the dependencies are built: the call of the tour is a hit for `scope.recheck` only.
     let demo = Demo::start().await;
-    let code = example("rust", &demo);
+    let code = example(CLIENTS, "rust", &demo);
     write(
         &folder.join("main.rs"),
         &format!(
@@ -150,7 +157,7 @@ async fn the_example_for_go_works() {
     run(build.args(["build", "net/http"]));
     let demo = Demo::start().await;
     let imports = ["fmt", "io", "log", "net/http", "os"].map(|name| format!("import {name:?}\n"));
-    let (imports, code) = (imports.concat(), example("go", &demo));
+    let (imports, code) = (imports.concat(), example(CLIENTS, "go", &demo));
     let file = folder.join("main.go");
     write(
         &file,

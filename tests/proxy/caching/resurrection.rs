@@ -167,6 +167,7 @@ fn freshness() -> Freshness {
         },
         stale_use: StaleUse::Forbidden,
         hard_limit: Duration::MAX,
+        status: None,
         is_unknown: false,
     }
 }

@@ -92,6 +92,13 @@ async fn responses_match_the_openapi_document() {
             .assert_status(304),
         get("/v1/calls/c1?strip=invoices").await.assert_hit(),
         get("/v1/calls/c1?view=light").await.assert_hit(),
+        get("/v1/calls/c1?wait=status:completed")
+            .header("prefer", "wait=5")
+            .await
+            .assert_hit(),
+        get("/v1/calls/c1?wait=done")
+            .await
+            .assert_problem(400, "wait"),
         get("/v1/calls/c1?fields=id&strip=")
             .await
             .assert_status(400),
@@ -211,6 +218,7 @@ async fn the_document_has_the_configured_routes_and_options() {
         });
         config.cache.routes = routes.to_vec();
         "without".clone_into(&mut config.views.strip_option);
+        "until".clone_into(&mut config.views.wait_option);
     })
     .await;
     let document = Document::of(&proxy).await;
@@ -228,7 +236,8 @@ async fn the_document_has_the_configured_routes_and_options() {
             .collect()
     };
     assert_eq!(names("path"), ["org", "id"]);
-    assert_eq!(names("query"), ["fields", "without", "view"]);
+    let options = ["fields", "without", "view", "until", "wait_timeout"];
+    assert_eq!(names("query"), options);
 }
 
 #[tokio::test]

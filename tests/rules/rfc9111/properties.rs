@@ -74,6 +74,7 @@ fn freshness() -> impl Strategy<Value = Freshness> {
             },
             stale_use,
             hard_limit,
+            status: None,
             is_unknown: false,
         },
     )

@@ -1,0 +1,102 @@
+//! The bounds of waits, and the separation of tokens.
+
+use super::{CALL, Story, assert_ended, body, call};
+
+const POLLS: &str = "wait_polls_total";
+
+#[tokio::test]
+async fn two_tokens_never_share_a_poller_or_an_answer() {
+    let story = Story::start().await;
+    let first = story.wait("wait=change").await;
+    let second = story.proxy.get(&format!("{CALL}?wait=change")).bearer("b");
+    let second = second.start();
+    story.is_waiting(2).await;
+    story.origin.assert_requests(2);
+    story.origin.refuse("a", 401);
+    story.proxy.advance_waiters(3);
+    story.origin.wait_for_requests(4).await;
+    assert_ended(first.await.assert_status(401), "skipped");
+    story.is_waiting(1).await;
+    let tokens = |count: usize| {
+        let requests = story.origin.requests();
+        let tokens = requests[count..].iter();
+        tokens
+            .filter_map(|request| request.header("authorization"))
+            .collect::<Vec<_>>()
+    };
+    let before = story.origin.requests().len();
+    story.origin.reply(CALL, call("completed", "b"));
+    story.polled().await;
+    assert_ended(second.await, "changed").assert_body(body("completed", "b"));
+    assert_eq!(tokens(before), ["Bearer b"]);
+}
+
+/// A client cannot spin: it gets an error with `Retry-After`, and no origin request for a call that is
+/// stored.
+#[tokio::test]
+async fn at_the_bound_a_token_with_its_share_is_refused_and_another_is_not() {
+    let story = Story::with(|config| config.limits.waiting = 4).await;
+    let waiting = [
+        story.wait("wait=change").await,
+        story.wait("wait=change").await,
+    ];
+    let refused = story
+        .get("wait=change")
+        .await
+        .assert_problem(503, "waiting");
+    refused.assert_header("retry-after", "1");
+    let ordinary = story.get("wait=status:in_progress").await;
+    assert_ended(ordinary.assert_status(200), "reached");
+    let other = story.proxy.get(&format!("{CALL}?wait=change")).bearer("b");
+    let other = other.start();
+    story.is_waiting(3).await;
+    let metric = "refused_total{reason=\"waiting\"}";
+    assert_eq!(story.count(metric).await, 1);
+    story.origin.reply(CALL, call("completed", "b"));
+    story.proxy.advance_waiters(3);
+    for response in waiting.into_iter().chain([other]) {
+        assert_ended(response.await, "changed");
+    }
+    story.is_waiting(0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_freed_and_the_last_one_ends_the_poller() {
+    let story = Story::start().await;
+    let over_http2 = story.get("wait=change").over_http2().start();
+    let over_http1 = story.wait("wait=change").await;
+    story.is_waiting(2).await;
+    over_http2.hang_up().await;
+    story.is_waiting(1).await;
+    over_http1.hang_up().await;
+    story.is_waiting(0).await;
+    assert_eq!(story.count("waits_left_total").await, 2);
+    let polls = story.count(POLLS).await;
+    story.proxy.advance_waiters(3_600);
+    // A request of another call: the poller would have polled before it.
+    story
+        .proxy
+        .get("/v1/calls/c2")
+        .bearer("a")
+        .await
+        .assert_status(200);
+    assert_eq!(story.count(POLLS).await, polls);
+}
+
+#[tokio::test]
+async fn clients_that_negotiate_other_responses_have_pollers_of_their_own() {
+    let story = Story::start().await;
+    let reply = |summary| call("in_progress", summary).header("vary", "accept-language");
+    story.origin.reply(CALL, reply("a"));
+    let english = story.get("wait=change").header("accept-language", "en");
+    let polish = story.get("wait=change").header("accept-language", "pl");
+    let waiting = [english.start(), polish.start()];
+    story.is_waiting(2).await;
+    story.origin.assert_requests(2);
+    story.origin.reply(CALL, reply("b"));
+    story.proxy.advance_waiters(3);
+    for response in waiting {
+        assert_ended(response.await, "changed").assert_body(body("in_progress", "b"));
+    }
+    story.origin.assert_requests(4);
+}
