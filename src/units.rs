@@ -1,6 +1,21 @@
-//! Numbers for people: with units, and few digits.
+//! Text for people: numbers with units and few digits, and no control characters.
 
 const UNKNOWN: &str = "–";
+
+/// The same text, lines apart, with control characters as JSON escapes: a terminal may obey also those above
+/// ASCII, which JSON allows.
+pub(crate) fn printable(text: String) -> String {
+    let is_hidden = |character: char| character.is_control() && character != '\n';
+    if !text.contains(is_hidden) {
+        return text;
+    }
+    let characters = text.chars();
+    let written = characters.map(|character| match character {
+        hidden if is_hidden(hidden) => format!("\\u{:04x}", u32::from(hidden)),
+        shown => shown.to_string(),
+    });
+    written.collect()
+}
 
 /// A number with commas between thousands.
 pub(crate) fn count(value: u64) -> String {

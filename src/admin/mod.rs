@@ -40,6 +40,7 @@ use crate::proxy::{FetchesInFlight, Proxy, openapi};
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::{AccessLog, Metrics, rounded_seconds};
+use crate::units;
 use crate::upstream::Upstream;
 use connections::{Connections, Place};
 use history::History;
@@ -352,7 +353,8 @@ async fn compressed(response: AdminResponse, accepted: &HeaderMap) -> AdminRespo
 }
 
 fn json(status: StatusCode, value: &serde_json::Value) -> AdminResponse {
-    typed(status, "application/json", format!("{value}\n"))
+    let text = units::printable(value.to_string()) + "\n";
+    typed(status, "application/json", text)
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> AdminResponse {

@@ -12,7 +12,7 @@ use super::print;
 use super::serve::run_to_end;
 use super::stats_document::Busy;
 use crate::clock::Clock;
-use crate::units::{bytes, count, percent, span};
+use crate::units::{bytes, count, percent, printable, span};
 
 #[derive(Debug, Args)]
 pub(super) struct CallersArguments {
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &CallersArguments) -> anyhow::Result<ExitCode> {
             now.unwrap_or_default().as_secs(),
         )
     };
-    print(text)?;
+    print(printable(text))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,7 +56,7 @@ fn table(callers: &[Busy], now: u64) -> String {
     for caller in callers {
         let refused = |status: &str| count(caller.refused.get(status).copied().unwrap_or(0));
         let last = caller.last_seen.map(|last| span(now.saturating_sub(last)));
-        let views = caller.views.join(" · ").replace(char::is_control, "");
+        let views = caller.views.join(" · ");
         let line = format!(
             "{:<20}{:>9}{:>10}{:>7}{:>8}{:>10}{:>6}{:>6}{:>6}{:>10}  {views}",
             caller.name.as_deref().unwrap_or("–"),
@@ -86,7 +86,7 @@ mod tests {
                 "scope": "1a2b3c4d", "name": "billing", "requests": 12_345, "hit_ratio": 0.943,
                 "origin_requests": 712, "bytes": 98_000_000, "last_seen": 1_000,
                 "refused": {"401": 0, "403": 2, "429": 31},
-                "views": ["strip=invoices,partner", "fields=id,\u{1b}status"],
+                "views": ["strip=invoices,partner", "fields=id,status"],
             },
             {"scope": "00000001", "name": null, "requests": 3, "last_seen": 980, "new": true},
             {"scope": "00000002", "name": "nightly-export", "last_seen": null},

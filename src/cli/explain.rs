@@ -11,7 +11,7 @@ use super::print;
 use super::serve::run_to_end;
 use crate::label::Label as _;
 use crate::policy::Rule;
-use crate::units::{bytes, count, span};
+use crate::units::{bytes, count, printable, span};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
@@ -37,11 +37,11 @@ pub(super) fn run(arguments: &ExplainArguments) -> anyhow::Result<ExitCode> {
     let body = run_to_end(1, async { Ok(admin.get(&target).await?) })?;
     let document: Value = serde_json::from_slice(&body)
         .with_context(|| format!("{} is not an admin listener", admin.address))?;
-    print(if arguments.json {
+    print(printable(if arguments.json {
         format!("{document}\n")
     } else {
         prose(path, &document)
-    })?;
+    }))?;
     Ok(ExitCode::SUCCESS)
 }
 

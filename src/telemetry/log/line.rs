@@ -236,14 +236,7 @@ impl LineBuffer {
             return;
         }
         let written = serde_json::to_string(&String::from_utf8_lossy(text)).expect(INFALLIBLE);
-        // JSON allows the control characters above ASCII, but a terminal may obey them.
-        for character in written.chars() {
-            if character.is_control() {
-                write!(self.bytes, "\\u{:04x}", u32::from(character)).expect(INFALLIBLE);
-            } else {
-                write!(self.bytes, "{character}").expect(INFALLIBLE);
-            }
-        }
+        self.add(&[&units::printable(written)]);
     }
 
     fn address(&mut self, address: IpAddr) {

@@ -157,3 +157,38 @@ async fn a_named_caller_is_shown_by_name_in_logs_statistics_and_metrics() {
     assert_eq!(named.len(), 3, "{log}");
     assert!(named.iter().all(|line| line["scope"] == *scope), "{log}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_put_no_control_characters_on_a_terminal() {
+    let origin = Origin::start().await;
+    origin.default_reply(Reply::echo());
+    let program = Program::start(&origin, &[]).await;
+    // The escape character, and the one above ASCII that begins a sequence by itself.
+    for view in ["%1B[31mred", "%C2%9B31mred"] {
+        let target = format!("{CALL}?strip={view}");
+        program.get(&target).bearer("a").await.assert_status(200);
+    }
+    callers(&program, 2).await;
+    let mut texts = Vec::new();
+    for target in ["/stats?callers=1", &format!("/explain?path={CALL}")] {
+        texts.push(program.admin(Method::GET, target).await.text());
+    }
+    let admin = program.admin.to_string();
+    let flags = ["--admin", &admin];
+    for command in [
+        &["callers"][..],
+        &["callers", "--json"],
+        &["explain", CALL],
+        &["explain", "--json", CALL],
+    ] {
+        let ran = run(&[command, &flags].concat()).await.assert_code(0);
+        texts.push(ran.stdout.clone());
+    }
+    for text in texts {
+        assert!(text.contains("31mred"), "{text}");
+        assert!(
+            !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
+    }
+}
