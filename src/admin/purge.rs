@@ -44,7 +44,7 @@ impl Admin {
                 "specify one of ?call=ID, ?path=/v1/calls/ID, ?scope=DIGEST (8 hex digits or more) and ?all; write a path or an id as in a request, & as %26, without a query or *: all queries are purged, and all paths below a path\n",
             );
         };
-        let (stored, in_flight) = (self.store.valid_entries(), self.fetches.generations());
+        let in_flight = self.fetches.generations();
         let (invalidation, cause) = match purge {
             Purge::Call(id) => {
                 let mut paths = self.routes.paths_of_call(id).peekable();
@@ -63,12 +63,12 @@ impl Admin {
             Purge::Scope(id) => (Invalidation::ScopeId(id), InvalidationCause::PurgeScope),
             Purge::All => (Invalidation::All, InvalidationCause::PurgeAll),
         };
+        let purged = self.store.purged(&invalidation);
         self.store.invalidate(&invalidation, self.clock.mono());
         self.store.count_invalidation(cause);
         let is_over = |generation: &Generation| !self.store.is_current(generation);
-        let stored = stored.iter().filter(|entry| is_over(&entry.generation));
         let in_flight = in_flight.iter().filter(|generation| is_over(generation));
-        let (stored, in_flight) = (stored.count(), in_flight.count());
+        let (stored, in_flight) = (self.store.found(&[purged])[0], in_flight.count());
         let mut found = serde_json::json!({
             "invalidated": query, "stored": stored, "in_flight": in_flight,
         });

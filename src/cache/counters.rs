@@ -125,17 +125,32 @@ impl<K: Hash + Eq> LiveCounters<K> {
 
     /// Advances a counter; returns whether it exists.
     pub(super) fn advance(&self, key: &K) -> bool {
-        let table = self.lock();
-        let counter = table.counters.get(key).and_then(Weak::upgrade);
-        counter.inspect(|counter| counter.advance()).is_some()
+        self.find(key)
+            .inspect(|counter| counter.advance())
+            .is_some()
     }
 
     /// Advances every counter whose key matches; returns whether there is one. Iterates over all of them.
     pub(super) fn advance_all(&self, matches: impl Fn(&K) -> bool) -> bool {
+        let found = self.find_all(matches);
+        for counter in &found {
+            counter.advance();
+        }
+        !found.is_empty()
+    }
+
+    /// The counter of this key, if it exists.
+    pub(super) fn find(&self, key: &K) -> Option<Arc<Counter>> {
+        self.lock().counters.get(key).and_then(Weak::upgrade)
+    }
+
+    /// Every counter whose key matches. Iterates over all of them.
+    pub(super) fn find_all(&self, matches: impl Fn(&K) -> bool) -> Vec<Arc<Counter>> {
         let table = self.lock();
         let counters = table.counters.iter().filter(|(key, _)| matches(key));
-        let live = counters.filter_map(|(_, counter)| counter.upgrade());
-        live.inspect(|counter| counter.advance()).count() > 0
+        counters
+            .filter_map(|(_, counter)| counter.upgrade())
+            .collect()
     }
 
     /// Marks a write as pending until then; returns false if there are too many pending writes, in

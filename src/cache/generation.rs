@@ -22,6 +22,12 @@ use crate::policy::canonical_path;
 use crate::request::{CacheKey, Routes, Scope};
 use crate::telemetry::NotHit;
 
+mod purged;
+#[cfg(test)]
+mod tests;
+
+pub use purged::Purged;
+
 /// The deepest ancestor with a counter, by the separators of its path and the one after it: it stands for
 /// all deeper ones. Only `{*rest}` routes have such paths.
 const MAX_ANCESTORS: usize = 10;
@@ -391,6 +397,3 @@ impl Fence {
         self.superseded.value() > self.generation.sequence
     }
 }
-
-#[cfg(test)]
-mod tests;

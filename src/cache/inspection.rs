@@ -1,4 +1,4 @@
-//! The stored responses, for operators: these functions iterate over all entries.
+//! The stored responses, for operators.
 
 use std::sync::Arc;
 
@@ -36,16 +36,5 @@ impl Store {
             }));
         }
         inspections
-    }
-
-    /// The responses that nothing has invalidated. Iterates over all entries.
-    #[must_use]
-    pub fn valid_entries(&self) -> Vec<Arc<Entry>> {
-        let mut entries = Vec::new();
-        for (key, variants) in &self.cache {
-            let valid = variants.iter().filter(|entry| self.is_valid(&key, entry));
-            entries.extend(valid.map(Arc::clone));
-        }
-        entries
     }
 }

@@ -23,7 +23,7 @@ pub use acceptance::{Acceptance, Recheck};
 pub use admission::Admission;
 pub use coalesce::{InFlight, Leader, Role, Waiter};
 pub use entry::{Entry, ViewSlot};
-pub use generation::{Fence, Generation};
+pub use generation::{Fence, Generation, Purged};
 pub use inspection::Inspection;
 pub use invalidation::{Invalidation, Reach};
 pub use representation::Representation;

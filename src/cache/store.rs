@@ -1,8 +1,8 @@
 //! The store of entries by cache key: moka bounds and evicts; scope and generation decide which
 //! entries are valid. Freshness is not checked here.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::acceptance::AcceptedScopes;
 use super::generation::Generations;
 use super::shared::Lease;
-use super::{Acceptance, Entry, Fence, Generation, Invalidation};
+use super::{Acceptance, Entry, Fence, Generation, Invalidation, Purged};
 use crate::config::Config;
 use crate::policy::NotStored;
 use crate::request::{CacheKey, Prehashed, Scope};
@@ -41,9 +41,11 @@ pub struct Store {
     /// The number of bytes at which the next eviction is due.
     evict_at: u64,
     /// Notified by every invalidation.
-    invalidated: watch::Sender<()>,
-    /// Responses whose memory the sweeps have freed.
-    pub(super) swept: AtomicUsize,
+    pub(super) invalidated: watch::Sender<()>,
+    /// The purges not counted yet.
+    pub(super) purges: Mutex<Vec<Weak<Purged>>>,
+    /// Held while they are counted, never by a request.
+    pub(super) counting: Mutex<()>,
 }
 
 /// Newest first.
@@ -120,7 +122,8 @@ impl Store {
             stored_bytes: AtomicU64::new(0),
             evict_at: config.cache.capacity.0 / EVICTIONS_PER_CAPACITY,
             invalidated: watch::Sender::default(),
-            swept: AtomicUsize::new(0),
+            purges: Mutex::default(),
+            counting: Mutex::default(),
         }
     }
 
@@ -344,24 +347,15 @@ impl Store {
         self.invalidated.subscribe()
     }
 
-    /// Applies an item of the log, appended this long ago; returns whether there was anything to
-    /// invalidate.
-    pub fn apply(
-        &self,
-        id: u64,
-        invalidation: &Invalidation,
-        age: Duration,
-        now: Duration,
-    ) -> bool {
+    /// Applies an item of the log, appended this long ago.
+    pub fn apply(&self, id: u64, invalidation: &Invalidation, age: Duration, now: Duration) {
         self.generations.record(id, invalidation);
         if let Invalidation::Scope(token) = invalidation {
             self.accepted.refuse(token);
         }
-        let any = self.invalidate_late(invalidation, age, now);
-        if any {
+        if self.invalidate_late(invalidation, age, now) {
             self.invalidated.send_replace(());
         }
-        any
     }
 
     /// Invalidates everything: items of the log up to `floor` may not have been applied.

@@ -1,13 +1,13 @@
-//! Invalidated entries: why, and when their memory is freed.
+//! Invalidated entries: why, how many a purge has invalidated, and when their memory is freed.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use moka::ops::compute::{CompResult, Op};
+use moka::ops::compute::Op;
 
-use super::Store;
 use super::store::Variants;
+use super::{Invalidation, Purged, Store};
 use crate::request::CacheKey;
 use crate::telemetry::NotHit;
 
@@ -28,35 +28,80 @@ impl Store {
         over.unwrap_or(NotHit::NoLease)
     }
 
-    /// Frees the memory of invalidated entries.
-    pub fn sweep(&self) {
+    /// A purge that is about to be carried out: what it invalidates is kept until it is counted.
+    #[must_use]
+    pub fn purged(&self, purge: &Invalidation) -> Arc<Purged> {
+        let purged = Arc::new(self.generations.purged(purge));
+        locked(&self.purges).push(Arc::downgrade(&purged));
+        purged
+    }
+
+    /// How many stored responses each of these purges, which are carried out, has invalidated. Iterates over
+    /// all entries, but once for all purges that wait for that.
+    #[must_use]
+    pub fn found(&self, purges: &[Arc<Purged>]) -> Vec<usize> {
+        for purge in purges {
+            purge.is_carried_out.store(true, Ordering::SeqCst);
+        }
+        let counting = locked(&self.counting);
+        if purges.iter().any(|purge| purge.is_uncounted()) {
+            self.count();
+        }
+        drop(counting);
+        self.invalidated.send_replace(());
+        let counts = purges.iter();
+        counts
+            .map(|purge| purge.found.load(Ordering::SeqCst))
+            .collect()
+    }
+
+    /// Counts for the purges that are carried out by now.
+    fn count(&self) {
+        let purges = self.uncounted();
+        let is_carried_out = |purge: &Arc<Purged>| purge.is_carried_out.load(Ordering::SeqCst);
+        let carried_out: Vec<_> = purges.iter().map(is_carried_out).collect();
+        for (_, variants) in &self.cache {
+            for entry in variants.iter() {
+                let by = self.generations.purged_by(&entry.generation, &purges);
+                if let Some(by) = by.filter(|by| carried_out[*by]) {
+                    purges[by].found.fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        }
+        for (purge, _) in std::iter::zip(purges, carried_out).filter(|(_, is_over)| *is_over) {
+            purge.is_counted.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// The purges not counted yet, in their order.
+    fn uncounted(&self) -> Vec<Arc<Purged>> {
+        let mut purges = locked(&self.purges);
+        purges.retain(|purge| purge.strong_count() > 0);
+        let live = purges.iter().filter_map(Weak::upgrade);
+        live.filter(|purge| purge.is_uncounted()).collect()
+    }
+
+    /// Frees the memory of invalidated entries; gives way to a purge, which sweeps again once it is counted.
+    fn sweep(&self) {
         let keys: Vec<_> = self
             .cache
             .iter()
             .filter(|(key, variants)| !self.any_valid(key, variants))
             .collect();
         for (key, variants) in keys {
+            if !self.uncounted().is_empty() {
+                break;
+            }
             let (scope, why) = (key.scope().id(), self.why_unusable(&variants));
             self.metrics.reasons.record_removal(scope, key.path(), why);
-            let removed = self
-                .cache
+            self.cache
                 .entry_by_ref(&*key)
                 .and_compute_with(|stored| match stored {
                     Some(stored) if !self.any_valid(&key, stored.value()) => Op::Remove,
                     _ => Op::Nop,
                 });
-            if let CompResult::Removed(removed) = removed {
-                self.swept
-                    .fetch_add(removed.value().len(), Ordering::Relaxed);
-            }
         }
         self.cache.run_pending_tasks();
-    }
-
-    /// The number of responses whose memory the sweeps have freed so far.
-    #[must_use]
-    pub fn swept(&self) -> usize {
-        self.swept.load(Ordering::Relaxed)
     }
 
     fn any_valid(&self, key: &CacheKey, variants: &Variants) -> bool {
@@ -73,4 +118,9 @@ impl Store {
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each value that they guard is consistent at any time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

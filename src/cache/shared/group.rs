@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,8 +56,8 @@ pub struct Group {
     due: Notify,
     /// Counts the answered beats.
     answered: watch::Sender<u64>,
-    /// Permits to count what a purge has found.
-    counting: Arc<Semaphore>,
+    /// The purges that wait to be counted.
+    applied: mpsc::Sender<count::Applied>,
     end: CancellationToken,
     tasks: TaskTracker,
 }
@@ -95,6 +95,7 @@ impl Group {
         if settings.alone == Alone::Short {
             store.lease().limit(length, now);
         }
+        let (applied, to_count) = mpsc::channel(count::MAX_WAITING);
         let group = Arc::new(Self {
             id,
             engine,
@@ -111,13 +112,16 @@ impl Group {
             appended: watch::Sender::new((0, None)),
             due: Notify::new(),
             answered: watch::Sender::new(0),
-            counting: Arc::new(Semaphore::new(count::MAX_COUNTING)),
+            applied,
             end: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         group.tasks.spawn(Arc::clone(&group).beat());
         group.tasks.spawn(Arc::clone(&group).read());
         group.tasks.spawn(Arc::clone(&group).append());
+        group
+            .tasks
+            .spawn(Arc::clone(&group).publish_counts(to_count));
         group
     }
 
@@ -245,11 +249,12 @@ impl Group {
                 Step::Apply(item) => {
                     let invalidation = self.open(&item, era);
                     self.metrics.shared_applied.of(concern(&invalidation)).inc();
-                    let swept = self.store.swept();
-                    let any = self.store.apply(item.id, &invalidation, item.age, now);
-                    if invalidation.is_purge() {
-                        let position = Position { era, id: item.id };
-                        self.count(&invalidation, position, any.then_some(swept));
+                    let purged = invalidation
+                        .is_purge()
+                        .then(|| self.store.purged(&invalidation));
+                    self.store.apply(item.id, &invalidation, item.age, now);
+                    if let Some(purged) = purged {
+                        self.count(&invalidation, Position { era, id: item.id }, purged);
                     }
                 }
             }

@@ -102,9 +102,9 @@ async fn each_purge_has_its_own_counts_and_a_write_has_none() {
     assert_eq!(purge("call=c1").await, [2]);
     // Not the counts of the purge before.
     assert_eq!(purge("call=c1").await, [0]);
-    // Names reveal no path.
+    // Names reveal no path; hex digits may be any.
     let names = keys().await;
-    assert!(!names.is_empty() && names.iter().all(|name| !name.contains("c1")));
+    assert!(!names.is_empty() && names.iter().all(|name| !name.contains("calls")));
 }
 
 #[tokio::test]

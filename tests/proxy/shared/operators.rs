@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use futures_util::future::join_all;
 use http::Method;
 use serde_json::Value;
 use stuut_cache::config::ScopeKey;
@@ -120,6 +121,35 @@ async fn explain_says_whether_the_shared_level_has_a_response_and_why_it_is_not_
         .await
         .expect("it is removed");
     is_at("not stored there").await;
+}
+
+#[tokio::test]
+async fn each_of_many_purges_counts_what_it_has_invalidated_itself() {
+    let test = "each_of_many_purges_counts_what_it_has_invalidated_itself";
+    let Some(replicas) = Replicas::start(test, 2).await else {
+        return;
+    };
+    replicas.origin.default_reply(Reply::echo());
+    let call = |n: u32| format!("/v1/calls/c{n}");
+    for (n, replica) in (0..24).flat_map(|n| replicas.iter().map(move |one| (n, one))) {
+        replica.get(&call(n)).bearer("a").await.assert_status(200);
+    }
+    // Writes, of which most responses are not swept yet: that is done once a second.
+    for n in 12..24 {
+        let write = replicas[0].request(Method::PATCH, &call(n)).bearer("a");
+        write.await.assert_status(200);
+    }
+    let purges = (0..12).map(async |n| {
+        let purge = replicas[0].admin(Method::POST, &format!("/purge?call=c{n}"));
+        purge.await.assert_status(200).json()
+    });
+    for purge in join_all(purges).await {
+        assert_eq!(purge["stored"], 1, "{purge}");
+        let others = purge["others"].as_object().expect("counts");
+        assert!(others.values().eq([&Value::from(1)]), "{purge}");
+    }
+    let all = replicas[0].admin(Method::POST, "/purge?all").await.json();
+    assert_eq!(all["stored"], 0, "{all}");
 }
 
 /// Two programs in front of one simulated API; each with its own engine or key if these differ.

@@ -1,18 +1,20 @@
 //! Counts for the operator of a purge: how many responses each replica had stored of what it concerns. They
-//! follow the confirmations, so that no replica searches its store while the log waits.
+//! follow the confirmations, so that no replica searches its store while the log waits; one search counts
+//! for all purges that have come meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::mpsc;
 
 use super::Group;
-use crate::cache::Invalidation;
 use crate::cache::shared::{MemberId, Position};
+use crate::cache::{Invalidation, Purged};
 
-/// Most purges that are counted at a time; further ones are not counted.
-pub(super) const MAX_COUNTING: usize = 4;
+/// Most purges that wait to be counted; further ones are not counted.
+pub(super) const MAX_WAITING: usize = 256;
 
 /// The longest wait for the counts.
 const COUNT_TIME: Duration = Duration::from_secs(1);
@@ -25,32 +27,48 @@ const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// The responses that other replicas had stored; without replicas that have not published a count.
-pub type Counts = BTreeMap<MemberId, u64>;
+pub type Counts = BTreeMap<MemberId, u32>;
+
+/// A purge that was applied, and where its count is published.
+#[derive(Debug)]
+pub(super) struct Applied {
+    purged: Arc<Purged>,
+    name: String,
+    position: Position,
+}
 
 impl Group {
-    /// Publishes how many responses this replica had stored of what a purge concerns: those that the next
-    /// sweep frees. `swept`: the number of those freed before the purge, which has this position, was
-    /// applied; `None` if it concerned nothing here.
-    pub(super) fn count(&self, purge: &Invalidation, position: Position, swept: Option<usize>) {
-        let Ok(permit) = Arc::clone(&self.counting).try_acquire_owned() else {
-            return;
-        };
+    /// Has a purge counted, which was applied at this position.
+    pub(super) fn count(&self, purge: &Invalidation, position: Position, purged: Arc<Purged>) {
         let name = self.sealer.names.count(purge, position.era, self.id);
-        let (store, engine) = (Arc::clone(&self.store), Arc::clone(&self.engine));
-        self.tasks.spawn(async move {
-            let count = tokio::task::spawn_blocking(move || {
-                swept.map_or(0, |before| {
-                    store.sweep();
-                    store.swept().saturating_sub(before)
-                })
-            });
-            if let Ok(count) = count.await {
-                let report = format!("{} {count}", position.id);
-                // Without it, the operator sees that this replica has published no count.
-                let _ = engine.report(&name, &report).await;
+        let applied = Applied {
+            purged,
+            name,
+            position,
+        };
+        // At the bound the operator sees that this replica has published no count.
+        let _ = self.applied.try_send(applied);
+    }
+
+    /// Publishes how many responses this replica had stored of what the purges concern.
+    pub(super) async fn publish_counts(self: Arc<Self>, mut applied: mpsc::Receiver<Applied>) {
+        loop {
+            let mut batch = Vec::new();
+            let next = applied.recv_many(&mut batch, MAX_WAITING);
+            if self.end.run_until_cancelled(next).await.is_none() {
+                return;
             }
-            drop(permit);
-        });
+            let purges: Vec<_> = batch.iter().map(|one| Arc::clone(&one.purged)).collect();
+            let store = Arc::clone(&self.store);
+            let counts = tokio::task::spawn_blocking(move || store.found(&purges)).await;
+            let counts = counts.unwrap_or_default();
+            let reports = std::iter::zip(&batch, counts).map(async |(one, count)| {
+                let report = format!("{} {count}", one.position.id);
+                // Without it, as at the bound.
+                let _ = self.engine.report(&one.name, &report).await;
+            });
+            join_all(reports).await;
+        }
     }
 
     /// The counts of the replicas that have applied a purge, which was announced after `since`.
@@ -95,11 +113,40 @@ impl Group {
     }
 
     /// The count of a replica for an item after this position: an earlier one is of an earlier purge.
-    async fn read_count(&self, purge: &Invalidation, since: Position, id: MemberId) -> Option<u64> {
+    async fn read_count(&self, purge: &Invalidation, since: Position, id: MemberId) -> Option<u32> {
         let name = self.sealer.names.count(purge, since.era, id);
         let report = self.engine.peek(&name, MAX_LENGTH).await.ok()?;
-        let (item, count) = std::str::from_utf8(&report).ok()?.split_once(' ')?;
-        let item: u64 = item.parse().ok()?;
-        count.parse().ok().filter(|_| item > since.id)
+        count_after(since.id, &report)
+    }
+}
+
+/// The count in a report, if it is one and of an item after `since`. The engine keeps reports unsealed, so a
+/// value may be anything: of 32 bits, so that their sum is a number.
+fn count_after(since: u64, report: &[u8]) -> Option<u32> {
+    let (item, count) = std::str::from_utf8(report).ok()?.split_once(' ')?;
+    let item: u64 = item.parse().ok()?;
+    count.parse().ok().filter(|_| item > since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_plausible_count_of_a_later_item_is_read() {
+        assert_eq!(count_after(4, b"5 17"), Some(17));
+        for report in [
+            &b""[..],
+            b"4 17",
+            b"5",
+            b"5 ",
+            b"5 -1",
+            b"5 17 17",
+            b"5 18446744073709551615",
+            b"18446744073709551616 17",
+            b"5 \xff",
+        ] {
+            assert_eq!(count_after(4, report), None, "{report:?}");
+        }
     }
 }
