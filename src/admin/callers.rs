@@ -1,42 +1,59 @@
 //! The callers in `/stats`: the scopes with the most requests in the last minutes, and those with names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::UNIX_EPOCH;
 
 use serde_json::{Value, json};
 
+use crate::request::ScopeId;
 use crate::telemetry::{BusiestCounts, Callers, REFUSALS, Traffic, hit_ratio};
 
 /// Maximum scopes, and paths, listed by the number of their requests.
 pub(super) const MAX_BUSIEST: usize = 20;
 
-/// The callers with the most requests first; those with names are all listed.
-pub(super) fn callers(counts: &BusiestCounts, named: &Callers, all: bool) -> Value {
-    let mut unlisted = (*named.all()).clone();
-    let limit = if all { usize::MAX } else { MAX_BUSIEST };
-    let mut listed = Vec::new();
-    for (scope, traffic) in counts.scopes() {
-        let caller = unlisted.remove(&scope);
-        if listed.len() < limit || caller.is_some() {
-            listed.push((scope, caller, traffic));
-        }
-    }
-    let mut quiet: Vec<_> = unlisted.into_iter().collect();
-    quiet.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
-    listed.extend(quiet.into_iter().map(|(scope, caller)| {
+/// The same for scopes with `callers=1`; named ones can be more.
+const MAX_CALLERS: usize = 100;
+
+/// The callers with the most requests first; those with names are all listed. `waiting`: the requests that
+/// wait, by scope.
+pub(super) fn callers(
+    counts: &BusiestCounts,
+    named: &Callers,
+    mut waiting: HashMap<ScopeId, usize>,
+    all: bool,
+) -> Value {
+    let named = named.all();
+    let scopes = counts.scopes();
+    let mut listed: HashSet<_> = scopes.iter().map(|(scope, _)| *scope).collect();
+    let mut quiet: Vec<_> = named.iter().collect();
+    quiet.sort_by_key(|(scope, caller)| (&caller.name, **scope));
+    let quiet = quiet.into_iter().map(|(scope, caller)| {
         let last = caller.last();
         let traffic = Traffic {
             last,
             ..Traffic::default()
         };
-        (scope, Some(caller), traffic)
-    }));
-    let described = listed.iter().map(|(scope, caller, traffic)| {
-        let mut described = counts_of("scope", &scope.to_string(), traffic);
-        described["name"] = json!(caller.as_ref().map(|caller| &caller.name));
-        described
+        (*scope, traffic)
     });
-    described.collect()
+    // Their first requests have not ended.
+    let new = waiting.keys().map(|scope| (*scope, Traffic::default()));
+    let others: Vec<_> = quiet
+        .chain(new)
+        .filter(|(scope, _)| listed.insert(*scope))
+        .collect();
+    let limit = if all { MAX_CALLERS } else { MAX_BUSIEST };
+    let mut described = Vec::new();
+    for (scope, traffic) in scopes.into_iter().chain(others) {
+        let name = named.get(&scope).map(|caller| &caller.name);
+        if described.len() >= limit && name.is_none() {
+            continue;
+        }
+        let mut caller = counts_of("scope", &scope.to_string(), &traffic);
+        caller["name"] = json!(name);
+        caller["waiting"] = json!(waiting.remove(&scope).unwrap_or_default());
+        described.push(caller);
+    }
+    described.into()
 }
 
 /// The counts of a scope or a path, which this member names.

@@ -36,7 +36,7 @@ use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::coding;
 use crate::config::{CacheMode, Config, TokenFor};
-use crate::proxy::{FetchesInFlight, Proxy, openapi};
+use crate::proxy::{FetchesInFlight, Proxy, WaitingRequests, openapi};
 use crate::request::Routes;
 use crate::server::Drain;
 use crate::telemetry::{AccessLog, Metrics, rounded_seconds};
@@ -66,6 +66,7 @@ pub struct Admin {
     store: Arc<Store>,
     shared: Arc<Shared>,
     fetches: FetchesInFlight,
+    waiting: WaitingRequests,
     upstream: Arc<Upstream>,
     metrics: Arc<Metrics>,
     limits: Limits,
@@ -131,6 +132,7 @@ impl Admin {
             store,
             shared,
             fetches: proxy.fetches(),
+            waiting: proxy.waiting(),
             upstream: Arc::clone(proxy.upstream()),
             limits: Limits::of(config),
             connections: Arc::new(Connections::new(metrics.admin_displaced.clone())),

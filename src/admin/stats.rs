@@ -60,7 +60,12 @@ impl Admin {
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
         if let Some(log) = &self.log {
             let counts = log.busiest().counts(self.clock.now().wall);
-            stats["callers"] = callers(&counts, log.callers(), query.all_callers);
+            stats["callers"] = callers(
+                &counts,
+                log.callers(),
+                self.waiting.by_scope(),
+                query.all_callers,
+            );
             if query.keys {
                 stats["keys"] = if is_admin {
                     let busiest = counts.paths().into_iter().take(MAX_BUSIEST);

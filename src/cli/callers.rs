@@ -50,15 +50,25 @@ pub(super) fn run(arguments: &CallersArguments) -> anyhow::Result<ExitCode> {
 /// The callers, one a line. `now` is in seconds since 1970.
 fn table(callers: &[Busy], now: u64) -> String {
     let mut text = format!(
-        "{:<20}{:>9}{:>10}{:>7}{:>8}{:>10}{:>6}{:>6}{:>6}{:>10}  views\n",
-        "caller", "scope", "requests", "hits", "origin", "sent", "401", "403", "429", "last seen"
+        "{:<20}{:>9}{:>10}{:>7}{:>8}{:>10}{:>6}{:>6}{:>6}{:>9}{:>10}  views\n",
+        "caller",
+        "scope",
+        "requests",
+        "hits",
+        "origin",
+        "sent",
+        "401",
+        "403",
+        "429",
+        "waiting",
+        "last seen"
     );
     for caller in callers {
         let refused = |status: &str| count(caller.refused.get(status).copied().unwrap_or(0));
         let last = caller.last_seen.map(|last| span(now.saturating_sub(last)));
         let views = caller.views.join(" · ");
         let line = format!(
-            "{:<20}{:>9}{:>10}{:>7}{:>8}{:>10}{:>6}{:>6}{:>6}{:>10}  {views}",
+            "{:<20}{:>9}{:>10}{:>7}{:>8}{:>10}{:>6}{:>6}{:>6}{:>9}{:>10}  {views}",
             caller.name.as_deref().unwrap_or("–"),
             caller.key,
             count(caller.requests),
@@ -68,6 +78,7 @@ fn table(callers: &[Busy], now: u64) -> String {
             refused("401"),
             refused("403"),
             refused("429"),
+            count(caller.waiting),
             last.unwrap_or_else(|| "–".to_owned()),
         );
         text.extend([line.trim_end(), "\n"]);
@@ -85,6 +96,7 @@ mod tests {
             {
                 "scope": "1a2b3c4d", "name": "billing", "requests": 12_345, "hit_ratio": 0.943,
                 "origin_requests": 712, "bytes": 98_000_000, "last_seen": 1_000,
+                "waiting": 4,
                 "refused": {"401": 0, "403": 2, "429": 31},
                 "views": ["strip=invoices,partner", "fields=id,status"],
             },

@@ -105,6 +105,8 @@ fn configuration(arguments: &DemoArguments, origin: &str) -> anyhow::Result<Conf
     config.server.listen = address(arguments.listen, "--listen", 8080, count)?;
     config.admin.listen = address(arguments.admin_listen, "--admin-listen", 9090, count)?;
     config.upstream.url = OriginUrl::parse(origin).map_err(anyhow::Error::msg)?;
+    // The simulated calls are queued for 3 s.
+    config.freshness.status.queued = Duration::from_secs(2);
     config.log.format = LogFormat::Text;
     config.log.level = LogLevel::Warn;
     config.log.access = false;
@@ -193,6 +195,13 @@ async fn tour(base: &str, simulator: &Simulator) -> anyhow::Result<()> {
     .await?;
     let fetches = simulator.requests().total();
     print_line!("   {fetches} of 6 requests reached the origin\n");
+    let live = format!(
+        "{}?fields=id,status&wait=status:in_progress",
+        demo::LIVE_CALL
+    );
+    let title = "one request that waits, about ten seconds, until a new call is answered";
+    let answered = self::get(&client, title, base, live, demo::TOKEN).await?;
+    print_line!("   {}\n", String::from_utf8_lossy(&answered));
     Ok(())
 }
 
@@ -214,7 +223,7 @@ async fn get(
     let (status, bytes, millis) = (head.status, body.len(), sent.elapsed().as_secs_f64() * 1e3);
     print_line!("-- {title}\n   GET /v1/calls/{call}   (token {token})");
     print_line!("   {status} · {bytes} bytes · {millis:.1} ms");
-    for name in ["cache-status", "age"] {
+    for name in ["cache-status", "age", "stuut-cache-wait"] {
         if let Some(value) = head.headers.get(name) {
             print_line!("   {name}: {}", String::from_utf8_lossy(value.as_bytes()));
         }
@@ -233,7 +242,9 @@ fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
         )
     };
     print_line!(
-        "Try it, and watch Cache-Status. A call in progress, whose lifetime follows its status:\n\
+        "Try it, and watch Cache-Status. A call in progress, whose lifetime follows its status; \
+         and a request that waits for its end:\n\
+         {}\n\
          {}\n\
          The view `light`, and an invalid view:\n\
          {}\n\
@@ -244,6 +255,7 @@ fn print_examples(base: &str, admin: SocketAddr) -> anyhow::Result<()> {
          Four requests a second go on, for the dashboard: http://{admin}/\n\
          Press Ctrl-C to stop.",
         curl(live),
+        curl(&format!("{live}?fields=id,status&wait=status:ended")),
         curl(&format!("{call}?view=light")),
         curl(&format!("{call}?strip=a..b")),
     );

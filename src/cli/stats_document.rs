@@ -99,6 +99,8 @@ pub(super) struct Busy {
     /// By status.
     pub(super) refused: BTreeMap<String, u64>,
     pub(super) views: Vec<String>,
+    /// Requests that wait.
+    pub(super) waiting: u64,
     /// In seconds since 1970.
     pub(super) last_seen: Option<u64>,
 }

@@ -51,6 +51,7 @@ pub use body::{Body, Content, Report};
 pub use error::{Error, problems};
 pub use fetch::FetchesInFlight;
 pub use request::Arrived;
+pub use watched::WaitingRequests;
 
 /// The proxy: turns each request into a response.
 #[derive(Clone, Debug)]
@@ -168,6 +169,12 @@ impl Proxy {
     #[must_use]
     pub fn fetches(&self) -> FetchesInFlight {
         FetchesInFlight(Arc::clone(&self.fetcher.in_flight))
+    }
+
+    /// The requests that wait, also of proxies that a reload has replaced or will replace this one by.
+    #[must_use]
+    pub fn waiting(&self) -> WaitingRequests {
+        WaitingRequests(Arc::clone(&self.watched))
     }
 
     /// The other side of a new connection.

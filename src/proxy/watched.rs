@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use crate::cache::Entry;
 use crate::outcome::WaitEnd;
 use crate::policy::FairSlots;
-use crate::request::{CacheKey, Prehashed, Refusal, Scope};
+use crate::request::{CacheKey, Prehashed, Refusal, Scope, ScopeId};
 use crate::telemetry::Metrics;
 
 /// The watched calls.
@@ -79,6 +79,10 @@ pub(super) struct Polling {
     last: (Weak<Entry>, Option<blake3::Hash>),
 }
 
+/// The requests that wait, for operators.
+#[derive(Debug)]
+pub struct WaitingRequests(pub(super) Arc<Watched>);
+
 /// Why a request does not wait.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum NoWait {
@@ -86,6 +90,14 @@ pub(super) enum NoWait {
     Refused,
     /// The proxy is shutting down.
     Draining,
+}
+
+impl WaitingRequests {
+    /// Their numbers by scope.
+    #[must_use]
+    pub fn by_scope(&self) -> HashMap<ScopeId, usize> {
+        self.0.by_scope()
+    }
 }
 
 impl Watched {
@@ -163,6 +175,16 @@ impl Watched {
         for call in state.calls.get(key).into_iter().flatten() {
             call.stored.notify_one();
         }
+    }
+
+    /// The numbers of waiting requests, by the scope of their responses.
+    fn by_scope(&self) -> HashMap<ScopeId, usize> {
+        let mut waiting = HashMap::new();
+        for (key, calls) in &self.lock().calls {
+            let requests = calls.iter().map(|call| call.news.receiver_count());
+            *waiting.entry(key.scope().id()).or_default() += requests.sum::<usize>();
+        }
+        waiting
     }
 
     /// Ends all waits; from now on no request waits.
