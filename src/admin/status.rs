@@ -22,6 +22,8 @@ pub(super) struct Status {
     pub(super) uptime_seconds: u64,
     pub(super) connections: u64,
     pub(super) in_flight: u64,
+    /// Requests that wait for a state of their call.
+    pub(super) waiting: u64,
     pub(super) upstream_in_flight: u64,
     pub(super) cache: StoreStatus,
     pub(super) in_transit: InTransit,
@@ -141,6 +143,7 @@ impl Admin {
             uptime_seconds: uptime.as_secs(),
             connections: value(&metrics.connections),
             in_flight: value(&metrics.in_flight),
+            waiting: value(&metrics.waiting),
             upstream_in_flight: value(&metrics.upstream_in_flight),
             cache: StoreStatus {
                 mode: self.mode(),

@@ -19,6 +19,7 @@ pub(super) struct StatsDocument {
     pub(super) uptime_seconds: u64,
     pub(super) connections: u64,
     pub(super) in_flight: u64,
+    pub(super) waiting: u64,
     pub(super) upstream_in_flight: u64,
     pub(super) cache: StoreState,
     pub(super) total: Counts,

@@ -109,4 +109,5 @@ mod shared {
     mod memory;
     mod named_scopes;
     mod operators;
+    mod waiting;
 }

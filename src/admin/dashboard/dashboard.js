@@ -124,7 +124,7 @@ function apply(stats) {
 function showNow({ last_minute: minute, total, cache, ...stats }) {
   const share = cache.capacity_bytes ? cache.weight_bytes / cache.capacity_bytes : 0;
   setText("version", stats.version);
-  setText("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} ${stats.connections === 1 ? "connection" : "connections"} · ${count(stats.in_flight)} in flight`);
+  setText("since", `up ${span(stats.uptime_seconds)} · ${count(stats.connections)} ${stats.connections === 1 ? "connection" : "connections"} · ${count(stats.in_flight)} in flight${stats.waiting ? `, ${count(stats.waiting)} of them waiting for a change` : ""}`);
   setText("hit-ratio", percent(minute.hit_ratio));
   setText("hit-ratio-total", `${percent(total.hit_ratio)} since start`);
   setText("rate", `${rate(minute.seconds > 0 ? all(minute) / minute.seconds : 0)} /s`);

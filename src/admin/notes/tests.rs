@@ -21,6 +21,7 @@ fn healthy() -> Status {
         uptime_seconds: 7_400,
         connections: 12,
         in_flight: 3,
+        waiting: 0,
         upstream_in_flight: 1,
         cache: StoreStatus {
             mode: CacheMode::On,

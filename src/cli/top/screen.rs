@@ -11,7 +11,7 @@ use ratatui::widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table};
 
 use super::model::{Model, failing, float, rate};
 use crate::admin::{Note, Severity};
-use crate::cli::stats_document::{Busy, Counts, Quantiles, line};
+use crate::cli::stats_document::{Busy, Counts, Quantiles, StatsDocument, line};
 use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::units::{self, bytes, count, percent, seconds, span};
@@ -128,7 +128,7 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
         (
             "requests",
             format!("{} /s", units::rate(requests)),
-            format!("{} in flight", count(model.stats.in_flight)),
+            in_flight(&model.stats),
         ),
         ("hit latency", hit, hit_more),
         ("fetch latency", fetch, fetch_more),
@@ -151,6 +151,14 @@ fn last_minute(frame: &mut Frame, area: Rect, model: &Model) {
     frame.render_widget(Table::new(rows, widths), table);
     statuses(frame, codes, minute);
     memory(frame, gauge, model);
+}
+
+fn in_flight(stats: &StatsDocument) -> String {
+    let in_flight = count(stats.in_flight);
+    match stats.waiting {
+        0 => format!("{in_flight} in flight"),
+        waiting => format!("{in_flight} in flight, {} waiting", count(waiting)),
+    }
 }
 
 /// The most frequent statuses first.

@@ -100,3 +100,27 @@ async fn clients_that_negotiate_other_responses_have_pollers_of_their_own() {
     }
     story.origin.assert_requests(4);
 }
+
+/// The origin must show each token the new response itself.
+#[tokio::test]
+async fn tokens_of_a_named_scope_wait_each_with_its_own_requests() {
+    let story = Story::with(|config| {
+        let freshness = config.freshness.clone();
+        crate::isolation::named_scopes::shared(config);
+        config.freshness = freshness;
+    });
+    let story = story.await;
+    let waiting = |token| {
+        let request = story.proxy.get(&format!("{CALL}?wait=change"));
+        request.bearer(token).start()
+    };
+    let revoked = waiting("a");
+    story.is_waiting(1).await;
+    let other = waiting("b");
+    story.is_waiting(2).await;
+    story.origin.refuse("a", 401);
+    story.origin.reply(CALL, call("completed", "b"));
+    story.proxy.advance_waiters(3);
+    assert_ended(revoked.await.assert_status(401), "skipped");
+    assert_ended(other.await, "changed").assert_body(body("completed", "b"));
+}
