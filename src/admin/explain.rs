@@ -79,6 +79,7 @@ impl Admin {
                 "route": route,
                 "stored": stored,
                 "last": self.last_reasons(&path, scope, now),
+                "waiting": self.waiting.of_path(&path, scope),
                 "fields_left_out": self.metrics.left_out.counts(),
             }),
         )

@@ -51,6 +51,11 @@ fn prose(path: &str, document: &Value) -> String {
         lines.push(format!("  route {route}"));
     }
     lines.push(format!("  {}", text(&document["summary"])));
+    match document["waiting"].as_u64() {
+        None | Some(0) => {}
+        Some(1) => lines.push("  1 request waits for it (?wait=)".to_owned()),
+        Some(waiting) => lines.push(format!("  {waiting} requests wait for it (?wait=)")),
+    }
     for stored in items(&document["stored"]) {
         lines.push(String::new());
         describe_stored(stored, &mut lines);
@@ -196,6 +201,7 @@ mod tests {
     fn a_document_in_sentences() {
         let document = json!({
             "summary": "the stored responses are listed below; any other request is a miss",
+            "waiting": 2,
             "route": "/v1/calls/{call_id}",
             "stored": [{
                 "scope": "f7a604d1", "query": null, "varies_by": ["accept"], "status": 200,

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::cache::Entry;
 use crate::outcome::WaitEnd;
-use crate::policy::FairSlots;
+use crate::policy::{self, FairSlots};
 use crate::request::{CacheKey, Prehashed, Refusal, Scope, ScopeId};
 use crate::telemetry::Metrics;
 
@@ -96,7 +96,25 @@ impl WaitingRequests {
     /// Their numbers by scope.
     #[must_use]
     pub fn by_scope(&self) -> HashMap<ScopeId, usize> {
-        self.0.by_scope()
+        let mut waiting = HashMap::new();
+        self.0.visit(|key, requests| {
+            *waiting.entry(key.scope().id()).or_default() += requests;
+        });
+        waiting
+    }
+
+    /// Their number for this path, in all scopes or in one.
+    #[must_use]
+    pub fn of_path(&self, path: &str, scope: Option<ScopeId>) -> usize {
+        let path = policy::canonical_path(path);
+        let mut waiting = 0;
+        self.0.visit(|key, requests| {
+            let is_meant = scope.is_none_or(|scope| key.scope().id() == scope);
+            if is_meant && policy::canonical_path(key.path()) == path {
+                waiting += requests;
+            }
+        });
+        waiting
     }
 }
 
@@ -177,14 +195,12 @@ impl Watched {
         }
     }
 
-    /// The numbers of waiting requests, by the scope of their responses.
-    fn by_scope(&self) -> HashMap<ScopeId, usize> {
-        let mut waiting = HashMap::new();
+    /// Visits each watched call, with the number of requests that wait.
+    fn visit(&self, mut visit: impl FnMut(&CacheKey, usize)) {
         for (key, calls) in &self.lock().calls {
             let requests = calls.iter().map(|call| call.news.receiver_count());
-            *waiting.entry(key.scope().id()).or_default() += requests.sum::<usize>();
+            visit(key, requests.sum());
         }
-        waiting
     }
 
     /// Ends all waits; from now on no request waits.

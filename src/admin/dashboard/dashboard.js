@@ -226,7 +226,7 @@ function showBusiest({ callers, keys = [] }) {
   const link = (path) => element("button", { type: "button", class: "link", "data-path": path }, path);
   const focused = document.activeElement?.dataset?.path;
   id("paths").replaceChildren(...paths.slice(0, MAX_BUSIEST).map((traffic) => row([link(traffic.path)], traffic)));
-  const caller = ({ name, scope }) => name ? [name, element("small", {}, scope)] : [scope];
+  const caller = ({ name, scope, waiting }) => [name ?? scope, element("small", {}, [name && scope, waiting > 0 && `${count(waiting)} waiting`].filter(Boolean).join(" · "))];
   const listed = callers.filter(({ name }, place) => place < MAX_BUSIEST || name);
   id("callers").replaceChildren(...listed.map((traffic) => row(caller(traffic), traffic)));
   if (focused) id("paths").querySelector(`[data-path="${CSS.escape(focused)}"]`)?.focus();

@@ -59,6 +59,19 @@ async fn stats_has_the_busiest_scopes_and_with_the_token_paths() {
     assert_eq!(without["callers"], stats["callers"]);
 }
 
+/// The request has not ended, so it is not counted as one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_whose_only_request_waits_is_listed() {
+    let origin = Origin::start().await;
+    origin.default_reply(Reply::json(r#"{"id":"c1","status":"in_progress"}"#));
+    let program = Program::start(&origin, &[]).await;
+    let target = format!("{CALL}?wait=status:completed");
+    let _waiting = program.get(&target).bearer("a").start();
+    program.wait_for_metric("stuut_cache_waiting", 1).await;
+    let callers = callers(&program, 0).await;
+    assert_eq!((&callers[0]["waiting"], callers.len()), (&1.into(), 1));
+}
+
 /// Names are given by a reload: nothing that is stored is lost, and no response is shared.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_named_caller_is_shown_by_name_in_logs_statistics_and_metrics() {

@@ -118,6 +118,11 @@ async fn tokens_of_a_named_scope_wait_each_with_its_own_requests() {
     story.is_waiting(1).await;
     let other = waiting("b");
     story.is_waiting(2).await;
+    for (path, count) in [(CALL, 2), ("/v1/calls/c2", 0)] {
+        let explain = format!("/explain?path={path}");
+        let explained = story.proxy.admin(http::Method::GET, &explain).await;
+        assert_eq!(explained.assert_status(200).json()["waiting"], count);
+    }
     story.origin.refuse("a", 401);
     story.origin.reply(CALL, call("completed", "b"));
     story.proxy.advance_waiters(3);
