@@ -106,13 +106,6 @@ pub(super) struct Busy {
     pub(super) last_seen: Option<u64>,
 }
 
-impl Busy {
-    /// Its name, or the scope or path.
-    pub(super) fn title(&self) -> &str {
-        self.name.as_deref().unwrap_or(&self.key)
-    }
-}
-
 /// A list, or a sentence in its place.
 fn list_or_nothing<'de, D: Deserializer<'de>>(document: D) -> Result<Vec<Busy>, D::Error> {
     let value = serde_json::Value::deserialize(document)?;

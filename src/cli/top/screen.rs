@@ -350,7 +350,10 @@ fn busy(frame: &mut Frame, area: Rect, title: &str, busiest: &[Busy]) {
     let rows = busiest.iter().map(|busy| {
         let right = |text: String| Line::from(text).right_aligned();
         Row::new([
-            Line::from(shortened(busy.title(), room.max(10))),
+            Line::from(shortened(
+                busy.name.as_ref().unwrap_or(&busy.key),
+                room.max(10),
+            )),
             right(count(busy.requests)),
             right(percent(busy.hit_ratio)),
             right(count(busy.origin_requests)),
