@@ -14,7 +14,7 @@ use crate::Result;
 pub(crate) const CONNECTIONS: usize = 8;
 
 /// Timeout of a read or write.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A GET.
 #[derive(Clone, Debug)]
@@ -211,6 +211,9 @@ impl Connection {
 }
 
 fn framing(head: &[u8]) -> Result<Framing> {
+    if head.starts_with(b"HTTP/1.1 304") {
+        return Ok(Framing::Length(0));
+    }
     let field = |name: &str| {
         head.split(|&byte| byte == b'\n').find_map(|line| {
             let (prefix, value) = line.split_at_checked(name.len())?;
