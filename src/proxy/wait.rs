@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HeaderName, VARY};
+use http::header::{CONNECTION, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use http::{Extensions, HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
@@ -128,8 +128,10 @@ impl Proxy {
         let met = match &selected {
             None => Some(WaitEnd::Skipped),
             Some(selected) => {
-                let is_other = request.call.conditional
-                    && *until == Until::Change
+                // Without an entity tag no condition would ever hold, and the client would never wait.
+                let is_other = *until == Until::Change
+                    && request.head.headers.contains_key(IF_NONE_MATCH)
+                    && selected.representation.headers.contains_key(ETAG)
                     && !respond::is_not_modified(request, selected);
                 let end = end_of(until, selected, None);
                 end.or_else(|| is_other.then_some(WaitEnd::Changed))

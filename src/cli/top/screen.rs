@@ -348,12 +348,14 @@ fn busy(frame: &mut Frame, area: Rect, title: &str, busiest: &[Busy]) {
     // Without the other columns, the spaces before them, and the border.
     let room = usize::from(area.width).saturating_sub([12, 38][usize::from(columns > 2)]);
     let rows = busiest.iter().map(|busy| {
+        let name = busy.name.as_ref().unwrap_or(&busy.key);
+        let name = match busy.waiting {
+            0 => name.clone(),
+            waiting => format!("{name} ({waiting} waiting)"),
+        };
         let right = |text: String| Line::from(text).right_aligned();
         Row::new([
-            Line::from(shortened(
-                busy.name.as_ref().unwrap_or(&busy.key),
-                room.max(10),
-            )),
+            Line::from(shortened(&name, room.max(10))),
             right(count(busy.requests)),
             right(percent(busy.hit_ratio)),
             right(count(busy.origin_requests)),

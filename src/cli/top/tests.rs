@@ -47,7 +47,7 @@ fn document(requests: impl IntoIterator<Item = u64>) -> Value {
         ]},
         "callers": [
             {"scope": "f7a604d1", "requests": 2_610, "bytes": 61_341_696, "origin_requests": 204},
-            {"scope": "0b5e1a20", "requests": 602, "bytes": 4_194_304, "origin_requests": 106},
+            {"scope": "0b5e1a20", "waiting": 4, "requests": 602, "bytes": 4_194_304, "origin_requests": 106},
         ],
         "keys": [{"path": "/v1/calls/call_acme_0001", "requests": 905, "bytes": 8_388_608, "origin_requests": 3}],
         "history": {"seconds": points.collect::<Vec<_>>()},
@@ -79,6 +79,7 @@ fn the_screen_of_a_busy_proxy() {
 fn a_high_window_has_the_busiest_scopes_and_paths() {
     let screen = drawn(&model(document([10, 20, 30])), 110, 40);
     assert!(screen.contains("f7a604d1") && screen.contains("/v1/calls/call_acme_0001"));
+    assert!(screen.contains("0b5e1a20 (4 waiting)"), "{screen}");
 }
 
 /// It was cut at the right, before the id of the call.

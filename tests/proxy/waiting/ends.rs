@@ -75,6 +75,18 @@ async fn a_client_with_another_version_is_answered_at_once() {
     assert_ended(waiting.await.assert_status(304), "timeout");
 }
 
+/// Else it would be answered at once each time.
+#[tokio::test]
+async fn a_client_with_a_tag_waits_if_the_response_has_none() {
+    let story = Story::start().await;
+    let waiting = story.get("wait=change").header("if-none-match", "\"1\"");
+    let waiting = waiting.start();
+    story.is_waiting(1).await;
+    story.origin.reply(CALL, call("in_progress", "b"));
+    story.polled().await;
+    assert_ended(waiting.await.assert_status(200), "changed");
+}
+
 #[tokio::test]
 async fn a_wait_ends_at_the_timeout_with_the_current_state() {
     let story = Story::start().await;
