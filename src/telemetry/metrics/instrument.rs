@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 
 use prometheus::core::{MetricVec, MetricVecBuilder};
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -167,7 +169,9 @@ impl<'a> Setup<'a> {
     pub(super) fn new(routes: &'a Routes) -> Self {
         let registry = Registry::new();
         #[cfg(target_os = "linux")]
-        super::process::register(&registry);
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("an empty registry accepts any family");
         Self { registry, routes }
     }
 

@@ -4,8 +4,6 @@
 mod instrument;
 mod labels;
 mod openmetrics;
-#[cfg(target_os = "linux")]
-mod process;
 mod requests;
 mod snapshot;
 
