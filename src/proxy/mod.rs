@@ -8,6 +8,7 @@ mod body;
 mod compress;
 mod error;
 mod fetch;
+mod fetched;
 mod forward;
 mod lookup;
 mod offload;
@@ -26,20 +27,19 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Response;
-use http::header::SET_COOKIE;
 use http_body::Body as _;
 
 use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::in_transit::Held;
-use crate::outcome::{Forward, Level, Outcome, ServedStale};
-use crate::policy::{self, Moment};
+use crate::outcome::{Forward, Level, ServedStale};
+use crate::policy::Moment;
 use crate::request::{Bypass, Bypassed, CacheKey, Call, Parsed, Parser, Peer, Scope, Wait};
 use crate::telemetry::{Metrics, NotHit, Unserved};
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
-use fetch::{Basis, FetchResult, Fetched, Fetcher};
+use fetch::{Basis, Fetcher};
 use forward::Forwarder;
 use lookup::{Lookup, Unready};
 use openapi::OpenApi;
@@ -359,22 +359,6 @@ impl Proxy {
         self.respond_result(request, result, why).await
     }
 
-    /// Responds with the result of a fetch, or if it failed with a stored response that may be served then.
-    async fn respond_result(
-        &self,
-        request: &ClientRequest<'_>,
-        result: FetchResult,
-        why: Forward,
-    ) -> Response<Body> {
-        if result.is_failure()
-            && !result.is_stored()
-            && let Some(response) = self.stale_if_error(request).await
-        {
-            return response;
-        }
-        self.respond_fetched(request, result, why).await
-    }
-
     fn record_miss(&self, key: &CacheKey, why: Forward, basis: Basis, now: Moment) {
         let why = match why {
             _ if basis == Basis::NotAdmitted => NotHit::NotAdmitted,
@@ -389,32 +373,6 @@ impl Proxy {
             .record_miss(scope, key.path(), why, now.mono);
     }
 
-    /// The stored response, if it may be served instead of the failure (RFC 5861 §4).
-    ///
-    /// Looked up again: since the request arrived, it may have been invalidated or replaced.
-    async fn stale_if_error(&self, request: &ClientRequest<'_>) -> Option<Response<Body>> {
-        let mut now = self.clock.now();
-        match self.look_up(request, &mut now).await {
-            Lookup::Fresh(selected, ttl) => {
-                let level = Level::Memory;
-                Some(respond::hit(request, &selected, level, ttl, now))
-            }
-            Lookup::Usable(selected, ServedStale::RecheckFailed)
-            | Lookup::Stale {
-                selected,
-                on_error: Some(ServedStale::RecheckFailed),
-                ..
-            } => Some(self.stale(request, &selected, ServedStale::RecheckFailed, now)),
-            Lookup::Usable(selected, _)
-            | Lookup::Stale {
-                selected,
-                on_error: Some(_),
-                ..
-            } => Some(self.stale(request, &selected, ServedStale::OnError, now)),
-            Lookup::Stale { .. } | Lookup::NotAdmitted | Lookup::Miss(_) => None,
-        }
-    }
-
     fn stale(
         &self,
         request: &ClientRequest<'_>,
@@ -424,54 +382,5 @@ impl Proxy {
     ) -> Response<Body> {
         self.metrics.stale.of(why).inc();
         respond::stale(request, selected, why, now)
-    }
-
-    async fn respond_fetched(
-        &self,
-        request: &ClientRequest<'_>,
-        result: FetchResult,
-        why: Forward,
-    ) -> Response<Body> {
-        match result {
-            FetchResult::Whole(Fetched {
-                entry,
-                stored,
-                status,
-                upstream,
-                collapsed,
-                cookies,
-            }) => {
-                let selected = self.views.select(request, entry).await;
-                let now = self.clock.now();
-                let limits = selected.representation.limits;
-                let ttl = policy::ttl_seconds(&selected.entry.freshness, limits, now);
-                let outcome = Outcome::Fetched {
-                    why,
-                    status: status.as_u16(),
-                    stored: stored.map(|()| ttl),
-                    collapsed,
-                };
-                let mut response = respond::stored(request, &selected, outcome, now);
-                response.body_mut().report.upstream = upstream;
-                for cookie in cookies {
-                    response.headers_mut().append(SET_COOKIE, cookie);
-                }
-                response
-            }
-            FetchResult::Stream {
-                head,
-                body,
-                reason,
-                upstream,
-            } => {
-                let mut response = respond::streamed(request, head, body, why, reason);
-                response.body_mut().report.upstream = Some(upstream);
-                response
-            }
-            FetchResult::Failed(source) => {
-                error::log_failure(request.id, &source);
-                request.fail(Error::Fetch { source, why })
-            }
-        }
     }
 }
