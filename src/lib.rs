@@ -17,8 +17,9 @@
 //!
 //! # The life of a request
 //!
-//! [`server`] accepts a connection, runs hyper on it with one timer for all timeouts, gives each
-//! request an id and an arrival time, counts it when it ends, and turns a panic into a 500.
+//! [`server`] accepts a connection, reads plain requests for stored responses itself and has hyper
+//! read all others, with one timer for all timeouts; gives each request an id and an arrival time,
+//! counts it when it ends, and turns a panic into a 500.
 //! [`proxy`] does the rest:
 //!
 //! 1. [`request`] parses the head once: into a [`Call`](request::Call) that the store may answer,

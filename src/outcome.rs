@@ -1,6 +1,8 @@
 //! The outcome of a request, defined once: the `Cache-Status` field (RFC 9211), the metric label and
 //! the log field are renderings of it. Status codes are in `proxy/error.rs`.
 
+use std::time::Duration;
+
 use http::HeaderValue;
 
 use crate::label::{Label, labels};
@@ -186,6 +188,13 @@ impl From<Bypass> for Forward {
 }
 
 impl Outcome {
+    /// A stored response that is fresh for this long.
+    #[must_use]
+    pub fn hit(ttl: Duration, level: Level) -> Self {
+        let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        Self::Hit { ttl, level }
+    }
+
     /// The metric label, and the log field `outcome`.
     #[must_use]
     pub fn label(&self) -> OutcomeLabel {

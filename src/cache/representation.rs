@@ -20,6 +20,9 @@ const ARC_OVERHEAD: usize = 32;
 /// Bytes of a body in addition to its content: its owner, and its loan.
 const BODY_OVERHEAD: usize = 160;
 
+/// Bytes of a ready head in addition to its fields: the status line, `Content-Length`, and the allocation's.
+const READY_OVERHEAD: usize = 80;
+
 /// A response that can be sent to clients, complete except for time-dependent fields.
 #[derive(Debug)]
 pub struct Representation {
@@ -34,6 +37,16 @@ pub struct Representation {
     pub limits: ViewLimits,
     /// The same representation in other content codings.
     pub encodings: Encodings,
+    ready: OnceLock<ReadyHead>,
+}
+
+/// A head in HTTP/1.1, except for its time-dependent fields and the empty line.
+#[derive(Debug)]
+pub struct ReadyHead {
+    /// The status line and fields.
+    pub text: Box<[u8]>,
+    /// Whether a field gives clients a lifetime, which a view may have to lower.
+    pub has_lifetime: bool,
 }
 
 /// The content codings of one representation. Each is encoded once, by the caller that
@@ -99,17 +112,25 @@ impl Representation {
             body,
             limits,
             encodings: Encodings::default(),
+            ready: OnceLock::new(),
         }
+    }
+
+    /// Its head, made at the first hit.
+    pub fn ready(&self, make: impl FnOnce(&Self) -> ReadyHead) -> &ReadyHead {
+        self.ready.get_or_init(|| make(self))
     }
 
     /// Bytes of memory that it uses.
     pub(super) fn weight(&self) -> usize {
+        // Twice: in the map and, from the first hit on, in the ready head.
         let fields = |(name, value): (&http::HeaderName, &http::HeaderValue)| {
-            name.as_str().len() + value.len()
+            2 * (name.as_str().len() + value.len()) + ": \r\n".len()
         };
         size_of::<Self>()
             + self.body.len()
             + BODY_OVERHEAD
+            + READY_OVERHEAD
             + self.headers.capacity() * FIELD_OVERHEAD
             + self.headers.iter().map(fields).sum::<usize>()
             + self.encodings.weight()

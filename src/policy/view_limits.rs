@@ -58,6 +58,13 @@ const DIRECTIVES: [HeaderName; 2] = [
     HeaderName::from_static("cdn-cache-control"),
 ];
 
+/// Whether a field gives clients a lifetime.
+#[must_use]
+pub fn has_lifetime(fields: &HeaderMap) -> bool {
+    let given = |name: &HeaderName| fields.contains_key(name);
+    DIRECTIVES.iter().any(given) || given(&header::EXPIRES)
+}
+
 /// Lowers the lifetimes in `fields` to at most `seconds`: `max-age`, `s-maxage`, `Expires`.
 ///
 /// `seconds` count from `Date`, so they include the current age (RFC 9111 §4.2).

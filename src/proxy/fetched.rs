@@ -35,25 +35,24 @@ impl Proxy {
     /// Looked up again: since the request arrived, it may have been invalidated or replaced.
     async fn stale_if_error(&self, request: &ClientRequest<'_>) -> Option<Response<Body>> {
         let mut now = self.clock.now();
-        match self.look_up(request, &mut now).await {
-            Lookup::Fresh(selected, ttl) => {
-                let level = Level::Memory;
-                Some(respond::hit(request, &selected, level, ttl, now))
+        let (selected, outcome) = match self.look_up(request, &mut now).await {
+            Lookup::Fresh(selected, ttl) => (selected, Outcome::hit(ttl, Level::Memory)),
+            Lookup::Usable(selected, why)
+            | Lookup::Stale {
+                selected,
+                on_error: Some(why),
+                ..
+            } => {
+                let why = match why {
+                    ServedStale::RecheckFailed => why,
+                    _ => ServedStale::OnError,
+                };
+                let outcome = self.stale(&selected, why, now);
+                (selected, outcome)
             }
-            Lookup::Usable(selected, ServedStale::RecheckFailed)
-            | Lookup::Stale {
-                selected,
-                on_error: Some(ServedStale::RecheckFailed),
-                ..
-            } => Some(self.stale(request, &selected, ServedStale::RecheckFailed, now)),
-            Lookup::Usable(selected, _)
-            | Lookup::Stale {
-                selected,
-                on_error: Some(_),
-                ..
-            } => Some(self.stale(request, &selected, ServedStale::OnError, now)),
-            Lookup::Stale { .. } | Lookup::NotAdmitted | Lookup::Miss(_) => None,
-        }
+            Lookup::Stale { .. } | Lookup::NotAdmitted | Lookup::Miss(_) => return None,
+        };
+        Some(respond::stored(request, &selected, outcome, now))
     }
 
     async fn respond_fetched(

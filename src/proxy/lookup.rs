@@ -94,9 +94,13 @@ impl Proxy {
         if !entry.is_assessed_by(&self.fetcher.freshness) {
             return Err(Unready::NotAssessed(entry));
         }
-        let selected = self.views.memoised(entry, request.view());
+        let selected = Selected::memoised(entry, request.view());
         let selected = selected.map_err(Unready::NotDerived)?;
-        Ok(self.rechecked(classify(selected, request, now), request, now))
+        let lookup = self.rechecked(classify(selected, request, now), request, now);
+        if let Lookup::Fresh(selected, _) | Lookup::Usable(selected, _) = &lookup {
+            self.views.count_memoised(selected, request);
+        }
+        Ok(lookup)
     }
 
     /// Assesses an entry by the rules in force, and derives the view. Updates `now`.

@@ -27,16 +27,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Response;
+use http::request::Parts;
 use http_body::Body as _;
 
 use crate::cache::{Levels, Store};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::in_transit::Held;
-use crate::outcome::{Forward, Level, ServedStale};
-use crate::policy::Moment;
+use crate::in_transit::{Account, Held};
+use crate::outcome::{Forward, Level, Outcome, ServedStale};
+use crate::policy::{self, Moment};
 use crate::request::{Bypass, Bypassed, CacheKey, Call, Parsed, Parser, Peer, Scope, Wait};
-use crate::telemetry::{Metrics, NotHit, Unserved};
+use crate::telemetry::{Metrics, NotHit, RequestId, Unserved};
 use crate::upstream::Upstream;
 use crate::view::OptionsFault;
 use fetch::{Basis, Fetcher};
@@ -225,6 +226,32 @@ impl Proxy {
         }
     }
 
+    /// Answers a GET without a body from the store, if that suffices. The head of the response is added to
+    /// `text` in HTTP/1.1. `None` has changed nothing: such a request is for [`answer`](Self::answer).
+    #[must_use]
+    pub fn answer_stored(
+        &self,
+        head: &Parts,
+        id: &RequestId,
+        at: Moment,
+        account: &Arc<Account>,
+        text: &mut Vec<u8>,
+    ) -> Option<Response<Body>> {
+        let Ok(Parsed::Call(call)) = self.parser.parse(head, false) else {
+            return None;
+        };
+        if call.wait.is_some() {
+            return None;
+        }
+        let rule = self.fetcher.freshness.client_directives;
+        let request = ClientRequest::new(&call, head, id, account, rule);
+        let lookup = self.look_up_at_once(&request, at).ok()?;
+        let (selected, outcome) = self.served(&request, lookup, at, Level::Memory).ok()?;
+        self.count_as_accepted(account, &call.token);
+        let written = respond::written(&request, &selected, outcome, at, text);
+        Some(written)
+    }
+
     /// Answers a request from its head and the store, if they suffice.
     fn begin(&self, arrived: &Arrived) -> Next {
         let has_body = !arrived.body.is_end_stream();
@@ -242,7 +269,7 @@ impl Proxy {
                 return Next::Respond(error.into_response(&arrived.id, None, None));
             }
         };
-        self.count_as_accepted(arrived, &call.token);
+        self.count_as_accepted(&arrived.account, &call.token);
         if let Some(wait) = call.wait.take() {
             return Next::Wait(call, wait);
         }
@@ -267,15 +294,15 @@ impl Proxy {
             self.metrics.reasons.record_miss(scope, path, why, now);
         }
         if let Some(token) = &scope {
-            self.count_as_accepted(&arrived, token);
+            self.count_as_accepted(&arrived.account, token);
         }
         self.forwarder.forward(arrived, scope, bypassed).await
     }
 
     /// Counts what the connection holds as an accepted token's, if this one is accepted.
-    fn count_as_accepted(&self, arrived: &Arrived, token: &Scope) {
-        if !arrived.account.is_accepted() && self.store.is_accepted(token) {
-            arrived.account.accept();
+    fn count_as_accepted(&self, account: &Account, token: &Scope) {
+        if !account.is_accepted() && self.store.is_accepted(token) {
+            account.accept();
         }
     }
 
@@ -306,27 +333,42 @@ impl Proxy {
         now: Moment,
         level: Level,
     ) -> Result<Response<Body>, (Forward, Basis)> {
-        let (why, basis) = lookup.basis();
+        match self.served(request, lookup, now, level) {
+            Ok((selected, outcome)) => Ok(respond::stored(request, &selected, outcome, now)),
+            Err(_) if request.directives.only_if_cached => Ok(request.fail(Error::OnlyIfCached)),
+            Err(lookup) => Err(lookup.basis()),
+        }
+    }
+
+    /// The stored response that is served without waiting for a fetch; else `Err` with the lookup.
+    fn served(
+        &self,
+        request: &ClientRequest<'_>,
+        lookup: Lookup,
+        now: Moment,
+        level: Level,
+    ) -> Result<(Selected, Outcome), Lookup> {
         match lookup {
             Lookup::Fresh(selected, ttl) => {
                 let selected = self.views.compressed(request, selected);
-                return Ok(respond::hit(request, &selected, level, ttl, now));
+                Ok((selected, Outcome::hit(ttl, level)))
             }
-            Lookup::Usable(selected, reason) => {
+            Lookup::Usable(selected, why) => {
                 self.fetcher.refresh(request, &selected.entry, None);
                 let selected = self.views.compressed(request, selected);
-                return Ok(self.stale(request, &selected, reason, now));
+                let outcome = self.stale(&selected, why, now);
+                Ok((selected, outcome))
             }
-            Lookup::Stale { .. } | Lookup::NotAdmitted | Lookup::Miss(_) => {}
+            other => Err(other),
         }
-        if request.directives.only_if_cached {
-            return Ok(request.fail(Error::OnlyIfCached));
-        }
-        Err((why, basis))
     }
 
     fn request<'a>(&self, call: &'a Call, arrived: &'a Arrived) -> ClientRequest<'a> {
-        ClientRequest::new(call, arrived, self.fetcher.freshness.client_directives)
+        let Arrived {
+            head, id, account, ..
+        } = arrived;
+        let rule = self.fetcher.freshness.client_directives;
+        ClientRequest::new(call, head, id, account, rule)
     }
 
     /// Fetches the response, or revalidates the stored one.
@@ -373,14 +415,10 @@ impl Proxy {
             .record_miss(scope, key.path(), why, now.mono);
     }
 
-    fn stale(
-        &self,
-        request: &ClientRequest<'_>,
-        selected: &Selected,
-        why: ServedStale,
-        now: Moment,
-    ) -> Response<Body> {
+    fn stale(&self, selected: &Selected, why: ServedStale, now: Moment) -> Outcome {
         self.metrics.stale.of(why).inc();
-        respond::stale(request, selected, why, now)
+        let (freshness, limits) = (&selected.entry.freshness, selected.representation.limits);
+        let ttl = policy::ttl_seconds(freshness, limits, now);
+        Outcome::Stale { ttl, why }
     }
 }

@@ -78,10 +78,13 @@ impl<B> Arrived<B> {
 }
 
 impl<'a> ClientRequest<'a> {
-    pub(super) fn new(call: &'a Call, arrived: &'a Arrived, rule: ClientDirectives) -> Self {
-        let Arrived {
-            head, id, account, ..
-        } = arrived;
+    pub(super) fn new(
+        call: &'a Call,
+        head: &'a Parts,
+        id: &'a RequestId,
+        account: &'a Arc<Account>,
+        rule: ClientDirectives,
+    ) -> Self {
         let directives = if call.has_directives {
             RequestDirectives::read(&head.headers, rule)
         } else {

@@ -3,20 +3,20 @@
 //! The proxy's own error responses are in `error`.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, VARY};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, response};
+use http_body::Body as _;
 
 use super::body::{Body, Content, Report};
 use super::error::CACHE_STATUS;
 use super::request::ClientRequest;
 use super::view::{Selected, set_skipped};
-use crate::cache::{self, Representation};
+use crate::cache::{self, ReadyHead, Representation};
 use crate::coding;
 use crate::label::Label as _;
-use crate::outcome::{CACHE_NAME, Forward, Level, Member, Outcome, ServedStale};
+use crate::outcome::{CACHE_NAME, Forward, Member, Outcome};
 use crate::policy::{self, Condition, Moment, NotStored};
 use crate::telemetry::RequestId;
 use crate::upstream::{ResponseStream, headers};
@@ -108,28 +108,113 @@ pub(super) fn stored(
     response
 }
 
-/// A stored response that is fresh for `ttl`.
-pub(super) fn hit(
+/// The same in HTTP/1.1: the head as hyper would send it, added to `text`, except for the order of its fields; and
+/// the response without fields.
+pub(super) fn written(
     request: &ClientRequest<'_>,
     selected: &Selected,
-    level: Level,
-    ttl: Duration,
+    outcome: Outcome,
     now: Moment,
+    text: &mut Vec<u8>,
 ) -> Response<Body> {
-    let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    stored(request, selected, Outcome::Hit { ttl, level }, now)
+    let Selected {
+        entry,
+        representation,
+    } = selected;
+    let ready = representation.ready(ready);
+    let limits = representation.limits;
+    let is_lowered =
+        ready.has_lifetime && policy::view_max_age(&entry.freshness, limits, now).is_some();
+    if is_lowered || is_not_modified(request, selected) {
+        let mut response = stored(request, selected, outcome, now);
+        let fields = std::mem::take(response.headers_mut());
+        let length = response.body().content.size_hint().exact();
+        write_head(text, response.status(), length, &fields, |_, _| true);
+        text.extend_from_slice(b"\r\n");
+        return response;
+    }
+    text.extend_from_slice(&ready.text);
+    let age = entry.freshness.age(now).as_secs();
+    for (name, value) in [
+        (&AGE, itoa::Buffer::new().format(age).as_bytes()),
+        (&CACHE_STATUS, outcome.member().text()),
+        (&RequestId::FIELD, request.id.text(&mut [0; 16])),
+    ] {
+        write_field(text, name, value);
+    }
+    text.extend_from_slice(b"\r\n");
+    let body = Bytes::clone(&representation.body);
+    let mut response = Response::new(Body::whole(body, request.report(outcome)));
+    *response.status_mut() = representation.status;
+    response
 }
 
-/// A stored response that is no longer fresh.
-pub(super) fn stale(
-    request: &ClientRequest<'_>,
-    selected: &Selected,
-    why: ServedStale,
-    now: Moment,
-) -> Response<Body> {
-    let (freshness, limits) = (&selected.entry.freshness, selected.representation.limits);
-    let ttl = policy::ttl_seconds(freshness, limits, now);
-    stored(request, selected, Outcome::Stale { ttl, why }, now)
+/// The head of a representation without the fields that [`stamp`] sets.
+fn ready(representation: &Representation) -> ReadyHead {
+    let Representation {
+        status,
+        headers,
+        body,
+        ..
+    } = representation;
+    let mut text = Vec::new();
+    let mut is_stamped = false;
+    write_head(
+        &mut text,
+        *status,
+        Some(body.len() as u64),
+        headers,
+        |name, value| {
+            let is_member =
+                !is_stamped && *name == CACHE_STATUS && value.as_bytes() == CACHE_NAME.as_bytes();
+            is_stamped |= is_member;
+            !is_member && *name != AGE && *name != RequestId::FIELD
+        },
+    );
+    ReadyHead {
+        text: text.into(),
+        has_lifetime: policy::has_lifetime(headers),
+    }
+}
+
+/// Writes a status line, and the fields that `is_written` selects.
+fn write_head(
+    text: &mut Vec<u8>,
+    status: StatusCode,
+    length: Option<u64>,
+    fields: &HeaderMap,
+    mut is_written: impl FnMut(&HeaderName, &HeaderValue) -> bool,
+) {
+    let reason = status.canonical_reason().unwrap_or("<none>"); // as hyper
+    for part in ["HTTP/1.1 ", status.as_str(), " ", reason, "\r\n"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in fields {
+        if is_written(name, value) {
+            write_field(text, name, value.as_bytes());
+        }
+    }
+    if let Some(length) = length
+        && has_length(status)
+    {
+        write_field(
+            text,
+            &CONTENT_LENGTH,
+            itoa::Buffer::new().format(length).as_bytes(),
+        );
+    }
+}
+
+fn write_field(text: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        text.extend_from_slice(part);
+    }
+}
+
+/// Whether a response with this status has a `Content-Length`, 0 included (RFC 9110 §8.6).
+#[must_use]
+pub fn has_length(status: StatusCode) -> bool {
+    ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
 }
 
 /// A response that is streamed from the origin, because it cannot be stored whole.

@@ -37,6 +37,25 @@ pub(super) struct Selected {
     pub(super) representation: Arc<Representation>,
 }
 
+impl Selected {
+    /// The entry in this view; `Err` with the entry if the view is not memoised. The caller counts it.
+    pub(super) fn memoised(entry: Arc<Entry>, view: Option<&View>) -> Result<Self, Arc<Entry>> {
+        let representation = match view {
+            None => Arc::clone(&entry.whole),
+            Some(view) => {
+                let Some(representation) = entry.view(view) else {
+                    return Err(entry);
+                };
+                representation
+            }
+        };
+        Ok(Self {
+            entry,
+            representation,
+        })
+    }
+}
+
 /// Derives and compresses views.
 #[derive(Clone, Debug)]
 pub(super) struct Views {
@@ -76,34 +95,15 @@ impl Views {
         }
     }
 
-    /// The entry in this view; `Err` with the entry if the view is not memoised.
-    pub(super) fn memoised(
-        &self,
-        entry: Arc<Entry>,
-        view: Option<&View>,
-    ) -> Result<Selected, Arc<Entry>> {
-        let representation = match view {
-            None => Arc::clone(&entry.whole),
-            Some(view) => {
-                let Some(representation) = entry.view(view) else {
-                    return Err(entry);
-                };
-                self.count(ViewResult::Memoised, &entry, &representation);
-                representation
-            }
-        };
-        Ok(Selected {
-            entry,
-            representation,
-        })
-    }
-
     /// The entry in the requested view, derived if necessary: once for all concurrent requests.
     pub(super) async fn select(&self, request: &ClientRequest<'_>, entry: Arc<Entry>) -> Selected {
         let view = request.view();
-        let (entry, view) = match (self.memoised(entry, view), view) {
+        let (entry, view) = match (Selected::memoised(entry, view), view) {
             (Err(entry), Some(view)) => (entry, view),
-            (Ok(selected), _) => return selected,
+            (Ok(selected), _) => {
+                self.count_memoised(&selected, request);
+                return selected;
+            }
             (Err(_), None) => unreachable!("the whole is not derived"),
         };
         let _held = Held::new(request.account, request.size());
@@ -142,6 +142,17 @@ impl Views {
         let derive = move || derivation.run();
         let derived = self.places.run(size, token, clock, deadline, derive).await;
         derived.unwrap_or_else(|| (skipped(&entry.whole, "busy"), ViewResult::Busy))
+    }
+
+    /// Counts a memoised view that is served, if one was requested.
+    pub(super) fn count_memoised(&self, selected: &Selected, request: &ClientRequest<'_>) {
+        if request.call.view.is_some() {
+            self.count(
+                ViewResult::Memoised,
+                &selected.entry,
+                &selected.representation,
+            );
+        }
     }
 
     fn count(&self, result: ViewResult, entry: &Entry, representation: &Representation) {

@@ -4,6 +4,7 @@
 
 mod connection;
 mod drain;
+mod end;
 mod listener;
 mod request;
 mod tls;
@@ -26,7 +27,7 @@ use crate::proxy::Proxy;
 use crate::telemetry::trace::Tracer;
 use crate::telemetry::{AccessLog, Metrics};
 use connection::Connections;
-use request::Observer;
+use end::Observer;
 
 /// Pause after a failed accept. Without free file descriptors, accepting fails until a connection
 /// closes, and retrying at once would only waste CPU.

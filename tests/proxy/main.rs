@@ -33,6 +33,7 @@ mod caching {
 mod connections {
     mod bounds;
     mod client_tls;
+    mod direct;
     mod drain;
     mod framing;
     mod hostile;

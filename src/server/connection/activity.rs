@@ -267,6 +267,11 @@ impl Activity {
         }
     }
 
+    /// Whether every request has its response, and that is sent.
+    pub(super) fn has_responded(&self) -> bool {
+        self.requests.load(Relaxed) == 0 && !self.unflushed.get()
+    }
+
     /// Whether hyper has no bytes of this connection left to read or write, and has not shut it
     /// down.
     fn is_quiescent(&self) -> bool {
@@ -308,6 +313,10 @@ impl RequestGuard {
         self.responding = true;
         self.activity.responding.fetch_add(1, Relaxed);
         self.activity.moved.set(true);
+    }
+
+    pub(in crate::server) fn activity(&self) -> &Activity {
+        &self.activity
     }
 
     /// The account of its connection.

@@ -73,6 +73,11 @@ impl<'a> Deadlines<'a> {
         self.timer.as_mut().reset(time);
     }
 
+    /// Makes checks rare, as hyper holds no buffers.
+    pub(super) fn rest(&mut self) {
+        self.interval = self.settings.header_timeout;
+    }
+
     /// Begins the drain of this connection, which closes at once if it has been idle long enough.
     pub(super) fn begin_drain(&mut self) {
         self.activity.begin_drain();
@@ -124,7 +129,8 @@ impl<'a> Deadlines<'a> {
                 }
                 match self.activity.check(self.settings, self.interval) {
                     ConnectionState::Active(next_check) => {
-                        self.interval = (self.interval * 2).min(MAX_GRACE);
+                        let longer = (self.interval * 2).min(MAX_GRACE);
+                        self.interval = self.interval.max(longer);
                         self.timer.as_mut().reset(next_check);
                         registered = false;
                     }

@@ -24,13 +24,14 @@ use tokio::time::{Instant, Sleep};
 
 use super::activity::Activity;
 use super::control_frames::ControlFrames;
+use super::direct::{Direct, Reply};
 use super::h2_frames::H2Frames;
 use super::socket::{self, Socket};
 use crate::in_transit::Held;
 use crate::request::{Framing, FramingFault, Stop, rejection};
 
 /// Bytes read at once into our own buffer.
-const CHUNK: usize = 4 << 10;
+pub(super) const CHUNK: usize = 4 << 10;
 
 /// Maximum number of bytes that a lingering close discards.
 const MAX_DISCARDED: usize = 4 << 20;
@@ -72,6 +73,10 @@ pub(super) struct ClientIo {
     frames: H2Frames,
     /// HTTP/2: the frames that are received.
     control: ControlFrames,
+    /// HTTP/1: answers requests before hyper sees them.
+    pub(super) direct: Option<Arc<Direct>>,
+    /// A response of it that is being sent.
+    pub(super) reply: Option<Box<Reply>>,
     /// Counts lingering closes that reached a limit.
     unread: IntCounter,
 }
@@ -110,6 +115,8 @@ impl ClientIo {
             activity: Arc::clone(activity),
             frames: H2Frames::default(),
             control: ControlFrames::default(),
+            direct: None,
+            reply: None,
             unread,
         };
         io.check_buffer();
@@ -189,6 +196,15 @@ impl ClientIo {
         let received = &buf.filled()[before..];
         if received.is_empty() {
             return Poll::Ready(Ok(true));
+        }
+        if let Some(direct) = &self.direct
+            && self.framing.is_between_requests()
+            && self.activity.has_responded()
+            && let Some(reply) = direct.answer(received, &self.activity)
+        {
+            self.reply = Some(Box::new(reply));
+            buf.set_filled(before);
+            return Poll::Ready(Ok(false));
         }
         if self.activity.http2.get() && !self.control.receive(received, Instant::now) {
             self.go_away(cx);
@@ -341,6 +357,10 @@ impl AsyncRead for ClientIo {
             return Poll::Pending;
         }
         loop {
+            if let Some(reply) = &mut this.reply {
+                ready!(reply.poll_send(&mut this.socket, &this.activity, cx))?;
+                this.reply = None;
+            }
             if this.hand_over(buf) {
                 return Poll::Ready(Ok(()));
             }

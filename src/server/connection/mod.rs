@@ -1,14 +1,16 @@
-//! One client connection: waits for bytes, runs hyper until it is idle again, and enforces its
-//! deadlines.
+//! One client connection: waits for requests, which are answered from the store if that suffices; runs hyper for
+//! any other, until it is idle again; and enforces the deadlines.
 
 pub(super) mod activity;
 mod control_frames;
 mod deadline;
+mod direct;
 mod h2_frames;
 mod io;
 mod protocol;
 mod socket;
 
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,7 +23,8 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::drain::Drain;
-use super::request::Observer;
+use super::end::Observer;
+use super::request::Requests;
 use super::tls::Tls;
 use crate::config::{self, Config};
 use crate::in_transit::Ledger;
@@ -30,6 +33,7 @@ use crate::request::HTTP2_PREFACE;
 use crate::telemetry::{CloseReason, Metrics};
 use activity::Activity;
 use deadline::{Deadlines, Event};
+use direct::{Direct, Reply};
 use protocol::{Protocols, Served};
 use socket::Socket;
 
@@ -37,11 +41,23 @@ use socket::Socket;
 #[derive(Debug)]
 pub(super) struct Connections {
     settings: config::Server,
+    direct: Arc<Direct>,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
     ledger: Arc<Ledger>,
     proxy: Arc<ArcSwap<Proxy>>,
     protocols: Protocols,
+}
+
+/// What hyper has to finish.
+#[derive(Default)]
+struct Unfinished {
+    /// The bytes of requests that are not answered.
+    received: Vec<u8>,
+    /// A response that the client has not taken at once. Boxed, so that an idle connection takes little memory.
+    reply: Option<Box<Reply>>,
+    /// Whether the connection is known to be HTTP/1.
+    is_http1: bool,
 }
 
 /// Counts a connection in a gauge until dropped.
@@ -54,12 +70,20 @@ impl Connections {
         proxy: Arc<ArcSwap<Proxy>>,
         observer: Observer,
     ) -> Self {
+        let direct = Arc::new(Direct {
+            requests: Requests {
+                proxy: Arc::clone(&proxy),
+                observer: Arc::new(observer),
+            },
+            limits: config.limits.clone(),
+        });
         Self {
             settings: config.server.clone(),
             tls,
-            metrics: Arc::clone(&observer.metrics),
+            metrics: Arc::clone(&direct.requests.observer.metrics),
             ledger: Arc::clone(proxy.load().upstream().ledger()),
-            protocols: Protocols::new(&config.limits, Arc::clone(&proxy), Arc::new(observer)),
+            protocols: Protocols::new(&config.limits, Arc::clone(&direct)),
+            direct,
             proxy,
         }
     }
@@ -87,34 +111,46 @@ impl Connections {
         peer: SocketAddr,
         drain: &Drain,
     ) -> Option<CloseReason> {
-        let mut is_http1 = socket::has_agreed_on_http1(&socket);
+        let mut unfinished = Unfinished {
+            is_http1: socket::has_agreed_on_http1(&socket),
+            ..Unfinished::default()
+        };
         let peer = self.proxy.load().peer(peer.ip());
         let activity = Activity::new(self.ledger.open(), peer);
         let timer = pin!(tokio::time::sleep(self.settings.header_timeout));
         let mut deadlines = Deadlines::new(&activity, &self.settings, timer, drain);
-        let mut received = Vec::new();
         let reason = loop {
             let since = Instant::now();
+            deadlines.rest();
             let idle = GaugeGuard::new(&self.metrics.connections_idle);
-            let waited = wait_idle(&mut socket, &mut received, is_http1, &mut deadlines).await;
+            let waited =
+                wait_idle(&mut socket, &mut unfinished, &mut deadlines, &self.direct).await;
             drop(idle);
             if let Err(reason) = waited {
                 break reason;
             }
             deadlines.begin(since.elapsed());
+            let is_http1 = unfinished.is_http1;
             // Boxed, so that an idle connection takes little memory.
+            let Unfinished {
+                received, reply, ..
+            } = std::mem::take(&mut unfinished);
             let served = if !is_http1 && received == HTTP2_PREFACE {
                 activity.switch_to_http2();
                 Box::pin(self.protocols.http2(socket, received, &mut deadlines)).await
             } else {
-                is_http1 = true;
-                Box::pin(self.protocols.http1(socket, received, &mut deadlines)).await
+                Box::pin(
+                    self.protocols
+                        .http1(socket, received, reply, &mut deadlines),
+                )
+                .await
             };
             match served {
-                Served::Idle(unread, idle) => (received, socket) = (unread, idle),
+                Served::Idle(unread, idle) => (unfinished.received, socket) = (unread, idle),
                 Served::Closed(reason) => break reason,
             }
-            if !received.is_empty() {
+            unfinished.is_http1 = true;
+            if !unfinished.received.is_empty() {
                 // Pipelined with the previous request: its header timeout begins here.
                 activity.received();
             }
@@ -124,33 +160,47 @@ impl Connections {
     }
 }
 
-/// Waits for the first bytes of a request, without a read buffer.
+/// Waits for a request that is not answered from the store, without a read buffer.
 ///
 /// # Errors
 ///
 /// The connection has ended, for this reason if that is counted.
 async fn wait_idle(
     socket: &mut Socket,
-    received: &mut Vec<u8>,
-    is_http1: bool,
+    unfinished: &mut Unfinished,
     deadlines: &mut Deadlines<'_>,
+    direct: &Direct,
 ) -> Result<(), Option<CloseReason>> {
     loop {
         // Only the whole preface shows whether the connection is HTTP/2.
-        let may_be_http2 = !is_http1
-            && received.len() < HTTP2_PREFACE.len()
-            && HTTP2_PREFACE.starts_with(received);
-        if !received.is_empty() && !may_be_http2 {
+        let may_be_http2 = !unfinished.is_http1
+            && unfinished.received.len() < HTTP2_PREFACE.len()
+            && HTTP2_PREFACE.starts_with(&unfinished.received);
+        if unfinished.reply.is_some() || !unfinished.received.is_empty() && !may_be_http2 {
             return Ok(());
         }
         let activity = deadlines.activity;
         let event = deadlines.run(|cx| {
-            // Reads at most the rest of a preface.
-            let mut space = [0; HTTP2_PREFACE.len()];
-            let mut space = ReadBuf::new(&mut space[received.len()..]);
-            ready!(io::poll_socket(socket, activity, cx, &mut space))?;
-            received.extend_from_slice(space.filled());
-            Poll::Ready(Ok::<_, std::io::Error>(space.filled().len()))
+            loop {
+                let mut space = [MaybeUninit::uninit(); io::CHUNK];
+                // Of an HTTP/2 connection at most the rest of the preface.
+                let most = if unfinished.is_http1 {
+                    io::CHUNK
+                } else {
+                    HTTP2_PREFACE.len() - unfinished.received.len()
+                };
+                let mut space = ReadBuf::uninit(&mut space[..most]);
+                ready!(io::poll_socket(socket, activity, cx, &mut space))?;
+                let received = space.filled();
+                let Some(mut reply) = direct.answer(received, activity) else {
+                    unfinished.received.extend_from_slice(received);
+                    return Poll::Ready(Ok::<_, std::io::Error>(received.len()));
+                };
+                if reply.poll_send(socket, activity, cx)?.is_pending() {
+                    unfinished.reply = Some(Box::new(reply));
+                    return Poll::Ready(Ok(received.len()));
+                }
+            }
         });
         match event.await {
             Event::Done(Ok(0) | Err(_)) | Event::TimedOut(CloseReason::DrainTimeout) => {

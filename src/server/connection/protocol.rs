@@ -6,18 +6,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use arc_swap::ArcSwap;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::Instant;
 
-use super::super::request::{self, Observer};
 use super::activity::Activity;
 use super::deadline::{Deadlines, Event};
+use super::direct::{Direct, Reply};
 use super::io::{ClientIo, TOO_MANY_CONTROL_FRAMES};
 use super::socket::{self, Socket};
 use crate::config;
-use crate::proxy::Proxy;
 use crate::request::Framing;
 use crate::telemetry::CloseReason;
 
@@ -41,14 +39,12 @@ const MIN_BUFFER: usize = 8 << 10;
 /// with any value set explicitly, it allocates for each request.
 const HYPER_MAX_FIELDS: usize = 100;
 
-/// hyper's server for both protocols, and the proxy that it calls.
+/// hyper's server for both protocols, and what answers before it.
 #[derive(Debug)]
 pub(super) struct Protocols {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    limits: config::Limits,
-    proxy: Arc<ArcSwap<Proxy>>,
-    observer: Arc<Observer>,
+    direct: Arc<Direct>,
 }
 
 /// Why hyper has stopped serving a connection.
@@ -60,11 +56,7 @@ pub(super) enum Served {
 }
 
 impl Protocols {
-    pub(super) fn new(
-        limits: &config::Limits,
-        proxy: Arc<ArcSwap<Proxy>>,
-        observer: Arc<Observer>,
-    ) -> Self {
+    pub(super) fn new(limits: &config::Limits, direct: Arc<Direct>) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(true)
@@ -85,9 +77,7 @@ impl Protocols {
         Self {
             http1,
             http2,
-            limits: limits.clone(),
-            proxy,
-            observer,
+            direct,
         }
     }
 
@@ -99,14 +89,15 @@ impl Protocols {
         &self,
         socket: Socket,
         received: Vec<u8>,
+        reply: Option<Box<Reply>>,
         deadlines: &mut Deadlines<'_>,
     ) -> Served {
         let activity = deadlines.activity;
-        let framing = Framing::in_http1(&self.limits);
-        let io = self.io(socket, received, framing, activity);
-        let mut connection = self
-            .http1
-            .serve_connection(io, request::service(&self.proxy, &self.observer, activity));
+        let framing = Framing::in_http1(&self.direct.limits);
+        let mut io = self.io(socket, received, framing, activity);
+        (io.direct, io.reply) = (Some(Arc::clone(&self.direct)), reply);
+        let service = self.direct.requests.service(activity);
+        let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
         let (reason, is_truncated) = loop {
             let event = deadlines
                 .run(|cx| {
@@ -154,10 +145,11 @@ impl Protocols {
         deadlines: &mut Deadlines<'_>,
     ) -> Served {
         let activity = deadlines.activity;
-        let io = self.io(socket, received, Framing::new(&self.limits), activity);
+        let framing = Framing::new(&self.direct.limits);
+        let io = TokioIo::new(self.io(socket, received, framing, activity));
         let connection = self
             .http2
-            .serve_connection(io, request::service(&self.proxy, &self.observer, activity));
+            .serve_connection(io, self.direct.requests.service(activity));
         let mut connection = pin!(connection);
         if activity.is_draining() {
             // The drain began before the preface was complete.
@@ -189,10 +181,10 @@ impl Protocols {
         received: Vec<u8>,
         framing: Framing,
         activity: &Arc<Activity>,
-    ) -> TokioIo<ClientIo> {
-        let closed = &self.observer.metrics.connections_closed;
+    ) -> ClientIo {
+        let closed = &self.direct.requests.observer.metrics.connections_closed;
         let unread = closed.of(CloseReason::Unread).clone();
-        TokioIo::new(ClientIo::new(socket, received, framing, activity, unread))
+        ClientIo::new(socket, received, framing, activity, unread)
     }
 }
 
