@@ -33,6 +33,9 @@ use crate::upstream::headers;
 /// The pause after a poll that has failed, or whose response may not be stored: a write is pending.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// The longest pause after polls that have failed: each is twice the last one.
+const MAX_RETRY_PAUSE: Duration = Duration::from_secs(16);
+
 /// Set on the response to a request that waits: why it is answered, after which time.
 const WAIT: HeaderName = HeaderName::from_static("stuut-cache-wait");
 
@@ -115,15 +118,12 @@ impl Proxy {
             return Err((WaitEnd::Skipped, None));
         }
         let present = self.present(request, true).await;
-        let selected = match &present {
-            Present::Stored(selected) if is_call(&selected.entry) => Some(selected.clone()),
-            Present::Stored(_) => None,
-            Present::Fetched(result, _) => match result.waitable() {
-                Some((entry, _)) => Some(self.views.select(request, Arc::clone(entry)).await),
-                // It may be served while the origin fails, and so be waited for.
-                None if result.is_failure() => self.servable_on_error(request).await,
-                None => None,
-            },
+        let selected = match (self.shown(request, &present).await, &present) {
+            // It may be served while the origin fails, and so be waited for.
+            (None, Present::Fetched(result, _)) if result.is_failure() => {
+                self.servable_on_error(request).await
+            }
+            (shown, _) => shown,
         };
         let met = match &selected {
             None => Some(WaitEnd::Skipped),
@@ -225,6 +225,8 @@ impl Proxy {
         WaitEnd::Skipped
     }
 
+    /// The present state for a request that waits. It is fetched if the store has lost what the poller has
+    /// published: it was evicted, or its whole may not be served any longer.
     async fn seen(
         &self,
         request: &ClientRequest<'_>,
@@ -233,50 +235,106 @@ impl Proxy {
         if let Some(entry) = unstored {
             return Some(self.views.select(request, entry).await);
         }
-        let mut now = self.clock.now();
-        self.look_up(request, &mut now).await.selected()
+        let request = &ClientRequest {
+            directives: RequestDirectives::default(),
+            ..*request
+        };
+        let present = self.present(request, false).await;
+        self.shown(request, &present).await
+    }
+
+    /// The requested view of a response that can be waited for.
+    async fn shown(&self, request: &ClientRequest<'_>, present: &Present) -> Option<Selected> {
+        match present {
+            Present::Stored(selected) => is_call(&selected.entry).then(|| selected.clone()),
+            Present::Fetched(result, _) => {
+                let (entry, _) = result.waitable()?;
+                Some(self.views.select(request, Arc::clone(entry)).await)
+            }
+        }
     }
 
     /// Polls a call until no request waits for it.
+    ///
+    /// It sends a request when one is due, and when the call is invalidated. Not when it finds nothing:
+    /// pollers whose responses evict each other would never rest.
     async fn poll(&self, request: &ClientRequest<'_>, mut polling: Polling) {
+        let (key, token) = (&request.call.key, &request.call.token);
+        let fence = || self.store.fence(key, token, self.clock.mono());
         let mut invalidations = self.store.invalidations();
-        let mut is_due = false;
+        let (mut is_due, mut retry) = (false, RETRY_PAUSE);
+        let mut due = self.clock.deadline(jittered(RETRY_PAUSE));
         loop {
-            let present = Box::pin(self.present(request, is_due)).await;
-            if matches!(present, Present::Fetched(..)) {
-                self.metrics.wait_polls.inc();
+            let began = fence();
+            let present = if is_due {
+                Some(Box::pin(self.present(request, true)).await)
+            } else {
+                let lookup = Box::pin(self.look_up(request, &mut self.clock.now())).await;
+                lookup.selected().map(Present::Stored)
+            };
+            if let Some(present) = present {
+                let pause = self.publish(request, &mut polling, &present, &mut retry);
+                let Some(pause) = Box::pin(pause).await else {
+                    return polling.skip();
+                };
+                due = self.clock.deadline(jittered(pause));
             }
-            let found = match &present {
-                Present::Stored(selected) => Some((&selected.entry, true)),
-                Present::Fetched(result, _) => result.waitable(),
-            };
-            let has_failed = matches!(&present, Present::Fetched(result, _) if result.is_failure());
-            let pause = match found {
-                Some((entry, is_stored)) if is_call(entry) => {
-                    polling.publish(entry, is_stored);
-                    let (freshness, limits) = (&entry.freshness, entry.whole.limits);
-                    let settings = &self.fetcher.freshness;
-                    if is_stored {
-                        policy::next_poll(freshness, limits, settings, self.clock.now())
-                    } else {
-                        RETRY_PAUSE
-                    }
-                }
-                None if has_failed => RETRY_PAUSE,
-                _ => return polling.skip(),
-            };
-            drop(present);
-            let due = self.clock.deadline(jittered(pause));
             let mut due = pin!(self.clock.clone().sleep_until(due));
             is_due = loop {
                 tokio::select! {
                     () = &mut due => break true,
-                    () = polling.stored.notified(), if !has_failed => break false,
-                    Ok(()) = invalidations.changed(), if !has_failed => break false,
+                    () = polling.stored.notified() => break false,
+                    Ok(()) = invalidations.changed() => {
+                        if !fence().generation().is_same(began.generation()) {
+                            break true;
+                        }
+                    }
                     () = polling.abandoned() => if polling.is_over() { return },
                 }
             };
         }
+    }
+
+    /// Publishes the result of a poll. Returns the time until the next one; `None` if the response is not one
+    /// that can be waited for. `retry` is the time if this one has failed.
+    async fn publish(
+        &self,
+        request: &ClientRequest<'_>,
+        polling: &mut Polling,
+        present: &Present,
+        retry: &mut Duration,
+    ) -> Option<Duration> {
+        let (entry, is_stored) = match present {
+            Present::Stored(selected) => (&selected.entry, true),
+            Present::Fetched(result, _) => {
+                self.metrics.wait_polls.inc();
+                match result.waitable() {
+                    Some(found) => found,
+                    None if result.is_failure() => {
+                        self.servable_on_error(request).await?;
+                        let doubled = (*retry * 2).min(MAX_RETRY_PAUSE);
+                        return Some(std::mem::replace(retry, doubled));
+                    }
+                    None => return None,
+                }
+            }
+        };
+        if !is_call(entry) {
+            return None;
+        }
+        *retry = RETRY_PAUSE;
+        polling.publish(entry, is_stored);
+        if !is_stored {
+            return Some(RETRY_PAUSE);
+        }
+        let (freshness, limits) = (&entry.freshness, entry.whole.limits);
+        let settings = &self.fetcher.freshness;
+        Some(policy::next_poll(
+            freshness,
+            limits,
+            settings,
+            self.clock.now(),
+        ))
     }
 
     /// The present response: the stored one while it is fresh, or not due to be polled; else that of a fetch.

@@ -1,5 +1,7 @@
 //! The bounds of waits, and the separation of tokens.
 
+use http::Method;
+
 use super::{CALL, Story, assert_ended, body, call};
 
 const POLLS: &str = "wait_polls_total";
@@ -128,4 +130,49 @@ async fn tokens_of_a_named_scope_wait_each_with_its_own_requests() {
     story.proxy.advance_waiters(3);
     assert_ended(revoked.await.assert_status(401), "skipped");
     assert_ended(other.await, "changed").assert_body(body("completed", "b"));
+}
+
+/// More than the variants that are stored for a call: each response evicts that of another client.
+#[tokio::test]
+async fn pollers_whose_responses_evict_each_other_send_no_more() {
+    let story = Story::start().await;
+    let reply = |summary| call("in_progress", summary).header("vary", "accept-language");
+    story.origin.reply(CALL, reply("a"));
+    let mut waiting = Vec::new();
+    for number in 1..=9 {
+        let request = story.get("wait=change");
+        let language = format!("x-{number}");
+        waiting.push(request.header("accept-language", &language).start());
+        story.is_waiting(number).await;
+    }
+    story.settle().await;
+    let begun = story.calls();
+    assert!(begun <= 2 * 9, "{begun}");
+    story.settle().await;
+    assert_eq!(story.calls(), begun);
+    story.origin.reply(CALL, reply("b"));
+    story.proxy.advance_waiters(3);
+    for response in waiting {
+        assert_ended(response.await, "changed").assert_body(body("in_progress", "b"));
+    }
+}
+
+/// While a write is pending, no response is stored, and nothing is found.
+#[tokio::test]
+async fn invalidations_of_other_calls_wake_no_poller() {
+    let story = Story::start().await;
+    let write = |call: &str| story.proxy.request(Method::PATCH, call).bearer("a");
+    write(CALL).body("{}").await.assert_status(200);
+    let waiting = story.wait("wait=change").await;
+    story.settle().await;
+    let begun = story.calls();
+    for _ in 0..10 {
+        let other = write("/v1/calls/c2").body("{}").await;
+        other.assert_status(200);
+    }
+    story.settle().await;
+    assert_eq!(story.calls(), begun);
+    story.origin.reply(CALL, call("in_progress", "b"));
+    write(CALL).body("{}").await.assert_status(200);
+    assert_ended(waiting.await, "changed").assert_body(body("in_progress", "b"));
 }

@@ -71,6 +71,23 @@ impl Story {
         value.to_string().parse().expect("a number")
     }
 
+    /// The requests for the call that the origin has got.
+    fn calls(&self) -> usize {
+        let requests = self.origin.requests();
+        requests
+            .iter()
+            .filter(|request| request.method() == "GET" && request.target() == CALL)
+            .count()
+    }
+
+    /// Lets a poller that does not rest send its next requests.
+    async fn settle(&self) {
+        for number in 0..10 {
+            let other = self.proxy.get(&format!("/v1/calls/other{number}"));
+            other.bearer("other").await;
+        }
+    }
+
     /// Lets the next poll happen, of a call that is polled every two seconds.
     async fn polled(&self) {
         let count = self.origin.requests().len();

@@ -98,7 +98,7 @@ async fn a_wait_survives_failures_of_the_origin() {
     let late = assert_ended(late.await.assert_status(200), "timeout");
     late.assert_stale("stale-if-error");
     story.origin.reply(CALL, call("completed", "b"));
-    story.proxy.advance_waiters(3);
+    story.proxy.advance_waiters(5);
     assert_ended(waiting.await, "changed").assert_body(body("completed", "b"));
 }
 
@@ -109,4 +109,52 @@ async fn without_a_stored_response_a_failure_is_answered_at_once() {
     let response = story.get("wait=change").await.assert_status(500);
     assert_ended(response, "skipped");
     story.origin.assert_requests(1);
+}
+
+/// Else a call that is polled every 15 s would be sent every second to an origin that is overloaded.
+#[tokio::test]
+async fn the_pauses_after_failures_grow() {
+    let story = Story::start().await;
+    let waiting = story.wait("wait=change&wait_timeout=60s").await;
+    story.origin.reply(CALL, Reply::new(503));
+    let begun = story.calls();
+    for _ in 0..40 {
+        story.proxy.advance_waiters(1);
+        story.settle().await;
+    }
+    let polls = story.calls() - begun;
+    assert!((4..=6).contains(&polls), "{polls}");
+    story.origin.reply(CALL, call("in_progress", "b"));
+    story.proxy.advance_waiters(18);
+    assert_ended(waiting.await, "changed").assert_body(body("in_progress", "b"));
+}
+
+#[tokio::test]
+async fn a_failure_ends_a_wait_whose_response_was_purged() {
+    let story = Story::start().await;
+    let waiting = story.wait("wait=change").await;
+    story.origin.reply(CALL, Reply::new(503));
+    let purge = story.proxy.admin(Method::POST, "/purge?call=c1");
+    purge.await.assert_status(200);
+    assert_ended(waiting.await.assert_status(503), "skipped");
+}
+
+/// Its body has a pre-signed URL that is about to expire, so it is stored for its views only.
+#[tokio::test]
+async fn a_response_that_is_not_served_again_is_polled_at_its_pace() {
+    let story = Story::start().await;
+    let reply = |status: &str| {
+        let url =
+            "https://b.example/k?X-Amz-Date=20270115T080000Z&X-Amz-Expires=20&X-Amz-Signature=a";
+        Reply::json(&format!(r#"{{"status":"{status}","url":"{url}"}}"#))
+    };
+    story.origin.reply(CALL, reply("in_progress"));
+    let waiting = story.wait("wait=status:completed").await;
+    story.settle().await;
+    let begun = story.calls();
+    story.settle().await;
+    assert_eq!(story.calls(), begun);
+    story.origin.reply(CALL, reply("completed"));
+    story.polled().await;
+    assert_ended(waiting.await.assert_status(200), "reached");
 }
