@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, ETAG, HeaderName, IF_NONE_MATCH, VARY};
+use http::header::{CACHE_CONTROL, CONNECTION, ETAG, HeaderName, IF_NONE_MATCH, VARY};
 use http::{Extensions, HeaderValue, Response, StatusCode};
 use tokio::sync::watch;
 
@@ -380,6 +380,8 @@ impl Proxy {
         let field = format!("{}; waited={waited}; timeout={timeout}", end.as_str());
         let fields = response.headers_mut();
         policy::lower_lifetime(fields, 0, now.wall);
+        // It may have none, and another cache would estimate one.
+        fields.append(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let field = HeaderValue::try_from(field).expect("a token and numbers are a field value");
         fields.insert(WAIT, field);
         fields.append(VARY, HeaderValue::from_static("prefer"));
