@@ -270,7 +270,10 @@ impl Proxy {
                 Some(Box::pin(self.present(request, true)).await)
             } else {
                 let lookup = Box::pin(self.look_up(request, &mut self.clock.now())).await;
-                lookup.selected().map(Present::Stored)
+                let new = lookup.selected();
+                // Else what wakes it is not for it, and would end the pause after a failure.
+                let new = new.filter(|selected| polling.is_new(&selected.entry));
+                new.map(Present::Stored)
             };
             if let Some(present) = present {
                 let pause = self.publish(request, &mut polling, &present, &mut retry);
@@ -329,12 +332,8 @@ impl Proxy {
         }
         let (freshness, limits) = (&entry.freshness, entry.whole.limits);
         let settings = &self.fetcher.freshness;
-        Some(policy::next_poll(
-            freshness,
-            limits,
-            settings,
-            self.clock.now(),
-        ))
+        let now = self.clock.now();
+        Some(policy::next_poll(freshness, limits, settings, now))
     }
 
     /// The present response: the stored one while it is fresh, or not due to be polled; else that of a fetch.

@@ -222,12 +222,17 @@ impl Watched {
 // === impl Polling ===
 
 impl Polling {
+    /// Whether it is another response than the last one.
+    pub(super) fn is_new(&self, entry: &Arc<Entry>) -> bool {
+        self.last.0.as_ptr() != Arc::as_ptr(entry)
+    }
+
     /// Publishes a response, if its body is another than the last one.
     pub(super) fn publish(&mut self, entry: &Arc<Entry>, is_stored: bool) {
-        let (last, digest) = &mut self.last;
-        if last.as_ptr() == Arc::as_ptr(entry) {
+        if !self.is_new(entry) {
             return;
         }
+        let (last, digest) = &mut self.last;
         *last = Arc::downgrade(entry);
         let new = Some(blake3::hash(&entry.whole.body));
         let has_changed = std::mem::replace(digest, new) != new;

@@ -176,3 +176,34 @@ async fn invalidations_of_other_calls_wake_no_poller() {
     write(CALL).body("{}").await.assert_status(200);
     assert_ended(waiting.await, "changed").assert_body(body("in_progress", "b"));
 }
+
+/// Else each response of another token would end the pause after a failure.
+#[tokio::test]
+async fn a_token_that_is_throttled_is_not_woken_by_others_of_its_scope() {
+    let story = Story::with(|config| {
+        let freshness = config.freshness.clone();
+        crate::isolation::named_scopes::shared(config);
+        config.freshness = freshness;
+    });
+    let story = story.await;
+    let waiting = story.wait("wait=change").await;
+    story.origin.refuse("a", 429);
+    story.polled().await;
+    let from_a = || {
+        let requests = story.origin.requests();
+        let bearer = Some("Bearer a".to_owned());
+        let from_a = requests.iter();
+        from_a
+            .filter(|request| request.header("authorization") == bearer)
+            .count()
+    };
+    story.settle().await;
+    let begun = from_a();
+    for _ in 0..10 {
+        let other = story.proxy.get(CALL).bearer("b");
+        other.header("cache-control", "no-cache").await;
+        story.settle().await;
+    }
+    assert_eq!(from_a(), begun);
+    drop(waiting);
+}
