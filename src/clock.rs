@@ -97,7 +97,6 @@ impl Deadline {
     }
 
     /// The real time elapsed since the deadline.
-    #[must_use]
     pub fn elapsed(self) -> Duration {
         self.at.elapsed()
     }
@@ -109,7 +108,6 @@ impl Deadline {
 )]
 impl Clock {
     /// The machine's own clocks.
-    #[must_use]
     pub fn system() -> Self {
         Self(TimeSource::System {
             start: since_boot(),
@@ -119,7 +117,6 @@ impl Clock {
     }
 
     /// A clock that stays at `wall` until [`Clock::advance`] moves it.
-    #[must_use]
     pub fn manual(wall: SystemTime) -> Self {
         Self(TimeSource::Manual {
             wall,
@@ -131,7 +128,6 @@ impl Clock {
     }
 
     /// The current time, on the monotonic and the wall clock.
-    #[must_use]
     pub fn now(&self) -> Moment {
         let (start, now, gain) = match &self.0 {
             TimeSource::System { wall, gain, .. } => (*wall, SystemTime::now(), gain),
@@ -153,14 +149,12 @@ impl Clock {
     }
 
     /// The current time on the monotonic clock, as far as [`Clock::now`] has seen the wall clock gain.
-    #[must_use]
     pub fn mono(&self) -> Duration {
         let (TimeSource::System { gain, .. } | TimeSource::Manual { gain, .. }) = &self.0;
         START + self.since_start().saturating_add(gain.get())
     }
 
     /// The time since the start of the process.
-    #[must_use]
     pub fn uptime(&self) -> Duration {
         self.mono().saturating_sub(START)
     }
@@ -175,7 +169,6 @@ impl Clock {
     }
 
     /// The deadline `limit` from now.
-    #[must_use]
     pub fn deadline(&self, limit: Duration) -> Deadline {
         let waited = match &self.0 {
             TimeSource::System { .. } => Duration::ZERO,
@@ -212,7 +205,6 @@ impl Clock {
     }
 
     /// Whether a deadline has passed.
-    #[must_use]
     pub fn has_passed(&self, deadline: Deadline) -> bool {
         let has_waited = match &self.0 {
             TimeSource::System { .. } => false,

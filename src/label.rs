@@ -48,7 +48,6 @@ macro_rules! labels {
 
         impl $name {
             /// The value described in a sentence.
-            #[must_use]
             pub fn sentence(self) -> &'static str {
                 match self { $( Self::$value => $sentence, )+ }
             }

@@ -165,14 +165,12 @@ labels! {
 
 impl Fault {
     /// Whether the request was shed: not admitted, and so not sent to the origin.
-    #[must_use]
     pub fn is_shed(self) -> bool {
         matches!(self, Self::Overload | Self::Unavailable | Self::RetryAfter)
     }
 
     /// Whether the origin failed, or the connection to it: the request was sent, and the client did its
     /// part.
-    #[must_use]
     pub fn is_of_origin(self) -> bool {
         !self.is_shed() && self != Self::RequestBody
     }
@@ -196,7 +194,6 @@ impl Outcome {
     }
 
     /// The metric label, and the log field `outcome`.
-    #[must_use]
     pub fn label(&self) -> OutcomeLabel {
         match self {
             Self::Hit { .. } => OutcomeLabel::Hit,
@@ -218,7 +215,6 @@ impl Outcome {
     }
 
     /// The reason for the outcome, if it has one.
-    #[must_use]
     pub fn detail(&self) -> Option<&'static str> {
         match self {
             Self::Hit {
@@ -242,14 +238,12 @@ impl Outcome {
     }
 
     /// The `Cache-Status` field (RFC 9211 §2).
-    #[must_use]
     pub fn cache_status(&self) -> HeaderValue {
         HeaderValue::from_bytes(self.member().text())
             .expect("tokens and integers are a field value")
     }
 
     /// Our member of the list in `Cache-Status`.
-    #[must_use]
     pub fn member(&self) -> Member {
         let mut member = Member::new();
         match *self {
@@ -331,7 +325,6 @@ impl Member {
     }
 
     /// Its text.
-    #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text[..self.length]
     }

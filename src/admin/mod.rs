@@ -116,7 +116,6 @@ impl Reloadable {
 
 impl Admin {
     /// Creates the service for this store. `loopback`: only this machine can connect.
-    #[must_use]
     pub fn new(
         config: &Config,
         loopback: bool,

@@ -48,7 +48,6 @@ impl Acceptance {
     }
 
     /// When the last accepted request was sent, on the monotonic clock.
-    #[must_use]
     pub fn last(&self) -> Duration {
         Duration::from_micros(self.last.load(Ordering::Relaxed))
     }

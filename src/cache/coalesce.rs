@@ -118,7 +118,6 @@ impl<V> InFlight<V> {
     }
 
     /// The generations of the fetches in flight.
-    #[must_use]
     pub fn generations(&self) -> Vec<Generation> {
         let state = self.lock();
         let fetches = state.fetches.values();

@@ -87,7 +87,6 @@ pub struct ViewSlot {
 
 impl ViewSlot {
     /// The view, if it is memoised.
-    #[must_use]
     pub fn get(&self) -> Option<&Arc<Representation>> {
         self.derived.get()
     }
@@ -101,7 +100,6 @@ impl ViewSlot {
 
 impl Entry {
     /// An entry without memoised views.
-    #[must_use]
     pub fn new(
         whole: Representation,
         freshness: Freshness,
@@ -136,7 +134,6 @@ impl Entry {
     }
 
     /// Whether its freshness was assessed by these settings, and not before a reload.
-    #[must_use]
     pub fn is_assessed_by(&self, rules: &Arc<config::Freshness>) -> bool {
         self.rules
             .as_ref()
@@ -163,14 +160,12 @@ impl Entry {
     }
 
     /// The last acceptance of its token, unless its scope is a named one.
-    #[must_use]
     pub fn acceptance(&self) -> Option<&Arc<Acceptance>> {
         self.acceptance.as_ref()
     }
 
     /// Whether it may be served to this token: the scope is the token's own, or the origin has
     /// recently shown the token this same response.
-    #[must_use]
     pub fn admits(&self, token: &Scope, now: Duration) -> bool {
         *token == self.scope || self.admitted.admits(token, now)
     }
@@ -197,7 +192,6 @@ impl Entry {
 
     /// Whether the origin has sent the same response twice: the same status, body and fields, except
     /// those that differ in each message.
-    #[must_use]
     pub fn is_same_response(&self, other: &Self) -> bool {
         let (one, other) = (&self.whole, &other.whole);
         let is_content = |name: &HeaderName| !PER_MESSAGE.contains(name);
@@ -226,7 +220,6 @@ impl Entry {
     }
 
     /// Whether the origin has recently failed to renew it, or a retry is still running.
-    #[must_use]
     pub fn has_failed_recently(&self, now: Duration) -> bool {
         [&self.failures.until, &self.failures.retry_until]
             .iter()
@@ -234,7 +227,6 @@ impl Entry {
     }
 
     /// Whether the caller may retry: true once after a failure.
-    #[must_use]
     pub fn claim_retry(&self) -> bool {
         !self.failures.is_retried.swap(true, Ordering::Relaxed)
     }
@@ -246,7 +238,6 @@ impl Entry {
     }
 
     /// The view, if it is memoised.
-    #[must_use]
     pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
         let views = self.lock();
         let (_, slot) = views.iter().find(|(other, _)| other == view)?;
@@ -254,7 +245,6 @@ impl Entry {
     }
 
     /// Every memoised view.
-    #[must_use]
     pub fn views(&self) -> Vec<(View, Arc<Representation>)> {
         let views = self.lock();
         let derived =
@@ -263,7 +253,6 @@ impl Entry {
     }
 
     /// The slot of a view, found or created. The caller that fills it weighs the entry again.
-    #[must_use]
     pub fn slot(&self, view: &View) -> Arc<ViewSlot> {
         let mut views = self.lock();
         if let Some((_, slot)) = views.iter().find(|(other, _)| other == view) {
@@ -290,7 +279,6 @@ impl Entry {
     }
 
     /// Bytes of memory that this entry uses.
-    #[must_use]
     pub fn weight(&self) -> usize {
         let of_view = |(view, slot): &(View, Arc<ViewSlot>)| {
             let Some(derived) = slot.get() else { return 0 };

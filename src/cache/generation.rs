@@ -318,7 +318,6 @@ impl Generation {
     }
 
     /// Whether two fetches began under the same generations.
-    #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let same_token = match (&self.token, &other.token) {
             (Some(one), Some(other)) => one.is_same(other),
@@ -347,7 +346,6 @@ impl Generation {
     }
 
     /// Whether its fetch began after the other's (RFC 9111 §4: the most recent response).
-    #[must_use]
     pub fn is_after(&self, other: &Self) -> bool {
         self.sequence > other.sequence
     }
@@ -357,26 +355,22 @@ impl Generation {
 
 impl Fence {
     /// The generations that the fetch began under.
-    #[must_use]
     pub fn generation(&self) -> &Generation {
         &self.generation
     }
 
     /// The requesting token.
-    #[must_use]
     pub fn token(&self) -> &Scope {
         &self.token
     }
 
     /// Whether the scope is a named one, whose tokens share what is stored.
-    #[must_use]
     pub fn is_shared(&self) -> bool {
         self.generation.token.is_some()
     }
 
     /// An admission of the token to the response of this fetch; `None` in a scope of one token, which
     /// needs none.
-    #[must_use]
     pub fn admission(&self, until: Duration) -> Option<Admission> {
         let token = self.generation.token.clone()?;
         Some(Admission {

@@ -20,7 +20,6 @@ pub struct Inspection {
 impl Store {
     /// The responses stored for this path, in any spelling, in all scopes or in one. Iterates over all
     /// entries.
-    #[must_use]
     pub fn inspect(&self, path: &str, scope: Option<ScopeId>) -> Vec<Inspection> {
         let path = canonical_path(path);
         let of_path = |key: &CacheKey| {

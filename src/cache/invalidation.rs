@@ -60,7 +60,6 @@ impl Invalidation {
     }
 
     /// Whether it may be a purge: each replica counts what it had stored.
-    #[must_use]
     pub fn is_purge(&self) -> bool {
         match self {
             Self::Paths {
@@ -72,7 +71,6 @@ impl Invalidation {
     }
 
     /// The responses for this token under this path.
-    #[must_use]
     pub fn of_resource(token: &Scope, path: &str) -> Self {
         Self::Resource {
             token: *token,

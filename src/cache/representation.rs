@@ -61,14 +61,12 @@ pub struct Encodings {
 
 impl Encodings {
     /// The representation in this coding, if it is memoised.
-    #[must_use]
     pub fn get(&self, coding: Coding) -> Option<&Arc<Representation>> {
         self.encoded[coding.index()].get()
     }
 
     /// Claims a coding; if true, the caller must encode it, or [release](Self::release) it. The first
     /// request does not get the claim: a coding that is requested once may never be requested again.
-    #[must_use]
     pub fn claim(&self, coding: Coding) -> bool {
         let bit = 1 << coding.index();
         if self.requested.load(Ordering::Relaxed) & bit == 0 {
@@ -99,7 +97,6 @@ impl Encodings {
 
 impl Representation {
     /// A representation that is in no other content coding yet.
-    #[must_use]
     pub fn new(
         status: StatusCode,
         headers: HeaderMap,

@@ -82,7 +82,6 @@ fn is_selected(entry: &Entry, sent: &HeaderMap) -> bool {
 
 impl Store {
     /// An empty store of `cache.capacity` bytes.
-    #[must_use]
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let evictions = Arc::clone(&metrics);
         let cache = Cache::builder()
@@ -130,7 +129,6 @@ impl Store {
     /// Looks up the response that may be served to this token. `client` are the fields of a request
     /// that prefers some responses to others; `sent` builds the fields of a request to the origin, and
     /// is called only if the newest response does not suit, or has nominated fields (RFC 9111 §4.1).
-    #[must_use]
     pub fn find(
         &self,
         key: &CacheKey,
@@ -173,20 +171,17 @@ impl Store {
     }
 
     /// Whether nothing has invalidated what was fetched under this generation.
-    #[must_use]
     pub fn is_current(&self, generation: &Generation) -> bool {
         self.generations.is_current(generation)
     }
 
     /// Whether an entry may be used now.
-    #[must_use]
     pub fn is_usable(&self, entry: &Entry, now: Duration) -> bool {
         let began = entry.generation.began();
         self.is_current(&entry.generation) && self.lease.admits(began, now)
     }
 
     /// A fence for a fetch of this key with this token, at the monotonic time `now`.
-    #[must_use]
     pub fn fence(&self, key: &CacheKey, token: &Scope, now: Duration) -> Fence {
         let is_leased = self.lease.is_held(now);
         self.generations.fence(key, token, is_leased, now)
@@ -342,7 +337,6 @@ impl Store {
     }
 
     /// Receives every invalidation from now on.
-    #[must_use]
     pub fn invalidations(&self) -> watch::Receiver<()> {
         self.invalidated.subscribe()
     }
@@ -366,13 +360,11 @@ impl Store {
 
     /// Whether an item of the log after `id` concerns a response that is stored under this key, for this
     /// token; or may do so.
-    #[must_use]
     pub fn changed_since(&self, key: &CacheKey, token: &Scope, id: u64) -> bool {
         self.generations.changed_since(key, token, id)
     }
 
     /// For how long what is stored may be used.
-    #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -384,13 +376,11 @@ impl Store {
     }
 
     /// Whether the origin has lately accepted this token on a path of a cache route.
-    #[must_use]
     pub fn is_accepted(&self, token: &Scope) -> bool {
         self.accepted.contains(token)
     }
 
     /// The record of acceptance for a response to a request of this token, sent at that time.
-    #[must_use]
     pub fn acceptance(&self, token: &Scope, sent: Duration) -> Arc<Acceptance> {
         self.accepted.record(token, sent)
     }

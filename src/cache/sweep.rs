@@ -16,7 +16,6 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Why a lookup of this key returned nothing.
-    #[must_use]
     pub fn why_nothing(&self, key: &CacheKey) -> NotHit {
         let stored = self.cache.get(key);
         stored.map_or(NotHit::Absent, |variants| self.why_unusable(&variants))
@@ -29,7 +28,6 @@ impl Store {
     }
 
     /// A purge that is about to be carried out: what it invalidates is kept until it is counted.
-    #[must_use]
     pub fn purged(&self, purge: &Invalidation) -> Arc<Purged> {
         let purged = Arc::new(self.generations.purged(purge));
         locked(&self.purges).push(Arc::downgrade(&purged));
@@ -38,7 +36,6 @@ impl Store {
 
     /// How many stored responses each of these purges, which are carried out, has invalidated. Iterates over
     /// all entries, but once for all purges that wait for that.
-    #[must_use]
     pub fn found(&self, purges: &[Arc<Purged>]) -> Vec<usize> {
         for purge in purges {
             purge.is_carried_out.store(true, Ordering::SeqCst);

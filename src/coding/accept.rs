@@ -10,7 +10,6 @@ const UNLISTED: u16 = 0;
 ///
 /// `*` is ignored, since identity satisfies it, unless the client excludes identity. One that then
 /// accepts none of our codings gets identity nevertheless, as §12.5.3 permits.
-#[must_use]
 pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding> {
     let mut weights = [None; Coding::ALL.len()];
     let (mut identity, mut any) = (None, None);
@@ -44,7 +43,6 @@ pub fn preferred<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Option<Coding
 }
 
 /// Parses a weight such as `q=0.85`, in thousandths (§12.4.2); an invalid one counts as 0.
-#[must_use]
 pub fn weight(parameter: &[u8]) -> u16 {
     let [b'q' | b'Q', b'=', value @ ..] = parameter else {
         return UNLISTED;

@@ -21,7 +21,6 @@ const BROTLI_WINDOW: u32 = 20;
 const PIECE: usize = 4 << 10;
 
 /// Compresses a body; `None` if that saves less than 10 %.
-#[must_use]
 pub fn encode(coding: Coding, body: &[u8]) -> Option<Bytes> {
     let mut coded = match coding {
         Coding::Zstd => zstd(body),

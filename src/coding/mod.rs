@@ -50,7 +50,6 @@ impl Coding {
     }
 
     /// The value of `Content-Encoding`.
-    #[must_use]
     pub fn to_header(self) -> HeaderValue {
         HeaderValue::from_static(self.as_str())
     }
@@ -58,7 +57,6 @@ impl Coding {
 
 /// Whether a response with these fields and a body of this size should be compressed: text that is
 /// large enough, has no content coding yet, and may be transformed.
-#[must_use]
 pub fn is_worth(fields: &HeaderMap, size: usize) -> bool {
     size >= MIN_BODY
         && is_text(fields)
@@ -83,7 +81,6 @@ pub fn drop_identity(fields: &mut HeaderMap) {
 }
 
 /// Whether gzip is the only content coding of a body.
-#[must_use]
 pub fn is_gzip(fields: &HeaderMap) -> bool {
     let mut lines = fields.get_all(CONTENT_ENCODING).iter();
     match (lines.next(), lines.next()) {
@@ -93,7 +90,6 @@ pub fn is_gzip(fields: &HeaderMap) -> bool {
 }
 
 /// Whether `no-transform` is set, which forbids a proxy to change the content (RFC 9110 §7.7).
-#[must_use]
 pub fn forbids_transforming(fields: &HeaderMap) -> bool {
     fields
         .get_all(CACHE_CONTROL)
@@ -106,7 +102,6 @@ pub fn forbids_transforming(fields: &HeaderMap) -> bool {
 }
 
 /// The media type of a body, without its parameters, in lower case; empty if none is declared.
-#[must_use]
 pub fn media_type(fields: &HeaderMap) -> String {
     let declared = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let declared = declared.unwrap_or_default().split(|&b| b == b';').next();
@@ -114,7 +109,6 @@ pub fn media_type(fields: &HeaderMap) -> String {
 }
 
 /// Whether a body is declared as `application/json` or a `+json` type (RFC 6839).
-#[must_use]
 pub fn is_json(fields: &HeaderMap) -> bool {
     let media_type = media_type(fields);
     media_type == "application/json" || media_type.ends_with("+json")

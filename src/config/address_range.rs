@@ -37,7 +37,6 @@ impl AddressRange {
     }
 
     /// Whether an address is in the range.
-    #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let differing = match (self.first, address) {
             (IpAddr::V4(first), IpAddr::V4(other)) => {

@@ -58,13 +58,11 @@ impl EngineUrl {
     }
 
     /// Whether connections use TLS.
-    #[must_use]
     pub fn is_tls(&self) -> bool {
         self.is_tls
     }
 
     /// The host, an IPv6 address without its brackets.
-    #[must_use]
     pub fn host(&self) -> &str {
         let host = self.authority.host();
         let inner = host
@@ -74,7 +72,6 @@ impl EngineUrl {
     }
 
     /// The port.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.authority.port_u16().unwrap_or(6379)
     }

@@ -25,7 +25,6 @@ pub type Flag<'a> = (&'a str, &'a str, &'a str);
 /// The variables of this process, by name.
 ///
 /// Bytes that are not UTF-8 are replaced, so that the key refuses the value instead of ignoring it.
-#[must_use]
 pub fn environment() -> Vec<(String, String)> {
     let mut variables: Vec<_> = std::env::vars_os()
         .map(|(name, value)| {

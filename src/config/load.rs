@@ -49,7 +49,6 @@ pub struct Loaded {
 }
 
 /// Reads the file, and the files it names, into a draft.
-#[must_use]
 pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag<'_>]) -> Draft {
     let mut draft = Draft::default();
     let name = file.map_or_else(String::new, |path| path.display().to_string());
@@ -69,7 +68,6 @@ pub fn draft(file: Option<&Path>, variables: &[(String, String)], flags: &[Flag<
 }
 
 /// Reads the sources into a draft, without opening the files that settings name.
-#[must_use]
 pub fn read(
     document: Option<Document<'_>>,
     variables: &[(String, String)],
@@ -82,7 +80,6 @@ pub fn read(
 
 impl Draft {
     /// The settings that could be read; a refused value leaves the previous one in place.
-    #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }

@@ -17,7 +17,6 @@ impl Config {
     /// Applies the keys of `written` that need no restart: `cache.mode`, `cache.ignore_set_cookie`,
     /// `server.trusted_proxies`, freshness, scopes, views and the admin token, which are read for every request
     /// or connection. Sockets, threads, memory and routes are built from the rest.
-    #[must_use]
     pub fn reloaded(&self, written: &Self) -> Reloaded {
         let mut config = self.clone();
         config.cache.mode = written.cache.mode;

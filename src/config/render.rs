@@ -11,7 +11,6 @@ use super::wording::bare_or_quoted;
 const FILE_HEADER: &str = include_str!("header.toml");
 
 /// The shipped file: every key at its default with its meaning.
-#[must_use]
 pub fn shipped() -> String {
     let comment = |key: &Key| format!("# {}\n", key.meaning);
     let toml = document(&Config::default(), comment, &|_| String::new());
@@ -20,7 +19,6 @@ pub fn shipped() -> String {
 
 /// The configuration as TOML that reads back the same. A value from a file, variable or flag is
 /// followed by its source. It has no secrets, only the names of their files.
-#[must_use]
 pub fn effective(config: &Config, sources: &Sources) -> String {
     let suffix = |key: &str| match sources.of(key) {
         Place::Default => String::new(),
@@ -77,7 +75,6 @@ fn in_order() -> Vec<&'static Key> {
 }
 
 /// The tables of docs/configuration.md, one for each section: key, default, meaning.
-#[must_use]
 pub fn tables() -> String {
     let config = Config::default();
     let mut out = String::new();

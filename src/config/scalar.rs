@@ -301,7 +301,6 @@ labels! {
 
 impl CallStatus {
     /// Whether a call in this status has ended.
-    #[must_use]
     pub fn is_terminal(self) -> bool {
         matches!(
             self,

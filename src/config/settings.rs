@@ -407,7 +407,6 @@ settings! {
 
 impl Upstream {
     /// The host and port of the proxy on the way to the origin.
-    #[must_use]
     pub fn forward_proxy(&self) -> Option<&Authority> {
         self.proxy.as_ref()?.0.as_ref()
     }
@@ -415,7 +414,6 @@ impl Upstream {
 
 impl StatusLifetimes {
     /// The lifetime of a call in this status.
-    #[must_use]
     pub fn of(&self, status: CallStatus) -> Duration {
         match status {
             CallStatus::PendingApproval => self.pending_approval,

@@ -14,7 +14,6 @@ impl ByteSize {
     pub const MAX: Self = Self(1 << 60);
 
     /// The number, for a length in memory.
-    #[must_use]
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -116,13 +115,11 @@ impl OriginUrl {
     }
 
     /// `http` or `https`.
-    #[must_use]
     pub fn scheme(&self) -> &http::uri::Scheme {
         &self.scheme
     }
 
     /// Host, and port where one was written.
-    #[must_use]
     pub fn authority(&self) -> &http::uri::Authority {
         &self.authority
     }
@@ -168,7 +165,6 @@ impl RoutePattern {
     }
 
     /// The pattern as written.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -205,7 +201,6 @@ impl CookieName {
     }
 
     /// Whether a `Set-Cookie` line sets this cookie.
-    #[must_use]
     pub fn is_set_by(&self, line: &[u8]) -> bool {
         let name = line
             .iter()
@@ -247,7 +242,6 @@ impl ScopeKey {
     /// # Panics
     ///
     /// If the system has no source of randomness.
-    #[must_use]
     pub fn random() -> Self {
         let mut key = Zeroizing::new([0; 32]);
         getrandom::fill(&mut *key).expect("the system has a source of randomness");
@@ -278,7 +272,6 @@ impl ScopeKey {
     }
 
     /// A line that [`ScopeKey::parse`] reads.
-    #[must_use]
     pub fn hex(&self) -> Zeroizing<String> {
         let digits = blake3::Hash::from_bytes(*self.0).to_hex();
         Zeroizing::new(digits.as_str().to_owned())
@@ -298,7 +291,6 @@ impl fmt::Debug for ScopeKey {
 
 /// Whether this is a token of RFC 6750 §2.1:
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
-#[must_use]
 pub fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&b| b == b'=').count();
     let (body, _) = token.split_at(token.len() - padding);
@@ -324,7 +316,6 @@ impl TokenDigest {
     const CONTEXT: &str = "stuut-cache scope.named 2026-11 digest of a bearer token";
 
     /// The digest of a token, without the scheme before it.
-    #[must_use]
     pub fn of(token: &[u8]) -> Self {
         Self(blake3::derive_key(Self::CONTEXT, token).into())
     }

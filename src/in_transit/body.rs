@@ -34,7 +34,6 @@ struct Owner(Bytes, #[expect(dead_code, reason = "held")] Arc<Loan>);
 
 impl StoredBody {
     /// A body that belongs to a stored response: a view, or an encoding.
-    #[must_use]
     pub fn new(bytes: Bytes, ledger: &Arc<Ledger>) -> Self {
         let loan = Arc::new(Loan {
             ledger: Arc::clone(ledger),
@@ -46,7 +45,6 @@ impl StoredBody {
     }
 
     /// A body that was fetched, with its share of the ledger.
-    #[must_use]
     pub fn fetched(bytes: Bytes, mut share: Share) -> Self {
         share.shrink(bytes.len());
         let body = Self::new(bytes, &share.ledger);

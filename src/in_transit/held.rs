@@ -15,7 +15,6 @@ pub struct Held {
 
 impl Held {
     /// Holds these bytes until dropped.
-    #[must_use]
     pub fn new(account: &Arc<Account>, bytes: usize) -> Self {
         account.change(0, bytes);
         let account = Arc::clone(account);
@@ -47,7 +46,6 @@ pub struct Unsent {
 
 impl Unsent {
     /// These bytes, which the account counts already.
-    #[must_use]
     pub fn new(bytes: Bytes, account: &Arc<Account>) -> Self {
         Self {
             length: bytes.len(),

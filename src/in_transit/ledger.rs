@@ -67,7 +67,6 @@ struct State {
 
 impl Ledger {
     /// An empty ledger with this bound.
-    #[must_use]
     pub fn new(bound: ByteSize, metrics: &Arc<Metrics>, clock: Clock) -> Arc<Self> {
         let bound = i64::try_from(bound.0).unwrap_or(i64::MAX);
         metrics.in_transit_limit.set(bound);
@@ -80,7 +79,6 @@ impl Ledger {
     }
 
     /// A ledger of its own without a bound, for tests and benchmarks.
-    #[must_use]
     pub fn unbounded() -> Arc<Self> {
         let metrics = Arc::new(Metrics::new(&Routes::new(&[])));
         Self::new(ByteSize::MAX, &metrics, Clock::system())
@@ -212,7 +210,6 @@ impl Share {
     }
 
     /// Its size.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -233,7 +230,6 @@ impl Drop for Share {
 
 impl Account {
     /// Whether a request with an accepted token was made on the connection.
-    #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.is_accepted.load(Relaxed)
     }
@@ -248,7 +244,6 @@ impl Account {
     }
 
     /// Whether the connection must close. If not, this task is woken when it must.
-    #[must_use]
     pub fn must_close(&self, waker: Option<&Waker>) -> bool {
         if let Some(waker) = waker {
             self.waker.register(waker);

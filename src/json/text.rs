@@ -14,7 +14,6 @@ pub struct RawString<'a> {
 impl<'a> RawString<'a> {
     /// The bytes of the string, with escapes resolved by [`unescape`].
     #[inline]
-    #[must_use]
     pub fn unescaped(self) -> Cow<'a, [u8]> {
         if self.escaped {
             Cow::Owned(unescape(self.bytes))
@@ -38,7 +37,6 @@ pub(crate) fn text(value: &[u8]) -> Option<Cow<'_, str>> {
 ///
 /// The result is UTF-8, except that an unpaired surrogate is encoded in three bytes as if it were a
 /// character (WTF-8). So it differs from every valid string, and only `*` in a view matches it.
-#[must_use]
 pub fn unescape(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;

@@ -15,7 +15,6 @@ pub struct Budget {
 
 impl Budget {
     /// `reserve` uses at once, and one in each interval `price`.
-    #[must_use]
     pub fn new(price: Duration, reserve: usize) -> Self {
         let reserve = price.saturating_mul(u32::try_from(reserve).unwrap_or(u32::MAX));
         Self {

@@ -59,7 +59,6 @@ impl DateField {
 /// `now` determines the century of a two-digit year. Letter case is ignored (RFC 9111 §4.2);
 /// everything else must be exact: digits, spaces, the weekday of the date, and `GMT`. `UTC` is
 /// not in the grammar, and accepting it would only prolong a lifetime.
-#[must_use]
 pub fn http_date(written: &[u8], now: SystemTime) -> Option<SystemTime> {
     let seconds = imf_fixdate(written)
         .or_else(|| asctime(written))

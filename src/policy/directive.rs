@@ -44,7 +44,6 @@ impl DeltaSeconds {
     }
 
     /// The value as a duration; zero if invalid.
-    #[must_use]
     pub fn length(self) -> Duration {
         match self {
             Self::Seconds(seconds) => Duration::from_secs(seconds.into()),

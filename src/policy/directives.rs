@@ -67,7 +67,6 @@ pub struct RequestDirectives {
 impl ResponseDirectives {
     /// Reads `CDN-Cache-Control` if it is valid and not empty (RFC 9213 §2.1), else
     /// `Cache-Control`. `Pragma` is ignored in responses (RFC 9111 §5.4).
-    #[must_use]
     pub fn read(head: &HeaderMap) -> Self {
         if let Some(targeted) = targeted(head) {
             return targeted;
@@ -173,7 +172,6 @@ fn targeted_seconds(value: &BareItem) -> Option<DeltaSeconds> {
 impl RequestDirectives {
     /// Reads `Cache-Control`, else `Pragma: no-cache` (RFC 9111 §5.4); nothing if
     /// `freshness.client_directives` is `ignore`.
-    #[must_use]
     pub fn read(head: &HeaderMap, rule: ClientDirectives) -> Self {
         let mut directives = Self::default();
         if rule == ClientDirectives::Ignore {

@@ -44,7 +44,6 @@ pub struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// A response that was requested and received then.
-    #[must_use]
     pub fn new(
         status: StatusCode,
         response: &'a HeaderMap,
@@ -82,7 +81,6 @@ impl<'a> Exchange<'a> {
 
     /// How far the origin's clock is ahead of ours, in seconds; `None` if the response has no `Date`,
     /// or may be from another cache.
-    #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
         let date = self.dated.filter(|_| self.is_direct())?;
         let seconds = |length: Duration| i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
@@ -93,7 +91,6 @@ impl<'a> Exchange<'a> {
     }
 
     /// When the origin sent the response, by the earlier of its clock and ours.
-    #[must_use]
     pub fn sent(&self) -> SystemTime {
         self.date().min(self.received.wall)
     }

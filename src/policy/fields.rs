@@ -12,7 +12,6 @@ use crate::config::CookieName;
 /// Removed are `Connection`, the fields it names, the hop-by-hop fields of RFC 9110 §7.6.1, and
 /// those of proxy authentication. A missing `Date` is added, as RFC 9110 §6.6.1 requires of a
 /// recipient that stores a message.
-#[must_use]
 pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
     let named = nominated(response);
     let mut kept = HeaderMap::with_capacity(response.len() + 1);
@@ -27,7 +26,6 @@ pub fn storable(response: &HeaderMap, received: SystemTime) -> HeaderMap {
 }
 
 /// The fields that `Connection` nominates, which are for the next hop only.
-#[must_use]
 pub fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
     let lines = fields.get_all(header::CONNECTION).iter();
     lines
@@ -38,7 +36,6 @@ pub fn nominated(fields: &HeaderMap) -> Vec<HeaderName> {
 
 /// Removes the `Set-Cookie` lines of a response if all of them set `ignored` cookies, and returns
 /// them: they are for the client that fetched, and the rest of the response for any.
-#[must_use]
 pub fn take_ignored_cookies(fields: &mut HeaderMap, ignored: &[CookieName]) -> Vec<HeaderValue> {
     let is_ignored =
         |line: &HeaderValue| ignored.iter().any(|name| name.is_set_by(line.as_bytes()));

@@ -52,7 +52,6 @@ pub enum StaleUse {
 ///
 /// `facts` are those of the whole body; the limits of a view apply at each use
 /// ([`verdict`](super::verdict())).
-#[must_use]
 pub fn assess(
     exchange: &Exchange<'_>,
     facts: &Facts,
@@ -63,7 +62,6 @@ pub fn assess(
 }
 
 /// Assesses a stored response again, by other settings. `exchange` has its stored head.
-#[must_use]
 pub fn reassess(
     stored: &Freshness,
     exchange: &Exchange<'_>,
@@ -106,7 +104,6 @@ fn assess_at(
 
 impl Freshness {
     /// `current_age` (RFC 9111 §4.2.3); in whole seconds, the value of `Age`.
-    #[must_use]
     pub fn age(&self, now: Moment) -> Duration {
         let resident = now.mono.saturating_sub(self.received.mono);
         self.initial_age.saturating_add(resident)

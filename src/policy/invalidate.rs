@@ -13,21 +13,18 @@ const MAX_ANCESTORS: usize = 16;
 
 /// Whether a method may change state: all except the four safe ones of RFC 9110 §9.2.1, unknown
 /// ones included (RFC 9111 §4.4).
-#[must_use]
 pub fn is_unsafe(method: &Method) -> bool {
     ![Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE].contains(method)
 }
 
 /// Whether a method only adds resources below its target, and changes none that are already
 /// there: calls are created by POST.
-#[must_use]
 pub fn adds_below(method: &Method) -> bool {
     method == Method::POST
 }
 
 /// How long after a write nothing is stored for its paths: the origin's own caches and replicas may
 /// show the old state. Longer after a 202, which promises the change for later.
-#[must_use]
 pub fn settling(status: StatusCode, write_settling: Duration) -> Duration {
     if status == StatusCode::ACCEPTED {
         write_settling.saturating_mul(10)
@@ -42,7 +39,6 @@ pub fn settling(status: StatusCode, write_settling: Duration) -> Duration {
 /// `Content-Location` on the same origin (§4.4); otherwise none. Responses stored for these paths
 /// and their [ancestors](self_and_ancestors), with any query, must be invalidated; so must those
 /// below them, unless the method only [adds](adds_below).
-#[must_use]
 pub fn written_paths(
     method: &Method,
     path: &str,
@@ -86,7 +82,6 @@ pub fn self_and_ancestors(path: &str) -> impl Iterator<Item = &str> {
 /// The cache key has the path as sent. A write may spell the path differently from the reads that
 /// it invalidates, so the store finds the latter by this form. If the origin does tell two of these
 /// paths apart, a write to one invalidates the other, too.
-#[must_use]
 pub fn canonical_path(path: &str) -> Cow<'_, str> {
     let is_canonical = !path.contains(['%', ';'])
         && !["//", "/."].iter().any(|part| path.contains(part))

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 /// Decodes every percent-encoding, also one that a decoded percent sign begins; malformed ones stay.
 /// Bytes that are not UTF-8 are replaced. Idempotent.
-#[must_use]
 pub fn percent_decoded(text: &str) -> Cow<'_, str> {
     if memchr::memchr(b'%', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);

@@ -11,7 +11,6 @@ use super::list::{self, Quotes};
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// The first `wait` (§2: later ones are ignored), without its parameters; `None` if it is not a number.
-#[must_use]
 pub fn preferred_wait(fields: &HeaderMap) -> Option<Duration> {
     let wait = list::elements(fields, &PREFER, Quotes::Escaped).find_map(|element| {
         let end = list::unquoted(element, b';', Quotes::Escaped);

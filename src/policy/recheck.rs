@@ -20,7 +20,6 @@ pub enum Recheck {
 
 /// Decides how a stored response may be used at `now` for a token that was last accepted at `last`,
 /// both monotonic. `every` is `scope.recheck`, `if_error` `freshness.stale_if_error`.
-#[must_use]
 pub fn recheck(
     last: Duration,
     every: Option<Duration>,

@@ -14,7 +14,6 @@ use super::validators::{self, EntityTag, origin_tag};
 ///
 /// An unregistered 5xx, such as the 52x of a CDN in front of the origin, counts as a 500
 /// (RFC 9110 §15).
-#[must_use]
 pub fn is_failure(status: StatusCode) -> bool {
     match status.as_u16() {
         408 | 425 | 429 | 500 | 502 | 503 | 504 => true,
@@ -24,7 +23,6 @@ pub fn is_failure(status: StatusCode) -> bool {
 }
 
 /// Whether the resource does not exist (any more): all its variants are invalid.
-#[must_use]
 pub fn is_gone(status: StatusCode) -> bool {
     matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
@@ -44,7 +42,6 @@ pub enum TokenStatus {
 
 /// Classifies a response by its effect on the token. A 304 has none here: only one to our own
 /// validator is proof of acceptance.
-#[must_use]
 pub fn token_status(method: &Method, status: StatusCode) -> TokenStatus {
     match status {
         StatusCode::UNAUTHORIZED => TokenStatus::Refused,
@@ -145,7 +142,6 @@ pub(super) fn has_validator(stored: &HeaderMap) -> bool {
 /// §4.3.4 accepts a 304 without validators only if the stored response has none either. We depart
 /// from it: we validate exactly one stored response, so the 304 cannot mean another, and many
 /// origins send 304 without the tag.
-#[must_use]
 pub fn is_validated(stored: &HeaderMap, response: &HeaderMap, now: SystemTime) -> bool {
     let ours = EntityTag::of(stored).map(EntityTag::uncoded);
     match (EntityTag::of(response), ours) {

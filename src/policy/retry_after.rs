@@ -11,7 +11,6 @@ use super::directive;
 /// The delay that a 429 or 503 of the origin requires, in seconds or as a date.
 ///
 /// `None` unless the field is present exactly once, valid and in the future.
-#[must_use]
 pub fn retry_after(status: StatusCode, response: &HeaderMap, now: SystemTime) -> Option<Duration> {
     if !matches!(
         status,

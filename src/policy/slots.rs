@@ -26,7 +26,6 @@ pub enum Full {
 
 impl<H: Copy + Eq + Hash> FairSlots<H> {
     /// This many free slots.
-    #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -36,13 +35,11 @@ impl<H: Copy + Eq + Hash> FairSlots<H> {
     }
 
     /// The number of all slots, free or taken.
-    #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
     /// The number of slots that a holder has.
-    #[must_use]
     pub fn held_by(&self, holder: H) -> usize {
         self.held.get(&holder).copied().unwrap_or(0)
     }

@@ -105,7 +105,6 @@ pub fn may_store(
 
 /// Why the head alone forbids to store a response: it is for one request only, has no end, or is a
 /// part. Such a response is streamed as it arrives, and is not shared with coalesced requests.
-#[must_use]
 pub fn forbidden_by_head(
     status: StatusCode,
     response: &HeaderMap,
@@ -159,7 +158,6 @@ fn understood(status: StatusCode) -> bool {
 }
 
 /// Whether a status is a client or server error.
-#[must_use]
 pub fn is_error(status: StatusCode) -> bool {
     status.as_u16() >= 400
 }

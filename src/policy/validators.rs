@@ -40,7 +40,6 @@ const DECODED: &str = "identity";
 
 impl<'a> EntityTag<'a> {
     /// Parses `"x"` or `W/"x"`; `None` for anything else, unquoted tags included.
-    #[must_use]
     pub fn parse(written: &'a [u8]) -> Option<Self> {
         let (weak, quoted) = match written {
             [b'W', b'/', quoted @ ..] => (true, quoted),
@@ -54,7 +53,6 @@ impl<'a> EntityTag<'a> {
     }
 
     /// The entity tag of a head; `None` if there are several, or it is invalid.
-    #[must_use]
     pub fn of(head: &'a HeaderMap) -> Option<Self> {
         let mut lines = head.get_all(header::ETAG).iter();
         match (lines.next(), lines.next()) {
@@ -103,19 +101,16 @@ impl<'a> EntityTag<'a> {
     }
 
     /// Whether the tag is weak.
-    #[must_use]
     pub fn is_weak(self) -> bool {
         self.weak
     }
 
     /// The strong comparison of RFC 9110 §8.8.3.2.
-    #[must_use]
     pub fn equals_strongly(self, other: Self) -> bool {
         !self.weak && self == other
     }
 
     /// The weak comparison of RFC 9110 §8.8.3.2.
-    #[must_use]
     pub fn equals_weakly(self, other: Self) -> bool {
         self.opaque == other.opaque
     }
@@ -126,7 +121,6 @@ impl<'a> EntityTag<'a> {
 ///
 /// `etag` is the tag of the selected representation: its view, its coding. `stored` are the stored
 /// fields, `received` is their time of arrival, which replaces a missing `Date`.
-#[must_use]
 pub fn condition<'a>(
     request: &'a HeaderMap,
     status: StatusCode,
@@ -173,7 +167,6 @@ fn if_none_match<'a>(request: &'a HeaderMap, etag: Option<&HeaderValue>) -> Cond
 
 /// Adds a content coding to a strong tag: representations with different bytes must not have the
 /// same one (RFC 9110 §8.8.3.3). A weak tag stays as it is. [`origin_tags`] undoes it.
-#[must_use]
 pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
     match EntityTag::parse(etag.as_bytes()) {
         Some(EntityTag {
@@ -189,7 +182,6 @@ pub fn coded_tag(etag: &HeaderValue, coding: &str) -> HeaderValue {
 
 /// The tag of a view with this hash: the origin's tag, marked, so that [`origin_tags`] restores it
 /// for a write. `None` if the origin sent no tag.
-#[must_use]
 pub fn view_tag(stored: &HeaderMap, hash: &str) -> Option<HeaderValue> {
     let EntityTag { weak, opaque } = EntityTag::of(stored)?;
     Some(suffixed(weak, opaque, &[VIEW, hash].concat().into_bytes()))
@@ -216,7 +208,6 @@ pub fn rename_tag(etag: &mut HeaderValue, known: &[u8]) {
 }
 
 /// Restores the origin's tags in a list; a list without a tag of ours is unchanged.
-#[must_use]
 pub fn origin_tags(line: &HeaderValue) -> HeaderValue {
     if memchr::memmem::find(line.as_bytes(), SUFFIX.as_bytes()).is_none() {
         return line.clone();

@@ -74,7 +74,6 @@ impl Selecting {
     /// is always the same, and in a shared one such a response is not stored
     /// ([`may_store`](super::may_store)). `Accept-Encoding` is left out because all fetches send
     /// the same one: the content coding for a client is ours to choose.
-    #[must_use]
     pub fn capture(
         response: &HeaderMap,
         request: &HeaderMap,
@@ -113,14 +112,12 @@ impl Selecting {
 
     /// Whether it has no fields of its own: then a request without [`VERSIONS`] and preferences
     /// matches.
-    #[must_use]
     pub fn nominates_nothing(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether `request` has the same values, absent fields included, or prefers `response`, the
     /// stored one.
-    #[must_use]
     pub fn matches(&self, response: &HeaderMap, request: &HeaderMap) -> bool {
         let is_unlisted = |name: &HeaderName| self.names().all(|listed| listed != name);
         let preferred = |name: &HeaderName| is_preferred(response, request, name);
@@ -138,7 +135,6 @@ impl Selecting {
     }
 
     /// Bytes on the heap. Clients control the length of the values.
-    #[must_use]
     pub fn heap_bytes(&self) -> usize {
         let values = self.0.iter().filter_map(|(_, selector)| match selector {
             Selector::Equal(value) => value.as_ref(),

@@ -32,7 +32,6 @@ pub enum Verdict {
 
 /// Decides how a stored response may be used now, in a view with these limits, for a request with
 /// these directives.
-#[must_use]
 pub fn verdict(
     freshness: &Freshness,
     limits: ViewLimits,
@@ -83,14 +82,12 @@ pub fn verdict(
 }
 
 /// Whether a stored response is fresh in a view, regardless of the request's directives.
-#[must_use]
 pub fn is_fresh(freshness: &Freshness, limits: ViewLimits, now: Moment) -> bool {
     positive(length(freshness, limits), freshness.age(now)).is_some()
         && positive(end(freshness, limits, now), now.mono).is_some()
 }
 
 /// The time for which a stored response can still be served without validation, fresh or stale.
-#[must_use]
 pub fn remaining_life(freshness: &Freshness, now: Moment) -> Duration {
     let stale = match freshness.stale_use {
         StaleUse::Forbidden => Duration::ZERO,
@@ -109,7 +106,6 @@ const MIN_POLL: Duration = Duration::from_secs(1);
 
 /// The time until a response that clients wait for is fetched again: when it is no longer fresh. If the
 /// origin has it validated before every use, that is at the pace of `freshness.status`.
-#[must_use]
 pub fn next_poll(
     freshness: &Freshness,
     limits: ViewLimits,
@@ -130,7 +126,6 @@ pub fn next_poll(
 
 /// The remaining lifetime in whole seconds, rounded down; negative if stale. The `ttl` of
 /// `Cache-Status` (RFC 9211 §2.4).
-#[must_use]
 pub fn ttl_seconds(freshness: &Freshness, limits: ViewLimits, now: Moment) -> i64 {
     let age = freshness.age(now);
     let length = length(freshness, limits);
@@ -144,7 +139,6 @@ pub fn ttl_seconds(freshness: &Freshness, limits: ViewLimits, now: Moment) -> i6
 }
 
 /// The largest `max-age` for a view with these limits, in seconds; `None` without limits.
-#[must_use]
 pub fn view_max_age(freshness: &Freshness, limits: ViewLimits, now: Moment) -> Option<u64> {
     let until_expiry = limits.signed_until.map(|_| {
         let left = end(freshness, limits, now).saturating_sub(now.mono);

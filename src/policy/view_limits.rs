@@ -34,7 +34,6 @@ const UNREADABLE_EXPIRY: Duration = Duration::from_mins(1);
 impl ViewLimits {
     /// The limits for a whole body or a view of it, from its facts. `is_unknown`: of a call with an
     /// unknown status, which may have any live part anywhere.
-    #[must_use]
     pub fn of(facts: &Facts, settings: &config::Freshness, is_unknown: bool) -> Self {
         let all = settings.live.iter().map(|(_, lifetime)| *lifetime).min();
         let live = match all {

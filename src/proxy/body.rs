@@ -66,7 +66,6 @@ pub enum Content {
 
 impl Body {
     /// A body of stored bytes.
-    #[must_use]
     pub fn whole(bytes: Bytes, report: Report) -> Self {
         Self {
             content: Content::Whole(bytes),

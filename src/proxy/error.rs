@@ -61,7 +61,6 @@ impl Error {
     }
 
     /// The last part of the problem's `type`.
-    #[must_use]
     pub fn slug(&self) -> &'static str {
         self.outcome().detail().expect("each problem has a reason")
     }
@@ -141,7 +140,6 @@ impl Error {
     }
 
     /// The response, and its report.
-    #[must_use]
     pub fn into_response(
         self,
         id: &RequestId,

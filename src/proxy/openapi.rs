@@ -60,7 +60,6 @@ impl OpenApi {
 }
 
 /// The document for this configuration.
-#[must_use]
 pub fn document(config: &Config) -> Bytes {
     let mut document: Value = serde_json::from_str(CONSTANT).expect("the file is JSON");
     let license = env!("CARGO_PKG_LICENSE");

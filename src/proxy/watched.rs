@@ -94,7 +94,6 @@ pub(super) enum NoWait {
 
 impl WaitingRequests {
     /// Their numbers by scope.
-    #[must_use]
     pub fn by_scope(&self) -> HashMap<ScopeId, usize> {
         let mut waiting = HashMap::new();
         self.0.visit(|key, requests| {
@@ -104,7 +103,6 @@ impl WaitingRequests {
     }
 
     /// Their number for this path, in all scopes or in one.
-    #[must_use]
     pub fn of_path(&self, path: &str, scope: Option<ScopeId>) -> usize {
         let path = policy::canonical_path(path);
         let mut waiting = 0;

@@ -66,7 +66,6 @@ impl FieldWeights {
     }
 
     /// The current sizes.
-    #[must_use]
     pub fn heaviest(&self) -> Heaviest {
         let recent = self.lock();
         if recent.measured == 0 {

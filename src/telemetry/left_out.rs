@@ -25,7 +25,6 @@ impl LeftOut {
     }
 
     /// The counts by name.
-    #[must_use]
     pub fn counts(&self) -> BTreeMap<Box<str>, u64> {
         self.0
             .lock()

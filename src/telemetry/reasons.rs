@@ -97,7 +97,6 @@ impl Reasons {
     }
 
     /// The last reasons for this path, of each scope or of one.
-    #[must_use]
     pub fn of(&self, path: &str, scope: Option<ScopeId>) -> Vec<(Option<ScopeId>, LastReasons)> {
         let path = self.seed.hash_one(canonical_path(path));
         let places = self.lock();

@@ -24,7 +24,6 @@ impl RequestId {
     pub const FIELD: HeaderName = HeaderName::from_static("x-request-id");
 
     /// The id of a request with this field.
-    #[must_use]
     pub fn of(given: Option<&HeaderValue>) -> Self {
         match given.map(HeaderValue::to_str) {
             Some(Ok(id)) if is_usable(id) => Self::Given(id.into()),
@@ -33,13 +32,11 @@ impl RequestId {
     }
 
     /// The id as a field value.
-    #[must_use]
     pub fn to_header(&self) -> HeaderValue {
         HeaderValue::from_bytes(self.text(&mut [0; 16])).expect("a word is a field value")
     }
 
     /// The id as text, of which `digits` is the place if it is generated. Not by `format!`: each hit has one.
-    #[must_use]
     pub fn text<'a>(&'a self, digits: &'a mut [u8; 16]) -> &'a [u8] {
         match self {
             Self::Given(id) => id.as_bytes(),

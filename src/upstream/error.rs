@@ -155,7 +155,6 @@ pub enum FetchError {
 
 impl FetchError {
     /// The kind of failure.
-    #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
             Self::Overload(_) | Self::ShareExceeded(_) => Fault::Overload,
@@ -239,7 +238,6 @@ impl FetchError {
 }
 
 /// Whether the origin cannot have received the request.
-#[must_use]
 pub fn not_sent(fault: Fault) -> bool {
     let not_connected = matches!(
         fault,

@@ -56,14 +56,12 @@ const OURS: [HeaderName; 10] = [
 ];
 
 /// Whether a fetch forwards this request field, unless `Connection` nominates it.
-#[must_use]
 pub fn is_allowed(name: &HeaderName, more: &[HeaderName]) -> bool {
     let lists = [&ALLOWED[..], &VERSIONS, more];
     lists.iter().any(|names| names.contains(name))
 }
 
 /// The request fields of a fetch: the allow-list and `more`, with gzip, which we can decode.
-#[must_use]
 pub fn for_fetch(client: &HeaderMap, version: Version, more: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::with_capacity(8);
     let nominated = nominated(client);

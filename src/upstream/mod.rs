@@ -123,7 +123,6 @@ impl Upstream {
     }
 
     /// The deadline of a fetch that begins now (`upstream.total_timeout`).
-    #[must_use]
     pub fn deadline(&self) -> Deadline {
         self.clock.deadline(self.settings.total_timeout)
     }
@@ -361,13 +360,11 @@ impl Upstream {
     }
 
     /// The circuit breaker, and the waits after a `Retry-After`.
-    #[must_use]
     pub fn admission(&self) -> AdmissionState {
         self.admission.state()
     }
 
     /// The bytes in transit.
-    #[must_use]
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
@@ -378,7 +375,6 @@ impl Upstream {
     }
 
     /// The configured origin.
-    #[must_use]
     pub fn origin(&self) -> &config::OriginUrl {
         &self.settings.url
     }
@@ -436,7 +432,6 @@ fn host_of(url: &config::OriginUrl) -> HeaderValue {
 
 /// Whether the origin forbids decoding the body (RFC 9110 §7.7), so that it could not be served to
 /// clients that do not accept gzip.
-#[must_use]
 pub fn forbids_decoding(head: &HeaderMap) -> bool {
     coding::is_gzip(head) && coding::forbids_transforming(head)
 }

@@ -50,14 +50,12 @@ impl View {
     ///
     /// Both lists in the grammar of the options, separated by a space, which no list contains
     /// unescaped: `fields=id,partner.id strip=**.token`.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// A hash of the canonical form, in hex digits. Changed together with the way a body is pruned, it
     /// makes the entity tags of views new.
-    #[must_use]
     pub fn hash_digits(&self) -> String {
         const PRUNER: &[u8] = b"1 ";
         let hash = blake3::hash(&[PRUNER, self.text.as_bytes()].concat());

@@ -37,7 +37,6 @@ impl Visit for Names {
 }
 
 /// The paths of a view that match no member of a body, except within removed ones.
-#[must_use]
 pub fn misspelt(body: &Bytes, view: &View) -> Vec<Misspelt> {
     let (_, unmatched) = prune_and_match(body, view);
     let mut names = Names(BTreeSet::new());

@@ -112,7 +112,6 @@ impl Options {
 }
 
 /// The value of an option, as sent; `None` if the piece of the query is another.
-#[must_use]
 pub fn option_value<'a>(piece: &'a str, name: &str) -> Option<&'a str> {
     let rest = piece.strip_prefix(name)?;
     // `?strip` is equivalent to `?strip=`.

@@ -31,13 +31,11 @@ pub enum Pruned {
 /// others were removed.
 ///
 /// Names are compared with escapes resolved; one with an unpaired surrogate is matched only by `*`.
-#[must_use]
 pub fn prune(body: &Bytes, view: &View) -> Pruned {
     prune_and_match(body, view).0
 }
 
 /// The same, and the paths of the view that match no member, except within removed ones.
-#[must_use]
 pub fn prune_and_match(body: &Bytes, view: &View) -> (Pruned, Vec<String>) {
     let mut part = Part {
         text: body,

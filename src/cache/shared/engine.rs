@@ -136,7 +136,6 @@ pub enum EngineError {
 
 impl EngineError {
     /// The reason, as a label.
-    #[must_use]
     pub fn fault(&self) -> EngineFault {
         match self {
             Self::Timeout(_) => EngineFault::Timeout,

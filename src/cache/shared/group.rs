@@ -128,7 +128,6 @@ impl Group {
     /// How far the log has been applied to the store: the position of a fetch that begins now, and to
     /// compare with that of a shared response. `None` without a lease: then responses are neither looked
     /// up nor shared. Must be read before the fence of the fetch is taken.
-    #[must_use]
     pub fn position(&self, now: Duration) -> Option<Position> {
         let membership = self.membership();
         let is_usable = self.lease.is_held(now) && !self.outbox().is_late();

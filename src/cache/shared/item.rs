@@ -23,7 +23,6 @@ const ZSTD_LEVEL: i32 = 1;
 
 impl Sealer {
     /// Seals an invalidation for the log of the group.
-    #[must_use]
     pub fn seal_item(&self, item: &Invalidation) -> Bytes {
         let salt = sealed::salt();
         let content = postcard::to_extend(item, Vec::new()).expect("plain data has a serial form");

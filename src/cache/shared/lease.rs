@@ -16,7 +16,6 @@ pub struct Lease {
 
 impl Lease {
     /// A lease without an end.
-    #[must_use]
     pub fn unlimited() -> Self {
         Self {
             end: AtomicU64::new(u64::MAX),
@@ -37,13 +36,11 @@ impl Lease {
     }
 
     /// Whether the lease has not ended.
-    #[must_use]
     pub fn is_held(&self, now: Duration) -> bool {
         micros(now) < self.end.load(Ordering::SeqCst)
     }
 
     /// The time until the lease ends.
-    #[must_use]
     pub fn left(&self, now: Duration) -> Duration {
         let end = self.end.load(Ordering::SeqCst);
         Duration::from_micros(end.saturating_sub(micros(now)))
@@ -52,7 +49,6 @@ impl Lease {
     /// Whether a response may be used whose fetch began at `began`: while the lease lasts; and if the fetch
     /// began after its end, for the length of a lease from then. The arrival of the response does not
     /// count: it may be much later, if the process was stopped in between.
-    #[must_use]
     pub fn admits(&self, began: Duration, now: Duration) -> bool {
         let end = self.end.load(Ordering::SeqCst);
         if micros(now) < end {

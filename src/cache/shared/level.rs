@@ -23,13 +23,11 @@ pub struct Shared(pub(super) Option<Arc<Entries>>);
 
 impl Shared {
     /// No shared level: this replica shares nothing.
-    #[must_use]
     pub fn off() -> Self {
         Self::default()
     }
 
     /// Joins the group of this engine.
-    #[must_use]
     pub fn start(
         engine: Arc<dyn Engine>,
         sealer: Sealer,
@@ -54,7 +52,6 @@ impl Shared {
     }
 
     /// How far the log has been applied. Must be read before the fence of the fetch is taken.
-    #[must_use]
     pub fn position(&self) -> Option<Position> {
         let entries = self.0.as_ref()?;
         entries.group.position(entries.clock.mono())

@@ -45,7 +45,6 @@ impl fmt::Debug for Subkey {
 
 impl Names {
     /// The names made with this key.
-    #[must_use]
     pub fn new(key: &ScopeKey, config: &Config) -> Self {
         let entries = Subkey::new(key, "stuut-cache shared 2026-11 names of entries");
         // Replicas with different origins, or that forward different fields, share no entries.
@@ -60,25 +59,21 @@ impl Names {
     }
 
     /// The state of the group, a hash.
-    #[must_use]
     pub fn group(&self) -> String {
         format!("{}:{{c}}:group", self.prefix)
     }
 
     /// The log, a stream.
-    #[must_use]
     pub fn log(&self) -> String {
         format!("{}:{{c}}:log", self.prefix)
     }
 
     /// The report of a replica on itself.
-    #[must_use]
     pub(super) fn report(&self, member: MemberId) -> String {
         format!("{}:{{c}}:report:{member}", self.prefix)
     }
 
     /// How many responses a replica had stored of what a purge concerns.
-    #[must_use]
     pub(super) fn count(&self, purge: &Invalidation, era: Era, member: MemberId) -> String {
         let content =
             postcard::to_extend(purge, era.0.to_vec()).expect("plain data has a serial form");
@@ -88,14 +83,12 @@ impl Names {
     }
 
     /// A digest of the key, by which operators compare the keys of replicas.
-    #[must_use]
     pub(super) fn key_digest(&self) -> String {
         let digest = self.scopes.hasher().update(b"key").finalize();
         digest.to_hex()[..8].to_owned()
     }
 
     /// The entry of a cache key.
-    #[must_use]
     pub fn entry(&self, key: &CacheKey) -> String {
         let mut digest = self.entries.hasher();
         key.digest_into(&mut digest);
@@ -103,7 +96,6 @@ impl Names {
     }
 
     /// The record of an accepted scope.
-    #[must_use]
     pub fn scope(&self, scope: &Scope) -> String {
         let mut digest = self.scopes.hasher();
         digest.update(scope.bytes());

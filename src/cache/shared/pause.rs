@@ -22,7 +22,6 @@ pub struct Pause {
 
 impl Pause {
     /// Whether operations are paused.
-    #[must_use]
     pub fn is_on(&self, now: Duration) -> bool {
         micros(now) < self.until.load(Ordering::Relaxed)
     }

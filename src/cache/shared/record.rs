@@ -107,7 +107,6 @@ impl Sealer {
 
     /// Seals an entry whose fetch began at the lookup of these terms. `None` if the entry is too large to
     /// be shared, or has a date before 1970.
-    #[must_use]
     pub fn seal_entry(
         &self,
         entry: &Entry,

@@ -62,7 +62,6 @@ pub struct Header {
 
 impl Sealer {
     /// Seals with the keys of `scope.key_file`; without one, there is no sealer.
-    #[must_use]
     pub fn new(config: &Config) -> Option<Self> {
         const ITEMS: &str = "stuut-cache shared 2026-11 seal of log items";
         let key = config.scope.key.as_ref()?;

@@ -36,7 +36,6 @@ pub struct Seen {
 
 impl Shared {
     /// This replica in its group; `None` without an engine.
-    #[must_use]
     pub fn seen(&self) -> Option<Seen> {
         let entries = self.0.as_ref()?;
         let (group, now) = (&entries.group, entries.clock.mono());

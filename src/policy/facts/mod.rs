@@ -79,7 +79,6 @@ const URL_FIELDS: [header::HeaderName; 3] =
 /// A body that is not JSON, or nested too deeply, has only the facts of its pre-signed URLs. Of two
 /// members with the same name the last counts, except that a live part counts if any of them is not
 /// null, and that two statuses count as a missing one.
-#[must_use]
 pub fn read(body: &[u8], live: &[(String, Duration)], sent: SystemTime) -> Facts {
     let mut reader = FactsReader {
         facts: Facts::default(),
@@ -298,13 +297,11 @@ fn is_url(text: &str) -> bool {
 
 impl LiveParts {
     /// Whether the part at this index of `freshness.live` is in the body.
-    #[must_use]
     pub fn contains(self, index: usize) -> bool {
         self.0 & Self::bit(index) != 0
     }
 
     /// The shortest lifetime of the parts in the body; `live` is the list the facts were read with.
-    #[must_use]
     pub fn shortest(self, live: &[(String, Duration)]) -> Option<Duration> {
         let present = live
             .iter()

@@ -65,7 +65,6 @@ pub struct FetchesInFlight(pub(super) Arc<InFlight<SharedResult>>);
 
 impl FetchesInFlight {
     /// The generations that they began under.
-    #[must_use]
     pub fn generations(&self) -> Vec<Generation> {
         self.0.generations()
     }

@@ -22,19 +22,16 @@ pub struct AccessLog(Arc<Queue>);
 
 impl AccessLog {
     /// An access log to this writer.
-    #[must_use]
     pub fn new(writer: &LogWriter) -> Self {
         Self(writer.queue())
     }
 
     /// The busiest scopes and paths.
-    #[must_use]
     pub fn busiest(&self) -> &Busiest {
         &self.0.busiest
     }
 
     /// The callers with names.
-    #[must_use]
     pub fn callers(&self) -> &Callers {
         &self.0.callers
     }
@@ -45,7 +42,6 @@ impl AccessLog {
     }
 
     /// The subscribers to lines.
-    #[must_use]
     pub fn tail(&self) -> &Tail {
         &self.0.tail
     }
@@ -60,7 +56,6 @@ impl AccessLog {
 
 /// The path of a target as logged: without the query, which may contain secrets, and truncated if
 /// very long.
-#[must_use]
 pub fn logged_path(target: &PathAndQuery) -> Cow<'_, str> {
     let path = target.path();
     if path.len() <= MAX_TEXT {

@@ -102,7 +102,6 @@ impl Busiest {
     }
 
     /// The counts of the last two to four minutes.
-    #[must_use]
     pub fn counts(&self, now: SystemTime) -> Counts {
         let mut windows = self.lock();
         windows.turn(now);
@@ -119,13 +118,11 @@ impl Busiest {
 
 impl Counts {
     /// The busiest scopes.
-    #[must_use]
     pub fn scopes(&self) -> Vec<(ScopeId, Traffic)> {
         self.scopes.ranked()
     }
 
     /// The busiest paths.
-    #[must_use]
     pub fn paths(&self) -> Vec<(String, Traffic)> {
         let ranked = self.paths.ranked().into_iter();
         ranked

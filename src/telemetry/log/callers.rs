@@ -46,13 +46,11 @@ impl Callers {
     }
 
     /// The caller with this scope, if it has a name.
-    #[must_use]
     pub fn of(&self, scope: ScopeId) -> Option<Arc<Caller>> {
         self.0.load().get(&scope).cloned()
     }
 
     /// Every named caller.
-    #[must_use]
     pub fn all(&self) -> Arc<HashMap<ScopeId, Arc<Caller>>> {
         self.0.load_full()
     }
@@ -91,7 +89,6 @@ impl Caller {
     }
 
     /// When its last request arrived, to the second; `None` if it has sent none since it has its name.
-    #[must_use]
     pub fn last(&self) -> Option<SystemTime> {
         let seconds = self.last.load(Ordering::Relaxed);
         (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))

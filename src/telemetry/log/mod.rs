@@ -43,7 +43,6 @@ pub fn log_panics() {
 
 impl Style {
     /// The style of lines on standard output.
-    #[must_use]
     pub fn on_stdout(format: LogFormat) -> Self {
         let is_terminal = std::io::stdout().is_terminal();
         let coloured = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());

@@ -54,7 +54,6 @@ struct Subscriber {
 
 impl Tail {
     /// The lines that a filter selects, from now on; `None` if there are too many subscribers.
-    #[must_use]
     pub fn subscribe(&self, filter: Filter, style: Style) -> Option<mpsc::Receiver<Bytes>> {
         let mut subscribers = self.lock();
         self.remove_closed(&mut subscribers);

@@ -90,7 +90,6 @@ macro_rules! metrics {
             /// # Panics
             ///
             /// If a name is declared twice or is invalid; any test would show it.
-            #[must_use]
             pub fn new(routes: &Routes) -> Self {
                 let setup = Setup::new(routes);
                 let [$( $field ),+] = &FAMILIES;
@@ -104,7 +103,6 @@ macro_rules! metrics {
             }
 
             /// The counts since the start.
-            #[must_use]
             pub fn snapshot(&self) -> MetricsSnapshot {
                 MetricsSnapshot { $( $( $( $value: {
                     let read: fn(&$type) -> $count = $read;
@@ -224,7 +222,6 @@ impl<L: Label, M> PerLabel<L, M> {
     }
 
     /// The instrument of this value.
-    #[must_use]
     pub fn of(&self, label: L) -> &M {
         &self.children[label.index()]
     }
@@ -250,7 +247,6 @@ impl<M> PerRoute<M> {
     }
 
     /// The instrument of this route.
-    #[must_use]
     pub fn of(&self, route: Option<RouteId>) -> &M {
         &self.0[route.map_or(self.0.len() - 1, |route| route.0)]
     }

@@ -154,7 +154,6 @@ labels! {
 
 impl Pool {
     /// The key of its size.
-    #[must_use]
     pub fn key(self) -> &'static str {
         match self {
             Self::Fetches => "limits.in_flight",

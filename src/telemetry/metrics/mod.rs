@@ -144,7 +144,6 @@ metrics! {
 
 impl Metrics {
     /// The body of `/metrics`, in the text format of Prometheus or in `OpenMetrics`.
-    #[must_use]
     pub fn render(&self, is_open: bool) -> String {
         let mut text = String::with_capacity(64 << 10);
         TextEncoder::new()
@@ -182,7 +181,6 @@ impl Metrics {
     }
 
     /// The current values.
-    #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
         self.registry.gather()
     }

@@ -137,7 +137,6 @@ impl Instrument for Requests {
 
 impl Requests {
     /// The pattern of a route, as in the label.
-    #[must_use]
     pub fn route(&self, route: RouteId) -> &str {
         self.routes.of(Some(route))
     }

@@ -76,13 +76,11 @@ impl<L: Label, const N: usize> Counts<L, N> {
     }
 
     /// The count of this label.
-    #[must_use]
     pub fn of(&self, label: L) -> u64 {
         self.0[label.index()]
     }
 
     /// The sum of the counts of these labels.
-    #[must_use]
     pub fn sum(&self, labels: &[L]) -> u64 {
         labels.iter().map(|label| self.of(*label)).sum()
     }
@@ -94,7 +92,6 @@ impl Outcomes {
     }
 
     /// Hits, including stale ones, over hits and misses; `None` without either.
-    #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         hit_ratio(self.sum(HITS), self.sum(MISSES))
     }
@@ -217,7 +214,6 @@ impl Durations {
 
     /// The quantile `share`, estimated like `histogram_quantile` of Prometheus; `None` if there are
     /// no durations.
-    #[must_use]
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let total: u64 = self.0.iter().sum();
         if total == 0 {
@@ -249,13 +245,11 @@ impl Serialize for Durations {
 }
 
 /// Seconds, rounded to microseconds.
-#[must_use]
 pub fn rounded_seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e6
 }
 
 /// The share of hits; `None` without requests.
-#[must_use]
 pub fn hit_ratio(hits: u64, misses: u64) -> Option<f64> {
     (hits + misses > 0).then(|| float(hits) / float(hits + misses))
 }

@@ -28,7 +28,6 @@ pub struct Span {
 
 impl Tracer {
     /// A tracer whose spans go to the processor of `tracer`.
-    #[must_use]
     pub fn new(tracer: SdkTracer) -> Self {
         Self(tracer)
     }
@@ -77,7 +76,6 @@ impl Span {
     }
 
     /// The id of its trace, if it is sampled.
-    #[must_use]
     pub fn recorded_trace(&self) -> Option<u128> {
         let span = self.context.span();
         let trace = span.span_context().trace_id();
