@@ -3,8 +3,9 @@
 //! At the bound, the least recently used connection is closed for the new one. So slow clients,
 //! however many, cannot keep out a probe, and no timeout decides when it is answered.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::Notify;
 
@@ -59,7 +60,7 @@ impl Connections {
 
     /// A place for a new connection.
     pub(super) fn open(self: &Arc<Self>) -> Place {
-        let mut open = self.lock();
+        let mut open = self.open.lock();
         if open.connections.len() >= MAX_CONNECTIONS {
             // There is one: at most `MAX_CONNECTIONS - RESERVE` are of the other kind.
             self.displace(&mut open, |connection| connection.reserved);
@@ -86,10 +87,6 @@ impl Connections {
             self.displaced.inc();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 // === impl Place ===
@@ -97,7 +94,7 @@ impl Connections {
 impl Place {
     /// Records a request on this connection.
     pub(super) fn record_use(&self, is_health_check: bool) {
-        let mut open = self.connections.lock();
+        let mut open = self.connections.open.lock();
         let Some(at) = open.connections.iter().position(|open| open.id == self.id) else {
             return; // displaced
         };
@@ -121,7 +118,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.connections.lock();
+        let mut open = self.connections.open.lock();
         open.connections.retain(|open| open.id != self.id);
     }
 }
@@ -138,7 +135,7 @@ mod tests {
     impl Connections {
         /// The identifiers of the open connections, sorted.
         fn ids(&self) -> Vec<u64> {
-            let open = self.lock();
+            let open = self.open.lock();
             let mut ids = open.connections.iter().map(|c| c.id).collect::<Vec<_>>();
             ids.sort_unstable();
             ids

@@ -17,7 +17,7 @@ mod status;
 mod tail;
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use http_body_util::{BodyExt as _, Collected, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -166,7 +167,7 @@ impl Admin {
     /// Records a reload: the keys that need a restart, or the faults for which it was refused.
     pub fn record_reload(&self, result: Result<Vec<&'static str>, String>) {
         let at = self.clock.now().wall;
-        *self.last_reload() = Some(Reloading { at, result });
+        *self.last_reload.lock() = Some(Reloading { at, result });
     }
 
     /// Serves until the process exits: probes get responses during a drain, too.
@@ -314,16 +315,6 @@ impl Admin {
 
     fn mode(&self) -> CacheMode {
         self.reloadable.load().mode
-    }
-
-    fn last_reload(&self) -> MutexGuard<'_, Option<Reloading>> {
-        self.last_reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn history(&self) -> MutexGuard<'_, History> {
-        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -40,7 +40,7 @@ impl Admin {
                 in_flight: self.metrics.in_flight.get(),
             };
             let (now, total) = (self.clock.uptime(), self.metrics.snapshot());
-            self.history().add(now, &total, levels);
+            self.history.lock().add(now, &total, levels);
             if tick == 0 {
                 self.publish_report().await;
             }
@@ -78,7 +78,7 @@ impl Admin {
             }
         }
         if let Some(after) = query.after {
-            let history = self.history();
+            let history = self.history.lock();
             stats["history"] = json!({
                 "seconds": history.seconds.after(after).map(point).collect::<Vec<_>>(),
                 "minutes": history.minutes.after(after).map(point).collect::<Vec<_>>(),

@@ -134,7 +134,7 @@ impl Admin {
         self.shared.update_gauges();
         let (metrics, uptime) = (&self.metrics, self.clock.uptime());
         let total = metrics.snapshot();
-        let (minute_span, minute) = self.history().last_minute(uptime, &total);
+        let (minute_span, minute) = self.history.lock().last_minute(uptime, &total);
         let expiry = metrics.tls_certificate_expiry.get();
         let now = self.clock.now().wall;
         Status {
@@ -159,7 +159,11 @@ impl Admin {
             limits: self.limits.clone(),
             origin: self.origin(now),
             certificate_seconds_left: (expiry > 0).then(|| expiry.saturating_sub(unix(now))),
-            last_reload: self.last_reload().as_ref().map(|reload| reload.seen(now)),
+            last_reload: self
+                .last_reload
+                .lock()
+                .as_ref()
+                .map(|reload| reload.seen(now)),
             log_dropped: total.log_dropped,
             shared: self.shared.seen(),
             minute,

@@ -3,8 +3,10 @@
 //! A token is served a response only after the origin has shown it that same response, and only for
 //! `scope.admission_ttl`. A scope of one token needs no admissions: the cache key is enough.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::counters::{Counter, Snapshot};
 use crate::request::Scope;
@@ -41,7 +43,7 @@ impl Admission {
 
 impl Admitted {
     pub(super) fn admits(&self, token: &Scope, now: Duration) -> bool {
-        let admitted = self.lock();
+        let admitted = self.0.lock();
         admitted
             .iter()
             .any(|one| one.token == *token && one.is_valid(now))
@@ -49,14 +51,14 @@ impl Admitted {
 
     /// Whether this token was admitted by a fetch that began after `sequence`.
     pub(super) fn admits_later(&self, token: &Scope, sequence: u64) -> bool {
-        let admitted = self.lock();
+        let admitted = self.0.lock();
         admitted
             .iter()
             .any(|one| one.token == *token && one.sequence > sequence)
     }
 
     pub(super) fn add(&self, admission: Admission) {
-        let mut admitted = self.lock();
+        let mut admitted = self.0.lock();
         admitted.retain(|one| one.token != admission.token);
         if admitted.len() == MAX_ADMITTED {
             admitted.remove(0);
@@ -66,15 +68,15 @@ impl Admitted {
 
     /// Revokes a token's admission; returns whether other tokens are left.
     pub(super) fn remove(&self, token: &Scope) -> bool {
-        let mut admitted = self.lock();
+        let mut admitted = self.0.lock();
         admitted.retain(|one| one.token != *token);
         !admitted.is_empty()
     }
 
     /// Copies the admissions of an older entry with the same response.
     pub(super) fn inherit(&self, older: &Self) {
-        let older = older.lock().clone();
-        let mut admitted = self.lock();
+        let older = older.0.lock().clone();
+        let mut admitted = self.0.lock();
         for one in older {
             if admitted.len() < MAX_ADMITTED
                 && admitted.iter().all(|other| other.token != one.token)
@@ -85,11 +87,6 @@ impl Admitted {
     }
 
     pub(super) fn weight(&self) -> usize {
-        self.lock().capacity() * WEIGHT
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Admission>> {
-        // List operations do not panic midway.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().capacity() * WEIGHT
     }
 }

@@ -6,9 +6,10 @@
 //! that was invalidated during the fetch.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Generation;
@@ -18,7 +19,7 @@ use crate::request::{CacheKey, Prehashed};
 /// The fetches in flight, by key. `V` is their result.
 #[derive(Debug)]
 pub struct InFlight<V> {
-    /// A std mutex: held for a map operation only, and never by a hit.
+    /// A blocking mutex: held for a map operation only, and never by a hit.
     state: Mutex<State<V>>,
 }
 
@@ -90,7 +91,7 @@ impl<V> InFlight<V> {
         generation: &Generation,
         now: Duration,
     ) -> Role<V> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.unshareable.has(key, now) {
             return Role::Alone(self.leader(key).0);
         }
@@ -106,7 +107,7 @@ impl<V> InFlight<V> {
         key: &CacheKey,
         generation: &Generation,
     ) -> Option<Leader<V>> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let is_first = state.fetch(key, generation).is_none();
         is_first.then(|| self.start(&mut state, key, generation))
     }
@@ -114,12 +115,12 @@ impl<V> InFlight<V> {
     /// Leads a fetch of this key, even if one is in flight: for a client that must not get a response
     /// from before its request. Later requests wait for this fetch.
     pub fn lead(self: &Arc<Self>, key: &CacheKey, generation: &Generation) -> Leader<V> {
-        self.start(&mut self.lock(), key, generation)
+        self.start(&mut self.state.lock(), key, generation)
     }
 
     /// The generations of the fetches in flight.
     pub fn generations(&self) -> Vec<Generation> {
-        let state = self.lock();
+        let state = self.state.lock();
         let fetches = state.fetches.values();
         fetches.map(|fetch| fetch.generation.clone()).collect()
     }
@@ -146,11 +147,6 @@ impl<V> InFlight<V> {
         };
         (leader, receiver)
     }
-
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
-        // Map operations do not panic midway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<V> State<V> {
@@ -176,7 +172,7 @@ impl<V> Leader<V> {
     ///
     /// The response must be in the store by now: the next request does not wait for this fetch.
     pub fn complete(self, result: Option<V>, now: Duration) {
-        let mut state = self.in_flight.lock();
+        let mut state = self.in_flight.state.lock();
         state.remove(&self);
         state.unshareable.record(&self.key, result.is_some(), now);
         drop(state);
@@ -187,7 +183,7 @@ impl<V> Leader<V> {
 impl<V> Drop for Leader<V> {
     fn drop(&mut self) {
         if matches!(*self.result.borrow(), Progress::Running) {
-            self.in_flight.lock().remove(self);
+            self.in_flight.state.lock().remove(self);
         }
     }
 }
@@ -256,7 +252,7 @@ mod tests {
         }
 
         fn len(&self) -> usize {
-            self.in_flight.lock().fetches.len()
+            self.in_flight.state.lock().fetches.len()
         }
     }
 

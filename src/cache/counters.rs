@@ -4,8 +4,10 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::request::Scope;
 
@@ -39,7 +41,7 @@ pub(super) struct Snapshot {
 /// A counter for each key under which something is stored, in flight or pending.
 #[derive(Debug)]
 pub(super) struct LiveCounters<K> {
-    /// A std mutex: held for a map operation, by a fetch or an invalidation, never by a hit.
+    /// A blocking mutex: held for a map operation, by a fetch or an invalidation, never by a hit.
     table: Mutex<Table<K>>,
 }
 
@@ -120,7 +122,7 @@ impl<K> Default for LiveCounters<K> {
 impl<K: Hash + Eq> LiveCounters<K> {
     /// The counter of this key, created if necessary.
     pub(super) fn counter(&self, key: K) -> Arc<Counter> {
-        self.lock().counter(key)
+        self.table.lock().counter(key)
     }
 
     /// Advances a counter; returns whether it exists.
@@ -141,12 +143,12 @@ impl<K: Hash + Eq> LiveCounters<K> {
 
     /// The counter of this key, if it exists.
     pub(super) fn find(&self, key: &K) -> Option<Arc<Counter>> {
-        self.lock().counters.get(key).and_then(Weak::upgrade)
+        self.table.lock().counters.get(key).and_then(Weak::upgrade)
     }
 
     /// Every counter whose key matches. Iterates over all of them.
     pub(super) fn find_all(&self, matches: impl Fn(&K) -> bool) -> Vec<Arc<Counter>> {
-        let table = self.lock();
+        let table = self.table.lock();
         let counters = table.counters.iter().filter(|(key, _)| matches(key));
         counters
             .filter_map(|(_, counter)| counter.upgrade())
@@ -162,7 +164,7 @@ impl<K: Hash + Eq> LiveCounters<K> {
         until: Duration,
         now: Duration,
     ) -> bool {
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         table.end_pending(now);
         let counter = table.counter(key);
         if counter.pending_until.load(Ordering::SeqCst) == 0 {
@@ -182,11 +184,6 @@ impl<K: Hash + Eq> LiveCounters<K> {
             .pending_until
             .fetch_max(micros(until), Ordering::SeqCst);
         true
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table<K>> {
-        // Map operations do not panic midway.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -268,7 +265,7 @@ mod tests {
         for key in 10..100_000 {
             drop(counters.counter(key));
         }
-        assert!(counters.lock().counters.len() <= MIN_CLEAR);
+        assert!(counters.table.lock().counters.len() <= MIN_CLEAR);
         assert!((0..10).all(|key| counters.advance(&key)));
         assert!(held.iter().all(|counter| counter.value() == 1));
     }
@@ -289,7 +286,7 @@ mod tests {
         for millis in 0..2_000 {
             let now = Duration::from_millis(millis);
             assert!(counters.mark_pending(1, Some(&token), now + SECOND, now));
-            assert_eq!(counters.lock().pending.len(), 1);
+            assert_eq!(counters.table.lock().pending.len(), 1);
         }
         assert!(counters.counter(1).is_pending(SECOND * 2));
         assert!(counters.mark_pending(2, Some(&token), SECOND * 5, SECOND * 4));
@@ -307,7 +304,7 @@ mod tests {
         let (next, other) = (MAX_PENDING, token());
         assert!(!counters.mark_pending(next, Some(&other), SECOND, Duration::ZERO));
         assert!(counters.mark_pending(next, Some(&other), SECOND * 2, SECOND));
-        let table = counters.lock();
+        let table = counters.table.lock();
         assert_eq!((table.pending.len(), table.pending_of.len()), (1, 1));
     }
 
@@ -319,7 +316,7 @@ mod tests {
             assert!(counters.mark_pending(key, None, SECOND, Duration::ZERO));
         }
         assert!(counters.mark_pending(10, None, SECOND * 2, SECOND));
-        let table = counters.lock();
+        let table = counters.table.lock();
         assert_eq!(table.pending.len(), 2);
         assert!(table.pending.iter().is_sorted_by_key(|write| write.until));
     }

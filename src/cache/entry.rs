@@ -4,10 +4,11 @@
 //! views; they are kept with their entry.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::header::{AGE, DATE, HeaderName};
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::admission::Admitted;
@@ -59,7 +60,7 @@ pub struct Entry {
     pub rules: Option<Arc<config::Freshness>>,
     /// If the response set cookies: `cache.ignore_set_cookie` at that time.
     pub ignored_cookies: Option<Arc<Vec<CookieName>>>,
-    /// A std mutex: held for an operation on a short list.
+    /// A blocking mutex: held for an operation on a short list.
     views: Mutex<Vec<(View, Arc<ViewSlot>)>>,
     /// The tokens of a named scope to which it may be served.
     admitted: Admitted,
@@ -239,14 +240,14 @@ impl Entry {
 
     /// The view, if it is memoised.
     pub fn view(&self, view: &View) -> Option<Arc<Representation>> {
-        let views = self.lock();
+        let views = self.views.lock();
         let (_, slot) = views.iter().find(|(other, _)| other == view)?;
         slot.get().map(Arc::clone)
     }
 
     /// Every memoised view.
     pub fn views(&self) -> Vec<(View, Arc<Representation>)> {
-        let views = self.lock();
+        let views = self.views.lock();
         let derived =
             |(view, slot): &(View, Arc<ViewSlot>)| Some((view.clone(), slot.get()?.clone()));
         views.iter().filter_map(derived).collect()
@@ -254,7 +255,7 @@ impl Entry {
 
     /// The slot of a view, found or created. The caller that fills it weighs the entry again.
     pub fn slot(&self, view: &View) -> Arc<ViewSlot> {
-        let mut views = self.lock();
+        let mut views = self.views.lock();
         if let Some((_, slot)) = views.iter().find(|(other, _)| other == view) {
             return Arc::clone(slot);
         }
@@ -269,7 +270,7 @@ impl Entry {
     pub fn memoise(&self, slot: &ViewSlot, derived: Arc<Representation>) {
         // Only the holder of the turn derives, so the slot is empty.
         let _ = slot.derived.set(derived);
-        let mut views = self.lock();
+        let mut views = self.views.lock();
         let is_derived = |(_, slot): &(View, Arc<ViewSlot>)| slot.get().is_some();
         if views.iter().filter(|view| is_derived(view)).count() > MAX_VIEWS
             && let Some(oldest) = views.iter().position(is_derived)
@@ -294,11 +295,6 @@ impl Entry {
             + self.admitted.weight()
             + self.vary.heap_bytes()
             + self.whole.weight()
-            + self.lock().iter().map(of_view).sum::<usize>()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(View, Arc<ViewSlot>)>> {
-        // List operations do not panic midway.
-        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+            + self.views.lock().iter().map(of_view).sum::<usize>()
     }
 }

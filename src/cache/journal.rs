@@ -4,7 +4,8 @@
 //! began. The local counters cannot show that, because they count only for responses stored here.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Maximum items; responses fetched before the oldest of them are not used.
 const MAX_ITEMS: usize = 10_000;
@@ -16,7 +17,7 @@ const MAX_REFUSALS: usize = 100;
 /// Hashes of invalidated paths, tokens and scopes, each with the number of its latest item.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// A std mutex: held for a few map operations, never by a hit.
+    /// A blocking mutex: held for a few map operations, never by a hit.
     state: Mutex<State>,
 }
 
@@ -40,7 +41,7 @@ struct Item {
 impl Journal {
     /// Records an item of the log, and the hashes of what it concerns.
     pub(super) fn record(&self, id: u64, concerned: Box<[u64]>) {
-        self.lock().push(Item {
+        self.state.lock().push(Item {
             id,
             concerned,
             refused: None,
@@ -49,7 +50,7 @@ impl Journal {
 
     /// Records an item of the log by which a resource was refused to a token.
     pub(super) fn record_refusal(&self, id: u64, resource: u64, token: u64) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let refusals = state
             .items
             .iter()
@@ -67,7 +68,7 @@ impl Journal {
 
     /// Forgets every item: everything up to `floor` may have been invalidated.
     pub(super) fn reset(&self, floor: u64) {
-        *self.lock() = State {
+        *self.state.lock() = State {
             floor,
             ..State::default()
         };
@@ -75,13 +76,8 @@ impl Journal {
 
     /// Whether an item after `id` concerns one of these hashes, or may do so.
     pub(super) fn has_since(&self, id: u64, mut concerned: impl Iterator<Item = u64>) -> bool {
-        let state = self.lock();
+        let state = self.state.lock();
         id < state.floor || concerned.any(|hash| state.latest.get(&hash).is_some_and(|at| *at > id))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Map operations do not panic midway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +146,7 @@ mod tests {
         }
         assert!(has_since(1, 5), "the items up to the second are forgotten");
         assert!(!has_since(2, 7) && !has_since(2, 5) && has_since(2, 9));
-        assert_eq!(journal.lock().latest.len(), MAX_ITEMS + 1);
+        assert_eq!(journal.state.lock().latest.len(), MAX_ITEMS + 1);
         journal.reset(40_000);
         assert!(has_since(39_999, 5) && !has_since(40_000, 9));
     }
@@ -164,7 +160,7 @@ mod tests {
         }
         let has_since = |id, hash| journal.has_since(id, std::iter::once(hash));
         assert!(has_since(0, 5) && !has_since(1, 5) && has_since(2, 7) && has_since(2, 8));
-        assert_eq!(journal.lock().items.len(), 2);
+        assert_eq!(journal.state.lock().items.len(), 2);
     }
 
     #[test]
@@ -176,11 +172,15 @@ mod tests {
         for id in 2..=9_000 {
             journal.record_refusal(id, 100, token);
         }
-        assert_eq!(journal.lock().items.len(), 2, "one resource is one item");
+        assert_eq!(
+            journal.state.lock().items.len(),
+            2,
+            "one resource is one item"
+        );
         for id in 0..50 * MAX_REFUSALS as u64 {
             journal.record_refusal(10_000 + id, 10_000 + id, token);
             assert!(has_since(9_999 + id, 10_000 + id) || has_since(9_999 + id, token));
-            assert!(journal.lock().items.len() <= MAX_REFUSALS + 51);
+            assert!(journal.state.lock().items.len() <= MAX_REFUSALS + 51);
         }
         assert!(
             has_since(0, 500) && !has_since(1, 500),

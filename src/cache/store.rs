@@ -2,13 +2,14 @@
 //! entries are valid. Freshness is not checked here.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::HeaderMap;
 use moka::notification::RemovalCause;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::acceptance::AcceptedScopes;

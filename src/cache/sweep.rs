@@ -1,7 +1,7 @@
 //! Invalidated entries: why, how many a purge has invalidated, and when their memory is freed.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use moka::ops::compute::Op;
@@ -30,7 +30,7 @@ impl Store {
     /// A purge that is about to be carried out: what it invalidates is kept until it is counted.
     pub fn purged(&self, purge: &Invalidation) -> Arc<Purged> {
         let purged = Arc::new(self.generations.purged(purge));
-        locked(&self.purges).push(Arc::downgrade(&purged));
+        self.purges.lock().push(Arc::downgrade(&purged));
         purged
     }
 
@@ -40,7 +40,7 @@ impl Store {
         for purge in purges {
             purge.is_carried_out.store(true, Ordering::SeqCst);
         }
-        let counting = locked(&self.counting);
+        let counting = self.counting.lock();
         if purges.iter().any(|purge| purge.is_uncounted()) {
             self.count();
         }
@@ -72,7 +72,7 @@ impl Store {
 
     /// The purges not counted yet, in their order.
     fn uncounted(&self) -> Vec<Arc<Purged>> {
-        let mut purges = locked(&self.purges);
+        let mut purges = self.purges.lock();
         purges.retain(|purge| purge.strong_count() > 0);
         let live = purges.iter().filter_map(Weak::upgrade);
         live.filter(|purge| purge.is_uncounted()).collect()
@@ -115,9 +115,4 @@ impl Store {
             tokio::time::sleep(SWEEP_PAUSE).await;
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each value that they guard is consistent at any time.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

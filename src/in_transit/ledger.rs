@@ -7,11 +7,12 @@
 use std::cmp::Reverse;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
 
 use super::backlog::{Backlog, score};
 use crate::clock::Clock;
@@ -32,7 +33,7 @@ const OVERDRAFT_PART: i64 = 8;
 pub struct Ledger {
     bound: i64,
     metrics: Arc<Metrics>,
-    /// The connections, and some that have ended. A std mutex: held to open one, and at the bound.
+    /// The connections, and some that have ended. A blocking mutex: held to open one, and at the bound.
     accounts: Mutex<Vec<Weak<Account>>>,
     clock: Clock,
 }
@@ -49,7 +50,7 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Account {
     ledger: Arc<Ledger>,
-    /// A std mutex: held for a few additions.
+    /// A blocking mutex: held for a few additions.
     state: Mutex<State>,
     is_accepted: AtomicBool,
     is_closing: AtomicBool,
@@ -94,7 +95,7 @@ impl Ledger {
             is_closing: AtomicBool::default(),
             waker: AtomicWaker::new(),
         });
-        let mut accounts = self.lock();
+        let mut accounts = self.accounts.lock();
         if accounts.len() == accounts.capacity() {
             accounts.retain(|account| account.strong_count() > 0);
             let open = accounts.len();
@@ -155,7 +156,7 @@ impl Ledger {
     /// this many bytes will be given back; those that are being closed count first.
     fn close(&self, among: Holder, mut excess: i64, is_enough: fn(usize, Duration) -> bool) {
         let now = self.clock.mono();
-        let accounts = self.lock();
+        let accounts = self.accounts.lock();
         let open = accounts.iter().filter_map(Weak::upgrade);
         let held = open.filter_map(|account| {
             let (bytes, age) = account.held(among, now);
@@ -177,11 +178,6 @@ impl Ledger {
             account.is_closing.store(true, Relaxed);
             account.waker.wake();
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Account>>> {
-        // List operations do not panic midway.
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,7 +232,7 @@ impl Account {
 
     /// Records such a request.
     pub fn accept(&self) {
-        let state = self.lock();
+        let state = self.state.lock();
         if !self.is_accepted.swap(true, Relaxed) {
             self.ledger.add(-signed(state.own), Holder::Other);
             self.ledger.add(signed(state.own), Holder::Accepted);
@@ -253,24 +249,24 @@ impl Account {
 
     /// Counts bytes of a response that the client has not read.
     pub fn add_unsent(&self, bytes: usize, now: Duration) {
-        self.lock().backlog.add(bytes, || now);
+        self.state.lock().backlog.add(bytes, || now);
     }
 
     /// Records that the client has read bytes.
     pub(super) fn read(&self, bytes: usize) {
         let now = || self.ledger.clock.mono();
-        self.lock().backlog.read(bytes, now);
+        self.state.lock().backlog.read(bytes, now);
     }
 
     /// The opposite of [`Self::add_unsent`]; the client has not read `unread` of them.
     pub fn release_unsent(&self, bytes: usize, unread: usize) {
         let now = || self.ledger.clock.mono();
-        self.lock().backlog.release(bytes, unread, now);
+        self.state.lock().backlog.release(bytes, unread, now);
     }
 
     /// Changes the number of bytes in the ledger.
     pub(super) fn change(&self, from: usize, to: usize) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.own = state.own + to - from;
         let now = || self.ledger.clock.mono();
         state.backlog.add(to.saturating_sub(from), now);
@@ -291,17 +287,12 @@ impl Account {
 
     /// The bytes that closing it may give back, and their age.
     fn held(&self, among: Holder, now: Duration) -> (usize, Duration) {
-        let state = self.lock();
+        let state = self.state.lock();
         let bytes = match among {
             Holder::Accepted => state.backlog.bytes,
             Holder::Other if self.is_accepted() => 0,
             Holder::Other => state.own,
         };
         (bytes, state.backlog.age(now))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Additions do not panic midway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,8 +5,9 @@
 //! the token that holds the fewest.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
@@ -22,7 +23,7 @@ const MAX_WAITING: usize = 1024;
 /// them.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
-    /// A std mutex: held for operations on short lists, and never by a hit.
+    /// A blocking mutex: held for operations on short lists, and never by a hit.
     state: Arc<Mutex<State<oneshot::Sender<Place>>>>,
     held: IntGauge,
 }
@@ -76,7 +77,7 @@ impl Places {
     /// Waits for a place until the deadline; `None` without one.
     async fn acquire(&self, token: &Scope, clock: &Clock, deadline: Deadline) -> Option<Place> {
         let granted = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.take(token) {
                 return Some(self.place(*token));
             }
@@ -97,24 +98,19 @@ impl Places {
             token,
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State<oneshot::Sender<Place>>> {
-        // List operations do not panic midway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.held.dec();
-        let mut freed = self.places.lock();
+        let mut freed = self.places.state.lock();
         freed.slots.release(self.token);
         freed.waiting.retain(|(_, waiter)| !waiter.is_closed());
         while let Some((token, waiter)) = freed.next() {
             drop(freed);
             // If the waiter has just left, the place is dropped, and goes to the next.
             drop(waiter.send(self.places.place(token)));
-            freed = self.places.lock();
+            freed = self.places.state.lock();
         }
     }
 }
@@ -221,7 +217,7 @@ mod tests {
         let [a, ..] = tokens();
         let acquire = || places.acquire(&a, &clock, clock.deadline(WAIT));
         let mut held = Vec::new();
-        while places.lock().take(&a) {
+        while places.state.lock().take(&a) {
             held.push(places.place(a));
         }
         let all = i64::try_from(held.len()).expect("few places");

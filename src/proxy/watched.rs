@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use http::HeaderMap;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use crate::cache::Entry;
@@ -18,7 +19,7 @@ use crate::telemetry::Metrics;
 /// The watched calls.
 #[derive(Debug)]
 pub(super) struct Watched {
-    /// A std mutex: held for operations on short lists, and never by a hit.
+    /// A blocking mutex: held for operations on short lists, and never by a hit.
     state: Mutex<State>,
     seed: RandomState,
     metrics: Arc<Metrics>,
@@ -145,7 +146,7 @@ impl Watched {
         key: &CacheKey,
         audience: Audience,
     ) -> Result<(Waiting, Option<Polling>), NoWait> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.is_draining {
             return Err(NoWait::Draining);
         }
@@ -187,7 +188,7 @@ impl Watched {
 
     /// Notifies the pollers of a call that a response was stored.
     pub(super) fn stored(&self, key: &CacheKey) {
-        let state = self.lock();
+        let state = self.state.lock();
         for call in state.calls.get(key).into_iter().flatten() {
             call.stored.notify_one();
         }
@@ -195,7 +196,7 @@ impl Watched {
 
     /// Visits each watched call, with the number of requests that wait.
     fn visit(&self, mut visit: impl FnMut(&CacheKey, usize)) {
-        for (key, calls) in &self.lock().calls {
+        for (key, calls) in &self.state.lock().calls {
             let requests = calls.iter().map(|call| call.news.receiver_count());
             visit(key, requests.sum());
         }
@@ -203,17 +204,12 @@ impl Watched {
 
     /// Ends all waits; from now on no request waits.
     pub(super) fn drain(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_draining = true;
         for call in state.calls.values().flatten() {
             call.news
                 .send_modify(|news| news.end = Some(WaitEnd::Drained));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // List operations do not panic midway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -242,7 +238,7 @@ impl Polling {
 
     /// Ends the waits, and the right: the response is not one that can be waited for.
     pub(super) fn skip(&self) {
-        let mut state = self.watched.lock();
+        let mut state = self.watched.state.lock();
         let skipped = |news: &mut News| news.end = Some(WaitEnd::Skipped);
         self.news.send_modify(skipped);
         state.remove(self);
@@ -255,7 +251,7 @@ impl Polling {
 
     /// Ends the right if no request waits.
     pub(super) fn is_over(&self) -> bool {
-        let mut state = self.watched.lock();
+        let mut state = self.watched.state.lock();
         let is_over = self.news.receiver_count() == 0;
         if is_over {
             state.remove(self);
@@ -266,13 +262,13 @@ impl Polling {
 
 impl Drop for Polling {
     fn drop(&mut self) {
-        self.watched.lock().remove(self);
+        self.watched.state.lock().remove(self);
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.watched.lock().slots.release(self.token);
+        self.watched.state.lock().slots.release(self.token);
         self.watched.metrics.waiting.dec();
         if self.end.is_none() {
             self.watched.metrics.waits_left.inc();

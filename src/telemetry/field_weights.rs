@@ -3,8 +3,9 @@
 //! Names of members are schema, not content. Even so, only a few short words are kept.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::field_sizes::{Field, sizes};
 
@@ -50,7 +51,7 @@ pub struct Heaviest {
 impl FieldWeights {
     /// Whether a fill at this time must be measured; true at most once a second.
     pub fn is_due(&self, now: Duration) -> bool {
-        let mut recent = self.lock();
+        let mut recent = self.0.lock();
         let is_due = now >= recent.next;
         if is_due {
             recent.next = now + INTERVAL;
@@ -61,13 +62,13 @@ impl FieldWeights {
     /// Measures a body, if it is a JSON object.
     pub fn measure(&self, body: &[u8]) {
         if let Ok(fields) = sizes(body) {
-            self.lock().add(&fields, body.len());
+            self.0.lock().add(&fields, body.len());
         }
     }
 
     /// The current sizes.
     pub fn heaviest(&self) -> Heaviest {
-        let recent = self.lock();
+        let recent = self.0.lock();
         if recent.measured == 0 {
             return Heaviest::default();
         }
@@ -82,10 +83,6 @@ impl FieldWeights {
             body: recent.bytes / recent.fills,
             fields,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Recent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

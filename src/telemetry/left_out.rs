@@ -1,9 +1,9 @@
 //! The request fields that fetches do not forward, by name.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use http::HeaderName;
+use parking_lot::Mutex;
 
 /// Maximum names, and maximum bytes of one: clients can send any.
 const MAX_NAMES: usize = 64;
@@ -16,7 +16,7 @@ pub struct LeftOut(Mutex<BTreeMap<Box<str>, u64>>);
 impl LeftOut {
     /// Counts a field. Further names than the first 64 are not kept.
     pub fn count(&self, name: &HeaderName) {
-        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = self.0.lock();
         if let Some(count) = names.get_mut(name.as_str()) {
             *count += 1;
         } else if names.len() < MAX_NAMES && name.as_str().len() <= MAX_NAME {
@@ -26,10 +26,7 @@ impl LeftOut {
 
     /// The counts by name.
     pub fn counts(&self) -> BTreeMap<Box<str>, u64> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 

@@ -3,8 +3,9 @@
 //! Recorded when a request goes to the origin and when a response is removed, never at a hit.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::label::labels;
 use crate::policy::{NotStored, canonical_path};
@@ -44,7 +45,7 @@ pub enum Unserved {
 /// The last reasons of the keys, by scope and path.
 #[derive(Debug, Default)]
 pub struct Reasons {
-    /// A std mutex: held for the write of one place, never by a hit.
+    /// A blocking mutex: held for the write of one place, never by a hit.
     places: Mutex<Vec<Place>>,
     /// Random per process, so that a client cannot choose which keys it replaces.
     seed: RandomState,
@@ -99,7 +100,7 @@ impl Reasons {
     /// The last reasons for this path, of each scope or of one.
     pub fn of(&self, path: &str, scope: Option<ScopeId>) -> Vec<(Option<ScopeId>, LastReasons)> {
         let path = self.seed.hash_one(canonical_path(path));
-        let places = self.lock();
+        let places = self.places.lock();
         let is_asked =
             |place: &&Place| place.path == path && (scope.is_none() || scope == place.scope);
         let found = places.iter().filter(is_asked);
@@ -110,7 +111,7 @@ impl Reasons {
         let path = self.seed.hash_one(canonical_path(path));
         let at = self.seed.hash_one((path, scope.map(ScopeId::number)));
         let at = usize::try_from(at % PLACES as u64).expect("it is below the number of places");
-        let mut places = self.lock();
+        let mut places = self.places.lock();
         places.resize(PLACES, Place::default());
         let place = &mut places[at];
         if (place.path, place.scope) != (path, scope) {
@@ -121,10 +122,6 @@ impl Reasons {
             };
         }
         change(&mut place.last);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -168,6 +165,6 @@ mod tests {
         let known = (0..2 * PLACES).map(|path| reasons.of(&format!("/{path}"), None).len());
         let known = known.sum::<usize>();
         assert!((PLACES / 2..=PLACES).contains(&known), "{known}");
-        assert_eq!(reasons.lock().len(), PLACES);
+        assert_eq!(reasons.places.lock().len(), PLACES);
     }
 }

@@ -5,8 +5,10 @@
 //! `upstream.connect_timeout`, so that a restart of the origin only delays requests; nothing has been
 //! sent by then, so this applies to every method and is not charged to the budget.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::traffic::Unanswered;
 use crate::policy::Budget;
@@ -48,7 +50,7 @@ impl Retries {
 
     /// Deposits `upstream.retries` percent of a retry, for a request's first attempt.
     pub(super) fn first_attempt(&self) {
-        self.lock().deposit(RETRY_PRICE * self.percent / 100);
+        self.budget.lock().deposit(RETRY_PRICE * self.percent / 100);
     }
 
     /// The pause before an unanswered request is retried, if the budget allows; counts the retry.
@@ -60,7 +62,7 @@ impl Retries {
         if self.percent == 0 {
             return None;
         }
-        if !self.lock().withdraw(now) {
+        if !self.budget.lock().withdraw(now) {
             self.metrics.upstream_retries_denied.inc();
             return None;
         }
@@ -79,11 +81,6 @@ impl Retries {
             connect_pause(refused).filter(|pause| self.percent > 0 && *pause < remaining)?;
         self.metrics.upstream_retries.of(Retry::Connect).inc();
         Some(pause)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Budget> {
-        // The arithmetic does not panic midway.
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

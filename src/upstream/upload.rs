@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Either, Empty};
 use hyper::body::Incoming;
 use hyper::ext::on_informational;
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::{oneshot, watch};
 
@@ -148,7 +149,7 @@ pub(super) fn await_continue(request: &mut Request<Outbound>) -> Option<HeldBack
 
 /// Permits or refuses a body; returns whether it was still held back.
 pub(super) fn settle(body: &HeldBack, is_permitted: bool) -> bool {
-    let sender = body.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let sender = body.lock().take();
     sender.is_some_and(|sender| {
         // Closed if the upload has ended, or did not wait any longer.
         let is_held_back = !sender.is_closed();

@@ -2,12 +2,13 @@
 //!
 //! No operation fails: without the engine, the replica works alone.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderValue;
+use parking_lot::Mutex;
 
 use super::{
     Audience, Engine, EngineError, Group, Header, Occupied, Opened, Pause, Position, Salt, Sealer,
@@ -47,9 +48,9 @@ pub(super) struct Entries {
     /// The number of the next fetch. The first is random, so that replicas do not use the same numbers.
     next_owner: AtomicU64,
     pause: Pause,
-    /// The budget of announcements for tokens that no replica is known to have seen accepted. A std mutex:
+    /// The budget of announcements for tokens that no replica is known to have seen accepted. A blocking mutex:
     /// held for arithmetic.
-    strangers: Mutex<Budget>,
+    pub(super) strangers: Mutex<Budget>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
 }
@@ -334,12 +335,6 @@ impl Entries {
         let terms = subject.terms(&ticket.name, ticket.engine_time, asked);
         self.sealer
             .open_entry(bytes, &terms, subject.fence, &self.ledger, holder)
-    }
-
-    pub(super) fn strangers(&self) -> MutexGuard<'_, Budget> {
-        self.strangers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn noted<T>(&self, result: Result<T, EngineError>) -> Result<T, EngineError> {

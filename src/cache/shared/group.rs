@@ -1,9 +1,10 @@
 //! A replica's side of the group protocol: the tasks that send beats, read the log and append to it, and
 //! the wait for the other replicas. `member` decides what follows from a reply of the engine.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,10 +44,10 @@ pub struct Group {
     /// Limits the use of other replicas' responses, and the sharing with them. The lease of the store is
     /// the same, unless `alone` is `Own`.
     pub(super) lease: Lease,
-    /// A std mutex: held while up to a thousand items are applied, and by a miss to read the position.
-    membership: Mutex<Membership>,
-    /// A std mutex: held for one queue operation.
-    outbox: Mutex<Outbox>,
+    /// A blocking mutex: held while up to a thousand items are applied, and by a miss to read the position.
+    pub(super) membership: Mutex<Membership>,
+    /// A blocking mutex: held for one queue operation.
+    pub(super) outbox: Mutex<Outbox>,
     /// Notified when something is put into the outbox.
     filled: Notify,
     /// The number of the latest invalidation up to which all are in the log, and the position of the last
@@ -129,8 +130,8 @@ impl Group {
     /// compare with that of a shared response. `None` without a lease: then responses are neither looked
     /// up nor shared. Must be read before the fence of the fetch is taken.
     pub fn position(&self, now: Duration) -> Option<Position> {
-        let membership = self.membership();
-        let is_usable = self.lease.is_held(now) && !self.outbox().is_late();
+        let membership = self.membership.lock();
+        let is_usable = self.lease.is_held(now) && !self.outbox.lock().is_late();
         membership.position().filter(|_| is_usable)
     }
 
@@ -146,7 +147,7 @@ impl Group {
         if self.alone == Alone::Short {
             self.store.lease().limit(self.length, now);
         }
-        let (id, count) = self.membership().own();
+        let (id, count) = self.membership.lock().own();
         // If this fails, the other replicas wait for this one's lease once.
         let _ = self.engine.remove_member(id, count).await;
     }
@@ -157,7 +158,7 @@ impl Group {
         let left = i64::try_from(self.lease.left(now).as_millis()).unwrap_or(i64::MAX);
         self.metrics.shared_lease_left.set(left);
         self.metrics.shared_state.set(self.state(now) as i64);
-        let queued = i64::try_from(self.outbox().len()).unwrap_or(i64::MAX);
+        let queued = i64::try_from(self.outbox.lock().len()).unwrap_or(i64::MAX);
         self.metrics.shared_queued.set(queued);
     }
 
@@ -168,19 +169,22 @@ impl Group {
             let (beat, made_up) = {
                 let mut next_era = Era([0; 16]);
                 getrandom::fill(&mut next_era.0).expect("the system has a source of randomness");
-                (self.membership().beat(next_era), self.outbox().made_up())
+                (
+                    self.membership.lock().beat(next_era),
+                    self.outbox.lock().made_up(),
+                )
             };
             let sent = self.clock.now().mono;
             let answer = self.engine.beat(beat).await;
             let pause = match &answer {
-                Ok(_) => self.membership().pause(),
+                Ok(_) => self.membership.lock().pause(),
                 Err(_) => self.length / 16,
             };
             let failure = match answer {
                 Ok(reply) => {
                     let is_current = self.heard(&beat, sent, reply);
                     if let Some(failures) = made_up.filter(|_| is_current) {
-                        self.outbox().settle(failures);
+                        self.outbox.lock().settle(failures);
                     }
                     if !is_current {
                         continue;
@@ -188,7 +192,7 @@ impl Group {
                     None
                 }
                 Err(error) => {
-                    self.membership().reachable_since = None;
+                    self.membership.lock().reachable_since = None;
                     self.metrics.shared_beats_failed.of(error.fault()).inc();
                     Some(error)
                 }
@@ -211,7 +215,7 @@ impl Group {
         let era = reply.era;
         let update = {
             let now = self.clock.now().mono;
-            let mut membership = self.membership();
+            let mut membership = self.membership.lock();
             let mut update = membership.heard(beat, reply, now);
             self.carry_out(std::mem::take(&mut update.steps), era, now);
             let replicas = i64::try_from(membership.replicas()).unwrap_or(i64::MAX);
@@ -273,7 +277,7 @@ impl Group {
         let mut answered = self.answered.subscribe();
         while !self.end.is_cancelled() {
             answered.mark_unchanged();
-            let position = self.membership().position();
+            let position = self.membership.lock().position();
             let is_applied = match position {
                 None => false,
                 Some(Position { id, .. }) => {
@@ -297,7 +301,7 @@ impl Group {
     /// Applies items that were read from the log; returns whether they continue it.
     fn apply(&self, items: Vec<LogItem>) -> bool {
         let now = self.clock.now().mono;
-        let mut membership = self.membership();
+        let mut membership = self.membership.lock();
         let steps = membership.read(items);
         let is_applied = steps.is_some();
         if let (Some(steps), Some(position)) = (steps, membership.position()) {
@@ -310,7 +314,7 @@ impl Group {
     pub(super) fn state(&self, now: Duration) -> State {
         if self.lease.is_held(now) {
             State::InStep
-        } else if now < self.membership().heard_at() + self.length {
+        } else if now < self.membership.lock().heard_at() + self.length {
             State::CatchingUp
         } else {
             State::Alone
@@ -323,7 +327,7 @@ impl Group {
         if std::mem::replace(before, state) == state {
             return;
         }
-        let replicas = self.membership().replicas();
+        let replicas = self.membership.lock().replicas();
         match (state, error) {
             (State::Alone, Some(error)) => tracing::warn!(
                 %error,
@@ -334,17 +338,6 @@ impl Group {
             }
             _ => {}
         }
-    }
-
-    pub(super) fn membership(&self) -> MutexGuard<'_, Membership> {
-        // Its operations do not panic midway.
-        self.membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -115,7 +115,7 @@ impl Shared {
     /// The same for a purge; returns also what the other replicas had stored of it.
     pub async fn announce_purge(&self, purge: Invalidation) -> Option<(Confirmation, Counts)> {
         let group = &self.0.as_ref()?.group;
-        let since = group.membership().position();
+        let since = group.membership.lock().position();
         let confirmation = group.announce(purge.clone()).await;
         let counts = match since {
             Some(since) if !confirmation.is_queued => group.counts(&purge, since).await,
@@ -150,7 +150,9 @@ impl Shared {
         let now = entries.clock.mono();
         if is_known || is_accepted {
             entries.group.announce(invalidation).await;
-        } else if entries.group.outbox().is_half_full() || !entries.strangers().withdraw(now) {
+        } else if entries.group.outbox.lock().is_half_full()
+            || !entries.strangers.lock().withdraw(now)
+        {
             entries.metrics.shared_unannounced.inc();
         } else if entries.group.position(now).is_some() {
             entries.group.announce(invalidation).await;

@@ -40,8 +40,8 @@ impl Shared {
         let entries = self.0.as_ref()?;
         let (group, now) = (&entries.group, entries.clock.mono());
         let state = group.state(now);
-        let queued = group.outbox().len();
-        let membership = group.membership();
+        let queued = group.outbox.lock().len();
+        let membership = group.membership.lock();
         let own = membership.own().0;
         let members = membership.others.keys().chain([&own]);
         let mut members: Vec<_> = members.map(ToString::to_string).collect();
@@ -68,7 +68,7 @@ impl Shared {
     /// Publishes what this replica reports of itself to operators.
     pub async fn report(&self, report: &str) {
         let Some(entries) = &self.0 else { return };
-        let own = entries.group.membership().own().0;
+        let own = entries.group.membership.lock().own().0;
         let name = entries.sealer.names.report(own);
         // Without it, the replica is missing in the views of the others.
         let _ = entries.engine.report(&name, report).await;
@@ -81,7 +81,7 @@ impl Shared {
             return Vec::new();
         };
         let members: Vec<_> = {
-            let membership = entries.group.membership();
+            let membership = entries.group.membership.lock();
             let own = membership.own().0;
             let members = membership.others.keys().chain([&own]).take(MAX_REPORTS);
             members.copied().collect()

@@ -8,10 +8,10 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::AddAssign;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 
 use super::line::AccessRecord;
 use crate::request::ScopeId;
@@ -91,7 +91,7 @@ struct Counted {
 impl Busiest {
     /// Counts a request that has ended.
     pub(super) fn record(&self, record: &AccessRecord, path: &[u8], view: &[u8]) {
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         windows.turn(record.at);
         if let Some(scope) = &record.scope {
             windows.current.scopes.of(scope).record(record, view);
@@ -103,16 +103,12 @@ impl Busiest {
 
     /// The counts of the last two to four minutes.
     pub fn counts(&self, now: SystemTime) -> Counts {
-        let mut windows = self.lock();
+        let mut windows = self.0.lock();
         windows.turn(now);
         let mut counts = windows.previous.clone();
         counts.scopes.merge(&windows.current.scopes);
         counts.paths.merge(&windows.current.paths);
         counts
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Windows> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -297,7 +293,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let add = |path: &str, now| {
-            let mut windows = busiest.lock();
+            let mut windows = busiest.0.lock();
             windows.turn(now);
             *windows.current.paths.of(path.as_bytes()) += &one();
         };

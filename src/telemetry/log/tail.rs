@@ -2,10 +2,10 @@
 //! thread. Without subscribers nothing is formatted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -55,7 +55,7 @@ struct Subscriber {
 impl Tail {
     /// The lines that a filter selects, from now on; `None` if there are too many subscribers.
     pub fn subscribe(&self, filter: Filter, style: Style) -> Option<mpsc::Receiver<Bytes>> {
-        let mut subscribers = self.lock();
+        let mut subscribers = self.subscribers.lock();
         self.remove_closed(&mut subscribers);
         if subscribers.len() >= MAX_SUBSCRIBERS {
             return None;
@@ -85,7 +85,7 @@ impl Tail {
         let LogLine::Request(record) = line else {
             return;
         };
-        let mut subscribers = self.lock();
+        let mut subscribers = self.subscribers.lock();
         for subscriber in &mut *subscribers {
             if subscriber.filter.selects(record, texts[0]) && !subscriber.send(line, texts, caller)
             {
@@ -98,12 +98,6 @@ impl Tail {
     fn remove_closed(&self, subscribers: &mut Vec<Subscriber>) {
         subscribers.retain(|subscriber| !subscriber.sender.is_closed());
         self.count.store(subscribers.len(), Ordering::Relaxed);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Subscriber>> {
-        self.subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -236,7 +230,7 @@ mod tests {
             tail.send(&line, path("/"), None, Some(&dropped));
         }
         assert_eq!(dropped.get(), 5);
-        assert_eq!(tail.lock().len(), 1);
+        assert_eq!(tail.subscribers.lock().len(), 1);
         while slow.try_recv().is_ok() {}
         tail.send(&line, path("/"), None, Some(&dropped));
         let next = slow.try_recv().expect("a line");

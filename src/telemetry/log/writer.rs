@@ -4,9 +4,10 @@
 //! too slow or fails, lines are dropped and counted; requests never wait.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex};
 use prometheus::IntCounter;
 
 use super::busiest::Busiest;
@@ -113,14 +114,12 @@ impl LogWriter {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        let mut pending = self.queue.lock();
+        let mut pending = self.queue.pending.lock();
         pending.ended = true;
         self.queue.changed.notify_one();
         let unfinished = |pending: &mut Pending| !pending.done;
-        let _ = self
-            .queue
-            .done
-            .wait_timeout_while(pending, FLUSH_TIMEOUT, unfinished);
+        let done = &self.queue.done;
+        done.wait_while_for(&mut pending, unfinished, FLUSH_TIMEOUT);
     }
 }
 
@@ -157,7 +156,7 @@ impl Queue {
             texts.map(|text| u16::try_from(text.len()).expect("long texts were truncated"));
         let texts_bytes: usize = texts.iter().map(|text| text.len()).sum();
         let bytes = size_of::<(LogLine, Lengths)>() + line.heap_bytes() + texts_bytes;
-        let mut pending = self.lock();
+        let mut pending = self.pending.lock();
         if pending.ended || pending.bytes + bytes > MAX_QUEUED_BYTES {
             self.lost(1);
             return;
@@ -198,7 +197,7 @@ impl Queue {
             }
             write(&mut lines, &mut unwritten);
         }
-        self.lock().done = true;
+        self.pending.lock().done = true;
         self.done.notify_one();
     }
 
@@ -239,24 +238,16 @@ impl Queue {
     /// The next lines to write; `None` when the log has ended and all are written.
     fn next_batch(&self) -> Option<Batch> {
         let idle = |pending: &mut Pending| pending.batch.lines.is_empty() && !pending.ended;
-        let pending = self
-            .changed
-            .wait_while(self.lock(), idle)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut pending = self.pending.lock();
+        self.changed.wait_while(&mut pending, idle);
         // Let the batch grow, but return at once when the log ends.
         let growing = |pending: &mut Pending| !pending.ended;
-        let (mut pending, _) = self
-            .changed
-            .wait_timeout_while(pending, BATCH_TIME, growing)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.changed
+            .wait_while_for(&mut pending, growing, BATCH_TIME);
         pending.bytes = 0;
         let next = Batch::after(&pending.batch);
         let batch = std::mem::replace(&mut pending.batch, next);
         (!batch.lines.is_empty()).then_some(batch)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use super::instrument::SECONDS;
 use crate::telemetry::RequestId;
@@ -58,7 +59,7 @@ impl Exemplars {
             None if took >= MIN_EXEMPLAR => Err(ended.id.clone()),
             None => return,
         };
-        if let Ok(mut buckets) = self.0.try_lock() {
+        if let Some(mut buckets) = self.0.try_lock() {
             let seconds = took.as_secs_f64();
             let bucket = SECONDS.partition_point(|bound| *bound < seconds);
             buckets.0[bucket] = Some(Exemplar { began, took, id });
@@ -67,7 +68,7 @@ impl Exemplars {
 
     /// The exemplars as text, by the value of their bucket's label `le`.
     pub(super) fn rendered(&self) -> Vec<(String, String)> {
-        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let buckets = self.0.lock();
         let bounds = SECONDS.iter().map(ToString::to_string);
         let bounds = bounds.chain(["+Inf".to_owned()]);
         let rendered = bounds.zip(&buckets.0);

@@ -8,7 +8,7 @@
 mod backoff;
 mod breaker;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -23,13 +23,14 @@ use crate::request::Scope;
 use crate::telemetry::{Connect, Holder, Metrics, Pool, Shed};
 use backoff::Backoff;
 use breaker::{Admit, Breaker, State};
+use parking_lot::Mutex;
 
 pub use breaker::BreakerState;
 
 /// The rules of admission, behind a lock.
 #[derive(Debug)]
 pub(super) struct AdmissionControl {
-    /// A std mutex: held for a few map operations, and never by a hit.
+    /// A blocking mutex: held for a few map operations, and never by a hit.
     rules: Mutex<Rules>,
     pause: Duration,
     pub(super) metrics: Arc<Metrics>,
@@ -108,7 +109,7 @@ impl AdmissionControl {
         holder: Option<&Scope>,
         call: Option<(&Scope, &PathAndQuery)>,
     ) -> Result<Permit, FetchError> {
-        let mut rules = self.lock();
+        let mut rules = self.rules.lock();
         let admitted = rules.admit(pool, holder, call, self.clock.mono());
         self.set_gauge(&rules.breaker);
         drop(rules);
@@ -142,7 +143,7 @@ impl AdmissionControl {
         wait: Duration,
     ) {
         let now = self.clock.mono();
-        let mut rules = self.lock();
+        let mut rules = self.rules.lock();
         rules.backoff.begin(holder, target, status, wait, now);
     }
 
@@ -154,7 +155,7 @@ impl AdmissionControl {
             Connect::Failed
         };
         self.metrics.upstream_connects.of(result).inc();
-        let mut rules = self.lock();
+        let mut rules = self.rules.lock();
         let was_closed = matches!(rules.breaker.state(), State::Closed { .. });
         if connected {
             rules.breaker.connected();
@@ -177,7 +178,7 @@ impl AdmissionControl {
 
     /// The current state.
     pub(super) fn state(&self) -> AdmissionState {
-        let (rules, now) = (self.lock(), self.clock.mono());
+        let (rules, now) = (self.rules.lock(), self.clock.mono());
         let (breaker, failing) = rules.breaker.state().seen();
         let (held_tokens, held_calls, held_for) = rules.backoff.held(now);
         AdmissionState {
@@ -194,11 +195,6 @@ impl AdmissionControl {
         let (state, _) = breaker.state().seen();
         let gauge = i64::try_from(state.index()).expect("one of three");
         self.metrics.upstream_breaker_state.set(gauge);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Rules> {
-        // The rules do not panic midway.
-        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -271,6 +267,7 @@ impl Permit {
     pub(super) fn into_stream(self) -> Result<Self, FetchError> {
         let admission = &self.admission;
         let taken = admission
+            .rules
             .lock()
             .slots
             .take(Pool::Streams, self.token.as_ref());
@@ -281,7 +278,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut rules = self.admission.lock();
+        let mut rules = self.admission.rules.lock();
         rules.slots.of(self.pool).release(self.token);
         drop(rules);
         let metrics = &self.admission.metrics;

@@ -39,7 +39,7 @@ impl Group {
         let start = self.clock.now().mono;
         let number = self.put(invalidation);
         let mut appended = self.appended.subscribe();
-        let limit = self.clock.deadline(self.membership().longest_wait());
+        let limit = self.clock.deadline(self.membership.lock().longest_wait());
         let is_appended = appended.wait_for(|(latest, _)| *latest >= number);
         let found = self.clock.timeout_at(limit, is_appended).await;
         let item = found.and_then(|found| found.ok().and_then(|found| found.1));
@@ -49,7 +49,7 @@ impl Group {
             // It is still in the outbox: no replica that is cut off like this one has a lease now.
             None => 1,
         };
-        let replicas = self.membership().replicas();
+        let replicas = self.membership.lock().replicas();
         let elapsed = self.clock.now().mono.saturating_sub(start);
         self.metrics
             .shared_confirmation
@@ -76,7 +76,7 @@ impl Group {
         let (mut beats, mut pause) = (0, MIN_PAUSE);
         loop {
             let now = self.clock.now().mono;
-            if let Some(confirmed) = self.membership().confirmed(item, now) {
+            if let Some(confirmed) = self.membership.lock().confirmed(item, now) {
                 return confirmed;
             }
             beats += 1;
@@ -98,7 +98,7 @@ impl Group {
             .shared_announced
             .of(concern(&invalidation))
             .inc();
-        let number = self.outbox().push(invalidation);
+        let number = self.outbox.lock().push(invalidation);
         self.filled.notify_one();
         number
     }
@@ -131,12 +131,16 @@ impl Group {
     /// Appends everything in the outbox; returns false at the first failure.
     pub(super) async fn append_some(&self) -> bool {
         loop {
-            let batch = self.outbox().take();
+            let batch = self.outbox.lock().take();
             let Some((last, _)) = batch.last() else {
                 return true;
             };
             let mut latest = *last;
-            let era = self.membership().position().map(|position| position.era);
+            let era = self
+                .membership
+                .lock()
+                .position()
+                .map(|position| position.era);
             let results = join_all(batch.iter().map(|(_, item)| self.append_one(era, item))).await;
             let is_full = |result: &Result<_, _>| matches!(result, Err(EngineError::Refused(text)) if text.contains("OOM"));
             if results.iter().any(is_full) {
@@ -156,9 +160,9 @@ impl Group {
             if let Some((number, _)) = failed.first() {
                 latest = number - 1;
             }
-            self.outbox().done(failed);
+            self.outbox.lock().done(failed);
             if let (Some(era), Some(id)) = (era, end) {
-                let item = self.membership().announced(Position { era, id }, now);
+                let item = self.membership.lock().announced(Position { era, id }, now);
                 self.appended.send_replace((latest, Some(item)));
             }
             if !is_complete {

@@ -104,7 +104,7 @@ impl Group {
         let has_applied = |position: Option<Position>| {
             position.is_some_and(|now| now.era == since.era && now.id > since.id)
         };
-        let membership = self.membership();
+        let membership = self.membership.lock();
         let others = membership.others.iter();
         others
             .filter(|(id, (member, _))| has_applied(member.position) && !counts.contains_key(id))

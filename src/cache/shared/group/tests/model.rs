@@ -158,7 +158,7 @@ impl World {
             }
             if self.sim.removed == Some(Removed::EraWait) {
                 for replica in self.replicas.lock().expect("no panic").iter() {
-                    replica.group.membership().era_seen = Duration::ZERO;
+                    replica.group.membership.lock().era_seen = Duration::ZERO;
                 }
             }
         }
@@ -177,7 +177,7 @@ impl World {
             Found::Shared => "shared",
             Found::Origin => "origin",
         });
-        let id = replica.group.membership().own().0;
+        let id = replica.group.membership.lock().own().0;
         let answered = self.answered.lock().expect("no panic");
         // While it is alone, a replica uses what it has fetched for the length of a lease.
         let is_alone = !replica.group.lease.is_held(began) && found == Found::Stored;
@@ -232,7 +232,7 @@ impl World {
     ) {
         let invalidation = replica.invalidation(PATHS[path], kind);
         let (number, is_announced) = replica.announce(invalidation).await;
-        let id = replica.group.membership().own().0;
+        let id = replica.group.membership.lock().own().0;
         let answer = |only| {
             let answer = (self.sim.now(), path, version, only);
             self.answered.lock().expect("no panic").push(answer);

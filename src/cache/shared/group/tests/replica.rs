@@ -72,7 +72,7 @@ impl Replica {
     /// log.
     pub(super) async fn announce(&self, invalidation: Invalidation) -> (u64, bool) {
         self.store.invalidate(&invalidation, self.sim.now());
-        let number = self.group.outbox().latest + 1;
+        let number = self.group.outbox.lock().latest + 1;
         if self.sim.removed == Some(Removed::Wait) {
             self.group.announce_later(invalidation);
             return (number, true);
@@ -91,7 +91,7 @@ impl Replica {
     /// The position of the group, by the rules that are in force.
     fn position(&self) -> Option<Position> {
         let now = self.sim.now();
-        let position = self.group.membership().position();
+        let position = self.group.membership.lock().position();
         match self.sim.removed {
             Some(Removed::SharedLease) => position,
             Some(Removed::Late) => position.filter(|_| self.group.lease.is_held(now)),
