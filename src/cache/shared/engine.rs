@@ -2,11 +2,10 @@
 //! `redis` implements it with the client library; the model of the tests is the other implementation.
 
 use std::fmt;
-use std::future::ready;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -170,95 +169,74 @@ pub struct Description {
 }
 
 /// The operations on the engine. Each is one script or command; the names are complete engine keys.
+#[async_trait]
 pub trait Engine: fmt::Debug + Send + Sync {
     /// Records a beat. Begins an era if the group has none, or if the primary is not the one under which
     /// the era began.
-    fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<BeatReply, EngineError>>;
+    async fn beat(&self, beat: Beat) -> Result<BeatReply, EngineError>;
 
     /// Appends an item to the log, if this era is in force.
-    fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>>;
+    async fn append(&self, era: Era, sealed: Bytes) -> Result<Appended, EngineError>;
 
     /// Ends the era, so that the next beat begins another one.
-    fn end_era(&self) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(ready(Ok(())))
+    async fn end_era(&self) -> Result<(), EngineError> {
+        Ok(())
     }
 
     /// The items after this one; waits up to `wait` for the first. Uses its own connection.
-    fn items_after(
-        &self,
-        id: u64,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogItem>, EngineError>>;
+    async fn items_after(&self, id: u64, wait: Duration) -> Result<Vec<LogItem>, EngineError>;
 
     /// Removes a replica, unless it has sent another beat since this one.
-    fn remove_member(&self, member: MemberId, count: u64)
-    -> BoxFuture<'_, Result<(), EngineError>>;
+    async fn remove_member(&self, member: MemberId, count: u64) -> Result<(), EngineError>;
 
     /// Looks an entry up; one with the salt `known` counts as absent, and one above `room` bytes is not
     /// sent. Without an entry, tries to assign the fetch to `owner` for a second.
-    fn look_up<'a>(
-        &'a self,
-        name: &'a str,
+    async fn look_up(
+        &self,
+        name: &str,
         known: Option<Salt>,
         owner: u64,
         room: usize,
-    ) -> BoxFuture<'a, Result<Found, EngineError>>;
+    ) -> Result<Found, EngineError>;
 
     /// Extends the fetch of `owner` to a second from now.
-    fn renew<'a>(&'a self, name: &'a str, owner: u64) -> BoxFuture<'a, Result<(), EngineError>>;
+    async fn renew(&self, name: &str, owner: u64) -> Result<(), EngineError>;
 
     /// Ends the fetch of `owner` without an entry; `unshareable`: for a second every replica fetches.
-    fn release<'a>(
-        &'a self,
-        name: &'a str,
-        owner: u64,
-        unshareable: bool,
-    ) -> BoxFuture<'a, Result<(), EngineError>>;
+    async fn release(&self, name: &str, owner: u64, unshareable: bool) -> Result<(), EngineError>;
 
     /// Stores an entry for the time `life`, unless the fetch of the stored one began later; ends the fetch
     /// of `owner`. Returns whether the entry was stored.
-    fn store<'a>(
-        &'a self,
-        name: &'a str,
+    async fn store(
+        &self,
+        name: &str,
         entry: Bytes,
         life: Duration,
         owner: u64,
-    ) -> BoxFuture<'a, Result<bool, EngineError>>;
+    ) -> Result<bool, EngineError>;
 
     /// Removes an entry if it has this salt.
-    fn remove<'a>(&'a self, name: &'a str, salt: Salt) -> BoxFuture<'a, Result<(), EngineError>>;
+    async fn remove(&self, name: &str, salt: Salt) -> Result<(), EngineError>;
 
     /// Records for a day that the origin has accepted a scope.
-    fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), EngineError>>;
+    async fn record_scope(&self, name: &str) -> Result<(), EngineError>;
 
     /// Whether a scope is recorded; `removes`: also removes the record.
-    fn find_scope<'a>(
-        &'a self,
-        name: &'a str,
-        removes: bool,
-    ) -> BoxFuture<'a, Result<bool, EngineError>>;
+    async fn find_scope(&self, name: &str, removes: bool) -> Result<bool, EngineError>;
 
     /// Describes the server that has the log, for operators.
-    fn describe(&self) -> BoxFuture<'_, Result<Description, EngineError>> {
-        Box::pin(ready(Ok(Description::default())))
+    async fn describe(&self) -> Result<Description, EngineError> {
+        Ok(Description::default())
     }
 
     /// The first `length` bytes of a value, for operators; empty without a value.
-    fn peek<'a>(
-        &'a self,
-        _name: &'a str,
-        _length: usize,
-    ) -> BoxFuture<'a, Result<Bytes, EngineError>> {
-        Box::pin(ready(Ok(Bytes::new())))
+    async fn peek(&self, _name: &str, _length: usize) -> Result<Bytes, EngineError> {
+        Ok(Bytes::new())
     }
 
     /// Stores what a replica reports of itself, for a quarter of a minute.
-    fn report<'a>(
-        &'a self,
-        _name: &'a str,
-        _report: &'a str,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
-        Box::pin(ready(Ok(())))
+    async fn report(&self, _name: &str, _report: &str) -> Result<(), EngineError> {
+        Ok(())
     }
 }
 

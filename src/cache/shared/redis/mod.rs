@@ -13,15 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::redis::{Cmd, Script, Value, cmd};
+use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 
 use connect::Connector;
 pub use connect::SetupError;
 use link::{Link, Request};
 pub use operators::{Dumped, dump};
-use reply::{array, bytes, number, unexpected};
+use reply::{Reply, array, bytes, number, text, unexpected};
 
 use super::engine::{
     Appended, Beat, BeatReply, Description, Engine, EngineError, Era, Found, LogItem, MemberId,
@@ -39,12 +38,11 @@ const MAX_ITEMS: usize = 1_000;
 const MAX_ITEM_BYTES: usize = 1 << 20;
 /// The time after which a fetch expires in the engine, in milliseconds.
 const FETCH: &[u8] = b"1000";
-/// The time after which the record of a scope expires, in seconds.
+/// The times after which the record of a scope and a report expire, in seconds.
 const SCOPE: u64 = 24 * 60 * 60;
+const REPORT: u64 = 15;
 /// Unanswered operations on entries in a row after which their connection is replaced.
 const PATIENCE: u32 = 5;
-
-type Reply<T> = Result<T, EngineError>;
 
 /// The engine that the settings name.
 #[derive(Debug)]
@@ -213,8 +211,9 @@ impl Drop for Reading<'_> {
     }
 }
 
-impl Redis {
-    async fn send_beat(&self, beat: Beat) -> Reply<BeatReply> {
+#[async_trait]
+impl Engine for Redis {
+    async fn beat(&self, beat: Beat) -> Reply<BeatReply> {
         let field = reply::member_field(beat.member);
         let value = reply::member_value(beat.count, beat.lease, beat.position);
         let era = beat.position.map(|position| position.era.0);
@@ -249,7 +248,28 @@ impl Redis {
         })
     }
 
-    async fn read_log(&self, id: u64, wait: Duration) -> Reply<Vec<LogItem>> {
+    async fn append(&self, era: Era, sealed: Bytes) -> Reply<Appended> {
+        let call = Call {
+            script: &APPEND,
+            keys: &[&self.group_name, &self.log_name],
+            arguments: &[&era.0, &sealed, MAX_LOG],
+        };
+        // The limit of a beat: while leases can be extended, invalidations can be announced.
+        let [id] = self.call(&self.members, self.slow, call).await?;
+        Ok(match number(id)? {
+            0 => Appended::OtherEra,
+            id => Appended::At(id),
+        })
+    }
+
+    async fn end_era(&self) -> Reply<()> {
+        let mut command = cmd("DEL");
+        command.arg(&self.group_name);
+        let request = Request::Command(&command);
+        self.members.query(self.slow, request).await.map(drop)
+    }
+
+    async fn items_after(&self, id: u64, wait: Duration) -> Reply<Vec<LogItem>> {
         let mut command = cmd("XREAD");
         command.arg("COUNT").arg(MAX_ITEMS).arg("BLOCK");
         // Zero would block forever.
@@ -265,7 +285,24 @@ impl Redis {
         reply::items(reply::stream(streams?)?, None, MAX_ITEMS)
     }
 
-    async fn find(&self, name: &str, known: Option<Salt>, owner: u64, room: usize) -> Reply<Found> {
+    async fn remove_member(&self, member: MemberId, count: u64) -> Reply<()> {
+        let (field, beginning) = (reply::member_field(member), format!("{count} "));
+        let call = Call {
+            script: &REMOVE_MEMBER,
+            keys: &[&self.group_name],
+            arguments: &[field.as_bytes(), beginning.as_bytes()],
+        };
+        let [] = self.call(&self.members, self.timeout, call).await?;
+        Ok(())
+    }
+
+    async fn look_up(
+        &self,
+        name: &str,
+        known: Option<Salt>,
+        owner: u64,
+        room: usize,
+    ) -> Reply<Found> {
         let owner = owner_text(owner);
         let [most, most_sent] = [self.max_entry, room].map(|most| most.to_string());
         let known = known.as_ref().map_or(&[][..], |salt| salt);
@@ -305,138 +342,88 @@ impl Redis {
         };
         Ok(Found { at, entry, length })
     }
-}
 
-impl Engine for Redis {
-    fn beat(&self, beat: Beat) -> BoxFuture<'_, Reply<BeatReply>> {
-        self.send_beat(beat).boxed()
+    async fn renew(&self, name: &str, owner: u64) -> Reply<()> {
+        self.hold(name, owner, &owner_text(owner)).await
     }
 
-    fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Reply<Appended>> {
-        async move {
-            let call = Call {
-                script: &APPEND,
-                keys: &[&self.group_name, &self.log_name],
-                arguments: &[&era.0, &sealed, MAX_LOG],
-            };
-            // The limit of a beat: while leases can be extended, invalidations can be announced.
-            let [id] = self.call(&self.members, self.slow, call).await?;
-            Ok(match number(id)? {
-                0 => Appended::OtherEra,
-                id => Appended::At(id),
-            })
-        }
-        .boxed()
-    }
-
-    fn end_era(&self) -> BoxFuture<'_, Reply<()>> {
-        async move {
-            let mut command = cmd("DEL");
-            command.arg(&self.group_name);
-            let request = Request::Command(&command);
-            self.members.query(self.slow, request).await.map(drop)
-        }
-        .boxed()
-    }
-
-    fn items_after(&self, id: u64, wait: Duration) -> BoxFuture<'_, Reply<Vec<LogItem>>> {
-        self.read_log(id, wait).boxed()
-    }
-
-    fn remove_member(&self, member: MemberId, count: u64) -> BoxFuture<'_, Reply<()>> {
-        async move {
-            let (field, beginning) = (reply::member_field(member), format!("{count} "));
-            let call = Call {
-                script: &REMOVE_MEMBER,
-                keys: &[&self.group_name],
-                arguments: &[field.as_bytes(), beginning.as_bytes()],
-            };
-            let [] = self.call(&self.members, self.timeout, call).await?;
-            Ok(())
-        }
-        .boxed()
-    }
-
-    fn look_up<'a>(
-        &'a self,
-        name: &'a str,
-        known: Option<Salt>,
-        owner: u64,
-        room: usize,
-    ) -> BoxFuture<'a, Reply<Found>> {
-        self.find(name, known, owner, room).boxed()
-    }
-
-    fn renew<'a>(&'a self, name: &'a str, owner: u64) -> BoxFuture<'a, Reply<()>> {
-        async move { self.hold(name, owner, &owner_text(owner)).await }.boxed()
-    }
-
-    fn release<'a>(
-        &'a self,
-        name: &'a str,
-        owner: u64,
-        unshareable: bool,
-    ) -> BoxFuture<'a, Reply<()>> {
+    async fn release(&self, name: &str, owner: u64, unshareable: bool) -> Reply<()> {
         let value = if unshareable { "unshareable" } else { "" };
-        self.hold(name, owner, value).boxed()
+        self.hold(name, owner, value).await
     }
 
-    fn store<'a>(
-        &'a self,
-        name: &'a str,
-        entry: Bytes,
-        life: Duration,
-        owner: u64,
-    ) -> BoxFuture<'a, Reply<bool>> {
-        async move {
-            let life = life.as_millis().max(1).to_string();
-            let owner = owner_text(owner);
-            let arguments = [&entry[..], life.as_bytes(), owner.as_bytes()];
-            let [stored] = self
-                .entry(&STORE, &[name, &fetch_of(name)], &arguments)
-                .await?;
-            Ok(number(stored)? > 0)
-        }
-        .boxed()
+    async fn store(&self, name: &str, entry: Bytes, life: Duration, owner: u64) -> Reply<bool> {
+        let life = life.as_millis().max(1).to_string();
+        let owner = owner_text(owner);
+        let arguments = [&entry[..], life.as_bytes(), owner.as_bytes()];
+        let [stored] = self
+            .entry(&STORE, &[name, &fetch_of(name)], &arguments)
+            .await?;
+        Ok(number(stored)? > 0)
     }
 
-    fn remove<'a>(&'a self, name: &'a str, salt: Salt) -> BoxFuture<'a, Reply<()>> {
-        async move {
-            let [] = self.entry(&REMOVE, &[name], &[&salt]).await?;
-            Ok(())
-        }
-        .boxed()
+    async fn remove(&self, name: &str, salt: Salt) -> Reply<()> {
+        let [] = self.entry(&REMOVE, &[name], &[&salt]).await?;
+        Ok(())
     }
 
-    fn record_scope<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Reply<()>> {
-        async move {
-            let mut set = cmd("SET");
-            set.arg(name).arg(1).arg("EX").arg(SCOPE);
-            self.command(&set).await.map(drop)
-        }
-        .boxed()
+    async fn record_scope(&self, name: &str) -> Reply<()> {
+        let mut set = cmd("SET");
+        set.arg(name).arg(1).arg("EX").arg(SCOPE);
+        self.command(&set).await.map(drop)
     }
 
-    fn find_scope<'a>(&'a self, name: &'a str, removes: bool) -> BoxFuture<'a, Reply<bool>> {
-        async move {
-            let mut command = cmd(if removes { "DEL" } else { "STRLEN" });
-            command.arg(name);
-            // As long as a beat: while a lease can be extended, a refusal can be announced.
-            let request = Request::Command(&command);
-            Ok(number(self.members.query(self.slow, request).await?)? > 0)
-        }
-        .boxed()
+    async fn find_scope(&self, name: &str, removes: bool) -> Reply<bool> {
+        let mut command = cmd(if removes { "DEL" } else { "STRLEN" });
+        command.arg(name);
+        // As long as a beat: while a lease can be extended, a refusal can be announced.
+        let request = Request::Command(&command);
+        Ok(number(self.members.query(self.slow, request).await?)? > 0)
     }
 
-    fn describe(&self) -> BoxFuture<'_, Reply<Description>> {
-        self.described().boxed()
+    async fn describe(&self) -> Reply<Description> {
+        let call = Call {
+            script: &DESCRIBE,
+            keys: &[&self.group_name],
+            arguments: &[],
+        };
+        let found: [_; 8] = self.call(&self.members, self.timeout, call).await?;
+        let [
+            valkey,
+            redis,
+            role,
+            maxmemory,
+            eviction_policy,
+            replicas,
+            good,
+            cluster,
+        ] = found.map(text);
+        let (name, version) = match valkey?.as_str() {
+            "" => ("redis", redis?),
+            valkey => ("valkey", valkey.to_owned()),
+        };
+        Ok(Description {
+            version: format!("{name} {version}"),
+            role: role?,
+            maxmemory: maxmemory?.parse().unwrap_or_default(),
+            eviction_policy: eviction_policy?,
+            replicas: replicas?.parse().unwrap_or_default(),
+            needs_replicas: !good?.is_empty(),
+            cluster: cluster? == "1",
+            tls: self.is_tls,
+            timeout_seconds: self.timeout.as_secs_f64(),
+        })
     }
 
-    fn peek<'a>(&'a self, name: &'a str, length: usize) -> BoxFuture<'a, Reply<Bytes>> {
-        self.beginning(name, length).boxed()
+    async fn peek(&self, name: &str, length: usize) -> Reply<Bytes> {
+        let mut range = cmd("GETRANGE");
+        range.arg(name).arg(0).arg(length - 1);
+        Ok(bytes(self.command(&range).await?)?.into())
     }
 
-    fn report<'a>(&'a self, name: &'a str, report: &'a str) -> BoxFuture<'a, Reply<()>> {
-        self.stored_report(name, report).boxed()
+    async fn report(&self, name: &str, report: &str) -> Reply<()> {
+        let mut set = cmd("SET");
+        set.arg(name).arg(report).arg("EX").arg(REPORT);
+        self.command(&set).await.map(drop)
     }
 }

@@ -1,15 +1,12 @@
-//! For operators: the description of the engine, and all that a group has stored there, for a check of what
-//! that reveals.
+//! All that a group has stored in the engine, for a check of what that reveals.
 
 use std::collections::BTreeSet;
 
 use ::redis::{Cmd, RedisError, Value, cmd};
-use bytes::Bytes;
 
 use super::connect::{Connection, Connector, Server, SetupError, open};
 use super::link::engine_error;
 use super::reply::{Reply, array, bytes, list, number, text, unexpected};
-use super::{Call, DESCRIBE, Description, Redis};
 use crate::cache::shared::EngineError;
 use crate::config;
 
@@ -28,57 +25,6 @@ pub struct Dumped {
     pub bytes: usize,
     /// Whether that is everything: there is a limit of 256 MiB.
     pub is_complete: bool,
-}
-
-/// The life of a report, in seconds.
-const REPORT: u64 = 15;
-
-impl Redis {
-    pub(super) async fn beginning(&self, name: &str, length: usize) -> Reply<Bytes> {
-        let mut range = cmd("GETRANGE");
-        range.arg(name).arg(0).arg(length - 1);
-        Ok(bytes(self.command(&range).await?)?.into())
-    }
-
-    pub(super) async fn stored_report(&self, name: &str, report: &str) -> Reply<()> {
-        let mut set = cmd("SET");
-        set.arg(name).arg(report).arg("EX").arg(REPORT);
-        self.command(&set).await.map(drop)
-    }
-
-    pub(super) async fn described(&self) -> Reply<Description> {
-        let call = Call {
-            script: &DESCRIBE,
-            keys: &[&self.group_name],
-            arguments: &[],
-        };
-        let found: [_; 8] = self.call(&self.members, self.timeout, call).await?;
-        let [
-            valkey,
-            redis,
-            role,
-            maxmemory,
-            eviction_policy,
-            replicas,
-            good,
-            cluster,
-        ] = found.map(text);
-        let (name, version) = match valkey?.as_str() {
-            "" => ("redis", redis?),
-            valkey => ("valkey", valkey.to_owned()),
-        };
-        Ok(Description {
-            version: format!("{name} {version}"),
-            role: role?,
-            maxmemory: maxmemory?.parse().unwrap_or_default(),
-            eviction_policy: eviction_policy?,
-            replicas: replicas?.parse().unwrap_or_default(),
-            needs_replicas: !good?.is_empty(),
-            cluster: cluster? == "1",
-            tls: self.is_tls,
-            timeout_seconds: self.timeout.as_secs_f64(),
-        })
-    }
 }
 
 /// Visits each key under `shared.prefix`, followed by its value; in a cluster, those of every primary.

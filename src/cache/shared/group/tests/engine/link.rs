@@ -150,73 +150,60 @@ impl Link {
     }
 }
 
+#[async_trait]
 impl Engine for Link {
-    fn beat(&self, beat: Beat) -> BoxFuture<'_, Result<BeatReply, EngineError>> {
-        Box::pin(async move {
-            let removed = self.sim.removed;
-            let mut reply = self
-                .run(beat.lease / 2, |memory, now| {
-                    memory.beat(&beat, now, removed)
+    async fn beat(&self, beat: Beat) -> Result<BeatReply, EngineError> {
+        let removed = self.sim.removed;
+        let mut reply = self
+            .run(beat.lease / 2, |memory, now| {
+                memory.beat(&beat, now, removed)
+            })
+            .await?;
+        self.fill_gaps(&beat, &mut reply);
+        self.faults().era = Some(reply.era);
+        Ok(reply)
+    }
+
+    async fn append(&self, era: Era, sealed: Bytes) -> Result<Appended, EngineError> {
+        let appended = self.run(TIMEOUT, |memory, now| {
+            let is_full = self.faults().full > now;
+            (!is_full).then(|| memory.append(era, sealed, now))
+        });
+        let refused = || EngineError::Refused("full".to_owned());
+        appended.await?.ok_or_else(refused)
+    }
+
+    async fn items_after(&self, id: u64, wait: Duration) -> Result<Vec<LogItem>, EngineError> {
+        let end = self.sim.now() + wait;
+        loop {
+            let is_stale = self.faults().stale > self.sim.now();
+            let mut items = self
+                .run(TIMEOUT, |memory, now| {
+                    let log = if is_stale {
+                        &memory.former
+                    } else {
+                        &memory.data.log
+                    };
+                    let items = log.iter().filter(|(at, ..)| *at > id).take(ITEMS);
+                    items.map(|item| log_item(item, now)).collect::<Vec<_>>()
                 })
                 .await?;
-            self.fill_gaps(&beat, &mut reply);
-            self.faults().era = Some(reply.era);
-            Ok(reply)
-        })
-    }
-
-    fn append(&self, era: Era, sealed: Bytes) -> BoxFuture<'_, Result<Appended, EngineError>> {
-        Box::pin(async move {
-            let appended = self.run(TIMEOUT, |memory, now| {
-                let is_full = self.faults().full > now;
-                (!is_full).then(|| memory.append(era, sealed, now))
-            });
-            let refused = || EngineError::Refused("full".to_owned());
-            appended.await?.ok_or_else(refused)
-        })
-    }
-
-    fn items_after(
-        &self,
-        id: u64,
-        wait: Duration,
-    ) -> BoxFuture<'_, Result<Vec<LogItem>, EngineError>> {
-        let end = self.sim.now() + wait;
-        Box::pin(async move {
-            loop {
-                let is_stale = self.faults().stale > self.sim.now();
-                let mut items = self
-                    .run(TIMEOUT, |memory, now| {
-                        let log = if is_stale {
-                            &memory.former
-                        } else {
-                            &memory.data.log
-                        };
-                        let items = log.iter().filter(|(at, ..)| *at > id).take(ITEMS);
-                        items.map(|item| log_item(item, now)).collect::<Vec<_>>()
-                    })
-                    .await?;
-                if let (Some(Removed::Frame), Some(era)) = (self.sim.removed, self.faults().era) {
-                    for item in &mut items {
-                        item.sealed = framed(era, &item.sealed[size_of::<Era>()..]);
-                    }
+            if let (Some(Removed::Frame), Some(era)) = (self.sim.removed, self.faults().era) {
+                for item in &mut items {
+                    item.sealed = framed(era, &item.sealed[size_of::<Era>()..]);
                 }
-                if !items.is_empty() || self.sim.now() >= end {
-                    return Ok(items);
-                }
-                let changed = Arc::clone(&self.memory().changed);
-                let left = end.saturating_sub(self.sim.now());
-                let _ = tokio::time::timeout(left, changed.notified()).await;
             }
-        })
+            if !items.is_empty() || self.sim.now() >= end {
+                return Ok(items);
+            }
+            let changed = Arc::clone(&self.memory().changed);
+            let left = end.saturating_sub(self.sim.now());
+            let _ = tokio::time::timeout(left, changed.notified()).await;
+        }
     }
 
-    fn remove_member(
-        &self,
-        member: MemberId,
-        count: u64,
-    ) -> BoxFuture<'_, Result<(), EngineError>> {
-        Box::pin(self.run(TIMEOUT, move |memory, _| {
+    async fn remove_member(&self, member: MemberId, count: u64) -> Result<(), EngineError> {
+        self.run(TIMEOUT, move |memory, _| {
             if let Some(hash) = &mut memory.data.group
                 && hash
                     .members
@@ -226,47 +213,44 @@ impl Engine for Link {
                 hash.members.remove(&member);
                 memory.record();
             }
-        }))
+        })
+        .await
     }
 
-    fn look_up<'a>(
-        &'a self,
-        name: &'a str,
+    async fn look_up(
+        &self,
+        name: &str,
         _known: Option<Salt>,
         _owner: u64,
         _room: usize,
-    ) -> BoxFuture<'a, Result<Found, EngineError>> {
-        Box::pin(self.run(TIMEOUT, move |memory, now| {
+    ) -> Result<Found, EngineError> {
+        self.run(TIMEOUT, move |memory, now| {
             let entry = memory.data.entries.get(name);
             Found {
                 at: u64::try_from(now.as_micros()).expect("a short time"),
                 length: entry.map_or(0, Bytes::len),
                 entry: entry.cloned().ok_or(Occupied::Ours),
             }
-        }))
+        })
+        .await
     }
 
-    fn renew<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<(), EngineError>> {
+    async fn renew(&self, _: &str, _: u64) -> Result<(), EngineError> {
         unreachable!("the model has no fetch leases")
     }
 
-    fn release<'a>(
-        &'a self,
-        _: &'a str,
-        _: u64,
-        _: bool,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    async fn release(&self, _: &str, _: u64, _: bool) -> Result<(), EngineError> {
         unreachable!("the model has no fetch leases")
     }
 
-    fn store<'a>(
-        &'a self,
-        name: &'a str,
+    async fn store(
+        &self,
+        name: &str,
         entry: Bytes,
         _life: Duration,
         _owner: u64,
-    ) -> BoxFuture<'a, Result<bool, EngineError>> {
-        Box::pin(self.run(TIMEOUT, move |memory, _| {
+    ) -> Result<bool, EngineError> {
+        self.run(TIMEOUT, move |memory, _| {
             let entries = &mut memory.data.entries;
             let is_newer = |stored: &Bytes| {
                 let [stored, new] = [stored, &entry].map(super::super::Shared::read);
@@ -278,18 +262,19 @@ impl Engine for Link {
                 memory.record();
             }
             stores
-        }))
+        })
+        .await
     }
 
-    fn remove<'a>(&'a self, _: &'a str, _: Salt) -> BoxFuture<'a, Result<(), EngineError>> {
+    async fn remove(&self, _: &str, _: Salt) -> Result<(), EngineError> {
         unreachable!("every entry opens")
     }
 
-    fn record_scope<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(), EngineError>> {
+    async fn record_scope(&self, _: &str) -> Result<(), EngineError> {
         unreachable!("the model has one scope")
     }
 
-    fn find_scope<'a>(&'a self, _: &'a str, _: bool) -> BoxFuture<'a, Result<bool, EngineError>> {
+    async fn find_scope(&self, _: &str, _: bool) -> Result<bool, EngineError> {
         unreachable!("the model has one scope")
     }
 }
