@@ -11,9 +11,15 @@ use tokio::time;
 
 use crate::policy::Moment;
 
-/// The source of `now`. Cheap to clone; clones of a manual clock share its time.
+/// The source of `now`: the machine's clocks, or a manual one. Cheap to clone; clones share its time.
 #[derive(Clone, Debug)]
-pub struct Clock(TimeSource);
+pub struct Clock {
+    /// The boot clock and the wall clock at the start.
+    start: Duration,
+    wall: SystemTime,
+    gain: Arc<Gain>,
+    manual: Option<Manual>,
+}
 
 /// The time at which a wait ends, or from which its end is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,23 +29,14 @@ pub struct Deadline {
     waited: Duration,
 }
 
-#[derive(Clone, Debug)]
-enum TimeSource {
-    /// The machine's clocks, since `start` on the boot clock and `wall` on the wall clock.
-    System {
-        start: Duration,
-        wall: SystemTime,
-        gain: Arc<Gain>,
-    },
-    /// `elapsed` is in nanoseconds since `wall`; `waited` is the part that ends waits in progress,
-    /// `stepped` the nanoseconds that the wall clock was set forward.
-    Manual {
-        wall: SystemTime,
-        elapsed: Arc<AtomicU64>,
-        waited: Arc<watch::Sender<Duration>>,
-        stepped: Arc<AtomicU64>,
-        gain: Arc<Gain>,
-    },
+/// The time of a manual clock since its start, in nanoseconds.
+#[derive(Clone, Debug, Default)]
+struct Manual {
+    elapsed: Arc<AtomicU64>,
+    /// The part that ends waits in progress.
+    waited: Arc<watch::Sender<Duration>>,
+    /// How far the wall clock was set forward.
+    stepped: Arc<AtomicU64>,
 }
 
 /// The most that the wall clock has gained on the boot clock, in nanoseconds. Time counts by the later
@@ -109,49 +106,41 @@ impl Deadline {
 impl Clock {
     /// The machine's own clocks.
     pub fn system() -> Self {
-        Self(TimeSource::System {
+        Self {
             start: since_boot(),
             wall: SystemTime::now(),
             gain: Arc::default(),
-        })
+            manual: None,
+        }
     }
 
     /// A clock that stays at `wall` until [`Clock::advance`] moves it.
     pub fn manual(wall: SystemTime) -> Self {
-        Self(TimeSource::Manual {
+        Self {
+            start: Duration::ZERO,
             wall,
-            elapsed: Arc::default(),
-            waited: Arc::new(watch::Sender::new(Duration::ZERO)),
-            stepped: Arc::default(),
             gain: Arc::default(),
-        })
+            manual: Some(Manual::default()),
+        }
     }
 
     /// The current time, on the monotonic and the wall clock.
     pub fn now(&self) -> Moment {
-        let (start, now, gain) = match &self.0 {
-            TimeSource::System { wall, gain, .. } => (*wall, SystemTime::now(), gain),
-            TimeSource::Manual {
-                wall,
-                stepped,
-                gain,
-                ..
-            } => {
-                let stepped = Duration::from_nanos(stepped.load(Ordering::SeqCst));
-                (*wall, *wall + self.since_start() + stepped, gain)
-            }
+        let since_start = self.since_start();
+        let wall = match &self.manual {
+            None => SystemTime::now(),
+            Some(manual) => self.wall + since_start + nanos(&manual.stepped),
         };
-        let elapsed = now.duration_since(start).unwrap_or_default();
+        let elapsed = wall.duration_since(self.wall).unwrap_or_default();
         Moment {
-            mono: START + gain.later(self.since_start(), elapsed),
-            wall: now,
+            mono: START + self.gain.later(since_start, elapsed),
+            wall,
         }
     }
 
     /// The current time on the monotonic clock, as far as [`Clock::now`] has seen the wall clock gain.
     pub fn mono(&self) -> Duration {
-        let (TimeSource::System { gain, .. } | TimeSource::Manual { gain, .. }) = &self.0;
-        START + self.since_start().saturating_add(gain.get())
+        START + self.since_start().saturating_add(self.gain.get())
     }
 
     /// The time since the start of the process.
@@ -160,23 +149,18 @@ impl Clock {
     }
 
     fn since_start(&self) -> Duration {
-        match &self.0 {
-            TimeSource::System { start, .. } => since_boot().saturating_sub(*start),
-            TimeSource::Manual { elapsed, .. } => {
-                Duration::from_nanos(elapsed.load(Ordering::SeqCst))
-            }
+        match &self.manual {
+            None => since_boot().saturating_sub(self.start),
+            Some(manual) => nanos(&manual.elapsed),
         }
     }
 
     /// The deadline `limit` from now.
     pub fn deadline(&self, limit: Duration) -> Deadline {
-        let waited = match &self.0 {
-            TimeSource::System { .. } => Duration::ZERO,
-            TimeSource::Manual { waited, .. } => *waited.borrow(),
-        };
+        let waited = self.manual.as_ref().map(|manual| *manual.waited.borrow());
         Deadline {
             at: time::Instant::now() + limit,
-            waited: waited + limit,
+            waited: waited.unwrap_or_default() + limit,
         }
     }
 
@@ -191,26 +175,29 @@ impl Clock {
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let limited = time::timeout_at(deadline.at, work);
-        match &self.0 {
-            TimeSource::System { .. } => limited.await.ok(),
-            TimeSource::Manual { waited, .. } => {
-                let mut waited = waited.subscribe();
-                tokio::select! {
-                    biased;
-                    output = limited => output.ok(),
-                    _ = waited.wait_for(|waited| *waited >= deadline.waited) => None,
-                }
-            }
+        let Some(manual) = &self.manual else {
+            return limited.await.ok();
+        };
+        let mut waited = manual.waited.subscribe();
+        tokio::select! {
+            biased;
+            output = limited => output.ok(),
+            _ = waited.wait_for(|waited| *waited >= deadline.waited) => None,
         }
     }
 
     /// Whether a deadline has passed.
     pub fn has_passed(&self, deadline: Deadline) -> bool {
-        let has_waited = match &self.0 {
-            TimeSource::System { .. } => false,
-            TimeSource::Manual { waited, .. } => *waited.borrow() >= deadline.waited,
-        };
-        has_waited || deadline.at <= time::Instant::now()
+        let manual = self.manual.as_ref();
+        manual.is_some_and(|manual| *manual.waited.borrow() >= deadline.waited)
+            || deadline.at <= time::Instant::now()
+    }
+
+    /// Waits for this time.
+    pub async fn sleep(&self, time: Duration) {
+        let deadline = self.deadline(time);
+        self.timeout_at(deadline, std::future::pending::<()>())
+            .await;
     }
 
     /// Waits until the deadline.
@@ -226,12 +213,7 @@ impl Clock {
     ///
     /// On the system clock.
     pub fn advance(&self, by: Duration) {
-        let TimeSource::Manual { elapsed, .. } = &self.0 else {
-            panic!("only a manual clock can be moved");
-        };
-        let nanos =
-            u64::try_from(by.as_nanos()).expect("a test moves the clock by less than 584 years");
-        elapsed.fetch_add(nanos, Ordering::SeqCst);
+        add(&self.by_hand().elapsed, by);
     }
 
     /// Moves a manual clock forward, waits in progress included.
@@ -241,9 +223,7 @@ impl Clock {
     /// On the system clock.
     pub fn advance_waiters(&self, by: Duration) {
         self.advance(by);
-        if let TimeSource::Manual { waited, .. } = &self.0 {
-            waited.send_modify(|waited| *waited += by);
-        }
+        self.by_hand().waited.send_modify(|waited| *waited += by);
     }
 
     /// Sets the wall clock of a manual clock forward.
@@ -252,12 +232,22 @@ impl Clock {
     ///
     /// On the system clock.
     pub fn step_wall(&self, by: Duration) {
-        let TimeSource::Manual { stepped, .. } = &self.0 else {
-            panic!("only a manual clock can be set");
-        };
-        let nanos = u64::try_from(by.as_nanos()).expect("a step is less than 584 years");
-        stepped.fetch_add(nanos, Ordering::SeqCst);
+        add(&self.by_hand().stepped, by);
     }
+
+    fn by_hand(&self) -> &Manual {
+        let manual = self.manual.as_ref();
+        manual.expect("only a manual clock can be moved or set")
+    }
+}
+
+fn nanos(time: &AtomicU64) -> Duration {
+    Duration::from_nanos(time.load(Ordering::SeqCst))
+}
+
+fn add(time: &AtomicU64, by: Duration) {
+    let by = u64::try_from(by.as_nanos()).expect("a test moves the clock by less than 584 years");
+    time.fetch_add(by, Ordering::SeqCst);
 }
 
 #[cfg(test)]

@@ -57,8 +57,7 @@ impl Fetcher {
                 {
                     let waited = self.clock.mono().saturating_sub(began);
                     let pause = (waited / 4).clamp(MIN_PAUSE, MAX_PAUSE);
-                    let pause = self.clock.deadline(pause);
-                    self.clock.clone().sleep_until(pause).await;
+                    self.clock.sleep(pause).await;
                 }
                 LookedUp::Fetch(ticket) | LookedUp::Entry(ticket, _) | LookedUp::Wait(ticket) => {
                     // The fetch begins now, not when the wait began.

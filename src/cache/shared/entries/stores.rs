@@ -26,8 +26,7 @@ impl Entries {
             return pending().await;
         }
         loop {
-            let pause = self.clock.deadline(RENEWAL);
-            self.clock.clone().sleep_until(pause).await;
+            self.clock.sleep(RENEWAL).await;
             // If it fails, another replica takes over.
             let _ = self.engine.renew(&ticket.name, ticket.owner).await;
         }

@@ -81,10 +81,7 @@ impl Group {
             }
             beats += 1;
             if beats > QUICK_BEATS {
-                self.clock
-                    .clone()
-                    .sleep_until(self.clock.deadline(pause))
-                    .await;
+                self.clock.sleep(pause).await;
                 pause = MAX_PAUSE.min(pause * 8 / 5);
             }
             self.due.notify_one();

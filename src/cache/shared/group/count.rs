@@ -88,10 +88,7 @@ impl Group {
                     read.zip(missing)
                         .filter_map(|(count, id)| Some((id, count?))),
                 );
-                self.clock
-                    .clone()
-                    .sleep_until(self.clock.deadline(pause))
-                    .await;
+                self.clock.sleep(pause).await;
                 pause = MAX_PAUSE.min(pause * 8 / 5);
             }
         };

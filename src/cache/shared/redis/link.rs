@@ -258,8 +258,7 @@ impl Keeper {
         let [random, ..] = RandomState::new().hash_one(()).to_le_bytes();
         let pause = self.backoff / 2 + self.backoff * u32::from(random) / 512;
         self.backoff = (self.backoff * 2).min(BACKOFF[1]);
-        let deadline = self.clock.deadline(pause);
-        self.clock.clone().sleep_until(deadline).await;
+        self.clock.sleep(pause).await;
     }
 }
 
