@@ -281,8 +281,8 @@ fn access_log(config: &Config, log: &LogWriter, metrics: &Metrics) -> AccessLog 
         tail_dropped: metrics.tail_dropped.clone(),
         access: config.log.access,
     });
-    let access = AccessLog::new(log);
-    access.name_callers(&config.scope.names, metrics);
+    let access = log.queue();
+    access.callers.set(&config.scope.names, metrics);
     access
 }
 

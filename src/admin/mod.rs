@@ -159,7 +159,7 @@ impl Admin {
     /// `OpenAPI` document and the names of callers.
     pub fn reload(&self, config: &Config) {
         if let Some(log) = &self.log {
-            log.name_callers(&config.scope.names, &self.metrics);
+            log.callers.set(&config.scope.names, &self.metrics);
         }
         self.reloadable.store(Arc::new(Reloadable::of(config)));
     }

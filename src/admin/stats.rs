@@ -59,10 +59,10 @@ impl Admin {
         stats["total"] = counted(self.clock.uptime(), &now.total);
         stats["fields"] = fields(&self.metrics.field_weights.heaviest());
         if let Some(log) = &self.log {
-            let counts = log.busiest().counts(self.clock.now().wall);
+            let counts = log.busiest.counts(self.clock.now().wall);
             stats["callers"] = callers(
                 &counts,
-                log.callers(),
+                &log.callers,
                 self.waiting.by_scope(),
                 query.all_callers,
             );

@@ -48,7 +48,7 @@ impl Admin {
         let lines = self
             .log
             .as_ref()
-            .map(|log| log.tail().subscribe(filter, style));
+            .map(|log| log.tail.subscribe(filter, style));
         match lines {
             Some(Some(lines)) => {
                 let media = match style {

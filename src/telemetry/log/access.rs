@@ -5,52 +5,21 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-use super::busiest::Busiest;
-use super::callers::Callers;
 use super::line::{AccessRecord, AccessTexts, LogLine};
-use super::tail::Tail;
-use super::writer::{LogWriter, Queue};
-use crate::config::CallerName;
-use crate::telemetry::Metrics;
+use super::writer::Queue;
 
 /// Maximum bytes of a logged text.
 const MAX_TEXT: usize = 1 << 10;
 
 /// The access log, and what is derived from it. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct AccessLog(Arc<Queue>);
+pub type AccessLog = Arc<Queue>;
 
-impl AccessLog {
-    /// An access log to this writer.
-    pub fn new(writer: &LogWriter) -> Self {
-        Self(writer.queue())
-    }
-
-    /// The busiest scopes and paths.
-    pub fn busiest(&self) -> &Busiest {
-        &self.0.busiest
-    }
-
-    /// The callers with names.
-    pub fn callers(&self) -> &Callers {
-        &self.0.callers
-    }
-
-    /// Gives callers these names from now on.
-    pub fn name_callers(&self, names: &[CallerName], metrics: &Metrics) {
-        self.0.callers.set(names, metrics);
-    }
-
-    /// The subscribers to lines.
-    pub fn tail(&self) -> &Tail {
-        &self.0.tail
-    }
-
+impl Queue {
     /// Logs a request. Its texts are copied, truncated: some are slices of its connection's read buffer,
     /// which they would keep alive while the line waits.
     pub fn push(&self, record: AccessRecord, texts: AccessTexts<'_>) {
         let texts = texts.map(|text| &text[..text.len().min(MAX_TEXT)]);
-        self.0.push(LogLine::Request(record), texts);
+        self.push_line(LogLine::Request(record), texts);
     }
 }
 
@@ -73,6 +42,7 @@ mod tests {
     use http::{Method, StatusCode, Version};
 
     use super::super::line::{LineBuffer, Style};
+    use super::super::writer::LogWriter;
     use super::*;
     use crate::outcome::{Level, Outcome};
     use crate::request::Refusal;
@@ -120,7 +90,7 @@ mod tests {
     fn written(style: Style, targets: &[&'static str]) -> String {
         let output = SharedOutput::default();
         let writer = LogWriter::start(output.clone(), style).expect("a thread");
-        let log = AccessLog::new(&writer);
+        let log = writer.queue();
         for target in targets {
             let path = logged_path(&PathAndQuery::from_static(target)).into_owned();
             log.push(record(), [path.as_bytes(), b"", b"", b"", b""]);

@@ -34,7 +34,7 @@ pub struct Caller {
 
 impl Callers {
     /// Gives names from now on. A caller whose name stays keeps its state.
-    pub(super) fn set(&self, names: &[CallerName], metrics: &Metrics) {
+    pub fn set(&self, names: &[CallerName], metrics: &Metrics) {
         let before = self.0.load();
         let callers = names.iter().filter_map(|CallerName { scope, name }| {
             let scope = ScopeId::parse(scope)?;

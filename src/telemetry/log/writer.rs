@@ -34,18 +34,21 @@ pub struct LogWriter {
     style: Style,
 }
 
-/// The queued lines, and the signals between producers and the writer.
+/// The queued lines, the signals between producers and the writer, and what is derived from the lines.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub struct Queue {
     pending: Mutex<Pending>,
     /// Notified when the queue stops being empty, and when the log ends.
     changed: Condvar,
     /// Notified when everything is written.
     done: Condvar,
     settings: OnceLock<LogSettings>,
-    pub(super) busiest: Busiest,
-    pub(super) callers: Callers,
-    pub(super) tail: Tail,
+    /// The busiest scopes and paths.
+    pub busiest: Busiest,
+    /// The callers with names.
+    pub callers: Callers,
+    /// The subscribers to lines.
+    pub tail: Tail,
 }
 
 /// The settings of a process: its log begins before they are known.
@@ -107,7 +110,8 @@ impl LogWriter {
         self.style
     }
 
-    pub(super) fn queue(&self) -> Arc<Queue> {
+    /// Its queue.
+    pub fn queue(&self) -> Arc<Queue> {
         Arc::clone(&self.queue)
     }
 }
@@ -151,7 +155,7 @@ impl Batch {
 
 impl Queue {
     /// Adds a line, and the texts of a request.
-    pub(super) fn push(&self, line: LogLine, texts: AccessTexts<'_>) {
+    pub(super) fn push_line(&self, line: LogLine, texts: AccessTexts<'_>) {
         let lengths =
             texts.map(|text| u16::try_from(text.len()).expect("long texts were truncated"));
         let texts_bytes: usize = texts.iter().map(|text| text.len()).sum();
@@ -254,7 +258,7 @@ impl Queue {
 /// tracing writes each event with one call.
 impl Write for &Queue {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        self.push(LogLine::Event(event.into()), AccessTexts::default());
+        self.push_line(LogLine::Event(event.into()), AccessTexts::default());
         Ok(event.len())
     }
 
