@@ -4,7 +4,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +28,7 @@ pub struct Note {
     pub text: String,
     /// The section that says more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runbook: Option<Cow<'static, str>>,
+    pub runbook: Option<String>,
 }
 
 /// The severity of a note, the worst first.
@@ -76,50 +75,33 @@ const NAMED_ERRORS: usize = 3;
 
 type Rule = fn(&Status) -> Option<Note>;
 
-/// One for each note, with its section of the runbook; of the same severity, the first comes first.
+/// One for each note, with the alert whose section of the runbook says more; of the same severity, the first
+/// comes first.
 const RULES: [(Rule, Option<&str>); 18] = [
-    (breaker, Some("docs/runbook.md#stuutcachebreakeropen")),
-    (client_errors, Some("docs/runbook.md#stuutcachefailing")),
-    (
-        origin_errors,
-        Some("docs/runbook.md#stuutcacheoriginerrors"),
-    ),
-    (
-        certificate,
-        Some("docs/runbook.md#stuutcachecertificateexpires"),
-    ),
-    (engine, Some("docs/runbook.md#stuutcachealone")),
+    (breaker, Some("StuutCacheBreakerOpen")),
+    (client_errors, Some("StuutCacheFailing")),
+    (origin_errors, Some("StuutCacheOriginErrors")),
+    (certificate, Some("StuutCacheCertificateExpires")),
+    (engine, Some("StuutCacheAlone")),
     (draining, None),
-    (cache_off, Some("docs/runbook.md#stuutcacheoff")),
-    (stale, Some("docs/runbook.md#stuutcacheoriginerrors")),
-    (shedding, Some("docs/runbook.md#stuutcacheshedding")),
-    (held, Some("docs/runbook.md#stuutcacheratelimited")),
-    (
-        refused_tokens,
-        Some("docs/runbook.md#stuutcachetokensrefused"),
-    ),
-    (
-        refused_reload,
-        Some("docs/runbook.md#stuutcachereloadrefused"),
-    ),
-    (
-        connections,
-        Some("docs/runbook.md#stuutcacheconnectionsnearlimit"),
-    ),
-    (
-        in_transit,
-        Some("docs/runbook.md#stuutcacheconnectionsformemory"),
-    ),
-    (lost_lines, Some("docs/runbook.md#stuutcachelogdropped")),
-    (full, Some("docs/runbook.md#stuutcachetoosmall")),
+    (cache_off, Some("StuutCacheOff")),
+    (stale, Some("StuutCacheOriginErrors")),
+    (shedding, Some("StuutCacheShedding")),
+    (held, Some("StuutCacheRateLimited")),
+    (refused_tokens, Some("StuutCacheTokensRefused")),
+    (refused_reload, Some("StuutCacheReloadRefused")),
+    (connections, Some("StuutCacheConnectionsNearLimit")),
+    (in_transit, Some("StuutCacheConnectionsForMemory")),
+    (lost_lines, Some("StuutCacheLogDropped")),
+    (full, Some("StuutCacheTooSmall")),
     (clock_skew, None),
     (pending_keys, None),
 ];
 
 /// The notes, the worst first; at least one.
 pub(super) fn notes(status: &Status) -> Vec<Note> {
-    let found = RULES.iter().filter_map(|(rule, section)| {
-        let runbook = section.map(Cow::Borrowed);
+    let found = RULES.iter().filter_map(|(rule, alert)| {
+        let runbook = alert.map(section);
         Some(Note {
             runbook,
             ..rule(status)?
@@ -131,6 +113,11 @@ pub(super) fn notes(status: &Status) -> Vec<Note> {
     }
     notes.sort_by_key(|note| note.severity);
     notes
+}
+
+/// The section of the runbook on an alert.
+fn section(alert: &str) -> String {
+    format!("docs/runbook.md#{}", alert.to_lowercase())
 }
 
 fn note(severity: Severity, title: &str, text: impl Into<String>) -> Note {
