@@ -18,7 +18,7 @@ mod tail;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -45,7 +45,7 @@ use crate::units;
 use crate::upstream::Upstream;
 use connections::{Connections, Place};
 use history::History;
-use status::{Limits, Reloading};
+use status::{LastReload, Limits};
 
 pub use notes::{Note, Severity};
 pub(crate) use query::path;
@@ -84,7 +84,8 @@ pub struct Admin {
     loopback: bool,
     /// Locked while a point is added or the points are serialised, never across an await.
     history: Mutex<History>,
-    last_reload: Mutex<Option<Reloading>>,
+    /// With its time.
+    last_reload: Mutex<Option<(SystemTime, LastReload)>>,
 }
 
 /// The state that a reload replaces.
@@ -167,7 +168,7 @@ impl Admin {
     /// Records a reload: the keys that need a restart, or the faults for which it was refused.
     pub fn record_reload(&self, result: Result<Vec<&'static str>, String>) {
         let at = self.clock.now().wall;
-        *self.last_reload.lock() = Some(Reloading { at, result });
+        *self.last_reload.lock() = Some((at, LastReload::of(result)));
     }
 
     /// Serves until the process exits: probes get responses during a drain, too.

@@ -90,20 +90,13 @@ pub(super) struct Origin {
     pub(super) clock_skew_seconds: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct LastReload {
     pub(super) seconds_ago: u64,
     /// Why it was refused; empty: it was applied.
     pub(super) faults: Vec<String>,
     /// Keys whose new values need a restart.
     pub(super) pending: Vec<&'static str>,
-}
-
-/// A reload, as it was recorded.
-#[derive(Clone, Debug)]
-pub(super) struct Reloading {
-    pub(super) at: SystemTime,
-    pub(super) result: Result<Vec<&'static str>, String>,
 }
 
 impl Limits {
@@ -137,6 +130,7 @@ impl Admin {
         let (minute_span, minute) = self.history.lock().last_minute(uptime, &total);
         let expiry = metrics.tls_certificate_expiry.get();
         let now = self.clock.now().wall;
+        let last_reload = self.last_reload.lock().clone();
         Status {
             version: crate::version::VERSION,
             ready: !self.drain.has_begun(),
@@ -159,11 +153,10 @@ impl Admin {
             limits: self.limits.clone(),
             origin: self.origin(now),
             certificate_seconds_left: (expiry > 0).then(|| expiry.saturating_sub(unix(now))),
-            last_reload: self
-                .last_reload
-                .lock()
-                .as_ref()
-                .map(|reload| reload.seen(now)),
+            last_reload: last_reload.map(|(at, reload)| LastReload {
+                seconds_ago: now.duration_since(at).unwrap_or_default().as_secs(),
+                ..reload
+            }),
             log_dropped: total.log_dropped,
             shared: self.shared.seen(),
             minute,
@@ -193,14 +186,14 @@ impl Admin {
     }
 }
 
-impl Reloading {
-    fn seen(&self, now: SystemTime) -> LastReload {
-        let (pending, faults) = match &self.result {
-            Ok(pending) => (pending.clone(), Vec::new()),
+impl LastReload {
+    pub(super) fn of(result: Result<Vec<&'static str>, String>) -> Self {
+        let (pending, faults) = match result {
+            Ok(pending) => (pending, Vec::new()),
             Err(faults) => (Vec::new(), faults.lines().map(str::to_owned).collect()),
         };
-        LastReload {
-            seconds_ago: now.duration_since(self.at).unwrap_or_default().as_secs(),
+        Self {
+            seconds_ago: 0,
             faults,
             pending,
         }
