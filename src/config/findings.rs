@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Place of a value. A greater place overrides a lesser one.
@@ -182,5 +183,17 @@ impl Findings {
     pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
         let place = self.sources.of(key).clone();
         self.problems.add(&place, key, message);
+    }
+
+    /// The content of the file that `key` names, if it names one that can be read. Neither a secret nor the
+    /// path is shown: the secret itself may have been written where the path of its file belongs.
+    pub(super) fn file<T>(
+        &mut self,
+        key: &str,
+        path: Option<&Path>,
+        read: impl Fn(&Path) -> Result<T, String>,
+    ) -> Option<T> {
+        let content = read(path?);
+        content.map_err(|message| self.refuse(key, message)).ok()
     }
 }

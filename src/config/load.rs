@@ -167,51 +167,34 @@ impl Draft {
     /// Reads the files that settings name, so that a missing one is reported before any port is
     /// bound.
     fn read_files(&mut self) {
-        // Neither a secret nor the path is shown: the secret itself may have been written where the path
-        // of its file belongs.
-        if let Some(path) = self.config.admin.token_file.as_deref() {
-            match token_of(path) {
-                Ok(token) => self.config.admin.token = Some(Secret(token)),
-                Err(message) => self.findings.refuse("admin.token_file", message),
-            }
+        let Config {
+            admin,
+            scope,
+            upstream,
+            shared,
+            ..
+        } = &mut self.config;
+        let findings = &mut self.findings;
+        let token = findings.file("admin.token_file", admin.token_file.as_deref(), token_of);
+        admin.token = token.map(Secret);
+        let file = scope.key_file.as_deref();
+        if let Some((key, second)) = findings.file("scope.key_file", file, keys_of) {
+            (scope.key, scope.second_key) = (Some(key), second);
         }
-        if let Some(path) = self.config.scope.key_file.as_deref() {
-            match keys_of(path) {
-                Ok((key, second)) => {
-                    self.config.scope.key = Some(key);
-                    self.config.scope.second_key = second;
-                }
-                Err(message) => self.findings.refuse("scope.key_file", message),
-            }
+        let file = upstream.proxy_credentials_file.as_deref();
+        if let Some(basic) = findings.file("upstream.proxy_credentials_file", file, basic_of) {
+            upstream.proxy_credentials = Some(Secret(basic));
         }
-        let upstream = &mut self.config.upstream;
-        if let Some(path) = upstream.proxy_credentials_file.as_deref() {
-            match basic_of(path) {
-                Ok(basic) => upstream.proxy_credentials = Some(Secret(basic)),
-                Err(message) => {
-                    let key = "upstream.proxy_credentials_file";
-                    self.findings.refuse(key, message);
-                }
-            }
-        }
-        let shared = &mut self.config.shared;
-        if let Some(path) = shared.password_file.as_deref() {
-            match password_of(path) {
-                Ok(password) => shared.password = Some(Secret(password)),
-                Err(message) => self.findings.refuse("shared.password_file", message),
-            }
-        }
+        let file = shared.password_file.as_deref();
+        let password = findings.file("shared.password_file", file, password_of);
+        shared.password = password.map(Secret);
         for (key, path, section) in [
             ("upstream.ca_file", &upstream.ca_file, "CERTIFICATE"),
             ("shared.ca_file", &shared.ca_file, "CERTIFICATE"),
             ("shared.cert", &shared.cert, "CERTIFICATE"),
             ("shared.key", &shared.key, "PRIVATE KEY"),
         ] {
-            if let Some(path) = path
-                && let Err(message) = check_pem(path, section)
-            {
-                self.findings.refuse(key, message);
-            }
+            findings.file(key, path.as_deref(), |path| check_pem(path, section));
         }
     }
 }
