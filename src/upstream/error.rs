@@ -12,12 +12,12 @@ use humantime::format_duration;
 use hyper_util::client::legacy;
 use thiserror::Error;
 
-use super::traffic::{Traffic, Unanswered};
+use super::traffic::Traffic;
 use super::transport::TunnelRefused;
 use crate::coding::InvalidGzip;
 use crate::config;
 use crate::outcome::Fault;
-use crate::telemetry::Pool;
+use crate::telemetry::{Pool, Retry};
 
 /// The client for the origin cannot be set up.
 #[derive(Debug, Error)]
@@ -101,8 +101,8 @@ pub enum FetchError {
     /// The connection failed before the response head was complete.
     #[error("upstream: the connection to the origin failed before the response")]
     Terminated {
-        /// Set if no response byte had been received.
-        unanswered: Option<Unanswered>,
+        /// Why it may be retried, if no response byte had been received.
+        unanswered: Option<Retry>,
         /// The cause.
         source: Source,
     },
@@ -263,7 +263,7 @@ pub(super) fn is_refusal(error: &Cause) -> bool {
     })
 }
 
-fn unanswered(error: &legacy::Error) -> Option<Unanswered> {
+fn unanswered(error: &legacy::Error) -> Option<Retry> {
     let mut extras = http::Extensions::new();
     error.connect_info()?.get_extras(&mut extras);
     extras.get::<Traffic>()?.unanswered()

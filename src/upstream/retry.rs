@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::traffic::Unanswered;
 use crate::policy::Budget;
 use crate::telemetry::{Metrics, Retry};
 
@@ -54,11 +53,7 @@ impl Retries {
     }
 
     /// The pause before an unanswered request is retried, if the budget allows; counts the retry.
-    pub(super) fn pause_to_resend(
-        &self,
-        unanswered: Unanswered,
-        now: Duration,
-    ) -> Option<Duration> {
+    pub(super) fn pause_to_resend(&self, why: Retry, now: Duration) -> Option<Duration> {
         if self.percent == 0 {
             return None;
         }
@@ -66,13 +61,13 @@ impl Retries {
             self.metrics.upstream_retries_denied.inc();
             return None;
         }
-        let (why, pause) = match unanswered {
-            Unanswered::Reused => (Retry::Pooled, Duration::ZERO),
-            // The origin needs a moment to restart.
-            Unanswered::New => (Retry::Closed, FIRST_PAUSE),
-        };
         self.metrics.upstream_retries.of(why).inc();
-        Some(pause)
+        Some(match why {
+            // The origin was closing the connection as the request was sent.
+            Retry::Pooled => Duration::ZERO,
+            // It needs a moment to restart.
+            Retry::Closed | Retry::Connect => FIRST_PAUSE,
+        })
     }
 
     /// The pause before the next attempt to connect, if the time allows one; counts the retry.

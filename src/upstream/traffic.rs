@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::timer::Timer;
 use crate::clock::{Clock, Deadline};
-use crate::telemetry::{Metrics, OriginConnection};
+use crate::telemetry::{Metrics, OriginConnection, Retry};
 
 /// A connection above TLS, so that a TLS alert does not count as a response byte.
 #[derive(Debug)]
@@ -55,15 +55,6 @@ struct State {
 pub(super) struct Exchange {
     traffic: Traffic,
     number: u32,
-}
-
-/// A request that failed before the first byte of its response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unanswered {
-    /// On a reused connection: the origin was closing it as the request was sent.
-    Reused,
-    /// On a new connection: the origin stopped, or closed it because of the request.
-    New,
 }
 
 /// Bytes were received after the last bytes were sent.
@@ -141,15 +132,15 @@ impl Traffic {
         self.0.expires <= now
     }
 
-    /// The kind of failure, if no byte has been received since the request was sent.
-    pub(super) fn unanswered(&self) -> Option<Unanswered> {
+    /// Why a failed request may be retried: no byte has been received since it was sent.
+    pub(super) fn unanswered(&self) -> Option<Retry> {
         let flags = self.0.bits.load(Ordering::Relaxed);
         if flags & RECEIVED != 0 {
             None
         } else if flags & REUSED != 0 {
-            Some(Unanswered::Reused)
+            Some(Retry::Pooled)
         } else {
-            Some(Unanswered::New)
+            Some(Retry::Closed)
         }
     }
 
