@@ -68,11 +68,10 @@ type PoolSlots = FairSlots<Option<Scope>>;
 /// The pools. The speed of streams and uploads depends on the client, so that they have slots of
 /// their own: clients that do not read or send could exhaust those of fetches.
 #[derive(Debug)]
-struct Slots {
-    fetches: PoolSlots,
-    streams: PoolSlots,
-    uploads: PoolSlots,
-}
+struct Slots(
+    /// In the order of [`Pool`].
+    [PoolSlots; Pool::ALL.len()],
+);
 
 /// A slot of a request in flight to the origin, until its bodies have ended; released when dropped.
 #[derive(Debug)]
@@ -225,19 +224,11 @@ impl Rules {
 
 impl Slots {
     fn new(limits: &config::Limits) -> Self {
-        Self {
-            fetches: FairSlots::new(limits.in_flight),
-            streams: FairSlots::new(limits.streams),
-            uploads: FairSlots::new(limits.uploads),
-        }
+        Self([limits.in_flight, limits.streams, limits.uploads].map(FairSlots::new))
     }
 
     fn of(&mut self, pool: Pool) -> &mut PoolSlots {
-        match pool {
-            Pool::Fetches => &mut self.fetches,
-            Pool::Streams => &mut self.streams,
-            Pool::Uploads => &mut self.uploads,
-        }
+        &mut self.0[pool.index()]
     }
 
     fn take(&mut self, pool: Pool, holder: Option<&Scope>) -> Result<(), (Shed, FetchError)> {
