@@ -24,6 +24,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Collected, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -102,7 +103,8 @@ struct Reloadable {
     openapi: Bytes,
 }
 
-type AdminResponse = Response<Either<Full<Bytes>, tail::Lines>>;
+/// A whole body, or lines as they come.
+type AdminResponse = Response<Either<Full<Bytes>, UnsyncBoxBody<Bytes, Infallible>>>;
 
 impl Reloadable {
     fn of(config: &Config) -> Self {

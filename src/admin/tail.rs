@@ -1,15 +1,11 @@
 //! `GET /tail[?path=…&status=…&outcome=…&scope=…&slow=…&style=…]`: access lines as requests end, until the
 //! client disconnects.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
+use futures_util::stream::poll_fn;
 use http::{Request, StatusCode};
 use http_body::Frame;
-use http_body_util::Either;
-use tokio::sync::mpsc;
+use http_body_util::{BodyExt as _, Either, StreamBody};
 
 use super::query::{is_literal, parameters};
 use super::{Admin, AdminResponse, purge, text, typed};
@@ -17,23 +13,6 @@ use crate::label::Label as _;
 use crate::outcome::OutcomeLabel;
 use crate::request::ScopeId;
 use crate::telemetry::{LogStyle, MAX_SUBSCRIBERS, TailFilter};
-
-/// Lines as they are sent.
-#[derive(Debug)]
-pub(super) struct Lines(mpsc::Receiver<Bytes>);
-
-impl http_body::Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let line = self.0.poll_recv(cx);
-        line.map(|line| line.map(|line| Ok(Frame::data(line))))
-    }
-}
 
 impl Admin {
     /// Paths may be sensitive, so the client must be one that may purge.
@@ -50,12 +29,17 @@ impl Admin {
             .as_ref()
             .map(|log| log.tail.subscribe(filter, style));
         match lines {
-            Some(Some(lines)) => {
+            Some(Some(mut lines)) => {
                 let media = match style {
                     LogStyle::Json => "application/x-ndjson",
                     LogStyle::Text { .. } => "text/plain; charset=utf-8",
                 };
-                typed(StatusCode::OK, media, Bytes::new()).map(|_| Either::Right(Lines(lines)))
+                let frames = poll_fn(move |cx| {
+                    let line = lines.poll_recv(cx);
+                    line.map(|line| line.map(|line| Ok(Frame::data(line))))
+                });
+                let body = StreamBody::new(frames).boxed_unsync();
+                typed(StatusCode::OK, media, Bytes::new()).map(|_| Either::Right(body))
             }
             Some(None) => text(
                 StatusCode::SERVICE_UNAVAILABLE,
