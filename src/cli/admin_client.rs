@@ -90,13 +90,10 @@ pub(super) enum AdminError {
     /// No connection, or it closed before the response.
     #[error("cannot reach {0}: {1}; is the proxy up, and is this its admin.listen? (--admin)")]
     Unreachable(Authority, String),
-    /// No response in time.
     #[error("no response from {0} within {1:?}; is this an admin listener? (--admin)")]
     TimedOut(Authority, Duration),
-    /// The token is missing or wrong.
     #[error("{0} refused the request: {1} (--token-file)")]
     Unauthorized(Authority, String),
-    /// Any other status.
     #[error("{0} responded with {1}: {2}")]
     Status(Authority, StatusCode, String),
 }

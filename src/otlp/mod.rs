@@ -39,19 +39,12 @@ pub struct Exporter {
 
 /// Why nothing can be exported.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ExporterError {
-    /// A variable of the environment is invalid.
     #[error("the variables OTEL_EXPORTER_OTLP_* cannot be used")]
     Variables(#[from] ExporterBuildError),
-    /// The file of trusted certificates cannot be read.
     #[error("{path}: cannot be read; OTEL_EXPORTER_OTLP_CERTIFICATE is the path of a PEM file")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: pem::Error,
-    },
-    /// The trust store of the system cannot be used.
+    Certificate { path: String, source: pem::Error },
     #[error("the system's trust store cannot be used for the collector")]
     TrustStore(#[from] rustls::Error),
 }

@@ -21,21 +21,18 @@ use crate::telemetry::{Pool, Retry};
 
 /// The client for the origin cannot be set up.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum SetupError {
-    /// The system's trust store cannot be used.
     #[error(
         "the trust store for TLS to the origin cannot be used; install the system's certificates \
          (package ca-certificates), or set upstream.ca_file"
     )]
     Trust(#[from] rustls::Error),
-    /// `upstream.ca_file` cannot be read.
     #[error(
         "upstream.ca_file {path}: cannot be read; write the path of a PEM file with certificates"
     )]
     CaFile {
-        /// The file.
         path: PathBuf,
-        /// The cause.
         source: rustls::pki_types::pem::Error,
     },
 }
@@ -52,6 +49,7 @@ type Cause = dyn StdError + 'static;
 
 /// A request to the origin that failed.
 #[derive(Clone, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum FetchError {
     /// Not sent, or not streamed: all slots of the pool are taken.
     #[error("upstream: {} requests are in progress at the origin already", .0.key())]
@@ -73,79 +71,56 @@ pub enum FetchError {
         /// The time until the next probe.
         wait: Duration,
     },
-    /// The origin's name has no address.
     #[error("upstream: the origin's name cannot be resolved")]
     Dns(#[source] Source),
-    /// The origin does not accept connections.
     #[error("upstream: the origin refuses connections")]
     Refused(#[source] Source),
-    /// No connection in time.
     #[error("upstream: no connection within upstream.connect_timeout")]
     ConnectTimeout(#[source] Source),
-    /// The TLS handshake failed.
     #[error("upstream: the TLS handshake with the origin failed")]
     Tls(#[source] Source),
-    /// The origin's certificate is not trusted (`upstream.ca_file`).
     #[error("upstream: the origin's certificate is not trusted")]
     Certificate(#[source] Source),
-    /// No connection through the proxy (`upstream.proxy`).
     #[error("upstream: {why} (upstream.proxy)")]
     Proxy {
-        /// The kind of failure.
         fault: Fault,
-        /// The proxy's refusal, or that there is no connection through it.
         why: String,
-        /// The cause.
         source: Source,
     },
-    /// The connection failed before the response head was complete.
     #[error("upstream: the connection to the origin failed before the response")]
     Terminated {
         /// Why it may be retried, if no response byte had been received.
         unanswered: Option<Retry>,
-        /// The cause.
         source: Source,
     },
-    /// No response head in time.
     #[error("upstream: no response head within {} (upstream.response_timeout)", format_duration(*.0))]
     HeadTimeout(Duration),
-    /// No response head to a forwarded request in time.
     #[error("upstream: no response head within {} (upstream.forward_timeout)", format_duration(*.0))]
     ForwardTimeout(Duration),
-    /// The fetch took too long in total.
     #[error("upstream: no complete response within {} (upstream.total_timeout)", format_duration(*.0))]
     TotalTimeout(Duration),
-    /// The fetch that this client waited for took too long.
     #[error("upstream: the shared fetch did not complete within {} (upstream.total_timeout)", format_duration(*.0))]
     WaitTimeout(Duration),
-    /// The origin reads no more of the request body.
     #[error("upstream: the origin read no more of the request body within {} (upstream.total_timeout)", format_duration(*.0))]
     UploadStalled(Duration),
-    /// The origin sends no more of a streamed response.
     #[error("upstream: the origin sent no more of the body within {} (upstream.total_timeout)", format_duration(*.0))]
     IdleTimeout(Duration),
     /// The response head is not valid HTTP, or exceeds the limits.
     #[error("upstream: the origin's response is not valid HTTP")]
     InvalidHead(#[source] Source),
-    /// The response head is unusable.
     #[error("upstream: the origin sent {0}")]
     Protocol(&'static str),
-    /// The chunked framing of the response body is invalid.
     #[error("upstream: the origin's response body is not valid HTTP")]
     InvalidBody(#[source] Source),
-    /// The response body ended before its length or last chunk.
     #[error("upstream: the origin's response body is incomplete")]
     Incomplete(#[source] Source),
-    /// The response body's content coding is invalid.
     #[error("upstream: the origin's response body cannot be decoded")]
     ContentCoding(#[from] InvalidGzip),
-    /// The client's body is too large.
     #[error("upstream: the request body is larger than limits.request_body")]
     UploadTooLarge,
     /// The client sends its body below the minimum rate, or not at all.
     #[error("upstream: the client sends the request body too slowly")]
     UploadSlow,
-    /// The client's body ended early.
     #[error("upstream: the client's request body is incomplete")]
     UploadIncomplete(#[source] Option<Arc<hyper::Error>>),
     /// A bug: the task of the fetch ended without a result.

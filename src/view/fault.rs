@@ -29,22 +29,19 @@ pub struct ViewFault {
 
 /// The kind of a fault in a list or a view name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum ViewFaultKind {
     /// A missing name: `a..b`, `a,`, `()`, or an empty value.
     #[error(r"a field name is expected here; write the name, or \e where the name is empty")]
     MissingName,
-    /// Whitespace without a backslash.
     #[error(
         "whitespace is not allowed here; remove it, or put a backslash before it if it is part of a name"
     )]
     Blank,
-    /// A star next to other characters.
     #[error(r"a star must be alone between dots; write \* if it is part of a name")]
     Star,
-    /// `**` in a list of fields to keep.
     #[error("** can only be stripped; write the path of the field to keep")]
     DeepInFields,
-    /// `**` without a name after it.
     #[error("** needs a field name after it, as in **.name")]
     DeepWithoutName,
     /// A backslash before a character that needs none, or at the end.
@@ -55,13 +52,10 @@ pub enum ViewFaultKind {
     /// A segment of a JSON Pointer or a JSON Path; contains the character, and the path to write.
     #[error(r"a path has no {0} here{path}; write \{0} if it is part of a name", path = instead(.1))]
     Foreign(char, String),
-    /// A parenthesis that is never closed.
     #[error("this parenthesis is not closed")]
     Unclosed,
-    /// A parenthesis that closes nothing.
     #[error("this parenthesis closes nothing")]
     Unopened,
-    /// Something other than a comma or a parenthesis after a group.
     #[error("only a comma or a closing parenthesis may follow a group")]
     AfterGroup,
     /// The lists of one option have more than [`MAX_TEXT`] bytes, as sent or with groups expanded.
@@ -81,10 +75,8 @@ pub enum ViewFaultKind {
     /// A name has more than [`MAX_NAME`] bytes.
     #[error("this field name is longer than {MAX_NAME} bytes")]
     NameTooLong,
-    /// `%` without two hexadecimal digits.
     #[error("% is followed by two hexadecimal digits; write %25 for a percent sign")]
     Percent,
-    /// The decoded value is not UTF-8.
     #[error("this is not UTF-8")]
     NotUtf8,
     /// No configured view has this name; contains the configured names.

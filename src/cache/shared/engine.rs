@@ -118,17 +118,16 @@ pub enum Occupied {
 
 /// Why an operation failed.
 #[derive(Clone, Debug, Error)]
+#[expect(missing_docs, reason = "the messages say it")]
 pub enum EngineError {
     /// No answer within `shared.timeout`.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// There is no connection.
     #[error("not connected: {0}")]
     Connection(String),
     /// The engine refused the operation: it is full, a replica, still loading, or does not permit it.
     #[error("refused: {0}")]
     Refused(String),
-    /// The answer is not of the expected form.
     #[error("unexpected answer: {0}")]
     Unexpected(String),
 }
