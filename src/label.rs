@@ -14,9 +14,16 @@ pub trait Label: Copy + 'static {
     fn as_str(self) -> &'static str;
 }
 
-/// Declares an enum with a name for each value, and optionally a sentence, which also becomes the
+/// Declares enums with a name for each value, and optionally a sentence, which also becomes the
 /// value's documentation.
 macro_rules! labels {
+    ($( $(#[$meta:meta])* $vis:vis enum $name:ident $values:tt )+) => {
+        $( $crate::label::label! { $(#[$meta])* $vis enum $name $values } )+
+    };
+}
+
+/// Declares one of them.
+macro_rules! label {
     (
         $(#[$enum_meta:meta])*
         $vis:vis enum $name:ident { $( $(#[$meta:meta])* $value:ident => $text:literal, )+ }
@@ -41,7 +48,7 @@ macro_rules! labels {
         $(#[$enum_meta:meta])*
         $vis:vis enum $name:ident { $( $value:ident => $text:literal: $sentence:literal, )+ }
     ) => {
-        $crate::label::labels! {
+        $crate::label::label! {
             $(#[$enum_meta])*
             $vis enum $name { $( #[doc = $sentence] $value => $text, )+ }
         }
@@ -60,4 +67,4 @@ pub(crate) fn as_str<L: Label, S: serde::Serializer>(label: &L, to: S) -> Result
     to.serialize_str(label.as_str())
 }
 
-pub(crate) use labels;
+pub(crate) use {label, labels};

@@ -92,9 +92,7 @@ labels! {
         /// The request is not cacheable.
         Bypass => "bypass",
     }
-}
 
-labels! {
     /// Why a stale response was served.
     pub enum ServedStale {
         Revalidating => "stale-while-revalidate": "While it is refreshed in the background (RFC 5861 §3)",
@@ -102,9 +100,7 @@ labels! {
         Accepted => "max-stale": "Because the client accepts it (`max-stale`)",
         RecheckFailed => "recheck-failed": "Fresh, but the origin failed when the token was due for a recheck (`scope.recheck`)",
     }
-}
 
-labels! {
     /// Why a request that waits for a state of its call is answered.
     pub enum WaitEnd {
         Reached => "reached": "The call has one of the statuses",
@@ -113,9 +109,7 @@ labels! {
         Drained => "drained": "The proxy is shutting down",
         Skipped => "skipped": "The response is not one that can be waited for: an error, or not stored",
     }
-}
 
-labels! {
     /// A fault between proxy and origin: the error types of RFC 9209 §2.3.
     pub enum Fault {
         Dns => "dns_error": "The origin's name has no address",
@@ -135,9 +129,7 @@ labels! {
         RetryAfter => "http_request_denied": "A `Retry-After` of the origin is in effect for this token (429) or call (503)",
         Internal => "proxy_internal_error": "A bug in the proxy",
     }
-}
 
-labels! {
     /// The `outcome` label: an [`Outcome`] without its numbers.
     pub enum OutcomeLabel {
         /// [`Outcome::Hit`].

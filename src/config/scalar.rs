@@ -203,9 +203,7 @@ labels! {
         NoAnswer => "no_answer",
         Failed => "failed",
     }
-}
 
-labels! {
     /// `admin.token_for`
     pub enum TokenFor {
         /// Purges, and queries and bodies in `/explain`.
@@ -213,9 +211,7 @@ labels! {
         /// Everything but health checks and the files of the dashboard.
         All => "all",
     }
-}
 
-labels! {
     /// `cache.mode`
     pub enum CacheMode {
         /// Responses are stored, and served from the store.
@@ -223,9 +219,7 @@ labels! {
         /// Every request is forwarded.
         Off => "off",
     }
-}
 
-labels! {
     /// `freshness.origin`
     pub enum OriginRule {
         /// The origin's `Cache-Control` and `Expires` decide.
@@ -233,9 +227,7 @@ labels! {
         /// The configured lifetimes decide; `no-store` and `private` are still honoured.
         Override => "override",
     }
-}
 
-labels! {
     /// `freshness.private`
     pub enum PrivateRule {
         /// Stored for the one token it was fetched with.
@@ -243,9 +235,7 @@ labels! {
         /// Not stored, as RFC 9111 requires of a shared cache.
         Refuse => "refuse",
     }
-}
 
-labels! {
     /// `freshness.client_directives`
     pub enum ClientDirectives {
         /// Honoured (RFC 9111 §5.2.1).
@@ -253,9 +243,7 @@ labels! {
         /// Ignored.
         Ignore => "ignore",
     }
-}
 
-labels! {
     /// `scope.mode`
     pub enum ScopeMode {
         /// Stored responses are not shared.
@@ -263,9 +251,7 @@ labels! {
         /// The tokens of a named scope share them; any other token does not.
         Named => "named",
     }
-}
 
-labels! {
     /// `shared.alone`
     pub enum Alone {
         /// A response stored without the engine is used for `shared.lease`.
@@ -273,9 +259,7 @@ labels! {
         /// It is used for its own lifetime.
         Own => "own",
     }
-}
 
-labels! {
     /// `log.format`
     pub enum LogFormat {
         /// Text if standard output is a terminal, else JSON.
@@ -285,9 +269,7 @@ labels! {
         /// Short lines for people, coloured in a terminal.
         Text => "text",
     }
-}
 
-labels! {
     /// `log.level`
     #[expect(missing_docs, reason = "the usual five")]
     pub enum LogLevel {

@@ -15,9 +15,7 @@ labels! {
         /// It was invalidated.
         Invalidated => "invalidated",
     }
-}
 
-labels! {
     /// Why stored responses were invalidated.
     pub enum InvalidationCause {
         /// A successful unsafe request (RFC 9111 §4.4), or one whose result is unknown.
@@ -31,9 +29,7 @@ labels! {
         /// An operator purged everything.
         PurgeAll => "purge_all",
     }
-}
 
-labels! {
     /// The result of a lookup in the shared level.
     pub enum SharedLookup {
         /// An entry was found, fresh or stale.
@@ -53,9 +49,7 @@ labels! {
         /// No lookup was made.
         Skipped => "skipped",
     }
-}
 
-labels! {
     /// Why an entry or item in the engine cannot be opened or used.
     pub enum Unsealed {
         Format => "format": "It is too short, or has the format of another version",
@@ -65,9 +59,7 @@ labels! {
         InTransit => "in-transit": "`limits.in_transit` has no bytes left for the content",
         Expired => "expired": "It is older than its hard limit",
     }
-}
 
-labels! {
     /// The fate of a response for the shared level.
     pub enum SharedStore {
         /// It is in the engine.
@@ -81,9 +73,7 @@ labels! {
         /// The engine did not answer in time, or with an error.
         Failed => "failed",
     }
-}
 
-labels! {
     /// The result of a request to the origin.
     pub enum OriginResult {
         /// A response with a status below 500.
@@ -91,9 +81,7 @@ labels! {
         /// A 5xx response, or none.
         Failed => "failed",
     }
-}
 
-labels! {
     /// How a view was served.
     pub enum ViewResult {
         /// Derived from the stored body now.
@@ -113,9 +101,7 @@ labels! {
         /// No place to derive it within 250 ms: served whole.
         Busy => "skipped_busy",
     }
-}
 
-labels! {
     /// The content coding of a response from the store.
     pub enum SentCoding {
         /// [`Coding::Zstd`].
@@ -127,19 +113,7 @@ labels! {
         /// Uncompressed.
         Identity => "identity",
     }
-}
 
-impl From<Coding> for SentCoding {
-    fn from(coding: Coding) -> Self {
-        match coding {
-            Coding::Zstd => Self::Zstd,
-            Coding::Brotli => Self::Brotli,
-            Coding::Gzip => Self::Gzip,
-        }
-    }
-}
-
-labels! {
     /// The bounded pools of exchanges with the origin: what holds the slots of one cannot exhaust the
     /// others.
     pub enum Pool {
@@ -150,20 +124,7 @@ labels! {
         /// `limits.uploads`: forwarded requests with a body.
         Uploads => "uploads",
     }
-}
 
-impl Pool {
-    /// The key of its size.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Fetches => "limits.in_flight",
-            Self::Streams => "limits.streams",
-            Self::Uploads => "limits.uploads",
-        }
-    }
-}
-
-labels! {
     /// The state of a connection to the origin.
     pub enum OriginConnection {
         /// A request is on it, or its response is being read.
@@ -171,9 +132,7 @@ labels! {
         /// It is kept for the next request.
         Idle => "idle",
     }
-}
 
-labels! {
     /// The result of opening a connection to the origin.
     pub enum Connect {
         /// It is open, TLS included.
@@ -181,9 +140,7 @@ labels! {
         /// It failed, retries of refused connections included.
         Failed => "failed",
     }
-}
 
-labels! {
     /// The holder of bytes in transit: a connection or an exchange.
     pub enum Holder {
         /// Its token is one that the origin has lately accepted.
@@ -191,9 +148,7 @@ labels! {
         /// All others, and responses being shared; together they hold at most half of `limits.in_transit`.
         Other => "other",
     }
-}
 
-labels! {
     /// Why a request to the origin is retried.
     pub enum Retry {
         /// A reused connection closed before the first byte of a response.
@@ -203,9 +158,7 @@ labels! {
         /// The origin refused the connection.
         Connect => "connect",
     }
-}
 
-labels! {
     /// Why a request is not sent to the origin.
     pub enum Shed {
         /// All slots of [`Pool::Fetches`] are taken.
@@ -221,9 +174,7 @@ labels! {
         /// The origin sent `Retry-After` for this token or call.
         RetryAfter => "retry_after",
     }
-}
 
-labels! {
     /// Why the proxy closed a client connection.
     pub enum CloseReason {
         /// No first byte, or no complete request head, within `server.header_timeout`.
@@ -252,9 +203,7 @@ labels! {
         /// More of an unread request body arrived than a lingering close discards.
         Unread => "unread",
     }
-}
 
-labels! {
     /// The result of reloading settings or files.
     pub enum Reload {
         /// The new ones are in use.
@@ -262,9 +211,7 @@ labels! {
         /// The new ones are invalid; the old ones stay in use.
         Refused => "refused",
     }
-}
 
-labels! {
     /// The result of exporting a span.
     pub enum SpanResult {
         /// The collector has it.
@@ -274,9 +221,7 @@ labels! {
         /// The collector refused it, or could not be reached.
         Failed => "failed",
     }
-}
 
-labels! {
     /// The responses that an invalidation in the log concerns.
     pub enum Concern {
         /// Paths, in every scope.
@@ -290,9 +235,7 @@ labels! {
         /// Everything, or an item that cannot be read.
         All => "all",
     }
-}
 
-labels! {
     /// Why a replica invalidates everything that it has stored.
     pub enum Reset {
         /// It has started.
@@ -304,9 +247,7 @@ labels! {
         /// The log has lost items that it had not applied.
         Gap => "gap",
     }
-}
 
-labels! {
     /// Why an operation on the engine of the shared level failed.
     pub enum EngineFault {
         /// No answer in time.
@@ -317,5 +258,26 @@ labels! {
         Refused => "refused",
         /// The answer is not of the expected form.
         Unexpected => "unexpected",
+    }
+}
+
+impl From<Coding> for SentCoding {
+    fn from(coding: Coding) -> Self {
+        match coding {
+            Coding::Zstd => Self::Zstd,
+            Coding::Brotli => Self::Brotli,
+            Coding::Gzip => Self::Gzip,
+        }
+    }
+}
+
+impl Pool {
+    /// The key of its size.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Fetches => "limits.in_flight",
+            Self::Streams => "limits.streams",
+            Self::Uploads => "limits.uploads",
+        }
     }
 }
