@@ -1,6 +1,6 @@
 //! `OpenMetrics` 1.0.0: the text format of Prometheus, converted, with an exemplar for each bucket.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -31,10 +31,7 @@ pub struct Ended<'a> {
 
 /// The last request in each bucket of a histogram, by which its trace or its line in the log is found.
 #[derive(Debug, Default)]
-pub(super) struct Exemplars(Mutex<Buckets>);
-
-#[derive(Debug)]
-struct Buckets([Option<Exemplar>; SECONDS.len() + 1]);
+pub(super) struct Exemplars(Mutex<BTreeMap<usize, Exemplar>>);
 
 #[derive(Debug)]
 struct Exemplar {
@@ -42,12 +39,6 @@ struct Exemplar {
     took: Duration,
     /// The trace, or without one the request.
     id: Result<u128, RequestId>,
-}
-
-impl Default for Buckets {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| None))
-    }
 }
 
 impl Exemplars {
@@ -62,18 +53,20 @@ impl Exemplars {
         if let Some(mut buckets) = self.0.try_lock() {
             let seconds = took.as_secs_f64();
             let bucket = SECONDS.partition_point(|bound| *bound < seconds);
-            buckets.0[bucket] = Some(Exemplar { began, took, id });
+            buckets.insert(bucket, Exemplar { began, took, id });
         }
     }
 
     /// The exemplars as text, by the value of their bucket's label `le`.
     pub(super) fn rendered(&self) -> Vec<(String, String)> {
         let buckets = self.0.lock();
-        let bounds = SECONDS.iter().map(ToString::to_string);
-        let bounds = bounds.chain(["+Inf".to_owned()]);
-        let rendered = bounds.zip(&buckets.0);
-        let rendered =
-            rendered.filter_map(|(bound, exemplar)| Some((bound, exemplar.as_ref()?.render()?)));
+        let rendered = buckets.iter().filter_map(|(bucket, exemplar)| {
+            let bound = SECONDS.get(*bucket).map(ToString::to_string);
+            Some((
+                bound.unwrap_or_else(|| "+Inf".to_owned()),
+                exemplar.render()?,
+            ))
+        });
         rendered.collect()
     }
 }
