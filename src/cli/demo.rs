@@ -75,7 +75,7 @@ async fn demonstrate(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
     let config = configuration(arguments, &origin)?;
     print_line!("simulated Stuut API on {origin}, latency {LATENCY:?}");
     let (processes, writers, engine) = if arguments.replicas > 1 {
-        replicas::start(arguments.replicas, config, &simulator).await?
+        replicas::start(arguments.replicas, config).await?
     } else {
         let writer = log(&config.log)?;
         let process = Process::start(&config, &Clock::system(), Some(&writer), Sockets::default())?;

@@ -22,10 +22,11 @@ fn with_an_engine_the_replicas_of_the_demo_are_one_cache() {
         &mut Command::new(env!("CARGO_BIN_EXE_stuut-cache")),
         &[
             "3 replicas with a shared level on redis-server, ",
-            "cache-status: stuut-cache; hit; ttl=59; detail=shared\n",
-            "   1 of 3 requests reached the origin\n",
-            "{\"confirmed\":3,",
-            "   it is the call from after the write\n",
+            "ok    group     3 of 3 replicas, in step, with one key\n",
+            "ok    shared    a hit at every replica, only for the token it was fetched for\n",
+            "ok    together  one fetch for 12 concurrent requests of a token at all replicas\n",
+            "ok    purges    a purge at one replica is one at every replica\n",
+            "ok    writes    a write through one replica is seen at every replica\n",
         ],
     );
 }
@@ -36,8 +37,11 @@ fn without_an_engine_the_demo_shows_what_does_not_hold() {
         Command::new(env!("CARGO_BIN_EXE_stuut-cache")).env("PATH", "/nowhere"),
         &[
             "neither redis-server nor valkey-server is in PATH: 3 replicas that share nothing\n",
-            "   3 of 3 requests reached the origin\n",
-            "   it is the call from before the write\n",
+            "FAIL  group ",
+            "FAIL  shared ",
+            "FAIL  together  12 concurrent requests of a token at all replicas made 3 fetches",
+            "FAIL  purges ",
+            "FAIL  writes ",
         ],
     );
 }

@@ -7,19 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use bytes::Bytes;
-use futures_util::future::try_join_all;
-use http::Request;
-use http::header::AUTHORIZATION;
-use http_body_util::Full;
-use memchr::memmem;
-use stuut_simulator::{Simulator, demo};
 use tokio::net::TcpStream;
 
-use super::get;
-use crate::cli::admin_client::{AdminAddress, HttpClient, MAX_BODY, http_client, send};
-use crate::cli::print;
 use crate::cli::serve::log;
+use crate::cli::{doctor, print};
 use crate::clock::Clock;
 use crate::config::{Config, EngineUrl, ScopeKey};
 use crate::process::{Process, Sockets};
@@ -31,9 +22,6 @@ const ENGINES: [&str; 2] = ["redis-server", "valkey-server"];
 /// Time for the engine and the group to be ready.
 const START: Duration = Duration::from_secs(15);
 
-/// The text that the write puts into the call.
-const CHANGE: &str = "changed through replica 1";
-
 /// An engine on loopback, without persistence; killed when dropped.
 pub(super) struct Engine {
     child: Child,
@@ -41,18 +29,10 @@ pub(super) struct Engine {
     address: SocketAddr,
 }
 
-struct Tour<'a> {
-    replicas: &'a [Process],
-    client: HttpClient,
-    simulator: &'a Simulator,
-    is_shared: bool,
-}
-
 /// Starts the replicas, and shows what they share.
 pub(super) async fn start(
     count: u16,
     mut config: Config,
-    simulator: &Simulator,
 ) -> anyhow::Result<(Vec<Process>, Vec<LogWriter>, Option<Engine>)> {
     let engine = Engine::start().await?;
     config.scope.key = Some(ScopeKey::random());
@@ -83,13 +63,9 @@ pub(super) async fn start(
         );
         replicas.push(replica);
     }
-    let tour = Tour {
-        replicas: &replicas,
-        client: http_client(),
-        simulator,
-        is_shared: engine.is_some(),
-    };
-    tour.run().await?;
+    // In its first lease a group waits for replicas that it may not know.
+    let is_one_cache = doctor::check_demo(&replicas, engine.as_ref().map(|_| START)).await?;
+    ensure!(is_one_cache || engine.is_none(), "a check has failed");
     Ok((replicas, writers, engine))
 }
 
@@ -117,8 +93,13 @@ impl Engine {
                         name,
                         address,
                     };
-                    wait_until(name, async || Ok(TcpStream::connect(address).await.is_ok()))
-                        .await?;
+                    let listening = async {
+                        while TcpStream::connect(address).await.is_err() {
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    };
+                    let started = tokio::time::timeout(START, listening).await;
+                    started.with_context(|| format!("{name}: not ready within {START:?}"))?;
                     return Ok(Some(engine));
                 }
             }
@@ -133,89 +114,4 @@ impl Drop for Engine {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-impl Tour<'_> {
-    async fn run(&self) -> anyhow::Result<()> {
-        let all = self.replicas.len();
-        let (first, last) = (&self.replicas[0], &self.replicas[all - 1]);
-        if self.is_shared {
-            // In its first lease a group waits for replicas that it may not know.
-            let confirmed = format!("\"confirmed\":{all},");
-            wait_until("the replicas", async || {
-                Ok(self.purge(last, "all").await?.contains(&confirmed))
-            })
-            .await?;
-        }
-        let fetches = self.fetches();
-        let gets = (0..all).map(|n| self.get(n, "the call, at the same time as the others"));
-        try_join_all(gets).await?;
-        let fetches = self.fetches() - fetches;
-        print_line!("   {fetches} of {all} requests reached the origin\n");
-        ensure!(!self.is_shared || fetches == 1, "more than one fetch");
-
-        let purged = self.purge(last, &format!("call={}", demo::CALL)).await?;
-        print_line!("-- replica {all}: a purge of the call\n   {purged}");
-        let fetches = self.fetches();
-        for n in 0..all {
-            self.get(n, "the call after the purge").await?;
-        }
-        let is_fetched = self.fetches() > fetches;
-        ensure!(!self.is_shared || is_fetched, "a purged response");
-
-        let write = Request::patch(format!("http://{}/v1/calls/{}", first.address, demo::CALL))
-            .header(AUTHORIZATION, format!("Bearer {}", demo::TOKEN))
-            .body(Full::from(format!("{{\"call_reason\":\"{CHANGE}\"}}")))?;
-        let written = send(&self.client, write, MAX_BODY).await;
-        let status = written.map_err(anyhow::Error::msg)?.status();
-        print_line!("-- replica 1: a write to the call\n   PATCH {status}\n");
-        let body = self.get(all - 1, "the call after the write").await?;
-        let has_change = memmem::find(&body, CHANGE.as_bytes()).is_some();
-        let age = if has_change { "after" } else { "before" };
-        print_line!("   it is the call from {age} the write\n");
-        ensure!(
-            !self.is_shared || has_change,
-            "a response from before a write"
-        );
-        Ok(())
-    }
-
-    fn fetches(&self) -> u64 {
-        self.simulator.requests().total()
-    }
-
-    async fn get(&self, replica: usize, what: &str) -> anyhow::Result<Bytes> {
-        let base = format!("http://{}", self.replicas[replica].address);
-        let title = format!("replica {}: {what}", replica + 1);
-        get(
-            &self.client,
-            &title,
-            &base,
-            demo::CALL.to_owned(),
-            demo::TOKEN,
-        )
-        .await
-    }
-
-    async fn purge(&self, replica: &Process, what: &str) -> anyhow::Result<String> {
-        let admin = replica.admin_address.to_string().parse().ok();
-        let admin = AdminAddress { admin }.client(None)?;
-        let purged = admin.post(&format!("/purge?{what}")).await?;
-        Ok(String::from_utf8_lossy(&purged).into_owned())
-    }
-}
-
-/// Polls until it is so.
-async fn wait_until(
-    what: &str,
-    is_so: impl AsyncFn() -> anyhow::Result<bool>,
-) -> anyhow::Result<()> {
-    let polling = async {
-        while !is_so().await? {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    };
-    let waited = tokio::time::timeout(START, polling).await;
-    waited.with_context(|| format!("{what}: not ready within {START:?}"))?
 }

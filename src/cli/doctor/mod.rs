@@ -40,6 +40,7 @@ use super::admin_client::{AdminAddress, AdminToken, address, token_from};
 use super::print;
 use super::serve::run_to_end;
 use crate::config::{self, Loaded};
+use crate::process::Process;
 use checks::Checks;
 use group::{Replicas, Revocable};
 use target::{Target, nonce};
@@ -239,6 +240,42 @@ async fn run_checks(
         tally.report("dump", replicas.dump(&arguments.call).await)?;
     }
     tally.conclude(arguments.strict)
+}
+
+/// Checks what replicas of the demo share; returns whether they share all. `patience`: how long they may
+/// need to become a group, if they have an engine.
+pub(super) async fn check_demo(
+    replicas: &[Process],
+    patience: Option<Duration>,
+) -> anyhow::Result<bool> {
+    let target = |replica: &Process| {
+        let base = format!("http://{}", replica.address).parse()?;
+        let admin = Some(replica.admin_address.to_string().parse()?);
+        let tokens = [demo::TOKEN, demo::FOREIGN_TOKEN].map(|token| token.to_owned().into());
+        Target::new(&base, None, tokens, AdminAddress { admin }.client(None)?)
+    };
+    let proxies: anyhow::Result<Vec<_>> = replicas.iter().map(target).collect();
+    let replicas = Replicas {
+        proxies: &proxies?,
+        call: &format!("/v1/calls/{}", demo::CALL),
+        patch: Some(Bytes::from_static(b"{}")),
+        revocable: None,
+        reader: None,
+    };
+    let joining = async {
+        while replicas.group().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // If they do not become one in time, the check says why.
+    let _ = tokio::time::timeout(patience.unwrap_or_default(), joining).await;
+    let mut tally = Tally::default();
+    tally.report("group", replicas.group().await)?;
+    tally.report("shared", replicas.shared().await)?;
+    tally.report("together", replicas.together().await)?;
+    tally.report("purges", replicas.purge().await)?;
+    tally.report("writes", replicas.write().await)?;
+    Ok(tally.failed + tally.skipped == 0)
 }
 
 impl Tally {
