@@ -173,7 +173,7 @@ impl Entry {
 
     /// Whether a fetch that began later than this fence has admitted its token.
     pub(super) fn was_admitted_later(&self, fence: &Fence) -> bool {
-        let sequence = fence.generation.sequence();
+        let sequence = fence.generation.sequence;
         self.admitted.admits_later(fence.token(), sequence)
     }
 

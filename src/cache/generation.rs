@@ -66,9 +66,9 @@ pub struct Generation {
     resource: Snapshot,
     /// The requesting token's counter, in a named scope: a refusal of the token advances it.
     token: Option<Snapshot>,
-    sequence: u64,
+    pub(super) sequence: u64,
     /// When the fetch began, at the latest.
-    began: Duration,
+    pub(super) began: Duration,
     /// Whether no write was pending when the fetch began.
     settled: bool,
     /// Whether the replica had a lease when the fetch began.
@@ -334,15 +334,6 @@ impl Generation {
             && self.resource.is_same(&other.resource)
             && self.ancestors.len() == other.ancestors.len()
             && std::iter::zip(&self.ancestors, &other.ancestors).all(|(a, b)| a.is_same(b))
-    }
-
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// When the fetch began.
-    pub(super) fn began(&self) -> Duration {
-        self.began
     }
 
     /// Whether its fetch began after the other's (RFC 9111 §4: the most recent response).

@@ -35,7 +35,8 @@ pub struct Store {
     pub(super) cache: Cache<CacheKey, Variants, Prehashed>,
     pub(super) generations: Generations,
     accepted: AcceptedScopes,
-    lease: Lease,
+    /// For how long what is stored may be used.
+    pub lease: Lease,
     pub(super) metrics: Arc<Metrics>,
     /// Bytes stored since the last eviction.
     stored_bytes: AtomicU64,
@@ -178,7 +179,7 @@ impl Store {
 
     /// Whether an entry may be used now.
     pub fn is_usable(&self, entry: &Entry, now: Duration) -> bool {
-        let began = entry.generation.began();
+        let began = entry.generation.began;
         self.is_current(&entry.generation) && self.lease.admits(began, now)
     }
 
@@ -363,11 +364,6 @@ impl Store {
     /// token; or may do so.
     pub fn changed_since(&self, key: &CacheKey, token: &Scope, id: u64) -> bool {
         self.generations.changed_since(key, token, id)
-    }
-
-    /// For how long what is stored may be used.
-    pub fn lease(&self) -> &Lease {
-        &self.lease
     }
 
     /// Records that the origin has accepted a request of this token, sent at the monotonic time

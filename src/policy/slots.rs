@@ -9,7 +9,8 @@ use std::hash::Hash;
 /// The slots, and their holders.
 #[derive(Debug)]
 pub struct FairSlots<H> {
-    limit: usize,
+    /// The number of all slots, free or taken.
+    pub limit: usize,
     taken: usize,
     /// Slots by holder, without zeros.
     held: HashMap<H, usize>,
@@ -32,11 +33,6 @@ impl<H: Copy + Eq + Hash> FairSlots<H> {
             taken: 0,
             held: HashMap::new(),
         }
-    }
-
-    /// The number of all slots, free or taken.
-    pub fn limit(&self) -> usize {
-        self.limit
     }
 
     /// The number of slots that a holder has.

@@ -112,7 +112,7 @@ fn read<const N: usize>(
 ) -> Result<Vec<usize>, JsonFault> {
     let (text, mut ends) = (part.text, [0; N]);
     let (mut outer, mut first) = (Vec::<Open<N>>::new(), true);
-    let mut open = Open::new(text, at, steps.root(), steps);
+    let mut open = Open::new(text, at, steps.root, steps);
     at += 1;
     loop {
         let mut begin = at;

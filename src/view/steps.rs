@@ -30,7 +30,7 @@ pub(super) struct Steps<'v, const N: usize> {
     /// The steps of `fields`; the others are of `strip`.
     keep: Set<N>,
     /// The state of the outermost container.
-    root: Reached<N>,
+    pub(super) root: Reached<N>,
 }
 
 /// The state of a container: the steps that its members may match.
@@ -123,10 +123,6 @@ impl<'v, const N: usize> Steps<'v, N> {
             .enumerate()
             .filter(|(_, step)| !is_in(ends, *step));
         unmatched.map(|(path, _)| path).collect()
-    }
-
-    pub(super) fn root(&self) -> Reached<N> {
-        self.root
     }
 
     /// Whether this name may be in a path.

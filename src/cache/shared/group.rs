@@ -94,7 +94,7 @@ impl Group {
         let lease = Lease::unlimited();
         lease.limit(length, now);
         if settings.alone == Alone::Short {
-            store.lease().limit(length, now);
+            store.lease.limit(length, now);
         }
         let (applied, to_count) = mpsc::channel(count::MAX_WAITING);
         let group = Arc::new(Self {
@@ -145,7 +145,7 @@ impl Group {
         let now = self.clock.now().mono;
         self.lease.limit(self.length, now);
         if self.alone == Alone::Short {
-            self.store.lease().limit(self.length, now);
+            self.store.lease.limit(self.length, now);
         }
         let (id, count) = self.membership.lock().own();
         // If this fails, the other replicas wait for this one's lease once.
@@ -225,7 +225,7 @@ impl Group {
         if update.is_current {
             self.lease.extend(sent);
             if self.alone == Alone::Short {
-                self.store.lease().extend(sent);
+                self.store.lease.extend(sent);
             }
         }
         if update.announces_all {

@@ -66,7 +66,7 @@ pub fn init(level: LogLevel, writer: &LogWriter) {
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(writer.queue());
     // A test process may have several proxies, which share the log of the first.
-    let _ = match writer.style() {
+    let _ = match writer.style {
         Style::Json => {
             let json = layer.json().flatten_event(true).with_current_span(false);
             registry.with(json).try_init()

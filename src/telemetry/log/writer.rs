@@ -31,7 +31,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct LogWriter {
     queue: Arc<Queue>,
-    style: Style,
+    pub(super) style: Style,
 }
 
 /// The queued lines, the signals between producers and the writer, and what is derived from the lines.
@@ -104,10 +104,6 @@ impl LogWriter {
     /// Applies these settings from now on; a second call is ignored.
     pub fn set(&self, settings: LogSettings) {
         let _ = self.queue.settings.set(settings);
-    }
-
-    pub(super) fn style(&self) -> Style {
-        self.style
     }
 
     /// Its queue.

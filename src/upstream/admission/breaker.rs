@@ -13,7 +13,7 @@ pub(super) struct Breaker {
     /// Consecutive failures that open it; 0 disables it.
     limit: usize,
     pause: Duration,
-    state: State,
+    pub(super) state: State,
 }
 
 /// The state of the breaker.
@@ -92,10 +92,6 @@ impl Breaker {
             open @ State::Open { .. } => open,
         };
     }
-
-    pub(super) fn state(&self) -> State {
-        self.state
-    }
 }
 
 impl State {
@@ -141,21 +137,17 @@ mod tests {
         let mut breaker = open();
         assert_eq!(breaker.admit(SECOND), Admit::Probe);
         let half_open = (BreakerState::HalfOpen, Some((Duration::ZERO, SECOND * 2)));
-        assert_eq!(breaker.state().seen(), half_open);
+        assert_eq!(breaker.state.seen(), half_open);
         assert_eq!(breaker.admit(SECOND), Admit::Wait(SECOND));
 
         breaker.failed(SECOND * 3 / 2);
         let still_open = (BreakerState::Open, Some((Duration::ZERO, SECOND * 5 / 2)));
-        assert_eq!(
-            breaker.state().seen(),
-            still_open,
-            "since the first failure"
-        );
+        assert_eq!(breaker.state.seen(), still_open, "since the first failure");
         assert_eq!(breaker.admit(SECOND * 2), Admit::Wait(SECOND / 2));
         assert_eq!(breaker.admit(SECOND * 5 / 2), Admit::Probe);
         breaker.connected();
         assert_eq!(breaker.admit(SECOND * 5 / 2), Admit::Pass);
-        assert_eq!(breaker.state(), State::Closed { failures: 0 });
+        assert_eq!(breaker.state, State::Closed { failures: 0 });
     }
 
     #[test]

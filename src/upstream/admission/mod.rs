@@ -155,13 +155,13 @@ impl AdmissionControl {
         };
         self.metrics.upstream_connects.of(result).inc();
         let mut rules = self.rules.lock();
-        let was_closed = matches!(rules.breaker.state(), State::Closed { .. });
+        let was_closed = matches!(rules.breaker.state, State::Closed { .. });
         if connected {
             rules.breaker.connected();
         } else {
             rules.breaker.failed(self.clock.mono());
         }
-        let is_closed = matches!(rules.breaker.state(), State::Closed { .. });
+        let is_closed = matches!(rules.breaker.state, State::Closed { .. });
         self.set_gauge(&rules.breaker);
         drop(rules);
         if is_closed && !was_closed {
@@ -178,7 +178,7 @@ impl AdmissionControl {
     /// The current state.
     pub(super) fn state(&self) -> AdmissionState {
         let (rules, now) = (self.rules.lock(), self.clock.mono());
-        let (breaker, failing) = rules.breaker.state().seen();
+        let (breaker, failing) = rules.breaker.state.seen();
         let (held_tokens, held_calls, held_for) = rules.backoff.held(now);
         AdmissionState {
             breaker,
@@ -191,7 +191,7 @@ impl AdmissionControl {
     }
 
     fn set_gauge(&self, breaker: &Breaker) {
-        let (state, _) = breaker.state().seen();
+        let (state, _) = breaker.state.seen();
         let gauge = i64::try_from(state.index()).expect("one of three");
         self.metrics.upstream_breaker_state.set(gauge);
     }
@@ -239,7 +239,7 @@ impl Slots {
         };
         let slots = self.of(pool);
         // A quarter is for accepted tokens.
-        let reserved = holder.map_or(slots.limit() / 4, |_| 0);
+        let reserved = holder.map_or(slots.limit / 4, |_| 0);
         let taken = slots.take(holder.copied(), reserved);
         taken.map_err(|full| match full {
             Full::All => (all, FetchError::Overload(pool)),
