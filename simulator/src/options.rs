@@ -1,50 +1,52 @@
 //! Options of a simulator: latency, faults, size, organisations.
-//!
-//! | option | flag of `stuut-cache simulate` | default |
-//! |---|---|---|
-//! | [`Options::latency`] | `--latency 80ms` | none |
-//! | [`Options::jitter`] | `--jitter 20ms` | none |
-//! | [`Options::slow`] | `--slow 5s` | 5 s |
-//! | [`Options::fault_rate`] | `--fault-rate 0.01` | 0 |
-//! | [`Options::calls`] | `--calls 1000` | 50 |
-//! | [`Options::cache_control`] | `--cache-control max-age=10` | no such field |
-//! | [`Options::etag`] | `--no-etag` | on |
-//! | [`Options::signed_for`] | `--signed-for 15m` | 15 min |
-//! | [`Options::retry_after`] | `--retry-after 1s` | 1 s |
-//! | [`Options::fixtures`] | `--fixtures folder` | none |
-//! | [`Options::organisations`] | `--organisation acme=token,token` | acme, globex, initech |
 
 use std::time::Duration;
 
+use clap::{ArgAction, Args};
 use http::HeaderValue;
+use humantime::parse_duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::Fixtures;
 
-/// Options of a simulator; the default is a fast origin without faults.
-#[derive(Clone, Debug)]
+/// Options of a simulator; the default is a fast origin without faults. Most are also flags.
+#[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Delay of every response.
+    /// Latency of every response.
+    #[arg(long, value_name = "DURATION", default_value = "80ms", value_parser = parse_duration)]
     pub latency: Duration,
-    /// Maximum addition to the latency; the number of the request decides how much.
+    /// Maximum additional latency, which varies by request.
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     pub jitter: Duration,
-    /// Addition to the latency of a `call_slow_…`.
+    /// Additional latency of a `call_slow_…`.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     pub slow: Duration,
-    /// Share of requests with a valid token that fail: 500, 503, 429 or a truncated body.
+    // Only with a valid token: 500, 503, 429 or a truncated body.
+    /// Share of requests that fail, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub fault_rate: f64,
-    /// Number of ordinary calls of each organisation, and of calls of each kind.
+    /// Number of calls of each organisation.
+    #[arg(long, value_name = "COUNT", default_value_t = 50)]
     pub calls: u32,
-    /// `Cache-Control` of a successful GET; the real API sends none.
+    /// Cache-Control of every call [default: none, as the real API].
+    #[arg(long, value_name = "VALUE", value_parser = HeaderValue::from_str)]
     pub cache_control: Option<HeaderValue>,
     /// Whether a successful GET has an `ETag`, and a matching `If-None-Match` gets 304.
+    #[arg(long = "no-etag", action = ArgAction::SetFalse, help = "Send no entity tags")]
     pub etag: bool,
-    /// Lifetime of a pre-signed URL; a new one is signed three times in that time.
+    // A new one is signed three times in that time.
+    /// Lifetime of pre-signed URLs.
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = parse_duration)]
     pub signed_for: Duration,
-    /// `Retry-After` of a 429 or 503, in whole seconds.
+    // In whole seconds.
+    /// Retry-After of 429 and 503 responses.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub retry_after: Duration,
     /// Responses from files; they replace calls of the same id.
+    #[arg(skip)]
     pub fixtures: Fixtures,
     /// The organisations and their tokens.
+    #[arg(skip = Organisation::built_in())]
     pub organisations: Vec<Organisation>,
 }
 
@@ -78,11 +80,6 @@ const RESERVED: [&str; 10] = [
 
 impl Default for Options {
     fn default() -> Self {
-        let built_in = [
-            ("acme", &["demo-acme-1", "demo-acme-2"][..]),
-            ("globex", &["demo-globex-1"]),
-            ("initech", &["demo-initech-1"]),
-        ];
         Self {
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
@@ -94,13 +91,7 @@ impl Default for Options {
             signed_for: Duration::from_mins(15),
             retry_after: Duration::from_secs(1),
             fixtures: Fixtures::default(),
-            organisations: built_in
-                .into_iter()
-                .map(|(name, tokens)| {
-                    Organisation::new(name, tokens.iter().copied())
-                        .expect("the built-in organisations are well formed")
-                })
-                .collect(),
+            organisations: Organisation::built_in(),
         }
     }
 }
@@ -108,6 +99,21 @@ impl Default for Options {
 // === impl Organisation ===
 
 impl Organisation {
+    fn built_in() -> Vec<Self> {
+        let built_in = [
+            ("acme", &["demo-acme-1", "demo-acme-2"][..]),
+            ("globex", &["demo-globex-1"]),
+            ("initech", &["demo-initech-1"]),
+        ];
+        built_in
+            .into_iter()
+            .map(|(name, tokens)| {
+                Self::new(name, tokens.iter().copied())
+                    .expect("the built-in organisations are well formed")
+            })
+            .collect()
+    }
+
     /// An organisation of this name, with these tokens.
     ///
     /// # Errors
@@ -155,6 +161,13 @@ impl Organisation {
         let mut tokens = self.tokens.iter().map(SecretString::expose_secret);
         tokens.any(|own| own == token || own == permanent)
     }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "write a number from 0 to 1, e.g. 0.05".to_owned())
 }
 
 fn is_token(written: &str) -> bool {

@@ -4,10 +4,9 @@ use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use clap::Args;
-use http::HeaderValue;
 use stuut_simulator::{Fixtures, Options, Organisation, Simulator, demo, serve};
 use tokio_util::sync::CancellationToken;
 
@@ -21,33 +20,8 @@ pub(super) struct SimulateArguments {
     /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081", value_parser = parse_address)]
     listen: SocketAddr,
-    /// Latency of every response
-    #[arg(long, value_name = "DURATION", default_value = "80ms", value_parser = humantime::parse_duration)]
-    latency: Duration,
-    /// Maximum additional latency, which varies by request
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
-    jitter: Duration,
-    /// Additional latency of a `call_slow_…`
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
-    slow: Duration,
-    /// Share of requests that fail, from 0 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
-    fault_rate: f64,
-    /// Number of calls of each organisation
-    #[arg(long, value_name = "COUNT", default_value_t = 50)]
-    calls: u32,
-    /// Cache-Control of every call [default: none, as the real API]
-    #[arg(long, value_name = "VALUE", value_parser = HeaderValue::from_str)]
-    cache_control: Option<HeaderValue>,
-    /// Send no entity tags
-    #[arg(long)]
-    no_etag: bool,
-    /// Lifetime of pre-signed URLs
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = humantime::parse_duration)]
-    signed_for: Duration,
-    /// Retry-After of 429 and 503 responses
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
-    retry_after: Duration,
+    #[command(flatten)]
+    options: Options,
     /// Additional organisation and its tokens
     #[arg(long, value_name = "NAME=TOKEN,TOKEN", value_parser = organisation)]
     organisation: Vec<Organisation>,
@@ -59,32 +33,13 @@ pub(super) struct SimulateArguments {
 impl SimulateArguments {
     /// The options, or every fault of the fixtures.
     fn options(&self) -> Result<Options, Vec<String>> {
-        let organisations = [Options::default().organisations, self.organisation.clone()].concat();
-        let fixtures = match &self.fixtures {
-            Some(folder) => Fixtures::read(folder, &organisations)?,
-            None => Fixtures::default(),
-        };
-        Ok(Options {
-            latency: self.latency,
-            jitter: self.jitter,
-            slow: self.slow,
-            fault_rate: self.fault_rate,
-            calls: self.calls,
-            cache_control: self.cache_control.clone(),
-            etag: !self.no_etag,
-            signed_for: self.signed_for,
-            retry_after: self.retry_after,
-            fixtures,
-            organisations,
-        })
+        let mut options = self.options.clone();
+        options.organisations.extend_from_slice(&self.organisation);
+        if let Some(folder) = &self.fixtures {
+            options.fixtures = Fixtures::read(folder, &options.organisations)?;
+        }
+        Ok(options)
     }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    text.parse()
-        .ok()
-        .filter(|share| (0.0..=1.0).contains(share))
-        .ok_or_else(|| "write a number from 0 to 1, e.g. 0.05".to_owned())
 }
 
 fn organisation(text: &str) -> Result<Organisation, String> {
