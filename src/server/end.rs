@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, USER_AGENT};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::connection::activity::RequestGuard;
@@ -78,6 +78,20 @@ pub(super) struct EndGuard {
     complete: bool,
 }
 
+/// The id of a request with these fields, and its user agent. Iterating over the few fields is cheaper than
+/// lookups by name.
+pub(super) fn identify(fields: &HeaderMap) -> (RequestId, Option<HeaderValue>) {
+    let (mut given, mut agent) = (None, None);
+    for (name, value) in fields {
+        if *name == USER_AGENT {
+            agent = Some(value.clone());
+        } else if *name == RequestId::FIELD {
+            given = given.or(Some(value));
+        }
+    }
+    (RequestId::of(given), agent)
+}
+
 // === impl CountedBody ===
 
 impl CountedBody {
@@ -128,7 +142,7 @@ impl EndGuard {
         observer: &Arc<Observer>,
         guard: RequestGuard,
         head: &Parts,
-        id: RequestId,
+        (id, agent): (RequestId, Option<HeaderValue>),
         at: Moment,
     ) -> Self {
         let activity = guard.activity();
@@ -147,7 +161,7 @@ impl EndGuard {
             method: head.method.clone(),
             version: head.version,
             target: head.uri.path_and_query().filter(|_| !is_rejected).cloned(),
-            agent: head.headers.get(USER_AGENT).cloned(),
+            agent,
             span: None,
             _stream: is_http2.then(|| Held::new(&activity.account, STREAM_BYTES)),
             has_waited: false,

@@ -16,10 +16,9 @@ use pin_project_lite::pin_project;
 use tower::{Service, ServiceBuilder, service_fn};
 
 use super::connection::activity::Activity;
-use super::end::{CountedBody, EndGuard, Observer};
+use super::end::{self, CountedBody, EndGuard, Observer};
 use crate::proxy::{Arrived, Body, Error, Proxy};
 use crate::request::hide_credentials;
-use crate::telemetry::RequestId;
 
 /// The requests of all connections.
 #[derive(Debug)]
@@ -74,13 +73,13 @@ impl Requests {
             return None;
         }
         hide_credentials(&mut head.headers);
-        let id = RequestId::of(head.headers.get(RequestId::FIELD));
+        let (id, agent) = end::identify(&head.headers);
         let (at, proxy) = (observer.clock.now(), self.proxy.load());
         // After a panic, the service answers.
         let answer = || proxy.answer_stored(&head, &id, at, &activity.account, text);
         let response = catch_unwind(AssertUnwindSafe(answer)).ok().flatten()?;
         let guard = activity.begin_request(false);
-        let end = EndGuard::begin(observer, guard, &head, id, at);
+        let end = EndGuard::begin(observer, guard, &head, (id, agent), at);
         Some(end.respond(response))
     }
 }
@@ -98,10 +97,10 @@ where
         let (mut head, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         hide_credentials(&mut head.headers);
-        let id = RequestId::of(head.headers.get(RequestId::FIELD));
+        let (id, agent) = end::identify(&head.headers);
         let at = observer.clock.now();
         let guard = activity.begin_request(has_body);
-        let mut end = EndGuard::begin(&observer, guard, &head, id.clone(), at);
+        let mut end = EndGuard::begin(&observer, guard, &head, (id.clone(), agent), at);
         end.span = observer
             .tracer
             .as_ref()
@@ -161,7 +160,7 @@ mod tests {
         let activity = Activity::unbounded();
         let (id, at) = (RequestId::of(None), observer.clock.now());
         let guard = activity.begin_request(false);
-        let end = EndGuard::begin(&observer, guard, &head, id, at);
+        let end = EndGuard::begin(&observer, guard, &head, (id, None), at);
         let response = RequestFuture {
             response: async { panic!("on purpose") },
             end: Some(end),

@@ -26,9 +26,11 @@ use crate::config;
 use crate::in_transit::Unsent;
 use crate::request::Framing;
 
-/// Maximum fields, and bytes, of a head that is answered here.
+/// Maximum fields of a head that is answered here.
 const MAX_FIELDS: usize = 32;
-const MAX_HEAD: usize = 1 << 10;
+
+/// The longest head whose copy takes one allocation; a longer one takes two.
+const SHORT: usize = 512;
 
 /// Answers requests from the store, without hyper.
 #[derive(Debug)]
@@ -53,8 +55,24 @@ thread_local! {
 }
 
 impl Direct {
-    /// The reply to a request, if these are all its bytes, it is plain, and the store suffices.
-    pub(super) fn answer(&self, received: &[u8], activity: &Arc<Activity>) -> Option<Reply> {
+    /// Answers a request, if these are all its bytes, it is plain, and the store suffices. Returns the rest of
+    /// the reply, if the client does not take all of it at once: boxed, as few replies are kept.
+    pub(super) fn serve(
+        &self,
+        received: &[u8],
+        socket: &mut Socket,
+        activity: &Arc<Activity>,
+        cx: &mut Context<'_>,
+    ) -> Option<io::Result<Option<Box<Reply>>>> {
+        let mut reply = self.answer(received, activity)?;
+        let sent = match reply.poll_send(socket, activity, cx) {
+            Poll::Ready(sent) => sent.map(|()| None),
+            Poll::Pending => Ok(Some(Box::new(reply))),
+        };
+        Some(sent)
+    }
+
+    fn answer(&self, received: &[u8], activity: &Arc<Activity>) -> Option<Reply> {
         // The last response of a connection says so.
         if !received.starts_with(b"GET /") || activity.is_draining() {
             return None;
@@ -80,15 +98,15 @@ impl Direct {
     }
 }
 
-/// A copy of a head in one allocation, of which the fields are slices.
+/// A copy of a short head.
 struct Copied {
-    text: [u8; MAX_HEAD],
+    text: [u8; SHORT],
     length: usize,
 }
 
 impl Copied {
     fn of(received: &[u8]) -> Option<Self> {
-        let mut text = [0; MAX_HEAD];
+        let mut text = [0; SHORT];
         let length = received.len();
         text.get_mut(..length)?.copy_from_slice(received);
         Some(Self { text, length })
@@ -109,7 +127,8 @@ fn parse(received: &[u8]) -> Option<Parts> {
     if parsed != Ok(Status::Complete(received.len())) || request.version != Some(1) {
         return None;
     }
-    let copy = Bytes::from_owner(Copied::of(received)?);
+    let copy =
+        Copied::of(received).map_or_else(|| Bytes::copy_from_slice(received), Bytes::from_owner);
     let copied = |part: &[u8]| {
         let start = part.as_ptr().addr() - received.as_ptr().addr();
         copy.slice(start..start + part.len())

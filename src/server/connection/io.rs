@@ -200,10 +200,10 @@ impl ClientIo {
         if let Some(direct) = &self.direct
             && self.framing.is_between_requests()
             && self.activity.has_responded()
-            && let Some(reply) = direct.answer(received, &self.activity)
+            && let Some(sent) = direct.serve(received, &mut self.socket, &self.activity, cx)
         {
-            self.reply = Some(Box::new(reply));
             buf.set_filled(before);
+            self.reply = sent?;
             return Poll::Ready(Ok(false));
         }
         if self.activity.http2.get() && !self.control.receive(received, Instant::now) {

@@ -49,12 +49,12 @@ pub(super) struct Connections {
     protocols: Protocols,
 }
 
-/// What hyper has to finish.
+/// The rest of the requests on a connection, for hyper.
 #[derive(Default)]
 struct Unfinished {
     /// The bytes of requests that are not answered.
     received: Vec<u8>,
-    /// A response that the client has not taken at once. Boxed, so that an idle connection takes little memory.
+    /// A response that the client has not taken at once.
     reply: Option<Box<Reply>>,
     /// Whether the connection is known to be HTTP/1.
     is_http1: bool,
@@ -192,12 +192,12 @@ async fn wait_idle(
                 let mut space = ReadBuf::uninit(&mut space[..most]);
                 ready!(io::poll_socket(socket, activity, cx, &mut space))?;
                 let received = space.filled();
-                let Some(mut reply) = direct.answer(received, activity) else {
+                let Some(sent) = direct.serve(received, socket, activity, cx) else {
                     unfinished.received.extend_from_slice(received);
                     return Poll::Ready(Ok::<_, std::io::Error>(received.len()));
                 };
-                if reply.poll_send(socket, activity, cx)?.is_pending() {
-                    unfinished.reply = Some(Box::new(reply));
+                unfinished.reply = sent?;
+                if unfinished.reply.is_some() {
                     return Poll::Ready(Ok(received.len()));
                 }
             }
