@@ -146,7 +146,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::request::Routes;
-    use crate::telemetry::Metrics;
+    use crate::telemetry::{Metrics, RequestId};
 
     #[tokio::test]
     async fn a_panic_is_answered_with_500() {
