@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::Result;
 use crate::load::Wire;
 use crate::setup::{Column, Setup, program_path};
+use crate::tls;
 
 /// The limit on open files of this process and its children.
 pub(crate) fn open_files() -> usize {
@@ -33,7 +34,7 @@ pub(crate) fn command(
     folder: &Path,
 ) -> Result<Command> {
     let (arguments, variables) = match column {
-        Column::StuutCache | Column::PlainHit => stuut_cache(setup, address),
+        Column::StuutCache | Column::PlainHit => stuut_cache(setup, address, folder)?,
         Column::Bare => {
             let mode = if setup.plain { "plain" } else { "lookup" };
             let program = std::env::current_exe()?.to_string_lossy().into_owned();
@@ -47,7 +48,7 @@ pub(crate) fn command(
     Ok(([setup.under.clone(), arguments].concat(), variables))
 }
 
-fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
+fn stuut_cache(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Command> {
     let upstream = format!("http://{}", setup.origin);
     let arguments = [
         env!("CARGO_BIN_EXE_stuut-cache"),
@@ -69,6 +70,13 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
             format!("{}MiB", setup.capacity),
         ),
     ];
+    if setup.wire == Wire::Tls {
+        let file = tls::write(folder)?.display().to_string();
+        variables.extend([
+            ("STUUT_CACHE__SERVER__TLS__CERT", file.clone()),
+            ("STUUT_CACHE__SERVER__TLS__KEY", file),
+        ]);
+    }
     if setup.gzip {
         // The bodies of this row have live parts, which would expire after a minute.
         let live = [
@@ -80,12 +88,16 @@ fn stuut_cache(setup: &Setup, address: SocketAddr) -> Command {
         ];
         variables.extend(live.map(|part| (part, "off".to_owned())));
     }
-    (arguments.map(str::to_owned).to_vec(), variables)
+    Ok((arguments.map(str::to_owned).to_vec(), variables))
 }
 
 /// The cache files are on tmpfs; the key is the target and the token.
 fn nginx(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<String>> {
-    let h2 = if setup.wire == Wire::H2 { " http2" } else { "" };
+    let (wire, secure) = match setup.wire {
+        Wire::H1 => ("", String::new()),
+        Wire::H2 => (" http2", String::new()),
+        Wire::Tls => (" ssl", nginx_tls(&tls::write(folder)?)),
+    };
     let gzip = if setup.gzip { "on" } else { "off" };
     let (origin, capacity, workers) = (setup.origin, setup.capacity, setup.workers);
     let at = folder.display();
@@ -129,7 +141,8 @@ http {{
     keepalive_requests 1000000000;
   }}
   server {{
-    listen {address} backlog=4096{h2};
+    listen {address} backlog=4096{wire};
+    {secure}
     location / {{
       proxy_pass http://origin;
       proxy_http_version 1.1;
@@ -155,6 +168,14 @@ http {{
         "-c".to_owned(),
         file.display().to_string(),
     ])
+}
+
+fn nginx_tls(certificate: &Path) -> String {
+    let (file, cipher) = (certificate.display(), tls::CIPHER);
+    format!(
+        "ssl_certificate {file}; ssl_certificate_key {file}; ssl_protocols TLSv1.3; \
+         ssl_conf_command Ciphersuites {cipher};"
+    )
 }
 
 /// One thread pool; malloc storage. The built-in VCL passes requests with `Authorization`; here
@@ -217,6 +238,13 @@ fn haproxy(setup: &Setup, address: SocketAddr, folder: &Path) -> Result<Vec<Stri
     } else {
         ("", "")
     };
+    let secure = if setup.wire == Wire::Tls {
+        let (file, cipher) = (tls::write(folder)?, tls::CIPHER);
+        let file = file.display();
+        format!(" ssl crt {file} ssl-min-ver TLSv1.3 ciphersuites {cipher}")
+    } else {
+        String::new()
+    };
     let text = format!(
         "global
   maxconn 6000
@@ -232,7 +260,7 @@ cache calls
   max-object-size 8000000
   max-age 3600
 frontend services
-  bind {address} backlog 4096
+  bind {address} backlog 4096{secure}
   http-request set-var(txn.token) req.hdr(authorization)
   http-request set-var(txn.host) req.hdr(host)
   http-request set-header host %[var(txn.token)]

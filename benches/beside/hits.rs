@@ -1,4 +1,4 @@
-//! CPU time per hit: by size, spread over many keys, of a view, compressed, over HTTP/2.
+//! CPU time per hit: by size, spread over many keys, of a view, compressed, over HTTP/2, over TLS.
 
 use std::borrow::Cow;
 
@@ -9,6 +9,7 @@ use crate::origin::Origin;
 use crate::process::Server;
 use crate::session::{Entrant, Session};
 use crate::setup::{Column, Setup};
+use crate::tls;
 use crate::warm;
 
 /// A row: the requests, and the servers under test.
@@ -19,6 +20,8 @@ struct Work<'a> {
     /// Number of requests of a round.
     requests: usize,
     wire: Wire,
+    /// Whether each request is sent on a new connection, over TLS.
+    handshake: bool,
     /// Whether the bare server has one response for all targets, without a lookup.
     plain: bool,
     /// Columns that are compared, and the reason why the other caches are not.
@@ -43,6 +46,7 @@ impl Work<'_> {
             gets: vec![Get::of(target)],
             requests,
             wire: Wire::H1,
+            handshake: false,
             plain: false,
             compared: ALL,
             why_not: "",
@@ -131,6 +135,30 @@ pub(crate) fn h2c(session: &mut Session) -> Result<()> {
         ..Work::of("hit, 4 KB, h2c", "/v1/calls/f4096-1", 20_000)
     };
     row(session, &work)
+}
+
+/// Hits over TLS, on open and on new connections.
+pub(crate) fn tls(session: &mut Session) -> Result<()> {
+    for (name, target, requests, handshake) in [
+        ("hit, 4 KB, TLS", "/v1/calls/f4096-1", 20_000, false),
+        ("hit, 40 KB, TLS", "/v1/calls/f40960-1", 10_000, false),
+        (
+            "hit, 4 KB, TLS, each on a new connection",
+            "/v1/calls/f4096-1",
+            2_000,
+            true,
+        ),
+    ] {
+        let work = Work {
+            wire: Wire::Tls,
+            handshake,
+            compared: &[Column::Nginx, Column::HaProxy],
+            why_not: "it has no TLS with clients",
+            ..Work::of(name, target, requests)
+        };
+        row(session, &work)?;
+    }
+    Ok(())
 }
 
 fn row(session: &mut Session, work: &Work<'_>) -> Result<()> {
@@ -226,6 +254,10 @@ fn entrant<'a>(
     let (requests, address) = (work.requests, server.address);
     let work: Box<dyn Fn() -> Result<usize>> = match work.wire {
         Wire::H2 => Box::new(move || h2::spread(address, requests, &gets[0])),
+        Wire::Tls if work.handshake => {
+            Box::new(move || tls::handshakes(address, requests, &gets[0]))
+        }
+        Wire::Tls => Box::new(move || tls::spread(address, requests, &gets[0])),
         Wire::H1 => {
             let ready: Vec<Vec<u8>> = gets.iter().map(Get::bytes).collect();
             Box::new(move || {

@@ -1,8 +1,11 @@
-//! The load over HTTP/1.1: kept-alive connections on plain sockets.
+//! The load over HTTP/1.1: kept-alive connections.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
+use std::iter::StepBy;
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -33,18 +36,25 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
-/// The version of HTTP.
+/// The version of HTTP, with or without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     H1,
     /// Without TLS (h2c), by prior knowledge.
     H2,
+    /// HTTP/1.1 over TLS.
+    Tls,
 }
+
+/// A socket, with or without TLS.
+pub(crate) trait Socket: Read + Write + Send + fmt::Debug {}
+
+impl<S: Read + Write + Send + fmt::Debug> Socket for S {}
 
 /// A kept-alive connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     buffer: Vec<u8>,
 }
 
@@ -95,15 +105,16 @@ impl Answer {
 // === impl Connection ===
 
 impl Connection {
+    /// Opens a connection without TLS.
     pub(crate) fn open(address: SocketAddr) -> Result<Self> {
-        let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
-        socket.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self {
-            socket,
+        Ok(Self::on(connect(address)?))
+    }
+
+    pub(crate) fn on(socket: impl Socket + 'static) -> Self {
+        Self {
+            socket: Box::new(socket),
             buffer: vec![0; 64 << 10],
-        })
+        }
     }
 
     /// Sends a request; returns the whole response.
@@ -210,6 +221,15 @@ impl Connection {
     }
 }
 
+/// Opens a socket with timeouts.
+pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
+    let socket = TcpStream::connect(address).map_err(|error| format!("{address}: {error}"))?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
+    socket.set_write_timeout(Some(TIMEOUT))?;
+    Ok(socket)
+}
+
 fn framing(head: &[u8]) -> Result<Framing> {
     if head.starts_with(b"HTTP/1.1 304") {
         return Ok(Framing::Length(0));
@@ -258,22 +278,29 @@ pub(crate) fn spread<'a>(
     requests: usize,
     request: &(dyn Fn(usize) -> Cow<'a, [u8]> + Sync),
 ) -> Result<usize> {
-    let each = requests / CONNECTIONS;
+    share(requests, &|numbers| {
+        let mut connection = Connection::open(address)?;
+        for number in numbers {
+            connection.exchange(&request(number))?;
+        }
+        Ok(())
+    })
+}
+
+/// Shares the numbers of a round's requests among as many threads as there are connections;
+/// returns how many there were.
+pub(crate) fn share(
+    requests: usize,
+    client: &(dyn Fn(StepBy<Range<usize>>) -> Result<()> + Sync),
+) -> Result<usize> {
+    let requests = requests - requests % CONNECTIONS;
     std::thread::scope(|scope| {
         let loads: Vec<_> = (0..CONNECTIONS)
-            .map(|number| {
-                scope.spawn(move || -> Result<()> {
-                    let mut connection = Connection::open(address)?;
-                    for n in 0..each {
-                        connection.exchange(&request(n * CONNECTIONS + number))?;
-                    }
-                    Ok(())
-                })
-            })
+            .map(|first| scope.spawn(move || client((first..requests).step_by(CONNECTIONS))))
             .collect();
         for load in loads {
             load.join().map_err(|_| "a client panicked")??;
         }
-        Ok(each * CONNECTIONS)
+        Ok(requests)
     })
 }

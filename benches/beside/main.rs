@@ -9,7 +9,7 @@
 //! cargo bench --bench beside -- [GROUP…] [--rounds N] [--instructions]
 //! ```
 //!
-//! Groups are `hits coded h2c misses latency paced collapse memory start`; the default is all.
+//! Groups are `hits coded h2c tls misses latency paced collapse memory start`; the default is all.
 //! `--instructions` counts instructions under valgrind, after the given groups, or alone.
 //!
 //! | module | content |
@@ -17,7 +17,7 @@
 //! | `session` `table` | a run and its rounds; output |
 //! | `hits` `misses` `paced` `collapse` `memory` `start` `instructions` | the rows |
 //! | `warm` | fills the caches, and checks that they serve hits |
-//! | `load` `h2` `origin` `body` | the load generator, and the origin |
+//! | `load` `h2` `tls` `origin` `body` | the load generator, and the origin |
 //! | `setup` `commands` `bare` `process` | the servers under test |
 
 #![expect(clippy::disallowed_methods, reason = "measures real time")]
@@ -41,6 +41,7 @@ mod session;
 mod setup;
 mod start;
 mod table;
+mod tls;
 mod warm;
 
 use std::error::Error;
@@ -106,6 +107,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
             "hits" => hits::hits(&mut session),
             "coded" => hits::coded(&mut session),
             "h2c" => hits::h2c(&mut session),
+            "tls" => hits::tls(&mut session),
             "misses" => misses::misses(&mut session),
             "latency" => misses::latency(&mut session),
             "paced" => paced::paced(&mut session),

@@ -4,10 +4,11 @@ use crate::Result;
 use crate::process::Server;
 use crate::setup::{Column, Setup};
 use crate::table::{Samples, Table, Unit};
+use crate::tls;
 
 /// Groups of rows, in the order of the table.
-pub(crate) const GROUPS: [&str; 9] = [
-    "hits", "coded", "h2c", "misses", "latency", "paced", "collapse", "memory", "start",
+pub(crate) const GROUPS: [&str; 10] = [
+    "hits", "coded", "h2c", "tls", "misses", "latency", "paced", "collapse", "memory", "start",
 ];
 
 /// The note of most empty cells.
@@ -113,6 +114,10 @@ impl Session {
             ),
             "stuut-cache writes its access log and updates its metrics; the others write no log."
                 .to_owned(),
+            format!(
+                "TLS: version 1.3, {}, X25519, the same P-256 certificate; no session is resumed.",
+                tls::CIPHER
+            ),
         ];
         remarks.extend(
             self.installed(&Column::CACHES)

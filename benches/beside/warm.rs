@@ -11,6 +11,7 @@ use crate::h2;
 use crate::load::{Answer, Connection, Get, Wire};
 use crate::process::Server;
 use crate::setup::Column;
+use crate::tls;
 
 /// Maximum number of requests until a hit or a content coding, and the pause in between.
 const TRIES: usize = 200;
@@ -21,6 +22,7 @@ pub(crate) fn fetch_once(server: &Server, wire: Wire, get: &Get) -> Result<Answe
     let answer = match wire {
         Wire::H1 => Connection::open(server.address)?.fetch(&get.bytes()),
         Wire::H2 => h2::fetch(server.address, get),
+        Wire::Tls => tls::open(server.address)?.fetch(&get.bytes()),
     };
     answer.map_err(|error| {
         let (who, messages) = (server.column.name(), server.messages());
