@@ -192,7 +192,9 @@ async fn wait_idle(
                 let mut space = ReadBuf::uninit(&mut space[..most]);
                 ready!(io::poll_socket(socket, activity, cx, &mut space))?;
                 let received = space.filled();
-                let Some(sent) = direct.serve(received, socket, activity, cx) else {
+                // Before it is known to be HTTP/1, these may not be the first bytes of a request.
+                let serve = || direct.serve(received, socket, activity, cx);
+                let Some(sent) = unfinished.is_http1.then(serve).flatten() else {
                     unfinished.received.extend_from_slice(received);
                     return Poll::Ready(Ok::<_, std::io::Error>(received.len()));
                 };
