@@ -54,6 +54,18 @@ async fn memoised_views_count_towards_the_weight() {
 }
 
 #[tokio::test]
+async fn a_memoised_view_that_is_served_stale_is_counted_once() {
+    let call =
+        Reply::json(r#"{"a":1,"b":2}"#).header("cache-control", "max-age=10, stale-if-error=20");
+    let (origin, proxy) = start_with(call).await;
+    get(&proxy, "strip=a").await;
+    origin.reply("/v1/calls/c1", Reply::new(500));
+    proxy.advance_seconds(10);
+    get(&proxy, "strip=a").await.assert_stale("stale-if-error");
+    assert_eq!(views(&proxy, "memoised").await.to_string(), "1");
+}
+
+#[tokio::test]
 async fn a_large_view_is_exact_although_derived_on_another_thread() {
     let large = "y".repeat(400_000);
     let (_origin, proxy) =
