@@ -1,7 +1,7 @@
 //! Skipping and validating a whole value.
 
 use super::scan::{self, byte, member_name, scalar, skip_whitespace};
-use super::{JsonFault, MAX_DEPTH, RawString};
+use super::{JsonFault, MAX_DEPTH, RawString, is_utf8};
 
 /// A visitor of the skipped values; what it does not define is ignored, at no cost.
 pub(crate) trait Visit {
@@ -50,7 +50,9 @@ pub fn check(text: &[u8]) -> Result<(), JsonFault> {
 /// [`check`]s a text and calls a visitor for all values in its outermost container; for a scalar
 /// text, once at depth 0.
 pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), JsonFault> {
-    std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
+    if !is_utf8(text) {
+        return Err(JsonFault::NotJson);
+    }
     let at = skip_whitespace(text, 0);
     let end = match byte(text, at) {
         b'{' | b'[' => walk(text, at, 0, visitor)?,
