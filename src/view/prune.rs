@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::json::{
-    self, JsonFault, MAX_DEPTH, RawString, byte, member_name, skip_value, skip_whitespace,
+    self, JsonFault, MAX_DEPTH, RawString, first, member_name, skip_value, skip_whitespace,
 };
 
 use super::canonical::View;
@@ -81,17 +81,17 @@ struct Open<const N: usize> {
 const MAX_WORDS: usize = 2 * MAX_TOTAL_SEGMENTS / 64;
 
 fn read_for(view: &View, part: &mut Part<'_>) -> Result<Vec<String>, JsonFault> {
-    let at = skip_whitespace(part.text, 0);
+    let value = skip_whitespace(part.text);
     let (fields, strip) = (view.fields(), view.strip());
     let segments = fields.iter().chain(&strip).flatten();
     let steps = segments.filter(|segment| **segment != Segment::Deep);
-    let unmatched = if !matches!(byte(part.text, at), b'{' | b'[') {
-        json::end(part.text, skip_value(part.text, at, 0)?)?;
+    let unmatched = if !matches!(first(value), b'{' | b'[') {
+        json::end(skip_value(value, 0)?)?;
         (0..fields.len() + strip.len()).collect()
     } else if steps.count() <= 64 {
-        read(&Steps::<1>::new(fields, strip), part, at)?
+        read(&Steps::<1>::new(fields, strip), part, value)?
     } else {
-        read(&Steps::<MAX_WORDS>::new(fields, strip), part, at)?
+        read(&Steps::<MAX_WORDS>::new(fields, strip), part, value)?
     };
     let paths = if unmatched.is_empty() {
         Vec::new()
@@ -104,49 +104,50 @@ fn read_for(view: &View, part: &mut Part<'_>) -> Result<Vec<String>, JsonFault> 
         .collect())
 }
 
-/// Prunes the outermost container, at `at`: each iteration reads one member or element, or closes a
-/// container. Returns the indices of the paths that match nothing.
-fn read<const N: usize>(
+/// Prunes the outermost container, at the start of `rest`: each iteration reads one member or element,
+/// or closes a container. Returns the indices of the paths that match nothing.
+fn read<'t, const N: usize>(
     steps: &Steps<'_, N>,
-    part: &mut Part<'_>,
-    mut at: usize,
+    part: &mut Part<'t>,
+    mut rest: &'t [u8],
 ) -> Result<Vec<usize>, JsonFault> {
-    let (text, mut ends) = (part.text, [0; N]);
-    let (mut outer, mut first) = (Vec::<Open<N>>::new(), true);
-    let mut open = Open::new(text, at, steps.root, steps);
-    at += 1;
+    let length = part.text.len();
+    let at = |rest: &[u8]| length - rest.len();
+    let (mut outer, mut is_first, mut ends) = (Vec::<Open<N>>::new(), true, [0; N]);
+    let mut open = Open::new(rest, at(rest), steps.root, steps);
+    rest = &rest[1..];
     loop {
-        let mut begin = at;
-        at = skip_whitespace(text, at);
-        match byte(text, at) {
-            b',' if !first => {
-                begin = at + 1;
-                at = skip_whitespace(text, begin);
+        let mut begin = at(rest);
+        rest = skip_whitespace(rest);
+        match rest {
+            [b',', after @ ..] if !is_first => {
+                begin = at(after);
+                rest = skip_whitespace(after);
             }
-            b'}' | b']' if byte(text, at) == open.closing() => {
+            [bracket @ (b'}' | b']'), after @ ..] if *bracket == open.closing() => {
                 part.close(&open);
-                at += 1;
+                rest = after;
                 let Some(parent) = outer.pop() else {
-                    return json::end(text, at).map(|()| steps.unmatched(&ends));
+                    return json::end(rest).map(|()| steps.unmatched(&ends));
                 };
                 open = parent;
-                open.kept = at;
-                first = false;
+                open.kept = at(rest);
+                is_first = false;
                 continue;
             }
-            _ if !first => return Err(JsonFault::NotJson),
-            _ => first = false,
+            _ if !is_first => return Err(JsonFault::NotJson),
+            _ => is_first = false,
         }
         let decision = if open.object {
-            let (name, value) = member_name(text, at)?;
-            at = value;
+            let (name, value) = member_name(rest)?;
+            rest = skip_whitespace(value);
             let (decision, ended) = open.decide(name, steps);
             for (ends, ended) in ends.iter_mut().zip(ended) {
                 *ends |= ended;
             }
             if matches!(decision, Decision::Remove) {
-                at = skip_value(text, at, outer.len() + 1)?;
-                open.remove(begin, at);
+                rest = skip_value(rest, outer.len() + 1)?;
+                open.remove(begin, at(rest));
                 continue;
             }
             part.keep(&mut open, begin);
@@ -154,17 +155,17 @@ fn read<const N: usize>(
         } else {
             Decision::Into(open.reached)
         };
-        if let (b'{' | b'[', Decision::Into(reached)) = (byte(text, at), decision) {
+        if let (b'{' | b'[', Decision::Into(reached)) = (first(rest), decision) {
             outer.push(open);
             if outer.len() == MAX_DEPTH {
                 return Err(JsonFault::TooDeep);
             }
-            open = Open::new(text, at, reached, steps);
-            at += 1;
-            first = true;
+            open = Open::new(rest, at(rest), reached, steps);
+            rest = &rest[1..];
+            is_first = true;
         } else {
-            at = skip_value(text, at, outer.len() + 1)?;
-            open.kept = at;
+            rest = skip_value(rest, outer.len() + 1)?;
+            open.kept = at(rest);
         }
     }
 }
@@ -208,9 +209,9 @@ impl Part<'_> {
 // === impl Open ===
 
 impl<const N: usize> Open<N> {
-    fn new(text: &[u8], at: usize, reached: Reached<N>, steps: &Steps<'_, N>) -> Self {
+    fn new(rest: &[u8], at: usize, reached: Reached<N>, steps: &Steps<'_, N>) -> Self {
         Self {
-            object: byte(text, at) == b'{',
+            object: first(rest) == b'{',
             other: steps.other(&reached),
             reached,
             kept: at + 1,
