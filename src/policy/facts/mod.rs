@@ -124,15 +124,31 @@ impl json::Visit for FactsReader<'_> {
     )]
     #[inline(always)]
     fn value(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
-        // Nearly all members and elements need no more than this test.
-        let of_link = name.is_some_and(|name| name.escaped || Link::is_member(name.bytes));
-        if depth == 1 || of_link || may_be_url(value) {
-            self.read(name, value, depth);
+        // Nearly all members and elements need no more than these tests.
+        match name {
+            Some(name) if name.escaped => self.read_escaped(name.bytes, value, depth),
+            Some(RawString { bytes: name, .. }) => {
+                if depth == 1 || Link::is_member(name) || may_be_url(value) {
+                    self.read(name, value, depth);
+                }
+            }
+            None if depth == 1 || may_be_url(value) => self.expiries.scan_path(value),
+            None => {}
         }
     }
 
     #[inline]
     fn end(&mut self, depth: usize) {
+        if !self.links.is_empty() {
+            self.close(depth);
+        }
+    }
+}
+
+impl FactsReader<'_> {
+    /// Reads the expiry of the URLs in the object that ends at this depth.
+    #[inline(never)]
+    fn close(&mut self, depth: usize) {
         if let Some((_, link)) = self.links.pop_if(|(of, _)| *of == depth) {
             let Some(expiry) = link.expires_at else {
                 self.facts.url_without_expiry |= link.has_url;
@@ -149,19 +165,18 @@ impl json::Visit for FactsReader<'_> {
             }
         }
     }
-}
 
-impl FactsReader<'_> {
     #[inline(never)]
-    fn read(&mut self, name: Option<RawString<'_>>, value: &[u8], depth: usize) {
-        let Some(name) = name else {
-            return self.expiries.scan_path(value);
-        };
-        let name = name.unescaped();
+    fn read_escaped(&mut self, name: &[u8], value: &[u8], depth: usize) {
+        self.read(&json::unescape(name), value, depth);
+    }
+
+    #[inline(never)]
+    fn read(&mut self, name: &[u8], value: &[u8], depth: usize) {
         if depth == 1 {
-            self.top_level(&name, value);
+            self.top_level(name, value);
         }
-        let (is_expiry, is_presigned) = (Link::is_expiry(&name), *name == *PRESIGNED);
+        let (is_expiry, is_presigned) = (Link::is_expiry(name), *name == *PRESIGNED);
         if !(is_expiry || is_presigned || may_be_url(value)) {
             return;
         }
@@ -259,7 +274,8 @@ impl Link {
     /// Whether a member belongs to a link by its name; `false` for most names of URLs.
     #[inline]
     fn is_member(name: &[u8]) -> bool {
-        Self::is_expiry(name) || name.len() == PRESIGNED.len()
+        matches!(name, [.., b't' | b'n' | b'l'])
+            && (name.len() == PRESIGNED.len() || Self::is_expiry(name))
     }
 
     #[inline]
