@@ -88,7 +88,7 @@ impl Expiries {
     /// Records the expiry of a JWT in the path or fragment of a URL that [`scan`](Self::scan) skips.
     pub(super) fn scan_path(&mut self, url: &[u8]) {
         if has_token(url) && memchr(b'=', url).is_none() {
-            self.read_url(&unescaped(url));
+            self.read_urls(&unescaped(url), false);
         }
     }
 
@@ -136,35 +136,31 @@ impl Expiries {
             return;
         }
         let text = unescaped(word);
-        self.read_urls(&text);
+        self.read_urls(&text, true);
         if is_encoded {
-            self.read_urls(&percent_decoded(&text));
+            self.read_urls(&percent_decoded(&text), true);
         }
     }
 
-    /// Reads the URLs within longer text. Bytes, because `char`s are slow to split by.
-    fn read_urls(&mut self, text: &str) {
-        for piece in text.as_bytes().split(|byte| ends_url(*byte)) {
-            self.read_url(std::str::from_utf8(piece).unwrap_or_default());
-        }
-    }
-
-    /// Reads a URL, and those within its parameters that are not encoded.
-    fn read_url(&mut self, url: &str) {
-        let mut parameters = Parameters::default();
-        let mut rest = url;
-        let ends = |byte: u8| matches!(byte, b'?' | b'#' | b'&' | b';');
-        while let Some(end) = rest.bytes().position(ends) {
-            // `&` may be `&amp;` or `&#38;`.
-            let ends_query = rest.as_bytes()[end] == b'?'
-                || rest.as_bytes()[end] == b'#' && !rest[..end].is_empty();
-            parameters.read(&rest[..end]);
-            if ends_query {
+    /// Reads a URL, or with `within` those within longer text, and those within their parameters that
+    /// are not encoded.
+    fn read_urls(&mut self, text: &str, within: bool) {
+        let (mut parameters, mut begin) = (Parameters::default(), 0);
+        for (at, byte) in text.bytes().enumerate() {
+            let ends_url = match ENDS[usize::from(byte)] {
+                Ends::Nothing => continue,
+                Ends::Url if !within => continue,
+                Ends::Url => true,
+                // `&` may be `&amp;` or `&#38;`.
+                Ends::Parameter => byte == b'?' || byte == b'#' && at > begin,
+            };
+            parameters.read(&text[begin..at]);
+            if ends_url {
                 self.finish(&std::mem::take(&mut parameters));
             }
-            rest = &rest[end + 1..];
+            begin = at + 1;
         }
-        parameters.read(rest);
+        parameters.read(&text[begin..]);
         self.finish(&parameters);
     }
 
@@ -322,11 +318,28 @@ fn ends_word(byte: u8) -> bool {
     byte <= b' ' || matches!(byte, b'"' | b'<' | b'>')
 }
 
-/// Whether a byte ends a URL within longer text.
-fn ends_url(byte: u8) -> bool {
-    matches!(byte, 0..=b' ' | b'"' | b'\'' | b'<' | b'>' | b'(' | b')')
-        || matches!(byte, b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`')
+/// What a byte ends in a text with URLs.
+#[derive(Clone, Copy)]
+enum Ends {
+    Nothing,
+    Parameter,
+    Url,
 }
+
+/// As a lookup table: it is read for every byte of a URL.
+const ENDS: [Ends; 256] = {
+    let (mut table, mut byte) = ([Ends::Nothing; 256], 0_u8);
+    while byte < 128 {
+        table[byte as usize] = match byte {
+            b'?' | b'#' | b'&' | b';' => Ends::Parameter,
+            0..=b' ' | b'"' | b'\'' | b'<' | b'>' | b'(' | b')' => Ends::Url,
+            b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`' => Ends::Url,
+            _ => Ends::Nothing,
+        };
+        byte += 1;
+    }
+    table
+};
 
 /// Resolves the escapes of JSON strings, however often they are escaped.
 fn unescaped(word: &[u8]) -> Cow<'_, str> {
