@@ -34,11 +34,10 @@ pub(crate) fn before<'t>(text: &'t [u8], rest: &[u8]) -> &'t [u8] {
 /// Skips whitespace (RFC 8259 §2).
 #[inline(always)]
 pub(crate) fn skip_whitespace(rest: &[u8]) -> &[u8] {
-    // Compact JSON has no whitespace: one comparison and no call.
-    if first(rest) > b' ' {
-        rest
-    } else {
-        skip_run(rest)
+    match rest {
+        // Compact JSON has no whitespace, other JSON often a single space: no call for either.
+        [b'!'..=0xff, ..] => rest,
+        _ => skip_run(rest),
     }
 }
 
@@ -47,8 +46,13 @@ fn skip_run(mut rest: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', after @ ..] = rest {
         rest = after;
         // Indentation is a run of spaces.
-        while let Some(after) = rest.strip_prefix(b"        ") {
-            rest = after;
+        while let Some(block) = rest.first_chunk() {
+            let others = !u8x16::new(*block).simd_eq(u8x16::splat(b' ')).to_bitmask();
+            let spaces = (others | 1 << BLOCK).trailing_zeros() as usize;
+            rest = &rest[spaces..];
+            if spaces < BLOCK {
+                break;
+            }
         }
     }
     rest

@@ -47,8 +47,7 @@ pub fn check(text: &[u8]) -> Result<(), JsonFault> {
     visit(text, &mut Ignore)
 }
 
-/// [`check`]s a text and calls a visitor for all values in its outermost container; for a scalar
-/// text, once at depth 0.
+/// [`check`]s a text and calls a visitor for all values, the outermost one included, which has depth 0.
 pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), JsonFault> {
     if !is_utf8(text) {
         return Err(JsonFault::NotJson);
@@ -77,32 +76,45 @@ fn walk<'t>(
         let (mut name, mut value) = (None, rest);
         if closing == b'}' {
             let member = member_name(rest)?;
-            (name, value) = (Some(member.0), skip_whitespace(member.1));
+            (name, value) = (Some(member.0), member.1);
         }
-        if let [bracket @ (b'{' | b'['), after @ ..] = value {
-            visitor.value(name, &[], depth);
-            if depth >= MAX_DEPTH {
-                return Err(JsonFault::TooDeep);
-            }
-            kinds.set(depth, *bracket == b'{');
-            closing = kinds.closing(depth);
-            depth += 1;
-            rest = skip_whitespace(after);
-            if first(rest) != closing {
-                continue;
-            }
+        if let [b'"', string @ ..] = value {
+            rest = scan::string(string)?.0;
         } else {
-            rest = scalar(value)?;
+            value = skip_whitespace(value);
+            if let [bracket @ (b'{' | b'['), after @ ..] = value {
+                visitor.value(name, &[], depth);
+                if depth >= MAX_DEPTH {
+                    return Err(JsonFault::TooDeep);
+                }
+                kinds.set(depth, *bracket == b'{');
+                closing = kinds.closing(depth);
+                depth += 1;
+                rest = skip_whitespace(after);
+                if first(rest) != closing {
+                    continue;
+                }
+                value = &[];
+            } else {
+                rest = scalar(value)?;
+            }
+        }
+        // An empty container has been visited before.
+        if !value.is_empty() {
             visitor.value(name, before(value, rest), depth);
         }
-        // Each iteration closes one container.
+        // Each iteration closes one container, or none before a comma that has whitespace before it.
         loop {
+            if let [b',', after @ ..] = rest {
+                rest = after;
+                break;
+            }
             match skip_whitespace(rest) {
-                [b',', after @ ..] => {
-                    rest = after;
-                    break;
-                }
                 [bracket, after @ ..] if *bracket == closing => rest = after,
+                comma @ [b',', ..] => {
+                    rest = comma;
+                    continue;
+                }
                 _ => return Err(JsonFault::NotJson),
             }
             visitor.end(depth);
@@ -112,10 +124,7 @@ fn walk<'t>(
             }
             closing = kinds.closing(depth - 1);
         }
-        // The quote of a name in compact JSON: one comparison for both.
-        if first(rest) != b'"' {
-            rest = skip_whitespace(rest);
-        }
+        rest = skip_whitespace(rest);
     }
 }
 
