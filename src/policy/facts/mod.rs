@@ -50,6 +50,8 @@ pub struct LiveParts(u64);
 struct FactsReader<'l> {
     facts: Facts,
     live: &'l [(String, Duration)],
+    /// The lengths of their names, in one bit each: few other members have the same.
+    live_lengths: u64,
     statuses: usize,
     /// Whether `transcript`, `summary` and `sentiment` are present and not null.
     finished: [bool; 3],
@@ -83,6 +85,9 @@ pub fn read(body: &[u8], live: &[(String, Duration)], sent: SystemTime) -> Facts
     let mut reader = FactsReader {
         facts: Facts::default(),
         live,
+        live_lengths: live
+            .iter()
+            .fold(0, |lengths, (name, _)| lengths | LiveParts::bit(name.len())),
         statuses: 0,
         finished: [false; 3],
         expiries: Expiries::after(sent),
@@ -128,8 +133,11 @@ impl json::Visit for FactsReader<'_> {
         match name {
             Some(name) if name.escaped => self.read_escaped(name.bytes, value, depth),
             Some(RawString { bytes: name, .. }) => {
-                if depth == 1 || Link::is_member(name) || may_be_url(value) {
-                    self.read(name, value, depth);
+                if depth == 1 {
+                    self.read_top_level(name, value);
+                }
+                if Link::is_member(name) || may_be_url(value) {
+                    self.read_link(name, value, depth);
                 }
             }
             None if depth == 1 || may_be_url(value) => self.expiries.scan_path(value),
@@ -168,14 +176,15 @@ impl FactsReader<'_> {
 
     #[inline(never)]
     fn read_escaped(&mut self, name: &[u8], value: &[u8], depth: usize) {
-        self.read(&json::unescape(name), value, depth);
+        let name = json::unescape(name);
+        if depth == 1 {
+            self.read_top_level(&name, value);
+        }
+        self.read_link(&name, value, depth);
     }
 
     #[inline(never)]
-    fn read(&mut self, name: &[u8], value: &[u8], depth: usize) {
-        if depth == 1 {
-            self.top_level(name, value);
-        }
+    fn read_link(&mut self, name: &[u8], value: &[u8], depth: usize) {
         let (is_expiry, is_presigned) = (Link::is_expiry(name), *name == *PRESIGNED);
         if !(is_expiry || is_presigned || may_be_url(value)) {
             return;
@@ -211,7 +220,8 @@ impl FactsReader<'_> {
     }
 
     /// Reads a member of the outermost object; `value` is empty for a container.
-    fn top_level(&mut self, name: &[u8], value: &[u8]) {
+    #[inline(never)]
+    fn read_top_level(&mut self, name: &[u8], value: &[u8]) {
         let present = value != b"null";
         let time = || json::text(value).as_deref().and_then(time);
         match name {
@@ -229,7 +239,7 @@ impl FactsReader<'_> {
             _ => {}
         }
         // Not part of the match: any of the names above may be configured as a live part.
-        if present {
+        if present && self.live_lengths & LiveParts::bit(name.len()) != 0 {
             for (index, _) in self
                 .live
                 .iter()
@@ -274,7 +284,9 @@ impl Link {
     /// Whether a member belongs to a link by its name; `false` for most names of URLs.
     #[inline]
     fn is_member(name: &[u8]) -> bool {
-        matches!(name, [.., b't' | b'n' | b'l'])
+        // None is shorter.
+        name.len() >= EXPIRIES[1].len()
+            && matches!(name, [.., b't' | b'n' | b'l'])
             && (name.len() == PRESIGNED.len() || Self::is_expiry(name))
     }
 
@@ -299,7 +311,7 @@ impl Link {
 /// nearly no value is one.
 #[inline]
 fn may_be_url(value: &[u8]) -> bool {
-    matches!(value, [b'"', b'h' | b'H' | b'\\', _, _, _, _, _, _, ..])
+    value.len() >= 8 && matches!(value[1], b'h' | b'H' | b'\\') && value[0] == b'"'
 }
 
 fn is_url(text: &str) -> bool {

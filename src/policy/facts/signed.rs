@@ -117,9 +117,13 @@ impl Expiries {
             if at < scanned {
                 continue;
             }
-            let begin = text[scanned..at].iter().rposition(|byte| ends_word(*byte));
+            let begin = text[scanned..at]
+                .iter()
+                .rposition(|byte| ENDS[usize::from(*byte)] == Ends::Word);
             let begin = begin.map_or(scanned, |end| scanned + end + 1);
-            let length = text[at..].iter().position(|byte| ends_word(*byte));
+            let length = text[at..]
+                .iter()
+                .position(|byte| ENDS[usize::from(*byte)] == Ends::Word);
             scanned = length.map_or(text.len(), |length| at + length);
             self.read_word(&text[begin..scanned]);
         }
@@ -148,11 +152,10 @@ impl Expiries {
         let (mut parameters, mut begin) = (Parameters::default(), 0);
         for (at, byte) in text.bytes().enumerate() {
             let ends_url = match ENDS[usize::from(byte)] {
-                Ends::Nothing => continue,
-                Ends::Url if !within => continue,
-                Ends::Url => true,
                 // `&` may be `&amp;` or `&#38;`.
                 Ends::Parameter => byte == b'?' || byte == b'#' && at > begin,
+                Ends::Url | Ends::Word if within => true,
+                _ => continue,
             };
             parameters.read(&text[begin..at]);
             if ends_url {
@@ -313,27 +316,25 @@ fn is_encoded_equals(text: &[u8]) -> bool {
     matches!(hex, [b'3', b'd' | b'D', ..])
 }
 
-/// Whether a byte ends a word of a text, escaped or not.
-fn ends_word(byte: u8) -> bool {
-    byte <= b' ' || matches!(byte, b'"' | b'<' | b'>')
-}
-
 /// What a byte ends in a text with URLs.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Ends {
     Nothing,
     Parameter,
+    /// A URL within longer text.
     Url,
+    /// A word, escaped or not, and a URL.
+    Word,
 }
 
-/// As a lookup table: it is read for every byte of a URL.
+/// As a lookup table: it is read for every byte of a word with a URL.
 const ENDS: [Ends; 256] = {
     let (mut table, mut byte) = ([Ends::Nothing; 256], 0_u8);
     while byte < 128 {
         table[byte as usize] = match byte {
             b'?' | b'#' | b'&' | b';' => Ends::Parameter,
-            0..=b' ' | b'"' | b'\'' | b'<' | b'>' | b'(' | b')' => Ends::Url,
-            b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`' => Ends::Url,
+            0..=b' ' | b'"' | b'<' | b'>' => Ends::Word,
+            b'\'' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'|' | b'^' | b'`' => Ends::Url,
             _ => Ends::Nothing,
         };
         byte += 1;
