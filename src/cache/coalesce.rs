@@ -1,12 +1,12 @@
 //! Request coalescing: one fetch in flight per key (RFC 9111 §4, "collapsed requests").
 //!
 //! The first request leads and fetches; the others wait, and all wake at once when it completes.
-//! The fetch itself is left to `proxy`, on its own task, so that it survives its leader's client.
+//! The fetch itself is left to `proxy`, where it survives its leader's client.
 //! moka's `get_with` is not used: it ties the fetch to its first caller, and would store a response
 //! that was invalidated during the fetch.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -33,8 +33,11 @@ struct State<V> {
 struct Fetch<V> {
     /// The generation that the fetch began under; only requests of the same generation may wait.
     generation: Generation,
-    result: watch::Receiver<Progress<V>>,
+    result: Arc<Waiters<V>>,
 }
+
+/// Where a fetch puts its result, if there is a waiter: most have none.
+type Waiters<V> = OnceLock<watch::Sender<Progress<V>>>;
 
 /// The state of a fetch.
 #[derive(Clone, Debug)]
@@ -61,7 +64,8 @@ pub enum Role<V> {
 pub struct Leader<V> {
     in_flight: Arc<InFlight<V>>,
     key: CacheKey,
-    result: watch::Sender<Progress<V>>,
+    result: Arc<Waiters<V>>,
+    is_complete: bool,
 }
 
 /// A waiter for an in-flight fetch.
@@ -93,10 +97,15 @@ impl<V> InFlight<V> {
     ) -> Role<V> {
         let mut state = self.state.lock();
         if state.unshareable.has(key, now) {
-            return Role::Alone(self.leader(key).0);
+            return Role::Alone(self.leader(key));
         }
         match state.fetch(key, generation) {
-            Some(fetch) => Role::Waiter(Waiter(fetch.result.clone())),
+            Some(fetch) => {
+                let result = fetch
+                    .result
+                    .get_or_init(|| watch::Sender::new(Progress::Running));
+                Role::Waiter(Waiter(result.subscribe()))
+            }
             None => Role::Leader(self.start(&mut state, key, generation)),
         }
     }
@@ -131,21 +140,22 @@ impl<V> InFlight<V> {
         key: &CacheKey,
         generation: &Generation,
     ) -> Leader<V> {
-        let (leader, result) = self.leader(key);
-        let generation = generation.clone();
-        let fetch = Fetch { generation, result };
+        let leader = self.leader(key);
+        let fetch = Fetch {
+            generation: generation.clone(),
+            result: Arc::clone(&leader.result),
+        };
         state.fetches.insert(key.clone(), fetch);
         leader
     }
 
-    fn leader(self: &Arc<Self>, key: &CacheKey) -> (Leader<V>, watch::Receiver<Progress<V>>) {
-        let (result, receiver) = watch::channel(Progress::Running);
-        let leader = Leader {
+    fn leader(self: &Arc<Self>, key: &CacheKey) -> Leader<V> {
+        Leader {
             in_flight: Arc::clone(self),
             key: key.clone(),
-            result,
-        };
-        (leader, receiver)
+            result: Arc::default(),
+            is_complete: false,
+        }
     }
 }
 
@@ -158,8 +168,7 @@ impl<V> State<V> {
 
     /// Removes a fetch, unless a later one has replaced it.
     fn remove(&mut self, leader: &Leader<V>) {
-        let own = leader.result.subscribe();
-        let is_own = |fetch: &Fetch<V>| fetch.result.same_channel(&own);
+        let is_own = |fetch: &Fetch<V>| Arc::ptr_eq(&fetch.result, &leader.result);
         if self.fetches.get(&leader.key).is_some_and(is_own) {
             self.fetches.remove(&leader.key);
         }
@@ -171,18 +180,22 @@ impl<V> Leader<V> {
     /// and each must fetch.
     ///
     /// The response must be in the store by now: the next request does not wait for this fetch.
-    pub fn complete(self, result: Option<V>, now: Duration) {
+    pub fn complete(mut self, result: Option<V>, now: Duration) {
         let mut state = self.in_flight.state.lock();
         state.remove(&self);
         state.unshareable.record(&self.key, result.is_some(), now);
         drop(state);
-        self.result.send_replace(Progress::Complete(result));
+        // From now on, no request begins to wait for it.
+        if let Some(waiters) = self.result.get() {
+            waiters.send_replace(Progress::Complete(result));
+        }
+        self.is_complete = true;
     }
 }
 
 impl<V> Drop for Leader<V> {
     fn drop(&mut self) {
-        if matches!(*self.result.borrow(), Progress::Running) {
+        if !self.is_complete {
             self.in_flight.state.lock().remove(self);
         }
     }
