@@ -1,9 +1,10 @@
-//! Fetching for the cache: coalesces requests, and runs each fetch on its own task.
+//! Fetching for the cache: coalesces requests, and completes each fetch even if its client leaves.
 //!
 //! The request to the origin is in `origin`, reading and storing the response in `fill`, what other
 //! replicas have fetched in `shared`; `reassess` is for responses that were stored before a reload.
 
 mod fill;
+mod led;
 mod origin;
 mod reassess;
 mod result;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, Method};
-use tokio::sync::oneshot;
 
 use super::places::Places;
 use super::request::ClientRequest;
@@ -30,6 +30,8 @@ use crate::request::{CacheKey, RouteId, Routes};
 use crate::telemetry::trace::Span;
 use crate::telemetry::{Metrics, RequestId};
 use crate::upstream::{FetchError, Upstream, headers};
+
+use led::Led;
 
 pub(super) use result::{FetchResult, Fetched, SharedResult};
 
@@ -143,10 +145,7 @@ impl Fetcher {
                 .join_or_lead(&key, generation, self.clock.mono())
         };
         let waiter = match role {
-            Role::Leader(leader) => {
-                let panicked = |_| Some(FetchResult::Failed(FetchError::Panicked));
-                return self.spawn(job, leader, None).await.unwrap_or_else(panicked);
-            }
+            Role::Leader(leader) => return Led::new(self, job, leader, None).await,
             Role::Alone(leader) => {
                 job.sharing = SharedUse::Off;
                 return Some(Box::pin(self.run(job, Some(leader))).await);
@@ -228,7 +227,7 @@ impl Fetcher {
             if is_retry {
                 stored.retry_began(now.saturating_add(self.total_timeout));
             }
-            drop(self.spawn(job, leader, recheck));
+            drop(Led::new(self, job, leader, recheck));
         }
     }
 
@@ -258,25 +257,6 @@ impl Fetcher {
             deadline: self.upstream.deadline(),
             span,
         })
-    }
-
-    /// Runs the fetch on its own task: the client that started it may disconnect while others wait
-    /// for the same response. Boxed before it is spawned: a task moves its future more than once.
-    fn spawn(
-        self: &Arc<Self>,
-        job: Box<FetchJob>,
-        leader: Leader<SharedResult>,
-        recheck: Option<Recheck>,
-    ) -> oneshot::Receiver<Option<FetchResult>> {
-        let (sender, result) = oneshot::channel();
-        let fetcher = Arc::clone(self);
-        tokio::spawn(Box::pin(async move {
-            let result = fetcher.take_or_run(job, leader).await;
-            drop(recheck);
-            // The client may have disconnected.
-            let _ = sender.send(result);
-        }));
-        result
     }
 
     /// Takes the response from another replica, or fetches it.
