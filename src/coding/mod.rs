@@ -20,10 +20,10 @@ pub use gunzip::{Gunzip, InvalidGzip, Step};
 const MIN_BODY: usize = 1 << 10;
 
 /// Media types of text that are recognised by their whole name.
-const TEXT_TYPES: &[&str] = &[
-    "application/json",
-    "application/openmetrics-text",
-    "application/xml",
+const TEXT_TYPES: &[&[u8]] = &[
+    b"application/json",
+    b"application/openmetrics-text",
+    b"application/xml",
 ];
 
 labels! {
@@ -101,25 +101,33 @@ pub fn forbids_transforming(fields: &HeaderMap) -> bool {
         })
 }
 
-/// The media type of a body, without its parameters, in lower case; empty if none is declared.
-pub fn media_type(fields: &HeaderMap) -> String {
+/// The media type of a body, without its parameters, as sent; empty if none is declared.
+pub fn media_type(fields: &HeaderMap) -> &[u8] {
     let declared = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let declared = declared.unwrap_or_default().split(|&b| b == b';').next();
-    String::from_utf8_lossy(declared.unwrap_or_default().trim_ascii()).to_ascii_lowercase()
+    declared.unwrap_or_default().trim_ascii()
 }
 
 /// Whether a body is declared as `application/json` or a `+json` type (RFC 6839).
 pub fn is_json(fields: &HeaderMap) -> bool {
     let media_type = media_type(fields);
-    media_type == "application/json" || media_type.ends_with("+json")
+    media_type.eq_ignore_ascii_case(b"application/json") || ends_with(media_type, b"+json")
 }
 
 fn is_text(fields: &HeaderMap) -> bool {
     let media_type = media_type(fields);
-    media_type.starts_with("text/")
-        || TEXT_TYPES.contains(&media_type.as_str())
-        || media_type.ends_with("+json")
-        || media_type.ends_with("+xml")
+    let begin = media_type.first_chunk::<5>();
+    begin.is_some_and(|begin| begin.eq_ignore_ascii_case(b"text/"))
+        || TEXT_TYPES
+            .iter()
+            .any(|text| media_type.eq_ignore_ascii_case(text))
+        || ends_with(media_type, b"+json")
+        || ends_with(media_type, b"+xml")
+}
+
+fn ends_with<const N: usize>(media_type: &[u8], suffix: &[u8; N]) -> bool {
+    let end = media_type.last_chunk::<N>();
+    end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
 #[cfg(test)]

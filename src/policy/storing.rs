@@ -128,7 +128,7 @@ fn forbids_storing(directives: &ResponseDirectives, status: StatusCode) -> bool 
 }
 
 fn is_event_stream(response: &HeaderMap) -> bool {
-    media_type(response) == "text/event-stream"
+    media_type(response).eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// Whether a response is never stored by its status. Refusals are for one token, and temporary
