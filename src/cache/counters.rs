@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::request::Scope;
+use crate::request::{Prehashed, Scope};
 
 /// Dropped counters are removed from the table only when it holds at least this many.
 const MIN_CLEAR: usize = 1 << 10;
@@ -38,7 +38,7 @@ pub(super) struct Snapshot {
     value: u64,
 }
 
-/// A counter for each key under which something is stored, in flight or pending.
+/// A counter for each key under which something is stored, in flight or pending. Keys are hashes or digests.
 #[derive(Debug)]
 pub(super) struct LiveCounters<K> {
     /// A blocking mutex: held for a map operation, by a fetch or an invalidation, never by a hit.
@@ -47,7 +47,7 @@ pub(super) struct LiveCounters<K> {
 
 #[derive(Debug)]
 struct Table<K> {
-    counters: HashMap<K, Weak<Counter>, RandomState>,
+    counters: HashMap<K, Weak<Counter>, Prehashed>,
     /// The size at which dropped counters are removed.
     clear_at: usize,
     /// Counters with a pending write, each once, held until its deadline; earliest first.
@@ -250,18 +250,18 @@ mod tests {
     #[test]
     fn a_counter_exists_while_it_is_held() {
         let counters = LiveCounters::default();
-        let held = counters.counter("a");
-        assert!(counters.advance(&"a"));
+        let held = counters.counter(1_u64);
+        assert!(counters.advance(&1));
         assert_eq!(held.value(), 1);
-        assert!(Arc::ptr_eq(&held, &counters.counter("a")));
+        assert!(Arc::ptr_eq(&held, &counters.counter(1_u64)));
         drop(held);
-        assert!(!counters.advance(&"a"));
+        assert!(!counters.advance(&1));
     }
 
     #[test]
     fn keys_of_dropped_counters_are_removed() {
         let counters = LiveCounters::default();
-        let held: Vec<_> = (0..10).map(|key| counters.counter(key)).collect();
+        let held: Vec<_> = (0..10_u64).map(|key| counters.counter(key)).collect();
         for key in 10..100_000 {
             drop(counters.counter(key));
         }
@@ -273,8 +273,8 @@ mod tests {
     #[test]
     fn the_latest_deadline_of_a_pending_write_counts() {
         let (counters, token) = (LiveCounters::default(), token());
-        assert!(counters.mark_pending(1, Some(&token), SECOND * 3, Duration::ZERO));
-        assert!(counters.mark_pending(1, Some(&token), SECOND * 2, Duration::ZERO));
+        assert!(counters.mark_pending(1_u64, Some(&token), SECOND * 3, Duration::ZERO));
+        assert!(counters.mark_pending(1_u64, Some(&token), SECOND * 2, Duration::ZERO));
         let counter = counters.counter(1);
         assert!(counter.is_pending(SECOND * 2) && !counter.is_pending(SECOND * 3));
         assert!(!counters.counter(2).is_pending(SECOND));
@@ -285,7 +285,7 @@ mod tests {
         let (counters, token) = (LiveCounters::default(), token());
         for millis in 0..2_000 {
             let now = Duration::from_millis(millis);
-            assert!(counters.mark_pending(1, Some(&token), now + SECOND, now));
+            assert!(counters.mark_pending(1_u64, Some(&token), now + SECOND, now));
             assert_eq!(counters.table.lock().pending.len(), 1);
         }
         assert!(counters.counter(1).is_pending(SECOND * 2));
@@ -297,11 +297,10 @@ mod tests {
     fn pending_writes_are_bounded_and_free_their_slots_when_they_end() {
         let counters = LiveCounters::default();
         let tokens: Vec<_> = (0..16).map(|_| token()).collect();
-        for key in 0..MAX_PENDING {
-            let token = &tokens[key % tokens.len()];
+        for (key, token) in (0..MAX_PENDING as u64).zip(tokens.iter().cycle()) {
             assert!(counters.mark_pending(key, Some(token), SECOND, Duration::ZERO));
         }
-        let (next, other) = (MAX_PENDING, token());
+        let (next, other) = (MAX_PENDING as u64, token());
         assert!(!counters.mark_pending(next, Some(&other), SECOND, Duration::ZERO));
         assert!(counters.mark_pending(next, Some(&other), SECOND * 2, SECOND));
         let table = counters.table.lock();
@@ -311,7 +310,7 @@ mod tests {
     #[test]
     fn a_long_pending_write_does_not_keep_the_slots_of_shorter_ones() {
         let (counters, token) = (LiveCounters::default(), token());
-        assert!(counters.mark_pending(0, Some(&token), SECOND * 30, Duration::ZERO));
+        assert!(counters.mark_pending(0_u64, Some(&token), SECOND * 30, Duration::ZERO));
         for key in 1..10 {
             assert!(counters.mark_pending(key, None, SECOND, Duration::ZERO));
         }
@@ -325,15 +324,12 @@ mod tests {
     fn one_token_does_not_use_up_the_pending_writes_of_others() {
         let counters = LiveCounters::default();
         let (one, other) = (token(), token());
-        for key in 0..MAX_PENDING {
+        let last = MAX_PENDING_OF_TOKEN as u64;
+        for key in 0..MAX_PENDING as u64 {
             let is_tracked = counters.mark_pending(key, Some(&one), SECOND, Duration::ZERO);
-            assert_eq!(is_tracked, key < MAX_PENDING_OF_TOKEN);
+            assert_eq!(is_tracked, key < last);
         }
-        assert!(counters.mark_pending(MAX_PENDING, Some(&other), SECOND, Duration::ZERO));
-        assert!(
-            !counters
-                .counter(MAX_PENDING_OF_TOKEN)
-                .is_pending(Duration::ZERO)
-        );
+        assert!(counters.mark_pending(MAX_PENDING as u64, Some(&other), SECOND, Duration::ZERO));
+        assert!(!counters.counter(last).is_pending(Duration::ZERO));
     }
 }

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use memchr::{memchr_iter, memchr2_iter};
+
 use super::counters::{Counter, LiveCounters, Snapshot};
 use super::journal::Journal;
 use super::{Admission, Invalidation, Reach};
@@ -272,14 +274,13 @@ impl Generations {
         let slashes = match pattern.and_then(|pattern| pattern.split_once('{')) {
             // In another spelling it can be that of a path outside its route.
             _ if sent != path => 1,
-            Some((before, _)) => before.matches('/').count(),
+            Some((before, _)) => memchr_iter(b'/', before.as_bytes()).count(),
             None => usize::MAX,
         };
-        let first = path.match_indices('/').nth(slashes.saturating_sub(1));
-        let first = first.map_or(path.len(), |(at, _)| at.max(1));
+        let first = memchr_iter(b'/', path.as_bytes()).nth(slashes.saturating_sub(1));
+        let first = first.map_or(path.len(), |at| at.max(1));
         let last = deepest(path).len();
-        path.match_indices(['/', ':'])
-            .map(|(at, _)| at)
+        separators(path)
             .filter(move |at| (first.min(last)..=last).contains(at))
             .map(|at| &path[..at])
     }
@@ -303,10 +304,13 @@ impl Generations {
 
 /// The path, or its deepest ancestor with a counter.
 fn deepest(path: &str) -> &str {
-    let mut separators = path.match_indices(['/', ':']);
-    separators
+    separators(path)
         .nth(MAX_ANCESTORS - 1)
-        .map_or(path, |(at, _)| &path[..at])
+        .map_or(path, |at| &path[..at])
+}
+
+fn separators(path: &str) -> impl Iterator<Item = usize> {
+    memchr2_iter(b'/', b':', path.as_bytes())
 }
 
 // === impl Generation ===
