@@ -26,7 +26,7 @@ pub use entry::{Entry, ViewSlot};
 pub use generation::{Fence, Generation, Purged};
 pub use inspection::Inspection;
 pub use invalidation::{Invalidation, Reach};
-pub use representation::{ReadyHead, Representation};
+pub use representation::Representation;
 pub use store::{Store, StoreLookup, Superseded};
 
 /// The levels of the cache.

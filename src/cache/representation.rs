@@ -37,16 +37,8 @@ pub struct Representation {
     pub limits: ViewLimits,
     /// The same representation in other content codings.
     pub encodings: Encodings,
-    ready: OnceLock<ReadyHead>,
-}
-
-/// A head in HTTP/1.1, except for its time-dependent fields and the empty line.
-#[derive(Debug)]
-pub struct ReadyHead {
-    /// The status line and fields.
-    pub text: Box<[u8]>,
-    /// Whether a field gives clients a lifetime, which a view may have to lower.
-    pub has_lifetime: bool,
+    /// The head in HTTP/1.1, except for time-dependent fields and the empty line.
+    ready: OnceLock<Box<[u8]>>,
 }
 
 /// The content codings of one representation. Each is encoded once, by the caller that
@@ -114,7 +106,7 @@ impl Representation {
     }
 
     /// Its head, made at the first hit.
-    pub fn ready(&self, make: impl FnOnce(&Self) -> ReadyHead) -> &ReadyHead {
+    pub fn ready(&self, make: impl FnOnce(&Self) -> Box<[u8]>) -> &[u8] {
         self.ready.get_or_init(|| make(self))
     }
 

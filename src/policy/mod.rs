@@ -78,4 +78,4 @@ pub use vary::{Selecting, VERSIONS};
 pub use verdict::{
     Verdict, is_fresh, next_poll, remaining_life, ttl_seconds, verdict, view_max_age,
 };
-pub use view_limits::{ViewLimits, has_lifetime, lower_lifetime};
+pub use view_limits::{ViewLimits, is_lifetime, lower_lifetime, lowered_lifetime};

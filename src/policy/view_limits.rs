@@ -4,7 +4,6 @@
 //! for too long, or a pre-signed URL that has expired. So longer lifetimes in the response are lowered,
 //! the one change to the origin's fields. Others stay as they are, and no field is added.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -57,11 +56,18 @@ const DIRECTIVES: [HeaderName; 2] = [
     HeaderName::from_static("cdn-cache-control"),
 ];
 
-/// Whether a field gives clients a lifetime.
-#[must_use]
-pub fn has_lifetime(fields: &HeaderMap) -> bool {
-    let given = |name: &HeaderName| fields.contains_key(name);
-    DIRECTIVES.iter().any(given) || given(&header::EXPIRES)
+/// Whether a field gives clients a lifetime, or is the date from which that counts.
+pub fn is_lifetime(name: &HeaderName) -> bool {
+    DIRECTIVES.contains(name) || [header::EXPIRES, header::DATE].contains(name)
+}
+
+/// A copy of the fields that give clients a lifetime, [lowered](lower_lifetime).
+pub fn lowered_lifetime(fields: &HeaderMap, seconds: u64, now: SystemTime) -> HeaderMap {
+    let of_lifetime = fields.iter().filter(|(name, _)| is_lifetime(name));
+    let copied = of_lifetime.map(|(name, value)| (name.clone(), value.clone()));
+    let mut copied: HeaderMap = copied.collect();
+    lower_lifetime(&mut copied, seconds, now);
+    copied
 }
 
 /// Lowers the lifetimes in `fields` to at most `seconds`: `max-age`, `s-maxage`, `Expires`.
@@ -93,25 +99,33 @@ pub fn lower_lifetime(fields: &mut HeaderMap, seconds: u64, now: SystemTime) {
 /// The directives of a field with lowered lifetimes and without those for stale use; `None` if
 /// nothing changes.
 fn lowered(fields: &HeaderMap, name: &HeaderName, seconds: u64) -> Option<Vec<u8>> {
-    let mut kept: Vec<Cow<'_, [u8]>> = Vec::new();
+    let mut kept = Vec::new();
     let mut differs = false;
     for element in list::elements(fields, name, Quotes::Escaped) {
         let directive = Directive::read(element);
-        let lowered = match directive.lower(&mut [0; LONGEST_NAME]) {
-            b"stale-while-revalidate" | b"stale-if-error" => None,
-            known @ (b"max-age" | b"s-maxage") => match DeltaSeconds::read(&directive.argument) {
-                DeltaSeconds::Seconds(sent) if u64::from(sent) > seconds => {
-                    let name = String::from_utf8_lossy(known);
-                    Some(format!("{name}={seconds}").into_bytes().into())
-                }
-                DeltaSeconds::Seconds(_) | DeltaSeconds::Invalid => Some(element.into()),
-            },
-            _ => Some(element.into()),
+        let mut keep = |parts: [&[u8]; 3]| {
+            if !kept.is_empty() {
+                kept.extend_from_slice(b", ");
+            }
+            for part in parts {
+                kept.extend_from_slice(part);
+            }
         };
-        differs |= lowered.as_deref() != Some(element);
-        kept.extend(lowered);
+        match directive.lower(&mut [0; LONGEST_NAME]) {
+            b"stale-while-revalidate" | b"stale-if-error" => differs = true,
+            known @ (b"max-age" | b"s-maxage") if exceeds(&directive, seconds) => {
+                keep([known, b"=", itoa::Buffer::new().format(seconds).as_bytes()]);
+                differs = true;
+            }
+            _ => keep([element, b"", b""]),
+        }
     }
-    differs.then(|| kept.join(&b", "[..]))
+    differs.then_some(kept)
+}
+
+fn exceeds(lifetime: &Directive<'_>, seconds: u64) -> bool {
+    let sent = DeltaSeconds::read(&lifetime.argument);
+    matches!(sent, DeltaSeconds::Seconds(sent) if u64::from(sent) > seconds)
 }
 
 #[cfg(test)]

@@ -13,11 +13,11 @@ use super::body::{Body, Content, Report};
 use super::error::CACHE_STATUS;
 use super::request::ClientRequest;
 use super::view::{Selected, set_skipped};
-use crate::cache::{self, ReadyHead, Representation};
+use crate::cache::{self, Representation};
 use crate::coding;
 use crate::label::Label as _;
 use crate::outcome::{CACHE_NAME, Forward, Member, Outcome};
-use crate::policy::{self, Condition, Moment, NotStored};
+use crate::policy::{self, Condition, Moment, NotStored, ViewLimits};
 use crate::telemetry::RequestId;
 use crate::upstream::{ResponseStream, headers};
 
@@ -121,11 +121,7 @@ pub(super) fn written(
         entry,
         representation,
     } = selected;
-    let ready = representation.ready(ready);
-    let limits = representation.limits;
-    let is_lowered =
-        ready.has_lifetime && policy::view_max_age(&entry.freshness, limits, now).is_some();
-    if is_lowered || is_not_modified(request, selected) {
+    if is_not_modified(request, selected) {
         let mut response = stored(request, selected, outcome, now);
         let fields = std::mem::take(response.headers_mut());
         let length = response.body().content.size_hint().exact();
@@ -133,7 +129,12 @@ pub(super) fn written(
         text.extend_from_slice(b"\r\n");
         return response;
     }
-    text.extend_from_slice(&ready.text);
+    text.extend_from_slice(representation.ready(ready));
+    if let Some(max_age) = policy::view_max_age(&entry.freshness, representation.limits, now) {
+        for (name, value) in &policy::lowered_lifetime(&representation.headers, max_age, now.wall) {
+            write_field(text, name, value.as_bytes());
+        }
+    }
     let age = entry.freshness.age(now).as_secs();
     for (name, value) in [
         (&AGE, itoa::Buffer::new().format(age).as_bytes()),
@@ -149,32 +150,27 @@ pub(super) fn written(
     response
 }
 
-/// The head of a representation without the fields that [`stamp`] sets.
-fn ready(representation: &Representation) -> ReadyHead {
+/// The head of a representation without the fields that [`stamp`] sets, and those that its limits lower.
+fn ready(representation: &Representation) -> Box<[u8]> {
     let Representation {
         status,
         headers,
         body,
+        limits,
         ..
     } = representation;
+    let has_limits = *limits != ViewLimits::default();
     let mut text = Vec::new();
     let mut is_stamped = false;
-    write_head(
-        &mut text,
-        *status,
-        Some(body.len() as u64),
-        headers,
-        |name, value| {
-            let is_member =
-                !is_stamped && *name == CACHE_STATUS && value.as_bytes() == CACHE_NAME.as_bytes();
-            is_stamped |= is_member;
-            !is_member && *name != AGE && *name != RequestId::FIELD
-        },
-    );
-    ReadyHead {
-        text: text.into(),
-        has_lifetime: policy::has_lifetime(headers),
-    }
+    let length = Some(body.len() as u64);
+    write_head(&mut text, *status, length, headers, |name, value| {
+        let is_member =
+            !is_stamped && *name == CACHE_STATUS && value.as_bytes() == CACHE_NAME.as_bytes();
+        is_stamped |= is_member;
+        let is_lowered = has_limits && policy::is_lifetime(name);
+        !is_member && !is_lowered && *name != AGE && *name != RequestId::FIELD
+    });
+    text.into()
 }
 
 /// Writes a status line, and the fields that `is_written` selects.

@@ -2,6 +2,7 @@
 //! plain.
 
 use std::collections::BTreeSet;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -14,7 +15,7 @@ const HYPER: bool = false;
 /// Request lines with further fields, and whether hyper does not see the request. `@` stands for the call, `!` for
 /// the usual fields.
 #[rustfmt::skip]
-const REQUESTS: [(&str, bool); 38] = [
+const REQUESTS: [(&str, bool); 39] = [
     ("GET @ HTTP/1.1\r\n!", DIRECT),
     ("GET @ HTTP/1.1\r\nHOST: a\r\nAuthorization:Bearer a \r\nUSER-AGENT: \t curl/8 ", DIRECT),
     ("GET @ HTTP/1.1\r\n!\r\nuser-agent: b\r\naccept: */*\r\naccept-encoding: identity", DIRECT),
@@ -32,6 +33,7 @@ const REQUESTS: [(&str, bool); 38] = [
     ("GET @ HTTP/1.1\r\n!\r\nif-none-match: \"other\"", DIRECT),
     ("GET @?fields=id HTTP/1.1\r\n!", DIRECT),
     ("GET /v1/calls/none HTTP/1.1\r\n!", DIRECT),
+    ("GET /v1/calls/signed HTTP/1.1\r\n!", DIRECT),
     ("GET @ HTTP/1.1\r\n!\r\nif-none-match: \"tag\"", HYPER),
     ("GET @ HTTP/1.1\r\n!\r\nif-none-match: *", HYPER),
     ("HEAD @ HTTP/1.1\r\n!", HYPER),
@@ -76,8 +78,18 @@ async fn a_response_without_hyper_is_that_of_hyper() {
         "/v1/calls/none",
         Reply::new(404).header("cache-control", "max-age=600"),
     );
+    // Its lifetimes are lowered.
+    let signed = Reply::json(&expiring_in(3_600))
+        .header("cache-control", "private, max-age=86400")
+        .header("expires", "Fri, 31 Dec 9999 23:59:59 GMT");
+    origin.reply("/v1/calls/signed", signed);
     let proxy = Proxy::start(&origin).await;
-    for target in [CALL, &format!("{CALL}?fields=id"), "/v1/calls/none"] {
+    for target in [
+        CALL,
+        &format!("{CALL}?fields=id"),
+        "/v1/calls/none",
+        "/v1/calls/signed",
+    ] {
         proxy
             .raw(request(&format!(
                 "GET {target} HTTP/1.1\r\n!\r\nconnection: close"
@@ -138,6 +150,13 @@ async fn a_connection_changes_between_both_ways() {
         }
     }
     origin.assert_requests(1);
+}
+
+/// A call with a URL that expires in that many seconds.
+fn expiring_in(seconds: u64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let end = now.expect("a time after 1970").as_secs() + seconds;
+    format!(r#"{{"recording_url":"https://a.example/b?Signature=c&Expires={end}"}}"#)
 }
 
 fn request(text: &str) -> String {
