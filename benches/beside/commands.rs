@@ -38,7 +38,8 @@ pub(crate) fn command(
         Column::Bare => {
             let mode = if setup.plain { "plain" } else { "lookup" };
             let program = std::env::current_exe()?.to_string_lossy().into_owned();
-            let arguments = [program, "bare".into(), mode.into(), address.to_string()];
+            let (address, origin) = (address.to_string(), setup.origin.to_string());
+            let arguments = [program, "bare".into(), mode.into(), address, origin];
             (arguments.to_vec(), Vec::new())
         }
         Column::Nginx => (nginx(setup, address, folder)?, Vec::new()),

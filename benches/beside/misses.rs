@@ -8,8 +8,9 @@ use std::time::Instant;
 use crate::Result;
 use crate::load::{self, Connection, Get, Wire};
 use crate::origin::Origin;
+use crate::process::Server;
 use crate::session::{Entrant, Session};
-use crate::setup::Setup;
+use crate::setup::{Column, Setup};
 use crate::table::{Samples, Unit, median};
 use crate::warm;
 
@@ -48,7 +49,11 @@ fn misses_into(
 ) -> Result<()> {
     let origin = Origin::start()?;
     let setup = setup(origin.address);
-    let servers = session.start_caches(&setup)?;
+    let mut servers = session.start_caches(&setup)?;
+    // Its store has no bound.
+    if setup.capacity != FULL {
+        servers.push(Server::start(&setup, Column::Bare)?);
+    }
     let mut entrants = Vec::new();
     for server in &servers {
         let first = Get::of(format!("/v1/calls/{kind}-first"));
@@ -84,7 +89,8 @@ pub(crate) fn latency(session: &mut Session) -> Result<()> {
     for (size, kind, _, requests) in SIZES {
         let origin = Origin::start()?;
         let setup = Setup::new(origin.address);
-        let servers = session.start_caches(&setup)?;
+        let mut servers = session.start_caches(&setup)?;
+        servers.push(Server::start(&setup, Column::Bare)?);
         let mut direct = Connection::open(origin.address)?;
         let mut connections = Vec::new();
         for server in &servers {
