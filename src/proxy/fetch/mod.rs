@@ -122,7 +122,7 @@ impl Fetcher {
     /// Fetches the response, or waits for a fetch in flight; `None` if another replica has fetched it, and
     /// it is in the store now.
     ///
-    /// A fetch that does not run on its own task is boxed: it is rare, and large.
+    /// Fetches are boxed: few requests fetch, and their futures are large.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         request: &ClientRequest<'_>,
