@@ -23,8 +23,8 @@ mod text;
 pub(crate) use scan::{end, first, member_name, skip_whitespace};
 pub(crate) use skip::{Visit, visit};
 pub use skip::{check, skip_value};
+pub(crate) use text::text;
 pub use text::{RawString, unescape};
-pub(crate) use text::{is_utf8, text};
 
 /// Maximum containers that may be open at once; deeper nesting is an error.
 pub const MAX_DEPTH: usize = 1_024;

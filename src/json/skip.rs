@@ -1,7 +1,7 @@
 //! Skipping and validating a whole value.
 
 use super::scan::{self, before, first, member_name, scalar, skip_whitespace};
-use super::{JsonFault, MAX_DEPTH, RawString, is_utf8};
+use super::{JsonFault, MAX_DEPTH, RawString};
 
 /// A visitor of the skipped values; what it does not define is ignored, at no cost.
 pub(crate) trait Visit {
@@ -49,9 +49,7 @@ pub fn check(text: &[u8]) -> Result<(), JsonFault> {
 
 /// [`check`]s a text and calls a visitor for all values, the outermost one included, which has depth 0.
 pub(crate) fn visit(text: &[u8], visitor: &mut impl Visit) -> Result<(), JsonFault> {
-    if !is_utf8(text) {
-        return Err(JsonFault::NotJson);
-    }
+    std::str::from_utf8(text).map_err(|_| JsonFault::NotJson)?;
     let value = skip_whitespace(text);
     let rest = if let [b'{' | b'[', ..] = value {
         walk(value, 0, visitor)?
@@ -135,16 +133,22 @@ impl Kinds {
     fn set(&mut self, depth: usize, object: bool) {
         let bit = 1 << (depth % 64);
         if object {
-            self.0[depth / 64 % (MAX_DEPTH / 64)] |= bit;
+            self.0[Self::word(depth)] |= bit;
         } else {
-            self.0[depth / 64 % (MAX_DEPTH / 64)] &= !bit;
+            self.0[Self::word(depth)] &= !bit;
         }
     }
 
     #[inline]
     fn closing(&self, depth: usize) -> u8 {
-        let object = self.0[depth / 64 % (MAX_DEPTH / 64)] >> (depth % 64) & 1 == 1;
+        let object = self.0[Self::word(depth)] >> (depth % 64) & 1 == 1;
         if object { b'}' } else { b']' }
+    }
+
+    /// The remainder changes nothing below [`MAX_DEPTH`], and saves a check of the bound.
+    #[inline]
+    fn word(depth: usize) -> usize {
+        depth / 64 % (MAX_DEPTH / 64)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use wide::u8x16;
-
 /// A validated string as written between its quotes, escapes included.
 #[derive(Clone, Copy, Debug)]
 pub struct RawString<'a> {
@@ -22,70 +20,6 @@ impl<'a> RawString<'a> {
         } else {
             Cow::Borrowed(self.bytes)
         }
-    }
-}
-
-/// Whether a text is UTF-8. Nearly all of it is ASCII, which is skipped in blocks.
-pub(crate) fn is_utf8(mut rest: &[u8]) -> bool {
-    loop {
-        while let Some(four) = rest.first_chunk::<64>()
-            && four
-                .as_chunks()
-                .0
-                .iter()
-                .fold(0, |all, block| all | beyond_ascii(block))
-                == 0
-        {
-            rest = &rest[64..];
-        }
-        loop {
-            let Some(block) = rest.first_chunk() else {
-                return std::str::from_utf8(rest).is_ok();
-            };
-            let ascii = (beyond_ascii(block) | 1 << 16).trailing_zeros() as usize;
-            rest = &rest[ascii..];
-            if ascii == 16 {
-                break;
-            }
-            while !rest.first().is_none_or(u8::is_ascii) {
-                let Some(after) = skip_character(rest) else {
-                    return false;
-                };
-                rest = after;
-            }
-        }
-    }
-}
-
-/// A bit mask of the bytes beyond ASCII, the first one lowest.
-#[inline]
-fn beyond_ascii(block: &[u8; 16]) -> u32 {
-    u8x16::new(*block).to_bitmask()
-}
-
-/// Skips a character beyond ASCII (RFC 3629 §4).
-#[inline]
-fn skip_character(rest: &[u8]) -> Option<&[u8]> {
-    match rest {
-        [0xc2..=0xdf, 0x80..=0xbf, after @ ..]
-        | [0xe0, 0xa0..=0xbf, 0x80..=0xbf, after @ ..]
-        | [
-            0xe1..=0xec | 0xee..=0xef,
-            0x80..=0xbf,
-            0x80..=0xbf,
-            after @ ..,
-        ]
-        | [0xed, 0x80..=0x9f, 0x80..=0xbf, after @ ..]
-        | [0xf0, 0x90..=0xbf, 0x80..=0xbf, 0x80..=0xbf, after @ ..]
-        | [
-            0xf1..=0xf3,
-            0x80..=0xbf,
-            0x80..=0xbf,
-            0x80..=0xbf,
-            after @ ..,
-        ]
-        | [0xf4, 0x80..=0x8f, 0x80..=0xbf, 0x80..=0xbf, after @ ..] => Some(after),
-        _ => None,
     }
 }
 
@@ -161,42 +95,7 @@ fn push(code: u32, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_utf8, unescape};
-
-    #[test]
-    fn utf_8_is_as_in_the_standard_library() {
-        let agrees = |character: &[u8]| {
-            // In the last bytes of a text, and within and between blocks.
-            for (before, after) in [(0, 0), (0, 80), (9, 0), (62, 80), (79, 14), (70, 70)] {
-                let text = [&vec![b'a'; before], character, &vec![b'a'; after]].concat();
-                let valid = std::str::from_utf8(&text).is_ok();
-                assert_eq!(
-                    is_utf8(&text),
-                    valid,
-                    "{character:?} in {before} and {after}"
-                );
-            }
-        };
-        const EDGES: [u8; 11] = [
-            0, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xff,
-        ];
-        for first in 0x80..=0xff {
-            agrees(&[first]);
-            for (second, third) in EDGES
-                .into_iter()
-                .flat_map(|second| EDGES.map(|third| (second, third)))
-            {
-                agrees(&[first, second]);
-                agrees(&[first, second, third]);
-                for fourth in EDGES {
-                    agrees(&[first, second, third, fourth]);
-                }
-            }
-        }
-        for character in ('\0'..=char::MAX).step_by(61) {
-            agrees(character.encode_utf8(&mut [0; 4]).repeat(9).as_bytes());
-        }
-    }
+    use super::unescape;
 
     #[test]
     fn escapes_are_resolved_as_in_serde_json() {

@@ -42,10 +42,9 @@ pub fn prune_and_match(body: &Bytes, view: &View) -> (Pruned, Vec<String>) {
         out: Vec::new(),
         copied: 0,
     };
-    let read = if json::is_utf8(body) {
-        read_for(view, &mut part)
-    } else {
-        Err(JsonFault::NotJson)
+    let read = match std::str::from_utf8(body) {
+        Ok(_) => read_for(view, &mut part),
+        Err(_) => Err(JsonFault::NotJson),
     };
     match read {
         // A cut never ends at 0: it follows a brace.
