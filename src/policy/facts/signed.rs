@@ -311,7 +311,7 @@ fn is_encoded_equals(text: &[u8]) -> bool {
     matches!(hex, [b'3', b'd' | b'D', ..])
 }
 
-/// What a byte ends in a text with URLs.
+/// The part of a text that a byte ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Ends {
     Nothing,
