@@ -52,3 +52,53 @@ impl Drop for Led {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A fetch that waits for one channel and then tells another; and both.
+    fn fetch() -> (Led, oneshot::Sender<()>, oneshot::Receiver<()>) {
+        let (go, gone) = oneshot::channel::<()>();
+        let (done, is_done) = oneshot::channel();
+        let fetch = async {
+            let _ = gone.await;
+            let _ = done.send(());
+            None
+        };
+        (Led(Some(Box::pin(fetch))), go, is_done)
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_was_polled_by_its_client_continues_without_it() {
+        let (mut led, go, is_done) = fetch();
+        assert!((&mut led).now_or_never().is_none());
+        drop(led);
+        // Its new task waits by now.
+        tokio::task::yield_now().await;
+        assert_eq!((go.send(()), is_done.await), (Ok(()), Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_panics_is_dropped_at_once() {
+        let (held, is_dropped) = oneshot::channel::<()>();
+        let fetch = async {
+            let _held = held;
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        };
+        let led = std::panic::AssertUnwindSafe(Led(Some(Box::pin(fetch))));
+        assert!(led.catch_unwind().await.is_err());
+        assert!(is_dropped.now_or_never().expect("dropped").is_err());
+    }
+
+    #[test]
+    fn without_a_runtime_the_fetch_is_dropped() {
+        let (led, go, _is_done) = fetch();
+        drop(led);
+        assert!(go.is_closed());
+    }
+}

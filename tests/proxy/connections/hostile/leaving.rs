@@ -1,7 +1,7 @@
 //! Clients that disconnect at every stage of a request.
 
 use super::{CALL, closed_by, fill, get};
-use crate::support::{Gate, Origin, Program, Proxy, RawConnection, Reply};
+use crate::support::{Gate, Origin, Program, Proxy, RawConnection, Reply, h2};
 
 /// Memory growth allowed: 22 calls are stored, the rest is fragmentation.
 const ALLOWED: u64 = 4 << 20;
@@ -135,6 +135,51 @@ async fn waiters_whose_leader_disconnects_still_share_one_fetch() {
     }
     proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
     origin.assert_requests(1);
+}
+
+/// The leader's client takes no byte of a response: its HTTP/2 window is closed, or it resets its stream; or its
+/// request is behind a response that it does not read, so that it does not lead at all.
+#[tokio::test]
+async fn waiters_do_not_depend_on_the_client_of_the_leader() {
+    let origin = Origin::start().await;
+    let proxy = Proxy::with(&origin, |config| config.cache.max_entry.0 = 32 << 20).await;
+    let large = Reply::json(&"x".repeat(16 << 20)).header("cache-control", "max-age=600");
+    origin.reply(LARGE, large);
+    proxy.get(LARGE).bearer("a").await.assert_status(200);
+    let closed = h2::frame(h2::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let reset = h2::frame(h2::RST_STREAM, 0, 1, &8_u32.to_be_bytes());
+    for (round, is_leader) in [(0, true), (1, true), (2, false)] {
+        let target = format!("{HELD}{round}");
+        let gate = origin.hold(&target);
+        let mut leader = proxy.raw_connection().await;
+        if is_leader {
+            let get = h2::get(&target, &[("authorization", "Bearer a")]);
+            leader
+                .send([h2::preface(), closed.clone(), get].concat())
+                .await;
+            origin.wait_for_requests(2 + round).await;
+        } else {
+            leader.send([get(LARGE), get(&target)].concat()).await;
+            leader.read_exact(1_000).await;
+        }
+        let mut waiter = proxy.raw_connection().await;
+        waiter.send(get(&target)).await;
+        // The waiter leads if its request is the only one.
+        origin.wait_for_requests(2 + round).await;
+        if is_leader {
+            proxy.wait_for_metric("stuut_cache_in_flight", 2).await;
+        }
+        if round == 1 {
+            leader.send(&reset).await;
+            proxy.wait_for_metric("stuut_cache_in_flight", 1).await;
+        }
+        gate.open_for_all();
+        assert!(waiter.read_head().await.starts_with("HTTP/1.1 200"));
+        waiter.read_until("}").await;
+        origin.assert_requests(2 + round);
+        leader.reset();
+        proxy.wait_for_metric("stuut_cache_in_flight", 0).await;
+    }
 }
 
 /// hyper reads nothing while a request waits for the origin, so that it did not notice: the requests
