@@ -2,7 +2,7 @@
 //! plain.
 
 use std::collections::BTreeSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -15,7 +15,7 @@ const HYPER: bool = false;
 /// Request lines with further fields, and whether hyper does not see the request. `@` stands for the call, `!` for
 /// the usual fields.
 #[rustfmt::skip]
-const REQUESTS: [(&str, bool); 39] = [
+const REQUESTS: [(&str, bool); 41] = [
     ("GET @ HTTP/1.1\r\n!", DIRECT),
     ("GET @ HTTP/1.1\r\nHOST: a\r\nAuthorization:Bearer a \r\nUSER-AGENT: \t curl/8 ", DIRECT),
     ("GET @ HTTP/1.1\r\n!\r\nuser-agent: b\r\naccept: */*\r\naccept-encoding: identity", DIRECT),
@@ -34,6 +34,8 @@ const REQUESTS: [(&str, bool); 39] = [
     ("GET @?fields=id HTTP/1.1\r\n!", DIRECT),
     ("GET /v1/calls/none HTTP/1.1\r\n!", DIRECT),
     ("GET /v1/calls/signed HTTP/1.1\r\n!", DIRECT),
+    ("GET /v1/calls/lines HTTP/1.1\r\n!", DIRECT),
+    ("GET /v1/calls/short HTTP/1.1\r\n!", DIRECT),
     ("GET @ HTTP/1.1\r\n!\r\nif-none-match: \"tag\"", HYPER),
     ("GET @ HTTP/1.1\r\n!\r\nif-none-match: *", HYPER),
     ("HEAD @ HTTP/1.1\r\n!", HYPER),
@@ -78,17 +80,31 @@ async fn a_response_without_hyper_is_that_of_hyper() {
         "/v1/calls/none",
         Reply::new(404).header("cache-control", "max-age=600"),
     );
-    // Its lifetimes are lowered.
-    let signed = Reply::json(&expiring_in(3_600))
+    let proxy = Proxy::start(&origin).await;
+    // Lifetimes are lowered.
+    let expiring = expiring_in(3_600, &proxy);
+    let signed = Reply::json(&expiring)
         .header("cache-control", "private, max-age=86400")
         .header("expires", "Fri, 31 Dec 9999 23:59:59 GMT");
     origin.reply("/v1/calls/signed", signed);
-    let proxy = Proxy::start(&origin).await;
+    // Several lines, a field that is removed, and lifetimes below the limit.
+    let lines = Reply::json(&expiring)
+        .header("cache-control", "private")
+        .header("cache-control", "max-age=86400, stale-while-revalidate=9")
+        .header("cdn-cache-control", "stale-if-error=9");
+    let short = Reply::json(&expiring)
+        .header("cache-control", "private")
+        .header("cache-control", "max-age=600")
+        .header("date", &proxy.date(-60));
+    origin.reply("/v1/calls/lines", lines);
+    origin.reply("/v1/calls/short", short);
     for target in [
         CALL,
         &format!("{CALL}?fields=id"),
         "/v1/calls/none",
         "/v1/calls/signed",
+        "/v1/calls/lines",
+        "/v1/calls/short",
     ] {
         proxy
             .raw(request(&format!(
@@ -112,6 +128,9 @@ async fn a_response_without_hyper_is_that_of_hyper() {
         let (by_hyper, other) = answer(&proxy, &format!("\r\n{request}")).await;
         assert_eq!(seen, by_hyper, "{text:?}");
         assert_eq!((is_direct, other), (expected, HYPER), "{text:?}: {seen:?}");
+        let lowered = "cache-control: private, max-age=3570";
+        let is_lowered = text.contains("/signed") || text.contains("/lines");
+        assert_eq!(seen.fields.contains(lowered), is_lowered, "{seen:?}");
     }
 }
 
@@ -152,9 +171,9 @@ async fn a_connection_changes_between_both_ways() {
     origin.assert_requests(1);
 }
 
-/// A call with a URL that expires in that many seconds.
-fn expiring_in(seconds: u64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+/// A call with a URL that expires in that many seconds on the test's clock.
+fn expiring_in(seconds: u64, proxy: &Proxy) -> String {
+    let now = proxy.clock.now().wall.duration_since(UNIX_EPOCH);
     let end = now.expect("a time after 1970").as_secs() + seconds;
     format!(r#"{{"recording_url":"https://a.example/b?Signature=c&Expires={end}"}}"#)
 }
@@ -190,7 +209,11 @@ async fn answer(proxy: &Proxy, text: &str) -> (Seen, bool) {
     let mut lines = head.lines();
     let status = lines.next().expect("a status line").to_owned();
     let is_given = text.contains("given");
-    let fields = lines.filter(|line| is_given || !line.starts_with("x-request-id"));
+    // Only a hit has a date of the test's clock.
+    let is_hit = head.contains("; hit");
+    let fields = lines
+        .filter(|line| is_given || !line.starts_with("x-request-id"))
+        .filter(|line| is_hit || !line.starts_with("date: "));
     // A problem document names its request.
     let body = body.lines().filter(|line| !line.contains("request_id"));
     let seen = Seen {
