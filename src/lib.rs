@@ -28,8 +28,8 @@
 //! 3. A call is looked up in [`cache`] under a [`CacheKey`](request::CacheKey), which cannot be
 //!    built without a [`Scope`](request::Scope); [`view`] derives the part that the client wants,
 //!    and [`policy`] decides how a stored response may be used.
-//! 4. If none may be used, the response is fetched once for all clients that wait for it, on a task
-//!    that outlives the client that started it. A purge, a write or a refused token starts a new
+//! 4. If none may be used, the response is fetched once for all clients that wait for it, even if
+//!    the client that started the fetch leaves. A purge, a write or a refused token starts a new
 //!    generation; a response fetched under an older one is not stored. Admission in [`upstream`]
 //!    refuses a fetch while the circuit breaker is open, during a `Retry-After`, or when all slots
 //!    are taken; then a stale response is served if that is allowed. A hit skips all of this.

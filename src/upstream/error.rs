@@ -123,8 +123,8 @@ pub enum FetchError {
     UploadSlow,
     #[error("upstream: the client's request body is incomplete")]
     UploadIncomplete(#[source] Option<Arc<hyper::Error>>),
-    /// A bug: the task of the fetch ended without a result.
-    #[error("upstream: the fetch ended without a result")]
+    /// A bug: a write ended without a result.
+    #[error("upstream: the write ended without a result")]
     Panicked,
 }
 
