@@ -123,8 +123,8 @@ pub enum FetchError {
     UploadSlow,
     #[error("upstream: the client's request body is incomplete")]
     UploadIncomplete(#[source] Option<Arc<hyper::Error>>),
-    /// A bug: a write ended without a result.
-    #[error("upstream: the write ended without a result")]
+    /// A bug: the task of a write, or a fetch, has panicked.
+    #[error("upstream: the request ended without a result")]
     Panicked,
 }
 

@@ -1,5 +1,6 @@
 //! A fetch that leads: it runs where it is awaited, and outlives its client.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::{FetchJob, FetchResult, Fetcher, SharedResult};
 use crate::cache::{Leader, Recheck};
+use crate::upstream::FetchError;
 
 /// A fetch for which others may wait. Dropped before its end, as its client has disconnected, it continues on its
 /// own task.
@@ -33,13 +35,16 @@ impl Future for Led {
     type Output = Option<FetchResult>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // Taken, so that a panic drops it.
         let mut fetch = self.0.take().expect("a completed future is not polled");
-        let polled = fetch.as_mut().poll(cx);
-        if polled.is_pending() {
-            self.0 = Some(fetch);
+        // State that a panic leaves incomplete belongs to the fetch, and is dropped with it.
+        match catch_unwind(AssertUnwindSafe(|| fetch.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => {
+                self.0 = Some(fetch);
+                Poll::Pending
+            }
+            Ok(ready) => ready,
+            Err(_) => Poll::Ready(Some(FetchResult::Failed(FetchError::Panicked))),
         }
-        polled
     }
 }
 
@@ -83,15 +88,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fetch_that_panics_is_dropped_at_once() {
+    async fn a_fetch_that_panics_fails_and_is_dropped() {
         let (held, is_dropped) = oneshot::channel::<()>();
         let fetch = async {
             let _held = held;
             tokio::task::yield_now().await;
             panic!("on purpose")
         };
-        let led = std::panic::AssertUnwindSafe(Led(Some(Box::pin(fetch))));
-        assert!(led.catch_unwind().await.is_err());
+        let failed = Led(Some(Box::pin(fetch))).await;
+        assert!(matches!(
+            failed,
+            Some(FetchResult::Failed(FetchError::Panicked))
+        ));
         assert!(is_dropped.now_or_never().expect("dropped").is_err());
     }
 
