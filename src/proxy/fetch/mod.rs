@@ -227,7 +227,7 @@ impl Fetcher {
             if is_retry {
                 stored.retry_began(now.saturating_add(self.total_timeout));
             }
-            drop(Led::new(self, job, leader, recheck));
+            tokio::spawn(Led::new(self, job, leader, recheck));
         }
     }
 
